@@ -1,0 +1,94 @@
+# Needs git, make and Python 3.11 or newer; everything else comes into .venv.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The first of these that is new enough and can make a virtual environment. A name on
+# PATH may be an empty shim, so each is run. PYTHON=… on the command line decides otherwise.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
+	>/dev/null 2>&1 && echo $$python && break; done)
+
+BIN := .venv/bin
+JOBS ?= 2
+DEEP := docker or browser or slurm or chaos
+MINUTES ?= 30
+SEED ?=
+UPGRADE ?=
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|' 2>/dev/null \
+		|| grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST)
+
+.PHONY: venv
+venv: .venv/.installed ## Make .venv with all that the tests need, pinned by hash
+
+.venv/.installed: tests/requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.11 or newer that can make virtual environments was found on PATH." >&2; \
+		echo "Install one (on Debian: python3 and python3-venv), or name it: make venv PYTHON=/path/to/python3" >&2; \
+		exit 1; \
+	fi
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r tests/requirements.lock
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: test
+test: venv ## Run the tests, with coverage over all the processes they start
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# An empty selection is no failure, and is found out quietly first: pytest's exit code 5
+# would otherwise end the run.
+.PHONY: test-deep
+test-deep: venv ## Run the tests that need Docker, a browser, Slurm or minutes
+	@code=0; $(BIN)/pytest --collect-only --quiet -m "$(DEEP)" >/dev/null 2>&1 || code=$$?; \
+	if [ $$code -eq 5 ]; then \
+		echo "no test is marked: $(DEEP)"; \
+	else \
+		$(BIN)/pytest -m "$(DEEP)"; \
+	fi
+
+.PHONY: check
+check: venv ## Check style, formatting, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: demo
+demo: venv ## Show an upload from start to end on this machine
+	$(BIN)/python -m tests.demo
+
+.PHONY: sandbox
+sandbox: venv ## Run Redis, an S3 and a stand-in for ftrack until Ctrl-C
+	$(BIN)/python -m tests.sandbox
+
+.PHONY: chaos
+chaos: venv ## Upload while things break: MINUTES=30 SEED=…
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+.PHONY: bench
+bench: venv ## Measure against the official Python client, side by side
+	$(BIN)/python -m tests.bench
+
+# Pins stay as they are unless pyproject.toml asks for others; UPGRADE=1 takes the newest.
+# --fork-strategy fewest: one version for all Pythons wherever there is one.
+UV_LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
+	--universal --fork-strategy fewest --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --extra flower
+
+.PHONY: lock
+lock: venv ## Write both requirements.lock files anew: UPGRADE=1 for the newest versions
+	$(UV_LOCK) $(if $(UPGRADE),--upgrade) --group dev -o tests/requirements.lock pyproject.toml
+	$(UV_LOCK) $(if $(UPGRADE),--upgrade) -c tests/requirements.lock -o deploy/requirements.lock pyproject.toml
+
+.PHONY: clean
+clean: ## Remove .venv and everything that was made
+	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	find tasks workers tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

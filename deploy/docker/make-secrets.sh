@@ -1,0 +1,45 @@
+#!/bin/sh
+# Makes the secrets that docker-compose.yml mounts, into deploy/docker/secrets
+# or the folder given. What is already there stays as it is, so it can run again.
+#
+#   FTRACK_API_KEY=… deploy/docker/make-secrets.sh [FOLDER]
+#   FTRACK_API_KEY_FILE=/path/of/key deploy/docker/make-secrets.sh [FOLDER]
+set -eu
+folder=${1:-$(dirname "$0")/secrets}
+
+# The folder keeps others out; the files themselves are readable, since a
+# container sees each file alone, and under a uid that this machine lacks.
+umask 077
+mkdir -p "$folder"
+chmod 700 "$folder"
+
+random() { head -c 32 /dev/urandom | base64 | tr '+/' '-_'; }
+
+keep() { # keep NAME: writes stdin to the file NAME, in one step
+    cat > "$folder/$1.new"
+    chmod 444 "$folder/$1.new"
+    mv "$folder/$1.new" "$folder/$1"
+    echo "made $folder/$1" >&2
+}
+
+if [ ! -e "$folder/redis_url" ] || [ ! -e "$folder/redis_auth" ]; then
+    # The two are a pair: made together or not at all.
+    password=$(random | tr -d '=')
+    printf 'requirepass %s\n' "$password" | keep redis_auth
+    printf 'redis://:%s@redis:6379/0\n' "$password" | keep redis_url
+fi
+# Fernet wants 32 bytes in URL-safe base64, which is what random prints.
+[ -e "$folder/secret_key" ] || random | keep secret_key
+[ -e "$folder/flower_auth" ] || printf 'farmhaul:%s\n' "$(random | tr -d '=')" | keep flower_auth
+
+if [ ! -e "$folder/ftrack_api_key" ]; then
+    if [ -n "${FTRACK_API_KEY:-}" ]; then
+        printf '%s\n' "$FTRACK_API_KEY" | keep ftrack_api_key
+    elif [ -n "${FTRACK_API_KEY_FILE:-}" ]; then
+        keep ftrack_api_key < "$FTRACK_API_KEY_FILE"
+    else
+        echo "missing: $folder/ftrack_api_key, the API key of FTRACK_API_USER;" >&2
+        echo "run again with FTRACK_API_KEY or FTRACK_API_KEY_FILE set" >&2
+        exit 2
+    fi
+fi

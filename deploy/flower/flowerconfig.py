@@ -1,0 +1,80 @@
+"""Flower's settings: ``celery -A workers flower --conf=…/flowerconfig.py``.
+
+The broker is the app's, from FARMHAUL_REDIS_URL or FARMHAUL_REDIS_URL_FILE. Flower reads
+its own FLOWER_* variables first, then this file, then its command line: the last wins.
+
+Who may look is "user:password", one a line in the file that FLOWER_BASIC_AUTH_FILE names,
+or FLOWER_BASIC_AUTH with commas between; a login of Google, GitHub, GitLab or Okta goes by
+Flower's own --auth. Without any of them Flower does not start, except on loopback when
+FARMHAUL_FLOWER_OPEN=yes says that this is meant.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tornado.options import options
+
+
+def _logins() -> list[str]:
+    text = os.environ.get("FLOWER_BASIC_AUTH", "").replace(",", "\n")
+    file = os.environ.get("FLOWER_BASIC_AUTH_FILE", "")
+    if file and not text:
+        try:
+            text = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "is not text"
+            raise SystemExit(f"FLOWER_BASIC_AUTH_FILE: cannot read {file}: {why}") from None
+    logins = [line.strip() for line in text.splitlines() if line.strip()]
+    for number, login in enumerate(logins, start=1):
+        user, _, password = login.partition(":")
+        # Flower compares with hmac.compare_digest, which takes no other str than ASCII.
+        if not (user and password and login.isascii()):
+            # The line itself may hold a password, so only its number is told.
+            raise SystemExit(f"Flower's login {number} is not user:password in ASCII")
+    return logins
+
+
+def _require_authentication() -> None:
+    if basic_auth or options.basic_auth or options.auth:
+        return
+    on_loopback = options.unix_socket or address in {"127.0.0.1", "::1", "localhost"}
+    if os.environ.get("FARMHAUL_FLOWER_OPEN") == "yes" and on_loopback:
+        return
+    raise SystemExit(
+        "Flower shows every upload to whoever can reach it, and no login is set: "
+        "name a file of user:password lines in FLOWER_BASIC_AUTH_FILE; "
+        "or, on loopback only, set FARMHAUL_FLOWER_OPEN=yes"
+    )
+
+
+def format_task(task: Any) -> Any:
+    """Leave out what may hold paths and signed URLs.
+
+    Second line of defence, for the pages alone: Flower's API shows what the events hold,
+    and those are kept clean where tasks are sent.
+    """
+    task.args = task.kwargs = task.result = None
+    return task
+
+
+# Flower's default is all addresses.
+address = options.address or "127.0.0.1"
+basic_auth = _logins()
+_require_authentication()
+
+# Looking only: Flower could start any task and stop workers; `farmhaul retry`, `cancel` and
+# `limit` know the records, and Flower does not. FLOWER_READ_ONLY=false for those who must.
+read_only = os.environ.get("FLOWER_READ_ONLY", "true").strip().lower() not in {"false", "no", "0"}
+
+# What was seen outlives a restart of Flower.
+persistent = True
+db = os.environ.get("FLOWER_DB", "/var/lib/farmhaul/flower")
+state_save_interval = 300_000  # ms; a killed Flower forgets at most five minutes
+max_tasks = 50_000  # about a night: four tasks a batch, and a ring for each enqueue
+purge_offline_workers = 3_600  # s; scaled workers come and go under names of their own
+
+tasks_columns = "name,uuid,state,received,started,runtime,worker,retries"
+natural_time = True  # "3 minutes ago" is what somebody looking at night wants to read

@@ -1,0 +1,246 @@
+"""What the four stages share, and the one place that decides on retries."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from celery import Task, signature
+
+from tasks.clients import Clients, clients
+from tasks.heartbeat import Heartbeat
+from tasks.message import Message, to_message, with_signed
+from tasks.record import STAGES, Settlement
+from tasks.transfer import errors
+from tasks.transfer.models import Batch, Transfer
+
+log = logging.getLogger("farmhaul")
+
+Outcomes = Mapping[str, Transfer | errors.UploadError]
+
+DAY_S = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How a retryable error is tried again: full jitter below a doubling delay.
+
+    The upload ends as failed at ``max_tries``, or ``patience_s`` after the first error
+    that no success followed.
+    """
+
+    max_tries: float
+    patience_s: float
+    delay_s: float
+    cap_s: float
+    at_least_s: float = 0.0
+
+
+#: An outage is waited out for a day; what looks like a fault of ours is given up soon.
+POLICIES: dict[type[errors.RetryableError], Policy] = {
+    errors.ServiceUnavailableError: Policy(math.inf, DAY_S, 2, 300),
+    # Waits until somebody mends the key; the gate lets one batch try each minute.
+    errors.CredentialsRefusedError: Policy(math.inf, 14 * DAY_S, 60, 60, at_least_s=60),
+    # An NFS client may keep "no such file" for 60 s (acdirmax, nfs(5)): a dozen tries
+    # take some 8 minutes.
+    errors.FileNotReadyError: Policy(12, DAY_S, 2, 90, at_least_s=1),
+    errors.FileChangedError: Policy(5, DAY_S, 4, 60, at_least_s=1),
+    errors.UrlRefusedError: Policy(5, DAY_S, 1, 30),
+    errors.DigestMismatchError: Policy(3, DAY_S, 1, 30),
+    errors.LeaseLostError: Policy(math.inf, DAY_S, 1, 30),
+    errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
+}
+
+#: A service may ask for more patience than we have (Retry-After); so much it is granted.
+MAX_RETRY_AFTER_S = 900.0
+
+
+#: What only a service that is up can have said.
+ANSWERS = (
+    Transfer,
+    errors.RequestRefusedError,
+    errors.StoreRefusedError,
+    errors.UrlRefusedError,
+    errors.DigestMismatchError,
+)
+
+
+class Stage(Task):
+    """A stage of an upload: takes a batch from the record, and hands it on.
+
+    Celery redelivers the message of a worker that died. What is tried again otherwise goes
+    back to the record and is claimed anew, so that an outage leaves no tasks with a
+    countdown in the memory of workers.
+    """
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = True
+    ignore_result = True
+    # These are answers, not faults of the program: logged without a traceback.
+    throws = (errors.UploadError,)
+
+    @property
+    def clients(self) -> Clients:
+        """The connections of this process."""
+        return clients()
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage, without Celery's prefix."""
+        return str(self.name).rpartition(".")[2]
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Publish; events, Flower and logs show the summary in place of the arguments."""
+        if args:
+            options.setdefault("argsrepr", f"({args[0]['summary']})")
+        return super().apply_async(args, kwargs, **options)
+
+    def claim(self, host: str) -> Batch:
+        """Draw a batch of pending uploads; a redelivered task gets the same one again."""
+        return self._deliver(self.request.id, host)
+
+    def take(self, message: Message) -> Batch:
+        """Take over the batch of a message: what is still this claim's, and no more."""
+        batch = self._deliver(message["claim"], "")
+        return with_signed(batch, message, self.clients.urls)
+
+    def _deliver(self, claim_id: str, host: str) -> Batch:
+        record = self.clients.record
+        worker = self.request.hostname or socket.gethostname()
+        transfers, refused = record.deliver(claim_id, self.stage, worker, host)
+        record.settle(refused)
+        for one in refused:
+            log.error("upload_refused upload=%s %s", one.transfer.transfer_id, one.fields["error"])
+        return Batch(claim_id, tuple(transfers))
+
+    def heartbeat(self, batch: Batch) -> Heartbeat:
+        """Keep the batch ours while a long stage runs."""
+        return Heartbeat(self.clients.record, batch)
+
+    def each(
+        self,
+        transfers: Sequence[Transfer],
+        step: Callable[[Transfer], Transfer],
+        threads: int = 1,
+    ) -> dict[str, Transfer | errors.UploadError]:
+        """Do a step for each transfer; one that fails does not hold up the others."""
+        if not transfers:
+            return {}
+        with ThreadPoolExecutor(min(threads, len(transfers))) as pool:
+            outcomes = list(pool.map(lambda one: self.attempt(one, step), transfers))
+        return {
+            one.transfer_id: outcome for one, outcome in zip(transfers, outcomes, strict=True)
+        }
+
+    def attempt(
+        self, transfer: Transfer, step: Callable[[Transfer], Transfer]
+    ) -> Transfer | errors.UploadError:
+        """Do a step, and give its result or its error."""
+        try:
+            return step(transfer)
+        except errors.UploadError as error:
+            return error
+        except Exception as error:
+            # A fault of ours: in the log with all that is known, and tried a few times.
+            log.exception("step_broke upload=%s stage=%s", transfer.transfer_id, self.stage)
+            kind = type(error).__name__
+            return errors.UnexpectedAnswerError("farmhaul", self.stage, f"{kind}, see the log")
+
+    def hand_on(self, batch: Batch, outcomes: Outcomes, service: str = "") -> Message:
+        """Note what became of the batch, and give the message for the next stage.
+
+        ``outcomes`` may leave out transfers for which there was nothing to do. ``service``
+        is the one that was asked.
+
+        Raises:
+            UploadsFailedError: some have failed for good. The others have been handed on.
+        """
+        settlements = [
+            self._settlement(one, outcomes.get(one.transfer_id, one)) for one in batch.transfers
+        ]
+        states = self.clients.record.settle(settlements, _answered(service, outcomes))
+        going_on: list[Transfer] = []
+        failed: list[str] = []
+        for transfer in batch.transfers:
+            upload_id = transfer.transfer_id
+            outcome, state = outcomes.get(upload_id, transfer), states[upload_id]
+            if isinstance(outcome, Transfer):
+                going_on += [outcome] if state in {"active", "located"} else []
+                continue
+            log.warning("upload_%s upload=%s stage=%s %s", state, upload_id, self.stage, outcome)
+            if state == "failed":
+                failed.append(f"{upload_id}: {outcome}")
+        message = to_message(batch.claim_id, going_on, self.clients.urls)
+        if failed:
+            self._forward(message, going_on)
+            raise errors.UploadsFailedError("\n".join(failed))
+        if not going_on:
+            self.end_chain()
+        return message
+
+    def end_chain(self) -> None:
+        """Let this be the last link; Celery publishes what ``request.chain`` still holds."""
+        self.request.chain = None
+
+    def _forward(self, message: Message, going_on: list[Transfer]) -> None:
+        # Publishes the next link as Celery would have done, had this task not failed.
+        if going_on and self.request.chain:
+            *later, following = self.request.chain
+            signature(following, app=self.app).apply_async(
+                (message,), chain=later, root_id=self.request.root_id, parent_id=self.request.id
+            )
+
+    def _settlement(
+        self, transfer: Transfer, outcome: Transfer | errors.UploadError
+    ) -> Settlement:
+        if isinstance(outcome, Transfer):
+            done = "located" if self.stage == STAGES[-1] else "advanced"
+            return Settlement(transfer, done, self._fields(outcome))
+        kind = type(outcome).__name__
+        if not isinstance(outcome, errors.RetryableError):
+            return Settlement(transfer, "failed", {"error": str(outcome), "error_kind": kind})
+        # After a digest that differs the file is read anew, whatever it looks like.
+        forget = {"file": ""} if isinstance(outcome, errors.DigestMismatchError) else {}
+        return Settlement(transfer, "waiting", forget, wait_for(outcome))
+
+    def _fields(self, transfer: Transfer) -> dict[str, str | int]:
+        return {
+            "file": self.clients.record.seal_file(transfer),
+            "size": transfer.size_bytes,
+            "stored": (transfer.checksum or "") if transfer.stored else "",
+        }
+
+
+def _answered(service: str, outcomes: Outcomes) -> list[str]:
+    """Give the services whose gate may open: one usable answer shows that they are up."""
+    if not any(isinstance(outcome, ANSWERS) for outcome in outcomes.values()):
+        return []
+    return [service, "credentials"] if service == "ftrack" else [service]
+
+
+def wait_for(error: errors.RetryableError) -> dict[str, Any]:
+    """Turn an error into what ``settle.lua`` needs to let the upload wait, or fail."""
+    policy = POLICIES[type(error)]
+    asked_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_RETRY_AFTER_S)
+    finite = {name: min(value, 1e15) for name, value in asdict(policy).items()}
+    return finite | {
+        "kind": type(error).__name__,
+        "error": str(error),
+        "at_least_s": max(policy.at_least_s, asked_s),
+        # Full jitter: hundreds of uploads that failed together do not come back together.
+        "jitter": random.random(),  # noqa: S311 not a secret
+        "gate": _gate_of(error),
+    }
+
+
+def _gate_of(error: errors.RetryableError) -> str:
+    if isinstance(error, errors.ServiceUnavailableError | errors.CredentialsRefusedError):
+        return error.service
+    return ""

@@ -1,0 +1,44 @@
+"""What the stages of one process work with; made once, after the pool has forked."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import requests
+
+from tasks.codec import Codec, url_codec
+from tasks.connect import open_record, patient_redis
+from tasks.record import Record
+from tasks.settings import Settings
+from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.put import store_session
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The conversations of a worker process, over connections that stay open."""
+
+    settings: Settings
+    record: Record
+    ftrack: FtrackClient
+    store: requests.Session
+    urls: Codec
+
+
+@functools.cache
+def clients() -> Clients:
+    """Give the clients of this process.
+
+    Raises:
+        SettingsError: the environment lacks what a worker needs.
+    """
+    settings = Settings.from_environment()
+    ftrack = settings.require_ftrack()
+    return Clients(
+        settings,
+        open_record(settings, patient_redis(settings)),
+        FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key),
+        store_session(settings.connections),
+        url_codec(settings),
+    )

@@ -1,0 +1,59 @@
+"""Signs of life from the middle of a stage: progress into the record, and whether to go on."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import redis
+
+from tasks.record import Record
+from tasks.transfer.errors import LeaseLostError
+from tasks.transfer.models import Batch
+
+INTERVAL_S = 1.0
+
+
+class Heartbeat:
+    """Called between blocks by all threads of a stage; talks to Redis once a second.
+
+    A process that was frozen (SIGSTOP, a hung mount) finds on waking that its lease has
+    gone, and sends not one block more: another delivery may be at work by then.
+    """
+
+    def __init__(
+        self, record: Record, batch: Batch, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._record = record
+        self._claim_id = batch.claim_id
+        self._fences = {one.transfer_id: one.fence for one in batch.transfers}
+        self._clock = clock
+        self._confirmed = self._asked = clock()
+        self._sent: dict[str, int] = {}
+        self._lost: set[str] = set()
+        self._asking = threading.Lock()
+
+    def __call__(self, transfer_id: str, sent_bytes: int = 0) -> None:
+        """Note progress; raises LeaseLostError when the transfer is no longer ours."""
+        self._sent[transfer_id] = sent_bytes
+        now = self._clock()
+        if now - self._asked >= INTERVAL_S and self._asking.acquire(blocking=False):
+            try:
+                self._ask(now)
+            finally:
+                self._asking.release()
+        if transfer_id in self._lost or now - self._confirmed > self._record.lease_s:
+            raise LeaseLostError(transfer_id)
+
+    def _ask(self, now: float) -> None:
+        self._asked = now
+        if now - self._confirmed > self._record.lease_s:
+            return
+        sent = {one: (self._fences[one], count) for one, count in self._sent.copy().items()}
+        try:
+            self._lost |= self._record.beat(self._claim_id, sent)
+        except redis.RedisError:
+            # While Redis is away nobody else can take over either; the lease decides.
+            return
+        self._confirmed = now

@@ -1,0 +1,17 @@
+-- A sign of life in the middle of a stage: renew the claim, note progress.
+-- ARGV: claim, lease, JSON list of {id, fence, sent}
+-- Returns the ids that are no longer this delivery's.
+
+local claim, lease = ARGV[1], tonumber(ARGV[2])
+local lost = {}
+for _, one in ipairs(cjson.decode(ARGV[3])) do
+  local key = upload_key(one.id)
+  local state, fence = unpack(redis.call('HMGET', key, 'state', 'fence'))
+  if state == 'active' and tonumber(fence) == one.fence then
+    redis.call('HSET', key, 'sent', one.sent, 'updated', NOW)
+  else
+    lost[#lost + 1] = one.id
+  end
+end
+redis.call('ZADD', P .. 'claims', 'XX', NOW + 2 * lease, claim)
+return lost

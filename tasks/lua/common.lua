@@ -1,0 +1,66 @@
+-- What all scripts share: key names, the clock, and the moves between states.
+--
+-- Times are seconds of Redis' own clock, so that the clocks of farm nodes need not agree.
+
+local P = 'farmhaul:'
+local LIVE = { pending = true, active = true, waiting = true }
+
+local function seconds()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+local NOW = seconds()
+
+local function upload_key(id)
+  return P .. 'upload:' .. id
+end
+
+local function pending_key(host)
+  return host == '' and P .. 'pending' or P .. 'pending:' .. host
+end
+
+-- Move an upload to another state; `from` is the state it is in, or false for a new one.
+local function move(id, from, to)
+  if from then
+    redis.call('ZREM', P .. 'state:' .. from, id)
+  end
+  redis.call('ZADD', P .. 'state:' .. to, NOW, id)
+  redis.call('HSET', upload_key(id), 'state', to, 'updated', NOW)
+end
+
+-- Take an upload out of its claim; the claim is over when it has none left.
+local function leave_claim(id, claim)
+  if claim and claim ~= '' then
+    redis.call('SREM', P .. 'claim:' .. claim, id)
+    if redis.call('EXISTS', P .. 'claim:' .. claim) == 0 then
+      redis.call('ZREM', P .. 'claims', claim)
+    end
+    redis.call('HSET', upload_key(id), 'claim', '')
+  end
+end
+
+-- Put an upload where the next ring finds it.
+local function make_pending(id, from, host, score)
+  move(id, from, 'pending')
+  redis.call('ZADD', pending_key(host), score, id)
+  if host ~= '' then
+    redis.call('SADD', P .. 'hosts', host)
+  end
+end
+
+-- End an upload: whoever still works on it holds an old fencing number from now on.
+local function finish(id, from, to, ttl)
+  local key = upload_key(id)
+  local claim, host = unpack(redis.call('HMGET', key, 'claim', 'host'))
+  if from == 'pending' then
+    redis.call('ZREM', pending_key(host or ''), id)
+  elseif from == 'waiting' then
+    redis.call('ZREM', P .. 'waiting', id)
+  end
+  leave_claim(id, claim)
+  move(id, from, to)
+  redis.call('HINCRBY', key, 'fence', 1)
+  redis.call('HDEL', key, 'waiting_for', 'due', 'since', 'waits', 'waited_at', 'sent', 'alone')
+  redis.call('EXPIRE', key, ttl)
+end

@@ -1,0 +1,51 @@
+-- Write the record of an upload and put it among the pending ones, once.
+-- ARGV: id, component, request, size, priority, host, recheck ('1'), revive ('1'), ttl
+-- Returns its state, and 1 when a ring is needed.
+
+local id, component, request, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local priority, host = tonumber(ARGV[5]), ARGV[6]
+local recheck, revive, ttl = ARGV[7] == '1', ARGV[8] == '1', tonumber(ARGV[9])
+
+local key = upload_key(id)
+local component_key = P .. 'component:' .. component
+local state = redis.call('HGET', key, 'state')
+local current = redis.call('HGET', component_key, 'current')
+
+if state and LIVE[state] then
+  return { state, 0 }
+end
+if state == 'located' and current == id and not recheck then
+  return { state, 0 }
+end
+if revive and current and current ~= id then
+  -- A newer file has taken the component over meanwhile: do not turn back.
+  return { state, 0 }
+end
+
+if current and current ~= id then
+  local older = redis.call('HGET', upload_key(current), 'state')
+  if older and LIVE[older] then
+    redis.call('HSET', upload_key(current), 'error', 'superseded by ' .. id)
+    finish(current, older, 'superseded', ttl)
+  end
+  -- The store holds, or may hold, the other file's bytes under this component.
+  redis.call('HDEL', key, 'file', 'stored', 'located')
+end
+redis.call('HSET', component_key, 'current', id)
+redis.call('EXPIRE', component_key, ttl)
+
+-- Class first, then age: the older of two goes first.
+local score = priority * 1e13 + math.floor(NOW * 1000)
+-- Counts of an earlier life would cut the new one short.
+for _, field in ipairs(redis.call('HKEYS', key)) do
+  if string.find(field, '^tries:') or string.find(field, '^deliveries:') then
+    redis.call('HDEL', key, field)
+  end
+end
+redis.call('HDEL', key, 'error', 'error_kind', 'stage', 'worker')
+redis.call('HSETNX', key, 'created', NOW)
+redis.call('HSET', key, 'component', component, 'request', request, 'size', size,
+  'score', score, 'host', host, 'claim', '')
+redis.call('PERSIST', key)
+make_pending(id, state, host, score)
+return { 'pending', 1 }

@@ -1,0 +1,29 @@
+-- What has to happen without anybody asking: waiting uploads whose time has come are pending
+-- again, ended ones leave the index. Run each second by one worker of the farm.
+-- ARGV: record ttl, most uploads to move, most claims to name
+-- Returns {pending counts as rows {host, count}, claims whose deadline has passed}.
+
+local record_ttl, most, most_claims = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'waiting', '-inf', NOW, 'LIMIT', 0, most)) do
+  redis.call('ZREM', P .. 'waiting', id)
+  local state, host, score = unpack(redis.call('HMGET', upload_key(id), 'state', 'host', 'score'))
+  if state == 'waiting' then
+    make_pending(id, state, host, score)
+  end
+end
+
+for _, state in ipairs({ 'located', 'failed', 'cancelled', 'superseded' }) do
+  redis.call('ZREMRANGEBYSCORE', P .. 'state:' .. state, '-inf', NOW - record_ttl)
+end
+
+local counts = { { '', redis.call('ZCARD', P .. 'pending') } }
+for _, host in ipairs(redis.call('SMEMBERS', P .. 'hosts')) do
+  local count = redis.call('ZCARD', pending_key(host))
+  if count == 0 then
+    redis.call('SREM', P .. 'hosts', host)
+  end
+  counts[#counts + 1] = { host, count }
+end
+local stale = redis.call('ZRANGEBYSCORE', P .. 'claims', '-inf', NOW, 'LIMIT', 0, most_claims)
+return { counts, stale }

@@ -1,0 +1,67 @@
+"""The workflow: the chain of the four stages, and how it is set going.
+
+Hooks mostly enqueue one file at a time, hundreds at once. So ``enqueue`` writes records
+and *rings*: it publishes a chain whose first stage carries no files, but claims what is
+pending, up to a full batch. Every enqueue rings; a ring that finds nothing ends there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery, chain
+
+from tasks.record import CLAIM_BYTES, CLAIM_UPLOADS, STAGES, Record
+from tasks.request import UploadRequest
+
+QUEUE = "farmhaul"
+
+#: Redis' priorities: 0 goes first. What has begun ends before anything else begins, so a
+#: backlog has few signed URLs outstanding. Set on each link: a chain hands none on.
+PRIORITY_OF = {stage: len(STAGES) - 1 - number for number, stage in enumerate(STAGES)}
+
+
+def task_name(stage: str) -> str:
+    """Give the Celery name of a stage."""
+    return f"farmhaul.{stage}"
+
+
+def queue_of(host: str = "") -> str:
+    """Name the queue of files that all nodes see, or of those that one host alone sees."""
+    return f"{QUEUE}.{host}" if host else QUEUE
+
+
+def upload_chain(app: Celery, host: str = "") -> Any:
+    """Make compute_checksum | get_put_metadata | put_file | create_component_location."""
+    first, *others = STAGES
+    links = [app.signature(task_name(first), kwargs={"host": host}, immutable=True)]
+    links += [app.signature(task_name(stage)) for stage in others]
+    for link, stage in zip(links, STAGES, strict=True):
+        # No AsyncResult is waited for: the record tells how an upload fares.
+        link.set(queue=queue_of(host), priority=PRIORITY_OF[stage], ignore_result=True)
+    return chain(*links)
+
+
+def ring(app: Celery, chains: int, host: str = "") -> None:
+    """Publish chains; each claims a batch of what is pending, or ends at once."""
+    for _ in range(chains):
+        upload_chain(app, host).apply_async()
+
+
+def enqueue(app: Celery, record: Record, requests: Sequence[UploadRequest]) -> list[str]:
+    """Write the records of uploads and ring; gives the state of each.
+
+    Safe to run twice: an upload that is known already is left as it is. A death between
+    the two steps loses nothing: workers ring for what is pending without one.
+    """
+    answers = record.enqueue(requests)
+    fresh = [request for request, (_, new) in zip(requests, answers, strict=True) if new]
+    for host in sorted({request.host for request in fresh}):
+        ring(app, _claims_for([one for one in fresh if one.host == host]), host)
+    return [state for state, _ in answers]
+
+
+def _claims_for(requests: Sequence[UploadRequest]) -> int:
+    size_bytes = sum(request.size_bytes or 0 for request in requests)
+    return max(-(-len(requests) // CLAIM_UPLOADS), -(-size_bytes // CLAIM_BYTES))

@@ -1,0 +1,220 @@
+"""The record of every upload in Redis: the truth that status, retry and dedupe read.
+
+All keys begin with ``farmhaul:``; the scripts in ``tasks/lua`` are the only writers, so that
+each move between states is atomic.
+
+| key | type | holds |
+|---|---|---|
+| ``upload:ID`` | hash | the upload: request (sealed), state, stage, fence, file (sealed), error |
+| ``state:STATE`` | sorted set | upload ids by the time of their last move |
+| ``pending``, ``pending:HOST`` | sorted set | upload ids to be claimed, by priority, then age |
+| ``waiting`` | sorted set | upload ids by the time they are pending again |
+| ``claim:ID`` | set | the uploads that one chain carries |
+| ``claims`` | sorted set | claims by the time at which they count as lost |
+| ``component:ID`` | hash | the upload that the component is to have |
+| ``gate:SERVICE`` | hash | an outage: until when nothing is claimed |
+| ``hosts`` | set | hosts with pending uploads of their own |
+| ``tick`` | string | the worker that ticks |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from importlib.resources import files
+from itertools import islice
+from typing import Any
+
+import redis
+
+from tasks.codec import Codec
+from tasks.request import PRIORITIES, UploadRequest, transfer_from_record
+from tasks.transfer.errors import SealBrokenError
+from tasks.transfer.models import FileIdentity, Target, Transfer
+
+PREFIX = "farmhaul:"
+STAGES = ("compute_checksum", "get_put_metadata", "put_file", "create_component_location")
+
+#: A claim draws at most so much: ≤ 50 keeps one API call short, ≤ 256 MiB keeps tasks so
+#: short that a hung one can be told from a slow one.
+CLAIM_UPLOADS = 50
+CLAIM_BYTES = 256 << 20
+#: A claim whose chain never ends is forgotten after a week; its uploads are reclaimed long before.
+CLAIM_TTL_S = 7 * 86400
+MAX_DELIVERIES = 5
+ENQUEUE_STEP = 500
+#: The target of a request that can not be read.
+_NOBODY = Target(component_id="")
+_SCRIPTS = ("enqueue", "deliver", "settle", "tick", "reclaim", "cancel", "beat")
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of one transfer in a stage: what ``settle.lua`` is told."""
+
+    transfer: Transfer
+    outcome: str
+    fields: Mapping[str, str | int] = field(default_factory=dict)
+    wait: Mapping[str, Any] | None = None
+
+
+class Record:
+    """Reads and moves the records; one instance a process."""
+
+    def __init__(
+        self, client: redis.Redis, codec: Codec, *, lease_s: float = 60, days: float = 14
+    ) -> None:
+        self.client = client
+        self.codec = codec
+        self.lease_s = lease_s
+        self.ttl_s = int(days * 86400)
+        source = files("tasks") / "lua"
+        common = (source / "common.lua").read_text(encoding="utf-8")
+        self._scripts = {
+            name: client.register_script(
+                common + (source / f"{name}.lua").read_text(encoding="utf-8")
+            )
+            for name in _SCRIPTS
+        }
+
+    def _run(self, name: str, *args: Any, client: Any = None) -> Any:
+        return self._scripts[name](args=args, client=client)
+
+    def enqueue(self, requests: Sequence[UploadRequest]) -> list[tuple[str, bool]]:
+        """Write records; gives for each its state, and whether it is newly pending."""
+        return self._enqueue(
+            (
+                request.upload_id,
+                request.target.component_id,
+                self.codec.encode(request.to_record()),
+                "" if request.size_bytes is None else request.size_bytes,
+                PRIORITIES[request.priority],
+                request.host,
+                int(request.size_bytes is None),
+                0,
+                self.ttl_s,
+            )
+            for request in requests
+        )
+
+    def _enqueue(self, rows: Iterable[tuple[Any, ...]]) -> list[tuple[str, bool]]:
+        answers: list[tuple[str, bool]] = []
+        waiting = iter(rows)
+        # One conversation, in steps of bounded memory.
+        while step := list(islice(waiting, ENQUEUE_STEP)):
+            pipeline = self.client.pipeline(transaction=False)
+            for row in step:
+                self._run("enqueue", *row, client=pipeline)
+            answers += [(text(state), bool(new)) for state, new in pipeline.execute()]
+        return answers
+
+    def retry(self, upload_id: str) -> tuple[str, str, bool]:
+        """Make an ended upload pending again; gives host, state, and whether it is new."""
+        names = ("component", "request", "size", "score", "host")
+        values = self.client.hmget(upload_key(upload_id), names)
+        component, request, size, score, host = (text(value) for value in values)
+        priority = int(float(score or 0) // 1e13)
+        row = (upload_id, component, request, size, priority, host, 1, 1, self.ttl_s)
+        [(state, new)] = self._enqueue([row])
+        return host, state, new
+
+    def cancel(self, upload_id: str) -> str:
+        """Stop an upload; gives the state it then has, empty when it is not known."""
+        return text(self._run("cancel", upload_id, self.ttl_s))
+
+    def deliver(
+        self, claim_id: str, stage: str, worker: str, host: str = ""
+    ) -> tuple[list[Transfer], list[Settlement]]:
+        """Take the transfers of a claim that are still its own, under a new fence each.
+
+        The second list is of records that nobody of ours has written.
+        """
+        rows = self._run(
+            "deliver",
+            claim_id,
+            STAGES.index(stage) + 1,
+            worker,
+            self.lease_s,
+            host,
+            CLAIM_UPLOADS,
+            CLAIM_BYTES,
+            CLAIM_TTL_S,
+            self.ttl_s,
+            MAX_DELIVERIES,
+        )
+        transfers, refused = [], []
+        for row in rows:
+            upload_id, request, file, stored = (text(row[index]) for index in (0, 2, 3, 4))
+            try:
+                transfer = self._transfer(upload_id, request, file, stored)
+            except (SealBrokenError, ValueError) as error:
+                unknown = Transfer(upload_id, _NOBODY, "", fence=int(row[1]))
+                fields = {"error": str(error), "error_kind": type(error).__name__}
+                refused.append(Settlement(unknown, "failed", fields))
+                continue
+            transfers.append(replace(transfer, fence=int(row[1])))
+        return transfers, refused
+
+    def _transfer(self, upload_id: str, request: str, file: str, stored: str) -> Transfer:
+        what = f"the record of upload {upload_id}"
+        transfer = transfer_from_record(upload_id, self.codec.decode(request, what))
+        if not file:
+            return transfer
+        known = self.codec.decode(file, what)
+        checksum = known.pop("checksum")
+        return replace(
+            transfer,
+            identity=FileIdentity(**known),
+            checksum=checksum,
+            stored=bool(checksum) and stored == checksum,
+        )
+
+    def seal_file(self, transfer: Transfer) -> str:
+        """What a later delivery must know of the file, for the field ``file``."""
+        return self.codec.encode(
+            asdict(transfer.known_identity) | {"checksum": transfer.checksum}
+        )
+
+    def settle(
+        self, settlements: Sequence[Settlement], answered: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Note what became of transfers; gives the state of each, or "lost"."""
+        if not settlements:
+            return {}
+        rows = [
+            {
+                "id": one.transfer.transfer_id,
+                "fence": one.transfer.fence,
+                "outcome": one.outcome,
+                "fields": dict(one.fields),
+                "wait": one.wait,
+            }
+            for one in settlements
+        ]
+        answer = self._run("settle", self.ttl_s, json.dumps(rows), json.dumps(list(answered)))
+        return {text(upload_id): text(state) for upload_id, state in answer}
+
+    def beat(self, claim_id: str, sent: Mapping[str, tuple[int, int]]) -> set[str]:
+        """Renew the claim in mid-stage; ``sent`` is {id: (fence, bytes)}. Gives the lost ids."""
+        rows = [{"id": one, "fence": fence, "sent": n} for one, (fence, n) in sent.items()]
+        return {text(one) for one in self._run("beat", claim_id, self.lease_s, json.dumps(rows))}
+
+    def tick(self) -> tuple[dict[str, int], list[str]]:
+        """Make due uploads pending; gives pending counts by host, and overdue claims."""
+        counts, overdue = self._run("tick", self.ttl_s, 1000, 100)
+        return {text(host): int(n) for host, n in counts}, [text(claim) for claim in overdue]
+
+    def reclaim(self, claim_id: str) -> int:
+        """Make the uploads of a lost claim pending again; gives how many."""
+        return int(self._run("reclaim", claim_id))
+
+
+def upload_key(upload_id: str) -> str:
+    """Name the hash of an upload."""
+    return f"{PREFIX}upload:{upload_id}"
+
+
+def text(value: Any) -> str:
+    """Make text of what Redis answers; nothing becomes the empty text."""
+    return value.decode() if isinstance(value, bytes) else str(value or "")

@@ -1,0 +1,96 @@
+"""What the record tells of uploads: read by status, --wait, watch and the exporter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import redis
+
+from tasks.codec import Codec
+from tasks.record import PREFIX, STAGES, text, upload_key
+from tasks.transfer.errors import SealBrokenError
+
+LIVE_STATES = ("pending", "active", "waiting")
+ENDED_STATES = ("located", "failed", "cancelled", "superseded")
+STATES = (*LIVE_STATES, *ENDED_STATES)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadState:
+    """An upload as ``status`` shows it. Times are seconds since 1970, of Redis' clock."""
+
+    upload_id: str
+    component_id: str
+    path: str
+    state: str
+    stage: str
+    size_bytes: int | None
+    sent_bytes: int
+    worker: str
+    error: str
+    error_kind: str
+    created: float
+    updated: float
+    due: float | None
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether nothing more happens to it by itself."""
+        return self.state in ENDED_STATES
+
+
+class Status:
+    """Reads the records; it writes nothing."""
+
+    def __init__(self, client: redis.Redis, codec: Codec) -> None:
+        self.client = client
+        self.codec = codec
+
+    def find(self, upload_ids: Sequence[str]) -> list[UploadState | None]:
+        """Read uploads; None for those that no record tells of."""
+        pipeline = self.client.pipeline(transaction=False)
+        for upload_id in upload_ids:
+            pipeline.hgetall(upload_key(upload_id))
+        return [
+            self._state(upload_id, {text(k): text(v) for k, v in fields.items()})
+            for upload_id, fields in zip(upload_ids, pipeline.execute(), strict=True)
+        ]
+
+    def _state(self, upload_id: str, fields: Mapping[str, str]) -> UploadState | None:
+        if not fields:
+            return None
+        try:
+            path = str(self.codec.decode(fields["request"])["path"])
+        except (SealBrokenError, KeyError, TypeError):
+            path = "(sealed with a key this node does not have)"
+        stage = int(fields.get("stage") or 0)
+        return UploadState(
+            upload_id,
+            fields.get("component", ""),
+            path,
+            fields.get("state", ""),
+            STAGES[stage - 1] if stage else "",
+            int(fields["size"]) if fields.get("size") else None,
+            int(fields.get("sent") or 0),
+            fields.get("worker", ""),
+            fields.get("error", ""),
+            fields.get("error_kind", ""),
+            float(fields.get("created") or 0),
+            float(fields.get("updated") or 0),
+            float(fields["due"]) if fields.get("due") else None,
+        )
+
+    def ids_in(self, states: Iterable[str], limit: int = 10_000) -> list[str]:
+        """Give the ids of uploads in some states, the latest moved first."""
+        pipeline = self.client.pipeline(transaction=False)
+        for state in states:
+            pipeline.zrange(f"{PREFIX}state:{state}", 0, limit - 1, desc=True)
+        return [text(one) for ids in pipeline.execute() for one in ids]
+
+    def counts(self) -> dict[str, int]:
+        """Count the uploads in each state."""
+        pipeline = self.client.pipeline(transaction=False)
+        for state in STATES:
+            pipeline.zcard(f"{PREFIX}state:{state}")
+        return dict(zip(STATES, pipeline.execute(), strict=True))

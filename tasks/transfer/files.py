@@ -1,0 +1,105 @@
+"""Files as they are on disk: which may be sent, and whether they are still the same."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from tasks.transfer.errors import (
+    FatalError,
+    FileChangedError,
+    FileNotReadyError,
+    FileRefusedError,
+)
+from tasks.transfer.models import FileIdentity
+
+KINDS = (
+    (stat.S_ISDIR, "is a directory; name the files in it"),
+    (stat.S_ISFIFO, "is a FIFO; only regular files can be uploaded"),
+    (stat.S_ISSOCK, "is a socket; only regular files can be uploaded"),
+    (stat.S_ISCHR, "is a device; only regular files can be uploaded"),
+    (stat.S_ISBLK, "is a device; only regular files can be uploaded"),
+)
+
+
+def identity_of(status: os.stat_result) -> FileIdentity:
+    """Take from a stat what tells one state of a file from another."""
+    return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+
+
+def check_kind(path: str, status: os.stat_result, *, allow_empty: bool) -> None:
+    """Raise FileRefusedError for what is not a regular file, or is empty."""
+    for is_kind, why in KINDS:
+        if is_kind(status.st_mode):
+            raise FileRefusedError(path, why)
+    if not status.st_size and not allow_empty:
+        raise FileRefusedError(
+            path, "is empty, as a failed render leaves it; --allow-empty sends it all the same"
+        )
+
+
+def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
+    """Raise FileRefusedError unless ``real_path`` lies below one of ``roots``.
+
+    ``real_path`` is ``path`` after all symlinks; ``roots`` are real paths as well.
+    """
+    if not any(Path(real_path).is_relative_to(root) for root in roots):
+        leads = "" if real_path == path else f" leads to {real_path}, which"
+        raise FileRefusedError(
+            path,
+            f"{leads.strip() or 'is'}{' is' if leads else ''} outside FARMHAUL_STORAGE_ROOTS "
+            f"({os.pathsep.join(roots) or 'not set'})",
+        )
+
+
+def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) -> BinaryIO:
+    """Open a file that may be uploaded.
+
+    All is checked on the open descriptor, so that nobody can swap the file between
+    check and use.
+
+    Raises:
+        FileNotReadyError: it is not there or not readable, which may pass (NFS).
+        FileRefusedError: not a regular file, empty, or outside the roots.
+    """
+    # O_NONBLOCK: opening a FIFO must not wait for a writer.
+    try:
+        file = open(path, "rb", buffering=0, opener=_open_nonblocking)  # noqa: SIM115 handed on
+    except IsADirectoryError:
+        raise FileRefusedError(path, "is a directory; name the files in it") from None
+    except OSError as error:
+        raise FileNotReadyError(path, error.strerror or str(error)) from None
+    try:
+        check_kind(path, os.fstat(file.fileno()), allow_empty=allow_empty)
+        check_roots(path, _real_path(file, path), roots)
+    except FatalError:
+        file.close()
+        raise
+    return file
+
+
+def require_unchanged(file: BinaryIO, path: str, known: FileIdentity) -> None:
+    """Raise FileChangedError unless descriptor *and* path still are what is ``known``.
+
+    The path too, because a renderer often writes a new file and renames it over.
+    """
+    with suppress(FileNotFoundError):  # removed after it was opened: the bytes are still ours
+        statuses = [os.fstat(file.fileno()), os.stat(path)]
+        for status in statuses:
+            if identity_of(status) != known:
+                raise FileChangedError(path, known.difference(identity_of(status)) or "replaced")
+
+
+def _open_nonblocking(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def _real_path(file: BinaryIO, path: str) -> str:
+    # Only Linux tells the path of a descriptor; elsewhere the path is resolved again.
+    with suppress(OSError):
+        return os.readlink(f"/proc/self/fd/{file.fileno()}")
+    return os.path.realpath(path)

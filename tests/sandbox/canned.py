@@ -1,0 +1,69 @@
+"""Answers that the front makes up itself, and the reading of what it needs to know."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from .faults import Fault
+from .wire import Head, answer
+
+
+def canned(fault: Fault) -> bytes:
+    """The answer of a ``status``, ``error`` or ``junk`` fault."""
+    status, content_type = 200, "application/json"
+    if fault.kind == "error":
+        body = json.dumps(
+            {
+                "exception": fault.value or "ServerError",
+                "content": fault.content,
+                "error_code": fault.error_code,
+            }
+        )
+    elif fault.kind == "junk":
+        body = '[{"action": "create", "data": {"id": "3a37' if fault.body is None else fault.body
+    else:
+        status = int(fault.value or 503)
+        body = fault.body or ""
+        if fault.service == "store" and fault.body is None:
+            code = "SlowDown" if status == 503 else "SandboxFault"
+            return s3_error(status, code, fault.content, fault.headers)
+        content_type = "text/html" if body.lstrip().startswith("<") else "text/plain"
+    headers = {"Content-Type": content_type, **fault.headers}
+    return answer(status, _phrase(status), headers, body.encode())
+
+
+def s3_error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> bytes:
+    """An error in the form of S3."""
+    body = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    )
+    all_headers = {"Content-Type": "application/xml", **(headers or {})}
+    return answer(status, _phrase(status), all_headers, body.encode())
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Sandbox"
+
+
+def operations_of(body: bytes) -> list[dict[str, Any]] | None:
+    """The list of operations in a call's body; None when it is not one."""
+    try:
+        batch = json.loads(body)
+    except ValueError:
+        return None
+    if isinstance(batch, list) and all(isinstance(item, dict) for item in batch):
+        return batch
+    return None
+
+
+def body_length(reply: Head, request: Head) -> int:
+    """How many bytes follow the head of an answer."""
+    if request.start[0] == "HEAD" or reply.start[1] in ("204", "304"):
+        return 0
+    return reply.length

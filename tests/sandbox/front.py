@@ -1,0 +1,118 @@
+"""The door of both services, where faults are played: ``python -m tests.sandbox.front CONFIG``.
+
+Clients talk to the front, the front to the stand-in for ftrack and to SeaweedFS. A front
+can do what an HTTP server cannot do to its own connections: reset them, lose an answer,
+read slowly. It also writes down every request. Threads with blocking sockets and one
+reused buffer each pass a body on at several times the speed of asyncio's streams.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import traceback
+from http import HTTPStatus
+from typing import Any
+
+from .config import FrontConfig
+from .exchange import Exchange
+from .faults import Fault, FaultBook, Service
+from .journal import Journal
+from .wire import Closed, Connection, Head, answer
+
+_CONTROL = "/sandbox/"
+
+
+class Front:
+    """Two listening ports, the faults and the journal they share."""
+
+    def __init__(self, config: FrontConfig) -> None:
+        self._config = config
+        self._faults = FaultBook()
+        self._journal = Journal()
+
+    def serve(self) -> None:
+        config = self._config
+        doors: list[tuple[Service, int, int]] = [
+            ("ftrack", config.ftrack_port, config.ftrack_upstream),
+            ("store", config.store_port, config.store_upstream),
+        ]
+        threads = [threading.Thread(target=self._listen, args=door) for door in doors]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _listen(self, service: Service, port: int, upstream: int) -> None:
+        listener = socket.create_server(("127.0.0.1", port), backlog=512)
+        while True:
+            sock, _ = listener.accept()
+            threading.Thread(
+                target=self._converse, args=(service, Connection(sock), upstream), daemon=True
+            ).start()
+
+    def _converse(self, service: Service, client: Connection, upstream: int) -> None:
+        """All the requests of one connection."""
+        exchange = Exchange(service, client, upstream, self._faults, self._journal)
+        try:
+            while (head := client.read_head()) is not None:
+                if service == "ftrack" and head.start[1].startswith(_CONTROL):
+                    going_on = self._control(head, client, exchange)
+                else:
+                    going_on = exchange.run(head)
+                if not going_on:
+                    break
+        except (OSError, Closed):
+            pass  # the client left, or a fault closed its connection
+        except Exception:  # noqa: BLE001 - a bug here ends one connection, not the front
+            traceback.print_exc()
+        finally:
+            exchange.close()
+            client.close()
+
+    def _control(self, head: Head, client: Connection, exchange: Exchange) -> bool:
+        """Requests of the test itself: no fault strikes them, nobody writes them down."""
+        method, target = head.start[0], head.start[1]
+        what = target.removeprefix(_CONTROL)
+        body = client.read(head.length)
+        result: Any = {}
+        try:
+            match (method, what.split("/")):
+                case "POST", ["faults"]:
+                    result = {"id": self._faults.add(Fault(**json.loads(body)))}
+                case "GET", ["faults"]:
+                    result = self._faults.listing()
+                case "DELETE", ["faults"]:
+                    self._faults.clear()
+                case "DELETE", ["faults", number]:
+                    self._faults.clear(int(number))
+                case "GET", ["requests"]:
+                    result = self._journal.entries()
+                case "DELETE", ["requests"]:
+                    self._journal.clear()
+                case _:
+                    if what == "reset":
+                        self._faults.clear()
+                        self._journal.clear()
+                    return exchange.forward_plainly(head, body)
+        except (TypeError, ValueError) as error:
+            client.send(_json(HTTPStatus.BAD_REQUEST, {"error": str(error)}))
+        else:
+            client.send(_json(HTTPStatus.OK, result))
+        return not head.closes
+
+
+def _json(status: HTTPStatus, value: Any) -> bytes:
+    # Header values in the journal may hold bytes that are no UTF-8; JSON escapes them.
+    body = json.dumps(value).encode()
+    return answer(status, status.phrase, {"Content-Type": "application/json"}, body)
+
+
+def main() -> None:
+    Front(FrontConfig.load(sys.argv[1])).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The stand-in for an ftrack server: ``python -m tests.sandbox.ftrack CONFIG``.
+
+It keeps ftrack's rules and knows nothing of faults: those are played by the front
+(`front.py`) that every client passes on its way here.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+import flask
+import waitress
+
+from . import seed
+from .config import LIFETIME_HEADER, FtrackConfig
+from .entities import Entities
+from .errors import ApiError, InvalidCredentials, InvalidRequest
+from .operations import Caller, Operations
+from .schemas import load_schemas
+from .seaweed import BUCKET, s3_client
+from .signing import presign
+
+_USERS = {seed.API_USER: (seed.API_KEY, True), seed.GUEST_USER: (seed.GUEST_KEY, False)}
+
+
+def make_app(config: FtrackConfig) -> flask.Flask:
+    """The web application; all it knows is in memory."""
+    entities = Entities(load_schemas(Path(config.schemas) if config.schemas else None))
+    seed.seed(entities)
+    operations = Operations(
+        entities, s3_client(config.store_endpoint), config.signed_endpoint, config.encode_s
+    )
+    lock = threading.Lock()
+    app = flask.Flask(__name__)
+
+    def caller(user: str, key: str) -> Caller:
+        known_key, may_write = _USERS.get(user, ("", False))
+        if not known_key or not hmac.compare_digest(known_key.encode(), key.encode()):
+            raise InvalidCredentials("The supplied API key is not valid.")
+        lifetime_s = flask.request.headers.get(LIFETIME_HEADER, config.url_lifetime_s, float)
+        return Caller(seed.USER_ID, may_write, lifetime_s)
+
+    @app.post("/api")
+    def api() -> flask.Response:
+        headers = flask.request.headers
+        try:
+            who = caller(headers.get("ftrack-user", ""), headers.get("ftrack-api-key", ""))
+            try:
+                batch = json.loads(flask.request.get_data())
+            except ValueError as error:
+                raise InvalidRequest(f"The request body is not JSON: {error}") from error
+            with lock:
+                return _answer(operations.run(batch, who))
+        except ApiError as error:
+            return _answer(error.to_json(), error.status if _is_strict() else 200)
+        except Exception as error:  # noqa: BLE001 - as a server does: unforeseen is an error for the client
+            traceback.print_exc()
+            unforeseen = ApiError(f"{type(error).__name__}: {error}")
+            return _answer(unforeseen.to_json(), 500 if _is_strict() else 200)
+
+    @app.get("/component/get")
+    def component_get() -> flask.Response:
+        component_id = _authenticated_component()
+        lifetime_s = flask.request.headers.get(LIFETIME_HEADER, config.url_lifetime_s, float)
+        url = presign("GET", config.signed_endpoint, component_id, lifetime_s)
+        return flask.Response(status=302, headers={"Location": url})
+
+    @app.get("/component/remove")
+    def component_remove() -> flask.Response:
+        component_id = _authenticated_component()
+        operations.s3.delete_object(Bucket=BUCKET, Key=component_id)
+        return flask.Response(status=200)
+
+    def _authenticated_component() -> str:
+        arguments = flask.request.args
+        try:
+            caller(arguments.get("username", ""), arguments.get("apiKey", ""))
+        except InvalidCredentials:
+            flask.abort(403)
+        component_id = arguments.get("id", "")
+        with lock:
+            if operations.in_server_location(component_id) is None:
+                flask.abort(404)
+        return component_id
+
+    @app.get("/sandbox/entities/<entity_type>")
+    def dump(entity_type: str) -> flask.Response:
+        with lock:
+            operations.finish_jobs()
+            return _answer(entities.all(entity_type))
+
+    @app.post("/sandbox/reset")
+    def reset() -> flask.Response:
+        with lock:
+            entities.clear()
+            operations.uploads.clear()
+            operations.jobs.clear()
+            seed.seed(entities)
+        return _answer({})
+
+    return app
+
+
+def _answer(value: Any, status: int = 200) -> flask.Response:
+    return flask.Response(json.dumps(value), status, mimetype="application/json")
+
+
+def _is_strict() -> bool:
+    headers = flask.request.headers
+    return headers.get("ftrack-strict-api") == "true" or "strict:1" in headers.get(
+        "Ftrack-Api-Options", ""
+    )
+
+
+def main() -> None:
+    config = FtrackConfig.load(sys.argv[1])
+    waitress.serve(
+        make_app(config),
+        host="127.0.0.1",
+        port=config.port,
+        threads=config.threads,
+        # Idle keep-alive connections of the front: closed late, so that it never meets one
+        # that is just being closed.
+        channel_timeout=3600,
+    )
+
+
+if __name__ == "__main__":
+    main()

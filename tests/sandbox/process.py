@@ -1,0 +1,189 @@
+"""Child processes that end with us, whatever happens to us.
+
+Linux sends ``PR_SET_PDEATHSIG`` when the *thread* that forked ends, not the process
+(https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html). A server that a
+helper thread restarts would thus die with that thread, so one thread that lives as long
+as the interpreter starts every child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from queue import SimpleQueue
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+# Below Linux' range for outgoing connections (32768 and up), so that none of those takes
+# a port between our look and the server's bind.
+_PORTS = range(15_000, 32_000)
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+class NotReady(Exception):
+    """A server of the sandbox did not come up."""
+
+
+class _Spawner:
+    """The thread that forks."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[tuple[Future[subprocess.Popen[bytes]], Job]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def run(self, job: Job) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._thread is None:
+                # Not a ThreadPoolExecutor: its threads end before atexit handlers run,
+                # and the children would be killed before they are asked to stop.
+                self._thread = threading.Thread(target=self._loop, daemon=True)
+                self._thread.start()
+        future: Future[subprocess.Popen[bytes]] = Future()
+        self._jobs.put((future, job))
+        return future.result()
+
+    def _loop(self) -> None:
+        while True:
+            future, job = self._jobs.get()
+            try:
+                future.set_result(job())
+            except Exception as error:  # noqa: BLE001 - it is raised where the caller waits
+                future.set_exception(error)
+
+
+Job = Callable[[], "subprocess.Popen[bytes]"]
+_spawner = _Spawner()
+
+
+class Child:
+    """A server process: its log, its end."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        log: Path,
+        *,
+        cwd: Path = CHECKOUT,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        parent = os.getpid()
+
+        def die_with_parent() -> None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        def start() -> subprocess.Popen[bytes]:
+            with log.open("ab") as output:
+                return subprocess.Popen(
+                    [str(word) for word in command],
+                    cwd=cwd,
+                    env={**os.environ, **(env or {})},
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    # Ctrl-C at a terminal is for us; we then stop the children in order.
+                    start_new_session=True,
+                    preexec_fn=die_with_parent,
+                )
+
+        self._process = _spawner.run(start)
+        atexit.register(self.stop)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def terminate(self) -> None:
+        """Ask it to end, without waiting."""
+        if self.alive:
+            # A stopped process would not see SIGTERM.
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
+
+    def stop(self, timeout_s: float = 5) -> None:
+        """End it, by force if it takes longer than *timeout_s*."""
+        atexit.unregister(self.stop)
+        self.terminate()
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        atexit.unregister(self.stop)
+        if self.alive:
+            self._process.kill()
+        self._process.wait()
+
+    def wait_ready(self, probe: Callable[[], bool], timeout_s: float = 60) -> None:
+        """Poll *probe* until it says yes; an OSError of it means not yet."""
+        end = time.monotonic() + timeout_s
+        while True:
+            if not self.alive:
+                raise NotReady(self._report(f"ended with code {self._process.returncode}"))
+            try:
+                if probe():
+                    return
+            except OSError:
+                pass
+            if time.monotonic() > end:
+                raise NotReady(self._report(f"did not answer within {timeout_s:.0f} s"))
+            time.sleep(0.02)
+
+    def _report(self, what: str) -> str:
+        tail = self.log.read_text(errors="replace")[-2000:]
+        return f"{self.name} {what}; the end of {self.log}:\n{tail}"
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on 127.0.0.1 that nobody listens on now."""
+    found: list[int] = []
+    held: list[socket.socket] = []
+    # Not the seeded module-level generator: parallel test runs would race for one list.
+    for port in random.SystemRandom().sample(_PORTS, k=len(_PORTS)):
+        candidate = socket.socket()
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            candidate.close()
+            continue
+        held.append(candidate)
+        found.append(port)
+        if len(found) == count:
+            break
+    for candidate in held:
+        candidate.close()
+    return found
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody listens on *port*."""
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True

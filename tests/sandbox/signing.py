@@ -1,0 +1,58 @@
+"""Presigned URLs, signed for the address that clients see."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from .seaweed import ACCESS_KEY, BUCKET, REGION, SECRET_KEY
+
+
+class _DatedSigner(S3SigV4QueryAuth):
+    """botocore's signer with a date of our choice.
+
+    A URL signed in the past has run out already: tests of expiry need not wait. It is
+    also ten times as fast as ``generate_presigned_url``, which matters with 50 files in a
+    call.
+    """
+
+    def __init__(self, lifetime_s: float) -> None:
+        # S3 counts whole seconds, and takes at least one.
+        super().__init__(
+            Credentials(ACCESS_KEY, SECRET_KEY), "s3", REGION, expires=max(1, round(lifetime_s))
+        )
+        self._signed_at = time.time() if lifetime_s > 0 else time.time() - 60
+
+    def add_auth(self, request: Any) -> None:
+        moment = datetime.datetime.fromtimestamp(self._signed_at, datetime.UTC)
+        request.context["timestamp"] = moment.strftime(SIGV4_TIMESTAMP)
+        self._modify_request_before_signing(request)
+        to_sign = self.string_to_sign(request, self.canonical_request(request))
+        self._inject_signature_to_request(request, self.signature(to_sign, request))
+
+
+def presign(
+    method: str,
+    endpoint: str,
+    key: str,
+    lifetime_s: float,
+    *,
+    headers: dict[str, str] | None = None,
+    query: dict[str, str] | None = None,
+) -> str:
+    """A URL for *method* on *key*; *headers* are signed and must be sent as they are.
+
+    A *lifetime_s* of 0 gives a URL that has run out already.
+    """
+    url = f"{endpoint}/{BUCKET}/{quote(key)}"
+    if query:
+        url += "?" + urlencode(query)
+    request = AWSRequest(method=method, url=url, headers=headers or {})
+    _DatedSigner(lifetime_s).add_auth(request)
+    return str(request.url)

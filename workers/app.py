@@ -1,0 +1,26 @@
+"""The Celery application: ``celery -A workers worker`` and ``farmhaul worker`` start it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from celery import Celery
+from celery.signals import celeryd_init
+
+from tasks.settings import Settings, SettingsError
+
+# The configuration is read when it is first needed, so that importing this package can not
+# fail; the tasks are imported by workers alone, since a hook needs none of what they need.
+app = Celery("farmhaul", include=["tasks.upload"])
+app.config_from_object("workers.config:celery_config")
+
+
+@celeryd_init.connect
+def check_environment(**_: Any) -> None:
+    """Say in a line what a worker lacks, in place of a traceback at its first task."""
+    try:
+        Settings.from_environment().require_ftrack()
+    except SettingsError as error:
+        print(f"farmhaul: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,121 @@
+"""What the command line says: lines for people, JSON lines for programs; and waiting."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TextIO
+
+import redis
+
+from tasks.request import UploadRequest
+from tasks.status import Status, UploadState
+from tasks.transfer.errors import FatalError
+
+#: A wait begins with quick looks at the record and ends with one a second.
+FIRST_LOOK_S = 0.1
+LAST_LOOK_S = 1.0
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Tell whether a person reads the stream."""
+    return stream.isatty()
+
+
+def upload_line(request: UploadRequest, state: str, *, human: bool) -> str:
+    """The line of ``enqueue`` for one upload."""
+    if human:
+        return f"{state:<10} {request.upload_id}  {size(request.size_bytes):>9}  {request.path}"
+    return json.dumps(
+        {
+            "upload_id": request.upload_id,
+            "component_id": request.target.component_id,
+            "path": request.path,
+            "size": request.size_bytes,
+            "state": state,
+        }
+    )
+
+
+def state_line(one: UploadState, *, human: bool) -> str:
+    """The line of ``status`` for one upload."""
+    if human:
+        where = {"active": f"in {one.stage} on {one.worker}"}.get(one.state, "")
+        if one.state == "waiting" and one.due:
+            where = f"until {datetime.fromtimestamp(one.due).astimezone():%H:%M:%S}"
+        why = f": {one.error}" if one.error else ""
+        line = f"{one.state:<10} {one.upload_id}  {size(one.size_bytes):>9}  {one.path}"
+        return f"{line}  {where}{why}".rstrip()
+    return json.dumps(
+        {
+            "upload_id": one.upload_id,
+            "component_id": one.component_id,
+            "path": one.path,
+            "size": one.size_bytes,
+            "state": one.state,
+            "stage": one.stage,
+            "sent": one.sent_bytes,
+            "worker": one.worker,
+            "error": one.error,
+            "created": one.created,
+            "updated": one.updated,
+        }
+    )
+
+
+def counts_line(counts: Mapping[str, int]) -> str:
+    """How many uploads are in each state that has any."""
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no uploads"
+
+
+def size(size_bytes: int | None) -> str:
+    """A size as people write it; unknown is a question mark."""
+    if size_bytes is None:
+        return "?"
+    value = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:  # noqa: PLR2004 the step of the units
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def wait_for(
+    status: Status, upload_ids: Sequence[str], timeout_s: float | None
+) -> dict[str, UploadState]:
+    """Look at the records until all uploads have ended, or the time is up.
+
+    The records and not Celery's results, whose notices can be lost; a Redis that is
+    restarted meanwhile is waited for.
+    """
+    deadline = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
+    pause_s = FIRST_LOOK_S
+    states: dict[str, UploadState] = {}
+    left = list(upload_ids)
+    while True:
+        try:
+            found = status.find(left)
+        except (redis.ConnectionError, redis.TimeoutError):
+            if time.monotonic() >= deadline:
+                raise
+            found = []
+        for upload_id, one in zip(left, found, strict=False):
+            if one is None:
+                raise FatalError(f"the record of upload {upload_id} is gone from Redis")
+            states[upload_id] = one
+        left = [one for one in upload_ids if one not in states or not states[one].ended]
+        if not left or time.monotonic() >= deadline:
+            return states
+        time.sleep(min(pause_s, max(deadline - time.monotonic(), 0)))
+        pause_s = min(pause_s * 1.5, LAST_LOOK_S)
+
+
+def redis_trouble(error: redis.RedisError) -> str:
+    """Say what is wrong with Redis, without its URL, which may hold a password."""
+    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+        return f"Redis refuses us: {error}; check the user and password in FARMHAUL_REDIS_URL"
+    if isinstance(error, redis.OutOfMemoryError):
+        return "Redis is full and takes no more uploads; give it memory, or wait till some are done"
+    return f"Redis is not reachable ({error}); check FARMHAUL_REDIS_URL, and that it runs"
