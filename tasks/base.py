@@ -1,14 +1,13 @@
-"""What the four stages share, and the one place that decides on retries."""
+"""What the four stages share."""
 
 from __future__ import annotations
 
 import logging
-import math
-import random
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import suppress
 from typing import Any
 
 from celery import Task, signature
@@ -16,50 +15,14 @@ from celery import Task, signature
 from tasks.clients import Clients, clients
 from tasks.heartbeat import Heartbeat
 from tasks.message import Message, to_message, with_signed
-from tasks.record import STAGES, Settlement
+from tasks.policy import wait_for
+from tasks.record import CLAIM_BYTES, STAGES, Delivery, Settlement
 from tasks.transfer import errors
 from tasks.transfer.models import Batch, Transfer
 
 log = logging.getLogger("farmhaul")
 
 Outcomes = Mapping[str, Transfer | errors.UploadError]
-
-DAY_S = 86400.0
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """How a retryable error is tried again: full jitter below a doubling delay.
-
-    The upload ends as failed at ``max_tries``, or ``patience_s`` after the first error
-    that no success followed.
-    """
-
-    max_tries: float
-    patience_s: float
-    delay_s: float
-    cap_s: float
-    at_least_s: float = 0.0
-
-
-#: An outage is waited out for a day; what looks like a fault of ours is given up soon.
-POLICIES: dict[type[errors.RetryableError], Policy] = {
-    errors.ServiceUnavailableError: Policy(math.inf, DAY_S, 2, 300),
-    # Waits until somebody mends the key; the gate lets one batch try each minute.
-    errors.CredentialsRefusedError: Policy(math.inf, 14 * DAY_S, 60, 60, at_least_s=60),
-    # An NFS client may keep "no such file" for 60 s (acdirmax, nfs(5)): a dozen tries
-    # take some 8 minutes.
-    errors.FileNotReadyError: Policy(12, DAY_S, 2, 90, at_least_s=1),
-    errors.FileChangedError: Policy(5, DAY_S, 4, 60, at_least_s=1),
-    errors.UrlRefusedError: Policy(5, DAY_S, 1, 30),
-    errors.DigestMismatchError: Policy(3, DAY_S, 1, 30),
-    errors.LeaseLostError: Policy(math.inf, DAY_S, 1, 30),
-    errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
-}
-
-#: A service may ask for more patience than we have (Retry-After); so much it is granted.
-MAX_RETRY_AFTER_S = 900.0
-
 
 #: What only a service that is up can have said.
 ANSWERS = (
@@ -83,6 +46,8 @@ class Stage(Task):
     acks_late = True
     reject_on_worker_lost = True
     ignore_result = True
+    # The summary, which is the first thing in a message, and no more.
+    resultrepr_maxsize = 80
     # These are answers, not faults of the program: logged without a traceback.
     throws = (errors.UploadError,)
 
@@ -104,21 +69,25 @@ class Stage(Task):
 
     def claim(self, host: str) -> Batch:
         """Draw a batch of pending uploads; a redelivered task gets the same one again."""
-        return self._deliver(self.request.id, host)
+        delivery = self._deliver(self.request.id, host)
+        fitting, others = _within_bounds(delivery)
+        self.clients.record.settle(others)
+        return Batch(self.request.id, tuple(fitting))
 
     def take(self, message: Message) -> Batch:
         """Take over the batch of a message: what is still this claim's, and no more."""
-        batch = self._deliver(message["claim"], "")
+        delivery = self._deliver(message["claim"], "")
+        batch = Batch(message["claim"], tuple(delivery.transfers))
         return with_signed(batch, message, self.clients.urls)
 
-    def _deliver(self, claim_id: str, host: str) -> Batch:
+    def _deliver(self, claim_id: str, host: str) -> Delivery:
         record = self.clients.record
         worker = self.request.hostname or socket.gethostname()
-        transfers, refused = record.deliver(claim_id, self.stage, worker, host)
-        record.settle(refused)
-        for one in refused:
+        delivery = record.deliver(claim_id, self.stage, worker, host)
+        record.settle(delivery.refused)
+        for one in delivery.refused:
             log.error("upload_refused upload=%s %s", one.transfer.transfer_id, one.fields["error"])
-        return Batch(claim_id, tuple(transfers))
+        return delivery
 
     def heartbeat(self, batch: Batch) -> Heartbeat:
         """Keep the batch ours while a long stage runs."""
@@ -135,9 +104,7 @@ class Stage(Task):
             return {}
         with ThreadPoolExecutor(min(threads, len(transfers))) as pool:
             outcomes = list(pool.map(lambda one: self.attempt(one, step), transfers))
-        return {
-            one.transfer_id: outcome for one, outcome in zip(transfers, outcomes, strict=True)
-        }
+        return {one.transfer_id: outcome for one, outcome in zip(transfers, outcomes, strict=True)}
 
     def attempt(
         self, transfer: Transfer, step: Callable[[Transfer], Transfer]
@@ -197,9 +164,7 @@ class Stage(Task):
                 (message,), chain=later, root_id=self.request.root_id, parent_id=self.request.id
             )
 
-    def _settlement(
-        self, transfer: Transfer, outcome: Transfer | errors.UploadError
-    ) -> Settlement:
+    def _settlement(self, transfer: Transfer, outcome: Transfer | errors.UploadError) -> Settlement:
         if isinstance(outcome, Transfer):
             done = "located" if self.stage == STAGES[-1] else "advanced"
             return Settlement(transfer, done, self._fields(outcome))
@@ -218,29 +183,28 @@ class Stage(Task):
         }
 
 
+def _within_bounds(delivery: Delivery) -> tuple[list[Transfer], list[Settlement]]:
+    """Keep a batch within its bytes; files whose size was not known are looked at now.
+
+    What does not fit is pending again, with its size noted.
+    """
+    fitting: list[Transfer] = []
+    others: list[Settlement] = []
+    total_bytes = 0
+    for transfer in delivery.transfers:
+        if transfer.transfer_id in delivery.unsized:
+            with suppress(OSError):  # the stage itself says what is wrong with the file
+                size_bytes = os.stat(transfer.path).st_size
+                if fitting and total_bytes + size_bytes > CLAIM_BYTES:
+                    others.append(Settlement(transfer, "pending", {"size": size_bytes}))
+                    continue
+                total_bytes += size_bytes
+        fitting.append(transfer)
+    return fitting, others
+
+
 def _answered(service: str, outcomes: Outcomes) -> list[str]:
     """Give the services whose gate may open: one usable answer shows that they are up."""
     if not any(isinstance(outcome, ANSWERS) for outcome in outcomes.values()):
         return []
     return [service, "credentials"] if service == "ftrack" else [service]
-
-
-def wait_for(error: errors.RetryableError) -> dict[str, Any]:
-    """Turn an error into what ``settle.lua`` needs to let the upload wait, or fail."""
-    policy = POLICIES[type(error)]
-    asked_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_RETRY_AFTER_S)
-    finite = {name: min(value, 1e15) for name, value in asdict(policy).items()}
-    return finite | {
-        "kind": type(error).__name__,
-        "error": str(error),
-        "at_least_s": max(policy.at_least_s, asked_s),
-        # Full jitter: hundreds of uploads that failed together do not come back together.
-        "jitter": random.random(),  # noqa: S311 not a secret
-        "gate": _gate_of(error),
-    }
-
-
-def _gate_of(error: errors.RetryableError) -> str:
-    if isinstance(error, errors.ServiceUnavailableError | errors.CredentialsRefusedError):
-        return error.service
-    return ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import requests
 
 from tasks.codec import Codec, url_codec
-from tasks.connect import open_record, patient_redis
+from tasks.connect import open_record, worker_redis
 from tasks.record import Record
 from tasks.settings import Settings
 from tasks.transfer.ftrack import FtrackClient
@@ -37,7 +37,7 @@ def clients() -> Clients:
     ftrack = settings.require_ftrack()
     return Clients(
         settings,
-        open_record(settings, patient_redis(settings)),
+        open_record(settings, worker_redis(settings)),
         FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key),
         store_session(settings.connections),
         url_codec(settings),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import redis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from tasks.codec import message_codec
@@ -11,7 +11,7 @@ from tasks.record import Record
 from tasks.settings import Settings
 
 
-def patient_redis(settings: Settings) -> redis.Redis:
+def worker_redis(settings: Settings) -> redis.Redis:
     """Connect as a worker does: a Redis that restarts is waited for, about a minute."""
     backoff = ExponentialWithJitterBackoff(cap=5, base=0.1)
     return redis.Redis.from_url(
@@ -29,8 +29,8 @@ def hasty_redis(settings: Settings) -> redis.Redis:
     return redis.Redis.from_url(
         settings.redis_url,
         socket_connect_timeout=1,
-        socket_timeout=10,
-        retry=Retry(ExponentialWithJitterBackoff(cap=0.1, base=0.05), retries=1),
+        socket_timeout=1.5,
+        retry=Retry(NoBackoff(), retries=0),
     )
 
 

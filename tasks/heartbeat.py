@@ -13,6 +13,8 @@ from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.models import Batch
 
 INTERVAL_S = 1.0
+#: Redis counts the lease from a later moment than we do; stop a little before it ends.
+LEASE_SHARE = 0.9
 
 
 class Heartbeat:
@@ -30,7 +32,7 @@ class Heartbeat:
         self._fences = {one.transfer_id: one.fence for one in batch.transfers}
         self._clock = clock
         self._confirmed = self._asked = clock()
-        self._sent: dict[str, int] = {}
+        self._sent = dict.fromkeys(self._fences, 0)
         self._lost: set[str] = set()
         self._asking = threading.Lock()
 
@@ -43,17 +45,21 @@ class Heartbeat:
                 self._ask(now)
             finally:
                 self._asking.release()
-        if transfer_id in self._lost or now - self._confirmed > self._record.lease_s:
+        if transfer_id in self._lost or self._silent_too_long(now):
             raise LeaseLostError(transfer_id)
 
     def _ask(self, now: float) -> None:
         self._asked = now
-        if now - self._confirmed > self._record.lease_s:
+        if self._silent_too_long(now):
             return
-        sent = {one: (self._fences[one], count) for one, count in self._sent.copy().items()}
+        # All of the batch, also what has not begun: it may have been superseded meanwhile.
+        sent = {one: (self._fences[one], count) for one, count in self._sent.items()}
         try:
             self._lost |= self._record.beat(self._claim_id, sent)
         except redis.RedisError:
             # While Redis is away nobody else can take over either; the lease decides.
             return
         self._confirmed = now
+
+    def _silent_too_long(self, now: float) -> bool:
+        return now - self._confirmed > LEASE_SHARE * self._record.lease_s

@@ -75,10 +75,10 @@ class Intake:
             component_id = request.target.component_id
             path, where = seen.setdefault(component_id, (request.path, entry.where))
             if path != request.path:
+                other = f" ({where.removesuffix(': ')})" if where else ""
                 raise BadInputError(
-                    f"{entry.where}component {component_id} is to have both {path}"
-                    f"{f' ({where.rstrip(": ")})' if where else ''} and {request.path}; "
-                    "a component has one file: give each file a component of its own"
+                    f"{entry.where}component {component_id} is to have both {path}{other} and "
+                    f"{request.path}; a component has one file: give each file its own component"
                 )
             requests.append(request)
         return requests
@@ -108,13 +108,13 @@ class Intake:
             ) from None
         if not entry.path or "\0" in entry.path:
             raise BadInputError(f"{entry.where}{entry.path!r} is not a path")
-        path = os.path.abspath(mapped(entry.path, self.settings.path_map))  # noqa: PTH100 keeps symlinks
+        path = os.path.abspath(mapped(entry.path, self.settings.path_map))
         check_roots(path, os.path.realpath(path), self.settings.storage_roots)
         return path
 
     def _status(self, path: str, entry: Entry) -> os.stat_result:
         try:
-            status = os.stat(path)  # noqa: PTH116 str all along
+            status = os.stat(path)
         except FileNotFoundError:
             raise BadInputError(f"{entry.where}{path}: no such file") from None
         except OSError as error:
@@ -130,7 +130,7 @@ def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
             rest = path[len(source) :]
             if "\\" in path:
                 rest = rest.replace("\\", "/")
-            return os.path.join(target, rest.lstrip("/"))  # noqa: PTH118 str all along
+            return os.path.join(target, rest.lstrip("/"))
     return path
 
 
@@ -188,7 +188,9 @@ def _target(entry: Entry) -> Target:
             "(a component that exists) or a version id (to create one under it)"
         )
     extras = [
-        name for name in ("name", "thumbnail", "encode") if getattr(entry, name) not in {None, False}
+        name
+        for name in ("name", "thumbnail", "encode")
+        if getattr(entry, name) not in {None, False}
     ]
     if extras:
         raise BadInputError(

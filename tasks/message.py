@@ -1,6 +1,6 @@
 """What one stage hands to the next: little more than the claim, since the record has the rest.
 
-    {"claim": "…", "summary": "beauty.1001.exr +49, 12.4 MB", "signed": {upload id: sealed}}
+    {"summary": "beauty.1001.exr +49, 12.4 MB", "claim": "…", "signed": {upload id: sealed}}
 
 Signed URLs are sealed each, so that no log, event or result can show one.
 """
@@ -19,8 +19,8 @@ from tasks.transfer.models import Batch, SignedPut, Transfer
 class Message(TypedDict):
     """The argument of a stage, and its result. ``summary`` is for people (Flower, logs)."""
 
-    claim: str
     summary: str
+    claim: str
     signed: dict[str, str]
 
 
@@ -31,7 +31,7 @@ def to_message(claim_id: str, transfers: Sequence[Transfer], urls: Codec) -> Mes
         for transfer in transfers
         if transfer.signed and not transfer.stored
     }
-    return Message(claim=claim_id, summary=summary(transfers), signed=signed)
+    return Message(summary=summary(transfers), claim=claim_id, signed=signed)
 
 
 def with_signed(batch: Batch, message: Message, urls: Codec) -> Batch:

@@ -8,9 +8,11 @@ pending, up to a full batch. Every enqueue rings; a ring that finds nothing ends
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery, chain
+from kombu.exceptions import OperationalError
 
 from tasks.record import CLAIM_BYTES, CLAIM_UPLOADS, STAGES, Record
 from tasks.request import UploadRequest
@@ -44,9 +46,14 @@ def upload_chain(app: Celery, host: str = "") -> Any:
 
 
 def ring(app: Celery, chains: int, host: str = "") -> None:
-    """Publish chains; each claims a batch of what is pending, or ends at once."""
-    for _ in range(chains):
-        upload_chain(app, host).apply_async()
+    """Publish chains; each claims a batch of what is pending, or ends at once.
+
+    A ring that is lost is no harm, so none is repeated here, where a hook may wait for it:
+    workers ring for what is pending without one.
+    """
+    with suppress(OperationalError):
+        for _ in range(chains):
+            upload_chain(app, host).apply_async(retry=False)
 
 
 def enqueue(app: Celery, record: Record, requests: Sequence[UploadRequest]) -> list[str]:

@@ -46,7 +46,7 @@ MAX_DELIVERIES = 5
 ENQUEUE_STEP = 500
 #: The target of a request that can not be read.
 _NOBODY = Target(component_id="")
-_SCRIPTS = ("enqueue", "deliver", "settle", "tick", "reclaim", "cancel", "beat")
+_SCRIPTS = ("enqueue", "deliver", "settle", "tick", "reclaim", "cancel", "beat", "renew")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,19 @@ class Settlement:
     outcome: str
     fields: Mapping[str, str | int] = field(default_factory=dict)
     wait: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a delivered task is to work on.
+
+    ``refused`` are records that nobody of ours has written, ``unsized`` the ids of files
+    that nobody has looked at yet (--no-stat).
+    """
+
+    transfers: list[Transfer] = field(default_factory=list)
+    refused: list[Settlement] = field(default_factory=list)
+    unsized: set[str] = field(default_factory=set)
 
 
 class Record:
@@ -123,13 +136,8 @@ class Record:
         """Stop an upload; gives the state it then has, empty when it is not known."""
         return text(self._run("cancel", upload_id, self.ttl_s))
 
-    def deliver(
-        self, claim_id: str, stage: str, worker: str, host: str = ""
-    ) -> tuple[list[Transfer], list[Settlement]]:
-        """Take the transfers of a claim that are still its own, under a new fence each.
-
-        The second list is of records that nobody of ours has written.
-        """
+    def deliver(self, claim_id: str, stage: str, worker: str, host: str = "") -> Delivery:
+        """Take the transfers of a claim that are still its own, under a new fence each."""
         rows = self._run(
             "deliver",
             claim_id,
@@ -143,18 +151,20 @@ class Record:
             self.ttl_s,
             MAX_DELIVERIES,
         )
-        transfers, refused = [], []
+        delivery = Delivery()
         for row in rows:
-            upload_id, request, file, stored = (text(row[index]) for index in (0, 2, 3, 4))
+            upload_id, fence, request, file, stored, size = (text(value) for value in row)
             try:
                 transfer = self._transfer(upload_id, request, file, stored)
             except (SealBrokenError, ValueError) as error:
-                unknown = Transfer(upload_id, _NOBODY, "", fence=int(row[1]))
+                unknown = Transfer(upload_id, _NOBODY, "", fence=int(fence))
                 fields = {"error": str(error), "error_kind": type(error).__name__}
-                refused.append(Settlement(unknown, "failed", fields))
+                delivery.refused.append(Settlement(unknown, "failed", fields))
                 continue
-            transfers.append(replace(transfer, fence=int(row[1])))
-        return transfers, refused
+            delivery.transfers.append(replace(transfer, fence=int(fence)))
+            if not size:
+                delivery.unsized.add(upload_id)
+        return delivery
 
     def _transfer(self, upload_id: str, request: str, file: str, stored: str) -> Transfer:
         what = f"the record of upload {upload_id}"
@@ -162,19 +172,18 @@ class Record:
         if not file:
             return transfer
         known = self.codec.decode(file, what)
-        checksum = known.pop("checksum")
-        return replace(
-            transfer,
-            identity=FileIdentity(**known),
-            checksum=checksum,
-            stored=bool(checksum) and stored == checksum,
-        )
+        try:
+            checksum = known.pop("checksum")
+            identity = FileIdentity(**known)
+        except (AttributeError, KeyError, TypeError):
+            raise ValueError(f"{what} is of a version this worker does not know") from None
+        # Falsy when nothing is stored, or the bytes of another state of the file are.
+        is_stored = bool(stored) and stored == checksum
+        return replace(transfer, identity=identity, checksum=checksum, stored=is_stored)
 
     def seal_file(self, transfer: Transfer) -> str:
         """What a later delivery must know of the file, for the field ``file``."""
-        return self.codec.encode(
-            asdict(transfer.known_identity) | {"checksum": transfer.checksum}
-        )
+        return self.codec.encode(asdict(transfer.known_identity) | {"checksum": transfer.checksum})
 
     def settle(
         self, settlements: Sequence[Settlement], answered: Sequence[str] = ()
@@ -199,6 +208,13 @@ class Record:
         """Renew the claim in mid-stage; ``sent`` is {id: (fence, bytes)}. Gives the lost ids."""
         rows = [{"id": one, "fence": fence, "sent": n} for one, (fence, n) in sent.items()]
         return {text(one) for one in self._run("beat", claim_id, self.lease_s, json.dumps(rows))}
+
+    def renew(self, clock_s: float, tags: Sequence[str], claims: Sequence[str]) -> None:
+        """Renew the lease of messages (by delivery tag) and claims that a worker holds.
+
+        ``clock_s`` is the worker's clock, which kombu compares the tags' scores with.
+        """
+        self._run("renew", self.lease_s, clock_s, json.dumps(tags), json.dumps(claims))
 
     def tick(self) -> tuple[dict[str, int], list[str]]:
         """Make due uploads pending; gives pending counts by host, and overdue claims."""

@@ -58,4 +58,6 @@ def transfer_from_record(upload_id: str, request: Mapping[str, Any]) -> Transfer
         target = Target(**request["target"])
         return Transfer(upload_id, target, request["path"], bool(request["allow_empty"]))
     except (KeyError, TypeError) as error:
-        raise ValueError(f"the request is of a version this worker does not know: {error}") from None
+        raise ValueError(
+            f"the request is of a version this worker does not know: {error}"
+        ) from None

@@ -40,6 +40,7 @@ class Settings:
     lease_s: float = 60.0
     record_days: float = 14.0
     connections: int = 8
+    spool: str = ""
     ftrack: FtrackSettings | None = None
 
     @classmethod
@@ -54,6 +55,7 @@ class Settings:
             lease_s=read.value("FARMHAUL_LEASE_SECONDS", _positive, 60.0),
             record_days=read.value("FARMHAUL_RECORD_DAYS", _positive, 14.0),
             connections=int(read.value("FARMHAUL_CONNECTIONS", _positive, 8.0)),
+            spool=read.value("FARMHAUL_SPOOL", _absolute, ""),
             ftrack=read.ftrack(),
         )
         if read.faults:
@@ -129,12 +131,15 @@ def _server_url(text: str) -> str:
 
 
 def _roots(text: str) -> tuple[str, ...]:
-    roots = [root for root in text.split(os.pathsep) if root]
-    for root in roots:
-        if not os.path.isabs(root):  # noqa: PTH117 str all along
-            raise ValueError(f"{root!r} is not an absolute path")
+    roots = [_absolute(root) for root in text.split(os.pathsep) if root]
     # Real paths, since what is compared with them has its symlinks resolved too.
     return tuple(os.path.realpath(root) for root in roots)
+
+
+def _absolute(text: str) -> str:
+    if not os.path.isabs(text):
+        raise ValueError(f"{text!r} is not an absolute path")
+    return text
 
 
 def _path_map(text: str) -> tuple[tuple[str, str], ...]:

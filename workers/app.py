@@ -14,6 +14,10 @@ from tasks.settings import Settings, SettingsError
 # fail; the tasks are imported by workers alone, since a hook needs none of what they need.
 app = Celery("farmhaul", include=["tasks.upload"])
 app.config_from_object("workers.config:celery_config")
+# By name: only a worker imports them.
+app.steps["worker"].update(
+    {"workers.lease:Lease", "workers.reconcile:Reconcile", "workers.drain:DrainSpool"}
+)
 
 
 @celeryd_init.connect
@@ -22,5 +26,5 @@ def check_environment(**_: Any) -> None:
     try:
         Settings.from_environment().require_ftrack()
     except SettingsError as error:
-        print(f"farmhaul: {error}", file=sys.stderr)
+        print(f"farmhaul: {error}", file=sys.stderr)  # noqa: T201 before logging is set up
         raise SystemExit(2) from None

@@ -13,25 +13,32 @@ from typing import Any, TextIO
 import click
 import redis
 
-from tasks.connect import hasty_redis, open_record, patient_redis
 from tasks.codec import message_codec
+from tasks.connect import hasty_redis, open_record, worker_redis
 from tasks.intake import BadInputError, Entry, Intake, read_manifest
-from tasks.request import PRIORITIES
+from tasks.request import PRIORITIES, UploadRequest
 from tasks.settings import Settings, SettingsError
 from tasks.status import LIVE_STATES, STATES, Status
 from tasks.transfer.errors import UploadError
-from workers import report
+from workers import operate, report
 
 EXIT_BAD_INPUT = 2
 EXIT_NO_REDIS = 3
 EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
 
+#: What a hook sends of what earlier hooks had to spool; it must not wait for thousands.
+SPOOLED_AT_ONCE = 100
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="farmhaul")
 def cli() -> None:
     """Bring the files of a render farm into ftrack's media store, each exactly once."""
+
+
+for command in (operate.retry, operate.cancel, operate.drain):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -41,7 +48,9 @@ def cli() -> None:
 @click.option("--name", help="The name of that component; by default the file's, without suffix.")
 @click.option("--thumbnail", is_flag=True, help="Make it the version's thumbnail.")
 @click.option("--encode", is_flag=True, help="Have ftrack encode it for review.")
-@click.option("--manifest", type=click.File(errors="surrogateescape"), help="JSON lines; - reads stdin.")
+@click.option(
+    "--manifest", type=click.File(errors="surrogateescape"), help="JSON lines; - reads stdin."
+)
 @click.option(
     "--priority", type=click.Choice([*PRIORITIES]), default="normal", show_default=True,
     help="Which of the waiting uploads go first.",
@@ -83,7 +92,9 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
         entries = _manifest_entries(manifest, priority)
     else:
         if not paths:
-            raise BadInputError("name a file to upload, or a --manifest; see farmhaul enqueue --help")
+            raise BadInputError(
+                "name a file to upload, or a --manifest; see farmhaul enqueue --help"
+            )
         if name and len(paths) > 1:
             raise BadInputError(f"--name {name} is for one file, and {len(paths)} are given")
         entries = [
@@ -95,13 +106,22 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     requests = intake.requests(entries)
 
     from tasks.pipeline import enqueue as enqueue_all
+    from tasks.spool import Spool
     from workers.app import app
 
-    states = enqueue_all(app, open_record(settings, hasty_redis(settings)), requests)
+    record = open_record(settings, hasty_redis(settings))
+    try:
+        states = enqueue_all(app, record, requests)
+        if settings.spool:
+            Spool(settings.spool).drain(app, record, most=SPOOLED_AT_ONCE)
+    except redis.RedisError:
+        if not settings.spool:
+            raise
+        states = _spool(settings.spool, requests)
     human = report.is_terminal(sys.stdout) and not as_json
     failed = []
     if wait:
-        status = Status(patient_redis(settings), message_codec(settings))
+        status = Status(worker_redis(settings), message_codec(settings))
         ids = list(dict.fromkeys(request.upload_id for request in requests))
         ended = report.wait_for(status, ids, timeout)
         states = [ended[request.upload_id].state for request in requests]
@@ -110,8 +130,22 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
         click.echo(report.upload_line(request, state, human=human))
     if failed:
         for one in failed:
-            click.echo(f"farmhaul: {one.path}: {one.state}: {one.error or 'not done yet'}", err=True)
+            click.echo(
+                f"farmhaul: {one.path}: {one.state}: {one.error or 'not done yet'}", err=True
+            )
         raise SystemExit(EXIT_FAILED)
+
+
+def _spool(folder: str, requests: Sequence[UploadRequest]) -> list[str]:
+    from tasks.spool import Spool
+
+    try:
+        Spool(folder).write(requests)
+    except OSError as error:
+        raise redis.ConnectionError(
+            f"nor can FARMHAUL_SPOOL be written: {error.strerror} in {folder}"
+        ) from None
+    return ["spooled"] * len(requests)
 
 
 def _manifest_entries(manifest: TextIO, priority: str) -> list[Entry]:

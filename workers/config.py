@@ -21,7 +21,7 @@ def read_settings() -> Settings:
     try:
         return Settings.from_environment()
     except SettingsError as error:
-        print(f"farmhaul: {error}", file=sys.stderr)
+        print(f"farmhaul: {error}", file=sys.stderr)  # noqa: T201 before logging is set up
         raise SystemExit(2) from None
 
 
@@ -30,6 +30,7 @@ def make_config(settings: Settings) -> dict[str, Any]:
     register_serializer(message_codec(settings))
     return {
         "broker_url": settings.redis_url,
+        "broker_transport": "workers.transport:Transport",
         "broker_connection_retry_on_startup": True,
         # None: for ever. A worker outlives any outage of Redis.
         "broker_connection_max_retries": None,
@@ -63,6 +64,11 @@ def make_config(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         # A task in the memory of a busy worker is one that no idle worker can take.
         "worker_prefetch_multiplier": 1,
+        # No task moves more than CLAIM_BYTES, and a stalled connection ends after a minute: who
+        # is not done by then hangs, as on a mount that is gone.
+        "task_time_limit": 3600,
+        # A second SIGTERM's cold shutdown still gives running tasks this time to end.
+        "worker_soft_shutdown_timeout": 20,
         # Flower and the exporter live on events.
         "worker_send_task_events": True,
         # Several attempts to publish the next link while Redis restarts: some 30 s.

@@ -9,6 +9,10 @@ for _, one in ipairs(cjson.decode(ARGV[3])) do
   local state, fence = unpack(redis.call('HMGET', key, 'state', 'fence'))
   if state == 'active' and tonumber(fence) == one.fence then
     redis.call('HSET', key, 'sent', one.sent, 'updated', NOW)
+    local component = putting_key(one.id)
+    if redis.call('HGET', component, 'putting') == one.id then
+      redis.call('HSET', component, 'putting_until', NOW + lease)
+    end
   else
     lost[#lost + 1] = one.id
   end

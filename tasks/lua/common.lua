@@ -64,3 +64,27 @@ local function finish(id, from, to, ttl)
   redis.call('HDEL', key, 'waiting_for', 'due', 'since', 'waits', 'waited_at', 'sent', 'alone')
   redis.call('EXPIRE', key, ttl)
 end
+
+-- A newer upload of a component sends its bytes only when no older one still does: the last
+-- PUT wins in the store. `putting` names who sends; a sender that is silent for longer than
+-- the lease sends no more.
+local function putting_key(id)
+  return P .. 'component:' .. (redis.call('HGET', upload_key(id), 'component') or '')
+end
+
+local function may_put(id, lease)
+  local key = putting_key(id)
+  local other, until_ = unpack(redis.call('HMGET', key, 'putting', 'putting_until'))
+  if other and other ~= id and tonumber(until_) > NOW then
+    return false
+  end
+  redis.call('HSET', key, 'putting', id, 'putting_until', NOW + lease)
+  return true
+end
+
+local function end_put(id)
+  local key = putting_key(id)
+  if redis.call('HGET', key, 'putting') == id then
+    redis.call('HDEL', key, 'putting', 'putting_until')
+  end
+end

@@ -2,13 +2,14 @@
 -- number each. The first stage draws the claim; delivered again, it finds the same one.
 -- ARGV: claim, stage number, worker, lease, host, max count, max bytes, claim ttl, record ttl,
 --       max deliveries
--- Returns rows {id, fence, request, file, stored}.
+-- Returns rows {id, fence, request, file, stored, size}; size is empty where it is not known.
 
 local claim, stage, worker = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local lease, host = tonumber(ARGV[4]), ARGV[5]
 local max_count, max_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 local claim_ttl, record_ttl, max_deliveries = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
 
+local PUT_FILE = 3
 local claim_key = P .. 'claim:' .. claim
 
 -- A closed gate lets nothing through until its time; then one claim, as a probe. Gives the
@@ -89,9 +90,17 @@ local function take(id, many)
     make_pending(id, state, own_host, score)
     return nil
   end
+  if stage == PUT_FILE and not may_put(id, lease) then
+    leave_claim(id, claim)
+    move(id, state, 'waiting')
+    redis.call('HSET', key, 'due', NOW + 2, 'waiting_for', 'older upload of the component')
+    redis.call('ZADD', P .. 'waiting', NOW + 2, id)
+    return nil
+  end
   local fence = redis.call('HINCRBY', key, 'fence', 1)
-  local request, file, stored = unpack(redis.call('HMGET', key, 'request', 'file', 'stored'))
-  return { id, fence, request, file or '', stored or '' }
+  local request, file, stored, size = unpack(redis.call('HMGET', key, 'request', 'file',
+    'stored', 'size'))
+  return { id, fence, request or '', file or '', stored or '', size or '' }
 end
 
 if stage == 1 and redis.call('EXISTS', claim_key) == 0 then

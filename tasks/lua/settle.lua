@@ -63,6 +63,7 @@ for _, one in ipairs(cjson.decode(ARGV[2])) do
   local key = upload_key(one.id)
   local state, fence = unpack(redis.call('HMGET', key, 'state', 'fence'))
   local now_state = 'lost'
+  end_put(one.id)
   if state == 'active' and tonumber(fence) == one.fence then
     redis.call('HDEL', key, 'deliveries:' .. redis.call('HGET', key, 'stage'))
     for name, value in pairs(one.fields) do

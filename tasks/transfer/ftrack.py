@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+
 import requests
 
 from tasks.transfer.errors import (
@@ -173,7 +174,7 @@ class FtrackClient:
     def _not_located(self, transfers: Sequence[Transfer]) -> list[Transfer]:
         """Leave out the transfers whose location exists and is as we would have made it."""
         ids = ", ".join(f'"{transfer.component_id}"' for transfer in transfers)
-        expression = (
+        expression = (  # noqa: S608 not SQL; ids are checked UUIDs
             "select component_id, resource_identifier from ComponentLocation "
             f'where component_id in ({ids}) and location_id is "{SERVER_LOCATION_ID}"'
         )

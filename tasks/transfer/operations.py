@@ -26,9 +26,7 @@ def sign_operations(transfer: Transfer) -> list[Operation]:
     ]
 
 
-def parse_signed(
-    transfer: Transfer, results: Sequence[Result]
-) -> Transfer | UnexpectedAnswerError:
+def parse_signed(transfer: Transfer, results: Sequence[Result]) -> Transfer | UnexpectedAnswerError:
     """Take URL and headers from the result of ``get_upload_metadata``."""
     url, headers = results[0].get("url"), results[0].get("headers")
     if (

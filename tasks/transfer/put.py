@@ -73,7 +73,7 @@ def put_file(
     transfer: Transfer,
     session: requests.Session,
     roots: Sequence[str],
-    still_ours: Callable[[int], None] = lambda sent_bytes: None,
+    still_ours: Callable[[int], None] = lambda _sent_bytes: None,
 ) -> None:
     """Send the file to its signed URL; returns when the store has all of it (HTTP 200).
 
@@ -129,9 +129,7 @@ class FileBody:
         return block
 
 
-def _send(
-    transfer: Transfer, signed: SignedPut, body: FileBody, session: requests.Session
-) -> None:
+def _send(transfer: Transfer, signed: SignedPut, body: FileBody, session: requests.Session) -> None:
     # Header values as bytes: requests refuses str beyond latin-1, such as the emoji of a
     # file name in Content-Disposition. What urllib3 would add by itself is left out.
     headers: dict[str, Any] = {name: value.encode() for name, value in signed.headers.items()}

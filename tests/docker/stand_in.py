@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import ssl
 import sys
 import tempfile
@@ -20,7 +21,8 @@ from typing import Any
 import requests
 
 from tests.docker.certificate import make_certificate
-from tests.sandbox.clients import Control, StoreClient
+from tests.sandbox import seed
+from tests.sandbox.clients import Control, FaultsClient, StoreClient
 from tests.sandbox.config import FrontConfig, FtrackConfig
 from tests.sandbox.process import Child, accepts, free_ports, python_module
 from tests.sandbox.seaweed import SeaweedServer
@@ -33,6 +35,7 @@ AUTHORITY = Path("/etc/farmhaul/ca/sandbox.pem")
 #: Where the sandbox's own commands find the servers behind the doors.
 ADDRESSES = DATA / "addresses.json"
 BLOCK_BYTES = 256 * 1024
+USAGE = "python -m tests.docker.stand_in serve|check|stored|version|slow SECONDS|quick"
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,7 @@ def check() -> None:
 def stored() -> dict[str, Any]:
     """What ftrack.server holds: by component id its name, and the MD5 of the store's bytes."""
     addresses = Addresses.load()
-    control = Control(
-        f"http://127.0.0.1:{addresses.front_port}", f"http://127.0.0.1:{addresses.ftrack_port}"
-    )
+    control = _control(addresses)
     store = StoreClient(control, f"http://127.0.0.1:{addresses.seaweed_port}")
     names = {
         component["id"]: f"{component['name']}{component['file_type'] or ''}"
@@ -150,12 +151,20 @@ def stored() -> dict[str, Any]:
     }
 
 
+def _control(addresses: Addresses) -> Control:
+    return Control(
+        f"http://127.0.0.1:{addresses.front_port}", f"http://127.0.0.1:{addresses.ftrack_port}"
+    )
+
+
+def _faults() -> FaultsClient:
+    return FaultsClient(_control(Addresses.load()))
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["serve"]:
             # Docker stops with SIGTERM; asyncio knows how to end on KeyboardInterrupt.
-            import signal
-
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             with suppress(KeyboardInterrupt):
                 asyncio.run(serve())
@@ -163,8 +172,15 @@ def main() -> None:
             check()
         case ["stored"]:
             print(json.dumps(stored()))
+        case ["version"]:
+            print(json.dumps(seed.VERSION_ID))
+        case ["slow", latency_s]:
+            print(json.dumps(_faults().add("store", "latency_s", float(latency_s))))
+        case ["quick"]:
+            _faults().clear()
+            print(json.dumps(None))
         case _:
-            raise SystemExit("usage: python -m tests.docker.stand_in serve|check|stored")
+            raise SystemExit(f"usage: {USAGE}")
 
 
 if __name__ == "__main__":

@@ -495,6 +495,14 @@ def test_a_wrong_etag_can_be_asked_for(api: Api) -> None:
     assert api.put(signed, b"pixels").headers["ETag"] != '"wrong"'
 
 
+def test_a_benchmark_may_leave_the_store_out(api: Api) -> None:
+    api.sandbox.faults.add("store", "discard", method="PUT")
+    signed = api.sign(b"pixels")
+    response = api.put(signed, b"pixels")
+    assert response.headers["ETag"] == f'"{hashlib.md5(b"pixels").hexdigest()}"'
+    assert not api.sandbox.store.exists(signed["component_id"])
+
+
 def test_an_unknown_fault_is_refused(sandbox: Sandbox) -> None:
     with pytest.raises(ValueError, match="no fault 'earthquake'"):
         sandbox.faults.add("store", "earthquake")  # type: ignore[arg-type]

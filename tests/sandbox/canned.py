@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from http import HTTPStatus
 from typing import Any
@@ -32,6 +33,12 @@ def canned(fault: Fault) -> bytes:
         content_type = "text/html" if body.lstrip().startswith("<") else "text/plain"
     headers = {"Content-Type": content_type, **fault.headers}
     return answer(status, _phrase(status), headers, body.encode())
+
+
+def stored(request: Head) -> bytes:
+    """The answer to a PUT whose body nobody kept."""
+    digest = base64.b64decode(request.headers.get("content-md5", "")).hex()
+    return answer(200, "OK", {"ETag": f'"{digest}"'} if digest else {}, b"")
 
 
 def s3_error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> bytes:

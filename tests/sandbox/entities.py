@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from .errors import IntegrityError, ParseError, ValidationError
-from .schemas import CASCADE, KEPT, SUBTYPES, SYSTEM_TYPES, TO_MANY
+from .schemas import CASCADE, KEPT, SUBTYPES, SYSTEM_TYPES, TO_MANY, kinds_of_task
 
 Entity: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, ...]
@@ -64,11 +64,7 @@ class Entities:
         for subtype in SUBTYPES.get(entity_type, ()):
             found += [name for name in self.concrete(subtype) if name not in found]
         if entity_type == "TypedContext":
-            found += [
-                name
-                for name, schema in self.schemas.items()
-                if name == "Task" or _alias(schema) == "Task"
-            ]
+            found += kinds_of_task(self.schemas)
         return found
 
     def all(self, entity_type: str) -> list[Entity]:
@@ -239,11 +235,6 @@ class Entities:
             table[key] = entity
             if entity_type == "ComponentLocation":
                 self._pairs[_pair(entity)] = entity
-
-
-def _alias(schema: dict[str, Any]) -> Any:
-    alias = schema.get("alias_for")
-    return alias.get("id") if isinstance(alias, dict) else alias
 
 
 def _pair(location: Entity) -> tuple[str, str]:

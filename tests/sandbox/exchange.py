@@ -6,7 +6,7 @@ import socket
 import time
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from .canned import body_length, operations_of, s3_error
+from .canned import body_length, operations_of, s3_error, stored
 from .canned import canned as canned_answer
 from .config import LIFETIME_HEADER
 from .faults import Fault, FaultBook, Kind, Seen, Service
@@ -101,9 +101,10 @@ class Exchange:
         refusal = self._s3_rule(head) if body is None else None
         if refusal is None and canned is not None and not canned.done:
             refusal = canned_answer(canned)
+        if refusal is None and "discard" in striking:
+            refusal = stored(head)
         if refusal is not None:
-            for _ in self._client.blocks(head.length) if body is None else ():
-                pass
+            self._swallow(head.length if body is None else 0, striking)
             entry.status = int(refusal[9:12])
             self._client.send(refusal)
             return not head.closes
@@ -119,6 +120,13 @@ class Exchange:
             return not head.closes
         entry.status = int(reply.start[1])
         return self._return(reply, head, striking, entry)
+
+    def _swallow(self, length: int, striking: dict[Kind, Fault]) -> None:
+        """Read the body and do nothing with it."""
+        bandwidth = striking.get("bandwidth_bytes_s")
+        pace = Pace(float(bandwidth.value) if bandwidth else None)
+        for block in self._client.blocks(length, pace.block):
+            pace.passed(len(block))
 
     @staticmethod
     def _s3_rule(head: Head) -> bytes | None:

@@ -21,6 +21,7 @@ Kind: TypeAlias = Literal[
     "url_lifetime_s",  # URLs signed by this call last *value* seconds; 0: run out already
     "bad_digest",  # flip a bit of the body on its way, so that the store sees other bytes
     "etag",  # answer with the ETag *value*
+    "discard",  # 200 without storing, the ETag made of Content-MD5: for benchmarks
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 

@@ -128,6 +128,9 @@ def main() -> None:
         # Idle keep-alive connections of the front: closed late, so that it never meets one
         # that is just being closed.
         channel_timeout=3600,
+        # Each connection of a client is one of the front; waitress' default is 100.
+        connection_limit=2000,
+        asyncore_use_poll=True,
     )
 
 

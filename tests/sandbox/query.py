@@ -6,12 +6,12 @@ https://developer.ftrack.com/api-clients/python/querying.
 
 from __future__ import annotations
 
-import fnmatch
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from .comparison import Comparison
 from .entities import Entities, Entity
 from .errors import ParseError
 
@@ -163,7 +163,8 @@ class _Parser:
         self._check(path)
         operator = _SAME.get(operator, operator)
         wanted = self._list() if operator in ("in", "not_in") else [self._value()]
-        return lambda entity: _compare(self._values(entity, path), operator, wanted)
+        comparison = Comparison(operator, wanted)
+        return lambda entity: comparison.holds(self._values(entity, path))
 
     def _check(self, path: str) -> None:
         entity_type = self._type
@@ -220,30 +221,3 @@ class _Parser:
     def _expect(self, text: str) -> None:
         if not self._take(text):
             raise ParseError(f"Expected {text!r} in expression {self._expression!r}")
-
-
-def _compare(values: list[Any], operator: str, wanted: list[Any]) -> bool:
-    if operator in ("is_not", "not_in", "not_like"):
-        positive = {"is_not": "is", "not_in": "in", "not_like": "like"}[operator]
-        return not _compare(values, positive, wanted)
-    return any(_matches(value, operator, other) for value in values for other in wanted)
-
-
-def _matches(value: Any, operator: str, wanted: Any) -> bool:
-    if value is None or wanted is None or isinstance(value, bool):
-        return value is wanted and operator in ("is", "in")
-    text = value["value"] if isinstance(value, dict) else value
-    if operator in ("is", "in"):
-        return str(text) == str(wanted)
-    if operator == "like":
-        # In fnmatch only ? * [ are special; ftrack's are % and _.
-        pattern = re.sub(r"([?*[])", r"[\1]", str(wanted)).replace("%", "*").replace("_", "?")
-        return fnmatch.fnmatchcase(str(text).lower(), pattern.lower())
-    left, right = (float(text), float(wanted)) if isinstance(text, int | float) else (text, wanted)
-    comparisons: dict[str, bool] = {
-        "<": left < right,
-        ">": left > right,
-        "<=": left <= right,
-        ">=": left >= right,
-    }
-    return comparisons[operator]

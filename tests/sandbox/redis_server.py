@@ -41,7 +41,7 @@ class RedisServer:
         lines = [
             "bind 127.0.0.1",
             f"port {self.port}",
-            f"dir {folder}",
+            f'dir "{folder}"',
             "daemonize no",
             "appendonly yes",
             "appendfsync everysec",

@@ -51,3 +51,13 @@ def load_schemas(path: Path | None = None) -> list[dict[str, Any]]:
         path = FULL_SCHEMAS if FULL_SCHEMAS.exists() else OWN_SCHEMAS
     schemas: list[dict[str, Any]] = json.loads(path.read_text())
     return schemas
+
+
+def kinds_of_task(schemas: dict[str, Any]) -> list[str]:
+    """Task, and the types (Shot, Folder, ...) that ftrack keeps in the same table."""
+    found = ["Task"]
+    for name, schema in schemas.items():
+        alias = schema.get("alias_for")
+        if isinstance(alias, dict) and alias.get("id") == "Task":
+            found.append(name)
+    return [name for name in found if name in schemas]

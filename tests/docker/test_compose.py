@@ -1,0 +1,206 @@
+"""The containers as they run: built, started together, one killed in the middle."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import urllib.error
+import urllib.request
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docker.engine import Engine, NoEngine, engine
+from tests.docker.stack import Stack, stack, wait_until
+
+# The first test's time holds the engine's installation, the base images and both builds.
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
+
+WORKERS = 3
+FILES = 120
+FILE_BYTES = 200_000
+
+
+@pytest.fixture(scope="module")
+def docker_engine() -> Iterator[Engine]:
+    with warnings.catch_warnings():
+        # A skip is easily overlooked; this is what "loudly" can mean in a list of dots.
+        warnings.simplefilter("always")
+        try:
+            with engine() as one:
+                yield one
+        except NoEngine as error:
+            warnings.warn(f"NOTHING ABOUT CONTAINERS WAS TESTED: {error}", stacklevel=1)
+            pytest.skip(f"no Docker engine: {error}")
+
+
+@pytest.fixture(scope="module")
+def farm(docker_engine: Engine) -> Iterator[Stack]:
+    with stack(docker_engine, workers=WORKERS) as running:
+        yield running
+
+
+def _render(folder: Path, count: int) -> dict[Path, str]:
+    """Files as a farm would leave them; their MD5s."""
+    folder.mkdir()
+    noise = random.Random(folder.name)
+    frames = {}
+    for number in range(1001, 1001 + count):
+        path = folder / f"{folder.name}.{number}.exr"
+        data = noise.randbytes(FILE_BYTES)
+        path.write_bytes(data)
+        frames[path] = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return frames
+
+
+def _enqueue(farm: Stack, frames: dict[Path, str]) -> list[dict[str, str]]:
+    version_id = farm.sandbox("version")
+    manifest = "".join(
+        json.dumps({"path": str(path), "version_id": version_id, "name": path.stem}) + "\n"
+        for path in frames
+    )
+    said = farm.compose(
+        "run", "--rm", "-T", "worker", "farmhaul", "enqueue", "--manifest=-", stdin=manifest
+    )
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def _stored(farm: Stack, frames: dict[Path, str]) -> dict[str, str]:
+    everything: dict[str, str] = farm.sandbox("stored")["files"]
+    return {path.name: everything[path.name] for path in frames if path.name in everything}
+
+
+def test_files_are_all_located_with_their_bytes_though_a_container_is_killed_midway(
+    farm: Stack,
+) -> None:
+    frames = _render(farm.storage / "sh010", FILES)
+    number = farm.sandbox("slow", "0.4")
+    assert number
+    uploads = _enqueue(farm, frames)
+    assert len({upload["upload_id"] for upload in uploads}) == FILES
+
+    wait_until("some files located", lambda: bool(_stored(farm, frames)), timeout_s=60)
+    victim = farm.containers("worker")[0]
+    located_before = len(_stored(farm, frames))
+    farm.engine.docker("kill", "--signal=KILL", victim)
+    farm.sandbox("quick")
+
+    assert located_before < FILES, "all was done before the container could be killed"
+    expected = {path.name: md5 for path, md5 in frames.items()}
+    wait_until("all files located", lambda: _stored(farm, frames) == expected, timeout_s=120)
+    # Exactly once: no second component, no second location.
+    assert farm.sandbox("stored")["locations"] == FILES
+    assert len(farm.containers("worker")) == WORKERS - 1
+
+
+def test_a_worker_is_a_plain_user_that_can_write_nowhere_but_in_tmp(farm: Stack) -> None:
+    worker = farm.containers("worker")[0]
+
+    assert farm.inside(worker, "id", "-u").strip() == "10001"
+    for place in ("/", "/opt/farmhaul", str(farm.storage)):
+        refused = farm.inside(worker, "touch", f"{place}/mark", check=False)
+        assert "Read-only file system" in refused
+    farm.inside(worker, "touch", "/tmp/mark")
+    status = farm.inside(worker, "cat", "/proc/1/status")
+    assert "CapEff:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+
+
+def test_no_secret_stands_in_an_environment_a_command_line_or_an_image(farm: Stack) -> None:
+    secrets = [
+        part
+        for path in Path(farm.settings["FARMHAUL_SECRETS"]).iterdir()
+        for part in path.read_text().replace("requirepass ", "").strip().split("@")[0].split(":")
+        if len(part) > 12
+    ]
+    assert len(secrets) >= 5
+    told = [json.dumps(farm.inspect(one)) for one in farm.compose("ps", "-q").split()]
+    told += [
+        farm.engine.docker("history", "--no-trunc", farm.settings[image])
+        for image in ("FARMHAUL_IMAGE", "FARMHAUL_SANDBOX_IMAGE")
+    ]
+    told += [farm.engine.docker("top", one) for one in farm.compose("ps", "-q").split()]
+    told.append(farm.logs())
+
+    for text in told:
+        assert not [secret for secret in secrets if secret in text]
+
+
+def test_a_worker_that_is_stopped_ends_its_work_and_goes_in_peace(farm: Stack) -> None:
+    frames = _render(farm.storage / "sh020", 20)
+    _enqueue(farm, frames)
+    worker = farm.containers("worker")[0]
+    farm.engine.docker("stop", "--time=60", worker, timeout_s=90)
+
+    assert farm.inspect(worker)["State"]["ExitCode"] == 0
+    expected = {path.name: md5 for path, md5 in frames.items()}
+    wait_until("all files located", lambda: _stored(farm, frames) == expected, timeout_s=60)
+
+
+def test_redis_answers_nobody_without_the_password_but_a_health_check(farm: Stack) -> None:
+    redis = farm.containers("redis")[0]
+
+    assert "NOAUTH" in farm.inside(redis, "redis-cli", "dbsize", check=False)
+    health = ("redis-cli", "--user", "health", "--pass", "-", "--no-auth-warning")
+    assert "PONG" in farm.inside(redis, *health, "ping")
+    assert "NOPERM" in farm.inside(redis, *health, "dbsize", check=False)
+
+
+def test_records_and_workers_outlive_a_redis_that_is_killed(farm: Stack) -> None:
+    frames = _render(farm.storage / "sh030", 10)
+    uploads = _enqueue(farm, frames)
+    # appendfsync everysec: what is older than a second survives even a power loss.
+    farm.engine.docker("kill", "--signal=KILL", farm.containers("redis")[0])
+    farm.compose("up", "-d", "--no-build", "--no-recreate", f"--scale=worker={WORKERS}")
+
+    expected = {path.name: md5 for path, md5 in frames.items()}
+    wait_until("all files located", lambda: _stored(farm, frames) == expected, timeout_s=120)
+    ids = [upload["upload_id"] for upload in uploads]
+    worker = farm.containers("worker")[0]
+
+    def states() -> set[str]:
+        said = farm.inside(worker, "farmhaul", "status", "--json", *ids)
+        return {json.loads(line)["state"] for line in said.splitlines()}
+
+    wait_until("all records say located", lambda: states() == {"located"}, timeout_s=30)
+
+
+def _flower(farm: Stack, path: str, login: str = "") -> tuple[int, str]:
+    url = f"http://127.0.0.1:{farm.settings['FARMHAUL_FLOWER_PORT']}{path}"
+    request = urllib.request.Request(url)
+    if login:
+        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_flower_shows_the_workers_to_those_with_the_password_and_only_to_look(farm: Stack) -> None:
+    login = (Path(farm.settings["FARMHAUL_SECRETS"]) / "flower_auth").read_text().strip()
+
+    assert _flower(farm, "/workers")[0] == 401
+    assert _flower(farm, "/workers", "farmhaul:guessed")[0] == 401
+    status, page = _flower(farm, "/workers", login)
+    assert status == 200
+    names = [f"celery@{one[:12]}" for one in farm.containers("worker")]
+    assert all(name in page for name in names)
+    status, tasks = _flower(farm, "/api/tasks", login)
+    assert status == 200
+    assert "farmhaul.put_file" in tasks
+    # Signed URLs and paths: neither in the tasks' arguments nor in their results.
+    assert "X-Amz-Signature" not in tasks
+    assert str(farm.storage) not in tasks
+
+
+def test_flower_does_not_start_without_a_login(farm: Stack) -> None:
+    said = farm.compose("run", "--rm", "-T", "-e", "FLOWER_BASIC_AUTH_FILE=", "flower", check=False)
+
+    assert "no login is set" in said
+    assert "Visit me at" not in said

@@ -1,0 +1,112 @@
+"""The reconciler: the record is the truth, and what it says is done even if a message is lost.
+
+kombu takes a message off its queue and notes it as unacknowledged in two steps, and Redis may
+lose its last second when it is killed. So one worker of the farm, each second: makes waiting
+uploads pending when their time has come, rings for pending uploads that no ring is queued
+for, and takes back the uploads of claims that nobody has renewed and no message carries.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Celery, bootsteps
+from kombu.transport.redis import Channel
+
+from tasks.connect import open_record, worker_redis
+from tasks.pipeline import PRIORITY_OF, queue_of, ring
+from tasks.record import CLAIM_UPLOADS, PREFIX, STAGES, Record, text
+from tasks.settings import Settings
+from workers.periodic import Periodic
+
+log = logging.getLogger("farmhaul")
+
+INTERVAL_S = 1.0
+#: Who holds the lock keeps it; should that worker die, another goes on after this time.
+LOCK_S = 5
+#: With pending uploads and no ring queued, so many chains are published at once.
+MAX_RINGS = 32
+#: A look at the queues of later stages reads at most so many messages of each.
+MAX_MESSAGES = 1000
+
+
+class Reconcile(bootsteps.StartStopStep):
+    """Runs the reconciler in this worker, whenever no other worker does."""
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        settings = Settings.from_environment()
+        record = open_record(settings, worker_redis(settings))
+        reconciler = Reconciler(worker.app, record, str(worker.hostname))
+        self.periodic = Periodic("reconcile", INTERVAL_S, reconciler.run)
+
+    def start(self, worker: Any) -> None:
+        """Begin, in the background."""
+        del worker
+        self.periodic.start()
+
+    def stop(self, worker: Any) -> None:
+        """Leave it to the others."""
+        del worker
+        self.periodic.stop()
+
+
+class Reconciler:
+    """Compares the record with the messages there are."""
+
+    def __init__(self, app: Celery, record: Record, name: str = socket.gethostname()) -> None:
+        self.app = app
+        self.record = record
+        self.redis = record.client
+        self.name = name
+
+    def run(self) -> None:
+        """Do it once, unless another worker is at it."""
+        key = f"{PREFIX}tick"
+        if text(self.redis.get(key)) == self.name:
+            self.redis.expire(key, LOCK_S)
+        elif not self.redis.set(key, self.name, nx=True, ex=LOCK_S):
+            return
+        self.reconcile()
+
+    def reconcile(self) -> None:
+        """Make due uploads pending, take back lost claims, ring where no ring is queued."""
+        pending, overdue = self.record.tick()
+        if overdue:
+            carried = set(self._claims_in_messages(pending))
+            for claim_id in overdue:
+                if claim_id in carried:
+                    self.record.renew(0, [], [claim_id])
+                elif count := self.record.reclaim(claim_id):
+                    log.warning("claim_lost claim=%s uploads=%s start again", claim_id, count)
+                    pending[""] = pending.get("", 0) + count
+        for host, count in pending.items():
+            if count and not self.redis.llen(_list_key(queue_of(host), STAGES[0])):
+                ring(self.app, min(-(-count // CLAIM_UPLOADS), MAX_RINGS), host)
+
+    def _claims_in_messages(self, hosts: dict[str, int]) -> Iterator[str]:
+        """Give the claims that some message, queued or unacknowledged, still carries.
+
+        The claim's id is that of the chain's first task: the root id of all its messages.
+        """
+        for host in hosts:
+            for stage in STAGES:
+                key = _list_key(queue_of(host), stage)
+                for message in self.redis.lrange(key, 0, MAX_MESSAGES - 1):
+                    yield _root_id(json.loads(message))
+        for _, entry in self.redis.hscan_iter(Channel.unacked_key, count=100):
+            yield _root_id(json.loads(entry)[0])
+
+
+def _list_key(queue: str, stage: str) -> str:
+    # As kombu's Channel._q_for_pri names the list of a queue and a priority.
+    priority = PRIORITY_OF[stage]
+    return f"{queue}{Channel.sep}{priority}" if priority else queue
+
+
+def _root_id(message: dict[str, Any]) -> str:
+    return str(message.get("headers", {}).get("root_id", ""))
