@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from celery import Task, signature
 
@@ -18,11 +18,13 @@ from tasks.message import Message, to_message, with_signed
 from tasks.policy import wait_for
 from tasks.record import CLAIM_BYTES, STAGES, Delivery, Settlement
 from tasks.transfer import errors
-from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.models import LARGE_BYTES, Batch, Transfer
 
 log = logging.getLogger("farmhaul")
 
-Outcomes = Mapping[str, Transfer | errors.UploadError]
+T = TypeVar("T")
+R = TypeVar("R")
+Outcomes = dict[str, Transfer | errors.UploadError]
 
 #: What only a service that is up can have said.
 ANSWERS = (
@@ -32,6 +34,14 @@ ANSWERS = (
     errors.UrlRefusedError,
     errors.DigestMismatchError,
 )
+
+
+#: What the record forgets after an error, so that it is done anew: after a digest that differs
+#: the file is read again, whatever it looks like.
+FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
+    errors.DigestMismatchError: {"file": ""},
+    errors.MultipartGoneError: {"stored": ""},
+}
 
 
 class Stage(Task):
@@ -55,6 +65,11 @@ class Stage(Task):
     def clients(self) -> Clients:
         """The connections of this process."""
         return clients()
+
+    @property
+    def worker(self) -> str:
+        """The name of the worker that runs the task."""
+        return str(self.request.hostname or socket.gethostname())
 
     @property
     def stage(self) -> str:
@@ -82,8 +97,7 @@ class Stage(Task):
 
     def _deliver(self, claim_id: str, host: str) -> Delivery:
         record = self.clients.record
-        worker = self.request.hostname or socket.gethostname()
-        delivery = record.deliver(claim_id, self.stage, worker, host)
+        delivery = record.deliver(claim_id, self.stage, self.worker, host)
         record.settle(delivery.refused)
         for one in delivery.refused:
             log.error("upload_refused upload=%s %s", one.transfer.transfer_id, one.fields["error"])
@@ -97,14 +111,19 @@ class Stage(Task):
         self,
         transfers: Sequence[Transfer],
         step: Callable[[Transfer], Transfer],
-        threads: int = 1,
+        threads: int | None = 1,
     ) -> dict[str, Transfer | errors.UploadError]:
         """Do a step for each transfer; one that fails does not hold up the others."""
-        if not transfers:
-            return {}
-        with ThreadPoolExecutor(min(threads, len(transfers))) as pool:
-            outcomes = list(pool.map(lambda one: self.attempt(one, step), transfers))
+        outcomes = self.in_threads(transfers, lambda one: self.attempt(one, step), threads)
         return {one.transfer_id: outcome for one, outcome in zip(transfers, outcomes, strict=True)}
+
+    def in_threads(
+        self, items: Sequence[T], act: Callable[[T], R], threads: int | None = None
+    ) -> list[R]:
+        """Act on each item, several at a time: FARMHAUL_CONNECTIONS, unless told otherwise."""
+        threads = threads or self.clients.settings.connections
+        with ThreadPoolExecutor(max(min(threads, len(items)), 1)) as pool:
+            return list(pool.map(act, items))
 
     def attempt(
         self, transfer: Transfer, step: Callable[[Transfer], Transfer]
@@ -171,15 +190,13 @@ class Stage(Task):
         kind = type(outcome).__name__
         if not isinstance(outcome, errors.RetryableError):
             return Settlement(transfer, "failed", {"error": str(outcome), "error_kind": kind})
-        # After a digest that differs the file is read anew, whatever it looks like.
-        forget = {"file": ""} if isinstance(outcome, errors.DigestMismatchError) else {}
-        return Settlement(transfer, "waiting", forget, wait_for(outcome))
+        return Settlement(transfer, "waiting", FORGET.get(type(outcome), {}), wait_for(outcome))
 
     def _fields(self, transfer: Transfer) -> dict[str, str | int]:
         return {
             "file": self.clients.record.seal_file(transfer),
             "size": transfer.size_bytes,
-            "stored": (transfer.checksum or "") if transfer.stored else "",
+            "stored": transfer.content_stamp if transfer.stored else "",
         }
 
 
@@ -190,15 +207,20 @@ def _within_bounds(delivery: Delivery) -> tuple[list[Transfer], list[Settlement]
     """
     fitting: list[Transfer] = []
     others: list[Settlement] = []
-    total_bytes = 0
+    room_bytes = CLAIM_BYTES
     for transfer in delivery.transfers:
+        size_bytes = 0
         if transfer.transfer_id in delivery.unsized:
             with suppress(OSError):  # the stage itself says what is wrong with the file
                 size_bytes = os.stat(transfer.path).st_size
-                if fitting and total_bytes + size_bytes > CLAIM_BYTES:
-                    others.append(Settlement(transfer, "pending", {"size": size_bytes}))
-                    continue
-                total_bytes += size_bytes
+        # A large file is alone in its batch.
+        needed_bytes = CLAIM_BYTES if size_bytes > LARGE_BYTES else size_bytes
+        if fitting and (needed_bytes > room_bytes or room_bytes == 0):
+            others.append(
+                Settlement(transfer, "pending", {"size": size_bytes} if size_bytes else {})
+            )
+            continue
+        room_bytes -= needed_bytes
         fitting.append(transfer)
     return fitting, others
 

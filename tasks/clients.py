@@ -9,6 +9,7 @@ import requests
 
 from tasks.codec import Codec, url_codec
 from tasks.connect import open_record, worker_redis
+from tasks.ledger import Ledger
 from tasks.record import Record
 from tasks.settings import Settings
 from tasks.transfer.ftrack import FtrackClient
@@ -24,6 +25,7 @@ class Clients:
     ftrack: FtrackClient
     store: requests.Session
     urls: Codec
+    ledger: Ledger
 
 
 @functools.cache
@@ -35,10 +37,13 @@ def clients() -> Clients:
     """
     settings = Settings.from_environment()
     ftrack = settings.require_ftrack()
+    record = open_record(settings, worker_redis(settings))
+    urls = url_codec(settings)
     return Clients(
         settings,
-        open_record(settings, worker_redis(settings)),
+        record,
         FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key),
         store_session(settings.connections),
-        url_codec(settings),
+        urls,
+        Ledger(record, urls),
     )

@@ -31,6 +31,18 @@ MANIFEST_KEYS: dict[str, type] = {
 }
 
 
+#: Paths of Windows: with a drive, or of a share (UNC).
+WINDOWS = re.compile(r"[A-Za-z]:|\\\\|//")
+
+#: Control characters, line breaks among them, fit into no header and no log; lone surrogates
+#: are bytes that are not UTF-8.
+UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+MAX_TEXT = 4096  # PATH_MAX of Linux
+
+#: So much of what a user wrote is repeated in a message.
+MAX_SHOWN = 100
+
+
 class BadInputError(Exception):
     """What the user gave can not be done; the text is the one line that says why."""
 
@@ -84,10 +96,12 @@ class Intake:
         return requests
 
     def _request(self, entry: Entry) -> UploadRequest:
+        _check_text(entry, "path", entry.path)
+        _check_text(entry, "name", entry.name or "")
         target = _target(entry)
         if entry.priority not in PRIORITIES:
             raise BadInputError(
-                f"{entry.where}priority {entry.priority!r} is none of {', '.join(PRIORITIES)}"
+                f"{entry.where}priority {_shown(entry.priority)} is none of {', '.join(PRIORITIES)}"
             )
         path = self._path(entry)
         size_bytes = mtime_ns = None
@@ -100,14 +114,8 @@ class Intake:
         )
 
     def _path(self, entry: Entry) -> str:
-        try:
-            entry.path.encode()
-        except UnicodeEncodeError:
-            raise BadInputError(
-                f"{entry.where}{entry.path!r} is not a name in UTF-8, which ftrack needs; rename it"
-            ) from None
-        if not entry.path or "\0" in entry.path:
-            raise BadInputError(f"{entry.where}{entry.path!r} is not a path")
+        if not entry.path:
+            raise BadInputError(f"{entry.where}the path is empty; write the name of a file")
         path = os.path.abspath(mapped(entry.path, self.settings.path_map))
         check_roots(path, os.path.realpath(path), self.settings.storage_roots)
         return path
@@ -116,9 +124,15 @@ class Intake:
         try:
             status = os.stat(path)
         except FileNotFoundError:
-            raise BadInputError(f"{entry.where}{path}: no such file") from None
+            raise BadInputError(
+                f"{entry.where}{path}: no such file here; "
+                "is the name right? When only workers see it, say --no-stat"
+            ) from None
         except OSError as error:
-            raise BadInputError(f"{entry.where}{path}: {error.strerror}") from None
+            raise BadInputError(
+                f"{entry.where}{path} can not be looked at here: {error.strerror}; "
+                "mend that, or leave the look to a worker with --no-stat"
+            ) from None
         check_kind(path, status, allow_empty=self.allow_empty)
         return status
 
@@ -126,12 +140,20 @@ class Intake:
 def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
     """Turn another system's path into this one's (FARMHAUL_PATH_MAP); the longest prefix wins."""
     for source, target in sorted(path_map, key=lambda pair: -len(pair[0])):
-        if path.startswith(source):
-            rest = path[len(source) :]
-            if "\\" in path:
+        fold = _windows if WINDOWS.match(source) else str
+        prefix, whole = fold(source).rstrip("/"), fold(path)
+        if whole.startswith(f"{prefix}/") or whole == prefix:
+            # As long as before folding, so that the rest keeps its case.
+            rest = path[len(prefix) :]
+            if fold is _windows:
                 rest = rest.replace("\\", "/")
             return os.path.join(target, rest.lstrip("/"))
     return path
+
+
+def _windows(path: str) -> str:
+    # Windows takes both slashes, and capitals for small letters; ASCII alone keeps its length.
+    return re.sub("[A-Z]", lambda match: match[0].lower(), path.replace("\\", "/"))
 
 
 def read_manifest(lines: Iterable[str], priority: str = "normal") -> list[Entry]:
@@ -150,27 +172,42 @@ def _entry(line: str, where: str, priority: str) -> Entry:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
         why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise BadInputError(f"{where}not JSON ({why})") from None
+        raise BadInputError(f"{where}not JSON ({why}); write one object a line") from None
     if not isinstance(values, Mapping):
         raise BadInputError(f'{where}not a JSON object; write {{"path": …, "component_id": …}}')
     for key, value in values.items():
         if key not in MANIFEST_KEYS:
-            raise BadInputError(f"{where}{key!r} is none of {', '.join(MANIFEST_KEYS)}")
+            raise BadInputError(f"{where}{_shown(key)} is none of {', '.join(MANIFEST_KEYS)}")
         if value is not None and not isinstance(value, MANIFEST_KEYS[key]):
-            raise BadInputError(f"{where}{key} must be a {_JSON_NAMES[MANIFEST_KEYS[key]]}")
+            raise BadInputError(f"{where}{key} must be {_JSON_NAMES[MANIFEST_KEYS[key]]}")
     known: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
     if "path" not in known:
-        raise BadInputError(f"{where}has no path")
+        raise BadInputError(f'{where}has no path; write {{"path": …, "component_id": …}}')
     return Entry(**{"priority": priority, **known}, where=where)
 
 
-_JSON_NAMES = {str: "string", bool: "true or false"}
+_JSON_NAMES = {str: "a string", bool: "true or false"}
+
+
+def _shown(text: str) -> str:
+    """Quote what a user wrote: on one line, and not all of a megabyte."""
+    return repr(text) if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]!r}…"
+
+
+def _check_text(entry: Entry, what: str, text: str) -> None:
+    if len(text) > MAX_TEXT or UNFIT.search(text):
+        raise BadInputError(
+            f"{entry.where}the {what} {_shown(text)} can not be written down everywhere (it is too "
+            "long, or holds control characters or bytes that are not UTF-8); rename it"
+        )
 
 
 def _target(entry: Entry) -> Target:
     for what, value in (("component", entry.component_id), ("version", entry.version_id)):
         if value is not None and not UUID.fullmatch(value):
-            raise BadInputError(f"{entry.where}{what} id {value!r} is not a UUID")
+            raise BadInputError(
+                f"{entry.where}{what} id {_shown(value)} is not a UUID; copy it from ftrack"
+            )
     if entry.component_id and entry.version_id:
         raise BadInputError(
             f"{entry.where}{entry.path} has both a component and a version; give one of them"
@@ -178,7 +215,9 @@ def _target(entry: Entry) -> Target:
     if entry.version_id:
         name = PurePath(entry.path.replace("\\", "/")).stem if entry.name is None else entry.name
         if not name.strip():
-            raise BadInputError(f"{entry.where}the name of a component can not be empty")
+            raise BadInputError(
+                f"{entry.where}the name of a component can not be empty; give {entry.path} a name"
+            )
         return Target.under_version(
             entry.version_id.lower(), name, thumbnail=entry.thumbnail, encode=entry.encode
         )

@@ -24,6 +24,14 @@ class Message(TypedDict):
     signed: dict[str, str]
 
 
+class RunMessage(Message):
+    """The argument of ``put_parts``: which run, of which upload, under which fence."""
+
+    upload: str
+    fence: int
+    run: int
+
+
 def to_message(claim_id: str, transfers: Sequence[Transfer], urls: Codec) -> Message:
     """Make the message that hands on these transfers."""
     signed = {
@@ -56,11 +64,11 @@ def summary(transfers: Sequence[Transfer]) -> str:
 
 
 def _unsealed(sealed: str | None, urls: Codec) -> SignedPut | None:
-    # What can not be read, as after a change of keys, is signed again by the next stage.
+    # What can not be read, as after a change of keys or of version, is signed again.
     if sealed is None:
         return None
     try:
         value: dict[str, Any] = urls.decode(sealed, "a signed URL")
-    except SealBrokenError:
+        return SignedPut(**value)
+    except (SealBrokenError, TypeError):
         return None
-    return SignedPut(**value)

@@ -42,6 +42,7 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.FileChangedError: Policy(5, DAY_S, 4, 60, at_least_s=1),
     errors.UrlRefusedError: Policy(5, DAY_S, 1, 30),
     errors.DigestMismatchError: Policy(3, DAY_S, 1, 30),
+    errors.MultipartGoneError: Policy(3, DAY_S, 1, 30),
     errors.LeaseLostError: Policy(math.inf, DAY_S, 1, 30),
     errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
 }

@@ -12,6 +12,7 @@ each move between states is atomic.
 | ``claim:ID`` | set | the uploads that one chain carries |
 | ``claims`` | sorted set | claims by the time at which they count as lost |
 | ``component:ID`` | hash | the upload that the component is to have |
+| ``parts:ID``, ``runs:ID`` | | see ``tasks.ledger`` |
 | ``gate:SERVICE`` | hash | an outage: until when nothing is claimed |
 | ``hosts`` | set | hosts with pending uploads of their own |
 | ``tick`` | string | the worker that ticks |
@@ -31,7 +32,7 @@ import redis
 from tasks.codec import Codec
 from tasks.request import PRIORITIES, UploadRequest, transfer_from_record
 from tasks.transfer.errors import SealBrokenError
-from tasks.transfer.models import FileIdentity, Target, Transfer
+from tasks.transfer.models import LARGE_BYTES, FileIdentity, Target, Transfer
 
 PREFIX = "farmhaul:"
 STAGES = ("compute_checksum", "get_put_metadata", "put_file", "create_component_location")
@@ -47,6 +48,7 @@ ENQUEUE_STEP = 500
 #: The target of a request that can not be read.
 _NOBODY = Target(component_id="")
 _SCRIPTS = ("enqueue", "deliver", "settle", "tick", "reclaim", "cancel", "beat", "renew")
+_LEDGER_SCRIPTS = ("lay", "fan_out", "start_run", "part_done", "end_run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,11 @@ class Record:
             name: client.register_script(
                 common + (source / f"{name}.lua").read_text(encoding="utf-8")
             )
-            for name in _SCRIPTS
+            for name in (*_SCRIPTS, *_LEDGER_SCRIPTS)
         }
 
-    def _run(self, name: str, *args: Any, client: Any = None) -> Any:
+    def run(self, name: str, *args: Any, client: Any = None) -> Any:
+        """Run one of the scripts in ``tasks/lua``."""
         return self._scripts[name](args=args, client=client)
 
     def enqueue(self, requests: Sequence[UploadRequest]) -> list[tuple[str, bool]]:
@@ -118,7 +121,7 @@ class Record:
         while step := list(islice(waiting, ENQUEUE_STEP)):
             pipeline = self.client.pipeline(transaction=False)
             for row in step:
-                self._run("enqueue", *row, client=pipeline)
+                self.run("enqueue", *row, client=pipeline)
             answers += [(text(state), bool(new)) for state, new in pipeline.execute()]
         return answers
 
@@ -134,11 +137,11 @@ class Record:
 
     def cancel(self, upload_id: str) -> str:
         """Stop an upload; gives the state it then has, empty when it is not known."""
-        return text(self._run("cancel", upload_id, self.ttl_s))
+        return text(self.run("cancel", upload_id, self.ttl_s))
 
     def deliver(self, claim_id: str, stage: str, worker: str, host: str = "") -> Delivery:
         """Take the transfers of a claim that are still its own, under a new fence each."""
-        rows = self._run(
+        rows = self.run(
             "deliver",
             claim_id,
             STAGES.index(stage) + 1,
@@ -150,12 +153,13 @@ class Record:
             CLAIM_TTL_S,
             self.ttl_s,
             MAX_DELIVERIES,
+            LARGE_BYTES,
         )
         delivery = Delivery()
         for row in rows:
             upload_id, fence, request, file, stored, size = (text(value) for value in row)
             try:
-                transfer = self._transfer(upload_id, request, file, stored)
+                transfer = self.transfer(upload_id, request, file, stored)
             except (SealBrokenError, ValueError) as error:
                 unknown = Transfer(upload_id, _NOBODY, "", fence=int(fence))
                 fields = {"error": str(error), "error_kind": type(error).__name__}
@@ -166,20 +170,21 @@ class Record:
                 delivery.unsized.add(upload_id)
         return delivery
 
-    def _transfer(self, upload_id: str, request: str, file: str, stored: str) -> Transfer:
+    def transfer(self, upload_id: str, request: str, file: str, stored: str) -> Transfer:
+        """Make the transfer of an upload's fields; raises SealBrokenError or ValueError."""
         what = f"the record of upload {upload_id}"
         transfer = transfer_from_record(upload_id, self.codec.decode(request, what))
         if not file:
             return transfer
-        known = self.codec.decode(file, what)
+        fields = self.codec.decode(file, what)
         try:
-            checksum = known.pop("checksum")
-            identity = FileIdentity(**known)
+            checksum = fields.pop("checksum")
+            identity = FileIdentity(**fields)
         except (AttributeError, KeyError, TypeError):
             raise ValueError(f"{what} is of a version this worker does not know") from None
-        # Falsy when nothing is stored, or the bytes of another state of the file are.
-        is_stored = bool(stored) and stored == checksum
-        return replace(transfer, identity=identity, checksum=checksum, stored=is_stored)
+        known = replace(transfer, identity=identity, checksum=checksum)
+        # Else nothing is stored, or the bytes of another state of the file are.
+        return replace(known, stored=bool(stored) and stored == known.content_stamp)
 
     def seal_file(self, transfer: Transfer) -> str:
         """What a later delivery must know of the file, for the field ``file``."""
@@ -201,29 +206,29 @@ class Record:
             }
             for one in settlements
         ]
-        answer = self._run("settle", self.ttl_s, json.dumps(rows), json.dumps(list(answered)))
+        answer = self.run("settle", self.ttl_s, json.dumps(rows), json.dumps(list(answered)))
         return {text(upload_id): text(state) for upload_id, state in answer}
 
     def beat(self, claim_id: str, sent: Mapping[str, tuple[int, int]]) -> set[str]:
         """Renew the claim in mid-stage; ``sent`` is {id: (fence, bytes)}. Gives the lost ids."""
         rows = [{"id": one, "fence": fence, "sent": n} for one, (fence, n) in sent.items()]
-        return {text(one) for one in self._run("beat", claim_id, self.lease_s, json.dumps(rows))}
+        return {text(one) for one in self.run("beat", claim_id, self.lease_s, json.dumps(rows))}
 
     def renew(self, clock_s: float, tags: Sequence[str], claims: Sequence[str]) -> None:
         """Renew the lease of messages (by delivery tag) and claims that a worker holds.
 
         ``clock_s`` is the worker's clock, which kombu compares the tags' scores with.
         """
-        self._run("renew", self.lease_s, clock_s, json.dumps(tags), json.dumps(claims))
+        self.run("renew", self.lease_s, clock_s, json.dumps(tags), json.dumps(claims))
 
     def tick(self) -> tuple[dict[str, int], list[str]]:
         """Make due uploads pending; gives pending counts by host, and overdue claims."""
-        counts, overdue = self._run("tick", self.ttl_s, 1000, 100)
+        counts, overdue = self.run("tick", self.ttl_s, 1000, 100)
         return {text(host): int(n) for host, n in counts}, [text(claim) for claim in overdue]
 
     def reclaim(self, claim_id: str) -> int:
         """Make the uploads of a lost claim pending again; gives how many."""
-        return int(self._run("reclaim", claim_id))
+        return int(self.run("reclaim", claim_id))
 
 
 def upload_key(upload_id: str) -> str:

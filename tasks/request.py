@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,17 +45,20 @@ class UploadRequest:
         }
 
 
-def transfer_from_record(upload_id: str, request: Mapping[str, Any]) -> Transfer:
+def transfer_from_record(upload_id: str, request: Any) -> Transfer:
     """Make the transfer of a request that was read from a record.
 
     Raises:
         ValueError: it is another upload's request, or none of this version's.
     """
-    if request.get("id") != upload_id:
-        raise ValueError("the request belongs to another upload")
     try:
+        if request["id"] != upload_id:
+            raise ValueError("the request belongs to another upload")
         target = Target(**request["target"])
-        return Transfer(upload_id, target, request["path"], bool(request["allow_empty"]))
+        path, allow_empty = request["path"], request["allow_empty"]
+        if not (isinstance(path, str) and isinstance(target.component_id, str)):
+            raise TypeError("path and component are to be text")
+        return Transfer(upload_id, target, path, bool(allow_empty))
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"the request is of a version this worker does not know: {error}"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Settings:
             secret_keys=read.value("FARMHAUL_SECRET_KEY", _secret_keys, ()),
             lease_s=read.value("FARMHAUL_LEASE_SECONDS", _positive, 60.0),
             record_days=read.value("FARMHAUL_RECORD_DAYS", _positive, 14.0),
-            connections=int(read.value("FARMHAUL_CONNECTIONS", _positive, 8.0)),
+            connections=read.value("FARMHAUL_CONNECTIONS", _count, 8),
             spool=read.value("FARMHAUL_SPOOL", _absolute, ""),
             ftrack=read.ftrack(),
         )
@@ -85,11 +85,14 @@ class _Reader:
         if self.environment.get(name) or not file:
             return self.environment.get(name, "").strip()
         try:
-            return Path(file).read_text(encoding="utf-8").strip()
+            text = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "is not text"
             self.faults.append(f"{name}_FILE: cannot read {file}: {why}")
             return ""
+        if not text:
+            self.faults.append(f"{name}_FILE: {file} is empty; write the value into it")
+        return text
 
     def value(self, name: str, parse: Callable[[str], T], default: T) -> T:
         """Parse NAME; a fault is noted and the default given in its place."""
@@ -112,19 +115,38 @@ class _Reader:
         if missing:
             self.faults.append(f"{' and '.join(missing)} not set, though others of ftrack's are")
             return None
+        for name, text in zip(names[1:], (user, key), strict=True):
+            if not text.isprintable():
+                self.faults.append(f"{name}: is not one line of text, as HTTP headers need it")
         return FtrackSettings(self.value("FTRACK_SERVER", _server_url, ""), user, key)
 
 
+def _split(text: str) -> SplitResult | None:
+    # The errors of urllib would repeat what stands where a port is expected: a password, when
+    # it holds a slash.
+    try:
+        url = urlsplit(text)
+        return url if url.hostname and url.port != 0 else None
+    except ValueError:
+        return None
+
+
 def _redis_url(text: str) -> str:
-    if urlsplit(text).scheme not in REDIS_SCHEMES or not urlsplit(text).hostname:
-        raise ValueError("is not a Redis URL; write redis://host:6379/0 or rediss://… for TLS")
+    url = _split(text)
+    if url is None or url.scheme not in REDIS_SCHEMES or not re.fullmatch(r"/?\d*", url.path):
+        raise ValueError(
+            "is not a Redis URL; write redis://host:6379/0 or rediss://… for TLS, "
+            "and %2F for a slash in the password"
+        )
     return text
 
 
 def _server_url(text: str) -> str:
-    url = urlsplit(text)
-    if url.scheme not in {"http", "https"} or not url.hostname:
-        raise ValueError(f"{text!r} is not a URL; write https://studio.ftrackapp.com")
+    url = _split(text)
+    if url is None or url.scheme not in {"http", "https"} or url.query or url.fragment:
+        raise ValueError("is not the URL of a server; write https://studio.ftrackapp.com")
+    if url.username is not None:
+        raise ValueError("holds a user; that belongs into FTRACK_API_USER and FTRACK_API_KEY")
     if url.scheme == "http" and url.hostname not in LOOPBACK:
         raise ValueError(f"{text!r} would send the API key in the clear; write https://…")
     return text.rstrip("/")
@@ -145,8 +167,11 @@ def _absolute(text: str) -> str:
 def _path_map(text: str) -> tuple[tuple[str, str], ...]:
     pairs = [pair.partition("=") for pair in text.split(";") if pair]
     for source, equals, target in pairs:
-        if not (source and equals and target):
-            raise ValueError(f"{source!r} has no target; write P:\\=/mnt/prod;Q:\\=/mnt/cache")
+        if not (source and equals and os.path.isabs(target)):
+            raise ValueError(
+                f"{source + equals + target!r} maps no folder to an absolute path; "
+                "write P:\\=/mnt/prod;Q:\\=/mnt/cache"
+            )
     return tuple((source, target) for source, _, target in pairs)
 
 
@@ -157,11 +182,19 @@ def _secret_keys(text: str) -> tuple[str, ...]:
     for number, key in enumerate(keys, start=1):
         if not re.fullmatch(r"[A-Za-z0-9_-]{43}=", key):
             raise ValueError(f"key {number} is not a Fernet key (44 characters of base64)")
+    if not keys:
+        raise ValueError("holds no key; unset it to have messages in the clear")
     return keys
 
 
 def _positive(text: str) -> float:
-    number = float(text) if re.fullmatch(r"\d+(\.\d+)?", text) else 0.0
+    number = float(text) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text) else 0.0
     if number <= 0:
         raise ValueError(f"{text!r} is not a number above 0")
     return number
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
+        raise ValueError(f"{text!r} is not a whole number from 1 to 999")
+    return int(text)

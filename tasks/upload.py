@@ -6,9 +6,11 @@ from dataclasses import replace
 
 from celery import shared_task
 
-from tasks.base import Stage
+from tasks.base import Outcomes, Stage
+from tasks.large import finish, start_runs
 from tasks.message import Message
 from tasks.transfer import checksum, put
+from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.models import Transfer
 
 
@@ -35,7 +37,13 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     Safe to run twice: signing changes nothing.
     """
     batch = self.take(message)
-    signed = self.clients.ftrack.sign(batch.not_stored)
+    ledger = self.clients.ledger
+    unsigned = [one for one in batch.not_stored if not (one.is_large and ledger.is_signed(one))]
+    # A multipart upload that is open for this very file is used again.
+    signed = self.clients.ftrack.sign([ledger.with_multipart(one) for one in unsigned])
+    for outcome in signed.values():
+        if isinstance(outcome, Transfer) and outcome.is_large:
+            ledger.lay(outcome)
     return self.hand_on(batch, signed, service="ftrack")
 
 
@@ -47,6 +55,8 @@ def put_file(self: Stage, message: Message) -> Message:
     same key do no harm, and ftrack shows nothing before the last stage.
     """
     batch = self.take(message)
+    if large := [transfer for transfer in batch.not_stored if transfer.is_large]:
+        return start_runs(self, batch, large[0])
     beat = self.heartbeat(batch)
     here = self.clients
 
@@ -57,7 +67,7 @@ def put_file(self: Stage, message: Message) -> Message:
         put.put_file(transfer, here.store, here.settings.storage_roots, still_ours)
         return replace(transfer, stored=True, signed=None)
 
-    sent = self.each(batch.not_stored, send, threads=here.settings.connections)
+    sent = self.each(batch.not_stored, send, threads=None)
     return self.hand_on(batch, sent, service="store")
 
 
@@ -69,5 +79,12 @@ def create_component_location(self: Stage, message: Message) -> Message:
     there already is looked up and accepted when it is ours.
     """
     batch = self.take(message)
-    located = self.clients.ftrack.locate(batch.transfers)
+    stored = [transfer for transfer in batch.transfers if transfer.stored]
+    # Nothing is shown before its bytes are there, whatever message came.
+    located: Outcomes = {
+        one.transfer_id: LeaseLostError(one.transfer_id) for one in batch.not_stored
+    }
+    located |= self.clients.ftrack.locate([one for one in stored if not one.is_large])
+    large = [transfer for transfer in stored if transfer.is_large]
+    located |= self.each(large, lambda transfer: finish(self, transfer))
     return self.hand_on(batch, located, service="ftrack")

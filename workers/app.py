@@ -12,7 +12,7 @@ from tasks.settings import Settings, SettingsError
 
 # The configuration is read when it is first needed, so that importing this package can not
 # fail; the tasks are imported by workers alone, since a hook needs none of what they need.
-app = Celery("farmhaul", include=["tasks.upload"])
+app = Celery("farmhaul", include=["tasks.upload", "tasks.large"])
 app.config_from_object("workers.config:celery_config")
 # By name: only a worker imports them.
 app.steps["worker"].update(

@@ -169,7 +169,7 @@ def status(upload_ids: tuple[str, ...], which: str | None, as_json: bool) -> Non
     settings = Settings.from_environment()
     reader = Status(hasty_redis(settings), message_codec(settings))
     human = report.is_terminal(sys.stdout) and not as_json
-    if not upload_ids and which is None and not as_json:
+    if human and not upload_ids and which is None:
         click.echo(report.counts_line(reader.counts()))
     ids = upload_ids or _ids_of(reader, which)
     uploads = reader.find(ids)

@@ -17,6 +17,8 @@ from typing import Any
 
 from tornado.options import options
 
+from workers import app as celery_app
+
 
 def _logins() -> list[str]:
     text = os.environ.get("FLOWER_BASIC_AUTH", "").replace(",", "\n")
@@ -59,6 +61,10 @@ def format_task(task: Any) -> Any:
     task.args = task.kwargs = task.result = None
     return task
 
+
+# workers.transport guards acknowledgements, and Flower acknowledges nothing; but its page of
+# queue lengths knows a broker by the scheme of its URL, "redis" or "sentinel", only.
+celery_app.conf.broker_transport = None
 
 # Flower's default is all addresses.
 address = options.address or "127.0.0.1"

@@ -1,14 +1,17 @@
 -- A sign of life in the middle of a stage: renew the claim, note progress.
--- ARGV: claim, lease, JSON list of {id, fence, sent}
+-- ARGV: claim, lease, JSON list of {id, fence, sent}; sent is -1 for a run of parts, which
+--       counts its finished ones
 -- Returns the ids that are no longer this delivery's.
 
 local claim, lease = ARGV[1], tonumber(ARGV[2])
 local lost = {}
 for _, one in ipairs(cjson.decode(ARGV[3])) do
   local key = upload_key(one.id)
-  local state, fence = unpack(redis.call('HMGET', key, 'state', 'fence'))
-  if state == 'active' and tonumber(fence) == one.fence then
-    redis.call('HSET', key, 'sent', one.sent, 'updated', NOW)
+  if is_ours(one.id, one.fence) then
+    redis.call('HSET', key, 'updated', NOW)
+    if one.sent >= 0 then
+      redis.call('HSET', key, 'sent', one.sent)
+    end
     local component = putting_key(one.id)
     if redis.call('HGET', component, 'putting') == one.id then
       redis.call('HSET', component, 'putting_until', NOW + lease)

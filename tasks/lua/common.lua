@@ -16,6 +16,15 @@ local function upload_key(id)
   return P .. 'upload:' .. id
 end
 
+-- The ledger of a large file's parts.
+local function parts_key(id)
+  return P .. 'parts:' .. id
+end
+
+local function runs_key(id)
+  return P .. 'runs:' .. id
+end
+
 local function pending_key(host)
   return host == '' and P .. 'pending' or P .. 'pending:' .. host
 end
@@ -63,6 +72,22 @@ local function finish(id, from, to, ttl)
   redis.call('HINCRBY', key, 'fence', 1)
   redis.call('HDEL', key, 'waiting_for', 'due', 'since', 'waits', 'waited_at', 'sent', 'alone')
   redis.call('EXPIRE', key, ttl)
+  if to == 'located' then
+    redis.call('DEL', parts_key(id), runs_key(id))
+  end
+end
+
+-- Whether the upload is active under this fencing number.
+local function is_ours(id, fence)
+  local state, current = unpack(redis.call('HMGET', upload_key(id), 'state', 'fence'))
+  return state == 'active' and tonumber(current) == fence
+end
+
+local function fail_killer(id, from, worker, times, ttl)
+  redis.call('HSET', upload_key(id), 'error_kind', 'WorkerKilled', 'error',
+    'it killed its worker ' .. times .. ' times (the last one was ' .. worker
+    .. '); look at that worker\'s log and memory limit, then: farmhaul retry')
+  finish(id, from, 'failed', ttl)
 end
 
 -- A newer upload of a component sends its bytes only when no older one still does: the last

@@ -1,10 +1,11 @@
 -- Start a stage: take the uploads of a claim that are still its own, under a new fencing
 -- number each. The first stage draws the claim; delivered again, it finds the same one.
 -- ARGV: claim, stage number, worker, lease, host, max count, max bytes, claim ttl, record ttl,
---       max deliveries
+--       max deliveries, bytes above which a file is large
 -- Returns rows {id, fence, request, file, stored, size}; size is empty where it is not known.
 
 local claim, stage, worker = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local large = tonumber(ARGV[11])
 local lease, host = tonumber(ARGV[4]), ARGV[5]
 local max_count, max_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 local claim_ttl, record_ttl, max_deliveries = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
@@ -48,6 +49,8 @@ local function draw_claim()
   local bytes, drawn = 0, 0
   for _, id in ipairs(redis.call('ZRANGE', pending_key(host), 0, max_count - 1)) do
     local size, alone = unpack(redis.call('HMGET', upload_key(id), 'size', 'alone'))
+    -- A large file is sent in parts, by a chain of its own.
+    alone = alone or tonumber(size or 0) > large
     bytes = bytes + (tonumber(size) or 0)
     if drawn > 0 and (alone or bytes > max_bytes) then
       break
@@ -77,10 +80,7 @@ local function take(id, many)
   local deliveries = redis.call('HINCRBY', key, 'deliveries:' .. stage, 1)
   redis.call('HSET', key, 'stage', stage, 'worker', worker)
   if deliveries > max_deliveries then
-    redis.call('HSET', key, 'error_kind', 'WorkerKilled', 'error', 'it killed its worker '
-      .. max_deliveries .. ' times (the last one was ' .. worker
-      .. '); look at that worker\'s log and memory limit, then: farmhaul retry')
-    finish(id, state, 'failed', record_ttl)
+    fail_killer(id, state, worker, max_deliveries, record_ttl)
     return nil
   end
   if deliveries > 2 and many then

@@ -61,10 +61,9 @@ end
 local rows = {}
 for _, one in ipairs(cjson.decode(ARGV[2])) do
   local key = upload_key(one.id)
-  local state, fence = unpack(redis.call('HMGET', key, 'state', 'fence'))
   local now_state = 'lost'
   end_put(one.id)
-  if state == 'active' and tonumber(fence) == one.fence then
+  if is_ours(one.id, one.fence) then
     redis.call('HDEL', key, 'deliveries:' .. redis.call('HGET', key, 'stage'))
     for name, value in pairs(one.fields) do
       redis.call('HSET', key, name, value)
@@ -75,15 +74,15 @@ for _, one in ipairs(cjson.decode(ARGV[2])) do
     elseif one.outcome == 'pending' then
       local claim, host, score = unpack(redis.call('HMGET', key, 'claim', 'host', 'score'))
       leave_claim(one.id, claim)
-      make_pending(one.id, state, host, score)
+      make_pending(one.id, 'active', host, score)
       now_state = 'pending'
     elseif one.outcome == 'located' then
       redis.call('HSET', key, 'located', NOW)
       redis.call('HDEL', key, 'error', 'error_kind')
-      finish(one.id, state, 'located', ttl)
+      finish(one.id, 'active', 'located', ttl)
       now_state = 'located'
     elseif one.outcome == 'failed' then
-      finish(one.id, state, 'failed', ttl)
+      finish(one.id, 'active', 'failed', ttl)
       now_state = 'failed'
     else
       now_state = wait_or_fail(one.id, key, one.wait)

@@ -7,8 +7,9 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import BinaryIO
 
-from tasks.transfer.files import identity_of, open_checked, require_unchanged
+from tasks.transfer.files import identity_of, open_checked, reading, require_unchanged
 from tasks.transfer.models import Transfer
 
 #: hashlib releases the GIL on blocks of this size, and the page cache reads ahead.
@@ -28,14 +29,27 @@ def compute_checksum(
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
         identity = identity_of(os.fstat(file.fileno()))
-        if transfer.checksum is not None and transfer.identity == identity:
+        fresh = replace(transfer, identity=identity, checksum=None, stored=False, signed=None)
+        if transfer.identity == identity and (transfer.checksum or transfer.is_large):
             return transfer
-        digest = hashlib.md5(usedforsecurity=False)
-        block = memoryview(bytearray(min(BLOCK_BYTES, identity.size_bytes or 1)))
-        while count := file.readinto(block):  # type: ignore[attr-defined]
-            digest.update(block[:count])
-            still_ours()
+        if fresh.is_large:
+            return fresh  # its parts are hashed when they are sent
+        digest = md5_of(file, transfer.path, 0, identity.size_bytes, still_ours)
         require_unchanged(file, transfer.path, identity)
-    checksum = base64.b64encode(digest.digest()).decode()
     # Whatever was stored before were the bytes of another state of the file.
-    return replace(transfer, identity=identity, checksum=checksum, stored=False, signed=None)
+    return replace(fresh, checksum=base64.b64encode(digest).decode())
+
+
+def md5_of(
+    file: BinaryIO, path: str, offset: int, size_bytes: int, still_ours: Callable[[], None]
+) -> bytes:
+    """Hash a stretch of a file, read in blocks into one buffer."""
+    digest = hashlib.md5(usedforsecurity=False)
+    block = memoryview(bytearray(min(BLOCK_BYTES, size_bytes or 1)))
+    end = offset + size_bytes
+    with reading(path):
+        while offset < end and (count := os.preadv(file.fileno(), [block[: end - offset]], offset)):
+            digest.update(block[:count])
+            offset += count
+            still_ours()
+    return digest.digest()

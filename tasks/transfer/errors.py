@@ -8,6 +8,7 @@
     │   ├── FileChangedError            the file was written to while it was read or sent
     │   ├── UrlRefusedError             the signed URL has expired or is not accepted
     │   ├── DigestMismatchError         the store received other bytes than were sent
+    │   ├── MultipartGoneError          the store does not know an upload in parts any more
     │   ├── LeaseLostError              another delivery has taken over, or may have
     │   └── UnexpectedAnswerError       an answer that no rule of ours explains
     └── FatalError                      it ends as failed: a person has to act
@@ -121,6 +122,21 @@ class DigestMismatchError(RetryableError):
         return (
             f"{self.path} did not arrive as it was read (component {self.component_id}: "
             f"MD5 {self.ours}, the store has {self.theirs}); it is read and sent again"
+        )
+
+
+class MultipartGoneError(RetryableError):
+    """The parts of an upload can not be joined: they are gone, or were joined already."""
+
+    def __init__(self, component_id: str, why: str) -> None:
+        super().__init__(component_id, why)
+        self.component_id = component_id
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"the parts of component {self.component_id} can not be joined ({self.why}); "
+            "all of it is sent again"
         )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,12 +48,25 @@ def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
     ``real_path`` is ``path`` after all symlinks; ``roots`` are real paths as well.
     """
     if not any(Path(real_path).is_relative_to(root) for root in roots):
-        leads = "" if real_path == path else f" leads to {real_path}, which"
+        # A symlink may lead to any bytes; what is said of it has to fit into a record.
+        shown = real_path.encode(errors="backslashreplace").decode()
         raise FileRefusedError(
             path,
-            f"{leads.strip() or 'is'}{' is' if leads else ''} outside FARMHAUL_STORAGE_ROOTS "
-            f"({os.pathsep.join(roots) or 'not set'})",
+            f"{'is' if real_path == path else f'leads to {shown}, which is'} "
+            f"outside FARMHAUL_STORAGE_ROOTS ({os.pathsep.join(roots) or 'not set'}); "
+            "move it there, or add its folder",
         )
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Translate what the system says of a file; a stale NFS handle is no fault of the store's."""
+    try:
+        yield
+    except IsADirectoryError:
+        raise FileRefusedError(path, "is a directory; name the files in it") from None
+    except OSError as error:
+        raise FileNotReadyError(path, error.strerror or str(error)) from None
 
 
 def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) -> BinaryIO:
@@ -66,13 +79,9 @@ def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) 
         FileNotReadyError: it is not there or not readable, which may pass (NFS).
         FileRefusedError: not a regular file, empty, or outside the roots.
     """
-    # O_NONBLOCK: opening a FIFO must not wait for a writer.
-    try:
+    with reading(path):
+        # O_NONBLOCK: opening a FIFO must not wait for a writer.
         file = open(path, "rb", buffering=0, opener=_open_nonblocking)  # noqa: SIM115 handed on
-    except IsADirectoryError:
-        raise FileRefusedError(path, "is a directory; name the files in it") from None
-    except OSError as error:
-        raise FileNotReadyError(path, error.strerror or str(error)) from None
     try:
         check_kind(path, os.fstat(file.fileno()), allow_empty=allow_empty)
         check_roots(path, _real_path(file, path), roots)
@@ -87,11 +96,13 @@ def require_unchanged(file: BinaryIO, path: str, known: FileIdentity) -> None:
 
     The path too, because a renderer often writes a new file and renames it over.
     """
-    with suppress(FileNotFoundError):  # removed after it was opened: the bytes are still ours
-        statuses = [os.fstat(file.fileno()), os.stat(path)]
-        for status in statuses:
-            if identity_of(status) != known:
-                raise FileChangedError(path, known.difference(identity_of(status)) or "replaced")
+    with reading(path):
+        statuses = [os.fstat(file.fileno())]
+        with suppress(FileNotFoundError):  # removed after it was opened: the bytes are still ours
+            statuses.append(os.stat(path))
+    for status in statuses:
+        if identity_of(status) != known:
+            raise FileChangedError(path, known.difference(identity_of(status)) or "replaced")
 
 
 def _open_nonblocking(path: str, flags: int) -> int:

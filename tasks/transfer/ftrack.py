@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Callable, Sequence
 
 import requests
@@ -14,7 +15,17 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UploadError,
 )
-from tasks.transfer.http import TIMEOUT_S, is_outage, retry_after_s, without_secrets
+from tasks.transfer.http import (
+    HTTP_ERRORS,
+    TIMEOUT_S,
+    PlainSession,
+    body_of,
+    is_outage,
+    retry_after_s,
+    status_of,
+    without_secrets,
+    words,
+)
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.operations import (
     Operation,
@@ -30,9 +41,9 @@ OperationsOf = Callable[[Transfer], list[Operation]]
 Parse = Callable[[Transfer, Sequence[Result]], Outcome]
 
 CREDENTIALS_EXCEPTIONS = {"InvalidCredentialsError", "FTAuthenticationError"}
+#: The answer for a batch of 50 has some 100 kB.
+MAX_ANSWER_BYTES = 16 << 20
 OUTAGE_EXCEPTIONS = {"ServerError", "InternalError", "TimeoutError", "OperationalError"}
-#: The longest text of ftrack's that goes into an error, a record and a log line.
-MAX_WORDS = 500
 
 
 class FtrackRefusal(Exception):
@@ -55,11 +66,15 @@ class FtrackClient:
 
     def __init__(self, server_url: str, api_user: str, api_key: str) -> None:
         self.server_url = server_url.rstrip("/")
-        self.session = requests.Session()
-        # Otherwise credentials for the host in ~/.netrc would be sent along.
-        self.session.auth = lambda request: request
+        self._api_key = api_key
+        self.session = PlainSession()
+        # As bytes: a name beyond latin-1 could not be sent otherwise.
         self.session.headers.update(
-            {"ftrack-user": api_user, "ftrack-api-key": api_key, "Accept": "application/json"}
+            {
+                "ftrack-user": api_user.encode(),
+                "ftrack-api-key": api_key.encode(),
+                "Accept": "application/json",
+            }
         )
 
     def __repr__(self) -> str:
@@ -94,27 +109,28 @@ class FtrackClient:
                 json=list(operations),
                 timeout=TIMEOUT_S,
                 allow_redirects=False,
+                stream=True,
             )
-        except (requests.RequestException, OSError) as error:
+            body = body_of(answer, MAX_ANSWER_BYTES)
+        except HTTP_ERRORS as error:
             raise ServiceUnavailableError("ftrack", without_secrets(error)) from None
-        return self._results(answer, len(operations))
+        return self._results(answer, body, len(operations))
 
-    def _results(self, answer: requests.Response, expected: int) -> list[Result]:
+    def _results(self, answer: requests.Response, body: bytes, expected: int) -> list[Result]:
         status = answer.status_code
         try:
-            results = json.loads(answer.content)
+            results = json.loads(body)
         except (ValueError, RecursionError):
             # A proxy's HTML page, or an answer cut off; a 4xx of that kind is no verdict
             # of ftrack's either.
-            words = f"{status} {answer.reason}, not JSON"
-            raise ServiceUnavailableError("ftrack", words, retry_after_s(answer)) from None
+            why = f"{status_of(answer)}, not JSON"
+            raise ServiceUnavailableError("ftrack", why, retry_after_s(answer)) from None
         if isinstance(results, dict) and "exception" in results:
             raise self._refusal(results, answer)
         if is_outage(status):
-            why = f"{status} {answer.reason}"
-            raise ServiceUnavailableError("ftrack", why, retry_after_s(answer))
+            raise ServiceUnavailableError("ftrack", status_of(answer), retry_after_s(answer))
         if status == requests.codes.unauthorized:
-            raise CredentialsRefusedError(self.server_url, f"{status} {answer.reason}")
+            raise CredentialsRefusedError(self.server_url, status_of(answer))
         fits = (
             status == requests.codes.ok
             and isinstance(results, list)
@@ -128,14 +144,19 @@ class FtrackClient:
 
     def _refusal(self, error: Result, answer: requests.Response) -> Exception:
         # Errors mostly come as HTTP 200, with this object in place of the results.
-        name = str(error.get("exception"))[:100]
-        why = " ".join(str(error.get("content", "")).split())[:MAX_WORDS]
+        name = self._words(error.get("exception"))
+        why = self._words(error.get("content", ""))
         code = error.get("error_code")
         if code == "api_credentials_invalid" or name in CREDENTIALS_EXCEPTIONS:
             return CredentialsRefusedError(self.server_url, why or name)
         if is_outage(answer.status_code) or name in OUTAGE_EXCEPTIONS:
             return ServiceUnavailableError("ftrack", f"{name}: {why}", retry_after_s(answer))
         return FtrackRefusal(name, why)
+
+    def _words(self, value: object) -> str:
+        # ftrack may repeat the key that it refuses; what is not text may be nested deeply.
+        text = value if isinstance(value, str) else reprlib.repr(value)
+        return words(text.replace(self._api_key, "***"))
 
     def _call_each(
         self, transfers: Sequence[Transfer], operations_of: OperationsOf, parse: Parse, what: str
@@ -171,11 +192,15 @@ class FtrackClient:
             for transfer, own in zip(transfers, operations, strict=True)
         }
 
+    def is_located(self, transfer: Transfer) -> bool:
+        """Tell whether the component is in ftrack.server, as we would have registered it."""
+        return not self._not_located([transfer])
+
     def _not_located(self, transfers: Sequence[Transfer]) -> list[Transfer]:
         """Leave out the transfers whose location exists and is as we would have made it."""
         ids = ", ".join(f'"{transfer.component_id}"' for transfer in transfers)
-        expression = (  # noqa: S608 not SQL; ids are checked UUIDs
-            "select component_id, resource_identifier from ComponentLocation "
+        expression = (
+            "select component_id, resource_identifier from ComponentLocation "  # noqa: S608 not SQL; the ids are checked UUIDs
             f'where component_id in ({ids}) and location_id is "{SERVER_LOCATION_ID}"'
         )
         try:
@@ -184,9 +209,9 @@ class FtrackClient:
             return list(transfers)
         data = result.get("data")
         rows = data if isinstance(data, list) else []
-        ours = {
+        ours = [
             row.get("component_id")
             for row in rows
             if isinstance(row, dict) and row.get("resource_identifier") == row.get("component_id")
-        }
+        ]
         return [transfer for transfer in transfers if transfer.component_id not in ours]

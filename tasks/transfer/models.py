@@ -10,6 +10,21 @@ from pathlib import PurePath
 #: (ftrack-python, ``source/ftrack_api/symbol.py``).
 SERVER_LOCATION_ID = "3a372bde-05bc-11e4-8908-20c9d081909b"
 
+MIB = 1 << 20
+
+#: Above this a file is sent in parts, without a checksum pass of its own.
+LARGE_BYTES = 64 * MIB
+
+#: Part size by file size, as ftrack's JavaScript client has it
+#: (ftrack-javascript, ``source/util/get_chunk_size.ts``): at most 10,000 parts.
+PART_SIZES = (
+    (128 * MIB, 8 * MIB),
+    (1024 * MIB, 16 * MIB),
+    (8 * 1024 * MIB, 32 * MIB),
+    (64 * 1024 * MIB, 64 * MIB),
+)
+LARGEST_PART = 128 * MIB
+
 #: Ids are derived from what they stand for, so that a call repeated after a lost
 #: answer, or a hook that fires twice, meets its own id and makes no second entity.
 NAMESPACE = uuid.UUID("6f0c0a5e-6c5f-5d0c-9a4e-8f1f2d7c4b11")
@@ -18,6 +33,11 @@ NAMESPACE = uuid.UUID("6f0c0a5e-6c5f-5d0c-9a4e-8f1f2d7c4b11")
 def derived_id(*what: object) -> str:
     """Give the uuid5 of ``what``: the same values always have the same id."""
     return str(uuid.uuid5(NAMESPACE, "\0".join(str(part) for part in what)))
+
+
+def part_size_bytes(size_bytes: int) -> int:
+    """Choose the size of all parts but the last."""
+    return next((part for limit, part in PART_SIZES if size_bytes <= limit), LARGEST_PART)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +65,14 @@ class SignedPut:
 
     url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Multipart:
+    """An upload in parts that ftrack has opened: its id, and a secret URL for each part."""
+
+    upload_id: str
+    urls: dict[int, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +113,7 @@ class Transfer:
     identity: FileIdentity | None = None
     checksum: str | None = None
     signed: SignedPut | None = None
+    multipart: Multipart | None = None
     stored: bool = False
     fence: int = 0
 
@@ -109,6 +138,17 @@ class Transfer:
         if self.identity is None:
             raise ValueError(f"transfer {self.transfer_id} has not been checked yet")
         return self.identity
+
+    @property
+    def is_large(self) -> bool:
+        """Tell whether the file is sent in parts, each with its own MD5 and none of the whole."""
+        return self.identity is not None and self.identity.size_bytes > LARGE_BYTES
+
+    @property
+    def content_stamp(self) -> str:
+        """What tells the stored bytes from those of another state of the file."""
+        identity = self.known_identity
+        return self.checksum or f"{identity.size_bytes}:{identity.mtime_ns}:{identity.inode}"
 
     @property
     def size_bytes(self) -> int:

@@ -27,6 +27,7 @@ class Stack:
     project: str
     storage: Path
     settings: dict[str, str]
+    workers: int
 
     def compose(
         self, *arguments: str, timeout_s: float = 120, check: bool = True, stdin: str = ""
@@ -43,9 +44,13 @@ class Stack:
         environment = {**self.engine.environment, **self.settings}
         return run(command, environment, timeout_s=timeout_s, check=check, stdin=stdin)
 
-    def containers(self, service: str) -> list[str]:
-        """The ids of a service's running containers."""
-        return self.compose("ps", "-q", service).split()
+    def containers(self, service: str = "") -> list[str]:
+        """The ids of a service's running containers, or of all services'."""
+        label = "--filter=label=com.docker.compose."
+        which = [f"{label}project={self.project}", f"{label}oneoff=False"]
+        if service:
+            which.append(f"{label}service={service}")
+        return self.engine.docker("ps", "--quiet", "--no-trunc", *which).split()
 
     def inside(self, container: str, *command: str, check: bool = True) -> str:
         """Run a command in a container; its output."""
@@ -60,10 +65,14 @@ class Stack:
         command = ["python", "-m", "tests.docker.stand_in", *arguments]
         return json.loads(self.inside(self.containers("sandbox")[0], *command))
 
+    def start(self) -> None:
+        """Start all services, or those that no longer run, and wait for their health."""
+        scale = f"--scale=worker={self.workers}"
+        self.compose("up", "-d", "--no-build", "--no-recreate", scale, timeout_s=300)
+        wait_until("all services healthy", self.healthy, timeout_s=180)
+
     def healthy(self) -> bool:
-        states = [
-            self.inspect(container)["State"] for container in self.compose("ps", "-q").split()
-        ]
+        states = [self.inspect(container)["State"] for container in self.containers()]
         return all(state.get("Health", {}).get("Status") == "healthy" for state in states)
 
     def logs(self) -> str:
@@ -107,11 +116,10 @@ def stack(engine: Engine, *, workers: int) -> Iterator[Stack]:
         )
         engine.build(CHECKOUT, DOCKERFILE, "runtime", settings["FARMHAUL_IMAGE"])
         engine.build(CHECKOUT, DOCKERFILE, "sandbox", settings["FARMHAUL_SANDBOX_IMAGE"])
-        made = Stack(engine, project, storage, settings)
+        made = Stack(engine, project, storage, settings, workers)
         try:
             try:
-                made.compose("up", "-d", "--no-build", f"--scale=worker={workers}", timeout_s=300)
-                wait_until("all services healthy", made.healthy, timeout_s=180)
+                made.start()
             except (RuntimeError, TimeoutError) as error:
                 said = f"{error}\n{made.compose('ps', check=False)}\n{made.logs()}"
                 raise RuntimeError(said) from None

@@ -129,7 +129,7 @@ class Operations:
             "Content-Disposition": _disposition(str(name)),
         }
         if "parts" in operation:
-            return self._sign_parts(component_id, operation["parts"], headers, caller)
+            return self._sign_parts(component_id, operation, headers, caller)
         checksum = operation.get("checksum")
         if checksum:
             headers["Content-MD5"] = checksum
@@ -139,14 +139,17 @@ class Operations:
         return {"url": url, "headers": headers, "component_id": component_id}
 
     def _sign_parts(
-        self, component_id: str, count: Any, headers: dict[str, str], caller: Caller
+        self, component_id: str, operation: Operation, headers: dict[str, str], caller: Caller
     ) -> dict[str, Any]:
+        count, upload_id = operation["parts"], operation.get("upload_id")
         if not isinstance(count, int) or not 1 <= count <= 10_000:
             raise ValidationError(f"parts must be between 1 and 10000, not {count!r}")
-        upload_id = self.s3.create_multipart_upload(
-            Bucket=BUCKET, Key=component_id, ContentType=headers["Content-Type"]
-        )["UploadId"]
-        self.uploads[upload_id] = component_id
+        # Unverified: that a server signs an open upload anew when it is named.
+        if self.uploads.get(upload_id or "") != component_id:
+            upload_id = self.s3.create_multipart_upload(
+                Bucket=BUCKET, Key=component_id, ContentType=headers["Content-Type"]
+            )["UploadId"]
+            self.uploads[upload_id] = component_id
         urls = [
             {
                 "part_number": number,

@@ -1,0 +1,131 @@
+"""Large files: runs of parts, each a task of its own that any node takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from celery import shared_task, signature
+
+from tasks.base import Stage
+from tasks.message import Message, RunMessage, to_message
+from tasks.transfer.errors import (
+    FatalError,
+    LeaseLostError,
+    MultipartGoneError,
+    UploadError,
+    UrlRefusedError,
+)
+from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.multipart import Part, complete, put_part
+
+#: So many runs of a file are queued at once; each that ends sets the next one going. Enough
+#: for several nodes, and few enough that small files have their turn in between.
+RUNS_AT_ONCE = 16
+
+
+def start_runs(stage: Stage, batch: Batch, transfer: Transfer) -> Message:
+    """Set the runs of a large file going; without any part missing, hand it on at once."""
+    runs = stage.clients.ledger.fan_out(transfer, RUNS_AT_ONCE)
+    if not runs:
+        return stage.hand_on(batch, {transfer.transfer_id: replace(transfer, stored=True)})
+    message = to_message(batch.claim_id, batch.transfers, stage.clients.urls)
+    for run in runs:
+        _publish(
+            stage, RunMessage(**message, upload=transfer.transfer_id, fence=transfer.fence, run=run)
+        )
+    stage.end_chain()
+    return message
+
+
+@shared_task(base=Stage, bind=True, name="farmhaul.put_parts")
+def put_parts(self: Stage, message: RunMessage) -> Message:
+    """Send a run of a large file's parts; the task that ends the last run hands the file on.
+
+    Safe to run twice: finished parts are left out, the same bytes as the same part do no
+    harm, and only one task joins the runs.
+    """
+    ledger = self.clients.ledger
+    run = ledger.start_run(message["upload"], message["fence"], message["run"], self.worker)
+    if run is None:
+        self.end_chain()
+        return message
+    batch = Batch(message["claim"], (run.transfer,))
+    outcomes = _send(self, batch, [part for part, _ in run.parts], dict(run.parts))
+    refused = [outcome for outcome in outcomes if isinstance(outcome, UploadError)]
+    if refused:
+        return _after_refusal(self, message, batch, refused, sent=len(refused) < len(outcomes))
+    joins, following = ledger.end_run(run.transfer, message["run"], str(self.request.id))
+    if joins:
+        # The join is the record's: whichever run ends last, and however often it is delivered.
+        done = replace(run.transfer, stored=True)
+        return self.hand_on(batch, {done.transfer_id: done}, service="store")
+    if following is not None:
+        _publish(self, RunMessage(**{**message, "run": following}))
+    self.end_chain()
+    return message
+
+
+def finish(stage: Stage, transfer: Transfer) -> Transfer:
+    """Join the parts of a stored large file and register it, in one API call.
+
+    When the answer of such a call was lost, a location tells that all of it has happened:
+    it was not there before.
+    """
+    ledger, ftrack = stage.clients.ledger, stage.clients.ftrack
+    located = ftrack.is_located(transfer)
+    if located and not ledger.located_before(transfer, located=located):
+        return transfer
+    try:
+        complete(
+            ledger.with_multipart(transfer), ledger.etags(transfer), ftrack, locate=not located
+        )
+    except MultipartGoneError:
+        ledger.forget(transfer)
+        raise
+    return transfer
+
+
+def _send(
+    stage: Stage, batch: Batch, parts: list[Part], urls: dict[Part, str]
+) -> list[Transfer | UploadError]:
+    [transfer] = batch.transfers
+    here, beat = stage.clients, stage.heartbeat(batch)
+
+    def send(part: Part) -> Transfer:
+        def still_ours(_sent_bytes: int) -> None:
+            beat(transfer.transfer_id, -1)
+
+        roots = here.settings.storage_roots
+        etag = put_part(transfer, part, urls[part], here.store, roots=roots, still_ours=still_ours)
+        if not here.ledger.part_done(transfer, part, etag):
+            raise LeaseLostError(transfer.transfer_id)
+        return transfer
+
+    return stage.in_threads(parts, lambda part: stage.attempt(transfer, lambda _: send(part)))
+
+
+def _after_refusal(
+    stage: Stage, message: RunMessage, batch: Batch, refused: list[UploadError], *, sent: bool
+) -> Message:
+    [transfer] = batch.transfers
+    worst = next((error for error in refused if isinstance(error, FatalError)), refused[0])
+    if any(isinstance(error, UrlRefusedError) for error in refused):
+        stage.clients.ledger.expire(transfer)
+    elif sent and not isinstance(worst, FatalError):
+        # It gets on: the rest is tried at once, and the file does not have to wait.
+        _publish(stage, message)
+        stage.end_chain()
+        return message
+    return stage.hand_on(batch, {transfer.transfer_id: worst}, service="store")
+
+
+def _publish(stage: Stage, message: RunMessage) -> None:
+    # Whichever run ends last goes on with what is left of this task's chain.
+    delivery = stage.request.delivery_info
+    link = signature("farmhaul.put_parts", app=stage.app, ignore_result=True)
+    link.set(queue=delivery["routing_key"], priority=delivery["priority"]).apply_async(
+        (message,),
+        chain=list(stage.request.chain or []),
+        root_id=stage.request.root_id,
+        parent_id=stage.request.id,
+    )

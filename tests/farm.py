@@ -1,0 +1,362 @@
+"""A small farm: real worker processes, and the command ``farmhaul`` in processes of its own.
+
+    with Farm(sandbox, folder, workers=2) as farm:
+        path = farm.make_file("beauty.1001.exr", 200_000)
+        [upload] = farm.enqueue(path, "--component-id", component_id)
+        farm.wait_located([upload["upload_id"]])
+
+Workers end with the process that started them, however it ends. Each writes its own log
+in *folder*. Several farms can share a sandbox: give each a Redis database of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, cast
+from urllib.parse import urlsplit
+
+import redis
+
+from tests.sandbox import Sandbox
+from tests.sandbox.process import CHECKOUT, Child
+
+BIN = Path(sys.executable).parent
+POLL_S = 0.03
+
+#: ``celery -A workers worker`` or ``farmhaul worker``.
+Command: TypeAlias = Literal["celery", "farmhaul"]
+#: What a kill strikes: the parent and its pool, the parent alone, one child of the pool.
+Victim: TypeAlias = Literal["group", "parent", "child"]
+
+
+class Worker:
+    """A worker of the farm: a parent process and its pool."""
+
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        env: Mapping[str, str],
+        *,
+        options: Sequence[str] = (),
+        command: Command = "celery",
+    ) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.env = dict(env)
+        start = {
+            "celery": (BIN / "celery", "-A", "workers", "worker", "--loglevel=INFO"),
+            "farmhaul": (BIN / "farmhaul", "worker"),
+        }
+        self.command = [*map(str, start[command]), f"--hostname={name}@%h", *options]
+        self._log_start = 0
+        self._child: Child | None = None
+
+    @property
+    def child(self) -> Child:
+        if self._child is None:
+            raise RuntimeError(f"the worker {self.name} was not started")
+        return self._child
+
+    @property
+    def pid(self) -> int:
+        return self.child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._child is not None and self._child.alive
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self.child._process.poll()
+
+    def launch(self) -> None:
+        """Start without waiting; `wait_ready` waits."""
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+        # Child hands on os.environ: coverage finds its way into the worker by it.
+        self._child = Child(self.name, self.command, self.log, env=self.env)
+
+    def wait_ready(self, timeout_s: float = 60) -> None:
+        self.child.wait_ready(lambda: " ready." in self.log_text(), timeout_s)
+
+    def log_text(self, *, all_starts: bool = False) -> str:
+        """What it logged since it was last started."""
+        with self.log.open("rb") as log:
+            log.seek(0 if all_starts else self._log_start)
+            return log.read().decode(errors="replace")
+
+    def pool_pids(self) -> list[int]:
+        """The processes of its pool."""
+        with suppress(FileNotFoundError):
+            path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+            return [int(pid) for pid in path.read_text().split()]
+        return []
+
+    def terminate(self) -> None:
+        """SIGTERM to the parent alone, as supervisors do: a warm shutdown; does not wait."""
+        self.child.terminate()
+
+    def stop(self, timeout_s: float = 60) -> None:
+        """Let it end what it does, and wait for that."""
+        if self._child is not None:
+            self._child.stop(timeout_s)
+            # A pool outlives a parent that was killed, until it notices.
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+
+    def kill(self, victim: Victim = "group") -> None:
+        """SIGKILL; returns when the victim is gone (a child of the pool: is about to)."""
+        if victim == "child":
+            os.kill(random.choice(self.pool_pids()), signal.SIGKILL)
+            return
+        if victim == "group":
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self.child.kill()
+
+    def freeze(self) -> None:
+        """Stop it in its tracks, with its pool (SIGSTOP)."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Start it again; a living one is stopped warmly first."""
+        if self.alive:
+            self.stop()
+        self.launch()
+        self.wait_ready()
+
+
+class Farm:
+    """Workers named w1, w2, … on a sandbox, and what a hook or an operator does there."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        folder: Path,
+        workers: int = 2,
+        *,
+        options: Sequence[str] = ("--concurrency=2", "--without-gossip", "--without-mingle"),
+        command: Command = "celery",
+        env: Mapping[str, str] | None = None,
+        database: int = 0,
+    ) -> None:
+        """Prepare; nothing runs yet. ``options`` are those of ``celery worker``."""
+        self.sandbox = sandbox
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        url = urlsplit(sandbox.redis.url)._replace(path=f"/{database}").geturl()
+        self.env = {**sandbox.env, "FARMHAUL_REDIS_URL": url, **(env or {})}
+        self.redis: redis.Redis = redis.Redis.from_url(
+            self.env["FARMHAUL_REDIS_URL"], decode_responses=True
+        )
+        self._options = options
+        self._command: Command = command
+        self.workers: list[Worker] = []
+        for _ in range(workers):
+            self._prepare(options, command)
+
+    def _prepare(
+        self, options: Sequence[str], command: Command, env: Mapping[str, str] | None = None
+    ) -> Worker:
+        name = f"w{len(self.workers) + 1}"
+        environment = {**self.env, **(env or {})}
+        worker = Worker(name, self.folder, environment, options=options, command=command)
+        self.workers.append(worker)
+        return worker
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # Workers
+
+    def start(self) -> None:
+        """Start all workers that do not run, at once, and wait till each is ready."""
+        asleep = [worker for worker in self.workers if not worker.alive]
+        try:
+            for worker in asleep:
+                worker.launch()
+            for worker in asleep:
+                worker.wait_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def add(
+        self,
+        *,
+        options: Sequence[str] | None = None,
+        command: Command | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Worker:
+        """One more worker, which runs when this returns."""
+        worker = self._prepare(
+            self._options if options is None else options, command or self._command, env
+        )
+        self.start()
+        return worker
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Meanwhile no worker does anything, so that a backlog can grow."""
+        for worker in self.workers:
+            worker.freeze()
+        try:
+            yield
+        finally:
+            for worker in self.workers:
+                worker.thaw()
+
+    def stop(self) -> None:
+        """Warm shutdown of all workers."""
+        for worker in self.workers:
+            if worker.alive:
+                worker.terminate()
+        for worker in self.workers:
+            worker.stop()
+        self.redis.close()
+
+    # The command line
+
+    def cli(
+        self,
+        *arguments: str | Path,
+        stdin: str | None = None,
+        env: Mapping[str, str | None] | None = None,
+        timeout_s: float = 60,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``farmhaul``; a variable of *env* that is None is left out."""
+        return subprocess.run(
+            [BIN / "farmhaul", *arguments],
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            cwd=CHECKOUT,
+            env=self.environment(env),
+            timeout=timeout_s,
+        )
+
+    def environment(self, env: Mapping[str, str | None] | None = None) -> dict[str, str]:
+        """All of the environment of a hook on this farm."""
+        merged = {**os.environ, **self.env, **(env or {})}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    def enqueue(
+        self,
+        *arguments: str | Path,
+        stdin: str | None = None,
+        env: Mapping[str, str | None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Run ``farmhaul enqueue``; gives what it printed, a dict for each upload."""
+        done = self.cli("enqueue", *arguments, stdin=stdin, env=env)
+        if done.returncode:
+            raise AssertionError(f"enqueue ended with {done.returncode}: {done.stderr}")
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def enqueue_manifest(
+        self, entries: Iterable[Mapping[str, Any]], *arguments: str
+    ) -> list[dict[str, Any]]:
+        """Enqueue by a manifest on stdin."""
+        lines = "".join(f"{json.dumps(entry)}\n" for entry in entries)
+        return self.enqueue("--manifest", "-", *arguments, stdin=lines)
+
+    def make_file(self, name: str, content: bytes | int, folder: str | None = None) -> Path:
+        """Write a file below the storage root: these bytes, or so many random ones.
+
+        In a folder of its own, so that two tests never share one by chance.
+        """
+        path = self.sandbox.storage / (folder or uuid.uuid4().hex[:12]) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(random.randbytes(content) if isinstance(content, int) else content)
+        return path
+
+    # The record
+
+    def record(self, upload_id: str) -> dict[str, str]:
+        """The hash of an upload in Redis; empty when there is none."""
+        return cast("dict[str, str]", self.redis.hgetall(f"farmhaul:upload:{upload_id}"))
+
+    def states(self, upload_ids: Iterable[str]) -> list[str]:
+        """The state of each upload; empty for one that no record tells of."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for upload_id in upload_ids:
+            pipeline.hget(f"farmhaul:upload:{upload_id}", "state")
+        return [state or "" for state in pipeline.execute()]
+
+    def wait_located(self, upload_ids: Iterable[str], timeout_s: float = 30) -> None:
+        """Poll until all are located; AssertionError as soon as one ends otherwise."""
+        self.wait_state(upload_ids, "located", timeout_s)
+
+    def wait_state(self, upload_ids: Iterable[str], wanted: str, timeout_s: float = 30) -> None:
+        """Poll until all are in a state; AssertionError as soon as one ends in another."""
+        ids = list(dict.fromkeys(upload_ids))
+        ended = {"located", "failed", "cancelled", "superseded"} - {wanted}
+
+        def there() -> bool:
+            states: list[str] = []
+            with suppress(redis.ConnectionError, redis.TimeoutError):  # restarted by a test
+                states = self.states(ids)
+            if ended & set(states):
+                raise AssertionError(f"not all are {wanted}:\n{self._tell(ids, wanted)}")
+            return bool(states) and set(states) == {wanted}
+
+        wait_until(there, timeout_s, lambda: f"not yet {wanted}:\n{self._tell(ids, wanted)}")
+
+    def _tell(self, upload_ids: Iterable[str], wanted: str) -> str:
+        records = {one: self.record(one) for one in upload_ids}
+        hidden = ("request", "file")
+        return "\n".join(
+            f"{upload_id} { {k: v for k, v in record.items() if k not in hidden} }"
+            for upload_id, record in records.items()
+            if record.get("state") != wanted
+        )
+
+    def wait_quiet(self, timeout_s: float = 30) -> None:
+        """Poll until no message is queued or under way, so that Redis may be flushed."""
+
+        def quiet() -> bool:
+            queues = [key for key in self.redis.scan_iter("farmhaul*") if _is_queue(key)]
+            return not queues and not self.redis.exists("unacked")
+
+        wait_until(quiet, timeout_s, lambda: f"still busy: {sorted(self.redis.scan_iter('*'))}")
+
+
+def _is_queue(key: str) -> bool:
+    # "farmhaul:…" are the records, "farmhaul", "farmhaul<sep>3", "farmhaul.HOST<sep>3" queues.
+    return not key.startswith("farmhaul:")
+
+
+def wait_until(
+    holds: Callable[[], object],
+    timeout_s: float = 30,
+    describe: Callable[[], str] = lambda: "it did not come true",
+) -> None:
+    """Poll until *holds* gives something true; AssertionError when the time is up."""
+    end = time.monotonic() + timeout_s
+    while not holds():
+        if time.monotonic() > end:
+            raise AssertionError(f"after {timeout_s:.0f} s: {describe()}")
+        time.sleep(POLL_S)

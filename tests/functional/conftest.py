@@ -1,0 +1,57 @@
+"""Farms for the functional tests: one of two workers that all share, others by need."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.farm import Farm
+from tests.sandbox import Sandbox
+
+MakeFarm = Callable[..., Farm]
+
+# Redis database 0 is the shared farm's.
+_databases = itertools.cycle(range(1, 16))
+
+
+@pytest.fixture(scope="session")
+def running_farm(
+    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Farm]:
+    """Two workers, started once: each start and stop takes a second or two."""
+    with Farm(running_sandbox, tmp_path_factory.mktemp("farm")) as farm:
+        yield farm
+
+
+@pytest.fixture
+def farm(running_farm: Farm) -> Farm:
+    """Two workers with nothing to do, on a sandbox as if just started."""
+    running_farm.start()  # whom a test has ended
+    running_farm.sandbox.faults.clear()
+    running_farm.wait_quiet()
+    running_farm.sandbox.reset()
+    return running_farm
+
+
+@pytest.fixture
+def make_farm(sandbox: Sandbox, tmp_path: Path) -> Iterator[MakeFarm]:
+    """Makes and starts farms with options of their own, on Redis databases of their own."""
+    with ExitStack() as farms:
+
+        def make(workers: int = 1, **options: Any) -> Farm:
+            database = next(_databases)
+            folder = tmp_path / f"farm{database}"
+            return farms.enter_context(Farm(sandbox, folder, workers, database=database, **options))
+
+        yield make
+
+
+@pytest.fixture
+def hook(make_farm: MakeFarm) -> Farm:
+    """Where only hooks run, and no worker: what is enqueued stays."""
+    return make_farm(workers=0)

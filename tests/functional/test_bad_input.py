@@ -1,0 +1,353 @@
+"""Bad input is answered by one line that tells what to do, and nothing is queued."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.farm import Farm
+from tests.sandbox import RedisServer, Sandbox
+from tests.sandbox.process import free_ports
+
+# Not made anew: the names of the tests must be the same in all processes of a run.
+ID = "2c5e8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
+OTHER_ID = "9f1d8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
+
+
+def cases(*table: tuple[Any, str]) -> Any:
+    """Parametrize by what is given and what the answer must say; that is the test's id too."""
+    return pytest.mark.parametrize(("given", "says"), table, ids=[says for _, says in table])
+
+
+@pytest.fixture(scope="module")
+def hook(running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """Where only hooks run; an empty Redis, since all that is asked for here is refused."""
+    running_sandbox.reset()
+    with Farm(running_sandbox, tmp_path_factory.mktemp("hook"), 0, database=1) as farm:
+        yield farm
+
+
+@pytest.fixture
+def frame(hook: Farm) -> Path:
+    return hook.make_file("main.exr", b"pixels")
+
+
+def refusal(farm: Farm, *arguments: str | Path, **options: Any) -> str:
+    """Run the command, which must be refused; gives the one line on stderr."""
+    done = farm.cli(*arguments, **options)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("farmhaul: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert farm.redis.dbsize() == 0
+    return done.stderr
+
+
+def no_such_file(path: Path) -> Path:
+    return path.with_name("missing.exr")
+
+
+def a_directory(path: Path) -> Path:
+    return path.parent
+
+
+def a_fifo(path: Path) -> Path:
+    fifo = path.with_name("fifo")
+    os.mkfifo(fifo)
+    return fifo
+
+
+def a_socket(path: Path) -> Path:
+    place = path.with_name("s")
+    with socket.socket(socket.AF_UNIX) as server:
+        folder = os.open(path.parent, os.O_RDONLY)
+        # A path of a socket is at most 107 bytes; this one is short.
+        server.bind(f"/proc/self/fd/{folder}/s")
+        os.close(folder)
+    return place
+
+
+def an_empty_file(path: Path) -> Path:
+    path.write_bytes(b"")
+    return path
+
+
+def outside_the_roots(path: Path) -> Path:
+    return Path("/etc/hostname")
+
+
+def a_link_out_of_the_roots(path: Path) -> Path:
+    link = path.with_name("link.exr")
+    link.symlink_to("/etc/hostname")
+    return link
+
+
+def a_way_out_by_dots(path: Path) -> Path:
+    return path.parent / "../../../../../../../../etc/hostname"
+
+
+def a_link_to_itself(path: Path) -> Path:
+    link = path.with_name("loop.exr")
+    link.symlink_to(link)
+    return link
+
+
+def a_name_that_is_not_text(path: Path) -> Path:
+    odd = Path(os.fsdecode(bytes(path.parent) + b"/\xff\xfe.exr"))
+    odd.write_bytes(b"pixels")
+    return odd
+
+
+def a_name_of_two_lines(path: Path) -> Path:
+    return path.with_name("missing\nfarmhaul: all is well")
+
+
+@cases(
+    (no_such_file, "no such file"),
+    (a_directory, "is a directory; name the files in it"),
+    (a_fifo, "is a FIFO; only regular files"),
+    (a_socket, "is a socket; only regular files"),
+    (an_empty_file, "is empty, as a failed render leaves it; --allow-empty"),
+    (outside_the_roots, "is outside FARMHAUL_STORAGE_ROOTS ("),
+    (a_link_out_of_the_roots, "leads to /etc/hostname, which is outside"),
+    (a_way_out_by_dots, "is outside FARMHAUL_STORAGE_ROOTS"),
+    (a_link_to_itself, "symbolic links"),
+    (a_name_that_is_not_text, "or bytes that are not UTF-8); rename it"),
+    (a_name_of_two_lines, "can not be written down everywhere (it is too long, or holds control"),
+)
+def test_a_path_that_can_not_be_uploaded_is_refused(
+    hook: Farm, frame: Path, given: Callable[[Path], Path], says: str
+) -> None:
+    assert says in refusal(hook, "enqueue", given(frame), "--component-id", ID)
+
+
+def test_a_device_is_refused(hook: Farm) -> None:
+    line = refusal(
+        hook, "enqueue", "/dev/null", "--component-id", ID, env={"FARMHAUL_STORAGE_ROOTS": "/dev"}
+    )
+    assert "is a device; only regular files" in line
+
+
+@cases(
+    ([], "has no target; give a component id"),
+    (["--component-id", "12345"], "component id '12345' is not a UUID"),
+    (["--component-id", f"{ID}0"], f"{ID}0' is not a UUID"),
+    (["--component-id", ""], "component id '' is not a UUID"),
+    (["--version-id", "v001"], "version id 'v001' is not a UUID"),
+    (
+        ["--component-id", ID, "--version-id", OTHER_ID],
+        "has both a component and a version; give one of them",
+    ),
+    (["--component-id", ID, "--name", "main"], "name of"),
+    (["--component-id", ID, "--thumbnail", "--encode"], "thumbnail and encode of"),
+    (["--version-id", ID, "--name", "  "], "the name of a component can not be empty"),
+    (["--component-id", ID, "--priority", "asap"], "'asap' is not one of 'urgent'"),
+    (["--component-id", ID, "--wait", "--timeout", "soon"], "'soon' is not a valid float"),
+    (["--component-id", ID, "--timeout", "-1"], "-1"),
+    (["--component"], "--component"),
+    (["--component-id"], "requires an argument"),
+)
+def test_options_that_make_no_sense_are_refused(
+    hook: Farm, frame: Path, given: list[str], says: str
+) -> None:
+    assert says in refusal(hook, "enqueue", frame, *given)
+
+
+def test_several_files_for_one_component_are_refused(hook: Farm, frame: Path) -> None:
+    other = hook.make_file("other.exr", b"pixels")
+    line = refusal(hook, "enqueue", frame, other, "--component-id", ID)
+    assert f"component {ID} is to have both {frame} and {other}" in line
+    assert "give each file its own component" in line
+
+
+def test_two_files_of_one_name_under_a_version_are_refused(hook: Farm, frame: Path) -> None:
+    other = hook.make_file("main.exr", b"other")
+    assert "a component has one file" in refusal(hook, "enqueue", frame, other, "--version-id", ID)
+
+
+def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
+    other = hook.make_file("other.exr", b"pixels")
+    line = refusal(hook, "enqueue", frame, other, "--version-id", ID, "--name", "main")
+    assert "--name main is for one file, and 2 are given" in line
+
+
+@cases(
+    (["enqueue"], "a --manifest; see farmhaul enqueue --help"),
+    (["enqueue", "--component-id", ID], "name a file to upload, or"),
+    (["enqueue", "--manifest", "/missing.jsonl"], "/missing.jsonl"),
+    (["enqueue", "--manifest", "/tmp"], "Is a directory"),
+    (["enqueue", "--manifest", "-"], "the manifest holds no uploads"),
+    (["enqueue", "/x", "--manifest", "-"], "--manifest goes without paths"),
+    (["upload", "/x"], "No such command 'upload'"),
+    (["retry"], "name the uploads to retry, or give --failed"),
+    (["cancel"], "Missing argument"),
+    (["drain"], "FARMHAUL_SPOOL is not set"),
+    (["status", "--failed", "x"], "no upload x is known here; farmhaul status --all"),
+    (["status", ID], f"no upload {ID} is known here; farmhaul status --all"),
+    (["retry", ID], f"no upload {ID} is known"),
+    (["cancel", ID], f"farmhaul: no upload {ID} is known here"),
+)
+def test_a_command_that_makes_no_sense_is_refused(hook: Farm, given: list[str], says: str) -> None:
+    assert says in refusal(hook, *given)
+
+
+@cases(
+    ("{'path': 'x'}", "not JSON (Expecting property name"),
+    ("[" * 100_000, "not JSON (RecursionError)"),
+    ('"main.exr"', "not a JSON object; write"),
+    ('{"path": 7}', "path must be a string"),
+    ('{"path": "x", "thumbnail": "yes"}', "thumbnail must be true or false"),
+    ('{"path": "x", "component": "y"}', "'component' is none of path, component_id"),
+    ("{}", "has no path"),
+    ('{"path": "/etc/hostname"}', "has no target"),
+    (json.dumps({"path": "/etc/hostname", "component_id": "x"}), "component id 'x' is not a UUID"),
+    (
+        json.dumps({"path": "/etc/hostname", "component_id": ID}),
+        "is outside FARMHAUL_STORAGE_ROOTS",
+    ),
+    (json.dumps({"path": "", "component_id": ID}), "the path is empty; write the name of a file"),
+    (json.dumps({"path": "a\0b", "component_id": ID}), "'a\\x00b' can not be written"),
+    (json.dumps({"path": "/x", "component_id": ID, "priority": "asap"}), "'asap' is none of"),
+    (json.dumps({"path": "/\udcff", "component_id": ID}), "'/\\udcff' can not be written down"),
+)
+def test_a_manifest_with_one_bad_line_queues_nothing_and_names_the_line(
+    hook: Farm, given: str, says: str
+) -> None:
+    folder = uuid.uuid4().hex
+    lines = [
+        json.dumps(
+            {
+                "path": str(hook.make_file(f"{number}.exr", b"pixels", folder)),
+                "component_id": str(uuid.uuid4()),
+            }
+        )
+        for number in range(9)
+    ]
+    lines[6:6] = [given]
+    refused = refusal(hook, "enqueue", "--manifest", "-", stdin="\n".join(lines))
+    assert refused.startswith("farmhaul: manifest line 7: ")
+    assert says in refused
+
+
+def test_a_manifest_names_both_lines_of_one_component(hook: Farm, frame: Path) -> None:
+    other = hook.make_file("other.exr", b"pixels")
+    lines = [{"path": str(path), "component_id": ID} for path in (frame, other)]
+    line = refusal(hook, "enqueue", "--manifest", "-", stdin="\n\n".join(map(json.dumps, lines)))
+    assert "manifest line 3" in line
+    assert "manifest line 1" in line
+
+
+# The environment
+
+
+def test_without_storage_roots_nothing_may_be_enqueued(hook: Farm, frame: Path) -> None:
+    line = refusal(
+        hook, "enqueue", frame, "--component-id", ID, env={"FARMHAUL_STORAGE_ROOTS": None}
+    )
+    assert "FARMHAUL_STORAGE_ROOTS is not set" in line
+    assert "set it to the folders that renders are written to" in line
+
+
+def test_all_faults_of_the_environment_are_told_at_once(hook: Farm, frame: Path) -> None:
+    wrong = {
+        "FARMHAUL_STORAGE_ROOTS": "renders",
+        "FARMHAUL_LEASE_SECONDS": "soon",
+        "FARMHAUL_SECRET_KEY": "hunter2-is-my-secret",
+        "FARMHAUL_PATH_MAP": "P:",
+        "FTRACK_SERVER": "http://studio.example",
+    }
+    done = hook.cli("enqueue", frame, "--component-id", ID, env=wrong)
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("farmhaul: ") for line in lines)
+    for name in wrong:
+        assert sum(name in line for line in lines) == 1, name
+    assert "hunter2" not in done.stderr
+    assert hook.redis.dbsize() == 0
+
+
+def test_a_redis_url_that_is_none_is_told_without_its_password(hook: Farm, frame: Path) -> None:
+    line = refusal(
+        hook,
+        "enqueue",
+        frame,
+        "--component-id",
+        ID,
+        env={"FARMHAUL_REDIS_URL": "http://:hunter2@redis:6379"},
+    )
+    assert "FARMHAUL_REDIS_URL: is not a Redis URL; write redis://host:6379/0" in line
+    assert "hunter2" not in line
+
+
+def test_enqueueing_needs_no_ftrack_credentials(hook: Farm, frame: Path) -> None:
+    without = dict.fromkeys(["FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY"])
+    done = hook.cli("enqueue", frame, "--component-id", ID, env=without)
+    hook.redis.flushdb()
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# Redis is away
+
+
+def no_redis(farm: Farm, url: str, *arguments: str | Path) -> str:
+    done = farm.cli(*arguments, env={"FARMHAUL_REDIS_URL": url}, timeout_s=20)
+    assert done.returncode == 3, done
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "hunter2" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("command", ["enqueue", "status", "retry"])
+def test_a_redis_that_is_not_there_is_told_at_once_without_its_password(
+    hook: Farm, frame: Path, command: str
+) -> None:
+    arguments = {"enqueue": (frame, "--component-id", ID), "status": (), "retry": (ID,)}[command]
+    [port] = free_ports(1)
+    line = no_redis(hook, f"redis://:hunter2@127.0.0.1:{port}/0", command, *arguments)
+    assert line.startswith("farmhaul: Redis is not reachable (")
+    assert "check FARMHAUL_REDIS_URL, and that it runs" in line
+
+
+def test_a_redis_that_says_nothing_is_given_up_soon(hook: Farm, frame: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://:hunter2@127.0.0.1:{silent.getsockname()[1]}/0"
+        began = time.monotonic()
+        line = no_redis(hook, url, "enqueue", frame, "--component-id", ID)
+    # A hook waits 2 s at most; another second is for a busy machine that starts Python.
+    assert time.monotonic() - began < 3
+    assert "Redis is not reachable (" in line
+
+
+def test_a_host_without_an_address_is_told(hook: Farm, frame: Path) -> None:
+    url = "redis://:hunter2@redis.invalid:6379/0"
+    assert "redis.invalid" in no_redis(hook, url, "enqueue", frame, "--component-id", ID)
+
+
+def test_a_redis_that_refuses_the_password_or_is_full_is_told(
+    hook: Farm, frame: Path, tmp_path: Path
+) -> None:
+    server = RedisServer(tmp_path / "redis", password="open-sesame")
+    server.start()
+    try:
+        wrong = server.url.replace("open-sesame", "hunter2")
+        line = no_redis(hook, wrong, "enqueue", frame, "--component-id", ID)
+        assert "Redis refuses us" in line
+        assert "check the user and password in FARMHAUL_REDIS_URL" in line
+
+        with server.client() as client:
+            client.config_set("maxmemory", 1)
+        line = no_redis(hook, server.url, "enqueue", frame, "--component-id", ID)
+        assert "Redis is full" in line
+        assert "open-sesame" not in line
+    finally:
+        server.stop()

@@ -1,0 +1,292 @@
+"""The contract of the command line: output for programs and for people, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.farm import BIN, Farm, wait_until
+
+UPLOAD_KEYS = ["upload_id", "component_id", "path", "size", "state"]
+STATUS_KEYS = [
+    *UPLOAD_KEYS, "stage", "sent", "worker", "error", "created", "updated",
+]  # fmt: skip
+
+
+def on_a_terminal(farm: Farm, *arguments: str | Path) -> str:
+    """Run the command with a terminal as its stdout; gives what a person reads there."""
+    master, slave = pty.openpty()
+    try:
+        process = subprocess.Popen(
+            [str(BIN / "farmhaul"), *map(str, arguments)],
+            env=farm.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=slave,
+        )
+    finally:
+        os.close(slave)
+    shown = b""
+    with open(master, "rb", buffering=0) as screen:
+        try:
+            while block := screen.read(4096):
+                shown += block
+        except OSError:  # how Linux says that the other end is closed
+            pass
+    assert process.wait() == 0
+    return shown.decode().replace("\r\n", "\n")
+
+
+def lines_of(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def component(farm: Farm) -> str:
+    return farm.sandbox.ftrack.add_component("main.exr")
+
+
+# enqueue
+
+
+def test_enqueue_prints_a_json_line_for_each_upload_and_nothing_else(hook: Farm) -> None:
+    paths = [hook.make_file(f"{name}.exr", 1000) for name in "ab"]
+    version_id = hook.sandbox.ftrack.version_id
+    done = hook.cli("enqueue", *paths, "--version-id", version_id)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    uploads = lines_of(done)
+    assert [list(upload) for upload in uploads] == [UPLOAD_KEYS, UPLOAD_KEYS]
+    assert [upload["path"] for upload in uploads] == [str(path) for path in paths]
+    assert [(upload["size"], upload["state"]) for upload in uploads] == [(1000, "pending")] * 2
+    for upload in uploads:
+        uuid.UUID(upload["upload_id"])
+        uuid.UUID(upload["component_id"])
+
+
+def test_ids_are_the_same_for_whoever_asks_again(hook: Farm) -> None:
+    path = hook.make_file("main.exr", 1000)
+    version_id = hook.sandbox.ftrack.version_id
+    first = hook.enqueue(path, "--version-id", version_id)
+    hook.redis.flushdb()
+    assert hook.enqueue(path, "--version-id", version_id.upper()) == first
+
+
+def test_a_terminal_gets_lines_for_people_unless_json_is_asked_for(hook: Farm) -> None:
+    path = hook.make_file("main.exr", 12_345_678)
+    arguments = ("enqueue", path, "--component-id", component(hook))
+
+    shown = on_a_terminal(hook, *arguments)
+    asked = on_a_terminal(hook, *arguments, "--json")
+
+    upload = json.loads(asked)
+    assert list(upload) == UPLOAD_KEYS
+    assert shown.split() == ["pending", upload["upload_id"], "12.3", "MB", str(path)]
+
+
+def test_a_relative_path_is_taken_from_the_working_folder(hook: Farm) -> None:
+    path = hook.make_file("main.exr", 1000)
+    done = subprocess.run(
+        [BIN / "farmhaul", "enqueue", "main.exr", "--component-id", component(hook)],
+        cwd=path.parent,
+        env=hook.environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(done.stdout)["path"] == str(path)
+
+
+def test_a_manifest_may_be_a_file(hook: Farm) -> None:
+    path = hook.make_file("main.exr", 1000)
+    entry = {"path": str(path), "component_id": component(hook), "priority": "urgent"}
+    manifest = path.with_name("list.jsonl")
+    manifest.write_text(f"\n{json.dumps(entry)}\n\n")
+    [upload] = hook.enqueue("--manifest", manifest)
+    assert upload["component_id"] == entry["component_id"]
+    # Urgent ones have the lowest scores, whatever the time.
+    assert hook.redis.zscore("farmhaul:pending", upload["upload_id"]) < 1e13
+
+
+# enqueue --wait
+
+
+def test_wait_returns_when_all_is_located(farm: Farm) -> None:
+    path = farm.make_file("main.exr", 1000)
+    [upload] = farm.enqueue(path, "--component-id", component(farm), "--wait")
+    assert upload["state"] == "located"
+    assert farm.sandbox.store.exists(upload["component_id"])
+    [again] = farm.enqueue(path, "--component-id", upload["component_id"], "--wait")
+    assert again == upload
+
+
+def test_wait_ends_with_4_and_the_reason_when_one_has_failed(farm: Farm) -> None:
+    good, bad = component(farm), str(uuid.uuid4())
+    entries = [
+        {"path": str(farm.make_file("main.exr", 1000)), "component_id": one} for one in (bad, good)
+    ]
+    done = farm.cli(
+        "enqueue", "--manifest", "-", "--wait", stdin="\n".join(map(json.dumps, entries))
+    )
+    assert done.returncode == 4
+    assert [line["state"] for line in lines_of(done)] == ["failed", "located"]
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"farmhaul: {entries[0]['path']}: failed: ftrack refused to")
+    assert "mend it in ftrack, then: farmhaul retry" in done.stderr
+
+
+def test_a_wait_that_takes_too_long_ends_with_4(hook: Farm) -> None:
+    path = hook.make_file("main.exr", 1000)
+    began = time.monotonic()
+    done = hook.cli(
+        "enqueue", path, "--component-id", component(hook), "--wait", "--timeout", "0.5"
+    )
+    assert time.monotonic() - began >= 0.5
+    assert done.returncode == 4
+    assert [line["state"] for line in lines_of(done)] == ["pending"]
+    assert done.stderr == f"farmhaul: {path}: pending: not done yet\n"
+
+
+def test_an_interrupted_wait_ends_with_130_and_the_upload_goes_on(hook: Farm) -> None:
+    path = hook.make_file("main.exr", 1000)
+    process = subprocess.Popen(
+        [BIN / "farmhaul", "enqueue", path, "--component-id", component(hook), "--wait"],
+        env=hook.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What starts in the background of a shell without job control ignores SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    wait_until(lambda: hook.redis.zcard("farmhaul:state:pending"))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+
+    assert process.returncode == 130
+    assert out == ""
+    # click ends the line in which a terminal shows ^C.
+    assert err.lstrip("\n") == "farmhaul: interrupted; what is queued goes on\n"
+    assert hook.redis.zcard("farmhaul:pending") == 1
+
+
+def test_a_reader_that_has_enough_is_no_trouble(hook: Farm) -> None:
+    process = subprocess.Popen(
+        [BIN / "farmhaul", "status", "--all"],
+        env=hook.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+# status
+
+
+def test_status_tells_what_failed_what_is_active_and_all(farm: Farm) -> None:
+    bad = str(uuid.uuid4())
+    [located] = farm.enqueue(farm.make_file("a.exr", 1), "--component-id", component(farm))
+    [failed] = farm.enqueue(farm.make_file("b.exr", 1), "--component-id", bad)
+    farm.wait_located([located["upload_id"]])
+    farm.wait_state([failed["upload_id"]], "failed")
+    with farm.frozen():
+        [active] = farm.enqueue(farm.make_file("c.exr", 1), "--component-id", component(farm))
+
+        def ids(*options: str) -> set[str]:
+            done = farm.cli("status", *options)
+            assert (done.returncode, done.stderr) == (0, "")
+            assert all(list(line) == STATUS_KEYS for line in lines_of(done))
+            return {line["upload_id"] for line in lines_of(done)}
+
+        everything = {one["upload_id"] for one in (located, failed, active)}
+        assert ids("--failed") == {failed["upload_id"]}
+        assert ids("--active") == {active["upload_id"]}
+        assert ids("--json") == {active["upload_id"]}
+        assert ids("--all") == everything
+        assert ids(*everything) == everything
+
+        [line] = lines_of(farm.cli("status", failed["upload_id"]))
+        assert line["component_id"] == bad
+        assert line["path"] == failed["path"]
+        assert line["stage"] == "create_component_location"
+        assert bad in line["error"]
+        [line] = lines_of(farm.cli("status", located["upload_id"]))
+        assert (line["state"], line["size"], line["error"]) == ("located", 1, "")
+
+        shown = on_a_terminal(farm, "status")
+        assert shown.startswith("1 pending, 1 located, 1 failed\n")
+        assert active["upload_id"] in shown
+        assert failed["upload_id"] not in shown
+        assert bad in on_a_terminal(farm, "status", "--failed")
+
+
+def test_status_of_an_empty_farm_says_so(hook: Farm) -> None:
+    assert on_a_terminal(hook, "status") == "no uploads\n"
+    done = hook.cli("status", "--all", "--json")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_program_that_reads_status_gets_json_lines_alone(hook: Farm) -> None:
+    [upload] = hook.enqueue(hook.make_file("a.exr", 1), "--component-id", component(hook))
+    [line] = lines_of(hook.cli("status"))
+    assert line["upload_id"] == upload["upload_id"]
+
+
+def test_progress_of_a_file_under_way_is_shown(farm: Farm) -> None:
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
+    size = 12_000_000
+    path = farm.make_file("main.mov", size)
+    [upload] = farm.enqueue(path, "--component-id", component(farm))
+    wait_until(lambda: 0 < int(farm.record(upload["upload_id"]).get("sent") or 0) < size)
+
+    [line] = lines_of(farm.cli("status", upload["upload_id"]))
+    assert (line["state"], line["stage"]) == ("active", "put_file")
+    assert 0 < line["sent"] < size
+    assert line["worker"].startswith("w")
+    farm.wait_located([upload["upload_id"]])
+
+
+# Help
+
+
+@pytest.mark.parametrize("command", ["", "enqueue", "status", "retry", "cancel", "drain"])
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_each_command_has_help(hook: Farm, command: str, option: str) -> None:
+    done = hook.cli(*filter(None, [command]), option)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"Usage: farmhaul {command}".rstrip())
+
+
+def test_help_names_all_commands_and_needs_no_environment(hook: Farm) -> None:
+    done = hook.cli("--help", env={"FARMHAUL_STORAGE_ROOTS": "wrong", "FARMHAUL_REDIS_URL": "x"})
+    assert done.returncode == 0
+    for command in ("enqueue", "status", "retry", "cancel", "drain", "worker"):
+        assert f"\n  {command} " in done.stdout
+
+
+def test_the_help_of_worker_is_that_of_celery(hook: Farm) -> None:
+    done = hook.cli("worker", "--help")
+    assert done.returncode == 0
+    assert "--concurrency" in done.stdout
+
+
+def test_without_a_command_the_help_is_shown(hook: Farm) -> None:
+    done = hook.cli()
+    assert done.returncode == 2
+    assert "Usage: farmhaul" in done.stdout + done.stderr
+
+
+def test_the_version_is_that_of_the_package(hook: Farm) -> None:
+    from importlib.metadata import version
+
+    assert hook.cli("--version").stdout.split()[-1] == version("farmhaul")

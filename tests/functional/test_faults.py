@@ -1,0 +1,182 @@
+"""What breaks on the way is tried again: the right bytes arrive, once."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.farm import Farm, wait_until
+from tests.functional.conftest import MakeFarm
+
+ON_LOCATE = {"action": "create", "entity_type": "ComponentLocation"}
+
+#: Faults as `sandbox.faults.add` takes them, and how often the file is sent then.
+PASSING: dict[str, tuple[tuple[Any, ...], dict[str, Any], int]] = {
+    "ftrack is down when it shall sign": (
+        ("ftrack", "status", 503),
+        {"times": 2, "action": "get_upload_metadata"},
+        1,
+    ),
+    "ftrack is down when it shall locate": (
+        ("ftrack", "status", 503),
+        {"times": 2, **ON_LOCATE},
+        1,
+    ),
+    "a proxy before ftrack answers HTML": (
+        ("ftrack", "status", 502),
+        {"times": 1, "body": "<html>Bad Gateway</html>"},
+        1,
+    ),
+    "ftrack asks for patience": (
+        ("ftrack", "status", 429),
+        {"times": 1, "headers": {"Retry-After": "1"}},
+        1,
+    ),
+    "ftrack answers junk": (("ftrack", "junk"), {"times": 1}, 1),
+    "ftrack tells of a ServerError in a 200": (("ftrack", "error", "ServerError"), {"times": 1}, 1),
+    "ftrack resets the connection": (("ftrack", "reset"), {"times": 1}, 1),
+    "the answer to a signature is lost": (
+        ("ftrack", "lost_answer"),
+        {"times": 1, "action": "get_upload_metadata"},
+        1,
+    ),
+    "the answer to a location is lost": (("ftrack", "lost_answer"), {"times": 1, **ON_LOCATE}, 1),
+    "ftrack located it and says 500": (
+        ("ftrack", "status", 500),
+        {"times": 1, "done": True, **ON_LOCATE},
+        1,
+    ),
+    "the URL has run out": (("ftrack", "url_lifetime_s", 0), {"times": 1}, 2),
+    "the store is down": (
+        ("store", "status", 503),
+        {"times": 1, "method": "PUT", "headers": {"Retry-After": "1"}},
+        2,
+    ),
+    "the store resets the connection midway": (
+        ("store", "reset"),
+        {"times": 1, "after_bytes": 100_000},
+        2,
+    ),
+    "the answer of the store is lost": (("store", "lost_answer"), {"times": 1}, 2),
+    "a bit flips on the way to the store": (("store", "bad_digest"), {"times": 1}, 2),
+    "the store tells another digest": (("store", "etag", "0" * 32), {"times": 1}, 2),
+}
+
+
+@pytest.mark.parametrize("fault", PASSING)
+def test_a_fault_that_passes_delays_the_upload_and_no_more(farm: Farm, fault: str) -> None:
+    sandbox = farm.sandbox
+    arguments, conditions, sent = PASSING[fault]
+    number = sandbox.faults.add(*arguments, **conditions)
+    path = farm.make_file("main.exr", 300_001)
+    component_id = sandbox.ftrack.add_component("main.exr")
+    [upload] = farm.enqueue(path, "--component-id", component_id)
+    farm.wait_located([upload["upload_id"]])
+
+    assert sandbox.faults.struck(number) == conditions["times"]
+    assert sandbox.store.read(component_id) == path.read_bytes()
+    assert len(sandbox.ftrack.locations(component_id)) == 1
+    assert len(sandbox.store.puts(component_id)) == sent
+    record = farm.record(upload["upload_id"])
+    assert "error" not in record, "what was overcome is not shown as an error"
+
+
+def test_a_lost_answer_makes_no_second_component_and_no_second_job(farm: Farm) -> None:
+    ftrack = farm.sandbox.ftrack
+    farm.sandbox.faults.add("ftrack", "lost_answer", times=1, **ON_LOCATE)
+    path = farm.make_file("main.mov", 1000)
+    name = f"main {uuid.uuid4()}"
+    options = ("--version-id", ftrack.version_id, "--name", name, "--encode")
+    [upload] = farm.enqueue(path, *options)
+    farm.wait_located([upload["upload_id"]])
+
+    [component] = ftrack.entities("FileComponent")
+    assert component["name"] == name
+    assert len(ftrack.locations(component["id"])) == 1
+    assert len(ftrack.entities("Job")) == 1
+    assert len(farm.sandbox.store.puts()) == 1
+
+
+def test_an_upload_that_waits_for_ftrack_says_so(farm: Farm) -> None:
+    number = farm.sandbox.faults.add("ftrack", "status", 503)
+    path = farm.make_file("main.exr", 1000)
+    [upload] = farm.enqueue(
+        path, "--component-id", farm.sandbox.ftrack.add_component("main.exr")
+    )
+    farm.wait_state([upload["upload_id"]], "waiting")
+    assert "waiting for ftrack: 503" in farm.cli("status", upload["upload_id"]).stdout
+    farm.sandbox.faults.remove(number)
+    farm.wait_located([upload["upload_id"]])
+
+
+def test_a_file_that_never_arrives_as_it_is_fails_after_a_few_times(farm: Farm) -> None:
+    farm.sandbox.faults.add("store", "bad_digest")
+    path = farm.make_file("main.exr", 1000)
+    component_id = farm.sandbox.ftrack.add_component("main.exr")
+    [upload] = farm.enqueue(path, "--component-id", component_id)
+    farm.wait_state([upload["upload_id"]], "failed")
+    error = farm.record(upload["upload_id"])["error"]
+    assert str(path) in error
+    assert "did not arrive as it was read" in error
+    assert farm.sandbox.ftrack.locations(component_id) == []
+
+
+def test_a_store_that_says_no_is_asked_once(farm: Farm) -> None:
+    farm.sandbox.faults.add("store", "status", 405)
+    path = farm.make_file("main.exr", 1000)
+    component_id = farm.sandbox.ftrack.add_component("main.exr")
+    [upload] = farm.enqueue(path, "--component-id", component_id)
+    farm.wait_state([upload["upload_id"]], "failed")
+    assert "the store refused the file" in farm.record(upload["upload_id"])["error"]
+    assert "farmhaul retry" in farm.record(upload["upload_id"])["error"]
+    assert len(farm.sandbox.store.puts()) == 1
+    assert farm.sandbox.ftrack.locations(component_id) == []
+
+
+def test_a_file_that_changes_while_it_is_sent_arrives_as_it_is_in_the_end(farm: Farm) -> None:
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
+    path = farm.make_file("main.mov", 6_000_000)
+    component_id = farm.sandbox.ftrack.add_component("main.mov")
+    [upload] = farm.enqueue(path, "--component-id", component_id)
+    wait_until(lambda: farm.record(upload["upload_id"]).get("stage") == "3")
+    path.write_bytes(b"rendered anew")
+    farm.sandbox.faults.clear()
+    farm.wait_located([upload["upload_id"]])
+    assert farm.sandbox.store.read(component_id) == b"rendered anew"
+
+
+def test_a_file_that_vanishes_is_told_and_waited_for(farm: Farm) -> None:
+    path = farm.make_file("main.exr", 1000)
+    with farm.frozen():
+        [upload] = farm.enqueue(
+            path, "--component-id", farm.sandbox.ftrack.add_component("main.exr")
+        )
+        path.unlink()
+    farm.wait_state([upload["upload_id"]], "waiting")
+    error = farm.record(upload["upload_id"])["error"]
+    assert error.startswith(f"cannot read {path}: No such file or directory; is it there")
+    assert farm.cli("cancel", upload["upload_id"]).returncode == 0
+
+
+def test_wrong_credentials_make_uploads_wait_and_not_fail(
+    make_farm: MakeFarm, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text("expired-key\n")
+    env = {"FTRACK_API_KEY": "", "FTRACK_API_KEY_FILE": str(key)}
+    farm = make_farm(env=env, options=("--concurrency=1",))
+    [upload] = farm.enqueue(
+        farm.make_file("main.exr", 1000),
+        "--component-id",
+        farm.sandbox.ftrack.add_component("main.exr"),
+    )
+    farm.wait_state([upload["upload_id"]], "waiting")
+    error = farm.record(upload["upload_id"])["error"]
+    assert "refuses the credentials of this worker" in error
+    assert "expired-key" not in error
+    log = farm.workers[0].log_text()
+    assert "refuses the credentials" in log
+    assert "expired-key" not in log

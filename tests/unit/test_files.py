@@ -1,0 +1,232 @@
+"""Which files may be sent, and whether they are still the same."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tasks.transfer.errors import FileChangedError, FileNotReadyError, FileRefusedError
+from tasks.transfer.files import (
+    check_kind,
+    check_roots,
+    identity_of,
+    open_checked,
+    require_unchanged,
+)
+
+
+def count_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_regular_file_below_a_root_is_opened(root: Path) -> None:
+    path = root / "main.exr"
+    path.write_bytes(b"pixels")
+
+    with open_checked(str(path), ["/nowhere", str(root)]) as file:
+        assert file.read() == b"pixels"
+
+
+def test_a_directory_is_refused(root: Path) -> None:
+    with pytest.raises(FileRefusedError, match="is a directory; name the files in it"):
+        open_checked(str(root), [str(root)])
+
+
+def test_a_fifo_is_refused_without_waiting_for_a_writer(root: Path) -> None:
+    path = root / "pipe"
+    os.mkfifo(path)
+
+    with pytest.raises(FileRefusedError, match="is a FIFO; only regular files"):
+        open_checked(str(path), [str(root)])
+
+
+def test_a_device_is_refused() -> None:
+    with pytest.raises(FileRefusedError, match="is a device; only regular files"):
+        open_checked("/dev/null", ["/dev"])
+
+
+def test_a_socket_is_refused_when_it_is_looked_at_and_can_not_be_opened(root: Path) -> None:
+    path = root / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+
+        with pytest.raises(FileRefusedError, match="is a socket; only regular files"):
+            check_kind(str(path), path.stat(), allow_empty=False)
+        with pytest.raises(FileNotReadyError, match="No such device or address"):
+            open_checked(str(path), [str(root)])
+
+
+def test_an_empty_file_is_refused_with_the_way_to_send_it(root: Path) -> None:
+    path = root / "main.exr"
+    path.touch()
+
+    with pytest.raises(FileRefusedError, match="is empty, as a failed render leaves it; --allow-"):
+        open_checked(str(path), [str(root)])
+
+
+def test_an_empty_file_is_opened_when_that_is_allowed(root: Path) -> None:
+    path = root / "main.exr"
+    path.touch()
+
+    with open_checked(str(path), [str(root)], allow_empty=True) as file:
+        assert file.read() == b""
+
+
+def test_a_missing_file_is_not_ready_as_it_may_appear_soon(root: Path) -> None:
+    with pytest.raises(FileNotReadyError, match="No such file or directory; is it there"):
+        open_checked(str(root / "missing.exr"), [str(root)])
+
+
+def test_a_path_through_a_file_is_not_ready(root: Path) -> None:
+    (root / "file").touch()
+
+    with pytest.raises(FileNotReadyError, match="Not a directory"):
+        open_checked(str(root / "file" / "main.exr"), [str(root)])
+
+
+def test_a_loop_of_symlinks_is_not_ready(root: Path) -> None:
+    (root / "loop").symlink_to("loop")
+
+    with pytest.raises(FileNotReadyError, match="Too many levels of symbolic links"):
+        open_checked(str(root / "loop"), [str(root)])
+
+
+def test_a_symlink_out_of_the_roots_is_refused_naming_where_it_leads(
+    root: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "secret.txt"
+    outside.write_text("secret")
+    (root / "main.exr").symlink_to(outside)
+
+    with pytest.raises(FileRefusedError) as refusal:
+        open_checked(str(root / "main.exr"), [str(root)])
+
+    assert str(refusal.value) == (
+        f"{root}/main.exr leads to {outside}, which is outside FARMHAUL_STORAGE_ROOTS ({root}); "
+        "move it there, or add its folder"
+    )
+
+
+def test_a_symlinked_folder_out_of_the_roots_is_refused(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "main.exr").write_bytes(b"pixels")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(FileRefusedError, match="outside FARMHAUL_STORAGE_ROOTS"):
+        open_checked(str(root / "folder" / "main.exr"), [str(root)])
+
+
+def test_a_symlink_that_stays_in_the_roots_is_followed(root: Path) -> None:
+    (root / "v001.exr").write_bytes(b"pixels")
+    (root / "latest.exr").symlink_to("v001.exr")
+
+    with open_checked(str(root / "latest.exr"), [str(root)]) as file:
+        assert file.read() == b"pixels"
+
+
+def test_a_folder_that_only_begins_like_a_root_is_outside(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "storage2").mkdir()
+    (tmp_path / "storage2" / "main.exr").write_bytes(b"pixels")
+
+    with pytest.raises(FileRefusedError, match=r"main\.exr is outside FARMHAUL_STORAGE_ROOTS"):
+        open_checked(str(tmp_path / "storage2" / "main.exr"), [str(root)])
+
+
+def test_without_roots_nothing_may_be_sent(root: Path) -> None:
+    (root / "main.exr").write_bytes(b"pixels")
+
+    with pytest.raises(FileRefusedError, match=r"\(not set\)"):
+        open_checked(str(root / "main.exr"), [])
+
+
+def test_a_refusal_can_be_written_down_whatever_bytes_a_symlink_leads_to() -> None:
+    with pytest.raises(FileRefusedError) as refusal:
+        check_roots("/mnt/prod/a", "/etc/\udcff", ["/mnt/prod"])
+
+    assert r"leads to /etc/\udcff, which" in str(refusal.value).encode().decode()
+
+
+def test_where_descriptors_have_no_path_the_path_is_resolved_again(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outside.exr").write_bytes(b"pixels")
+    (root / "link.exr").symlink_to(tmp_path / "outside.exr")
+    really = os.readlink
+
+    def without_proc(path: str, **options: int | None) -> str:
+        if path.startswith("/proc/"):
+            raise FileNotFoundError(path)
+        return really(path, **options)
+
+    monkeypatch.setattr(os, "readlink", without_proc)
+
+    with pytest.raises(FileRefusedError, match=r"leads to .*outside\.exr"):
+        open_checked(str(root / "link.exr"), [str(root)])
+
+
+def test_a_file_that_is_refused_leaves_no_descriptor_open(root: Path, tmp_path: Path) -> None:
+    (root / "empty.exr").touch()
+    (tmp_path / "outside.exr").write_bytes(b"pixels")
+    before = count_descriptors()
+
+    for path in (root / "empty.exr", tmp_path / "outside.exr", root):
+        with pytest.raises(FileRefusedError):
+            open_checked(str(path), [str(root)])
+
+    assert count_descriptors() == before
+
+
+def test_an_untouched_file_is_unchanged(root: Path) -> None:
+    path = root / "main.exr"
+    path.write_bytes(b"pixels")
+    with path.open("rb") as file:
+        require_unchanged(file, str(path), identity_of(path.stat()))
+
+
+def test_a_change_names_what_differs(root: Path) -> None:
+    path = root / "main.exr"
+    path.write_bytes(b"pixels")
+    known = identity_of(path.stat())
+    with path.open("rb") as file:
+        path.write_bytes(b"more pixels")
+        with pytest.raises(FileChangedError, match="size 6 → 11, mtime"):
+            require_unchanged(file, str(path), known)
+
+
+def test_another_file_of_equal_size_and_time_under_the_same_name_is_a_change(root: Path) -> None:
+    path = root / "main.exr"
+    path.write_bytes(b"pixels")
+    known = identity_of(path.stat())
+    other = root / "other.exr"
+    other.write_bytes(b"PIXELS")
+    os.utime(other, ns=(known.mtime_ns, known.mtime_ns))
+    with path.open("rb") as file:
+        other.replace(path)
+        with pytest.raises(FileChangedError, match=r"\(inode \d+ → \d+\)"):
+            require_unchanged(file, str(path), known)
+
+
+def test_a_file_on_another_device_is_a_change_though_nothing_else_differs(root: Path) -> None:
+    path = root / "main.exr"
+    path.write_bytes(b"pixels")
+    known = identity_of(path.stat())
+    with path.open("rb") as file, pytest.raises(FileChangedError, match=r"\(replaced\)"):
+        require_unchanged(file, str(path), replace(known, device=known.device + 1))
+
+
+def test_a_file_whose_folder_became_a_file_is_not_ready(root: Path) -> None:
+    folder = root / "shot"
+    folder.mkdir()
+    path = folder / "main.exr"
+    path.write_bytes(b"pixels")
+    known = identity_of(path.stat())
+    with path.open("rb") as file:
+        path.unlink()
+        folder.rmdir()
+        folder.touch()
+        with pytest.raises(FileNotReadyError, match="Not a directory"):
+            require_unchanged(file, str(path), known)
