@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import redis
+import redis.sentinel
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
 from tasks.codec import message_codec
 from tasks.record import Record
+from tasks.sentinel import Sentinel
 from tasks.settings import Settings
 
 
 def worker_redis(settings: Settings) -> redis.Redis:
     """Connect as a worker does: a Redis that restarts is waited for, about a minute."""
-    backoff = ExponentialWithJitterBackoff(cap=5, base=0.1)
-    return redis.Redis.from_url(
+    return _connect(
         settings.redis_url,
         socket_connect_timeout=5,
         socket_timeout=10,
         socket_keepalive=True,
-        retry=Retry(backoff, retries=20),
-        retry_on_error=[redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError],
+        retry=Retry(ExponentialWithJitterBackoff(cap=5, base=0.1), retries=20),
+        # ReadOnlyError: a master that has just become a replica.
+        retry_on_error=[
+            redis.ConnectionError,
+            redis.TimeoutError,
+            redis.BusyLoadingError,
+            redis.ReadOnlyError,
+        ],
     )
 
 
 def hasty_redis(settings: Settings) -> redis.Redis:
     """Connect as a hook does: it has its answer within 2 seconds, or none."""
-    return redis.Redis.from_url(
+    return _connect(
         settings.redis_url,
         socket_connect_timeout=1,
         socket_timeout=1.5,
         retry=Retry(NoBackoff(), retries=0),
     )
+
+
+def _connect(url: str, **options: Any) -> redis.Redis:
+    if not url.startswith("sentinel://"):
+        return redis.Redis.from_url(url, **options)
+    address = Sentinel.from_url(url)
+    timeouts = {name: value for name, value in options.items() if name.startswith("socket_")}
+    make: Any = redis.sentinel.Sentinel  # redis-py has no types for it
+    sentinels = make(address.hosts, sentinel_kwargs=timeouts)
+    client: redis.Redis = sentinels.master_for(
+        address.master, db=address.db, username=address.user, password=address.password, **options
+    )
+    return client
 
 
 def open_record(settings: Settings, client: redis.Redis) -> Record:

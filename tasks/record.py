@@ -16,6 +16,7 @@ each move between states is atomic.
 | ``gate:SERVICE`` | hash | an outage: until when nothing is claimed |
 | ``hosts`` | set | hosts with pending uploads of their own |
 | ``tick`` | string | the worker that ticks |
+| ``worker:NAME`` | string | the time at which a worker last took tasks |
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from tasks.sentinel import Sentinel
+
 T = TypeVar("T")
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
@@ -132,6 +134,9 @@ def _split(text: str) -> SplitResult | None:
 
 
 def _redis_url(text: str) -> str:
+    if text.startswith("sentinel://"):
+        Sentinel.from_url(text)
+        return text
     url = _split(text)
     if url is None or url.scheme not in REDIS_SCHEMES or not re.fullmatch(r"/?\d*", url.path):
         raise ValueError(

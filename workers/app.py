@@ -16,7 +16,12 @@ app = Celery("farmhaul", include=["tasks.upload", "tasks.large"])
 app.config_from_object("workers.config:celery_config")
 # By name: only a worker imports them.
 app.steps["worker"].update(
-    {"workers.lease:Lease", "workers.reconcile:Reconcile", "workers.drain:DrainSpool"}
+    {
+        "workers.lease:Lease",
+        "workers.reconcile:Reconcile",
+        "workers.drain:DrainSpool",
+        "workers.health:Health",
+    }
 )
 
 

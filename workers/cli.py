@@ -14,11 +14,11 @@ import click
 import redis
 
 from tasks.codec import message_codec
-from tasks.connect import hasty_redis, open_record, worker_redis
+from tasks.connect import hasty_redis, worker_redis
 from tasks.intake import BadInputError, Entry, Intake, read_manifest
-from tasks.request import PRIORITIES, UploadRequest
+from tasks.request import PRIORITIES
 from tasks.settings import Settings, SettingsError
-from tasks.status import LIVE_STATES, STATES, Status
+from tasks.status import LIVE_STATES, STATES, Status, UploadState
 from tasks.transfer.errors import UploadError
 from workers import operate, report
 
@@ -26,9 +26,6 @@ EXIT_BAD_INPUT = 2
 EXIT_NO_REDIS = 3
 EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
-
-#: What a hook sends of what earlier hooks had to spool; it must not wait for thousands.
-SPOOLED_AT_ONCE = 100
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -77,7 +74,7 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     timeout: float | None,
     as_json: bool,
 ) -> None:
-    """Queue files for upload and return at once.
+    r"""Queue files for upload and return at once.
 
     \b
     farmhaul enqueue /mnt/prod/sh010.mov --component-id 2c5e…
@@ -91,61 +88,39 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
             raise BadInputError("--manifest goes without paths, ids and what belongs to them")
         entries = _manifest_entries(manifest, priority)
     else:
-        if not paths:
-            raise BadInputError(
-                "name a file to upload, or a --manifest; see farmhaul enqueue --help"
-            )
-        if name and len(paths) > 1:
-            raise BadInputError(f"--name {name} is for one file, and {len(paths)} are given")
-        entries = [
-            Entry(path, component_id, version_id, name, thumbnail, encode, priority)
-            for path in paths
-        ]
+        extras = (component_id, version_id, name, thumbnail, encode, priority)
+        entries = _entries(paths, *extras)
     settings = Settings.from_environment()
     intake = Intake(settings, allow_empty=allow_empty, stat=not no_stat, node_local=node_local)
     requests = intake.requests(entries)
 
-    from tasks.pipeline import enqueue as enqueue_all
-    from tasks.spool import Spool
-    from workers.app import app
+    from workers.submit import submit
 
-    record = open_record(settings, hasty_redis(settings))
-    try:
-        states = enqueue_all(app, record, requests)
-        if settings.spool:
-            Spool(settings.spool).drain(app, record, most=SPOOLED_AT_ONCE)
-    except redis.RedisError:
-        if not settings.spool:
-            raise
-        states = _spool(settings.spool, requests)
-    human = report.is_terminal(sys.stdout) and not as_json
-    failed = []
-    if wait:
+    states = submit(settings, requests)
+    failed: list[UploadState] = []
+    if wait and "spooled" not in states:
         status = Status(worker_redis(settings), message_codec(settings))
         ids = list(dict.fromkeys(request.upload_id for request in requests))
         ended = report.wait_for(status, ids, timeout)
         states = [ended[request.upload_id].state for request in requests]
         failed = [one for one in ended.values() if one.state != "located"]
+    human = report.is_terminal(sys.stdout) and not as_json
     for request, state in zip(requests, states, strict=True):
         click.echo(report.upload_line(request, state, human=human))
+    for one in failed:
+        why = one.error or "not done yet"
+        click.echo(f"farmhaul: {one.path}: {one.state}: {why}", err=True)
     if failed:
-        for one in failed:
-            click.echo(
-                f"farmhaul: {one.path}: {one.state}: {one.error or 'not done yet'}", err=True
-            )
         raise SystemExit(EXIT_FAILED)
 
 
-def _spool(folder: str, requests: Sequence[UploadRequest]) -> list[str]:
-    from tasks.spool import Spool
-
-    try:
-        Spool(folder).write(requests)
-    except OSError as error:
-        raise redis.ConnectionError(
-            f"nor can FARMHAUL_SPOOL be written: {error.strerror} in {folder}"
-        ) from None
-    return ["spooled"] * len(requests)
+def _entries(paths: Sequence[str], *extras: Any) -> list[Entry]:
+    _, _, name, *_ = extras
+    if not paths:
+        raise BadInputError("name a file to upload, or a --manifest; see farmhaul enqueue --help")
+    if name and len(paths) > 1:
+        raise BadInputError(f"--name {name} is for one file, and {len(paths)} are given")
+    return [Entry(path, *extras) for path in paths]
 
 
 def _manifest_entries(manifest: TextIO, priority: str) -> list[Entry]:
@@ -178,9 +153,11 @@ def status(upload_ids: tuple[str, ...], which: str | None, as_json: bool) -> Non
         raise BadInputError(
             f"no upload {missing[0]} is known here; farmhaul status --all lists those that are"
         )
-    for one in uploads:
-        if one is not None:
-            click.echo(report.state_line(one, human=human))
+    known = [one for one in uploads if one is not None]
+    if human and which == "failed":
+        click.echo("\n".join(report.failures(known)) or "no uploads have failed")
+    for one in known:
+        click.echo(report.state_line(one, human=human))
 
 
 def _ids_of(reader: Status, which: str | None) -> Sequence[str]:

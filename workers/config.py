@@ -10,10 +10,19 @@ import sys
 from typing import Any
 
 from kombu import Queue
+from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.codec import SERIALIZER, message_codec, register_serializer
 from tasks.pipeline import PRIORITY_OF, QUEUE, queue_of
+from tasks.sentinel import Sentinel
 from tasks.settings import Settings, SettingsError
+
+#: kombu's own transports let a worker exit when Redis restarts; see ``workers.transport``.
+TRANSPORTS = {
+    "redis": "workers.transport:Transport",
+    "rediss": "workers.transport:Transport",
+    "sentinel": "workers.transport:SentinelTransport",
+}
 
 
 def read_settings() -> Settings:
@@ -28,13 +37,18 @@ def read_settings() -> Settings:
 def make_config(settings: Settings) -> dict[str, Any]:
     """Make Celery's configuration of ours."""
     register_serializer(message_codec(settings))
+    TRANSPORT_ALIASES.update(TRANSPORTS)
+    url, master = settings.redis_url, {}
+    if url.startswith("sentinel://"):
+        sentinel = Sentinel.from_url(url)
+        url, master = sentinel.kombu_url(), {"master_name": sentinel.master}
     return {
-        "broker_url": settings.redis_url,
-        "broker_transport": "workers.transport:Transport",
+        "broker_url": url,
         "broker_connection_retry_on_startup": True,
         # None: for ever. A worker outlives any outage of Redis.
         "broker_connection_max_retries": None,
         "broker_transport_options": {
+            **master,
             # A worker that dies has its tasks redelivered after this time; the lease of one
             # that lives is renewed.
             "visibility_timeout": settings.lease_s,
@@ -48,7 +62,8 @@ def make_config(settings: Settings) -> dict[str, Any]:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
         },
-        "result_backend": settings.redis_url,
+        "result_backend": url,
+        "result_backend_transport_options": master,
         # The record tells how an upload fares; of results only errors are kept, for an hour.
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": True,

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TextIO
 
 import redis
+import redis.sentinel
 
 from tasks.request import UploadRequest
 from tasks.status import Status, UploadState
@@ -70,6 +71,17 @@ def counts_line(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no uploads"
 
 
+def failures(uploads: Sequence[UploadState]) -> list[str]:
+    """Group failures by their kind: how many, and one reason as an example."""
+    groups: dict[str, list[UploadState]] = {}
+    for one in uploads:
+        groups.setdefault(one.error_kind, []).append(one)
+    return [
+        f"{len(group)} x {kind}, as: {group[0].error}"
+        for kind, group in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
+
+
 def size(size_bytes: int | None) -> str:
     """A size as people write it; unknown is a question mark."""
     if size_bytes is None:
@@ -116,6 +128,8 @@ def redis_trouble(error: redis.RedisError) -> str:
     """Say what is wrong with Redis, without its URL, which may hold a password."""
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
         return f"Redis refuses us: {error}; check the user and password in FARMHAUL_REDIS_URL"
+    if isinstance(error, redis.sentinel.MasterNotFoundError):
+        return "no sentinel names a master; check FARMHAUL_REDIS_URL, and that one is elected"
     if isinstance(error, redis.OutOfMemoryError):
         return "Redis is full and takes no more uploads; give it memory, or wait till some are done"
     return f"Redis is not reachable ({error}); check FARMHAUL_REDIS_URL, and that it runs"

@@ -20,7 +20,7 @@ from tasks.transfer.models import (
 #: What can be written into a request: RFC 9112 and 9110, less what clients refuse to send.
 URL = re.compile(r"https?://[!-~]+")
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-HEADER_VALUE = re.compile(r"|[^\s\0][^\r\n\0\ud800-\udfff]*")
+HEADER_VALUE = re.compile(r"(?!\s)[^\r\n\0\ud800-\udfff]*")
 
 Operation = dict[str, Any]
 Result = Mapping[str, Any]
@@ -61,9 +61,9 @@ def parse_signed(transfer: Transfer, results: Sequence[Result]) -> Transfer | Un
 def _parse_parts(transfer: Transfer, result: Result) -> Transfer | UnexpectedAnswerError:
     upload_id, urls = result.get("upload_id"), result.get("urls")
     rows = [row for row in urls if isinstance(row, dict)] if isinstance(urls, list) else []
-    by_number = {row.get("part_number"): row.get("signed_url") for row in rows}
+    by_number = {str(row.get("part_number")): row.get("signed_url") for row in rows}
     numbers = range(1, len(by_number) + 1)
-    known = {n: url for n in numbers if _fits(url := by_number.get(n), URL)}
+    known = {n: url for n in numbers if _fits(url := by_number.get(str(n)), URL)}
     parts = len(range(0, transfer.size_bytes, part_size_bytes(transfer.size_bytes)))
     if isinstance(upload_id, str) and upload_id and len(known) == len(by_number) == parts:
         return replace(transfer, multipart=Multipart(upload_id, known))
