@@ -10,6 +10,7 @@ import requests
 from tasks.codec import Codec, url_codec
 from tasks.connect import open_record, worker_redis
 from tasks.ledger import Ledger
+from tasks.limits import Limits
 from tasks.record import Record
 from tasks.settings import Settings
 from tasks.transfer.ftrack import FtrackClient
@@ -26,6 +27,7 @@ class Clients:
     store: requests.Session
     urls: Codec
     ledger: Ledger
+    limits: Limits
 
 
 @functools.cache
@@ -39,11 +41,13 @@ def clients() -> Clients:
     ftrack = settings.require_ftrack()
     record = open_record(settings, worker_redis(settings))
     urls = url_codec(settings)
+    limits = Limits(record, {"bandwidth": settings.bandwidth, "api_calls": settings.api_calls})
     return Clients(
         settings,
         record,
-        FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key),
+        FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, limits.api_call),
         store_session(settings.connections),
         urls,
         Ledger(record, urls),
+        limits,
     )

@@ -92,8 +92,11 @@ def _send(
     here, beat = stage.clients, stage.heartbeat(batch)
 
     def send(part: Part) -> Transfer:
-        def still_ours(_sent_bytes: int) -> None:
+        throttle = here.limits.throttle(part.size_bytes)
+
+        def still_ours(sent_bytes: int) -> None:
             beat(transfer.transfer_id, -1)
+            throttle(sent_bytes)
 
         roots = here.settings.storage_roots
         etag = put_part(transfer, part, urls[part], here.store, roots=roots, still_ours=still_ours)

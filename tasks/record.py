@@ -15,6 +15,8 @@ each move between states is atomic.
 | ``parts:ID``, ``runs:ID`` | | see ``tasks.ledger`` |
 | ``gate:SERVICE`` | hash | an outage: until when nothing is claimed |
 | ``hosts`` | set | hosts with pending uploads of their own |
+| ``limits`` | hash | limits set by ``farmhaul limit`` |
+| ``bucket:NAME`` | string | until when what was drawn keeps the farm busy |
 | ``tick`` | string | the worker that ticks |
 | ``worker:NAME`` | string | the time at which a worker last took tasks |
 """
@@ -48,7 +50,7 @@ MAX_DELIVERIES = 5
 ENQUEUE_STEP = 500
 #: The target of a request that can not be read.
 _NOBODY = Target(component_id="")
-_SCRIPTS = ("enqueue", "deliver", "settle", "tick", "reclaim", "cancel", "beat", "renew")
+_SCRIPTS = ("enqueue", "deliver", "settle", "tick", "reclaim", "cancel", "beat", "renew", "draw")
 _LEDGER_SCRIPTS = ("lay", "fan_out", "start_run", "part_done", "end_run")
 
 

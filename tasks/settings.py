@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
 
+from tasks.rate import NO_LIMIT, Timetable
 from tasks.sentinel import Sentinel
 
 T = TypeVar("T")
@@ -43,6 +44,8 @@ class Settings:
     record_days: float = 14.0
     connections: int = 8
     spool: str = ""
+    bandwidth: Timetable = NO_LIMIT
+    api_calls: Timetable = NO_LIMIT
     ftrack: FtrackSettings | None = None
 
     @classmethod
@@ -58,6 +61,8 @@ class Settings:
             record_days=read.value("FARMHAUL_RECORD_DAYS", _positive, 14.0),
             connections=read.value("FARMHAUL_CONNECTIONS", _count, 8),
             spool=read.value("FARMHAUL_SPOOL", _absolute, ""),
+            bandwidth=read.value("FARMHAUL_BANDWIDTH", Timetable.from_text, NO_LIMIT),
+            api_calls=read.value("FARMHAUL_API_CALLS", Timetable.from_text, NO_LIMIT),
             ftrack=read.ftrack(),
         )
         if read.faults:

@@ -61,8 +61,11 @@ def put_file(self: Stage, message: Message) -> Message:
     here = self.clients
 
     def send(transfer: Transfer) -> Transfer:
+        throttle = here.limits.throttle(transfer.size_bytes)
+
         def still_ours(sent_bytes: int) -> None:
             beat(transfer.transfer_id, sent_bytes)
+            throttle(sent_bytes)
 
         put.put_file(transfer, here.store, here.settings.storage_roots, still_ours)
         return replace(transfer, stored=True, signed=None)

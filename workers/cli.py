@@ -34,7 +34,7 @@ def cli() -> None:
     """Bring the files of a render farm into ftrack's media store, each exactly once."""
 
 
-for command in (operate.retry, operate.cancel, operate.drain):
+for command in (operate.retry, operate.cancel, operate.drain, operate.limit):
     cli.add_command(command)
 
 

@@ -8,6 +8,7 @@ import click
 
 from tasks.connect import hasty_redis, open_record
 from tasks.intake import BadInputError
+from tasks.rate import Timetable
 from tasks.record import Record
 from tasks.settings import Settings
 from tasks.status import Status
@@ -56,6 +57,38 @@ def drain() -> None:
         raise BadInputError("FARMHAUL_SPOOL is not set, so there is no spool to drain")
     count = Spool(settings.spool).drain(app, open_record(settings, hasty_redis(settings)))
     click.echo(f"{count} uploads sent from the spool")
+
+
+@click.command()
+@click.option("--bandwidth", metavar="RATE", help="Bytes a second of the whole farm, as 50M.")
+@click.option("--api-calls", metavar="RATE", help="Calls of ftrack's API a second, as 20.")
+@click.option("--clear", is_flag=True, help="Go back to what the workers' environment says.")
+def limit(bandwidth: str | None, api_calls: str | None, *, clear: bool) -> None:
+    r"""Show or change the limits that all workers share; workers heed it within seconds.
+
+    \b
+    farmhaul limit --bandwidth 50M
+    farmhaul limit --bandwidth 08:00-20:00=50M,else=off
+    """
+    from tasks.limits import KEY, read_live
+
+    record = _record()
+    wanted = {"bandwidth": bandwidth, "api_calls": api_calls}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    if clear and given:
+        raise BadInputError("--clear goes alone; it takes back all that farmhaul limit has set")
+    for name, value in given.items():
+        try:
+            Timetable.from_text(value)
+        except ValueError as error:
+            raise BadInputError(f"--{name.replace('_', '-')}: {error}") from None
+    if clear:
+        record.client.delete(KEY)
+    for name, value in given.items():
+        record.client.hset(KEY, name, value)
+    live = read_live(record.client)
+    for name in wanted:
+        click.echo(f"{name:<10} {live.get(name, 'as the environment of each worker says')}")
 
 
 def _record() -> Record:

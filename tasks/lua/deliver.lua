@@ -50,7 +50,7 @@ local function draw_claim()
   for _, id in ipairs(redis.call('ZRANGE', pending_key(host), 0, max_count - 1)) do
     local size, alone = unpack(redis.call('HMGET', upload_key(id), 'size', 'alone'))
     -- A large file is sent in parts, by a chain of its own.
-    alone = alone or tonumber(size or 0) > large
+    alone = alone or (tonumber(size) or 0) > large
     bytes = bytes + (tonumber(size) or 0)
     if drawn > 0 and (alone or bytes > max_bytes) then
       break

@@ -64,7 +64,14 @@ class FtrackRefusal(Exception):
 class FtrackClient:
     """The part of ftrack's API that uploads need; it tries once and raises."""
 
-    def __init__(self, server_url: str, api_user: str, api_key: str) -> None:
+    def __init__(
+        self,
+        server_url: str,
+        api_user: str,
+        api_key: str,
+        before_call: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._before_call = before_call
         self.server_url = server_url.rstrip("/")
         self._api_key = api_key
         self.session = PlainSession()
@@ -103,6 +110,7 @@ class FtrackClient:
             FtrackRefusal: ftrack said no, and nothing of the list has happened.
             CredentialsRefusedError, ServiceUnavailableError, UnexpectedAnswerError
         """
+        self._before_call()
         try:
             answer = self.session.post(
                 f"{self.server_url}/api",

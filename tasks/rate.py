@@ -1,0 +1,60 @@
+"""Rates as people write them: ``50M``, ``off``, or by the hour ``08:00-20:00=50M,else=off``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, time
+
+UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+RATE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)([kMG]?)")
+SPAN = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
+
+EXAMPLE = "write 50M, off, or 08:00-20:00=50M,else=off"
+
+
+@dataclass(frozen=True, slots=True)
+class Timetable:
+    """A rate a second for each time of the day; None is no limit. Times are the node's own."""
+
+    spans: tuple[tuple[time, time, float | None], ...] = ()
+    otherwise: float | None = None
+
+    @classmethod
+    def from_text(cls, text: str) -> Timetable:
+        """Read a rate or a timetable; raises ValueError for what is neither."""
+        if "=" not in text:
+            return cls(otherwise=_rate(text))
+        spans = []
+        otherwise = None
+        for entry in text.split(","):
+            when, _, rate = entry.strip().partition("=")
+            if when == "else":
+                otherwise = _rate(rate)
+                continue
+            if SPAN.fullmatch(when) is None:
+                raise ValueError(f"{when!r} is not a span of time; {EXAMPLE}")
+            begin, end = (time.fromisoformat(one) for one in when.split("-"))
+            spans.append((begin, end, _rate(rate)))
+        return cls(tuple(spans), otherwise)
+
+    def at(self, moment: datetime) -> float | None:
+        """Give the rate at a moment; a span from 20:00 to 08:00 goes over midnight."""
+        now = moment.time()
+        for begin, end, rate in self.spans:
+            inside = begin <= now < end if begin < end else now >= begin or now < end
+            if inside:
+                return rate
+        return self.otherwise
+
+
+NO_LIMIT = Timetable()
+
+
+def _rate(text: str) -> float | None:
+    if text.strip() == "off":
+        return None
+    match = RATE.fullmatch(text.strip())
+    if match is None or not float(match[1]):
+        raise ValueError(f"{text!r} is not a rate; {EXAMPLE}")
+    return float(match[1]) * UNITS[match[2]]
