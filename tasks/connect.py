@@ -48,8 +48,10 @@ def _connect(url: str, **options: Any) -> redis.Redis:
         return redis.Redis.from_url(url, **options)
     address = Sentinel.from_url(url)
     timeouts = {name: value for name, value in options.items() if name.startswith("socket_")}
+    # A sentinel that is away is not waited for: the next one is asked.
+    asked_once = {**timeouts, "retry": Retry(NoBackoff(), retries=0)}
     make: Any = redis.sentinel.Sentinel  # redis-py has no types for it
-    sentinels = make(address.hosts, sentinel_kwargs=timeouts)
+    sentinels = make(address.hosts, sentinel_kwargs=asked_once)
     client: redis.Redis = sentinels.master_for(
         address.master, db=address.db, username=address.user, password=address.password, **options
     )

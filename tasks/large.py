@@ -73,7 +73,8 @@ def finish(stage: Stage, transfer: Transfer) -> Transfer:
     """
     ledger, ftrack = stage.clients.ledger, stage.clients.ftrack
     located = ftrack.is_located(transfer)
-    if located and not ledger.located_before(transfer, located=located):
+    before = ledger.located_before(transfer, located=located)
+    if located and not before:
         return transfer
     try:
         complete(

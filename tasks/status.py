@@ -57,6 +57,14 @@ class Status:
             for upload_id, fields in zip(upload_ids, pipeline.execute(), strict=True)
         ]
 
+    def not_ended(self, upload_ids: Sequence[str]) -> list[str]:
+        """Leave out the uploads that have ended, or that no record tells of; cheap to poll."""
+        pipeline = self.client.pipeline(transaction=False)
+        for upload_id in upload_ids:
+            pipeline.hget(upload_key(upload_id), "state")
+        states = zip(upload_ids, pipeline.execute(), strict=True)
+        return [upload_id for upload_id, state in states if text(state) in LIVE_STATES]
+
     def _state(self, upload_id: str, fields: Mapping[str, str]) -> UploadState | None:
         if not fields:
             return None

@@ -15,8 +15,9 @@ from tasks.request import UploadRequest
 from tasks.status import Status, UploadState
 from tasks.transfer.errors import FatalError
 
-#: A wait begins with quick looks at the record and ends with one a second.
-FIRST_LOOK_S = 0.1
+#: Looks at the record come after a tenth of the time waited so far, within these bounds: who
+#: waits for a second is told at once, who waits for an hour costs Redis next to nothing.
+FIRST_LOOK_S = 0.05
 LAST_LOOK_S = 1.0
 
 
@@ -103,25 +104,27 @@ def wait_for(
     restarted meanwhile is waited for.
     """
     deadline = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
-    pause_s = FIRST_LOOK_S
-    states: dict[str, UploadState] = {}
+    began = time.monotonic()
     left = list(upload_ids)
     while True:
         try:
-            found = status.find(left)
+            left = status.not_ended(left)
+            if not left or time.monotonic() >= deadline:
+                return _found(status, upload_ids)
         except (redis.ConnectionError, redis.TimeoutError):
             if time.monotonic() >= deadline:
                 raise
-            found = []
-        for upload_id, one in zip(left, found, strict=False):
-            if one is None:
-                raise FatalError(f"the record of upload {upload_id} is gone from Redis")
-            states[upload_id] = one
-        left = [one for one in upload_ids if one not in states or not states[one].ended]
-        if not left or time.monotonic() >= deadline:
-            return states
-        time.sleep(min(pause_s, max(deadline - time.monotonic(), 0)))
-        pause_s = min(pause_s * 1.5, LAST_LOOK_S)
+        now = time.monotonic()
+        pause_s = min(max((now - began) / 10, FIRST_LOOK_S), LAST_LOOK_S)
+        time.sleep(min(pause_s, max(deadline - now, 0)))
+
+
+def _found(status: Status, upload_ids: Sequence[str]) -> dict[str, UploadState]:
+    found = dict(zip(upload_ids, status.find(upload_ids), strict=True))
+    for upload_id, one in found.items():
+        if one is None:
+            raise FatalError(f"the record of upload {upload_id} is gone from Redis")
+    return {upload_id: one for upload_id, one in found.items() if one is not None}
 
 
 def redis_trouble(error: redis.RedisError) -> str:

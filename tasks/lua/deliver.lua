@@ -36,7 +36,7 @@ local function draw(id)
     return 0
   end
   move(id, 'pending', 'active')
-  redis.call('HSET', upload_key(id), 'claim', claim, 'stage', 0)
+  redis.call('HSET', upload_key(id), 'claim', claim, 'stage', 0, 'done', 0)
   redis.call('SADD', claim_key, id)
   return 1
 end
@@ -71,9 +71,14 @@ end
 -- it goes on dying.
 local function take(id, many)
   local key = upload_key(id)
-  local state, owner, reached, own_host, score = unpack(redis.call('HMGET', key,
-    'state', 'claim', 'stage', 'host', 'score'))
+  local state, owner, reached, done, own_host, score = unpack(redis.call('HMGET', key,
+    'state', 'claim', 'stage', 'done', 'host', 'score'))
   if state ~= 'active' or owner ~= claim or tonumber(reached) > stage then
+    return nil
+  end
+  -- A first stage that is delivered late draws a new batch under its old id; so may a later
+  -- stage of the old batch be, and must not run before its turn.
+  if tonumber(done or 0) < stage - 1 then
     return nil
   end
   -- Counted by stage, and set back when the stage has ended in some way.
@@ -85,6 +90,8 @@ local function take(id, many)
   end
   if deliveries > 2 and many then
     leave_claim(id, claim)
+    -- This delivery is not carried out, so it can not kill a worker.
+    redis.call('HINCRBY', key, 'deliveries:' .. stage, -1)
     redis.call('HSET', key, 'alone', 1)
     redis.call('HINCRBY', key, 'fence', 1)
     make_pending(id, state, own_host, score)

@@ -70,6 +70,7 @@ for _, one in ipairs(cjson.decode(ARGV[2])) do
     end
     if one.outcome == 'advanced' then
       came_through(key)
+      redis.call('HSET', key, 'done', redis.call('HGET', key, 'stage'))
       now_state = 'active'
     elseif one.outcome == 'pending' then
       local claim, host, score = unpack(redis.call('HMGET', key, 'claim', 'host', 'score'))

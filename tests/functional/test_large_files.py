@@ -1,0 +1,180 @@
+"""Large files go in parts, over any worker, and finished parts outlive what breaks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.farm import Farm, wait_until
+from tests.functional.conftest import MakeFarm
+
+MIB = 1 << 20
+#: 9 parts of 8 MiB and a rest, in one run.
+SIZE = 72 * MIB + 4711
+
+
+@pytest.fixture
+def movie(farm: Farm) -> Path:
+    return farm.make_file("sh010 cut.mov", SIZE)
+
+
+def part_numbers(farm: Farm, component_id: str) -> Counter[int]:
+    """How often each part was stored."""
+    return Counter(
+        put["part_number"]
+        for put in farm.sandbox.store.puts(component_id)
+        if put["status"] == 200 and put["part_number"]
+    )
+
+
+def enqueue(farm: Farm, path: Path) -> dict[str, Any]:
+    [upload] = farm.enqueue(path, "--version-id", farm.sandbox.ftrack.version_id)
+    return upload
+
+
+def assert_located_whole(farm: Farm, upload: dict[str, Any], path: Path) -> None:
+    farm.wait_located([upload["upload_id"]], timeout_s=60)
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    assert farm.sandbox.store.md5(upload["component_id"]) == md5
+    assert len(farm.sandbox.ftrack.locations(upload["component_id"])) == 1
+
+
+def test_a_large_file_is_sent_in_parts_each_once(farm: Farm, movie: Path) -> None:
+    upload = enqueue(farm, movie)
+    assert_located_whole(farm, upload, movie)
+    assert part_numbers(farm, upload["component_id"]) == Counter(range(1, 11))
+    # One call signs all parts; one asks for a location, one joins the parts and makes it.
+    assert farm.sandbox.ftrack.count_calls() == 3
+    assert not farm.redis.exists(f"farmhaul:parts:{upload['upload_id']}")
+
+
+def test_runs_of_a_larger_file_are_taken_by_several_workers(farm: Farm) -> None:
+    path = farm.make_file("long.mov", b"\x07\x08" * (300 * MIB // 2))
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 40e6)
+    upload = enqueue(farm, path)
+    farm.wait_located([upload["upload_id"]], timeout_s=60)
+    logs = [worker.log_text() for worker in farm.workers]
+    assert sum(log.count("farmhaul.put_parts[") >= 2 for log in logs) >= 1
+    assert (
+        farm.sandbox.store.md5(upload["component_id"]) == hashlib.md5(path.read_bytes()).hexdigest()
+    )
+    path.unlink()
+
+
+def test_parts_whose_url_has_run_out_are_signed_anew_and_finished_ones_stay(
+    farm: Farm, movie: Path
+) -> None:
+    refused = ("store", "status", 403)
+    body = "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+    farm.sandbox.faults.add(*refused, method="PUT", part_number=4, times=2, body=body)
+    upload = enqueue(farm, movie)
+    assert_located_whole(farm, upload, movie)
+    assert part_numbers(farm, upload["component_id"]) == Counter(range(1, 11))
+    assert farm.sandbox.ftrack.count_calls("get_upload_metadata") == 2
+
+
+def test_a_store_that_refuses_an_unsigned_content_md5_gets_the_part_without(
+    farm: Farm, movie: Path
+) -> None:
+    body = "<Error><Code>AccessDenied</Code><Message>headers not signed</Message></Error>"
+    farm.sandbox.faults.add("store", "status", 403, method="PUT", part_number=4, times=1, body=body)
+    upload = enqueue(farm, movie)
+    assert_located_whole(farm, upload, movie)
+    [_, second] = [
+        put for put in farm.sandbox.store.puts(upload["component_id"]) if put["part_number"] == 4
+    ]
+    assert "content-md5" not in {name.lower() for name in second["headers"]}
+
+
+@pytest.mark.parametrize(
+    ("fault", "options"),
+    {
+        "a part meets a store that is down": (("store", "status", 503), {"method": "PUT"}),
+        "a part is cut off": (("store", "reset"), {"after_bytes": 3 * MIB, "method": "PUT"}),
+        "a bit flips in a part": (("store", "bad_digest"), {"method": "PUT"}),
+        "the answer to the signature is lost": (
+            ("ftrack", "lost_answer"),
+            {"action": "get_upload_metadata"},
+        ),
+        "the join is refused for now": (
+            ("ftrack", "status", 503),
+            {"action": "complete_multipart_upload"},
+        ),
+        "the answer to the join is lost": (
+            ("ftrack", "lost_answer"),
+            {"action": "complete_multipart_upload"},
+        ),
+    }.values(),
+    ids=str,
+)
+def test_a_large_file_arrives_whole_when_something_breaks_once(
+    farm: Farm, movie: Path, fault: tuple[Any, ...], options: dict[str, Any]
+) -> None:
+    farm.sandbox.faults.add(*fault, times=1, **options)
+    upload = enqueue(farm, movie)
+    assert_located_whole(farm, upload, movie)
+    assert set(part_numbers(farm, upload["component_id"]).values()) == {1}
+
+
+def test_a_multipart_upload_that_the_store_forgot_is_sent_again_whole(
+    farm: Farm, movie: Path
+) -> None:
+    farm.sandbox.faults.add(
+        "ftrack", "error", "NoSuchUpload", times=1, action="complete_multipart_upload"
+    )
+    upload = enqueue(farm, movie)
+    assert_located_whole(farm, upload, movie)
+    assert set(part_numbers(farm, upload["component_id"]).values()) == {2}
+
+
+def test_a_newer_large_file_replaces_the_bytes_of_a_component_that_is_located(
+    farm: Farm, movie: Path
+) -> None:
+    assert_located_whole(farm, enqueue(farm, movie), movie)
+    movie.write_bytes(b"newer" * (SIZE // 5))
+    assert_located_whole(farm, enqueue(farm, movie), movie)
+
+
+def test_a_large_file_that_is_overwritten_midway_arrives_as_it_is_at_the_end(
+    farm: Farm, movie: Path
+) -> None:
+    number = farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
+    upload = enqueue(farm, movie)
+    wait_until(lambda: bool(farm.redis.exists(f"farmhaul:parts:{upload['upload_id']}")), 20)
+    movie.write_bytes(b"new bytes" * (SIZE // 9))
+    farm.sandbox.faults.remove(number)
+    assert_located_whole(farm, upload, movie)
+
+
+def test_after_a_kill_only_missing_parts_are_sent(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=1, env={"FARMHAUL_LEASE_SECONDS": "2", "FARMHAUL_CONNECTIONS": "2"})
+    path = farm.make_file("killed.mov", SIZE)
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 8e6)
+    upload = enqueue(farm, path)
+    wait_until(lambda: len(part_numbers(farm, upload["component_id"])) >= 4, 30)
+    farm.workers[0].kill("group")
+    farm.sandbox.faults.clear()
+    done = [
+        int(name[5:])
+        for name in farm.redis.hkeys(f"farmhaul:parts:{upload['upload_id']}")
+        if name.startswith("etag:")
+    ]
+    farm.add()
+    assert_located_whole(farm, upload, path)
+    sent = part_numbers(farm, upload["component_id"])
+    assert len(done) >= 3
+    assert {sent[number] for number in done} == {1}
+
+
+def test_cancelling_stops_a_large_file_within_seconds(farm: Farm, movie: Path) -> None:
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
+    upload = enqueue(farm, movie)
+    wait_until(lambda: bool(farm.redis.exists(f"farmhaul:parts:{upload['upload_id']}")), 20)
+    assert farm.cli("cancel", upload["upload_id"]).stdout.split()[1] == "cancelled"
+    farm.wait_quiet()
+    assert farm.states([upload["upload_id"]]) == ["cancelled"]
+    assert not farm.sandbox.ftrack.locations(upload["component_id"])
