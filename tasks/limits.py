@@ -22,7 +22,7 @@ NAMES = ("bandwidth", "api_calls")
 #: A limit that was changed is heeded after this time at the latest.
 REFRESH_S = 2.0
 #: What was not used lately may be used at once; more would show as a peak on the line.
-BURST_S = 0.25
+BURST_S = 0.1
 #: Bytes are drawn in pieces: small ones keep many slow connections moving, large ones spare
 #: Redis. A hundredth of the rate makes at most 100 draws a second for the whole farm.
 SMALLEST_DRAW = 256 << 10

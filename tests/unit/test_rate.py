@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 import pytest
@@ -54,7 +55,5 @@ def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
 
 @given(st.text())
 def test_any_text_is_a_rate_or_a_value_error(text: str) -> None:
-    try:
+    with suppress(ValueError):
         Timetable.from_text(text).at(datetime(2026, 1, 1).astimezone())
-    except ValueError as error:
-        assert "write 50M" in str(error)
