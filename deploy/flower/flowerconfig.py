@@ -29,7 +29,10 @@ def _logins() -> list[str]:
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "is not text"
             raise SystemExit(f"FLOWER_BASIC_AUTH_FILE: cannot read {file}: {why}") from None
-    logins = [line.strip() for line in text.splitlines() if line.strip()]
+    # --basic_auth comes last, since everybody on the machine can read a command line. An
+    # empty FLOWER_BASIC_AUTH arrives in the option as one empty login, which is none.
+    lines = text.splitlines() or list(options.basic_auth or [])
+    logins = [line.strip() for line in lines if line.strip()]
     for number, login in enumerate(logins, start=1):
         user, _, password = login.partition(":")
         # Flower compares with hmac.compare_digest, which takes no other str than ASCII.
@@ -40,7 +43,7 @@ def _logins() -> list[str]:
 
 
 def _require_authentication() -> None:
-    if basic_auth or options.basic_auth or options.auth:
+    if basic_auth or options.auth:
         return
     on_loopback = options.unix_socket or address in {"127.0.0.1", "::1", "localhost"}
     if os.environ.get("FARMHAUL_FLOWER_OPEN") == "yes" and on_loopback:
@@ -50,6 +53,17 @@ def _require_authentication() -> None:
         "name a file of user:password lines in FLOWER_BASIC_AUTH_FILE; "
         "or, on loopback only, set FARMHAUL_FLOWER_OPEN=yes"
     )
+
+
+def _state_file() -> str:
+    path = Path(os.environ.get("FLOWER_DB", "/var/lib/farmhaul/flower"))
+    # Flower itself would find out when it first saves, minutes later or as it ends.
+    if not os.access(path.parent, os.W_OK):
+        raise SystemExit(
+            f"Flower cannot keep its state in {path.parent}: make that folder writable, "
+            "or name a file elsewhere in FLOWER_DB"
+        )
+    return str(path)
 
 
 def format_task(task: Any) -> Any:
@@ -62,10 +76,6 @@ def format_task(task: Any) -> Any:
     return task
 
 
-# workers.transport guards acknowledgements, and Flower acknowledges nothing; but its page of
-# queue lengths knows a broker by the scheme of its URL, "redis" or "sentinel", only.
-celery_app.conf.broker_transport = None
-
 # Flower's default is all addresses.
 address = options.address or "127.0.0.1"
 basic_auth = _logins()
@@ -77,7 +87,7 @@ read_only = os.environ.get("FLOWER_READ_ONLY", "true").strip().lower() not in {"
 
 # What was seen outlives a restart of Flower.
 persistent = True
-db = os.environ.get("FLOWER_DB", "/var/lib/farmhaul/flower")
+db = _state_file()
 state_save_interval = 300_000  # ms; a killed Flower forgets at most five minutes
 max_tasks = 50_000  # about a night: four tasks a batch, and a ring for each enqueue
 purge_offline_workers = 3_600  # s; scaled workers come and go under names of their own

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.docker import base_image
+from tests.docker import base_image, firewall
 
 _DEBIAN_PACKAGES = ("docker.io", "docker-compose", "iptables", "debootstrap")
 _PROGRAMS = ("docker", "dockerd", "docker-compose", "iptables", "debootstrap")
@@ -116,7 +116,7 @@ def engine() -> Iterator[Engine]:
     if _answers(Engine()):
         yield Engine()
         return
-    with _daemon() as ours:
+    with firewall.kept(), _daemon() as ours:
         changes = [f"--change={change}" for change in base_image.CHANGES]
         first, *others = base_image.NAMES
         ours.docker("import", *changes, str(base_image.stand_in()), first, timeout_s=300)
@@ -167,10 +167,8 @@ def _daemon() -> Iterator[Engine]:
         f"--data-root={folder}/data",
         f"--exec-root={folder}/run",
         f"--pidfile={folder}/pid",
-        # Nothing of it stays in this machine's network or firewall.
+        # docker-compose makes a network of its own, and takes it away again.
         "--bridge=none",
-        "--iptables=false",
-        "--ip6tables=false",
     ]
     log = folder / "log"
     with log.open("wb") as output:

@@ -27,15 +27,15 @@ FILE_BYTES = 200_000
 
 @pytest.fixture(scope="module")
 def docker_engine() -> Iterator[Engine]:
-    with warnings.catch_warnings():
-        # A skip is easily overlooked; this is what "loudly" can mean in a list of dots.
-        warnings.simplefilter("always")
-        try:
-            with engine() as one:
-                yield one
-        except NoEngine as error:
+    try:
+        with engine() as one:
+            yield one
+    except NoEngine as error:
+        # A skip is easily overlooked among the dots; pytest lists warnings in the end.
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
             warnings.warn(f"NOTHING ABOUT CONTAINERS WAS TESTED: {error}", stacklevel=1)
-            pytest.skip(f"no Docker engine: {error}")
+        pytest.skip(f"no Docker engine: {error}")
 
 
 @pytest.fixture(scope="module")
@@ -220,8 +220,19 @@ def test_flower_shows_the_workers_to_those_with_the_password_and_only_to_look(fa
     assert "is not sealed" not in farm.logs()
 
 
-def test_flower_does_not_start_without_a_login(farm: Stack) -> None:
-    said = farm.compose("run", "--rm", "-T", "-e", "FLOWER_BASIC_AUTH_FILE=", "flower", check=False)
+@pytest.mark.parametrize(
+    "environment",
+    [
+        pytest.param([], id="nothing is set"),
+        # Flower makes a list of one empty login of it, which looks like a login.
+        pytest.param(["FLOWER_BASIC_AUTH="], id="an empty login"),
+        pytest.param(["FARMHAUL_FLOWER_OPEN=yes"], id="open, but to more than loopback"),
+    ],
+)
+def test_flower_does_not_start_without_a_login(farm: Stack, environment: list[str]) -> None:
+    options = [f"-e{setting}" for setting in ["FLOWER_BASIC_AUTH_FILE=", *environment]]
+    # What it says goes to stderr, which is given only when it ends with a failure.
+    said = farm.compose("run", "--rm", "-T", *options, "flower", timeout_s=60, check=False)
 
     assert "no login is set" in said
     assert "Visit me at" not in said
