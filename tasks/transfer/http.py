@@ -6,6 +6,8 @@ import logging
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -38,6 +40,18 @@ class PlainSession(requests.Session):
         # Credentials for the host in ~/.netrc would become a header that was not signed.
         self.auth = lambda request: request
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._of_host: dict[tuple[str, str], Any] = {}
+
+    def merge_environment_settings(self, url: Any, *args: Any) -> Any:
+        """Read proxies and certificates from the environment once a host, not at each request.
+
+        requests goes through all variables twice each time: a fifth of the CPU time of a
+        small PUT (measured 2026-11 with requests 2.34).
+        """
+        host = urlsplit(url)[:2]
+        if host not in self._of_host:
+            self._of_host[host] = super().merge_environment_settings(url, *args)
+        return dict(self._of_host[host])
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Find none: requests reads a Location, and may stumble over it, also when told not to."""
