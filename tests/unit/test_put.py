@@ -93,7 +93,7 @@ def test_a_file_of_any_size_arrives_whole_with_its_length_and_never_chunked(
 
 
 @pytest.mark.parametrize("content", [b"", b"pixels"])
-def test_exactly_the_signed_headers_are_sent_and_no_others(
+def test_exactly_the_signed_headers_are_sent_and_no_others(  # noqa: PLR0917 fixtures and cases
     content: bytes,
     frame: Frame,
     odd: OddServer,
@@ -267,7 +267,7 @@ DIGESTS = [
         *((*one, DigestMismatchError) for one in DIGESTS),
     ],
 )
-def test_a_refusal_is_told_by_its_code_and_status(
+def test_a_refusal_is_told_by_its_code_and_status(  # noqa: PLR0917 fixtures and cases
     status: str,
     code: str,
     expected: type[UploadError],
@@ -301,7 +301,7 @@ def test_a_refusal_is_told_by_its_code_and_status(
     ],
     ids=["empty", "html", "junk", "no-reason", "proxy", "odd-code", "late-code", "huge"],
 )
-def test_a_refusal_without_a_code_of_s3_is_told_by_its_status(
+def test_a_refusal_without_a_code_of_s3_is_told_by_its_status(  # noqa: PLR0917 fixtures and cases
     answer: bytes,
     expected: type[UploadError],
     said: str,
@@ -401,7 +401,7 @@ def test_a_store_that_resets_in_the_middle_of_a_file_is_an_outage(
 
 
 @pytest.mark.parametrize("hasty", [False, True], ids=["without-answer", "without-reading"])
-def test_a_store_that_stalls_is_dropped_after_a_while_without_progress(
+def test_a_store_that_stalls_is_dropped_after_a_while_without_progress(  # noqa: PLR0917 fixtures and cases
     hasty: bool,
     large: Transfer,
     odd: OddServer,

@@ -1,0 +1,619 @@
+"""ftrack's API: what its answers mean, and that one bad upload holds up no other."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.transfer.errors import (
+    CredentialsRefusedError,
+    RequestRefusedError,
+    ServiceUnavailableError,
+    UnexpectedAnswerError,
+    UploadError,
+)
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
+from tasks.transfer.models import LARGE_BYTES, FileIdentity, Multipart, Target, Transfer
+from tests.sandbox import Sandbox, seed
+from tests.unit.conftest import Frame, new_id
+from tests.unit.odd_server import OddServer, http
+from tests.unit.test_http import errors_of_http_libraries
+
+KEY = "an-api-key-s3cr3t"
+
+
+@pytest.fixture
+def client(odd: OddServer) -> Iterator[FtrackClient]:
+    """A client of the odd server."""
+    client = FtrackClient(f"{odd.url}/", "Łukasz", KEY)
+    with client.session:
+        yield client
+
+
+@pytest.fixture
+def ftrack(sandbox: Sandbox) -> Iterator[FtrackClient]:
+    """A client of the sandbox."""
+    client = FtrackClient(sandbox.ftrack_url, seed.API_USER, seed.API_KEY)
+    with client.session:
+        yield client
+
+
+def frames(frame: Frame, targets: list[Target]) -> list[Transfer]:
+    return [frame(b"pixels", f"main.{n}.exr", target=target) for n, target in enumerate(targets)]
+
+
+def existing(sandbox: Sandbox, count: int) -> list[Target]:
+    return [Target(sandbox.ftrack.add_component(f"c{n}.exr", size=6)) for n in range(count)]
+
+
+def answer_of(value: object, status: str = "200 OK", headers: Mapping[str, str] = {}) -> bytes:
+    return http(status, json.dumps(value).encode(), dict(headers))
+
+
+def error_of(client: FtrackClient) -> Exception:
+    with pytest.raises((UploadError, FtrackRefusal)) as raised:
+        client.call([{"action": "query", "expression": "x"}])
+    error = raised.value
+    # Wherever an error may go, the key must not go with it, and it has to fit anywhere.
+    shown = "".join(traceback.format_exception(error)) + repr(error)
+    assert KEY not in shown
+    assert KEY.encode() not in pickle.dumps(error.args)
+    str(error).encode()
+    assert len(str(error)) < 2000
+    return error
+
+
+# The call
+
+
+def test_a_call_posts_its_operations_with_the_credentials(
+    client: FtrackClient, odd: OddServer
+) -> None:
+    odd.answers = [answer_of([{"action": "query", "data": []}, {}])]
+    operations = [{"action": "query", "expression": "ü"}, {"action": "x"}]
+
+    results = client.call(operations)
+
+    assert results == [{"action": "query", "data": []}, {}]
+    [request] = odd.requests
+    assert request.line == b"POST /api HTTP/1.1"
+    assert json.loads(request.body) == operations
+    assert request.header(b"Content-Type") == b"application/json"
+    assert request.header(b"Accept") == b"application/json"
+    assert request.header(b"ftrack-user") == "Łukasz".encode()
+    assert request.header(b"ftrack-api-key") == KEY.encode()
+
+
+def test_credentials_of_netrc_are_not_sent_along(
+    client: FtrackClient, odd: OddServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password anything\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    odd.answers = [answer_of([{}])]
+
+    client.call([{}])
+
+    assert b"Authorization" not in dict(odd.requests[0].headers)
+
+
+def test_the_key_is_in_no_repr(client: FtrackClient, odd: OddServer) -> None:
+    assert repr(client) == f"FtrackClient('{odd.url}')"
+
+
+def test_a_large_answer_is_read_whole(client: FtrackClient, odd: OddServer) -> None:
+    odd.answers = [answer_of([{"data": "x" * 3_000_000}])]
+
+    [result] = client.call([{}])
+
+    assert len(result["data"]) == 3_000_000
+
+
+def test_an_answer_in_chunks_is_read_whole(client: FtrackClient, odd: OddServer) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    odd.answers = [head + b'4\r\n[{"a\r\n7\r\n": "b"}\r\n1\r\n]\r\n0\r\n\r\n']
+
+    assert client.call([{}]) == [{"a": "b"}]
+
+
+# What ftrack says
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "said"),
+    [
+        (http("502 Bad Gateway", b"<html>"), ServiceUnavailableError, "502 Bad Gateway, not JSON"),
+        (http("200 OK", b"<html>maintenance"), ServiceUnavailableError, "200 OK, not JSON"),
+        (http("404 Not Found", b"<html>"), ServiceUnavailableError, "404 Not Found, not JSON"),
+        (http("200 OK", b'[{"action": "que'), ServiceUnavailableError, "not JSON"),
+        (http("200 OK", b"\xff\xfe\xff"), ServiceUnavailableError, "not JSON"),
+        (http("200 OK", b""), ServiceUnavailableError, "not JSON"),
+        (http("200 OK", b"[" * 200_000), ServiceUnavailableError, "not JSON"),
+        (http("200 OK", b"1" * 50_000), ServiceUnavailableError, "not JSON"),
+        (http("302 Found", b"", {"Location": "/login"}), ServiceUnavailableError, "302 Found"),
+        (answer_of([{}], "503 Busy"), ServiceUnavailableError, "503 Busy"),
+        (answer_of({}, "429 Too Many"), ServiceUnavailableError, "429 Too Many"),
+        (answer_of({"a": 1}, "401 Unauthorized"), CredentialsRefusedError, "401 Unauthorized"),
+        (answer_of({"a": 1}, "403 Forbidden"), UnexpectedAnswerError, "HTTP 403"),
+        (answer_of([{}], "201 Created"), UnexpectedAnswerError, "HTTP 201"),
+        (answer_of([]), UnexpectedAnswerError, "not 1 results"),
+        (answer_of([{}, {}]), UnexpectedAnswerError, "not 1 results"),
+        (answer_of(["text"]), UnexpectedAnswerError, "not 1 results"),
+        (answer_of({"data": []}), UnexpectedAnswerError, "not 1 results"),
+        (answer_of(None), UnexpectedAnswerError, "not 1 results"),
+        (answer_of("text"), UnexpectedAnswerError, "not 1 results"),
+        (None, ServiceUnavailableError, "ConnectionError"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[{", ServiceUnavailableError, "Incomplete"),
+    ],
+)
+def test_an_answer_that_is_no_list_of_results_is_told_for_what_it_is(
+    answer: bytes | None,
+    expected: type[Exception],
+    said: str,
+    client: FtrackClient,
+    odd: OddServer,
+) -> None:
+    odd.answers = [answer]
+
+    error = error_of(client)
+
+    assert type(error) is expected
+    assert said in str(error)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "400 Bad Request", "401 Unauthorized", "500 Error"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"exception": "InvalidCredentialsError", "content": "no"},
+        {"exception": "FTAuthenticationError", "content": "no"},
+        {"exception": "Any", "content": "no", "error_code": "api_credentials_invalid"},
+        {"exception": "InvalidCredentialsError"},
+    ],
+)
+def test_credentials_that_are_refused_are_told_as_such_under_any_status(
+    status: str, answer: dict[str, str], client: FtrackClient, odd: OddServer
+) -> None:
+    odd.answers = [answer_of(answer, status)]
+
+    error = error_of(client)
+
+    assert isinstance(error, CredentialsRefusedError)
+    assert odd.url in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [
+        *((name, "200 OK") for name in ("ServerError", "InternalError", "TimeoutError")),
+        *(("ValidationError", status) for status in ("500 Boom", "503 Busy", "429 Slow")),
+    ],
+)
+def test_an_outage_that_ftrack_tells_of_in_json_is_one(
+    name: str, status: str, client: FtrackClient, odd: OddServer
+) -> None:
+    answer = {"exception": name, "content": "try later"}
+    odd.answers = [answer_of(answer, status, {"Retry-After": "9"})]
+
+    error = error_of(client)
+
+    assert isinstance(error, ServiceUnavailableError)
+    assert (error.service, error.retry_after_s) == ("ftrack", 9)
+    assert f"{name}: try later" in str(error)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "403 Forbidden", "422 Unprocessable"])
+@pytest.mark.parametrize("name", ["PermissionError", "ValidationError", "InvalidRequestError"])
+def test_a_no_of_ftracks_is_a_refusal(
+    name: str, status: str, client: FtrackClient, odd: OddServer
+) -> None:
+    odd.answers = [answer_of({"exception": name, "content": "not\nyours"}, status)]
+
+    error = error_of(client)
+
+    assert isinstance(error, FtrackRefusal)
+    assert (error.name, error.why) == (name, "not yours")
+    assert not error.is_duplicate
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("IntegrityError", "anything"),
+        ("ServerSaid", "Duplicate key value violates"),
+        ("ServerSaid", "Entity already exists"),
+    ],
+)
+def test_a_duplicate_is_known_by_name_or_words(name: str, content: str) -> None:
+    assert FtrackRefusal(name, content).is_duplicate
+
+
+def test_the_key_that_ftrack_repeats_is_taken_out(client: FtrackClient, odd: OddServer) -> None:
+    odd.answers = [answer_of({"exception": f"E {KEY}", "content": f"the key {KEY} is wrong"})]
+
+    error = error_of(client)
+
+    assert isinstance(error, FtrackRefusal)
+    assert error.why == "the key *** is wrong"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, 5, {"a": [1]}, "x" * 100_000, "\ud800\x1b[31m\0"],
+    ids=lambda one: repr(one)[:9],
+)
+def test_any_content_of_an_error_can_be_written_down(
+    content: object, client: FtrackClient, odd: OddServer
+) -> None:
+    odd.answers = [answer_of({"exception": "ValidationError", "content": content})]
+
+    assert isinstance(error_of(client), FtrackRefusal)
+
+
+@pytest.mark.parametrize(
+    "cls", errors_of_http_libraries(), ids=lambda cls: f"{cls.__module__}.{cls.__name__}"
+)
+def test_whatever_the_libraries_raise_is_an_outage_of_ftrack(
+    cls: type[Exception], client: FtrackClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = cls.__new__(cls)
+    error.args = (f"failed with {KEY}",)
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("requests.adapters.HTTPAdapter.send", fail)
+
+    assert isinstance(error_of(client), ServiceUnavailableError)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["exception", "content", "error_code", "url", "headers", "data", "component_id"]
+            )
+            | st.text(max_size=5),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+STATUS = st.sampled_from(["200 OK", "201 Made", "400 No", "401 Who", "404 Gone", "429 Slow", "500"])
+FUZZ = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@FUZZ
+@given(answer=JSON | st.lists(JSON, min_size=1, max_size=1), status=STATUS)
+def test_no_answer_in_json_breaks_signing_or_locating(
+    answer: object, status: str, client: FtrackClient, odd: OddServer
+) -> None:
+    odd.answers = [answer_of(answer, status)]
+    identity = FileIdentity(6, 1, 1, 1)
+    transfer = Transfer(new_id(), Target(new_id()), "/a.exr", identity=identity, checksum="x")
+
+    for outcomes in (client.sign([transfer]), client.locate([transfer])):
+        assert set(outcomes) == {transfer.transfer_id}
+        outcome = outcomes[transfer.transfer_id]
+        assert isinstance(outcome, Transfer | UploadError)
+        str(outcome).encode()
+    large = replace(transfer, identity=FileIdentity(LARGE_BYTES + 1, 1, 1, 1))
+    assert isinstance(client.sign([large])[large.transfer_id], UploadError)
+
+
+@FUZZ
+@given(body=st.binary(max_size=200), status=STATUS)
+def test_no_bytes_for_an_answer_break_a_call(
+    body: bytes, status: str, client: FtrackClient, odd: OddServer
+) -> None:
+    odd.answers = [http(status, body)]
+
+    assert isinstance(error_of(client), UploadError | FtrackRefusal)
+
+
+@pytest.mark.parametrize("depth", [100, 480, 900, 985, 990, 995, 1000])
+@pytest.mark.parametrize("name", ["exception", "content", "error_code", "data", "url"])
+def test_an_answer_nested_deeply_breaks_nothing(
+    depth: int, name: str, client: FtrackClient, odd: OddServer
+) -> None:
+    nested = b"[" * depth + b"]" * depth
+    extra = b'"exception": "E", ' if name != "exception" else b""
+    odd.answers = [http(body=b"{" + extra + b'"' + name.encode() + b'": ' + nested + b"}")]
+
+    error_of(client)
+
+
+# Signing, in the sandbox
+
+
+def test_a_batch_is_signed_in_one_call(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    transfers = frames(frame, [Target(new_id()) for _ in range(50)])
+
+    outcomes = ftrack.sign(transfers)
+
+    assert sandbox.ftrack.count_calls() == 1
+    for transfer in transfers:
+        outcome = outcomes[transfer.transfer_id]
+        assert isinstance(outcome, Transfer)
+        assert outcome.signed is not None
+        assert transfer.component_id in outcome.signed.url
+        assert outcome.signed.headers["Content-MD5"] == transfer.checksum
+
+
+def test_nothing_to_sign_is_no_call(ftrack: FtrackClient, sandbox: Sandbox) -> None:
+    assert ftrack.sign([]) == {}
+    assert sandbox.ftrack.count_calls() == 0
+
+
+def test_a_large_file_is_signed_in_parts_and_the_upload_goes_on_under_its_id(
+    client: FtrackClient, odd: OddServer
+) -> None:
+    identity = FileIdentity(LARGE_BYTES + 1, 1, 1, 1)
+    transfer = Transfer(new_id(), Target(new_id()), "/a.exr", identity=identity)
+    urls = [{"part_number": n, "signed_url": f"https://store/{n}"} for n in range(1, 10)]
+    odd.answers = [answer_of([{"upload_id": "u1", "urls": urls}])]
+
+    first = client.sign([transfer])[transfer.transfer_id]
+    assert isinstance(first, Transfer)
+    client.sign([first])
+
+    assert first.multipart == Multipart("u1", {n: f"https://store/{n}" for n in range(1, 10)})
+    [asked, again] = [json.loads(request.body)[0] for request in odd.requests]
+    assert asked["parts"] == 9
+    assert "checksum" not in asked
+    assert again["upload_id"] == "u1"
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {},
+        {"url": "https://store/x"},
+        {"url": "ftp://store/x", "headers": {}},
+        {"url": "https://store/a b", "headers": {}},
+        {"url": "https://store/ü", "headers": {}},
+        {"url": 5, "headers": {}},
+        {"url": "https://store/x", "headers": []},
+        {"url": "https://store/x", "headers": {"A": 5}},
+        {"url": "https://store/x", "headers": {"A": "b\r\nInjected: yes"}},
+        {"url": "https://store/x", "headers": {"A": "\ud800"}},
+        {"url": "https://store/x", "headers": {"A": " leading"}},
+        {"url": "https://store/x", "headers": {"A b": "c"}},
+        {"url": "https://store/x", "headers": {"Ä": "c"}},
+        {"url": "https://store/x", "headers": {"": "c"}},
+    ],
+)
+def test_a_signed_put_that_can_not_be_sent_is_not_taken(
+    result: object, client: FtrackClient, odd: OddServer, frame: Frame
+) -> None:
+    transfer = frame()
+    odd.answers = [answer_of([result])]
+
+    outcome = client.sign([transfer])[transfer.transfer_id]
+
+    assert isinstance(outcome, UnexpectedAnswerError)
+    assert "no usable url and headers" in str(outcome)
+
+
+@pytest.mark.parametrize("name", ["a b.exr", 'a"b.exr', "ünï.exr", "100%41.exr", "🎬.exr"])
+def test_headers_of_any_file_name_are_taken(
+    name: str, client: FtrackClient, odd: OddServer, frame: Frame
+) -> None:
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Empty": ""}
+    transfer = frame(b"pixels", name)
+    odd.answers = [answer_of([{"url": "https://store/x?y=z&a=%41", "headers": headers}])]
+
+    outcome = client.sign([transfer])[transfer.transfer_id]
+
+    assert isinstance(outcome, Transfer)
+    assert outcome.signed is not None
+    assert outcome.signed.headers == headers
+
+
+# Locating, in the sandbox
+
+
+def test_a_batch_is_located_in_one_call(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    transfers = frames(frame, existing(sandbox, 20))
+
+    outcomes = ftrack.locate(transfers)
+
+    assert sandbox.ftrack.count_calls() == 1
+    assert outcomes == {one.transfer_id: one for one in transfers}
+    for transfer in transfers:
+        [location] = sandbox.ftrack.locations(transfer.component_id)
+        assert location["location_id"] == seed.SERVER_LOCATION_ID
+        assert location["resource_identifier"] == transfer.component_id
+        assert ftrack.is_located(transfer)
+
+
+def test_a_component_is_created_with_its_location_thumbnail_and_encoding(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    version = sandbox.ftrack.version_id
+    target = Target.under_version(version, "main", thumbnail=True, encode=True)
+    transfer = frame(b"pixels", "main.mov", target=target)
+
+    assert ftrack.locate([transfer]) == {transfer.transfer_id: transfer}
+
+    component = sandbox.ftrack.get("FileComponent", target.component_id)
+    assert component is not None
+    assert (component["name"], component["file_type"], component["size"]) == ("main", ".mov", 6)
+    assert component["version_id"] == version
+    assert len(sandbox.ftrack.locations(target.component_id)) == 1
+    [asset_version] = sandbox.ftrack.entities("AssetVersion")
+    assert asset_version["thumbnail_id"] == target.component_id
+    assert sandbox.ftrack.count_calls("encode_media") == 1
+
+
+def test_a_component_of_a_version_gets_neither_thumbnail_nor_encoding_unasked(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    target = Target.under_version(sandbox.ftrack.version_id, "main")
+
+    ftrack.locate([frame(b"pixels", "main.mov", target=target)])
+
+    [call] = sandbox.ftrack.calls()
+    assert call["actions"] == ["create", "create"]
+
+
+def test_a_lost_answer_of_create_is_accepted_when_what_exists_is_ours(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    target = Target.under_version(sandbox.ftrack.version_id, "main", encode=True)
+    transfers = frames(frame, [target, *existing(sandbox, 3)])
+    sandbox.faults.add("ftrack", "lost_answer", action="create", times=1)
+
+    lost = ftrack.locate(transfers)
+    again = ftrack.locate(transfers)
+
+    assert all(isinstance(error, ServiceUnavailableError) for error in lost.values())
+    assert again == {one.transfer_id: one for one in transfers}
+    assert [len(sandbox.ftrack.locations(one.component_id)) for one in transfers] == [1] * 4
+    # The lost one, the refused one, and the question whether it is ours.
+    assert sandbox.ftrack.count_calls() == 3
+    assert len(sandbox.ftrack.entities("Job")) == 1
+
+
+def test_a_location_that_is_not_ours_is_refused(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    [target] = existing(sandbox, 1)
+    sandbox.ftrack.create(
+        "ComponentLocation",
+        component_id=target.component_id,
+        location_id=seed.SERVER_LOCATION_ID,
+        resource_identifier="somebody-elses",
+    )
+    [transfer] = frames(frame, [target])
+
+    outcome = ftrack.locate([transfer])[transfer.transfer_id]
+
+    assert isinstance(outcome, RequestRefusedError)
+    assert "refused to register" in str(outcome)
+    assert not ftrack.is_located(transfer)
+
+
+def test_some_that_are_there_already_leave_the_others_to_one_more_call(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    transfers = frames(frame, existing(sandbox, 10))
+    ftrack.locate(transfers[:4])
+    before = sandbox.ftrack.count_calls()
+
+    outcomes = ftrack.locate(transfers)
+
+    assert outcomes == {one.transfer_id: one for one in transfers}
+    assert sandbox.ftrack.count_calls() - before == 3
+
+
+def test_one_bad_upload_of_fifty_is_found_by_halving_and_holds_up_no_other(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    targets = existing(sandbox, 49)
+    targets.insert(17, Target(new_id()))
+    transfers = frames(frame, targets)
+
+    outcomes = ftrack.locate(transfers)
+
+    bad = outcomes.pop(transfers[17].transfer_id)
+    assert isinstance(bad, RequestRefusedError)
+    assert bad.component_id == targets[17].component_id
+    assert len(outcomes) == 49
+    assert all(isinstance(one, Transfer) for one in outcomes.values())
+    assert len(sandbox.ftrack.entities("ComponentLocation")) == 49
+    # 50 → 25 → 12 or 13 → 6 or 7 → 3 or 4 → 1 or 2 → 1: two calls for each halving, and
+    # after each refusal the question whether what exists is ours.
+    assert sandbox.ftrack.count_calls("create") <= 13
+    assert sandbox.ftrack.count_calls("query") <= 7
+
+
+def test_an_outage_in_the_middle_of_halving_is_told_for_those_it_struck_alone(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    transfers = frames(frame, [*existing(sandbox, 3), Target(new_id())])
+    # The whole batch and its first half pass; the second half is struck.
+    sandbox.faults.add("ftrack", "status", 503, action="create", skip=2)
+
+    outcomes = ftrack.locate(transfers)
+
+    assert [type(outcomes[one.transfer_id]) for one in transfers] == [
+        Transfer,
+        Transfer,
+        ServiceUnavailableError,
+        ServiceUnavailableError,
+    ]
+
+
+def test_refused_credentials_are_told_for_each_without_splitting(
+    sandbox: Sandbox, frame: Frame
+) -> None:
+    client = FtrackClient(sandbox.ftrack_url, seed.API_USER, "wrong")
+    with client.session:
+        outcomes = client.sign(frames(frame, [Target(new_id()) for _ in range(5)]))
+
+    assert len(outcomes) == 5
+    assert all(isinstance(error, CredentialsRefusedError) for error in outcomes.values())
+    assert sandbox.ftrack.count_calls() == 1
+
+
+def test_when_the_question_what_is_ours_is_refused_too_nothing_counts_as_ours(
+    client: FtrackClient, odd: OddServer, frame: Frame
+) -> None:
+    transfer = frame()
+    odd.answers = [
+        answer_of({"exception": "IntegrityError", "content": "duplicate key"}),
+        answer_of({"exception": "ValidationError", "content": "bad query"}),
+    ]
+
+    outcome = client.locate([transfer])[transfer.transfer_id]
+
+    assert isinstance(outcome, RequestRefusedError)
+    assert len(odd.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, "junk", [5], [{}], [{"component_id": [], "resource_identifier": []}], {"a": 1}],
+    ids=repr,
+)
+def test_junk_for_an_answer_what_is_ours_makes_nothing_ours(
+    data: object, client: FtrackClient, odd: OddServer, frame: Frame
+) -> None:
+    transfer = frame()
+    odd.answers = [
+        answer_of({"exception": "IntegrityError", "content": "duplicate key"}),
+        answer_of([{"data": data}]),
+    ]
+
+    assert isinstance(client.locate([transfer])[transfer.transfer_id], RequestRefusedError)
+
+
+def test_locating_a_batch_leaves_no_connection_behind(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    transfers = frames(frame, existing(sandbox, 2))
+    ftrack.sign(transfers)
+    before = len(os.listdir("/proc/self/fd"))
+
+    for _ in range(5):
+        ftrack.sign(transfers)
+
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -1,0 +1,63 @@
+"""What one stage hands to the next: a claim, words for people, and sealed URLs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from cryptography.fernet import Fernet
+
+from tasks.codec import Codec
+from tasks.message import summary, to_message, with_signed
+from tasks.transfer.models import Batch, FileIdentity, SignedPut, Target, Transfer
+
+URLS = Codec([Fernet.generate_key().decode()])
+
+
+def transfer_of(name: str, size_bytes: int = 6, *, signed: bool = True) -> Transfer:
+    put = SignedPut(f"https://store/{name}?sig=s3cr3t", {"X-Token": "s3cr3t"}) if signed else None
+    return Transfer(
+        f"id of {name}",
+        Target("c"),
+        f"/mnt/{name}",
+        identity=FileIdentity(size_bytes, 1, 1, 1),
+        signed=put,
+    )
+
+
+def test_signed_urls_come_through_a_message_sealed() -> None:
+    transfers = (transfer_of("a.exr"), transfer_of("b.exr"))
+    unsigned = tuple(replace(one, signed=None) for one in transfers)
+
+    message = json.loads(json.dumps(to_message("a-claim", transfers, URLS)))
+
+    assert "s3cr3t" not in json.dumps(message)
+    assert message["claim"] == "a-claim"
+    assert with_signed(Batch("a-claim", unsigned), message, URLS).transfers == transfers
+
+
+def test_what_is_stored_or_not_signed_has_no_url_in_a_message() -> None:
+    stored = replace(transfer_of("a.exr"), stored=True)
+
+    assert to_message("c", [stored, transfer_of("b.exr", signed=False)], URLS)["signed"] == {}
+
+
+def test_a_url_that_can_not_be_read_is_left_out_to_be_signed_again() -> None:
+    transfers = (transfer_of("a.exr"), transfer_of("b.exr"), transfer_of("c.exr"))
+    message = to_message("a-claim", transfers, URLS)
+    message["signed"][transfers[0].transfer_id] = "tampered with"
+    message["signed"][transfers[1].transfer_id] = URLS.encode({"url": "x", "of_later": 1})
+    del message["signed"][transfers[2].transfer_id]
+
+    batch = with_signed(Batch("a-claim", transfers), message, URLS)
+
+    assert [one.signed for one in batch.transfers] == [None, None, None]
+
+
+def test_a_batch_is_summed_up_in_a_few_words() -> None:
+    one, other = transfer_of("a.exr", 1_000_000), transfer_of("b.exr", 500_000)
+
+    assert summary([]) == "nothing to do"
+    assert summary([one]) == "a.exr, 1.0 MB"
+    assert summary([one, other]) == "a.exr +1, 1.5 MB"
+    assert summary([replace(one, identity=None)]) == "a.exr, 0.0 MB"

@@ -1,0 +1,103 @@
+"""The values that travel: ids that follow from what they stand for, and what is kept out."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from tasks.transfer.models import (
+    LARGE_BYTES,
+    MIB,
+    Batch,
+    FileIdentity,
+    Target,
+    Transfer,
+    derived_id,
+    part_size_bytes,
+)
+
+VERSION = "9f1d4c1e-7a3b-4a55-8a5e-0c9b6a1f2e3d"
+IDENTITY = FileIdentity(6, 1_000, 7, 1)
+
+
+def transfer_of(path: str = "/mnt/prod/main.0101.exr") -> Transfer:
+    return Transfer("an-upload", Target("a-component"), path)
+
+
+def test_the_same_values_have_the_same_id_and_others_another() -> None:
+    assert derived_id("a", 1) == derived_id("a", 1)
+    assert (
+        len({derived_id("a", 1), derived_id("a", 2), derived_id("a1"), derived_id("", "a1")}) == 4
+    )
+    # A release that changes it would make a second entity of each upload that is under way.
+    assert derived_id("component", "v", "n") == "947bc0f3-81aa-58f0-bf93-00ca140d956e"
+
+
+def test_a_component_of_a_version_has_an_id_that_follows_from_its_name() -> None:
+    main, beauty = (Target.under_version(VERSION, name) for name in ("main", "beauty"))
+
+    assert main == Target.under_version(VERSION, "main")
+    assert uuid.UUID(main.component_id) != uuid.UUID(beauty.component_id)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "suffix"),
+    [
+        ("/a/main.0101.exr", "main.0101.exr", ".exr"),
+        ("/a/no_suffix", "no_suffix", ""),
+        ("/a/.hidden", ".hidden", ""),
+        ("/a/ünï 🎬.tar.gz", "ünï 🎬.tar.gz", ".gz"),
+    ],
+)
+def test_a_transfer_knows_the_files_name_and_type(path: str, name: str, suffix: str) -> None:
+    transfer = transfer_of(path)
+
+    assert (transfer.file_name, transfer.file_type) == (name, suffix)
+
+
+def test_the_size_of_a_file_that_was_not_checked_is_not_known() -> None:
+    with pytest.raises(ValueError, match="an-upload has not been checked yet"):
+        _ = transfer_of().size_bytes
+    assert replace(transfer_of(), identity=IDENTITY).size_bytes == 6
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (IDENTITY, ""),
+        (replace(IDENTITY, size_bytes=9), "size 6 → 9"),
+        (replace(IDENTITY, mtime_ns=5, inode=8), "mtime 1000 → 5, inode 7 → 8"),
+        (replace(IDENTITY, device=2), ""),
+    ],
+)
+def test_a_difference_is_named_in_words(other: FileIdentity, said: str) -> None:
+    assert IDENTITY.difference(other) == said
+
+
+def test_a_file_is_large_only_above_the_limit() -> None:
+    assert not transfer_of().is_large
+    assert not replace(transfer_of(), identity=replace(IDENTITY, size_bytes=LARGE_BYTES)).is_large
+    assert replace(transfer_of(), identity=replace(IDENTITY, size_bytes=LARGE_BYTES + 1)).is_large
+
+
+def test_the_stamp_of_a_files_bytes_is_its_checksum_or_else_its_identity() -> None:
+    checked = replace(transfer_of(), identity=IDENTITY)
+
+    assert replace(checked, checksum="md5").content_stamp == "md5"
+    assert checked.content_stamp == "6:1000:7"
+
+
+@pytest.mark.parametrize(
+    ("size_mib", "part_mib"),
+    [(65, 8), (128, 8), (129, 16), (1024, 16), (1025, 32), (8192, 32), (8193, 64), (65537, 128)],
+)
+def test_parts_have_the_sizes_of_ftracks_own_client(size_mib: int, part_mib: int) -> None:
+    assert part_size_bytes(size_mib * MIB) == part_mib * MIB
+
+
+def test_a_batch_leaves_out_what_is_stored() -> None:
+    here, there = transfer_of("/a"), replace(transfer_of("/b"), stored=True)
+
+    assert Batch("a-claim", (here, there)).not_stored == (here,)

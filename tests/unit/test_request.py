@@ -1,0 +1,91 @@
+"""What a user asks for, on its way into the record and out of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.request import UploadRequest, transfer_from_record
+from tasks.transfer.models import Target, Transfer
+
+TARGET = Target.under_version("a-version", "main", thumbnail=True)
+REQUEST = UploadRequest("/mnt/a.exr", TARGET, 6, 1_000, allow_empty=True)
+
+
+def test_a_request_comes_out_of_the_record_as_a_transfer() -> None:
+    record = json.loads(json.dumps(REQUEST.to_record()))
+
+    assert transfer_from_record(REQUEST.upload_id, record) == Transfer(
+        REQUEST.upload_id, TARGET, "/mnt/a.exr", allow_empty=True
+    )
+
+
+def test_the_same_request_for_the_same_state_of_the_file_is_the_same_upload() -> None:
+    again = UploadRequest("/mnt/a.exr", TARGET, 6, 1_000, priority="urgent", host="node7")
+
+    assert again.upload_id == REQUEST.upload_id
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        UploadRequest("/mnt/b.exr", TARGET, 6, 1_000),
+        UploadRequest("/mnt/a.exr", TARGET, 7, 1_000),
+        UploadRequest("/mnt/a.exr", TARGET, 6, 1_001),
+        UploadRequest("/mnt/a.exr", TARGET),
+        UploadRequest("/mnt/a.exr", Target.under_version("a-version", "beauty"), 6, 1_000),
+        UploadRequest("/mnt/a.exr", Target.under_version("other", "main"), 6, 1_000),
+        UploadRequest("/mnt/a.exr", Target(TARGET.component_id), 6, 1_000),
+    ],
+    ids=["path", "size", "mtime", "no-stat", "name", "version", "component"],
+)
+def test_another_request_is_another_upload(other: UploadRequest) -> None:
+    assert other.upload_id != REQUEST.upload_id
+
+
+def record_with(**values: Any) -> dict[str, Any]:
+    return {**REQUEST.to_record(), **values}
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (record_with(id="another"), "belongs to another upload"),
+        (record_with(target={"component_id": "c", "new": 1}), "of a version this worker does not"),
+        (record_with(target={}), "of a version"),
+        (record_with(target=None), "of a version"),
+        (record_with(target={"component_id": 5}), "are to be text"),
+        (record_with(path=["/etc"]), "are to be text"),
+        ({"id": REQUEST.upload_id}, "'target'"),
+        ([], "of a version"),
+        ("text", "of a version"),
+        (None, "of a version"),
+        (5, "of a version"),
+    ],
+    ids=repr,
+)
+def test_a_record_that_is_none_of_ours_is_refused(record: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        transfer_from_record(REQUEST.upload_id, record)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.text() | st.integers(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["id", "path", "target", "component_id"]), inner)
+        ),
+    )
+)
+def test_no_value_in_a_record_raises_anything_but_value_error(value: Any) -> None:
+    for record in (value, record_with(target=value), record_with(path=value)):
+        try:
+            transfer_from_record(REQUEST.upload_id, record)
+        except ValueError as error:
+            assert "request" in str(error)  # noqa: PT017 most values are refused, some fit

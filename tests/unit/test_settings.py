@@ -1,0 +1,244 @@
+"""The environment: read once, and all that is wrong is said at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tasks.settings import FtrackSettings, Settings, SettingsError
+
+FTRACK = {
+    "FTRACK_SERVER": "https://studio.ftrackapp.com/",
+    "FTRACK_API_USER": "farm",
+    "FTRACK_API_KEY": "k3y",
+}
+
+
+def read(**environment: str) -> Settings:
+    return Settings.from_environment(environment)
+
+
+def faults(**environment: str) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        read(**environment)
+    return str(raised.value).splitlines()
+
+
+def test_an_empty_environment_gives_the_defaults() -> None:
+    settings = read()
+
+    assert settings == Settings("redis://localhost:6379/0")
+    assert settings.storage_roots == ()
+    assert (settings.lease_s, settings.record_days) == (60, 14)
+
+
+def test_everything_is_read(tmp_path: Path) -> None:
+    key, other = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+
+    settings = read(
+        FARMHAUL_REDIS_URL="rediss://:p%2Fw@redis.studio:6380/2",
+        FARMHAUL_STORAGE_ROOTS=f"{tmp_path}::/mnt",
+        FARMHAUL_PATH_MAP="P:\\=/mnt/prod;Q:\\=/mnt/cache;",
+        FARMHAUL_SECRET_KEY=f" {key} , {other},",
+        FARMHAUL_LEASE_SECONDS="2.5",
+        FARMHAUL_RECORD_DAYS="30",
+        FARMHAUL_CONNECTIONS="12",
+        FARMHAUL_SPOOL="/var/spool/farmhaul",
+        **FTRACK,
+    )
+
+    assert settings == Settings(
+        redis_url="rediss://:p%2Fw@redis.studio:6380/2",
+        storage_roots=(str(tmp_path.resolve()), "/mnt"),
+        path_map=(("P:\\", "/mnt/prod"), ("Q:\\", "/mnt/cache")),
+        secret_keys=(key, other),
+        lease_s=2.5,
+        record_days=30,
+        connections=12,
+        spool="/var/spool/farmhaul",
+        ftrack=FtrackSettings("https://studio.ftrackapp.com", "farm", "k3y"),
+    )
+
+
+def test_secrets_are_in_no_repr() -> None:
+    key = Fernet.generate_key().decode()
+
+    shown = repr(read(FARMHAUL_SECRET_KEY=key, FARMHAUL_REDIS_URL="redis://:pw@h/0", **FTRACK))
+
+    for secret in (key, "k3y", "pw@"):
+        assert secret not in shown
+
+
+def test_roots_have_their_symlinks_resolved(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+
+    assert read(FARMHAUL_STORAGE_ROOTS=f"{tmp_path}/link").storage_roots == (
+        str((tmp_path / "real").resolve()),
+    )
+
+
+def test_redis_may_be_behind_sentinels() -> None:
+    url = "sentinel://:pw@one:26379,two/farm/3"
+
+    assert read(FARMHAUL_REDIS_URL=url).redis_url == url
+
+
+@pytest.mark.parametrize("url", ["http://localhost:8000", "http://127.0.0.1:1", "http://[::1]:5"])
+def test_http_is_allowed_on_loopback(url: str) -> None:
+    assert read(**{**FTRACK, "FTRACK_SERVER": url}).require_ftrack().server_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("FARMHAUL_REDIS_URL", "localhost:6379", "is not a Redis URL"),
+        ("FARMHAUL_REDIS_URL", "http://host/0", "write redis://host:6379/0 or rediss://"),
+        ("FARMHAUL_REDIS_URL", "redis://", "is not a Redis URL"),
+        ("FARMHAUL_REDIS_URL", "redis://[host", "is not a Redis URL"),
+        ("FARMHAUL_REDIS_URL", "redis://host:port/0", "is not a Redis URL"),
+        ("FARMHAUL_REDIS_URL", "redis://host:99999/0", "is not a Redis URL"),
+        ("FARMHAUL_REDIS_URL", "redis://host:0/0", "is not a Redis URL"),
+        ("FARMHAUL_REDIS_URL", "redis://host/db", "is not a Redis URL"),
+        ("FARMHAUL_REDIS_URL", "redis://:pa/s3cr3t@host/0", "%2F for a slash in the password"),
+        ("FARMHAUL_REDIS_URL", "redis://s3cr3t", None),
+        ("FARMHAUL_REDIS_URL", "sentinel://:s3cr3t@host:1", "is not sentinel://host:26379"),
+        ("FARMHAUL_STORAGE_ROOTS", "/mnt:relative/path", "'relative/path' is not an absolute path"),
+        ("FARMHAUL_STORAGE_ROOTS", "P:\\prod", "'P' is not an absolute path"),
+        ("FARMHAUL_PATH_MAP", "P:\\", "maps no folder to an absolute path; write P:\\=/mnt"),
+        ("FARMHAUL_PATH_MAP", "=/mnt/prod", "'=/mnt/prod' maps no folder"),
+        ("FARMHAUL_PATH_MAP", "P:\\=", "maps no folder"),
+        ("FARMHAUL_PATH_MAP", "P:\\=mnt", "maps no folder to an absolute path"),
+        ("FARMHAUL_SECRET_KEY", "s3cr3t", "key 1 is not a Fernet key"),
+        ("FARMHAUL_SECRET_KEY", "A" * 43 + "=,s3cr3t", "key 2 is not a Fernet key"),
+        ("FARMHAUL_SECRET_KEY", ",", "holds no key"),
+        ("FARMHAUL_LEASE_SECONDS", "0", "'0' is not a number above 0"),
+        ("FARMHAUL_LEASE_SECONDS", "-5", "is not a number above 0"),
+        ("FARMHAUL_LEASE_SECONDS", "a minute", "is not a number above 0"),
+        ("FARMHAUL_LEASE_SECONDS", "inf", "is not a number above 0"),
+        ("FARMHAUL_LEASE_SECONDS", "9" * 400, "is not a number above 0"),
+        ("FARMHAUL_RECORD_DAYS", "0.0", "is not a number above 0"),
+        ("FARMHAUL_RECORD_DAYS", "nan", "is not a number above 0"),
+        ("FARMHAUL_CONNECTIONS", "0", "is not a whole number from 1 to 999"),
+        ("FARMHAUL_CONNECTIONS", "0.5", "is not a whole number"),
+        ("FARMHAUL_CONNECTIONS", "1000", "is not a whole number"),
+        ("FARMHAUL_SPOOL", "spool", "'spool' is not an absolute path"),
+    ],
+)
+def test_a_bad_value_is_one_line_with_its_name_and_what_is_right(
+    name: str, value: str, said: str | None
+) -> None:
+    if said is None:  # a host like any other
+        read(**{name: value})
+        return
+
+    [line] = faults(**{name: value})
+
+    assert line.startswith(f"{name}: ")
+    assert said in line
+    assert "s3cr3t" not in line
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        ("studio.ftrackapp.com", "is not the URL of a server"),
+        ("ftp://studio", "write https://studio.ftrackapp.com"),
+        ("https://", "is not the URL of a server"),
+        ("https://[studio", "is not the URL of a server"),
+        ("https://studio:port", "is not the URL of a server"),
+        ("https://studio/?a=b", "is not the URL of a server"),
+        ("https://studio/#a", "is not the URL of a server"),
+        ("https://user:s3cr3t@studio", "belongs into FTRACK_API_USER"),
+        ("http://studio.ftrackapp.com", "would send the API key in the clear; write https"),
+        ("http://127.0.0.1.evil.com", "in the clear"),
+    ],
+)
+def test_a_bad_server_is_refused_with_what_is_right(server: str, said: str) -> None:
+    [line] = faults(**{**FTRACK, "FTRACK_SERVER": server})
+
+    assert line.startswith("FTRACK_SERVER: ")
+    assert said in line
+    assert "s3cr3t" not in line
+
+
+@pytest.mark.parametrize("name", ["FTRACK_API_USER", "FTRACK_API_KEY"])
+def test_credentials_that_fit_into_no_header_are_refused(name: str) -> None:
+    [line] = faults(**{**FTRACK, name: "s3cr3t\nEvil: header"})
+
+    assert line == f"{name}: is not one line of text, as HTTP headers need it"
+
+
+def test_some_of_ftracks_settings_alone_are_a_fault_that_names_the_missing() -> None:
+    assert faults(FTRACK_SERVER="https://studio.ftrackapp.com") == [
+        "FTRACK_API_USER and FTRACK_API_KEY not set, though others of ftrack's are"
+    ]
+
+
+def test_a_hook_needs_no_ftrack_and_a_worker_is_told_what_it_lacks() -> None:
+    with pytest.raises(SettingsError, match="a worker needs all three"):
+        read().require_ftrack()
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    lines = faults(
+        FARMHAUL_REDIS_URL="nonsense",
+        FARMHAUL_STORAGE_ROOTS="here",
+        FARMHAUL_PATH_MAP="P:",
+        FARMHAUL_SECRET_KEY="short",
+        FARMHAUL_LEASE_SECONDS="soon",
+        FARMHAUL_RECORD_DAYS="never",
+        FARMHAUL_CONNECTIONS="many",
+        FARMHAUL_SPOOL="there",
+        FTRACK_SERVER="nowhere",
+        FTRACK_API_USER="farm",
+        FTRACK_API_KEY_FILE=str(tmp_path / "missing"),
+    )
+
+    # FTRACK_SERVER is looked at only when all three are there.
+    assert [line.partition(":")[0] for line in lines] == [
+        "FARMHAUL_REDIS_URL",
+        "FARMHAUL_STORAGE_ROOTS",
+        "FARMHAUL_PATH_MAP",
+        "FARMHAUL_SECRET_KEY",
+        "FARMHAUL_LEASE_SECONDS",
+        "FARMHAUL_RECORD_DAYS",
+        "FARMHAUL_CONNECTIONS",
+        "FARMHAUL_SPOOL",
+        "FTRACK_API_KEY_FILE",
+        "FTRACK_API_KEY not set, though others of ftrack's are",
+    ]
+
+
+# NAME_FILE
+
+
+def test_a_secret_is_read_from_the_file_that_name_file_names(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("from the file\n")
+    environment = {**FTRACK, "FTRACK_API_KEY": "", "FTRACK_API_KEY_FILE": str(secret)}
+
+    assert read(**environment).require_ftrack().api_key == "from the file"
+
+
+def test_the_value_itself_goes_before_the_file(tmp_path: Path) -> None:
+    environment = {**FTRACK, "FTRACK_API_KEY_FILE": str(tmp_path / "missing")}
+
+    assert read(**environment).require_ftrack().api_key == "k3y"
+
+
+def test_a_file_that_can_not_be_read_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "empty").write_text("\n")
+
+    for name, why in (
+        ("missing", "cannot read {}: No such file or directory"),
+        ("", "cannot read {}: Is a directory"),
+        ("binary", "cannot read {}: is not text"),
+        ("empty", "{} is empty; write the value into it"),
+    ):
+        path = str(tmp_path / name)
+        [line] = faults(FARMHAUL_SECRET_KEY_FILE=path)
+        assert line == f"FARMHAUL_SECRET_KEY_FILE: {why.format(path)}"
