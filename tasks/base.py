@@ -117,6 +117,15 @@ class Stage(Task):
         outcomes = self.in_threads(transfers, lambda one: self.attempt(one, step), threads)
         return {one.transfer_id: outcome for one, outcome in zip(transfers, outcomes, strict=True)}
 
+    def ask(
+        self, call: Callable[[Sequence[Transfer]], Outcomes], transfers: Sequence[Transfer]
+    ) -> Outcomes:
+        """Make one call for all; a fault of ours is tried again as ``attempt`` does it."""
+        try:
+            return call(transfers)
+        except Exception as error:  # noqa: BLE001 none may hold up the others
+            return {one.transfer_id: self._broke(one, error) for one in transfers}
+
     def in_threads(
         self, items: Sequence[T], act: Callable[[T], R], threads: int | None = None
     ) -> list[R]:
@@ -133,11 +142,14 @@ class Stage(Task):
             return step(transfer)
         except errors.UploadError as error:
             return error
-        except Exception as error:
-            # A fault of ours: in the log with all that is known, and tried a few times.
-            log.exception("step_broke upload=%s stage=%s", transfer.transfer_id, self.stage)
-            kind = type(error).__name__
-            return errors.UnexpectedAnswerError("farmhaul", self.stage, f"{kind}, see the log")
+        except Exception as error:  # noqa: BLE001 none may hold up the others
+            return self._broke(transfer, error)
+
+    def _broke(self, transfer: Transfer, error: Exception) -> errors.UploadError:
+        # A fault of ours: in the log with all that is known, and tried a few times.
+        log.error("step_broke upload=%s stage=%s", transfer.transfer_id, self.stage, exc_info=error)
+        kind = type(error).__name__
+        return errors.UnexpectedAnswerError("farmhaul", self.stage, f"{kind}, see the log")
 
     def hand_on(self, batch: Batch, outcomes: Outcomes, service: str = "") -> Message:
         """Note what became of the batch, and give the message for the next stage.

@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-from tasks.request import PRIORITIES, UploadRequest
+from tasks.request import PRIORITIES, UUID, UploadRequest
 from tasks.settings import Settings
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.files import check_kind, check_roots, identity_of
 from tasks.transfer.models import Target
-
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 #: The keys of a manifest line, and the types of their values.
 MANIFEST_KEYS: dict[str, type] = {

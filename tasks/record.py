@@ -209,7 +209,10 @@ class Record:
             }
             for one in settlements
         ]
-        answer = self.run("settle", self.ttl_s, json.dumps(rows), json.dumps(list(answered)))
+        # A lone surrogate, as in a file name that is not UTF-8, would make Redis' JSON refuse
+        # all of it.
+        clean = json.dumps(rows, ensure_ascii=False).encode(errors="replace")
+        answer = self.run("settle", self.ttl_s, clean, json.dumps(list(answered)))
         return {text(upload_id): text(state) for upload_id, state in answer}
 
     def beat(self, claim_id: str, sent: Mapping[str, tuple[int, int]]) -> set[str]:

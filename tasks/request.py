@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.transfer.models import Target, Transfer, derived_id
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 #: The order among the pending uploads; a lower number goes first.
 PRIORITIES = {"urgent": 0, "normal": 1, "low": 2}
@@ -56,8 +59,9 @@ def transfer_from_record(upload_id: str, request: Any) -> Transfer:
             raise ValueError("the request belongs to another upload")
         target = Target(**request["target"])
         path, allow_empty = request["path"], request["allow_empty"]
-        if not (isinstance(path, str) and isinstance(target.component_id, str)):
-            raise TypeError("path and component are to be text")
+        # A component's id goes into queries: without a key, anybody may have written it.
+        if not (isinstance(path, str) and UUID.fullmatch(str(target.component_id))):
+            raise TypeError("no path, or no component id")
         return Transfer(upload_id, target, path, bool(allow_empty))
     except (KeyError, TypeError) as error:
         raise ValueError(

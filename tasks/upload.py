@@ -44,7 +44,8 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     ledger = self.clients.ledger
     unsigned = [one for one in batch.not_stored if not (one.is_large and ledger.is_signed(one))]
     # A multipart upload that is open for this very file is used again.
-    signed = self.clients.ftrack.sign([ledger.with_multipart(one) for one in unsigned])
+    to_sign = [ledger.with_multipart(one) for one in unsigned]
+    signed = self.ask(self.clients.ftrack.sign, to_sign)
     for outcome in signed.values():
         if isinstance(outcome, Transfer) and outcome.is_large:
             ledger.lay(outcome)
@@ -91,7 +92,8 @@ def create_component_location(self: Stage, message: Message) -> Message:
     located: Outcomes = {
         one.transfer_id: LeaseLostError(one.transfer_id) for one in batch.not_stored
     }
-    located |= self.clients.ftrack.locate([one for one in stored if not one.is_large])
+    small = [transfer for transfer in stored if not transfer.is_large]
+    located |= self.ask(self.clients.ftrack.locate, small)
     large = [transfer for transfer in stored if transfer.is_large]
     located |= self.each(large, lambda transfer: finish(self, transfer))
     return self.hand_on(batch, located, service="ftrack")

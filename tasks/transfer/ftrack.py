@@ -167,16 +167,31 @@ class FtrackClient:
         return words(text.replace(self._api_key, "***"))
 
     def _call_each(
-        self, transfers: Sequence[Transfer], operations_of: OperationsOf, parse: Parse, what: str
+        self,
+        transfers: Sequence[Transfer],
+        operations_of: OperationsOf,
+        parse: Parse,
+        what: str,
+        *,
+        looked: bool = False,
     ) -> dict[str, Outcome]:
-        """Make one call for all; split it when refused, so that one bad upload is found."""
+        """Make one call for all; split it when refused, so that one bad upload is found.
+
+        ``looked`` tells that none of them was found to be located already.
+        """
         try:
-            return self._call_or_split(transfers, operations_of, parse, what)
+            return self._call_or_split(transfers, operations_of, parse, what, looked=looked)
         except UploadError as error:
             return {transfer.transfer_id: error for transfer in transfers}
 
     def _call_or_split(
-        self, transfers: Sequence[Transfer], operations_of: OperationsOf, parse: Parse, what: str
+        self,
+        transfers: Sequence[Transfer],
+        operations_of: OperationsOf,
+        parse: Parse,
+        what: str,
+        *,
+        looked: bool,
     ) -> dict[str, Outcome]:
         if not transfers:
             return {}
@@ -184,17 +199,23 @@ class FtrackClient:
         try:
             results = iter(self.call([one for several in operations for one in several]))
         except FtrackRefusal as refusal:
-            if refusal.is_duplicate and (left := self._not_located(transfers)) != list(transfers):
-                there: dict[str, Outcome] = {one.transfer_id: one for one in transfers}
-                return there | self._call_each(left, operations_of, parse, what)
+            if refusal.is_duplicate and not looked:
+                left = self._not_located(transfers)
+                if left != list(transfers):
+                    there: dict[str, Outcome] = {one.transfer_id: one for one in transfers}
+                    return there | self._call_each(left, operations_of, parse, what)
+                looked = True
             if len(transfers) == 1:
                 [transfer] = transfers
                 why = f"{refusal.name}: {refusal.why}"
                 error = RequestRefusedError(transfer.component_id, what, why)
                 return {transfer.transfer_id: error}
             middle = len(transfers) // 2
-            first = self._call_each(transfers[:middle], operations_of, parse, what)
-            return first | self._call_each(transfers[middle:], operations_of, parse, what)
+            halves = (transfers[:middle], transfers[middle:])
+            outcomes: dict[str, Outcome] = {}
+            for half in halves:
+                outcomes |= self._call_each(half, operations_of, parse, what, looked=looked)
+            return outcomes
         return {
             transfer.transfer_id: parse(transfer, [next(results) for _ in own])
             for transfer, own in zip(transfers, operations, strict=True)

@@ -84,7 +84,9 @@ def test_the_record_is_opened_as_the_environment_says(sandbox: Sandbox) -> None:
         record_days=0.5,
         secret_keys=(Fernet.generate_key().decode(),),
     )
-    request = UploadRequest("/mnt/secret/name.exr", Target("a-component"), 6, 1_000)
+    request = UploadRequest(
+        "/mnt/secret/name.exr", Target("2c5e0000-0000-4000-8000-000000000001"), 6, 1_000
+    )
     with hasty_redis(settings) as client:
         record = open_record(settings, client)
         record.enqueue([request])
