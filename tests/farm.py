@@ -161,9 +161,8 @@ class Farm:
         folder.mkdir(parents=True, exist_ok=True)
         url = urlsplit(sandbox.redis.url)._replace(path=f"/{database}").geturl()
         self.env = {**sandbox.env, "FARMHAUL_REDIS_URL": url, **(env or {})}
-        self.redis: redis.Redis = redis.Redis.from_url(
-            self.env["FARMHAUL_REDIS_URL"], decode_responses=True
-        )
+        # Any: what redis-py's types say of answers fits asyncio and bytes as well.
+        self.redis: Any = redis.Redis.from_url(url, decode_responses=True)
         self._options = options
         self._command: Command = command
         self.workers: list[Worker] = []
@@ -230,11 +229,15 @@ class Farm:
             for worker in self.workers:
                 worker.thaw()
 
-    def stop(self) -> None:
-        """Warm shutdown of all workers."""
+    def terminate(self) -> None:
+        """Ask all workers to end what they do and go; does not wait."""
         for worker in self.workers:
             if worker.alive:
                 worker.terminate()
+
+    def stop(self) -> None:
+        """Warm shutdown of all workers."""
+        self.terminate()
         for worker in self.workers:
             worker.stop()
         self.redis.close()

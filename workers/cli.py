@@ -6,6 +6,7 @@ Exit codes: 0 ok, 2 bad input (nothing queued), 3 Redis not reachable, 4 an uplo
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -185,15 +186,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UploadError as error:
         code = _complain(error, EXIT_FAILED)
     except BrokenPipeError:
-        code = 0  # whoever read our output has enough of it
+        # Whoever read our output has enough of it; what is still buffered goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
     except KeyboardInterrupt:
         code = _complain("interrupted; what is queued goes on", EXIT_INTERRUPTED)
     sys.exit(code)
 
 
 def _run(arguments: Sequence[str] | None) -> Any:
+    # Not cli.main(): of a closed pipe it makes exit code 1, which is none of ours.
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        return cli.main(args=arguments, standalone_mode=False)
+        with cli.make_context("farmhaul", given) as context:
+            return cli.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:

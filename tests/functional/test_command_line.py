@@ -170,12 +170,12 @@ def test_an_interrupted_wait_ends_with_130_and_the_upload_goes_on(hook: Farm) ->
 
     assert process.returncode == 130
     assert out == ""
-    # click ends the line in which a terminal shows ^C.
-    assert err.lstrip("\n") == "farmhaul: interrupted; what is queued goes on\n"
+    assert err == "farmhaul: interrupted; what is queued goes on\n"
     assert hook.redis.zcard("farmhaul:pending") == 1
 
 
 def test_a_reader_that_has_enough_is_no_trouble(hook: Farm) -> None:
+    hook.enqueue(hook.make_file("main.exr", 1000), "--component-id", component(hook))
     process = subprocess.Popen(
         [BIN / "farmhaul", "status", "--all"],
         env=hook.environment(),
@@ -242,9 +242,10 @@ def test_a_program_that_reads_status_gets_json_lines_alone(hook: Farm) -> None:
     assert line["upload_id"] == upload["upload_id"]
 
 
-def test_progress_of_a_file_under_way_is_shown(farm: Farm) -> None:
-    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
-    size = 12_000_000
+def test_a_file_under_way_shows_its_progress_and_stops_when_cancelled(farm: Farm) -> None:
+    # More than the buffers of all sockets in between hold, for several beats of progress.
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 8e6)
+    size = 60_000_000
     path = farm.make_file("main.mov", size)
     [upload] = farm.enqueue(path, "--component-id", component(farm))
     wait_until(lambda: 0 < int(farm.record(upload["upload_id"]).get("sent") or 0) < size)
@@ -253,18 +254,23 @@ def test_progress_of_a_file_under_way_is_shown(farm: Farm) -> None:
     assert (line["state"], line["stage"]) == ("active", "put_file")
     assert 0 < line["sent"] < size
     assert line["worker"].startswith("w")
-    farm.wait_located([upload["upload_id"]])
+
+    assert farm.cli("cancel", upload["upload_id"]).returncode == 0
+    farm.wait_quiet(5)
+    assert farm.states([upload["upload_id"]]) == ["cancelled"]
+    assert not farm.sandbox.store.exists(upload["component_id"])
+    [put] = farm.sandbox.store.puts()
+    assert put["status"] != 200
 
 
 # Help
 
 
-@pytest.mark.parametrize("command", ["", "enqueue", "status", "retry", "cancel", "drain"])
-@pytest.mark.parametrize("option", ["--help", "-h"])
-def test_each_command_has_help(hook: Farm, command: str, option: str) -> None:
-    done = hook.cli(*filter(None, [command]), option)
+@pytest.mark.parametrize("command", ["enqueue", "status", "retry", "cancel", "drain"])
+def test_each_command_has_help(hook: Farm, command: str) -> None:
+    done = hook.cli(command, "-h")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"Usage: farmhaul {command}".rstrip())
+    assert done.stdout.startswith(f"Usage: farmhaul {command} ")
 
 
 def test_help_names_all_commands_and_needs_no_environment(hook: Farm) -> None:
@@ -282,8 +288,8 @@ def test_the_help_of_worker_is_that_of_celery(hook: Farm) -> None:
 
 def test_without_a_command_the_help_is_shown(hook: Farm) -> None:
     done = hook.cli()
-    assert done.returncode == 2
-    assert "Usage: farmhaul" in done.stdout + done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == hook.cli("--help").stdout
 
 
 def test_the_version_is_that_of_the_package(hook: Farm) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,17 @@ def enqueue(farm: Farm, *options: str, component_id: str = "", count: int = 1) -
     [
         ("celery", ("--pool=threads", "--concurrency=3")),
         ("celery", ("-P", "solo")),
-        ("celery", ("-c", "1", "--max-tasks-per-child=1", "--prefetch-multiplier=4")),
+        ("celery", ("-c", "1", "--max-tasks-per-child=5", "--prefetch-multiplier=4")),
         ("farmhaul", ()),
         ("farmhaul", ("-P", "threads", "-c", "2", "--without-heartbeat")),
     ],
-    ids=["threads", "solo", "one child a task", "farmhaul worker", "farmhaul worker, threads"],
+    ids=[
+        "threads",
+        "solo",
+        "one child for five tasks",
+        "farmhaul worker",
+        "farmhaul worker, threads",
+    ],
 )
 def test_a_worker_works_with_any_options(
     make_farm: MakeFarm, command: Command, options: tuple[str, ...]
@@ -111,7 +117,7 @@ def test_a_worker_whose_environment_is_wrong_says_so_in_a_line(
 
 def test_a_worker_that_is_asked_to_stop_ends_what_it_does(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("-c", "1"))
-    farm.sandbox.faults.add("store", "latency_s", 1.5)
+    farm.sandbox.faults.add("store", "latency_s", 0.7)
     [upload_id] = enqueue(farm)
     wait_until(lambda: farm.record(upload_id).get("stage") == "3")
     farm.workers[0].stop()
@@ -146,28 +152,26 @@ def events_of(farm: Farm) -> Iterator[list[dict[str, Any]]]:
     """Collect the events of the farm's workers, as Flower does."""
     seen: list[dict[str, Any]] = []
     listening = threading.Event()
-    with celery.Celery(broker=farm.env["FARMHAUL_REDIS_URL"], set_as_current=False) as app:
-        with app.connection() as connection:
-            receiver = app.events.Receiver(connection, handlers={"*": seen.append})
-            stop = threading.Event()
+    stop = threading.Event()
+    broker = farm.env["FARMHAUL_REDIS_URL"]
+    with celery.Celery(broker=broker, set_as_current=False) as app, app.connection() as connection:
+        receiver = app.events.Receiver(connection, handlers={"*": seen.append})
 
-            def listen() -> None:
-                with receiver.consumer_context() as _:
-                    listening.set()
-                    while not stop.is_set():
-                        try:
-                            connection.drain_events(timeout=0.2)
-                        except TimeoutError:
-                            continue
+        def listen() -> None:
+            with receiver.consumer_context() as (own_connection, _, _):
+                listening.set()
+                while not stop.is_set():
+                    with suppress(TimeoutError):
+                        own_connection.drain_events(timeout=0.2)
 
-            thread = threading.Thread(target=listen)
-            thread.start()
-            listening.wait(10)
-            try:
-                yield seen
-            finally:
-                stop.set()
-                thread.join()
+        thread = threading.Thread(target=listen)
+        thread.start()
+        listening.wait(10)
+        try:
+            yield seen
+        finally:
+            stop.set()
+            thread.join()
 
 
 def test_a_task_whose_upload_failed_tells_the_reason_to_celery(farm: Farm) -> None:

@@ -1,0 +1,88 @@
+"""A hook that fires while Redis is away keeps what it wants on disk; it is sent later, once."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.farm import Farm, wait_until
+from tests.functional.conftest import MakeFarm
+from tests.sandbox.process import free_ports
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def fire_without_redis(farm: Farm, spool: Path, *options: str) -> dict[str, str]:
+    """Enqueue a file while there is no Redis; gives the line on stdout."""
+    [port] = free_ports(1)
+    path = farm.make_file("main.exr", 1000)
+    component_id = farm.sandbox.ftrack.add_component("main.exr")
+    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0", "FARMHAUL_SPOOL": str(spool)}
+    done = farm.cli("enqueue", path, "--component-id", component_id, *options, env=away)
+    assert done.returncode == 0, done
+    assert "Redis is away" in done.stderr
+    upload: dict[str, str] = json.loads(done.stdout)
+    assert upload["state"] == "spooled"
+    return upload
+
+
+def test_what_was_spooled_is_sent_by_drain_once(farm: Farm, spool: Path) -> None:
+    upload = fire_without_redis(farm, spool)
+    [kept] = spool.iterdir()
+    assert stat.S_IMODE(spool.stat().st_mode) == 0o700
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+    env = {"FARMHAUL_SPOOL": str(spool)}
+    assert farm.cli("drain", env=env).stdout == "1 uploads sent from the spool\n"
+    assert farm.cli("drain", env=env).stdout == "0 uploads sent from the spool\n"
+    farm.wait_located([upload["upload_id"]])
+    assert list(spool.iterdir()) == []
+    assert len(farm.sandbox.store.puts()) == 1
+
+
+def test_what_was_spooled_is_sent_by_the_next_enqueue(farm: Farm, spool: Path) -> None:
+    first = fire_without_redis(farm, spool)
+    [second] = farm.enqueue(
+        farm.make_file("main.exr", 1000),
+        "--component-id",
+        farm.sandbox.ftrack.add_component("main.exr"),
+        env={"FARMHAUL_SPOOL": str(spool)},
+    )
+    farm.wait_located([first["upload_id"], second["upload_id"]])
+    assert list(spool.iterdir()) == []
+
+
+def test_what_was_spooled_is_sent_by_a_worker_of_this_host(
+    make_farm: MakeFarm, spool: Path
+) -> None:
+    farm = make_farm(env={"FARMHAUL_SPOOL": str(spool)}, options=("-c", "1"))
+    upload = fire_without_redis(farm, spool)
+    wait_until(lambda: not list(spool.iterdir()))
+    farm.wait_located([upload["upload_id"]])
+
+
+def test_a_spool_that_can_not_be_read_is_put_aside(farm: Farm, spool: Path) -> None:
+    upload = fire_without_redis(farm, spool)
+    (spool / "0000.json").write_text("{")
+    done = farm.cli("drain", env={"FARMHAUL_SPOOL": str(spool)})
+    assert done.stdout == "1 uploads sent from the spool\n"
+    assert [path.name for path in spool.iterdir()] == ["0000.bad"]
+    farm.wait_located([upload["upload_id"]])
+
+
+def test_a_spool_that_can_not_be_written_is_told(farm: Farm, tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0", "FARMHAUL_SPOOL": str(no_folder)}
+    path = farm.make_file("main.exr", 1000)
+    component_id = farm.sandbox.ftrack.add_component("main.exr")
+    done = farm.cli("enqueue", path, "--component-id", component_id, env=away)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert f"nor can FARMHAUL_SPOOL be written: File exists in {no_folder}" in done.stderr
