@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/x-farmhaul"
 SERIALIZER = "farmhaul"
 
+#: What is shown in place of a text that is sealed with another key.
+UNREADABLE = "(sealed with a key that is not here: is FARMHAUL_SECRET_KEY the same on all nodes?)"
+
+#: How each Fernet token begins: version 0x80, and a time whose first bytes are zero.
+FERNET = "gAAAA"
+
 
 class Codec:
     """Turns plain values into text and back; sealed when it was given keys."""
@@ -49,6 +55,19 @@ class Codec:
             return json.loads(self._open(text) if self._keys else text)
         except (ValueError, RecursionError):
             raise SealBrokenError(what) from None
+
+    def hide(self, text: str) -> str:
+        """Seal a text where there is a key, and leave it readable where there is none."""
+        return self.encode(text) if self._keys else text
+
+    def show(self, text: str) -> str:
+        """Give a text that may have been hidden; what the scripts in Redis wrote is plain."""
+        if not text.startswith(FERNET):
+            return text
+        try:
+            return str(self.decode(text))
+        except SealBrokenError:
+            return UNREADABLE
 
     def _open(self, text: str | bytes) -> bytes:
         from cryptography.fernet import InvalidToken

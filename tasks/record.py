@@ -113,6 +113,7 @@ class Record:
                 int(request.size_bytes is None),
                 0,
                 self.ttl_s,
+                request.asked_at or "",
             )
             for request in requests
         )
@@ -134,7 +135,7 @@ class Record:
         values = self.client.hmget(upload_key(upload_id), names)
         component, request, size, score, host = (text(value) for value in values)
         priority = int(float(score or 0) // 1e13)
-        row = (upload_id, component, request, size, priority, host, 1, 1, self.ttl_s)
+        row = (upload_id, component, request, size, priority, host, 1, 1, self.ttl_s, "")
         [(state, new)] = self._enqueue([row])
         return host, state, new
 
@@ -197,23 +198,26 @@ class Record:
         self, settlements: Sequence[Settlement], answered: Sequence[str] = ()
     ) -> dict[str, str]:
         """Note what became of transfers; gives the state of each, or "lost"."""
-        if not settlements:
-            return {}
         rows = [
             {
                 "id": one.transfer.transfer_id,
                 "fence": one.transfer.fence,
                 "outcome": one.outcome,
-                "fields": dict(one.fields),
-                "wait": one.wait,
+                "fields": self._hidden(one.fields),
+                "wait": one.wait and self._hidden(one.wait),
             }
             for one in settlements
         ]
-        # A lone surrogate, as in a file name that is not UTF-8, would make Redis' JSON refuse
-        # all of it.
+        if not rows:
+            return {}
+        # A lone surrogate, as in a name that is not UTF-8, would make Redis refuse all of it.
         clean = json.dumps(rows, ensure_ascii=False).encode(errors="replace")
         answer = self.run("settle", self.ttl_s, clean, json.dumps(list(answered)))
         return {text(upload_id): text(state) for upload_id, state in answer}
+
+    def _hidden(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        # What went wrong with a file names its path.
+        return {k: self.codec.hide(v) if k == "error" else v for k, v in fields.items()}
 
     def beat(self, claim_id: str, sent: Mapping[str, tuple[int, int]]) -> set[str]:
         """Renew the claim in mid-stage; ``sent`` is {id: (fence, bytes)}. Gives the lost ids."""

@@ -19,7 +19,8 @@ class UploadRequest:
     """One upload as it is put into the record.
 
     ``size_bytes`` and ``mtime_ns`` are None when the file was not looked at (--no-stat);
-    ``host`` is the only node that sees the file, or empty.
+    ``host`` is the only node that sees the file, or empty; ``asked_at`` (seconds since 1970)
+    is set where a request reaches Redis later than it was made.
     """
 
     path: str
@@ -29,6 +30,7 @@ class UploadRequest:
     priority: str = "normal"
     host: str = ""
     allow_empty: bool = False
+    asked_at: float | None = None
 
     @property
     def upload_id(self) -> str:

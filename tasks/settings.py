@@ -116,6 +116,7 @@ class _Reader:
         """Give the three ftrack settings, or None when none of them is set."""
         names = ("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")
         server, user, key = (self.text(name) for name in names)
+        server_url = self.value("FTRACK_SERVER", _server_url, "")
         missing = [name for name, it in zip(names, (server, user, key), strict=True) if not it]
         if len(missing) == len(names):
             return None
@@ -125,7 +126,7 @@ class _Reader:
         for name, text in zip(names[1:], (user, key), strict=True):
             if not text.isprintable():
                 self.faults.append(f"{name}: is not one line of text, as HTTP headers need it")
-        return FtrackSettings(self.value("FTRACK_SERVER", _server_url, ""), user, key)
+        return FtrackSettings(server_url, user, key)
 
 
 def _split(text: str) -> SplitResult | None:

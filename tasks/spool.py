@@ -10,9 +10,10 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from celery import Celery
@@ -38,7 +39,8 @@ class Spool:
             with tempfile.NamedTemporaryFile(
                 "w", dir=self.folder, prefix=".", suffix=".tmp", delete=False, encoding="utf-8"
             ) as file:
-                json.dump(asdict(request), file)
+                # By then another host may have a newer file for the component.
+                json.dump(asdict(replace(request, asked_at=time.time())), file)
                 file.flush()
                 os.fsync(file.fileno())
             # The same upload spooled twice is one file.

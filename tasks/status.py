@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import redis
 
-from tasks.codec import Codec
+from tasks.codec import UNREADABLE, Codec
 from tasks.record import PREFIX, STAGES, text, upload_key
 from tasks.transfer.errors import SealBrokenError
 
@@ -71,7 +71,7 @@ class Status:
         try:
             path = str(self.codec.decode(fields["request"])["path"])
         except (SealBrokenError, KeyError, TypeError):
-            path = "(sealed with a key this node does not have)"
+            path = UNREADABLE
         stage = int(fields.get("stage") or 0)
         return UploadState(
             upload_id,
@@ -82,7 +82,7 @@ class Status:
             int(fields["size"]) if fields.get("size") else None,
             int(fields.get("sent") or 0),
             fields.get("worker", ""),
-            fields.get("error", ""),
+            self.codec.show(fields.get("error", "")),
             fields.get("error_kind", ""),
             float(fields.get("created") or 0),
             float(fields.get("updated") or 0),

@@ -1,15 +1,17 @@
 -- Write the record of an upload and put it among the pending ones, once.
--- ARGV: id, component, request, size, priority, host, recheck ('1'), revive ('1'), ttl
+-- ARGV: id, component, request, size, priority, host, recheck ('1'), revive ('1'), ttl,
+--       when it was asked for, if that was earlier (from a spool)
 -- Returns its state, and 1 when a ring is needed.
 
 local id, component, request, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local priority, host = tonumber(ARGV[5]), ARGV[6]
 local recheck, revive, ttl = ARGV[7] == '1', ARGV[8] == '1', tonumber(ARGV[9])
+local asked = tonumber(ARGV[10]) or NOW
 
 local key = upload_key(id)
 local component_key = P .. 'component:' .. component
 local state = redis.call('HGET', key, 'state')
-local current = redis.call('HGET', component_key, 'current')
+local current, current_since = unpack(redis.call('HMGET', component_key, 'current', 'since'))
 
 if state and LIVE[state] then
   return { state, 0 }
@@ -22,6 +24,18 @@ if revive and current and current ~= id then
   return { state, 0 }
 end
 
+if current and current ~= id and tonumber(current_since or 0) > asked then
+  -- A spool is drained late: the component has been asked to have a newer file since.
+  if not state then
+    redis.call('HSET', key, 'component', component, 'request', request, 'size', size,
+      'host', host, 'claim', '', 'created', NOW, 'error', 'superseded by ' .. current)
+    move(id, false, 'superseded')
+    redis.call('EXPIRE', key, ttl)
+    state = 'superseded'
+  end
+  return { state, 0 }
+end
+
 if current and current ~= id then
   local older = redis.call('HGET', upload_key(current), 'state')
   if older and LIVE[older] then
@@ -31,7 +45,7 @@ if current and current ~= id then
   -- The store holds, or may hold, the other file's bytes under this component.
   redis.call('HDEL', key, 'file', 'stored', 'located')
 end
-redis.call('HSET', component_key, 'current', id)
+redis.call('HSET', component_key, 'current', id, 'since', asked)
 redis.call('EXPIRE', component_key, ttl)
 
 -- Class first, then age: the older of two goes first.

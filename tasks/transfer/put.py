@@ -177,8 +177,10 @@ def _refusal(transfer: Transfer, answer: requests.Response, body: bytes) -> Uplo
     match = re.search(rb"<Code>([A-Za-z0-9]{1,60})</Code>", body)
     code = match[1].decode() if match else words(answer.reason or "no reason given", 60)
     if code in DIGEST_CODES:
-        checksum = transfer.checksum or "unknown"
-        return DigestMismatchError(transfer.component_id, transfer.path, checksum, "another")
+        ours = transfer.checksum or "unknown"
+        found = re.search(rb"<CalculatedDigest>([^<\s]{1,60})</", body)
+        theirs = found[1].decode(errors="replace") if found else "another, which it does not name"
+        return DigestMismatchError(transfer.component_id, transfer.path, ours, theirs)
     if code in URL_CODES or status == requests.codes.forbidden:
         return UrlRefusedError(transfer.component_id, status, code)
     if is_outage(status) or code in BROKEN_TRANSFER_CODES:

@@ -68,9 +68,8 @@ def test_runs_of_a_larger_file_are_taken_by_several_workers(farm: Farm) -> None:
 def test_parts_whose_url_has_run_out_are_signed_anew_and_finished_ones_stay(
     farm: Farm, movie: Path
 ) -> None:
-    refused = ("store", "status", 403)
     body = "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
-    farm.sandbox.faults.add(*refused, method="PUT", part_number=4, times=2, body=body)
+    farm.sandbox.faults.add("store", "status", 403, part_number=4, times=2, body=body)
     upload = enqueue(farm, movie)
     assert_located_whole(farm, upload, movie)
     assert part_numbers(farm, upload["component_id"]) == Counter(range(1, 11))
@@ -81,7 +80,7 @@ def test_a_store_that_refuses_an_unsigned_content_md5_gets_the_part_without(
     farm: Farm, movie: Path
 ) -> None:
     body = "<Error><Code>AccessDenied</Code><Message>headers not signed</Message></Error>"
-    farm.sandbox.faults.add("store", "status", 403, method="PUT", part_number=4, times=1, body=body)
+    farm.sandbox.faults.add("store", "status", 403, part_number=4, times=1, body=body)
     upload = enqueue(farm, movie)
     assert_located_whole(farm, upload, movie)
     [_, second] = [

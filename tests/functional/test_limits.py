@@ -24,7 +24,8 @@ def enqueue_many(farm: Farm, files: int = FILES) -> list[str]:
 def bytes_per_second(farm: Farm) -> float:
     puts = farm.sandbox.store.puts()
     seconds = max(put["ended_at"] for put in puts) - min(put["started_at"] for put in puts)
-    return sum(put["body_bytes"] for put in puts) / seconds
+    sent = sum(put["body_bytes"] for put in puts)
+    return float(sent / seconds)
 
 
 @pytest.mark.parametrize("workers", [1, 4])

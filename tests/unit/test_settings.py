@@ -197,7 +197,6 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         FTRACK_API_KEY_FILE=str(tmp_path / "missing"),
     )
 
-    # FTRACK_SERVER is looked at only when all three are there.
     assert [line.partition(":")[0] for line in lines] == [
         "FARMHAUL_REDIS_URL",
         "FARMHAUL_STORAGE_ROOTS",
@@ -208,6 +207,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "FARMHAUL_CONNECTIONS",
         "FARMHAUL_SPOOL",
         "FTRACK_API_KEY_FILE",
+        "FTRACK_SERVER",
         "FTRACK_API_KEY not set, though others of ftrack's are",
     ]
 
