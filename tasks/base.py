@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from celery import Task, signature
 
 from tasks.clients import Clients, clients
+from tasks.delivery import Delivery, Settlement
 from tasks.heartbeat import Heartbeat
 from tasks.message import Message, to_message, with_signed
 from tasks.policy import wait_for
-from tasks.record import CLAIM_BYTES, STAGES, Delivery, Settlement
+from tasks.record import CLAIM_BYTES, STAGES
 from tasks.transfer import errors
 from tasks.transfer.models import LARGE_BYTES, Batch, Transfer
 

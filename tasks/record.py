@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from importlib.resources import files
 from itertools import islice
 from typing import Any
@@ -33,6 +33,7 @@ from typing import Any
 import redis
 
 from tasks.codec import Codec
+from tasks.delivery import Delivery, Settlement
 from tasks.request import PRIORITIES, UploadRequest, transfer_from_record
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Target, Transfer
@@ -50,31 +51,10 @@ MAX_DELIVERIES = 5
 ENQUEUE_STEP = 500
 #: The target of a request that can not be read.
 _NOBODY = Target(component_id="")
-_SCRIPTS = ("enqueue", "deliver", "settle", "tick", "reclaim", "cancel", "beat", "renew", "draw")
-_LEDGER_SCRIPTS = ("lay", "fan_out", "start_run", "part_done", "end_run")
-
-
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """What became of one transfer in a stage: what ``settle.lua`` is told."""
-
-    transfer: Transfer
-    outcome: str
-    fields: Mapping[str, str | int] = field(default_factory=dict)
-    wait: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What a delivered task is to work on.
-
-    ``refused`` are records that nobody of ours has written, ``unsized`` the ids of files
-    that nobody has looked at yet (--no-stat).
-    """
-
-    transfers: list[Transfer] = field(default_factory=list)
-    refused: list[Settlement] = field(default_factory=list)
-    unsized: set[str] = field(default_factory=set)
+_SCRIPTS = (
+    *("enqueue", "deliver", "settle", "tick", "reclaim", "cancel", "beat", "renew", "draw"),
+    *("lay", "fan_out", "start_run", "part_done", "end_run"),
+)
 
 
 class Record:
@@ -93,7 +73,7 @@ class Record:
             name: client.register_script(
                 common + (source / f"{name}.lua").read_text(encoding="utf-8")
             )
-            for name in (*_SCRIPTS, *_LEDGER_SCRIPTS)
+            for name in _SCRIPTS
         }
 
     def run(self, name: str, *args: Any, client: Any = None) -> Any:

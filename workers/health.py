@@ -11,51 +11,34 @@ import logging
 import socket
 import sys
 import time
-from typing import Any
 
 import redis
-from celery import bootsteps
 from celery.worker import state
 
-from tasks.connect import hasty_redis, worker_redis
+from tasks.connect import hasty_redis
 from tasks.record import PREFIX
 from tasks.settings import Settings, SettingsError
 from workers import transport
-from workers.periodic import Periodic
+from workers.periodic import PeriodicStep
 
 log = logging.getLogger("farmhaul")
 
-INTERVAL_S = 5.0
 #: kombu asks for tasks anew each second; after so long without, something is wrong.
 SILENT_S = 20.0
 KEY_TTL_S = 30
 
 
-class Health(bootsteps.StartStopStep):
-    """Notes that this worker takes tasks."""
+class Health(PeriodicStep):
+    """Notes that this worker takes tasks; one that shuts down takes none."""
 
-    def __init__(self, worker: Any, **options: Any) -> None:
-        super().__init__(worker, **options)
-        self.worker = worker
-        self.redis = worker_redis(Settings.from_environment())
-        self.periodic = Periodic("health", INTERVAL_S, self.note)
+    interval_s = 5.0
 
-    def start(self, worker: Any) -> None:
-        """Begin, in the background."""
-        del worker
-        self.periodic.start()
-
-    def stop(self, worker: Any) -> None:
-        """Say no more: a worker that shuts down takes no tasks."""
-        del worker
-        self.periodic.stop()
-
-    def note(self) -> None:
+    def act(self) -> None:
         """Renew the key while tasks are taken; say it loudly when they are not."""
         silent_s = time.monotonic() - transport.last_asked
         busy = len(state.reserved_requests) >= self.worker.concurrency
         if busy or silent_s < SILENT_S:
-            self.redis.set(_key(str(self.worker.hostname)), int(time.time()), ex=KEY_TTL_S)
+            self.record.client.set(_key(str(self.worker.hostname)), int(time.time()), ex=KEY_TTL_S)
         else:
             log.error("not_consuming for %.0f s: this worker should be restarted", silent_s)
 

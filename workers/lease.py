@@ -14,14 +14,11 @@ import time
 from typing import Any
 
 import kombu
-from celery import bootsteps
 from celery.worker import state
 from kombu.transport import redis as kombu_redis
 
-from tasks.connect import open_record, worker_redis
 from tasks.record import Record
-from tasks.settings import Settings
-from workers.periodic import Periodic
+from workers.periodic import PeriodicStep
 
 log = logging.getLogger("farmhaul")
 
@@ -32,24 +29,25 @@ RENEWALS_A_LEASE = 4
 KNOWN_KOMBU = "5.7."
 
 
-class Lease(bootsteps.StartStopStep):
+class Lease(PeriodicStep):
     """Renews the leases of all tasks that this worker has taken."""
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        settings = Settings.from_environment()
-        record = open_record(settings, worker_redis(settings))
-        interval_s = settings.lease_s / RENEWALS_A_LEASE
-        self.periodic = Periodic("lease", interval_s, lambda: renew(record))
+        self.interval_s = self.settings.lease_s / RENEWALS_A_LEASE
 
     def start(self, worker: Any) -> None:
         """Begin to renew, after a look at what the renewal relies on."""
-        del worker
         for fault in internals_unknown():
             log.error("lease_unsure %s: tasks longer than the lease may run twice", fault)
-        self.periodic.start()
+        super().start(worker)
 
-    # There is no stop: tasks still run while the worker shuts down warmly.
+    def stop(self, worker: Any) -> None:
+        """Go on: tasks still run while the worker shuts down warmly."""
+
+    def act(self) -> None:
+        """Renew them."""
+        renew(self.record)
 
 
 def renew(record: Record) -> None:

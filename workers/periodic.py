@@ -1,36 +1,48 @@
-"""Something done again and again by a thread of a worker's main process."""
+"""Something that a worker's main process does again and again, beside its tasks."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from typing import Any
 
 import redis
+from celery import bootsteps
+
+from tasks.connect import open_record, worker_redis
+from tasks.settings import Settings
 
 log = logging.getLogger("farmhaul")
 
 
-class Periodic:
-    """Calls ``act`` each ``interval_s``; a Redis that is away is waited for.
+class PeriodicStep(bootsteps.StartStopStep):
+    """A step of a worker that calls ``act`` each ``interval_s``; without Redis it waits.
 
     A thread, and not a timer of Celery's event loop: the loop stands still while the worker
-    reconnects or shuts down warmly, and with the solo pool while a task runs. It ends with
-    the process, so leases are renewed until the last task has ended.
+    reconnects or shuts down warmly, and with the solo pool while a task runs.
     """
 
-    def __init__(self, name: str, interval_s: float, act: Callable[[], object]) -> None:
-        self.name = name
-        self.interval_s = interval_s
-        self.act = act
+    interval_s = 1.0
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self.worker = worker
+        self.settings = Settings.from_environment()
+        self.record = open_record(self.settings, worker_redis(self.settings))
         self._stopped = threading.Event()
 
-    def start(self) -> None:
-        """Begin, in the background."""
-        threading.Thread(target=self._run, name=self.name, daemon=True).start()
+    def act(self) -> None:
+        """Do it once."""
+        raise NotImplementedError
 
-    def stop(self) -> None:
+    def start(self, worker: Any) -> None:
+        """Begin, in the background; the thread ends with the process at the latest."""
+        del worker
+        threading.Thread(target=self._run, name=type(self).__name__, daemon=True).start()
+
+    def stop(self, worker: Any) -> None:
         """Let the call under way be the last one."""
+        del worker
         self._stopped.set()
 
     def _run(self) -> None:
@@ -41,7 +53,7 @@ class Periodic:
                 reachable = True
             except redis.RedisError as error:
                 if reachable:
-                    log.warning("redis_away thread=%s %s", self.name, error)
+                    log.warning("redis_away step=%s %s", type(self).__name__, error)
                 reachable = False
             except Exception:
-                log.exception("periodic_broke thread=%s", self.name)
+                log.exception("step_broke step=%s", type(self).__name__)

@@ -14,18 +14,15 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from celery import Celery, bootsteps
+from celery import Celery
 from kombu.transport.redis import Channel
 
-from tasks.connect import open_record, worker_redis
 from tasks.pipeline import PRIORITY_OF, queue_of, ring
 from tasks.record import CLAIM_UPLOADS, PREFIX, STAGES, Record, text
-from tasks.settings import Settings
-from workers.periodic import Periodic
+from workers.periodic import PeriodicStep
 
 log = logging.getLogger("farmhaul")
 
-INTERVAL_S = 1.0
 #: Who holds the lock keeps it; should that worker die, another goes on after this time.
 LOCK_S = 5
 #: With pending uploads and no ring queued, so many chains are published at once.
@@ -34,25 +31,12 @@ MAX_RINGS = 32
 MAX_MESSAGES = 1000
 
 
-class Reconcile(bootsteps.StartStopStep):
+class Reconcile(PeriodicStep):
     """Runs the reconciler in this worker, whenever no other worker does."""
 
-    def __init__(self, worker: Any, **options: Any) -> None:
-        super().__init__(worker, **options)
-        settings = Settings.from_environment()
-        record = open_record(settings, worker_redis(settings))
-        reconciler = Reconciler(worker.app, record, str(worker.hostname))
-        self.periodic = Periodic("reconcile", INTERVAL_S, reconciler.run)
-
-    def start(self, worker: Any) -> None:
-        """Begin, in the background."""
-        del worker
-        self.periodic.start()
-
-    def stop(self, worker: Any) -> None:
-        """Leave it to the others."""
-        del worker
-        self.periodic.stop()
+    def act(self) -> None:
+        """Do it once."""
+        Reconciler(self.worker.app, self.record, str(self.worker.hostname)).run()
 
 
 class Reconciler:
