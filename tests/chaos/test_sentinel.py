@@ -1,0 +1,35 @@
+"""Redis failover (Sentinel): workers and hooks follow to the new master, nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import redis
+
+from tests.chaos import sentinels
+from tests.chaos.conftest import LEASE_S
+from tests.chaos.scenes import enqueue_many, wait_arrived
+from tests.farm import Farm, wait_until
+from tests.sandbox import Sandbox
+
+
+def test_workers_and_hooks_follow_a_failover_and_nothing_is_lost(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with sentinels.running(tmp_path) as group:
+        env = {"FARMHAUL_LEASE_SECONDS": str(LEASE_S), "FARMHAUL_SPOOL": str(tmp_path / "spool")}
+        farm = Farm(sandbox, tmp_path / "farm", 2, env=env)
+        farm.env["FARMHAUL_REDIS_URL"] = group.url
+        for worker in farm.workers:
+            worker.env["FARMHAUL_REDIS_URL"] = group.url
+        farm.redis = group.master.client()
+        farm.sandbox.faults.add("store", "latency_s", 0.5)
+        with farm:
+            asked = enqueue_many(farm, 60)
+            wait_until(lambda: farm.redis.hlen("unacked"))
+            group.fail_over()
+            farm.redis = group.master.client()
+            assert isinstance(farm.redis, redis.Redis)
+            asked += enqueue_many(farm, 20)
+            wait_arrived(farm, asked, timeout_s=60)
+            assert all(worker.alive for worker in farm.workers)

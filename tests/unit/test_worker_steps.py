@@ -1,0 +1,150 @@
+"""What a worker's main process does beside its tasks: leases, health, the thread of a step."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import kombu
+import pytest
+import redis
+from celery.worker import state
+from kombu.transport import redis as kombu_redis
+
+from tests.farm import wait_until
+from tests.sandbox import Sandbox
+from workers import health, lease, transport
+from workers.periodic import PeriodicStep
+
+
+@pytest.fixture
+def worker(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """As much of a worker as its steps ask for."""
+    for name, value in sandbox.env.items():
+        monkeypatch.setenv(name, value)
+    return SimpleNamespace(hostname="w1@node7", concurrency=1, app=None)
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[Any]:
+    with sandbox.redis.client() as client:
+        yield client
+
+
+# Lease
+
+
+def test_the_kombu_and_celery_of_the_lock_file_are_as_the_lease_knows_them() -> None:
+    assert lease.internals_unknown() == []
+
+
+def test_a_kombu_of_another_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kombu, "__version__", "5.9.1")
+    assert lease.internals_unknown() == ["kombu 5.9.1 is not 5.7.x"]
+
+
+def test_a_kombu_with_other_internals_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kombu_redis.Channel, "unacked_index_key", "leases")
+    monkeypatch.setattr(kombu_redis.QoS, "restore_visible", lambda _self: None)
+    monkeypatch.delattr(state, "reserved_requests")
+    assert lease.internals_unknown() == [
+        "kombu's Channel.unacked_index_key is not 'unacked_index'",
+        "kombu's QoS.restore_visible goes by something else than unacked_index",
+        "celery.worker.state has no reserved_requests",
+    ]
+
+
+def test_a_worker_says_loudly_that_its_lease_is_unsure(
+    worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(kombu, "__version__", "6.0.0")
+    step = lease.Lease(worker)
+    monkeypatch.setattr(PeriodicStep, "start", lambda _step, _worker: None)
+    with caplog.at_level(logging.ERROR):
+        step.start(worker)
+    assert "kombu 6.0.0 is not 5.7.x: tasks longer than the lease may run twice" in caplog.text
+
+
+# Health
+
+
+def test_a_worker_that_asks_for_tasks_is_healthy(worker: SimpleNamespace, client: Any) -> None:
+    transport.last_asked = time.monotonic()
+    health.Health(worker).act()
+    assert health.main(["w1@node7"]) == 0
+    assert 0 < client.ttl("farmhaul:worker:w1@node7") <= health.KEY_TTL_S
+
+
+def test_a_worker_that_asks_for_nothing_is_not_and_says_so(
+    worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transport, "last_asked", time.monotonic() - 60)
+    health.Health(worker).act()
+    assert health.main(["w1@node7"]) == 1
+    assert "not_consuming for 60 s: this worker should be restarted" in caplog.text
+
+
+def test_a_worker_whose_processes_are_all_busy_is_healthy(
+    worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "last_asked", time.monotonic() - 60)
+    monkeypatch.setattr(state, "reserved_requests", [object()])
+    health.Health(worker).act()
+    assert health.main(["w1@node7"]) == 0
+
+
+def test_the_health_check_tells_what_keeps_it_from_knowing(
+    worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FARMHAUL_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert health.main([]) == 3
+    monkeypatch.setenv("FARMHAUL_REDIS_URL", "nonsense")
+    assert health.main([]) == 2
+    assert capsys.readouterr().err.startswith("farmhaul: Redis is not reachable\nfarmhaul: FARM")
+
+
+def test_the_health_check_is_a_command(worker: SimpleNamespace) -> None:
+    command = [sys.executable, "-m", "workers.health", "nobody@nowhere"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "farmhaul: nobody@nowhere takes no tasks\n")
+
+
+# Steps
+
+
+class Counting(PeriodicStep):
+    interval_s = 0.01
+
+    def __init__(self, worker: Any, errors: list[Exception]) -> None:
+        super().__init__(worker)
+        self.errors = errors
+        self.done = threading.Event()
+
+    def act(self) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.done.set()
+
+
+def test_a_step_goes_on_after_an_error_and_says_once_that_redis_is_away(
+    worker: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    away = [redis.ConnectionError("refused"), redis.TimeoutError("silent")]
+    step = Counting(worker, [*away, RuntimeError("a fault of ours")])
+    step.start(worker)
+    assert step.done.wait(10)
+    step.stop(worker)
+    assert caplog.text.count("redis_away step=Counting") == 1
+    assert "step_broke step=Counting" in caplog.text
+    wait_until(lambda: "Counting" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_what_a_step_does_is_for_the_step_to_say(worker: SimpleNamespace) -> None:
+    with pytest.raises(NotImplementedError):
+        PeriodicStep(worker).act()
