@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -108,14 +107,9 @@ class Stage(Task):
         """Keep the batch ours while a long stage runs."""
         return Heartbeat(self.clients.record, batch)
 
-    def each(
-        self,
-        transfers: Sequence[Transfer],
-        step: Callable[[Transfer], Transfer],
-        threads: int | None = 1,
-    ) -> dict[str, Transfer | errors.UploadError]:
-        """Do a step for each transfer; one that fails does not hold up the others."""
-        outcomes = self.in_threads(transfers, lambda one: self.attempt(one, step), threads)
+    def each(self, transfers: Sequence[Transfer], step: Callable[[Transfer], Transfer]) -> Outcomes:
+        """Do a step for each transfer, several at a time; one that fails holds up no other."""
+        outcomes = self.in_threads(transfers, lambda one: self.attempt(one, step))
         return {one.transfer_id: outcome for one, outcome in zip(transfers, outcomes, strict=True)}
 
     def ask(
@@ -127,13 +121,15 @@ class Stage(Task):
         except Exception as error:  # noqa: BLE001 none may hold up the others
             return {one.transfer_id: self._broke(one, error) for one in transfers}
 
-    def in_threads(
-        self, items: Sequence[T], act: Callable[[T], R], threads: int | None = None
-    ) -> list[R]:
-        """Act on each item, several at a time: FARMHAUL_CONNECTIONS, unless told otherwise."""
-        threads = threads or self.clients.settings.connections
-        with ThreadPoolExecutor(max(min(threads, len(items)), 1)) as pool:
-            return list(pool.map(act, items))
+    def in_threads(self, items: Sequence[T], act: Callable[[T], R]) -> list[R]:
+        """Act on each item, FARMHAUL_CONNECTIONS of them at a time.
+
+        Far from the store and on network file systems, waiting is most of the time; MD5 takes
+        no more CPU time with 8 threads than with 1 (measured 2026-11).
+        """
+        if len(items) < 2:  # noqa: PLR2004 one needs no company
+            return [act(item) for item in items]
+        return list(self.clients.threads.map(act, items))
 
     def attempt(
         self, transfer: Transfer, step: Callable[[Transfer], Transfer]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import requests
@@ -28,6 +29,7 @@ class Clients:
     urls: Codec
     ledger: Ledger
     limits: Limits
+    threads: ThreadPoolExecutor
 
 
 @functools.cache
@@ -50,4 +52,5 @@ def clients() -> Clients:
         urls,
         Ledger(record, urls),
         limits,
+        ThreadPoolExecutor(settings.connections, "put"),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Self
 
 import redis
 
@@ -20,6 +21,8 @@ LEASE_SHARE = 0.9
 class Heartbeat:
     """Called between blocks by all threads of a stage; talks to Redis once a second.
 
+    Within a ``with`` it does so too while nobody calls.
+
     A process that was frozen (SIGSTOP, a hung mount) finds on waking that its lease has
     gone, and sends not one block more: another delivery may be at work by then.
     """
@@ -32,21 +35,38 @@ class Heartbeat:
         self._fences = {one.transfer_id: one.fence for one in batch.transfers}
         self._clock = clock
         self._confirmed = self._asked = clock()
-        self._sent = dict.fromkeys(self._fences, 0)
+        self._sent = dict.fromkeys(self._fences, -1)  # as long as nobody has told
         self._lost: set[str] = set()
         self._asking = threading.Lock()
+        self._ended = threading.Event()
 
     def __call__(self, transfer_id: str, sent_bytes: int = 0) -> None:
         """Note progress; raises LeaseLostError when the transfer is no longer ours."""
         self._sent[transfer_id] = sent_bytes
         now = self._clock()
+        self._look(now)
+        if transfer_id in self._lost or self._silent_too_long(now):
+            raise LeaseLostError(transfer_id)
+
+    def __enter__(self) -> Self:
+        # Also while a block is stuck, or the store takes its time to answer: until the
+        # request has ended, its bytes may still arrive there, and no newer file may go.
+        threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def _run(self) -> None:
+        while not self._ended.wait(INTERVAL_S):
+            self._look(self._clock())
+
+    def _look(self, now: float) -> None:
         if now - self._asked >= INTERVAL_S and self._asking.acquire(blocking=False):
             try:
                 self._ask(now)
             finally:
                 self._asking.release()
-        if transfer_id in self._lost or self._silent_too_long(now):
-            raise LeaseLostError(transfer_id)
 
     def _ask(self, now: float) -> None:
         self._asked = now

@@ -90,7 +90,7 @@ def _send(
     stage: Stage, batch: Batch, parts: list[Part], urls: dict[Part, str]
 ) -> list[Transfer | UploadError]:
     [transfer] = batch.transfers
-    here, beat = stage.clients, stage.heartbeat(batch)
+    here = stage.clients
 
     def send(part: Part) -> Transfer:
         throttle = here.limits.throttle(part.size_bytes)
@@ -105,7 +105,8 @@ def _send(
             raise LeaseLostError(transfer.transfer_id)
         return transfer
 
-    return stage.in_threads(parts, lambda part: stage.attempt(transfer, lambda _: send(part)))
+    with stage.heartbeat(batch) as beat:
+        return stage.in_threads(parts, lambda part: stage.attempt(transfer, lambda _: send(part)))
 
 
 def _after_refusal(

@@ -15,9 +15,9 @@ from tasks.request import UploadRequest
 from tasks.status import Status, UploadState
 from tasks.transfer.errors import FatalError
 
-#: Looks at the record come after a tenth of the time waited so far, within these bounds: who
+#: Looks at the record come after a fiftieth of the time waited so far, within these bounds: who
 #: waits for a second is told at once, who waits for an hour costs Redis next to nothing.
-FIRST_LOOK_S = 0.05
+FIRST_LOOK_S = 0.02
 LAST_LOOK_S = 1.0
 
 
@@ -115,7 +115,7 @@ def wait_for(
             if time.monotonic() >= deadline:
                 raise
         now = time.monotonic()
-        pause_s = min(max((now - began) / 10, FIRST_LOOK_S), LAST_LOOK_S)
+        pause_s = min(max((now - began) / 50, FIRST_LOOK_S), LAST_LOOK_S)
         time.sleep(min(pause_s, max(deadline - now, 0)))
 
 

@@ -91,25 +91,30 @@ local function fail_killer(id, from, worker, times, ttl)
 end
 
 -- A newer upload of a component sends its bytes only when no older one still does: the last
--- PUT wins in the store. `putting` names who sends; a sender that is silent for longer than
--- the lease sends no more.
+-- PUT wins in the store. `putting` names who sends, and under which fencing number; a sender
+-- that is silent for longer than the lease sends no more.
 local function putting_key(id)
   return P .. 'component:' .. (redis.call('HGET', upload_key(id), 'component') or '')
 end
 
-local function may_put(id, lease)
+local function is_putting(id, fence)
+  local other, other_fence = unpack(redis.call('HMGET', putting_key(id), 'putting',
+    'putting_fence'))
+  return other == id and tonumber(other_fence) == fence
+end
+
+local function may_put(id, fence, lease)
   local key = putting_key(id)
   local other, until_ = unpack(redis.call('HMGET', key, 'putting', 'putting_until'))
-  if other and other ~= id and tonumber(until_) > NOW then
+  if other and other ~= id and tonumber(until_ or 0) > NOW then
     return false
   end
-  redis.call('HSET', key, 'putting', id, 'putting_until', NOW + lease)
+  redis.call('HSET', key, 'putting', id, 'putting_fence', fence, 'putting_until', NOW + lease)
   return true
 end
 
-local function end_put(id)
-  local key = putting_key(id)
-  if redis.call('HGET', key, 'putting') == id then
-    redis.call('HDEL', key, 'putting', 'putting_until')
+local function end_put(id, fence)
+  if is_putting(id, fence) then
+    redis.call('HDEL', putting_key(id), 'putting', 'putting_fence', 'putting_until')
   end
 end

@@ -97,17 +97,20 @@ local function take(id, many)
     make_pending(id, state, own_host, score)
     return nil
   end
-  if stage == PUT_FILE and not may_put(id, lease) then
+  local fence = redis.call('HINCRBY', key, 'fence', 1)
+  -- The parts of a large file become its component's bytes in the last stage.
+  local size = tonumber(redis.call('HGET', key, 'size') or '') or 0
+  local puts = stage == PUT_FILE or (stage > PUT_FILE and size > large)
+  if puts and not may_put(id, fence, lease) then
     leave_claim(id, claim)
     move(id, state, 'waiting')
     redis.call('HSET', key, 'due', NOW + 2, 'waiting_for', 'older upload of the component')
     redis.call('ZADD', P .. 'waiting', NOW + 2, id)
     return nil
   end
-  local fence = redis.call('HINCRBY', key, 'fence', 1)
-  local request, file, stored, size = unpack(redis.call('HMGET', key, 'request', 'file',
+  local request, file, stored, known = unpack(redis.call('HMGET', key, 'request', 'file',
     'stored', 'size'))
-  return { id, fence, request or '', file or '', stored or '', size or '' }
+  return { id, fence, request or '', file or '', stored or '', known or '' }
 end
 
 if stage == 1 and redis.call('EXISTS', claim_key) == 0 then

@@ -62,7 +62,7 @@ local rows = {}
 for _, one in ipairs(cjson.decode(ARGV[2])) do
   local key = upload_key(one.id)
   local now_state = 'lost'
-  end_put(one.id)
+  end_put(one.id, one.fence)
   if is_ours(one.id, one.fence) then
     redis.call('HDEL', key, 'deliveries:' .. redis.call('HGET', key, 'stage'))
     for name, value in pairs(one.fields) do

@@ -1,0 +1,122 @@
+"""Whether what the demo promises is so: bytes, PUTs, locations, and nothing left behind."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.sandbox import Sandbox
+from workers import report
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One file, as the store and ftrack have it."""
+
+    path: Path
+    size_bytes: int
+    same_bytes: bool
+    puts: int
+    sent_twice: int
+    locations: int
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with it."""
+        found = []
+        if not self.same_bytes:
+            found.append(f"{self.path.name}: the store has other bytes")
+        if self.sent_twice:
+            found.append(f"{self.path.name}: {self.sent_twice} PUTs were sent twice")
+        if self.locations != 1:
+            found.append(f"{self.path.name}: {self.locations} locations in ftrack.server, not 1")
+        return found
+
+
+def arrivals(sandbox: Sandbox, uploads: Iterable[Mapping[str, Any]]) -> list[Arrival]:
+    """Read every file back from the store, and its location from ftrack."""
+    requests = [one for one in sandbox.store.requests() if one["method"] == "PUT"]
+    puts = Counter((one["key"], one["part_number"]) for one in requests)
+    locations = Counter(
+        location["component_id"]
+        for location in sandbox.ftrack.entities("ComponentLocation")
+        if location["location_id"] == sandbox.ftrack.server_location_id
+        and location["resource_identifier"] == location["component_id"]
+    )
+    found = []
+    for upload in uploads:
+        path, component_id = Path(upload["path"]), upload["component_id"]
+        own = [count for (key, _), count in puts.items() if key == component_id]
+        found.append(
+            Arrival(
+                path,
+                path.stat().st_size,
+                sandbox.store.md5(component_id) == md5(path),
+                sum(own),
+                sum(own) - len(own),
+                locations[component_id],
+            )
+        )
+    return found
+
+
+def table(rows: Iterable[Arrival]) -> Iterator[str]:
+    """Lines of a table for people."""
+    rows = list(rows)
+    width = max(len(row.path.name) for row in rows)
+    yield f"{'file':<{width}}  {'size':>9}  MD5   PUTs  in ftrack.server"
+    for row in rows:
+        same = "same" if row.same_bytes else "OTHER"
+        located = {0: "NO", 1: "yes"}.get(row.locations, f"{row.locations} TIMES")
+        size = report.size(row.size_bytes)
+        yield f"{row.path.name:<{width}}  {size:>9}  {same:<5} {row.puts:>4}  {located}"
+
+
+def md5(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Processes that work in a folder: its name is in their command line or environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        if int(process.name) == os.getpid():
+            continue
+        with suppress(OSError):  # ended meanwhile, or another user's
+            command = (process / "cmdline").read_bytes()
+            if str(folder).encode() in command + (process / "environ").read_bytes():
+                words = command.replace(b"\0", b" ").decode(errors="replace").strip()
+                found.append(f"{process.name} {words}")
+    return found
+
+
+def ports_of(processes: Iterable[str]) -> set[str]:
+    """The ports in the command lines of SeaweedFS."""
+    return set(re.findall(r" -[a-z0-9.]*port[a-z0-9.]*=(\d+)", " ".join(processes)))
+
+
+def remove_sockets(ports: set[str]) -> None:
+    """SeaweedFS leaves its sockets, named after its ports, in /tmp and nowhere else."""
+    for path in Path("/tmp").glob("seaweedfs-*.sock"):
+        if path.stem.rpartition("-")[2] in ports:
+            path.unlink(missing_ok=True)
+
+
+def complaints(folder: Path, most: int = 10) -> list[str]:
+    """The last warnings and errors that the workers have logged."""
+    lines = [
+        f"{log.stem}: {line}"
+        for log in sorted(folder.glob("w?.log"))
+        for line in log.read_text(errors="replace").splitlines()
+        if "ERROR" in line or "WARNING" in line
+    ]
+    return lines[-most:]
