@@ -101,6 +101,11 @@ class UrlRefusedError(RetryableError):
         self.status = status
         self.code = code
 
+    @property
+    def has_expired(self) -> bool:
+        """Tell whether it was its age alone that the store refused."""
+        return "xpired" in self.code
+
     def __str__(self) -> str:
         return (
             f"the store refused the signed URL of component {self.component_id} "

@@ -79,9 +79,11 @@ def put_part(
 
         try:
             etag = attempt({"Content-MD5": checksum})
-        except UrlRefusedError:
+        except UrlRefusedError as error:
+            if error.has_expired:
+                raise
             # A store may refuse a header that was not signed: then the ETag alone tells
-            # whether the bytes have arrived. An expired URL is refused once more.
+            # whether the bytes have arrived.
             etag = attempt({})
         require_unchanged(file, transfer.path, transfer.known_identity)
     return etag or digest.hex()

@@ -193,6 +193,8 @@ def _refusal(transfer: Transfer, answer: requests.Response, body: bytes) -> Uplo
         theirs = found[1].decode(errors="replace") if found else "another, which it does not name"
         return DigestMismatchError(transfer.component_id, transfer.path, ours, theirs)
     if code in URL_CODES or status == requests.codes.forbidden:
+        # S3 says AccessDenied of what has expired as of anything else.
+        code = f"{code}, expired" if b"has expired" in body else code
         return UrlRefusedError(transfer.component_id, status, code)
     if is_outage(status) or code in BROKEN_TRANSFER_CODES:
         return ServiceUnavailableError("store", f"{status} {code}", retry_after_s(answer))

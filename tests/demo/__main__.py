@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import TimeoutExpired
-from typing import Any, NoReturn
+from typing import Any
 
 from cryptography.fernet import Fernet
 
@@ -31,6 +31,7 @@ from tests.demo.checks import (
     table,
 )
 from tests.demo.flower import Flower
+from tests.demo.interrupts import heed_interrupts, interrupts_held_back
 from tests.demo.renders import Renders, render
 from tests.farm import Farm, wait_until
 from tests.sandbox import Sandbox
@@ -60,9 +61,10 @@ class Demo:
         """Tell the story; raises DemoFailed at its first fault."""
         with ExitStack() as stack:
             self.say("Start ftrack (a stand-in), its media store (a real S3), Redis")
-            sandbox = stack.enter_context(Sandbox.start(self.folder / "sandbox"))
+            with interrupts_held_back():
+                sandbox = stack.enter_context(Sandbox.start(self.folder / "sandbox"))
+                self.ports = ports_of(processes_of(self.folder))
             self.version_id = sandbox.ftrack.version_id
-            self.ports = ports_of(processes_of(self.folder))
             farm = Farm(
                 sandbox,
                 self.folder,
@@ -72,8 +74,9 @@ class Demo:
                 env={"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()},
             )
             self.say(f"Start {WORKERS} workers and Flower; render 8 frames, a sheet, a movie")
-            flower = stack.enter_context(Flower(self.folder, farm.env))
-            stack.enter_context(farm)
+            with interrupts_held_back():
+                flower = stack.enter_context(Flower(self.folder, farm.env))
+                stack.enter_context(farm)
             renders = render(sandbox.storage / "sh010" / "v003")
             flower.wait_ready()
 
@@ -196,8 +199,7 @@ class Demo:
 
 def main() -> int:
     """Run the demo; whatever is wrong is a line on stderr, and the exit code is 1."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    heed_interrupts()
     keep = os.environ.get("DEMO") == "keep"
     faults: list[str] = []
     code = 0
@@ -223,10 +225,6 @@ def main() -> int:
         print("Next: make demo DEMO=keep, then look at Flower and upload files of your own;")
         print("README.md tells how a farm's hook calls farmhaul, docs/cli.md has all commands.")
     return 0
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

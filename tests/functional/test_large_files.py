@@ -69,7 +69,7 @@ def test_parts_whose_url_has_run_out_are_signed_anew_and_finished_ones_stay(
     farm: Farm, movie: Path
 ) -> None:
     body = "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
-    farm.sandbox.faults.add("store", "status", 403, part_number=4, times=2, body=body)
+    farm.sandbox.faults.add("store", "status", 403, part_number=4, times=1, body=body)
     upload = enqueue(farm, movie)
     assert_located_whole(farm, upload, movie)
     assert part_numbers(farm, upload["component_id"]) == Counter(range(1, 11))

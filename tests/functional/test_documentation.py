@@ -1,0 +1,209 @@
+"""What README.md and docs/ say is so: options, output, keys in Redis, links."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pty
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from tasks.record import PREFIX
+from tasks.transfer.models import LARGE_BYTES
+from tests.demo.renders import FRAME_HEIGHT, FRAME_WIDTH, exr
+from tests.farm import BIN, Farm
+from tests.sandbox.process import CHECKOUT
+from workers.cli import cli
+
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (CHECKOUT / "docs").glob("*.md")}
+UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+#: A log line begins with a word for what has happened, upload=… and the like follow.
+EVENT = re.compile(r"[a-z]+(?:_[a-z%]+)+(?= )")
+
+
+def section(text: str, heading: str) -> str:
+    found = re.search(rf"(?ms)^## {re.escape(heading)}$.*?(?=^## |\Z)", text)
+    assert found, f"there is no heading {heading}"
+    return found[0]
+
+
+def first_cells(markdown: str) -> list[str]:
+    """What stands in backticks in the first column of the tables."""
+    rows = [line for line in markdown.splitlines() if line.startswith("| `")]
+    cells = [re.split(r"(?<!\\)\|", row)[1].replace(r"\|", "|") for row in rows]
+    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+
+
+def block_after(text: str, mark: str) -> str:
+    found = re.search(rf"<!-- [^\n]*{re.escape(mark)}[^\n]* -->\n```\w*\n(.*?)```", text, re.DOTALL)
+    assert found, f"there is no block after a comment with {mark!r}"
+    return found[1]
+
+
+def plain(text: str) -> str:
+    """Leave out what is another each time: ids, times, the folders of this machine."""
+    text = re.sub(r"/\S*/v003/", "…/v003/", UUID.sub("…", text.replace("\r\n", "\n")))
+    return re.sub(r"(?m)^\[ *\d+\.\d s\]", "[…]", text)
+
+
+# Commands
+
+
+def test_the_reference_has_a_section_for_each_command() -> None:
+    sections = re.findall(r"(?m)^## farmhaul (\S+)$", DOCS["cli.md"])
+
+    assert sorted(sections) == sorted(cli.commands)
+
+
+@pytest.mark.parametrize("name", [name for name in cli.commands if name != "worker"])
+def test_the_reference_lists_the_options_that_help_shows(name: str) -> None:
+    command = cli.commands[name]
+    context = click.Context(command, info_name=name, help_option_names=["-h", "--help"])
+    options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
+    records = [one.get_help_record(context) for one in options]
+
+    documented = first_cells(section(DOCS["cli.md"], f"farmhaul {name}"))
+
+    assert documented[: len(records)] == [record[0] for record in records if record]
+
+
+# README
+
+
+def test_the_example_is_what_one_sees(farm: Farm) -> None:
+    frame = exr(FRAME_WIDTH, FRAME_HEIGHT, moved_by=0)
+    path = farm.make_file("sh010_beauty_v003.1001.exr", frame, "readme/v003")
+    example = block_after(README, "runs these commands")
+    expected = script = ""
+    for step in re.split(r"(?m)^\$ ", example)[1:]:
+        command, _, output = step.partition("\n")
+        expected += f"$ {command}\n{output}"
+        script += f"printf '$ %s\\n' {shlex.quote(command)}\n(exit $code)\n{command}\ncode=$?\n"
+    environment = {
+        **farm.environment(),
+        "RENDERS": str(path.parent),
+        "VERSION": farm.sandbox.ftrack.version_id,
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
+
+    shown = on_a_terminal(["bash", "-c", f"code=0\n{script}"], environment)
+
+    assert plain(shown) == plain(expected)
+
+
+def on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
+    """Run a command with a terminal as its output; gives what a person reads there."""
+    screen, slave = pty.openpty()
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave
+    )
+    os.close(slave)
+    shown = b""
+    with open(screen, "rb", buffering=0) as reader:
+        try:
+            while block := reader.read(4096):
+                shown += block
+        except OSError:  # how Linux says that the other end is closed
+            pass
+    assert process.wait() == 0
+    return shown.decode()
+
+
+def test_the_demo_shows_what_the_readme_shows_and_leaves_nothing(tmp_path: Path) -> None:
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "DEMO": ""}
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.demo"],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+    shown = plain(done.stdout).splitlines()
+    excerpt = plain(block_after(README, "from the output of make demo")).splitlines()
+    progress = re.compile(r" +\d+\.\d s  ")
+    assert [line for line in excerpt if line not in shown and not progress.match(line)] == []
+
+
+# The rest
+
+
+def test_each_variable_has_a_section() -> None:
+    table = first_cells(section(README, "Configuration"))
+    headings = re.findall(r"(?m)^## (.+)$", DOCS["configuration.md"])
+
+    assert sorted(name for heading in headings for name in heading.split(", ")) == sorted(table)
+
+
+def test_each_key_in_redis_is_documented(farm: Farm) -> None:
+    farm.cli("limit", "--bandwidth", "10G")
+    small, large = farm.make_file("main.exr", 1000), farm.make_file("main.mov", LARGE_BYTES + 1)
+    uploads = farm.enqueue(small, "--component-id", farm.sandbox.ftrack.add_component("main"))
+    with farm.frozen():
+        farm.enqueue(small, "--version-id", farm.sandbox.ftrack.version_id, "--node-local")
+        keys = set(farm.redis.scan_iter())
+    farm.sandbox.faults.add(
+        "ftrack", "error", "PermissionError", action="complete_multipart_upload"
+    )
+    refused = farm.enqueue(large, "--component-id", farm.sandbox.ftrack.add_component("main"))
+    farm.wait_located(one["upload_id"] for one in uploads)
+    farm.wait_state([one["upload_id"] for one in refused], "failed")
+    keys |= set(farm.redis.scan_iter())
+
+    patterns = [key_pattern(name) for name in first_cells(DOCS["state.md"])]
+    assert [key for key in keys if not any(pattern.fullmatch(key) for pattern in patterns)] == []
+    assert {f"{PREFIX}{name}" for name in ("limits", "hosts", "tick", "state:failed")} <= keys
+
+
+def key_pattern(documented: str) -> re.Pattern[str]:
+    """Read ``farmhaul:upload:ID`` and the like: capitals and … stand for anything."""
+    text = re.sub(r"[A-Z]{2,}|…", "\0", documented)
+    suffix = "(?:\x06\x16\\d)?" if documented == "farmhaul" else ""
+    return re.compile(re.escape(text).replace("\0", ".*") + suffix)
+
+
+def test_each_log_line_is_documented() -> None:
+    documented = first_cells(section(DOCS["state.md"], "Log lines to look for"))
+    logged = {
+        match[0]
+        for path in (*(CHECKOUT / "tasks").rglob("*.py"), *(CHECKOUT / "workers").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"log.warning", "log.error", "log.exception"}
+        and isinstance(node.args[0], ast.Constant)
+        and (match := EVENT.match(str(node.args[0].value)))
+    }
+
+    assert logged - {"upload_%s"} <= set(documented)
+    assert set(documented) - logged == {"upload_waiting", "upload_lost", "upload_failed"}
+
+
+def test_links_lead_somewhere() -> None:
+    texts = {CHECKOUT / "README.md": README}
+    texts |= {CHECKOUT / "docs" / name: text for name, text in DOCS.items()}
+
+    broken = [
+        f"{path.name}: {target}"
+        for path, text in texts.items()
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+        if "://" not in target and not (path.parent / target).exists()
+    ]
+    named = [
+        name
+        for text in texts.values()
+        for name in re.findall(r"`((?:tests|tasks|workers|deploy)/[\w./-]+)`", text)
+        if not (CHECKOUT / name).exists()
+    ]
+
+    assert broken + named == []
