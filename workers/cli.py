@@ -75,7 +75,7 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     timeout: float | None,
     as_json: bool,
 ) -> None:
-    r"""Queue files for upload and return at once.
+    """Queue files for upload and return at once.
 
     \b
     farmhaul enqueue /mnt/prod/sh010.mov --component-id 2c5e…
@@ -83,7 +83,9 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     farmhaul enqueue --manifest list.jsonl --wait
 
     Prints a line for each upload. Enqueueing a file again is harmless: it is the same upload.
-    """
+    """  # noqa: D301 click takes \b for "do not wrap"
+    if timeout is not None and not wait:
+        raise BadInputError("--timeout goes with --wait; without it nothing is waited for")
     if manifest is not None:
         if paths or component_id or version_id or name or thumbnail or encode:
             raise BadInputError("--manifest goes without paths, ids and what belongs to them")
@@ -111,7 +113,7 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     for one in failed:
         why = one.error or "not done yet"
         click.echo(f"farmhaul: {one.path}: {one.state}: {why}", err=True)
-    if failed:
+    if failed or (wait and "spooled" in states):
         raise SystemExit(EXIT_FAILED)
 
 
@@ -157,6 +159,7 @@ def status(upload_ids: tuple[str, ...], which: str | None, as_json: bool) -> Non
     known = [one for one in uploads if one is not None]
     if human and which == "failed":
         click.echo("\n".join(report.failures(known)) or "no uploads have failed")
+        return
     for one in known:
         click.echo(report.state_line(one, human=human))
 

@@ -64,12 +64,12 @@ def drain() -> None:
 @click.option("--api-calls", metavar="RATE", help="Calls of ftrack's API a second, as 20.")
 @click.option("--clear", is_flag=True, help="Go back to what the workers' environment says.")
 def limit(bandwidth: str | None, api_calls: str | None, *, clear: bool) -> None:
-    r"""Show or change the limits that all workers share; workers heed it within seconds.
+    """Show or change the limits that all workers share; workers heed it within seconds.
 
     \b
     farmhaul limit --bandwidth 50M
     farmhaul limit --bandwidth 08:00-20:00=50M,else=off
-    """
+    """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.limits import KEY, read_live
 
     record = _record()

@@ -47,9 +47,8 @@ def state_line(one: UploadState, *, human: bool) -> str:
         where = {"active": f"in {one.stage} on {one.worker}"}.get(one.state, "")
         if one.state == "waiting" and one.due:
             where = f"until {datetime.fromtimestamp(one.due).astimezone():%H:%M:%S}"
-        why = f": {one.error}" if one.error else ""
         line = f"{one.state:<10} {one.upload_id}  {size(one.size_bytes):>9}  {one.path}"
-        return f"{line}  {where}{why}".rstrip()
+        return "  ".join(text for text in (line, where, one.error) if text)
     return json.dumps(
         {
             "upload_id": one.upload_id,
@@ -73,14 +72,14 @@ def counts_line(counts: Mapping[str, int]) -> str:
 
 
 def failures(uploads: Sequence[UploadState]) -> list[str]:
-    """Group failures by their kind: how many, and one reason as an example."""
+    """The lines of ``status --failed`` for people: by kind of failure, the most frequent first."""
     groups: dict[str, list[UploadState]] = {}
     for one in uploads:
         groups.setdefault(one.error_kind, []).append(one)
-    return [
-        f"{len(group)} x {kind}, as: {group[0].error}"
-        for kind, group in sorted(groups.items(), key=lambda item: -len(item[1]))
-    ]
+    lines = []
+    for kind, group in sorted(groups.items(), key=lambda item: -len(item[1])):
+        lines += [f"{len(group)} x {kind}", *(f"  {state_line(one, human=True)}" for one in group)]
+    return lines
 
 
 def size(size_bytes: int | None) -> str:

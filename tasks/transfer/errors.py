@@ -31,7 +31,7 @@ class UploadError(Exception):
 
 
 class RetryableError(UploadError):
-    """Tried again by itself; how often and how long, ``tasks.base`` decides."""
+    """Tried again by itself; how often and how long, ``tasks.policy`` decides."""
 
 
 class ServiceUnavailableError(RetryableError):

@@ -25,9 +25,7 @@ from tasks.record import STAGES
 from tests.demo.checks import (
     arrivals,
     complaints,
-    ports_of,
     processes_of,
-    remove_sockets,
     table,
 )
 from tests.demo.flower import Flower
@@ -55,7 +53,6 @@ class Demo:
         self.folder = folder
         self.begun = time.monotonic()
         self.version_id = ""
-        self.ports: set[str] = set()
 
     def run(self, *, keep: bool) -> None:
         """Tell the story; raises DemoFailed at its first fault."""
@@ -63,7 +60,6 @@ class Demo:
             self.say("Start ftrack (a stand-in), its media store (a real S3), Redis")
             with interrupts_held_back():
                 sandbox = stack.enter_context(Sandbox.start(self.folder / "sandbox"))
-                self.ports = ports_of(processes_of(self.folder))
             self.version_id = sandbox.ftrack.version_id
             farm = Farm(
                 sandbox,
@@ -213,7 +209,6 @@ def main() -> int:
             faults, code = ["interrupted"], 130
         except (DemoFailed, NotReady, AssertionError, OSError, TimeoutExpired) as error:
             faults, code = [*complaints(demo.folder), *str(error).splitlines()], 1
-    remove_sockets(demo.ports)
     left = [f"still runs: {process}" for process in processes_of(demo.folder)]
     left += [f"{demo.folder} is still there"] if demo.folder.exists() else []
     for fault in faults + left:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -97,18 +96,6 @@ def processes_of(folder: Path) -> list[str]:
                 words = command.replace(b"\0", b" ").decode(errors="replace").strip()
                 found.append(f"{process.name} {words}")
     return found
-
-
-def ports_of(processes: Iterable[str]) -> set[str]:
-    """The ports in the command lines of SeaweedFS."""
-    return set(re.findall(r" -[a-z0-9.]*port[a-z0-9.]*=(\d+)", " ".join(processes)))
-
-
-def remove_sockets(ports: set[str]) -> None:
-    """SeaweedFS leaves its sockets, named after its ports, in /tmp and nowhere else."""
-    for path in Path("/tmp").glob("seaweedfs-*.sock"):
-        if path.stem.rpartition("-")[2] in ports:
-            path.unlink(missing_ok=True)
 
 
 def complaints(folder: Path, most: int = 10) -> list[str]:

@@ -296,3 +296,37 @@ def test_the_version_is_that_of_the_package(hook: Farm) -> None:
     from importlib.metadata import version
 
     assert hook.cli("--version").stdout.split()[-1] == version("farmhaul")
+
+
+def test_a_timeout_without_a_wait_is_bad_input(hook: Farm) -> None:
+    path = hook.make_file("main.exr", 10)
+    component_id = str(uuid.uuid4())
+    done = hook.cli("enqueue", path, "--component-id", component_id, "--timeout", "5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--timeout goes with --wait" in done.stderr
+
+
+def test_a_wait_for_what_had_to_be_spooled_ends_with_4(hook: Farm, tmp_path: Path) -> None:
+    path = hook.make_file("main.exr", 10)
+    away = {"FARMHAUL_REDIS_URL": "redis://127.0.0.1:1/0", "FARMHAUL_SPOOL": str(tmp_path / "s")}
+    arguments = ("enqueue", path, "--component-id", str(uuid.uuid4()), "--wait")
+    done = hook.cli(*arguments, env=away)
+    assert done.returncode == 4
+    assert json.loads(done.stdout)["state"] == "spooled"
+
+
+def test_failures_are_shown_to_people_by_kind_with_their_reasons(farm: Farm) -> None:
+    paths = [farm.make_file(f"{n}.exr", 10) for n in range(2)]
+    with farm.frozen():
+        ids = [
+            farm.enqueue(path, "--component-id", str(uuid.uuid4()))[0]["upload_id"]
+            for path in paths
+        ]
+        for path in paths:
+            path.unlink()
+            path.mkdir()
+    farm.wait_state(ids, "failed")
+    first, *others = on_a_terminal(farm, "status", "--failed").splitlines()
+    assert first == "2 x FileRefusedError"
+    assert len(others) == 2
+    assert all("is a directory; name the files in it" in line for line in others)

@@ -141,11 +141,11 @@ class Operations:
     def _sign_parts(
         self, component_id: str, operation: Operation, headers: dict[str, str], caller: Caller
     ) -> dict[str, Any]:
-        count, upload_id = operation["parts"], operation.get("upload_id")
+        count, upload_id = operation["parts"], str(operation.get("upload_id", ""))
         if not isinstance(count, int) or not 1 <= count <= 10_000:
             raise ValidationError(f"parts must be between 1 and 10000, not {count!r}")
         # Unverified: that a server signs an open upload anew when it is named.
-        if self.uploads.get(upload_id or "") != component_id:
+        if self.uploads.get(upload_id) != component_id:
             upload_id = self.s3.create_multipart_upload(
                 Bucket=BUCKET, Key=component_id, ContentType=headers["Content-Type"]
             )["UploadId"]

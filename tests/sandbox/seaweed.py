@@ -66,6 +66,8 @@ class SeaweedServer:
         data = folder / "data"
         self._command = [
             _find_binary(),
+            # Besides stderr it writes its log into the system's folder for temporary files.
+            f"-logdir={folder}",
             "server",
             f"-dir={data}",
             "-ip=127.0.0.1",
@@ -89,6 +91,7 @@ class SeaweedServer:
             # Else it lingers for 10 s on SIGTERM, for the sake of a cluster.
             "-volume.preStopSeconds=0",
         ]
+        self._ports = set(map(str, ports))
         self._data = data
         self._log = folder / "weed.log"
         self._child = self._launch()
@@ -107,6 +110,7 @@ class SeaweedServer:
             if not is_fresh or self._drawn_wait_s(child) < 1.75:
                 break
             child.kill()
+            self._remove_sockets()
             shutil.rmtree(self._data)
         return child
 
@@ -135,6 +139,13 @@ class SeaweedServer:
         # Its parts wait for each other's open streams, so it never ends by itself; what
         # it acknowledged is written by then.
         self._child.stop(timeout_s=0.5)
+        self._remove_sockets()
+
+    def _remove_sockets(self) -> None:
+        # Named after its ports, in /tmp and nowhere else; it leaves them behind.
+        for path in Path("/tmp").glob("seaweedfs-*.sock"):
+            if path.stem.rpartition("-")[2] in self._ports:
+                path.unlink(missing_ok=True)
 
 
 def _takes_objects(s3: Any) -> bool:
