@@ -113,6 +113,7 @@ def _after_refusal(
     stage: Stage, message: RunMessage, batch: Batch, refused: list[UploadError], *, sent: bool
 ) -> Message:
     [transfer] = batch.transfers
+    stage.clients.ledger.survived(transfer, message["run"])
     worst = next((error for error in refused if isinstance(error, FatalError)), refused[0])
     if any(isinstance(error, UrlRefusedError) for error in refused):
         stage.clients.ledger.expire(transfer)

@@ -119,6 +119,10 @@ class Ledger:
         with_urls = zip(parts, urls, strict=True)
         return Run(transfer, tuple(pair for pair in with_urls if str(pair[0].number) not in done))
 
+    def survived(self, transfer: Transfer, number: int) -> None:
+        """Note that a run has not killed its worker, though it was not ended either."""
+        self.redis.hdel(_parts_key(transfer), f"deliveries:{number}")
+
     def part_done(self, transfer: Transfer, part: Part, etag: str) -> bool:
         """Note a finished part; False when the upload is no longer this delivery's."""
         args = (transfer.transfer_id, transfer.fence, part.number, etag, part.size_bytes)

@@ -1,0 +1,123 @@
+"""The ledger of a large file's parts, on a real Redis."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tasks.codec import Codec
+from tasks.connect import open_record, worker_redis
+from tasks.delivery import Settlement
+from tasks.ledger import Ledger
+from tasks.record import MAX_DELIVERIES
+from tasks.request import UploadRequest
+from tasks.settings import Settings
+from tasks.transfer.models import FileIdentity, Multipart, Target, Transfer
+from tasks.transfer.multipart import plan_runs
+from tests.sandbox import Sandbox
+
+KEY = Codec(["A" * 43 + "="])
+SIZE = 600 << 20
+IDENTITY = FileIdentity(SIZE, 1, 2, 3)
+
+
+@pytest.fixture
+def ledger(sandbox: Sandbox) -> Iterator[Ledger]:
+    settings = Settings(sandbox.redis.url, lease_s=5)
+    with worker_redis(settings) as client:
+        yield Ledger(open_record(settings, client), KEY)
+
+
+@pytest.fixture
+def movie(ledger: Ledger) -> Transfer:
+    """A large file in its third stage, with its parts signed."""
+    record = ledger.record
+    target = Target(str(uuid.uuid4()))
+    record.enqueue([UploadRequest("/mnt/movie.mov", target, SIZE, 1)])
+    [transfer] = record.deliver("claim", "compute_checksum", "w1").transfers
+    transfer = replace(transfer, identity=IDENTITY)
+    fields: dict[str, str | int] = {"file": record.seal_file(transfer), "size": SIZE}
+    for stage in ("get_put_metadata", "put_file"):
+        record.settle([Settlement(transfer, "advanced", fields)])
+        [transfer] = record.deliver("claim", stage, "w1").transfers
+    parts = [part for run in plan_runs(SIZE) for part in run]
+    urls = {part.number: f"https://store/{part.number}" for part in parts}
+    ledger.lay(replace(transfer, multipart=Multipart("an-upload", urls)))
+    return transfer
+
+
+def test_a_run_that_kills_its_worker_each_time_ends_the_upload(
+    ledger: Ledger, movie: Transfer
+) -> None:
+    ledger.fan_out(movie, 16)
+    for _ in range(MAX_DELIVERIES):
+        assert ledger.start_run(movie.transfer_id, movie.fence, 0, "w1")
+    assert ledger.start_run(movie.transfer_id, movie.fence, 0, "w1") is None
+    state, error = ledger.redis.hmget(f"farmhaul:upload:{movie.transfer_id}", "state", "error")
+    assert (state, b"killed its worker 5 times" in (error or b"")) == (b"failed", True)
+
+
+def test_a_run_that_is_tried_again_often_has_not_killed_its_worker(
+    ledger: Ledger, movie: Transfer
+) -> None:
+    ledger.fan_out(movie, 16)
+    for _ in range(3 * MAX_DELIVERIES):
+        assert ledger.start_run(movie.transfer_id, movie.fence, 0, "w1")
+        ledger.survived(movie, 0)
+
+
+def test_the_task_that_ends_the_last_run_joins_and_no_other(
+    ledger: Ledger, movie: Transfer
+) -> None:
+    first, *others = ledger.fan_out(movie, 2)
+    assert [first, *others] == [0, 1]
+    for number, run in enumerate(plan_runs(SIZE)):
+        for part in run:
+            assert ledger.part_done(movie, part, "etag")
+        ended = ledger.end_run(movie, number, f"task {number}")
+        assert ended == ((number == 2), 2 if number == 0 else None)
+    # Delivered again, the last one joins again; another does not.
+    assert ledger.end_run(movie, 2, "task 2") == (True, None)
+    assert ledger.end_run(movie, 1, "task 1") == (False, None)
+    assert sorted(ledger.etags(movie)) == [part.number for run in plan_runs(SIZE) for part in run]
+
+
+def test_who_holds_an_old_fencing_number_writes_no_part(ledger: Ledger, movie: Transfer) -> None:
+    [newer] = ledger.record.deliver("claim", "put_file", "w2").transfers
+    part = plan_runs(SIZE)[0][0]
+    assert not ledger.part_done(movie, part, "etag")
+    assert ledger.fan_out(movie, 16) == []
+    assert ledger.start_run(movie.transfer_id, movie.fence, 0, "w1") is None
+    assert ledger.end_run(movie, 0, "task") == (False, None)
+    assert ledger.part_done(newer, part, "etag")
+
+
+def test_parts_are_trusted_only_while_the_file_is_the_same(ledger: Ledger, movie: Transfer) -> None:
+    assert ledger.open_upload(movie) == "an-upload"
+    changed = replace(movie, identity=replace(IDENTITY, mtime_ns=2))
+    assert ledger.open_upload(changed) == ""
+    ledger.part_done(movie, plan_runs(SIZE)[0][0], "etag")
+    ledger.lay(
+        replace(changed, multipart=Multipart("an-upload", dict.fromkeys(range(1, 100), "u")))
+    )
+    assert ledger.etags(changed) == {}
+
+
+def test_urls_of_a_key_that_is_gone_are_refused_and_so_signed_again(
+    ledger: Ledger, movie: Transfer
+) -> None:
+    ledger.fan_out(movie, 16)
+    other = Ledger(ledger.record, Codec(["B" * 43 + "="]))
+    run = other.start_run(movie.transfer_id, movie.fence, 0, "w1")
+    assert run is not None
+    assert {url for _, url in run.parts} == {""}
+
+
+def test_a_transfer_without_a_multipart_upload_has_nothing_to_lay(
+    ledger: Ledger, movie: Transfer
+) -> None:
+    with pytest.raises(ValueError, match="has no multipart upload"):
+        ledger.lay(movie)
