@@ -2,7 +2,8 @@
 
 Hooks mostly enqueue one file at a time, hundreds at once. So ``enqueue`` writes records
 and *rings*: it publishes a chain whose first stage carries no files, but claims what is
-pending, up to a full batch. Every enqueue rings; a ring that finds nothing ends there.
+pending, up to a full batch; a ring that finds nothing ends there. A storm needs no ring for
+each file: those that are still queued will claim whatever is pending by then.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from celery import Celery, chain
 from kombu.exceptions import OperationalError
+from kombu.transport.redis import Channel
 
 from tasks.record import CLAIM_BYTES, CLAIM_UPLOADS, STAGES, Record
 from tasks.request import UploadRequest
@@ -32,6 +34,12 @@ def task_name(stage: str) -> str:
 def queue_of(host: str = "") -> str:
     """Name the queue of files that all nodes see, or of those that one host alone sees."""
     return f"{QUEUE}.{host}" if host else QUEUE
+
+
+def list_key(queue: str, stage: str) -> str:
+    """Name the list in which Redis holds the messages of a stage (kombu: Channel._q_for_pri)."""
+    priority = PRIORITY_OF[stage]
+    return f"{queue}{Channel.sep}{priority}" if priority else queue
 
 
 def upload_chain(app: Celery, host: str = "") -> Any:
@@ -65,10 +73,17 @@ def enqueue(app: Celery, record: Record, requests: Sequence[UploadRequest]) -> l
     answers = record.enqueue(requests)
     fresh = [request for request, (_, new) in zip(requests, answers, strict=True) if new]
     for host in sorted({request.host for request in fresh}):
-        ring(app, _claims_for([one for one in fresh if one.host == host]), host)
+        ring(app, _missing_rings(record, [one for one in fresh if one.host == host], host), host)
     return [state for state, _ in answers]
 
 
-def _claims_for(requests: Sequence[UploadRequest]) -> int:
-    size_bytes = sum(request.size_bytes or 0 for request in requests)
-    return max(-(-len(requests) // CLAIM_UPLOADS), -(-size_bytes // CLAIM_BYTES))
+def _missing_rings(record: Record, fresh: Sequence[UploadRequest], host: str) -> int:
+    """Count the rings that these uploads need beside those that are queued.
+
+    One that is in the queue after the uploads were written is taken after that too, and
+    claims them. What is under way may have claimed before, and does not count.
+    """
+    pending, queued = record.backlog(host, list_key(queue_of(host), STAGES[0]))
+    size_bytes = sum(request.size_bytes or 0 for request in fresh)
+    needed = max(-(-pending // CLAIM_UPLOADS), -(-size_bytes // CLAIM_BYTES))
+    return max(min(needed, len(fresh)) - queued, 0)

@@ -109,6 +109,14 @@ class Record:
             answers += [(text(state), bool(new)) for state, new in pipeline.execute()]
         return answers
 
+    def backlog(self, host: str, queue_key: str) -> tuple[int, int]:
+        """Count the pending uploads of a host (or of all), and the messages of a queue."""
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.zcard(f"{PREFIX}pending:{host}" if host else f"{PREFIX}pending")
+        pipeline.llen(queue_key)
+        pending, queued = pipeline.execute()
+        return int(pending), int(queued)
+
     def retry(self, upload_id: str) -> tuple[str, str, bool]:
         """Make an ended upload pending again; gives host, state, and whether it is new."""
         names = ("component", "request", "size", "score", "host")

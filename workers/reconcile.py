@@ -17,7 +17,7 @@ from typing import Any
 from celery import Celery
 from kombu.transport.redis import Channel
 
-from tasks.pipeline import PRIORITY_OF, queue_of, ring
+from tasks.pipeline import list_key, queue_of, ring
 from tasks.record import CLAIM_UPLOADS, PREFIX, STAGES, Record, text
 from workers.periodic import PeriodicStep
 
@@ -69,7 +69,7 @@ class Reconciler:
                     log.warning("claim_lost claim=%s uploads=%s start again", claim_id, count)
                     pending[""] = pending.get("", 0) + count
         for host, count in pending.items():
-            if count and not self.redis.llen(_list_key(queue_of(host), STAGES[0])):
+            if count and not self.redis.llen(list_key(queue_of(host), STAGES[0])):
                 ring(self.app, min(-(-count // CLAIM_UPLOADS), MAX_RINGS), host)
 
     def _claims_in_messages(self, hosts: dict[str, int]) -> Iterator[str]:
@@ -79,17 +79,11 @@ class Reconciler:
         """
         for host in hosts:
             for stage in STAGES:
-                key = _list_key(queue_of(host), stage)
+                key = list_key(queue_of(host), stage)
                 for message in self.redis.lrange(key, 0, MAX_MESSAGES - 1):
                     yield _root_id(json.loads(message))
         for _, entry in self.redis.hscan_iter(Channel.unacked_key, count=100):
             yield _root_id(json.loads(entry)[0])
-
-
-def _list_key(queue: str, stage: str) -> str:
-    # As kombu's Channel._q_for_pri names the list of a queue and a priority.
-    priority = PRIORITY_OF[stage]
-    return f"{queue}{Channel.sep}{priority}" if priority else queue
 
 
 def _root_id(message: dict[str, Any]) -> str:

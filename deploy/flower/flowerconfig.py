@@ -17,8 +17,6 @@ from typing import Any
 
 from tornado.options import options
 
-from workers import app as celery_app
-
 
 def _logins() -> list[str]:
     text = os.environ.get("FLOWER_BASIC_AUTH", "").replace(",", "\n")

@@ -1,0 +1,85 @@
+"""``python -m tests.bench``: measures, and prints what it has found.
+
+python -m tests.bench                     all scenarios but the model, some 10 minutes
+python -m tests.bench --quick             the same with few and small files
+python -m tests.bench small far --write   two of them, and docs/benchmarks.md
+python -m tests.bench model               the model of docs/scaling.md against a run
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from tests.bench import document
+from tests.bench.result import Result
+from tests.bench.scenarios import cold, costs, files, growth, large, memory, model, sink, storm
+from tests.bench.stand import Stand
+
+Scenario = Callable[[Stand, bool], list[Result]]
+
+SCENARIOS: dict[str, Scenario] = {
+    "sink": sink.run,
+    "small": files.run_small,
+    "far": files.run_far,
+    "storm": storm.run,
+    "frames": files.run_frames,
+    "large": large.run,
+    "growth": growth.run,
+    "costs": costs.run,
+    "cold": cold.run,
+    "memory": memory.run,
+    "model": model.run,
+}
+BY_DEFAULT = [name for name in SCENARIOS if name != "model"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("scenarios", nargs="*", metavar="scenario", help=", ".join(SCENARIOS))
+    parser.add_argument("--quick", action="store_true", help="few and small files")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results as JSON")
+    options = parser.parse_args()
+    names = options.scenarios or BY_DEFAULT
+    if unknown := set(names) - set(SCENARIOS):
+        parser.error(f"no scenario {min(unknown)}; there are: {', '.join(SCENARIOS)}")
+    load = os.getloadavg()[0]
+    print(f"{document.machine()}; load before the run {load:.1f}")
+    results: list[Result] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="farmhaul-bench-") as folder,
+        Stand(Path(folder)) as stand,
+    ):
+        for name in names:
+            began = time.monotonic()
+            for result in SCENARIOS[name](stand, options.quick):
+                results.append(result)
+                print(result.text(), flush=True)
+            print(f"  ({name} took {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+    _tell(results)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(result) for result in results], indent=1))
+    if options.write:
+        command = " ".join(["python -m tests.bench", *sys.argv[1:]])
+        print(f"written: {document.write(results, command, load)}")
+
+
+def _tell(results: list[Result]) -> None:
+    targets = [(result, target) for result in results for target in result.targets]
+    missed = [
+        f"  {result.title}: {target.line()}" for result, target in targets if not target.reached
+    ]
+    print(f"\n{len(targets) - len(missed)} of {len(targets)} targets reached", *missed, sep="\n")
+
+
+if __name__ == "__main__":
+    main()

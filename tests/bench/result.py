@@ -1,0 +1,85 @@
+"""What a scenario has found: a table, and which targets it reaches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from tests.bench.measure import Usage
+
+TIMES = " \N{MULTIPLICATION SIGN}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure, and what it is to be: ``">= 6"`` or ``"<= 1.5"``."""
+
+    what: str
+    value: float
+    wanted: str
+    unit: str = ""
+
+    @property
+    def reached(self) -> bool:
+        sign, goal = self.wanted.split()
+        return self.value >= float(goal) if sign == ">=" else self.value <= float(goal)
+
+    def line(self) -> str:
+        sign, goal = self.wanted.split()
+        verdict = "reached" if self.reached else "MISSED"
+        sign = "≥" if sign == ">=" else "≤"
+        shown = f"{self.value:.3g}{self.unit}"
+        return f"{verdict}: {self.what}: {shown}, to be {sign} {goal}{self.unit}"
+
+
+@dataclass
+class Result:
+    """A table with a title, and what it means."""
+
+    key: str
+    title: str
+    about: str
+    header: Sequence[str]
+    rows: list[Sequence[str]] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    #: Curves for a plot: {name: [(x, y), …]}.
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """For a terminal."""
+        widths = [
+            max(len(row[n]) for row in [self.header, *self.rows]) for n in range(len(self.header))
+        ]
+        lines = ["", self.title, "=" * len(self.title)]
+        for row in (self.header, *self.rows):
+            first, *others = row
+            cells = [first.ljust(widths[0])]
+            cells += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+            lines.append("  ".join(cells).rstrip())
+        lines += [f"  {target.line()}" for target in self.targets]
+        lines += [f"  {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def markdown(self) -> str:
+        """For ``docs/benchmarks.md``."""
+        lines = [f"## {self.title}", "", self.about, ""]
+        lines.append(f"| {' | '.join(self.header)} |")
+        lines.append(f"|{'|'.join(['---', *['--:'] * (len(self.header) - 1)])}|")
+        lines += [f"| {' | '.join(row)} |" for row in self.rows]
+        found = [*(target.line() for target in self.targets), *self.notes]
+        if found:
+            lines += ["", *(f"- {line}" for line in found)]
+        return "\n".join(lines) + "\n"
+
+
+def middle(usages: Sequence[Usage]) -> float:
+    """The median of the seconds."""
+    return median(usage.seconds for usage in usages)
+
+
+def spread(usages: Sequence[Usage]) -> str:
+    """From the fastest to the slowest."""
+    seconds = [usage.seconds for usage in usages]
+    return f"{min(seconds):.2f} to {max(seconds):.2f}"

@@ -1,0 +1,36 @@
+"""ftrack's own Python client, as its manual has it: ``session.create_component``."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from tests.bench.rivals.job import Job, run
+
+
+def prepare(job: Job) -> Callable[[], None]:
+    with warnings.catch_warnings():
+        # Its old pyparsing uses modules that Python has deprecated.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import ftrack_api
+
+    session = ftrack_api.Session(
+        server_url=job.server_url,
+        api_user=job.api_user,
+        api_key=job.api_key,
+        auto_connect_event_hub=False,
+        schema_cache_path=False,
+        plugin_paths=[],
+    )
+    location = session.query('Location where name is "ftrack.server"').one()
+
+    def upload() -> None:
+        for name, path in job.named:
+            data = {"version_id": job.version_id, "name": name}
+            session.create_component(path, data, location=location)
+
+    return upload
+
+
+if __name__ == "__main__":
+    run(prepare)

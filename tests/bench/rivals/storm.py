@@ -1,0 +1,52 @@
+"""farmhaul called by a program: one upload enqueued after the other, as hooks of one host do.
+
+The steps of ``farmhaul enqueue``, without the start of a process for each; then it waits for
+all of them as ``--wait`` does. With the option ``one_by_one`` each is located before the next
+is enqueued, and it is the sink that is asked, so that Redis has no more to do than it must.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tests.bench.rivals.job import Job, run
+
+
+def prepare(job: Job) -> Callable[[], None]:
+    import requests as http
+
+    from tasks.codec import message_codec
+    from tasks.connect import hasty_redis, open_record, worker_redis
+    from tasks.intake import Entry, Intake
+    from tasks.pipeline import enqueue
+    from tasks.settings import Settings
+    from tasks.status import Status
+    from workers import report
+    from workers.app import app
+
+    settings = Settings.from_environment()
+    record = open_record(settings, hasty_redis(settings))
+    intake = Intake(settings)
+    session = http.Session()
+
+    def located() -> int:
+        return int(session.get(f"{job.server_url}/-/stats").json()["located"])
+
+    def upload() -> None:
+        ids = []
+        for name, path in job.named:
+            requests = intake.requests([Entry(path, version_id=job.version_id, name=name)])
+            enqueue(app, record, requests)
+            ids.append(requests[0].upload_id)
+            while job.options.get("one_by_one") and located() < len(ids):
+                time.sleep(0.002)
+        status = Status(worker_redis(settings), message_codec(settings))
+        ended = report.wait_for(status, ids, 300)
+        assert {one.state for one in ended.values()} == {"located"}
+
+    return upload
+
+
+if __name__ == "__main__":
+    run(prepare)

@@ -1,0 +1,88 @@
+"""What an upload costs: CPU time of the workers, commands and bytes of Redis, waiting."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from statistics import median
+
+from cryptography.fernet import Fernet
+
+from tests.bench.measure import Usage
+from tests.bench.result import TIMES, Result, Target, middle
+from tests.bench.stand import Stand
+from tests.farm import BIN
+from tests.sandbox import seed
+
+
+def run(stand: Stand, quick: bool) -> list[Result]:
+    count, runs = (200, 3) if quick else (500, 5)
+    files = stand.files(count, 200_000, "small")
+    key = {"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()}
+    with stand.farm():
+        batches = [stand.haul(files) for _ in range(runs)]
+        singles = [stand.rival("storm", files[:50], one_by_one="yes") for _ in range(3)]
+        waits = [_first_byte(stand, path) for path in files[:10]]
+    with stand.farm(env=key):
+        sealed = [stand.haul(files) for _ in range(runs)]
+    result = Result(
+        "costs",
+        "What a file of 200 kB costs",
+        "A worker of 2 processes, near. CPU time is user and system time, by /proc. Commands "
+        "include those inside of scripts; a read is one look of Redis at a socket.",
+        (
+            "",
+            "worker CPU, ms",
+            "of it the pool",
+            "Redis CPU, ms",
+            "Redis commands",
+            "Redis reads",
+            "kB to Redis",
+            "kB from Redis",
+        ),
+    )
+    result.rows = [
+        _row(f"manifest of {count}", batches, count),
+        _row("the same, with FARMHAUL_SECRET_KEY", sealed, count),
+        _row("one by one", singles, 50),
+    ]
+    cpu_ms = 1000 * median(one.worker_cpu_s + one.pool_cpu_s for one in batches) / count
+    cli_ms, program_ms = (1000 * median(pair[n] for pair in waits) for n in (0, 1))
+    result.targets = [Target("CPU time of the worker for a file", cpu_ms, "<= 1.5", " ms")]
+    result.notes = [
+        (
+            f"with FARMHAUL_SECRET_KEY the manifest takes {middle(sealed) / middle(batches):.2f}"
+            f"{TIMES} the time"
+        ),
+        (
+            f"from the start of a cold `farmhaul enqueue` to the first byte at the store: "
+            f"{cli_ms:.0f} ms; from the end of that command {program_ms:.0f} ms"
+        ),
+    ]
+    return [result]
+
+
+def _row(name: str, usages: Sequence[Usage], count: int) -> tuple[str, ...]:
+    uses = [usage.redis for usage in usages if usage.redis]
+    return (
+        name,
+        f"{1000 * median(one.worker_cpu_s + one.pool_cpu_s for one in usages) / count:.2f}",
+        f"{1000 * median(one.pool_cpu_s for one in usages) / count:.2f}",
+        f"{1000 * median(use.cpu_s for use in uses) / count:.2f}",
+        f"{median(use.total_calls for use in uses) / count:.0f}",
+        f"{median(use.reads for use in uses) / count:.1f}",
+        f"{median(use.bytes_in for use in uses) / count / 1000:.1f}",
+        f"{median(use.bytes_out for use in uses) / count / 1000:.1f}",
+    )
+
+
+def _first_byte(stand: Stand, path: str) -> tuple[float, float]:
+    """Seconds to the first byte, from the start of the command and from its end."""
+    stand.sink.reset()
+    name = f"first{time.monotonic_ns()}"
+    began = time.monotonic()
+    stand.cold(BIN / "farmhaul", "enqueue", path, "--version-id", seed.VERSION_ID, "--name", name)
+    ended = time.monotonic()
+    while not (first := stand.sink.store_stats()["first_put"]):
+        time.sleep(0.005)
+    return first - began, max(first - ended, 0.0)

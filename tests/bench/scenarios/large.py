@@ -1,0 +1,64 @@
+"""One file of 1 GiB, against the rivals and against the floor of the machine."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from tests.bench.result import TIMES, Result, Target, middle, spread
+from tests.bench.scenarios.side_by_side import (
+    BOTO,
+    FARMHAUL,
+    OFFICIAL,
+    Contestant,
+    alternate,
+    contestants,
+    ratio,
+    table,
+    timeline,
+)
+from tests.bench.stand import Stand
+from tests.farm import BIN
+
+FLOOR = "floor: MD5 and send, two cores"
+
+
+def run(stand: Stand, quick: bool) -> list[Result]:
+    size = (256 if quick else 1024) << 20
+    files = stand.files(1, size, "large")
+    with stand.farm():
+        those = contestants(stand, files, ours=5, theirs=3)
+        floor = Contestant(FLOOR, lambda: stand.rival("floor", files), 5)
+        usages = alternate([*those, floor])
+    # What a cold start takes when there is nothing to do but to say hello.
+    start_s = median(stand.cold(BIN / "farmhaul", "status", "--active") for _ in range(5))
+    about = (
+        "One file, near. farmhaul's seconds hold the cold start of its command; the floor is "
+        "`tests/bench/rivals/floor.py`: two processes that are up read, hash and send 16 MiB "
+        "parts through bare sockets, without signing, record or queue."
+    )
+    title = f"One file of {size >> 20} MiB, near"
+    result = table("large", title, usages, (size / 1e6, "MB/s"))
+    result.about = about
+    floor_s = middle(usages[FLOOR]) + start_s
+    ours = middle(usages[FARMHAUL])
+    boto = median(usage.seconds + usage.start_s for usage in usages[BOTO])
+    result.targets = [
+        Target("seconds by those of the floor and a cold start", ours / floor_s, "<= 1.15", TIMES),
+        Target("against the official client", ratio(usages, OFFICIAL), ">= 2.5", TIMES),
+        Target("against boto3, with the start of both", boto / ours, ">= 1", TIMES),
+    ]
+    last = usages[FARMHAUL][-1]
+    cpu_s = (last.worker_cpu_s + last.pool_cpu_s) / (size / 1e9)
+    result.notes = [
+        timeline(usages[FARMHAUL]),
+        (
+            f"floor {middle(usages[FLOOR]):.2f} s ({spread(usages[FLOOR])}) and a cold start "
+            f"{start_s:.2f} s: {floor_s:.2f} s"
+        ),
+        (
+            f"the workers' CPU time is {cpu_s:.2f} s per GB; the sink's store took "
+            f"{last.store['cpu_s']:.2f} s for the file"
+        ),
+        "boto3 sends a CRC-32 and no MD5; farmhaul sends an MD5 and compares the ETag",
+    ]
+    return [result]

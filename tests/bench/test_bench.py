@@ -1,0 +1,91 @@
+"""The instruments: the sink answers real clients, tables and plots say what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tasks.transfer.checksum import compute_checksum
+from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.models import Target, Transfer
+from tasks.transfer.put import put_file, store_session
+from tests.bench import plot
+from tests.bench.result import Result
+from tests.bench.result import Target as Goal
+from tests.bench.sink import Sink
+from tests.sandbox import seed
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Sink]:
+    with Sink(tmp_path) as sink:
+        yield sink
+
+
+@pytest.fixture
+def frame(tmp_path: Path) -> Path:
+    path = tmp_path / "sh010.1001.exr"
+    path.write_bytes(b"render" * 50_000)
+    return path
+
+
+def test_the_sink_takes_an_upload_and_counts_it(sink: Sink, frame: Path, tmp_path: Path) -> None:
+    roots = [str(tmp_path.resolve())]
+    client = FtrackClient(sink.api_url, seed.API_USER, seed.API_KEY)
+    target = Target.under_version(seed.VERSION_ID, "main")
+    checked = compute_checksum(Transfer("one", target, str(frame)), roots)
+
+    signed = client.sign([checked])["one"]
+    assert isinstance(signed, Transfer)
+    put_file(signed, store_session(1), roots)
+    client.locate([signed])
+
+    store, api = sink.store_stats(), sink.api_stats()
+    assert (store["puts"], store["bytes"], store["under_way"]) == (1, 300_000, 0)
+    assert (api["calls"], api["located"]) == (2, 1)
+    assert api["first_call"] < store["first_put"] < api["last_located"]
+
+
+def test_a_far_sink_answers_late_and_reads_slowly(sink: Sink, frame: Path, tmp_path: Path) -> None:
+    from time import perf_counter
+
+    import requests
+
+    sink.conduct(latency_s=0.05, connect_s=0.05, bytes_s=3e6)
+    with requests.Session() as session:
+        seconds = []
+        for _ in range(2):
+            began = perf_counter()
+            session.put(f"{sink.store_url}/x", data=frame.read_bytes()).raise_for_status()
+            seconds.append(perf_counter() - began)
+
+    # 100 ms for the bytes, 50 for the answer, and 50 for the first connection.
+    assert seconds[0] > 0.2
+    assert 0.15 < seconds[1] < seconds[0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "value", "reached"),
+    [(">= 6", 6.1, True), (">= 6", 5.9, False), ("<= 1.5", 1.4, True), ("<= 1.5", 1.6, False)],
+    ids=["above", "too low", "below", "too high"],
+)
+def test_a_target_tells_whether_it_is_reached(wanted: str, value: float, reached: bool) -> None:
+    assert Goal("speed", value, wanted).reached is reached
+
+
+def test_a_missed_target_stands_out_in_the_table() -> None:
+    result = Result("small", "Small files", "Near.", ("", "seconds"), [("farmhaul", "0.8")])
+    result.targets = [Goal("against the official client", 5.5, ">= 6", " x")]
+
+    assert "MISSED: against the official client: 5.5 x, to be ≥ 6 x" in result.text()
+    assert "| farmhaul | 0.8 |" in result.markdown()
+
+
+def test_a_plot_is_an_image_with_a_point_for_each_measure() -> None:
+    drawn = plot.svg("Growth", "processes", "times", {"measured": [(1, 1), (2, 1.9), (4, 3.6)]})
+
+    root = ElementTree.fromstring(drawn)
+    assert len(root.findall("{http://www.w3.org/2000/svg}circle")) == 3

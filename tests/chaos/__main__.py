@@ -1,0 +1,78 @@
+"""``python -m tests.chaos --minutes 30 --seed 7``: a mix of all troubles, then the invariants.
+
+The exit code is 1 when one of them is violated. The logs of all processes stay in the folder
+that is named then; the same seed brings the same troubles in the same order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.chaos.mix import Mix, Plan
+
+#: A long run is a row of mixes, each with a sandbox of its own, so that what is wrong is
+#: found soon and each seed is short enough to be run again.
+MIX_S = 180.0
+
+
+def main() -> int:
+    """Run mixes until the time is up, or one has found a violation."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=2)
+    parser.add_argument("--seed", default=str(random.SystemRandom().randrange(10**6)))
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--lease", type=float, default=4, help="seconds")
+    parser.add_argument("--faults", type=float, default=3, help="percent of each kind")
+    parser.add_argument("--pool", choices=["prefork", "threads"], default="prefork")
+    parser.add_argument("--no-large", action="store_true", help="no file above 64 MiB")
+    parser.add_argument("--keep-going", action="store_true", help="after a violation too")
+    options = parser.parse_args()
+    end = time.monotonic() + options.minutes * 60
+    number, code = 0, 0
+    while (left_s := end - time.monotonic()) > 5:
+        seed = options.seed if not number else f"{options.seed}.{number}"
+        number += 1
+        plan = Plan(
+            seed,
+            min(MIX_S, left_s),
+            options.workers,
+            options.lease,
+            options.faults,
+            large=not options.no_large,
+            pool=options.pool,
+        )
+        if not _run(plan):
+            code = 1
+            if not options.keep_going:
+                break
+    return code
+
+
+def _run(plan: Plan) -> bool:
+    folder = Path(tempfile.mkdtemp(prefix=f"farmhaul-chaos-{plan.seed}-"))
+    mix = Mix(plan, folder)
+    wrong = mix.run()
+    print(mix.table(), flush=True)
+    if not wrong:
+        shutil.rmtree(folder)
+        return True
+    for one in wrong:
+        print(f"VIOLATION {one}", flush=True)
+    print(
+        f"Logs of everything: {folder}\n"
+        f"Again: python -m tests.chaos --seed {plan.seed} --minutes {plan.seconds / 60:g} "
+        f"--workers {plan.workers} --lease {plan.lease_s:g} --faults {plan.fault_percent:g} "
+        f"--pool {plan.pool}",
+        flush=True,
+    )
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

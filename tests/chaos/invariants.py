@@ -1,0 +1,177 @@
+"""What has to be true when all is healed and done, whatever went wrong before.
+
+A ``client`` is a redis.Redis with decode_responses, of which its types know nothing: Any.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.status import ENDED_STATES, LIVE_STATES, STATES
+from tests.chaos.renders import Render
+from tests.farm import Farm
+
+#: Keys that may stay for ever: the indexes of ``tasks/record.py``, and kombu's bindings.
+LASTING = ("farmhaul:state:", "farmhaul:hosts", "_kombu.binding")
+
+
+def violations(farm: Farm, renders: Sequence[Render]) -> list[str]:
+    """Everything that is not as it has to be; empty when all is well."""
+    asked_for = [one for one in renders if one.asked_for]
+    return [
+        *uploads_not_ended(farm),
+        *wrong_uploads(farm, asked_for),
+        *wrong_entities(farm, asked_for),
+        *wrong_indexes(farm.redis),
+        *leftovers(farm.redis),
+    ]
+
+
+def uploads_not_ended(farm: Farm) -> Iterator[str]:
+    """Uploads that are still under way, or failed without a reason."""
+    for upload_id, fields in records(farm.redis):
+        if fields.get("state") not in ENDED_STATES:
+            yield f"upload {upload_id} has not ended: {told(fields)}"
+        if fields.get("state") == "failed" and not fields.get("error"):
+            yield f"upload {upload_id} failed without a reason: {told(fields)}"
+
+
+def wrong_uploads(farm: Farm, renders: Iterable[Render]) -> Iterator[str]:
+    """Components without the newest bytes, or not located exactly once."""
+    located = Counter(
+        (one["component_id"], one["resource_identifier"])
+        for one in farm.sandbox.ftrack.entities("ComponentLocation")
+    )
+    for render in renders:
+        component_id = render.component_id
+        current = farm.redis.hget(f"farmhaul:component:{component_id}", "current")
+        fields = farm.record(str(current))
+        about = f"{render.path.name} (component {component_id}, upload {current})"
+        if current not in render.upload_ids:
+            yield f"{about} is none of the uploads that were asked for: {render.upload_ids}"
+        if fields.get("state") != "located":
+            yield f"{about} is not located: {told(fields)}"
+            continue
+        if (count := located[component_id, component_id]) != 1:
+            yield f"{about} has {count} locations"
+        stored, wanted = farm.sandbox.store.md5(component_id), md5_of(render.path)
+        if stored != wanted:
+            size = farm.sandbox.store.size(component_id)
+            yield (
+                f"{about}: the store has {size} bytes with MD5 {stored}, the file "
+                f"{render.path.stat().st_size} with {wanted}: {told(fields)}"
+            )
+
+
+def wrong_entities(farm: Farm, renders: Iterable[Render]) -> Iterator[str]:
+    """Entities that are there twice, or half, or that nobody asked for."""
+    ftrack = farm.sandbox.ftrack
+    components = ftrack.entities("FileComponent")
+    names = Counter((one["version_id"], one["name"], one["file_type"]) for one in components)
+    yield from (
+        f"{count} components are named {name}" for name, count in names.items() if count > 1
+    )
+    known = {render.component_id for render in renders}
+    places = Counter(one["component_id"] for one in ftrack.entities("ComponentLocation"))
+    yield from (f"{count} locations of {one}" for one, count in places.items() if count > 1)
+    yield from (f"{one} was located, and nobody asked for it" for one in places if one not in known)
+    jobs = Counter(
+        json.loads(job["data"])["source_component_id"]
+        for job in ftrack.entities("Job")
+        if job["type"] == "encode"
+    )
+    for render in renders:
+        if (count := jobs[render.component_id]) != int(render.encode):
+            yield f"{render.path.name} was encoded {count} times, not {int(render.encode)}"
+
+
+def wrong_indexes(client: Any) -> Iterator[str]:
+    """Uploads that are not in exactly the indexes of their state."""
+    members = {state: set(client.zrange(f"farmhaul:state:{state}", 0, -1)) for state in STATES}
+    pending = set(client.zrange("farmhaul:pending", 0, -1))
+    for host in client.smembers("farmhaul:hosts"):
+        pending |= set(client.zrange(f"farmhaul:pending:{host}", 0, -1))
+    waiting = set(client.zrange("farmhaul:waiting", 0, -1))
+    claimed: Counter[str] = Counter()
+    for key in client.scan_iter("farmhaul:claim:*"):
+        if client.type(key) == "set":
+            claimed.update(client.smembers(key))
+    for upload_id, fields in records(client):
+        state = fields.get("state", "")
+        found = [one for one in STATES if upload_id in members[one]]
+        if found != [state]:
+            yield f"upload {upload_id} is {state} and in the indexes of {found}"
+        if (upload_id in pending) != (state == "pending"):
+            yield f"upload {upload_id} is {state}; among the pending: {upload_id in pending}"
+        if (upload_id in waiting) != (state == "waiting"):
+            yield f"upload {upload_id} is {state}; among the waiting: {upload_id in waiting}"
+        if claimed[upload_id] != int(state == "active"):
+            yield f"upload {upload_id} is {state} and in {claimed[upload_id]} claims"
+
+
+def leftovers(client: Any) -> Iterator[str]:
+    """Messages nobody needs, and keys that would stay for ever."""
+    yield from (f"the queue {key!r} holds messages" for key in queues(client))
+    if count := client.hlen("unacked"):
+        yield f"{count} messages are unacknowledged"
+    for key in client.scan_iter("*"):
+        if client.ttl(key) == -1 and not key.startswith(LASTING):
+            yield f"the key {key!r} would stay for ever: {client.type(key)}"
+
+
+def processes_left(groups: Iterable[int], within_s: float = 20) -> list[str]:
+    """Processes of workers that go on after the farm was stopped."""
+    wanted = set(groups)
+    end = time.monotonic() + within_s
+    while left := list(_processes(wanted)):
+        if time.monotonic() > end:
+            return left
+        time.sleep(0.2)
+    return []
+
+
+def _processes(groups: set[int]) -> Iterator[str]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+        if int(fields[2]) in groups and fields[0] != "Z":
+            yield f"process {folder.name} of group {fields[2]} is left: {command}"
+
+
+def queues(client: Any) -> list[str]:
+    """The queues that hold messages."""
+    return [key for key in client.scan_iter("farmhaul*") if not key.startswith("farmhaul:")]
+
+
+def live_count(client: Any) -> int:
+    """How many uploads have not ended."""
+    return sum(int(client.zcard(f"farmhaul:state:{state}")) for state in LIVE_STATES)
+
+
+def records(client: Any) -> Iterator[tuple[str, dict[str, str]]]:
+    """All uploads that Redis knows."""
+    for key in client.scan_iter("farmhaul:upload:*", count=1000):
+        if client.type(key) == "hash":
+            yield key.removeprefix("farmhaul:upload:"), client.hgetall(key)
+
+
+def told(fields: dict[str, str]) -> str:
+    """A record in one line, without what is long."""
+    return json.dumps(
+        {name: one for name, one in fields.items() if name not in {"request", "file"}}
+    )
+
+
+def md5_of(path: Path) -> str:
+    """The digest of a file on disk."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,240 @@
+"""What may happen to records, in any order, and what is true at any time (hypothesis)."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import redis
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+)
+
+from tasks.codec import Codec
+from tasks.delivery import Settlement
+from tasks.policy import wait_for
+from tasks.record import STAGES, Record, upload_key
+from tasks.request import UploadRequest
+from tasks.status import ENDED_STATES, LIVE_STATES
+from tasks.transfer import errors
+from tasks.transfer.models import Target, Transfer
+from tests.chaos.healing import let_time_pass
+from tests.chaos.invariants import records, wrong_indexes
+
+COMPONENTS = [str(uuid.UUID(int=number)) for number in range(3)]
+CLAIMS = ["claim one", "claim two", "claim three"]
+OUTCOMES = ["advanced", "waiting", "failed", "pending"]
+ERRORS: list[errors.RetryableError] = [
+    errors.ServiceUnavailableError("ftrack", "502"),
+    errors.ServiceUnavailableError("store", "503"),
+    errors.FileChangedError("/a", "size"),
+    errors.CredentialsRefusedError("https://a", "no"),
+]
+
+#: Which moves each act may bring; "" is an upload that no record tells of.
+STARTS = {("", "pending"), ("", "superseded"), *((state, "pending") for state in ENDED_STATES)}
+SUPERSEDES = {(state, "superseded") for state in LIVE_STATES}
+LEGAL: dict[str, set[tuple[str, str]]] = {
+    "enqueue": STARTS | SUPERSEDES,
+    "retry": STARTS | SUPERSEDES,
+    "deliver": {
+        ("pending", "active"),
+        ("active", "failed"),  # killed its worker five times
+        ("active", "pending"),  # its batch was taken apart
+        ("active", "waiting"),  # an older upload of the component still sends
+    },
+    "settle": {("active", state) for state in ("waiting", "failed", "pending", "located")},
+    "cancel": {(state, "cancelled") for state in LIVE_STATES},
+    "tick": {("waiting", "pending")},
+    "reclaim": {("active", "pending")},
+    "beat": set(),
+    "pass time": set(),
+}
+
+
+class Uploads(RuleBasedStateMachine):
+    """Hooks, several claims of several workers, operators and the reconciler."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__()
+        self.client: Any = client
+        self.record = Record(client, Codec([]))
+        #: All that workers were ever handed: (stage, transfer); old ones too.
+        self.held: list[tuple[str, str, Transfer]] = []
+        #: Who sends the bytes of a component, and has not said that it is done.
+        self.sending: dict[str, Transfer] = {}
+        self.fences: dict[str, int] = {}
+        self.states: dict[str, str] = {}
+        self.act = "pass time"
+
+    @initialize()
+    def begin(self) -> None:
+        self.client.flushall()
+
+    # What happens
+
+    @rule(
+        component=st.sampled_from(COMPONENTS),
+        version=st.integers(0, 2),
+        stat=st.booleans(),
+        spooled=st.booleans(),
+    )
+    def enqueue(self, component: str, version: int, stat: bool, spooled: bool) -> None:
+        self.act = "enqueue"
+        size, mtime = (100 + version, version) if stat else (None, None)
+        asked_at = 1.0 if spooled else None
+        request = UploadRequest(
+            f"/mnt/{version}.exr", Target(component), size, mtime, asked_at=asked_at
+        )
+        [(state, new)] = self.record.enqueue([request])
+        assert state == self.fields(request.upload_id)["state"]
+        assert not new or state == "pending"
+
+    @rule(claim=st.sampled_from(CLAIMS), stage=st.sampled_from(STAGES))
+    def deliver(self, claim: str, stage: str) -> None:
+        self.act = "deliver"
+        before = dict(records(self.client))
+        delivery = self.record.deliver(claim, stage, "worker")
+        assert delivery.refused == []
+        for one in delivery.transfers:
+            fields = self.fields(one.transfer_id)
+            assert fields["state"] == "active"
+            assert fields["claim"] == claim
+            assert int(fields["fence"]) == one.fence
+            old = before[one.transfer_id]
+            assert one.fence > int(old.get("fence", 0))
+            if old["state"] == "active":
+                assert int(old["stage"]) <= STAGES.index(stage) + 1, "no way back"
+            before_this = int(old["done"]) if old["state"] == "active" else 0
+            assert before_this >= STAGES.index(stage), "no stage is left out"
+            self.held.append((claim, stage, one))
+            if stage == "put_file":
+                sender = self.sending.setdefault(one.component_id, one)
+                assert sender.transfer_id == one.transfer_id, "two files at once for a component"
+                self.sending[one.component_id] = one
+
+    @rule(data=st.data(), outcome=st.sampled_from([*OUTCOMES, "advanced", "located"]))
+    def settle(self, data: st.DataObject, outcome: str) -> None:
+        if not self.held:
+            return
+        self.act = "settle"
+        _, stage, one = data.draw(st.sampled_from(self.held))
+        if (outcome == "located") != (stage == STAGES[-1] and outcome in {"advanced", "located"}):
+            outcome = "located" if outcome == "advanced" else "advanced"
+        wait = wait_for(data.draw(st.sampled_from(ERRORS))) if outcome == "waiting" else None
+        if self.sending.get(one.component_id) == one:
+            del self.sending[one.component_id]
+        before = self.fields(one.transfer_id)
+        answer = self.record.settle([Settlement(one, outcome, {"worker": "told"}, wait)])
+        after = self.fields(one.transfer_id)
+        if before["state"] == "active" and int(before["fence"]) == one.fence:
+            assert answer == {one.transfer_id: after["state"]}
+        else:
+            assert answer == {one.transfer_id: "lost"}
+            assert after == before, "an old fence writes nothing"
+
+    @rule(data=st.data())
+    def beat(self, data: st.DataObject) -> None:
+        if not self.held:
+            return
+        self.act = "beat"
+        claim, _, one = data.draw(st.sampled_from(self.held))
+        before = self.fields(one.transfer_id)
+        lost = self.record.beat(claim, {one.transfer_id: (one.fence, 7)})
+        ours = before["state"] == "active" and int(before["fence"]) == one.fence
+        assert lost == (set() if ours else {one.transfer_id})
+        assert ours or self.fields(one.transfer_id) == before
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if self.states:
+            self.act = "cancel"
+            upload_id = data.draw(st.sampled_from(sorted(self.states)))
+            assert self.record.cancel(upload_id) in ENDED_STATES
+
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        if self.states:
+            self.act = "retry"
+            self.record.retry(data.draw(st.sampled_from(sorted(self.states))))
+
+    @rule()
+    def tick(self) -> None:
+        self.act = "tick"
+        counts, overdue = self.record.tick()
+        assert counts[""] == self.client.zcard("farmhaul:pending")
+        assert set(overdue) <= set(self.client.zrange("farmhaul:claims", 0, -1))
+
+    @rule(claim=st.sampled_from(CLAIMS))
+    def reclaim(self, claim: str) -> None:
+        self.act = "reclaim"
+        self.record.reclaim(claim)
+
+    @rule()
+    def what_waits_is_due(self) -> None:
+        self.act = "pass time"
+        let_time_pass(self.client)
+
+    @rule()
+    def leases_run_out(self) -> None:
+        self.act = "pass time"
+        self.sending.clear()
+        for claim in self.client.zrange("farmhaul:claims", 0, -1):
+            self.client.zadd("farmhaul:claims", {claim: 0})
+        for component in COMPONENTS:
+            if self.client.hexists(f"farmhaul:component:{component}", "putting"):
+                self.client.hset(f"farmhaul:component:{component}", "putting_until", 0)
+
+    # What is true at any time
+
+    @invariant()
+    def all_moves_are_legal(self) -> None:
+        for upload_id, fields in records(self.client):
+            move = (self.states.get(upload_id, ""), fields["state"])
+            assert move[0] == move[1] or move in LEGAL[self.act], (self.act, move)
+            self.states[upload_id] = fields["state"]
+
+    @invariant()
+    def fences_only_grow(self) -> None:
+        for upload_id, fields in records(self.client):
+            fence = int(fields.get("fence", 0))
+            assert fence >= self.fences.get(upload_id, 0)
+            self.fences[upload_id] = fence
+
+    @invariant()
+    def each_upload_is_in_the_indexes_of_its_state_alone(self) -> None:
+        assert list(wrong_indexes(self.client)) == []
+
+    @invariant()
+    def each_claim_that_holds_uploads_can_be_found_when_it_is_lost(self) -> None:
+        keys = {key.removeprefix("farmhaul:claim:") for key in self.keys("farmhaul:claim:*")}
+        assert keys == set(self.client.zrange("farmhaul:claims", 0, -1))
+        assert all(self.client.ttl(f"farmhaul:claim:{claim}") > 0 for claim in keys)
+
+    @invariant()
+    def a_component_has_one_live_upload_at_most_and_it_is_the_current_one(self) -> None:
+        for component in COMPONENTS:
+            live = [
+                upload_id
+                for upload_id, fields in records(self.client)
+                if fields["component"] == component and fields["state"] in LIVE_STATES
+            ]
+            current = self.client.hget(f"farmhaul:component:{component}", "current")
+            assert live in ([], [current])
+
+    @invariant()
+    def records_of_ended_uploads_alone_go_away_by_themselves(self) -> None:
+        for upload_id, fields in records(self.client):
+            lasts = self.client.ttl(upload_key(upload_id)) == -1
+            assert lasts == (fields["state"] in LIVE_STATES)
+
+    def fields(self, upload_id: str) -> dict[str, str]:
+        fields: dict[str, str] = self.client.hgetall(upload_key(upload_id))
+        return fields
+
+    def keys(self, pattern: str) -> list[str]:
+        return list(self.client.scan_iter(pattern))

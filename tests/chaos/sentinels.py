@@ -1,0 +1,106 @@
+"""A Redis master with a replica, and three sentinels that watch over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import redis
+
+from tests.farm import wait_until
+from tests.sandbox.process import Child, free_ports
+from tests.sandbox.redis_server import RedisServer, _find_binary
+
+MASTER = "farm"
+
+
+class Sentinels:
+    """Two servers and three sentinels; ``url`` is what FARMHAUL_REDIS_URL is to be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.one = RedisServer(folder / "one")
+        self.one.start()
+        extra = [f"replicaof 127.0.0.1 {self.one.port}"]
+        self.two = RedisServer(folder / "two", extra=extra)
+        self.two.start()
+        wait_until(lambda: self._info(self.two, "master_link_status") == "up")
+        self.ports = free_ports(3)
+        self._sentinels = [self._start_sentinel(folder, port) for port in self.ports]
+        wait_until(lambda: all(self._knows_all(port) for port in self.ports))
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        return f"sentinel://{hosts}/{MASTER}"
+
+    @property
+    def master(self) -> RedisServer:
+        """The server that the sentinels name as the master."""
+        with redis.Redis(port=self.ports[0], decode_responses=True) as sentinel:
+            _, port = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
+        return self.one if int(port) == self.one.port else self.two
+
+    def fail_over(self) -> None:
+        """Kill the master, and wait until the replica has taken over."""
+        old = self.master
+        new = self.two if old is self.one else self.one
+        old.kill()
+        wait_until(lambda: self.master is new, 30)
+        wait_until(lambda: self._info(new, "role") == "master", 30)
+
+    def stop(self) -> None:
+        for child in self._sentinels:
+            child.stop()
+        self.one.stop()
+        self.two.stop()
+
+    def _start_sentinel(self, folder: Path, port: int) -> Child:
+        conf = folder / f"sentinel-{port}.conf"
+        conf.write_text(
+            f"port {port}\n"
+            "bind 127.0.0.1\n"
+            f'dir "{folder}"\n'
+            f"sentinel monitor {MASTER} 127.0.0.1 {self.one.port} 2\n"
+            f"sentinel down-after-milliseconds {MASTER} 1500\n"
+            f"sentinel failover-timeout {MASTER} 6000\n"
+        )
+        child = Child(
+            "sentinel", [_find_binary(), conf, "--sentinel"], folder / f"sentinel-{port}.log"
+        )
+        with redis.Redis(port=port) as sentinel:
+            child.wait_ready(lambda: _answers(sentinel))
+        return child
+
+    @staticmethod
+    def _knows_all(port: int) -> bool:
+        with redis.Redis(port=port, decode_responses=True) as sentinel:
+            [state] = sentinel.execute_command("SENTINEL", "MASTERS")
+            named = (
+                state
+                if isinstance(state, dict)
+                else dict(zip(state[::2], state[1::2], strict=True))
+            )
+        return int(named["num-other-sentinels"]) == 2 and int(named["num-slaves"]) == 1
+
+    @staticmethod
+    def _info(server: RedisServer, name: str) -> str:
+        with server.client() as client:
+            return str(client.info("replication").get(name, ""))
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError as error:
+        raise ConnectionError(str(error)) from error
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Sentinels]:
+    """Run them for a while."""
+    sentinels = Sentinels(folder)
+    try:
+        yield sentinels
+    finally:
+        sentinels.stop()

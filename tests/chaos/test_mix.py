@@ -1,0 +1,36 @@
+"""All troubles at once, for a minute, over some hundred uploads; ``make chaos`` takes longer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.sandbox.process import CHECKOUT
+
+
+def run_mix(*options: str) -> None:
+    # In a process of its own, as `make chaos` runs it; its output names seed and folder.
+    seed = os.environ.get("CHAOS_SEED", "2")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.chaos", "--seed", seed, *options],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.timeout(500)
+def test_after_a_minute_of_all_troubles_all_uploads_are_right() -> None:
+    run_mix("--minutes", "0.75")
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_after_minutes_of_all_troubles_with_threads_all_uploads_are_right() -> None:
+    run_mix("--minutes", "2", "--pool", "threads")

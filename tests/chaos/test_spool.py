@@ -1,0 +1,133 @@
+"""Redis away when a hook fires: the intent is kept on local disk, and sent once, later."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.conftest import MakeFarm
+from tests.chaos.scenes import Asked, wait_arrived
+from tests.farm import Farm, wait_until
+
+#: The contract is 2 s; the rest is the start of Python on a busy machine.
+AT_ONCE_S = 2 + 8
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def hook(make_farm: MakeFarm, spool: Path) -> Farm:
+    """A node whose hooks spool, and no worker."""
+    return make_farm(workers=0, env={"FARMHAUL_SPOOL": str(spool)})
+
+
+@pytest.fixture
+def spooled(hook: Farm, spool: Path) -> Asked:
+    """An upload that was asked for while Redis was away."""
+    path = hook.make_file("main.exr", 1000)
+    component_id = hook.sandbox.ftrack.add_component("main.exr")
+    hook.sandbox.redis.kill()
+    began = time.monotonic()
+    [upload] = hook.enqueue(path, "--component-id", component_id)
+    assert time.monotonic() - began < AT_ONCE_S
+    assert upload["state"] == "spooled"
+    assert len(list(spool.glob("*.json"))) == 1
+    hook.sandbox.redis.start()
+    return Asked(path, component_id, upload["upload_id"])
+
+
+def check_sent_once(hook: Farm, spool: Path, asked: Asked) -> None:
+    wait_arrived(hook, [asked])
+    hook.wait_quiet()
+    assert list(spool.iterdir()) == []
+    assert len(hook.sandbox.store.puts(asked.component_id)) == 1
+
+
+def test_without_a_spool_a_hook_ends_with_3_at_once(make_farm: MakeFarm) -> None:
+    hook = make_farm(workers=0)
+    path = hook.make_file("main.exr", 1000)
+    for away in (hook.sandbox.redis.kill, lambda: hook.sandbox.redis.pause(15)):
+        hook.sandbox.redis.start()
+        away()
+        began = time.monotonic()
+        done = hook.cli("enqueue", path, "--component-id", "00000000-0000-4000-8000-000000000000")
+        assert time.monotonic() - began < AT_ONCE_S
+        assert done.returncode == 3
+        assert "Redis is not reachable" in done.stderr
+        assert done.stdout == ""
+    hook.sandbox.redis.kill()
+
+
+def test_what_was_spooled_is_sent_by_the_next_hook(hook: Farm, spool: Path, spooled: Asked) -> None:
+    path = hook.make_file("next.exr", 10)
+    component_id = hook.sandbox.ftrack.add_component("next.exr")
+    hook.enqueue(path, "--component-id", component_id)
+    hook.add()
+    check_sent_once(hook, spool, spooled)
+
+
+def test_what_was_spooled_is_sent_by_farmhaul_drain(
+    hook: Farm, spool: Path, spooled: Asked
+) -> None:
+    done = hook.cli("drain")
+    assert (done.returncode, done.stdout) == (0, "1 uploads sent from the spool\n")
+    hook.add()
+    check_sent_once(hook, spool, spooled)
+
+
+def test_what_was_spooled_is_sent_by_a_worker_of_that_host(
+    hook: Farm, spool: Path, spooled: Asked
+) -> None:
+    hook.add()
+    check_sent_once(hook, spool, spooled)
+
+
+def test_many_hooks_may_spool_and_many_may_drain_at_once(hook: Farm, spool: Path) -> None:
+    ftrack = hook.sandbox.ftrack
+    rows = [(hook.make_file("main.exr", 100), ftrack.add_component()) for _ in range(8)]
+    hook.sandbox.redis.kill()
+    with ThreadPoolExecutor(4) as pool:
+
+        def spool_one(row: tuple[Path, str]) -> Asked:
+            [upload] = hook.enqueue(row[0], "--component-id", row[1])
+            assert upload["state"] == "spooled"
+            return Asked(*row, upload["upload_id"])
+
+        # Twice: the same upload spooled again is one.
+        asked = list(pool.map(spool_one, [*rows, *rows]))
+    assert len(list(spool.glob("*.json"))) == 8
+    hook.sandbox.redis.start()
+    hook.add()
+    with ThreadPoolExecutor(3) as pool:
+        for done in pool.map(hook.cli, ["drain"] * 3):
+            assert done.returncode == 0, done.stderr
+    wait_arrived(hook, asked)
+    wait_until(lambda: list(spool.iterdir()) == [])
+    assert len(hook.sandbox.store.puts()) == 8
+
+
+def test_an_intent_that_was_spooled_before_a_newer_file_was_enqueued_does_not_win(
+    hook: Farm, spool: Path, spooled: Asked
+) -> None:
+    # The newer version is another file: v002 for the same component.
+    newer = hook.make_file("main_v002.exr", b"better pixels")
+    kept = {path.name: path.read_bytes() for path in spool.iterdir()}
+    [path] = spool.iterdir()
+    path.unlink()  # another host's spool, as it were: drained only later
+    [upload] = hook.enqueue(newer, "--component-id", spooled.component_id)
+    hook.add()
+    wait_arrived(hook, [Asked(newer, spooled.component_id, upload["upload_id"])])
+
+    for name, content in kept.items():
+        assert json.loads(content)
+        (spool / name).write_bytes(content)
+    assert hook.cli("drain").returncode == 0
+    hook.wait_quiet()
+    assert hook.sandbox.store.read(spooled.component_id) == b"better pixels"
