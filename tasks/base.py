@@ -224,7 +224,7 @@ def _within_bounds(delivery: Delivery) -> tuple[list[Transfer], list[Settlement]
                 size_bytes = os.stat(transfer.path).st_size
         # A large file is alone in its batch.
         needed_bytes = CLAIM_BYTES if size_bytes > LARGE_BYTES else size_bytes
-        if fitting and (needed_bytes > room_bytes or room_bytes == 0):
+        if fitting and (needed_bytes >= room_bytes or room_bytes == 0):
             others.append(
                 Settlement(transfer, "pending", {"size": size_bytes} if size_bytes else {})
             )

@@ -89,11 +89,10 @@ class Limits:
         self._refreshed = now
         try:
             live = read_live(self._record.client)
-        except redis.RedisError:
-            return
-        self._tables = dict(self._defaults) | {
-            name: Timetable.from_text(value) for name, value in live.items()
-        }
+            tables = {name: Timetable.from_text(value) for name, value in live.items()}
+        except (redis.RedisError, ValueError):
+            return  # what held so far goes on to hold
+        self._tables = dict(self._defaults) | tables
 
 
 def read_live(client: redis.Redis) -> dict[str, str]:

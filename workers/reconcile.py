@@ -12,6 +12,7 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
@@ -81,10 +82,14 @@ class Reconciler:
             for stage in STAGES:
                 key = list_key(queue_of(host), stage)
                 for message in self.redis.lrange(key, 0, MAX_MESSAGES - 1):
-                    yield _root_id(json.loads(message))
+                    yield _root_id(message)
         for _, entry in self.redis.hscan_iter(Channel.unacked_key, count=100):
-            yield _root_id(json.loads(entry)[0])
+            yield _root_id(entry, within=0)
 
 
-def _root_id(message: dict[str, Any]) -> str:
-    return str(message.get("headers", {}).get("root_id", ""))
+def _root_id(text: bytes | str, within: int | None = None) -> str:
+    # Anybody may have put anything there; what is no message of ours carries no claim.
+    with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        message: Any = json.loads(text)
+        return str((message if within is None else message[within])["headers"]["root_id"])
+    return ""

@@ -169,6 +169,31 @@ def test_after_a_kill_only_missing_parts_are_sent(make_farm: MakeFarm) -> None:
     assert {sent[number] for number in done} == {1}
 
 
+def test_the_end_of_a_run_sets_the_next_one_going(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=1, options=("--concurrency=2", "-I", "tests.functional.one_run"))
+    path = farm.make_file("two runs.mov", b"\x05" * (260 * MIB))
+    farm.sandbox.faults.add("store", "discard", method="PUT")
+    farm.sandbox.faults.add("ftrack", "junk", action="complete_multipart_upload", body="[{}, {}]")
+    upload = enqueue(farm, path)
+    farm.wait_state([upload["upload_id"]], "active")
+    wait_until(lambda: len(part_numbers(farm, upload["component_id"])) == 17, 60)
+    path.unlink()
+
+
+def test_parts_that_are_all_stored_are_joined_though_nobody_noted_that_they_are(
+    farm: Farm, movie: Path
+) -> None:
+    """As when a worker dies between the last part and the join."""
+    joining = {"action": "complete_multipart_upload"}
+    number = farm.sandbox.faults.add("ftrack", "status", 503, **joining)
+    upload = enqueue(farm, movie)
+    farm.wait_state([upload["upload_id"]], "waiting")
+    farm.redis.hset(f"farmhaul:upload:{upload['upload_id']}", "stored", "")
+    farm.sandbox.faults.remove(number)
+    assert_located_whole(farm, upload, movie)
+    assert part_numbers(farm, upload["component_id"]) == Counter(range(1, 11))
+
+
 def test_cancelling_stops_a_large_file_within_seconds(farm: Farm, movie: Path) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
     upload = enqueue(farm, movie)

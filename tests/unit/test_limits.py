@@ -1,0 +1,77 @@
+"""Limits when Redis is away, or when somebody has written nonsense there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tasks.connect import hasty_redis, open_record
+from tasks.limits import KEY, Limits
+from tasks.rate import Timetable
+from tasks.settings import Settings
+from tests.sandbox import Sandbox
+
+TABLES = {"bandwidth": Timetable.from_text("1M"), "api_calls": Timetable.from_text("4")}
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[Any]:
+    with sandbox.redis.client() as client:
+        yield client
+
+
+def limits(url: str, slept: list[float]) -> Limits:
+    settings = Settings(url)
+    return Limits(open_record(settings, hasty_redis(settings)), TABLES, sleep=slept.append)
+
+
+def test_without_redis_each_process_keeps_to_the_limits_for_itself(slept: list[float]) -> None:
+    alone = limits("redis://127.0.0.1:1/0", slept)
+    alone.api_call()
+    throttled = alone.throttle(500_000)
+    for sent_bytes in range(0, 500_000, 100_000):
+        throttled(sent_bytes)
+    assert slept[0] == 0.25
+    assert sum(slept[1:]) == pytest.approx(0.5)  # each waits for what it drew itself
+
+
+def test_a_small_file_draws_no_more_than_it_has(sandbox: Sandbox, slept: list[float]) -> None:
+    farm = limits(sandbox.redis.url, slept)
+    for _ in range(10):
+        throttled = farm.throttle(100_000)
+        throttled(0)
+        throttled(100_000)
+    assert slept[-1] == pytest.approx(0.9 - 0.1, abs=0.1)
+
+
+def test_a_limit_in_redis_that_is_none_changes_nothing(
+    sandbox: Sandbox, client: Any, slept: list[float]
+) -> None:
+    client.hset(KEY, mapping={"bandwidth": "very fast", "api_calls": "off"})
+    limits(sandbox.redis.url, slept).api_call()
+    assert slept == []  # the burst of a farm that made no call yet
+    rate = limits(sandbox.redis.url, slept)
+    for _ in range(5):
+        rate.api_call()
+    assert slept[-1] > 0.5
+
+
+def test_a_limit_that_is_taken_back_is_heeded_within_seconds(
+    sandbox: Sandbox, client: Any, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm = limits(sandbox.redis.url, slept)
+    farm.api_call()
+    client.hset(KEY, "api_calls", "off")
+    later = time.monotonic() + 3
+    monkeypatch.setattr("tasks.limits.time.monotonic", lambda: later)
+    slept.clear()
+    farm.api_call()
+    assert slept == []

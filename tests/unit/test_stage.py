@@ -1,0 +1,86 @@
+"""What the stages share, and what they do with faults of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tasks.base import Outcomes, Stage, _within_bounds
+from tasks.delivery import Delivery
+from tasks.record import CLAIM_BYTES
+from tasks.transfer.errors import FileChangedError, UnexpectedAnswerError
+from tasks.transfer.models import LARGE_BYTES, Target, Transfer
+
+
+class Probe(Stage):
+    name = "farmhaul.probe"
+
+
+def transfer(path: Path | str) -> Transfer:
+    return Transfer(str(path), Target("2c5e0000-0000-4000-8000-000000000001"), str(path))
+
+
+ONE, OTHER = transfer("/mnt/1.exr"), transfer("/mnt/2.exr")
+
+
+def test_a_fault_of_ours_in_a_call_for_all_is_tried_again_for_each(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_transfers: Sequence[Transfer]) -> Outcomes:
+        raise KeyError("a fault of ours")
+
+    outcomes = Probe().ask(broken, [ONE, OTHER])
+    assert set(outcomes) == {"/mnt/1.exr", "/mnt/2.exr"}
+    assert all(isinstance(outcome, UnexpectedAnswerError) for outcome in outcomes.values())
+    assert "KeyError, see the log" in str(outcomes["/mnt/1.exr"])
+    assert "step_broke upload=/mnt/2.exr stage=probe" in caplog.text
+    assert "a fault of ours" in caplog.text
+
+
+def test_a_fault_of_ours_in_one_step_does_not_hold_up_the_others() -> None:
+    def step(one: Transfer) -> Transfer:
+        if one is ONE:
+            raise ZeroDivisionError
+        if one is OTHER:
+            raise FileChangedError(one.path, "size 1 → 2")
+        return one
+
+    assert isinstance(Probe().attempt(ONE, step), UnexpectedAnswerError)
+    assert isinstance(Probe().attempt(OTHER, step), FileChangedError)
+    third = transfer("/mnt/3.exr")
+    assert Probe().attempt(third, step) is third
+
+
+def sparse(folder: Path, name: str, size_bytes: int) -> Transfer:
+    path = folder / name
+    with path.open("wb") as file:
+        file.truncate(size_bytes)
+    return transfer(path)
+
+
+def test_files_that_nobody_has_looked_at_are_kept_to_the_bytes_of_a_claim(tmp_path: Path) -> None:
+    third = CLAIM_BYTES // 5 - 1
+    files = [sparse(tmp_path, f"{n}.exr", third) for n in range(7)]
+    delivery = Delivery(files, [], {one.transfer_id for one in files})
+    fitting, others = _within_bounds(delivery)
+    assert fitting == files[:5]
+    assert [(one.transfer, one.outcome) for one in others] == [
+        (one, "pending") for one in files[5:]
+    ]
+    assert others[0].fields == {"size": third}
+
+
+def test_a_large_file_is_alone_in_its_batch(tmp_path: Path) -> None:
+    large = sparse(tmp_path, "large.mov", LARGE_BYTES + 1)
+    small = sparse(tmp_path, "small.exr", 10)
+    fitting, others = _within_bounds(Delivery([large, small], [], {large.transfer_id}))
+    assert (fitting, [one.transfer for one in others]) == ([large], [small])
+    fitting, others = _within_bounds(Delivery([small, large], [], {large.transfer_id}))
+    assert (fitting, [one.transfer for one in others]) == ([small], [large])
+
+
+def test_a_file_that_is_not_there_is_left_to_the_stage_to_tell() -> None:
+    gone = transfer("/nowhere/1.exr")
+    assert _within_bounds(Delivery([gone], [], {gone.transfer_id})) == ([gone], [])
