@@ -71,3 +71,9 @@ def test_a_limit_that_is_no_rate_is_refused_with_an_example(hook: Farm, value: s
     assert done.returncode == 2
     assert "write 50M" in done.stderr
     wait_until(lambda: not hook.redis.exists("farmhaul:limits"))
+
+
+def test_taking_back_and_setting_a_limit_at_once_is_bad_input(hook: Farm) -> None:
+    done = hook.cli("limit", "--clear", "--bandwidth", "5M")
+    assert done.returncode == 2
+    assert "--clear goes alone" in done.stderr

@@ -121,3 +121,14 @@ def test_a_transfer_without_a_multipart_upload_has_nothing_to_lay(
 ) -> None:
     with pytest.raises(ValueError, match="has no multipart upload"):
         ledger.lay(movie)
+
+
+@pytest.mark.parametrize("file", ["[]", "{}", '{"checksum": null, "new": 1}'])
+def test_what_is_known_of_a_file_by_a_newer_version_is_refused(
+    ledger: Ledger, movie: Transfer, file: str
+) -> None:
+    record = ledger.record
+    [request] = ledger.redis.hmget(f"farmhaul:upload:{movie.transfer_id}", "request")
+    assert isinstance(request, bytes)
+    with pytest.raises(ValueError, match="of a version this worker does not know"):
+        record.transfer(movie.transfer_id, request.decode(), file, "")

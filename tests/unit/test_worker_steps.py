@@ -17,10 +17,15 @@ import redis
 from celery.worker import state
 from kombu.transport import redis as kombu_redis
 
+from tasks.connect import open_record, worker_redis
+from tasks.request import UploadRequest
+from tasks.settings import Settings
+from tasks.transfer.models import Target
 from tests.farm import wait_until
 from tests.sandbox import Sandbox
 from workers import health, lease, transport
 from workers.periodic import PeriodicStep
+from workers.reconcile import Reconciler
 
 
 @pytest.fixture
@@ -113,6 +118,24 @@ def test_the_health_check_is_a_command(worker: SimpleNamespace) -> None:
     command = [sys.executable, "-m", "workers.health", "nobody@nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "farmhaul: nobody@nowhere takes no tasks\n")
+
+
+# Reconciler
+
+
+def test_what_is_no_message_of_ours_does_not_stop_the_reconciler(
+    worker: SimpleNamespace, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = open_record(Settings.from_environment(), worker_redis(Settings.from_environment()))
+    record.enqueue([UploadRequest("/mnt/a.exr", Target("2c5e0000-0000-4000-8000-000000000001"), 1)])
+    record.deliver("a-claim", "compute_checksum", "w1")
+    client.zadd("farmhaul:claims", {"a-claim": 1})
+    junk = ("junk", "5", "[]", '{"headers": 5}', '{"headers": {}}', "[" * 5000)
+    client.rpush("farmhaul\x06\x163", *junk)
+    client.hset("unacked", mapping=dict(enumerate(junk)))
+    Reconciler(None, record, "w1").reconcile()  # it need not ring
+    assert "claim_lost claim=a-claim uploads=1 start again" in caplog.text
+    assert client.zcard("farmhaul:pending") == 1
 
 
 # Steps
