@@ -9,11 +9,15 @@ import redis
 
 from tasks.codec import UNREADABLE, Codec
 from tasks.record import PREFIX, STAGES, text, upload_key
+from tasks.request import PRIORITIES
 from tasks.transfer.errors import SealBrokenError
 
 LIVE_STATES = ("pending", "active", "waiting")
 ENDED_STATES = ("located", "failed", "cancelled", "superseded")
 STATES = (*LIVE_STATES, *ENDED_STATES)
+SERVICES = ("ftrack", "store", "credentials")
+#: The score of a pending upload: its priority times this, and the milliseconds (enqueue.lua).
+SCORE_STEP = 10**13
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,25 @@ class UploadState:
     def ended(self) -> bool:
         """Tell whether nothing more happens to it by itself."""
         return self.state in ENDED_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Pending uploads of one priority and host; the host is empty where all see the files."""
+
+    host: str
+    priority: str
+    count: int
+    oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Whether an outage of a service keeps claims back, and since when (Redis' clock)."""
+
+    service: str
+    closed: bool
+    since: float
 
 
 class Status:
@@ -102,3 +125,58 @@ class Status:
         for state in STATES:
             pipeline.zcard(f"{PREFIX}state:{state}")
         return dict(zip(STATES, pipeline.execute(), strict=True))
+
+    def backlog(self) -> list[Backlog]:
+        """Count what is pending by priority and host, with the age of the oldest of each.
+
+        An upload that had to wait keeps its place, so its age counts from its enqueue.
+        """
+        hosts = ["", *sorted(text(host) for host in self.client.smembers(f"{PREFIX}hosts"))]
+        rows = [(host, name, number) for host in hosts for name, number in PRIORITIES.items()]
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.time()
+        for host, _, number in rows:
+            key = f"{PREFIX}pending:{host}" if host else f"{PREFIX}pending"
+            low, high = number * SCORE_STEP, f"({(number + 1) * SCORE_STEP}"
+            pipeline.zcount(key, low, high)
+            pipeline.zrangebyscore(key, low, high, start=0, num=1, withscores=True)
+        (seconds, _), *answers = pipeline.execute()
+        backlog = []
+        for (host, name, number), count, oldest in zip(
+            rows, answers[::2], answers[1::2], strict=True
+        ):
+            if count and oldest:
+                since_s = (oldest[0][1] - number * SCORE_STEP) / 1000
+                backlog.append(Backlog(host, name, count, max(seconds - since_s, 0.0)))
+        return backlog
+
+    def gates(self) -> list[Gate]:
+        """Tell of each service whether it is taken to be out."""
+        pipeline = self.client.pipeline(transaction=False)
+        for service in SERVICES:
+            pipeline.hmget(f"{PREFIX}gate:{service}", "until", "since")
+        # `until` stays till a good answer, also when the next probe is due.
+        return [
+            Gate(service, closed=until is not None, since=float(since or 0))
+            for service, (until, since) in zip(SERVICES, pipeline.execute(), strict=True)
+        ]
+
+    def workers(self) -> list[str]:
+        """Name the workers that have taken tasks within the last half minute."""
+        prefix = f"{PREFIX}worker:"
+        keys = self.client.scan_iter(f"{prefix}*", count=1000)
+        return sorted({text(key).removeprefix(prefix) for key in keys})
+
+    def silent_for(self, silent_s: float, limit: int) -> list[str]:
+        """Name the active uploads, of the ``limit`` longest in a stage, that nobody renews."""
+        ids = [text(one) for one in self.client.zrange(f"{PREFIX}state:active", 0, limit - 1)]
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.time()
+        for upload_id in ids:
+            pipeline.hget(upload_key(upload_id), "updated")
+        (seconds, _), *updated = pipeline.execute()
+        return [
+            upload_id
+            for upload_id, at in zip(ids, updated, strict=True)
+            if at is not None and seconds - float(at) > silent_s
+        ]

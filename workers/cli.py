@@ -1,7 +1,7 @@
 """The command ``farmhaul``: what hooks call, and what operators look with.
 
-Exit codes: 0 ok, 2 bad input (nothing queued), 3 Redis not reachable, 4 an upload failed
-(with --wait), 130 interrupted.
+Exit codes: 0 ok, 1 doctor found a fault, 2 bad input (nothing queued), 3 Redis not reachable,
+4 an upload failed (with --wait), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tasks.status import LIVE_STATES, STATES, Status, UploadState
 from tasks.transfer.errors import UploadError
 from workers import operate, report
 
+EXIT_FAULT = 1
 EXIT_BAD_INPUT = 2
 EXIT_NO_REDIS = 3
 EXIT_FAILED = 4
@@ -167,6 +168,31 @@ def status(upload_ids: tuple[str, ...], which: str | None, as_json: bool) -> Non
 def _ids_of(reader: Status, which: str | None) -> Sequence[str]:
     states = {"failed": ("failed",), "all": STATES}.get(which or "", LIVE_STATES)
     return reader.ids_in(states)
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
+def doctor(as_json: bool) -> None:
+    """Check all that uploads need, and name the next step where something is wrong."""
+    from workers.doctor import diagnose
+
+    human = report.is_terminal(sys.stdout) and not as_json
+    faults = 0
+    for finding in diagnose():
+        click.echo(finding.line(human=human))
+        faults += finding.level == "fault"
+    if faults:
+        raise SystemExit(EXIT_FAULT)
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=9840, show_default=True)
+@click.option("--address", default="127.0.0.1", show_default=True, help="Where to listen.")
+def exporter(port: int, address: str) -> None:
+    """Serve metrics for Prometheus, until it is ended."""
+    from workers.exporter import serve
+
+    serve(Settings.from_environment(), address, port)
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})

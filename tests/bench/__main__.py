@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -52,6 +53,9 @@ def main() -> None:
     names = options.scenarios or BY_DEFAULT
     if unknown := set(names) - set(SCENARIOS):
         parser.error(f"no scenario {min(unknown)}; there are: {', '.join(SCENARIOS)}")
+    # However it is ended, what it has started ends with it, and its folder goes.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     load = os.getloadavg()[0]
     print(f"{document.machine()}; load before the run {load:.1f}")
     results: list[Result] = []
@@ -64,7 +68,8 @@ def main() -> None:
             for result in SCENARIOS[name](stand, options.quick):
                 results.append(result)
                 print(result.text(), flush=True)
-            print(f"  ({name} took {time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+            took = f"({name} took {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f})"
+            print(f"  {took}", file=sys.stderr, flush=True)
     _tell(results)
     if options.json:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1))

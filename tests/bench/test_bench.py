@@ -63,8 +63,8 @@ def test_a_far_sink_answers_late_and_reads_slowly(sink: Sink, frame: Path, tmp_p
             seconds.append(perf_counter() - began)
 
     # 100 ms for the bytes, 50 for the answer, and 50 for the first connection.
-    assert seconds[0] > 0.2
-    assert 0.15 < seconds[1] < seconds[0]
+    assert seconds[0] >= 0.2
+    assert seconds[1] >= 0.15
 
 
 @pytest.mark.parametrize(

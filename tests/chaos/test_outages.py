@@ -79,7 +79,7 @@ def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
     farm = make_farm(workers=2)
     outage = farm.sandbox.faults.add(service, "status", 503)
     asked = enqueue_backlog(farm, backlog)
-    wait_until(lambda: farm.sandbox.faults.struck(outage) >= 3, 60)
+    wait_until(lambda: farm.sandbox.faults.struck(outage) >= 3, 60, lambda: counts_of(farm))
     before = memory_kib(farm)
     most_unacked = most_messages = 0
     end = time.monotonic() + 6
@@ -101,8 +101,15 @@ def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
         let_time_pass(farm.redis)
         return bool(farm.redis.zcard("farmhaul:state:located") == len(asked))
 
-    wait_until(all_located, 60 + backlog / 50)
+    wait_until(all_located, 60 + backlog / 50, lambda: counts_of(farm))
     assert len(farm.sandbox.ftrack.entities("ComponentLocation")) == len(asked)
+
+
+def counts_of(farm: Farm) -> str:
+    """How many uploads are in each state, and which gates there are."""
+    counts = {key: farm.redis.zcard(key) for key in farm.redis.scan_iter("farmhaul:state:*")}
+    gates = {key: farm.redis.hgetall(key) for key in farm.redis.scan_iter("farmhaul:gate:*")}
+    return f"{counts} {gates}"
 
 
 def enqueue_backlog(farm: Farm, count: int) -> list[Asked]:

@@ -8,11 +8,9 @@ from tests.bench.result import TIMES, Result, Target, middle, spread
 from tests.bench.scenarios.side_by_side import (
     BOTO,
     FARMHAUL,
-    OFFICIAL,
     Contestant,
     alternate,
     contestants,
-    ratio,
     table,
     timeline,
 )
@@ -44,7 +42,6 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     boto = median(usage.seconds + usage.start_s for usage in usages[BOTO])
     result.targets = [
         Target("seconds by those of the floor and a cold start", ours / floor_s, "<= 1.15", TIMES),
-        Target("against the official client", ratio(usages, OFFICIAL), ">= 2.5", TIMES),
         Target("against boto3, with the start of both", boto / ours, ">= 1", TIMES),
     ]
     last = usages[FARMHAUL][-1]

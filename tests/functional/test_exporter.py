@@ -1,0 +1,170 @@
+"""``farmhaul exporter`` tells Prometheus how the farm fares, at a price that does not grow."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.farm import BIN, Farm, wait_until
+from tests.functional.conftest import MakeFarm
+from tests.sandbox.process import CHECKOUT, Child, free_ports
+from tests.test_architecture import loaded_by
+
+MONITORING = CHECKOUT / "deploy" / "monitoring"
+Samples = dict[tuple[str, ...], float]
+
+
+@contextmanager
+def exporter(farm: Farm, tmp_path: Path) -> Iterator[str]:
+    """Run the command; gives the URL of its metrics."""
+    [port] = free_ports(1)
+    command = [str(BIN / "farmhaul"), "exporter", "--port", str(port)]
+    child = Child("exporter", command, tmp_path / "exporter.log", env=farm.env)
+    try:
+        child.wait_ready(lambda: _listens(port))
+        yield f"http://127.0.0.1:{port}/metrics"
+    finally:
+        child.stop()
+
+
+def _listens(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port), 1):
+        return True
+
+
+def scrape(url: str) -> Samples:
+    """Read the metrics: name and label values, in the order of the labels' names."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        text = answer.read().decode()
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def enqueue(farm: Farm, *options: str) -> str:
+    component_id = farm.sandbox.ftrack.add_component("main.exr")
+    path = farm.make_file("main.exr", 1000)
+    [upload] = farm.enqueue(path, "--component-id", component_id, *options)
+    return str(upload["upload_id"])
+
+
+def test_a_scrape_tells_what_is_pending_and_since_when(hook: Farm, tmp_path: Path) -> None:
+    old = enqueue(hook, "--priority", "urgent")
+    hook.redis.zincrby("farmhaul:pending", -7200_000, old)
+    enqueue(hook)
+    enqueue(hook, "--node-local")
+    with exporter(hook, tmp_path) as url:
+        seen = scrape(url)
+
+    host = socket.gethostname()
+    assert seen["farmhaul_redis_up",] == 1
+    assert seen["farmhaul_uploads", "pending"] == 3
+    assert seen["farmhaul_pending", "", "urgent"] == seen["farmhaul_pending", "", "normal"] == 1
+    assert seen["farmhaul_pending", host, "normal"] == 1
+    assert 7200 <= seen["farmhaul_pending_oldest_seconds", "", "urgent"] < 7300
+    assert 0 <= seen["farmhaul_pending_oldest_seconds", "", "normal"] < 100
+    assert seen["farmhaul_messages", "", "compute_checksum"] >= 1
+    assert seen["farmhaul_messages", host, "compute_checksum"] == 1
+    assert seen["farmhaul_workers",] == 0
+
+
+def test_a_scrape_tells_workers_gates_and_why_uploads_wait(
+    make_farm: MakeFarm, tmp_path: Path
+) -> None:
+    farm = make_farm()
+    farm.wait_located([enqueue(farm)])
+    farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
+    farm.wait_state([enqueue(farm)], "waiting")
+    with exporter(farm, tmp_path) as url:
+        wait_until(lambda: scrape(url)["farmhaul_workers",] == 1)
+        seen = scrape(url)
+    farm.sandbox.faults.clear()
+
+    assert seen["farmhaul_uploads", "located"] == 1
+    assert seen["farmhaul_gate_closed", "credentials"] == 1
+    assert seen["farmhaul_gate_closed", "ftrack"] == 0
+    assert seen["farmhaul_gate_closed_since_seconds", "credentials"] > 1.7e9
+    assert seen["farmhaul_waiting_sample", "CredentialsRefusedError"] == 1
+
+
+def commands_done(client: Any) -> int:
+    return sum(int(one["calls"]) for one in client.info("commandstats").values())
+
+
+def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_path: Path) -> None:
+    pipeline = hook.redis.pipeline(transaction=False)
+    for number in range(10_000):
+        pipeline.zadd("farmhaul:waiting", {f"u{number}": number})
+        pipeline.zadd("farmhaul:state:waiting", {f"u{number}": number})
+        pipeline.hset(f"farmhaul:upload:u{number}", "waiting_for", "FileNotReadyError")
+    pipeline.execute()
+    with exporter(hook, tmp_path) as url:
+        scrape(url)
+        before = commands_done(hook.redis)
+        seen = scrape(url)
+        spent = commands_done(hook.redis) - before
+
+    assert seen["farmhaul_uploads", "waiting"] == 10_000
+    assert seen["farmhaul_waiting_sample", "FileNotReadyError"] == 100
+    assert spent <= 150, spent
+
+
+def test_without_redis_the_scrape_says_so_and_nothing_else(hook: Farm, tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    hook.env["FARMHAUL_REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
+    with pytest.raises(redis.ConnectionError):
+        redis.Redis(port=port).ping()
+    with exporter(hook, tmp_path) as url:
+        assert scrape(url) == {("farmhaul_redis_up",): 0}
+
+
+def test_a_port_that_is_taken_is_bad_input(hook: Farm) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = hook.cli("exporter", "--port", str(taken.getsockname()[1]))
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("farmhaul: cannot listen on 127.0.0.1:")
+
+
+def test_alerts_and_dashboard_name_metrics_that_there_are(hook: Farm, tmp_path: Path) -> None:
+    source = (CHECKOUT / "workers" / "exporter.py").read_text()
+    exported = set(re.findall(r'"(farmhaul_\w+)"', source))
+    alerts = (MONITORING / "alerts.yml").read_text()
+    dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text())
+    shown = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+
+    assert shown <= exported
+    assert set(re.findall(r"farmhaul_\w+", alerts)) <= exported
+
+
+@pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (Debian: prometheus) is missing")
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [
+        ("check rules", "alerts.yml"),
+        ("check config", "prometheus.yml"),
+        ("test rules", "alerts.test.yml"),
+    ],
+)
+def test_promtool_is_content(action: str, name: str) -> None:
+    command = ["promtool", *action.split(), str(MONITORING / name)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_cold_start_of_the_command_does_not_import_it() -> None:
+    assert loaded_by("import workers.cli").isdisjoint({"prometheus_client", "workers.exporter"})

@@ -1,0 +1,174 @@
+"""What ``farmhaul doctor`` looks at: each thing an upload needs, and the next step where it lacks.
+
+It only reads, but for a file in the spool that is removed at once. A fault is what keeps
+uploads from being located, or may lose them; a warning is what somebody should look at.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import redis
+
+from tasks.connect import hasty_redis
+from tasks.settings import FtrackSettings, Settings, SettingsError
+from tasks.transfer.errors import CredentialsRefusedError, UploadError
+from workers import report
+from workers.doctor_redis import CHECKS, Finding, skew
+
+#: A folder that is not listed by then hangs, as a dead NFS mount does.
+ROOT_TIMEOUT_S = 5.0
+
+
+def diagnose() -> Iterator[Finding]:
+    """Look at all that an upload needs, from this node."""
+    try:
+        settings = Settings.from_environment()
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            step = "correct the variable; docs/configuration.md tells its form"
+            yield Finding("fault", "settings", line, step)
+        return
+    yield Finding("ok", "settings", "the environment makes sense")
+    yield from _examine(settings)
+
+
+def _examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything; what Redis tells only where it can be asked."""
+    yield from _roots(settings)
+    yield from _spool(settings)
+    yield from _internals()
+    yield from _ftrack(settings)
+    client = hasty_redis(settings)
+    try:
+        client.ping()
+    except redis.RedisError as error:
+        says, _, step = report.redis_trouble(error).partition("; ")
+        yield Finding("fault", "redis", says, step)
+        return
+    for what, check in CHECKS.items():
+        try:
+            yield from check(settings, client)
+        except redis.exceptions.NoPermissionError:
+            step = "run doctor with a Redis user who may read farmhaul:* and use INFO"
+            yield Finding("warning", what, "not looked at: our Redis user may not", step)
+        except redis.RedisError as error:
+            says, _, step = report.redis_trouble(error).partition("; ")
+            yield Finding("fault", what, says, step)
+
+
+# This node
+
+
+def _roots(settings: Settings) -> Iterator[Finding]:
+    if not settings.storage_roots:
+        step = "set FARMHAUL_STORAGE_ROOTS to the folders that files may come from"
+        yield Finding("fault", "roots", "FARMHAUL_STORAGE_ROOTS is not set", step)
+    for root in settings.storage_roots:
+        seen: list[str | bool] = []
+        # A thread, since nothing else gets away from a mount that hangs.
+        look = threading.Thread(target=lambda at=root, to=seen: to.append(_list(at)), daemon=True)
+        look.start()
+        look.join(ROOT_TIMEOUT_S)
+        if not seen:
+            step = f"look at the mount: stat {root} hangs, too"
+            yield Finding("fault", "roots", f"{root} does not answer", step)
+        elif isinstance(seen[0], str):
+            step = "mount it, or correct FARMHAUL_STORAGE_ROOTS; the worker's user must read it"
+            yield Finding("fault", "roots", f"{root} cannot be read: {seen[0]}", step)
+        elif not seen[0]:
+            yield Finding("warning", "roots", f"{root} is empty", f"see that {root} is mounted")
+        else:
+            yield Finding("ok", "roots", f"{root} can be read")
+
+
+def _list(folder: str) -> str | bool:
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is not None
+    except OSError as error:
+        return error.strerror or type(error).__name__
+
+
+def _spool(settings: Settings) -> Iterator[Finding]:
+    folder = there = settings.spool
+    if not folder:
+        yield Finding("ok", "spool", "FARMHAUL_SPOOL is not set: without Redis, enqueue fails")
+        return
+    # enqueue makes the folder when it first needs it.
+    while not os.path.lexists(there):
+        there = os.path.dirname(there)
+    try:
+        tempfile.TemporaryFile(dir=there, prefix=".").close()
+        names = os.listdir(folder) if there == folder else []
+    except OSError as error:
+        says = f"{folder} cannot be written: {error.strerror}"
+        yield Finding("fault", "spool", says, f"let the hooks' user write to {there}")
+        return
+    bad = [name for name in names if name.endswith(".bad")]
+    waiting = [name for name in names if name.endswith(".json")]
+    if bad:
+        step = f"mend {folder}/{bad[0]} and rename it to .json, or remove it"
+        yield Finding("warning", "spool", f"{len(bad)} spooled uploads are unreadable", step)
+    if waiting:
+        says = f"{len(waiting)} uploads wait in {folder}"
+        yield Finding("warning", "spool", says, "farmhaul drain")
+    if not bad and not waiting:
+        yield Finding("ok", "spool", f"{folder} can be written, and is empty")
+
+
+def _internals() -> Iterator[Finding]:
+    from workers.lease import internals_unknown
+
+    step = "install from deploy/requirements.lock"
+    faults = internals_unknown()
+    yield from (Finding("fault", "celery", fault, step) for fault in faults)
+    if not faults:
+        yield Finding("ok", "celery", "kombu and Celery are as the lease knows them")
+
+
+def _ftrack(settings: Settings) -> Iterator[Finding]:
+    if settings.ftrack is None:
+        yield Finding("ok", "ftrack", "no credentials on this node; workers alone need them")
+        return
+    from tasks.transfer.ftrack import FtrackRefusal
+
+    dates: list[str] = []
+    try:
+        yield from _ask_ftrack(settings.ftrack, dates)
+    except CredentialsRefusedError:
+        says = f"{settings.ftrack.server_url} refuses the API key of {settings.ftrack.api_user}"
+        step = "correct FTRACK_API_USER and FTRACK_API_KEY here and on the workers; restart these"
+        yield Finding("fault", "ftrack", says, step)
+    except (UploadError, FtrackRefusal) as error:
+        step = f"curl -I {settings.ftrack.server_url} from here; correct FTRACK_SERVER"
+        yield Finding("fault", "ftrack", str(error).partition(";")[0], step)
+    for date in dates:
+        with suppress(ValueError):  # a proxy's, which is no date
+            yield from skew("ftrack", parsedate_to_datetime(date).timestamp(), settings)
+
+
+def _ask_ftrack(ftrack: FtrackSettings, dates: list[str]) -> Iterator[Finding]:
+    from tasks.transfer.ftrack import FtrackClient
+    from tasks.transfer.models import SERVER_LOCATION_ID
+
+    def note_date(answer: Any, **_: Any) -> None:
+        dates.extend([answer.headers["Date"]] if "Date" in answer.headers else [])
+
+    client = FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key)
+    client.session.hooks["response"].append(note_date)
+    expression = f'select id from Location where id is "{SERVER_LOCATION_ID}"'  # noqa: S608 not SQL
+    [result] = client.call([{"action": "query", "expression": expression}])
+    if not result.get("data"):
+        says = "ftrack.server is no location there, or our user may not see it"
+        step = f"let the API user {ftrack.api_user} read locations; ask ftrack's administrator"
+        yield Finding("fault", "ftrack", says, step)
+    else:
+        says = f"{ftrack.server_url} takes our credentials and has ftrack.server"
+        yield Finding("ok", "ftrack", says)
