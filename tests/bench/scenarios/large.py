@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from statistics import median
 
+from tests.bench.measure import Usage
 from tests.bench.result import TIMES, Result, Target, middle, spread
 from tests.bench.scenarios.side_by_side import (
     BOTO,
@@ -17,6 +18,7 @@ from tests.bench.scenarios.side_by_side import (
 from tests.bench.stand import Stand
 from tests.farm import BIN
 
+START = "cold start"
 FLOOR = "floor: MD5 and send, two cores"
 
 
@@ -24,11 +26,14 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     size = (256 if quick else 1024) << 20
     files = stand.files(1, size, "large")
     with stand.farm():
-        those = contestants(stand, files, ours=5, theirs=3)
-        floor = Contestant(FLOOR, lambda: stand.rival("floor", files), 5)
-        usages = alternate([*those, floor])
-    # What a cold start takes when there is nothing to do but to say hello.
-    start_s = median(stand.cold(BIN / "farmhaul", "status", "--active") for _ in range(5))
+        those = [
+            *contestants(stand, files, ours=5, theirs=3),
+            Contestant(FLOOR, lambda: stand.rival("floor", files), 5),
+            # What a cold start takes when there is nothing to do but to ask Redis.
+            Contestant(START, lambda: Usage(stand.cold(BIN / "farmhaul", "status", "--active")), 5),
+        ]
+        usages = alternate(those)
+    start_s = middle(usages.pop(START))
     about = (
         "One file, near. farmhaul's seconds hold the cold start of its command; the floor is "
         "`tests/bench/rivals/floor.py`: two processes that are up read, hash and send 16 MiB "
