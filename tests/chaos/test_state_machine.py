@@ -39,10 +39,10 @@ def _check(client: redis.Redis, examples: int, steps: int) -> None:
 def test_whatever_happens_in_whatever_order_the_record_stays_consistent(
     valkey: redis.Redis,
 ) -> None:
-    _check(valkey, 25, 40)
+    _check(valkey, 60, 40)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
 def test_the_same_with_thousands_of_stories(valkey: redis.Redis) -> None:
-    _check(valkey, 1500, 60)
+    _check(valkey, 500, 60)
