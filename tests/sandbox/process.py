@@ -28,6 +28,7 @@ _PR_SET_PDEATHSIG = 1
 # Below Linux' range for outgoing connections (32768 and up), so that none of those takes
 # a port between our look and the server's bind.
 _PORTS = range(15_000, 32_000)
+_SHARES = 64
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -166,8 +167,11 @@ def free_ports(count: int) -> list[int]:
     """Ports on 127.0.0.1 that nobody listens on now."""
     found: list[int] = []
     held: list[socket.socket] = []
-    # Not the seeded module-level generator: parallel test runs would race for one list.
-    for port in random.SystemRandom().sample(_PORTS, k=len(_PORTS)):
+    # Each process has ports of its own to draw from, so that parallel test runs do not take
+    # them from each other between this look and the server's bind; nor do they draw the same
+    # ones, as they would from the seeded module-level generator.
+    own = _PORTS[os.getpid() % _SHARES :: _SHARES]
+    for port in random.SystemRandom().sample(own, k=len(own)):
         candidate = socket.socket()
         try:
             candidate.bind(("127.0.0.1", port))
