@@ -38,11 +38,6 @@ class UploadState:
     updated: float
     due: float | None
 
-    @property
-    def ended(self) -> bool:
-        """Tell whether nothing more happens to it by itself."""
-        return self.state in ENDED_STATES
-
 
 @dataclass(frozen=True, slots=True)
 class Backlog:

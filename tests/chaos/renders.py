@@ -97,6 +97,17 @@ class Hooks:
         lines = "".join(json.dumps(one.manifest_line()) + "\n" for one in renders)
         self._run(renders, ["enqueue", "--manifest", "-"], lines)
 
+    def overtake(self, render: Render, seed: int) -> None:
+        """Have a large file sent slowly, and a small one rendered over it meanwhile."""
+        with render.busy:
+            render.path.write_bytes(random.Random(seed).randbytes(12_000_000))
+            self.farm.sandbox.faults.add(
+                "store", "bandwidth_bytes_s", 1e6, component_id=render.component_id, times=1
+            )
+            self.enqueue(render)
+        time.sleep(1.5)
+        self.rewrite(render, "renamed over", 1000, seed + 1)
+
     def rewrite(self, render: Render, way: str, size: int, seed: int) -> None:
         """Render a file anew, in one of the ways renderers do, and enqueue it."""
         content = random.Random(seed).randbytes(size)

@@ -88,7 +88,8 @@ def test_a_file_that_vanishes_is_waited_for_and_then_fails(farm: Farm) -> None:
 
 def test_a_newer_file_wins_over_one_that_is_being_sent(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6, times=1)
-    old = enqueue_one(farm, 6_000_000)
+    # Longer under way than the lease, all of it in the kernel: only the answer is waited for.
+    old = enqueue_one(farm, 10_000_000)
     wait_sending(farm, old)
     beside = old.path.with_suffix(".tmp")
     beside.write_bytes(b"better pixels")
