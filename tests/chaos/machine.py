@@ -136,6 +136,21 @@ class Uploads(RuleBasedStateMachine):
         self.all_moves_are_legal()
         self.deliver(claim, STAGES[STAGES.index(stage) + 1])
 
+    @rule(data=st.data(), claim=st.sampled_from(CLAIMS), version=st.integers(0, 2))
+    def overtake(self, data: st.DataObject, claim: str, version: int) -> None:
+        # A newer file comes as far as it can while an older one is still being sent.
+        if not self.sending:
+            return
+        component = data.draw(st.sampled_from(sorted(self.sending)))
+        self.enqueue(component, version, stat=True, spooled=False)
+        for stage in STAGES[:3]:
+            self.all_moves_are_legal()
+            self.deliver(claim, stage)
+            for held_claim, held_stage, one in list(self.held):
+                if stage != "put_file" and (held_claim, held_stage) == (claim, stage):
+                    self.all_moves_are_legal()
+                    self.settle_one(stage, one, "advanced")
+
     @rule(data=st.data(), outcome=st.sampled_from([*OUTCOMES, "advanced", "located"]))
     def settle(self, data: st.DataObject, outcome: str) -> None:
         if not self.held:

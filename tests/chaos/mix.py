@@ -20,8 +20,15 @@ from tests.farm import Farm
 from tests.sandbox import Sandbox
 
 #: What hooks do, and how many in 100 do it.
-HOOKS = {"manifest": 35, "storm": 20, "again_four_at_once": 15, "rewrite": 20, "cancel": 5,
-         "retry": 5}  # fmt: skip
+HOOKS = {
+    "manifest": 32,
+    "storm": 18,
+    "again_four_at_once": 15,
+    "rewrite": 15,
+    "overtake": 10,
+    "cancel": 5,
+    "retry": 5,
+}
 HEALED_WITHIN_S = 240.0
 
 

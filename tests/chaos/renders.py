@@ -98,14 +98,17 @@ class Hooks:
         self._run(renders, ["enqueue", "--manifest", "-"], lines)
 
     def overtake(self, render: Render, seed: int) -> None:
-        """Have a large file sent slowly, and a small one rendered over it meanwhile."""
-        with render.busy:
-            render.path.write_bytes(random.Random(seed).randbytes(12_000_000))
-            self.farm.sandbox.faults.add(
-                "store", "bandwidth_bytes_s", 1e6, component_id=render.component_id, times=1
-            )
-            self.enqueue(render)
-        time.sleep(1.5)
+        """Render a file anew while its bytes are on their way to a store that is slow."""
+        self.farm.sandbox.faults.add(
+            "store",
+            "latency_s",
+            # Shorter than the lease: what a dead sender has sent off must be there by its end.
+            2.5,
+            method="PUT",
+            component_id=render.component_id,
+            times=1,
+        )
+        self.rewrite(render, "renamed over", 100_000, seed)
         self.rewrite(render, "renamed over", 1000, seed + 1)
 
     def rewrite(self, render: Render, way: str, size: int, seed: int) -> None:

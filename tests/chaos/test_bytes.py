@@ -87,9 +87,10 @@ def test_a_file_that_vanishes_is_waited_for_and_then_fails(farm: Farm) -> None:
 
 
 def test_a_newer_file_wins_over_one_that_is_being_sent(farm: Farm) -> None:
-    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6, times=1)
-    # Longer under way than the lease, all of it in the kernel: only the answer is waited for.
-    old = enqueue_one(farm, 10_000_000)
+    # All of it is under way, and gets to the store only after the lease: no block is sent
+    # meanwhile at which the sender would notice.
+    farm.sandbox.faults.add("store", "latency_s", 8, times=1)
+    old = enqueue_one(farm, 100_000)
     wait_sending(farm, old)
     beside = old.path.with_suffix(".tmp")
     beside.write_bytes(b"better pixels")
