@@ -81,14 +81,35 @@ bench: venv ## Measure against the official Python client, side by side
 # --fork-strategy fewest: one version for all Pythons wherever there is one.
 UV_LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 	--universal --fork-strategy fewest --python-version 3.11 \
-	--generate-hashes --no-emit-index-url --extra flower
+	--generate-hashes --no-emit-index-url $(if $(UPGRADE),--upgrade)
 
 .PHONY: lock
-lock: venv ## Write both requirements.lock files anew: UPGRADE=1 for the newest versions
-	$(UV_LOCK) $(if $(UPGRADE),--upgrade) --group dev -o tests/requirements.lock pyproject.toml
-	$(UV_LOCK) $(if $(UPGRADE),--upgrade) -c tests/requirements.lock -o deploy/requirements.lock pyproject.toml
+lock: venv ## Write the requirements.lock files anew: UPGRADE=1 for the newest versions
+	$(UV_LOCK) --extra flower --group dev -o tests/requirements.lock pyproject.toml
+	$(UV_LOCK) --extra flower -c tests/requirements.lock -o deploy/requirements.lock pyproject.toml
+	$(UV_LOCK) --group docs -o docs/requirements.lock
+
+.venv-docs/.installed: docs/requirements.lock
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	@touch $@
+
+SITE ?= build/site
+.PHONY: site
+site: .venv-docs/.installed ## Build the documentation as a site, in build/site
+	PYTHONDONTWRITEBYTECODE=1 .venv-docs/bin/mkdocs build --strict --quiet --site-dir $(abspath $(SITE))
+
+.PHONY: dist
+dist: venv ## Build sdist and wheel, the same bytes each time, in dist
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation .
+	cd dist && sha256sum farmhaul-* > SHA256SUMS
+
+.PHONY: nox
+nox: venv ## Run the quick tests on each Python that we support and that is here
+	$(BIN)/nox
 
 .PHONY: clean
 clean: ## Remove .venv and everything that was made
-	rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
+	rm -rf .venv .venv-docs .nox .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist htmlcov
 	find tasks workers tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +

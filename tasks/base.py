@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from celery import Task, signature
 
 from tasks.clients import Clients, clients
-from tasks.delivery import Delivery, Settlement
+from tasks.delivery import Delivery, Settlement, within_bounds
 from tasks.heartbeat import Heartbeat
 from tasks.message import Message, to_message, with_signed
 from tasks.policy import wait_for
-from tasks.record import CLAIM_BYTES, STAGES
+from tasks.record import CLAIM_BYTES, PREFIX, STAGES
 from tasks.transfer import errors
-from tasks.transfer.models import LARGE_BYTES, Batch, Transfer
+from tasks.transfer.models import Batch, Transfer
 
 log = logging.getLogger("farmhaul")
 
@@ -85,7 +83,7 @@ class Stage(Task):
     def claim(self, host: str) -> Batch:
         """Draw a batch of pending uploads; a redelivered task gets the same one again."""
         delivery = self._deliver(self.request.id, host)
-        fitting, others = _within_bounds(delivery)
+        fitting, others = within_bounds(delivery, CLAIM_BYTES)
         self.clients.record.settle(others)
         return Batch(self.request.id, tuple(fitting))
 
@@ -99,6 +97,8 @@ class Stage(Task):
         record = self.clients.record
         delivery = record.deliver(claim_id, self.stage, self.worker, host)
         record.settle(delivery.refused)
+        if delivery.refused:
+            record.client.hincrby(f"{PREFIX}totals", "refused", len(delivery.refused))
         for one in delivery.refused:
             log.error("upload_refused upload=%s %s", one.transfer.transfer_id, one.fields["error"])
         return delivery
@@ -194,44 +194,30 @@ class Stage(Task):
 
     def _settlement(self, transfer: Transfer, outcome: Transfer | errors.UploadError) -> Settlement:
         if isinstance(outcome, Transfer):
-            done = "located" if self.stage == STAGES[-1] else "advanced"
-            return Settlement(transfer, done, self._fields(outcome))
+            return Settlement(transfer, self._done(outcome), self._fields(outcome))
         kind = type(outcome).__name__
         if not isinstance(outcome, errors.RetryableError):
             return Settlement(transfer, "failed", {"error": str(outcome), "error_kind": kind})
         return Settlement(transfer, "waiting", FORGET.get(type(outcome), {}), wait_for(outcome))
 
+    def _done(self, transfer: Transfer) -> str:
+        is_last = self.stage == STAGES[-1]
+        # The parts of a large file become one in the last stage only.
+        if transfer.is_member and (is_last or (transfer.stored and not transfer.is_large)):
+            return "stored"
+        return "located" if is_last else "advanced"
+
     def _fields(self, transfer: Transfer) -> dict[str, str | int]:
-        return {
+        fields: dict[str, str | int] = {}
+        if transfer.job_ids:
+            fields["jobs"] = ",".join(transfer.job_ids)
+        if transfer.publish is not None:
+            return fields
+        return fields | {
             "file": self.clients.record.seal_file(transfer),
             "size": transfer.size_bytes,
             "stored": transfer.content_stamp if transfer.stored else "",
         }
-
-
-def _within_bounds(delivery: Delivery) -> tuple[list[Transfer], list[Settlement]]:
-    """Keep a batch within its bytes; files whose size was not known are looked at now.
-
-    What does not fit is pending again, with its size noted.
-    """
-    fitting: list[Transfer] = []
-    others: list[Settlement] = []
-    room_bytes = CLAIM_BYTES
-    for transfer in delivery.transfers:
-        size_bytes = 0
-        if transfer.transfer_id in delivery.unsized:
-            with suppress(OSError):  # the stage itself says what is wrong with the file
-                size_bytes = os.stat(transfer.path).st_size
-        # A large file is alone in its batch.
-        needed_bytes = CLAIM_BYTES if size_bytes > LARGE_BYTES else size_bytes
-        if fitting and (needed_bytes >= room_bytes or room_bytes == 0):
-            others.append(
-                Settlement(transfer, "pending", {"size": size_bytes} if size_bytes else {})
-            )
-            continue
-        room_bytes -= needed_bytes
-        fitting.append(transfer)
-    return fitting, others
 
 
 def _answered(service: str, outcomes: Outcomes) -> list[str]:

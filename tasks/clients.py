@@ -12,6 +12,7 @@ from tasks.codec import Codec, url_codec
 from tasks.connect import open_record, worker_redis
 from tasks.ledger import Ledger
 from tasks.limits import Limits
+from tasks.publishes import Publishes
 from tasks.record import Record
 from tasks.settings import Settings
 from tasks.transfer.ftrack import FtrackClient
@@ -28,6 +29,7 @@ class Clients:
     store: requests.Session
     urls: Codec
     ledger: Ledger
+    publishes: Publishes
     limits: Limits
     threads: ThreadPoolExecutor
 
@@ -51,6 +53,7 @@ def clients() -> Clients:
         store_session(settings.connections),
         urls,
         Ledger(record, urls),
+        Publishes(record),
         limits,
         ThreadPoolExecutor(settings.connections, "put"),
     )

@@ -43,16 +43,26 @@ class Codec:
     def __repr__(self) -> str:
         return f"Codec({len(self._keys)} keys)"
 
+    @property
+    def seals(self) -> bool:
+        """Whether there are keys."""
+        return bool(self._keys)
+
     def encode(self, value: Any) -> str:
         """Give the text of a value that JSON can hold."""
         text = json.dumps(value, separators=(",", ":"))
         return self._fernet.encrypt(text.encode()).decode() if self._keys else text
 
-    def decode(self, text: str | bytes, what: str = "a value in Redis") -> Any:
-        """Give the value of a text; raises SealBrokenError for one that is not ours."""
+    def decode(
+        self, text: str | bytes, what: str = "a value in Redis", within_s: int | None = None
+    ) -> Any:
+        """Give the value of a text; raises SealBrokenError for one that is not ours.
+
+        With ``within_s``, also for one that was sealed longer ago (by the clocks of both nodes).
+        """
         # A foreign text does not get past by being plain: with keys, only sealed ones do.
         try:
-            return json.loads(self._open(text) if self._keys else text)
+            return json.loads(self._open(text, within_s) if self._keys else text)
         except (ValueError, RecursionError):
             raise SealBrokenError(what) from None
 
@@ -69,11 +79,11 @@ class Codec:
         except SealBrokenError:
             return UNREADABLE
 
-    def _open(self, text: str | bytes) -> bytes:
+    def _open(self, text: str | bytes, within_s: int | None) -> bytes:
         from cryptography.fernet import InvalidToken
 
         try:
-            return self._fernet.decrypt(text)
+            return self._fernet.decrypt(text, within_s)
         except InvalidToken:
             raise ValueError("not sealed by us") from None
 

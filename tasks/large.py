@@ -8,6 +8,7 @@ from celery import shared_task, signature
 
 from tasks.base import Stage
 from tasks.message import Message, RunMessage, to_message
+from tasks.transfer.entities import locate_operations
 from tasks.transfer.errors import (
     FatalError,
     LeaseLostError,
@@ -17,6 +18,7 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.models import Batch, Transfer
 from tasks.transfer.multipart import Part, complete, put_part
+from tasks.transfer.register import look_up, to_encode
 
 #: So many runs of a file are queued at once; each that ends sets the next one going. Enough
 #: for several nodes, and few enough that small files have their turn in between.
@@ -69,21 +71,24 @@ def finish(stage: Stage, transfer: Transfer) -> Transfer:
     """Join the parts of a stored large file and register it, in one API call.
 
     When the answer of such a call was lost, a location tells that all of it has happened:
-    it was not there before.
+    it was not there before. A file of a publish is registered by that.
     """
     ledger, ftrack = stage.clients.ledger, stage.clients.ftrack
-    located = ftrack.is_located(transfer)
-    before = ledger.located_before(transfer, located=located)
-    if located and not before:
-        return transfer
+    register = []
+    if not transfer.is_member:
+        present = look_up(ftrack, [transfer])
+        located = transfer.component_id in present.located
+        before = ledger.located_before(transfer, located=located)
+        if located and not before:
+            return transfer
+        encode = to_encode([transfer], present, stage.clients.publishes.first_asked)
+        register = locate_operations(transfer, present, encode=bool(encode))
     try:
-        complete(
-            ledger.with_multipart(transfer), ledger.etags(transfer), ftrack, locate=not located
-        )
+        jobs = complete(ledger.with_multipart(transfer), ledger.etags(transfer), ftrack, register)
     except MultipartGoneError:
         ledger.forget(transfer)
         raise
-    return transfer
+    return replace(transfer, job_ids=jobs)
 
 
 def _send(

@@ -17,13 +17,17 @@ from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel
 
 from tasks.record import CLAIM_BYTES, CLAIM_UPLOADS, STAGES, Record
-from tasks.request import UploadRequest
+from tasks.request import PublishRequest, Request, UploadRequest
 
 QUEUE = "farmhaul"
 
 #: Redis' priorities: 0 goes first. What has begun ends before anything else begins, so a
 #: backlog has few signed URLs outstanding. Set on each link: a chain hands none on.
 PRIORITY_OF = {stage: len(STAGES) - 1 - number for number, stage in enumerate(STAGES)}
+
+#: Downloads go last, and in a list of their own: what is queued beside the first stage counts
+#: as rings.
+FETCH_PRIORITY = len(STAGES)
 
 
 def task_name(stage: str) -> str:
@@ -64,14 +68,17 @@ def ring(app: Celery, chains: int, host: str = "") -> None:
             upload_chain(app, host).apply_async(retry=False)
 
 
-def enqueue(app: Celery, record: Record, requests: Sequence[UploadRequest]) -> list[str]:
+def enqueue(app: Celery, record: Record, requests: Sequence[Request]) -> list[str]:
     """Write the records of uploads and ring; gives the state of each.
 
     Safe to run twice: an upload that is known already is left as it is. A death between
     the two steps loses nothing: workers ring for what is pending without one.
     """
     answers = record.enqueue(requests)
-    fresh = [request for request, (_, new) in zip(requests, answers, strict=True) if new]
+    fresh: list[UploadRequest] = []
+    for request, (_, new) in zip(requests, answers, strict=True):
+        if new:
+            fresh += request.files if isinstance(request, PublishRequest) else [request]
     for host in sorted({request.host for request in fresh}):
         ring(app, _missing_rings(record, [one for one in fresh if one.host == host], host), host)
     return [state for state, _ in answers]

@@ -9,6 +9,9 @@ each move between states is atomic.
 | ``state:STATE`` | sorted set | upload ids by the time of their last move |
 | ``pending``, ``pending:HOST`` | sorted set | upload ids to be claimed, by priority, then age |
 | ``waiting`` | sorted set | upload ids by the time they are pending again |
+| ``file:STATE`` | sorted set | the same for files of publishes |
+| ``files:ID``, ``left:ID`` | set | the files of a publish, and those that are not stored yet |
+| ``jobs`` | sorted set | uploads that ftrack encodes, by when to ask how it fares |
 | ``claim:ID`` | set | the uploads that one chain carries |
 | ``claims`` | sorted set | claims by the time at which they count as lost |
 | ``component:ID`` | hash | the upload that the component is to have |
@@ -18,27 +21,26 @@ each move between states is atomic.
 | ``limits`` | hash | limits set by ``farmhaul limit`` |
 | ``bucket:NAME`` | string | until when what was drawn keeps the farm busy |
 | ``tick`` | string | the worker that ticks |
-| ``worker:NAME`` | string | the time at which a worker last took tasks |
+| ``workers`` | sorted set | workers by the time at which they last took tasks |
+| ``totals`` | hash | see ``tasks.totals`` |
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.resources import files
-from itertools import islice
 from typing import Any
 
-import redis
-
-from tasks.codec import Codec
 from tasks.delivery import Delivery, Settlement
-from tasks.request import PRIORITIES, UploadRequest, transfer_from_record
+from tasks.intents import ENQUEUE_STEP, Intents
+from tasks.request import transfer_from_record
+from tasks.scripts import PREFIX, text, upload_key
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Target, Transfer
 
-PREFIX = "farmhaul:"
+__all__ = ["ENQUEUE_STEP", "PREFIX", "STAGES", "Record", "text", "upload_key"]
+
 STAGES = ("compute_checksum", "get_put_metadata", "put_file", "create_component_location")
 
 #: A claim draws at most so much: ≤ 50 keeps one API call short, ≤ 256 MiB keeps tasks so
@@ -48,88 +50,12 @@ CLAIM_BYTES = 256 << 20
 #: A claim whose chain never ends is forgotten after a week; its uploads are reclaimed long before.
 CLAIM_TTL_S = 7 * 86400
 MAX_DELIVERIES = 5
-ENQUEUE_STEP = 500
 #: The target of a request that can not be read.
 _NOBODY = Target(component_id="")
-_SCRIPTS = (
-    *("enqueue", "deliver", "settle", "tick", "reclaim", "cancel", "beat", "renew", "draw"),
-    *("lay", "fan_out", "start_run", "part_done", "end_run"),
-)
 
 
-class Record:
+class Record(Intents):
     """Reads and moves the records; one instance a process."""
-
-    def __init__(
-        self, client: redis.Redis, codec: Codec, *, lease_s: float = 60, days: float = 14
-    ) -> None:
-        self.client = client
-        self.codec = codec
-        self.lease_s = lease_s
-        self.ttl_s = int(days * 86400)
-        source = files("tasks") / "lua"
-        common = (source / "common.lua").read_text(encoding="utf-8")
-        self._scripts = {
-            name: client.register_script(
-                common + (source / f"{name}.lua").read_text(encoding="utf-8")
-            )
-            for name in _SCRIPTS
-        }
-
-    def run(self, name: str, *args: Any, client: Any = None) -> Any:
-        """Run one of the scripts in ``tasks/lua``."""
-        return self._scripts[name](args=args, client=client)
-
-    def enqueue(self, requests: Sequence[UploadRequest]) -> list[tuple[str, bool]]:
-        """Write records; gives for each its state, and whether it is newly pending."""
-        return self._enqueue(
-            (
-                request.upload_id,
-                request.target.component_id,
-                self.codec.encode(request.to_record()),
-                "" if request.size_bytes is None else request.size_bytes,
-                PRIORITIES[request.priority],
-                request.host,
-                int(request.size_bytes is None),
-                0,
-                self.ttl_s,
-                request.asked_at or "",
-            )
-            for request in requests
-        )
-
-    def _enqueue(self, rows: Iterable[tuple[Any, ...]]) -> list[tuple[str, bool]]:
-        answers: list[tuple[str, bool]] = []
-        waiting = iter(rows)
-        # One conversation, in steps of bounded memory.
-        while step := list(islice(waiting, ENQUEUE_STEP)):
-            pipeline = self.client.pipeline(transaction=False)
-            for row in step:
-                self.run("enqueue", *row, client=pipeline)
-            answers += [(text(state), bool(new)) for state, new in pipeline.execute()]
-        return answers
-
-    def backlog(self, host: str, queue_key: str) -> tuple[int, int]:
-        """Count the pending uploads of a host (or of all), and the messages of a queue."""
-        pipeline = self.client.pipeline(transaction=False)
-        pipeline.zcard(f"{PREFIX}pending:{host}" if host else f"{PREFIX}pending")
-        pipeline.llen(queue_key)
-        pending, queued = pipeline.execute()
-        return int(pending), int(queued)
-
-    def retry(self, upload_id: str) -> tuple[str, str, bool]:
-        """Make an ended upload pending again; gives host, state, and whether it is new."""
-        names = ("component", "request", "size", "score", "host")
-        values = self.client.hmget(upload_key(upload_id), names)
-        component, request, size, score, host = (text(value) for value in values)
-        priority = int(float(score or 0) // 1e13)
-        row = (upload_id, component, request, size, priority, host, 1, 1, self.ttl_s, "")
-        [(state, new)] = self._enqueue([row])
-        return host, state, new
-
-    def cancel(self, upload_id: str) -> str:
-        """Stop an upload; gives the state it then has, empty when it is not known."""
-        return text(self.run("cancel", upload_id, self.ttl_s))
 
     def deliver(self, claim_id: str, stage: str, worker: str, host: str = "") -> Delivery:
         """Take the transfers of a claim that are still its own, under a new fence each."""
@@ -227,13 +153,3 @@ class Record:
     def reclaim(self, claim_id: str) -> int:
         """Make the uploads of a lost claim pending again; gives how many."""
         return int(self.run("reclaim", claim_id))
-
-
-def upload_key(upload_id: str) -> str:
-    """Name the hash of an upload."""
-    return f"{PREFIX}upload:{upload_id}"
-
-
-def text(value: Any) -> str:
-    """Make text of what Redis answers; nothing becomes the empty text."""
-    return value.decode() if isinstance(value, bytes) else str(value or "")

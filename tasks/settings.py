@@ -46,6 +46,7 @@ class Settings:
     spool: str = ""
     bandwidth: Timetable = NO_LIMIT
     api_calls: Timetable = NO_LIMIT
+    log_format: str = "console"
     ftrack: FtrackSettings | None = None
 
     @classmethod
@@ -63,6 +64,7 @@ class Settings:
             spool=read.value("FARMHAUL_SPOOL", _absolute, ""),
             bandwidth=read.value("FARMHAUL_BANDWIDTH", Timetable.from_text, NO_LIMIT),
             api_calls=read.value("FARMHAUL_API_CALLS", Timetable.from_text, NO_LIMIT),
+            log_format=read.value("LOG_FORMAT", _log_format, "console"),
             ftrack=read.ftrack(),
         )
         if read.faults:
@@ -209,3 +211,9 @@ def _count(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]{0,2}", text):
         raise ValueError(f"{text!r} is not a whole number from 1 to 999")
     return int(text)
+
+
+def _log_format(text: str) -> str:
+    if text not in {"console", "json"}:
+        raise ValueError(f"{text!r} is neither console nor json")
+    return text

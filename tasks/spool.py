@@ -13,15 +13,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
 from pathlib import Path
 
 from celery import Celery
 
 from tasks.pipeline import enqueue
 from tasks.record import ENQUEUE_STEP, Record
-from tasks.request import UploadRequest
-from tasks.transfer.models import Target
+from tasks.request import Request, from_spool, to_spool
 
 log = logging.getLogger("farmhaul")
 
@@ -32,7 +30,7 @@ class Spool:
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
 
-    def write(self, requests: Sequence[UploadRequest]) -> None:
+    def write(self, requests: Sequence[Request]) -> None:
         """Keep requests; they are on the disk when this returns. Raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for request in requests:
@@ -40,7 +38,7 @@ class Spool:
                 "w", dir=self.folder, prefix=".", suffix=".tmp", delete=False, encoding="utf-8"
             ) as file:
                 # By then another host may have a newer file for the component.
-                json.dump(asdict(replace(request, asked_at=time.time())), file)
+                json.dump(to_spool(request, time.time()), file)
                 file.flush()
                 os.fsync(file.fileno())
             # The same upload spooled twice is one file.
@@ -63,14 +61,12 @@ class Spool:
             count += len(found)
         return count
 
-    def _read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, UploadRequest]]:
+    def _read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Request]]:
         for path in paths:
             # Another drain may have been quicker.
             with suppress(FileNotFoundError):
                 try:
-                    values = json.loads(path.read_text(encoding="utf-8"))
-                    target = Target(**values.pop("target"))
-                    yield path, UploadRequest(target=target, **values)
+                    yield path, from_spool(json.loads(path.read_text(encoding="utf-8")))
                 except (ValueError, TypeError, KeyError, AttributeError):
                     log.warning("spool_unreadable %s is put aside as .bad", path)
                     path.replace(path.with_suffix(".bad"))

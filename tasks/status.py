@@ -8,14 +8,19 @@ from dataclasses import dataclass
 import redis
 
 from tasks.codec import UNREADABLE, Codec
+from tasks.intents import PREVIEW_SCORES
 from tasks.record import PREFIX, STAGES, text, upload_key
 from tasks.request import PRIORITIES
 from tasks.transfer.errors import SealBrokenError
 
-LIVE_STATES = ("pending", "active", "waiting")
+LIVE_STATES = ("pending", "active", "waiting", "storing")
 ENDED_STATES = ("located", "failed", "cancelled", "superseded")
 STATES = (*LIVE_STATES, *ENDED_STATES)
+UNENDED_JOBS = ("queued", "running")
 SERVICES = ("ftrack", "store", "credentials")
+#: Workers by when they last took tasks; who has not for so many seconds is gone.
+WORKERS = f"{PREFIX}workers"
+WORKER_S = 30
 #: The score of a pending upload: its priority times this, and the milliseconds (enqueue.lua).
 SCORE_STEP = 10**13
 
@@ -37,6 +42,23 @@ class UploadState:
     created: float
     updated: float
     due: float | None
+    tries: int
+    #: Of a publish: how many files it has, and how many of them are stored.
+    files: int = 0
+    stored: int = 0
+    #: What ftrack says of its encoding: queued, running, done, failed; empty where there is none.
+    job_ids: tuple[str, ...] = ()
+    job_state: str = ""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is to be waited for, the encoding included."""
+        return self.state not in LIVE_STATES and self.job_state not in UNENDED_JOBS
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is not in ftrack as it was asked for."""
+        return self.state != "located" or self.job_state == "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +92,32 @@ class Status:
         pipeline = self.client.pipeline(transaction=False)
         for upload_id in upload_ids:
             pipeline.hgetall(upload_key(upload_id))
+            pipeline.scard(f"{PREFIX}left:{upload_id}")
+        answers = pipeline.execute()
         return [
-            self._state(upload_id, {text(k): text(v) for k, v in fields.items()})
-            for upload_id, fields in zip(upload_ids, pipeline.execute(), strict=True)
+            self._state(upload_id, {text(k): text(v) for k, v in fields.items()}, left)
+            for upload_id, fields, left in zip(upload_ids, answers[::2], answers[1::2], strict=True)
         ]
+
+    def files_left(self, publish_id: str, most: int) -> list[UploadState]:
+        """Read those files of a publish that are not stored, the failed ones first."""
+        ids = [text(one) for one in self.client.smembers(f"{PREFIX}left:{publish_id}")]
+        found = [one for one in self.find(ids) if one is not None]
+        return sorted(found, key=lambda one: (one.state != "failed", one.path))[:most]
 
     def not_ended(self, upload_ids: Sequence[str]) -> list[str]:
         """Leave out the uploads that have ended, or that no record tells of; cheap to poll."""
         pipeline = self.client.pipeline(transaction=False)
         for upload_id in upload_ids:
-            pipeline.hget(upload_key(upload_id), "state")
+            pipeline.hmget(upload_key(upload_id), "state", "job_state")
         states = zip(upload_ids, pipeline.execute(), strict=True)
-        return [upload_id for upload_id, state in states if text(state) in LIVE_STATES]
+        return [
+            upload_id
+            for upload_id, (state, job_state) in states
+            if text(state) in LIVE_STATES or text(job_state) in UNENDED_JOBS
+        ]
 
-    def _state(self, upload_id: str, fields: Mapping[str, str]) -> UploadState | None:
+    def _state(self, upload_id: str, fields: Mapping[str, str], left: int) -> UploadState | None:
         if not fields:
             return None
         try:
@@ -105,6 +139,11 @@ class Status:
             float(fields.get("created") or 0),
             float(fields.get("updated") or 0),
             float(fields["due"]) if fields.get("due") else None,
+            sum(int(n) for name, n in fields.items() if name.startswith("tries:")),
+            int(fields.get("total") or 0),
+            max(int(fields.get("total") or 0) - left, 0),
+            tuple(fields["jobs"].split(",")) if fields.get("jobs") else (),
+            fields.get("job_state", ""),
         )
 
     def ids_in(self, states: Iterable[str], limit: int = 10_000) -> list[str]:
@@ -141,7 +180,7 @@ class Status:
             rows, answers[::2], answers[1::2], strict=True
         ):
             if count and oldest:
-                since_s = (oldest[0][1] - number * SCORE_STEP) / 1000
+                since_s = (oldest[0][1] - number * SCORE_STEP) % PREVIEW_SCORES / 1000
                 backlog.append(Backlog(host, name, count, max(seconds - since_s, 0.0)))
         return backlog
 
@@ -158,13 +197,16 @@ class Status:
 
     def workers(self) -> list[str]:
         """Name the workers that have taken tasks within the last half minute."""
-        prefix = f"{PREFIX}worker:"
-        keys = self.client.scan_iter(f"{prefix}*", count=1000)
-        return sorted({text(key).removeprefix(prefix) for key in keys})
+        now, _ = self.client.time()
+        found = self.client.zrangebyscore(WORKERS, f"({now - WORKER_S}", "+inf")
+        return sorted(text(name) for name in found)
 
     def silent_for(self, silent_s: float, limit: int) -> list[str]:
         """Name the active uploads, of the ``limit`` longest in a stage, that nobody renews."""
-        ids = [text(one) for one in self.client.zrange(f"{PREFIX}state:active", 0, limit - 1)]
+        pipeline = self.client.pipeline(transaction=False)
+        for index in ("state", "file"):
+            pipeline.zrange(f"{PREFIX}{index}:active", 0, limit - 1)
+        ids = [text(one) for found in pipeline.execute() for one in found][:limit]
         pipeline = self.client.pipeline(transaction=False)
         pipeline.time()
         for upload_id in ids:

@@ -12,6 +12,7 @@ from tasks.message import Message
 from tasks.transfer import checksum, put
 from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.models import Transfer
+from tasks.transfer.register import locate, locate_publish
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.compute_checksum")
@@ -25,6 +26,8 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
     roots = self.clients.settings.storage_roots
 
     def check(transfer: Transfer) -> Transfer:
+        if transfer.publish is not None:
+            return transfer
         return checksum.compute_checksum(transfer, roots, lambda: beat(transfer.transfer_id))
 
     return self.hand_on(batch, self.each(batch.transfers, check))
@@ -88,9 +91,24 @@ def create_component_location(self: Stage, message: Message) -> Message:
     located: Outcomes = {
         one.transfer_id: LeaseLostError(one.transfer_id) for one in batch.not_stored
     }
-    small = [transfer for transfer in stored if not transfer.is_large]
-    located |= self.ask(self.clients.ftrack.locate, small)
-    large = [transfer for transfer in stored if transfer.is_large]
-    with self.heartbeat(batch):  # joining the parts is what makes them the component's bytes
+    small = [one for one in stored if not (one.is_large or one.publish)]
+    here = self.clients
+    located |= self.ask(lambda ones: locate(here.ftrack, ones, here.publishes.first_asked), small)
+    with self.heartbeat(batch) as beat:
+        # Joining the parts is what makes them the component's bytes.
+        large = [transfer for transfer in stored if transfer.is_large]
         located |= self.each(large, lambda transfer: finish(self, transfer))
+
+        def make_visible(transfer: Transfer) -> Transfer:
+            files = here.publishes.files_of(transfer.transfer_id)
+            return locate_publish(
+                here.ftrack,
+                transfer,
+                files,
+                here.publishes.first_asked,
+                lambda: beat(transfer.transfer_id),
+            )
+
+        publishes = [transfer for transfer in stored if transfer.publish]
+        located |= self.each(publishes, make_visible)
     return self.hand_on(batch, located, service="ftrack")

@@ -12,7 +12,7 @@ from tasks.settings import Settings, SettingsError
 
 # The configuration is read when it is first needed, so that importing this package can not
 # fail; the tasks are imported by workers alone, since a hook needs none of what they need.
-app = Celery("farmhaul", include=["tasks.upload", "tasks.large"])
+app = Celery("farmhaul", include=["tasks.upload", "tasks.large", "tasks.fetch"])
 app.config_from_object("workers.config:celery_config")
 # By name: only a worker imports them.
 app.steps["worker"].update(
@@ -20,16 +20,22 @@ app.steps["worker"].update(
         "workers.lease:Lease",
         "workers.reconcile:Reconcile",
         "workers.drain:DrainSpool",
+        "workers.encoding:Encodings",
         "workers.health:Health",
     }
 )
 
 
 @celeryd_init.connect
-def check_environment(**_: Any) -> None:
+def check_environment(sender: str, **_: Any) -> None:
     """Say in a line what a worker lacks, in place of a traceback at its first task."""
     try:
-        Settings.from_environment().require_ftrack()
+        settings = Settings.from_environment()
+        settings.require_ftrack()
     except SettingsError as error:
         print(f"farmhaul: {error}", file=sys.stderr)  # noqa: T201 before logging is set up
         raise SystemExit(2) from None
+    if settings.log_format == "json":
+        from workers import logs
+
+        logs.set_up(sender)

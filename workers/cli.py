@@ -9,25 +9,29 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any
 
 import click
 import redis
 
 from tasks.codec import message_codec
-from tasks.connect import hasty_redis, worker_redis
-from tasks.intake import BadInputError, Entry, Intake, read_manifest
-from tasks.request import PRIORITIES
+from tasks.connect import hasty_redis
+from tasks.manifest import BadInputError
 from tasks.settings import Settings, SettingsError
-from tasks.status import LIVE_STATES, STATES, Status, UploadState
+from tasks.status import LIVE_STATES, STATES, Status
 from tasks.transfer.errors import UploadError
 from workers import operate, report
+from workers.enqueue import EXIT_FAILED, enqueue
+from workers.fetch import fetch
+from workers.watch import watch
 
 EXIT_FAULT = 1
 EXIT_BAD_INPUT = 2
 EXIT_NO_REDIS = 3
-EXIT_FAILED = 4
 EXIT_INTERRUPTED = 130
+
+#: So many files of a publish are listed under it.
+FILES_SHOWN = 20
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -36,102 +40,8 @@ def cli() -> None:
     """Bring the files of a render farm into ftrack's media store, each exactly once."""
 
 
-for command in (operate.retry, operate.cancel, operate.drain, operate.limit):
+for command in (enqueue, operate.retry, operate.cancel, operate.drain, operate.limit, fetch, watch):
     cli.add_command(command)
-
-
-@cli.command()
-@click.argument("paths", nargs=-1, metavar="PATH...")
-@click.option("--component-id", metavar="UUID", help="The component whose file this is.")
-@click.option("--version-id", metavar="UUID", help="Create a component under this version.")
-@click.option("--name", help="The name of that component; by default the file's, without suffix.")
-@click.option("--thumbnail", is_flag=True, help="Make it the version's thumbnail.")
-@click.option("--encode", is_flag=True, help="Have ftrack encode it for review.")
-@click.option(
-    "--manifest", type=click.File(errors="surrogateescape"), help="JSON lines; - reads stdin."
-)
-@click.option(
-    "--priority", type=click.Choice([*PRIORITIES]), default="normal", show_default=True,
-    help="Which of the waiting uploads go first.",
-)  # fmt: skip
-@click.option("--node-local", is_flag=True, help="Only this host sees the files.")
-@click.option("--allow-empty", is_flag=True, help="Take files of 0 bytes too.")
-@click.option("--no-stat", is_flag=True, help="Do not look at the files here; the worker does.")
-@click.option("--wait", is_flag=True, help="Return when all is located, or one has failed.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Wait no longer.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
-def enqueue(  # noqa: PLR0917 the arguments are click's
-    paths: tuple[str, ...],
-    component_id: str | None,
-    version_id: str | None,
-    name: str | None,
-    thumbnail: bool,
-    encode: bool,
-    manifest: TextIO | None,
-    priority: str,
-    node_local: bool,
-    allow_empty: bool,
-    no_stat: bool,
-    wait: bool,
-    timeout: float | None,
-    as_json: bool,
-) -> None:
-    """Queue files for upload and return at once.
-
-    \b
-    farmhaul enqueue /mnt/prod/sh010.mov --component-id 2c5e…
-    farmhaul enqueue /mnt/prod/sh010.mov --version-id 9f1d… --name main --encode
-    farmhaul enqueue --manifest list.jsonl --wait
-
-    Prints a line for each upload. Enqueueing a file again is harmless: it is the same upload.
-    """  # noqa: D301 click takes \b for "do not wrap"
-    if timeout is not None and not wait:
-        raise BadInputError("--timeout goes with --wait; without it nothing is waited for")
-    if manifest is not None:
-        if paths or component_id or version_id or name or thumbnail or encode:
-            raise BadInputError("--manifest goes without paths, ids and what belongs to them")
-        entries = _manifest_entries(manifest, priority)
-    else:
-        extras = (component_id, version_id, name, thumbnail, encode, priority)
-        entries = _entries(paths, *extras)
-    settings = Settings.from_environment()
-    intake = Intake(settings, allow_empty=allow_empty, stat=not no_stat, node_local=node_local)
-    requests = intake.requests(entries)
-
-    from workers.submit import submit
-
-    states = submit(settings, requests)
-    failed: list[UploadState] = []
-    if wait and "spooled" not in states:
-        status = Status(worker_redis(settings), message_codec(settings))
-        ids = list(dict.fromkeys(request.upload_id for request in requests))
-        ended = report.wait_for(status, ids, timeout)
-        states = [ended[request.upload_id].state for request in requests]
-        failed = [one for one in ended.values() if one.state != "located"]
-    human = report.is_terminal(sys.stdout) and not as_json
-    for request, state in zip(requests, states, strict=True):
-        click.echo(report.upload_line(request, state, human=human))
-    for one in failed:
-        why = one.error or "not done yet"
-        click.echo(f"farmhaul: {one.path}: {one.state}: {why}", err=True)
-    if failed or (wait and "spooled" in states):
-        raise SystemExit(EXIT_FAILED)
-
-
-def _entries(paths: Sequence[str], *extras: Any) -> list[Entry]:
-    _, _, name, *_ = extras
-    if not paths:
-        raise BadInputError("name a file to upload, or a --manifest; see farmhaul enqueue --help")
-    if name and len(paths) > 1:
-        raise BadInputError(f"--name {name} is for one file, and {len(paths)} are given")
-    return [Entry(path, *extras) for path in paths]
-
-
-def _manifest_entries(manifest: TextIO, priority: str) -> list[Entry]:
-    try:
-        return read_manifest(manifest, priority)
-    except OSError as error:
-        raise BadInputError(f"cannot read the manifest {manifest.name}: {error.strerror}") from None
 
 
 @cli.command()
@@ -163,6 +73,9 @@ def status(upload_ids: tuple[str, ...], which: str | None, as_json: bool) -> Non
         return
     for one in known:
         click.echo(report.state_line(one, human=human))
+        if human and upload_ids:
+            for file in reader.files_left(one.upload_id, FILES_SHOWN) if one.files else []:
+                click.echo(f"  {report.state_line(file, human=True)}")
 
 
 def _ids_of(reader: Status, which: str | None) -> Sequence[str]:

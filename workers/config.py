@@ -13,9 +13,10 @@ from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.codec import SERIALIZER, message_codec, register_serializer
-from tasks.pipeline import PRIORITY_OF, QUEUE, queue_of
+from tasks.pipeline import FETCH_PRIORITY, PRIORITY_OF, QUEUE, queue_of
 from tasks.sentinel import Sentinel
 from tasks.settings import Settings, SettingsError
+from workers import seal
 
 #: kombu's own transports let a worker exit when Redis restarts; see ``workers.transport``.
 TRANSPORTS = {
@@ -37,6 +38,7 @@ def read_settings() -> Settings:
 def make_config(settings: Settings) -> dict[str, Any]:
     """Make Celery's configuration of ours."""
     register_serializer(message_codec(settings))
+    seal.use(message_codec(settings))
     TRANSPORT_ALIASES.update(TRANSPORTS)
     url, master = settings.redis_url, {}
     if url.startswith("sentinel://"):
@@ -57,7 +59,7 @@ def make_config(settings: Settings) -> dict[str, Any]:
             "unacked_restore_throttle": 1,
             # A worker killed while it looked would block the others for 300 s.
             "unacked_mutex_expire": 5,
-            "priority_steps": sorted(PRIORITY_OF.values()),
+            "priority_steps": [*sorted(PRIORITY_OF.values()), FETCH_PRIORITY],
             "queue_order_strategy": "priority",
             "socket_connect_timeout": 5,
             "socket_keepalive": True,

@@ -1,17 +1,23 @@
 """What Prometheus is told: read from records and queues at each scrape, kept nowhere.
 
-A scrape costs at most 150 Redis commands, and ten for each host with node-local uploads and
-one for each worker, however many uploads there are; measured by a test.
+A scrape costs at most 150 Redis commands, and ten for each host with node-local uploads,
+however many uploads there are; measured by a test.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import redis
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from tasks.codec import Codec
@@ -20,15 +26,40 @@ from tasks.intake import BadInputError
 from tasks.pipeline import list_key, queue_of
 from tasks.record import PREFIX, STAGES, text, upload_key
 from tasks.settings import Settings
-from tasks.status import Backlog, Status
-
-#: Why uploads wait is told of so many, those that are tried again first.
-WAITING_SAMPLE = 100
-#: Workers are found by a walk over all keys, in steps: of a million keys, all within 50 scrapes.
-SCANS_A_SCRAPE = 20
-KEYS_A_SCAN = 1000
+from tasks.status import SERVICES, Backlog, Status
+from tasks.totals import read
+from tasks.transfer.errors import UploadError
 
 Gauge = GaugeMetricFamily
+
+
+def subclasses(kind: type[UploadError]) -> Iterator[type[UploadError]]:
+    """Give all kinds of errors below one."""
+    for one in kind.__subclasses__():
+        yield one
+        yield from subclasses(one)
+
+
+#: Why uploads wait is told of so many, those that are tried again first; in which stage they are
+#: active, of those that are it longest.
+SAMPLE = 50
+#: The counters that an upload's error goes into: named from the start, as an increase is
+#: missed where a counter begins with it.
+KINDS = sorted({"UploadError", "WorkerKilled"} | {one.__name__ for one in subclasses(UploadError)})
+TOLD = {
+    "enqueued": "Uploads and files of publishes that became pending by enqueue or retry.",
+    "located": "Uploads located.",
+    "located_bytes": "Bytes of the uploads located.",
+    "stored": "Files of publishes stored.",
+    "stored_bytes": "Bytes that reached the media store.",
+    "cancelled": "Uploads cancelled.",
+    "superseded": "Uploads superseded by a newer file.",
+    "claims_lost": "Claims taken back, as their message was lost.",
+    "redelivered": "Uploads delivered again, as a worker let its lease end.",
+    "failed": "Uploads failed, by the kind of error.",
+    "waited": "How often uploads had to wait, by the kind of error.",
+    "outages": "How often a gate has closed.",
+}
 
 
 class FarmCollector(Collector):
@@ -38,10 +69,8 @@ class FarmCollector(Collector):
         self._redis = client
         # Nothing that is sealed is read.
         self._status = Status(client, Codec(()))
-        self._cursor = 0
-        self._known: frozenset[str] = frozenset()
 
-    def collect(self) -> Iterator[Gauge]:
+    def collect(self) -> Iterator[Metric]:
         """Give all metrics, or farmhaul_redis_up 0 alone."""
         try:
             found = [*self._read()]
@@ -50,7 +79,7 @@ class FarmCollector(Collector):
         yield Gauge("farmhaul_redis_up", "Whether Redis answered.", value=int(bool(found)))
         yield from found
 
-    def _read(self) -> Iterator[Gauge]:
+    def _read(self) -> Iterator[Metric]:
         backlog = self._status.backlog()
         uploads = Gauge(
             "farmhaul_uploads", "Uploads by state, of those recorded.", labels=["state"]
@@ -61,9 +90,11 @@ class FarmCollector(Collector):
         yield from self._pending(backlog)
         yield from self._messages({"", *(one.host for one in backlog)})
         yield self._waiting()
+        yield from self._active()
         yield from self._gates()
-        workers = len(self._workers())
+        workers = len(self._status.workers())
         yield Gauge("farmhaul_workers", "Workers that take tasks.", value=workers)
+        yield from self._totals()
 
     @staticmethod
     def _pending(backlog: list[Backlog]) -> Iterator[Gauge]:
@@ -93,11 +124,11 @@ class FarmCollector(Collector):
         yield Gauge("farmhaul_claims", "Claims under way.", value=claims)
 
     def _waiting(self) -> Gauge:
-        ids = self._redis.zrange(f"{PREFIX}waiting", 0, WAITING_SAMPLE - 1)
+        ids = self._redis.zrange(f"{PREFIX}waiting", 0, SAMPLE - 1)
         pipeline = self._redis.pipeline(transaction=False)
         for upload_id in ids:
             pipeline.hget(upload_key(text(upload_id)), "waiting_for")
-        what = f"Waiting uploads by reason, of the {WAITING_SAMPLE} that are due first."
+        what = f"Waiting uploads by reason, of the {SAMPLE} that are due first."
         waiting = Gauge("farmhaul_waiting_sample", what, labels=["reason"])
         for reason, count in Counter(text(one) for one in pipeline.execute()).items():
             waiting.add_metric([reason], count)
@@ -114,21 +145,51 @@ class FarmCollector(Collector):
                 since.add_metric([gate.service], gate.since)
         yield from (closed, since)
 
-    def _workers(self) -> frozenset[str]:
-        found = set(self._known)
-        for _ in range(SCANS_A_SCRAPE):
-            self._cursor, keys = self._redis.scan(
-                self._cursor, f"{PREFIX}worker:*", count=KEYS_A_SCAN
-            )
-            found |= {text(key) for key in keys}
-            if not self._cursor:
-                break
+    def _active(self) -> Iterator[Gauge]:
+        ids: Any = self._redis.zrange(f"{PREFIX}state:active", 0, SAMPLE - 1, withscores=True)
         pipeline = self._redis.pipeline(transaction=False)
-        for key in sorted(found):
-            pipeline.exists(key)
-        there = zip(sorted(found), pipeline.execute(), strict=True)
-        self._known = frozenset(key for key, exists in there if exists)
-        return self._known
+        pipeline.time()
+        for upload_id, _ in ids:
+            pipeline.hget(upload_key(text(upload_id)), "stage")
+        (seconds, _), *stages = pipeline.execute()
+        what = f"Active uploads by stage, of the {SAMPLE} that are active longest."
+        active = Gauge("farmhaul_active_sample", what, labels=["stage"])
+        oldest = Gauge(
+            "farmhaul_active_oldest_seconds", "Since when the oldest is active.", labels=["stage"]
+        )
+        ages: dict[str, list[float]] = {stage: [] for stage in STAGES}
+        for (_, since), number in zip(ids, stages, strict=True):
+            stage = int(number or 0)
+            ages[STAGES[max(stage, 1) - 1]].append(max(seconds - since, 0.0))
+        for name, found in ages.items():
+            active.add_metric([name], len(found))
+            oldest.add_metric([name], max(found, default=0.0))
+        yield from (active, oldest)
+
+    def _totals(self) -> Iterator[Metric]:
+        totals = read(self._redis)
+        for name, value in totals.plain.items():
+            what = TOLD.get(name, f"Counted as {name}.")
+            yield CounterMetricFamily(f"farmhaul_{name}", what, value=value)
+        by_kind = {"failed": dict.fromkeys(KINDS, 0), "waited": dict.fromkeys(KINDS, 0)}
+        by_kind["outages"] = dict.fromkeys(SERVICES, 0)
+        for name, counts in totals.by_kind.items():
+            by_kind.setdefault(name, {}).update(counts)
+        for name, counts in by_kind.items():
+            if name in totals.plain:
+                continue
+            label = "service" if name == "outages" else "kind"
+            what = TOLD.get(name, f"Counted as {name}.")
+            family = CounterMetricFamily(f"farmhaul_{name}", what, labels=[label])
+            for kind, count in counts.items():
+                family.add_metric([kind], count)
+            yield family
+        yield HistogramMetricFamily(
+            "farmhaul_upload_seconds",
+            "From the enqueue to the location of an upload.",
+            buckets=[*totals.buckets.items()],
+            sum_value=totals.seconds_sum,
+        )
 
 
 def serve(settings: Settings, address: str, port: int) -> None:

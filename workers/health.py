@@ -2,7 +2,7 @@
 
 A worker may stay up, and even answer a ping, and yet take nothing more from its queue after a
 broken connection. So it notes in Redis, every few seconds, that it does: either it has asked
-for tasks lately, or all its processes are busy. What keeps silent has its key expire.
+for tasks lately, or all its processes are busy. Who keeps silent is struck off.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import time
 import redis
 from celery.worker import state
 
+from tasks.codec import Codec
 from tasks.connect import hasty_redis
-from tasks.record import PREFIX
 from tasks.settings import Settings, SettingsError
+from tasks.status import WORKER_S, WORKERS, Status
 from workers import transport
 from workers.periodic import PeriodicStep
 
@@ -25,7 +26,6 @@ log = logging.getLogger("farmhaul")
 
 #: kombu asks for tasks anew each second; after so long without, something is wrong.
 SILENT_S = 20.0
-KEY_TTL_S = 30
 
 
 class Health(PeriodicStep):
@@ -34,24 +34,24 @@ class Health(PeriodicStep):
     interval_s = 5.0
 
     def act(self) -> None:
-        """Renew the key while tasks are taken; say it loudly when they are not."""
+        """Note it while tasks are taken; say it loudly when they are not."""
         silent_s = time.monotonic() - transport.last_asked
         busy = len(state.reserved_requests) >= self.worker.concurrency
         if busy or silent_s < SILENT_S:
-            self.record.client.set(_key(str(self.worker.hostname)), int(time.time()), ex=KEY_TTL_S)
+            redis_ = self.record.client
+            # By Redis' own clock, and so the same to all.
+            now, _ = redis_.time()
+            redis_.zadd(WORKERS, {str(self.worker.hostname): now})
+            redis_.zremrangebyscore(WORKERS, "-inf", now - WORKER_S)
         else:
             log.error("not_consuming for %.0f s: this worker should be restarted", silent_s)
-
-
-def _key(name: str) -> str:
-    return f"{PREFIX}worker:{name}"
 
 
 def main(arguments: list[str]) -> int:
     """Tell whether a worker takes tasks: 0 it does, 1 it does not, 3 Redis is away."""
     name = arguments[0] if arguments else f"celery@{socket.gethostname()}"
     try:
-        takes_tasks = hasty_redis(Settings.from_environment()).exists(_key(name))
+        takes_tasks = name in Status(hasty_redis(Settings.from_environment()), Codec(())).workers()
     except SettingsError as error:
         print(f"farmhaul: {error}", file=sys.stderr)  # noqa: T201 a command
         return 2

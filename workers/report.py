@@ -11,7 +11,7 @@ from typing import TextIO
 import redis
 import redis.sentinel
 
-from tasks.request import UploadRequest
+from tasks.request import PublishRequest, Request
 from tasks.status import Status, UploadState
 from tasks.transfer.errors import FatalError
 
@@ -26,17 +26,19 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty()
 
 
-def upload_line(request: UploadRequest, state: str, *, human: bool) -> str:
+def upload_line(request: Request, state: str, *, human: bool) -> str:
     """The line of ``enqueue`` for one upload."""
     if human:
         return f"{state:<10} {request.upload_id}  {size(request.size_bytes):>9}  {request.path}"
+    files = {"files": len(request.files)} if isinstance(request, PublishRequest) else {}
     return json.dumps(
         {
             "upload_id": request.upload_id,
-            "component_id": request.target.component_id,
+            "component_id": request.component_id,
             "path": request.path,
             "size": request.size_bytes,
             "state": state,
+            **files,
         }
     )
 
@@ -47,8 +49,13 @@ def state_line(one: UploadState, *, human: bool) -> str:
         where = {"active": f"in {one.stage} on {one.worker}"}.get(one.state, "")
         if one.state == "waiting" and one.due:
             where = f"until {datetime.fromtimestamp(one.due).astimezone():%H:%M:%S}"
+        if one.files and one.state not in {"located", "pending", "active"}:
+            where = f"{one.stored} of {one.files} files stored"
+        encoding = f"encoding {one.job_state}" if one.job_state else ""
         line = f"{one.state:<10} {one.upload_id}  {size(one.size_bytes):>9}  {one.path}"
-        return "  ".join(text for text in (line, where, one.error) if text)
+        return "  ".join(text for text in (line, where, encoding, one.error) if text)
+    files = {"files": one.files, "stored": one.stored} if one.files else {}
+    jobs = {"jobs": one.job_ids, "job_state": one.job_state} if one.job_state else {}
     return json.dumps(
         {
             "upload_id": one.upload_id,
@@ -62,8 +69,19 @@ def state_line(one: UploadState, *, human: bool) -> str:
             "error": one.error,
             "created": one.created,
             "updated": one.updated,
+            **files,
+            **jobs,
         }
     )
+
+
+def trouble(one: UploadState) -> str:
+    """Why a waited-for upload is not in ftrack as it was asked for."""
+    if one.state == "located" and one.job_state == "failed":
+        return "located, but ftrack could not encode it; see its job there"
+    if one.state == "located":
+        return "located, and not encoded yet"
+    return f"{one.state}: {one.error or 'not done yet'}"
 
 
 def counts_line(counts: Mapping[str, int]) -> str:

@@ -10,7 +10,7 @@ import redis
 
 from tasks.connect import hasty_redis, open_record
 from tasks.pipeline import enqueue
-from tasks.request import UploadRequest
+from tasks.request import Request
 from tasks.settings import Settings
 from tasks.spool import Spool
 from workers.app import app
@@ -19,7 +19,7 @@ from workers.app import app
 SPOOLED_AT_ONCE = 100
 
 
-def submit(settings: Settings, requests: Sequence[UploadRequest]) -> list[str]:
+def submit(settings: Settings, requests: Sequence[Request]) -> list[str]:
     """Enqueue uploads, or spool them; gives the state of each. Raises RedisError."""
     record = open_record(settings, hasty_redis(settings))
     try:
@@ -40,7 +40,7 @@ def submit(settings: Settings, requests: Sequence[UploadRequest]) -> list[str]:
     return states
 
 
-def _spool(folder: str, requests: Sequence[UploadRequest]) -> list[str]:
+def _spool(folder: str, requests: Sequence[Request]) -> list[str]:
     try:
         Spool(folder).write(requests)
     except OSError as error:

@@ -22,11 +22,21 @@ keep() { # keep NAME: writes stdin to the file NAME, in one step
     echo "made $folder/$1" >&2
 }
 
-if [ ! -e "$folder/redis_url" ] || [ ! -e "$folder/redis_auth" ]; then
-    # The two are a pair: made together or not at all.
-    password=$(random | tr -d '=')
-    printf 'requirepass %s\n' "$password" | keep redis_auth
-    printf 'redis://:%s@redis:6379/0\n' "$password" | keep redis_url
+whole=yes
+for name in redis_auth redis_url_hook redis_url_worker redis_url_flower redis_url_exporter; do
+    [ -e "$folder/$name" ] || whole=no
+done
+if [ $whole = no ]; then
+    # Users and URLs belong together: made together or not at all.
+    passwords=$(mktemp -d)
+    trap 'rm -rf "$passwords"' EXIT
+    for user in hook worker flower exporter; do
+        random | tr -d '=\n' > "$passwords/$user"
+        printf 'redis://%s:%s@redis:6379/0\n' "$user" "$(cat "$passwords/$user")" |
+            keep "redis_url_$user"
+    done
+    sh "$(dirname "$0")/../redis/make-acl.sh" "$passwords" > "$passwords/acl"
+    keep redis_auth < "$passwords/acl"
 fi
 # Fernet wants 32 bytes in URL-safe base64, which is what random prints.
 [ -e "$folder/secret_key" ] || random | keep secret_key

@@ -12,10 +12,15 @@ FARMHAUL_FLOWER_OPEN=yes says that this is meant.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 from tornado.options import options
+
+#: "(beauty.1001.exr +49, 12.4 MB)" in place of a task's arguments; of the first stage, which
+#: draws its files itself, "{'summary': 'beauty.1001.exr +49, 12.4 MB', …" in its result.
+SUMMARY = re.compile(r"^\(([^()].*?)\)(?= |$)|\{'summary': ['\"](.*?)(?:['\"], '|\.\.\.|$)")
 
 
 def _logins() -> list[str]:
@@ -65,12 +70,14 @@ def _state_file() -> str:
 
 
 def format_task(task: Any) -> Any:
-    """Leave out what may hold paths and signed URLs.
+    """Leave of arguments and result what the task carries: its first file, how many, MB.
 
     Second line of defence, for the pages alone: Flower's API shows what the events hold,
     and those are kept clean where tasks are sent.
     """
-    task.args = task.kwargs = task.result = None
+    shown = SUMMARY.search(f"{task.args or ''} {task.result or ''}")
+    task.args = next((text for text in shown.groups() if text), "") if shown else ""
+    task.kwargs = task.result = None
     return task
 
 
@@ -90,5 +97,6 @@ state_save_interval = 300_000  # ms; a killed Flower forgets at most five minute
 max_tasks = 50_000  # about a night: four tasks a batch, and a ring for each enqueue
 purge_offline_workers = 3_600  # s; scaled workers come and go under names of their own
 
-tasks_columns = "name,uuid,state,received,started,runtime,worker,retries"
+# Retries are not Celery's here; `farmhaul status` tells of them. "args" is the summary.
+tasks_columns = "name,args,state,exception,received,runtime,worker,uuid"
 natural_time = True  # "3 minutes ago" is what somebody looking at night wants to read

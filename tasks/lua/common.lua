@@ -3,7 +3,7 @@
 -- Times are seconds of Redis' own clock, so that the clocks of farm nodes need not agree.
 
 local P = 'farmhaul:'
-local LIVE = { pending = true, active = true, waiting = true }
+local LIVE = { pending = true, active = true, waiting = true, storing = true }
 
 local function seconds()
   local time = redis.call('TIME')
@@ -29,12 +29,39 @@ local function pending_key(host)
   return host == '' and P .. 'pending' or P .. 'pending:' .. host
 end
 
--- Move an upload to another state; `from` is the state it is in, or false for a new one.
-local function move(id, from, to)
-  if from then
-    redis.call('ZREM', P .. 'state:' .. from, id)
+-- A publish: the files that it has, and those of them that are not stored yet.
+local function files_key(id)
+  return P .. 'files:' .. id
+end
+
+local function left_key(id)
+  return P .. 'left:' .. id
+end
+
+-- Lifetime counters, counted where the thing happens, so that they are exact whatever dies.
+local function count(field, by)
+  redis.call('HINCRBY', P .. 'totals', field, by or 1)
+end
+
+-- How long it took from the enqueue: by powers of two of a second, up to 36 hours.
+local function count_seconds(score)
+  local took = math.max(NOW - (score % 5e12) / 1000, 0)
+  local bound = 1
+  while bound < took and bound < 131072 do
+    bound = bound * 2
   end
-  redis.call('ZADD', P .. 'state:' .. to, NOW, id)
+  count('seconds:' .. (bound < took and '+Inf' or bound))
+  redis.call('HINCRBYFLOAT', P .. 'totals', 'seconds_sum', string.format('%.3f', took))
+end
+
+-- Move an upload to another state; `from` is the state it is in, or false for a new one.
+-- The files of a publish have an index of their own, so that people find uploads in theirs.
+local function move(id, from, to)
+  local index = redis.call('HEXISTS', upload_key(id), 'publish') == 1 and 'file:' or 'state:'
+  if from then
+    redis.call('ZREM', P .. index .. from, id)
+  end
+  redis.call('ZADD', P .. index .. to, NOW, id)
   redis.call('HSET', upload_key(id), 'state', to, 'updated', NOW)
 end
 
@@ -58,10 +85,43 @@ local function make_pending(id, from, host, score)
   end
 end
 
--- End an upload: whoever still works on it holds an old fencing number from now on.
-local function finish(id, from, to, ttl)
+-- Let a publish become visible when all of its files are stored. A chain of its own does it.
+local function publish_if_stored(id)
   local key = upload_key(id)
-  local claim, host = unpack(redis.call('HMGET', key, 'claim', 'host'))
+  local state, complete, host, score = unpack(redis.call('HMGET', key, 'state', 'complete',
+    'host', 'score'))
+  if state == 'storing' and complete and redis.call('EXISTS', left_key(id)) == 0 then
+    redis.call('HSET', key, 'alone', 1)
+    make_pending(id, state, host, score)
+  end
+end
+
+local finish
+
+-- A file of a publish has ended: stored, or in a way that lets the publish fail.
+local function tell_publish(id, to, ttl)
+  local publish, size, error, kind = unpack(redis.call('HMGET', upload_key(id), 'publish', 'size',
+    'error', 'error_kind'))
+  if not publish then
+    return
+  end
+  if to == 'stored' then
+    if redis.call('SREM', left_key(publish), id) == 1 then
+      redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size or '') or 0)
+    end
+    publish_if_stored(publish)
+  elseif redis.call('HGET', upload_key(publish), 'state') == 'storing' then
+    redis.call('HSET', upload_key(publish), 'error', error or ('one of its files was ' .. to),
+      'error_kind', kind or to)
+    finish(publish, 'storing', 'failed', ttl)
+  end
+end
+
+-- End an upload: whoever still works on it holds an old fencing number from now on.
+function finish(id, from, to, ttl)
+  local key = upload_key(id)
+  local claim, host, kind, size, score = unpack(redis.call('HMGET', key, 'claim', 'host',
+    'error_kind', 'size', 'score'))
   if from == 'pending' then
     redis.call('ZREM', pending_key(host or ''), id)
   elseif from == 'waiting' then
@@ -70,11 +130,23 @@ local function finish(id, from, to, ttl)
   leave_claim(id, claim)
   move(id, from, to)
   redis.call('HINCRBY', key, 'fence', 1)
-  redis.call('HDEL', key, 'waiting_for', 'due', 'since', 'waits', 'waited_at', 'sent', 'alone')
+  redis.call('HDEL', key, 'waiting_for', 'due', 'since', 'waits', 'waited_at', 'alone')
   redis.call('EXPIRE', key, ttl)
-  if to == 'located' then
+  if redis.call('HEXISTS', key, 'total') == 1 then
+    redis.call('EXPIRE', files_key(id), ttl)
+    redis.call('EXPIRE', left_key(id), ttl)
+  else
+    redis.call('HDEL', key, 'sent')
+  end
+  if to == 'located' or to == 'stored' then
     redis.call('DEL', parts_key(id), runs_key(id))
   end
+  count(to == 'failed' and 'failed:' .. (kind or '') or to)
+  if to == 'located' then
+    count('located_bytes', tonumber(size or '') or 0)
+    count_seconds(tonumber(score or '') or 0)
+  end
+  tell_publish(id, to, ttl)
 end
 
 -- Whether the upload is active under this fencing number.

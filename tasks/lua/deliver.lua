@@ -49,7 +49,7 @@ local function draw_claim()
   local bytes, drawn = 0, 0
   for _, id in ipairs(redis.call('ZRANGE', pending_key(host), 0, max_count - 1)) do
     local size, alone = unpack(redis.call('HMGET', upload_key(id), 'size', 'alone'))
-    -- A large file is sent in parts, by a chain of its own.
+    -- A large file is sent in parts, by a chain of its own; a publish has its own too.
     alone = alone or (tonumber(size) or 0) > large
     bytes = bytes + (tonumber(size) or 0)
     if drawn > 0 and (alone or bytes > max_bytes) then
@@ -84,6 +84,9 @@ local function take(id, many)
   -- Counted by stage, and set back when the stage has ended in some way.
   local deliveries = redis.call('HINCRBY', key, 'deliveries:' .. stage, 1)
   redis.call('HSET', key, 'stage', stage, 'worker', worker)
+  if deliveries > 1 then
+    count('redelivered')
+  end
   if deliveries > max_deliveries then
     fail_killer(id, state, worker, max_deliveries, record_ttl)
     return nil
@@ -99,8 +102,9 @@ local function take(id, many)
   end
   local fence = redis.call('HINCRBY', key, 'fence', 1)
   -- The parts of a large file become its component's bytes in the last stage.
-  local size = tonumber(redis.call('HGET', key, 'size') or '') or 0
-  local puts = stage == PUT_FILE or (stage > PUT_FILE and size > large)
+  local known_size, total = unpack(redis.call('HMGET', key, 'size', 'total'))
+  local size = tonumber(known_size or '') or 0
+  local puts = stage == PUT_FILE or (stage > PUT_FILE and (size > large or total))
   if puts and not may_put(id, fence, lease) then
     leave_claim(id, claim)
     move(id, state, 'waiting')

@@ -1,20 +1,40 @@
 -- Write the record of an upload and put it among the pending ones, once.
 -- ARGV: id, component, request, size, priority, host, recheck ('1'), revive ('1'), ttl,
---       when it was asked for, if that was earlier (from a spool)
--- Returns its state, and 1 when a ring is needed.
+--       when it was asked for, if that was earlier (from a spool), the publish that it is a
+--       file of, the number of its files if it is a publish, whether people look at it ('1')
+-- Returns its state, and 1 when it is new. A publish is `storing` until it has been closed.
 
 local id, component, request, size = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local priority, host = tonumber(ARGV[5]), ARGV[6]
 local recheck, revive, ttl = ARGV[7] == '1', ARGV[8] == '1', tonumber(ARGV[9])
 local asked = tonumber(ARGV[10]) or NOW
+local publish, total, preview = ARGV[11], ARGV[12], ARGV[13] == '1'
 
 local key = upload_key(id)
 local component_key = P .. 'component:' .. component
 local state = redis.call('HGET', key, 'state')
 local current, current_since = unpack(redis.call('HMGET', component_key, 'current', 'since'))
 
+if publish ~= '' then
+  local publish_state, complete = unpack(redis.call('HMGET', upload_key(publish), 'state',
+    'complete'))
+  if publish_state ~= 'storing' or complete then
+    return { publish_state or '', 0 }
+  end
+  redis.call('HSET', key, 'publish', publish)
+  redis.call('SADD', files_key(publish), id)
+  if state == 'stored' and current == id and not recheck then
+    redis.call('EXPIRE', key, ttl)
+    redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size) or 0)
+    return { state, 0 }
+  end
+  redis.call('SADD', left_key(publish), id)
+end
+
 if state and LIVE[state] then
-  return { state, 0 }
+  -- A publish whose hook died before it had written all files is written on.
+  local open = state == 'storing' and redis.call('HEXISTS', key, 'complete') == 0
+  return { state, open and 1 or 0 }
 end
 if state == 'located' and current == id and not recheck then
   return { state, 0 }
@@ -48,8 +68,8 @@ end
 redis.call('HSET', component_key, 'current', id, 'since', asked)
 redis.call('EXPIRE', component_key, ttl)
 
--- Class first, then age: the older of two goes first.
-local score = priority * 1e13 + math.floor(NOW * 1000)
+-- Class first, then what people look at, then age: the older of two goes first.
+local score = priority * 1e13 + (preview and 0 or 5e12) + math.floor(NOW * 1000)
 -- Counts of an earlier life would cut the new one short.
 for _, field in ipairs(redis.call('HKEYS', key)) do
   if string.find(field, '^tries:') or string.find(field, '^deliveries:') then
@@ -61,5 +81,13 @@ redis.call('HSETNX', key, 'created', NOW)
 redis.call('HSET', key, 'component', component, 'request', request, 'size', size,
   'score', score, 'host', host, 'claim', '')
 redis.call('PERSIST', key)
+if total ~= '' then
+  redis.call('DEL', files_key(id), left_key(id))
+  redis.call('HDEL', key, 'complete')
+  redis.call('HSET', key, 'total', total, 'sent', 0)
+  move(id, state, 'storing')
+  return { 'storing', 1 }
+end
 make_pending(id, state, host, score)
+count('enqueued')
 return { 'pending', 1 }

@@ -8,5 +8,6 @@ end
 if redis.call('HSETNX', parts_key(id), 'etag:' .. number, etag) == 1 then
   redis.call('HINCRBY', parts_key(id), 'done', 1)
   redis.call('HINCRBY', upload_key(id), 'sent', ARGV[5])
+  count('stored_bytes', ARGV[5])
 end
 return 1

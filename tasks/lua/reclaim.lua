@@ -8,7 +8,7 @@ local deadline = tonumber(redis.call('ZSCORE', P .. 'claims', claim) or 0)
 if deadline > NOW then
   return 0
 end
-local count = 0
+local taken = 0
 for _, id in ipairs(redis.call('SMEMBERS', P .. 'claim:' .. claim)) do
   local key = upload_key(id)
   local state, owner, host, score = unpack(redis.call('HMGET', key, 'state', 'claim', 'host', 'score'))
@@ -16,9 +16,12 @@ for _, id in ipairs(redis.call('SMEMBERS', P .. 'claim:' .. claim)) do
     redis.call('HINCRBY', key, 'fence', 1)
     redis.call('HSET', key, 'claim', '')
     make_pending(id, state, host, score)
-    count = count + 1
+    taken = taken + 1
   end
+end
+if taken > 0 then
+  count('claims_lost')
 end
 redis.call('DEL', P .. 'claim:' .. claim)
 redis.call('ZREM', P .. 'claims', claim)
-return count
+return taken

@@ -2,7 +2,7 @@
 -- upload has ended meanwhile, writes nothing.
 -- ARGV: record ttl, JSON list of {id, fence, outcome, fields, wait}, JSON list of services
 --       that answered
--- outcome: advanced | located | waiting | failed | pending
+-- outcome: advanced | stored | located | waiting | failed | pending
 -- wait: {kind, error, max_tries, patience_s, delay_s, cap_s, jitter, at_least_s, gate}
 -- Returns rows {id, state it has now, or 'lost'}.
 
@@ -16,6 +16,7 @@ local function close_gate(service, delay)
   -- One answer of many may fail by chance; three with no success between are an outage.
   if closed <= NOW and (strikes >= 3 or service == 'credentials') then
     redis.call('HSET', gate, 'until', NOW + delay)
+    count('outages:' .. service)
     redis.call('HDEL', gate, 'probed')
   end
   redis.call('EXPIRE', gate, 86400)
@@ -36,6 +37,7 @@ local function wait_or_fail(id, key, wait)
   leave_claim(id, redis.call('HGET', key, 'claim'))
   redis.call('HINCRBY', key, 'fence', 1)
   move(id, 'active', 'waiting')
+  count('waited:' .. wait.kind)
   redis.call('HSET', key, 'due', NOW + delay, 'waiting_for', wait.kind)
   redis.call('ZADD', P .. 'waiting', NOW + delay, id)
   if wait.gate ~= '' then
@@ -54,6 +56,18 @@ local function came_through(key)
   end
 end
 
+-- Bytes count once they are in the store; those of a large file did so part by part.
+local function count_stored(id, key, fields)
+  local stored = fields.stored or ''
+  if stored == '' or redis.call('EXISTS', parts_key(id)) == 1 then
+    return
+  end
+  local before, total = unpack(redis.call('HMGET', key, 'stored', 'total'))
+  if stored ~= before and not total then
+    count('stored_bytes', tonumber(fields.size) or 0)
+  end
+end
+
 for _, service in ipairs(cjson.decode(ARGV[3])) do
   redis.call('DEL', P .. 'gate:' .. service)
 end
@@ -65,6 +79,7 @@ for _, one in ipairs(cjson.decode(ARGV[2])) do
   end_put(one.id, one.fence)
   if is_ours(one.id, one.fence) then
     redis.call('HDEL', key, 'deliveries:' .. redis.call('HGET', key, 'stage'))
+    count_stored(one.id, key, one.fields)
     for name, value in pairs(one.fields) do
       redis.call('HSET', key, name, value)
     end
@@ -81,7 +96,15 @@ for _, one in ipairs(cjson.decode(ARGV[2])) do
       redis.call('HSET', key, 'located', NOW)
       redis.call('HDEL', key, 'error', 'error_kind')
       finish(one.id, 'active', 'located', ttl)
+      if one.fields.jobs then
+        redis.call('HSET', key, 'job_state', 'queued')
+        redis.call('ZADD', P .. 'jobs', NOW, one.id)
+      end
       now_state = 'located'
+    elseif one.outcome == 'stored' then
+      redis.call('HDEL', key, 'error', 'error_kind')
+      finish(one.id, 'active', 'stored', ttl)
+      now_state = 'stored'
     elseif one.outcome == 'failed' then
       finish(one.id, 'active', 'failed', ttl)
       now_state = 'failed'

@@ -13,8 +13,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'waiting', '-inf', NOW, 'LI
   end
 end
 
-for _, state in ipairs({ 'located', 'failed', 'cancelled', 'superseded' }) do
-  redis.call('ZREMRANGEBYSCORE', P .. 'state:' .. state, '-inf', NOW - record_ttl)
+for _, state in ipairs({ 'stored', 'located', 'failed', 'cancelled', 'superseded' }) do
+  for _, index in ipairs({ 'state:', 'file:' }) do
+    redis.call('ZREMRANGEBYSCORE', P .. index .. state, '-inf', NOW - record_ttl)
+  end
 end
 
 local counts = { { '', redis.call('ZCARD', P .. 'pending') } }

@@ -217,6 +217,21 @@ class StoreRefusedError(FatalError):
         )
 
 
+class FilesMissingError(FatalError):
+    """A publish can not be registered: the record no longer shows all of its files as stored."""
+
+    def __init__(self, missing: int, total: int) -> None:
+        super().__init__(missing, total)
+        self.missing = missing
+        self.total = total
+
+    def __str__(self) -> str:
+        return (
+            f"{self.missing} of its {self.total} files are not recorded as stored (any more); "
+            "enqueue all of it again: what is stored is not sent again"
+        )
+
+
 class SealBrokenError(FatalError):
     """A message or record that was not sealed with one of our keys."""
 

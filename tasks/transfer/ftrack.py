@@ -26,19 +26,18 @@ from tasks.transfer.http import (
     without_secrets,
     words,
 )
-from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
+from tasks.transfer.models import Transfer
 from tasks.transfer.operations import (
     Operation,
     Result,
-    locate_operations,
-    parse_located,
     parse_signed,
     sign_operations,
+    version_operations,
 )
 
 Outcome = Transfer | UploadError
 OperationsOf = Callable[[Transfer], list[Operation]]
-Parse = Callable[[Transfer, Sequence[Result]], Outcome]
+Parse = Callable[[Transfer, Sequence[Result], Sequence[Result]], Outcome]
 
 CREDENTIALS_EXCEPTIONS = {"InvalidCredentialsError", "FTAuthenticationError"}
 #: The answer for a batch of 50 has some 100 kB.
@@ -59,6 +58,10 @@ class FtrackRefusal(Exception):
         """Tell whether something that was to be created is there already."""
         words = self.why.lower()
         return self.name == "IntegrityError" or "duplicate key" in words or "already ex" in words
+
+
+class AlreadyThereError(RequestRefusedError):
+    """Something that was to be created exists: look it up, and go on from there."""
 
 
 class FtrackClient:
@@ -92,16 +95,9 @@ class FtrackClient:
 
         Gives the transfer with its SignedPut, or the error of it alone, by transfer id.
         """
-        return self._call_each(transfers, sign_operations, parse_signed, "sign the upload of")
-
-    def locate(self, transfers: Sequence[Transfer]) -> dict[str, Outcome]:
-        """Register stored files in ftrack.server, in one POST.
-
-        Safe to repeat: ids are derived, and a location that is there already is
-        looked up and accepted when it is ours. Gives the transfer, or the error of it
-        alone, by transfer id.
-        """
-        return self._call_each(transfers, locate_operations, parse_located, "register")
+        return self.call_each(
+            transfers, sign_operations, parse_signed, "sign the upload of", version_operations
+        )
 
     def call(self, operations: Sequence[Operation]) -> list[Result]:
         """POST operations and give their results, in the same order.
@@ -166,81 +162,43 @@ class FtrackClient:
         text = value if isinstance(value, str) else reprlib.repr(value)
         return words(text.replace(self._api_key, "***"))
 
-    def _call_each(
+    def call_each(
         self,
         transfers: Sequence[Transfer],
         operations_of: OperationsOf,
         parse: Parse,
         what: str,
+        lead_of: Callable[[Sequence[Transfer]], list[Operation]] = lambda _: [],
         *,
-        looked: bool = False,
+        looked: bool = True,
     ) -> dict[str, Outcome]:
         """Make one call for all; split it when refused, so that one bad upload is found.
 
-        ``looked`` tells that none of them was found to be located already.
+        ``lead_of`` gives operations that go before all others in a POST. With ``looked`` false,
+        a call that meets what is there already is not split: all of it is AlreadyThereError.
         """
-        try:
-            return self._call_or_split(transfers, operations_of, parse, what, looked=looked)
-        except UploadError as error:
-            return {transfer.transfer_id: error for transfer in transfers}
-
-    def _call_or_split(
-        self,
-        transfers: Sequence[Transfer],
-        operations_of: OperationsOf,
-        parse: Parse,
-        what: str,
-        *,
-        looked: bool,
-    ) -> dict[str, Outcome]:
         if not transfers:
             return {}
+        lead = lead_of(transfers)
         operations = [operations_of(transfer) for transfer in transfers]
+        flat = [*lead, *(one for several in operations for one in several)]
         try:
-            results = iter(self.call([one for several in operations for one in several]))
+            results = self.call(flat) if flat else []
+        except UploadError as error:
+            return {transfer.transfer_id: error for transfer in transfers}
         except FtrackRefusal as refusal:
-            if refusal.is_duplicate and not looked:
-                left = self._not_located(transfers)
-                if left != list(transfers):
-                    there: dict[str, Outcome] = {one.transfer_id: one for one in transfers}
-                    return there | self._call_each(left, operations_of, parse, what)
-                looked = True
-            if len(transfers) == 1:
-                [transfer] = transfers
+            there = refusal.is_duplicate and not looked
+            if there or len(transfers) == 1:
+                kind = AlreadyThereError if there else RequestRefusedError
                 why = f"{refusal.name}: {refusal.why}"
-                error = RequestRefusedError(transfer.component_id, what, why)
-                return {transfer.transfer_id: error}
+                return {one.transfer_id: kind(one.component_id, what, why) for one in transfers}
             middle = len(transfers) // 2
-            halves = (transfers[:middle], transfers[middle:])
             outcomes: dict[str, Outcome] = {}
-            for half in halves:
-                outcomes |= self._call_each(half, operations_of, parse, what, looked=looked)
+            for half in (transfers[:middle], transfers[middle:]):
+                outcomes |= self.call_each(half, operations_of, parse, what, lead_of, looked=looked)
             return outcomes
+        rest = iter(results[len(lead) :])
         return {
-            transfer.transfer_id: parse(transfer, [next(results) for _ in own])
+            transfer.transfer_id: parse(transfer, [next(rest) for _ in own], results[: len(lead)])
             for transfer, own in zip(transfers, operations, strict=True)
         }
-
-    def is_located(self, transfer: Transfer) -> bool:
-        """Tell whether the component is in ftrack.server, as we would have registered it."""
-        return not self._not_located([transfer])
-
-    def _not_located(self, transfers: Sequence[Transfer]) -> list[Transfer]:
-        """Leave out the transfers whose location exists and is as we would have made it."""
-        ids = ", ".join(f'"{transfer.component_id}"' for transfer in transfers)
-        expression = (
-            "select component_id, resource_identifier from ComponentLocation "  # noqa: S608 not SQL; the ids are checked UUIDs
-            f'where component_id in ({ids}) and location_id is "{SERVER_LOCATION_ID}"'
-        )
-        try:
-            [result] = self.call([{"action": "query", "expression": expression}])
-        except FtrackRefusal:
-            return list(transfers)
-        data = result.get("data")
-        rows = data if isinstance(data, list) else []
-        ours = [
-            row.get("component_id")
-            for row in rows
-            if isinstance(row, dict) and row.get("resource_identifier") == row.get("component_id")
-        ]
-        return [transfer for transfer in transfers if transfer.component_id not in ours]

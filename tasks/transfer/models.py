@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, field
 from pathlib import PurePath
+from typing import Any
 
 #: ftrack.server, the location whose files are in ftrack's media store
 #: (ftrack-python, ``source/ftrack_api/symbol.py``).
@@ -88,14 +89,38 @@ class Target:
     name: str | None = None
     thumbnail: bool = False
     encode: bool = False
+    #: The task whose thumbnail it becomes too.
+    task_id: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    #: The sequence that it is a frame of; ``name`` is the frame's number then.
+    container_id: str | None = None
 
     @classmethod
-    def under_version(
-        cls, version_id: str, name: str, *, thumbnail: bool = False, encode: bool = False
-    ) -> Target:
+    def under_version(cls, version_id: str, name: str, **more: Any) -> Target:
         """Name the component ``name`` of a version; its id follows from the two."""
-        component_id = derived_id("component", version_id, name)
-        return cls(component_id, version_id, name, thumbnail, encode)
+        return cls(derived_id("component", version_id, name), version_id, name, **more)
+
+    @classmethod
+    def frame(cls, container: Target, name: str) -> Target:
+        """Name a frame of a sequence by its number, as ftrack's own clients do."""
+        component_id = derived_id("frame", container.component_id, name)
+        return cls(component_id, container.version_id, name, container_id=container.component_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A sequence as ftrack knows it: a SequenceComponent, whose frames are its members."""
+
+    target: Target
+    file_type: str
+    padding: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Components of a version that become visible together; its files are transfers."""
+
+    containers: tuple[Container, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +141,12 @@ class Transfer:
     multipart: Multipart | None = None
     stored: bool = False
     fence: int = 0
+    #: Whether it is a file of a publish: then it is registered with the others, by the publish.
+    is_member: bool = False
+    #: Set where this is no file, but what makes the files of a publish visible.
+    publish: Publish | None = None
+    #: ftrack's encoding jobs, once they have been asked for.
+    job_ids: tuple[str, ...] = ()
 
     @property
     def component_id(self) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import requests
 
 from tasks.transfer.checksum import md5_of
+from tasks.transfer.entities import job_ids
 from tasks.transfer.errors import (
     MultipartGoneError,
     RequestRefusedError,
@@ -19,7 +19,7 @@ from tasks.transfer.errors import (
 from tasks.transfer.files import open_checked, require_unchanged
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import MIB, SignedPut, Transfer, part_size_bytes
-from tasks.transfer.operations import complete_operation, locate_operations
+from tasks.transfer.operations import Operation, complete_operation
 from tasks.transfer.put import FileBody, send
 
 #: A run is what one task sends of a file, as much as a claim of small files.
@@ -90,18 +90,21 @@ def put_part(
 
 
 def complete(
-    transfer: Transfer, etags: Mapping[int, str], ftrack: FtrackClient, *, locate: bool
-) -> None:
-    """Put the parts together and, if asked to, register the file, in one POST.
+    transfer: Transfer,
+    etags: Mapping[int, str],
+    ftrack: FtrackClient,
+    register: Sequence[Operation] = (),
+) -> tuple[str, ...]:
+    """Put the parts together, and in the same POST do what registers the file.
+
+    Gives the ids of encoding jobs.
 
     Raises:
         MultipartGoneError: the store does not know the upload (any more).
         RequestRefusedError, and as ``FtrackClient.call`` does.
     """
-    operations: list[dict[str, Any]] = [complete_operation(transfer, etags)]
-    operations += locate_operations(transfer) if locate else []
     try:
-        ftrack.call(operations)
+        return job_ids(ftrack.call([complete_operation(transfer, etags), *register]))
     except FtrackRefusal as refusal:
         why = f"{refusal.name}: {refusal.why}"
         if "NoSuchUpload" in why or "InvalidPart" in why:

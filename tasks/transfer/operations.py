@@ -1,19 +1,17 @@
-"""The operations that uploads consist of, and what their results must look like."""
+"""The operations that bring a file into the store, and what their results must look like."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
-from tasks.transfer.errors import UnexpectedAnswerError
+from tasks.transfer.errors import RequestRefusedError, UnexpectedAnswerError
 from tasks.transfer.models import (
-    SERVER_LOCATION_ID,
     Multipart,
     SignedPut,
     Transfer,
-    derived_id,
     part_size_bytes,
 )
 
@@ -43,8 +41,18 @@ def sign_operations(transfer: Transfer) -> list[Operation]:
     return [operation | {"parts": parts} | again]
 
 
-def parse_signed(transfer: Transfer, results: Sequence[Result]) -> Transfer | UnexpectedAnswerError:
-    """Take URL and headers, or the URLs of all parts, from ``get_upload_metadata``."""
+def parse_signed(
+    transfer: Transfer, results: Sequence[Result], lead: Sequence[Result] = ()
+) -> Transfer | UnexpectedAnswerError | RequestRefusedError:
+    """Take URL and headers, or the URLs of all parts, from ``get_upload_metadata``.
+
+    ``lead`` holds the answer to ``version_operations``: a version that is gone is told here,
+    and not when 100 GB have been sent.
+    """
+    version_id = transfer.target.version_id
+    if version_id and version_id not in {row.get("id") for one in lead for row in rows_of(one)}:
+        why = f"version {version_id} does not exist"
+        return RequestRefusedError(transfer.component_id, "create", why)
     if transfer.is_large:
         return _parse_parts(transfer, results[0])
     url, headers = results[0].get("url"), results[0].get("headers")
@@ -74,61 +82,6 @@ def _fits(value: object, pattern: re.Pattern[str]) -> TypeGuard[str]:
     return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
-def locate_operations(transfer: Transfer) -> list[Operation]:
-    """Make the component's location, and before it the component, if it has none yet."""
-    target = transfer.target
-    location: Operation = {
-        "action": "create",
-        "entity_type": "ComponentLocation",
-        "entity_data": {
-            "id": derived_id("location", target.component_id, SERVER_LOCATION_ID),
-            "component_id": target.component_id,
-            "location_id": SERVER_LOCATION_ID,
-            "resource_identifier": target.component_id,
-        },
-    }
-    if target.version_id is None:
-        return [location]
-    component: Operation = {
-        "action": "create",
-        "entity_type": "FileComponent",
-        "entity_data": {
-            "id": target.component_id,
-            "name": target.name,
-            "file_type": transfer.file_type,
-            "size": transfer.size_bytes,
-            "version_id": target.version_id,
-            "system_type": "file",
-        },
-    }
-    operations: list[Operation] = [component, location]
-    if target.thumbnail:
-        operations.append(
-            {
-                "action": "update",
-                "entity_type": "AssetVersion",
-                "entity_key": [target.version_id],
-                "entity_data": {"thumbnail_id": target.component_id},
-            }
-        )
-    if target.encode:
-        operations.append(
-            {
-                "action": "encode_media",
-                "component_id": target.component_id,
-                "version_id": target.version_id,
-                "keep_original": True,
-            }
-        )
-    return operations
-
-
-def parse_located(transfer: Transfer, results: Sequence[Result]) -> Transfer:
-    """Give the transfer as it is: that there are results says that it is located."""
-    del results
-    return transfer
-
-
 def complete_operation(transfer: Transfer, etags: Mapping[int, str]) -> Operation:
     """Join the parts of a large file, in ascending order."""
     return {
@@ -137,3 +90,28 @@ def complete_operation(transfer: Transfer, etags: Mapping[int, str]) -> Operatio
         "upload_id": transfer.multipart.upload_id if transfer.multipart else "",
         "parts": [{"part_number": n, "e_tag": etags[n]} for n in sorted(etags)],
     }
+
+
+def version_operations(transfers: Sequence[Transfer]) -> list[Operation]:
+    """Ask for the versions that components are to be created under, where there are any."""
+    version_ids = sorted({one.target.version_id for one in transfers if one.target.version_id})
+    if not version_ids:
+        return []
+    return [query("id", "AssetVersion", f"id in ({listed(version_ids)})")]
+
+
+def rows_of(result: Result) -> list[Result]:
+    """Give the rows of a query's result."""
+    data = result.get("data")
+    return [row for row in data if isinstance(row, dict)] if isinstance(data, list) else []
+
+
+def query(columns: str, entity_type: str, where: str) -> Operation:
+    """Make the operation of a query."""
+    expression = f"select {columns} from {entity_type} where {where}"  # noqa: S608 not SQL; ids are checked UUIDs
+    return {"action": "query", "expression": expression}
+
+
+def listed(ids: Iterable[str]) -> str:
+    """Write ids as a query has them."""
+    return ", ".join(f'"{one}"' for one in ids)

@@ -29,7 +29,7 @@ def sealed(make_farm: MakeFarm, tmp_path: Path) -> Farm:
     spool = tmp_path / "spool"
     farm = make_farm(env={"FARMHAUL_SECRET_KEY": KEY, "FARMHAUL_SPOOL": str(spool)})
     farm.make_file("kept.exr", 10)  # an empty root would look like one that is not mounted
-    wait_until(lambda: [*farm.redis.scan_iter("farmhaul:worker:*")])
+    wait_until(lambda: farm.redis.exists("farmhaul:workers"))
     return farm
 
 

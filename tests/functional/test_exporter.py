@@ -21,6 +21,7 @@ from tests.farm import BIN, Farm, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.sandbox.process import CHECKOUT, Child, free_ports
 from tests.test_architecture import loaded_by
+from workers.exporter import TOLD
 
 MONITORING = CHECKOUT / "deploy" / "monitoring"
 Samples = dict[tuple[str, ...], float]
@@ -119,7 +120,7 @@ def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_pat
         spent = commands_done(hook.redis) - before
 
     assert seen["farmhaul_uploads", "waiting"] == 10_000
-    assert seen["farmhaul_waiting_sample", "FileNotReadyError"] == 100
+    assert seen["farmhaul_waiting_sample", "FileNotReadyError"] == 50
     assert spent <= 150, spent
 
 
@@ -142,13 +143,46 @@ def test_a_port_that_is_taken_is_bad_input(hook: Farm) -> None:
 
 def test_alerts_and_dashboard_name_metrics_that_there_are(hook: Farm, tmp_path: Path) -> None:
     source = (CHECKOUT / "workers" / "exporter.py").read_text()
-    exported = set(re.findall(r'"(farmhaul_\w+)"', source))
+    exported = set(re.findall(r'"(farmhaul_\w+)"', source)) | {"farmhaul_upload_seconds_bucket"}
+    exported |= {f"farmhaul_{name}_total" for name in TOLD}
     alerts = (MONITORING / "alerts.yml").read_text()
     dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text())
-    shown = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+    shown = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
 
-    assert shown <= exported
+    assert set(re.findall(r"farmhaul_\w+", shown)) <= exported
     assert set(re.findall(r"farmhaul_\w+", alerts)) <= exported
+    documented = (CHECKOUT / "docs" / "operations.md").read_text()
+    assert exported - set(re.findall(r"farmhaul_\w+", documented)) == {
+        "farmhaul_upload_seconds_bucket"
+    }
+
+
+def test_counters_and_durations_are_told(make_farm: MakeFarm, tmp_path: Path) -> None:
+    farm = make_farm()
+    with farm.frozen():
+        late, gone = enqueue(farm, "--priority", "low"), enqueue(farm)
+        farm.cli("cancel", gone)
+        farm.redis.hincrby(f"farmhaul:upload:{late}", "score", -100_000)
+    farm.wait_located([late])
+    farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no", times=1)
+    farm.wait_state([enqueue(farm)], "failed")
+    farm.redis.hset("farmhaul:totals", mapping={"refused": 3, "Bad-Name": 1, "odd": "text"})
+    with exporter(farm, tmp_path) as url:
+        seen = scrape(url)
+    farm.sandbox.faults.clear()
+
+    assert seen["farmhaul_enqueued_total",] == 3
+    assert seen["farmhaul_located_total",] == seen["farmhaul_cancelled_total",] == 1
+    assert seen["farmhaul_located_bytes_total",] == seen["farmhaul_stored_bytes_total",] == 1000
+    assert seen["farmhaul_failed_total", "RequestRefusedError"] == 1
+    assert seen["farmhaul_failed_total", "StoreRefusedError"] == 0
+    assert seen["farmhaul_refused_total",] == 3
+    assert seen["farmhaul_upload_seconds_bucket", "64"] == 0
+    assert seen["farmhaul_upload_seconds_bucket", "256"] == 1
+    assert seen["farmhaul_upload_seconds_bucket", "+Inf"] == 1
+    assert seen["farmhaul_upload_seconds_count",] == 1
+    assert 100 <= seen["farmhaul_upload_seconds_sum",] < 256
+    assert not [name for name, *_ in seen if "Bad" in name or "odd" in name]
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool (Debian: prometheus) is missing")

@@ -145,6 +145,17 @@ class StoreClient:
     def read(self, component_id: str) -> bytes:
         return bytes(self._s3.get_object(Bucket=BUCKET, Key=component_id)["Body"].read())
 
+    def write(self, component_id: str, content: bytes) -> None:
+        """Put an object there in one PUT, as another client would have done."""
+        self._s3.put_object(Bucket=BUCKET, Key=component_id, Body=content)
+
+    def gets(self, component_id: str | None = None) -> list[Record]:
+        return [
+            request
+            for request in self.requests()
+            if request["method"] == "GET" and component_id in (None, request["key"])
+        ]
+
     def md5(self, component_id: str) -> str:
         """Hex digest of the stored bytes, read in blocks."""
         digest = hashlib.md5(usedforsecurity=False)

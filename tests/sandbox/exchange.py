@@ -209,8 +209,21 @@ class Exchange:
             self._client.send(reply.raw)
             bandwidth = striking.get("bandwidth_bytes_s")
             pace = Pace(float(bandwidth.value) if bandwidth else None)
+            reset = striking.get("reset") if request.start[0] == "GET" else None
+            flip = "bad_digest" in striking and request.start[0] == "GET"
+            passed = 0
             for block in self._upstream.blocks(body_length(reply, request), pace.block):
+                if flip:
+                    block[0] ^= 1
+                    flip = False
+                if reset is not None and passed + len(block) > (reset.after_bytes or 0):
+                    self._client.send(block[: (reset.after_bytes or 0) - passed])
+                    self._client.close_gently()
+                    raise _Hangup
                 self._client.send(block)
+                passed += len(block)
+                if entry is not None:
+                    entry.answer_bytes = passed
                 pace.passed(len(block))
         if reply.closes or self._answered_early:
             self.close()

@@ -14,12 +14,12 @@ Kind: TypeAlias = Literal[
     "error",  # ftrack's error object in a 200; *value* is the exception's name
     "junk",  # a 200 that is not JSON, or a JSON text cut short; *body* overrides it
     "lost_answer",  # do it, then close the connection without an answer
-    "reset",  # reset the connection after *after_bytes* of the body, or at once
+    "reset",  # reset the connection after *after_bytes* of the body (a GET: end it), or at once
     "stall",  # after *after_bytes* of the body, read nothing for *value* seconds
     "latency_s",  # wait *value* seconds before doing anything
     "bandwidth_bytes_s",  # at most *value* bytes a second, each way, for each connection
     "url_lifetime_s",  # URLs signed by this call last *value* seconds; 0: run out already
-    "bad_digest",  # flip a bit of the body on its way, so that the store sees other bytes
+    "bad_digest",  # flip a bit of the body on its way, there or (a GET) back
     "etag",  # answer with the ETag *value*
     "discard",  # 200 without storing, the ETag made of Content-MD5: for benchmarks
 ]

@@ -28,6 +28,8 @@ class Entry:
     part_number: int | None = None
     #: None: no answer was given.
     status: int | None = None
+    #: What was passed back of the answer's body.
+    answer_bytes: int = 0
     faults: Sequence[str] = ()
     ended_at: float | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Any, Self
 from . import seed
 from .clients import Control, FaultsClient, FtrackClient, StoreClient
 from .config import FrontConfig, FtrackConfig
-from .process import Child, accepts, free_ports, python_module
+from .process import Child, NotReady, accepts, free_ports, python_module
 from .redis_server import RedisServer
 from .seaweed import SeaweedServer
 
@@ -62,11 +63,19 @@ class Sandbox:
         return sandbox
 
     def launch(self) -> None:
-        try:
-            self._launch()
-        except BaseException:
-            self.stop()
-            raise
+        for tries_left in (2, 1, 0):
+            try:
+                return self._launch()
+            except NotReady:
+                # Another process may have taken a port after our look, and before the bind.
+                self.stop()
+                shutil.rmtree(self.folder / "store", ignore_errors=True)
+                if not tries_left:
+                    raise
+            except BaseException:
+                self.stop()
+                raise
+        return None
 
     def _launch(self) -> None:
         # All at once, then wait for each: the slowest (SeaweedFS, some 3 s) decides.

@@ -109,7 +109,7 @@ class Connection:
             yield self._buffer[:count]
 
     def read(self, length: int) -> bytes:
-        return b"".join(self.blocks(length))
+        return b"".join(bytes(block) for block in self.blocks(length))
 
     def read_chunked(self) -> bytes:
         """A chunked body, joined; answers of the servers behind us are small then."""

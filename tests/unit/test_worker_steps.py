@@ -83,7 +83,16 @@ def test_a_worker_that_asks_for_tasks_is_healthy(worker: SimpleNamespace, client
     transport.last_asked = time.monotonic()
     health.Health(worker).act()
     assert health.main(["w1@node7"]) == 0
-    assert 0 < client.ttl("farmhaul:worker:w1@node7") <= health.KEY_TTL_S
+
+
+def test_a_worker_that_is_silent_for_half_a_minute_is_struck_off(
+    worker: SimpleNamespace, client: Any
+) -> None:
+    client.zadd("farmhaul:workers", {"w1@node7": client.time()[0] - 31, "w2@node7": 0})
+    assert health.main(["w1@node7"]) == 1
+    transport.last_asked = time.monotonic()
+    health.Health(worker).act()
+    assert client.zrange("farmhaul:workers", 0, -1) == ["w1@node7"]
 
 
 def test_a_worker_that_asks_for_nothing_is_not_and_says_so(

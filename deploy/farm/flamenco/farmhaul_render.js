@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// A job type of Flamenco 3.3 and newer: render with Blender, then queue the frames for ftrack.
+// Belongs into the folder "scripts" beside flamenco-manager. {farmhaul} is a variable of the
+// manager: the path of the command on each platform.
+
+const JOB_TYPE = {
+    label: "Render, then upload to ftrack",
+    settings: [
+        { key: "frames", type: "string", required: true,
+          eval: "f'{C.scene.frame_start}-{C.scene.frame_end}'",
+          description: "Frames to render: 1-250, or 1-100, 120" },
+        { key: "chunk_size", type: "int32", default: 1, visible: "submission",
+          description: "Frames in one task" },
+        { key: "render_output_path", type: "string", subtype: "file_path", required: true,
+          description: "Where frames go, without suffix: /mnt/prod/sh010/v003/######" },
+        { key: "ftrack_version_id", type: "string", default: "",
+          description: "The AssetVersion to upload to; without it nothing is uploaded" },
+        { key: "ftrack_name", type: "string", default: "main",
+          description: "The name of the component below that version" },
+
+        { key: "blendfile", type: "string", required: true, visible: "web" },
+        { key: "format", type: "string", required: true, visible: "web",
+          eval: "C.scene.render.image_settings.file_format" },
+        { key: "image_file_extension", type: "string", required: true, visible: "hidden",
+          eval: "C.scene.render.file_extension" },
+    ],
+};
+
+function compileJob(job) {
+    const settings = job.settings;
+    const renderTasks = frameChunker(settings.frames, settings.chunk_size).map((chunk) => {
+        const task = author.Task("render-" + chunk, "blender");
+        task.addCommand(author.Command("blender-render", {
+            exe: "{blender}",
+            exeArgs: "{blenderArgs}",
+            argsBefore: [],
+            blendfile: settings.blendfile,
+            args: [
+                "--render-output", settings.render_output_path,
+                "--render-format", settings.format,
+                "--render-frame", chunk.split("-").join(".."),
+            ],
+        }));
+        job.addTask(task);
+        return task;
+    });
+
+    if (!settings.ftrack_version_id) {
+        print("farmhaul: the job has no ftrack_version_id; nothing will be uploaded");
+        return;
+    }
+    const upload = author.Task("upload-to-ftrack", "misc");
+    upload.addCommand(author.Command("exec", {
+        exe: "{farmhaul}",
+        args: [
+            "enqueue", sequence(settings),
+            "--version-id", settings.ftrack_version_id,
+            "--name", settings.ftrack_name,
+        ],
+    }));
+    // All frames or none: the task runs when each of these has succeeded.
+    renderTasks.forEach((task) => upload.addDependency(task));
+    job.addTask(upload);
+}
+
+// /p/###### becomes /p/%06d.exr [1-250]. Blender writes a number of four digits where the path
+// has no #.
+function sequence(settings) {
+    const out = settings.render_output_path;
+    const hashes = /#+(?=[^#/\\]*$)/;
+    const mark = hashes.exec(out);
+    const pattern = mark
+        ? out.replace(hashes, "%0" + mark[0].length + "d")
+        : out + "%04d";
+    return pattern + settings.image_file_extension + " [" + settings.frames + "]";
+}

@@ -1,0 +1,83 @@
+"""Layers for OpenCue's pyoutline that queue what a job renders for ftrack.
+
+Launch with ``outline.cuerun.launch(ol, use_pycuerun=False)``, as CueSubmit does: the commands
+are then handed to cuebot as they stand, and a frame needs no Python of the outline.
+
+    render = outline.modules.shell.Shell("render", command=[...], range="1001-1240")
+    ol.add_layer(render)
+    farmhaul = Farmhaul(settings={"FARMHAUL_REDIS_URL_FILE": "/etc/farmhaul/redis_url", ...})
+    ol.add_layer(farmhaul.after_layer(render, "/mnt/prod/f.%04d.exr", version_id, name="main"))
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from outline.depend import DependType
+from outline.layer import OutlinePostCommand
+from outline.modules.shell import Shell, ShellCommand
+
+#: A frame that only queues is small, and must not take a render's place for long.
+_SMALL = {"cores": 0.1, "memory": "256m", "timeout": 2, "threadable": False}
+
+
+class Farmhaul:
+    """Makes the layers; *settings* are the FARMHAUL_… variables that the frames get.
+
+    RQD starts a frame in a bare environment, so they travel with the layer. Who sees the job
+    sees them: name secrets by their files (FARMHAUL_REDIS_URL_FILE).
+    """
+
+    def __init__(
+        self, settings: Mapping[str, str], command: str = "/opt/farmhaul/bin/farmhaul"
+    ) -> None:
+        self._settings = {"PYTHONUTF8": "1", **settings}
+        self._command = command
+
+    def after_each_frame(self, render: Any, path: str, version_id: str) -> Any:
+        """Queue each frame when it is done, as a component of its own.
+
+        *path* has the frame as ``%04d``, which is what cuebot can write.
+        """
+        # OpenCue pads a frame number to four digits and knows no other padding.
+        file = re.sub(r"%04d", "#ZFRAME#", path)
+        layer = Shell(
+            f"{render.get_name()}_farmhaul",
+            command=self._line(file, version_id),
+            range=render.get_frame_range(),
+            chunk=1,
+            **self._arguments(),
+        )
+        layer.depend_on(render, DependType.FrameByFrame)
+        return layer
+
+    def after_layer(self, render: Any, path: str, version_id: str, name: str) -> Any:
+        """Queue all frames of a layer as one sequence, when the last one is done."""
+        sequence = f"{path} [{render.get_frame_range()}]"
+        layer = ShellCommand(
+            f"{render.get_name()}_farmhaul",
+            command=self._line(sequence, version_id, "--name", name),
+            **self._arguments(),
+        )
+        layer.depend_on(render, DependType.LayerOnLayer)
+        return layer
+
+    def after_job(self, path: str, frames: str, version_id: str, name: str) -> Any:
+        """Queue a sequence when the job has ended in whatever way.
+
+        Of a job that has failed or was killed frames are missing: farmhaul says which, and
+        queues nothing.
+        """
+        command = self._line(f"{path} [{frames}]", version_id, "--name", name)
+        return OutlinePostCommand("farmhaul", command=command, **self._arguments())
+
+    def _line(self, path: str, version_id: str, *options: str) -> str:
+        # cuebot takes one string, which a shell on the host reads.
+        words = [self._command, "enqueue", path, "--version-id", version_id, *options]
+        return shlex.join(words)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"env": dict(self._settings), **_SMALL}

@@ -1,0 +1,50 @@
+#!/bin/sh
+#SBATCH --job-name=farmhaul
+#SBATCH --ntasks=1
+#SBATCH --mem=256M
+#SBATCH --time=2
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --kill-on-invalid-dep=yes
+# A job of its own that queues what another job has rendered; its arguments are those of
+# farmhaul enqueue. %a and %4a in them stand for the task of a job array.
+#
+#   sbatch --dependency=afterok:JOB farmhaul-enqueue.sh '/mnt/prod/f.%04d.exr [1001-1240]' …
+#   sbatch --dependency=aftercorr:JOB --array=1001-1240 farmhaul-enqueue.sh /mnt/prod/f.%4a.exr …
+
+# These two are to be set. The job has the environment of whoever submitted it besides.
+PATH=/usr/local/bin:/usr/bin:/bin # where scontrol is
+SETTINGS=/etc/farmhaul/hook.env # as in deploy/farm/common/hook.env.example
+
+export PATH
+
+# shellcheck disable=SC2016 # the program is awk's
+number='{
+    while (match($0, /%[0-9]*a/)) {
+        width = substr($0, RSTART + 1, RLENGTH - 2) + 0
+        $0 = substr($0, 1, RSTART - 1) sprintf("%0" width "d", task) substr($0, RSTART + RLENGTH)
+    }
+    print
+}'
+if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
+    for argument; do
+        shift
+        set -- "$@" "$(printf '%s\n' "$argument" | awk -v task="$SLURM_ARRAY_TASK_ID" "$number")"
+    done
+fi
+
+PYTHONUTF8=1 # paths are UTF-8, whatever the locale
+set -a
+# shellcheck disable=SC1090 # a farm's own file
+[ -r "$SETTINGS" ] && . "$SETTINGS"
+set +a
+"${FARMHAUL_COMMAND:-/opt/farmhaul/bin/farmhaul}" enqueue "$@"
+code=$?
+# 3: Redis is away, and the spool can not be written either. Slurm does not try failed jobs
+# again by itself, but a requeued one, some two minutes later.
+if [ "$code" -eq 3 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 30 ]; then
+    echo "farmhaul: not queued; Slurm runs this job again in two minutes" >&2
+    scontrol requeue "$SLURM_JOB_ID"
+    sleep 30 # until Slurm ends it; it would count as failed before
+fi
+exit "$code"

@@ -1,0 +1,80 @@
+#!/bin/sh
+# What Slurm's controller calls when a job has ended: as EpilogSlurmctld, or as the program
+# of jobcomp/script. It queues what the job's comment names:
+#
+#   --comment='farmhaul {"path": "/mnt/prod/f.%04d.exr [1001-1240]", "version_id": "…", "publish": "main"}'
+#
+# After "farmhaul " comes one line of a manifest (farmhaul enqueue --manifest). In a job array
+# the path names the task as Slurm's own file names do: %a, or %4a for four digits.
+
+# These three are to be set. Slurm calls its hooks without PATH, HOME and arguments.
+PATH=/usr/local/bin:/usr/bin:/bin # where scontrol is
+SETTINGS=/etc/farmhaul/hook.env # as in deploy/farm/common/hook.env.example
+LOG=/var/log/slurm/farmhaul.log
+
+export PATH
+
+# A hook that fails would be told of in slurmctld's log and mend nothing.
+trap 'exit 0' EXIT
+# "command" keeps the shell alive when the log can not be written.
+command exec 2>/dev/null >>"$LOG" && exec 2>&1
+
+say() {
+    echo "$(date +%Y-%m-%dT%H:%M:%S) job $job: $*"
+}
+
+if [ -n "${JOBSTATE:-}" ]; then
+    # jobcomp/script. It alone tells the state: a requeue comes as PENDING, a failure as FAILED.
+    job=$JOBID task=$ARRAYTASKID
+    [ "$ARRAYJOBID" = 0 ] && task=
+    [ "$JOBSTATE" = COMPLETED ] || {
+        say "$JOBSTATE; nothing is queued"
+        exit 0
+    }
+    # It is not given the comment. Slurm remembers ended jobs for MinJobAge, 300 s.
+    comment=$(timeout --kill-after=1 2 scontrol show job "$job" | sed -n '/^ *Comment=/ { s///p; q; }')
+else
+    # EpilogSlurmctld. A requeue looks like a success here; README.md tells why it does no harm.
+    job=$SLURM_JOB_ID task=${SLURM_ARRAY_TASK_ID:-} comment=${SLURM_JOB_COMMENT:-}
+    [ "${SLURM_JOB_EXIT_CODE2:-0:0}" = 0:0 ] || {
+        say "ended with $SLURM_JOB_EXIT_CODE2; nothing is queued"
+        exit 0
+    }
+fi
+
+case $comment in
+'farmhaul '*) line=${comment#farmhaul } ;;
+*)
+    say "its comment names no upload; nothing is queued"
+    exit 0
+    ;;
+esac
+
+# shellcheck disable=SC2016 # the program is awk's
+number='{
+    while (match($0, /%[0-9]*a/)) {
+        width = substr($0, RSTART + 1, RLENGTH - 2) + 0
+        $0 = substr($0, 1, RSTART - 1) sprintf("%0" width "d", task) substr($0, RSTART + RLENGTH)
+    }
+    print
+}'
+case ${task:+array}$line in
+array*%a* | array*%[0-9]a* | array*%[0-9][0-9]a*)
+    line=$(printf '%s\n' "$line" | awk -v task="$task" "$number")
+    ;;
+array*)
+    say "each task of an array would send the same; write %4a into the path, or queue it by" \
+        "farmhaul-sbatch.sh once all tasks are done; nothing is queued"
+    exit 0
+    ;;
+esac
+
+PYTHONUTF8=1 # paths are UTF-8, whatever the locale
+set -a
+# shellcheck disable=SC1090 # a farm's own file
+[ -r "$SETTINGS" ] && . "$SETTINGS"
+set +a
+# The controller may not mount the storage, so a worker looks at the file (--no-stat).
+told=$(printf '%s\n' "$line" |
+    timeout --kill-after=1 5 "${FARMHAUL_COMMAND:-/opt/farmhaul/bin/farmhaul}" enqueue --no-stat --manifest=- 2>&1) || told="exit code $?: $told"
+say "$told"

@@ -1,0 +1,18 @@
+-- All files of a publish have been written: from now on it waits for them alone.
+-- ARGV: id, ttl. Returns its state.
+
+local id, ttl = ARGV[1], tonumber(ARGV[2])
+local key = upload_key(id)
+if redis.call('HGET', key, 'state') ~= 'storing' then
+  return redis.call('HGET', key, 'state')
+end
+redis.call('HSET', key, 'complete', 1)
+for _, file in ipairs(redis.call('SMEMBERS', left_key(id))) do
+  local state = redis.call('HGET', upload_key(file), 'state')
+  if not (state and LIVE[state]) then
+    tell_publish(file, state or 'lost', ttl)
+    return redis.call('HGET', key, 'state')
+  end
+end
+publish_if_stored(id)
+return redis.call('HGET', key, 'state')

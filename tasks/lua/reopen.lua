@@ -1,0 +1,23 @@
+-- Let an ended publish try again with the files that it has. ARGV: id, ttl
+-- Returns its state, and the files that are not stored when it is storing again.
+
+local id, ttl = ARGV[1], tonumber(ARGV[2])
+local key = upload_key(id)
+local state, component = unpack(redis.call('HMGET', key, 'state', 'component'))
+local current = redis.call('HGET', P .. 'component:' .. component, 'current')
+if not state or LIVE[state] or (current and current ~= id) then
+  return { state or '', {} }
+end
+redis.call('HSET', P .. 'component:' .. component, 'current', id, 'since', NOW)
+redis.call('EXPIRE', P .. 'component:' .. component, ttl)
+for _, field in ipairs(redis.call('HKEYS', key)) do
+  if string.find(field, '^tries:') or string.find(field, '^deliveries:') then
+    redis.call('HDEL', key, field)
+  end
+end
+redis.call('HDEL', key, 'error', 'error_kind', 'stage', 'worker', 'complete')
+for _, one in ipairs({ key, files_key(id), left_key(id) }) do
+  redis.call('PERSIST', one)
+end
+move(id, state, 'storing')
+return { 'storing', redis.call('SMEMBERS', left_key(id)) }

@@ -1,0 +1,53 @@
+"""What workers must know of publishes and of encodings, and note."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from tasks.record import PREFIX, Record, text, upload_key
+from tasks.transfer.errors import FilesMissingError, SealBrokenError
+from tasks.transfer.models import Transfer
+
+
+class Publishes:
+    """The files of publishes, and the jobs that encode some of them."""
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.redis = record.client
+
+    def files_of(self, publish_id: str) -> list[Transfer]:
+        """Give the files of a publish as they are stored.
+
+        Raises:
+            FilesMissingError: some are not (any more).
+        """
+        ids = [text(one) for one in self.redis.smembers(f"{PREFIX}files:{publish_id}")]
+        pipeline = self.redis.pipeline(transaction=False)
+        for one in ids:
+            pipeline.hmget(upload_key(one), "request", "file", "stored")
+        files = []
+        for one, row in zip(ids, pipeline.execute(), strict=True):
+            with suppress(SealBrokenError, ValueError):
+                files.append(self.record.transfer(one, *(text(value) for value in row)))
+        stored = [one for one in files if one.stored]
+        total = int(self.redis.hget(upload_key(publish_id), "total") or 0)
+        if len(stored) != total:
+            raise FilesMissingError(total - len(stored), total)
+        return sorted(stored, key=lambda one: (len(one.path), one.path))
+
+    def first_asked(self, transfer: Transfer) -> bool:
+        """Note that an encoding of these bytes is asked for; tell whether none was before."""
+        key, stamp = upload_key(transfer.transfer_id), transfer.content_stamp
+        before = text(self.redis.hget(key, "encoded"))
+        self.redis.hset(key, "encoded", stamp)
+        return before != stamp
+
+    def jobs_due(self, again_s: float, most: int) -> dict[str, list[str]]:
+        """Give the encoding jobs to ask ftrack about now, by upload id."""
+        rows = self.record.run("jobs_due", again_s, most)
+        return {text(upload_id): text(jobs).split(",") for upload_id, jobs in rows}
+
+    def job_told(self, upload_id: str, state: str, *, final: bool) -> None:
+        """Note what ftrack says of an upload's encoding."""
+        self.record.run("job_told", upload_id, state, int(final))

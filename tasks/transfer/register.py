@@ -1,0 +1,128 @@
+"""Stored files become visible in ftrack: each by itself, or all of a publish at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from tasks.transfer.entities import (
+    Present,
+    job_ids,
+    locate_operations,
+    parse_located,
+    parse_present,
+    present_operations,
+    publish_operations,
+)
+from tasks.transfer.errors import RequestRefusedError, UnexpectedAnswerError, UploadError
+from tasks.transfer.ftrack import AlreadyThereError, FtrackClient, FtrackRefusal, Outcome
+from tasks.transfer.models import Container, Transfer
+from tasks.transfer.operations import Operation
+
+#: Notes that an encoding is asked for now, and tells whether that is for the first time.
+FirstAsked = Callable[[Transfer], bool]
+
+#: So many components are looked up in one POST.
+LOOKED_UP_AT_ONCE = 500
+
+
+def locate(
+    ftrack: FtrackClient, transfers: Sequence[Transfer], first_asked: FirstAsked = lambda _: True
+) -> dict[str, Outcome]:
+    """Register stored files in ftrack.server, in one POST where nothing is in the way.
+
+    Safe to repeat: ids are derived, and what is there already is looked up and brought up to
+    date. An encoding can not be looked up, so those are looked at before they are asked for.
+    Gives the transfer, or the error of it alone, by transfer id.
+    """
+    encodes = [one for one in transfers if one.target.encode]
+    others = [one for one in transfers if not one.target.encode]
+    outcomes = ftrack.call_each(others, locate_operations, parse_located, "register", looked=False)
+    there = [one for one in others if isinstance(outcomes[one.transfer_id], AlreadyThereError)]
+    return outcomes | _locate_present(ftrack, [*there, *encodes], first_asked)
+
+
+def _locate_present(
+    ftrack: FtrackClient, transfers: Sequence[Transfer], first_asked: FirstAsked
+) -> dict[str, Outcome]:
+    try:
+        present = look_up(ftrack, transfers)
+    except UploadError as error:
+        return {one.transfer_id: error for one in transfers}
+    encode = to_encode(transfers, present, first_asked)
+
+    def operations_of(one: Transfer) -> list[Operation]:
+        return locate_operations(one, present, encode=one.component_id in encode)
+
+    return ftrack.call_each(transfers, operations_of, parse_located, "register")
+
+
+def locate_publish(
+    ftrack: FtrackClient,
+    transfer: Transfer,
+    files: Sequence[Transfer],
+    first_asked: FirstAsked,
+    between: Callable[[], None] = lambda: None,
+) -> Transfer:
+    """Register all files of a publish; gives the transfer with its encoding jobs.
+
+    Safe to repeat, as ``locate``. ``between`` is called before each POST, and may raise.
+
+    Raises:
+        RequestRefusedError, UnexpectedAnswerError, and as ``FtrackClient.call`` does.
+    """
+    publish = transfer.publish
+    if publish is None:
+        raise ValueError(f"transfer {transfer.transfer_id} is no publish")
+    present = look_up(ftrack, [*publish.containers, *files])
+    encode = to_encode(files, present, first_asked)
+    jobs: tuple[str, ...] = ()
+    for post in publish_operations(publish, files, present, encode):
+        between()
+        try:
+            jobs += job_ids(ftrack.call(post) if post else [])
+        except FtrackRefusal as refusal:
+            why = f"{refusal.name}: {refusal.why}"
+            if refusal.is_duplicate:
+                # It came between our look and the call: look again.
+                raise UnexpectedAnswerError("ftrack", "create", why) from None
+            raise RequestRefusedError(transfer.component_id, "publish", why) from None
+    return replace(transfer, job_ids=jobs)
+
+
+def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Present:
+    """Ask what of these is in ftrack already.
+
+    Raises:
+        RequestRefusedError, and as ``FtrackClient.call`` does.
+    """
+    found = Present()
+    for at in range(0, len(wanted), LOOKED_UP_AT_ONCE):
+        step = wanted[at : at + LOOKED_UP_AT_ONCE]
+        try:
+            more = parse_present(ftrack.call(present_operations(step)))
+        except FtrackRefusal as refusal:
+            why = f"{refusal.name}: {refusal.why}"
+            raise RequestRefusedError(step[0].target.component_id, "look up", why) from None
+        found = found.with_more(more)
+    return found
+
+
+def is_located(ftrack: FtrackClient, transfer: Transfer) -> bool:
+    """Tell whether the component is in ftrack.server, as we would have registered it."""
+    return transfer.component_id in look_up(ftrack, [transfer]).located
+
+
+def to_encode(
+    transfers: Sequence[Transfer], present: Present, first_asked: FirstAsked
+) -> frozenset[str]:
+    """Choose what is to be encoded: once for each state of a file.
+
+    What is located was encoded in that very call, when we have asked before and the answer was
+    lost; when we have not, an earlier upload did it, and these are new bytes.
+    """
+    return frozenset(
+        one.component_id
+        for one in transfers
+        if one.target.encode and (first_asked(one) or one.component_id not in present.located)
+    )

@@ -1,0 +1,91 @@
+"""What the tests of hooks share: a farm's settings as a node has them, hooks put in place."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from tests.farm import BIN, Farm, wait_until
+from tests.sandbox.process import CHECKOUT
+
+HOOKS = CHECKOUT / "deploy" / "farm"
+FARMHAUL = str(BIN / "farmhaul")
+#: What a hook needs to know; ftrack's credentials are not among it.
+_SETTINGS = ("FARMHAUL_REDIS_URL", "FARMHAUL_STORAGE_ROOTS")
+
+
+def settings_of(farm: Farm, **changes: str) -> dict[str, str]:
+    """The settings of a node that only enqueues."""
+    known = {name: farm.env[name] for name in _SETTINGS}
+    return {"FARMHAUL_COMMAND": FARMHAUL, **known, **changes}
+
+
+def write_settings(path: Path, settings: Mapping[str, str]) -> None:
+    path.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
+
+
+def put_in_place(hook: str, folder: Path, **lines: str | Path) -> Path:
+    """Copy a hook into *folder* with the lines set that its head asks for."""
+    text = (HOOKS / hook).read_text()
+    for name, value in lines.items():
+        start = text.index(f"\n{name}=") + 1
+        text = f"{text[:start]}{name}='{value}'{text[text.index(chr(10), start) :]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / Path(hook).name
+    copy.write_text(text)
+    copy.chmod(0o755)
+    return copy
+
+
+def wait_stored(farm: Farm, contents: Collection[bytes], timeout_s: float = 30) -> None:
+    """Poll until what ftrack shows in its store are files of these contents, and no others.
+
+    A sequence has a component of its own that has no bytes, and one for each frame.
+    """
+    sandbox = farm.sandbox
+
+    def found() -> list[bytes]:
+        locations = sandbox.ftrack.entities("ComponentLocation")
+        ids = [one["component_id"] for one in locations]
+        return sorted(sandbox.store.read(one) for one in ids if sandbox.store.exists(one))
+
+    wait_until(
+        lambda: found() == sorted(contents),
+        timeout_s,
+        lambda: f"{found()}; {farm.cli('status', '--all', '--json').stdout}",
+    )
+
+
+def environment_of(lock: str) -> Path:
+    """A virtual environment with what a lock beside this file pins; made once, cached."""
+    pinned = Path(__file__).with_name(lock)
+    digest = hashlib.sha256(pinned.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farmhaul"
+    base.mkdir(parents=True, exist_ok=True)
+    folder = base / f"{pinned.stem}-{digest}"
+    with (base / f"{folder.name}.lock").open("w") as mutex:
+        fcntl.flock(mutex, fcntl.LOCK_EX)  # two test processes at once
+        if not (folder / "made").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+            pip = [folder / "bin" / "python", "-m", "pip", "install", "-qq", "--require-hashes"]
+            subprocess.run([*pip, "--disable-pip-version-check", "-r", pinned], check=True)
+            (folder / "made").touch()
+    return folder
+
+
+def print_p95(name: str, command: list[str | Path], env: Mapping[str, str], times: int = 20) -> None:
+    """Say how long a hook takes; it has no right time on a machine that others use as well."""
+    taken = []
+    for _ in range(times):
+        start = time.perf_counter()
+        subprocess.run(command, env=dict(env), capture_output=True, timeout=30)
+        taken.append(time.perf_counter() - start)
+    p95 = statistics.quantiles(taken, n=20)[-1]
+    print(f"{name}: {statistics.median(taken):.2f} s, p95 {p95:.2f} s", file=sys.stderr)

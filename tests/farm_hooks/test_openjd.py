@@ -1,0 +1,164 @@
+"""OpenJD's templates as shipped, run by openjd-cli, with real uploads behind them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.farm import Farm
+from tests.farm_hooks.stand import FARMHAUL, HOOKS, environment_of, settings_of, wait_stored
+from tests.sandbox import Sandbox
+from tests.sandbox.process import free_ports
+
+#: The installation of openjd-cli takes time on a new machine; a run does not.
+pytestmark = pytest.mark.slurm
+
+TEMPLATES = HOOKS / "openjd"
+
+
+@pytest.fixture(scope="module")
+def openjd() -> Path:
+    return environment_of("openjd.lock") / "bin" / "openjd"
+
+
+@pytest.fixture(scope="module")
+def running_farm(
+    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Farm]:
+    with Farm(running_sandbox, tmp_path_factory.mktemp("farm"), workers=1) as one:
+        yield one
+
+
+@pytest.fixture
+def farm(running_farm: Farm) -> Farm:
+    running_farm.wait_quiet()
+    running_farm.sandbox.reset()
+    return running_farm
+
+
+class Job:
+    """A template, its parameters, and what becomes of it."""
+
+    def __init__(self, openjd: Path, farm: Farm, folder: Path) -> None:
+        self.out = farm.sandbox.storage / uuid.uuid4().hex[:12]
+        self.out.mkdir()
+        self._openjd = openjd
+        self._folder = folder
+        settings = settings_of(farm)
+        self.redis_url = folder / "redis_url"
+        self.redis_url.write_text(settings["FARMHAUL_REDIS_URL"])
+        self.spool = folder / "spool"
+        renderer = folder / "render"
+        renderer.write_text(
+            '#!/bin/sh\n[ "$1" != "$FAIL" ] || exit 9\nprintf "frame %s" "$1" >"$2"\n'
+        )
+        renderer.chmod(0o755)
+        self.parameters = {
+            "Renderer": str(renderer),
+            "Frames": "1001-1003",
+            "Output": str(self.out),
+            "FtrackVersionId": farm.sandbox.ftrack.version_id,
+            "Farmhaul": FARMHAUL,
+            "FarmhaulRedisUrlFile": str(self.redis_url),
+            "FarmhaulStorageRoots": settings["FARMHAUL_STORAGE_ROOTS"],
+            "FarmhaulSpool": str(self.spool),
+        }
+
+    def run(self, template: str, step: str, fail: str = "") -> subprocess.CompletedProcess[str]:
+        parameters = [f"--job-param={name}={value}" for name, value in self.parameters.items()]
+        # A worker of a farm hands on next to nothing.
+        environment = {"PATH": os.environ["PATH"], "FAIL": fail}
+        return subprocess.run(
+            [
+                self._openjd, "run", TEMPLATES / template, f"--step={step}", "--run-dependencies",
+                f"--environment={TEMPLATES / 'farmhaul_environment.yaml'}", *parameters,
+            ],
+            cwd=self._folder, env=environment, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def job(openjd: Path, farm: Farm, tmp_path: Path) -> Job:
+    return Job(openjd, farm, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["render_then_enqueue.yaml", "render_and_enqueue_frames.yaml", "farmhaul_environment.yaml"],
+)
+def test_a_shipped_template_is_a_valid_one(openjd: Path, template: str) -> None:
+    done = subprocess.run(
+        [openjd, "check", TEMPLATES / template], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dependent_step_queues_all_frames_when_the_last_one_is_done(
+    job: Job, farm: Farm
+) -> None:
+    job.parameters["Frames"] = "1001-1005:2"
+    done = job.run("render_then_enqueue.yaml", "Enqueue")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"upload_id"' in done.stdout
+    wait_stored(farm, [b"frame 1001", b"frame 1003", b"frame 1005"])
+    # Requeued: the same once more.
+    assert job.run("render_then_enqueue.yaml", "Enqueue").returncode == 0
+    farm.wait_quiet()
+
+
+def test_a_failed_frame_holds_the_dependent_step_back(job: Job, farm: Farm) -> None:
+    done = job.run("render_then_enqueue.yaml", "Enqueue", fail="1002")
+
+    assert done.returncode == 1
+    assert "upload_id" not in done.stdout
+    assert farm.cli("status", "--all", "--json").stdout == ""
+
+
+def test_a_frame_that_queues_itself_does_so_though_another_one_fails(job: Job, farm: Farm) -> None:
+    done = job.run("render_and_enqueue_frames.yaml", "Render", fail="1002")
+
+    assert done.returncode == 1
+    wait_stored(farm, [b"frame 1001"])
+
+
+def test_the_frames_stay_done_though_they_can_neither_be_queued_nor_spooled(job: Job) -> None:
+    [port] = free_ports(1)
+    job.redis_url.write_text(f"redis://127.0.0.1:{port}/0")
+    job.spool.write_text("a file where the folder should be")
+
+    frames = job.run("render_and_enqueue_frames.yaml", "Render")
+    assert frames.returncode == 0, frames.stdout
+    assert "rendered, but not queued for ftrack (exit code 3)" in frames.stdout
+    # The step that does nothing else fails, so that the farm tries it again.
+    assert job.run("render_then_enqueue.yaml", "Enqueue").returncode == 1
+
+
+def test_while_redis_is_away_uploads_are_spooled_and_the_step_is_done(job: Job, farm: Farm) -> None:
+    [port] = free_ports(1)
+    job.redis_url.write_text(f"redis://127.0.0.1:{port}/0")
+    done = job.run("render_then_enqueue.yaml", "Enqueue")
+
+    assert done.returncode == 0, done.stdout
+    assert "spooled" in done.stdout
+    farm.cli("drain", env={"FARMHAUL_SPOOL": str(job.spool)})
+    wait_stored(farm, [b"frame 1001", b"frame 1002", b"frame 1003"])
+
+
+@pytest.mark.parametrize(
+    ("template", "step"),
+    [("render_then_enqueue.yaml", "Enqueue"), ("render_and_enqueue_frames.yaml", "Render")],
+)
+def test_a_job_without_an_ftrack_id_renders_and_a_line_says_that_nothing_is_queued(
+    job: Job, template: str, step: str
+) -> None:
+    job.parameters["FtrackVersionId"] = ""
+    done = job.run(template, step)
+
+    assert done.returncode == 0, done.stdout
+    assert "the job has no FtrackVersionId; nothing is queued" in done.stdout

@@ -1,0 +1,307 @@
+"""Slurm's hooks, in a Slurm cluster of one node and real uploads behind it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.farm import Farm, wait_until
+from tests.farm_hooks.slurm_cluster import Cluster, NoSlurm, cluster
+from tests.farm_hooks.stand import (
+    print_p95,
+    put_in_place,
+    settings_of,
+    wait_stored,
+    write_settings,
+)
+from tests.sandbox import Sandbox
+from tests.sandbox.process import free_ports
+
+#: Writes a file named by Slurm's own task number, as a renderer would.
+RENDER = 'printf "frame %s" "$SLURM_ARRAY_TASK_ID" >"$OUT/f.$SLURM_ARRAY_TASK_ID.exr"'
+
+
+@pytest.fixture(scope="module")
+def running_farm(
+    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Farm]:
+    with Farm(running_sandbox, tmp_path_factory.mktemp("farm"), workers=1) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with hooks, settings and logs."""
+    return tmp_path_factory.mktemp("place")
+
+
+@pytest.fixture(scope="module")
+def running_slurm(running_farm: Farm, place: Path) -> Iterator[Cluster]:
+    settings = {"SETTINGS": place / "hook.env"}
+    folder = place / "slurm"
+    folder.mkdir()
+    # Slurm is installed nowhere: its scontrol needs to be told where its things are.
+    scontrol = place / "bin" / "scontrol"
+    path = f"{scontrol.parent}:/usr/bin:/bin"
+    hook = "slurm/slurmctld-hook.sh"
+    epilog = put_in_place(hook, place / "epilog", PATH=path, LOG=place / "epilog.log", **settings)
+    jobcomp = put_in_place(
+        hook, place / "jobcomp", PATH=path, LOG=place / "jobcomp.log", **settings
+    )
+    put_in_place("slurm/farmhaul-enqueue.sh", place / "jobs", PATH=path, **settings)
+    put_in_place("slurm/farmhaul-sbatch.sh", place / "jobs")
+    lines = {
+        "EpilogSlurmctld": epilog,
+        "JobCompType": "jobcomp/script",
+        "JobCompLoc": jobcomp,
+    }
+    try:
+        with cluster(folder, lines) as one:
+            names = ("SLURM_CONF", "LD_LIBRARY_PATH", "PATH")
+            exports = "".join(f"export {name}='{one.environment[name]}'\n" for name in names)
+            scontrol.parent.mkdir()
+            scontrol.write_text(f'#!/bin/sh\n{exports}exec scontrol "$@"\n')
+            scontrol.chmod(0o755)
+            yield one
+    except NoSlurm as error:
+        # A skip is easily overlooked among the dots; pytest lists warnings in the end.
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn(f"NOTHING ABOUT SLURM WAS TESTED: {error}", stacklevel=1)
+        pytest.skip(f"no Slurm: {error}")
+
+
+@pytest.fixture
+def farm(running_farm: Farm, place: Path) -> Farm:
+    running_farm.wait_quiet()
+    running_farm.sandbox.reset()
+    write_settings(place / "hook.env", settings_of(running_farm))
+    for name in ("epilog.log", "jobcomp.log"):
+        (place / name).write_text("")
+    return running_farm
+
+
+@pytest.fixture
+def slurm(running_slurm: Cluster, farm: Farm) -> Cluster:
+    return running_slurm
+
+
+@pytest.fixture
+def out(farm: Farm) -> Path:
+    """The folder that a job renders into."""
+    folder = farm.sandbox.storage / uuid.uuid4().hex[:12]
+    folder.mkdir()
+    return folder
+
+
+def sbatch(slurm: Cluster, place: Path, *arguments: str | Path) -> list[str]:
+    """Submit a render and its upload by the wrapper; gives the ids of both jobs."""
+    return slurm.run(place / "jobs" / "farmhaul-sbatch.sh", *arguments).split()
+
+
+def told(place: Path, log: str) -> str:
+    return (place / log).read_text()
+
+
+@pytest.mark.slurm
+def test_a_job_that_depends_on_the_render_queues_the_whole_of_it_once_all_is_there(
+    slurm: Cluster, farm: Farm, place: Path, out: Path
+) -> None:
+    version = farm.sandbox.ftrack.version_id
+    render, upload = sbatch(
+        slurm, place, f"{out}/f.%04d.exr [1001-1003]", "--version-id", version,
+        "--name", "main", "--", "--array=1001-1003", f"--export=ALL,OUT={out}", f"--wrap={RENDER}",
+    )  # fmt: skip
+    slurm.wait(render, "COMPLETED")
+    slurm.wait(upload, "COMPLETED")
+
+    wait_stored(farm, [b"frame 1001", b"frame 1002", b"frame 1003"])
+    assert '"upload_id"' in (slurm.folder / f"slurm-{upload}.out").read_text()
+
+
+@pytest.mark.slurm
+def test_a_failed_frame_holds_its_own_upload_back_and_no_other(
+    slurm: Cluster, farm: Farm, place: Path, out: Path
+) -> None:
+    render, upload = sbatch(
+        slurm, place, f"{out}/f.%4a.exr", "--version-id", farm.sandbox.ftrack.version_id,
+        "--", "--array=1001-1003", f"--export=ALL,OUT={out}",
+        f'--wrap={RENDER}; test "$SLURM_ARRAY_TASK_ID" != 1002',
+    )  # fmt: skip
+    slurm.wait(render, "COMPLETED", "FAILED")
+    slurm.wait(upload, "COMPLETED", "CANCELLED")
+
+    wait_stored(farm, [b"frame 1001", b"frame 1003"])
+
+
+@pytest.mark.slurm
+def test_a_failed_frame_holds_the_whole_sequence_back(
+    slurm: Cluster, farm: Farm, place: Path, out: Path
+) -> None:
+    version = farm.sandbox.ftrack.version_id
+    render, upload = sbatch(
+        slurm, place, f"{out}/f.%04d.exr [1001-1002]", "--version-id", version, "--",
+        "--array=1001-1002", f"--export=ALL,OUT={out}",
+        f'--wrap={RENDER}; test "$SLURM_ARRAY_TASK_ID" != 1002',
+    )  # fmt: skip
+    slurm.wait(render, "COMPLETED", "FAILED")
+    slurm.wait(upload, "CANCELLED")
+
+    assert farm.cli("status", "--all", "--json").stdout == ""
+
+
+@pytest.mark.slurm
+def test_the_controller_queues_each_frame_that_succeeded_and_says_so_in_its_log(
+    slurm: Cluster, farm: Farm, place: Path, out: Path
+) -> None:
+    line = {"path": f"{out}/f.%4a.exr", "version_id": farm.sandbox.ftrack.version_id}
+    render = slurm.submit(
+        "--array=1001-1003", f"--comment=farmhaul {json.dumps(line)}", f"--export=ALL,OUT={out}",
+        f'--wrap={RENDER}; test "$SLURM_ARRAY_TASK_ID" != 1002',
+    )  # fmt: skip
+    slurm.wait(render, "COMPLETED", "FAILED")
+
+    # Both hooks are set up here, so each frame is asked for twice.
+    wait_stored(farm, [b"frame 1001", b"frame 1003"])
+    for log in ("epilog.log", "jobcomp.log"):
+        wait_until(lambda log=log: told(place, log).count("\n") == 3)
+        assert told(place, log).count('"upload_id"') == 2
+    assert "ended with 1:0; nothing is queued" in told(place, "epilog.log")
+    assert "FAILED; nothing is queued" in told(place, "jobcomp.log")
+
+
+@pytest.mark.slurm
+def test_a_requeued_job_ends_with_the_file_of_its_last_run(
+    slurm: Cluster, farm: Farm, place: Path, out: Path
+) -> None:
+    component = farm.sandbox.ftrack.add_component("f.exr")
+    line = {"path": f"{out}/f.exr", "component_id": component}
+    script = f'echo "run $SLURM_RESTART_COUNT" >{out}/f.exr; test "$SLURM_RESTART_COUNT" || sleep 60'
+    job = slurm.submit("--requeue", f"--comment=farmhaul {json.dumps(line)}", f"--wrap={script}")
+    wait_until((out / "f.exr").exists, describe=lambda: slurm.run("scontrol", "show", "job", job))
+    slurm.run("scontrol", "requeue", job)
+    slurm.wait(job, "PENDING")
+    # Slurm waits two minutes before it runs a job again.
+    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
+    slurm.wait(job, "COMPLETED", timeout_s=30)
+
+    wait_until(lambda: told(place, "epilog.log").count("\n") == 2)
+    wait_until(lambda: told(place, "jobcomp.log").count("\n") == 2)
+    assert [entry.split(": ")[1][:7] for entry in told(place, "jobcomp.log").splitlines()] == [
+        "PENDING",
+        '{"uploa',
+    ]
+    assert "nothing is queued" not in told(place, "epilog.log")
+    wait_stored(farm, [b"run 1\n"])
+
+
+@pytest.mark.slurm
+def test_while_redis_is_away_the_controller_spools_and_the_job_is_done(
+    slurm: Cluster, farm: Farm, place: Path, out: Path
+) -> None:
+    [port] = free_ports(1)
+    spool = place / "spool"
+    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0", "FARMHAUL_SPOOL": str(spool)}
+    write_settings(place / "hook.env", settings_of(farm, **away))
+    component = farm.sandbox.ftrack.add_component("f.exr")
+    line = {"path": f"{out}/f.exr", "component_id": component}
+    comment = f"--comment=farmhaul {json.dumps(line)}"
+    job = slurm.submit(comment, f"--wrap=echo done >{out}/f.exr")
+    slurm.wait(job, "COMPLETED")
+    wait_until(lambda: "spooled" in told(place, "epilog.log") + told(place, "jobcomp.log"))
+
+    farm.cli("drain", env={"FARMHAUL_SPOOL": str(spool)})
+    wait_stored(farm, [b"done\n"])
+
+
+@pytest.mark.slurm
+def test_an_upload_that_can_neither_be_queued_nor_spooled_is_tried_again_by_slurm(
+    slurm: Cluster, farm: Farm, place: Path, out: Path
+) -> None:
+    [port] = free_ports(1)
+    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    write_settings(place / "hook.env", settings_of(farm, **away))
+    component = farm.sandbox.ftrack.add_component("f.exr")
+    render, upload = sbatch(
+        slurm, place, f"{out}/f.exr", "--component-id", component,
+        "--", f"--wrap=echo done >{out}/f.exr",
+    )  # fmt: skip
+
+    def restarted() -> bool:
+        shown = slurm.run("scontrol", "show", "job", upload)
+        return "Restarts=1" in shown and "JobState=PENDING" in shown
+
+    wait_until(restarted, 40, lambda: slurm.run("scontrol", "show", "job", upload))
+    assert slurm.state(render) == {"COMPLETED"}
+    write_settings(place / "hook.env", settings_of(farm))
+    slurm.run("scontrol", "update", f"JobId={upload}", "StartTime=now")
+    slurm.wait(upload, "COMPLETED")
+    wait_stored(farm, [b"done\n"])
+
+
+@pytest.mark.slurm
+def test_a_job_without_an_ftrack_id_renders_and_a_line_says_that_nothing_is_queued(
+    slurm: Cluster, farm: Farm, place: Path, out: Path
+) -> None:
+    [render] = sbatch(slurm, place, f"{out}/f.exr", "--", f"--wrap=echo done >{out}/f.exr")
+    slurm.wait(render, "COMPLETED")
+    for log in ("epilog.log", "jobcomp.log"):
+        wait_until(lambda log=log: "names no upload; nothing is queued" in told(place, log))
+
+
+# Without Slurm: the hook as the controller calls it, in an environment that holds nothing else.
+
+
+def call_hook(folder: Path, log: Path, farmhaul: str = "/bin/echo", **job: str) -> int:
+    settings = folder / "hook.env"
+    write_settings(settings, {"FARMHAUL_COMMAND": farmhaul})
+    hook = put_in_place("slurm/slurmctld-hook.sh", folder, LOG=log, SETTINGS=settings)
+    env = {"SLURM_JOB_ID": "7", "SLURM_JOB_EXIT_CODE2": "0:0", **job}
+    return subprocess.run([hook], env=env, timeout=30).returncode
+
+
+def test_the_hook_puts_the_number_of_the_task_into_the_path(tmp_path: Path) -> None:
+    spy = tmp_path / "spy"
+    spy.write_text("#!/bin/sh\ncat\n")
+    spy.chmod(0o755)
+    comment = 'farmhaul {"path": "/p/%a/f.%6a.exr"}'
+    log = tmp_path / "log"
+    job = {"SLURM_JOB_COMMENT": comment, "SLURM_ARRAY_TASK_ID": "42"}
+
+    assert call_hook(tmp_path, log, str(spy), **job) == 0
+    assert 'job 7: {"path": "/p/42/f.000042.exr"}' in log.read_text()
+
+
+def test_the_hook_refuses_a_path_that_each_task_of_an_array_would_send(tmp_path: Path) -> None:
+    comment = 'farmhaul {"path": "/p/f.%04d.exr [1-9]"}'
+    log = tmp_path / "log"
+    job = {"SLURM_JOB_COMMENT": comment, "SLURM_ARRAY_TASK_ID": "42"}
+
+    assert call_hook(tmp_path, log, **job) == 0
+    assert "each task of an array would send the same" in log.read_text()
+
+
+@pytest.mark.parametrize("farmhaul", ["/bin/false", "/nowhere/farmhaul"])
+def test_the_hook_never_fails_the_controller(tmp_path: Path, farmhaul: str) -> None:
+    comment = 'farmhaul {"path": "/p/f.exr"}'
+    log = tmp_path / "log"
+
+    assert call_hook(tmp_path, log, farmhaul, SLURM_JOB_COMMENT=comment) == 0
+    assert "exit code 1" in log.read_text()  # 1, or 127 where there is no such command
+    assert call_hook(tmp_path, tmp_path / "none" / "log", SLURM_JOB_COMMENT=comment) == 0
+
+
+@pytest.mark.slurm
+def test_how_long_the_controllers_hook_takes(farm: Farm, place: Path, slurm: Cluster) -> None:
+    path = farm.make_file("f.exr", b"done")
+    line = {"path": str(path), "component_id": farm.sandbox.ftrack.add_component("f.exr")}
+    comment = f"farmhaul {json.dumps(line)}"
+    env = {"SLURM_JOB_ID": "7", "SLURM_JOB_COMMENT": comment}
+    print_p95("slurmctld-hook.sh", [place / "epilog" / "slurmctld-hook.sh"], env)
+    wait_stored(farm, [b"done"])

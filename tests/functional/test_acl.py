@@ -1,0 +1,289 @@
+"""The Redis users of deploy/redis/users.acl: each can do its work, and little else."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import requests
+from cryptography.fernet import Fernet
+
+from tests.farm import BIN, Farm, wait_until
+from tests.sandbox import RedisServer, Sandbox
+from tests.sandbox.process import CHECKOUT, Child, free_ports
+
+USERS = ("hook", "worker", "flower", "exporter")
+MAKE_ACL = CHECKOUT / "deploy/redis/make-acl.sh"
+
+
+class Guarded:
+    """A farm on a Redis that loads the shipped ACL file; each part comes as its own user."""
+
+    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
+        passwords = folder / "passwords"
+        passwords.mkdir()
+        for user in USERS:
+            (passwords / user).write_text(f"{secrets.token_urlsafe(16)}\n")
+        made = subprocess.run([MAKE_ACL, passwords], capture_output=True, text=True, check=True)
+        acl = folder / "users.acl"
+        acl.write_text(made.stdout)
+        self.acl = made.stdout
+        self.passwords = {user: (passwords / user).read_text().strip() for user in USERS}
+        self.server = RedisServer(folder / "redis", extra=(f"aclfile {acl}",))
+        self.server.launch()
+        spool = {"FARMHAUL_SPOOL": str(folder / "spool")}
+        env = {"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode(), **spool}
+        self.farm = Farm(sandbox, folder / "farm", 1, env=env)
+        self.farm.env["FARMHAUL_REDIS_URL"] = self.url("hook")
+        self.farm.workers[0].env |= {**env, "FARMHAUL_REDIS_URL": self.url("worker")}
+        self.farm.redis = self.client("worker")
+        self.client("health").ping()
+
+    def url(self, user: str) -> str:
+        return f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.server.port}/0"
+
+    def client(self, user: str) -> Any:
+        if user == "health":
+            client: Any = redis.Redis(port=self.server.port, username="health", password="any")
+            wait_until(lambda: answers(client))
+            return client
+        return redis.Redis.from_url(self.url(user), decode_responses=True)
+
+    def enqueue(self) -> dict[str, Any]:
+        component_id = self.farm.sandbox.ftrack.add_component("main.exr")
+        path = self.farm.make_file("main.exr", 1000)
+        [upload] = self.farm.enqueue(path, "--component-id", component_id)
+        return upload
+
+
+def answers(client: Any) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def guarded(
+    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    made = Guarded(running_sandbox, tmp_path_factory.mktemp("acl"))
+    try:
+        with made.farm:
+            yield made
+    finally:
+        made.server.stop()
+
+
+def test_a_hook_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -> None:
+    upload = guarded.enqueue()
+    guarded.farm.wait_located([upload["upload_id"]])
+
+    for arguments in ((), ("--failed",), (upload["upload_id"],)):
+        done = guarded.farm.cli("status", *arguments)
+        assert done.returncode == 0, done.stderr
+    assert guarded.enqueue()["state"] == "pending"
+    assert "NOPERM" not in guarded.farm.workers[0].log_text()
+
+
+def test_a_hook_drains_its_spool(guarded: Guarded) -> None:
+    [port] = free_ports(1)
+    component_id = guarded.farm.sandbox.ftrack.add_component("main.exr")
+    path = guarded.farm.make_file("main.exr", 1000)
+    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    options = ("--component-id", component_id)
+    [upload] = guarded.farm.enqueue(path, *options, env=away)
+    assert upload["state"] == "spooled"
+
+    done = guarded.farm.cli("drain")
+
+    assert done.returncode == 0, done.stderr
+    guarded.farm.wait_located([upload["upload_id"]])
+
+
+def test_a_file_in_parts_is_uploaded_and_one_that_fails_is_retried(guarded: Guarded) -> None:
+    farm = guarded.farm
+    component_id = farm.sandbox.ftrack.add_component("main.mov")
+    path = farm.make_file("main.mov", 70 << 20)
+    fault = farm.sandbox.faults.add("ftrack", "error", "PermissionError", times=1)
+    [upload] = farm.enqueue(path, "--component-id", component_id)
+    farm.wait_state([upload["upload_id"]], "failed")
+    farm.sandbox.faults.clear()
+    assert fault
+
+    done = farm.cli("retry", upload["upload_id"])
+
+    assert done.returncode == 0, done.stderr
+    farm.wait_located([upload["upload_id"]])
+    assert "NOPERM" not in farm.workers[0].log_text()
+
+
+def test_doctor_as_a_worker_sees_all_and_as_a_hook_says_what_it_may_not(guarded: Guarded) -> None:
+    def findings(user: str) -> list[dict[str, str]]:
+        url = {"FARMHAUL_REDIS_URL": guarded.url(user)}
+        done = guarded.farm.cli("doctor", "--json", env=url)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    guarded.enqueue()
+    assert [one for one in findings("worker") if "may not" in one["says"]] == []
+    restricted = [one for one in findings("hook") if "may not" in one["says"]]
+    assert {one["what"] for one in restricted} == {"redis", "workers"}
+    assert all(one["level"] == "warning" for one in restricted)
+
+
+def test_the_exporter_is_scraped(guarded: Guarded, tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    address = f"http://127.0.0.1:{port}/metrics"
+    env = {**guarded.farm.env, "FARMHAUL_REDIS_URL": guarded.url("exporter")}
+    command = [BIN / "farmhaul", "exporter", f"--port={port}"]
+    child = Child("exporter", command, tmp_path / "exporter.log", env=env)
+    try:
+        child.wait_ready(lambda: requests.get(address, timeout=5).ok)
+        text = requests.get(address, timeout=10).text
+    finally:
+        child.stop()
+
+    assert "farmhaul_redis_up 1.0" in text
+    assert "farmhaul_workers 1.0" in text
+
+
+def test_flower_shows_tasks_and_queues(guarded: Guarded, tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    address = f"http://127.0.0.1:{port}"
+    command = [BIN / "celery", "-A", "workers", "flower", "--address=127.0.0.1", f"--port={port}"]
+    env = {
+        **guarded.farm.env,
+        "FARMHAUL_REDIS_URL": guarded.url("flower"),
+        "FLOWER_UNAUTHENTICATED_API": "true",
+    }
+    child = Child("flower", command, tmp_path / "flower.log", env=env)
+    try:
+        child.wait_ready(lambda: requests.get(f"{address}/healthcheck", timeout=5).ok)
+
+        def tasks() -> dict[str, Any]:
+            guarded.farm.wait_located([guarded.enqueue()["upload_id"]])
+            found: dict[str, Any] = requests.get(f"{address}/api/tasks", timeout=10).json()
+            return found
+
+        wait_until(tasks, 20, describe=(tmp_path / "flower.log").read_text)
+        workers = requests.get(f"{address}/api/workers?refresh=true", timeout=20).json()
+        broker = requests.get(f"{address}/broker", timeout=10)
+    finally:
+        child.stop()
+
+    assert [info["active_queues"] for info in workers.values()] != []
+    assert broker.status_code == 200
+    assert "farmhaul" in broker.text
+    assert "NOPERM" not in (tmp_path / "flower.log").read_text()
+
+
+COMMON = [
+    ("FLUSHALL",),
+    ("FLUSHDB",),
+    ("CONFIG", "GET", "*"),
+    ("CONFIG", "SET", "dir", "/tmp"),
+    ("KEYS", "*"),
+    ("MONITOR",),
+    ("SHUTDOWN", "NOSAVE"),
+    ("BGREWRITEAOF",),
+    ("ACL", "LIST"),
+    ("MODULE", "LIST"),
+    ("REPLICAOF", "127.0.0.1", "1"),
+    ("SCRIPT", "FLUSH"),
+    ("FUNCTION", "LIST"),
+    ("CLIENT", "LIST"),
+    ("SET", "other", "1"),
+    ("GET", "other"),
+]
+REFUSED = {
+    "hook": [
+        ("GET", "celery-task-meta-1"),
+        ("HGETALL", "unacked"),
+        ("LRANGE", "farmhaul", "0", "-1"),
+        ("RPOP", "farmhaul"),
+        ("PUBLISH", "/0.celery.pidbox", "{}"),
+        ("SUBSCRIBE", "/0.celeryev/task.sent"),
+        ("EVAL", "return redis.call('KEYS', '*')", "0"),
+        ("EVAL", "return redis.call('DEL', 'unacked')", "0"),
+        ("SCAN", "0"),
+        ("INFO",),
+    ],
+    "worker": [("SET", "other:1", "1"), ("EVAL", "return redis.call('FLUSHALL')", "0")],
+    "flower": [
+        ("HGETALL", "farmhaul:upload:1"),
+        ("HSET", "farmhaul:upload:1", "state", "located"),
+        ("DEL", "farmhaul"),
+        ("LPUSH", "farmhaul", "{}"),
+        ("LPUSH", "farmhaul\x06\x163", "{}"),
+        ("EVAL", "return redis.call('DEL', 'farmhaul:pending')", "0"),
+        ("HGETALL", "unacked"),
+    ],
+    "exporter": [
+        ("HSET", "farmhaul:upload:1", "state", "located"),
+        ("DEL", "farmhaul:pending"),
+        ("LPUSH", "farmhaul", "{}"),
+        ("EVAL", "return 1", "0"),
+        ("PUBLISH", "/0.celery.pidbox", "{}"),
+        ("HGETALL", "celery-task-meta-1"),
+        ("INFO",),
+    ],
+}
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_what_a_user_does_not_need_is_refused(guarded: Guarded, user: str) -> None:
+    with guarded.client(user) as client:
+        allowed = []
+        for command in [*COMMON, *REFUSED[user]]:
+            try:
+                client.execute_command(*command)
+            except redis.exceptions.NoPermissionError:
+                continue
+            except redis.ResponseError as error:
+                if "ACL failure" in str(error) or "NOPERM" in str(error):
+                    continue
+            allowed.append(" ".join(command))
+    assert allowed == []
+
+
+def test_nobody_comes_in_without_a_password(guarded: Guarded) -> None:
+    for url in (guarded.server.url, guarded.url("hook").replace("hook:", "worker:")):
+        with redis.Redis.from_url(url) as client, pytest.raises(redis.RedisError):
+            client.get("farmhaul:tick")
+
+
+def test_the_secrets_for_containers_let_each_user_in(tmp_path: Path) -> None:
+    script = CHECKOUT / "deploy/docker/make-secrets.sh"
+    for _ in range(2):  # what is there already stays
+        command = ["sh", script, tmp_path]
+        subprocess.run(command, env={"PATH": "/usr/bin:/bin", "FTRACK_API_KEY": "key"}, check=True)
+    server = RedisServer(tmp_path / "redis", extra=(f"include {tmp_path}/redis_auth",))
+    server.launch()
+    try:
+        for user in USERS:
+            url = (tmp_path / f"redis_url_{user}").read_text().strip()
+            client = redis.Redis.from_url(url.replace("redis:6379", f"127.0.0.1:{server.port}"))
+            wait_until(lambda client=client: answers(client))
+    finally:
+        server.stop()
+
+
+def test_no_password_is_in_the_acl_file(guarded: Guarded) -> None:
+    assert guarded.acl.count("#") == len(USERS)
+    assert [one for one in guarded.passwords.values() if one in guarded.acl] == []
+
+
+def test_a_password_that_does_not_fit_into_a_url_is_refused(tmp_path: Path) -> None:
+    for user in USERS:
+        (tmp_path / user).write_text("a b/c")
+    done = subprocess.run([MAKE_ACL, tmp_path], capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert "letters, digits" in done.stderr
+    assert "a b/c" not in done.stderr

@@ -1,0 +1,331 @@
+"""farmhaul fetch: what ftrack.server holds comes onto a node's disk, whole and by one name."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tests.farm import BIN, Farm, wait_until
+from tests.functional.conftest import MakeFarm
+from tests.functional.test_secrets import everything_said_to, values_of
+from tests.sandbox import Sandbox, seed
+from tests.sandbox.official import official_client
+from tests.sandbox.process import CHECKOUT
+
+MB = 1_000_000
+
+
+def add_file(sandbox: Sandbox, content: bytes, name: str = "plate", **data: Any) -> str:
+    """A component whose bytes are in ftrack.server."""
+    described = {"file_type": ".exr", "version_id": seed.VERSION_ID, "size": len(content), **data}
+    component_id = str(sandbox.ftrack.create("FileComponent", name=name, **described)["id"])
+    sandbox.store.write(component_id, content)
+    locate(sandbox, component_id)
+    return component_id
+
+
+def locate(sandbox: Sandbox, component_id: str) -> None:
+    sandbox.ftrack.create(
+        "ComponentLocation",
+        component_id=component_id,
+        location_id=seed.SERVER_LOCATION_ID,
+        resource_identifier=component_id,
+    )
+
+
+def fetch(farm: Farm, folder: Path, *ids: str, code: int = 0) -> list[dict[str, Any]]:
+    done = farm.cli("fetch", *ids, "--to", folder)
+    said = done.stdout + done.stderr
+    assert done.returncode == code, said
+    assert seed.API_KEY not in said
+    assert "X-Amz-" not in said
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_bytes_are_those_that_the_official_client_reads(hook: Farm, tmp_path: Path) -> None:
+    content = random.randbytes(300_000)
+    component_id = add_file(hook.sandbox, content, "plaque été 100%")
+
+    [line] = fetch(hook, tmp_path, component_id.upper())
+
+    with official_client(hook.sandbox) as session:
+        location = session.get("Location", seed.SERVER_LOCATION_ID)
+        with contextlib.closing(location.accessor.open(component_id)) as opened:
+            theirs = opened.read()
+    assert (tmp_path / "plaque été 100%.exr").read_bytes() == theirs == content
+    path = str(tmp_path / "plaque été 100%.exr")
+    assert line == {"component_id": component_id, "path": path, "size": 300_000, "state": "fetched"}
+    for request in hook.sandbox.store.gets(component_id):
+        assert not {name for name in request["headers"] if "ftrack" in name}
+
+
+def test_a_file_that_is_there_is_left_alone_and_another_one_is_replaced(
+    hook: Farm, tmp_path: Path
+) -> None:
+    component_id = add_file(hook.sandbox, b"the plate")
+    target = tmp_path / "out" / "plate.exr"
+    target.parent.mkdir()
+    target.write_bytes(b"THE PLATE")
+    assert fetch(hook, target.parent, component_id)[0]["state"] == "fetched"
+    inode = target.stat().st_ino
+
+    assert fetch(hook, target.parent, component_id)[0]["state"] == "present"
+
+    assert target.stat().st_ino == inode
+    assert target.read_bytes() == b"the plate"
+    assert names(target.parent) == ["plate.exr"]
+
+
+def test_a_sequence_comes_frame_by_frame_with_padded_numbers(hook: Farm, tmp_path: Path) -> None:
+    sandbox, out = hook.sandbox, tmp_path / "out"
+    out.mkdir()
+    sequence = sandbox.ftrack.create(
+        "SequenceComponent", name="sh010", file_type=".exr", padding=4, version_id=seed.VERSION_ID
+    )["id"]
+    frames = {f"sh010.{number:04}.exr": random.randbytes(1000) for number in (7, 8, 1001)}
+    for name, content in frames.items():
+        number = str(int(name.split(".")[1]))
+        add_file(sandbox, content, number, container_id=sequence, version_id=None)
+
+    lines = fetch(hook, out, sequence)
+
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == frames
+    assert {line["state"] for line in lines} == {"fetched"}
+
+
+def test_a_killed_fetch_goes_on_where_it_was_and_hides_the_key_meanwhile(
+    hook: Farm, tmp_path: Path
+) -> None:
+    content, sandbox, out = random.randbytes(6 * MB), hook.sandbox, tmp_path / "out"
+    out.mkdir()
+    component_id = add_file(sandbox, content)
+    slow = sandbox.faults.add("store", "bandwidth_bytes_s", 4e6, method="GET")
+    part = out / f".{component_id}.part"
+    command: list[str | Path] = [BIN / "farmhaul", "fetch", component_id, "--to", out]
+    process = subprocess.Popen(command, env=hook.environment(), cwd=CHECKOUT)
+    wait_until(lambda: part.exists() and part.stat().st_size > 2 * MB)
+    shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    process.kill()
+    process.wait()
+    there = part.stat().st_size
+    sandbox.faults.remove(slow)
+
+    fetch(hook, out, component_id)
+
+    assert seed.API_KEY.encode() not in shown
+    assert (out / "plate.exr").read_bytes() == content
+    assert names(out) == ["plate.exr"]
+    last = sandbox.store.gets(component_id)[-1]
+    assert last["status"] == 206
+    assert last["answer_bytes"] == 6 * MB - there + 1
+    assert there > 2 * MB - 1
+
+
+def test_an_interrupted_fetch_ends_at_once_with_a_line_and_keeps_what_has_come(
+    hook: Farm, tmp_path: Path
+) -> None:
+    sandbox, out = hook.sandbox, tmp_path / "out"
+    out.mkdir()
+    component_id = add_file(sandbox, random.randbytes(6 * MB))
+    sandbox.faults.add("store", "bandwidth_bytes_s", 2e6, method="GET")
+    part = out / f".{component_id}.part"
+    command: list[str | Path] = [BIN / "farmhaul", "fetch", component_id, "--to", out]
+    process = subprocess.Popen(
+        command, env=hook.environment(), cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: part.exists() and part.stat().st_size > MB)
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+
+    assert process.returncode == 130
+    assert said == "farmhaul: interrupted; what is queued goes on\n"
+    assert MB < part.stat().st_size < 6 * MB
+
+
+def test_a_file_that_changed_in_between_is_fetched_from_its_start(
+    hook: Farm, tmp_path: Path
+) -> None:
+    sandbox, out = hook.sandbox, tmp_path / "out"
+    out.mkdir()
+    component_id = add_file(sandbox, b"old" * 1000)
+    (out / f".{component_id}.part").write_bytes(b"old" * 500)
+    old = hashlib.md5(b"old" * 1000).hexdigest()
+    (out / f".{component_id}.etag").write_text(f'"{old}"')
+    sandbox.store.write(component_id, b"new" * 1000)
+
+    fetch(hook, out, component_id)
+
+    assert (out / "plate.exr").read_bytes() == b"new" * 1000
+
+
+def test_an_answer_cut_short_an_outage_and_an_expired_url_are_tried_again(
+    hook: Farm, tmp_path: Path
+) -> None:
+    content, sandbox, out = random.randbytes(2 * MB), hook.sandbox, tmp_path / "out"
+    out.mkdir()
+    component_id = add_file(sandbox, content)
+    numbers = [
+        sandbox.faults.add("store", "reset", times=1, skip=1, method="GET", after_bytes=MB),
+        sandbox.faults.add("ftrack", "status", 503, times=1, method="GET"),
+        sandbox.faults.add("ftrack", "url_lifetime_s", 0, times=1, skip=1, method="GET"),
+    ]
+
+    fetch(hook, out, component_id)
+
+    assert (out / "plate.exr").read_bytes() == content
+    assert [sandbox.faults.struck(number) for number in numbers] == [1, 1, 1]
+    assert sandbox.store.gets(component_id)[-1]["status"] == 206
+
+
+def test_other_bytes_than_the_stores_md5_tells_never_get_the_name(
+    hook: Farm, tmp_path: Path
+) -> None:
+    sandbox, out = hook.sandbox, tmp_path / "out"
+    out.mkdir()
+    bad, good = add_file(sandbox, b"bad" * 1000), add_file(sandbox, b"good", "good")
+    sandbox.faults.add("store", "bad_digest", method="GET", component_id=bad)
+
+    lines = fetch(hook, out, bad, good, code=4)
+
+    assert {line["component_id"]: line["state"] for line in lines} == {
+        bad: "failed",
+        good: "fetched",
+    }
+    assert "plate.exr" not in names(out)
+
+
+def test_two_fetches_at_once_bring_the_file_once(hook: Farm, tmp_path: Path) -> None:
+    content, sandbox, out = random.randbytes(4 * MB), hook.sandbox, tmp_path / "out"
+    out.mkdir()
+    component_id = add_file(sandbox, content)
+    sandbox.faults.add("store", "bandwidth_bytes_s", 4e6, method="GET")
+    command: list[str | Path] = [BIN / "farmhaul", "fetch", component_id, "--to", out]
+
+    both = [
+        subprocess.Popen(command, env=hook.environment(), cwd=CHECKOUT, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = [process.communicate()[0] for process in both]
+
+    states = [json.loads(line)["state"] for line in said]
+    assert sorted(states) == ["fetched", "present"]
+    assert (out / "plate.exr").read_bytes() == content
+    assert names(out) == ["plate.exr"]
+
+
+def test_bad_input_is_a_line_and_nothing_is_fetched(hook: Farm, tmp_path: Path) -> None:
+    sandbox = hook.sandbox
+    out = tmp_path / "out"
+    out.mkdir()
+    there = add_file(sandbox, b"x")
+    elsewhere = sandbox.ftrack.add_component("main.exr")
+    evil = add_file(sandbox, b"x", "../../evil")
+    hidden = add_file(sandbox, b"x", ".profile", file_type="")
+    twin = add_file(sandbox, b"y")
+    unknown = str(uuid.uuid4())
+    cases = {
+        ("nonsense",): "not a UUID",
+        (unknown,): unknown,
+        (there, elsewhere): "not in ftrack.server",
+        (evil,): "rename it in ftrack",
+        (hidden,): "rename it in ftrack",
+        (there, twin): "would be plate.exr",
+    }
+    for ids, expected in cases.items():
+        done = hook.cli("fetch", *ids, "--to", out)
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert expected in done.stderr
+    missing = hook.cli("fetch", there, "--to", tmp_path / "none")
+    keyless = dict.fromkeys(("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY"))
+    bare = hook.cli("fetch", there, "--to", out, env=keyless)
+    wrong = hook.cli("fetch", there, "--to", out, env={"FTRACK_API_KEY": "not-the-key"})
+    outside = hook.cli("fetch", there, "--to", out, "--enqueue")
+
+    assert "No such file" in missing.stderr
+    assert "FTRACK_API_KEY are not set" in bare.stderr
+    assert "refuses FTRACK_API_USER" in wrong.stderr
+    assert "not-the-key" not in wrong.stderr
+    assert "outside FARMHAUL_STORAGE_ROOTS" in outside.stderr
+    assert {done.returncode for done in (missing, bare, wrong, outside)} == {2}
+    assert names(out) == []
+
+
+def test_a_worker_fetches_what_was_enqueued_and_tries_an_outage_again(farm: Farm) -> None:
+    sandbox = farm.sandbox
+    content = random.randbytes(100_000)
+    component_id = add_file(sandbox, content)
+    out = farm.make_file("beside.txt", b"x").parent
+    number = sandbox.faults.add("store", "status", 503, times=1, method="GET")
+
+    with everything_said_to(farm.redis) as wire:
+        done = farm.cli("fetch", component_id, "--to", out, "--enqueue")
+        wait_until((out / "plate.exr").exists)
+        farm.wait_quiet()
+        held = values_of(farm.redis)
+
+    [line] = [json.loads(text) for text in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert line["component_id"] == component_id
+    assert sandbox.faults.struck(number) == 1
+    assert (out / "plate.exr").read_bytes() == content
+    logs = "".join(worker.log_text() for worker in farm.workers)
+    assert seed.API_KEY not in wire.text + held + logs
+    assert "X-Amz-" not in wire.text + held + logs
+
+
+def test_with_a_key_no_path_is_said_to_redis_not_even_by_a_retry(make_farm: MakeFarm) -> None:
+    farm = make_farm(env={"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()})
+    component_id = add_file(farm.sandbox, b"secret name")
+    out = farm.make_file("beside.txt", b"x", f"hush-{uuid.uuid4()}").parent
+    number = farm.sandbox.faults.add("store", "status", 503, times=1, method="GET")
+
+    with everything_said_to(farm.redis) as wire:
+        farm.cli("fetch", component_id, "--to", out, "--enqueue")
+        wait_until((out / "plate.exr").exists)
+        farm.wait_quiet()
+
+    assert farm.sandbox.faults.struck(number) == 1
+    assert component_id in wire.text
+    assert "hush-" not in wire.text
+
+
+def test_a_worker_follows_no_symlink_out_of_the_roots(farm: Farm, tmp_path: Path) -> None:
+    component_id = add_file(farm.sandbox, b"x")
+    out = farm.make_file("beside.txt", b"x").parent / "later"
+    with farm.frozen():
+        done = farm.cli("fetch", component_id, "--to", out, "--enqueue")
+        out.symlink_to(tmp_path)
+    assert done.returncode == 0, done.stderr
+    task_id = json.loads(done.stdout)["task_id"]
+
+    wait_until(lambda: farm.redis.exists(f"celery-task-meta-{task_id}"))
+
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b", "..", ".x", "a\nb", "", "x" * 256])
+def test_a_name_that_leads_elsewhere_is_refused(hook: Farm, tmp_path: Path, name: str) -> None:
+    from tasks.transfer.components import find_files
+    from tasks.transfer.errors import FatalError
+    from tasks.transfer.ftrack import FtrackClient
+
+    component_id = add_file(hook.sandbox, b"x", name, file_type="")
+    client = FtrackClient(hook.sandbox.ftrack_url, seed.API_USER, seed.API_KEY)
+
+    with pytest.raises(FatalError, match="rename it"):
+        find_files(client, [component_id])

@@ -1,0 +1,287 @@
+"""Sequences and publishes: many files, visible together or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.farm import Farm, wait_until
+from tests.functional.conftest import MakeFarm
+from tests.sandbox import seed
+from tests.sandbox.official import official_client
+
+VERSION = seed.VERSION_ID
+
+
+def render(farm: Farm, frames: range, size: int = 2000) -> Path:
+    """Write a sequence; gives its folder."""
+    folder = farm.make_file(f"beauty.{frames[0]:04d}.exr", size).parent
+    for number in frames[1:]:
+        farm.make_file(f"beauty.{number:04d}.exr", size, folder.name)
+    return folder
+
+
+def pattern(folder: Path, frames: str) -> str:
+    return f"{folder}/beauty.%04d.exr [{frames}]"
+
+
+def in_ftrack(farm: Farm) -> dict[str, int]:
+    """How many components and locations there are."""
+    kinds = ("SequenceComponent", "FileComponent", "ComponentLocation")
+    return {kind: len(farm.sandbox.ftrack.entities(kind)) for kind in kinds}
+
+
+def publish(farm: Farm, folder: Path, *options: str, name: str = "sh010 v003") -> Any:
+    movie = farm.make_file("beauty.mov", 50_000, folder.name)
+    still = farm.make_file("thumb.jpg", 3000, folder.name)
+    common = {"version_id": VERSION, "publish": name}
+    lines = [
+        common | {"path": pattern(folder, "1001-1012"), "name": "exr"},
+        common | {"path": str(movie), "name": "movie", "encode": True},
+        common | {"path": str(still), "thumbnail": True, "task_id": seed.TASK_ID},
+    ]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    return farm.cli("enqueue", "--manifest", "-", *options, stdin=text)
+
+
+def test_240_frames_are_a_sequence_of_the_official_client_in_at_most_20_calls(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1241))
+    [upload] = farm.enqueue(
+        pattern(folder, "1001-1240"), "--version-id", VERSION, "--name", "main", "--wait"
+    )
+    assert (upload["state"], upload["files"]) == ("located", 240)
+    assert farm.sandbox.ftrack.count_calls() <= 20
+    assert in_ftrack(farm) == {
+        "SequenceComponent": 1,
+        "FileComponent": 240,
+        "ComponentLocation": 241,
+    }
+    session = official_client(farm.sandbox)
+    [component] = session.query(f"SequenceComponent where version_id is {VERSION}")
+    assert (component["name"], component["padding"], component["file_type"]) == ("main", 4, ".exr")
+    assert component["size"] == 240 * 2000
+    names = sorted(member["name"] for member in component["members"])
+    assert names == [str(number) for number in range(1001, 1241)]
+    server = session.get("Location", seed.SERVER_LOCATION_ID)
+    assert server.get_component_availability(component) == 100.0
+    member = next(one for one in component["members"] if one["name"] == "1007")
+    stored = farm.sandbox.store.read(member["id"])
+    assert stored == (folder / "beauty.1007.exr").read_bytes()
+    session.close()
+
+
+def test_nothing_of_a_sequence_is_visible_before_all_of_it_is_stored(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1011))
+    fault = farm.sandbox.faults.add("store", "status", 413, method="PUT", times=1)
+    [upload] = farm.enqueue(str(folder), "--version-id", VERSION, "--name", "main")
+    farm.wait_state([upload["upload_id"]], "failed")
+    assert farm.sandbox.faults.struck(fault)
+    assert in_ftrack(farm) == dict.fromkeys(in_ftrack(farm), 0)
+    shown = json.loads(farm.cli("status", upload["upload_id"]).stdout)
+    assert (shown["state"], shown["files"]) == ("failed", 10)
+    assert "beauty" not in shown["path"] or shown["path"].endswith("[1001-1010]")
+    wait_until(lambda: json.loads(farm.cli("status", upload["upload_id"]).stdout)["stored"] == 9)
+    farm.cli("retry", upload["upload_id"])
+    farm.wait_located([upload["upload_id"]])
+    assert in_ftrack(farm)["ComponentLocation"] == 11
+    assert len(farm.sandbox.store.puts()) == 11
+
+
+def test_a_sequence_is_the_same_upload_when_its_hook_fires_again(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1006))
+    what = (str(folder), "--version-id", VERSION, "--name", "main", "--wait")
+    [first], [second] = farm.enqueue(*what), farm.enqueue(*what)
+    assert first["upload_id"] == second["upload_id"]
+    assert len(farm.sandbox.store.puts()) == 5
+    assert in_ftrack(farm)["ComponentLocation"] == 6
+
+
+def test_of_a_sequence_rendered_again_only_the_new_frames_are_sent(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1031))
+    what = (str(folder), "--version-id", VERSION, "--name", "main", "--wait")
+    farm.enqueue(*what)
+    for number in range(1011, 1021):
+        farm.make_file(f"beauty.{number}.exr", 3000, folder.name)
+    farm.make_file("beauty.1031.exr", 3000, folder.name)
+    [again] = farm.enqueue(*what)
+    assert again["state"] == "located"
+    assert len(farm.sandbox.store.puts()) == 30 + 11
+    [sequence] = farm.sandbox.ftrack.entities("SequenceComponent")
+    assert sequence["size"] == 20 * 2000 + 11 * 3000
+    files = farm.sandbox.ftrack.entities("FileComponent")
+    assert sum(one["size"] for one in files) == sequence["size"]
+    assert len(files) == 31
+
+
+def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1013))
+    done = publish(farm, folder, "--wait")
+    assert done.returncode == 0, done.stderr
+    [line] = map(json.loads, done.stdout.splitlines())
+    assert (line["path"], line["state"], line["files"]) == ("sh010 v003", "located", 14)
+    final = farm.sandbox.ftrack.calls("encode_media")
+    assert len(final) == 1
+    kinds = [one.get("entity_type") for one in final[0]["operations"]]
+    assert kinds.count("ComponentLocation") == 15
+    version = farm.sandbox.ftrack.get("AssetVersion", VERSION)
+    task = farm.sandbox.ftrack.get("Task", seed.TASK_ID)
+    assert version and task
+    assert version["thumbnail_id"] == task["thumbnail_id"] is not None
+    shown = json.loads(farm.cli("status", line["upload_id"]).stdout)
+    assert shown["job_state"] == "done"
+    assert shown["jobs"] == [job["id"] for job in farm.sandbox.ftrack.entities("Job")]
+
+
+def test_a_publish_whose_movie_fails_leaves_nothing_and_after_retry_all_encoded_once(
+    farm: Farm,
+) -> None:
+    folder = render(farm, range(1001, 1013))
+    first = publish(farm, folder)
+    [upload_id] = [json.loads(line)["upload_id"] for line in first.stdout.splitlines()]
+    farm.wait_located([upload_id])
+    # Now with a movie that the store refuses.
+    farm.make_file("beauty.1001.exr", 2100, folder.name)
+    movie_id = next(
+        one["id"] for one in farm.sandbox.ftrack.entities("FileComponent") if one["name"] == "movie"
+    )
+    farm.sandbox.reset()
+    farm.sandbox.faults.add("store", "status", 413, method="PUT", component_id=movie_id, times=1)
+    second = publish(farm, folder, "--wait")
+    assert second.returncode == 4
+    assert "sh010 v003: failed: the store refused" in second.stderr
+    [upload_id] = [json.loads(line)["upload_id"] for line in second.stdout.splitlines()]
+    assert in_ftrack(farm) == dict.fromkeys(in_ftrack(farm), 0)
+    assert not farm.sandbox.ftrack.calls("encode_media")
+    farm.cli("retry", upload_id)
+    farm.wait_located([upload_id])
+    assert in_ftrack(farm)["ComponentLocation"] == 15
+    assert len(farm.sandbox.ftrack.calls("encode_media")) == 1
+
+
+def test_a_lost_answer_to_the_last_call_registers_and_encodes_once(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1013))
+    farm.sandbox.faults.add("ftrack", "lost_answer", action="encode_media", times=1)
+    done = publish(farm, folder, "--wait")
+    assert done.returncode == 0, done.stderr
+    assert len(farm.sandbox.ftrack.entities("Job")) == 1
+    assert in_ftrack(farm)["ComponentLocation"] == 15
+
+
+def test_what_was_rendered_anew_is_encoded_anew_and_what_was_not_is_not(farm: Farm) -> None:
+    movie = farm.make_file("cut.mov", 30_000)
+    what = ("--version-id", VERSION, "--encode", "--wait")
+    farm.enqueue(movie, *what)
+    farm.enqueue(movie, *what)
+    assert len(farm.sandbox.ftrack.entities("Job")) == 1
+    movie.write_bytes(b"better" * 1000)
+    farm.enqueue(movie, *what)
+    assert len(farm.sandbox.ftrack.entities("Job")) == 2
+    [component] = farm.sandbox.ftrack.entities("FileComponent")
+    assert component["size"] == 6000
+
+
+def test_holes_are_refused_by_name_unless_they_are_allowed(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1011))
+    for number in (1004, 1006, 1007):
+        (folder / f"beauty.{number}.exr").unlink()
+    what = ("enqueue", pattern(folder, "1001-1010"), "--version-id", VERSION, "--name", "main")
+    refused = farm.cli(*what)
+    assert refused.returncode == 2
+    assert "1004, 1006-1007" in refused.stderr
+    assert farm.cli(*what, "--allow-missing", "--wait").returncode == 0
+    assert in_ftrack(farm)["FileComponent"] == 7
+
+
+def test_a_version_that_does_not_exist_is_noticed_before_anything_is_sent(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1004))
+    missing = "11111111-2222-4333-8444-555555555555"
+    done = farm.cli("enqueue", str(folder), "--version-id", missing, "--wait")
+    assert done.returncode == 4
+    assert f"version {missing} does not exist" in done.stderr
+    assert not farm.sandbox.store.puts()
+
+
+def test_cancelling_a_publish_stops_its_files(hook: Farm) -> None:
+    folder = render(hook, range(1001, 1006))
+    [upload] = hook.enqueue(str(folder), "--version-id", VERSION)
+    assert hook.cli("cancel", upload["upload_id"]).stdout.split()[1] == "cancelled"
+    assert hook.redis.zcard("farmhaul:pending") == 0
+    assert hook.redis.zcard("farmhaul:file:cancelled") == 5
+    assert hook.cli("retry", upload["upload_id"]).stdout.split()[1] == "storing"
+    assert hook.redis.zcard("farmhaul:pending") == 5
+
+
+def test_a_hook_that_died_halfway_through_a_publish_is_gone_on_with(hook: Farm) -> None:
+    folder = render(hook, range(1001, 1006))
+    what = (str(folder), "--version-id", VERSION)
+    [upload] = hook.enqueue(*what)
+    key = f"farmhaul:upload:{upload['upload_id']}"
+    # As if it had been killed after three files.
+    hook.redis.hdel(key, "complete")
+    lost = hook.redis.spop(f"farmhaul:left:{upload['upload_id']}", 2)
+    hook.redis.srem(f"farmhaul:files:{upload['upload_id']}", *lost)
+    for one in lost:
+        hook.redis.delete(f"farmhaul:upload:{one}")
+        hook.redis.zrem("farmhaul:pending", one)
+    [again] = hook.enqueue(*what)
+    assert (again["upload_id"], again["state"]) == (upload["upload_id"], "storing")
+    assert hook.redis.zcard("farmhaul:pending") == 5
+    assert hook.redis.scard(f"farmhaul:left:{upload['upload_id']}") == 5
+    assert hook.redis.hget(key, "complete") == "1"
+
+
+def test_a_large_file_is_part_of_a_publish(farm: Farm) -> None:
+    big = farm.make_file("big.mov", 70 << 20)
+    still = farm.make_file("small.jpg", 1000, big.parent.name)
+    common = {"version_id": VERSION, "publish": "both"}
+    lines = [common | {"path": str(big)}, common | {"path": str(still), "thumbnail": True}]
+    [upload] = farm.enqueue_manifest(lines, "--wait")
+    assert upload["state"] == "located"
+    assert in_ftrack(farm) == {
+        "SequenceComponent": 0,
+        "FileComponent": 2,
+        "ComponentLocation": 2,
+    }
+    [component] = [
+        one for one in farm.sandbox.ftrack.entities("FileComponent") if one["size"] > 2000
+    ]
+    assert farm.sandbox.store.size(component["id"]) == 70 << 20
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_sequence_changes_nothing(
+    make_farm: MakeFarm,
+) -> None:
+    farm = make_farm(workers=2, env={"FARMHAUL_LEASE_SECONDS": "3"})
+    folder = render(farm, range(1001, 1121))
+    farm.sandbox.faults.add("store", "latency_s", 0.5, method="PUT")
+    [upload] = farm.enqueue(str(folder), "--version-id", VERSION, "--name", "main")
+    wait_until(lambda: len(farm.sandbox.store.puts()) > 10)
+    farm.workers[0].kill()
+    farm.wait_located([upload["upload_id"]], 60)
+    assert in_ftrack(farm) == {
+        "SequenceComponent": 1,
+        "FileComponent": 120,
+        "ComponentLocation": 121,
+    }
+
+
+@pytest.mark.parametrize("options", [("--thumbnail",), ("--encode",)])
+def test_a_sequence_takes_no_option_of_a_single_file(hook: Farm, options: tuple[str, ...]) -> None:
+    folder = render(hook, range(1, 3))
+    done = hook.cli("enqueue", str(folder), "--version-id", VERSION, *options)
+    assert done.returncode == 2
+    assert "is a sequence" in done.stderr
+
+
+def test_metadata_comes_with_the_component(farm: Farm) -> None:
+    path = farm.make_file("plate.exr", 100)
+    farm.enqueue(path, "--version-id", VERSION, "--metadata", "colour=ACES = cg", "--wait")
+    [entry] = farm.sandbox.ftrack.entities("Metadata")
+    assert (entry["key"], entry["value"]) == ("colour", "ACES = cg")
+    path.write_bytes(b"x")
+    farm.enqueue(path, "--version-id", VERSION, "--metadata", "colour=sRGB", "--wait")
+    [entry] = farm.sandbox.ftrack.entities("Metadata")
+    assert entry["value"] == "sRGB"

@@ -1,0 +1,110 @@
+"""The documentation as a site: it builds without warnings, asks nobody else, and explains messages."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import redis
+import redis.sentinel
+
+from tests.docs_tables import CLI, with_tables
+from tests.unit.test_errors import EXAMPLES
+from workers.report import redis_trouble
+
+ROOT = Path(__file__).resolve().parent.parent
+TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+EVENT = re.compile(r"[a-z]+(?:_[a-z]+)+(?= )")
+#: What a browser loads by itself, in distinction to a link that somebody follows.
+LOADED = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=["']?(?:https?:)?//[^\s>]*""")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    run = subprocess.run(
+        ["make", "-s", "site", f"SITE={folder}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stdout + run.stderr  # --strict: links and anchors too
+    return folder
+
+
+def test_the_site_has_each_page_of_the_documentation(site: Path) -> None:
+    pages = {path.with_suffix(".html").name for path in (ROOT / "docs").glob("*.md")}
+
+    assert {*pages, "changelog.html"} <= {path.name for path in site.glob("*.html")}
+
+
+def test_a_browser_loads_nothing_of_the_site_from_elsewhere(site: Path) -> None:
+    found = [
+        f"{page.name}: {match[0]}"
+        for page in site.glob("*.html")
+        for match in LOADED.finditer(page.read_text(encoding="utf-8"))
+    ]
+
+    assert found == []
+
+
+def test_the_tables_of_options_are_those_of_the_code() -> None:
+    text = CLI.read_text(encoding="utf-8")
+
+    assert text == with_tables(text), "write them anew: python -m tests.docs_tables"
+
+
+# Troubleshooting: each message has an entry
+
+
+def messages() -> list[re.Pattern[str]]:
+    """The messages that are told in full, as patterns: … stands for anything."""
+    rows = [line.split(" | ") for line in TROUBLES.splitlines() if line.startswith("| ")]
+    cells = [cell.strip("| ") for row in rows for cell in row[:2]]
+    return [
+        re.compile(".+".join(map(re.escape, re.split("…+", cell))), re.DOTALL)
+        for cell in cells
+        if len(cell) > len("message")
+    ]
+
+
+@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
+def test_each_kind_of_error_is_explained_with_its_message(kind: type[Exception]) -> None:
+    row = re.search(rf"(?m)^\| `{kind.__name__}` \| (.+?) \|", TROUBLES)
+    assert row, f"docs/troubleshooting.md has no entry for {kind.__name__}"
+    said = str(kind(*EXAMPLES[kind][0]))  # type: ignore[index]
+
+    alternatives = [re.split("…+", one) for one in row[1].split("; is ")]
+    pieces = [piece.strip() for one in alternatives[:1] for piece in one if piece.strip(" :();")]
+    assert [piece for piece in pieces if piece not in said and "for each" not in piece] == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.AuthenticationError("no"),
+        redis.exceptions.NoPermissionError("no"),
+        redis.sentinel.MasterNotFoundError("no"),
+        redis.OutOfMemoryError("full"),
+        redis.ConnectionError("refused"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_each_trouble_with_redis_is_explained(error: redis.RedisError) -> None:
+    assert any(message.fullmatch(redis_trouble(error)) for message in messages())
+
+
+def test_each_line_of_the_log_is_explained() -> None:
+    events = {
+        match[0]
+        for folder in ("tasks", "workers")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {"log.warning", "log.error", "log.exception"}
+        and isinstance(node.args[0], ast.Constant)
+        and (match := EVENT.match(str(node.args[0].value)))
+    }
+
+    assert events
+    assert {one for one in events if f"`{one}`" not in TROUBLES} == set()

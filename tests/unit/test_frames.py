@@ -1,0 +1,357 @@
+"""Image sequences as people write them, and what of them is on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import clique
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.frames import Frames, FramesError, read_frames
+
+
+def _read(text: str | Path, *, look: bool = False, allow_missing: bool = False) -> Frames:
+    frames = read_frames(str(text), look=look, allow_missing=allow_missing)
+    assert frames is not None
+    return frames
+
+
+def _refused(text: str | Path, *, look: bool = False, allow_missing: bool = False) -> str:
+    with pytest.raises(FramesError) as refused:
+        read_frames(str(text), look=look, allow_missing=allow_missing)
+    told = str(refused.value)
+    assert told.isprintable(), "one line, whatever the names hold"
+    return told
+
+
+def _render(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"pixels")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "as_ftrack_writes_it"),
+    [
+        ("/p/f.%04d.exr [1001-1003]", "/p/f.%04d.exr [1001-1003]"),
+        ("/p/f.%04d.exr [1001-1002, 1005, 1007-1008]", None),
+        ("/p/f.%04d.exr [1005,1001-1002]", "/p/f.%04d.exr [1001-1002, 1005]"),
+        ("/p/f.%04d.exr 1001-1003", "/p/f.%04d.exr [1001-1003]"),
+        ("/p/f.####.exr 1001-1003", "/p/f.%04d.exr [1001-1003]"),
+        ("/p/f.####.exr [1001-1003]", "/p/f.%04d.exr [1001-1003]"),
+        ("/p/f.####.exr 1001-1002, 1005", "/p/f.%04d.exr [1001-1002, 1005]"),
+        ("/p/f.####.exr 1001", "/p/f.%04d.exr [1001]"),
+        ("/p/f.####.exr 1001-1007x2", "/p/f.%04d.exr [1001, 1003, 1005, 1007]"),
+        ("/p/f.1001-1003#.exr", "/p/f.%04d.exr [1001-1003]"),
+        ("/p/f.1-3##.exr", "/p/f.%02d.exr [1-3]"),
+        ("/p/f.1-3@.exr", "/p/f.%d.exr [1-3]"),
+        ("/p/f.1-3@@@@@.exr", "/p/f.%05d.exr [1-3]"),
+        ("/p/f.1-3,7,9-13x2#.exr", "/p/f.%04d.exr [1-3, 7, 9, 11, 13]"),
+        ("/p/f.1001#.exr", "/p/f.%04d.exr [1001]"),
+        ("/p/f.1-3%03d.exr", "/p/f.%03d.exr [1-3]"),
+        ("/p/f.%d.exr [8-12]", None),
+        ("/p/f.%01d.exr [8-12]", "/p/f.%d.exr [8-12]"),
+        ("/p/f.%02d.exr [98-101]", None),
+        ("/p/sh010_v003.%04d.exr [1001]", None),
+        ("/p/sh010####.exr 1-2", "/p/sh010%04d.exr [1-2]"),
+        ("/p/shot#3 100%.%04d.exr [1-2]", None),
+        ("/p/a b/my shot 2.%04d.exr [1-2]", None),
+        ("/p/Übersicht ✓.%04d.left.exr [1-2]", None),
+        ("/p/100%d#/f.%04d [1-2]", None),
+        ("%04d.exr [1-2]", None),
+        ("1-2#.exr", "%04d.exr [1-2]"),
+        ("/p/f.%04d.exr [1-3, 2-4, 2]", "/p/f.%04d.exr [1-4]"),
+        ("/p/f.%04d.exr [ 1 - 3 ]", "/p/f.%04d.exr [1-3]"),
+    ],
+)
+def test_a_sequence_may_be_written_as_ftrack_fileseq_or_a_farm_manager_does(
+    text: str, as_ftrack_writes_it: str | None
+) -> None:
+    assert str(_read(text)) == (as_ftrack_writes_it or text)
+
+
+@given(
+    head=st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=9),
+    tail=st.from_regex(r"\A(_[a-zü ]{0,3}[a-z])?\.[a-z]{3}\Z"),
+    padding=st.sampled_from([0, 2, 3, 4, 7]),
+    numbers=st.sets(st.integers(0, 10_100), min_size=1, max_size=9),
+)
+def test_what_is_written_is_read_as_the_same_by_us_and_by_ftracks_own_library(
+    head: str, tail: str, padding: int, numbers: set[int]
+) -> None:
+    # A mark ends what comes before: heads with one of their own are in other tests.
+    frames = Frames(f"/p/{head}x.", tail, padding, tuple(sorted(numbers)))
+    if not set("%#@") & set(head):
+        assert _read(str(frames)) == frames
+    theirs = clique.parse(str(frames))
+    assert list(theirs) == [frames.path(number) for number in frames.numbers]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/p/main.exr",
+        "/p/main.1001.exr",
+        "/p/100%.png",
+        "/p/100%done.mov",
+        "/p/50%25.mov",
+        "/p/f.%s.exr",
+        "/p/notes [1-3].txt",
+        "/p/f.[1001-1003].exr",
+        "/p/shot #3.mov",
+        "/p/logo@2x.png",
+        "/p/f_%04d/main.exr",
+        "/p/f-1-10.exr",
+        "",
+    ],
+)
+@pytest.mark.parametrize("look", [True, False])
+def test_an_ordinary_name_is_no_sequence_whatever_characters_it_has(text: str, look: bool) -> None:
+    assert read_frames(text, look=look, allow_missing=False) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["f.%04d.exr", "f.%04d.exr [1-2]", "f.####.exr", "f.1-2#.exr", "f.#.# 2-1"]
+)
+def test_an_existing_file_wins_over_the_pattern_that_its_name_might_be(
+    tmp_path: Path, name: str
+) -> None:
+    _render(tmp_path, name, "f.0001.exr", "f.0002.exr")
+    assert read_frames(str(tmp_path / name), look=True, allow_missing=False) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/p/f.%04d.exr [1240-1001]", "1240-1001 runs backwards; is it 1001-1240?"),
+        ("/p/f.%04d.exr []", "nothing is no range of frames"),
+        ("/p/f.%04d.exr [1-2,]", "nothing is no range of frames"),
+        ("/p/f.%04d.exr [a-b]", "a-b is no range of frames"),
+        ("/p/f.%04d.exr [1-2-3]", "1-2-3 is no range of frames"),
+        ("/p/f.%04d.exr [-5-3]", "there are no negative ones"),
+        ("/p/f.%04d.exr -5-3", "there are no negative ones"),
+        ("/p/f.-5-3#.exr", "negative frame numbers"),
+        ("/p/f.-%04d.exr [1-5]", "negative frame numbers"),
+        ("/p/f.%04d.exr [1-9x0]", "a step of 0"),
+        ("/p/f.%04d.exr [1-1000000]", "more than 100000 frames"),
+        ("/p/f.%04d.exr [0-99999, 200000]", "more than 100000 frames"),
+        ("/p/f.%04d.exr [1-99999999999]", "no range of frames"),
+        ("/p/f.%04d.exr [" + "9" * 5000 + "]", "no range of frames"),
+        ("/p/f.%099d.exr [1]", "99 digits; 10 are the most"),
+        ("/p/f.%04d.%04d.exr [1]", "2 places for the frame number (%04d, %04d)"),
+        ("/p/f.#.####.exr 1", "2 places for the frame number (#, ####)"),
+        ("/p/f.1-2#.exr [1-2]", "names its frames twice"),
+        ("/p/f.%04d.exr [1\n2]", "no range of frames"),
+    ],
+)
+def test_frames_that_make_no_sense_are_refused_with_the_reason(text: str, told: str) -> None:
+    assert told in _refused(text)
+
+
+def test_a_hundred_thousand_frames_are_read() -> None:
+    assert len(_read("/p/f.%04d.exr [0-99999]").numbers) == 100_000
+
+
+@pytest.mark.parametrize("text", ["/p/f.%04d.exr", "/p/f.####.exr", "/p/f.#.exr"])
+def test_without_a_look_at_the_disk_a_pattern_needs_its_frames(text: str) -> None:
+    assert _refused(text).endswith('write "/p/f.%04d.exr [1001-1240]"')
+
+
+def test_without_a_look_at_the_disk_a_folder_can_not_be_read(tmp_path: Path) -> None:
+    _render(tmp_path, "f.0001.exr")
+    assert "is a folder, and --no-stat looks at nothing" in _refused(f"{tmp_path}/")
+
+
+def test_a_frames_path_has_its_number_padded_and_a_long_number_overflows() -> None:
+    frames = _read("/p/f.%02d.exr [9-10, 100]")
+    assert [frames.path(number) for number in frames.numbers] == [
+        "/p/f.09.exr",
+        "/p/f.10.exr",
+        "/p/f.100.exr",
+    ]
+    assert frames.name(9) == "09"
+
+
+@pytest.mark.parametrize("mark", ["%04d", "####", "#"])
+def test_a_pattern_alone_takes_all_frames_that_are_there_and_nothing_else(
+    tmp_path: Path, mark: str
+) -> None:
+    _render(
+        tmp_path, *(f"f.{number:04d}.exr" for number in range(9998, 10003)),
+        "f.exr", "f..exr", "f.09999.exr", "f.99.exr", "f.9997.exr.tmp", "f.9997.jpg", "g.9997.exr",
+        "f.٩٩٩٧.exr", "f.9997a.exr",
+    )  # fmt: skip
+    (tmp_path / "f.9997.exr").mkdir()
+    frames = _read(tmp_path / f"f.{mark}.exr", look=True)
+    assert str(frames) == f"{tmp_path}/f.%04d.exr [9998-10002]"
+
+
+def test_a_pattern_without_padding_leaves_padded_names_alone(tmp_path: Path) -> None:
+    _render(tmp_path, "f.0.exr", "f.1.exr", "f.02.exr", "f.2.exr")
+    assert _read(tmp_path / "f.%d.exr", look=True).numbers == (0, 1, 2)
+
+
+def test_hidden_frames_are_found_by_a_pattern_that_is_hidden_itself(tmp_path: Path) -> None:
+    _render(tmp_path, ".f.01.exr", ".f.02.exr")
+    assert _read(tmp_path / ".f.%02d.exr", look=True).numbers == (1, 2)
+
+
+def test_a_relative_pattern_is_looked_up_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _render(tmp_path / "out", "f.01.exr")
+    monkeypatch.chdir(tmp_path)
+    assert str(_read("out/f.%02d.exr", look=True)) == "out/f.%02d.exr [1]"
+    monkeypatch.chdir(tmp_path / "out")
+    assert str(_read("f.%02d.exr", look=True)) == "f.%02d.exr [1]"
+
+
+def test_holes_between_the_first_frame_found_and_the_last_are_named(tmp_path: Path) -> None:
+    _render(tmp_path, *(f"f.{number}.exr" for number in (1001, 1002, 1004, 1008, 1009)))
+    for text in (tmp_path / "f.%04d.exr", tmp_path):
+        told = _refused(text, look=True)
+        assert f"{tmp_path}/f.%04d.exr: 4 of 9 frames are missing: 1003, 1005-1007;" in told
+        kept = _read(text, look=True, allow_missing=True)
+        assert kept.numbers == (1001, 1002, 1004, 1008, 1009)
+
+
+def test_frames_that_are_named_but_missing_are_told_by_their_numbers(tmp_path: Path) -> None:
+    _render(tmp_path, *(f"f.{number}.exr" for number in (1001, 1002, 1004)))
+    text = f"{tmp_path}/f.%04d.exr [1001-1004, 1010]"
+    assert "2 of 5 frames are missing: 1003, 1010;" in _refused(text, look=True)
+    assert _read(text, look=True, allow_missing=True).numbers == (1001, 1002, 1004)
+
+
+def test_gaps_that_the_user_wrote_are_no_missing_frames(tmp_path: Path) -> None:
+    _render(tmp_path, *(f"f.{number}.exr" for number in (1001, 1002, 1003, 1009)))
+    assert _read(f"{tmp_path}/f.%04d.exr [1001, 1009]", look=True).numbers == (1001, 1009)
+
+
+def test_a_long_list_of_missing_frames_is_shortened(tmp_path: Path) -> None:
+    _render(tmp_path, *(f"f.{number:04d}.exr" for number in range(0, 100, 2)))
+    told = _refused(tmp_path, look=True)
+    assert "49 of 99 frames are missing: 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and 39 more;" in told
+
+
+def test_a_hole_of_millions_of_frames_is_told_without_counting_through_it(tmp_path: Path) -> None:
+    _render(tmp_path, "f.0001.exr", "f.9999999999.exr")
+    assert "missing: 2-9999999998;" in _refused(tmp_path / "f.%04d.exr", look=True)
+
+
+@pytest.mark.parametrize("allow_missing", [True, False])
+@pytest.mark.parametrize("frames", ["", " [1001-1002]"])
+def test_a_pattern_that_no_file_fits_is_refused(
+    tmp_path: Path, frames: str, allow_missing: bool
+) -> None:
+    _render(tmp_path, "f.01001.exr")
+    text = f"{tmp_path}/f.%04d.exr{frames}"
+    told = _refused(text, look=True, allow_missing=allow_missing)
+    assert "no such frame is here (there are some of 5 digits)" in told
+
+
+def test_none_left_of_the_frames_that_were_named_is_refused(tmp_path: Path) -> None:
+    _render(tmp_path, "f.1001.exr")
+    text = f"{tmp_path}/f.%04d.exr [1002-1003]"
+    assert "none of the frames named is there" in _refused(text, look=True, allow_missing=True)
+
+
+def test_a_pattern_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    told = _refused(tmp_path / "away" / "f.%04d.exr [1-2]", look=True)
+    assert f"{tmp_path}/away/ can not be looked at here: No such file or directory" in told
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        (["sh010_v003.1001.exr", "sh010_v003.1002.exr"], "sh010_v003.%04d.exr"),
+        (["f.8.exr", "f.9.exr", "f.10.exr"], "f.%d.exr"),
+        (["f.08.exr", "f.09.exr", "f.10.exr"], "f.%02d.exr"),
+        (["f.099.exr", "f.100.exr"], "f.%03d.exr"),
+        (["f.99.exr", "f.100.exr"], "f.%d.exr"),
+        (["f.0999.exr", *(f"f.{n}.exr" for n in range(1000, 1002))], "f.%04d.exr"),
+        (["f.099.exr", *(f"f.{n}.exr" for n in range(100, 1001))], "f.%03d.exr"),
+        (["f.1001.mp4", "f.1002.mp4"], "f.%04d.mp4"),
+        (["f.1001.left.exr", "f.1002.left.exr"], "f.%04d.left.exr"),
+        (["f.1001", "f.1002"], "f.%04d"),
+        (["f1001", "f1002"], "f%04d"),
+        (["1001.exr", "1002.exr"], "%04d.exr"),
+        (["f.0.exr", "f.1.exr"], "f.%d.exr"),
+        (["f.1001.exr"], "f.%04d.exr"),
+        (["f ü.1001.exr", "f ü.1002.exr"], "f ü.%04d.exr"),
+    ],
+)
+def test_a_folder_stands_for_the_one_sequence_in_it(
+    tmp_path: Path, names: list[str], pattern: str
+) -> None:
+    _render(tmp_path, *names)
+    frames = _read(tmp_path, look=True)
+    assert frames.pattern == f"{tmp_path}/{pattern}"
+    assert {frames.path(number) for number in frames.numbers} == {
+        str(tmp_path / name) for name in names
+    }
+    assert _read(f"{tmp_path}/", look=True) == frames
+
+
+def test_what_is_plainly_no_frame_is_left_out_of_a_folder(tmp_path: Path) -> None:
+    _render(tmp_path, "f.1.exr", "f.2.exr", ".f.3.exr", "Thumbs.db", "desktop.ini", "notes.txt")
+    (tmp_path / "f.3.exr").mkdir()
+    assert _read(tmp_path, look=True).numbers == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        ("f.1001.jpg", "f.%04d.jpg"),
+        ("f_v002.mov", "f_v%03d.mov"),
+        ("g.1001.exr", "g.%04d.exr"),
+        ("20261124182200.exr", "%014d.exr"),
+        ("f.-001.exr", "f.-%03d.exr"),
+    ],
+)
+def test_a_folder_that_holds_something_else_with_a_number_is_refused_with_what_to_write(
+    tmp_path: Path, other: str, named: str
+) -> None:
+    _render(tmp_path, "f.1001.exr", "f.1002.exr", other)
+    told = _refused(tmp_path, look=True)
+    assert f"more than one sequence (f.%04d.exr, {named})" in told
+    assert told.endswith(f"name the one you mean: {tmp_path}/f.%04d.exr")
+
+
+def test_of_a_folder_full_of_different_files_a_few_are_named(tmp_path: Path) -> None:
+    _render(tmp_path, *(f"{letter}.1001.exr" for letter in "abcdefgh"))
+    assert " and 5 more); " in _refused(tmp_path, look=True)
+
+
+@pytest.mark.parametrize("names", [["f.1.exr", "f.02.exr"], ["f.001.exr", "f.0002.exr"]])
+def test_a_folder_numbered_in_two_ways_is_refused(tmp_path: Path, names: list[str]) -> None:
+    _render(tmp_path, *names)
+    told = _refused(tmp_path, look=True)
+    assert "numbered in two ways" in told
+    assert all(name in told for name in names)
+
+
+def test_a_folder_of_negative_frames_is_refused(tmp_path: Path) -> None:
+    _render(tmp_path, "f.-002.exr", "f.-001.exr")
+    assert "negative frame numbers" in _refused(tmp_path, look=True)
+
+
+@pytest.mark.parametrize("names", [[], ["notes.txt", ".f.1001.exr"]])
+def test_a_folder_without_frames_is_refused(tmp_path: Path, names: list[str]) -> None:
+    _render(tmp_path, *names)
+    assert "no frames are in this folder" in _refused(tmp_path, look=True)
+
+
+def test_a_name_that_would_break_a_message_is_escaped_in_it(tmp_path: Path) -> None:
+    _render(tmp_path, "f\n.1.exr", "g\udcff.1.exr")
+    assert "f\\n.%d.exr" in _refused(tmp_path, look=True)
+
+
+def test_more_frames_in_a_folder_than_a_sequence_may_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.frames.MAX_FRAMES", 3)
+    _render(tmp_path, *(f"f.{number}.exr" for number in range(4)))
+    assert "f.%d.exr is more than" in _refused(tmp_path, look=True)

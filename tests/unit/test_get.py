@@ -1,0 +1,264 @@
+"""The GET of a file: what odd stores and servers answer, and what is on disk after it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.transfer.components import ComponentFile
+from tasks.transfer.errors import (
+    FatalError,
+    ServiceUnavailableError,
+    UnexpectedAnswerError,
+    UrlRefusedError,
+)
+from tasks.transfer.get import BeingFetchedError, Fetched, get_file
+from tasks.transfer.put import store_session
+from tasks.transfer.source import signed_url
+from tests.unit.conftest import new_id
+from tests.unit.odd_server import OddServer, http
+
+CONTENT = b"0123456789" * 1000
+KEY = "secret-key"
+
+
+def md5_tag(content: bytes) -> str:
+    return f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+
+
+def whole(content: bytes = CONTENT, etag: str = "") -> bytes:
+    return http(body=content, headers={"ETag": etag or md5_tag(content)})
+
+
+def rest(start: int, content: bytes = CONTENT, etag: str = "") -> bytes:
+    span = f"bytes {start}-{len(content) - 1}/{len(content)}"
+    headers = {"Content-Range": span, "ETag": etag or md5_tag(content)}
+    return http("206 Partial Content", content[start:], headers)
+
+
+class Node:
+    """A folder, and a file that is to come into it."""
+
+    def __init__(self, path: Path, server: OddServer) -> None:
+        self.path = path
+        self.server = server
+        self.file = ComponentFile(new_id(), "plate.exr")
+        self.part = path / f".{self.file.component_id}.part"
+        self.etag = path / f".{self.file.component_id}.etag"
+        self.folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
+    def get(self, *answers: bytes) -> Fetched:
+        self.server.answers = list(answers)
+        url = f"{self.server.url}/bucket/key?X-Amz-Signature=abc"
+        return get_file(self.file, self.folder, lambda _: url, store_session(2))
+
+    def begun(self, content: bytes, etag: str) -> None:
+        self.part.write_bytes(content)
+        self.etag.write_text(etag)
+
+    @property
+    def content(self) -> bytes:
+        return (self.path / "plate.exr").read_bytes()
+
+
+@pytest.fixture
+def node(tmp_path: Path, odd: OddServer) -> Iterator[Node]:
+    made = Node(tmp_path, odd)
+    yield made
+    os.close(made.folder)
+
+
+def test_a_part_that_was_begun_is_continued_and_checked_as_a_whole(node: Node) -> None:
+    node.begun(CONTENT[:5000], md5_tag(CONTENT))
+
+    assert node.get(rest(4999)) == Fetched("fetched", len(CONTENT))
+
+    assert node.content == CONTENT
+    assert node.server.requests[0].header(b"Range") == b"bytes=4999-"
+    assert node.server.requests[0].header(b"If-Range") == md5_tag(CONTENT).encode()
+    assert [path.name for path in node.path.iterdir()] == ["plate.exr"]
+
+
+def test_a_part_that_was_whole_already_needs_no_other_range(node: Node) -> None:
+    node.begun(CONTENT, md5_tag(CONTENT))
+
+    node.get(rest(len(CONTENT) - 1))
+
+    assert node.content == CONTENT
+
+
+def test_a_whole_answer_in_place_of_a_range_starts_over(node: Node) -> None:
+    node.begun(b"x" * 5000, '"of-another-state"')
+
+    node.get(whole())
+
+    assert node.content == CONTENT
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        rest(4999, etag='"0-2"'),
+        rest(100),
+        http("416 Range Not Satisfiable", headers={"Content-Range": "bytes */10"}),
+    ],
+    ids=["another state", "another range", "no range"],
+)
+def test_a_range_of_something_else_is_not_put_together(node: Node, answer: bytes) -> None:
+    node.begun(CONTENT[:5000], md5_tag(CONTENT))
+    with pytest.raises(UnexpectedAnswerError, match="from its start"):
+        node.get(answer)
+
+    node.get(whole())
+
+    assert b"Range" not in dict(node.server.requests[1].headers)
+    assert node.content == CONTENT
+
+
+def test_a_part_with_a_bit_flipped_is_fetched_anew(node: Node) -> None:
+    node.begun(b"x" + CONTENT[1:5000], md5_tag(CONTENT))
+    with pytest.raises(UnexpectedAnswerError, match="MD5"):
+        node.get(rest(4999))
+    assert not (node.path / "plate.exr").exists()
+
+    node.get(whole())
+
+    assert node.content == CONTENT
+
+
+def test_an_answer_cut_short_is_kept_for_the_next_try(node: Node) -> None:
+    with pytest.raises(ServiceUnavailableError):
+        node.get(whole()[:-4000])
+
+    assert node.part.read_bytes() == CONTENT[:6000]
+    assert node.etag.read_text() == md5_tag(CONTENT)
+
+
+@pytest.mark.parametrize("etag", ['"0123456789abcdef0123456789abcdef-3"', 'W/"weak"'])
+def test_an_etag_that_is_no_md5_is_not_compared(node: Node, etag: str) -> None:
+    node.get(whole(etag=etag))
+
+    assert node.content == CONTENT
+
+
+def test_an_etag_of_what_is_encrypted_with_a_key_of_kms_is_not_compared(node: Node) -> None:
+    headers = {"ETag": f'"{"0" * 32}"', "x-amz-server-side-encryption": "aws:kms"}
+
+    node.get(http(body=CONTENT, headers=headers))
+
+    assert node.content == CONTENT
+
+
+def test_a_symlink_in_the_place_of_the_target_is_replaced_and_not_followed(
+    node: Node, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp("other") / "precious"
+    other.write_bytes(b"precious")
+    (node.path / "plate.exr").symlink_to(other)
+
+    node.get(whole())
+
+    assert other.read_bytes() == b"precious"
+    assert not (node.path / "plate.exr").is_symlink()
+
+
+def test_a_directory_in_the_place_of_the_target_is_told(node: Node) -> None:
+    (node.path / "plate.exr").mkdir()
+
+    with pytest.raises(FatalError, match="can not be written: Is a directory"):
+        node.get(rest(0), whole())
+
+
+def test_who_comes_second_is_told_that_somebody_is_at_it(node: Node) -> None:
+    def sign(_component_id: str) -> str:
+        with pytest.raises(BeingFetchedError):
+            node.get(whole())
+        return f"{node.server.url}/key"
+
+    node.server.answers = [whole()]
+    get_file(node.file, node.folder, sign, store_session(2))
+
+    assert node.content == CONTENT
+    assert len(node.server.requests) == 1
+
+
+def test_an_empty_file_is_a_file(node: Node) -> None:
+    assert node.get(whole(b"")) == Fetched("fetched", 0)
+
+    assert node.content == b""
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (http("403 Forbidden", b"<Code>AccessDenied</Code>"), UrlRefusedError),
+        (http("400 Bad Request", b"<Code>ExpiredToken</Code>"), UrlRefusedError),
+        (http("404 Not Found", b"<Code>NoSuchKey</Code>"), FatalError),
+        (http("503 Slow Down"), ServiceUnavailableError),
+        (http("302 Found", headers={"Location": "http://127.0.0.1:1/"}), FatalError),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nof no length", UnexpectedAnswerError),
+    ],
+    ids=["refused", "expired", "gone", "down", "elsewhere", "no length"],
+)
+def test_what_the_store_says_otherwise_is_an_error_without_the_url(
+    node: Node, answer: bytes, error: type[Exception]
+) -> None:
+    with pytest.raises(error) as caught:
+        node.get(answer)
+
+    assert "Signature" not in f"{caught.value} {caught.value!r}"
+    assert not (node.path / "plate.exr").exists()
+
+
+@pytest.mark.parametrize(
+    ("location", "fits"),
+    [
+        ("https://store.example/key?signature", True),
+        ("http://127.0.0.1:9/key", True),
+        ("http://store.example/key", False),
+        ("file:///etc/passwd", False),
+        ("/relative", False),
+        ("http://[/", False),
+        ("", False),
+    ],
+)
+def test_ftrack_may_send_to_https_alone_except_on_loopback(
+    odd: OddServer, location: str, fits: bool
+) -> None:
+    odd.answers = [http("302 Found", headers={"Location": location})]
+
+    try:
+        given = signed_url(odd.url, "farm", KEY, new_id(), store_session(1))
+    except UnexpectedAnswerError as error:
+        given = str(error)
+
+    assert (given == location) is fits
+    assert KEY not in given
+    assert f"apiKey={KEY}".encode() in odd.requests[0].line
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (http("403 Forbidden"), FatalError),
+        (http("404 Not Found"), FatalError),
+        (http("502 Bad Gateway"), ServiceUnavailableError),
+        (http(body=b"bytes"), UnexpectedAnswerError),
+        (None, ServiceUnavailableError),
+    ],
+    ids=["forbidden", "unknown", "down", "no redirect", "silent"],
+)
+def test_an_error_of_ftrack_is_without_the_key_that_is_in_the_url(
+    odd: OddServer, answer: bytes | None, error: type[Exception]
+) -> None:
+    odd.answers = [answer]
+
+    with pytest.raises(error) as caught:
+        signed_url(odd.url, "farm", KEY, new_id(), store_session(1))
+
+    assert KEY not in f"{caught.value} {caught.value!r}"
+    assert caught.value.__cause__ is None

@@ -1,0 +1,128 @@
+"""``farmhaul enqueue``: what hooks call."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+import click
+
+from tasks.codec import message_codec
+from tasks.connect import worker_redis
+from tasks.intake import Intake
+from tasks.manifest import BadInputError, Entry, read_manifest
+from tasks.request import PRIORITIES
+from tasks.settings import Settings
+from tasks.status import Status, UploadState
+from workers import report
+
+EXIT_FAILED = 4
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.option("--component-id", metavar="UUID", help="The component whose file this is.")
+@click.option("--version-id", metavar="UUID", help="Create a component under this version.")
+@click.option("--name", help="The name of that component; by default the file's, without suffix.")
+@click.option("--thumbnail", is_flag=True, help="Make it the version's thumbnail.")
+@click.option("--task-id", metavar="UUID", help="With --thumbnail: the task's thumbnail too.")
+@click.option("--encode", is_flag=True, help="Have ftrack encode it for review.")
+@click.option(
+    "--reviewable", is_flag=True, help="It can be reviewed as it is: mp4, webm, jpg, png."
+)
+@click.option("--frames", metavar="RANGE", help="Of a reviewable movie, as 1001-1240.")
+@click.option("--rate", metavar="FPS", help="Of a reviewable movie: frames a second.")
+@click.option("--resolution", metavar="WxH", help="Of a reviewable: width and height in pixels.")
+@click.option(
+    "--metadata", multiple=True, metavar="KEY=VALUE", help="Of the component; repeatable."
+)
+@click.option(
+    "--manifest", type=click.File(errors="surrogateescape"), help="JSON lines; - reads stdin."
+)
+@click.option(
+    "--priority", type=click.Choice([*PRIORITIES]), default="normal", show_default=True,
+    help="Which of the waiting uploads go first.",
+)  # fmt: skip
+@click.option("--allow-missing", is_flag=True, help="Take sequences that have holes.")
+@click.option("--node-local", is_flag=True, help="Only this host sees the files.")
+@click.option("--allow-empty", is_flag=True, help="Take files of 0 bytes too.")
+@click.option("--no-stat", is_flag=True, help="Do not look at the files here; the worker does.")
+@click.option("--wait", is_flag=True, help="Return when all is located, or one has failed.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Wait no longer.")
+@click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
+def enqueue(  # noqa: PLR0917 the arguments are click's
+    paths: tuple[str, ...],
+    manifest: TextIO | None,
+    priority: str,
+    allow_missing: bool,
+    node_local: bool,
+    allow_empty: bool,
+    no_stat: bool,
+    wait: bool,
+    timeout: float | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Queue files and image sequences for upload, and return at once.
+
+    \b
+    farmhaul enqueue /mnt/prod/sh010.mov --component-id 2c5e…
+    farmhaul enqueue '/mnt/prod/sh010.%04d.exr [1001-1240]' --version-id 9f1d… --name main
+    farmhaul enqueue --manifest list.jsonl --wait
+
+    Prints a line for each upload. Enqueueing a file again is harmless: it is the same upload.
+    """  # noqa: D301 click takes \b for "do not wrap"
+    if timeout is not None and not wait:
+        raise BadInputError("--timeout goes with --wait; without it nothing is waited for")
+    entries = _entries(paths, manifest, priority, options)
+    settings = Settings.from_environment()
+    intake = Intake(settings, allow_empty, not no_stat, node_local, allow_missing)
+    requests = intake.requests(entries)
+
+    from workers.submit import submit
+
+    states = submit(settings, requests)
+    failed: list[UploadState] = []
+    if wait and "spooled" not in states:
+        status = Status(worker_redis(settings), message_codec(settings))
+        ids = list(dict.fromkeys(request.upload_id for request in requests))
+        ended = report.wait_for(status, ids, timeout)
+        states = [ended[request.upload_id].state for request in requests]
+        failed = [one for one in ended.values() if one.has_failed or not one.has_ended]
+    human = report.is_terminal(sys.stdout) and not as_json
+    for request, state in zip(requests, states, strict=True):
+        click.echo(report.upload_line(request, state, human=human))
+    for one in failed:
+        click.echo(f"farmhaul: {one.path}: {report.trouble(one)}", err=True)
+    if failed or (wait and "spooled" in states):
+        raise SystemExit(EXIT_FAILED)
+
+
+def _entries(
+    paths: Sequence[str], manifest: TextIO | None, priority: str, options: dict[str, Any]
+) -> list[Entry]:
+    options = {name: value for name, value in options.items() if value}
+    if manifest is not None:
+        if paths or options:
+            raise BadInputError("--manifest goes without paths, ids and what belongs to them")
+        try:
+            return read_manifest(manifest, priority)
+        except OSError as error:
+            why = f"cannot read the manifest {manifest.name}: {error.strerror}"
+            raise BadInputError(why) from None
+    if not paths:
+        raise BadInputError("name a file to upload, or a --manifest; see farmhaul enqueue --help")
+    for name in ("name", "thumbnail", "reviewable"):
+        if name in options and len(paths) > 1:
+            raise BadInputError(f"--{name} is for one file, and {len(paths)} are given")
+    if "metadata" in options:
+        options["metadata"] = dict(map(_pair, options["metadata"]))
+    return [Entry(path, priority=priority, **options) for path in paths]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise BadInputError(f"--metadata {text!r} is no KEY=VALUE; write --metadata colour=ACEScg")
+    return key, value
