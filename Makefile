@@ -97,17 +97,46 @@ lock: venv ## Write the requirements.lock files anew: UPGRADE=1 for the newest v
 SITE ?= build/site
 .PHONY: site
 site: .venv-docs/.installed ## Build the documentation as a site, in build/site
-	PYTHONDONTWRITEBYTECODE=1 .venv-docs/bin/mkdocs build --strict --quiet --site-dir $(abspath $(SITE))
+	PYTHONDONTWRITEBYTECODE=1 NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --site-dir $(abspath $(SITE))
 
 .PHONY: dist
 dist: venv ## Build sdist and wheel, the same bytes each time, in dist
-	rm -rf dist
+	rm -f dist/farmhaul-*
 	$(BIN)/python -m build --no-isolation .
 	cd dist && sha256sum farmhaul-* > SHA256SUMS
 
 .PHONY: nox
 nox: venv ## Run the quick tests on each Python that we support and that is here
 	$(BIN)/nox
+
+# Tools of their own versions, apart from what farmhaul runs with.
+.venv/audit/.installed: deploy/audit.lock | venv
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# pip-audit ends with 1 for a known weakness, and says so; without its database it cannot tell.
+.PHONY: audit
+audit: .venv/audit/.installed ## Look up known weaknesses of what deploy/requirements.lock pins
+	@code=0; .venv/audit/bin/pip-audit --require-hashes --disable-pip --progress-spinner off \
+		-r deploy/requirements.lock 2>&1 | tee .venv/audit/report || code=$$?; \
+	if grep -qE "ConnectionError|ServiceError|Max retries|Traceback|could not be audited" .venv/audit/report; then \
+		echo "SKIPPED: the database of weaknesses did not answer for all, so this says NOTHING" >&2; \
+	else \
+		exit $$code; \
+	fi
+
+.PHONY: sbom
+sbom: .venv/audit/.installed ## Write dist/sbom.json: what deploy/requirements.lock brings, as CycloneDX
+	@mkdir -p dist
+	.venv/audit/bin/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
+		--of JSON -o dist/sbom.json deploy/requirements.lock
+	@echo "dist/sbom.json"
+
+.PHONY: audit-lock
+audit-lock: venv ## Write deploy/audit.lock anew from deploy/audit.in
+	UV_CUSTOM_COMPILE_COMMAND="make audit-lock" $(BIN)/uv pip compile --quiet --universal \
+		--python-version 3.11 --generate-hashes --no-emit-index-url -o deploy/audit.lock deploy/audit.in
 
 .PHONY: clean
 clean: ## Remove .venv and everything that was made

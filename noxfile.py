@@ -27,7 +27,9 @@ def run(session: nox.Session) -> None:
     """Install what is locked, and test."""
     session.install("--require-hashes", "-r", "tests/requirements.lock")
     session.install("--no-deps", "--no-build-isolation", "-e", ".")
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *(session.posargs or TESTS))
+    session.run(
+        "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *(session.posargs or TESTS)
+    )
 
 
 for version in ("3.11", "3.12", "3.13"):

@@ -20,7 +20,9 @@ def on_files(files: Any, config: Any) -> Any:
         if (ROOT / source).exists():
             text = (ROOT / source).read_text(encoding="utf-8")
             inside = re.sub(r"\]\(docs/", "](", text)
-            outside = re.sub(r"\]\((?=(?:deploy|tests|tasks|workers|[A-Z]+\.md)\b)", "](../", inside)
+            outside = re.sub(
+                r"\]\((?=(?:deploy|tests|tasks|workers|[A-Z]+\.md)\b)", "](../", inside
+            )
             files.append(File.generated(config, page, content=outside))
     return files
 

@@ -10,6 +10,7 @@ import requests
 
 from tasks.codec import Codec, url_codec
 from tasks.connect import open_record, worker_redis
+from tasks.events import Events, open_events
 from tasks.ledger import Ledger
 from tasks.limits import Limits
 from tasks.publishes import Publishes
@@ -31,6 +32,7 @@ class Clients:
     ledger: Ledger
     publishes: Publishes
     limits: Limits
+    events: Events | None
     threads: ThreadPoolExecutor
 
 
@@ -55,5 +57,6 @@ def clients() -> Clients:
         Ledger(record, urls),
         Publishes(record),
         limits,
+        open_events(settings),
         ThreadPoolExecutor(settings.connections, "put"),
     )

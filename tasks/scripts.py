@@ -31,7 +31,10 @@ class Scripts:
         common = (source / "common.lua").read_text(encoding="utf-8")
         self._scripts = {
             name: client.register_script(
-                common + (source / f"{name}.lua").read_text(encoding="utf-8")
+                # Whatever way a script returns, what it has counted is written.
+                f"{common}\nlocal function script()\n"
+                + (source / f"{name}.lua").read_text(encoding="utf-8")
+                + "\nend\nlocal answer = script()\nwrite_counts()\nreturn answer"
             )
             for name in _SCRIPTS
         }

@@ -47,6 +47,7 @@ class Settings:
     bandwidth: Timetable = NO_LIMIT
     api_calls: Timetable = NO_LIMIT
     log_format: str = "console"
+    events: bool = False
     ftrack: FtrackSettings | None = None
 
     @classmethod
@@ -65,6 +66,7 @@ class Settings:
             bandwidth=read.value("FARMHAUL_BANDWIDTH", Timetable.from_text, NO_LIMIT),
             api_calls=read.value("FARMHAUL_API_CALLS", Timetable.from_text, NO_LIMIT),
             log_format=read.value("LOG_FORMAT", _log_format, "console"),
+            events=read.value("FARMHAUL_EVENTS", _switch, default=False),
             ftrack=read.ftrack(),
         )
         if read.faults:
@@ -217,3 +219,9 @@ def _log_format(text: str) -> str:
     if text not in {"console", "json"}:
         raise ValueError(f"{text!r} is neither console nor json")
     return text
+
+
+def _switch(text: str) -> bool:
+    if text not in {"on", "off"}:
+        raise ValueError(f"{text!r} is neither on nor off")
+    return text == "on"

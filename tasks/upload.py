@@ -101,14 +101,24 @@ def create_component_location(self: Stage, message: Message) -> Message:
 
         def make_visible(transfer: Transfer) -> Transfer:
             files = here.publishes.files_of(transfer.transfer_id)
-            return locate_publish(
+            done = locate_publish(
                 here.ftrack,
                 transfer,
                 files,
                 here.publishes.first_asked,
                 lambda: beat(transfer.transfer_id),
             )
+            if here.events and done.publish:
+                containers = [one.target.component_id for one in done.publish.containers]
+                here.events.located(containers + [one.component_id for one in files])
+            return done
 
         publishes = [transfer for transfer in stored if transfer.publish]
         located |= self.each(publishes, make_visible)
+    if here.events:
+        here.events.located(
+            one.component_id
+            for one in located.values()
+            if isinstance(one, Transfer) and not one.publish
+        )
     return self.hand_on(batch, located, service="ftrack")

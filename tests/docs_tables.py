@@ -1,6 +1,9 @@
-"""Writes the tables of options in docs/cli.md from the command itself; the text stays by hand.
+"""Brings the tables of options in docs/cli.md up to what the command has.
 
     python -m tests.docs_tables
+
+Options come and go as in the code, in its order, a new one with the words of ``--help``. Words
+that stand there stay: a reader of the page has more room than one of a terminal.
 """
 
 from __future__ import annotations
@@ -30,7 +33,11 @@ def _section(part: str) -> str:
     context = click.Context(command, info_name=name[1], help_option_names=["-h", "--help"])
     options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
     records = [record for one in options if (record := one.get_help_record(context))]
-    rows = [f"| `{_cell(what)}` | {_cell(does)} |\n" for what, does in records]
+    written = dict(re.findall(r"(?m)^\| `(.+?)` \| (.+) \|$", part))
+    rows = [
+        f"| `{cell}` | {written.get(cell) or _cell(does)} |\n"
+        for cell, does in ((_cell(what), does) for what, does in records)
+    ]
     return TABLE.sub(lambda _: "| option | does |\n|---|---|\n" + "".join(rows), part, count=1)
 
 

@@ -1,4 +1,4 @@
-"""The documentation as a site: it builds without warnings, asks nobody else, and explains messages."""
+"""The documentation as a site: builds without warnings, asks nobody, explains each message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 EVENT = re.compile(r"[a-z]+(?:_[a-z]+)+(?= )")
 #: What a browser loads by itself, in distinction to a link that somebody follows.
-LOADED = re.compile(r"""<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=["']?(?:https?:)?//[^\s>]*""")
+LOADED = re.compile(
+    r"""<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=["']?(?:https?:)?//[^\s>]*"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,14 @@ def test_a_browser_loads_nothing_of_the_site_from_elsewhere(site: Path) -> None:
     ]
 
     assert found == []
+
+
+def test_what_builds_the_site_is_pinned_by_hash_and_names_no_place() -> None:
+    lock = (ROOT / "docs" / "requirements.lock").read_text(encoding="utf-8")
+    entries = re.split(r"(?m)^(?=[a-z0-9])", lock)[1:]
+
+    assert "://" not in lock
+    assert [one for one in entries if "==" not in one or "--hash=sha256:" not in one] == []
 
 
 def test_the_tables_of_options_are_those_of_the_code() -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 
 from tasks.codec import FERNET, Codec, message_codec
-from tasks.record import text, upload_key
+from tasks.record import PREFIX, text, upload_key
 from tasks.settings import Settings
 from tasks.status import STATES, Status
 from tasks.transfer.errors import SealBrokenError
@@ -33,6 +34,7 @@ STUCK_S = 600.0
 SAMPLE = 20
 #: For what is not sealed in any case.
 NO_SEALS = Codec(())
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 GATE_STEPS = {
     "ftrack": "wait, it opens by itself; look at ftrack, and at the way there from the workers",
     "store": "wait, it opens by itself; look at the media store, and at the way there",
@@ -90,10 +92,18 @@ def _server(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
         step = "point FARMHAUL_REDIS_URL to the master, or to the sentinels"
         yield Finding("fault", "redis", "it is a replica, which cannot be written", step)
     yield Finding("ok", "redis", f"version {version} answers in {trip_s * 1000:.1f} ms")
+    yield from _in_the_clear(settings.redis_url)
     yield from _persistence(info)
     yield from _memory(info)
     seconds, micros = client.time()
     yield from skew("Redis", seconds + micros / 1e6, settings)
+
+
+def _in_the_clear(url: str) -> Iterator[Finding]:
+    scheme, host = urlsplit(url).scheme, urlsplit(url.partition(",")[0]).hostname or ""
+    if scheme != "rediss" and host not in LOOPBACK:
+        step = "rediss:// and a certificate on Redis, where others share the network"
+        yield Finding("warning", "redis", f"what is said to {host} can be read on the way", step)
 
 
 def _persistence(info: dict[str, Any]) -> Iterator[Finding]:
@@ -153,6 +163,20 @@ def _secret(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
         yield Finding("ok", "secret", f"set; reads all of the {len(requests)} records looked at")
 
 
+def _refused(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
+    del settings
+    count = int(client.hget(f"{PREFIX}totals", "refused") or 0)
+    if count:
+        says = f"{count} messages and records of nobody of ours were refused"
+        step = (
+            "see message_refused and upload_refused in the workers' logs; compare "
+            "FARMHAUL_SECRET_KEY on all nodes; look who else writes to Redis"
+        )
+        yield Finding("warning", "refused", says, step)
+    else:
+        yield Finding("ok", "refused", "no message or record was")
+
+
 def _gates(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
     del settings
     closed = [gate for gate in Status(client, NO_SEALS).gates() if gate.closed]
@@ -209,6 +233,7 @@ def _stuck(status: Status) -> Iterator[Finding]:
 CHECKS: dict[str, Check] = {
     "redis": _server,
     "secret": _secret,
+    "refused": _refused,
     "gate": _gates,
     "workers": _farm,
 }

@@ -49,27 +49,31 @@ def stamp(message: dict[str, Any]) -> None:
 
 def refusal(message: Any, queue: str) -> str:
     """Say why a message is not to be taken from a queue; empty when it may be."""
-    # kombu.pidbox and celery.events name their queues so; tasks wait in all others.
-    spoken = queue.endswith(".pidbox") or queue.startswith("celeryev.")
     try:
-        headers, properties = message["headers"], message["properties"]
-        if ("task" in headers) is spoken:
-            return "it is of another kind than its queue"
-        if message["content-type"] not in CONTENT_TYPES:
-            return "its content type is not ours"
-        base64.b64decode(message["body"], validate=True)
-        if not isinstance(properties["delivery_tag"], str):
-            return "it has no delivery tag"
-        if _codec.seals:
-            age_s = SPOKEN_S if spoken else None
-            sealed = _codec.decode(headers[SEAL], "a message", within_s=age_s)
-            return "" if sealed == _digest(message) else "it was changed after it was sealed"
+        return _fault(message, queue)
     except SealBrokenError:
         return "it is not sealed with a key of this node, or too old"
     except KeyError as error:
         return f"it has no {error.args[0]}"
     except ODD:
         return "it makes no sense"
+
+
+def _fault(message: Any, queue: str) -> str:
+    # kombu.pidbox and celery.events name their queues so; tasks wait in all others.
+    spoken = queue.endswith(".pidbox") or queue.startswith("celeryev.")
+    headers = message["headers"]
+    if ("task" in headers) is spoken:
+        return "it is of another kind than its queue"
+    if message["content-type"] not in CONTENT_TYPES:
+        return "its content type is not ours"
+    base64.b64decode(message["body"], validate=True)
+    if not isinstance(message["properties"]["delivery_tag"], str):
+        return "it has no delivery tag"
+    if _codec.seals:
+        sealed = _codec.decode(headers[SEAL], "a message", SPOKEN_S if spoken else None)
+        if sealed != _digest(message):
+            return "it was changed after it was sealed"
     return ""
 
 

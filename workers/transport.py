@@ -13,6 +13,7 @@ dropped here, before Celery sees it (``workers.seal``): kombu would let the work
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -25,10 +26,15 @@ from workers import seal
 last_asked = time.monotonic()
 
 
-class _QoS(kombu_redis.QoS):  # type: ignore[misc]
+class _QoS(kombu_redis.QoS):
     """What is unacknowledged; an entry that nobody of ours has made is forgotten."""
 
-    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:  # noqa: FBT001, FBT002 kombu's
+    def restore_visible(self, *args: Any, **options: Any) -> None:
+        # Redelivery is for workers: Flower's Redis user, say, may not touch their messages.
+        with suppress(redis.exceptions.NoPermissionError):
+            super().restore_visible(*args, **options)
+
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         try:
             super().restore_by_tag(tag, client, leftmost)
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -38,8 +44,7 @@ class _QoS(kombu_redis.QoS):  # type: ignore[misc]
 
 
 class _Guarded:
-    """For a channel: what is said and heard is sealed, and a closed connection is an error
-    that Celery recovers from."""
+    """For a channel: what is sent is sealed, and Celery recovers from a closed connection."""
 
     connection: Any
     QoS = _QoS
@@ -48,7 +53,7 @@ class _Guarded:
         super()._inplace_augment_message(message, exchange, routing_key)  # type: ignore[misc]
         seal.stamp(message)
 
-    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 kombu's
+    def _create_client(self, asynchronous: bool = False) -> Any:
         client = super()._create_client(asynchronous)  # type: ignore[misc]
         client.set_response_callback("BRPOP", self._readable)
         return client

@@ -97,6 +97,6 @@ state_save_interval = 300_000  # ms; a killed Flower forgets at most five minute
 max_tasks = 50_000  # about a night: four tasks a batch, and a ring for each enqueue
 purge_offline_workers = 3_600  # s; scaled workers come and go under names of their own
 
-# Retries are not Celery's here; `farmhaul status` tells of them. "args" is the summary.
-tasks_columns = "name,args,state,exception,received,runtime,worker,uuid"
+# "args" is the summary. No reason of a failure: a column does not wrap, the task's page does.
+tasks_columns = "name,args,state,received,runtime,worker,uuid"
 natural_time = True  # "3 minutes ago" is what somebody looking at night wants to read

@@ -39,8 +39,20 @@ local function left_key(id)
 end
 
 -- Lifetime counters, counted where the thing happens, so that they are exact whatever dies.
+-- Written at the end of each script (tasks/scripts.py): for each upload, four commands would
+-- make a settlement a third dearer.
+local counted = {}
+
 local function count(field, by)
-  redis.call('HINCRBY', P .. 'totals', field, by or 1)
+  counted[field] = (counted[field] or 0) + (tonumber(by) or 1)
+end
+
+local function write_counts()
+  for field, by in pairs(counted) do
+    local command = field == 'seconds_sum' and 'HINCRBYFLOAT' or 'HINCRBY'
+    redis.call(command, P .. 'totals', field, string.format(command == 'HINCRBY' and '%.0f'
+      or '%.3f', by))
+  end
 end
 
 -- How long it took from the enqueue: by powers of two of a second, up to 36 hours.
@@ -51,7 +63,7 @@ local function count_seconds(score)
     bound = bound * 2
   end
   count('seconds:' .. (bound < took and '+Inf' or bound))
-  redis.call('HINCRBYFLOAT', P .. 'totals', 'seconds_sum', string.format('%.3f', took))
+  count('seconds_sum', took)
 end
 
 -- Move an upload to another state; `from` is the state it is in, or false for a new one.

@@ -93,7 +93,7 @@ def wait_until(what: str, holds: Callable[[], bool], timeout_s: float) -> float:
 def stack(engine: Engine, *, workers: int) -> Iterator[Stack]:
     """Build the images, start all services, and take everything away in the end."""
     project = f"farmhaul-test-{os.getpid()}"
-    redis_port, flower_port = free_ports(2)
+    redis_port, flower_port, exporter_port = free_ports(3)
     with tempfile.TemporaryDirectory(prefix="farmhaul-stack-") as folder:
         storage = Path(folder) / "storage"
         storage.mkdir()
@@ -106,6 +106,7 @@ def stack(engine: Engine, *, workers: int) -> Iterator[Stack]:
             "FARMHAUL_STORAGE": str(storage),
             "FARMHAUL_REDIS_PORT": str(redis_port),
             "FARMHAUL_FLOWER_PORT": str(flower_port),
+            "FARMHAUL_EXPORTER_PORT": str(exporter_port),
             # So that the work of a killed container goes on within seconds.
             "FARMHAUL_LEASE_SECONDS": "10",
         }

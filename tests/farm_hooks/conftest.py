@@ -6,25 +6,14 @@ import importlib.util
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.farm_hooks.stand import HOOKS, write_settings
-
-# The farms of the functional tests.
-pytest_plugins: list[str] = []
-from tests.functional.conftest import (  # noqa: E402
-    farm,
-    hook,
-    leaving,
-    make_farm,
-    running_farm,
-)
-
-__all__ = ["farm", "hook", "leaving", "make_farm", "running_farm"]
+from tests.sandbox import Sandbox
 
 RECORDER = """\
 #!{python} -S
@@ -56,8 +45,9 @@ class Installed:
 
     def configure(self, **settings: str) -> None:
         """Write hook.env."""
-        known = {"FARMHAUL_COMMAND": str(self.folder / "farmhaul"), "FARMHAUL_SPOOL": self.spool}
-        write_settings(self.folder / "hook.env", {**known, **settings})  # type: ignore[dict-item]
+        command = str(self.folder / "farmhaul")
+        known = {"FARMHAUL_COMMAND": command, "FARMHAUL_SPOOL": str(self.spool)}
+        write_settings(self.folder / "hook.env", {**known, **settings})
 
     def answer(self, code: int = 0, says: str = "", sleep_s: float = 0) -> None:
         """Let farmhaul end with *code*, after *sleep_s*, having said this on stderr."""
@@ -109,6 +99,13 @@ def load(path: Path, **values: Any) -> Any:
 def looking_up(values: Mapping[str, str]) -> Any:
     """What managers answer of keys they do not know: an empty text."""
     return lambda key: values.get(key, "")
+
+
+@pytest.fixture(scope="package")
+def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox of our own: on the shared one, other workers would take our uploads."""
+    with Sandbox.start(tmp_path_factory.mktemp("sandbox")) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

@@ -7,11 +7,14 @@ ended. It knows what cuebot does with frames, dependencies, tokens and the envir
 source has it (DispatchSupportService.java), and nothing of retries or many hosts.
 """
 
+from __future__ import annotations
+
 import json
 import queue
 import sys
-import xml.etree.ElementTree as ElementTree
 from concurrent import futures
+from typing import Any
+from xml.etree import ElementTree
 
 import FileSequence
 import grpc
@@ -25,22 +28,22 @@ class Reports(report_pb2_grpc.RqdReportInterfaceServicer):
     """What RQD tells."""
 
     def __init__(self) -> None:
-        self.started = queue.Queue()
-        self.ended = queue.Queue()
+        self.started: queue.Queue[Any] = queue.Queue()
+        self.ended: queue.Queue[Any] = queue.Queue()
 
-    def ReportRqdStartup(self, request, context):
+    def ReportRqdStartup(self, request: Any, context: Any) -> Any:  # noqa: N802 gRPC's name
         self.started.put(request)
         return report_pb2.RqdReportRqdStartupResponse()
 
-    def ReportStatus(self, request, context):
+    def ReportStatus(self, request: Any, context: Any) -> Any:  # noqa: N802 gRPC's name
         return report_pb2.RqdReportStatusResponse()
 
-    def ReportRunningFrameCompletion(self, request, context):
+    def ReportRunningFrameCompletion(self, request: Any, context: Any) -> Any:  # noqa: N802 as above
         self.ended.put(request.frame_complete_report)
         return report_pb2.RqdReportRunningFrameCompletionResponse()
 
 
-def frame(layer, number, log_folder):
+def frame(layer: Any, number: int, log_folder: str) -> Any:
     """The frame of a layer as cuebot hands it to RQD."""
     name = f"{number:04d}-{layer.get('name')}"
     command = layer.findtext("cmd").replace("#ZFRAME#", f"{number:04d}")
@@ -75,7 +78,7 @@ def main() -> None:
     report_pb2_grpc.add_RqdReportInterfaceServicer_to_server(reports, server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
-    spec = ElementTree.fromstring(sys.stdin.read().rpartition(".dtd\">")[2])
+    spec = ElementTree.fromstring(sys.stdin.read().rpartition('.dtd">')[2])
     depends = {
         one.findtext("deplayer"): (one.get("type"), one.findtext("onlayer"))
         for one in spec.iterfind("depends/depend")
@@ -86,7 +89,7 @@ def main() -> None:
     )
     reports.started.get(timeout=START_S)
     rqd = rqd_pb2_grpc.RqdInterfaceStub(grpc.insecure_channel(f"127.0.0.1:{rqd_port}"))
-    exit_statuses = {}
+    exit_statuses: dict[str | None, dict[int, int]] = {}
     for layer in layers:
         numbers = list(FileSequence.FrameSet(layer.findtext("range")))
         kind, on = depends.get(layer.get("name"), ("", ""))

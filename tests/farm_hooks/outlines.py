@@ -16,10 +16,12 @@ from outline.modules.shell import Shell
 
 def main() -> None:
     kind, out, version_id, farmhaul, settings = sys.argv[1:]
-    job = outline.Outline("sh010", show="demo", shot="sh010", user="artist", frame_range="1001-1003")
+    frames = "1001-1003"
+    job = outline.Outline("sh010", show="demo", shot="sh010", user="artist", frame_range=frames)
     # Frame 1002 fails where a file "fail" says so.
-    command = f"test #IFRAME# != 1002 -o ! -e {out}/fail && printf 'frame #IFRAME#' >{out}/f.#ZFRAME#.exr"
-    render = Shell("render", command=command, range="1001-1003")
+    check = f"test #IFRAME# != 1002 -o ! -e {out}/fail"
+    command = f"{check} && printf 'frame #IFRAME#' >{out}/f.#ZFRAME#.exr"
+    render = Shell("render", command=command, range=frames)
     job.add_layer(render)
     hook = Farmhaul(json.loads(settings), farmhaul)
     path = f"{out}/f.%04d.exr"
@@ -28,7 +30,7 @@ def main() -> None:
     elif kind == "after_layer":
         job.add_layer(hook.after_layer(render, path, version_id, "main"))
     elif kind == "after_job":
-        job.add_layer(hook.after_job(path, "1001-1003", version_id, "main"))
+        job.add_layer(hook.after_job(path, frames, version_id, "main"))
     print(outline.cuerun.OutlineLauncher(job).serialize(use_pycuerun=False))
 
 

@@ -81,7 +81,7 @@ class Cluster:
         for name in ("state", "spool"):
             (self.folder / name).mkdir(exist_ok=True)
         programs = self._programs()
-        commands = {
+        commands: dict[str, list[str | Path]] = {
             "slurmctld": [programs / "slurmctld", "-D"],
             "slurmd": [programs / "slurmd", "-D", "-d", programs / "slurmstepd"],
         }

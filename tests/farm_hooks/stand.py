@@ -74,13 +74,16 @@ def environment_of(lock: str) -> Path:
         fcntl.flock(mutex, fcntl.LOCK_EX)  # two test processes at once
         if not (folder / "made").exists():
             subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-            pip = [folder / "bin" / "python", "-m", "pip", "install", "-qq", "--require-hashes"]
-            subprocess.run([*pip, "--disable-pip-version-check", "-r", pinned], check=True)
+            quiet = ("-qq", "--disable-pip-version-check")
+            pip = (folder / "bin" / "python", "-m", "pip", "install", *quiet)
+            subprocess.run([*pip, "--require-hashes", "-r", pinned], check=True)
             (folder / "made").touch()
     return folder
 
 
-def print_p95(name: str, command: list[str | Path], env: Mapping[str, str], times: int = 20) -> None:
+def print_p95(
+    name: str, command: list[str | Path], env: Mapping[str, str], times: int = 20
+) -> None:
     """Say how long a hook takes; it has no right time on a machine that others use as well."""
     taken = []
     for _ in range(times):

@@ -8,16 +8,19 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.manifest import MANIFEST_KEYS
+from tasks.notation import parse
 from tests.farm import BIN, Farm, wait_until
 from tests.farm_hooks.conftest import Installed, looking_up
 from tests.farm_hooks.stand import HOOKS, settings_of
-from tests.functional.conftest import MakeFarm
-from tests.sandbox.process import CHECKOUT, free_ports
+from tests.sandbox import Sandbox
 
 VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
 SCRIPTS = sorted(
@@ -56,7 +59,7 @@ def test_hooks_are_written_in_python_3_7(script: Path) -> None:
     ast.parse(script.read_text(), feature_version=(3, 7))
 
 
-@pytest.mark.parametrize("version", ["3.7", "3.8", "3.9", "3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.7", "3.10", "3.13"])
 def test_a_hook_runs_under_another_python_in_an_empty_environment(
     installed: Installed, version: str
 ) -> None:
@@ -98,7 +101,7 @@ def test_farmhaul_gets_the_settings_and_nothing_of_the_managers_own(
 
 def test_a_job_without_ftrack_ids_is_ignored_with_one_line(installed: Installed) -> None:
     hook = installed.module()
-    uploads = [hook.upload("/mnt/prod/a.exr", looking_up({"farmhaul_name": "main"}))]
+    uploads = [hook.upload("/mnt/prod/a.exr", looking_up({"ftrack_name": "main"}))]
     assert hook.enqueue(uploads) == (
         0,
         "farmhaul: the job names no ftrack id; nothing is queued",
@@ -108,17 +111,22 @@ def test_a_job_without_ftrack_ids_is_ignored_with_one_line(installed: Installed)
 
 def test_what_the_job_says_becomes_a_line_of_a_manifest(installed: Installed) -> None:
     values = {
-        "farmhaul_version_id": VERSION,
-        "farmhaul_name": "beauty",
-        "farmhaul_name1": "depth",
-        "farmhaul_encode": "True",
-        "farmhaul_thumbnail1": "0",
-        "farmhaul_metadata": '{"fps": "24"}',
+        "ftrack_version_id": VERSION,
+        "ftrack_name": "beauty",
+        "ftrack_name1": "depth",
+        "ftrack_encode": "True",
+        "ftrack_thumbnail1": "0",
+        "ftrack_metadata": '{"fps": "24"}',
     }
     upload = installed.module().upload
     first, second = (upload("/a.exr", looking_up(values), number) for number in (0, 1))
     assert first == line("/a.exr", name="beauty", encode=True, metadata={"fps": "24"})
     assert second == {**first, "name": "depth"}
+
+
+def test_what_a_job_may_carry_are_keys_of_a_manifest(installed: Installed) -> None:
+    hook = installed.module()
+    assert {*hook.TEXTS, *hook.FLAGS, "metadata", "path"} == set(MANIFEST_KEYS)
 
 
 @pytest.mark.parametrize(
@@ -136,17 +144,18 @@ def test_frames_are_written_as_farmhaul_reads_them(
     installed: Installed, path: str, frames: list[int], written: str
 ) -> None:
     assert installed.module().sequence(path, frames) == written
+    read = parse(written)
+    assert (read.numbers if read else ()) == (tuple(sorted(frames)) if "[" in written else ())
 
 
 # When farmhaul does not take it
 
 
 def test_a_farmhaul_that_hangs_is_left_to_go_on_and_the_hook_returns(installed: Installed) -> None:
-    installed.answer(sleep_s=3)
-    code, text, seconds = enqueue_bare(installed, str(BIN / "python"), [line()])
+    installed.answer(sleep_s=4)
+    code, text, _ = enqueue_bare(installed, str(BIN / "python"), [line()])
     assert (code, "goes on by itself" in text) == (0, True)
-    assert seconds < 2.5  # the bound is 2 s; the rest is a busy machine
-    assert len(installed.left) == 1
+    assert len(installed.left) == 1  # it has not ended yet
     wait_until(lambda: installed.left == [])
 
 
@@ -168,6 +177,8 @@ def test_without_farmhaul_the_manifest_is_kept_and_sent_by_a_later_hook(
         "/mnt/prod/first.exr",
         "/mnt/prod/second.exr",
     }
+    for process in hook._under_way:
+        process.wait()
 
 
 def test_what_farmhaul_refuses_is_set_aside_and_told(installed: Installed) -> None:
@@ -198,7 +209,8 @@ def test_a_fault_of_the_hook_itself_is_one_line(installed: Installed) -> None:
 
 def test_the_command_for_tasks_hands_on_arguments_and_exit_code(installed: Installed) -> None:
     installed.answer(code=3)
-    command = ["/bin/sh", installed.folder / "farmhaul-hook", "/mnt/ä b.exr", "--component-id", "x"]
+    hook = str(installed.folder / "farmhaul-hook")
+    command = ["/bin/sh", hook, "/mnt/ä b.exr", "--component-id", "x"]
     done = subprocess.run(command, env={"LC_ALL": "C", "PYTHONHOME": "/nowhere"})
     assert done.returncode == 3
     [call] = installed.calls
@@ -207,6 +219,23 @@ def test_the_command_for_tasks_hands_on_arguments_and_exit_code(installed: Insta
 
 
 # With the real farmhaul
+
+
+@pytest.fixture(scope="module")
+def running_farm(
+    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Farm]:
+    spool = {"FARMHAUL_SPOOL": str(tmp_path_factory.mktemp("spool"))}
+    folder = tmp_path_factory.mktemp("farm")
+    with Farm(running_sandbox, folder, workers=1, env=spool) as one:
+        yield one
+
+
+@pytest.fixture
+def farm(running_farm: Farm) -> Farm:
+    running_farm.wait_quiet()
+    running_farm.sandbox.reset()
+    return running_farm
 
 
 def test_a_hook_that_fires_twice_uploads_once_from_another_systems_path(
@@ -220,7 +249,8 @@ def test_a_hook_that_fires_twice_uploads_once_from_another_systems_path(
     for prefix in ("P:\\", "\\\\NAS\\prod\\", "p:\\"):
         upload = {"path": prefix + relative, "component_id": component_id}
         code, text, _ = enqueue_bare(installed, str(BIN / "python"), [upload])
-        assert (code, "queued" in text) == (0, True), text
+        assert code == 0, text
+    wait_until(lambda: not installed.left)
     wait_until(lambda: farm.sandbox.ftrack.entities("ComponentLocation"))
     farm.wait_quiet()
     assert farm.sandbox.store.read(component_id) == path.read_bytes()
@@ -228,30 +258,61 @@ def test_a_hook_that_fires_twice_uploads_once_from_another_systems_path(
 
 
 @pytest.mark.chaos
-def test_fifty_hooks_that_fire_while_redis_is_away_all_have_their_uploads_located(
-    make_farm: MakeFarm, installed: Installed, capsys: pytest.CaptureFixture[str]
+def test_fifty_hooks_that_fire_while_redis_is_away_have_all_their_files_located(
+    farm: Farm, installed: Installed, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    farm = make_farm(env={"FARMHAUL_SPOOL": str(installed.spool)})
-    [port] = free_ports(1)
-    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    sandbox = farm.sandbox
+    spool = farm.env["FARMHAUL_SPOOL"]  # the worker's, as on a render node
+    installed.configure(**settings_of(farm, FARMHAUL_SPOOL=spool))
     rows = [
-        (farm.make_file(f"f.{n:04d}.exr", 500), farm.sandbox.ftrack.add_component())
-        for n in range(50)
+        (farm.make_file(f"f.{number:04d}.exr", 500), sandbox.ftrack.add_component())
+        for number in range(50)
     ]
-    seconds = []
-    for number, (path, component_id) in enumerate(rows):
-        # The second half fires when Redis is back.
-        installed.configure(**settings_of(farm, **(away if number < 25 else {})))
-        upload = {"path": str(path), "component_id": component_id}
-        code, text, took = enqueue_bare(installed, str(BIN / "python"), [upload])
+
+    def fire(row: tuple[Path, str]) -> float:
+        upload = {"path": str(row[0]), "component_id": row[1]}
+        code, text, seconds = enqueue_bare(installed, str(BIN / "python"), [upload])
         assert code == 0, text
-        seconds.append(took)
+        return float(seconds)
+
+    sandbox.redis.stop()
+    away = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        seconds = sorted(pool.map(fire, rows))
+    time.sleep(max(0, 30 - (time.monotonic() - away)))
+    sandbox.redis.start()
+    wait_until(lambda: len(sandbox.ftrack.entities("ComponentLocation")) == len(rows), 100)
+    for path, component_id in rows:
+        assert sandbox.store.read(component_id) == path.read_bytes()
+        assert len(sandbox.store.puts(component_id)) == 1
+    wait_until(lambda: not [*Path(spool).glob("**/*.json*")])
+    with capsys.disabled():
+        print(f"\nhook without Redis: p95 {seconds[47]:.2f} s, longest {seconds[-1]:.2f} s")
+
+
+@pytest.mark.chaos
+def test_fifty_hooks_at_once_have_all_their_files_located(
+    farm: Farm, installed: Installed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    installed.configure(**settings_of(farm))
+    rows = [
+        (farm.make_file(f"f.{number:04d}.exr", 500), farm.sandbox.ftrack.add_component())
+        for number in range(50)
+    ]
+    module = installed.module()
+
+    def fire(row: tuple[Path, str]) -> float:
+        began = time.monotonic()
+        code, text = module.enqueue([{"path": str(row[0]), "component_id": row[1]}])
+        assert code == 0, text
+        return time.monotonic() - began
+
+    with ThreadPoolExecutor(50) as pool:
+        seconds = sorted(pool.map(fire, rows))
     located = farm.sandbox.ftrack.entities
     wait_until(lambda: len(located("ComponentLocation")) == len(rows), 60)
-    for path, component_id in rows:
-        assert farm.sandbox.store.read(component_id) == path.read_bytes()
-        assert len(farm.sandbox.store.puts(component_id)) == 1
+    wait_until(lambda: not installed.left)
+    for process in module._under_way:
+        process.wait()
     with capsys.disabled():
-        print(
-            f"\nhook: p95 {sorted(seconds)[int(len(seconds) * 0.95)]:.2f} s, most {max(seconds):.2f} s"
-        )
+        print(f"\nhook, 50 at once: p95 {seconds[47]:.2f} s, longest {seconds[-1]:.2f} s")

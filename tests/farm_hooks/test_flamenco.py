@@ -1,4 +1,4 @@
-"""Flamenco's job type, compiled by node as Flamenco's own interpreter would, and its command run."""
+"""Flamenco's job type, compiled by node as Flamenco would, and the command that comes out."""
 
 from __future__ import annotations
 
@@ -127,9 +127,7 @@ def test_the_task_that_queues_waits_for_every_render(node: str) -> None:
         ("/p/f_", "/p/f_%04d.exr [1001-1003]"),
     ],
 )
-def test_the_path_is_written_as_farmhaul_reads_sequences(
-    node: str, output: str, path: str
-) -> None:
+def test_the_path_is_written_as_farmhaul_reads_sequences(node: str, output: str, path: str) -> None:
     job, _ = compiled(node, ftrack_version_id="9f1d", render_output_path=output)
 
     assert upload_words(job)[1:] == ["enqueue", path, "--version-id", "9f1d", "--name", "main"]

@@ -59,12 +59,18 @@ def spec_of(opencue: Path, farm: Farm, out: Path, kind: str) -> str:
     """The job with a hook of some kind, as pyoutline would send it to cuebot."""
     settings = settings_of(farm)
     del settings["FARMHAUL_COMMAND"]
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(out),
+        "PYTHONPATH": str(HOOKS / "opencue"),
+        "PYTHONDONTWRITEBYTECODE": "1",  # beside what is shipped
+    }
     done = subprocess.run(
         [
             opencue / "python", HERE / "outlines.py", kind, out, farm.sandbox.ftrack.version_id,
             FARMHAUL, json.dumps(settings),
         ],
-        env={"PATH": os.environ["PATH"], "HOME": str(out), "PYTHONPATH": str(HOOKS / "opencue")},
+        env=environment,
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -112,7 +118,7 @@ def test_each_frame_is_queued_when_it_is_done_and_a_failed_one_is_not(
         "1001-render_farmhaul": 0, "1003-render_farmhaul": 0,
     }  # fmt: skip
     wait_stored(farm, [b"frame 1001", b"frame 1003"])
-    assert '"upload_id"' in (tmp_path / "1001-render_farmhaul.rqlog").read_text()
+    assert '"upload_id"' in (tmp_path / "job.1001-render_farmhaul.rqlog").read_text()
 
 
 def test_a_layer_is_queued_as_one_sequence_when_its_last_frame_is_done(
@@ -131,7 +137,7 @@ def test_the_post_job_of_a_failed_job_names_the_missing_frames_and_queues_nothin
     frames = run(opencue, tmp_path, spec_of(opencue, farm, out, "after_job"))
 
     assert frames["1001-farmhaul"] == 2
-    assert "missing: 1002" in (tmp_path / "1001-farmhaul.rqlog").read_text()
+    assert "missing: 1002" in (tmp_path / "job.1001-farmhaul.rqlog").read_text()
     assert farm.cli("status", "--all", "--json").stdout == ""
     # Rendered again, and well: the post job of the second run.
     (out / "fail").unlink()

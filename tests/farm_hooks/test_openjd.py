@@ -113,6 +113,8 @@ def test_the_dependent_step_queues_all_frames_when_the_last_one_is_done(
 
 
 def test_a_failed_frame_holds_the_dependent_step_back(job: Job, farm: Farm) -> None:
+    for number in (1001, 1002, 1003):  # an earlier job's, so that there is something to queue
+        (job.out / f"beauty.{number}.exr").write_bytes(b"stale")
     done = job.run("render_then_enqueue.yaml", "Enqueue", fail="1002")
 
     assert done.returncode == 1

@@ -109,6 +109,11 @@ def told(place: Path, log: str) -> str:
     return (place / log).read_text()
 
 
+def wait_told(place: Path, log: str, lines: int) -> None:
+    """Wait until a log has so many lines."""
+    wait_until(lambda: told(place, log).count("\n") == lines, describe=lambda: told(place, log))
+
+
 @pytest.mark.slurm
 def test_a_job_that_depends_on_the_render_queues_the_whole_of_it_once_all_is_there(
     slurm: Cluster, farm: Farm, place: Path, out: Path
@@ -170,7 +175,7 @@ def test_the_controller_queues_each_frame_that_succeeded_and_says_so_in_its_log(
     # Both hooks are set up here, so each frame is asked for twice.
     wait_stored(farm, [b"frame 1001", b"frame 1003"])
     for log in ("epilog.log", "jobcomp.log"):
-        wait_until(lambda log=log: told(place, log).count("\n") == 3)
+        wait_told(place, log, lines=3)
         assert told(place, log).count('"upload_id"') == 2
     assert "ended with 1:0; nothing is queued" in told(place, "epilog.log")
     assert "FAILED; nothing is queued" in told(place, "jobcomp.log")
@@ -182,7 +187,8 @@ def test_a_requeued_job_ends_with_the_file_of_its_last_run(
 ) -> None:
     component = farm.sandbox.ftrack.add_component("f.exr")
     line = {"path": f"{out}/f.exr", "component_id": component}
-    script = f'echo "run $SLURM_RESTART_COUNT" >{out}/f.exr; test "$SLURM_RESTART_COUNT" || sleep 60'
+    again = 'test "$SLURM_RESTART_COUNT"'
+    script = f'echo "run $SLURM_RESTART_COUNT" >{out}/f.exr; {again} || sleep 60'
     job = slurm.submit("--requeue", f"--comment=farmhaul {json.dumps(line)}", f"--wrap={script}")
     wait_until((out / "f.exr").exists, describe=lambda: slurm.run("scontrol", "show", "job", job))
     slurm.run("scontrol", "requeue", job)
@@ -191,8 +197,8 @@ def test_a_requeued_job_ends_with_the_file_of_its_last_run(
     slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
     slurm.wait(job, "COMPLETED", timeout_s=30)
 
-    wait_until(lambda: told(place, "epilog.log").count("\n") == 2)
-    wait_until(lambda: told(place, "jobcomp.log").count("\n") == 2)
+    for log in ("epilog.log", "jobcomp.log"):
+        wait_told(place, log, lines=2)
     assert [entry.split(": ")[1][:7] for entry in told(place, "jobcomp.log").splitlines()] == [
         "PENDING",
         '{"uploa',
@@ -252,7 +258,8 @@ def test_a_job_without_an_ftrack_id_renders_and_a_line_says_that_nothing_is_queu
     [render] = sbatch(slurm, place, f"{out}/f.exr", "--", f"--wrap=echo done >{out}/f.exr")
     slurm.wait(render, "COMPLETED")
     for log in ("epilog.log", "jobcomp.log"):
-        wait_until(lambda log=log: "names no upload; nothing is queued" in told(place, log))
+        wait_told(place, log, lines=1)
+        assert "names no upload; nothing is queued" in told(place, log)
 
 
 # Without Slurm: the hook as the controller calls it, in an environment that holds nothing else.

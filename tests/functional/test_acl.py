@@ -6,6 +6,7 @@ import json
 import secrets
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def test_a_hook_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -> Non
         done = guarded.farm.cli("status", *arguments)
         assert done.returncode == 0, done.stderr
     assert guarded.enqueue()["state"] == "pending"
-    assert "NOPERM" not in guarded.farm.workers[0].log_text()
+    assert "no permission" not in guarded.farm.workers[0].log_text()
 
 
 def test_a_hook_drains_its_spool(guarded: Guarded) -> None:
@@ -121,7 +122,7 @@ def test_a_file_in_parts_is_uploaded_and_one_that_fails_is_retried(guarded: Guar
 
     assert done.returncode == 0, done.stderr
     farm.wait_located([upload["upload_id"]])
-    assert "NOPERM" not in farm.workers[0].log_text()
+    assert "no permission" not in farm.workers[0].log_text()
 
 
 def test_doctor_as_a_worker_sees_all_and_as_a_hook_says_what_it_may_not(guarded: Guarded) -> None:
@@ -141,7 +142,7 @@ def test_the_exporter_is_scraped(guarded: Guarded, tmp_path: Path) -> None:
     [port] = free_ports(1)
     address = f"http://127.0.0.1:{port}/metrics"
     env = {**guarded.farm.env, "FARMHAUL_REDIS_URL": guarded.url("exporter")}
-    command = [BIN / "farmhaul", "exporter", f"--port={port}"]
+    command = [str(BIN / "farmhaul"), "exporter", f"--port={port}"]
     child = Child("exporter", command, tmp_path / "exporter.log", env=env)
     try:
         child.wait_ready(lambda: requests.get(address, timeout=5).ok)
@@ -156,7 +157,14 @@ def test_the_exporter_is_scraped(guarded: Guarded, tmp_path: Path) -> None:
 def test_flower_shows_tasks_and_queues(guarded: Guarded, tmp_path: Path) -> None:
     [port] = free_ports(1)
     address = f"http://127.0.0.1:{port}"
-    command = [BIN / "celery", "-A", "workers", "flower", "--address=127.0.0.1", f"--port={port}"]
+    command = [
+        str(BIN / "celery"),
+        "-A",
+        "workers",
+        "flower",
+        "--address=127.0.0.1",
+        f"--port={port}",
+    ]
     env = {
         **guarded.farm.env,
         "FARMHAUL_REDIS_URL": guarded.url("flower"),
@@ -172,18 +180,19 @@ def test_flower_shows_tasks_and_queues(guarded: Guarded, tmp_path: Path) -> None
             return found
 
         wait_until(tasks, 20, describe=(tmp_path / "flower.log").read_text)
-        workers = requests.get(f"{address}/api/workers?refresh=true", timeout=20).json()
+        wait_until(lambda: requests.get(f"{address}/api/workers?refresh=1", timeout=20).json())
+        [worker] = requests.get(f"{address}/api/workers", timeout=20).json().values()
         broker = requests.get(f"{address}/broker", timeout=10)
     finally:
         child.stop()
 
-    assert [info["active_queues"] for info in workers.values()] != []
+    assert "farmhaul" in str(worker["active_queues"])
     assert broker.status_code == 200
     assert "farmhaul" in broker.text
-    assert "NOPERM" not in (tmp_path / "flower.log").read_text()
+    assert "no permission" not in (tmp_path / "flower.log").read_text()
 
 
-COMMON = [
+COMMON: list[tuple[str, ...]] = [
     ("FLUSHALL",),
     ("FLUSHDB",),
     ("CONFIG", "GET", "*"),
@@ -201,7 +210,7 @@ COMMON = [
     ("SET", "other", "1"),
     ("GET", "other"),
 ]
-REFUSED = {
+REFUSED: dict[str, list[tuple[str, ...]]] = {
     "hook": [
         ("GET", "celery-task-meta-1"),
         ("HGETALL", "unacked"),
@@ -261,7 +270,7 @@ def test_nobody_comes_in_without_a_password(guarded: Guarded) -> None:
 def test_the_secrets_for_containers_let_each_user_in(tmp_path: Path) -> None:
     script = CHECKOUT / "deploy/docker/make-secrets.sh"
     for _ in range(2):  # what is there already stays
-        command = ["sh", script, tmp_path]
+        command = ["sh", str(script), str(tmp_path)]
         subprocess.run(command, env={"PATH": "/usr/bin:/bin", "FTRACK_API_KEY": "key"}, check=True)
     server = RedisServer(tmp_path / "redis", extra=(f"include {tmp_path}/redis_auth",))
     server.launch()
@@ -269,7 +278,7 @@ def test_the_secrets_for_containers_let_each_user_in(tmp_path: Path) -> None:
         for user in USERS:
             url = (tmp_path / f"redis_url_{user}").read_text().strip()
             client = redis.Redis.from_url(url.replace("redis:6379", f"127.0.0.1:{server.port}"))
-            wait_until(lambda client=client: answers(client))
+            wait_until(partial(answers, client))
     finally:
         server.stop()
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import select
+import socket
+import socketserver
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.fernet import Fernet
@@ -204,6 +209,28 @@ def test_a_spool_that_is_a_file_or_holds_what_nobody_can_read(lone: Farm, tmp_pa
     assert "rename it" in faults(examine(lone, FARMHAUL_SPOOL=str(spool)), "warning")["spool"]
 
 
+@contextmanager
+def bridge(address: str, port: int | None) -> Iterator[None]:
+    """Listen at another loopback address, and hand all on to this port of 127.0.0.1."""
+
+    class Forward(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", port or 0)) as other:
+                ends = {self.request: other, other: self.request}
+                while ready := select.select([*ends], [], [], 10)[0]:
+                    for end in ready:
+                        if not (said := end.recv(65536)):
+                            return
+                        ends[end].sendall(said)
+
+    with socketserver.ThreadingTCPServer((address, port or 0), Forward) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield
+        server.shutdown()
+        thread.join()
+
+
 def enqueue(farm: Farm, *options: str, **env: str | None) -> str:
     component_id = farm.sandbox.ftrack.add_component("main.exr")
     path = farm.make_file("main.exr", 1000)
@@ -272,6 +299,25 @@ def test_a_gate_closed_by_refused_credentials_and_a_failed_upload(sealed: Farm) 
     assert gate.startswith("closed for credentials since 20")
     assert "FTRACK_API_KEY on the workers" in gate
     assert "1 have failed" in faults(findings, "warning")["uploads"]
+
+
+def test_messages_that_were_refused_are_a_warning(lone: Farm) -> None:
+    lone.redis.hset("farmhaul:totals", "refused", 3)
+
+    found = faults(examine(lone), "warning")["refused"]
+    assert found.startswith("3 messages and records of nobody of ours")
+    assert "compare FARMHAUL_SECRET_KEY" in found
+
+
+def test_a_redis_elsewhere_without_tls_is_a_warning(lone: Farm) -> None:
+    # This machine again, by an address that is not called loopback.
+    url = lone.env["FARMHAUL_REDIS_URL"].replace("127.0.0.1", "127.0.0.2")
+    port = urlsplit(url).port
+    with bridge("127.0.0.2", port):
+        found = faults(examine(lone, FARMHAUL_REDIS_URL=url), "warning")["redis"]
+
+    assert "can be read on the way" in found
+    assert "rediss://" in found
 
 
 def test_a_cold_start_of_the_command_does_not_import_it() -> None:

@@ -50,7 +50,9 @@ class Screen:
 
     @property
     def text(self) -> str:
-        return CONTROLS.sub("", self.raw.decode(errors="replace")).replace("\r", "")
+        # Each look begins at home, without the end of a line.
+        shown = self.raw.decode(errors="replace").replace("\x1b[H", "\n").replace("\r", "")
+        return CONTROLS.sub("", shown.replace("\x1b[?1049l", "\n"))
 
     @property
     def last(self) -> str:

@@ -34,9 +34,19 @@ WAIT_S = 1.5
 LEFT_OVER_S = 60.0
 LEFT_OVER_AT_ONCE = 20
 
-#: What a job may carry, each with farmhaul_ before it: keys of a manifest.
-TEXTS = ("component_id", "version_id", "task_id", "name", "publish", "priority")
-FLAGS = ("thumbnail", "encode", "allow_missing")
+#: What a job may carry, each with ftrack_ before it: keys of a manifest.
+TEXTS = (
+    "component_id",
+    "version_id",
+    "task_id",
+    "name",
+    "publish",
+    "frames",
+    "rate",
+    "resolution",
+    "priority",
+)
+FLAGS = ("thumbnail", "encode", "reviewable")
 
 REFUSED = 2
 NOT_QUEUED = 3
@@ -48,14 +58,14 @@ def upload(path: str, lookup: Callable[[str], Any], number: int | str = "") -> d
     """Make a manifest's line of what the job says of a path; empty when it names no ftrack id.
 
     *lookup* gives the job's value of a key, or nothing. With *number*, several outputs of a job
-    are told apart: farmhaul_version_id1 goes before farmhaul_version_id.
+    are told apart: ftrack_version_id1 goes before ftrack_version_id.
     """
 
     def value(key: str) -> str:
-        return str(lookup(f"farmhaul_{key}{number}") or lookup(f"farmhaul_{key}") or "").strip()
+        return str(lookup(f"ftrack_{key}{number}") or lookup(f"ftrack_{key}") or "").strip()
 
     found: dict[str, Any] = {key: value(key) for key in TEXTS if value(key)}
-    if not {"component_id", "version_id", "task_id"} & set(found):
+    if not {"component_id", "version_id"} & set(found):
         return {}
     for key in FLAGS:
         if value(key).lower() in {"1", "true", "yes", "on"}:

@@ -1,6 +1,6 @@
 """Deadline 10 post-task script: queues the frames of each task as soon as it is done.
 
-For jobs with farmhaul_each_frame=1 and a version id: each frame becomes a component of its own.
+For jobs with ftrack_each_frame=1 and a version id: each frame becomes a component of its own.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
         # A person may have changed its frames since it was handed to us.
         job = RepositoryUtils.GetJob(job.JobId, True) or job  # noqa: FBT003 Deadline's signature
         lookup = job.GetJobExtraInfoKeyValue
-        if lookup("farmhaul_each_frame"):
+        if lookup("ftrack_each_frame"):
             return 0, "farmhaul: the frames of this job were queued one by one"
         outputs = zip(job.JobOutputDirectories, job.JobOutputFileNames)  # noqa: B905 Python 3.7
         uploads = []

@@ -1,0 +1,254 @@
+"""Flower's pages as an operator sees them: real workers behind it, a real browser before it.
+
+FARMHAUL_SCREENSHOTS=docs/img in the environment takes the pictures of docs/deployment.md anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from tests.browser.chromium import NoBrowser, chromium
+from tests.farm import BIN, Farm, wait_until
+from tests.sandbox import Sandbox, seed
+from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
+
+# The first test's time holds the installation of Chromium.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+LOGIN = "operator:a-password-of-the-test"
+STAGES = ("compute_checksum", "get_put_metadata", "put_file", "create_component_location")
+REFUSAL = "<Error><Code>EntityTooLarge</Code></Error>"  # S3's form
+VIEW = {"width": 1600, "height": 520}
+
+Shoot = Callable[[Any, str], None]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    try:
+        with chromium() as one:
+            yield one
+    except NoBrowser as error:
+        # A skip is easily overlooked among the dots; pytest lists warnings in the end.
+        with warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.warn(f"NO PAGE OF FLOWER WAS TESTED: {error}", stacklevel=1)
+        pytest.skip(f"no browser: {error}")
+
+
+@pytest.fixture(scope="module")
+def farm(running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    with Farm(running_sandbox, tmp_path_factory.mktemp("farm")) as one:
+        yield one
+
+
+class Flower:
+    """Flower as deploy/ sets it up, with a login."""
+
+    def __init__(self, farm: Farm, folder: Path, **settings: str) -> None:
+        [self.port] = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "flower.log"
+        logins = folder / "logins"
+        logins.write_text(f"{LOGIN}\n")
+        ours = {"FLOWER_BASIC_AUTH_FILE": str(logins), "FLOWER_DB": str(folder / "flower")}
+        config = CHECKOUT / "deploy" / "flower" / "flowerconfig.py"
+        self._child = Child(
+            "flower",
+            [BIN / "celery", "-A", "workers", "flower", f"--conf={config}", f"--port={self.port}"],
+            self.log,
+            env={**farm.env, **ours, **settings},
+        )
+
+    def __enter__(self) -> Self:
+        self._child.wait_ready(lambda: accepts(self.port))
+        # It may listen a moment later than it answers: then it would miss the first tasks.
+        wait_until(lambda: "w1@" in self.get("/workers"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.stop(20)
+
+    def get(self, path: str) -> str:
+        request = urllib.request.Request(f"{self.url}{path}")
+        request.add_header("Authorization", f"Basic {base64.b64encode(LOGIN.encode()).decode()}")
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return str(answer.read().decode())
+
+
+@pytest.fixture(scope="module")
+def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("flower")
+
+
+@pytest.fixture(scope="module")
+def flower(farm: Farm, flower_folder: Path) -> Iterator[Flower]:
+    """Flower, which has seen ten uploads: located, but for two that failed."""
+    with Flower(farm, flower_folder) as one:
+        for number in range(8):
+            _located(farm, f"sh010_beauty_v003.{1001 + number}.exr")
+        farm.sandbox.faults.add("store", "status", 400, method="PUT", body=REFUSAL)
+        refused = _enqueue(farm, "sh020_beauty_v001.1001.exr")
+        farm.wait_state([refused], "failed")
+        farm.sandbox.faults.clear()
+        empty = farm.make_file("sh030_beauty_v001.1001.exr", 10, folder="render")
+        away = farm.enqueue(empty, "--component-id", "00000000-0000-4000-8000-000000000000")
+        farm.wait_state([away[0]["upload_id"]], "failed")
+        wait_until(lambda: one.get("/api/tasks?state=FAILURE").count('"FAILURE"') == 2)
+        yield one
+
+
+def _enqueue(farm: Farm, name: str) -> str:
+    path = farm.make_file(name, 200_000, folder="render")
+    [upload] = farm.enqueue(path, "--version-id", seed.VERSION_ID)
+    return str(upload["upload_id"])
+
+
+def _located(farm: Farm, name: str) -> None:
+    farm.wait_located([_enqueue(farm, name)])
+
+
+def _open(browser: Any, login: str = LOGIN) -> Any:
+    user, _, password = login.partition(":")
+    credentials = {"username": user, "password": password}
+    return browser.new_context(http_credentials=credentials, viewport=VIEW).new_page()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    one = _open(browser)
+    yield one
+    one.context.close()
+
+
+@pytest.fixture(scope="module")
+def shoot(tmp_path_factory: pytest.TempPathFactory) -> Shoot:
+    named = os.environ.get("FARMHAUL_SCREENSHOTS")
+    folder = Path(named).absolute() if named else tmp_path_factory.mktemp("pictures")
+
+    def take(page: Any, name: str) -> None:
+        picture = folder / f"flower-{name}.png"
+        page.screenshot(path=picture)
+        assert picture.stat().st_size <= 150_000
+
+    return take
+
+
+def _rows(page: Any, table: str, count: int) -> list[str]:
+    """The texts of a table's rows, once at least so many are there."""
+    rows = page.locator(f"{table} tbody tr")
+    rows.nth(count - 1).wait_for()
+    return [str(text) for text in rows.all_inner_texts()]
+
+
+def test_nobody_comes_in_without_the_password(browser: Any, flower: Flower) -> None:
+    for login in ("operator:guessed", "somebody:a-password-of-the-test"):
+        page = _open(browser, login)
+        assert page.goto(f"{flower.url}/tasks").status == 401
+        assert "farmhaul" not in page.content()
+        page.context.close()
+
+
+def test_the_workers_are_listed_with_what_each_has_done(
+    page: Any, flower: Flower, shoot: Shoot
+) -> None:
+    assert page.goto(f"{flower.url}/workers").status == 200
+    page.get_by_text("Online", exact=False).first.wait_for()
+
+    workers = _rows(page, "#workers-table", 2)
+    assert [re.match(r"\s*(w\d)@", row)[1] for row in sorted(workers)] == ["w1", "w2"]  # type: ignore[index]
+    page.wait_for_function("document.querySelector('#workers-failed').innerText === '2'")
+    shoot(page, "workers")
+
+
+def test_tasks_are_listed_by_stage_with_their_files(
+    page: Any, flower: Flower, shoot: Shoot
+) -> None:
+    page.goto(f"{flower.url}/tasks")
+    rows = _rows(page, "#tasks-table", 10)
+
+    table = "\n".join(rows)
+    assert re.search(r"sh0[123]0_beauty_v00\d\.\d+\.exr, 0\.\d MB", table)
+    assert {stage for stage in STAGES if f"farmhaul.{stage}" in table} == {*STAGES}
+    # Nothing is cut off at the right: the last column ends within the window.
+    edge = page.locator("#tasks-table thead th").last.bounding_box()
+    assert edge["x"] + edge["width"] <= VIEW["width"]
+    shoot(page, "tasks")
+
+
+def test_a_failed_task_tells_why(page: Any, flower: Flower, shoot: Shoot) -> None:
+    page.goto(f"{flower.url}/tasks")
+    _rows(page, "#tasks-table", 10)
+    page.get_by_role("button", name="Failed").click()
+    page.wait_for_function("document.querySelectorAll('#tasks-table tbody tr').length === 2")
+    refused = page.locator("#tasks-table tbody tr", has_text="farmhaul.put_file")
+    refused.locator("a[href*='/task/']").first.click()
+
+    page.locator("#task-page").wait_for()
+    said = page.inner_text("#task-page")
+    assert "FAILURE" in said
+    assert "sh020_beauty_v001.1001.exr, 0.2 MB" in said
+    assert "400" in said
+    assert "EntityTooLarge" in said
+    shoot(page, "failure")
+
+
+def test_no_page_holds_a_secret_or_offers_more_than_to_look(
+    page: Any, flower: Flower, farm: Farm
+) -> None:
+    tasks = re.findall(r'"uuid": "([0-9a-f-]{36})"', flower.get("/api/tasks"))
+    workers = set(re.findall(r'"(w\d@[^"]+)"', flower.get("/api/workers?refresh=1")))
+    assert len(tasks) > 30
+    assert len(workers) == 2
+    pages = ["workers", "tasks", "broker", *(f"task/{one}" for one in tasks)]
+    pages += [f"worker/{name}" for name in workers]
+    for path in pages:
+        assert page.goto(f"{flower.url}/{path}").status == 200, path
+        text = page.content()
+        assert "X-Amz-Signature" not in text, path
+        assert seed.API_KEY not in text, path
+        assert str(farm.sandbox.storage) not in text, path
+    assert not page.locator("#worker-pool-shrink").count()
+
+
+def test_what_was_seen_outlives_a_restart(browser: Any, farm: Farm, tmp_path: Path) -> None:
+    with Flower(farm, tmp_path) as before:
+        _located(farm, "sh040_beauty_v001.1001.exr")
+        wait_until(lambda: before.get("/api/tasks").count('"SUCCESS"') >= len(STAGES))
+    with Flower(farm, tmp_path) as after:
+        page = _open(browser)
+        page.goto(f"{after.url}/tasks")
+        assert any("sh040_beauty" in row for row in _rows(page, "#tasks-table", len(STAGES)))
+        page.context.close()
+
+
+def test_who_may_control_shrinks_a_pool_and_shuts_a_worker_down(
+    page: Any, farm: Farm, tmp_path: Path, shoot: Shoot
+) -> None:
+    first, second = farm.workers
+    with Flower(farm, tmp_path, FLOWER_READ_ONLY="false") as flower:
+        page.on("dialog", lambda dialog: dialog.accept())
+        [name] = set(re.findall(r'"(w2@[^"]+)"', flower.get("/api/workers?refresh=1")))
+        page.goto(f"{flower.url}/worker/{name}")
+        assert len(second.pool_pids()) == 2
+        page.locator("#worker-pool-shrink").click()
+        wait_until(lambda: len(second.pool_pids()) == 1)
+        page.locator(".toast").first.wait_for()
+        shoot(page, "worker")
+        page.locator("#worker-group").click()
+        page.locator("#worker-shutdown").click()
+        wait_until(lambda: not second.alive)
+
+    assert second.returncode == 0
+    assert first.alive
+    _located(farm, "sh050_beauty_v001.1001.exr")
+    assert "is not sealed" not in first.log_text()

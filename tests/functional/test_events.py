@@ -1,0 +1,49 @@
+"""Events of located components, from real workers to the stand-in for ftrack's event hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.farm import Farm, wait_until
+from tests.functional.conftest import MakeFarm
+from tests.functional.event_hub import EventHub
+from tests.sandbox import Sandbox
+
+
+@pytest.fixture
+def hub(sandbox: Sandbox) -> Iterator[EventHub]:
+    with EventHub(sandbox.ftrack_url) as hub:
+        yield hub
+
+
+def _enqueue(farm: Farm, name: str) -> dict[str, str]:
+    path = farm.make_file(name, 1000)
+    [upload] = farm.enqueue(path, "--version-id", farm.sandbox.ftrack.version_id)
+    return upload
+
+
+def test_the_hub_is_told_of_each_located_component_and_its_absence_delays_none(
+    make_farm: MakeFarm, hub: EventHub
+) -> None:
+    farm = make_farm(env={"FARMHAUL_EVENTS": "on", "FTRACK_SERVER": hub.url})
+    first = _enqueue(farm, "f.1001.exr")
+    farm.wait_located([first["upload_id"]])
+    wait_until(lambda: hub.component_ids == [first["component_id"]])
+
+    hub.away = True
+    hub.hang_up()
+    second = _enqueue(farm, "f.1002.exr")
+    farm.wait_located([second["upload_id"]])
+    wait_until(lambda: farm.redis.hget("farmhaul:totals", "events_dropped") == "1")
+    logs = "".join(worker.log_text() for worker in farm.workers)
+    assert "events_away the event hub answered the handshake with 503" in logs
+    assert hub.handshakes[0]["ftrack-api-key"] not in logs
+
+
+def test_without_the_switch_no_hub_is_asked(make_farm: MakeFarm, hub: EventHub) -> None:
+    farm = make_farm(env={"FTRACK_SERVER": hub.url})
+    farm.wait_located([_enqueue(farm, "f.1001.exr")["upload_id"]])
+    assert not hub.handshakes
+    assert not farm.redis.hexists("farmhaul:totals", "events_dropped")

@@ -1,0 +1,97 @@
+"""What deploy/ ships for systemd and Kubernetes, checked without either running."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
+MANIFESTS = [
+    path
+    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    if path.name != "kustomization.yaml"
+]
+
+
+def test_systemd_accepts_the_units_and_finds_them_hardened(tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("NO UNIT OF SYSTEMD WAS CHECKED: systemd-analyze is not here")
+    paths = [tmp_path / unit.name.replace("@.", "@1.") for unit in UNITS]
+    for unit, path in zip(UNITS, paths, strict=True):
+        # The command is looked for; farmhaul is installed elsewhere in a test.
+        path.write_text(re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text()))
+        if "@" in unit.name:
+            shutil.copy(path, tmp_path / unit.name)
+
+    def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        command = ["systemd-analyze", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    verified = analyze("verify", *paths)
+    assert (verified.returncode, verified.stderr) == (0, "")
+    for path in paths:
+        # 0 is best, 10 worst; docs/deployment.md names what was found.
+        safe = analyze("security", "--offline=true", "--threshold=20", path)
+        assert safe.returncode == 0, safe.stdout
+
+
+def test_a_unit_takes_secrets_as_credentials_and_stops_its_parent_alone() -> None:
+    for unit in UNITS:
+        text = unit.read_text()
+        given = dict(re.findall(r"(?m)^LoadCredential=(\w+):(.+)$", text))
+        read = re.findall(r"(?m)^Environment=\w+_FILE=%d/(\w+)$", text)
+        assert given.keys() == set(read)
+        assert {"KillMode=mixed", "Restart=always"} <= set(text.splitlines())
+
+
+@pytest.fixture(scope="module")
+def manifests() -> list[dict[str, Any]]:
+    yaml = pytest.importorskip("yaml", reason="NO MANIFEST WAS CHECKED: PyYAML is not here")
+    return [one for path in MANIFESTS for one in yaml.safe_load_all(path.read_text())]
+
+
+def test_kubernetes_schemas_accept_the_manifests(manifests: list[dict[str, Any]]) -> None:
+    schemas = pytest.importorskip("kubernetes_validate", reason="NO MANIFEST WAS CHECKED")
+    builtin = [one for one in manifests if one["kind"] != "ScaledObject"]
+
+    assert {one["kind"] for one in builtin} > {"Deployment", "PodDisruptionBudget", "Service"}
+    for one in builtin:
+        schemas.validate(one, "1.32", strict=True)
+
+
+def test_pods_run_as_a_plain_user_who_can_write_nowhere(manifests: list[dict[str, Any]]) -> None:
+    pods = [one["spec"]["template"]["spec"] for one in manifests if one["kind"] == "Deployment"]
+
+    assert len(pods) == 3
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"]
+        [container] = pod["containers"]
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"]
+        assert not context["allowPrivilegeEscalation"]
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        items = next(v for v in pod["volumes"] if v["name"] == "secrets")["secret"]["items"]
+        read = {one["value"].rpartition("/")[2] for one in container["env"]}
+        assert {item["path"] for item in items} == read
+
+
+def test_the_scaler_scales_our_workers_by_metrics_that_we_have(
+    manifests: list[dict[str, Any]],
+) -> None:
+    [scaled] = [one["spec"] for one in manifests if one["kind"] == "ScaledObject"]
+    [trigger] = scaled["triggers"]
+    exporter = (DEPLOY.parent / "workers" / "exporter.py").read_text()
+
+    assert scaled["scaleTargetRef"]["name"] in {
+        one["metadata"]["name"] for one in manifests if one["kind"] == "Deployment"
+    }
+    # https://keda.sh/docs/latest/scalers/prometheus/: strings, all three required.
+    assert {"serverAddress", "query", "threshold"} <= trigger["metadata"].keys()
+    assert all(isinstance(value, str) for value in trigger["metadata"].values())
+    metrics = re.findall(r"farmhaul_\w+", trigger["metadata"]["query"])
+    assert metrics
+    assert all(f'"{metric}"' in exporter for metric in metrics)

@@ -1,0 +1,101 @@
+"""What is released: the same bytes from each build, and a command that works when installed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import uuid
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+PACKAGED = (
+    "tasks",
+    "workers",
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    ".gitignore",
+)
+
+
+def build(folder: Path, umask: int, epoch: str) -> dict[str, str]:
+    """Build a copy of the project, as if checked out in another way; gives names and hashes."""
+    copy = folder / "checkout"
+    copy.mkdir(parents=True)
+    for name in PACKAGED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, copy_function=shutil.copyfile)
+        else:
+            shutil.copyfile(ROOT / name, copy / name)
+    for path in copy.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
+        os.utime(path, (int(epoch), int(epoch)))
+    run = subprocess.run(
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder / "dist", copy],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((folder / "dist").iterdir())
+    }
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    folder = tmp_path_factory.mktemp("release")
+    return folder / "dist", build(folder, 0o022, "1700000000")
+
+
+def test_each_build_gives_the_same_bytes(
+    built: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    again = build(tmp_path / "elsewhere", 0o077, "1500000000")
+
+    assert again == built[1]
+    assert set(again) == {f"farmhaul-{VERSION}.tar.gz", f"farmhaul-{VERSION}-py3-none-any.whl"}
+
+
+@pytest.mark.chaos  # half a minute, nearly all of it pip's
+def test_the_wheel_works_in_an_empty_environment(
+    built: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    [wheel] = built[0].glob("*.whl")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    pip: list[str | Path] = [
+        tmp_path / "venv/bin/pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "--no-compile",
+    ]
+    lock = ROOT / "deploy" / "requirements.lock"
+    subprocess.run([*pip, "--require-hashes", "-r", lock], check=True)
+    subprocess.run([*pip, "--no-deps", wheel], check=True)
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("FARMHAUL", "PYTHON", "COV"))}
+
+    def farmhaul(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [tmp_path / "venv/bin/farmhaul", *arguments],
+            cwd=tmp_path,
+            env={**kept, "FARMHAUL_STORAGE_ROOTS": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+
+    refused = farmhaul("enqueue", str(tmp_path / "none.exr"), "--component-id", str(uuid.uuid4()))
+
+    assert VERSION in farmhaul("--version").stdout
+    assert "enqueue" in farmhaul("--help").stdout
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "no such file here" in refused.stderr
+    assert "Traceback" not in refused.stderr

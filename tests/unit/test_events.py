@@ -1,0 +1,141 @@
+"""What is told to ftrack's event hub, and what becomes of it while the hub is away."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tasks import events
+from tasks.events import Events
+from tasks.settings import FtrackSettings
+from tasks.transfer.models import SERVER_LOCATION_ID
+from tests.farm import wait_until
+from tests.functional.event_hub import EventHub
+
+KEY = "the-api-key-of-a-test"
+
+
+@pytest.fixture
+def hub() -> Iterator[EventHub]:
+    with EventHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def dropped() -> list[int]:
+    return []
+
+
+@pytest.fixture
+def told(hub: EventHub, dropped: list[int]) -> Events:
+    return Events(FtrackSettings(hub.url, "farm@studio.com", KEY), dropped.append)
+
+
+def test_a_located_component_is_told_as_the_official_client_does(
+    hub: EventHub, told: Events
+) -> None:
+    told.located(["c1"])
+    wait_until(lambda: hub.events)
+    [event] = hub.events
+    assert event["topic"] == "ftrack.location.component-added"
+    assert event["data"] == {"component_id": "c1", "location_id": SERVER_LOCATION_ID}
+    assert event["source"]["user"] == {"username": "farm@studio.com"}
+    [handshake] = hub.handshakes
+    assert (handshake["ftrack-user"], handshake["ftrack-api-key"]) == ("farm@studio.com", KEY)
+
+
+def test_many_events_go_over_one_connection_in_their_order(hub: EventHub, told: Events) -> None:
+    names = [f"c{number}" for number in range(250)]
+    told.located(names)
+    wait_until(lambda: len(hub.events) == 250)
+    assert hub.component_ids == names
+    assert len(hub.handshakes) == 1
+    wait_until(lambda: hub.heartbeats == 1)
+
+
+def test_a_connection_that_the_hub_has_ended_is_made_anew(
+    hub: EventHub, told: Events, dropped: list[int]
+) -> None:
+    told.located(["c1"])
+    wait_until(lambda: hub.events)
+    hub.hang_up()
+    told.located(["c2"])
+    wait_until(lambda: hub.component_ids == ["c1", "c2"])
+    assert len(hub.handshakes) == 2
+    assert not dropped
+
+
+def test_a_connection_without_work_is_ended(
+    hub: EventHub, told: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "IDLE_S", 0.05)
+    told.located(["c1"])
+    wait_until(lambda: hub.events)
+    wait_until(lambda: told._hub is None)
+
+
+@pytest.mark.parametrize("fault", ["away", "refuse", "silent"])
+def test_what_the_hub_does_not_take_is_dropped_counted_and_told_once(
+    hub: EventHub,
+    told: Events,
+    dropped: list[int],
+    *,
+    fault: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(events, "RETRY_S", 0.0)
+    monkeypatch.setattr(events, "TIMEOUT_S", 0.3)
+    setattr(hub, fault, True)
+    told.located(["c1", "c2"])
+    wait_until(lambda: sum(dropped) == 2)
+    told.located(["c3"])
+    wait_until(lambda: sum(dropped) == 3)
+    setattr(hub, fault, False)
+    told.located(["c4"])
+    wait_until(lambda: hub.component_ids == ["c4"])
+    wait_until(lambda: "events_back" in caplog.text)
+    assert caplog.text.count("events_away") == 1
+    assert KEY not in caplog.text
+
+
+def test_a_hub_that_is_away_is_not_asked_for_each_event(
+    hub: EventHub, told: Events, dropped: list[int]
+) -> None:
+    hub.away = True
+    told.located(["c1"])
+    wait_until(lambda: sum(dropped) == 1)
+    hub.away = False
+    told.located(["c2"])
+    wait_until(lambda: sum(dropped) == 2)
+    assert not hub.handshakes
+
+
+def test_events_beyond_the_queue_are_dropped_and_nobody_waits(
+    hub: EventHub, dropped: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_QUEUED", 3)
+    run, begun = Events._run, threading.Event()
+    monkeypatch.setattr(Events, "_run", lambda told: begun.wait() and run(told))
+    told = Events(FtrackSettings(hub.url, "farm", KEY), dropped.append)
+    told.located(f"c{number}" for number in range(10))
+    assert not dropped, "Redis may be slow, so the thread counts"
+    begun.set()
+    wait_until(lambda: sum(dropped) == 7)
+    wait_until(lambda: hub.component_ids == ["c0", "c1", "c2"])
+
+
+def test_a_drop_that_can_not_be_counted_harms_nothing(hub: EventHub) -> None:
+    def away(_: int) -> None:
+        raise ConnectionError
+
+    hub.away = True
+    told = Events(FtrackSettings(hub.url, "farm", KEY), away)
+    told.located(["c1"])
+    wait_until(lambda: told._away)
+    assert told._thread is not None
+    assert told._thread.is_alive()
