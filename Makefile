@@ -85,8 +85,8 @@ UV_LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 
 .PHONY: lock
 lock: venv ## Write the requirements.lock files anew: UPGRADE=1 for the newest versions
-	$(UV_LOCK) --extra flower --group dev -o tests/requirements.lock pyproject.toml
-	$(UV_LOCK) --extra flower -c tests/requirements.lock -o deploy/requirements.lock pyproject.toml
+	$(UV_LOCK) --extra flower --extra events --group dev -o tests/requirements.lock pyproject.toml
+	$(UV_LOCK) --extra flower --extra events -c tests/requirements.lock -o deploy/requirements.lock pyproject.toml
 	$(UV_LOCK) --group docs -o docs/requirements.lock
 
 .venv-docs/.installed: docs/requirements.lock

@@ -89,8 +89,8 @@ class Intake:
             frames = read_frames(path, look=self.stat, allow_missing=self.allow_missing)
         if frames is not None:
             return self._sequence(entry, frames)
-        target = _target(entry, path)
         check_roots(path, os.path.realpath(path), self.settings.storage_roots)
+        target = _target(entry, path)
         return Component(entry, path, target, (self._file(entry, path, target),))
 
     def _sequence(self, entry: Entry, frames: Frames) -> Component:
@@ -216,16 +216,16 @@ def _check_sequence(entry: Entry, frames: Frames) -> None:
 
 def _target(entry: Entry, path: str) -> Target:
     if entry.version_id:
-        return _under_version(entry, PurePath(path).stem)
+        return _under_version(entry, PurePath(path).stem, path)
     return Target(str(entry.component_id).lower())
 
 
-def _under_version(entry: Entry, default_name: str) -> Target:
+def _under_version(entry: Entry, default_name: str, path: str = "") -> Target:
     name, metadata = entry.name, dict(entry.metadata)
     if entry.reviewable:
         from tasks.review import review_of
 
-        name, described = review_of(entry)
+        name, described = review_of(entry, path)
         metadata |= described
     name = default_name if name is None else name
     if not name.strip():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from tasks.record import PREFIX, Record, text, upload_key
-from tasks.transfer.errors import FilesMissingError, SealBrokenError
+from tasks.transfer.errors import FileRefusedError, SealBrokenError
 from tasks.transfer.models import Transfer
 
 
@@ -16,13 +16,13 @@ class Publishes:
         self.record = record
         self.redis = record.client
 
-    def files_of(self, publish_id: str) -> list[Transfer]:
+    def files_of(self, publish: Transfer) -> list[Transfer]:
         """Give the files of a publish as they are stored.
 
         Raises:
-            FilesMissingError: some are not (any more).
+            FileRefusedError: some are not (any more).
         """
-        ids = [text(one) for one in self.redis.smembers(f"{PREFIX}files:{publish_id}")]
+        ids = [text(one) for one in self.redis.smembers(f"{PREFIX}files:{publish.transfer_id}")]
         pipeline = self.redis.pipeline(transaction=False)
         for one in ids:
             pipeline.hmget(upload_key(one), "request", "file", "stored")
@@ -31,9 +31,13 @@ class Publishes:
             with suppress(SealBrokenError, ValueError):
                 files.append(self.record.transfer(one, *(text(value) for value in row)))
         stored = [one for one in files if one.stored]
-        total = int(self.redis.hget(upload_key(publish_id), "total") or 0)
+        total = int(self.redis.hget(upload_key(publish.transfer_id), "total") or 0)
         if len(stored) != total:
-            raise FilesMissingError(total - len(stored), total)
+            why = (
+                f"has {total - len(stored)} of {total} files that are not recorded as stored (any "
+                "more); enqueue all of it again: what is stored is not sent again"
+            )
+            raise FileRefusedError(publish.path, why)
         return sorted(stored, key=lambda one: (len(one.path), one.path))
 
     def first_asked(self, transfer: Transfer) -> bool:

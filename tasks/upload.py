@@ -100,7 +100,7 @@ def create_component_location(self: Stage, message: Message) -> Message:
         located |= self.each(large, lambda transfer: finish(self, transfer))
 
         def make_visible(transfer: Transfer) -> Transfer:
-            files = here.publishes.files_of(transfer.transfer_id)
+            files = here.publishes.files_of(transfer)
             done = locate_publish(
                 here.ftrack,
                 transfer,

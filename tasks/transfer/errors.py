@@ -92,14 +92,18 @@ class FileChangedError(RetryableError):
         return f"{self.path} changed while it was uploaded ({self.what}): still being written?"
 
 
-class UrlRefusedError(RetryableError):
-    """The store refused the signed URL; a new one is asked for."""
+class _RefusedByStore(Exception):
+    """The store answered with an HTTP status, and a code of S3's where it gave one."""
 
     def __init__(self, component_id: str, status: int, code: str) -> None:
         super().__init__(component_id, status, code)
         self.component_id = component_id
         self.status = status
         self.code = code
+
+
+class UrlRefusedError(_RefusedByStore, RetryableError):
+    """The store refused the signed URL; a new one is asked for."""
 
     @property
     def has_expired(self) -> bool:
@@ -174,7 +178,7 @@ class FatalError(UploadError):
 
 
 class FileRefusedError(FatalError):
-    """A path that is not a regular, non-empty file below the storage roots."""
+    """Not a regular, non-empty file below the storage roots, or a publish without all of its."""
 
     def __init__(self, path: str, why: str) -> None:
         super().__init__(path, why)
@@ -201,34 +205,13 @@ class RequestRefusedError(FatalError):
         )
 
 
-class StoreRefusedError(FatalError):
+class StoreRefusedError(_RefusedByStore, FatalError):
     """The store refused the file for good."""
-
-    def __init__(self, component_id: str, status: int, code: str) -> None:
-        super().__init__(component_id, status, code)
-        self.component_id = component_id
-        self.status = status
-        self.code = code
 
     def __str__(self) -> str:
         return (
             f"the store refused the file of component {self.component_id} "
             f"({self.status} {self.code}); ask those who run the store, then: farmhaul retry"
-        )
-
-
-class FilesMissingError(FatalError):
-    """A publish can not be registered: the record no longer shows all of its files as stored."""
-
-    def __init__(self, missing: int, total: int) -> None:
-        super().__init__(missing, total)
-        self.missing = missing
-        self.total = total
-
-    def __str__(self) -> str:
-        return (
-            f"{self.missing} of its {self.total} files are not recorded as stored (any more); "
-            "enqueue all of it again: what is stored is not sent again"
         )
 
 

@@ -12,6 +12,7 @@ from tasks.transfer.checksum import compute_checksum
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import Target, Transfer
 from tasks.transfer.put import put_file, store_session
+from tasks.transfer.register import locate
 from tests.bench import plot
 from tests.bench.result import Result
 from tests.bench.result import Target as Goal
@@ -41,7 +42,7 @@ def test_the_sink_takes_an_upload_and_counts_it(sink: Sink, frame: Path, tmp_pat
     signed = client.sign([checked])["one"]
     assert isinstance(signed, Transfer)
     put_file(signed, store_session(1), roots)
-    client.locate([signed])
+    locate(client, [signed])
 
     store, api = sink.store_stats(), sink.api_stats()
     assert (store["puts"], store["bytes"], store["under_way"]) == (1, 300_000, 0)

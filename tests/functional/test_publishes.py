@@ -128,7 +128,8 @@ def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) ->
     assert kinds.count("ComponentLocation") == 15
     version = farm.sandbox.ftrack.get("AssetVersion", VERSION)
     task = farm.sandbox.ftrack.get("Task", seed.TASK_ID)
-    assert version and task
+    assert version
+    assert task
     assert version["thumbnail_id"] == task["thumbnail_id"] is not None
     shown = json.loads(farm.cli("status", line["upload_id"]).stdout)
     assert shown["job_state"] == "done"
@@ -236,7 +237,7 @@ def test_a_hook_that_died_halfway_through_a_publish_is_gone_on_with(hook: Farm) 
 def test_a_large_file_is_part_of_a_publish(farm: Farm) -> None:
     big = farm.make_file("big.mov", 70 << 20)
     still = farm.make_file("small.jpg", 1000, big.parent.name)
-    common = {"version_id": VERSION, "publish": "both"}
+    common: dict[str, object] = {"version_id": VERSION, "publish": "both"}
     lines = [common | {"path": str(big)}, common | {"path": str(still), "thumbnail": True}]
     [upload] = farm.enqueue_manifest(lines, "--wait")
     assert upload["state"] == "located"

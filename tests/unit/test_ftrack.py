@@ -23,6 +23,7 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Multipart, Target, Transfer
+from tasks.transfer.register import is_located, locate
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, new_id
 from tests.unit.odd_server import OddServer, http
@@ -305,7 +306,7 @@ def test_no_answer_in_json_breaks_signing_or_locating(
     identity = FileIdentity(6, 1, 1, 1)
     transfer = Transfer(new_id(), Target(new_id()), "/a.exr", identity=identity, checksum="x")
 
-    for outcomes in (client.sign([transfer]), client.locate([transfer])):
+    for outcomes in (client.sign([transfer]), locate(client, [transfer])):
         assert set(outcomes) == {transfer.transfer_id}
         outcome = outcomes[transfer.transfer_id]
         assert isinstance(outcome, Transfer | UploadError)
@@ -433,7 +434,7 @@ def test_a_batch_is_located_in_one_call(
 ) -> None:
     transfers = frames(frame, existing(sandbox, 20))
 
-    outcomes = ftrack.locate(transfers)
+    outcomes = locate(ftrack, transfers)
 
     assert sandbox.ftrack.count_calls() == 1
     assert outcomes == {one.transfer_id: one for one in transfers}
@@ -441,7 +442,7 @@ def test_a_batch_is_located_in_one_call(
         [location] = sandbox.ftrack.locations(transfer.component_id)
         assert location["location_id"] == seed.SERVER_LOCATION_ID
         assert location["resource_identifier"] == transfer.component_id
-        assert ftrack.is_located(transfer)
+        assert is_located(ftrack, transfer)
 
 
 def test_a_component_is_created_with_its_location_thumbnail_and_encoding(
@@ -451,7 +452,10 @@ def test_a_component_is_created_with_its_location_thumbnail_and_encoding(
     target = Target.under_version(version, "main", thumbnail=True, encode=True)
     transfer = frame(b"pixels", "main.mov", target=target)
 
-    assert ftrack.locate([transfer]) == {transfer.transfer_id: transfer}
+    [located] = locate(ftrack, [transfer]).values()
+
+    [job] = sandbox.ftrack.entities("Job")
+    assert located == replace(transfer, job_ids=(job["id"],))
 
     component = sandbox.ftrack.get("FileComponent", target.component_id)
     assert component is not None
@@ -468,7 +472,7 @@ def test_a_component_of_a_version_gets_neither_thumbnail_nor_encoding_unasked(
 ) -> None:
     target = Target.under_version(sandbox.ftrack.version_id, "main")
 
-    ftrack.locate([frame(b"pixels", "main.mov", target=target)])
+    locate(ftrack, [frame(b"pixels", "main.mov", target=target)])
 
     [call] = sandbox.ftrack.calls()
     assert call["actions"] == ["create", "create"]
@@ -477,18 +481,33 @@ def test_a_component_of_a_version_gets_neither_thumbnail_nor_encoding_unasked(
 def test_a_lost_answer_of_create_is_accepted_when_what_exists_is_ours(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
-    target = Target.under_version(sandbox.ftrack.version_id, "main", encode=True)
+    target = Target.under_version(sandbox.ftrack.version_id, "main")
     transfers = frames(frame, [target, *existing(sandbox, 3)])
     sandbox.faults.add("ftrack", "lost_answer", action="create", times=1)
 
-    lost = ftrack.locate(transfers)
-    again = ftrack.locate(transfers)
+    lost = locate(ftrack, transfers)
+    again = locate(ftrack, transfers)
 
     assert all(isinstance(error, ServiceUnavailableError) for error in lost.values())
     assert again == {one.transfer_id: one for one in transfers}
     assert [len(sandbox.ftrack.locations(one.component_id)) for one in transfers] == [1] * 4
-    # The lost one, the refused one, and the question whether it is ours.
-    assert sandbox.ftrack.count_calls() == 3
+    # The lost one, the refused one, the question what is there, and the size that it has.
+    assert sandbox.ftrack.count_calls() == 4
+
+
+def test_an_encoding_whose_answer_was_lost_is_not_asked_for_again(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    target = Target.under_version(sandbox.ftrack.version_id, "main", encode=True)
+    transfer = frame(b"pixels", "main.mov", target=target)
+    sandbox.faults.add("ftrack", "lost_answer", action="encode_media", times=1)
+    asked = iter([True, False])
+
+    lost = locate(ftrack, [transfer], lambda _: next(asked))
+    again = locate(ftrack, [transfer], lambda _: next(asked))
+
+    assert isinstance(lost[transfer.transfer_id], ServiceUnavailableError)
+    assert again == {transfer.transfer_id: transfer}
     assert len(sandbox.ftrack.entities("Job")) == 1
 
 
@@ -504,21 +523,21 @@ def test_a_location_that_is_not_ours_is_refused(
     )
     [transfer] = frames(frame, [target])
 
-    outcome = ftrack.locate([transfer])[transfer.transfer_id]
+    outcome = locate(ftrack, [transfer])[transfer.transfer_id]
 
     assert isinstance(outcome, RequestRefusedError)
     assert "refused to register" in str(outcome)
-    assert not ftrack.is_located(transfer)
+    assert not is_located(ftrack, transfer)
 
 
 def test_some_that_are_there_already_leave_the_others_to_one_more_call(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
     transfers = frames(frame, existing(sandbox, 10))
-    ftrack.locate(transfers[:4])
+    locate(ftrack, transfers[:4])
     before = sandbox.ftrack.count_calls()
 
-    outcomes = ftrack.locate(transfers)
+    outcomes = locate(ftrack, transfers)
 
     assert outcomes == {one.transfer_id: one for one in transfers}
     assert sandbox.ftrack.count_calls() - before == 3
@@ -531,7 +550,7 @@ def test_one_bad_upload_of_fifty_is_found_by_halving_and_holds_up_no_other(
     targets.insert(17, Target(new_id()))
     transfers = frames(frame, targets)
 
-    outcomes = ftrack.locate(transfers)
+    outcomes = locate(ftrack, transfers)
 
     bad = outcomes.pop(transfers[17].transfer_id)
     assert isinstance(bad, RequestRefusedError)
@@ -539,20 +558,18 @@ def test_one_bad_upload_of_fifty_is_found_by_halving_and_holds_up_no_other(
     assert len(outcomes) == 49
     assert all(isinstance(one, Transfer) for one in outcomes.values())
     assert len(sandbox.ftrack.entities("ComponentLocation")) == 49
-    # 50 → 25 → 12 or 13 → 6 or 7 → 3 or 4 → 1 or 2 → 1: two calls for each halving, and
-    # after each refusal the question whether what exists is ours.
-    assert sandbox.ftrack.count_calls("create") <= 13
-    assert sandbox.ftrack.count_calls("query") <= 7
+    # To be told that something exists, and then 50 → 25 → 12 or 13 → 6 or 7 → 3 or 4 → 1 or 2 → 1: two calls for each halving.
+    assert sandbox.ftrack.count_calls("create") <= 14
 
 
 def test_an_outage_in_the_middle_of_halving_is_told_for_those_it_struck_alone(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
     transfers = frames(frame, [*existing(sandbox, 3), Target(new_id())])
-    # The whole batch and its first half pass; the second half is struck.
-    sandbox.faults.add("ftrack", "status", 503, action="create", skip=2)
+    # The whole batch, twice, and its first half pass; the second half is struck.
+    sandbox.faults.add("ftrack", "status", 503, action="create", skip=3)
 
-    outcomes = ftrack.locate(transfers)
+    outcomes = locate(ftrack, transfers)
 
     assert [type(outcomes[one.transfer_id]) for one in transfers] == [
         Transfer,
@@ -583,7 +600,7 @@ def test_when_the_question_what_is_ours_is_refused_too_nothing_counts_as_ours(
         answer_of({"exception": "ValidationError", "content": "bad query"}),
     ]
 
-    outcome = client.locate([transfer])[transfer.transfer_id]
+    outcome = locate(client, [transfer])[transfer.transfer_id]
 
     assert isinstance(outcome, RequestRefusedError)
     assert len(odd.requests) == 2
@@ -600,10 +617,11 @@ def test_junk_for_an_answer_what_is_ours_makes_nothing_ours(
     transfer = frame()
     odd.answers = [
         answer_of({"exception": "IntegrityError", "content": "duplicate key"}),
-        answer_of([{"data": data}]),
+        answer_of([{"data": data}] * 2),
+        answer_of({"exception": "IntegrityError", "content": "duplicate key"}),
     ]
 
-    assert isinstance(client.locate([transfer])[transfer.transfer_id], RequestRefusedError)
+    assert isinstance(locate(client, [transfer])[transfer.transfer_id], RequestRefusedError)
 
 
 def test_locating_a_batch_leaves_no_connection_behind(

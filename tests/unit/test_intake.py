@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.intake import MANIFEST_KEYS, BadInputError, Entry, Intake, mapped, read_manifest
+from tasks.intake import BadInputError, Entry, Intake, mapped, read_manifest
+from tasks.manifest import MANIFEST_KEYS
 from tasks.request import UploadRequest
 from tasks.settings import Settings
 from tasks.transfer.models import Target
@@ -67,12 +68,14 @@ def test_a_file_for_a_version_becomes_a_component_named_after_it(
     [request] = intake.requests(
         [Entry(str(file), version_id=VERSION.upper(), thumbnail=True, encode=True)]
     )
+    assert isinstance(request, UploadRequest)
 
     assert request.target == Target.under_version(VERSION, "main.0101", thumbnail=True, encode=True)
 
 
 def test_a_component_is_named_as_the_user_says(intake: Intake, file: Path) -> None:
     [request] = intake.requests([Entry(str(file), version_id=VERSION, name="beauty")])
+    assert isinstance(request, UploadRequest)
 
     assert request.target.name == "beauty"
 
@@ -110,6 +113,7 @@ def test_an_empty_file_is_taken_when_that_is_allowed(root: Path) -> None:
     (root / "empty").touch()
 
     [request] = intake_of(root, allow_empty=True).requests([Entry(f"{root}/empty", COMPONENT)])
+    assert isinstance(request, UploadRequest)
 
     assert request.size_bytes == 0
     assert request.allow_empty
@@ -117,12 +121,14 @@ def test_an_empty_file_is_taken_when_that_is_allowed(root: Path) -> None:
 
 def test_without_a_look_a_file_need_not_be_there(root: Path) -> None:
     [request] = intake_of(root, stat=False).requests([Entry(f"{root}/later.exr", COMPONENT)])
+    assert isinstance(request, UploadRequest)
 
     assert (request.size_bytes, request.mtime_ns) == (None, None)
 
 
 def test_a_node_local_file_belongs_to_this_host(root: Path, file: Path) -> None:
     [request] = intake_of(root, node_local=True).requests([Entry(str(file), COMPONENT)])
+    assert isinstance(request, UploadRequest)
 
     assert request.host == socket.gethostname()
 
@@ -334,6 +340,7 @@ def test_a_mapped_path_is_looked_at_where_it_leads(root: Path, file: Path) -> No
     intake = intake_of(root, path_map=(("P:\\", str(root)),))
 
     [request] = intake.requests([Entry(f"P:\\{file.name}", version_id=VERSION)])
+    assert isinstance(request, UploadRequest)
 
     assert request.path == str(file)
     assert request.target.name == "main.0101"

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.transfer import multipart
+from tasks.transfer.entities import locate_operations
 from tasks.transfer.errors import (
     DigestMismatchError,
     FileChangedError,
@@ -218,7 +219,7 @@ def test_parts_are_joined_and_the_file_is_located_in_one_call(  # noqa: PLR0917 
     etags = send_parts(large, session, roots)
     before = sandbox.ftrack.count_calls()
 
-    complete(large, etags, ftrack, locate=True)
+    complete(large, etags, ftrack, locate_operations(large))
 
     assert sandbox.ftrack.count_calls() - before == 1
     assert sandbox.store.read(large.component_id) == content
@@ -232,7 +233,7 @@ def test_parts_can_be_joined_before_the_file_is_located(
     session: requests.Session,
     roots: tuple[str, ...],
 ) -> None:
-    complete(large, send_parts(large, session, roots), ftrack, locate=False)
+    complete(large, send_parts(large, session, roots), ftrack)
 
     assert sandbox.store.exists(large.component_id)
     assert sandbox.ftrack.locations(large.component_id) == []
@@ -242,10 +243,10 @@ def test_parts_that_were_joined_already_are_gone(
     large: Transfer, ftrack: FtrackClient, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
     etags = send_parts(large, session, roots)
-    complete(large, etags, ftrack, locate=False)
+    complete(large, etags, ftrack)
 
     with pytest.raises(MultipartGoneError, match="NoSuchUpload"):
-        complete(large, etags, ftrack, locate=False)
+        complete(large, etags, ftrack)
 
 
 def test_parts_that_the_store_does_not_know_can_not_be_joined(
@@ -254,7 +255,7 @@ def test_parts_that_the_store_does_not_know_can_not_be_joined(
     etags = {**send_parts(large, session, roots), 2: "0" * 32}
 
     with pytest.raises(MultipartGoneError):
-        complete(large, etags, ftrack, locate=False)
+        complete(large, etags, ftrack)
 
 
 @pytest.mark.parametrize(
@@ -274,7 +275,7 @@ def test_a_refusal_to_join_is_told_by_what_ftrack_says(
     transfer = replace(frame(), multipart=Multipart("u1", {}))
 
     with client.session, pytest.raises(expected, match=content):
-        complete(transfer, {1: "a"}, client, locate=True)
+        complete(transfer, {1: "a"}, client, locate_operations(transfer))
 
 
 def test_the_urls_of_parts_are_in_no_repr() -> None:

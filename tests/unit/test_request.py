@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tasks.request import UploadRequest, transfer_from_record
 from tasks.transfer.models import Target, Transfer
 
-TARGET = Target.under_version("a-version", "main", thumbnail=True)
+VERSION = "9d1ad1a2-5b1c-4a0e-9a55-0a1b2c3d4e5f"
+TARGET = Target.under_version(VERSION, "main", thumbnail=True)
 REQUEST = UploadRequest("/mnt/a.exr", TARGET, 6, 1_000, allow_empty=True)
 
 
@@ -37,7 +38,7 @@ def test_the_same_request_for_the_same_state_of_the_file_is_the_same_upload() ->
         UploadRequest("/mnt/a.exr", TARGET, 7, 1_000),
         UploadRequest("/mnt/a.exr", TARGET, 6, 1_001),
         UploadRequest("/mnt/a.exr", TARGET),
-        UploadRequest("/mnt/a.exr", Target.under_version("a-version", "beauty"), 6, 1_000),
+        UploadRequest("/mnt/a.exr", Target.under_version(VERSION, "beauty"), 6, 1_000),
         UploadRequest("/mnt/a.exr", Target.under_version("other", "main"), 6, 1_000),
         UploadRequest("/mnt/a.exr", Target(TARGET.component_id), 6, 1_000),
     ],
@@ -58,10 +59,11 @@ def record_with(**values: Any) -> dict[str, Any]:
         (record_with(target={"component_id": "c", "new": 1}), "of a version this worker does not"),
         (record_with(target={}), "of a version"),
         (record_with(target=None), "of a version"),
-        (record_with(target={"component_id": 5}), "no path, or no component id"),
-        (record_with(target={"component_id": 'x" or id like "%'}), "no component id"),
-        (record_with(path=["/etc"]), "no path, or no component id"),
-        ({"id": REQUEST.upload_id}, "'target'"),
+        (record_with(target={"component_id": 5}), "component_id is no UUID"),
+        (record_with(target={"component_id": 'x" or id like "%'}), "component_id is no UUID"),
+        (record_with(target={"component_id": VERSION, "version_id": '"'}), "version_id is no UUID"),
+        (record_with(path=["/etc"]), "no path"),
+        ({"id": REQUEST.upload_id}, "'path'"),
         ([], "of a version"),
         ("text", "of a version"),
         (None, "of a version"),

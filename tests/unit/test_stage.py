@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base import Outcomes, Stage, _within_bounds
-from tasks.delivery import Delivery
+from tasks.base import Outcomes, Stage
+from tasks.delivery import Delivery, within_bounds
 from tasks.record import CLAIM_BYTES
 from tasks.transfer.errors import FileChangedError, UnexpectedAnswerError
 from tasks.transfer.models import LARGE_BYTES, Target, Transfer
@@ -64,7 +64,7 @@ def test_files_that_nobody_has_looked_at_are_kept_to_the_bytes_of_a_claim(tmp_pa
     third = CLAIM_BYTES // 5 - 1
     files = [sparse(tmp_path, f"{n}.exr", third) for n in range(7)]
     delivery = Delivery(files, [], {one.transfer_id for one in files})
-    fitting, others = _within_bounds(delivery)
+    fitting, others = within_bounds(delivery, CLAIM_BYTES)
     assert fitting == files[:5]
     assert [(one.transfer, one.outcome) for one in others] == [
         (one, "pending") for one in files[5:]
@@ -75,12 +75,12 @@ def test_files_that_nobody_has_looked_at_are_kept_to_the_bytes_of_a_claim(tmp_pa
 def test_a_large_file_is_alone_in_its_batch(tmp_path: Path) -> None:
     large = sparse(tmp_path, "large.mov", LARGE_BYTES + 1)
     small = sparse(tmp_path, "small.exr", 10)
-    fitting, others = _within_bounds(Delivery([large, small], [], {large.transfer_id}))
+    fitting, others = within_bounds(Delivery([large, small], [], {large.transfer_id}), CLAIM_BYTES)
     assert (fitting, [one.transfer for one in others]) == ([large], [small])
-    fitting, others = _within_bounds(Delivery([small, large], [], {large.transfer_id}))
+    fitting, others = within_bounds(Delivery([small, large], [], {large.transfer_id}), CLAIM_BYTES)
     assert (fitting, [one.transfer for one in others]) == ([small], [large])
 
 
 def test_a_file_that_is_not_there_is_left_to_the_stage_to_tell() -> None:
     gone = transfer("/nowhere/1.exr")
-    assert _within_bounds(Delivery([gone], [], {gone.transfer_id})) == ([gone], [])
+    assert within_bounds(Delivery([gone], [], {gone.transfer_id}), CLAIM_BYTES) == ([gone], [])
