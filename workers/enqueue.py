@@ -102,7 +102,8 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
 def _entries(
     paths: Sequence[str], manifest: TextIO | None, priority: str, options: dict[str, Any]
 ) -> list[Entry]:
-    options = {name: value for name, value in options.items() if value}
+    unset: tuple[object, ...] = (None, False, ())
+    options = {name: value for name, value in options.items() if value not in unset}
     if manifest is not None:
         if paths or options:
             raise BadInputError("--manifest goes without paths, ids and what belongs to them")
@@ -115,7 +116,8 @@ def _entries(
         raise BadInputError("name a file to upload, or a --manifest; see farmhaul enqueue --help")
     for name in ("name", "thumbnail", "reviewable"):
         if name in options and len(paths) > 1:
-            raise BadInputError(f"--{name} is for one file, and {len(paths)} are given")
+            given = f"--{name} {options[name]}" if name == "name" else f"--{name}"
+            raise BadInputError(f"{given} is for one file, and {len(paths)} are given")
     if "metadata" in options:
         options["metadata"] = dict(map(_pair, options["metadata"]))
     return [Entry(path, priority=priority, **options) for path in paths]

@@ -150,7 +150,8 @@ def test_a_watch_of_ten_thousand_uploads_costs_few_commands(hook: Farm) -> None:
     spent = commands_done(hook.redis) - before
     screen.interrupt()
 
-    assert spent <= 4 * (25 + LINES), spent
+    # Workers of other tests ask this Redis too; 10,000 rows would be 10,000 commands a look.
+    assert spent <= 4 * (25 + LINES) + 400, spent
 
 
 def test_named_uploads_are_told_by_lines_until_they_have_ended(farm: Farm) -> None:

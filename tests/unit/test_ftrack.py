@@ -558,7 +558,8 @@ def test_one_bad_upload_of_fifty_is_found_by_halving_and_holds_up_no_other(
     assert len(outcomes) == 49
     assert all(isinstance(one, Transfer) for one in outcomes.values())
     assert len(sandbox.ftrack.entities("ComponentLocation")) == 49
-    # To be told that something exists, and then 50 → 25 → 12 or 13 → 6 or 7 → 3 or 4 → 1 or 2 → 1: two calls for each halving.
+    # To be told that something exists, and then 50 → 25 → 12 or 13 → 6 or 7 → 3 or 4 →
+    # 1 or 2 → 1: two calls for each halving.
     assert sandbox.ftrack.count_calls("create") <= 14
 
 
