@@ -18,7 +18,10 @@ from tests.chaos.renders import Render
 from tests.farm import Farm
 
 #: Keys that may stay for ever: the indexes of ``tasks/record.py``, and kombu's bindings.
-LASTING = ("farmhaul:state:", "farmhaul:hosts", "_kombu.binding")
+LASTING = (
+    *("farmhaul:state:", "farmhaul:file:", "farmhaul:hosts", "farmhaul:jobs", "farmhaul:totals"),
+    *("farmhaul:workers", "_kombu.binding"),
+)
 
 
 def violations(farm: Farm, renders: Sequence[Render]) -> list[str]:
@@ -93,7 +96,12 @@ def wrong_entities(farm: Farm, renders: Iterable[Render]) -> Iterator[str]:
 
 def wrong_indexes(client: Any) -> Iterator[str]:
     """Uploads that are not in exactly the indexes of their state."""
-    members = {state: set(client.zrange(f"farmhaul:state:{state}", 0, -1)) for state in STATES}
+    every = (*STATES, "stored")
+    members = {
+        (index, state): set(client.zrange(f"farmhaul:{index}:{state}", 0, -1))
+        for index in ("state", "file")
+        for state in every
+    }
     pending = set(client.zrange("farmhaul:pending", 0, -1))
     for host in client.smembers("farmhaul:hosts"):
         pending |= set(client.zrange(f"farmhaul:pending:{host}", 0, -1))
@@ -104,8 +112,8 @@ def wrong_indexes(client: Any) -> Iterator[str]:
             claimed.update(client.smembers(key))
     for upload_id, fields in records(client):
         state = fields.get("state", "")
-        found = [one for one in STATES if upload_id in members[one]]
-        if found != [state]:
+        found = [one for one, ids in members.items() if upload_id in ids]
+        if found != [("file" if "publish" in fields else "state", state)]:
             yield f"upload {upload_id} is {state} and in the indexes of {found}"
         if (upload_id in pending) != (state == "pending"):
             yield f"upload {upload_id} is {state}; among the pending: {upload_id in pending}"

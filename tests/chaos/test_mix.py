@@ -25,6 +25,7 @@ def run_mix(*options: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.chaos
 @pytest.mark.timeout(500)
 def test_after_a_minute_of_all_troubles_all_uploads_are_right() -> None:
     run_mix("--minutes", "0.75")

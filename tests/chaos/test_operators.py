@@ -75,7 +75,8 @@ def test_hooks_that_fire_four_at_once_for_many_files_make_one_upload_each(farm: 
     assert len(farm.sandbox.store.puts()) == 3
 
 
-@pytest.mark.parametrize("pool", ["threads", pytest.param("prefork", marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
 def test_leases_and_fences_work_with_any_pool(make_farm: MakeFarm, pool: str) -> None:
     options = (f"--pool={pool}", "--concurrency=2", "--without-gossip", "--without-mingle")
     farm = make_farm(workers=2, options=options)

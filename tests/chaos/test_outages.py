@@ -67,7 +67,7 @@ def test_a_retry_after_of_an_hour_is_capped(farm: Farm) -> None:
 @pytest.mark.parametrize(
     ("service", "backlog"),
     [
-        ("ftrack", 1000),
+        pytest.param("ftrack", 1000, marks=pytest.mark.chaos),
         ("store", 1000),
         pytest.param("ftrack", 10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
         pytest.param("store", 10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.farm import Farm
 from tests.sandbox import Sandbox
@@ -35,6 +36,34 @@ def farm(running_farm: Farm) -> Farm:
     running_farm.wait_quiet()
     running_farm.sandbox.reset()
     return running_farm
+
+
+@pytest.fixture(scope="module")
+def running_sealed(
+    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, leaving: list[Farm]
+) -> Iterator[Farm]:
+    """One worker with a key, started once for a module."""
+    folder = tmp_path_factory.mktemp("sealed")
+    key, spool = Fernet.generate_key().decode(), str(folder / "spool")
+    env = {"FARMHAUL_SECRET_KEY": key, "FARMHAUL_SPOOL": spool}
+    options = ("--concurrency=1", "--without-gossip", "--without-mingle")
+    database = next(_databases)
+    farm = Farm(running_sandbox, folder, 1, options=options, database=database, env=env)
+    yield farm
+    farm.terminate()
+    leaving.append(farm)
+
+
+@pytest.fixture
+def sealed(running_sealed: Farm) -> Farm:
+    """A worker with a key and nothing to do, on a sandbox as if just started."""
+    running_sealed.start()  # whom a test has ended
+    running_sealed.sandbox.faults.clear()
+    running_sealed.wait_quiet()
+    running_sealed.sandbox.reset()
+    worker = running_sealed.workers[0]
+    worker._log_start = worker.log.stat().st_size
+    return running_sealed
 
 
 @pytest.fixture(scope="session")

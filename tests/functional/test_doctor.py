@@ -20,22 +20,11 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.farm import Farm, wait_until
-from tests.functional.conftest import MakeFarm
 from tests.sandbox import RedisServer
 from tests.sandbox.process import free_ports
 from tests.test_architecture import loaded_by
 
 KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
-
-
-@pytest.fixture
-def sealed(make_farm: MakeFarm, tmp_path: Path) -> Farm:
-    """A farm of one worker with all that doctor asks for."""
-    spool = tmp_path / "spool"
-    farm = make_farm(env={"FARMHAUL_SECRET_KEY": KEY, "FARMHAUL_SPOOL": str(spool)})
-    farm.make_file("kept.exr", 10)  # an empty root would look like one that is not mounted
-    wait_until(lambda: farm.redis.exists("farmhaul:workers"))
-    return farm
 
 
 @pytest.fixture
@@ -51,7 +40,13 @@ def examine(farm: Farm, **env: str | None) -> list[dict[str, str]]:
     assert done.stderr == ""
     findings: list[dict[str, str]] = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == int(any(one["level"] == "fault" for one in findings)), done
-    for secret in (KEY, OTHER_KEY, farm.sandbox.env["FTRACK_API_KEY"], "hunter2"):
+    for secret in (
+        KEY,
+        OTHER_KEY,
+        farm.env["FARMHAUL_SECRET_KEY"],
+        farm.sandbox.env["FTRACK_API_KEY"],
+        "hunter2",
+    ):
         assert secret not in done.stdout
     for one in findings:
         assert one["next"] or one["level"] == "ok", one
@@ -68,6 +63,9 @@ def faults(findings: list[dict[str, str]], level: str = "fault") -> dict[str, st
 
 
 def test_a_healthy_farm_has_neither_faults_nor_warnings(sealed: Farm) -> None:
+    sealed.make_file("kept.exr", 10)  # an empty root would look like one that is not mounted
+    wait_until(lambda: sealed.redis.exists("farmhaul:workers"))
+
     findings = examine(sealed)
 
     assert [one for one in findings if one["level"] != "ok"] == []

@@ -25,7 +25,7 @@ README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 DOCS = {path.name: path.read_text(encoding="utf-8") for path in (CHECKOUT / "docs").glob("*.md")}
 UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 #: A log line begins with a word for what has happened, upload=… and the like follow.
-EVENT = re.compile(r"[a-z]+(?:_[a-z%]+)+(?= )")
+EVENT = re.compile(r"[a-z]+(?:_[a-z%]+)+(?=[ :])")
 
 
 def section(text: str, heading: str) -> str:

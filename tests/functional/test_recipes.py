@@ -1,0 +1,115 @@
+"""The recipes of docs/publishing.md, run as they stand there, and what they leave."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.farm import BIN, Farm
+from tests.functional.test_documentation import (
+    DOCS,
+    block_after,
+    first_cells,
+    key_pattern,
+    on_a_terminal,
+    plain,
+)
+from tests.sandbox import seed
+
+FRAMES = range(1001, 1031)
+
+
+@pytest.fixture
+def renders(farm: Farm) -> Path:
+    """What the recipes name, in a folder ``v003``."""
+    folder = farm.sandbox.storage / os.urandom(6).hex() / "v003"
+    sizes = {f"beauty.{number}.exr": 2000 for number in FRAMES}
+    sizes |= {f"again/beauty.{number}.exr": 3000 for number in FRAMES[10:20]}
+    sizes |= {"sh010.mov": 50_000, "sh010.jpg": 3000, "sh010.mp4": 5000}
+    for name, size in {**sizes, "plate.exr": 2000, "comp.nk": 500}.items():
+        farm.make_file(name, size, str(folder.relative_to(farm.sandbox.storage)))
+    return folder
+
+
+def follow(farm: Farm, renders: Path, recipe: str) -> None:
+    """Run a recipe, and compare what it shows on a terminal with the document."""
+    lines = block_after(DOCS["publishing.md"], f"recipe: {recipe}").splitlines(keepends=True)
+    script = "".join(line[2:] for line in lines if line.startswith(("$ ", "> ")))
+    expected = "".join(line for line in lines if not line.startswith(("$ ", "> ")))
+    ids = {"VERSION_ID": seed.VERSION_ID, "TASK_ID": seed.TASK_ID, "RENDERS": str(renders)}
+    environment = {**farm.environment(), **ids, "PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    shown = on_a_terminal(["bash", "-ec", script], environment)
+
+    assert plain(shown) == plain(expected)
+
+
+def names(farm: Farm, kind: str) -> list[str]:
+    entities = farm.sandbox.ftrack.entities(kind)
+    return sorted(str(one["name"]) for one in entities if one.get("version_id"))
+
+
+def test_frames_movie_and_thumbnail_become_visible_by_one_call(farm: Farm, renders: Path) -> None:
+    follow(farm, renders, "publish")
+
+    [sequence] = farm.sandbox.ftrack.entities("SequenceComponent")
+    files = farm.sandbox.ftrack.entities("FileComponent")
+    frames = [one for one in files if one.get("container_id") == sequence["id"]]
+    assert (sequence["name"], len(frames)) == ("exr", 30)
+    assert names(farm, "FileComponent") == ["movie", "still"]
+    [still] = [one for one in files if one["name"] == "still"]
+    for kind, entity_id in (("AssetVersion", seed.VERSION_ID), ("Task", seed.TASK_ID)):
+        entity = farm.sandbox.ftrack.get(kind, entity_id)
+        assert entity
+        assert entity["thumbnail_id"] == still["id"]
+    assert [job["status"] for job in farm.sandbox.ftrack.entities("Job")] == ["done"]
+    [call] = farm.sandbox.ftrack.calls("encode_media")
+    made = [one for one in call["operations"] if one.get("entity_type") == "ComponentLocation"]
+    assert len(made) == len(farm.sandbox.ftrack.entities("ComponentLocation")) == 33
+
+
+def test_of_frames_rendered_again_ten_are_sent_and_nothing_is_encoded_anew(
+    farm: Farm, renders: Path
+) -> None:
+    follow(farm, renders, "publish")
+    before = len(farm.sandbox.store.puts())
+
+    follow(farm, renders, "again")
+
+    assert len(farm.sandbox.store.puts()) - before == 10
+    assert len(farm.sandbox.ftrack.entities("Job")) == 1
+    [sequence] = farm.sandbox.ftrack.entities("SequenceComponent")
+    assert sequence["size"] == 20 * 2000 + 10 * 3000
+
+
+def test_loose_files_become_components_of_their_own(farm: Farm, renders: Path) -> None:
+    follow(farm, renders, "loose")
+
+    assert names(farm, "FileComponent") == ["comp", "ftrackreview-mp4", "plate"]
+    described = farm.sandbox.ftrack.entities("Metadata")
+    assert sorted(one["key"] for one in described) == ["colour", "colour", "ftr_meta"]
+    assert not farm.sandbox.ftrack.entities("Job")
+
+
+def test_the_keys_and_fields_of_a_publish_are_documented(farm: Farm, renders: Path) -> None:
+    under = ("--version-id", seed.VERSION_ID)
+    with farm.frozen():
+        [sequence] = farm.enqueue(str(renders / "beauty.%04d.exr"), *under)
+        keys = set(farm.redis.scan_iter("farmhaul:*"))
+    [movie] = farm.enqueue(renders / "sh010.mov", *under, "--encode")
+    farm.wait_located([sequence["upload_id"], movie["upload_id"]])
+    keys |= set(farm.redis.scan_iter("farmhaul:*"))
+    state = DOCS["state.md"]
+    patterns = [key_pattern(name) for name in first_cells(state)]
+    table = re.split(r"(?m)^Fields of an upload:$", state)[1].partition("\n## ")[0]
+    documented = [key_pattern(name) for name in first_cells(table)]
+    records = [farm.redis.hkeys(key) for key in keys if key.startswith("farmhaul:upload:")]
+    fields = {field for record in records for field in record}
+
+    assert {key.split(":")[1] for key in keys} >= {"files", "left", "file", "jobs"}
+    assert fields >= {"publish", "total", "complete", "encoded", "jobs", "job_state"}
+    assert [key for key in keys if not any(one.fullmatch(key) for one in patterns)] == []
+    assert [name for name in fields if not any(one.fullmatch(name) for one in documented)] == []
