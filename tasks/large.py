@@ -18,7 +18,7 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.models import Batch, Transfer
 from tasks.transfer.multipart import Part, complete, put_part
-from tasks.transfer.register import look_up, to_encode
+from tasks.transfer.register import look_up
 
 #: So many runs of a file are queued at once; each that ends sets the next one going. Enough
 #: for several nodes, and few enough that small files have their turn in between.
@@ -81,8 +81,7 @@ def finish(stage: Stage, transfer: Transfer) -> Transfer:
         before = ledger.located_before(transfer, located=located)
         if located and not before:
             return transfer
-        encode = to_encode([transfer], present, stage.clients.publishes.first_asked)
-        register = locate_operations(transfer, present, encode=bool(encode))
+        register = locate_operations(transfer, present)
     try:
         jobs = complete(ledger.with_multipart(transfer), ledger.etags(transfer), ftrack, register)
     except MultipartGoneError:

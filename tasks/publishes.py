@@ -40,13 +40,6 @@ class Publishes:
             raise FileRefusedError(publish.path, why)
         return sorted(stored, key=lambda one: (len(one.path), one.path))
 
-    def first_asked(self, transfer: Transfer) -> bool:
-        """Note that an encoding of these bytes is asked for; tell whether none was before."""
-        key, stamp = upload_key(transfer.transfer_id), transfer.content_stamp
-        before = text(self.redis.hget(key, "encoded"))
-        self.redis.hset(key, "encoded", stamp)
-        return before != stamp
-
     def jobs_due(self, again_s: float, most: int) -> dict[str, list[str]]:
         """Give the encoding jobs to ask ftrack about now, by upload id."""
         rows = self.record.run("jobs_due", again_s, most)

@@ -93,7 +93,7 @@ def create_component_location(self: Stage, message: Message) -> Message:
     }
     small = [one for one in stored if not (one.is_large or one.publish)]
     here = self.clients
-    located |= self.ask(lambda ones: locate(here.ftrack, ones, here.publishes.first_asked), small)
+    located |= self.ask(lambda ones: locate(here.ftrack, ones), small)
     with self.heartbeat(batch) as beat:
         # Joining the parts is what makes them the component's bytes.
         large = [transfer for transfer in stored if transfer.is_large]
@@ -105,7 +105,6 @@ def create_component_location(self: Stage, message: Message) -> Message:
                 here.ftrack,
                 transfer,
                 files,
-                here.publishes.first_asked,
                 lambda: beat(transfer.transfer_id),
             )
             if here.events and done.publish:

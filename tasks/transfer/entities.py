@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.transfer.models import (
@@ -15,6 +15,10 @@ from tasks.transfer.models import (
     derived_id,
 )
 from tasks.transfer.operations import Operation, Result, listed, query, rows_of
+
+#: Metadata of a component: which bytes of it (their MD5, or the file's size, mtime and inode)
+#: an encoding was asked for.
+ENCODED = "farmhaul_encoded"
 
 SYSTEM_TYPES = {"FileComponent": "file", "SequenceComponent": "sequence"}
 
@@ -29,27 +33,26 @@ class Present:
 
     components: frozenset[str] = frozenset()
     located: frozenset[str] = frozenset()
-    #: (component id, key)
-    metadata: frozenset[tuple[str, str]] = frozenset()
+    #: By component id and key.
+    metadata: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def with_more(self, more: Present) -> Present:
         """Join what two questions have found."""
         return Present(
             self.components | more.components,
             self.located | more.located,
-            self.metadata | more.metadata,
+            {**self.metadata, **more.metadata},
         )
 
 
 NOTHING = Present()
 
 
-def locate_operations(
-    transfer: Transfer, present: Present = NOTHING, *, encode: bool = True
-) -> list[Operation]:
+def locate_operations(transfer: Transfer, present: Present = NOTHING) -> list[Operation]:
     """Make the component's location, and before it the component, if it has none yet.
 
     What is present is brought up to date; a component that was there before us is left as it is.
+    An encoding leaves its mark in the same call, and is asked for once for each state of the file.
     """
     target = transfer.target
     if target.version_id is None:
@@ -57,8 +60,11 @@ def locate_operations(
     fields = {"file_type": transfer.file_type, "size": transfer.size_bytes}
     operations = component_operations("FileComponent", target, fields, present)
     operations += location_operations(target.component_id, present)
-    operations += extra_operations(target, present)
-    if target.encode and encode:
+    stamp = transfer.content_stamp
+    encode = target.encode and present.metadata.get((target.component_id, ENCODED)) != stamp
+    mark = ((ENCODED, stamp),) if encode else ()
+    operations += extra_operations("FileComponent", target, present, mark)
+    if encode:
         operations.append(
             {
                 "action": "encode_media",
@@ -99,14 +105,16 @@ def location_operations(component_id: str, present: Present = NOTHING) -> list[O
     return [_create("ComponentLocation", fields)]
 
 
-def extra_operations(target: Target, present: Present = NOTHING) -> list[Operation]:
+def extra_operations(
+    kind: str, target: Target, present: Present, more: Sequence[tuple[str, str]] = ()
+) -> list[Operation]:
     """Set a component's metadata, and make it the thumbnail of its version and a task."""
     operations = []
-    for key, value in target.metadata:
+    for key, value in (*target.metadata, *more):
         if (target.component_id, key) in present.metadata:
             operations.append(_update("Metadata", [target.component_id, key], {"value": value}))
         else:
-            named = {"parent_id": target.component_id, "parent_type": "Component"}
+            named = {"parent_id": target.component_id, "parent_type": kind}
             operations.append(_create("Metadata", {**named, "key": key, "value": value}))
     thumbnail = {"thumbnail_id": target.component_id}
     if target.thumbnail:
@@ -151,10 +159,10 @@ def present_operations(transfers: Sequence[Transfer | Container]) -> list[Operat
         query("id", "Component", f"id in ({ids})"),
         query("component_id, resource_identifier", "ComponentLocation", located),
     ]
-    described = [target.component_id for target in targets if target.metadata]
+    described = [one.component_id for one in targets if one.metadata or one.encode]
     if described:
         operations.append(
-            query("parent_id, key", "Metadata", f"parent_id in ({listed(described)})")
+            query("parent_id, key, value", "Metadata", f"parent_id in ({listed(described)})")
         )
     return operations
 
@@ -169,20 +177,20 @@ def parse_present(results: Sequence[Result]) -> Present:
             for row in locations
             if row.get("resource_identifier") == row.get("component_id")
         ),
-        frozenset((str(row.get("parent_id")), str(row.get("key"))) for row in metadata),
+        {
+            (str(row.get("parent_id")), str(row.get("key"))): str(row.get("value"))
+            for row in metadata
+        },
     )
 
 
 def publish_operations(
-    publish: Publish,
-    files: Sequence[Transfer],
-    present: Present,
-    encode: frozenset[str],
+    publish: Publish, files: Sequence[Transfer], present: Present
 ) -> list[list[Operation]]:
     """Plan the POSTs that register a publish; with the last one, and no sooner, all is visible.
 
     A long sequence is made without a version first, with its frames in batches: what belongs
-    to no version is shown nowhere. ``encode`` are the components to ask an encoding for.
+    to no version is shown nowhere.
     """
     before: list[list[Operation]] = []
     last: list[Operation] = []
@@ -205,10 +213,10 @@ def publish_operations(
         last += _sequence(target, {**fields, "version_id": target.version_id}, whole)
         last += [operation for step in frames for operation in step]
         last += location_operations(target.component_id, present)
-        last += extra_operations(target, present)
+        last += extra_operations("SequenceComponent", target, present)
     for one in files:
         if one.target.container_id is None:
-            last += locate_operations(one, present, encode=one.component_id in encode)
+            last += locate_operations(one, present)
     return [*(post for post in before if post), last]
 
 

@@ -133,7 +133,10 @@ class FileBody:
 
     def read(self, block_bytes: int = BLOCK_BYTES) -> bytes:
         """Give the next block, which urllib3 sends."""
-        self.still_ours(self.size_bytes - self.left_bytes)
+        # With all of it sent, who breaks off no longer keeps the store from taking it: then only
+        # its answer tells that a newer file of the component may be sent.
+        if self.left_bytes:
+            self.still_ours(self.size_bytes - self.left_bytes)
         with reading(self.path):
             offset = self.end - self.left_bytes
             block = os.pread(self.file.fileno(), min(block_bytes, self.left_bytes), offset)

@@ -19,40 +19,32 @@ from tasks.transfer.ftrack import AlreadyThereError, FtrackClient, FtrackRefusal
 from tasks.transfer.models import Container, Transfer
 from tasks.transfer.operations import Operation
 
-#: Notes that an encoding is asked for now, and tells whether that is for the first time.
-FirstAsked = Callable[[Transfer], bool]
-
 #: So many components are looked up in one POST.
 LOOKED_UP_AT_ONCE = 500
 
 
-def locate(
-    ftrack: FtrackClient, transfers: Sequence[Transfer], first_asked: FirstAsked = lambda _: True
-) -> dict[str, Outcome]:
+def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> dict[str, Outcome]:
     """Register stored files in ftrack.server, in one POST where nothing is in the way.
 
     Safe to repeat: ids are derived, and what is there already is looked up and brought up to
-    date. An encoding can not be looked up, so those are looked at before they are asked for.
+    date. Those to be encoded are looked at in any case: an encoding has left its mark.
     Gives the transfer, or the error of it alone, by transfer id.
     """
     encodes = [one for one in transfers if one.target.encode]
     others = [one for one in transfers if not one.target.encode]
     outcomes = ftrack.call_each(others, locate_operations, parse_located, "register", looked=False)
     there = [one for one in others if isinstance(outcomes[one.transfer_id], AlreadyThereError)]
-    return outcomes | _locate_present(ftrack, [*there, *encodes], first_asked)
+    return outcomes | _locate_present(ftrack, [*there, *encodes])
 
 
-def _locate_present(
-    ftrack: FtrackClient, transfers: Sequence[Transfer], first_asked: FirstAsked
-) -> dict[str, Outcome]:
+def _locate_present(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> dict[str, Outcome]:
     try:
         present = look_up(ftrack, transfers)
     except UploadError as error:
         return {one.transfer_id: error for one in transfers}
-    encode = to_encode(transfers, present, first_asked)
 
     def operations_of(one: Transfer) -> list[Operation]:
-        return locate_operations(one, present, encode=one.component_id in encode)
+        return locate_operations(one, present)
 
     return ftrack.call_each(transfers, operations_of, parse_located, "register")
 
@@ -61,7 +53,6 @@ def locate_publish(
     ftrack: FtrackClient,
     transfer: Transfer,
     files: Sequence[Transfer],
-    first_asked: FirstAsked,
     between: Callable[[], None] = lambda: None,
 ) -> Transfer:
     """Register all files of a publish; gives the transfer with its encoding jobs.
@@ -75,9 +66,8 @@ def locate_publish(
     if publish is None:
         raise ValueError(f"transfer {transfer.transfer_id} is no publish")
     present = look_up(ftrack, [*publish.containers, *files])
-    encode = to_encode(files, present, first_asked)
     jobs: tuple[str, ...] = ()
-    for post in publish_operations(publish, files, present, encode):
+    for post in publish_operations(publish, files, present):
         between()
         try:
             jobs += job_ids(ftrack.call(post) if post else [])
@@ -111,18 +101,3 @@ def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Pre
 def is_located(ftrack: FtrackClient, transfer: Transfer) -> bool:
     """Tell whether the component is in ftrack.server, as we would have registered it."""
     return transfer.component_id in look_up(ftrack, [transfer]).located
-
-
-def to_encode(
-    transfers: Sequence[Transfer], present: Present, first_asked: FirstAsked
-) -> frozenset[str]:
-    """Choose what is to be encoded: once for each state of a file.
-
-    What is located was encoded in that very call, when we have asked before and the answer was
-    lost; when we have not, an earlier upload did it, and these are new bytes.
-    """
-    return frozenset(
-        one.component_id
-        for one in transfers
-        if one.target.encode and (first_asked(one) or one.component_id not in present.located)
-    )

@@ -32,6 +32,8 @@ class Render:
     busy: threading.Lock = field(default_factory=threading.Lock)
     #: The uploads it was, in the order in which they were asked for.
     upload_ids: list[str] = field(default_factory=list)
+    #: How often it was rendered anew: each state of it is encoded once, at most.
+    rewrites: int = 0
 
     @property
     def asked_for(self) -> bool:
@@ -125,6 +127,7 @@ class Hooks:
                         file.write(content[start : start + size // 4 + 1])
                         file.flush()
                         time.sleep(0.1)
+            render.rewrites += 1
             self.enqueue(render)
 
     def _run(self, renders: Sequence[Render], command: list[str], stdin: str = "") -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 
 import pytest
 
+from tasks.manifest import MANIFEST_KEYS
 from tests.farm import BIN, Farm
 from tests.functional.test_documentation import (
     DOCS,
@@ -16,6 +18,7 @@ from tests.functional.test_documentation import (
     key_pattern,
     on_a_terminal,
     plain,
+    section,
 )
 from tests.sandbox import seed
 
@@ -113,3 +116,28 @@ def test_the_keys_and_fields_of_a_publish_are_documented(farm: Farm, renders: Pa
     assert fields >= {"publish", "total", "complete", "encoded", "jobs", "job_state"}
     assert [key for key in keys if not any(one.fullmatch(key) for one in patterns)] == []
     assert [name for name in fields if not any(one.fullmatch(name) for one in documented)] == []
+
+
+def test_each_key_of_a_manifest_is_documented() -> None:
+    table = section(DOCS["cli.md"], "farmhaul enqueue").partition("| key | |")[2]
+
+    assert set(first_cells(table.partition("\n\nA key")[0])) >= set(MANIFEST_KEYS)
+
+
+def test_new_bytes_of_what_was_visible_may_stay_without_an_encoding_as_is_said(
+    farm: Farm, renders: Path
+) -> None:
+    movie, what = renders / "sh010.mov", ("--version-id", seed.VERSION_ID, "--encode", "--wait")
+    farm.enqueue(movie, *what)
+    movie.write_bytes(b"rendered again")
+    fault = farm.sandbox.faults.add("ftrack", "status", 503, action="encode_media", times=1)
+
+    [upload] = farm.enqueue(movie, *what)
+
+    assert farm.sandbox.faults.struck(fault)
+    assert upload["state"] == "located"
+    assert "jobs" not in json.loads(farm.cli("status", upload["upload_id"]).stdout)
+    assert len(farm.sandbox.ftrack.entities("Job")) == 1
+    movie.touch()
+    farm.enqueue(movie, *what)
+    assert len(farm.sandbox.ftrack.entities("Job")) == 2

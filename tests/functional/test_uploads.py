@@ -148,7 +148,7 @@ def test_under_a_version_component_and_location_are_made_in_one_call(farm: Farm)
     assert version is not None
     assert version["thumbnail_id"] == component_id
     [call] = ftrack.calls("create")
-    assert call["actions"] == ["create", "create", "update", "encode_media"]
+    assert call["actions"] == ["create", "create", "create", "update", "encode_media"]
 
 
 def test_nothing_of_a_version_is_visible_before_the_bytes_are_stored(farm: Farm) -> None:

@@ -680,3 +680,15 @@ def test_all_that_may_pass_by_itself_is_retryable(
     odd.answers = [None]
 
     assert isinstance(error_of(transfer, session, roots), RetryableError)
+
+
+def test_a_sender_that_has_sent_all_waits_for_the_answer_whatever_it_is_told(
+    frame: Frame,
+) -> None:
+    # Breaking off would not keep the store from taking bytes that are on their way.
+    path = frame(b"pixels").path
+    told: list[int] = []
+    with open(path, "rb") as file:
+        body = FileBody(file, path, 6, told.append)
+        assert list(iter(body.read, b"")) == [b"pixels"]
+    assert told == [0]
