@@ -79,7 +79,7 @@ def _fault(message: Any, queue: str) -> str:
 
 def note_refused(client: redis.Redis | None, why: str) -> None:
     """Log a message that was dropped, and count it for the whole farm."""
-    log.error("message_refused: %s; look who else writes to Redis", why)
+    log.error("message_refused %s; look who else writes to Redis", why)
     if client is not None:
         try:
             client.hincrby(f"{PREFIX}totals", "refused", 1)
