@@ -231,15 +231,21 @@ def test_what_was_seen_outlives_a_restart(browser: Any, farm: Farm, tmp_path: Pa
         page.context.close()
 
 
-def test_who_may_control_shuts_a_worker_down(
+def test_who_may_control_shrinks_a_pool_and_shuts_a_worker_down(
     page: Any, farm: Farm, tmp_path: Path, shoot: Shoot
 ) -> None:
     first, second = farm.workers
     with Flower(farm, tmp_path, FLOWER_READ_ONLY="false") as flower:
         page.on("dialog", lambda dialog: dialog.accept())
         [name] = set(re.findall(r'"(w2@[^"]+)"', flower.get("/api/workers?refresh=1")))
+        # A browser hands its login on to pages below the one where it was asked for it, and
+        # Flower's API asks for none.
+        page.goto(flower.url)
         page.goto(f"{flower.url}/worker/{name}")
-        page.locator("#worker-shutdown").wait_for(state="attached")
+        assert len(second.pool_pids()) == 2
+        page.locator("#worker-pool-shrink").click()
+        wait_until(lambda: len(second.pool_pids()) == 1)
+        page.locator(".toast").first.wait_for()
         shoot(page, "worker")
         page.locator("#worker-group").click()
         page.locator("#worker-shutdown").click()

@@ -293,6 +293,7 @@ def test_a_hook_with_another_key_is_told_by_status_what_is_wrong(sealed: Farm) -
     assert sealed.sandbox.store.puts() == []
 
 
+@pytest.mark.chaos
 def test_keys_are_changed_without_a_stop(make_farm: MakeFarm) -> None:
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     farm = make_farm(env={"FARMHAUL_SECRET_KEY": f"{new},{old}"}, options=("-c", "1"))
