@@ -352,6 +352,14 @@ def _is_queue(key: str) -> bool:
     return not key.startswith("farmhaul:")
 
 
+def heed_sigint() -> None:
+    """For a command that a test interrupts: between fork and exec.
+
+    What starts in the background of a shell without job control ignores SIGINT.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def wait_until(
     holds: Callable[[], object],
     timeout_s: float = 30,

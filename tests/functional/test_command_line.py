@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.farm import BIN, Farm, wait_until
+from tests.farm import BIN, Farm, heed_sigint, wait_until
 
 UPLOAD_KEYS = ["upload_id", "component_id", "path", "size", "state"]
 STATUS_KEYS = [
@@ -161,8 +161,7 @@ def test_an_interrupted_wait_ends_with_130_and_the_upload_goes_on(hook: Farm) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # What starts in the background of a shell without job control ignores SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_sigint,
     )
     wait_until(lambda: hook.redis.zcard("farmhaul:state:pending"))
     process.send_signal(signal.SIGINT)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.farm import BIN, Farm, wait_until
+from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.functional.test_secrets import everything_said_to, values_of
 from tests.sandbox import Sandbox, seed
@@ -145,7 +145,12 @@ def test_an_interrupted_fetch_ends_at_once_with_a_line_and_keeps_what_has_come(
     part = out / f".{component_id}.part"
     command: list[str | Path] = [BIN / "farmhaul", "fetch", component_id, "--to", out]
     process = subprocess.Popen(
-        command, env=hook.environment(), cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
+        command,
+        env=hook.environment(),
+        cwd=CHECKOUT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_sigint,
     )
     wait_until(lambda: part.exists() and part.stat().st_size > MB)
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.farm import BIN, Farm, wait_until
+from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.functional.test_exporter import commands_done, enqueue
 from tests.test_architecture import loaded_by
 
@@ -34,7 +34,7 @@ class Screen:
         environment.pop("COLUMNS", None)
         self.process = subprocess.Popen(
             [BIN / "farmhaul", "watch", *arguments],
-            env=environment, stdin=slave, stdout=slave, stderr=slave,
+            env=environment, stdin=slave, stdout=slave, stderr=slave, preexec_fn=heed_sigint,
         )  # fmt: skip
         os.close(slave)
         self.raw = b""
@@ -75,6 +75,7 @@ def piped(farm: Farm, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [BIN / "farmhaul", "watch", *arguments],
         env=farm.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heed_sigint,
     )  # fmt: skip
     try:
         yield process
