@@ -19,6 +19,9 @@ from tests.farm import BIN, Farm, wait_until
 from tests.sandbox import RedisServer, Sandbox, seed
 from tests.sandbox.process import CHECKOUT, Child, free_ports
 
+# Each role has farms of its own, a minute together.
+pytestmark = pytest.mark.chaos
+
 USERS = ("hook", "worker", "flower", "exporter")
 MAKE_ACL = CHECKOUT / "deploy/redis/make-acl.sh"
 
