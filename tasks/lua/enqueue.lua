@@ -22,10 +22,12 @@ if publish ~= '' then
     return { publish_state or '', 0 }
   end
   redis.call('HSET', key, 'publish', publish)
-  redis.call('SADD', files_key(publish), id)
+  local is_new = redis.call('SADD', files_key(publish), id) == 1
   if state == 'stored' and current == id and not recheck then
     redis.call('EXPIRE', key, ttl)
-    redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size) or 0)
+    if is_new then
+      redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size) or 0)
+    end
     return { state, 0 }
   end
   redis.call('SADD', left_key(publish), id)

@@ -96,8 +96,3 @@ def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Pre
             raise RequestRefusedError(step[0].target.component_id, "look up", why) from None
         found = found.with_more(more)
     return found
-
-
-def is_located(ftrack: FtrackClient, transfer: Transfer) -> bool:
-    """Tell whether the component is in ftrack.server, as we would have registered it."""
-    return transfer.component_id in look_up(ftrack, [transfer]).located

@@ -154,15 +154,15 @@ def run_ayon(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_ayons_metadata_becomes_a_manifest(tmp_path: Path) -> None:
     metadata = ayon_metadata(tmp_path, ["sh010.1001.exr", "sh010.1002.exr", "sh010.1004.exr"])
-    done = run_ayon(metadata, "--root", "work=/mnt/work", "--version-id", VERSION)
+    done = run_ayon(metadata, "--root", "work=/mnt/prod", "--version-id", VERSION)
     assert (done.returncode, done.stderr) == (0, "")
     exr, movie = map(json.loads, done.stdout.splitlines())
     frames = parse(exr["path"])
     assert frames is not None
-    assert frames.path(1004) == "/mnt/work/sh 010/v003/sh010.1004.exr"
+    assert frames.path(1004) == "/mnt/prod/sh 010/v003/sh010.1004.exr"
     assert frames.numbers == (1001, 1002, 1004)
     assert (exr["name"], exr["version_id"]) == ("renderMain_exr", VERSION)
-    assert movie["path"] == "/mnt/work/sh 010/v003/sh010.mp4"
+    assert movie["path"] == "/mnt/prod/sh 010/v003/sh010.mp4"
 
 
 @pytest.mark.parametrize(

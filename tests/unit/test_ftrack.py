@@ -23,7 +23,7 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Multipart, Target, Transfer
-from tasks.transfer.register import is_located, locate
+from tasks.transfer.register import locate, look_up
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, new_id
 from tests.unit.odd_server import OddServer, http
@@ -442,7 +442,7 @@ def test_a_batch_is_located_in_one_call(
         [location] = sandbox.ftrack.locations(transfer.component_id)
         assert location["location_id"] == seed.SERVER_LOCATION_ID
         assert location["resource_identifier"] == transfer.component_id
-        assert is_located(ftrack, transfer)
+        assert transfer.component_id in look_up(ftrack, [transfer]).located
 
 
 def test_a_component_is_created_with_its_location_thumbnail_and_encoding(
@@ -526,7 +526,7 @@ def test_a_location_that_is_not_ours_is_refused(
 
     assert isinstance(outcome, RequestRefusedError)
     assert "refused to register" in str(outcome)
-    assert not is_located(ftrack, transfer)
+    assert transfer.component_id not in look_up(ftrack, [transfer]).located
 
 
 def test_some_that_are_there_already_leave_the_others_to_one_more_call(

@@ -1,6 +1,6 @@
 """AYON: makes a manifest of the PRODUCT_metadata.json that its farm submission writes.
 
-farmhaul_ayon.py beauty_metadata.json --root work=/mnt/work --version-id UUID | \
+farmhaul_ayon.py beauty_metadata.json --root work=/mnt/prod --version-id UUID | \
     farmhaul-hook --manifest -
 """
 
