@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tasks.transfer.errors import (
-    FatalError,
     FileChangedError,
     FileNotReadyError,
     FileRefusedError,
+    UploadError,
 )
 from tasks.transfer.models import FileIdentity
 
@@ -76,16 +76,20 @@ def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) 
     check and use.
 
     Raises:
-        FileNotReadyError: it is not there or not readable, which may pass (NFS).
-        FileRefusedError: not a regular file, empty, or outside the roots.
+        FileNotReadyError: it is not there, not readable or empty, which may pass: NFS shows
+            a file late, and who overwrites one empties it first.
+        FileRefusedError: not a regular file, or outside the roots.
     """
     with reading(path):
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
         file = open(path, "rb", buffering=0, opener=_open_nonblocking)  # noqa: SIM115 handed on
     try:
-        check_kind(path, os.fstat(file.fileno()), allow_empty=allow_empty)
+        status = os.fstat(file.fileno())
+        check_kind(path, status, allow_empty=True)
         check_roots(path, _real_path(file, path), roots)
-    except FatalError:
+        if not status.st_size and not allow_empty:
+            raise FileNotReadyError(path, "it is empty (--allow-empty sends it all the same)")
+    except UploadError:
         file.close()
         raise
     return file

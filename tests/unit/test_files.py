@@ -60,12 +60,14 @@ def test_a_socket_is_refused_when_it_is_looked_at_and_can_not_be_opened(root: Pa
             open_checked(str(path), [str(root)])
 
 
-def test_an_empty_file_is_refused_with_the_way_to_send_it(root: Path) -> None:
+def test_an_empty_file_is_waited_for_as_it_may_be_about_to_be_written(root: Path) -> None:
     path = root / "main.exr"
     path.touch()
 
-    with pytest.raises(FileRefusedError, match="is empty, as a failed render leaves it; --allow-"):
+    with pytest.raises(FileNotReadyError, match="it is empty"):
         open_checked(str(path), [str(root)])
+    with pytest.raises(FileRefusedError, match="is empty, as a failed render leaves it; --allow-"):
+        check_kind(str(path), path.stat(), allow_empty=False)
 
 
 def test_an_empty_file_is_opened_when_that_is_allowed(root: Path) -> None:
@@ -174,7 +176,7 @@ def test_a_file_that_is_refused_leaves_no_descriptor_open(root: Path, tmp_path: 
     before = count_descriptors()
 
     for path in (root / "empty.exr", tmp_path / "outside.exr", root):
-        with pytest.raises(FileRefusedError):
+        with pytest.raises((FileRefusedError, FileNotReadyError)):
             open_checked(str(path), [str(root)])
 
     assert count_descriptors() == before
