@@ -6,6 +6,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.healing import let_time_pass
 from tests.chaos.scenes import (
     enqueue_again,
@@ -69,6 +71,7 @@ def test_a_file_that_never_comes_to_rest_fails_and_asks_whether_it_is_being_writ
     assert farm.sandbox.ftrack.locations(asked.component_id) == []
 
 
+@pytest.mark.chaos
 def test_a_file_that_vanishes_is_waited_for_and_then_fails(farm: Farm) -> None:
     with farm.frozen():
         others = enqueue_many(farm, 3)
@@ -104,6 +107,7 @@ def test_a_newer_file_wins_over_one_that_is_being_sent(farm: Farm) -> None:
     assert farm.sandbox.store.read(new.component_id) == b"better pixels"
 
 
+@pytest.mark.chaos
 def test_the_newest_of_many_versions_wins(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.7)
     asked = [enqueue_one(farm, 100_000)]
@@ -137,6 +141,7 @@ def test_a_signature_that_is_refused_is_made_anew(farm: Farm) -> None:
     assert farm.sandbox.ftrack.count_calls("get_upload_metadata") == 3
 
 
+@pytest.mark.chaos
 def test_a_transfer_that_stalls_and_goes_on_is_no_fault(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "stall", 6, after_bytes=1_000_000, times=1)
     asked = enqueue_one(farm, 20_000_000)

@@ -23,7 +23,8 @@ def busy_worker(farm: Farm) -> Worker:
 
 
 @pytest.mark.parametrize(
-    "victim", ["group", "child", pytest.param("parent", marks=pytest.mark.chaos)]
+    "victim",
+    ["child", *(pytest.param(other, marks=pytest.mark.chaos) for other in ("group", "parent"))],
 )
 def test_a_worker_that_is_killed_in_mid_upload_has_its_work_done_by_others(
     farm: Farm, victim: Victim
@@ -57,6 +58,7 @@ def test_a_batch_of_which_half_is_stored_goes_on_with_the_other_half(farm: Farm)
     wait_arrived(farm, asked)
 
 
+@pytest.mark.chaos
 def test_an_upload_longer_than_the_lease_is_sent_once(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2)
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
@@ -81,6 +83,7 @@ def test_a_call_to_ftrack_longer_than_the_lease_is_made_once(make_farm: MakeFarm
     assert farm.sandbox.ftrack.count_calls("create") == 1
 
 
+@pytest.mark.chaos
 def test_a_file_that_kills_its_worker_each_time_fails_and_the_others_arrive(
     make_farm: MakeFarm,
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_redis_that_restarts_in_mid_upload_sends_nothing_twice(farm: Farm) -> 
     assert [put["status"] for put in farm.sandbox.store.puts()] == [200]
 
 
+@pytest.mark.chaos
 def test_cut_connections_are_made_anew(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.5)
     asked = enqueue_many(farm, 120)
@@ -115,6 +116,7 @@ def test_a_full_redis_takes_no_uploads_and_says_so_and_what_it_has_goes_on_later
     all_consume(farm)
 
 
+@pytest.mark.chaos
 def test_a_wait_outlives_a_redis_that_is_killed(farm: Farm) -> None:
     slow = farm.sandbox.faults.add("store", "latency_s", 3)
     path = farm.make_file("main.exr", 100)

@@ -116,6 +116,7 @@ def on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
     return shown.decode()
 
 
+@pytest.mark.chaos
 def test_the_demo_shows_what_the_readme_shows_and_leaves_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "DEMO": ""}
 

@@ -149,6 +149,7 @@ def test_a_large_file_that_is_overwritten_midway_arrives_as_it_is_at_the_end(
     assert_located_whole(farm, upload, movie)
 
 
+@pytest.mark.chaos
 def test_after_a_kill_only_missing_parts_are_sent(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=1, env={"FARMHAUL_LEASE_SECONDS": "2", "FARMHAUL_CONNECTIONS": "2"})
     path = farm.make_file("killed.mov", SIZE)

@@ -28,11 +28,8 @@ def bytes_per_second(farm: Farm) -> float:
     return float(sent / seconds)
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_the_farm_keeps_to_its_bandwidth_however_many_workers_it_has(
-    make_farm: MakeFarm, workers: int
-) -> None:
-    farm = make_farm(workers=workers, env={"FARMHAUL_BANDWIDTH": "5M"})
+def test_four_workers_together_keep_to_the_bandwidth_of_the_farm(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=4, env={"FARMHAUL_BANDWIDTH": "5M"})
     farm.wait_located(enqueue_many(farm), timeout_s=60)
     assert bytes_per_second(farm) == pytest.approx(5e6, rel=0.1)
 

@@ -41,14 +41,12 @@ def enqueue(farm: Farm, *options: str, component_id: str = "", count: int = 1) -
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ("celery", ("--pool=threads", "--concurrency=3")),
         ("celery", ("-P", "solo")),
         ("celery", ("-c", "1", "--max-tasks-per-child=5", "--prefetch-multiplier=4")),
         ("farmhaul", ()),
         ("farmhaul", ("-P", "threads", "-c", "2", "--without-heartbeat")),
     ],
     ids=[
-        "threads",
         "solo",
         "one child for five tasks",
         "farmhaul worker",
@@ -78,20 +76,19 @@ def test_a_worker_that_is_told_its_queue_leaves_the_others_alone(make_farm: Make
     farm.wait_located([local])
 
 
+CELERY, FARMHAUL = ("celery", "-A", "workers", "worker"), ("farmhaul", "worker")
+
+
 @pytest.mark.parametrize(
-    "command",
-    [("celery", "-A", "workers", "worker"), ("farmhaul", "worker")],
-    ids=["celery worker", "farmhaul worker"],
-)
-@pytest.mark.parametrize(
-    ("env", "says"),
+    ("command", "env", "says"),
     [
         (
+            FARMHAUL,
             dict.fromkeys(("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")),
             "FTRACK_SERVER, FTRACK_API_USER and FTRACK_API_KEY are not set",
         ),
-        ({"FTRACK_API_KEY": None}, "FTRACK_API_KEY not set, though others of ftrack's are"),
-        ({"FARMHAUL_LEASE_SECONDS": "soon"}, "FARMHAUL_LEASE_SECONDS"),
+        (CELERY, {"FTRACK_API_KEY": None}, "FTRACK_API_KEY not set, though others of ftrack's are"),
+        (FARMHAUL, {"FARMHAUL_LEASE_SECONDS": "soon"}, "FARMHAUL_LEASE_SECONDS"),
     ],
     ids=["no credentials", "no key", "a wrong number"],
 )
