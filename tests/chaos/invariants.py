@@ -24,13 +24,16 @@ LASTING = (
 )
 
 
-def violations(farm: Farm, renders: Sequence[Render]) -> list[str]:
-    """Everything that is not as it has to be; empty when all is well."""
+def violations(farm: Farm, renders: Sequence[Render], others: Iterable[str] = ()) -> list[str]:
+    """Everything that is not as it has to be; empty when all is well.
+
+    ``others`` are components that were asked for too, and are looked at elsewhere.
+    """
     asked_for = [one for one in renders if one.asked_for]
     return [
         *uploads_not_ended(farm),
         *wrong_uploads(farm, asked_for),
-        *wrong_entities(farm, asked_for),
+        *wrong_entities(farm, asked_for, others),
         *wrong_indexes(farm.redis),
         *leftovers(farm.redis),
     ]
@@ -39,7 +42,8 @@ def violations(farm: Farm, renders: Sequence[Render]) -> list[str]:
 def uploads_not_ended(farm: Farm) -> Iterator[str]:
     """Uploads that are still under way, or failed without a reason."""
     for upload_id, fields in records(farm.redis):
-        if fields.get("state") not in ENDED_STATES:
+        ended = {*ENDED_STATES, "stored"} if "publish" in fields else ENDED_STATES
+        if fields.get("state") not in ended:
             yield f"upload {upload_id} has not ended: {told(fields)}"
         if fields.get("state") == "failed" and not fields.get("error"):
             yield f"upload {upload_id} failed without a reason: {told(fields)}"
@@ -72,15 +76,18 @@ def wrong_uploads(farm: Farm, renders: Iterable[Render]) -> Iterator[str]:
             )
 
 
-def wrong_entities(farm: Farm, renders: Iterable[Render]) -> Iterator[str]:
+def wrong_entities(farm: Farm, renders: Iterable[Render], others: Iterable[str]) -> Iterator[str]:
     """Entities that are there twice, or half, or that nobody asked for."""
     ftrack = farm.sandbox.ftrack
     components = ftrack.entities("FileComponent")
-    names = Counter((one["version_id"], one["name"], one["file_type"]) for one in components)
+    names = Counter(
+        (one["version_id"], one["container_id"], one["name"], one["file_type"])
+        for one in components
+    )
     yield from (
         f"{count} components are named {name}" for name, count in names.items() if count > 1
     )
-    known = {render.component_id for render in renders}
+    known = {*others, *(render.component_id for render in renders)}
     places = Counter(one["component_id"] for one in ftrack.entities("ComponentLocation"))
     yield from (f"{count} locations of {one}" for one, count in places.items() if count > 1)
     yield from (f"{one} was located, and nobody asked for it" for one in places if one not in known)
@@ -107,6 +114,7 @@ def wrong_indexes(client: Any) -> Iterator[str]:
     for host in client.smembers("farmhaul:hosts"):
         pending |= set(client.zrange(f"farmhaul:pending:{host}", 0, -1))
     waiting = set(client.zrange("farmhaul:waiting", 0, -1))
+    opened = set(client.zrange("farmhaul:open", 0, -1))
     claimed: Counter[str] = Counter()
     for key in client.scan_iter("farmhaul:claim:*"):
         if client.type(key) == "set":
@@ -120,6 +128,9 @@ def wrong_indexes(client: Any) -> Iterator[str]:
             yield f"upload {upload_id} is {state}; among the pending: {upload_id in pending}"
         if (upload_id in waiting) != (state == "waiting"):
             yield f"upload {upload_id} is {state}; among the waiting: {upload_id in waiting}"
+        is_open = state == "storing" and "complete" not in fields
+        if (upload_id in opened) != is_open:
+            yield f"upload {upload_id} is {state}; among the open: {upload_id in opened}"
         if claimed[upload_id] != int(state == "active"):
             yield f"upload {upload_id} is {state} and in {claimed[upload_id]} claims"
 

@@ -15,11 +15,12 @@ import redis
 from tests.chaos.healing import let_time_pass
 from tests.chaos.invariants import live_count, processes_left, queues, records, violations
 from tests.chaos.renders import SIZES, Hooks
+from tests.chaos.sequences import SequenceHooks, wrong_sequences
 from tests.chaos.troubles import Troubles, add_faults
 from tests.farm import Farm
 from tests.sandbox import Sandbox
 
-#: What hooks do, and how many in 100 do it.
+#: What hooks do, and how often in comparison.
 HOOKS = {
     "manifest": 32,
     "storm": 18,
@@ -28,6 +29,8 @@ HOOKS = {
     "overtake": 10,
     "cancel": 5,
     "retry": 5,
+    "sequence": 12,
+    "sequence_again": 12,
 }
 HEALED_WITHIN_S = 240.0
 
@@ -85,10 +88,15 @@ class Mix:
             )
             with self.farm:
                 self.hooks = Hooks(self.farm, f"{plan.seed} hooks", large=plan.large)
+                self.sequences = SequenceHooks(self.farm, f"{plan.seed} sequences")
                 self.troubles = Troubles(self.farm, f"{plan.seed} troubles", plan.lease_s)
                 self._trouble()
                 self._heal()
-                self.wrong += violations(self.farm, self.hooks.renders)
+                sequences = self.sequences.sequences
+                frames = [one for made in sequences for one, _ in made.files()]
+                others = [*frames, *(made.component_id for made in sequences)]
+                self.wrong += violations(self.farm, self.hooks.renders, others)
+                self.wrong += wrong_sequences(self.farm, sequences)
                 self.journal = Counter(
                     f"{one['service']} {fault}"
                     for one in [*sandbox.ftrack.calls(), *sandbox.store.requests()]
@@ -132,6 +140,12 @@ class Mix:
         if name == "storm":
             list(pool.map(hooks.enqueue, hooks.make_renders(4)))
             return
+        if name == "sequence":
+            self.sequences.make()
+            return
+        if name == "sequence_again":
+            pool.submit(self.sequences.again).add_done_callback(self._see)
+            return
         render = hooks.pick()
         if render is None:
             return
@@ -158,7 +172,7 @@ class Mix:
         self._note("healing")
         self.farm.sandbox.faults.clear()
         self.troubles.end()
-        self.wrong += self.hooks.refusals
+        self.wrong += self.hooks.refusals + self.sequences.refusals
         self.wrong += self.troubles.died_alone
         self.farm.cli("drain")
         self._wait_ended()
@@ -167,12 +181,14 @@ class Mix:
             if fields.get("state") == "failed":
                 self.reasons[fields.get("error_kind", "?")] += 1
                 self._note(f"failed: {fields.get('error', '')}")
+        components = [
+            *(one.component_id for one in self.hooks.renders),
+            *(one.component_id for one in self.sequences.sequences),
+        ]
         again = [
             current
-            for one in self.hooks.renders
-            if (
-                current := self.farm.redis.hget(f"farmhaul:component:{one.component_id}", "current")
-            )
+            for one in components
+            if (current := self.farm.redis.hget(f"farmhaul:component:{one}", "current"))
             and self.farm.states([current])[0] in {"failed", "cancelled"}
         ]
         self.outcome["retried in the end"] = len(again)
