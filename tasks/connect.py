@@ -60,6 +60,8 @@ def _connect(url: str, **options: Any) -> redis.Redis:
 
 def open_record(settings: Settings, client: redis.Redis) -> Record:
     """Open the records as the environment says."""
-    return Record(
+    record = Record(
         client, message_codec(settings), lease_s=settings.lease_s, days=settings.record_days
     )
+    record.path_map = settings.path_map
+    return record

@@ -8,22 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+from tasks.extras import check_entry, check_sequence
 from tasks.frames import read_frames
 from tasks.manifest import BadInputError, Entry, read_manifest, shown
 from tasks.notation import Frames, FramesError
-from tasks.path_map import mapped
-from tasks.request import PRIORITIES, UUID, PublishRequest, Request, UploadRequest
+from tasks.path_map import absolute, check_here
+from tasks.request import PRIORITIES, PublishRequest, Request, UploadRequest
 from tasks.settings import Settings
 from tasks.transfer.errors import FileRefusedError
-from tasks.transfer.files import check_kind, check_roots, identity_of
+from tasks.transfer.files import check_kind, identity_of
 from tasks.transfer.models import Container, Publish, Target, derived_id
 
-__all__ = ["BadInputError", "Entry", "Intake", "mapped", "read_manifest"]
-
-#: What goes with a component that is made, and not with one that exists.
-EXTRAS = ("name", "thumbnail", "task_id", "encode", "reviewable", "metadata", "publish")
-#: What goes with a single file, and not with a sequence.
-FILE_EXTRAS = ("thumbnail", "encode", "reviewable")
+__all__ = ["BadInputError", "Entry", "Intake", "read_manifest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +71,30 @@ class Intake:
 
     def _component(self, entry: Entry) -> Component:
         entry.check_texts()
-        _check_ids(entry)
+        check_entry(entry)
         if entry.priority not in PRIORITIES:
             raise BadInputError(
                 f"{entry.where}priority {shown(entry.priority)} is none of {', '.join(PRIORITIES)}"
             )
         if not entry.path:
             raise BadInputError(f"{entry.where}the path is empty; write the name of a file")
-        path = os.path.abspath(mapped(entry.path, self.settings.path_map))
+        path = absolute(entry.path, self.settings.path_map)
         # A folder is a sequence under a version only.
         frames = None
         if entry.version_id or not os.path.isdir(path):
-            frames = read_frames(path, look=self.stat, allow_missing=self.allow_missing)
+            allow_missing = self.allow_missing or entry.allow_missing
+            frames = read_frames(path, look=self.stat, allow_missing=allow_missing)
         if frames is not None:
             return self._sequence(entry, frames)
-        check_roots(path, os.path.realpath(path), self.settings.storage_roots)
+        self._check_roots(path, path)
         target = _target(entry, path)
         return Component(entry, path, target, (self._file(entry, path, target),))
 
     def _sequence(self, entry: Entry, frames: Frames) -> Component:
-        _check_sequence(entry, frames)
+        check_sequence(entry, frames)
         folder = os.path.dirname(frames.head)
         # Once and not for each frame; workers look at each that they open.
-        check_roots(frames.pattern, os.path.realpath(folder), self.settings.storage_roots)
+        self._check_roots(frames.pattern, folder)
         stem = PurePath(frames.head).name if not frames.head.endswith("/") else ""
         default = stem.rstrip("._- ") or PurePath(folder).name
         target = _under_version(entry, default)
@@ -117,6 +114,10 @@ class Intake:
         return UploadRequest(
             path, target, size_bytes, mtime_ns, entry.priority, host, self.allow_empty
         )
+
+    def _check_roots(self, path: str, place: str) -> None:
+        roots = self.settings.storage_roots
+        check_here(path, os.path.realpath(place), roots, look=self.stat)
 
     def _status(self, path: str, entry: Entry) -> os.stat_result:
         try:
@@ -166,52 +167,6 @@ def _two_files(known: Component, other: Component) -> str:
         f"{f' ({where})' if where else ''} and {other.path}; a component has one file: "
         "give each file its own component"
     )
-
-
-def _check_ids(entry: Entry) -> None:
-    ids = (
-        ("component", entry.component_id),
-        ("version", entry.version_id),
-        ("task", entry.task_id),
-    )
-    for what, value in ids:
-        if value is not None and not UUID.fullmatch(value):
-            raise BadInputError(
-                f"{entry.where}{what} id {shown(value)} is not a UUID; copy it from ftrack"
-            )
-    if entry.component_id and entry.version_id:
-        raise BadInputError(
-            f"{entry.where}{entry.path} has both a component and a version; give one of them"
-        )
-    if not entry.component_id and not entry.version_id:
-        raise BadInputError(
-            f"{entry.where}{entry.path} has no target; give a component id "
-            "(a component that exists) or a version id (to create one under it)"
-        )
-    extras = [name for name in EXTRAS if getattr(entry, name) not in (None, False, {})]
-    if entry.component_id and extras:
-        raise BadInputError(
-            f"{entry.where}{' and '.join(extras)} of {entry.path} go with a version id, "
-            "not with a component that exists"
-        )
-    if entry.task_id and not entry.thumbnail:
-        raise BadInputError(
-            f"{entry.where}a task id tells whose thumbnail {entry.path} becomes; say thumbnail too"
-        )
-
-
-def _check_sequence(entry: Entry, frames: Frames) -> None:
-    if not entry.version_id:
-        raise BadInputError(
-            f"{entry.where}{frames.pattern} is a sequence; it goes under a version id, which gets "
-            "a component for it. Of one that exists, enqueue each frame with its own component id"
-        )
-    extras = [name for name in FILE_EXTRAS if getattr(entry, name)]
-    if extras:
-        raise BadInputError(
-            f"{entry.where}{' and '.join(extras)} goes with a single file, and {frames.pattern} is "
-            "a sequence; enqueue a movie or a still of it beside, in the same publish"
-        )
 
 
 def _target(entry: Entry, path: str) -> Target:

@@ -24,6 +24,7 @@ MANIFEST_KEYS: dict[str, type] = {
     "metadata": dict,
     "publish": str,
     "priority": str,
+    "allow_missing": bool,
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
 
@@ -58,6 +59,7 @@ class Entry:
     resolution: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     publish: str | None = None
+    allow_missing: bool = False
     where: str = field(default="", compare=False)
 
     def check_texts(self) -> None:

@@ -11,6 +11,7 @@ each move between states is atomic.
 | ``waiting`` | sorted set | upload ids by the time they are pending again |
 | ``file:STATE`` | sorted set | the same for files of publishes |
 | ``files:ID``, ``left:ID`` | set | the files of a publish, and those that are not stored yet |
+| ``open`` | sorted set | publishes whose files are still being written, by when that began |
 | ``jobs`` | sorted set | uploads that ftrack encodes, by when to ask how it fares |
 | ``claim:ID`` | set | the uploads that one chain carries |
 | ``claims`` | sorted set | claims by the time at which they count as lost |
@@ -34,6 +35,8 @@ from typing import Any
 
 from tasks.delivery import Delivery, Settlement
 from tasks.intents import ENQUEUE_STEP, Intents
+from tasks.path_map import mapped
+from tasks.policy import DAY_S
 from tasks.request import transfer_from_record
 from tasks.scripts import PREFIX, text, upload_key
 from tasks.transfer.errors import SealBrokenError
@@ -56,6 +59,9 @@ _NOBODY = Target(component_id="")
 
 class Record(Intents):
     """Reads and moves the records; one instance a process."""
+
+    #: How paths in records are to be read on this node (FARMHAUL_PATH_MAP).
+    path_map: Sequence[tuple[str, str]] = ()
 
     def deliver(self, claim_id: str, stage: str, worker: str, host: str = "") -> Delivery:
         """Take the transfers of a claim that are still its own, under a new fence each."""
@@ -92,6 +98,7 @@ class Record(Intents):
         """Make the transfer of an upload's fields; raises SealBrokenError or ValueError."""
         what = f"the record of upload {upload_id}"
         transfer = transfer_from_record(upload_id, self.codec.decode(request, what))
+        transfer = replace(transfer, path=mapped(transfer.path, self.path_map))
         if not file:
             return transfer
         fields = self.codec.decode(file, what)
@@ -147,7 +154,7 @@ class Record(Intents):
 
     def tick(self) -> tuple[dict[str, int], list[str]]:
         """Make due uploads pending; gives pending counts by host, and overdue claims."""
-        counts, overdue = self.run("tick", self.ttl_s, 1000, 100)
+        counts, overdue = self.run("tick", self.ttl_s, 1000, 100, DAY_S)
         return {text(host): int(n) for host, n in counts}, [text(claim) for claim in overdue]
 
     def reclaim(self, claim_id: str) -> int:

@@ -1,7 +1,8 @@
 """Intents on local disk, for hooks that fire while Redis is away (FARMHAUL_SPOOL).
 
 One file each, written whole or not at all, so that any number of hooks may write at once. To
-send one twice is harmless: it is the same upload.
+send one twice is harmless: it is the same upload. In the folder ``manifests`` lie those of hooks
+that could not even run ``farmhaul enqueue``, as they were to be given to it.
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from celery import Celery
 
+from tasks.intake import Intake
+from tasks.manifest import BadInputError, read_manifest
 from tasks.pipeline import enqueue
 from tasks.record import ENQUEUE_STEP, Record
 from tasks.request import Request, from_spool, to_spool
+from tasks.settings import Settings
 
 log = logging.getLogger("farmhaul")
+
+#: A younger manifest may be at its hook's own farmhaul, which farmhaul-hook ends after 65 s.
+LEFT_OVER_S = 70
 
 
 class Spool:
@@ -49,24 +57,46 @@ class Spool:
         finally:
             os.close(folder)
 
-    def drain(self, app: Celery, record: Record, most: int | None = None) -> int:
+    def drain(
+        self, app: Celery, record: Record, settings: Settings, most: int | None = None
+    ) -> int:
         """Enqueue what is spooled, and remove it; gives how many. Raises RedisError, OSError."""
         count = 0
-        waiting = sorted(self.folder.glob("*.json"))[:most]
+        intake = Intake(settings, stat=False)
+        waiting = [*sorted(self.folder.glob("*.json")), *self._left_over()][:most]
         for start in range(0, len(waiting), ENQUEUE_STEP):
-            found = dict(self._read(waiting[start : start + ENQUEUE_STEP]))
-            enqueue(app, record, list(found.values()))
+            found = dict(self._read(waiting[start : start + ENQUEUE_STEP], intake))
+            requests = [one for requests in found.values() for one in requests]
+            enqueue(app, record, requests)
             for path in found:
                 path.unlink(missing_ok=True)
-            count += len(found)
+            count += len(requests)
         return count
 
-    def _read(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Request]]:
+    def _left_over(self) -> Iterator[Path]:
+        for path in sorted(self.folder.glob("manifests/*.jsonl")):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > LEFT_OVER_S:
+                    yield path
+
+    def _read(
+        self, paths: Sequence[Path], intake: Intake
+    ) -> Iterator[tuple[Path, Sequence[Request]]]:
         for path in paths:
             # Another drain may have been quicker.
             with suppress(FileNotFoundError):
                 try:
-                    yield path, from_spool(json.loads(path.read_text(encoding="utf-8")))
-                except (ValueError, TypeError, KeyError, AttributeError):
-                    log.warning("spool_unreadable %s is put aside as .bad", path)
+                    yield path, _requests(path, intake)
+                except (BadInputError, ValueError, TypeError, KeyError, AttributeError) as error:
+                    log.warning("spool_unreadable %s is put aside as .bad: %s", path, error)
                     path.replace(path.with_suffix(".bad"))
+
+
+def _requests(path: Path, intake: Intake) -> Sequence[Request]:
+    if path.suffix == ".json":
+        return [from_spool(json.loads(path.read_text(encoding="utf-8")))]
+    # By now somebody may have asked for a newer file of the component.
+    asked_at = path.stat().st_mtime
+    with path.open(encoding="utf-8", errors="surrogateescape") as lines:
+        requests = intake.requests(read_manifest(lines))
+    return [replace(one, asked_at=asked_at) for one in requests]

@@ -19,4 +19,4 @@ class DrainSpool(PeriodicStep):
 
     def act(self) -> None:
         """Send what there is."""
-        Spool(self.settings.spool).drain(self.worker.app, self.record)
+        Spool(self.settings.spool).drain(self.worker.app, self.record, self.settings)

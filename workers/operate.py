@@ -55,7 +55,8 @@ def drain() -> None:
     settings = Settings.from_environment()
     if not settings.spool:
         raise BadInputError("FARMHAUL_SPOOL is not set, so there is no spool to drain")
-    count = Spool(settings.spool).drain(app, open_record(settings, hasty_redis(settings)))
+    record = open_record(settings, hasty_redis(settings))
+    count = Spool(settings.spool).drain(app, record, settings)
     click.echo(f"{count} uploads sent from the spool")
 
 

@@ -36,7 +36,7 @@ def submit(settings: Settings, requests: Sequence[Request]) -> list[str]:
     if settings.spool:
         # These uploads are queued; what is wrong with the spool, farmhaul drain says.
         with suppress(redis.RedisError, OSError):
-            Spool(settings.spool).drain(app, record, most=SPOOLED_AT_ONCE)
+            Spool(settings.spool).drain(app, record, settings, most=SPOOLED_AT_ONCE)
     return states
 
 

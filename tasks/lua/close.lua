@@ -1,4 +1,5 @@
--- All files of a publish have been written: from now on it waits for them alone.
+-- All files of a publish have been written: from now on it waits for them alone. It stays
+-- open when some have not: who writes them has been killed, or is not done.
 -- ARGV: id, ttl. Returns its state.
 
 local id, ttl = ARGV[1], tonumber(ARGV[2])
@@ -6,7 +7,11 @@ local key = upload_key(id)
 if redis.call('HGET', key, 'state') ~= 'storing' then
   return redis.call('HGET', key, 'state')
 end
+if redis.call('SCARD', files_key(id)) < tonumber(redis.call('HGET', key, 'total')) then
+  return 'storing'
+end
 redis.call('HSET', key, 'complete', 1)
+redis.call('ZREM', OPEN, id)
 for _, file in ipairs(redis.call('SMEMBERS', left_key(id))) do
   local state = redis.call('HGET', upload_key(file), 'state')
   if not (state and LIVE[state]) then

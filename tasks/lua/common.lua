@@ -38,6 +38,9 @@ local function left_key(id)
   return P .. 'left:' .. id
 end
 
+-- Publishes whose files are still being written, by when that began; `close` takes them out.
+local OPEN = P .. 'open'
+
 -- Lifetime counters, counted where the thing happens, so that they are exact whatever dies.
 -- Written at the end of each script (tasks/scripts.py): for each upload, four commands would
 -- make a settlement a third dearer.
@@ -138,6 +141,8 @@ function finish(id, from, to, ttl)
     redis.call('ZREM', pending_key(host or ''), id)
   elseif from == 'waiting' then
     redis.call('ZREM', P .. 'waiting', id)
+  elseif from == 'storing' then
+    redis.call('ZREM', OPEN, id)
   end
   leave_claim(id, claim)
   move(id, from, to)

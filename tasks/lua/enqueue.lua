@@ -88,6 +88,7 @@ if total ~= '' then
   redis.call('HDEL', key, 'complete')
   redis.call('HSET', key, 'total', total, 'sent', 0)
   move(id, state, 'storing')
+  redis.call('ZADD', OPEN, NOW, id)
   return { 'storing', 1 }
 end
 make_pending(id, state, host, score)

@@ -1,10 +1,14 @@
--- Let an ended publish try again with the files that it has. ARGV: id, ttl
+-- Let an ended publish try again with the files that it has, or go on with one that is open,
+-- as its retry may have been killed. ARGV: id, ttl
 -- Returns its state, and the files that are not stored when it is storing again.
 
 local id, ttl = ARGV[1], tonumber(ARGV[2])
 local key = upload_key(id)
 local state, component = unpack(redis.call('HMGET', key, 'state', 'component'))
 local current = redis.call('HGET', P .. 'component:' .. component, 'current')
+if state == 'storing' and redis.call('HEXISTS', key, 'complete') == 0 then
+  return { state, redis.call('SMEMBERS', left_key(id)) }
+end
 if not state or LIVE[state] or (current and current ~= id) then
   return { state or '', {} }
 end
@@ -20,4 +24,5 @@ for _, one in ipairs({ key, files_key(id), left_key(id) }) do
   redis.call('PERSIST', one)
 end
 move(id, state, 'storing')
+redis.call('ZADD', OPEN, NOW, id)
 return { 'storing', redis.call('SMEMBERS', left_key(id)) }

@@ -1,15 +1,28 @@
 -- What has to happen without anybody asking: waiting uploads whose time has come are pending
--- again, ended ones leave the index. Run each second by one worker of the farm.
--- ARGV: record ttl, most uploads to move, most claims to name
+-- again, publishes that nobody has closed fail, ended ones leave the index. Run each second by
+-- one worker of the farm.
+-- ARGV: record ttl, most uploads to move, most claims to name, how long a publish may be open
 -- Returns {pending counts as rows {host, count}, claims whose deadline has passed}.
 
 local record_ttl, most, most_claims = tonumber(ARGV[1]), ARGV[2], ARGV[3]
+local patience = tonumber(ARGV[4])
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'waiting', '-inf', NOW, 'LIMIT', 0, most)) do
   redis.call('ZREM', P .. 'waiting', id)
   local state, host, score = unpack(redis.call('HMGET', upload_key(id), 'state', 'host', 'score'))
   if state == 'waiting' then
     make_pending(id, state, host, score)
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', NOW - patience, 'LIMIT', 0, most)) do
+  redis.call('ZREM', OPEN, id)
+  local key = upload_key(id)
+  if redis.call('HGET', key, 'state') == 'storing' then
+    redis.call('HSET', key, 'error_kind', 'NotAllEnqueued', 'error', 'only '
+      .. redis.call('SCARD', files_key(id)) .. ' of its ' .. redis.call('HGET', key, 'total')
+      .. ' files were recorded, as its enqueue did not end; enqueue it again')
+    finish(id, 'storing', 'failed', record_ttl)
   end
 end
 

@@ -106,7 +106,7 @@ def require_unchanged(file: BinaryIO, path: str, known: FileIdentity) -> None:
             statuses.append(os.stat(path))
     for status in statuses:
         if identity_of(status) != known:
-            raise FileChangedError(path, known.difference(identity_of(status)) or "replaced")
+            raise FileChangedError(path, known.difference(identity_of(status)))
 
 
 def _open_nonblocking(path: str, flags: int) -> int:

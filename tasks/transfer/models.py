@@ -43,12 +43,16 @@ def part_size_bytes(size_bytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What tells that a file is still the one that was read before."""
+    """What tells that a file is still the one that was read before.
+
+    The device is noted for people alone: each node numbers its NFS mounts for itself, and the
+    stages of an upload run on different ones.
+    """
 
     size_bytes: int
     mtime_ns: int
     inode: int
-    device: int
+    device: int = field(compare=False)
 
     def difference(self, other: FileIdentity) -> str:
         """Name in words what is different in ``other``; empty when nothing is."""

@@ -1,17 +1,20 @@
-"""A hook folder as a farm installs it, with a farmhaul that notes what it is called with."""
+"""A hook folder as a farm installs it, and a farm of one worker that takes what hooks queue."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import shutil
+import statistics
 import sys
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.farm import Farm
 from tests.farm_hooks.stand import HOOKS, write_settings
 from tests.sandbox import Sandbox
 
@@ -23,7 +26,8 @@ manifest = open(given[given.index("--manifest") + 1]).read() if "--manifest" in 
 call = dict(argv=given, env=dict(os.environ), manifest=manifest, cwd=os.getcwd())
 with open({calls!r}, "a") as calls:
     calls.write(json.dumps(call) + "\\n")
-time.sleep({sleep_s})
+while os.path.exists({gate!r}):
+    time.sleep(0.05)
 {answer}
 sys.exit({code})
 """
@@ -36,6 +40,8 @@ class Installed:
         self.folder = folder
         self.spool = folder / "spool"
         self.manifests = self.spool / "manifests"
+        #: While this exists, farmhaul does not end.
+        self.gate = folder / "gate"
         self._calls = folder / "calls.jsonl"
         folder.mkdir()
         for name in ("farmhaul-hook", "farmhaul-send", "farmhaul_hook.py"):
@@ -49,15 +55,15 @@ class Installed:
         known = {"FARMHAUL_COMMAND": command, "FARMHAUL_SPOOL": str(self.spool)}
         write_settings(self.folder / "hook.env", {**known, **settings})
 
-    def answer(self, code: int = 0, says: str = "", sleep_s: float = 0) -> None:
-        """Let farmhaul end with *code*, after *sleep_s*, having said this on stderr."""
+    def answer(self, code: int = 0, says: str = "") -> None:
+        """Let farmhaul end with *code*, having said this on stderr."""
         lines = [f"print({says!r}, file=sys.stderr)"] if says else []
         if not code:
             lines.append("""print('{"path": "x", "state": "pending"}')""")
         text = RECORDER.format(
             python=sys.executable,
             calls=str(self._calls),
-            sleep_s=sleep_s,
+            gate=str(self.gate),
             answer="\n".join(lines),
             code=code,
         )
@@ -101,13 +107,46 @@ def looking_up(values: Mapping[str, str]) -> Any:
     return lambda key: values.get(key, "")
 
 
-@pytest.fixture(scope="package")
-def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox of our own: on the shared one, other workers would take our uploads."""
-    with Sandbox.start(tmp_path_factory.mktemp("sandbox")) as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
 def installed(tmp_path: Path) -> Installed:
     return Installed(tmp_path / "hook folder")
+
+
+@pytest.fixture(scope="package")
+def running_farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A worker as on a render node, with a spool and with paths of its own."""
+    # On the shared sandbox, which tests here stop Redis of, other workers would notice.
+    with Sandbox.start(tmp_path_factory.mktemp("sandbox")) as sandbox:
+        env = {
+            "FARMHAUL_SPOOL": str(tmp_path_factory.mktemp("spool")),
+            "FARMHAUL_PATH_MAP": f"W:\\={sandbox.storage}",
+        }
+        with Farm(sandbox, tmp_path_factory.mktemp("farm"), workers=1, env=env) as one:
+            yield one
+
+
+@pytest.fixture
+def farm(running_farm: Farm) -> Farm:
+    running_farm.wait_quiet()
+    running_farm.sandbox.reset()
+    return running_farm
+
+
+@pytest.fixture
+def out(farm: Farm) -> Path:
+    """The folder that a job renders into."""
+    folder = farm.sandbox.storage / uuid.uuid4().hex[:12]
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def tell_p95(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Sequence[float]], None]:
+    """Say how long hooks took; there is no right time on a machine that others use as well."""
+
+    def tell(name: str, seconds: Sequence[float]) -> None:
+        p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
+        with capsys.disabled():
+            print(f"\n{name}: p95 {p95:.2f} s, longest {max(seconds):.2f} s ({len(seconds)} hooks)")
+
+    return tell

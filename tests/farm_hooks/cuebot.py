@@ -20,7 +20,7 @@ import FileSequence
 import grpc
 from opencue_proto import report_pb2, report_pb2_grpc, rqd_pb2, rqd_pb2_grpc
 
-START_S = 30
+START_S = 60
 FRAME_S = 60
 
 

@@ -6,17 +6,15 @@ import json
 import re
 import shutil
 import subprocess
-import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from tests.farm import Farm
-from tests.farm_hooks.stand import FARMHAUL, HOOKS, print_p95, settings_of, wait_stored
-from tests.sandbox import Sandbox
+from tests.farm_hooks.stand import FARMHAUL, HOOKS, settings_of, timed, wait_stored
 
 JOB_TYPE = HOOKS / "flamenco" / "farmhaul_render.js"
 
@@ -67,21 +65,6 @@ def node() -> str:
             warnings.warn("NOTHING ABOUT FLAMENCO WAS TESTED: no node on PATH", stacklevel=1)
         pytest.skip("no node")
     return found
-
-
-@pytest.fixture(scope="module")
-def running_farm(
-    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Farm]:
-    with Farm(running_sandbox, tmp_path_factory.mktemp("farm"), workers=1) as one:
-        yield one
-
-
-@pytest.fixture
-def farm(running_farm: Farm) -> Farm:
-    running_farm.wait_quiet()
-    running_farm.sandbox.reset()
-    return running_farm
 
 
 def compiled(node: str, **settings: object) -> tuple[dict[str, Any], str]:
@@ -147,9 +130,10 @@ def test_the_job_type_declares_every_setting_that_it_reads(node: str) -> None:
     assert read == {setting["key"] for setting in job["types"]}
 
 
-def test_the_compiled_command_brings_the_frames_into_ftrack(node: str, farm: Farm) -> None:
-    out = farm.sandbox.storage / uuid.uuid4().hex[:12]
-    out.mkdir()
+@pytest.mark.slurm
+def test_the_compiled_command_brings_the_frames_into_ftrack(
+    node: str, farm: Farm, out: Path, tell_p95: Callable[[str, Sequence[float]], None]
+) -> None:
     for number in (1001, 1002, 1003):
         Path(out / f"f.{number:06d}.exr").write_bytes(b"frame %d" % number)
     job, _ = compiled(
@@ -162,5 +146,5 @@ def test_the_compiled_command_brings_the_frames_into_ftrack(node: str, farm: Far
 
     assert done.returncode == 0, done.stderr
     wait_stored(farm, [b"frame 1001", b"frame 1002", b"frame 1003"])
-    print_p95("farmhaul enqueue, by Flamenco's exec", [*words], settings, times=5)
+    tell_p95("farmhaul enqueue, by Flamenco's exec", timed(words, settings))
     farm.wait_quiet()

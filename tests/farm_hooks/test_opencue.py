@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import uuid
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from tests.farm import Farm
+from tests.farm import Farm, wait_until
 from tests.farm_hooks.stand import FARMHAUL, HOOKS, environment_of, settings_of, wait_stored
-from tests.sandbox import Sandbox
-from tests.sandbox.process import Child, free_ports
+from tests.sandbox.process import Child, accepts, free_ports
 
 #: The installation of RQD and pyoutline takes time on a new machine.
 pytestmark = pytest.mark.slurm
@@ -30,29 +28,6 @@ HERE = Path(__file__).parent
 def opencue() -> Path:
     """The folder with the commands of OpenCue's packages."""
     return environment_of("opencue.lock") / "bin"
-
-
-@pytest.fixture(scope="module")
-def running_farm(
-    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Farm]:
-    with Farm(running_sandbox, tmp_path_factory.mktemp("farm"), workers=1) as one:
-        yield one
-
-
-@pytest.fixture
-def farm(running_farm: Farm) -> Farm:
-    running_farm.wait_quiet()
-    running_farm.sandbox.reset()
-    return running_farm
-
-
-@pytest.fixture
-def out(farm: Farm) -> Path:
-    """The folder that a job renders into."""
-    folder = farm.sandbox.storage / uuid.uuid4().hex[:12]
-    folder.mkdir()
-    return folder
 
 
 def spec_of(opencue: Path, farm: Farm, out: Path, kind: str) -> str:
@@ -77,6 +52,12 @@ def spec_of(opencue: Path, farm: Farm, out: Path, kind: str) -> str:
     return done.stdout
 
 
+def listens(port: int) -> bool:
+    with suppress(OSError):
+        return accepts(port)
+    return False
+
+
 def run(opencue: Path, folder: Path, spec: str) -> dict[str, int]:
     """Let a real RQD run the frames of a job; their exit codes, and their logs in *folder*."""
     port, rqd_port = free_ports(2)
@@ -89,14 +70,19 @@ def run(opencue: Path, folder: Path, spec: str) -> dict[str, int]:
         [opencue / "python", HERE / "cuebot.py", str(port), str(rqd_port), folder],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    # With the configuration in its environment: rqd reads it when it is imported.
-    command: list[str | Path] = [opencue / "rqd", "--nimbyoff", "-c", config]
-    rqd = Child("rqd", command, folder / "rqd.log", env={"RQD_CONFIG_FILE": str(config)})
+    rqd: Child | None = None
     try:
-        said, trouble = cuebot.communicate(spec, timeout=120)
+        # First: an rqd that finds no cuebot within seconds tries again after 15 s.
+        wait_until(lambda: listens(port) or cuebot.poll() is not None, 60)
+        # With the configuration in its environment: rqd reads it when it is imported.
+        command: list[str | Path] = [opencue / "rqd", "--nimbyoff", "-c", config]
+        rqd = Child("rqd", command, folder / "rqd.log", env={"RQD_CONFIG_FILE": str(config)})
+        said, trouble = cuebot.communicate(spec, timeout=150)
     finally:
         cuebot.kill()
-        rqd.kill()
+        cuebot.communicate()
+        if rqd is not None:
+            rqd.kill()
     assert cuebot.returncode == 0, trouble + (folder / "rqd.log").read_text()[-3000:]
     lines = [json.loads(line) for line in said.splitlines()]
     return {line["frame"]: line["exit_status"] for line in lines}

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.farm import Farm
 from tests.farm_hooks.stand import FARMHAUL, HOOKS, environment_of, settings_of, wait_stored
-from tests.sandbox import Sandbox
 from tests.sandbox.process import free_ports
 
 #: The installation of openjd-cli takes time on a new machine; a run does not.
@@ -26,33 +23,16 @@ def openjd() -> Path:
     return environment_of("openjd.lock") / "bin" / "openjd"
 
 
-@pytest.fixture(scope="module")
-def running_farm(
-    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Farm]:
-    with Farm(running_sandbox, tmp_path_factory.mktemp("farm"), workers=1) as one:
-        yield one
-
-
-@pytest.fixture
-def farm(running_farm: Farm) -> Farm:
-    running_farm.wait_quiet()
-    running_farm.sandbox.reset()
-    return running_farm
-
-
 class Job:
     """A template, its parameters, and what becomes of it."""
 
-    def __init__(self, openjd: Path, farm: Farm, folder: Path) -> None:
-        self.out = farm.sandbox.storage / uuid.uuid4().hex[:12]
-        self.out.mkdir()
+    def __init__(self, openjd: Path, farm: Farm, out: Path, folder: Path) -> None:
+        self.out = out
         self._openjd = openjd
         self._folder = folder
         settings = settings_of(farm)
         self.redis_url = folder / "redis_url"
         self.redis_url.write_text(settings["FARMHAUL_REDIS_URL"])
-        self.spool = folder / "spool"
         renderer = folder / "render"
         renderer.write_text(
             '#!/bin/sh\n[ "$1" != "$FAIL" ] || exit 9\nprintf "frame %s" "$1" >"$2"\n'
@@ -66,7 +46,7 @@ class Job:
             "Farmhaul": FARMHAUL,
             "FarmhaulRedisUrlFile": str(self.redis_url),
             "FarmhaulStorageRoots": settings["FARMHAUL_STORAGE_ROOTS"],
-            "FarmhaulSpool": str(self.spool),
+            "FarmhaulSpool": settings["FARMHAUL_SPOOL"],
         }
 
     def run(self, template: str, step: str, fail: str = "") -> subprocess.CompletedProcess[str]:
@@ -83,8 +63,8 @@ class Job:
 
 
 @pytest.fixture
-def job(openjd: Path, farm: Farm, tmp_path: Path) -> Job:
-    return Job(openjd, farm, tmp_path)
+def job(openjd: Path, farm: Farm, out: Path, tmp_path: Path) -> Job:
+    return Job(openjd, farm, out, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +109,14 @@ def test_a_frame_that_queues_itself_does_so_though_another_one_fails(job: Job, f
     wait_stored(farm, [b"frame 1001"])
 
 
-def test_the_frames_stay_done_though_they_can_neither_be_queued_nor_spooled(job: Job) -> None:
+def test_the_frames_stay_done_though_they_can_neither_be_queued_nor_spooled(
+    job: Job, tmp_path: Path
+) -> None:
     [port] = free_ports(1)
     job.redis_url.write_text(f"redis://127.0.0.1:{port}/0")
-    job.spool.write_text("a file where the folder should be")
+    spool = tmp_path / "spool"
+    spool.write_text("a file where the folder should be")
+    job.parameters["FarmhaulSpool"] = str(spool)
 
     frames = job.run("render_and_enqueue_frames.yaml", "Render")
     assert frames.returncode == 0, frames.stdout
@@ -148,7 +132,6 @@ def test_while_redis_is_away_uploads_are_spooled_and_the_step_is_done(job: Job, 
 
     assert done.returncode == 0, done.stdout
     assert "spooled" in done.stdout
-    farm.cli("drain", env={"FARMHAUL_SPOOL": str(job.spool)})
     wait_stored(farm, [b"frame 1001", b"frame 1002", b"frame 1003"])
 
 

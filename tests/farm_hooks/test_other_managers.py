@@ -11,7 +11,6 @@ AYON's metadata has the form that ayon-core's create_metadata_path writes.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -196,26 +195,6 @@ def test_a_wrapper_queues_after_the_render_and_ends_as_the_render_did(
     assert done.returncode == render
     assert [call["argv"][2] for call in installed.calls] == ([] if render else ["/a b.exr"])
     assert ("not queued" in done.stderr) == bool(code)
-
-
-def test_the_unit_that_watches_a_folder_sends_what_it_holds(
-    installed: Installed, tmp_path: Path
-) -> None:
-    unit = (HOOKS / "anything" / "farmhaul-manifests.service").read_text()
-    [start] = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("ExecStart")]
-    folder = tmp_path / "waiting"
-    folder.mkdir()
-    for name in ("a", "b"):
-        (folder / f"{name}.jsonl").write_text(json.dumps({"path": f"/{name}.exr"}) + "\n")
-    hook = tmp_path / "hook"
-    shutil.copytree(installed.folder, hook)  # without a blank in its name, as in /opt
-    start = start.replace("/opt/farmhaul/hook", str(hook))
-    start = start.replace("/var/spool/farmhaul/manifests", str(folder)).replace("sleep 10", "false")
-    assert subprocess.run(start, shell=True).returncode == 0
-    assert [one["path"] for one in installed.queued] == ["/a.exr", "/b.exr"]
-    assert list(folder.iterdir()) == []
-    # A glob that fits nothing, as when another run was quicker.
-    assert subprocess.run(start, shell=True).returncode == 0
 
 
 def test_any_script_can_write_a_manifest_into_the_command(installed: Installed) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,25 +13,16 @@ import pytest
 from tests.farm import Farm, wait_until
 from tests.farm_hooks.slurm_cluster import Cluster, NoSlurm, cluster
 from tests.farm_hooks.stand import (
-    print_p95,
     put_in_place,
     settings_of,
+    timed,
     wait_stored,
     write_settings,
 )
-from tests.sandbox import Sandbox
 from tests.sandbox.process import free_ports
 
 #: Writes a file named by Slurm's own task number, as a renderer would.
 RENDER = 'printf "frame %s" "$SLURM_ARRAY_TASK_ID" >"$OUT/f.$SLURM_ARRAY_TASK_ID.exr"'
-
-
-@pytest.fixture(scope="module")
-def running_farm(
-    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Farm]:
-    with Farm(running_sandbox, tmp_path_factory.mktemp("farm"), workers=1) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def running_slurm(running_farm: Farm, place: Path) -> Iterator[Cluster]:
+def running_slurm(place: Path) -> Iterator[Cluster]:
     settings = {"SETTINGS": place / "hook.env"}
     folder = place / "slurm"
     folder.mkdir()
@@ -78,26 +68,11 @@ def running_slurm(running_farm: Farm, place: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def farm(running_farm: Farm, place: Path) -> Farm:
-    running_farm.wait_quiet()
-    running_farm.sandbox.reset()
-    write_settings(place / "hook.env", settings_of(running_farm))
+def slurm(running_slurm: Cluster, farm: Farm, place: Path) -> Cluster:
+    write_settings(place / "hook.env", settings_of(farm))
     for name in ("epilog.log", "jobcomp.log"):
         (place / name).write_text("")
-    return running_farm
-
-
-@pytest.fixture
-def slurm(running_slurm: Cluster, farm: Farm) -> Cluster:
     return running_slurm
-
-
-@pytest.fixture
-def out(farm: Farm) -> Path:
-    """The folder that a job renders into."""
-    folder = farm.sandbox.storage / uuid.uuid4().hex[:12]
-    folder.mkdir()
-    return folder
 
 
 def sbatch(slurm: Cluster, place: Path, *arguments: str | Path) -> list[str]:
@@ -193,9 +168,8 @@ def test_a_requeued_job_ends_with_the_file_of_its_last_run(
     wait_until((out / "f.exr").exists, describe=lambda: slurm.run("scontrol", "show", "job", job))
     slurm.run("scontrol", "requeue", job)
     slurm.wait(job, "PENDING")
-    # Slurm waits two minutes before it runs a job again.
-    slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now")
-    slurm.wait(job, "COMPLETED", timeout_s=30)
+    slurm.run_again(job)
+    slurm.wait(job, "COMPLETED")
 
     for log in ("epilog.log", "jobcomp.log"):
         wait_told(place, log, lines=2)
@@ -231,7 +205,7 @@ def test_an_upload_that_can_neither_be_queued_nor_spooled_is_tried_again_by_slur
     slurm: Cluster, farm: Farm, place: Path, out: Path
 ) -> None:
     [port] = free_ports(1)
-    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0", "FARMHAUL_SPOOL": ""}
     write_settings(place / "hook.env", settings_of(farm, **away))
     component = farm.sandbox.ftrack.add_component("f.exr")
     render, upload = sbatch(
@@ -246,7 +220,7 @@ def test_an_upload_that_can_neither_be_queued_nor_spooled_is_tried_again_by_slur
     wait_until(restarted, 40, lambda: slurm.run("scontrol", "show", "job", upload))
     assert slurm.state(render) == {"COMPLETED"}
     write_settings(place / "hook.env", settings_of(farm))
-    slurm.run("scontrol", "update", f"JobId={upload}", "StartTime=now")
+    slurm.run_again(upload)
     slurm.wait(upload, "COMPLETED")
     wait_stored(farm, [b"done\n"])
 
@@ -305,10 +279,12 @@ def test_the_hook_never_fails_the_controller(tmp_path: Path, farmhaul: str) -> N
 
 
 @pytest.mark.slurm
-def test_how_long_the_controllers_hook_takes(farm: Farm, place: Path, slurm: Cluster) -> None:
+def test_how_long_the_controllers_hook_takes(
+    farm: Farm, place: Path, slurm: Cluster, tell_p95: Callable[[str, Sequence[float]], None]
+) -> None:
     path = farm.make_file("f.exr", b"done")
     line = {"path": str(path), "component_id": farm.sandbox.ftrack.add_component("f.exr")}
     comment = f"farmhaul {json.dumps(line)}"
     env = {"SLURM_JOB_ID": "7", "SLURM_JOB_COMMENT": comment}
-    print_p95("slurmctld-hook.sh", [place / "epilog" / "slurmctld-hook.sh"], env)
+    tell_p95("slurmctld-hook.sh", timed([place / "epilog" / "slurmctld-hook.sh"], env))
     wait_stored(farm, [b"done"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -67,12 +69,53 @@ def test_what_was_spooled_is_sent_by_a_worker_of_this_host(
     farm.wait_located([upload["upload_id"]])
 
 
-def test_a_spool_that_can_not_be_read_is_put_aside(farm: Farm, spool: Path) -> None:
+def leave_manifest(spool: Path, name: str, *lines: dict[str, str], age_s: float = 100) -> Path:
+    """Write a manifest as a hook leaves it that could not run farmhaul."""
+    path = spool / "manifests" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    os.utime(path, (time.time() - age_s, time.time() - age_s))
+    return path
+
+
+def test_a_manifest_that_a_hook_left_is_sent_as_of_the_time_at_which_it_was_left(
+    farm: Farm, spool: Path
+) -> None:
+    old, new, other = (farm.make_file(name, 1000) for name in ("old.exr", "new.exr", "b.exr"))
+    contested, free = (farm.sandbox.ftrack.add_component() for _ in range(2))
+    [newer] = farm.enqueue(new, "--component-id", contested)
+    left = leave_manifest(
+        spool,
+        "1-left.jsonl",
+        {"path": str(old), "component_id": contested},
+        {"path": str(other), "component_id": free},
+    )
+    at_its_hook = leave_manifest(
+        spool, "2-young.jsonl", {"path": str(old), "component_id": contested}, age_s=0
+    )
+    [port] = free_ports(1)
+    env = {"FARMHAUL_SPOOL": str(spool)}
+    away = farm.cli("drain", env={**env, "FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0"})
+    assert (away.returncode, left.exists()) == (3, True)
+
+    assert farm.cli("drain", env=env).stdout == "2 uploads sent from the spool\n"
+    assert (left.exists(), at_its_hook.exists()) == (False, True)
+    farm.wait_located([newer["upload_id"]])
+    farm.wait_quiet()
+    assert farm.sandbox.store.read(contested) == new.read_bytes()
+    assert farm.sandbox.store.read(free) == other.read_bytes()
+    assert len(farm.sandbox.store.puts(contested)) == 1
+
+
+def test_what_can_not_be_read_in_a_spool_is_put_aside(farm: Farm, spool: Path) -> None:
     upload = fire_without_redis(farm, spool)
     (spool / "0000.json").write_text("{")
+    broken = leave_manifest(spool, "left.jsonl", {"path": "/a.exr", "component_id": "x"})
     done = farm.cli("drain", env={"FARMHAUL_SPOOL": str(spool)})
     assert done.stdout == "1 uploads sent from the spool\n"
-    assert [path.name for path in spool.iterdir()] == ["0000.bad"]
+    assert "left.jsonl is put aside as .bad: manifest line 1: component id 'x'" in done.stderr
+    assert {path.name for path in spool.rglob("*.*")} == {"0000.bad", "left.bad"}
+    assert broken.with_suffix(".bad").read_text()
     farm.wait_located([upload["upload_id"]])
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.intake import BadInputError, Entry, Intake, mapped, read_manifest
+from tasks.intake import BadInputError, Entry, Intake, read_manifest
 from tasks.manifest import MANIFEST_KEYS
 from tasks.request import UploadRequest
 from tasks.settings import Settings
@@ -228,6 +228,9 @@ def test_a_device_below_a_root_is_refused() -> None:
         ({"version_id": VERSION, "name": "\ud800"}, r"the name '\ud800' can not be written down"),
         ({"component_id": COMPONENT, "name": "x"}, "name of"),
         ({"component_id": COMPONENT, "thumbnail": True}, "go with a version id"),
+        ({"version_id": VERSION, "frames": "1-2", "rate": "24"}, "frames and rate of "),
+        ({"component_id": COMPONENT, "resolution": "1x1"}, "for a review; say reviewable too"),
+        ({"version_id": VERSION, "reviewable": True, "name": "cut"}, "leave out the name 'cut'"),
         (
             {"component_id": COMPONENT, "name": "x", "thumbnail": True, "encode": True},
             "name and thumbnail and encode of",
@@ -289,69 +292,6 @@ def test_the_first_fault_of_many_entries_is_told_and_nothing_is_taken(
     assert line.startswith("manifest line 2: ")
 
 
-# Paths of other systems
-
-MAP = (("P:\\", "/mnt/prod"), ("P:\\cache\\", "/mnt/cache"), ("\\\\nas\\vol", "/vol"))
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("P:\\sh010\\main.exr", "/mnt/prod/sh010/main.exr"),
-        ("P:/sh010/main.exr", "/mnt/prod/sh010/main.exr"),
-        ("p:\\SH010\\Main.EXR", "/mnt/prod/SH010/Main.EXR"),
-        ("P:\\cache\\main.exr", "/mnt/cache/main.exr"),
-        ("p:/Cache/main.exr", "/mnt/cache/main.exr"),
-        ("P:\\cached\\main.exr", "/mnt/prod/cached/main.exr"),
-        ("\\\\nas\\vol\\a\\b.exr", "/vol/a/b.exr"),
-        ("\\\\NAS\\Vol\\a.exr", "/vol/a.exr"),
-        ("//nas/vol/a.exr", "/vol/a.exr"),
-        ("\\\\nas\\volume\\a.exr", "\\\\nas\\volume\\a.exr"),
-        ("P:", "/mnt/prod/"),
-        ("Q:\\a.exr", "Q:\\a.exr"),
-        ("/mnt/prod/a.exr", "/mnt/prod/a.exr"),
-        ("P:\\Größe\\İ.exr", "/mnt/prod/Größe/İ.exr"),
-        ("", ""),
-    ],
-)
-def test_a_path_of_windows_is_mapped_by_its_longest_prefix_in_any_spelling(
-    path: str, expected: str
-) -> None:
-    assert mapped(path, MAP) == expected
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/Volumes/prod/a.exr", "/mnt/prod/a.exr"),
-        ("/Volumes/production/a.exr", "/Volumes/production/a.exr"),
-        ("/volumes/prod/a.exr", "/volumes/prod/a.exr"),
-        ("/Volumes/prod/a\\b.exr", "/mnt/prod/a\\b.exr"),
-        ("/Volumes/prod", "/mnt/prod/"),
-    ],
-)
-def test_a_path_of_posix_is_mapped_by_whole_folders_in_its_own_spelling(
-    path: str, expected: str
-) -> None:
-    assert mapped(path, [("/Volumes/prod", "/mnt/prod")]) == expected
-
-
-def test_a_mapped_path_is_looked_at_where_it_leads(root: Path, file: Path) -> None:
-    intake = intake_of(root, path_map=(("P:\\", str(root)),))
-
-    [request] = intake.requests([Entry(f"P:\\{file.name}", version_id=VERSION)])
-    assert isinstance(request, UploadRequest)
-
-    assert request.path == str(file)
-    assert request.target.name == "main.0101"
-
-
-def test_a_mapped_path_does_not_lead_out_of_the_roots(root: Path) -> None:
-    intake = intake_of(root, path_map=(("P:\\", str(root)),))
-
-    assert "is outside" in complaint(intake, Entry("P:\\..\\..\\etc\\passwd", COMPONENT))
-
-
 # The manifest
 
 
@@ -366,6 +306,17 @@ def manifest_complaint(*lines: str) -> str:
     assert len(line.splitlines()) == 1
     assert len(line) < 1000
     return line
+
+
+def test_a_line_of_a_manifest_may_take_a_sequence_with_holes(intake: Intake, root: Path) -> None:
+    for number in (1, 3):
+        (root / f"f.{number}.exr").write_bytes(b"pixels")
+    line = line_of(path=f"{root}/f.%d.exr", version_id=VERSION)
+    assert "1 of 3 frames are missing: 2" in complaint(intake, *read_manifest([line]))
+
+    line = line_of(path=f"{root}/f.%d.exr", version_id=VERSION, allow_missing=True)
+    [request] = intake.requests(read_manifest([line]))
+    assert request.path == f"{root}/f.%d.exr [1, 3]"
 
 
 def test_a_manifest_is_read_line_by_line() -> None:
