@@ -7,13 +7,14 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from celery import Task, signature
+from celery import signature
 
 from tasks.clients import Clients, clients
 from tasks.delivery import Delivery, Settlement, within_bounds
 from tasks.heartbeat import Heartbeat
 from tasks.message import Message, to_message, with_signed
 from tasks.policy import wait_for
+from tasks.quiet import Quiet, our_fault
 from tasks.record import CLAIM_BYTES, PREFIX, STAGES
 from tasks.transfer import errors
 from tasks.transfer.models import Batch, Transfer
@@ -42,7 +43,7 @@ FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
 }
 
 
-class Stage(Task):
+class Stage(Quiet):
     """A stage of an upload: takes a batch from the record, and hands it on.
 
     Celery redelivers the message of a worker that died. What is tried again otherwise goes
@@ -145,8 +146,7 @@ class Stage(Task):
     def _broke(self, transfer: Transfer, error: Exception) -> errors.UploadError:
         # A fault of ours: in the log with all that is known, and tried a few times.
         log.error("step_broke upload=%s stage=%s", transfer.transfer_id, self.stage, exc_info=error)
-        kind = type(error).__name__
-        return errors.UnexpectedAnswerError("farmhaul", self.stage, f"{kind}, see the log")
+        return our_fault(self.stage, error)
 
     def hand_on(self, batch: Batch, outcomes: Outcomes, service: str = "") -> Message:
         """Note what became of the batch, and give the message for the next stage.

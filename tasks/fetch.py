@@ -11,6 +11,7 @@ from celery import Task, shared_task
 
 from tasks.clients import clients
 from tasks.pipeline import FETCH_PRIORITY, QUEUE
+from tasks.quiet import Quiet
 from tasks.settings import FtrackSettings
 from tasks.transfer.components import ComponentFile, find_files
 from tasks.transfer.errors import FatalError, RetryableError, UploadError
@@ -57,6 +58,7 @@ def open_folder(path: str, roots: Sequence[str] | None = None) -> int:
 
 
 @shared_task(
+    base=Quiet,
     bind=True,
     name="farmhaul.fetch_component",
     acks_late=True,

@@ -35,7 +35,7 @@ def check_environment(sender: str, **_: Any) -> None:
     except SettingsError as error:
         print(f"farmhaul: {error}", file=sys.stderr)  # noqa: T201 before logging is set up
         raise SystemExit(2) from None
-    if settings.log_format == "json":
-        from workers import logs
+    # Imported here: a hook needs nothing of it.
+    from workers import logs
 
-        logs.set_up(sender)
+    logs.set_up(sender, settings)

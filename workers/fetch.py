@@ -67,6 +67,8 @@ def fetch(component_ids: tuple[str, ...], folder: str, *, enqueue: bool, as_json
 
 
 def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool) -> None:
+    from kombu.exceptions import OperationalError
+
     from tasks.pipeline import FETCH_PRIORITY, QUEUE
     from workers.app import app
 
@@ -78,16 +80,19 @@ def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool
         raise BadInputError(str(error)) from None
     hasty_redis(settings).ping()
     for one in ids:
-        task = app.send_task(
-            "farmhaul.fetch_component",
-            kwargs={"component_id": one, "folder": folder},
-            queue=QUEUE,
-            priority=FETCH_PRIORITY,
-            ignore_result=True,
-            retry=False,
-            # Events show this in place of the arguments: paths are sealed where there is a key.
-            kwargsrepr=f"({one})",
-        )
+        try:
+            task = app.send_task(
+                "farmhaul.fetch_component",
+                kwargs={"component_id": one, "folder": folder},
+                queue=QUEUE,
+                priority=FETCH_PRIORITY,
+                ignore_result=True,
+                retry=False,
+                # Events show this in place of the arguments: paths are sealed where there is a key.
+                kwargsrepr=f"({one})",
+            )
+        except OperationalError as error:  # Redis may also be full, or refuse us
+            raise error.__cause__ or error from None
         line = {"component_id": one, "task_id": task.id, "state": "queued"}
         click.echo(f"queued     {task.id}  {one}" if human else json.dumps(line))
 

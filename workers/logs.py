@@ -1,7 +1,8 @@
 """What workers log, as lines for people or as JSON objects for programs (LOG_FORMAT).
 
 Our lines are ``event key=value … text``; docs/state.md lists the events. Celery's own lines about
-tasks become events too.
+tasks become events too. No secret gets into a line, whoever wrote it: errors of libraries hold
+whole URLs, and a traceback shows the error of an error.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from celery import current_task
 from celery.app import trace
@@ -23,6 +26,8 @@ from celery.signals import (
     task_prerun,
 )
 from celery.utils.log import get_multiprocessing_logger
+
+from tasks.settings import Settings
 
 EVENT = re.compile(r"([a-z]+(?:_[a-z]+)+)\b")
 FIELD = re.compile(r"\s+([a-z_]+)=(\S+)")
@@ -37,6 +42,11 @@ CELERY_EVENTS = {
     trace.LOG_IGNORED: "task_ignored",
     trace.LOG_RETRY: "task_retried",
 }
+
+#: The query of a URL, which holds its signature; after a path alone too, as urllib3 tells it.
+QUERY = re.compile(r"(?:\?|\bX-Amz-)[\w.~%-]+=[^\s\"'<>\\)]*", re.IGNORECASE)
+#: A shorter text may be part of any word, and is no secret.
+LEAST_SECRET = 8
 
 #: The tasks that this process runs: threads that a task has begun can not ask Celery for it.
 _running: dict[str, str] = {}
@@ -75,6 +85,29 @@ class JsonFormatter(logging.Formatter):
         return json.dumps({name: value for name, value in fields.items() if value != ""})
 
 
+class WithoutSecrets(logging.Formatter):
+    """Gives the lines of another formatter with ``***`` for secrets, and for queries of URLs."""
+
+    def __init__(self, inner: logging.Formatter, settings: Settings) -> None:
+        super().__init__()
+        self.inner = inner
+        forms = sorted(set(_secrets(settings)), key=len, reverse=True)
+        self.hidden = re.compile("|".join([*map(re.escape, forms), QUERY.pattern]), QUERY.flags)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Give the line."""
+        return self.hidden.sub("***", self.inner.format(record))
+
+
+def _secrets(settings: Settings) -> Iterator[str]:
+    """Give all secrets of this node, also as JSON and URLs write them."""
+    password = urlsplit(settings.redis_url).password or ""
+    key = settings.ftrack.api_key if settings.ftrack else ""
+    for secret in (*settings.secret_keys, key, password, unquote(password)):
+        if len(secret) >= LEAST_SECRET:
+            yield from (secret, json.dumps(secret)[1:-1])
+
+
 def _task(record: logging.LogRecord) -> tuple[str, str]:
     """Give the id and the stage of the task that a line is about, empty for none."""
     data = getattr(record, "data", None)  # Celery's lines about tasks bring it along
@@ -90,19 +123,33 @@ def _stage(task_name: str) -> str:
     return task_name.rpartition(".")[2]
 
 
-def set_up(worker: str) -> None:
-    """Have the worker of that name, and its pool, log JSON; call it before Celery sets up logs."""
-    formatter = JsonFormatter(worker)
+def set_up(worker: str, settings: Settings) -> None:
+    """Have the worker of that name, and its pool, log as the settings say, without secrets.
+
+    To be called before Celery sets up logs.
+    """
+    as_json = JsonFormatter(worker) if settings.log_format == "json" else None
+
+    def use_ours(logger: logging.Logger, **_: Any) -> None:
+        for one in (logger, get_multiprocessing_logger()):
+            for handler in one.handlers:
+                inner = as_json or handler.formatter or logging.Formatter()
+                if not isinstance(inner, WithoutSecrets):
+                    handler.setFormatter(WithoutSecrets(inner, settings))
+
+    for signal in (after_setup_logger, after_setup_task_logger):
+        signal.connect(use_ours, weak=False)
+    if as_json:
+        _set_up_json(as_json)
+
+
+def _set_up_json(formatter: JsonFormatter) -> None:
+    """Have all else be JSON too that a worker says."""
     # For what is said before Celery has set up logs, which replaces this handler.
     early = logging.StreamHandler()
     early.setFormatter(formatter)
     logging.getLogger().addHandler(early)
     logging.captureWarnings(capture=True)
-
-    def use_json(logger: logging.Logger, **_: Any) -> None:
-        for one in (logger, get_multiprocessing_logger()):
-            for handler in one.handlers:
-                handler.setFormatter(formatter)
 
     def no_banner(instance: Any, **_: Any) -> None:
         instance.quiet = True
@@ -114,8 +161,6 @@ def set_up(worker: str) -> None:
         _running.pop(task_id, None)
 
     for signal, receiver in (
-        (after_setup_logger, use_json),
-        (after_setup_task_logger, use_json),
         (celeryd_after_setup, no_banner),
         (task_prerun, begin),
         (task_postrun, end),

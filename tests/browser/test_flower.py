@@ -199,6 +199,11 @@ def test_a_failed_task_tells_why(page: Any, flower: Flower, shoot: Shoot) -> Non
     assert "sh020_beauty_v001.1001.exr, 0.2 MB" in said
     assert "400" in said
     assert "EntityTooLarge" in said
+    # What to do next ends the reason: with the window this high, all of it is seen at once.
+    page.set_viewport_size({**VIEW, "height": 900})
+    why = page.locator("#task-page", has_text="then: farmhaul retry").get_by_text("EntityTooLarge")
+    reason = why.first.bounding_box()
+    assert reason["y"] + reason["height"] <= 900
     shoot(page, "failure")
 
 

@@ -44,10 +44,10 @@ def farm(running_farm: Farm) -> Farm:
 def running_sealed(
     running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, leaving: list[Farm]
 ) -> Iterator[Farm]:
-    """One worker with a key, started once for a module."""
+    """One worker with two keys, as while keys are changed, started once for a module."""
     folder = tmp_path_factory.mktemp("sealed")
-    key, spool = Fernet.generate_key().decode(), str(folder / "spool")
-    env = {"FARMHAUL_SECRET_KEY": key, "FARMHAUL_SPOOL": spool}
+    keys = ",".join(Fernet.generate_key().decode() for _ in range(2))
+    env = {"FARMHAUL_SECRET_KEY": keys, "FARMHAUL_SPOOL": str(folder / "spool")}
     options = ("--concurrency=1", "--without-gossip", "--without-mingle")
     database = next(_module_databases)
     farm = Farm(running_sandbox, folder, 1, options=options, database=database, env=env)

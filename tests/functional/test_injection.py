@@ -7,7 +7,7 @@ import json
 import pickle
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,13 @@ from typing import Any
 import celery
 import pytest
 from cryptography.fernet import Fernet
-from kombu.serialization import unregister
+from kombu.serialization import register, unregister
 from kombu.transport import _transport_cache
 
-from tasks.codec import SERIALIZER, Codec
+from tasks.codec import CONTENT_TYPE, SERIALIZER, Codec
+from tasks.request import UploadRequest
 from tasks.settings import Settings
+from tasks.transfer.models import Target
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
 
@@ -30,8 +32,9 @@ PIDBOX = "/{db}.celery.pidbox"
 Message = dict[str, Any]
 
 
-def key_of(farm: Farm) -> str:
-    return farm.env["FARMHAUL_SECRET_KEY"]
+def keys_of(farm: Farm) -> list[str]:
+    """Its keys: the one that writes, and an old one."""
+    return farm.env["FARMHAUL_SECRET_KEY"].split(",")
 
 
 def enqueue(farm: Farm, **env: str) -> str:
@@ -60,16 +63,17 @@ def check_refused(farm: Farm, times: int = 1) -> None:
     assert "Traceback" not in log
 
 
-def a_ring(farm: Farm) -> Message:
-    """A message as hooks send it: sealed by them."""
-    farm.redis.delete(RING)
+@pytest.fixture(scope="module")
+def ring(running_sealed: Farm) -> Message:
+    """A message as hooks send it, sealed by them: for tests that change it, a copy each."""
+    farm = running_sealed
+    farm.start()
     with farm.frozen():
         # A worker that waits for messages has Redis send it the next one, frozen or not.
-        for _ in range(3):
+        for _ in range(2):
             enqueue(farm)
         wait_until(lambda: farm.redis.llen(RING))
         message: Message = json.loads(farm.redis.lindex(RING, 0))
-    farm.wait_quiet()
     return message
 
 
@@ -88,9 +92,9 @@ GARBAGE: dict[str, str | bytes] = {
 }
 
 
-@pytest.mark.parametrize("has_key", [True, False], ids=["with a key", "without one"])
-def test_what_is_no_message_is_dropped(sealed: Farm, make_farm: MakeFarm, has_key: bool) -> None:
-    farm = sealed if has_key else make_farm(options=("-c", "1", "--without-gossip"))
+@pytest.mark.parametrize("fixture", ["sealed", "farm"], ids=["with a key", "without one"])
+def test_what_is_no_message_is_dropped(request: pytest.FixtureRequest, fixture: str) -> None:
+    farm: Farm = request.getfixturevalue(fixture)
 
     for item in GARBAGE.values():
         farm.redis.lpush(RING, item)
@@ -100,7 +104,8 @@ def test_what_is_no_message_is_dropped(sealed: Farm, make_farm: MakeFarm, has_ke
     farm.wait_located([enqueue(farm)])
     farm.wait_quiet()
 
-    assert farm.workers[0].alive, farm.workers[0].log_text()
+    for worker in farm.workers:
+        assert worker.alive, worker.log_text()
     # Of the unacknowledged ones some are put back first, and dropped then.
     wait_until(lambda: refused(farm) >= 3 * len(GARBAGE) - 4, describe=lambda: str(refused(farm)))
 
@@ -109,10 +114,10 @@ def pidbox(farm: Farm) -> str:
     return PIDBOX.format(db=farm.redis.get_connection_kwargs()["db"])
 
 
-def test_a_pickle_is_not_opened(sealed: Farm, tmp_path: Path) -> None:
-    message = a_ring(sealed)
+def test_a_pickle_is_not_opened(ring: Message, sealed: Farm, tmp_path: Path) -> None:
     body = pickle.dumps(Bomb(str(tmp_path / "opened")))
-    message |= {
+    message = {
+        **ring,
         "body": base64.b64encode(body).decode(),
         "content-type": "application/x-python-serialize",
         "content-encoding": "binary",
@@ -145,28 +150,50 @@ CHANGES: dict[str, dict[str, Any]] = {
 }
 
 
-def test_headers_that_were_changed_are_not_believed(sealed: Farm) -> None:
-    message = a_ring(sealed)
+def test_headers_that_were_changed_are_not_believed(ring: Message, sealed: Farm) -> None:
+    def but(part: str, **changes: Any) -> str:
+        return json.dumps({**ring, part: {**ring[part], **changes}})
 
-    for change in CHANGES.values():
-        forged = {**message, "headers": {**message["headers"], **change}}
-        sealed.redis.lpush(RING, json.dumps(forged))
-    other = {**message["properties"], "reply_to": str(uuid.uuid4())}
-    sealed.redis.lpush(RING, json.dumps({**message, "properties": other}))
+    forged = [but("headers", **change) for change in CHANGES.values()]
+    forged += [but("properties", reply_to=str(uuid.uuid4()))]
+    # As messages were before they had seals.
+    bare = {name: value for name, value in ring["headers"].items() if name != "seal"}
+    forged += [json.dumps({**ring, "headers": bare})]
+    sealed.redis.lpush(RING, *forged)
 
-    check_refused(sealed, len(CHANGES) + 1)
+    check_refused(sealed, len(forged))
+
+
+def test_what_another_celery_sends_is_dropped(sealed: Farm) -> None:
+    """As plain JSON, and as plain JSON that calls itself sealed."""
+    register("disguised", json.dumps, json.loads, CONTENT_TYPE, "utf-8")
+    url = sealed.env["FARMHAUL_REDIS_URL"]
+    try:
+        with celery.Celery(broker=url, set_as_current=False) as stranger:
+            sent = [
+                stranger.send_task(
+                    *("farmhaul.compute_checksum", None, {"host": ""}),
+                    queue="farmhaul",
+                    priority=3,
+                    ignore_result=True,
+                    serializer=serializer,
+                ).id
+                for serializer in ("json", "disguised")
+            ]
+    finally:
+        unregister("disguised")
+
+    check_refused(sealed, 2)
+    assert [one for one in sent if one in sealed.workers[0].log_text()] == []
 
 
 def test_the_very_same_message_again_is_one_that_redis_may_have_delivered_again(
-    sealed: Farm,
+    ring: Message, sealed: Farm
 ) -> None:
-    message = a_ring(sealed)
-    puts = len(sealed.sandbox.store.puts())
-
-    sealed.redis.lpush(RING, json.dumps(message))
+    sealed.redis.lpush(RING, json.dumps(ring), json.dumps(ring))
     sealed.wait_quiet()
 
-    assert len(sealed.sandbox.store.puts()) == puts
+    assert sealed.sandbox.store.puts() == []
     assert refused(sealed) == 0
 
 
@@ -194,7 +221,7 @@ def operator(farm: Farm, key: str | None) -> Iterator[celery.Celery]:
 
 
 def test_remote_control_takes_our_key(sealed: Farm) -> None:
-    with operator(sealed, key_of(sealed)) as app:
+    with operator(sealed, keys_of(sealed)[0]) as app:
         # Listening begins a moment after the worker is ready.
         wait_until(lambda: app.control.ping(timeout=1, limit=1))
     for key in (None, Fernet.generate_key().decode()):
@@ -210,7 +237,7 @@ def test_a_shutdown_that_somebody_overheard_ends_no_worker_later(sealed: Farm) -
     from workers import seal
 
     sent = time.time() - 61
-    codec = Codec([key_of(sealed)])
+    codec = Codec(keys_of(sealed))
     message: Message = {
         "body": "",
         "content-type": "application/x-farmhaul",
@@ -234,65 +261,106 @@ def test_a_shutdown_that_somebody_overheard_ends_no_worker_later(sealed: Farm) -
 # Records
 
 
-def test_what_somebody_else_puts_among_the_pending_is_dropped_and_counted(sealed: Farm) -> None:
-    upload_id = str(uuid.uuid4())
-    foreign: dict[str, Any] = {
-        "component": str(uuid.uuid4()),
-        "request": json.dumps({"path": "/etc/passwd"}),
-        "state": "pending",
-        "host": "",
-        "score": 0,
-        "size": 6,
+def put_record(farm: Farm, fields: Mapping[str, Any]) -> str:
+    """Write a record among the pending past our commands; gives its id."""
+    upload_id = str(fields.get("id") or uuid.uuid4())
+    rest = {name: value for name, value in fields.items() if name != "id"}
+    farm.redis.hset(
+        f"farmhaul:upload:{upload_id}",
+        mapping={"state": "pending", "host": "", "score": 0, "size": 6, **rest},
+    )
+    farm.redis.zadd("farmhaul:state:pending", {upload_id: 0})
+    farm.redis.zadd("farmhaul:pending", {upload_id: 0})
+    return upload_id
+
+
+def error_of(farm: Farm, upload_id: str, **env: str) -> str:
+    """What ``status`` says of an upload's error."""
+    [line] = farm.cli("status", upload_id, "--json", env=env).stdout.splitlines()
+    return str(json.loads(line)["error"])
+
+
+def check_not_run(farm: Farm, upload_id: str, why: str) -> None:
+    """The record was refused, told of and counted, and nothing of it was sent."""
+    farm.wait_located([enqueue(farm)])
+    farm.wait_state([upload_id], "failed")
+    assert why in error_of(farm, upload_id)
+    wait_until(lambda: refused(farm) == 1, describe=lambda: str(refused(farm)))
+    assert farm.workers[0].log_text().count("upload_refused") == 1
+    assert not farm.redis.zcard("farmhaul:pending")
+
+
+def test_a_record_that_nobody_of_ours_has_sealed_is_dropped_and_counted(sealed: Farm) -> None:
+    """Its request is as good as any, as a hook without a key would write it."""
+    component_id = sealed.sandbox.ftrack.add_component("stolen.exr")
+    path = sealed.make_file("stolen.exr", b"secret")
+    request = UploadRequest(str(path), Target(component_id), 6, 0)
+    fields = {
+        "id": request.upload_id,
+        "component": component_id,
+        "request": json.dumps(request.to_record()),
     }
-    sealed.redis.hset(f"farmhaul:upload:{upload_id}", mapping=foreign)
-    sealed.redis.zadd("farmhaul:pending", {upload_id: 0, "no record at all": 0})
+    upload_id = put_record(sealed, fields)
+    sealed.redis.zadd("farmhaul:pending", {"no record at all": 0})
 
-    sealed.wait_located([enqueue(sealed)])
-    sealed.wait_state([upload_id], "failed")
-    wait_until(lambda: refused(sealed) == 1, describe=lambda: str(refused(sealed)))
+    check_not_run(sealed, upload_id, "is not sealed with a key of this node")
 
-    assert sealed.workers[0].log_text().count("upload_refused") == 1
-    assert not sealed.redis.zcard("farmhaul:pending")
     assert len(sealed.sandbox.store.puts()) == 1
+    assert not sealed.sandbox.store.exists(component_id)
 
 
-# Versions and keys
+def test_a_sealed_request_does_not_fit_another_record(sealed: Farm) -> None:
+    """What was sealed for one upload can not be moved to another component's record."""
+    upload_id = enqueue(sealed)
+    sealed.wait_located([upload_id])
+    fields = {**sealed.record(upload_id), "component": str(uuid.uuid4()), "stored": ""}
+    foreign = put_record(sealed, fields | {"state": "pending"})
+
+    check_not_run(sealed, foreign, "belongs to another upload")
+
+    assert len(sealed.sandbox.store.puts()) == 2
 
 
-def test_what_was_queued_before_messages_had_seals_is_uploaded_all_the_same(
-    make_farm: MakeFarm,
-) -> None:
-    key = Fernet.generate_key().decode()
-    farm = make_farm(workers=0, env={"FARMHAUL_SECRET_KEY": key})
-    uploads = [enqueue(farm) for _ in range(3)]
-    rings = [json.loads(one) for one in farm.redis.lrange(RING, 0, -1)]
-    farm.redis.delete(RING)
-    for message in rings:
-        del message["headers"]["seal"]
-        farm.redis.rpush(RING, json.dumps(message))
+def test_a_hook_with_another_key_is_told_by_status_what_is_wrong(sealed: Farm) -> None:
+    other = Fernet.generate_key().decode()
+    upload_id = enqueue(sealed, FARMHAUL_SECRET_KEY=other)
+    sealed.wait_state([upload_id], "failed")
+    for key in (other, keys_of(sealed)[0]):
+        error = error_of(sealed, upload_id, FARMHAUL_SECRET_KEY=key)
+        assert "is FARMHAUL_SECRET_KEY the same on all nodes?" in error
+    assert sealed.sandbox.store.puts() == []
 
-    farm.add(options=("-c", "1"))
 
-    farm.wait_located(uploads)
-    assert refused(farm) == len(rings) > 0
+# Keys are changed
+
+
+def test_what_hooks_with_the_old_or_the_new_key_enqueue_is_uploaded(sealed: Farm) -> None:
+    new, old = keys_of(sealed)
+    for key in (old, new):
+        sealed.wait_located([enqueue(sealed, FARMHAUL_SECRET_KEY=key)])
+    assert refused(sealed) == 0
 
 
 @pytest.mark.chaos
 def test_keys_are_changed_while_uploads_are_under_way(make_farm: MakeFarm) -> None:
+    """Worker by worker, as in an upgrade; each finds messages and records of either key."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
-    farm = make_farm(env={"FARMHAUL_SECRET_KEY": f"{old},{new}"}, options=("-c", "1"))
-    farm.workers[0].stop()
-    uploads = [enqueue(farm, FARMHAUL_SECRET_KEY=old) for _ in range(3)]
-    queued = farm.redis.llen(RING)
-    farm.workers[0].env["FARMHAUL_SECRET_KEY"] = f"{new},{old}"
-    farm.start()
-    uploads += [enqueue(farm, FARMHAUL_SECRET_KEY=f"{new},{old}")]
-    farm.wait_located(uploads)
-    farm.workers[0].stop()
-    farm.workers[0].env["FARMHAUL_SECRET_KEY"] = new
-    farm.start()
-
-    farm.wait_located([enqueue(farm, FARMHAUL_SECRET_KEY=new)])
-
-    assert queued, "something was under way"
+    # So slow that a restart finds uploads under way.
+    env = {"FARMHAUL_SECRET_KEY": old, "FARMHAUL_BANDWIDTH": "300k"}
+    farm = make_farm(workers=2, env=env, options=("-c", "1"))
+    for of_hooks, of_workers in ((old, f"{old},{new}"), (old, f"{new},{old}"), (new, new)):
+        farm.env["FARMHAUL_SECRET_KEY"] = of_hooks
+        ids: list[str] = []
+        for worker in farm.workers:
+            paths = [str(farm.make_file("main.exr", 100_000)) for _ in range(8)]
+            entries = [
+                {"path": path, "component_id": farm.sandbox.ftrack.add_component("main.exr")}
+                for path in paths
+            ]
+            ids += [one["upload_id"] for one in farm.enqueue_manifest(entries)]
+            assert set(farm.states(ids)) != {"located"}
+            worker.env["FARMHAUL_SECRET_KEY"] = of_workers
+            worker.restart()
+        # The old key is taken away when nothing is left that it has sealed.
+        farm.wait_located(ids)
     assert refused(farm) == 0
