@@ -20,7 +20,7 @@ BOUNDS_S = tuple(2**n for n in range(18))
 #: Told as 0 before they first happen: a rate has to begin somewhere.
 NAMES = (
     *("enqueued", "located", "located_bytes", "stored", "stored_bytes", "cancelled"),
-    *("superseded", "claims_lost", "redelivered"),
+    *("superseded", "claims_lost", "redelivered", "events_dropped"),
 )
 #: A name that Prometheus takes too: whatever else stands in the hash is not told.
 FIELD = re.compile(r"([a-z][a-z_]{0,63})(?::(.{0,100}))?", re.DOTALL)

@@ -84,14 +84,15 @@ def _ids_of(reader: Status, which: str | None) -> Sequence[str]:
 
 
 @cli.command()
+@click.option("--put", is_flag=True, help="Send the media store a few bytes, too.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
-def doctor(as_json: bool) -> None:
+def doctor(put: bool, as_json: bool) -> None:
     """Check all that uploads need, and name the next step where something is wrong."""
     from workers.doctor import diagnose
 
     human = report.is_terminal(sys.stdout) and not as_json
     faults = 0
-    for finding in diagnose():
+    for finding in diagnose(put=put):
         click.echo(finding.line(human=human))
         faults += finding.level == "fault"
     if faults:

@@ -1,7 +1,8 @@
 """What ``farmhaul doctor`` looks at: each thing an upload needs, and the next step where it lacks.
 
-It only reads, but for a file in the spool that is removed at once. A fault is what keeps
-uploads from being located, or may lose them; a warning is what somebody should look at.
+It only reads, but for a file in the spool that is removed at once, and for what ``--put`` sends.
+A fault is what keeps uploads from being located, or may lose them; a warning is what somebody
+should look at.
 """
 
 from __future__ import annotations
@@ -10,24 +11,21 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from email.utils import parsedate_to_datetime
-from typing import Any
 
 import redis
 
 from tasks.connect import hasty_redis
-from tasks.settings import FtrackSettings, Settings, SettingsError
-from tasks.transfer.errors import CredentialsRefusedError, UploadError
-from workers import report
-from workers.doctor_redis import CHECKS, Finding, skew
+from tasks.settings import Settings, SettingsError
+from workers import doctor_farm, report
+from workers.doctor_ftrack import ftrack
+from workers.doctor_redis import Finding, server
 
 #: A folder that is not listed by then hangs, as a dead NFS mount does.
 ROOT_TIMEOUT_S = 5.0
 
 
-def diagnose() -> Iterator[Finding]:
-    """Look at all that an upload needs, from this node."""
+def diagnose(*, put: bool = False) -> Iterator[Finding]:
+    """Look at all that an upload needs, from this node; with ``put``, at the media store too."""
     try:
         settings = Settings.from_environment()
     except SettingsError as error:
@@ -36,15 +34,15 @@ def diagnose() -> Iterator[Finding]:
             yield Finding("fault", "settings", line, step)
         return
     yield Finding("ok", "settings", "the environment makes sense")
-    yield from _examine(settings)
+    yield from _examine(settings, put=put)
 
 
-def _examine(settings: Settings) -> Iterator[Finding]:
+def _examine(settings: Settings, *, put: bool) -> Iterator[Finding]:
     """Look at everything; what Redis tells only where it can be asked."""
     yield from _roots(settings)
     yield from _spool(settings)
     yield from _internals()
-    yield from _ftrack(settings)
+    yield from ftrack(settings, put=put)
     client = hasty_redis(settings)
     try:
         client.ping()
@@ -52,7 +50,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
         says, _, step = report.redis_trouble(error).partition("; ")
         yield Finding("fault", "redis", says, step)
         return
-    for what, check in CHECKS.items():
+    for what, check in {"redis": server, **doctor_farm.CHECKS}.items():
         try:
             yield from check(settings, client)
         except redis.exceptions.NoPermissionError:
@@ -131,44 +129,3 @@ def _internals() -> Iterator[Finding]:
     yield from (Finding("fault", "celery", fault, step) for fault in faults)
     if not faults:
         yield Finding("ok", "celery", "kombu and Celery are as the lease knows them")
-
-
-def _ftrack(settings: Settings) -> Iterator[Finding]:
-    if settings.ftrack is None:
-        yield Finding("ok", "ftrack", "no credentials on this node; workers alone need them")
-        return
-    from tasks.transfer.ftrack import FtrackRefusal
-
-    dates: list[str] = []
-    try:
-        yield from _ask_ftrack(settings.ftrack, dates)
-    except CredentialsRefusedError:
-        says = f"{settings.ftrack.server_url} refuses the API key of {settings.ftrack.api_user}"
-        step = "correct FTRACK_API_USER and FTRACK_API_KEY here and on the workers; restart these"
-        yield Finding("fault", "ftrack", says, step)
-    except (UploadError, FtrackRefusal) as error:
-        step = f"curl -I {settings.ftrack.server_url} from here; correct FTRACK_SERVER"
-        yield Finding("fault", "ftrack", str(error).partition(";")[0], step)
-    for date in dates:
-        with suppress(ValueError):  # a proxy's, which is no date
-            yield from skew("ftrack", parsedate_to_datetime(date).timestamp(), settings)
-
-
-def _ask_ftrack(ftrack: FtrackSettings, dates: list[str]) -> Iterator[Finding]:
-    from tasks.transfer.ftrack import FtrackClient
-    from tasks.transfer.models import SERVER_LOCATION_ID
-
-    def note_date(answer: Any, **_: Any) -> None:
-        dates.extend([answer.headers["Date"]] if "Date" in answer.headers else [])
-
-    client = FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key)
-    client.session.hooks["response"].append(note_date)
-    expression = f'select id from Location where id is "{SERVER_LOCATION_ID}"'  # noqa: S608 not SQL
-    [result] = client.call([{"action": "query", "expression": expression}])
-    if not result.get("data"):
-        says = "ftrack.server is no location there, or our user may not see it"
-        step = f"let the API user {ftrack.api_user} read locations; ask ftrack's administrator"
-        yield Finding("fault", "ftrack", says, step)
-    else:
-        says = f"{ftrack.server_url} takes our credentials and has ftrack.server"
-        yield Finding("ok", "ftrack", says)

@@ -56,6 +56,7 @@ TOLD = {
     "superseded": "Uploads superseded by a newer file.",
     "claims_lost": "Claims taken back, as their message was lost.",
     "redelivered": "Uploads delivered again, as a worker let its lease end.",
+    "events_dropped": "Events that ftrack's event hub was not told.",
     "failed": "Uploads failed, by the kind of error.",
     "waited": "How often uploads had to wait, by the kind of error.",
     "outages": "How often a gate has closed.",

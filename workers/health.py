@@ -2,7 +2,8 @@
 
 A worker may stay up, and even answer a ping, and yet take nothing more from its queue after a
 broken connection. So it notes in Redis, every few seconds, that it does: either it has asked
-for tasks lately, or all its processes are busy. Who keeps silent is struck off.
+for tasks lately, or all its processes are busy. Who keeps silent is struck off. That it is up,
+and of which version, it notes in any case.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import logging
 import socket
 import sys
 import time
+from importlib.metadata import version
 
 import redis
 from celery.worker import state
 
 from tasks.codec import Codec
 from tasks.connect import hasty_redis
+from tasks.record import PREFIX
 from tasks.settings import Settings, SettingsError
 from tasks.status import WORKER_S, WORKERS, Status
 from workers import transport
@@ -26,25 +29,33 @@ log = logging.getLogger("farmhaul")
 
 #: kombu asks for tasks anew each second; after so long without, something is wrong.
 SILENT_S = 20.0
+VERSION = version("farmhaul")
+#: Workers that are up, each as ``VERSION NAME``, by when they last said so; kept for WORKER_S.
+ALIVE = f"{PREFIX}alive"
 
 
 class Health(PeriodicStep):
-    """Notes that this worker takes tasks; one that shuts down takes none."""
+    """Notes that this worker is up, and that it takes tasks; one that shuts down takes none."""
 
     interval_s = 5.0
 
     def act(self) -> None:
-        """Note it while tasks are taken; say it loudly when they are not."""
+        """Note both; when no tasks are taken, say so loudly in place of noting it."""
+        name = str(self.worker.hostname)
         silent_s = time.monotonic() - transport.last_asked
         busy = len(state.reserved_requests) >= self.worker.concurrency
+        # By Redis' own clock, and so the same to all.
+        now, _ = self.record.client.time()
+        pipeline = self.record.client.pipeline()
+        pipeline.zadd(ALIVE, {f"{VERSION} {name}": now})
         if busy or silent_s < SILENT_S:
-            redis_ = self.record.client
-            # By Redis' own clock, and so the same to all.
-            now, _ = redis_.time()
-            redis_.zadd(WORKERS, {str(self.worker.hostname): now})
-            redis_.zremrangebyscore(WORKERS, "-inf", now - WORKER_S)
+            pipeline.zadd(WORKERS, {name: now})
         else:
             log.error("not_consuming for %.0f s: this worker should be restarted", silent_s)
+        for key in (ALIVE, WORKERS):
+            pipeline.zremrangebyscore(key, "-inf", now - WORKER_S)
+            pipeline.expire(key, WORKER_S)
+        pipeline.execute()
 
 
 def main(arguments: list[str]) -> int:

@@ -41,6 +41,7 @@ fi
 # Fernet wants 32 bytes in URL-safe base64, which is what random prints.
 [ -e "$folder/secret_key" ] || random | keep secret_key
 [ -e "$folder/flower_auth" ] || printf 'farmhaul:%s\n' "$(random | tr -d '=')" | keep flower_auth
+[ -e "$folder/grafana_password" ] || random | tr -d '=\n' | keep grafana_password
 
 if [ ! -e "$folder/ftrack_api_key" ]; then
     if [ -n "${FTRACK_API_KEY:-}" ]; then

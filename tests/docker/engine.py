@@ -112,7 +112,7 @@ def engine() -> Iterator[Engine]:
         # Somebody's own: no stand-in takes the name of a real image there.
         yield Engine()
         return
-    _install()
+    install()
     if _answers(Engine()):
         yield Engine()
         return
@@ -137,7 +137,8 @@ def _compose_is_here() -> bool:
     return shutil.which("docker-compose") is not None
 
 
-def _install() -> None:
+def install() -> None:
+    """Install Debian's packages where something is missing. Raises NoEngine."""
     if all(shutil.which(program) for program in _PROGRAMS):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):

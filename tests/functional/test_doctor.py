@@ -3,78 +3,111 @@
 from __future__ import annotations
 
 import json
-import select
-import socket
-import socketserver
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from cryptography.fernet import Fernet
 
 from tests.farm import Farm, wait_until
+from tests.functional.doctor_setups import (
+    SetUp,
+    done,
+    enqueue,
+    given,
+    hanging_root,
+    media_at,
+    no_name,
+    note_worker,
+    nowhere,
+    other_clock,
+    redis_by,
+    redis_with,
+    unknown_authority,
+)
 from tests.sandbox import RedisServer
-from tests.sandbox.process import free_ports
 from tests.test_architecture import loaded_by
+from workers import cli
 
 KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
+PUT = ("--put",)
 
 
 @pytest.fixture
 def lone(hook: Farm) -> Farm:
-    """A hook's node with a key, and no worker."""
+    """A node with a key, and in Redis what a worker notes; no process runs."""
     hook.env["FARMHAUL_SECRET_KEY"] = KEY
-    hook.make_file("kept.exr", 10)
+    hook.make_file("kept.exr", 10)  # an empty root would look like one that is not mounted
+    note_worker(hook.redis)
     return hook
 
 
-def examine(farm: Farm, **env: str | None) -> list[dict[str, str]]:
-    done = farm.cli("doctor", "--json", env=env)
-    assert done.stderr == ""
-    findings: list[dict[str, str]] = [json.loads(line) for line in done.stdout.splitlines()]
-    assert done.returncode == int(any(one["level"] == "fault" for one in findings)), done
-    keys = (farm.env["FARMHAUL_SECRET_KEY"], farm.sandbox.env["FTRACK_API_KEY"])
-    for secret in (*keys, KEY, OTHER_KEY, "hunter2"):
-        assert secret not in done.stdout
+def examine(farm: Farm, *options: str, **env: str | None) -> list[dict[str, str]]:
+    """Run the command in this process, which is quicker; gives its findings."""
+    shown = StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(shown):
+        for name, value in {**farm.env, **env}.items():
+            if value is None:
+                patch.delenv(name, raising=False)
+            else:
+                patch.setenv(name, value)
+        with pytest.raises(SystemExit) as end:
+            cli.main(["doctor", "--json", *options])
+    findings: list[dict[str, str]] = [json.loads(line) for line in shown.getvalue().splitlines()]
+    assert (end.value.code or 0) == int(any(one["level"] == "fault" for one in findings))
+    secrets = (farm.sandbox.env["FTRACK_API_KEY"], KEY, OTHER_KEY, "hunter2", "Signature=")
+    for secret in secrets:
+        assert secret not in shown.getvalue()
     for one in findings:
         assert one["next"] or one["level"] == "ok", one
     return findings
 
 
-def faults(findings: list[dict[str, str]], level: str = "fault") -> dict[str, str]:
-    """What is wrong, but for the worker that `lone` has none of."""
-    return {
-        one["what"]: f"{one['says']} | {one['next']}"
-        for one in findings
-        if one["level"] == level and one["says"] != "none takes tasks"
-    }
+def wrong(findings: list[dict[str, str]]) -> dict[str, str]:
+    """What is not ok, by level and what it is about."""
+    told: dict[str, str] = {}
+    for one in findings:
+        if one["level"] != "ok":
+            what = f"{one['level']} {one['what']}"
+            told[what] = f"{told.get(what, '')}{one['says']} | {one['next']}\n"
+    return told
 
 
-def test_a_healthy_farm_has_neither_faults_nor_warnings(sealed: Farm) -> None:
-    sealed.make_file("kept.exr", 10)  # an empty root would look like one that is not mounted
-    wait_until(lambda: sealed.redis.exists("farmhaul:workers"))
+def test_a_healthy_farm_has_neither_faults_nor_warnings(farm: Farm, tmp_path: Path) -> None:
+    farm.make_file("kept.exr", 10)
+    wait_until(lambda: farm.redis.zcard("farmhaul:workers") == len(farm.workers))
 
-    findings = examine(sealed)
+    spool = str(tmp_path / "spool")
+    findings = examine(farm, *PUT, FARMHAUL_SECRET_KEY=KEY, FARMHAUL_SPOOL=spool)
 
-    assert [one for one in findings if one["level"] != "ok"] == []
-    looked_at = ("roots", "spool", "celery", "ftrack", "redis", "aof", "memory", "secret", "gate")
-    assert {*looked_at, "workers", "queue", "uploads"} <= {one["what"] for one in findings}
+    assert wrong(findings) == {}
+    looked_at = ("settings", "roots", "spool", "celery", "ftrack", "store", "redis", "aof")
+    also = ("memory", "secret", "refused", "gate", "workers", "queue", "uploads")
+    assert {*looked_at, *also} <= {one["what"] for one in findings}
+    [stored] = [one["says"] for one in findings if one["what"] == "store"]
+    assert stored.startswith("127.0.0.1 took a signed PUT of 22 bytes in ")
 
 
-def test_a_hook_node_needs_no_credentials(lone: Farm) -> None:
+def test_a_put_leaves_one_object_and_nothing_in_ftrack(lone: Farm) -> None:
+    for _ in range(2):
+        assert wrong(examine(lone, *PUT)) == {}
+
+    [component_id] = {one["key"] for one in lone.sandbox.store.puts()}
+    assert lone.sandbox.store.read(component_id) == b"farmhaul doctor --put\n"
+    assert lone.sandbox.ftrack.get("Component", component_id) is None
+    assert lone.sandbox.ftrack.count_calls("create") == 0
+
+
+def test_a_hook_node_needs_no_credentials_but_to_put(lone: Farm) -> None:
     none = dict.fromkeys(("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY"))
 
-    assert faults(examine(lone, **none)) == {}
+    assert wrong(examine(lone, **none)) == {}
+    assert "on a worker's node" in wrong(examine(lone, *PUT, **none))["fault store"]
 
 
-def test_people_read_lines_with_the_next_step_below(lone: Farm, tmp_path: Path) -> None:
+def test_people_read_lines_with_the_next_step_below() -> None:
     from workers.doctor_redis import Finding
 
     line = Finding("fault", "aof", "off", "turn it on").line(human=True)
@@ -83,234 +116,244 @@ def test_people_read_lines_with_the_next_step_below(lone: Farm, tmp_path: Path) 
     assert "next:" in line.splitlines()[1]
 
 
+def test_it_is_a_command_whose_exit_code_tells_of_faults(lone: Farm) -> None:
+    done = lone.cli("doctor", "--json", env={"FARMHAUL_SECRET_KEY": None})
+
+    assert (done.returncode, done.stderr) == (1, "")
+    assert '"fault", "what": "secret"' in done.stdout
+
+
 # Broken set-ups
 
 
-def test_no_redis(lone: Farm) -> None:
-    [port] = free_ports(1)
-    url = f"redis://:hunter2@127.0.0.1:{port}/0"
-
-    found = faults(examine(lone, FARMHAUL_REDIS_URL=url))
-
-    assert [*found] == ["redis"]
-    assert "not reachable" in found["redis"]
-    assert "check FARMHAUL_REDIS_URL" in found["redis"]
+def silent(farm: Farm) -> None:
+    """A worker is up and takes nothing, while another does."""
+    now, _ = farm.redis.time()
+    farm.redis.zadd("farmhaul:alive", {"0.1.0 w2@node8": now})
+    note_worker(farm.redis)
 
 
-def test_a_redis_that_wants_another_password_evicts_is_full_and_has_no_aof(
-    lone: Farm, tmp_path: Path
-) -> None:
-    lines = ("appendonly no", "maxmemory-policy allkeys-lru", "maxmemory 500kb")
-    server = RedisServer(tmp_path / "redis", password="hunter2", extra=lines)
+def stuck(farm: Farm) -> None:
+    upload_id = enqueue(farm)
+    farm.redis.zrem("farmhaul:state:pending", upload_id)
+    farm.redis.zrem("farmhaul:pending", upload_id)
+    farm.redis.zadd("farmhaul:state:active", {upload_id: 1})
+    farm.redis.hset(f"farmhaul:upload:{upload_id}", mapping={"state": "active", "updated": 1})
+
+
+def fill(client: Any) -> None:
+    client.config_set("maxmemory", int(client.info()["used_memory"] * 1.02))
+
+
+BROKEN = {
+    "no append-only file": SetUp(
+        "fault", "aof", "a restart of Redis loses uploads", "CONFIG SET appendonly yes",
+        redis_with(lambda client: client.config_set("appendonly", "no")),
+    ),
+    "a Redis that evicts": SetUp(
+        "fault", "memory", "allkeys-lru may evict records", "maxmemory-policy noeviction",
+        redis_with(lambda client: client.config_set("maxmemory-policy", "allkeys-lru")),
+    ),
+    "a Redis that is full": SetUp(
+        "fault", "memory", " used of ", "raise maxmemory", redis_with(fill),
+    ),
+    "a replica": SetUp(
+        "fault", "redis", "a replica, which cannot be written", "to the master",
+        redis_with(lambda client: client.replicaof(*nowhere().split(":"))),
+    ),
+    "a Redis that is too old": SetUp(
+        "fault", "redis", "version 5.2.4 is too old", "6.2 or later",
+        redis_by(replace=(b"redis_version:7", b"redis_version:5")),
+    ),
+    "a Redis elsewhere without TLS": SetUp(
+        "warning", "redis", "can be read on the way", "rediss://", redis_by("127.0.0.2"),
+    ),
+    "no Redis": SetUp(
+        "fault", "redis", "not reachable", "check FARMHAUL_REDIS_URL",
+        given(FARMHAUL_REDIS_URL=f"redis://:hunter2@{nowhere()}/0"),
+    ),
+    "an environment that makes no sense": SetUp(
+        "fault", "settings", "FARMHAUL_LEASE_SECONDS: 'soon'", "correct the variable",
+        given(FARMHAUL_LEASE_SECONDS="soon", FARMHAUL_SECRET_KEY="hunter2"),
+    ),
+    "another API key": SetUp(
+        "fault", "ftrack", "refuses the API key of", "FTRACK_API_KEY",
+        given(FTRACK_API_KEY="hunter2"), PUT,
+    ),
+    "ftrack is away": SetUp(
+        "fault", "ftrack", "Connection refused", "correct FTRACK_SERVER",
+        given(FTRACK_SERVER=f"http://{nowhere()}"),
+    ),
+    "no ftrack.server": SetUp(
+        "fault", "ftrack", "ftrack.server is no location there", "read locations",
+        done(lambda farm: farm.sandbox.faults.add(
+            "ftrack", "junk", action="query", body='[{"action": "query", "data": []}]'
+        )),
+    ),
+    "clocks an hour apart": SetUp(
+        "fault", "clock", "that of Redis are 3", "by NTP", other_clock(late_s=3600),
+    ),
+    "clocks ten seconds apart": SetUp(
+        "warning", "clock", "that of ftrack are ", "by NTP", other_clock(late_s=10),
+    ),
+    "a root that is not there": SetUp(
+        "fault", "roots", "cannot be read: No such file", "mount it",
+        given(FARMHAUL_STORAGE_ROOTS="TMP/gone"),
+    ),
+    "a root that hangs": SetUp(
+        "fault", "roots", "does not answer", "hangs, too", hanging_root,
+    ),
+    "an empty root": SetUp(
+        "warning", "roots", "is empty", "is mounted", given(FARMHAUL_STORAGE_ROOTS="TMP"),
+    ),
+    "no root": SetUp(
+        "fault", "roots", "is not set", "the folders", given(FARMHAUL_STORAGE_ROOTS=None),
+    ),
+    "another secret key": SetUp(
+        "fault", "secret", "cannot read 1 of the 1 records", "as on the other nodes",
+        done(lambda farm: (enqueue(farm), farm.env.update(FARMHAUL_SECRET_KEY=OTHER_KEY))),
+    ),
+    "a hook without the secret key": SetUp(
+        "fault", "secret", "1 of the 1 records looked at are not sealed", "on all hooks",
+        done(lambda farm: enqueue(farm, FARMHAUL_SECRET_KEY=None)),
+    ),
+    "no secret key": SetUp(
+        "fault", "secret", "nothing is sealed", "make a key", given(FARMHAUL_SECRET_KEY=None),
+    ),
+    "no worker": SetUp(
+        "fault", "workers", "none takes tasks", "farmhaul worker",
+        done(lambda farm: farm.redis.delete("farmhaul:workers", "farmhaul:alive")),
+    ),
+    "no worker on the host of node-local files": SetUp(
+        "fault", "workers", "for which uploads are pending", "start a worker on",
+        done(lambda farm: enqueue(farm, "--node-local")),
+    ),
+    "a worker that takes nothing": SetUp(
+        "fault", "workers", "up, and takes no tasks: w2@node8", "restart", done(silent),
+    ),
+    "a worker of another version": SetUp(
+        "warning", "workers", "w2@node8 0.0.9", "upgrade",
+        done(lambda farm: note_worker(farm.redis, "w2@node8", "0.0.9")),
+    ),
+    "a worker that tells no version": SetUp(
+        "warning", "workers", "w1@node7 unknown", "upgrade",
+        done(lambda farm: farm.redis.delete("farmhaul:alive")),
+    ),
+    "an upload that has waited for hours": SetUp(
+        "warning", "queue", "the oldest for 72", "add workers",
+        done(lambda farm: farm.redis.zincrby("farmhaul:pending", -7200_000, enqueue(farm))),
+    ),
+    "an upload that is active and silent": SetUp(
+        "warning", "uploads", "silent for 600 s", "farmhaul status", done(stuck),
+    ),
+    "messages that were refused": SetUp(
+        "warning", "refused", "3 messages and records of nobody of ours", "FARMHAUL_SECRET_KEY",
+        done(lambda farm: farm.redis.hset("farmhaul:totals", "refused", 3)),
+    ),
+    "a spool that is a file": SetUp(
+        "fault", "spool", "cannot be written", "let the hooks' user write",
+        given(FARMHAUL_SPOOL=__file__),
+    ),
+    "no PUT may be signed": SetUp(
+        "fault", "store", "no PUT was signed: ftrack refused to sign", "let the API user",
+        done(lambda farm: farm.sandbox.faults.add(
+            "ftrack", "error", "PermissionError", action="get_upload_metadata", content="no"
+        )), PUT,
+    ),
+    "a signed URL that has expired": SetUp(
+        "fault", "store", "(403 AccessDenied, expired)", "compare the clocks",
+        done(lambda farm: farm.sandbox.faults.add("ftrack", "url_lifetime_s", 0)), PUT,
+    ),
+    "bytes that change on the way": SetUp(
+        "fault", "store", "did not arrive as it was read", "memory",
+        done(lambda farm: farm.sandbox.faults.add("store", "bad_digest")), PUT,
+    ),
+    "a store that has no space": SetUp(
+        "fault", "store", "507", "firewalls, proxies, and the store",
+        done(lambda farm: farm.sandbox.faults.add("store", "status", 507)), PUT,
+    ),
+    "a store that refuses for good": SetUp(
+        "fault", "store", "(413 ", "ask those who run the store",
+        done(lambda farm: farm.sandbox.faults.add("store", "status", 413)), PUT,
+    ),
+    "a media host that is not reached": SetUp(
+        "fault", "store", "127.0.0.1: ConnectionError, Connection refused", "firewalls",
+        done(media_at(f"https://{nowhere()}")), PUT,
+    ),
+    "a media host that no name server knows": SetUp(
+        "fault", "store", "Name or service not known", "mend its DNS", no_name, PUT,
+    ),
+    "a media host of an unknown authority": SetUp(
+        "fault", "store", "certificate verify failed", "REQUESTS_CA_BUNDLE",
+        unknown_authority, PUT,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_set_up_is_named_and_nothing_else(name: str, lone: Farm, tmp_path: Path) -> None:
+    broken, folder = BROKEN[name], tmp_path / "own"
+    folder.mkdir()
+    with broken.arrange(lone, folder) as env:
+        findings = examine(lone, *broken.options, **env)
+
+    [(what, told)] = wrong(findings).items()
+    assert what == f"{broken.level} {broken.what}"
+    assert broken.says in told
+    assert broken.next in told.partition(" | ")[2]
+
+
+def test_a_redis_that_wants_another_password(lone: Farm, tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis", password="hunter2")
     server.start()
     try:
-        wrong = server.url.replace("hunter2", "hunter22")
-        refused = faults(examine(lone, FARMHAUL_REDIS_URL=wrong))
-        broken = examine(lone, FARMHAUL_REDIS_URL=server.url)
+        url = server.url.replace("hunter2", "hunter22")
+        found = wrong(examine(lone, FARMHAUL_REDIS_URL=url))
     finally:
         server.stop()
 
-    assert [*refused] == ["redis"]
-    assert "check the user and password" in refused["redis"]
-    assert "CONFIG SET appendonly yes" in faults(broken)["aof"]
-    memory = [one["says"] for one in broken if one["what"] == "memory" and one["level"] != "ok"]
-    assert memory[0] == "allkeys-lru may evict records"
-    assert "used of 512.0 kB" in memory[1]
+    assert [*found] == ["fault redis"]
+    assert "check the user and password" in found["fault redis"]
 
 
 def test_a_redis_user_with_too_few_rights(lone: Farm, tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis", extra=("user default on nopass ~* &* -@all +ping",))
     server.start()
     try:
-        findings = examine(lone, FARMHAUL_REDIS_URL=server.url)
+        found = wrong(examine(lone, FARMHAUL_REDIS_URL=server.url))
     finally:
         server.stop()
 
-    warnings = faults(findings, "warning")
-    assert set(warnings) >= {"redis", "secret", "gate", "workers"}
-    assert "our Redis user may not" in warnings["redis"]
+    assert {f"warning {one}" for one in ("redis", "secret", "gate", "workers")} <= set(found)
+    assert "our Redis user may not" in found["warning redis"]
 
 
-def test_a_wrong_api_key(lone: Farm) -> None:
-    found = faults(examine(lone, FTRACK_API_KEY="hunter2"))
+def test_a_spool_that_holds_what_waits_and_what_nobody_can_read(lone: Farm, tmp_path: Path) -> None:
+    for name in ("1.bad", "2.json"):
+        (tmp_path / name).touch()
 
-    assert [*found] == ["ftrack"]
-    assert "refuses the API key" in found["ftrack"]
-    assert "FTRACK_API_KEY" in found["ftrack"]
-
-
-def test_ftrack_is_away(lone: Farm) -> None:
-    [port] = free_ports(1)
-
-    found = faults(examine(lone, FTRACK_SERVER=f"http://127.0.0.1:{port}"))
-
-    assert [*found] == ["ftrack"]
-    assert "Connection refused" in found["ftrack"]
+    told = wrong(examine(lone, FARMHAUL_SPOOL=str(tmp_path)))["warning spool"]
+    assert "rename it" in told
+    assert "1 uploads wait" in told
 
 
-@pytest.fixture
-def slow_clock() -> Iterator[str]:
-    """An ftrack whose clock is an hour late, and that has no ftrack.server."""
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            body = b'[{"action": "query", "data": []}]'
-            self.send_response_only(200)
-            self.send_header("Date", formatdate(time.time() - 3600, usegmt=True))
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Keep quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-def test_clocks_apart_and_no_ftrack_server(lone: Farm, slow_clock: str) -> None:
-    found = faults(examine(lone, FTRACK_SERVER=slow_clock))
-
-    assert sorted(found) == ["clock", "ftrack"]
-    assert "ftrack are 3600 s apart" in found["clock"] or "ftrack are 3601 s" in found["clock"]
-    assert "ftrack.server is no location there" in found["ftrack"]
-
-
-def test_roots_that_are_not_there_not_set_or_empty(lone: Farm, tmp_path: Path) -> None:
-    gone = faults(examine(lone, FARMHAUL_STORAGE_ROOTS=str(tmp_path / "gone")))
-    unset = faults(examine(lone, FARMHAUL_STORAGE_ROOTS=None))
-    (tmp_path / "empty").mkdir()
-    empty = faults(examine(lone, FARMHAUL_STORAGE_ROOTS=str(tmp_path / "empty")), "warning")
-
-    assert f"{tmp_path}/gone cannot be read: No such file" in gone["roots"]
-    assert "FARMHAUL_STORAGE_ROOTS is not set" in unset["roots"]
-    assert "is mounted" in empty["roots"]
-
-
-def test_a_spool_that_is_a_file_or_holds_what_nobody_can_read(lone: Farm, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    spool = tmp_path / "spool"
-    spool.mkdir()
-    (spool / "1.bad").touch()
-
-    assert "cannot be written" in faults(examine(lone, FARMHAUL_SPOOL=f"{tmp_path}/file"))["spool"]
-    assert "rename it" in faults(examine(lone, FARMHAUL_SPOOL=str(spool)), "warning")["spool"]
-
-
-@contextmanager
-def bridge(address: str, port: int | None) -> Iterator[None]:
-    """Listen at another loopback address, and hand all on to this port of 127.0.0.1."""
-
-    class Forward(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            with socket.create_connection(("127.0.0.1", port or 0)) as other:
-                ends = {self.request: other, other: self.request}
-                while ready := select.select([*ends], [], [], 10)[0]:
-                    for end in ready:
-                        if not (said := end.recv(65536)):
-                            return
-                        ends[end].sendall(said)
-
-    with socketserver.ThreadingTCPServer((address, port or 0), Forward) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield
-        server.shutdown()
-        thread.join()
-
-
-def enqueue(farm: Farm, *options: str, **env: str | None) -> str:
-    component_id = farm.sandbox.ftrack.add_component("main.exr")
-    path = farm.make_file("main.exr", 1000)
-    [upload] = farm.enqueue(path, "--component-id", component_id, *options, env=env)
-    return str(upload["upload_id"])
-
-
-def test_no_secret_key_another_one_and_a_record_in_the_clear(lone: Farm) -> None:
+def test_a_second_key_that_reads_what_the_first_does_not(lone: Farm) -> None:
     enqueue(lone)
-    other = faults(examine(lone, FARMHAUL_SECRET_KEY=OTHER_KEY))
-    both = faults(examine(lone, FARMHAUL_SECRET_KEY=f"{OTHER_KEY},{KEY}"))
-    enqueue(lone, FARMHAUL_SECRET_KEY=None)
-    plain = faults(examine(lone))
 
-    assert "cannot read 1 of the 1 records" in other["secret"]
-    assert both == {}
-    assert "1 of the 2 records looked at are not sealed" in plain["secret"]
-    assert "is not set" in faults(examine(lone, FARMHAUL_SECRET_KEY=None))["secret"]
+    assert wrong(examine(lone, FARMHAUL_SECRET_KEY=f"{OTHER_KEY},{KEY}")) == {}
 
 
-def test_an_environment_that_makes_no_sense(lone: Farm) -> None:
-    findings = examine(lone, FARMHAUL_LEASE_SECONDS="soon", FARMHAUL_SECRET_KEY="hunter2")
+def test_a_gate_closed_by_refused_credentials_and_a_failed_upload(farm: Farm) -> None:
+    farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no", times=1)
+    farm.wait_state([enqueue(farm)], "failed")
+    farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
+    farm.wait_state([enqueue(farm)], "waiting")
+    farm.sandbox.faults.clear()
+    found = wrong(examine(farm, FARMHAUL_SECRET_KEY=KEY))
 
-    assert [one["what"] for one in findings] == ["settings", "settings"]
-    assert "FARMHAUL_LEASE_SECONDS" in str(findings)
-
-
-def test_no_worker_while_uploads_are_pending(lone: Farm) -> None:
-    enqueue(lone)
-    enqueue(lone, "--node-local", "--priority", "low")
-    findings = examine(lone)
-
-    says = [one["says"] for one in findings if one["what"] == "workers"]
-    assert says[0] == "none takes tasks"
-    assert "for which uploads are pending" in says[1]
-    [queue] = [one["says"] for one in findings if one["what"] == "queue"]
-    assert queue.startswith("2 uploads pending, the oldest for ")
-    assert float(queue.split()[-2]) < 60
-
-
-def test_an_upload_that_has_waited_for_hours_is_a_warning(lone: Farm) -> None:
-    upload_id = enqueue(lone)
-    lone.redis.zincrby("farmhaul:pending", -7200_000, upload_id)
-
-    assert "the oldest for 72" in faults(examine(lone), "warning")["queue"]
-
-
-def test_an_upload_that_is_active_and_silent_is_a_warning(lone: Farm) -> None:
-    upload_id = enqueue(lone)
-    lone.redis.zrem("farmhaul:state:pending", upload_id)
-    lone.redis.zadd("farmhaul:state:active", {upload_id: 1})
-    lone.redis.hset(f"farmhaul:upload:{upload_id}", mapping={"state": "active", "updated": 1})
-
-    assert upload_id in faults(examine(lone), "warning")["uploads"]
-
-
-def test_a_gate_closed_by_refused_credentials_and_a_failed_upload(sealed: Farm) -> None:
-    sealed.sandbox.faults.add("ftrack", "error", "PermissionError", content="no", times=1)
-    sealed.wait_state([enqueue(sealed)], "failed")
-    sealed.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
-    sealed.wait_state([enqueue(sealed)], "waiting")
-    sealed.sandbox.faults.clear()
-    findings = examine(sealed)
-
-    gate = faults(findings)["gate"]
-    assert gate.startswith("closed for credentials since 20")
-    assert "FTRACK_API_KEY on the workers" in gate
-    assert "1 have failed" in faults(findings, "warning")["uploads"]
-
-
-def test_messages_that_were_refused_are_a_warning(lone: Farm) -> None:
-    lone.redis.hset("farmhaul:totals", "refused", 3)
-
-    found = faults(examine(lone), "warning")["refused"]
-    assert found.startswith("3 messages and records of nobody of ours")
-    assert "compare FARMHAUL_SECRET_KEY" in found
-
-
-def test_a_redis_elsewhere_without_tls_is_a_warning(lone: Farm) -> None:
-    # This machine again, by an address that is not called loopback.
-    url = lone.env["FARMHAUL_REDIS_URL"].replace("127.0.0.1", "127.0.0.2")
-    port = urlsplit(url).port
-    with bridge("127.0.0.2", port):
-        found = faults(examine(lone, FARMHAUL_REDIS_URL=url), "warning")["redis"]
-
-    assert "can be read on the way" in found
-    assert "rediss://" in found
+    assert found["fault gate"].startswith("closed for credentials since 20")
+    assert "FTRACK_API_KEY on the workers" in found["fault gate"]
+    assert "1 have failed" in found["warning uploads"]
 
 
 def test_a_cold_start_of_the_command_does_not_import_it() -> None:

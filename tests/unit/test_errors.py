@@ -49,7 +49,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         ("ftrack", "an API call", "HTTP 418"),
         ("ftrack answered", "an API call", "HTTP 418"),
     ),
-    errors.FileRefusedError: ((PATH, "is empty"), (PATH, "is empty")),
+    errors.FileRefusedError: ((PATH, "is a directory"), (PATH, "is a directory")),
     errors.RequestRefusedError: (
         (ID, "register", "ValidationError: no such version"),
         ("refused to register", ID, "no such version", "mend it in ftrack", "farmhaul retry"),

@@ -95,6 +95,16 @@ def test_a_worker_that_is_silent_for_half_a_minute_is_struck_off(
     assert client.zrange("farmhaul:workers", 0, -1) == ["w1@node7"]
 
 
+def test_a_worker_tells_its_version_also_when_it_asks_for_nothing(
+    worker: SimpleNamespace, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.zadd("farmhaul:alive", {"0.0.9 w1@node7": client.time()[0] - 31})
+    monkeypatch.setattr(transport, "last_asked", time.monotonic() - 60)
+    health.Health(worker).act()
+    assert client.zrange("farmhaul:alive", 0, -1) == [f"{health.VERSION} w1@node7"]
+    assert not client.exists("farmhaul:workers")
+
+
 def test_a_worker_that_asks_for_nothing_is_not_and_says_so(
     worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
