@@ -1,8 +1,7 @@
 """How people and farm managers write image sequences, and how ftrack does.
 
-Read by hand and not by clique, ftrack's own library for this: clique expands a range before one
-can say that it is too long, takes one that runs backwards for none, and knows one notation of
-the three. What is written here, clique reads; tests/unit/test_frames.py compares.
+Read by hand, and not by clique or fileseq: docs/architecture.md has what each makes of the same
+input. tests/unit/test_frames.py compares with both.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ ENDED_STATES = ("located", "failed", "cancelled", "superseded")
 STATES = (*LIVE_STATES, *ENDED_STATES)
 UNENDED_JOBS = ("queued", "running")
 SERVICES = ("ftrack", "store", "credentials")
+#: What is to be said of a publish while its files are still being written into the record.
+IS_OPEN = "not all of its files are recorded yet; if its enqueue was killed, enqueue it again"
 #: Workers by when they last took tasks; who has not for so many seconds is gone.
 WORKERS = f"{PREFIX}workers"
 WORKER_S = 30
@@ -58,7 +60,7 @@ class UploadState:
     @property
     def has_failed(self) -> bool:
         """Whether it is not in ftrack as it was asked for."""
-        return self.state != "located" or self.job_state == "failed"
+        return self.state not in {"located", "stored"} or self.job_state == "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,18 @@ class Status:
         pipeline = self.client.pipeline(transaction=False)
         for upload_id in upload_ids:
             pipeline.hgetall(upload_key(upload_id))
+        rows = [{text(k): text(v) for k, v in row.items()} for row in pipeline.execute()]
+        found = list(zip(upload_ids, rows, strict=True))
+        publishes = [upload_id for upload_id, fields in found if "total" in fields]
+        for upload_id in publishes:
+            pipeline.scard(f"{PREFIX}files:{upload_id}")
             pipeline.scard(f"{PREFIX}left:{upload_id}")
-        answers = pipeline.execute()
-        return [
-            self._state(upload_id, {text(k): text(v) for k, v in fields.items()}, left)
-            for upload_id, fields, left in zip(upload_ids, answers[::2], answers[1::2], strict=True)
-        ]
+        counts = pipeline.execute()
+        stored = {
+            one: max(files - left, 0)
+            for one, files, left in zip(publishes, counts[::2], counts[1::2], strict=True)
+        }
+        return [self._state(one, fields, stored.get(one, 0)) for one, fields in found]
 
     def files_left(self, publish_id: str, most: int) -> list[UploadState]:
         """Read those files of a publish that are not stored, the failed ones first."""
@@ -117,7 +125,7 @@ class Status:
             if text(state) in LIVE_STATES or text(job_state) in UNENDED_JOBS
         ]
 
-    def _state(self, upload_id: str, fields: Mapping[str, str], left: int) -> UploadState | None:
+    def _state(self, upload_id: str, fields: Mapping[str, str], stored: int) -> UploadState | None:
         if not fields:
             return None
         try:
@@ -125,6 +133,7 @@ class Status:
         except (SealBrokenError, KeyError, TypeError):
             path = UNREADABLE
         stage = int(fields.get("stage") or 0)
+        is_open = fields.get("state") == "storing" and "complete" not in fields
         return UploadState(
             upload_id,
             fields.get("component", ""),
@@ -134,14 +143,14 @@ class Status:
             int(fields["size"]) if fields.get("size") else None,
             int(fields.get("sent") or 0),
             fields.get("worker", ""),
-            self.codec.show(fields.get("error", "")),
+            IS_OPEN if is_open else self.codec.show(fields.get("error", "")),
             fields.get("error_kind", ""),
             float(fields.get("created") or 0),
             float(fields.get("updated") or 0),
             float(fields["due"]) if fields.get("due") else None,
             sum(int(n) for name, n in fields.items() if name.startswith("tries:")),
             int(fields.get("total") or 0),
-            max(int(fields.get("total") or 0) - left, 0),
+            stored,
             tuple(fields["jobs"].split(",")) if fields.get("jobs") else (),
             fields.get("job_state", ""),
         )

@@ -105,7 +105,7 @@ def create_component_location(self: Stage, message: Message) -> Message:
                 here.ftrack,
                 transfer,
                 files,
-                lambda: beat(transfer.transfer_id),
+                lambda: beat(transfer.transfer_id, -1),
             )
             if here.events and done.publish:
                 containers = [one.target.component_id for one in done.publish.containers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.limits import Limits
 from tasks.publishes import Publishes
 from tasks.transfer.errors import UploadError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
@@ -22,7 +23,10 @@ class Encodings(PeriodicStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         ftrack = self.settings.require_ftrack()
-        self.ftrack = FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key)
+        limits = Limits(self.record, {"api_calls": self.settings.api_calls})
+        self.ftrack = FtrackClient(
+            ftrack.server_url, ftrack.api_user, ftrack.api_key, limits.api_call
+        )
         self.publishes = Publishes(self.record)
 
     def act(self) -> None:

@@ -127,6 +127,8 @@ class View:
         if one.error and one.state != "active":
             until = f"till {clock(one.due)} " if one.due and one.state == "waiting" else ""
             return clean(f"{until}try {one.tries + 1}: {one.error}")
+        if one.state == "located" and one.job_state:
+            return f"encoding {clean(one.job_state)}"
         full, empty = ("#", "-") if ascii_only else ("━", "╌")
         share = min(one.sent_bytes / one.size_bytes, 1.0) if one.size_bytes else 0.0
         share = 1.0 if one.state in {"located", "stored"} else share

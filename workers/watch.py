@@ -20,7 +20,7 @@ from tasks.connect import hasty_redis
 from tasks.intake import BadInputError
 from tasks.record import PREFIX, text
 from tasks.settings import Settings
-from tasks.status import ENDED_STATES, STATES, Status, UploadState
+from tasks.status import STATES, Status, UploadState
 from workers import report
 from workers.view import View, clean
 
@@ -49,7 +49,7 @@ def watch(upload_ids: tuple[str, ...]) -> None:
     status.counts()  # without Redis it does not begin
     terminal = report.is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
     ended = _live(status, upload_ids) if terminal else _lines(status, upload_ids)
-    if any(one.state not in {"located", "stored"} for one in ended):
+    if any(one.has_failed for one in ended):
         raise SystemExit(EXIT_FAILED)
 
 
@@ -77,13 +77,13 @@ def _lines(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
 
 
 def _named(status: Status, upload_ids: Sequence[str]) -> Look:
-    seen: dict[str, str] = {}
+    seen: dict[str, tuple[str, str]] = {}
 
     def look() -> tuple[list[UploadState], bool]:
         found = [one for one in status.find(upload_ids) if one]
-        moved = [one for one in found if seen.get(one.upload_id) != one.state]
-        seen.update({one.upload_id: one.state for one in moved})
-        return moved, all(one.state in ENDED_STATES for one in found)
+        moved = [one for one in found if seen.get(one.upload_id) != (one.state, one.job_state)]
+        seen.update({one.upload_id: (one.state, one.job_state) for one in moved})
+        return moved, all(one.has_ended for one in found)
 
     return look
 

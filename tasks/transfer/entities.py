@@ -35,13 +35,16 @@ class Present:
     located: frozenset[str] = frozenset()
     #: By component id and key.
     metadata: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    #: Sizes of the frames of sequences, by the sequence's id and the frame's.
+    frames: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def with_more(self, more: Present) -> Present:
         """Join what two questions have found."""
-        return Present(
-            self.components | more.components,
-            self.located | more.located,
-            {**self.metadata, **more.metadata},
+        return replace(
+            self,
+            components=self.components | more.components,
+            located=self.located | more.located,
+            metadata={**self.metadata, **more.metadata},
         )
 
 
@@ -184,6 +187,12 @@ def parse_present(results: Sequence[Result]) -> Present:
     )
 
 
+def frames_operation(sequence_id: str, offset: int, most: int) -> Operation:
+    """Ask for the frames that a sequence has, and their sizes, page by page."""
+    page = f"order by id offset {offset} limit {most}"
+    return query("id, size", "FileComponent", f'container_id is "{sequence_id}" {page}')
+
+
 def publish_operations(
     publish: Publish, files: Sequence[Transfer], present: Present
 ) -> list[list[Operation]]:
@@ -196,8 +205,9 @@ def publish_operations(
     last: list[Operation] = []
     for container in publish.containers:
         own = [one for one in files if one.target.container_id == container.target.component_id]
-        size_bytes = sum(one.size_bytes for one in own)
-        fields = {"file_type": container.file_type, "size": size_bytes}
+        sizes = dict(present.frames.get(container.target.component_id, {}))
+        sizes |= {one.component_id: one.size_bytes for one in own}
+        fields = {"file_type": container.file_type, "size": sum(sizes.values())}
         fields["padding"] = container.padding
         steps = [own[at : at + FRAMES_A_POST] for at in range(0, len(own), FRAMES_A_POST)]
         frames = [_frames(step, present) for step in steps]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tasks.transfer.entities import (
     Present,
+    frames_operation,
     job_ids,
     locate_operations,
     parse_located,
@@ -17,10 +18,12 @@ from tasks.transfer.entities import (
 from tasks.transfer.errors import RequestRefusedError, UnexpectedAnswerError, UploadError
 from tasks.transfer.ftrack import AlreadyThereError, FtrackClient, FtrackRefusal, Outcome
 from tasks.transfer.models import Container, Transfer
-from tasks.transfer.operations import Operation
+from tasks.transfer.operations import Operation, Result, rows_of
 
 #: So many components are looked up in one POST.
 LOOKED_UP_AT_ONCE = 500
+#: Of a sequence that is there already, so many frames: some 150 bytes each.
+FRAMES_A_PAGE = 5000
 
 
 def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> dict[str, Outcome]:
@@ -66,6 +69,9 @@ def locate_publish(
     if publish is None:
         raise ValueError(f"transfer {transfer.transfer_id} is no publish")
     present = look_up(ftrack, [*publish.containers, *files])
+    there = [one.target.component_id for one in publish.containers]
+    frames = {one: _frames_of(ftrack, one) for one in there if one in present.components}
+    present = replace(present, frames=frames)
     jobs: tuple[str, ...] = ()
     for post in publish_operations(publish, files, present):
         between()
@@ -78,6 +84,26 @@ def locate_publish(
                 raise UnexpectedAnswerError("ftrack", "create", why) from None
             raise RequestRefusedError(transfer.component_id, "publish", why) from None
     return replace(transfer, job_ids=jobs)
+
+
+def _frames_of(ftrack: FtrackClient, sequence_id: str) -> dict[str, int]:
+    # Frames enqueued by themselves are not all that the sequence has: its size is that of all.
+    sizes: dict[str, int] = {}
+    while True:
+        try:
+            [page] = ftrack.call([frames_operation(sequence_id, len(sizes), FRAMES_A_PAGE)])
+        except FtrackRefusal as refusal:
+            why = f"{refusal.name}: {refusal.why}"
+            raise RequestRefusedError(sequence_id, "look up", why) from None
+        rows = rows_of(page)
+        sizes |= {str(row.get("id")): _size(row) for row in rows}
+        if len(rows) < FRAMES_A_PAGE:
+            return sizes
+
+
+def _size(row: Result) -> int:
+    size = row.get("size")
+    return int(size) if isinstance(size, int | float) else 0
 
 
 def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Present:

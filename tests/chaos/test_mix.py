@@ -33,5 +33,5 @@ def test_after_a_minute_of_all_troubles_all_uploads_are_right() -> None:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
-def test_after_minutes_of_all_troubles_with_threads_all_uploads_are_right() -> None:
-    run_mix("--minutes", "2", "--pool", "threads")
+def test_after_a_minute_of_all_troubles_with_threads_all_uploads_are_right() -> None:
+    run_mix("--minutes", "1", "--pool", "threads")

@@ -114,6 +114,12 @@ def test_of_a_sequence_rendered_again_only_the_new_frames_are_sent(farm: Farm) -
     files = farm.sandbox.ftrack.entities("FileComponent")
     assert sum(one["size"] for one in files) == sequence["size"]
     assert len(files) == 31
+    # Some of them by themselves: the sequence still has all of its frames.
+    for number in (1015, 1016):
+        farm.make_file(f"beauty.{number}.exr", 4000, folder.name)
+    farm.enqueue(pattern(folder, "1015-1016"), *what[1:])
+    [sequence] = farm.sandbox.ftrack.entities("SequenceComponent")
+    assert sequence["size"] == 20 * 2000 + 9 * 3000 + 2 * 4000
 
 
 def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) -> None:
@@ -227,6 +233,12 @@ def test_a_hook_that_died_halfway_through_a_publish_is_gone_on_with(hook: Farm) 
     for one in lost:
         hook.redis.delete(f"farmhaul:upload:{one}")
         hook.redis.zrem("farmhaul:pending", one)
+    # To try again does not make a whole of it.
+    assert hook.cli("retry", upload["upload_id"]).stdout.split()[1] == "storing"
+    assert not hook.redis.hexists(key, "complete")
+    shown = json.loads(hook.cli("status", upload["upload_id"]).stdout)
+    assert (shown["files"], shown["stored"]) == (5, 0)
+    assert "not all of its files are recorded yet" in shown["error"]
     [again] = hook.enqueue(*what)
     assert (again["upload_id"], again["state"]) == (upload["upload_id"], "storing")
     assert hook.redis.zcard("farmhaul:pending") == 5

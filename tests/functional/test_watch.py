@@ -170,6 +170,24 @@ def test_named_uploads_are_told_by_lines_until_they_have_ended(farm: Farm) -> No
     assert (process.returncode, err) == (0, "")
 
 
+def test_an_encoding_that_fails_is_told_and_ends_watch_and_wait_with_4(hook: Farm) -> None:
+    path = hook.make_file("cut.mov", 10)
+    what = (path, "--version-id", hook.sandbox.ftrack.version_id, "--encode")
+    one = str(hook.enqueue(*what)[0]["upload_id"])
+    key = f"farmhaul:upload:{one}"
+    hook.redis.hset(key, mapping={"state": "located", "jobs": "j", "job_state": "running"})
+    with piped(hook, one) as process:
+        assert process.stdout
+        assert "encoding running" in process.stdout.readline()
+        hook.redis.hset(key, "job_state", "failed")
+        rest, _ = process.communicate(timeout=60)
+    assert "encoding failed" in rest
+    assert process.returncode == 4
+    waited = hook.cli("enqueue", *what, "--wait")
+    assert waited.returncode == 4
+    assert "located, but ftrack could not encode it" in waited.stderr
+
+
 def test_without_names_each_change_is_a_line_until_interrupted(hook: Farm) -> None:
     kept = enqueue(hook)
     with piped(hook) as process:

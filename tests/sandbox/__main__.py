@@ -11,7 +11,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from . import Sandbox
+from . import Sandbox, seed
 
 
 def main() -> int:
@@ -39,7 +39,8 @@ def main() -> int:
         stack.enter_context(sandbox)
         for name, value in sandbox.env.items():
             print(f"export {name}={shlex.quote(value)}")
-        print(f"# version to upload to: {sandbox.ftrack.version_id}")
+        print(f"export VERSION_ID={sandbox.ftrack.version_id}  # to upload to")
+        print(f"export TASK_ID={seed.TASK_ID}")
         print(f"# files to upload go below: {sandbox.storage}", flush=True)
         ended.wait()
     return 0

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import clique
 import pytest
-from hypothesis import given
+from fileseq.constants import PAD_STYLE_HASH1, PAD_STYLE_HASH4
+from fileseq.filesequence import FileSequence
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.frames import Frames, FramesError, read_frames
@@ -88,6 +90,29 @@ def test_what_is_written_is_read_as_the_same_by_us_and_by_ftracks_own_library(
         assert _read(str(frames)) == frames
     theirs = clique.parse(str(frames))
     assert list(theirs) == [frames.path(number) for number in frames.numbers]
+
+
+@settings(max_examples=30, deadline=None)  # fileseq takes its time
+@given(
+    head=st.from_regex(r"\A[a-z ü_]{1,9}\.\Z"),
+    mark=st.sampled_from(["#", "##", "####", "@", "@@@", "%04d", "%d"]),
+    ranges=st.lists(
+        # From 1: of 0-0x1, fileseq 3.4 makes the frame -000.
+        st.tuples(st.integers(1, 9999), st.integers(0, 30), st.integers(1, 9)),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_ranges_before_the_mark_are_read_as_fileseq_reads_them(
+    head: str, mark: str, ranges: list[tuple[int, int, int]]
+) -> None:
+    written = ",".join(f"{first}-{first + more}x{step}" for first, more, step in ranges)
+    text = f"/p/{head}{written}{mark}.exr"
+    # A hash alone is four digits, as in fileseq's one style; several are one each, as in its other.
+    style = PAD_STYLE_HASH4 if mark == "#" else PAD_STYLE_HASH1
+    ours = _read(text)
+    theirs = FileSequence(text, pad_style=style)
+    assert sorted(ours.path(number) for number in ours.numbers) == sorted(map(str, theirs))
 
 
 @pytest.mark.parametrize(

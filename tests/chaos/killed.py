@@ -1,0 +1,44 @@
+"""``python -m tests.chaos.killed SCRIPT NUMBER ARGUMENT…``: a farmhaul that does not come far.
+
+It is killed as it is about to run a script of ``tasks/lua`` for the NUMBERth time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from tasks.scripts import Scripts
+from tests.farm import Farm
+from tests.sandbox.process import CHECKOUT
+from workers.cli import main
+
+
+def cli_killed(farm: Farm, script: str, number: int, *arguments: str) -> None:
+    """Run farmhaul on a farm, killed as said above."""
+    command = [sys.executable, "-m", "tests.chaos.killed", script, str(number), *arguments]
+    done = subprocess.run(command, cwd=CHECKOUT, env=farm.environment(), timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL, "it was to be killed, and came to its end"
+
+
+def _run() -> None:
+    script, number = sys.argv[1], int(sys.argv[2])
+    run = Scripts.run
+
+    def deadly(self: Scripts, name: str, *args: Any, client: Any = None) -> Any:
+        nonlocal number
+        number -= name == script
+        if not number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return run(self, name, *args, client=client)
+
+    Scripts.run = deadly  # type: ignore[method-assign]
+    sys.argv[1:] = sys.argv[3:]
+    main()
+
+
+if __name__ == "__main__":
+    _run()

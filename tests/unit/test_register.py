@@ -1,0 +1,76 @@
+"""Sequences as they come into ftrack: whole, by parts, and brought up to date."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from tasks.transfer import entities, register
+from tasks.transfer.errors import LeaseLostError
+from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.models import Container, Publish, Target, Transfer
+from tests.sandbox import Sandbox, seed
+from tests.unit.conftest import Frame, new_id
+
+TARGET = Target.under_version(seed.VERSION_ID, "exr")
+PUBLISH = Publish((Container(TARGET, ".exr", 4),))
+
+
+@pytest.fixture
+def ftrack(sandbox: Sandbox) -> FtrackClient:
+    return FtrackClient(sandbox.ftrack_url, seed.API_USER, seed.API_KEY)
+
+
+def frames(frame: Frame, numbers: Sequence[int], size: int) -> list[Transfer]:
+    targets = {number: Target.frame(TARGET, str(number)) for number in numbers}
+    content = b"x" * size
+    return [frame(content, f"f.{number}.exr", target=one) for number, one in targets.items()]
+
+
+def size_of(sandbox: Sandbox) -> int:
+    [sequence] = sandbox.ftrack.entities("SequenceComponent")
+    return int(sequence["size"])
+
+
+def test_a_sequence_has_the_size_of_all_of_its_frames_also_of_those_enqueued_before(
+    sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "FRAMES_A_PAGE", 4)
+    whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
+    register.locate_publish(ftrack, whole, frames(frame, range(1, 9), 10))
+    assert sandbox.ftrack.count_calls() == 2, "what is new costs no look at frames"
+    assert size_of(sandbox) == 80
+
+    register.locate_publish(ftrack, whole, frames(frame, range(8, 11), 100))
+
+    assert size_of(sandbox) == 7 * 10 + 3 * 100
+    assert len(sandbox.ftrack.entities("FileComponent")) == 10
+
+
+def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
+    sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entities, "FRAMES_A_POST", 3)
+    whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
+    files = frames(frame, range(1, 9), 10)
+    posts = 0
+
+    def killed_before_the_last() -> None:
+        nonlocal posts
+        posts += 1
+        if posts == 4:
+            raise LeaseLostError(whole.transfer_id)
+
+    with pytest.raises(LeaseLostError):
+        register.locate_publish(ftrack, whole, files, killed_before_the_last)
+    [sequence] = sandbox.ftrack.entities("SequenceComponent")
+    assert not sequence["version_id"]
+    assert len(sandbox.ftrack.entities("FileComponent")) == 8
+
+    register.locate_publish(ftrack, whole, files)
+
+    [sequence] = sandbox.ftrack.entities("SequenceComponent")
+    assert (sequence["version_id"], sequence["size"]) == (seed.VERSION_ID, 80)
+    located = {one["component_id"] for one in sandbox.ftrack.entities("ComponentLocation")}
+    assert located == {TARGET.component_id, *(one.component_id for one in files)}
