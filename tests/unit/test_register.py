@@ -7,7 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from tasks.transfer import entities, register
-from tasks.transfer.errors import LeaseLostError
+from tasks.transfer.errors import (
+    LeaseLostError,
+    RequestRefusedError,
+    UnexpectedAnswerError,
+    UploadError,
+)
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import Container, Publish, Target, Transfer
 from tests.sandbox import Sandbox, seed
@@ -74,3 +79,27 @@ def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
     assert (sequence["version_id"], sequence["size"]) == (seed.VERSION_ID, 80)
     located = {one["component_id"] for one in sandbox.ftrack.entities("ComponentLocation")}
     assert located == {TARGET.component_id, *(one.component_id for one in files)}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("PermissionError", RequestRefusedError),
+        # Somebody was quicker between our look and the call: it is looked at anew.
+        ("IntegrityError", UnexpectedAnswerError),
+    ],
+)
+def test_what_ftrack_says_against_a_sequence_is_told_in_its_own_words(
+    sandbox: Sandbox,
+    ftrack: FtrackClient,
+    frame: Frame,
+    name: str,
+    told: type[UploadError],
+) -> None:
+    sandbox.faults.add("ftrack", "error", name, action="create")
+    whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
+
+    with pytest.raises(told, match=name):
+        register.locate_publish(ftrack, whole, frames(frame, [1], 10))
+
+    assert not sandbox.ftrack.entities("SequenceComponent")
