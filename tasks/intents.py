@@ -77,7 +77,8 @@ class Intents(Scripts):
         values = [text(one) for one in self.client.hmget(upload_key(upload_id), names)]
         host, publish, total = values[4:]
         if publish or total:
-            return (host, *self._reopen(publish or upload_id))
+            # Of several the latest.
+            return (host, *self._reopen(publish.rpartition(",")[2] or upload_id))
         [(state, new)] = self._enqueue([self._revived(upload_id, values)])
         return host, state, new
 
@@ -105,11 +106,11 @@ class Intents(Scripts):
 
     def cancel(self, upload_id: str) -> str:
         """Stop an upload; gives the state it then has, empty when it is not known."""
-        state = text(self.run("cancel", upload_id, self.ttl_s))
+        state = text(self.run("cancel", upload_id, self.ttl_s, 0))
         if state == "cancelled":
             # What of a publish is under way stops too.
             pipeline = self.client.pipeline(transaction=False)
             for one in self.client.smembers(f"{PREFIX}left:{upload_id}"):
-                self.run("cancel", text(one), self.ttl_s, client=pipeline)
+                self.run("cancel", text(one), self.ttl_s, 1, client=pipeline)
             pipeline.execute()
         return state

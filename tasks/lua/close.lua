@@ -15,7 +15,7 @@ redis.call('ZREM', OPEN, id)
 for _, file in ipairs(redis.call('SMEMBERS', left_key(id))) do
   local state = redis.call('HGET', upload_key(file), 'state')
   if not (state and LIVE[state]) then
-    tell_publish(file, state or 'lost', ttl)
+    tell_publishes(file, state or 'lost', ttl)
     return redis.call('HGET', key, 'state')
   end
 end

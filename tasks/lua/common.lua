@@ -38,6 +38,19 @@ local function left_key(id)
   return P .. 'left:' .. id
 end
 
+-- The publishes that wait for a file. It may be one of several: a sequence that is enqueued by
+-- itself and with its movie.
+local function waiting_publishes(id)
+  local found = {}
+  local all = redis.call('HGET', upload_key(id), 'publish') or ''
+  for publish in string.gmatch(all, '[^,]+') do
+    if redis.call('HGET', upload_key(publish), 'state') == 'storing' then
+      found[#found + 1] = publish
+    end
+  end
+  return found
+end
+
 -- Publishes whose files are still being written, by when that began; `close` takes them out.
 local OPEN = P .. 'open'
 
@@ -113,22 +126,21 @@ end
 
 local finish
 
--- A file of a publish has ended: stored, or in a way that lets the publish fail.
-local function tell_publish(id, to, ttl)
-  local publish, size, error, kind = unpack(redis.call('HMGET', upload_key(id), 'publish', 'size',
-    'error', 'error_kind'))
-  if not publish then
-    return
-  end
-  if to == 'stored' then
-    if redis.call('SREM', left_key(publish), id) == 1 then
-      redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size or '') or 0)
+-- A file of publishes has ended: stored, or in a way that lets them fail.
+local function tell_publishes(id, to, ttl)
+  local size, error, kind = unpack(redis.call('HMGET', upload_key(id), 'size', 'error',
+    'error_kind'))
+  for _, publish in ipairs(waiting_publishes(id)) do
+    if to == 'stored' then
+      if redis.call('SREM', left_key(publish), id) == 1 then
+        redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size or '') or 0)
+      end
+      publish_if_stored(publish)
+    else
+      redis.call('HSET', upload_key(publish), 'error', error or ('one of its files was ' .. to),
+        'error_kind', kind or to)
+      finish(publish, 'storing', 'failed', ttl)
     end
-    publish_if_stored(publish)
-  elseif redis.call('HGET', upload_key(publish), 'state') == 'storing' then
-    redis.call('HSET', upload_key(publish), 'error', error or ('one of its files was ' .. to),
-      'error_kind', kind or to)
-    finish(publish, 'storing', 'failed', ttl)
   end
 end
 
@@ -163,7 +175,7 @@ function finish(id, from, to, ttl)
     count('located_bytes', tonumber(size or '') or 0)
     count_seconds(tonumber(score or '') or 0)
   end
-  tell_publish(id, to, ttl)
+  tell_publishes(id, to, ttl)
 end
 
 -- Whether the upload is active under this fencing number.

@@ -21,7 +21,11 @@ if publish ~= '' then
   if publish_state ~= 'storing' or complete then
     return { publish_state or '', 0 }
   end
-  redis.call('HSET', key, 'publish', publish)
+  local publishes = publish
+  for _, other in ipairs(waiting_publishes(id)) do
+    publishes = other == publish and publishes or other .. ',' .. publishes
+  end
+  redis.call('HSET', key, 'publish', publishes)
   local is_new = redis.call('SADD', files_key(publish), id) == 1
   if state == 'stored' and current == id and not recheck then
     redis.call('EXPIRE', key, ttl)

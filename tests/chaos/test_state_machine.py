@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.chaos.machine import Uploads
+from tests.chaos.publish_machine import PublishedUploads
 from tests.sandbox.redis_server import RedisServer
 
 
@@ -23,13 +24,14 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     server.stop()
 
 
-def _check(client: redis.Redis, examples: int, steps: int) -> None:
-    machine: Any = lambda: Uploads(client)  # noqa: E731 what makes one does as well as a class
+def _check(machine: Callable[[redis.Redis], Any], client: redis.Redis, examples: int) -> None:
+    # What makes one does as well as a class.
+    make: Any = lambda: machine(client)  # noqa: E731
     run_state_machine_as_test(
-        machine,
+        make,
         settings=settings(
             max_examples=examples,
-            stateful_step_count=steps,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
@@ -39,10 +41,18 @@ def _check(client: redis.Redis, examples: int, steps: int) -> None:
 def test_whatever_happens_in_whatever_order_the_record_stays_consistent(
     valkey: redis.Redis,
 ) -> None:
-    _check(valkey, 60, 40)
+    _check(Uploads, valkey, 60)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
-def test_the_same_with_thousands_of_stories(valkey: redis.Redis) -> None:
-    _check(valkey, 500, 60)
+def test_the_same_with_hundreds_of_stories(valkey: redis.Redis) -> None:
+    _check(Uploads, valkey, 400)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_whatever_happens_a_publish_comes_into_ftrack_when_its_hook_fires_again(
+    valkey: redis.Redis,
+) -> None:
+    _check(PublishedUploads, valkey, 120)

@@ -1,0 +1,186 @@
+"""What may happen to publishes and their files, in any order (hypothesis).
+
+Two publishes share frames, as when a sequence is enqueued by itself and with its movie; hooks are
+killed while they write, frames rendered anew, and files fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import redis
+from hypothesis import event
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tasks.codec import Codec
+from tasks.delivery import Settlement
+from tasks.policy import wait_for
+from tasks.publishes import Publishes
+from tasks.record import STAGES, Record, upload_key
+from tasks.request import PublishRequest, UploadRequest
+from tasks.status import LIVE_STATES
+from tasks.transfer import errors
+from tasks.transfer.models import Container, FileIdentity, Publish, Target, Transfer, derived_id
+from tests.chaos.healing import let_time_pass
+from tests.chaos.invariants import records, wrong_indexes
+
+SEQUENCE = Target.under_version(derived_id("version", "one"), "exr")
+MOVIE = Target.under_version(derived_id("version", "one"), "movie")
+FRAMES = [Target.frame(SEQUENCE, str(number)) for number in (1, 2)]
+#: What hooks enqueue, by the component that stands for it.
+ASKED = {
+    SEQUENCE.component_id: FRAMES,
+    derived_id("publish", "all"): [*FRAMES, MOVIE],
+}
+CLAIMS = ["claim one", "claim two"]
+PUBLISH = Publish((Container(SEQUENCE, ".exr", 4),))
+
+
+class PublishedUploads(RuleBasedStateMachine):
+    """Hooks of publishes, workers, operators and the reconciler."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__()
+        self.client: Any = client
+        self.record = Record(client, Codec([]))
+        self.versions = [0, 0, 0]
+
+    @initialize()
+    def begin(self) -> None:
+        self.client.flushall()
+
+    # What happens
+
+    @rule(
+        component=st.sampled_from(sorted(ASKED)),
+        written=st.sampled_from([0, 1, 2, None, None, None]),
+    )
+    def enqueue(self, component: str, written: int | None) -> None:
+        request = self.request(component)
+        if written is None:
+            self.record.enqueue([request])
+            return
+        event("a hook is killed")
+        rows = [self.record._row(request)]
+        rows += [self.record._row(one, request.upload_id) for one in request.files]
+        self.record._enqueue(islice(rows, 1 + written))
+
+    @rule(number=st.integers(0, 2))
+    def render_anew(self, number: int) -> None:
+        self.versions[number] += 1
+
+    @rule(claim=st.sampled_from(CLAIMS), dies_after=st.sampled_from([0, 1, 2, 4, 4, 4]))
+    def work(self, claim: str, dies_after: int) -> None:
+        for stage in STAGES[:dies_after]:
+            delivery = self.record.deliver(claim, stage, "worker")
+            assert delivery.refused == []
+            self.record.settle([self.outcome(stage, one) for one in delivery.transfers])
+
+    @rule(claim=st.sampled_from(CLAIMS), fatal=st.booleans())
+    def file_fails(self, claim: str, *, fatal: bool) -> None:
+        for one in self.record.deliver(claim, STAGES[0], "worker").transfers[:1]:
+            if fatal:
+                event("a file fails")
+                settlement = Settlement(one, "failed", {"error": "no", "error_kind": "Refused"})
+            else:
+                error = errors.ServiceUnavailableError("store", "503")
+                settlement = Settlement(one, "waiting", {}, wait_for(error))
+            self.record.settle([settlement])
+
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        if ids := self.ids():
+            self.record.cancel(data.draw(st.sampled_from(ids)))
+
+    @rule(data=st.data())
+    def retry(self, data: st.DataObject) -> None:
+        if ids := self.ids():
+            self.record.retry(data.draw(st.sampled_from(ids)))
+
+    @rule()
+    def time_passes(self) -> None:
+        let_time_pass(self.client)
+        self.record.tick()
+
+    @rule(claim=st.sampled_from(CLAIMS))
+    def lease_runs_out(self, claim: str) -> None:
+        for component in self.client.scan_iter("farmhaul:component:*"):
+            if self.client.hexists(component, "putting"):
+                self.client.hset(component, "putting_until", 0)
+        self.client.zadd("farmhaul:claims", {claim: 0}, xx=True)
+        self.record.reclaim(claim)
+
+    # What is true at any time
+
+    @invariant()
+    def each_upload_is_in_the_indexes_of_its_state_alone(self) -> None:
+        assert list(wrong_indexes(self.client)) == []
+
+    @invariant()
+    def a_publish_waits_for_files_alone_that_will_tell_it(self) -> None:
+        known = dict(records(self.client))
+        for publish_id, fields in known.items():
+            if fields["state"] != "storing" or "complete" not in fields:
+                continue
+            left = self.client.smembers(f"farmhaul:left:{publish_id}")
+            assert left, "all is stored, and it waits"
+            for one in left:
+                assert known[one]["state"] in LIVE_STATES, (publish_id, known[one])
+                assert publish_id in known[one]["publish"].split(","), "it tells others alone"
+
+    @invariant()
+    def records_of_ended_uploads_alone_go_away_by_themselves(self) -> None:
+        for upload_id, fields in records(self.client):
+            lasts = self.client.ttl(upload_key(upload_id)) == -1
+            assert lasts == (fields["state"] in LIVE_STATES), fields
+
+    def teardown(self) -> None:
+        """Whatever has happened, a hook that fires once more brings all of it into ftrack."""
+        request = self.request(max(ASKED, key=lambda one: len(ASKED[one])))
+        for _ in range(2):  # the first may find one that is ended, or failing
+            self.record.enqueue([request])
+            for _ in range(40):
+                for claim in CLAIMS:
+                    self.lease_runs_out(claim)
+                self.time_passes()
+                self.work(CLAIMS[0], len(STAGES))
+            self.a_publish_waits_for_files_alone_that_will_tell_it()
+        assert self.client.hget(upload_key(request.upload_id), "state") == "located"
+        live = [one for _, one in records(self.client) if one["state"] in LIVE_STATES]
+        assert all(one["state"] == "storing" and "complete" not in one for one in live), live
+
+    def request(self, component: str) -> PublishRequest:
+        """What a hook asks for now."""
+        files = [
+            UploadRequest(f"/mnt/{number}.exr", target, 100 + version, version, is_member=True)
+            for number, (target, version) in enumerate(
+                zip(ASKED[component], self.versions, strict=False)
+            )
+        ]
+        return PublishRequest("/mnt", component, PUBLISH, tuple(files))
+
+    def outcome(self, stage: str, one: Transfer) -> Settlement:
+        """What a worker makes of a transfer when all goes well."""
+        is_last = stage == STAGES[-1]
+        if one.publish is not None:
+            if is_last:
+                try:
+                    Publishes(self.record).files_of(one)
+                except errors.FileRefusedError as error:
+                    event("files of a publish are not stored any more")
+                    return Settlement(one, "failed", {"error": str(error), "error_kind": "Gone"})
+                event("a publish is located")
+            return Settlement(one, "located" if is_last else "advanced")
+        stored = one.stored or stage == "put_file"
+        known = replace(one, identity=FileIdentity(1, 2, 3, 4), checksum="x", stored=stored)
+        fields: dict[str, str | int] = {"file": self.record.seal_file(known), "size": 1}
+        fields["stored"] = known.content_stamp if stored else ""
+        return Settlement(one, "stored" if stored else "advanced", fields)
+
+    def ids(self) -> Sequence[str]:
+        """All uploads that there are."""
+        return sorted(upload_id for upload_id, _ in records(self.client))
