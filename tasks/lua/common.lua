@@ -38,13 +38,20 @@ local function left_key(id)
   return P .. 'left:' .. id
 end
 
--- The publishes that wait for a file. It may be one of several: a sequence that is enqueued by
+-- The publishes that a file belongs to. They may be several: a sequence that is enqueued by
 -- itself and with its movie.
+local function publishes_of(id)
+  return string.gmatch(redis.call('HGET', upload_key(id), 'publish') or '', '[^,]+')
+end
+
+local function is_storing(publish)
+  return redis.call('HGET', upload_key(publish), 'state') == 'storing'
+end
+
 local function waiting_publishes(id)
   local found = {}
-  local all = redis.call('HGET', upload_key(id), 'publish') or ''
-  for publish in string.gmatch(all, '[^,]+') do
-    if redis.call('HGET', upload_key(publish), 'state') == 'storing' then
+  for publish in publishes_of(id) do
+    if is_storing(publish) then
       found[#found + 1] = publish
     end
   end
@@ -130,13 +137,13 @@ local finish
 local function tell_publishes(id, to, ttl)
   local size, error, kind = unpack(redis.call('HMGET', upload_key(id), 'size', 'error',
     'error_kind'))
-  for _, publish in ipairs(waiting_publishes(id)) do
+  for publish in publishes_of(id) do
     if to == 'stored' then
       if redis.call('SREM', left_key(publish), id) == 1 then
         redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size or '') or 0)
       end
       publish_if_stored(publish)
-    else
+    elseif is_storing(publish) then
       redis.call('HSET', upload_key(publish), 'error', error or ('one of its files was ' .. to),
         'error_kind', kind or to)
       finish(publish, 'storing', 'failed', ttl)
