@@ -60,8 +60,10 @@ def _connect(url: str, **options: Any) -> redis.Redis:
 
 def open_record(settings: Settings, client: redis.Redis) -> Record:
     """Open the records as the environment says."""
-    record = Record(
-        client, message_codec(settings), lease_s=settings.lease_s, days=settings.record_days
+    return Record(
+        client,
+        message_codec(settings),
+        lease_s=settings.lease_s,
+        days=settings.record_days,
+        path_map=settings.path_map,
     )
-    record.path_map = settings.path_map
-    return record

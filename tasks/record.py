@@ -60,8 +60,12 @@ _NOBODY = Target(component_id="")
 class Record(Intents):
     """Reads and moves the records; one instance a process."""
 
-    #: How paths in records are to be read on this node (FARMHAUL_PATH_MAP).
-    path_map: Sequence[tuple[str, str]] = ()
+    def __init__(
+        self, *arguments: Any, path_map: Sequence[tuple[str, str]] = (), **options: Any
+    ) -> None:
+        """Take what ``Scripts`` does, and how this node reads paths (FARMHAUL_PATH_MAP)."""
+        super().__init__(*arguments, **options)
+        self.path_map = path_map
 
     def deliver(self, claim_id: str, stage: str, worker: str, host: str = "") -> Delivery:
         """Take the transfers of a claim that are still its own, under a new fence each."""

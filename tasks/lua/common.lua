@@ -135,15 +135,15 @@ local finish
 
 -- A file of publishes has ended: stored, or in a way that lets them fail.
 local function tell_publishes(id, to, ttl)
-  local size, error, kind = unpack(redis.call('HMGET', upload_key(id), 'size', 'error',
-    'error_kind'))
   for publish in publishes_of(id) do
     if to == 'stored' then
       if redis.call('SREM', left_key(publish), id) == 1 then
+        local size = redis.call('HGET', upload_key(id), 'size')
         redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size or '') or 0)
       end
       publish_if_stored(publish)
     elseif is_storing(publish) then
+      local error, kind = unpack(redis.call('HMGET', upload_key(id), 'error', 'error_kind'))
       redis.call('HSET', upload_key(publish), 'error', error or ('one of its files was ' .. to),
         'error_kind', kind or to)
       finish(publish, 'storing', 'failed', ttl)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.debian import NoPackages
 from tests.docker import engine, prometheus
 from tests.farm import Farm, wait_until
 from tests.functional.test_exporter import MONITORING, exporter
@@ -27,7 +28,7 @@ yaml: Any = pytest.importorskip("yaml", reason="NO MONITORING WAS TESTED: PyYAML
 def program(name: str) -> str:
     try:
         return prometheus.program(name)
-    except prometheus.NoPrometheus as error:
+    except NoPackages as error:
         pytest.skip(f"NO ALERT AND NO SCRAPE WAS TESTED: {error}")
 
 

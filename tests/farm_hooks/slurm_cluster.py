@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.debian import NoPackages, unpacked
 from tests.sandbox.process import Child, free_ports
 
 _PACKAGES = (
@@ -20,10 +18,6 @@ _PACKAGES = (
     "libdbus-1-3", "libhwloc15", "libjson-c5", "libnuma1", "libyaml-0-2",
 )  # fmt: skip
 _LIBRARIES = "usr/lib/x86_64-linux-gnu"
-
-
-class NoSlurm(Exception):
-    """Slurm can not be had here; the text says why."""
 
 
 class Cluster:
@@ -155,41 +149,12 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, settings: Mapping[str, object]) -> Iterator[Cluster]:
-    """Run a cluster in *folder*. Raises NoSlurm."""
+    """Run a cluster in *folder*. Raises NoPackages."""
     if os.geteuid() != 0:
-        raise NoSlurm("slurmd starts jobs as their users, which root alone may")
-    one = Cluster(_unpacked(), folder)
+        raise NoPackages("slurmd starts jobs as their users, which root alone may")
+    one = Cluster(unpacked("slurm", _PACKAGES), folder)
     try:
         one.start(settings)
         yield one
     finally:
         one.stop()
-
-
-def _unpacked() -> Path:
-    """The folder with Debian's packages; made once."""
-    if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        raise NoSlurm("its packages are Debian's, and this system has no apt-get")
-    recipe = hashlib.sha256(repr(_PACKAGES).encode()).hexdigest()[:12]
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farmhaul"
-    root = base / f"slurm-{recipe}"
-    if root.exists():
-        return root
-    base.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=base) as folder:
-        packages, new = Path(folder) / "packages", Path(folder) / "root"
-        packages.mkdir()
-        download = ["apt-get", "download", "-q", *_PACKAGES]
-        if _tried(download, packages):  # most often for want of a list of packages
-            _tried(["apt-get", "update", "-q"], packages)
-            if why := _tried(download, packages):
-                raise NoSlurm(f"Debian's packages for it can not be had: {why}")
-        for package in packages.glob("*.deb"):
-            subprocess.run(["dpkg", "-x", package, new], check=True, timeout=60)
-        new.rename(root)
-    return root
-
-
-def _tried(command: list[str], folder: Path) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
-    return done.stderr.strip()[-500:] if done.returncode else ""

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.debian import NoPackages
 from tests.farm import Farm, wait_until
-from tests.farm_hooks.slurm_cluster import Cluster, NoSlurm, cluster
+from tests.farm_hooks.slurm_cluster import Cluster, cluster
 from tests.farm_hooks.stand import (
     put_in_place,
     settings_of,
@@ -59,7 +60,7 @@ def running_slurm(place: Path) -> Iterator[Cluster]:
             scontrol.write_text(f'#!/bin/sh\n{exports}exec scontrol "$@"\n')
             scontrol.chmod(0o755)
             yield one
-    except NoSlurm as error:
+    except NoPackages as error:
         # A skip is easily overlooked among the dots; pytest lists warnings in the end.
         with warnings.catch_warnings():
             warnings.simplefilter("always")
