@@ -10,7 +10,7 @@ import pytest
 
 from tests.farm import Farm
 from tests.farm_hooks.stand import FARMHAUL, HOOKS, environment_of, settings_of, wait_stored
-from tests.sandbox.process import free_ports
+from tests.sandbox.process import NO_REDIS
 
 #: The installation of openjd-cli takes time on a new machine; a run does not.
 pytestmark = pytest.mark.slurm
@@ -112,8 +112,7 @@ def test_a_frame_that_queues_itself_does_so_though_another_one_fails(job: Job, f
 def test_the_frames_stay_done_though_they_can_neither_be_queued_nor_spooled(
     job: Job, tmp_path: Path
 ) -> None:
-    [port] = free_ports(1)
-    job.redis_url.write_text(f"redis://127.0.0.1:{port}/0")
+    job.redis_url.write_text(NO_REDIS)
     spool = tmp_path / "spool"
     spool.write_text("a file where the folder should be")
     job.parameters["FarmhaulSpool"] = str(spool)
@@ -126,8 +125,7 @@ def test_the_frames_stay_done_though_they_can_neither_be_queued_nor_spooled(
 
 
 def test_while_redis_is_away_uploads_are_spooled_and_the_step_is_done(job: Job, farm: Farm) -> None:
-    [port] = free_ports(1)
-    job.redis_url.write_text(f"redis://127.0.0.1:{port}/0")
+    job.redis_url.write_text(NO_REDIS)
     done = job.run("render_then_enqueue.yaml", "Enqueue")
 
     assert done.returncode == 0, done.stdout

@@ -20,7 +20,7 @@ from tests.farm_hooks.stand import (
     wait_stored,
     write_settings,
 )
-from tests.sandbox.process import free_ports
+from tests.sandbox.process import NO_REDIS
 
 #: Writes a file named by Slurm's own task number, as a renderer would.
 RENDER = 'printf "frame %s" "$SLURM_ARRAY_TASK_ID" >"$OUT/f.$SLURM_ARRAY_TASK_ID.exr"'
@@ -186,9 +186,11 @@ def test_a_requeued_job_ends_with_the_file_of_its_last_run(
 def test_while_redis_is_away_the_controller_spools_and_the_job_is_done(
     slurm: Cluster, farm: Farm, place: Path, out: Path
 ) -> None:
-    [port] = free_ports(1)
     spool = place / "spool"
-    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0", "FARMHAUL_SPOOL": str(spool)}
+    away = {
+        "FARMHAUL_REDIS_URL": NO_REDIS,
+        "FARMHAUL_SPOOL": str(spool),
+    }
     write_settings(place / "hook.env", settings_of(farm, **away))
     component = farm.sandbox.ftrack.add_component("f.exr")
     line = {"path": f"{out}/f.exr", "component_id": component}
@@ -205,8 +207,7 @@ def test_while_redis_is_away_the_controller_spools_and_the_job_is_done(
 def test_an_upload_that_can_neither_be_queued_nor_spooled_is_tried_again_by_slurm(
     slurm: Cluster, farm: Farm, place: Path, out: Path
 ) -> None:
-    [port] = free_ports(1)
-    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0", "FARMHAUL_SPOOL": ""}
+    away = {"FARMHAUL_REDIS_URL": NO_REDIS, "FARMHAUL_SPOOL": ""}
     write_settings(place / "hook.env", settings_of(farm, **away))
     component = farm.sandbox.ftrack.add_component("f.exr")
     render, upload = sbatch(

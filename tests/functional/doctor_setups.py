@@ -22,7 +22,7 @@ import pytest
 from tests.docker.certificate import make_certificate
 from tests.farm import Farm
 from tests.sandbox import RedisServer
-from tests.sandbox.process import free_ports
+from tests.sandbox.process import CLOSED_PORT
 from workers.health import VERSION
 
 Env: TypeAlias = Mapping[str, str | None]
@@ -194,4 +194,4 @@ def unknown_authority(farm: Farm, folder: Path) -> Iterator[Env]:
 
 def nowhere() -> str:
     """A place where nobody listens."""
-    return f"127.0.0.1:{free_ports(1)[0]}"
+    return f"127.0.0.1:{CLOSED_PORT}"

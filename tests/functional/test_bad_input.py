@@ -15,7 +15,7 @@ import pytest
 
 from tests.farm import Farm
 from tests.sandbox import RedisServer, Sandbox
-from tests.sandbox.process import free_ports
+from tests.sandbox.process import CLOSED_PORT
 
 # Not made anew: the names of the tests must be the same in all processes of a run.
 ID = "2c5e8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
@@ -312,8 +312,7 @@ def test_a_redis_that_is_not_there_is_told_at_once_without_its_password(
     hook: Farm, frame: Path, command: str
 ) -> None:
     arguments = {"enqueue": (frame, "--component-id", ID), "status": (), "retry": (ID,)}[command]
-    [port] = free_ports(1)
-    line = no_redis(hook, f"redis://:hunter2@127.0.0.1:{port}/0", command, *arguments)
+    line = no_redis(hook, f"redis://:hunter2@127.0.0.1:{CLOSED_PORT}/0", command, *arguments)
     assert line.startswith("farmhaul: Redis is not reachable (")
     assert "check FARMHAUL_REDIS_URL, and that it runs" in line
 

@@ -16,7 +16,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.farm import BIN, Farm, wait_until
-from tests.sandbox.process import CHECKOUT, Child, free_ports
+from tests.sandbox.process import CHECKOUT, CLOSED_PORT, NO_REDIS, Child, free_ports
 from tests.test_architecture import loaded_by
 from workers.exporter import TOLD
 
@@ -119,10 +119,9 @@ def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_pat
 
 
 def test_without_redis_the_scrape_says_so_and_nothing_else(hook: Farm, tmp_path: Path) -> None:
-    [port] = free_ports(1)
-    hook.env["FARMHAUL_REDIS_URL"] = f"redis://127.0.0.1:{port}/0"
+    hook.env["FARMHAUL_REDIS_URL"] = NO_REDIS
     with pytest.raises(redis.ConnectionError):
-        redis.Redis(port=port).ping()
+        redis.Redis(port=CLOSED_PORT).ping()
     with exporter(hook, tmp_path) as url:
         assert scrape(url) == {("farmhaul_redis_up",): 0}
 

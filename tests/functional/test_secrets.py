@@ -25,7 +25,7 @@ from tasks.codec import UNREADABLE
 from tests.farm import BIN, Farm, wait_until
 from tests.functional.test_exporter import exporter
 from tests.sandbox import RedisServer, Sandbox, seed
-from tests.sandbox.process import Child, free_ports
+from tests.sandbox.process import CLOSED_PORT, Child, free_ports
 
 SIGNED_URL = "X-Amz-Signature"
 STAGES = {
@@ -218,8 +218,7 @@ def told(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> Tol
     farm = farm_in_trouble
     farm.sandbox.reset()
     key, url = farm.env["FARMHAUL_SECRET_KEY"], farm.env["FARMHAUL_REDIS_URL"]
-    [closed] = free_ports(1)
-    away = {"FARMHAUL_REDIS_URL": url.rpartition(":")[0] + f":{closed}/0"}
+    away = {"FARMHAUL_REDIS_URL": url.rpartition(":")[0] + f":{CLOSED_PORT}/0"}
     other = {"FARMHAUL_REDIS_URL": url.replace(":", ":not", 2).replace(":not//", "://")}
     with everything_said_to(farm.redis) as wire, command_lines(key) as seen:
         dies = break_down(farm)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
-from tests.sandbox.process import free_ports
+from tests.sandbox.process import NO_REDIS
 
 
 @pytest.fixture
@@ -22,10 +22,12 @@ def spool(tmp_path: Path) -> Path:
 
 def fire_without_redis(farm: Farm, spool: Path, *options: str) -> dict[str, str]:
     """Enqueue a file while there is no Redis; gives the line on stdout."""
-    [port] = free_ports(1)
     path = farm.make_file("main.exr", 1000)
     component_id = farm.sandbox.ftrack.add_component("main.exr")
-    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0", "FARMHAUL_SPOOL": str(spool)}
+    away = {
+        "FARMHAUL_REDIS_URL": NO_REDIS,
+        "FARMHAUL_SPOOL": str(spool),
+    }
     done = farm.cli("enqueue", path, "--component-id", component_id, *options, env=away)
     assert done.returncode == 0, done
     assert "Redis is away" in done.stderr
@@ -93,9 +95,8 @@ def test_a_manifest_that_a_hook_left_is_sent_as_of_the_time_at_which_it_was_left
     at_its_hook = leave_manifest(
         spool, "2-young.jsonl", {"path": str(old), "component_id": contested}, age_s=0
     )
-    [port] = free_ports(1)
     env = {"FARMHAUL_SPOOL": str(spool)}
-    away = farm.cli("drain", env={**env, "FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0"})
+    away = farm.cli("drain", env={**env, "FARMHAUL_REDIS_URL": NO_REDIS})
     assert (away.returncode, left.exists()) == (3, True)
 
     assert farm.cli("drain", env=env).stdout == "2 uploads sent from the spool\n"
@@ -120,10 +121,12 @@ def test_what_can_not_be_read_in_a_spool_is_put_aside(farm: Farm, spool: Path) -
 
 
 def test_a_spool_that_can_not_be_written_is_told(farm: Farm, tmp_path: Path) -> None:
-    [port] = free_ports(1)
     no_folder = tmp_path / "file"
     no_folder.touch()
-    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0", "FARMHAUL_SPOOL": str(no_folder)}
+    away = {
+        "FARMHAUL_REDIS_URL": NO_REDIS,
+        "FARMHAUL_SPOOL": str(no_folder),
+    }
     path = farm.make_file("main.exr", 1000)
     component_id = farm.sandbox.ftrack.add_component("main.exr")
     done = farm.cli("enqueue", path, "--component-id", component_id, env=away)

@@ -163,6 +163,11 @@ def python_module(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
+#: A port on which nobody ever listens here. One that is merely free may be taken by then.
+CLOSED_PORT = 1
+NO_REDIS = f"redis://127.0.0.1:{CLOSED_PORT}/0"
+
+
 def free_ports(count: int) -> list[int]:
     """Ports on 127.0.0.1 that nobody listens on now."""
     found: list[int] = []
