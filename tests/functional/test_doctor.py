@@ -241,7 +241,7 @@ BROKEN = {
     ),
     "an upload that has waited for hours": SetUp(
         "warning", "queue", "the oldest for 72", "add workers",
-        done(lambda farm: farm.redis.zincrby("farmhaul:pending", -7200_000, enqueue(farm))),
+        done(lambda farm: farm.redis.zincrby("farmhaul:pending", -7230_000, enqueue(farm))),
     ),
     "an upload that is active and silent": SetUp(
         "warning", "uploads", "silent for 600 s", "farmhaul status", done(stuck),
