@@ -1,7 +1,7 @@
 """How people and farm managers write image sequences, and how ftrack does.
 
-Read by hand, and not by clique or fileseq: docs/architecture.md has what each makes of the same
-input. tests/unit/test_frames.py compares with both.
+A text is taken apart here; what its mark and its ranges mean, fileseq says. It is imported late:
+a hook of a single file doesn't need it. docs/architecture.md has what it makes of a whole text.
 """
 
 from __future__ import annotations
@@ -9,13 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fileseq.frameset import FrameSet
 
 #: More frames than this are a slip of the keyboard: 100,000 are more than an hour of film.
 MAX_FRAMES = 100_000
 
 #: What stands for the frame number. A name like "100%done" or "logo@2x" has none.
 PRINTF = re.compile(r"%0[0-9]{1,4}d|%[0-9]{0,4}d(?![^\W_])")
-HASHES = re.compile(r"(?:#+|@+)(?![^\W_#@])")
+OTHER_MARKS = re.compile(r"(?:#+|@+|\$F[0-9]{0,4})(?![^\W_#@])")
 MAX_DIGITS = 10
 
 NAME_AND_RANGES = re.compile(r"(.*?\S)\s+(?:\[([^\[\]]*)\]|(-?[0-9][-0-9,x\s]*))", re.DOTALL)
@@ -26,8 +30,9 @@ RANGES_BEFORE = re.compile(
     rf"(?<![0-9])(?:{ONE_RANGE}(?:,{ONE_RANGE})+|[0-9]+-[0-9]+(?:x[0-9]+)?)$"
 )
 NUMBER_BEFORE = re.compile(r"(?<=\.)[0-9]+$")
-NUMBER = rf"([0-9]{{1,{MAX_DIGITS}}})"
-RANGE = re.compile(rf"{NUMBER}(?:\s*-\s*{NUMBER})?(?:x([0-9]{{1,6}}))?")
+#: What fileseq is asked about. It would take "1 2" for 12, "1#" for 1 and "1.5" for half a frame,
+#: and write out millions of frames for "1-9000000y3", in 12 s, before it has told how many.
+RANGE = re.compile(rf"[-0-9x]{{1,{3 * MAX_DIGITS}}}")
 
 #: Of what a user wrote, so much is repeated in a message.
 MAX_SHOWN = 300
@@ -68,7 +73,7 @@ def parse(text: str) -> Frames | None:
     ranges = None
     if split := NAME_AND_RANGES.fullmatch(name):
         name, ranges = split[1], split[2] if split[2] is not None else split[3]
-    marks = list(PRINTF.finditer(name)) or list(HASHES.finditer(name))
+    marks = list(PRINTF.finditer(name)) or list(OTHER_MARKS.finditer(name))
     if not marks:
         return None
     if len(marks) > 1:
@@ -87,9 +92,12 @@ def parse(text: str) -> Frames | None:
 
 
 def _padding(mark: str, text: str) -> int:
-    digits = int(mark[1:-1] or 0) if mark.startswith("%") else len(mark)
-    if mark == "#":
-        digits = 4  # as fileseq and the farm managers count a hash alone
+    from fileseq.constants import PAD_STYLE_HASH1, PAD_STYLE_HASH4
+    from fileseq.filesequence import FileSequence
+
+    # A hash alone is four digits, as fileseq counts it; of several each is one, as in Nuke.
+    style = PAD_STYLE_HASH4 if mark == "#" else PAD_STYLE_HASH1
+    digits = FileSequence.getPaddingNum(mark, pad_style=style)
     if digits > MAX_DIGITS:
         raise FramesError(f"{shown(text)} has {digits} digits; {MAX_DIGITS} are the most")
     return digits if digits > 1 else 0  # each number has a digit
@@ -97,25 +105,35 @@ def _padding(mark: str, text: str) -> int:
 
 def _numbers(ranges: str, text: str) -> tuple[int, ...]:
     numbers: set[int] = set()
-    for part in ranges.split(","):
-        match = RANGE.fullmatch(part.strip())
-        if match is None:
-            raise FramesError(
-                f"{shown(text)}: {shown(part.strip()) or 'nothing'} is no range of frames; "
-                "write 1001-1240, or 1001-1100, 1110 (there are no negative ones)"
-            )
-        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
-        if last < first:
-            raise FramesError(
-                f"{shown(text)}: {part.strip()} runs backwards; is it {last}-{first}?"
-            )
-        if not step:
-            raise FramesError(f"{shown(text)}: {part.strip()} has a step of 0; write x1 or more")
-        more = range(first, last + 1, step)
-        if len(more) + len(numbers) > MAX_FRAMES:
+    for part in ranges.split(","):  # of a list, fileseq's time grows with the square
+        frames = _frame_set(part.strip(), text)
+        if len(frames) + len(numbers) > MAX_FRAMES:
             raise too_many(text)
-        numbers.update(more)
+        numbers.update(map(int, frames))
     return tuple(sorted(numbers))
+
+
+def _frame_set(part: str, text: str) -> FrameSet:
+    """Read one range: 1001-1240, or of that each second frame, with x2."""
+    from fileseq.exceptions import MaxSizeException, ParseException
+    from fileseq.frameset import FrameSet
+
+    written = re.sub(r"\s*-\s*", "-", part)
+    try:
+        frames = FrameSet(written if RANGE.fullmatch(written) else "")
+    except MaxSizeException:
+        raise too_many(text) from None
+    except ParseException:
+        frames = FrameSet("")
+    first, last = (frames.start(), frames.end()) if frames else (-1, -1)
+    if min(first, last) < 0 or max(first, last) >= 10**MAX_DIGITS:
+        raise FramesError(
+            f"{shown(text)}: {shown(part) or 'nothing'} is no range of frames; "
+            "write 1001-1240, or 1001-1100, 1110 (there are no negative ones)"
+        )
+    if last < first:
+        raise FramesError(f"{shown(text)}: {part} runs backwards; is it {last}-{first}?")
+    return frames
 
 
 def positive(frames: Frames) -> Frames:
