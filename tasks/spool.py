@@ -63,7 +63,7 @@ class Spool:
         """Enqueue what is spooled, and remove it; gives how many. Raises RedisError, OSError."""
         count = 0
         intake = Intake(settings, stat=False)
-        waiting = [*sorted(self.folder.glob("*.json")), *self._left_over()][:most]
+        waiting = self.waiting()[:most]
         for start in range(0, len(waiting), ENQUEUE_STEP):
             found = dict(self._read(waiting[start : start + ENQUEUE_STEP], intake))
             requests = [one for requests in found.values() for one in requests]
@@ -72,6 +72,14 @@ class Spool:
                 path.unlink(missing_ok=True)
             count += len(requests)
         return count
+
+    def waiting(self) -> list[Path]:
+        """Give what is to be drained: intents, and manifests that no hook is at any more."""
+        return [*sorted(self.folder.glob("*.json")), *self._left_over()]
+
+    def unreadable(self) -> list[Path]:
+        """Give what was put aside, for somebody to mend."""
+        return [*sorted(self.folder.glob("*.bad")), *sorted(self.folder.glob("manifests/*.bad"))]
 
     def _left_over(self) -> Iterator[Path]:
         for path in sorted(self.folder.glob("manifests/*.jsonl")):

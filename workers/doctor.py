@@ -16,6 +16,7 @@ import redis
 
 from tasks.connect import hasty_redis
 from tasks.settings import Settings, SettingsError
+from tasks.spool import Spool
 from workers import doctor_farm, report
 from workers.doctor_ftrack import ftrack
 from workers.doctor_redis import Finding, server
@@ -104,15 +105,15 @@ def _spool(settings: Settings) -> Iterator[Finding]:
         there = os.path.dirname(there)
     try:
         tempfile.TemporaryFile(dir=there, prefix=".").close()
-        names = os.listdir(folder) if there == folder else []
     except OSError as error:
         says = f"{folder} cannot be written: {error.strerror}"
         yield Finding("fault", "spool", says, f"let the hooks' user write to {there}")
         return
-    bad = [name for name in names if name.endswith(".bad")]
-    waiting = [name for name in names if name.endswith(".json")]
+    spool = Spool(folder)
+    bad, waiting = spool.unreadable(), spool.waiting()
     if bad:
-        step = f"mend {folder}/{bad[0]} and rename it to .json, or remove it"
+        was = ".json" if bad[0].parent == spool.folder else ".jsonl"
+        step = f"mend {bad[0]} and rename it to {was}, or remove it"
         yield Finding("warning", "spool", f"{len(bad)} spooled uploads are unreadable", step)
     if waiting:
         says = f"{len(waiting)} uploads wait in {folder}"

@@ -8,6 +8,7 @@ from datetime import datetime
 import redis
 
 from tasks.codec import FERNET, Codec, message_codec
+from tasks.pipeline import QUEUE
 from tasks.record import PREFIX, text, upload_key
 from tasks.settings import Settings
 from tasks.status import STATES, WORKER_S, Status
@@ -26,6 +27,20 @@ GATE_STEPS = {
     "store": "wait, it opens by itself; look at the media store, and at the way there",
     "credentials": "correct FTRACK_API_USER and FTRACK_API_KEY on the workers, and restart them",
 }
+
+
+def _rings(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
+    """See that we may ring for workers; ``tasks.pipeline.ring`` doesn't fail when we may not."""
+    del settings
+    try:
+        client.smembers(f"_kombu.binding.{QUEUE}")
+        client.llen(QUEUE)
+    except redis.exceptions.NoPermissionError:
+        says = "our Redis user may not: uploads wait until a worker looks by itself"
+        step = "give it the rights of the hook's user in deploy/redis/users.acl"
+        yield Finding("fault", "rings", says, step)
+    else:
+        yield Finding("ok", "rings", "our Redis user may ring for workers")
 
 
 def _secret(settings: Settings, client: redis.Redis) -> Iterator[Finding]:
@@ -147,6 +162,7 @@ def _stuck(status: Status) -> Iterator[Finding]:
 
 
 CHECKS: dict[str, Check] = {
+    "rings": _rings,
     "secret": _secret,
     "refused": _refused,
     "gate": _gates,

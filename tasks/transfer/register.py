@@ -95,10 +95,11 @@ def _frames_of(ftrack: FtrackClient, sequence_id: str) -> dict[str, int]:
         except FtrackRefusal as refusal:
             why = f"{refusal.name}: {refusal.why}"
             raise RequestRefusedError(sequence_id, "look up", why) from None
-        rows = rows_of(page)
-        sizes |= {str(row.get("id")): _size(row) for row in rows}
-        if len(rows) < FRAMES_A_PAGE:
-            return sizes
+        found = {str(row.get("id")): _size(row) for row in rows_of(page)}
+        # Nothing new: a server that knows no offset would give its first page for ever.
+        if len(found) < FRAMES_A_PAGE or found.keys() <= sizes.keys():
+            return sizes | found
+        sizes |= found
 
 
 def _size(row: Result) -> int:

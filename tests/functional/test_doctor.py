@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_a_healthy_farm_has_neither_faults_nor_warnings(farm: Farm, tmp_path: Pa
 
     assert wrong(findings) == {}
     looked_at = ("settings", "roots", "spool", "celery", "ftrack", "store", "redis", "aof")
-    also = ("memory", "secret", "refused", "gate", "workers", "queue", "uploads")
+    also = ("memory", "rings", "secret", "refused", "gate", "workers", "queue", "uploads")
     assert {*looked_at, *also} <= {one["what"] for one in findings}
     [stored] = [one["says"] for one in findings if one["what"] == "store"]
     assert stored.startswith("127.0.0.1 took a signed PUT of 22 bytes in ")
@@ -156,6 +157,12 @@ BROKEN = {
     ),
     "a Redis that is full": SetUp(
         "fault", "memory", " used of ", "raise maxmemory", redis_with(fill),
+    ),
+    "a Redis user who may not ring": SetUp(
+        "fault", "rings", "uploads wait until a worker looks", "rights of the hook's user",
+        redis_with(
+            lambda client: client.execute_command("ACL SETUSER default resetkeys ~farmhaul*")
+        ),
     ),
     "a replica": SetUp(
         "fault", "redis", "a replica, which cannot be written", "to the master",
@@ -333,7 +340,21 @@ def test_a_spool_that_holds_what_waits_and_what_nobody_can_read(lone: Farm, tmp_
         (tmp_path / name).touch()
 
     told = wrong(examine(lone, FARMHAUL_SPOOL=str(tmp_path)))["warning spool"]
-    assert "rename it" in told
+    assert f"mend {tmp_path}/1.bad and rename it to .json," in told
+    assert "1 uploads wait" in told
+
+
+def test_a_spool_that_holds_manifests_which_no_hook_is_at_any_more(
+    lone: Farm, tmp_path: Path
+) -> None:
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    for name in ("1.bad", "at-its-hook.jsonl", "left.jsonl"):
+        (manifests / name).touch()
+    os.utime(manifests / "left.jsonl", (0, 0))
+
+    told = wrong(examine(lone, FARMHAUL_SPOOL=str(tmp_path)))["warning spool"]
+    assert f"mend {manifests}/1.bad and rename it to .jsonl," in told
     assert "1 uploads wait" in told
 
 

@@ -53,6 +53,21 @@ def test_a_sequence_has_the_size_of_all_of_its_frames_also_of_those_enqueued_bef
     assert len(sandbox.ftrack.entities("FileComponent")) == 10
 
 
+@pytest.mark.timeout(30)
+def test_a_server_that_gives_its_first_page_for_ever_is_not_asked_for_ever(
+    sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "FRAMES_A_PAGE", 4)
+    whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
+    register.locate_publish(ftrack, whole, frames(frame, range(1, 9), 10))
+    first_page = entities.frames_operation(TARGET.component_id, 0, 4)
+    monkeypatch.setattr(register, "frames_operation", lambda *_: first_page)
+
+    register.locate_publish(ftrack, whole, frames(frame, range(8, 11), 100))
+
+    assert size_of(sandbox) == 4 * 10 + 3 * 100
+
+
 def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
     sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
