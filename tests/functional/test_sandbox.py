@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import socket
 import subprocess
 import sys
 import time
@@ -18,7 +19,9 @@ import redis
 import requests
 
 from tests.sandbox import RefusedError, Sandbox, schemas, seed
+from tests.sandbox.config import FrontConfig
 from tests.sandbox.official import official_client
+from tests.sandbox.process import free_ports, python_module
 
 MIB = 2**20
 ODD_NAME = 'a "quoted" 100%41 ünï 🎬 \\ name.exr'
@@ -515,6 +518,19 @@ def test_a_refused_large_put_still_gets_its_answer(api: Api) -> None:
 
 
 # Redis and the whole
+
+
+def test_a_port_is_not_given_twice_before_its_server_has_bound_it() -> None:
+    ports = [port for _ in range(10) for port in free_ports(8)]
+    assert len(set(ports)) == len(ports)
+
+
+def test_a_front_whose_port_is_taken_ends(tmp_path: Path) -> None:
+    front_port, store_port = free_ports(2)
+    FrontConfig(front_port, 1, store_port, 1).save(tmp_path / "front.json")
+    with socket.create_server(("127.0.0.1", store_port)):
+        command = python_module("tests.sandbox.front", str(tmp_path / "front.json"))
+        assert subprocess.run(command, timeout=30, capture_output=True).returncode == 1
 
 
 def test_redis_keeps_port_and_data_over_a_restart(sandbox: Sandbox) -> None:

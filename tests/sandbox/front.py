@@ -39,14 +39,18 @@ class Front:
             ("ftrack", config.ftrack_port, config.ftrack_upstream),
             ("store", config.store_port, config.store_upstream),
         ]
-        threads = [threading.Thread(target=self._listen, args=door) for door in doors]
+        # Bound here, so that a port which is taken ends the front, and not one of its threads.
+        listeners = [socket.create_server(("127.0.0.1", port), backlog=512) for _, port, _ in doors]
+        threads = [
+            threading.Thread(target=self._listen, args=(service, listener, upstream))
+            for listener, (service, _, upstream) in zip(listeners, doors, strict=True)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def _listen(self, service: Service, port: int, upstream: int) -> None:
-        listener = socket.create_server(("127.0.0.1", port), backlog=512)
+    def _listen(self, service: Service, listener: socket.socket, upstream: int) -> None:
         while True:
             sock, _ = listener.accept()
             threading.Thread(
