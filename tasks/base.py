@@ -194,7 +194,7 @@ class Stage(Quiet):
 
     def _settlement(self, transfer: Transfer, outcome: Transfer | errors.UploadError) -> Settlement:
         if isinstance(outcome, Transfer):
-            return Settlement(transfer, self._done(outcome), self._fields(outcome))
+            return Settlement(transfer, self._done(outcome), self._fields(transfer, outcome))
         kind = type(outcome).__name__
         if not isinstance(outcome, errors.RetryableError):
             return Settlement(transfer, "failed", {"error": str(outcome), "error_kind": kind})
@@ -207,16 +207,17 @@ class Stage(Quiet):
             return "stored"
         return "located" if is_last else "advanced"
 
-    def _fields(self, transfer: Transfer) -> dict[str, str | int]:
+    def _fields(self, before: Transfer, after: Transfer) -> dict[str, str | int]:
         fields: dict[str, str | int] = {}
-        if transfer.job_ids:
-            fields["jobs"] = ",".join(transfer.job_ids)
-        if transfer.publish is not None:
+        if after.job_ids:
+            fields["jobs"] = ",".join(after.job_ids)
+        if after.publish is not None:
             return fields
+        if (after.identity, after.checksum) != (before.identity, before.checksum):
+            fields["file"] = self.clients.record.seal_file(after)
         return fields | {
-            "file": self.clients.record.seal_file(transfer),
-            "size": transfer.size_bytes,
-            "stored": transfer.content_stamp if transfer.stored else "",
+            "size": after.size_bytes,
+            "stored": after.content_stamp if after.stored else "",
         }
 
 

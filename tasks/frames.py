@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import stat
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from tasks.notation import (
@@ -24,6 +26,9 @@ __all__ = ["Frames", "FramesError", "read_frames"]
 
 #: Of a long list, so many runs of frames are named.
 MAX_RUNS_SHOWN = 10
+
+#: What Windows leaves in folders; all else with a number in its name might be a frame.
+DROPPINGS = {"thumbs.db", "desktop.ini"}
 
 
 def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
@@ -94,35 +99,44 @@ def _on_disk(written: Frames) -> Frames:
 
 def _in_folder(folder: str) -> Frames:
     """Give the one sequence of a folder; files without a number in their names are no frames."""
-    from fileseq.constants import PAD_STYLE_HASH1  # late, as in tasks.notation
-    from fileseq.filesequence import FileSequence
-
-    # A minus is a hyphen, as in shot-0001.exr: fileseq would take that for frame -1.
-    names = {name.replace("-", "\0") for name in _names(folder) if not name.startswith(".")}
-    found = []
-    for sequence in FileSequence.findSequencesInList(names, pad_style=PAD_STYLE_HASH1):
-        padding = sequence.zfill() if sequence.zfill() > 1 else 0
-        frames = Frames(sequence.basename(), sequence.extension(), padding, ())
-        # It reads the digits of all scripts, and then writes ours: only what is there is a frame.
-        numbers = [n for n in map(int, sequence.frameSet() or ()) if frames.path(n) in names]
-        if numbers:
-            head, tail = (text.replace("\0", "-") for text in (frames.head, frames.tail))
-            found.append(_some(Frames(os.path.join(folder, head), tail, padding, ()), numbers))
-    if not found:
-        raise FramesError(
-            f"{shown(folder)}: no frames are in this folder; is it the right one? "
-            "Frames without an extension need a pattern, as f.%04d"
-        )
-    found.sort(key=lambda frames: (-len(frames.numbers), frames.pattern))
+    texts: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for name in _names(folder):
+        if name.startswith(".") or name.lower() in DROPPINGS:
+            continue
+        stem, tail = os.path.splitext(name)
+        if tail[1:].isdecimal():  # "f.1001"
+            stem, tail = name, ""
+        # The last number is the frame, as in sh010_v003.1001.exr.
+        match = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", stem, re.DOTALL)
+        if match:
+            texts[match[1], f"{match[3]}{tail}"].append(match[2])
+    if not texts:
+        raise FramesError(f"{shown(folder)}: no frames are in this folder; is it the right one?")
+    found = [_grouped(folder, *ends, digits) for ends, digits in texts.items()]
     if len(found) > 1:
-        patterns = [os.path.basename(frames.pattern) for frames in found]
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004
+        found.sort(key=lambda frames: -len(frames.numbers))
+        names = [os.path.basename(frames.pattern) for frames in found]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004
         raise FramesError(
-            f"{shown(folder)} holds more than one sequence "
-            f"({shown(', '.join(patterns[:3]))}{more}); "
+            f"{shown(folder)} holds more than one sequence ({shown(', '.join(names[:3]))}{more}); "
             f"name the one you mean: {shown(found[0].pattern)}"
         )
     return positive(found[0])
+
+
+def _grouped(folder: str, head: str, tail: str, digits: list[str]) -> Frames:
+    padded = {len(text) for text in digits if text.startswith("0") and len(text) > 1}
+    widths = padded or {len(text) for text in digits}
+    # Where no number has a leading zero, 1001-1240 are taken as padded to 4, 8-12 as not padded.
+    padding = min(widths) if len(widths) == 1 else 0
+    frames = Frames(os.path.join(folder, head), tail, padding if padding > 1 else 0, ())
+    if odd := [text for text in digits if text != frames.name(int(text))]:
+        other = next(text for text in digits if len(text) != len(odd[0]))
+        raise FramesError(
+            f"{shown(folder)} holds frames numbered in two ways ({shown(head + odd[0] + tail)} and "
+            f"{shown(head + other + tail)}); name those you mean by a pattern, as f.%04d.exr"
+        )
+    return _some(frames, map(int, digits))
 
 
 def _names(folder: str) -> Iterator[str]:

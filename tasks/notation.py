@@ -1,7 +1,8 @@
 """How people and farm managers write image sequences, and how ftrack does.
 
-A text is taken apart here; what its mark and its ranges mean, fileseq says. It is imported late:
-a hook of a single file doesn't need it. docs/architecture.md has what it makes of a whole text.
+A text is taken apart and bounded here; what its mark and its ranges mean, fileseq says. It is
+imported late: a hook of a single file doesn't need it. docs/architecture.md has what it would
+make of a whole text.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ MAX_FRAMES = 100_000
 #: What stands for the frame number. A name like "100%done" or "logo@2x" has none.
 PRINTF = re.compile(r"%0[0-9]{1,4}d|%[0-9]{0,4}d(?![^\W_])")
 OTHER_MARKS = re.compile(r"(?:#+|@+|\$F[0-9]{0,4})(?![^\W_#@])")
-MAX_DIGITS = 10
+#: A time to the second as the number has 14.
+MAX_DIGITS = 18
 
 NAME_AND_RANGES = re.compile(r"(.*?\S)\s+(?:\[([^\[\]]*)\]|(-?[0-9][-0-9,x\s]*))", re.DOTALL)
 ONE_RANGE = r"[0-9]+(?:-[0-9]+)?(?:x[0-9]+)?"
@@ -30,9 +32,10 @@ RANGES_BEFORE = re.compile(
     rf"(?<![0-9])(?:{ONE_RANGE}(?:,{ONE_RANGE})+|[0-9]+-[0-9]+(?:x[0-9]+)?)$"
 )
 NUMBER_BEFORE = re.compile(r"(?<=\.)[0-9]+$")
-#: What fileseq is asked about. It would take "1 2" for 12, "1#" for 1 and "1.5" for half a frame,
-#: and write out millions of frames for "1-9000000y3", in 12 s, before it has told how many.
-RANGE = re.compile(rf"[-0-9x]{{1,{3 * MAX_DIGITS}}}")
+NUMBER = rf"[0-9]{{1,{MAX_DIGITS}}}"
+#: What fileseq is asked about. It would take "1 2" for 12, "1.5" for half a frame, and write out
+#: millions of frames for "1-9000000y3", in 12 s, before it has told how many.
+RANGE = re.compile(rf"{NUMBER}(?:\s*-\s*{NUMBER}(?:x{NUMBER})?)?")
 
 #: Of what a user wrote, so much is repeated in a message.
 MAX_SHOWN = 300
@@ -105,9 +108,11 @@ def _padding(mark: str, text: str) -> int:
 
 def _numbers(ranges: str, text: str) -> tuple[int, ...]:
     numbers: set[int] = set()
+    total = 0
     for part in ranges.split(","):  # of a list, fileseq's time grows with the square
         frames = _frame_set(part.strip(), text)
-        if len(frames) + len(numbers) > MAX_FRAMES:
+        total += len(frames)
+        if total > MAX_FRAMES:
             raise too_many(text)
         numbers.update(map(int, frames))
     return tuple(sorted(numbers))
@@ -118,22 +123,24 @@ def _frame_set(part: str, text: str) -> FrameSet:
     from fileseq.exceptions import MaxSizeException, ParseException
     from fileseq.frameset import FrameSet
 
-    written = re.sub(r"\s*-\s*", "-", part)
-    try:
-        frames = FrameSet(written if RANGE.fullmatch(written) else "")
-    except MaxSizeException:
-        raise too_many(text) from None
-    except ParseException:
-        frames = FrameSet("")
-    first, last = (frames.start(), frames.end()) if frames else (-1, -1)
-    if min(first, last) < 0 or max(first, last) >= 10**MAX_DIGITS:
-        raise FramesError(
-            f"{shown(text)}: {shown(part) or 'nothing'} is no range of frames; "
-            "write 1001-1240, or 1001-1100, 1110 (there are no negative ones)"
-        )
-    if last < first:
-        raise FramesError(f"{shown(text)}: {part} runs backwards; is it {last}-{first}?")
-    return frames
+    if RANGE.fullmatch(part):
+        try:
+            # With a step, it knows the last frame that is met, and not the one that was written.
+            whole = FrameSet(part.partition("x")[0])
+            frames = FrameSet(part)
+        except MaxSizeException:
+            raise too_many(text) from None
+        except ParseException:  # a step of 0
+            pass
+        else:
+            first, last = whole.start(), whole.end()
+            if first <= last:
+                return frames
+            raise FramesError(f"{shown(text)}: {shown(part)} runs backwards; is it {last}-{first}?")
+    raise FramesError(
+        f"{shown(text)}: {shown(part) or 'nothing'} is no range of frames; "
+        "write 1001-1240, or 1001-1100, 1110 (there are no negative ones)"
+    )
 
 
 def positive(frames: Frames) -> Frames:

@@ -29,7 +29,8 @@ class Publishes:
         files = []
         for one, row in zip(ids, pipeline.execute(), strict=True):
             with suppress(SealBrokenError, ValueError):
-                files.append(self.record.transfer(one, *(text(value) for value in row)))
+                request, file, stamp = (text(value) for value in row)
+                files.append(self.record.transfer(one, request, file, stamp))
         stored = [one for one in files if one.stored]
         total = int(self.redis.hget(upload_key(publish.transfer_id), "total") or 0)
         if len(stored) != total:

@@ -87,33 +87,36 @@ class Record(Intents):
         for row in rows:
             upload_id, fence, request, file, stored, size = (text(value) for value in row)
             try:
-                transfer = self.transfer(upload_id, request, file, stored)
+                transfer = self.transfer(upload_id, request, file, stored, int(fence))
             except (SealBrokenError, ValueError) as error:
                 unknown = Transfer(upload_id, _NOBODY, "", fence=int(fence))
                 fields = {"error": str(error), "error_kind": type(error).__name__}
                 delivery.refused.append(Settlement(unknown, "failed", fields))
                 continue
-            delivery.transfers.append(replace(transfer, fence=int(fence)))
+            delivery.transfers.append(transfer)
             if not size:
                 delivery.unsized.add(upload_id)
         return delivery
 
-    def transfer(self, upload_id: str, request: str, file: str, stored: str) -> Transfer:
+    def transfer(
+        self, upload_id: str, request: str, file: str, stored: str, fence: int = 0
+    ) -> Transfer:
         """Make the transfer of an upload's fields; raises SealBrokenError or ValueError."""
         what = f"the record of upload {upload_id}"
         transfer = transfer_from_record(upload_id, self.codec.decode(request, what))
-        transfer = replace(transfer, path=mapped(transfer.path, self.path_map))
+        path = mapped(transfer.path, self.path_map)
         if not file:
-            return transfer
+            return replace(transfer, path=path, fence=fence)
         fields = self.codec.decode(file, what)
         try:
             checksum = fields.pop("checksum")
             identity = FileIdentity(**fields)
         except (AttributeError, KeyError, TypeError):
             raise ValueError(f"{what} is of a version this worker does not know") from None
-        known = replace(transfer, identity=identity, checksum=checksum)
+        known = replace(transfer, path=path, identity=identity, checksum=checksum, fence=fence)
         # Else nothing is stored, or the bytes of another state of the file are.
-        return replace(known, stored=bool(stored) and stored == known.content_stamp)
+        is_stored = bool(stored) and stored == known.content_stamp
+        return replace(known, stored=True) if is_stored else known
 
     def seal_file(self, transfer: Transfer) -> str:
         """What a later delivery must know of the file, for the field ``file``."""

@@ -156,13 +156,14 @@ def transfer_from_record(upload_id: str, request: Any) -> Transfer:
 
 
 def _target(values: Mapping[str, Any]) -> Target:
-    target = Target(**values)
+    metadata = tuple((str(key), str(value)) for key, value in values.get("metadata", ()))
+    target = Target(**{**values, "metadata": metadata})
     # These ids go into queries: without a key, anybody may have written them.
     for name in ("component_id", "version_id", "task_id", "container_id"):
         value = getattr(target, name)
         if not (value is None and name != "component_id") and not UUID.fullmatch(str(value)):
             raise TypeError(f"{name} is no UUID")
-    return replace(target, metadata=tuple((str(key), str(value)) for key, value in target.metadata))
+    return target
 
 
 def _publish(values: Mapping[str, Any]) -> Publish:

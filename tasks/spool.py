@@ -74,18 +74,23 @@ class Spool:
         return count
 
     def waiting(self) -> list[Path]:
-        """Give what is to be drained: intents, and manifests that no hook is at any more."""
-        return [*sorted(self.folder.glob("*.json")), *self._left_over()]
+        """Give what is to be drained: intents, and manifests that no hook is at any more.
+
+        Raises OSError.
+        """
+        manifests = self._listed("manifests", ".jsonl")
+        return [*self._listed("", ".json"), *filter(_is_left_over, manifests)]
 
     def unreadable(self) -> list[Path]:
-        """Give what was put aside, for somebody to mend."""
-        return [*sorted(self.folder.glob("*.bad")), *sorted(self.folder.glob("manifests/*.bad"))]
+        """Give what was put aside, for somebody to mend. Raises OSError."""
+        return [*self._listed("", ".bad"), *self._listed("manifests", ".bad")]
 
-    def _left_over(self) -> Iterator[Path]:
-        for path in sorted(self.folder.glob("manifests/*.jsonl")):
-            with suppress(FileNotFoundError):
-                if time.time() - path.stat().st_mtime > LEFT_OVER_S:
-                    yield path
+    def _listed(self, part: str, suffix: str) -> list[Path]:
+        # Not by glob, which finds nothing where it may not look.
+        folder, names = self.folder / part, list[str]()
+        with suppress(FileNotFoundError):
+            names = os.listdir(folder)
+        return [folder / name for name in sorted(names) if name.endswith(suffix)]
 
     def _read(
         self, paths: Sequence[Path], intake: Intake
@@ -95,9 +100,19 @@ class Spool:
             with suppress(FileNotFoundError):
                 try:
                     yield path, _requests(path, intake)
-                except (BadInputError, ValueError, TypeError, KeyError, AttributeError) as error:
-                    log.warning("spool_unreadable %s is put aside as .bad: %s", path, error)
+                except OSError:
+                    raise
+                except Exception as error:  # noqa: BLE001 whatever is wrong with one holds up no other
+                    told = error if isinstance(error, BadInputError) else repr(error)
+                    log.warning("spool_unreadable %s is put aside as .bad: %s", path, told)
                     path.replace(path.with_suffix(".bad"))
+
+
+def _is_left_over(manifest: Path) -> bool:
+    try:
+        return time.time() - manifest.stat().st_mtime > LEFT_OVER_S
+    except FileNotFoundError:  # its hook was done with it just now
+        return False
 
 
 def _requests(path: Path, intake: Intake) -> Sequence[Request]:

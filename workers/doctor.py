@@ -1,6 +1,7 @@
 """What ``farmhaul doctor`` looks at: each thing an upload needs, and the next step where it lacks.
 
-It only reads, but for a file in the spool that is removed at once, and for what ``--put`` sends.
+It only reads, but for a file in the spool and a list in Redis that are removed at once, and for
+what ``--put`` sends.
 A fault is what keeps uploads from being located, or may lose them; a warning is what somebody
 should look at.
 """
@@ -105,12 +106,12 @@ def _spool(settings: Settings) -> Iterator[Finding]:
         there = os.path.dirname(there)
     try:
         tempfile.TemporaryFile(dir=there, prefix=".").close()
+        spool = Spool(folder)
+        bad, waiting = spool.unreadable(), spool.waiting()
     except OSError as error:
-        says = f"{folder} cannot be written: {error.strerror}"
-        yield Finding("fault", "spool", says, f"let the hooks' user write to {there}")
+        says = f"{folder} cannot be read and written: {error.strerror}"
+        yield Finding("fault", "spool", says, f"give {there} and all in it to the hooks' user")
         return
-    spool = Spool(folder)
-    bad, waiting = spool.unreadable(), spool.waiting()
     if bad:
         was = ".json" if bad[0].parent == spool.folder else ".jsonl"
         step = f"mend {bad[0]} and rename it to {was}, or remove it"

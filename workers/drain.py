@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from tasks.spool import Spool
 from workers.periodic import PeriodicStep
+
+log = logging.getLogger("farmhaul")
 
 
 class DrainSpool(PeriodicStep):
@@ -16,7 +19,15 @@ class DrainSpool(PeriodicStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         self.enabled = bool(self.settings.spool)
+        self._told = False
 
     def act(self) -> None:
         """Send what there is."""
-        Spool(self.settings.spool).drain(self.worker.app, self.record, self.settings)
+        try:
+            Spool(self.settings.spool).drain(self.worker.app, self.record, self.settings)
+            self._told = False
+        except OSError as error:
+            # Hooks under another user have a spool that only farmhaul drain, run as that, can send.
+            if not self._told:
+                log.warning("spool_closed %s: %s", error.filename, error.strerror)
+            self._told = True

@@ -56,7 +56,13 @@ def drain() -> None:
     if not settings.spool:
         raise BadInputError("FARMHAUL_SPOOL is not set, so there is no spool to drain")
     record = open_record(settings, hasty_redis(settings))
-    count = Spool(settings.spool).drain(app, record, settings)
+    try:
+        count = Spool(settings.spool).drain(app, record, settings)
+    except OSError as error:
+        raise BadInputError(
+            f"FARMHAUL_SPOOL: {error.filename} cannot be read: {error.strerror}; "
+            "run this as the hooks' user"
+        ) from None
     click.echo(f"{count} uploads sent from the spool")
 
 

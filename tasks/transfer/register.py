@@ -95,11 +95,13 @@ def _frames_of(ftrack: FtrackClient, sequence_id: str) -> dict[str, int]:
         except FtrackRefusal as refusal:
             why = f"{refusal.name}: {refusal.why}"
             raise RequestRefusedError(sequence_id, "look up", why) from None
-        found = {str(row.get("id")): _size(row) for row in rows_of(page)}
-        # Nothing new: a server that knows no offset would give its first page for ever.
-        if len(found) < FRAMES_A_PAGE or found.keys() <= sizes.keys():
-            return sizes | found
-        sizes |= found
+        rows, known = rows_of(page), len(sizes)
+        sizes |= {str(row.get("id")): _size(row) for row in rows}
+        if len(rows) < FRAMES_A_PAGE:
+            return sizes
+        if len(sizes) == known:  # as of a server that does not know the offset
+            what = f"the frames of sequence {sequence_id}"
+            raise UnexpectedAnswerError("ftrack", what, "the next page is one we had")
 
 
 def _size(row: Result) -> int:

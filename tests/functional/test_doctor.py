@@ -159,7 +159,7 @@ BROKEN = {
         "fault", "memory", " used of ", "raise maxmemory", redis_with(fill),
     ),
     "a Redis user who may not ring": SetUp(
-        "fault", "rings", "uploads wait until a worker looks", "rights of the hook's user",
+        "warning", "rings", "uploads wait until a worker looks", "rights of the hook's user",
         redis_with(
             lambda client: client.execute_command("ACL SETUSER default resetkeys ~farmhaul*")
         ),
@@ -258,7 +258,7 @@ BROKEN = {
         done(lambda farm: farm.redis.hset("farmhaul:totals", "refused", 3)),
     ),
     "a spool that is a file": SetUp(
-        "fault", "spool", "cannot be written", "let the hooks' user write",
+        "fault", "spool", "cannot be read and written", "to the hooks' user",
         given(FARMHAUL_SPOOL=__file__),
     ),
     "no PUT may be signed": SetUp(

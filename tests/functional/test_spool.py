@@ -111,13 +111,27 @@ def test_a_manifest_that_a_hook_left_is_sent_as_of_the_time_at_which_it_was_left
 def test_what_can_not_be_read_in_a_spool_is_put_aside(farm: Farm, spool: Path) -> None:
     upload = fire_without_redis(farm, spool)
     (spool / "0000.json").write_text("{")
+    (spool / "0001.json").write_text("[" * 100_000)  # too deep for the parser
     broken = leave_manifest(spool, "left.jsonl", {"path": "/a.exr", "component_id": "x"})
     done = farm.cli("drain", env={"FARMHAUL_SPOOL": str(spool)})
     assert done.stdout == "1 uploads sent from the spool\n"
     assert "left.jsonl is put aside as .bad: manifest line 1: component id 'x'" in done.stderr
-    assert {path.name for path in spool.rglob("*.*")} == {"0000.bad", "left.bad"}
+    assert {path.name for path in spool.rglob("*.*")} == {"0000.bad", "0001.bad", "left.bad"}
     assert broken.with_suffix(".bad").read_text()
     farm.wait_located([upload["upload_id"]])
+
+
+def test_a_spool_that_can_not_be_looked_into_is_told_in_one_line(
+    farm: Farm, tmp_path: Path
+) -> None:
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    done = farm.cli("drain", env={"FARMHAUL_SPOOL": str(no_folder)})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"farmhaul: FARMHAUL_SPOOL: {no_folder}/manifests cannot be read: Not a directory; "
+        "run this as the hooks' user\n"
+    )
 
 
 def test_a_spool_that_can_not_be_written_is_told(farm: Farm, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -168,22 +169,19 @@ CLOSED_PORT = 1
 NO_REDIS = f"redis://127.0.0.1:{CLOSED_PORT}/0"
 
 
-#: Ports given out, whose server may not have bound them yet.
-_given: set[int] = set()
+#: The last ports given out, whose servers may not have bound them yet.
+_given: deque[int] = deque(maxlen=100)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody listens on now, none of them given twice."""
+    """Ports on 127.0.0.1 that nobody listens on now, and that were not given out lately."""
     found: list[int] = []
     held: list[socket.socket] = []
     # Each process has ports of its own to draw from, so that parallel test runs do not take
     # them from each other between this look and the server's bind; nor do they draw the same
     # ones, as they would from the seeded module-level generator.
-    own = set(_PORTS[os.getpid() % _SHARES :: _SHARES])
-    if len(_given) > len(own) // 2:
-        _given.clear()  # by now the first have been bound for long, or are free again
-    fresh = sorted(own - _given)
-    for port in random.SystemRandom().sample(fresh, k=len(fresh)):
+    own = sorted({*_PORTS[os.getpid() % _SHARES :: _SHARES]} - {*_given})
+    for port in random.SystemRandom().sample(own, k=len(own)):
         candidate = socket.socket()
         try:
             candidate.bind(("127.0.0.1", port))
@@ -196,7 +194,7 @@ def free_ports(count: int) -> list[int]:
             break
     for candidate in held:
         candidate.close()
-    _given.update(found)
+    _given.extend(found)
     return found
 
 

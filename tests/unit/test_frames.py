@@ -57,7 +57,8 @@ def _render(folder: Path, *names: str) -> Path:
         ("/p/f.$F4.exr [1001]", "/p/f.%04d.exr [1001]"),
         ("/p/f.$F.exr 8-12", "/p/f.%d.exr [8-12]"),
         ("/p/f.1-3$F3.exr", "/p/f.%03d.exr [1-3]"),
-        ("/p/f.%04d.exr [1-9x99999999999999999999999999]", "/p/f.%04d.exr [1]"),
+        ("/p/f.%014d.exr [20261124182200]", None),
+        ("/p/f.%04d.exr [1-9x999999999999999999]", "/p/f.%04d.exr [1]"),
         ("/p/f.%d.exr [8-12]", None),
         ("/p/f.%01d.exr [8-12]", "/p/f.%d.exr [8-12]"),
         ("/p/f.%02d.exr [98-101]", None),
@@ -169,15 +170,23 @@ def test_an_existing_file_wins_over_the_pattern_that_its_name_might_be(
         ("/p/f.%04d.exr [1-9x0]", "1-9x0 is no range of frames"),
         ("/p/f.%04d.exr [1-9x-2]", "no range of frames"),
         ("/p/f.%04d.exr [1--3]", "there are no negative ones"),
+        ("/p/f.%04d.exr [-0]", "there are no negative ones"),
+        ("/p/f.%04d.exr [1240-1001x500]", "1240-1001x500 runs backwards; is it 1001-1240?"),
+        ("/p/f.%04d.exr [9-8x2]", "9-8x2 runs backwards"),
+        ("/p/f.%04d.exr [9\n-\n1]", "runs backwards"),
         ("/p/f.%04d.exr [1.5-3]", "no range of frames"),
         ("/p/f.%04d.exr [1#]", "no range of frames"),
         ("/p/f.%04d.exr [1-9y2]", "no range of frames"),
+        ("/p/f.%04d.exr [\u0661-\u0663]", "no range of frames"),
         ("/p/f.%04d.exr [1-1000000]", "more than 100000 frames"),
         ("/p/f.%04d.exr [0-99999, 200000]", "more than 100000 frames"),
         ("/p/f.%04d.exr [1-99999999999]", "more than 100000 frames"),
-        ("/p/f.%04d.exr [99999999999]", "no range of frames"),
+        ("/p/f.%04d.exr [" + ",".join(["1-50000"] * 1000) + "]", "more than 100000 frames"),
+        ("/p/f.%04d.exr [1-9x" + "9" * 29 + "]", "no range of frames"),
+        ("/p/f.%04d.exr [" + "9" * 19 + "]", "no range of frames"),
+        ("/p/f.%04d.exr [" + "9" * 29 + "]", "no range of frames"),
         ("/p/f.%04d.exr [" + "9" * 5000 + "]", "no range of frames"),
-        ("/p/f.%099d.exr [1]", "99 digits; 10 are the most"),
+        ("/p/f.%099d.exr [1]", "99 digits; 18 are the most"),
         ("/p/f.%04d.%04d.exr [1]", "2 places for the frame number (%04d, %04d)"),
         ("/p/f.#.####.exr 1", "2 places for the frame number (#, ####)"),
         ("/p/f.1-2#.exr [1-2]", "names its frames twice"),
@@ -307,13 +316,15 @@ def test_a_pattern_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> N
         (["f.8.exr", "f.9.exr", "f.10.exr"], "f.%d.exr"),
         (["f.08.exr", "f.09.exr", "f.10.exr"], "f.%02d.exr"),
         (["f.099.exr", "f.100.exr"], "f.%03d.exr"),
-        (["f.99.exr", "f.100.exr"], "f.%02d.exr"),
+        (["f.99.exr", "f.100.exr"], "f.%d.exr"),
         (["f.0999.exr", *(f"f.{n}.exr" for n in range(1000, 1002))], "f.%04d.exr"),
         (["f.099.exr", *(f"f.{n}.exr" for n in range(100, 1001))], "f.%03d.exr"),
         (["f.1001.mp4", "f.1002.mp4"], "f.%04d.mp4"),
         (["f.1001.left.exr", "f.1002.left.exr"], "f.%04d.left.exr"),
+        (["f.1001", "f.1002"], "f.%04d"),
         (["shot-0000.exr", "shot-0001.exr"], "shot-%04d.exr"),
-        (["a-1.b-01.exr", "a-1.b-02.exr"], "a-1.b-%02d.exr"),
+        (["f.1001_left.exr", "f.1002_left.exr"], "f.%04d_left.exr"),
+        (["a\\b.1001.exr", "a\\b.1002.exr"], "a\\b.%04d.exr"),
         (["f1001", "f1002"], "f%04d"),
         (["1001.exr", "1002.exr"], "%04d.exr"),
         (["f.0.exr", "f.1.exr"], "f.%d.exr"),
@@ -346,6 +357,9 @@ def test_what_is_plainly_no_frame_is_left_out_of_a_folder(tmp_path: Path) -> Non
     ("other", "named"),
     [
         ("f.1001.jpg", "f.%04d.jpg"),
+        ("f.1001_left.exr", "f.%04d_left.exr"),
+        ("f.1003 (copy).exr", "f.%04d (copy).exr"),
+        ("thumb_v002", "thumb_v%03d"),
         ("f_v002.mov", "f_v%03d.mov"),
         ("g.1001.exr", "g.%04d.exr"),
         ("20261124182200.exr", "%014d.exr"),
@@ -366,18 +380,12 @@ def test_of_a_folder_full_of_different_files_a_few_are_named(tmp_path: Path) -> 
     assert " and 5 more); " in _refused(tmp_path, look=True)
 
 
-@pytest.mark.parametrize(
-    ("names", "patterns"),
-    [
-        (["f.1.exr", "f.02.exr"], "(f.%02d.exr, f.%d.exr)"),
-        (["f.001.exr", "f.0002.exr"], "(f.%03d.exr, f.%04d.exr)"),
-    ],
-)
-def test_a_folder_numbered_in_two_ways_is_refused(
-    tmp_path: Path, names: list[str], patterns: str
-) -> None:
+@pytest.mark.parametrize("names", [["f.1.exr", "f.02.exr"], ["f.001.exr", "f.0002.exr"]])
+def test_a_folder_numbered_in_two_ways_is_refused(tmp_path: Path, names: list[str]) -> None:
     _render(tmp_path, *names)
-    assert f"more than one sequence {patterns}" in _refused(tmp_path, look=True)
+    told = _refused(tmp_path, look=True)
+    assert "numbered in two ways" in told
+    assert all(name in told for name in names)
 
 
 def test_a_folder_of_negative_frames_is_refused(tmp_path: Path) -> None:
@@ -392,8 +400,8 @@ def test_a_folder_without_frames_is_refused(tmp_path: Path, names: list[str]) ->
 
 
 def test_a_name_that_would_break_a_message_is_escaped_in_it(tmp_path: Path) -> None:
-    _render(tmp_path, "f\t.1.exr", "g\udcff.1.exr")
-    assert "f\\t.%d.exr" in _refused(tmp_path, look=True)
+    _render(tmp_path, "f\n.1.exr", "g\udcff.1.exr")
+    assert "f\\n.%d.exr" in _refused(tmp_path, look=True)
 
 
 def test_more_frames_in_a_folder_than_a_sequence_may_have_are_refused(

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ from tasks.transfer.models import Target
 from tests.farm import wait_until
 from tests.sandbox import Sandbox
 from workers import health, lease, transport
+from workers.drain import DrainSpool
 from workers.periodic import PeriodicStep
 from workers.reconcile import Reconciler
 
@@ -172,6 +174,21 @@ class Counting(PeriodicStep):
         if self.errors:
             raise self.errors.pop(0)
         self.done.set()
+
+
+def test_a_worker_tells_once_of_a_spool_that_it_may_not_look_into(
+    worker: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    spool = tmp_path / "spool"
+    spool.touch()
+    monkeypatch.setenv("FARMHAUL_SPOOL", str(spool))
+    step = DrainSpool(worker)
+    step.act()
+    step.act()
+    assert caplog.messages == [f"spool_closed {spool}/manifests: Not a directory"]
 
 
 def test_a_step_goes_on_after_an_error_and_says_once_that_redis_is_away(
