@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import clique
 import pytest
@@ -378,6 +381,26 @@ def test_a_folder_that_holds_something_else_with_a_number_is_refused_with_what_t
 def test_of_a_folder_full_of_different_files_a_few_are_named(tmp_path: Path) -> None:
     _render(tmp_path, *(f"{letter}.1001.exr" for letter in "abcdefgh"))
     assert " and 5 more); " in _refused(tmp_path, look=True)
+
+
+@given(
+    names=st.sets(
+        st.from_regex(r"\A(f|a b|sh-|v1_)[._]?(0{0,2}[1-9]{1,2}|x)(([_-]left)?\.exr)?\Z"),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_all_that_has_a_number_in_its_name_is_a_frame_or_the_folder_is_refused(
+    names: set[str],
+) -> None:
+    with TemporaryDirectory() as folder:
+        _render(Path(folder), *names)
+        try:
+            frames = _read(folder, look=True, allow_missing=True)
+        except FramesError:
+            return
+        found = {os.path.basename(frames.path(number)) for number in frames.numbers}
+        assert found == {name for name in names if re.search("[0-9]", name)}
 
 
 @pytest.mark.parametrize("names", [["f.1.exr", "f.02.exr"], ["f.001.exr", "f.0002.exr"]])
