@@ -38,11 +38,13 @@ class UploadRequest:
     @property
     def upload_id(self) -> str:
         """The same request for the same state of the file is the same upload."""
-        what = (self.target.version_id, self.target.name)
-        if self.target.version_id is None or self.is_member:
-            what = (self.target.component_id, "")
+        target = self.target
+        what = (target.version_id, target.name)
+        if target.version_id is None or self.is_member:
+            what = (target.component_id, "")
         kind = "file" if self.is_member else "upload"
-        return derived_id(kind, *what, self.path, self.size_bytes, self.mtime_ns)
+        extras = _extras(target)
+        return derived_id(kind, *what, self.path, self.size_bytes, self.mtime_ns, *extras)
 
     @property
     def component_id(self) -> str:
@@ -80,7 +82,9 @@ class PublishRequest:
     @functools.cached_property
     def upload_id(self) -> str:
         """The same files in the same state are the same publish."""
-        return derived_id("publish", self.component_id, *(one.upload_id for one in self.files))
+        files = (one.upload_id for one in self.files)
+        extras = (one for container in self.publish.containers for one in _extras(container.target))
+        return derived_id("publish", self.component_id, *files, *extras)
 
     @property
     def size_bytes(self) -> int | None:
@@ -110,6 +114,12 @@ class PublishRequest:
 
 
 Request = UploadRequest | PublishRequest
+
+
+def _extras(target: Target) -> tuple[str, ...]:
+    # Without any, ids are those that earlier versions made.
+    values = (target.thumbnail, target.encode, target.task_id, target.metadata)
+    return (repr(values),) if any(values) else ()
 
 
 def to_spool(request: Request, asked_at: float) -> dict[str, Any]:

@@ -15,8 +15,14 @@ redis.call('ZREM', OPEN, id)
 for _, file in ipairs(redis.call('SMEMBERS', left_key(id))) do
   local state = redis.call('HGET', upload_key(file), 'state')
   if not (state and LIVE[state]) then
-    tell_publishes(file, state or 'lost', ttl)
-    return redis.call('HGET', key, 'state')
+    if is_outdated(file) then
+      leave_publishes(file, ttl)
+    else
+      tell_publishes(file, state or 'lost', ttl)
+    end
+    if not is_storing(id) then
+      return redis.call('HGET', key, 'state')
+    end
   end
 end
 publish_if_stored(id)

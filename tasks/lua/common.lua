@@ -133,8 +133,37 @@ end
 
 local finish
 
+-- Whether the component of an upload is to have a newer one.
+local function is_outdated(id)
+  local component = redis.call('HGET', upload_key(id), 'component') or ''
+  local current = redis.call('HGET', P .. 'component:' .. component, 'current')
+  return current and current ~= id
+end
+
+-- A newer file has taken the component over, in a publish of its own or alone: those that
+-- wanted the older one do without. Who has none left is superseded.
+local function leave_publishes(id, ttl)
+  for publish in publishes_of(id) do
+    local key = upload_key(publish)
+    local state = redis.call('HGET', key, 'state')
+    if LIVE[state] and redis.call('SREM', files_key(publish), id) == 1 then
+      redis.call('SREM', left_key(publish), id)
+      if redis.call('HINCRBY', key, 'total', -1) > 0 then
+        publish_if_stored(publish)
+      else
+        redis.call('HSET', key, 'error', 'all of its files have newer ones')
+        finish(publish, state, 'superseded', ttl)
+      end
+    end
+  end
+end
+
 -- A file of publishes has ended: stored, or in a way that lets them fail.
 local function tell_publishes(id, to, ttl)
+  if to == 'superseded' then
+    leave_publishes(id, ttl)
+    return
+  end
   for publish in publishes_of(id) do
     if to == 'stored' then
       if redis.call('SREM', left_key(publish), id) == 1 then

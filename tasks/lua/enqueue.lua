@@ -47,10 +47,17 @@ if state == 'located' and current == id and not recheck then
 end
 if revive and current and current ~= id then
   -- A newer file has taken the component over meanwhile: do not turn back.
+  if state == 'failed' then
+    redis.call('HSET', key, 'error', 'superseded by ' .. current)
+    move(id, state, 'superseded')
+    state = 'superseded'
+  end
   return { state, 0 }
 end
 
-if current and current ~= id and tonumber(current_since or 0) > asked then
+-- A publish supersedes none: of what it has in common with another, each file decides.
+local is_file = total == ''
+if is_file and current and current ~= id and tonumber(current_since or 0) > asked then
   -- A spool is drained late: the component has been asked to have a newer file since.
   if not state then
     redis.call('HSET', key, 'component', component, 'request', request, 'size', size,
@@ -62,11 +69,13 @@ if current and current ~= id and tonumber(current_since or 0) > asked then
   return { state, 0 }
 end
 
-if current and current ~= id then
+if is_file and current and current ~= id then
   local older = redis.call('HGET', upload_key(current), 'state')
   if older and LIVE[older] then
     redis.call('HSET', upload_key(current), 'error', 'superseded by ' .. id)
     finish(current, older, 'superseded', ttl)
+  else
+    leave_publishes(current, ttl)
   end
   -- The store holds, or may hold, the other file's bytes under this component.
   redis.call('HDEL', key, 'file', 'stored', 'located')
@@ -87,7 +96,7 @@ redis.call('HSETNX', key, 'created', NOW)
 redis.call('HSET', key, 'component', component, 'request', request, 'size', size,
   'score', score, 'host', host, 'claim', '')
 redis.call('PERSIST', key)
-if total ~= '' then
+if not is_file then
   redis.call('DEL', files_key(id), left_key(id))
   redis.call('HDEL', key, 'complete')
   redis.call('HSET', key, 'total', total, 'sent', 0)

@@ -5,11 +5,10 @@
 local id, ttl = ARGV[1], tonumber(ARGV[2])
 local key = upload_key(id)
 local state, component = unpack(redis.call('HMGET', key, 'state', 'component'))
-local current = redis.call('HGET', P .. 'component:' .. component, 'current')
 if state == 'storing' and redis.call('HEXISTS', key, 'complete') == 0 then
   return { state, redis.call('SMEMBERS', left_key(id)) }
 end
-if not state or LIVE[state] or (current and current ~= id) then
+if not state or LIVE[state] then
   return { state or '', {} }
 end
 redis.call('HSET', P .. 'component:' .. component, 'current', id, 'since', NOW)

@@ -41,7 +41,7 @@ STARTS = {("", "pending"), ("", "superseded"), *((state, "pending") for state in
 SUPERSEDES = {(state, "superseded") for state in LIVE_STATES}
 LEGAL: dict[str, set[tuple[str, str]]] = {
     "enqueue": STARTS | SUPERSEDES,
-    "retry": STARTS | SUPERSEDES,
+    "retry": STARTS | SUPERSEDES | {("failed", "superseded")},
     "deliver": {
         ("pending", "active"),
         ("active", "failed"),  # killed its worker five times
@@ -49,7 +49,7 @@ LEGAL: dict[str, set[tuple[str, str]]] = {
         ("active", "waiting"),  # an older upload of the component still sends
     },
     "settle": {("active", state) for state in ("waiting", "failed", "pending", "located")},
-    "cancel": {(state, "cancelled") for state in LIVE_STATES},
+    "cancel": {(state, "cancelled") for state in (*LIVE_STATES, "failed")},
     "tick": {("waiting", "pending")},
     "reclaim": {("active", "pending")},
     "beat": set(),

@@ -1,7 +1,7 @@
 """What may happen to publishes and their files, in any order (hypothesis).
 
-Two publishes share frames, as when a sequence is enqueued by itself and with its movie; hooks are
-killed while they write, frames rendered anew, and files fail.
+Publishes share frames, as when a sequence is enqueued by itself and with its movie, or in parts;
+hooks are killed while they write, frames rendered anew, and files fail.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ from tests.chaos.invariants import records, wrong_indexes
 SEQUENCE = Target.under_version(derived_id("version", "one"), "exr")
 MOVIE = Target.under_version(derived_id("version", "one"), "movie")
 FRAMES = [Target.frame(SEQUENCE, str(number)) for number in (1, 2)]
-#: What hooks enqueue, by the component that stands for it.
+#: What hooks enqueue: the component that stands for it, and the files, by number.
+TARGETS = [*FRAMES, MOVIE]
 ASKED = {
-    SEQUENCE.component_id: FRAMES,
-    derived_id("publish", "all"): [*FRAMES, MOVIE],
+    "the sequence": (SEQUENCE.component_id, [0, 1]),
+    "its first frame": (SEQUENCE.component_id, [0]),
+    "its other frame": (SEQUENCE.component_id, [1]),
+    "all": (derived_id("publish", "all"), [0, 1, 2]),
 }
 CLAIMS = ["claim one", "claim two"]
 PUBLISH = Publish((Container(SEQUENCE, ".exr", 4),))
@@ -48,6 +51,7 @@ class PublishedUploads(RuleBasedStateMachine):
         self.client: Any = client
         self.record = Record(client, Codec([]))
         self.versions = [0, 0, 0]
+        self.asked: dict[str, PublishRequest] = {}
 
     @initialize()
     def begin(self) -> None:
@@ -56,11 +60,11 @@ class PublishedUploads(RuleBasedStateMachine):
     # What happens
 
     @rule(
-        component=st.sampled_from(sorted(ASKED)),
+        what=st.sampled_from(sorted(ASKED)),
         written=st.sampled_from([0, 1, 2, None, None, None]),
     )
-    def enqueue(self, component: str, written: int | None) -> None:
-        request = self.request(component)
+    def enqueue(self, what: str, written: int | None) -> None:
+        request = self.request(what)
         if written is None:
             self.record.enqueue([request])
             return
@@ -133,6 +137,14 @@ class PublishedUploads(RuleBasedStateMachine):
                 assert publish_id in known[one]["publish"].split(","), "it tells others alone"
 
     @invariant()
+    def a_publish_is_superseded_only_when_each_of_its_files_has_a_newer_one(self) -> None:
+        for publish_id, fields in records(self.client):
+            if fields["state"] == "superseded" and publish_id in self.asked:
+                for file in self.asked[publish_id].files:
+                    key = f"farmhaul:component:{file.component_id}"
+                    assert self.client.hget(key, "current") != file.upload_id, file
+
+    @invariant()
     def records_of_ended_uploads_alone_go_away_by_themselves(self) -> None:
         for upload_id, fields in records(self.client):
             lasts = self.client.ttl(upload_key(upload_id)) == -1
@@ -140,7 +152,7 @@ class PublishedUploads(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever has happened, a hook that fires once more brings all of it into ftrack."""
-        request = self.request(max(ASKED, key=lambda one: len(ASKED[one])))
+        request = self.request("all")
         for _ in range(2):  # the first may find one that is ended, or failing
             self.record.enqueue([request])
             for _ in range(40):
@@ -153,15 +165,17 @@ class PublishedUploads(RuleBasedStateMachine):
         live = [one for _, one in records(self.client) if one["state"] in LIVE_STATES]
         assert all(one["state"] == "storing" and "complete" not in one for one in live), live
 
-    def request(self, component: str) -> PublishRequest:
+    def request(self, what: str) -> PublishRequest:
         """What a hook asks for now."""
-        files = [
-            UploadRequest(f"/mnt/{number}.exr", target, 100 + version, version, is_member=True)
-            for number, (target, version) in enumerate(
-                zip(ASKED[component], self.versions, strict=False)
-            )
-        ]
-        return PublishRequest("/mnt", component, PUBLISH, tuple(files))
+        component, numbers = ASKED[what]
+        files = []
+        for number in numbers:
+            version = self.versions[number]
+            path, target = f"/mnt/{number}.exr", TARGETS[number]
+            files.append(UploadRequest(path, target, 100 + version, version, is_member=True))
+        request = PublishRequest("/mnt", component, PUBLISH, tuple(files))
+        self.asked[request.upload_id] = request
+        return request
 
     def outcome(self, stage: str, one: Transfer) -> Settlement:
         """What a worker makes of a transfer when all goes well."""

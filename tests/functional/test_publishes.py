@@ -122,6 +122,82 @@ def test_of_a_sequence_rendered_again_only_the_new_frames_are_sent(farm: Farm) -
     assert sequence["size"] == 20 * 2000 + 9 * 3000 + 2 * 4000
 
 
+def test_a_sequence_may_be_enqueued_in_parts_while_the_first_is_still_being_sent(
+    farm: Farm,
+) -> None:
+    folder = render(farm, range(1001, 1041))
+    farm.sandbox.faults.add("store", "latency_s", 0.2, method="PUT")
+    ids = []
+    for part in ("1001-1020", "1021-1040"):
+        text = pattern(folder, part)
+        [upload] = farm.enqueue(text, "--version-id", VERSION, "--name", "main")
+        ids.append(upload["upload_id"])
+    farm.wait_located(ids)
+    assert in_ftrack(farm) == {
+        "SequenceComponent": 1,
+        "FileComponent": 40,
+        "ComponentLocation": 41,
+    }
+
+
+def test_frames_rendered_anew_while_the_rest_is_still_being_sent_keep_none_of_it_back(
+    farm: Farm,
+) -> None:
+    folder = render(farm, range(1001, 1041))
+    farm.sandbox.faults.add("store", "latency_s", 0.2, method="PUT")
+    whole = pattern(folder, "1001-1040")
+    [first] = farm.enqueue(whole, "--version-id", VERSION, "--name", "main")
+    for number in (1003, 1039, 1040):
+        (folder / f"beauty.{number}.exr").write_bytes(b"anew" * number)
+    [again] = farm.enqueue(
+        pattern(folder, "1003, 1039-1040"), "--version-id", VERSION, "--name", "main"
+    )
+    farm.wait_located([first["upload_id"], again["upload_id"]])
+    frames = farm.sandbox.ftrack.entities("FileComponent")
+    assert len(frames) == 40
+    for one in frames:
+        content = (folder / f"beauty.{one['name']}.exr").read_bytes()
+        assert farm.sandbox.store.read(one["id"]) == content
+        assert one["size"] == len(content)
+
+
+def test_a_publish_whose_files_all_have_newer_ones_is_superseded(hook: Farm) -> None:
+    folder = render(hook, range(1, 4))
+    what = (str(folder), "--version-id", VERSION)
+    [old] = hook.enqueue(*what)
+    render(hook, range(1, 4))
+    for path in folder.iterdir():
+        path.write_bytes(b"anew")
+    [new] = hook.enqueue(*what)
+    assert hook.states([old["upload_id"], new["upload_id"]]) == ["superseded", "storing"]
+    shown = json.loads(hook.cli("status", old["upload_id"]).stdout)
+    assert shown["error"] == "all of its files have newer ones"
+
+
+def test_what_is_asked_for_of_an_unchanged_file_later_is_done(farm: Farm) -> None:
+    still = farm.make_file("still.jpg", 1000)
+    what = (still, "--version-id", VERSION, "--name", "still", "--wait")
+    [plain] = farm.enqueue(*what)
+    assert farm.enqueue(*what) == [plain]
+    [more] = farm.enqueue(*what, "--thumbnail", "--encode", "--metadata", "colour=sRGB")
+    assert more["upload_id"] != plain["upload_id"]
+    [version] = [
+        one for one in farm.sandbox.ftrack.entities("AssetVersion") if one["id"] == VERSION
+    ]
+    assert version["thumbnail_id"] == more["component_id"]
+    assert "sRGB" in {one["value"] for one in farm.sandbox.ftrack.entities("Metadata")}
+    assert len(farm.sandbox.ftrack.entities("Job")) == 1
+
+    folder = render(farm, range(1, 4))
+    sequence = (folder, "--version-id", VERSION, "--name", "exr", "--wait")
+    farm.enqueue(*sequence)
+    sent = len(farm.sandbox.store.puts())
+    farm.enqueue(*sequence, "--metadata", "colour=ACEScg")
+    values = {one["value"] for one in farm.sandbox.ftrack.entities("Metadata")}
+    assert values >= {"sRGB", "ACEScg"}
+    assert len(farm.sandbox.store.puts()) == sent
+
+
 def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) -> None:
     folder = render(farm, range(1001, 1013))
     done = publish(farm, folder, "--wait")
