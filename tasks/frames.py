@@ -62,6 +62,8 @@ def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
         return _whole(found, allow_missing=allow_missing)
     there = set(found.numbers)
     missing = [number for number in written.numbers if number not in there]
+    if len(missing) == len(written.numbers):
+        raise FramesError(f"{shown(str(written))}: none of the frames named is there")
     if missing and not allow_missing:
         raise _missing(written, runs(missing), len(missing), len(written.numbers))
     return _some(written, (number for number in written.numbers if number in there))
@@ -77,7 +79,7 @@ def _mode(text: str) -> int:
 def _on_disk(written: Frames) -> Frames:
     """Give the frames of a pattern that are there, by one look at their folder."""
     folder, _, head = written.head.rpartition("/")
-    widths: set[int] = set()
+    others = []
     numbers = []
     for name in _names(f"{folder}/" if "/" in written.head else "."):
         if not (name.startswith(head) and name.endswith(written.tail)):
@@ -87,12 +89,17 @@ def _on_disk(written: Frames) -> Frames:
             if digits == written.name(int(digits)):
                 numbers.append(int(digits))
             else:
-                widths.add(len(digits))
+                others.append(name)
     if not numbers:
-        other = f" (there are some of {min(widths)} digits)" if widths else ""
+        other = f" (but {shown(min(others))} is)" if others else ""
         raise FramesError(
             f"{shown(written.pattern)}: no such frame is here{other}; "
             "is the name right? When only workers see them, say --no-stat"
+        )
+    if others and not written.numbers:
+        raise FramesError(
+            f"{shown(written.pattern)} leaves out {shown(min(others))}, whose number has other "
+            f"digits; if that is meant, name the frames: {shown(str(_some(written, numbers)))}"
         )
     return _some(written, numbers)
 
@@ -155,8 +162,6 @@ def _names(folder: str) -> Iterator[str]:
 
 def _some(frames: Frames, numbers: Iterable[int]) -> Frames:
     ascending = tuple(sorted(numbers))
-    if not ascending:
-        raise FramesError(f"{shown(str(frames))}: none of the frames named is there")
     if len(ascending) > MAX_FRAMES:
         raise too_many(frames.pattern)
     return Frames(frames.head, frames.tail, frames.padding, ascending)

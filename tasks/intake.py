@@ -83,7 +83,9 @@ class Intake:
         frames = None
         if entry.version_id or not os.path.isdir(path):
             allow_missing = self.allow_missing or entry.allow_missing
-            frames = read_frames(path, look=self.stat, allow_missing=allow_missing)
+            # Where nothing is looked at, only this tells a folder.
+            slash = "/" if not self.stat and entry.path.endswith("/") else ""
+            frames = read_frames(path + slash, look=self.stat, allow_missing=allow_missing)
         if frames is not None:
             return self._sequence(entry, frames)
         self._check_roots(path, path)

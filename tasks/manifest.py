@@ -64,6 +64,10 @@ class Entry:
 
     def check_texts(self) -> None:
         """Refuse what can not be written down everywhere; raises BadInputError."""
+        if self.publish is not None and not self.publish.strip():
+            raise BadInputError(f"{self.where}the publish has an empty name; name it")
+        if not all(key.strip() for key in self.metadata):
+            raise BadInputError(f"{self.where}the metadata has an empty key; name it")
         texts = [("path", self.path), ("name", self.name or ""), ("publish", self.publish or "")]
         for key, value in self.metadata.items():
             texts += [("metadata", key), ("metadata", value.translate({9: " ", 10: " "}))]

@@ -24,7 +24,7 @@ OTHER_MARKS = re.compile(r"(?:#+|@+|\$F[0-9]{0,4})(?![^\W_#@])")
 #: A time to the second as the number has 14.
 MAX_DIGITS = 18
 
-NAME_AND_RANGES = re.compile(r"(.*?\S)\s+(?:\[([^\[\]]*)\]|(-?[0-9][-0-9,x\s]*))", re.DOTALL)
+NAME_AND_RANGES = re.compile(r"(.*?\S)(?:\s*\[([^\[\]]*)\]|\s+(-?[0-9][-0-9,x\s]*))", re.DOTALL)
 ONE_RANGE = r"[0-9]+(?:-[0-9]+)?(?:x[0-9]+)?"
 #: Ranges right before the mark, as fileseq has them. A number alone is one after a dot: it is
 #: the frame in "f.1001#.exr", and belongs to the name in "sh010####.exr".

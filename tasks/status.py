@@ -21,6 +21,8 @@ SERVICES = ("ftrack", "store", "credentials")
 #: What is to be said of a publish while its files are still being written into the record.
 IS_OPEN = "not all of its files are recorded yet; if its enqueue was killed, enqueue it again"
 #: Workers by when they last took tasks; who has not for so many seconds is gone.
+#: Of a publish, so many files are read to find out what holds it up.
+FILES_READ = 50
 WORKERS = f"{PREFIX}workers"
 WORKER_S = 30
 #: The score of a pending upload: its priority times this, and the milliseconds (enqueue.lua).
@@ -105,7 +107,23 @@ class Status:
             one: max(files - left, 0)
             for one, files, left in zip(publishes, counts[::2], counts[1::2], strict=True)
         }
+        for upload_id, fields in found:
+            if fields.get("state") == "storing" and "complete" in fields:
+                fields.update(self._what_holds_up(upload_id))
         return [self._state(one, fields, stored.get(one, 0)) for one, fields in found]
+
+    def _what_holds_up(self, publish_id: str) -> dict[str, str]:
+        """Give the error of a file that the publish waits for; of many files some are read."""
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.srandmember(f"{PREFIX}left:{publish_id}", FILES_READ)
+        [ids] = pipeline.execute()
+        for one in ids:
+            pipeline.hmget(upload_key(text(one)), "state", "error", "error_kind")
+        for row in pipeline.execute():
+            state, error, kind = (text(value) for value in row)
+            if state == "waiting" and error:
+                return {"error": error, "error_kind": kind}
+        return {}
 
     def files_left(self, publish_id: str, most: int) -> list[UploadState]:
         """Read those files of a publish that are not stored, the failed ones first."""

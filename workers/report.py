@@ -12,7 +12,7 @@ import redis
 import redis.sentinel
 
 from tasks.request import PublishRequest, Request
-from tasks.status import Status, UploadState
+from tasks.status import LIVE_STATES, Status, UploadState
 from tasks.transfer.errors import FatalError
 
 #: Looks at the record come after a fiftieth of the time waited so far, within these bounds: who
@@ -81,7 +81,9 @@ def trouble(one: UploadState) -> str:
         return "located, but ftrack could not encode it; see its job there"
     if one.state == "located":
         return "located, and not encoded yet"
-    return f"{one.state}: {one.error or 'not done yet'}"
+    if one.state in LIVE_STATES:
+        return f"{one.state}: {one.error or 'not done yet'}"
+    return f"{one.state}: {one.error}" if one.error else one.state
 
 
 def counts_line(counts: Mapping[str, int]) -> str:

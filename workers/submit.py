@@ -27,12 +27,13 @@ def submit(settings: Settings, requests: Sequence[Request]) -> list[str]:
     except redis.RedisError as error:
         if not settings.spool:
             raise
+        states = _spool(settings.spool, requests)
         print(  # noqa: T201 for the log of the hook
             f"farmhaul: Redis is away ({type(error).__name__}); kept in {settings.spool}, "
             "and sent by the next enqueue, a worker here, or farmhaul drain",
             file=sys.stderr,
         )
-        return _spool(settings.spool, requests)
+        return states
     if settings.spool:
         # These uploads are queued; what is wrong with the spool, farmhaul drain says.
         with suppress(redis.RedisError, OSError):

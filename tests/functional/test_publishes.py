@@ -198,6 +198,24 @@ def test_what_is_asked_for_of_an_unchanged_file_later_is_done(farm: Farm) -> Non
     assert len(farm.sandbox.store.puts()) == sent
 
 
+def test_the_status_of_a_publish_tells_which_file_holds_it_up(farm: Farm) -> None:
+    folder = render(farm, range(1, 4))
+    shown: dict[str, Any] = {}
+
+    def tells() -> bool:
+        shown.update(json.loads(farm.cli("status", upload["upload_id"]).stdout))
+        return bool(shown["error"])
+
+    [upload] = farm.enqueue(pattern(folder, "1-4"), "--version-id", VERSION, "--no-stat")
+    wait_until(tells)
+    assert f"{folder}/beauty.0004.exr" in shown["error"]
+    assert shown["state"] == "storing"
+    done = farm.cli("enqueue", pattern(folder, "1-4"), "--version-id", VERSION, "--no-stat",
+        "--wait", "--timeout", "1")  # fmt: skip
+    assert done.returncode == 4
+    assert f"storing: {folder}/beauty.0004.exr" in done.stderr
+
+
 def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) -> None:
     folder = render(farm, range(1001, 1013))
     done = publish(farm, folder, "--wait")

@@ -75,6 +75,7 @@ def _render(folder: Path, *names: str) -> Path:
         ("1-2#.exr", "%04d.exr [1-2]"),
         ("/p/f.%04d.exr [1-3, 2-4, 2]", "/p/f.%04d.exr [1-4]"),
         ("/p/f.%04d.exr [ 1 - 3 ]", "/p/f.%04d.exr [1-3]"),
+        ("/p/f.%04d.exr[1-3]", "/p/f.%04d.exr [1-3]"),
     ],
 )
 def test_a_sequence_may_be_written_as_ftrack_fileseq_or_a_farm_manager_does(
@@ -230,7 +231,7 @@ def test_a_pattern_alone_takes_all_frames_that_are_there_and_nothing_else(
 ) -> None:
     _render(
         tmp_path, *(f"f.{number:04d}.exr" for number in range(9998, 10003)),
-        "f.exr", "f..exr", "f.09999.exr", "f.99.exr", "f.9997.exr.tmp", "f.9997.jpg", "g.9997.exr",
+        "f.exr", "f..exr", "f.9997.exr.tmp", "f.9997.jpg", "g.9997.exr",
         "f.٩٩٩٧.exr", "f.9997a.exr",
     )  # fmt: skip
     (tmp_path / "f.9997.exr").mkdir()
@@ -238,9 +239,21 @@ def test_a_pattern_alone_takes_all_frames_that_are_there_and_nothing_else(
     assert str(frames) == f"{tmp_path}/f.%04d.exr [9998-10002]"
 
 
-def test_a_pattern_without_padding_leaves_padded_names_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("mark", "left_out"), [("%d", "f.02.exr"), ("%02d", "f.0.exr"), ("##", "f.0.exr")]
+)
+def test_a_pattern_that_leaves_frames_out_is_refused_unless_the_frames_are_named(
+    tmp_path: Path, mark: str, left_out: str
+) -> None:
+    _render(tmp_path, "f.0.exr", "f.1.exr", "f.02.exr", "f.10.exr", "f.11.exr")
+    told = _refused(tmp_path / f"f.{mark}.exr", look=True, allow_missing=True)
+    assert f" leaves out {left_out}, whose number has other digits; " in told
+    assert _read(told.rpartition(": ")[2], look=True).numbers
+
+
+def test_a_pattern_takes_the_frames_that_are_named_and_leaves_others_alone(tmp_path: Path) -> None:
     _render(tmp_path, "f.0.exr", "f.1.exr", "f.02.exr", "f.2.exr")
-    assert _read(tmp_path / "f.%d.exr", look=True).numbers == (0, 1, 2)
+    assert _read(tmp_path / "f.%d.exr [0-2]", look=True).numbers == (0, 1, 2)
 
 
 def test_hidden_frames_are_found_by_a_pattern_that_is_hidden_itself(tmp_path: Path) -> None:
@@ -298,13 +311,17 @@ def test_a_pattern_that_no_file_fits_is_refused(
     _render(tmp_path, "f.01001.exr")
     text = f"{tmp_path}/f.%04d.exr{frames}"
     told = _refused(text, look=True, allow_missing=allow_missing)
-    assert "no such frame is here (there are some of 5 digits)" in told
+    assert "no such frame is here (but f.01001.exr is)" in told
 
 
-def test_none_left_of_the_frames_that_were_named_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("allow_missing", [True, False])
+def test_none_left_of_the_frames_that_were_named_is_refused(
+    tmp_path: Path, *, allow_missing: bool
+) -> None:
     _render(tmp_path, "f.1001.exr")
     text = f"{tmp_path}/f.%04d.exr [1002-1003]"
-    assert "none of the frames named is there" in _refused(text, look=True, allow_missing=True)
+    told = _refused(text, look=True, allow_missing=allow_missing)
+    assert "none of the frames named is there" in told
 
 
 def test_a_pattern_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
