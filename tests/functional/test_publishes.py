@@ -213,7 +213,7 @@ def test_the_status_of_a_publish_tells_which_file_holds_it_up(farm: Farm) -> Non
     done = farm.cli("enqueue", pattern(folder, "1-4"), "--version-id", VERSION, "--no-stat",
         "--wait", "--timeout", "1")  # fmt: skip
     assert done.returncode == 4
-    assert f"storing: {folder}/beauty.0004.exr" in done.stderr
+    assert f"{folder}/beauty.0004.exr: No such file" in done.stderr
 
 
 def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -21,19 +22,15 @@ from tests.functional.test_documentation import (
 )
 from tests.sandbox import seed
 
-FRAMES = range(1001, 1031)
-
 
 @pytest.fixture
 def renders(farm: Farm) -> Path:
-    """What the recipes name, in a folder ``v003``."""
-    folder = farm.sandbox.storage / os.urandom(6).hex() / "v003"
-    sizes = {f"beauty.{number}.exr": 2000 for number in FRAMES}
-    sizes |= {f"again/beauty.{number}.exr": 3000 for number in FRAMES[10:20]}
-    sizes |= {"sh010.mov": 50_000, "sh010.jpg": 3000, "sh010.mp4": 5000}
-    for name, size in {**sizes, "plate.exr": 2000, "comp.nk": 500}.items():
-        farm.make_file(name, size, str(folder.relative_to(farm.sandbox.storage)))
-    return folder
+    """What the recipes name, in a folder ``v003``: made as the document says."""
+    folder = farm.sandbox.storage / os.urandom(6).hex()
+    script = block_after(DOCS["publishing.md"], "recipe: setup")
+    environment = {**os.environ, "FARMHAUL_STORAGE_ROOTS": str(folder)}
+    subprocess.run(["bash", "-ec", script], env=environment, check=True)
+    return folder / "v003"
 
 
 def follow(farm: Farm, renders: Path, recipe: str) -> None:
