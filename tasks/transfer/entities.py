@@ -187,10 +187,13 @@ def parse_present(results: Sequence[Result]) -> Present:
     )
 
 
-def frames_operation(sequence_id: str, offset: int, most: int) -> Operation:
-    """Ask for the frames that a sequence has, and their sizes, page by page."""
+def frames_operations(sequence_id: str, offset: int, most: int) -> list[Operation]:
+    """Ask for a sequence, and page by page for the frames that it has, and their sizes."""
     page = f"order by id offset {offset} limit {most}"
-    return query("id, size", "FileComponent", f'container_id is "{sequence_id}" {page}')
+    return [
+        query("padding", "SequenceComponent", f'id is "{sequence_id}"'),
+        query("id, size", "FileComponent", f'container_id is "{sequence_id}" {page}'),
+    ]
 
 
 def publish_operations(

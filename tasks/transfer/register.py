@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tasks.transfer.entities import (
     Present,
-    frames_operation,
+    frames_operations,
     job_ids,
     locate_operations,
     parse_located,
@@ -15,7 +15,12 @@ from tasks.transfer.entities import (
     present_operations,
     publish_operations,
 )
-from tasks.transfer.errors import RequestRefusedError, UnexpectedAnswerError, UploadError
+from tasks.transfer.errors import (
+    FileRefusedError,
+    RequestRefusedError,
+    UnexpectedAnswerError,
+    UploadError,
+)
 from tasks.transfer.ftrack import AlreadyThereError, FtrackClient, FtrackRefusal, Outcome
 from tasks.transfer.models import Container, Transfer
 from tasks.transfer.operations import Operation, Result, rows_of
@@ -64,13 +69,14 @@ def locate_publish(
 
     Raises:
         RequestRefusedError, UnexpectedAnswerError, and as ``FtrackClient.call`` does.
+        FileRefusedError: the component is there, and another sequence than this one.
     """
     publish = transfer.publish
     if publish is None:
         raise ValueError(f"transfer {transfer.transfer_id} is no publish")
     present = look_up(ftrack, [*publish.containers, *files])
-    there = [one.target.component_id for one in publish.containers]
-    frames = {one: _frames_of(ftrack, one) for one in there if one in present.components}
+    there = [one for one in publish.containers if one.target.component_id in present.components]
+    frames = {one.target.component_id: _frames_of(ftrack, one, transfer.path) for one in there}
     present = replace(present, frames=frames)
     jobs: tuple[str, ...] = ()
     for post in publish_operations(publish, files, present):
@@ -86,15 +92,18 @@ def locate_publish(
     return replace(transfer, job_ids=jobs)
 
 
-def _frames_of(ftrack: FtrackClient, sequence_id: str) -> dict[str, int]:
+def _frames_of(ftrack: FtrackClient, container: Container, path: str) -> dict[str, int]:
     # Frames enqueued by themselves are not all that the sequence has: its size is that of all.
+    sequence_id = container.target.component_id
     sizes: dict[str, int] = {}
     while True:
+        asked = frames_operations(sequence_id, len(sizes), FRAMES_A_PAGE)
         try:
-            [page] = ftrack.call([frames_operation(sequence_id, len(sizes), FRAMES_A_PAGE)])
+            found, page = ftrack.call(asked)
         except FtrackRefusal as refusal:
             why = f"{refusal.name}: {refusal.why}"
             raise RequestRefusedError(sequence_id, "look up", why) from None
+        _require_same(rows_of(found), container, path)
         rows, known = rows_of(page), len(sizes)
         sizes |= {str(row.get("id")): _size(row) for row in rows}
         if len(rows) < FRAMES_A_PAGE:
@@ -102,6 +111,18 @@ def _frames_of(ftrack: FtrackClient, sequence_id: str) -> dict[str, int]:
         if len(sizes) == known:  # as of a server that does not know the offset
             what = f"the frames of sequence {sequence_id}"
             raise UnexpectedAnswerError("ftrack", what, "the next page is one we had")
+
+
+def _require_same(rows: Sequence[Result], container: Container, path: str) -> None:
+    # Frames are named by their numbers as these are written: 1 and 001 would be two of them.
+    name = container.target.name
+    if not rows:
+        why = f"is a sequence, and {name} is a component of another kind in ftrack"
+    elif (padding := int(rows[0].get("padding") or 0)) != container.padding:
+        why = f"has frames of padding {container.padding}, and {name} in ftrack of {padding}"
+    else:
+        return
+    raise FileRefusedError(path, f"{why}; give it another name")
 
 
 def _size(row: Result) -> int:

@@ -198,6 +198,23 @@ def test_what_is_asked_for_of_an_unchanged_file_later_is_done(farm: Farm) -> Non
     assert len(farm.sandbox.store.puts()) == sent
 
 
+def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1004))
+    what = ("--version-id", VERSION, "--name", "exr", "--wait")
+    farm.enqueue(folder, *what)
+    other = farm.make_file("beauty.01001.exr", 100).parent
+    done = farm.cli("enqueue", other, *what)
+    assert done.returncode == 4
+    told = "has frames of padding 5, and exr in ftrack of 4; give it another name"
+    assert told in done.stderr
+    assert len(farm.sandbox.ftrack.entities("FileComponent")) == 3
+
+    still = farm.make_file("still.jpg", 100)
+    farm.enqueue(still, "--version-id", VERSION, "--name", "still", "--wait")
+    done = farm.cli("enqueue", folder, "--version-id", VERSION, "--name", "still", "--wait")
+    assert "is a sequence, and still is a component of another kind in ftrack" in done.stderr
+
+
 def test_the_status_of_a_publish_tells_which_file_holds_it_up(farm: Farm) -> None:
     folder = render(farm, range(1, 4))
     shown: dict[str, Any] = {}

@@ -60,8 +60,8 @@ def test_a_server_that_gives_its_first_page_for_ever_is_not_asked_for_ever(
     monkeypatch.setattr(register, "FRAMES_A_PAGE", 4)
     whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
     register.locate_publish(ftrack, whole, frames(frame, range(1, 9), 10))
-    first_page = entities.frames_operation(TARGET.component_id, 0, 4)
-    monkeypatch.setattr(register, "frames_operation", lambda *_: first_page)
+    first_page = entities.frames_operations(TARGET.component_id, 0, 4)
+    monkeypatch.setattr(register, "frames_operations", lambda *_: first_page)
 
     with pytest.raises(UnexpectedAnswerError, match="the next page is one we had"):
         register.locate_publish(ftrack, whole, frames(frame, range(8, 11), 100))
