@@ -149,14 +149,16 @@ def _request(group: Sequence[Component]) -> Request:
         return PublishRequest(
             first.path, first.target.component_id, Publish(containers), tuple(files)
         )
-    for what, values in (
-        ("versions", {one.target.version_id for one in group}),
-        ("priorities", {one.entry.priority for one in group}),
+    version_id, priority = first.target.version_id, first.entry.priority
+    for what, others in (
+        ("version", [one for one in group if one.target.version_id != version_id]),
+        ("priority", [one for one in group if one.entry.priority != priority]),
+        ("thumbnail", [one for one in group if one.target.thumbnail][1:]),
     ):
-        if len(values) > 1:
+        if others:
             raise BadInputError(
-                f"publish {shown(name)} has {len(values)} {what}; what becomes visible together "
-                "is of one: give each its own publish"
+                f"{others[0].entry.where}publish {shown(name)} gets a second {what} here; what "
+                f"becomes visible together has one {what}"
             )
     component_id = derived_id("publish", first.target.version_id, name)
     return PublishRequest(name, component_id, Publish(containers), tuple(files))

@@ -177,8 +177,9 @@ class Status:
         """Give the ids of uploads in some states, the latest moved first."""
         pipeline = self.client.pipeline(transaction=False)
         for state in states:
-            pipeline.zrange(f"{PREFIX}state:{state}", 0, limit - 1, desc=True)
-        return [text(one) for ids in pipeline.execute() for one in ids]
+            pipeline.zrange(f"{PREFIX}state:{state}", 0, limit - 1, desc=True, withscores=True)
+        found = [row for rows in pipeline.execute() for row in rows]
+        return [text(one) for one, _ in sorted(found, key=lambda row: -float(row[1]))]
 
     def counts(self) -> dict[str, int]:
         """Count the uploads in each state."""

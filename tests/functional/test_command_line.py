@@ -212,6 +212,8 @@ def test_status_tells_what_failed_what_is_active_and_all(farm: Farm) -> None:
         assert ids("--active") == {active["upload_id"]}
         assert ids("--json") == {active["upload_id"]}
         assert ids("--all") == everything
+        moved = [line["updated"] for line in lines_of(farm.cli("status", "--all"))]
+        assert moved == sorted(moved, reverse=True)
         assert ids(*everything) == everything
 
         [line] = lines_of(farm.cli("status", failed["upload_id"]))

@@ -425,3 +425,34 @@ def test_a_huge_line_is_read_or_told_briefly(intake: Intake) -> None:
     assert manifest_complaint(huge) == (
         "manifest line 1: not JSON (Expecting value); write one object a line"
     )
+
+
+# Publishes
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        ({"version_id": COMPONENT}, "gets a second version here"),
+        ({"priority": "low"}, "gets a second priority here"),
+        ({"thumbnail": True}, "gets a second thumbnail here"),
+        ({"publish": " "}, "the publish has an empty name"),
+        ({"metadata": {"": "x"}}, "the metadata has an empty key"),
+    ],
+)
+def test_a_publish_is_of_one_version_and_priority_with_one_thumbnail(
+    intake: Intake, file: Path, second: dict[str, Any], told: str
+) -> None:
+    first = {"version_id": VERSION, "publish": "main", "path": str(file), "name": "one"}
+    lines = [first | {"thumbnail": True}, first | {"name": "other"} | second]
+    entries = read_manifest([json.dumps(line) for line in lines])
+    line = complaint(intake, *entries)
+    assert line.startswith("manifest line 2: ")
+    assert told in line
+
+
+def test_a_folder_is_told_also_where_nothing_is_looked_at(root: Path) -> None:
+    blind = intake_of(root, stat=False)
+    assert "is a folder, and --no-stat looks at nothing" in complaint(
+        blind, Entry(f"{root}/", version_id=VERSION)
+    )
