@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import redis
 
@@ -22,7 +23,7 @@ SERVICES = ("ftrack", "store", "credentials")
 IS_OPEN = "not all of its files are recorded yet; if its enqueue was killed, enqueue it again"
 #: Workers by when they last took tasks; who has not for so many seconds is gone.
 #: Of a publish, so many files are read to find out what holds it up.
-FILES_READ = 50
+FILES_READ = 20
 WORKERS = f"{PREFIX}workers"
 WORKER_S = 30
 #: The score of a pending upload: its priority times this, and the milliseconds (enqueue.lua).
@@ -107,23 +108,24 @@ class Status:
             one: max(files - left, 0)
             for one, files, left in zip(publishes, counts[::2], counts[1::2], strict=True)
         }
-        for upload_id, fields in found:
-            if fields.get("state") == "storing" and "complete" in fields:
-                fields.update(self._what_holds_up(upload_id))
+        waiting = {one: fields for one, fields in found if fields.get("state") == "storing"}
+        for fields, trouble in zip(waiting.values(), self._troubles([*waiting]), strict=True):
+            fields.update(trouble)
         return [self._state(one, fields, stored.get(one, 0)) for one, fields in found]
 
-    def _what_holds_up(self, publish_id: str) -> dict[str, str]:
-        """Give the error of a file that the publish waits for; of many files some are read."""
+    def _troubles(self, publish_ids: Sequence[str]) -> Iterator[dict[str, str]]:
+        """Give for each publish the error of a file that has to wait; of many some are read."""
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.srandmember(f"{PREFIX}left:{publish_id}", FILES_READ)
-        [ids] = pipeline.execute()
-        for one in ids:
+        for publish_id in publish_ids:
+            pipeline.srandmember(f"{PREFIX}left:{publish_id}", FILES_READ)
+        samples = pipeline.execute()
+        for one in chain(*samples):
             pipeline.hmget(upload_key(text(one)), "state", "error", "error_kind")
-        for row in pipeline.execute():
-            state, error, kind = (text(value) for value in row)
-            if state == "waiting" and error:
-                return {"error": error, "error_kind": kind}
-        return {}
+        rows = iter(pipeline.execute())
+        for ids in samples:
+            files = [tuple(map(text, row)) for row in islice(rows, len(ids))]
+            kinds = {error: kind for state, error, kind in files if state == "waiting" and error}
+            yield {"error": min(kinds), "error_kind": kinds[min(kinds)]} if kinds else {}
 
     def files_left(self, publish_id: str, most: int) -> list[UploadState]:
         """Read those files of a publish that are not stored, the failed ones first."""

@@ -1,5 +1,6 @@
--- Stop an upload, wherever it is; one that has failed is struck off. ARGV: id, record ttl, '1' for a file of a publish that was
--- stopped, which goes on where another publish waits for it. Returns the state it has then.
+-- Stop an upload, wherever it is; one that has failed is struck off.
+-- ARGV: id, record ttl, '1' for a file of a publish that was stopped, which goes on where another
+-- publish waits for it. Returns the state it has then.
 
 local id, as_file = ARGV[1], ARGV[3] == '1'
 local state = redis.call('HGET', upload_key(id), 'state')
