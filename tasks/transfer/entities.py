@@ -32,6 +32,8 @@ class Present:
     """What ftrack has already of what is to be registered."""
 
     components: frozenset[str] = frozenset()
+    #: Those of the components that are no files.
+    sequences: frozenset[str] = frozenset()
     located: frozenset[str] = frozenset()
     #: By component id and key.
     metadata: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Present:
         return replace(
             self,
             components=self.components | more.components,
+            sequences=self.sequences | more.sequences,
             located=self.located | more.located,
             metadata={**self.metadata, **more.metadata},
         )
@@ -159,7 +162,7 @@ def present_operations(transfers: Sequence[Transfer | Container]) -> list[Operat
     ids = listed(target.component_id for target in targets)
     located = f'component_id in ({ids}) and location_id is "{SERVER_LOCATION_ID}"'
     operations = [
-        query("id", "Component", f"id in ({ids})"),
+        query("id, system_type", "Component", f"id in ({ids})"),
         query("component_id, resource_identifier", "ComponentLocation", located),
     ]
     described = [one.component_id for one in targets if one.metadata or one.encode]
@@ -173,8 +176,10 @@ def present_operations(transfers: Sequence[Transfer | Container]) -> list[Operat
 def parse_present(results: Sequence[Result]) -> Present:
     """Read the answer to ``present_operations``; a location that is not as ours is none."""
     components, locations, metadata = [*(rows_of(result) for result in results), []][:3]
+    sequence = SYSTEM_TYPES["SequenceComponent"]
     return Present(
         frozenset(str(row.get("id")) for row in components),
+        frozenset(str(row.get("id")) for row in components if row.get("system_type") == sequence),
         frozenset(
             str(row.get("component_id"))
             for row in locations

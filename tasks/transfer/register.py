@@ -54,7 +54,20 @@ def _locate_present(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> dict
     def operations_of(one: Transfer) -> list[Operation]:
         return locate_operations(one, present)
 
-    return ftrack.call_each(transfers, operations_of, parse_located, "register")
+    taken: dict[str, Outcome] = {
+        one.transfer_id: refused for one in transfers if (refused := _taken(one, present))
+    }
+    free = [one for one in transfers if one.transfer_id not in taken]
+    return taken | ftrack.call_each(free, operations_of, parse_located, "register")
+
+
+def _taken(file: Transfer, present: Present) -> FileRefusedError | None:
+    # A component that was there before us may be of any kind: only its location is made.
+    target = file.target
+    if target.version_id is None or target.component_id not in present.sequences:
+        return None
+    why = f"is a file, and {target.name} is a sequence in ftrack; give it another name"
+    return FileRefusedError(file.path, why)
 
 
 def locate_publish(
@@ -75,6 +88,9 @@ def locate_publish(
     if publish is None:
         raise ValueError(f"transfer {transfer.transfer_id} is no publish")
     present = look_up(ftrack, [*publish.containers, *files])
+    for one in files:
+        if taken := _taken(one, present):
+            raise taken
     there = [one for one in publish.containers if one.target.component_id in present.components]
     frames = {one.target.component_id: _frames_of(ftrack, one, transfer.path) for one in there}
     present = replace(present, frames=frames)

@@ -213,6 +213,12 @@ def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> 
     farm.enqueue(still, "--version-id", VERSION, "--name", "still", "--wait")
     done = farm.cli("enqueue", folder, "--version-id", VERSION, "--name", "still", "--wait")
     assert "is a sequence, and still is a component of another kind in ftrack" in done.stderr
+    told = f"{still} is a file, and exr is a sequence in ftrack; give it another name"
+    done = farm.cli("enqueue", still, "--version-id", VERSION, "--name", "exr", "--wait")
+    assert told in done.stderr
+    line = {"path": str(still), "version_id": VERSION, "name": "exr", "publish": "one"}
+    done = farm.cli("enqueue", "--manifest", "-", "--wait", stdin=json.dumps(line))
+    assert told in done.stderr
 
 
 def test_the_status_of_a_publish_tells_which_file_holds_it_up(farm: Farm) -> None:
