@@ -22,8 +22,8 @@ SERVICES = ("ftrack", "store", "credentials")
 #: What is to be said of a publish while its files are still being written into the record.
 IS_OPEN = "not all of its files are recorded yet; if its enqueue was killed, enqueue it again"
 #: Workers by when they last took tasks; who has not for so many seconds is gone.
-#: Of a publish, so many files are read to find out what holds it up.
-FILES_READ = 20
+#: Of a publish that waits for no more files than this, so many are read to tell why.
+MOST_LEFT, FILES_READ = 1000, 20
 WORKERS = f"{PREFIX}workers"
 WORKER_S = 30
 #: The score of a pending upload: its priority times this, and the milliseconds (enqueue.lua).
@@ -104,11 +104,12 @@ class Status:
             pipeline.scard(f"{PREFIX}files:{upload_id}")
             pipeline.scard(f"{PREFIX}left:{upload_id}")
         counts = pipeline.execute()
+        left = dict(zip(publishes, counts[1::2], strict=True))
         stored = {
-            one: max(files - left, 0)
-            for one, files, left in zip(publishes, counts[::2], counts[1::2], strict=True)
+            one: max(files - left[one], 0) for one, files in zip(left, counts[::2], strict=True)
         }
-        waiting = {one: fields for one, fields in found if fields.get("state") == "storing"}
+        storing = {one: row for one, row in found if row.get("state") == "storing"}
+        waiting = {one: row for one, row in storing.items() if 0 < left.get(one, 0) <= MOST_LEFT}
         for fields, trouble in zip(waiting.values(), self._troubles([*waiting]), strict=True):
             fields.update(trouble)
         return [self._state(one, fields, stored.get(one, 0)) for one, fields in found]
@@ -117,8 +118,8 @@ class Status:
         """Give for each publish the error of a file that has to wait; of many some are read."""
         pipeline = self.client.pipeline(transaction=False)
         for publish_id in publish_ids:
-            pipeline.srandmember(f"{PREFIX}left:{publish_id}", FILES_READ)
-        samples = pipeline.execute()
+            pipeline.smembers(f"{PREFIX}left:{publish_id}")
+        samples = [[*islice(ids, FILES_READ)] for ids in pipeline.execute()]
         for one in chain(*samples):
             pipeline.hmget(upload_key(text(one)), "state", "error", "error_kind")
         rows = iter(pipeline.execute())
