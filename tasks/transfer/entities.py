@@ -32,7 +32,7 @@ class Present:
     """What ftrack has already of what is to be registered."""
 
     components: frozenset[str] = frozenset()
-    sequences: frozenset[str] = frozenset()  # those of the components that are none of files
+    sequences: frozenset[str] = frozenset()  # which of the components are no files
     located: frozenset[str] = frozenset()
     #: By component id and key.
     metadata: Mapping[tuple[str, str], str] = field(default_factory=dict)
