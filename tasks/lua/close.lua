@@ -16,7 +16,7 @@ for _, file in ipairs(redis.call('SMEMBERS', left_key(id))) do
   local state = redis.call('HGET', upload_key(file), 'state')
   if not (state and LIVE[state]) then
     if is_outdated(file) then
-      leave_publishes(file, ttl)
+      do_without(id, file, ttl)
     else
       tell_publishes(file, state or 'lost', ttl)
     end

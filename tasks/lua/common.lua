@@ -140,21 +140,25 @@ local function is_outdated(id)
   return current and current ~= id
 end
 
--- A newer file has taken the component over, in a publish of its own or alone: those that
--- wanted the older one do without. Who has none left is superseded.
+-- A publish whose file has a newer one does without; when it has none left, it is superseded.
+local function do_without(publish, id, ttl)
+  local key = upload_key(publish)
+  local state = redis.call('HGET', key, 'state')
+  if LIVE[state] and redis.call('SREM', files_key(publish), id) == 1 then
+    redis.call('SREM', left_key(publish), id)
+    if redis.call('HINCRBY', key, 'total', -1) > 0 then
+      publish_if_stored(publish)
+    else
+      redis.call('HSET', key, 'error', 'all of its files have newer ones')
+      finish(publish, state, 'superseded', ttl)
+    end
+  end
+end
+
+-- A newer file has taken the component over, in a publish of its own or alone.
 local function leave_publishes(id, ttl)
   for publish in publishes_of(id) do
-    local key = upload_key(publish)
-    local state = redis.call('HGET', key, 'state')
-    if LIVE[state] and redis.call('SREM', files_key(publish), id) == 1 then
-      redis.call('SREM', left_key(publish), id)
-      if redis.call('HINCRBY', key, 'total', -1) > 0 then
-        publish_if_stored(publish)
-      else
-        redis.call('HSET', key, 'error', 'all of its files have newer ones')
-        finish(publish, state, 'superseded', ttl)
-      end
-    end
+    do_without(publish, id, ttl)
   end
 end
 

@@ -24,4 +24,13 @@ for _, one in ipairs({ key, files_key(id), left_key(id) }) do
 end
 move(id, state, 'storing')
 redis.call('ZADD', OPEN, NOW, id)
+-- Also what is stored: it would be registered over the newer file, with its own size.
+for _, file in ipairs(redis.call('SMEMBERS', files_key(id))) do
+  if is_outdated(file) then
+    do_without(id, file, ttl)
+  end
+end
+if not is_storing(id) then
+  return { redis.call('HGET', key, 'state'), {} }
+end
 return { 'storing', redis.call('SMEMBERS', left_key(id)) }

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tasks.transfer.models import Target
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.sandbox import seed
@@ -159,6 +160,28 @@ def test_frames_rendered_anew_while_the_rest_is_still_being_sent_keep_none_of_it
         content = (folder / f"beauty.{one['name']}.exr").read_bytes()
         assert farm.sandbox.store.read(one["id"]) == content
         assert one["size"] == len(content)
+
+
+def test_a_publish_tried_again_leaves_frames_alone_that_were_rendered_anew_meanwhile(
+    farm: Farm,
+) -> None:
+    folder = render(farm, range(1001, 1004))
+    sequence = Target.under_version(VERSION, "main")
+    bad = Target.frame(sequence, "1003").component_id
+    farm.sandbox.faults.add("store", "status", 413, method="PUT", component_id=bad, times=1)
+    what = ("--version-id", VERSION, "--name", "main")
+    [first] = farm.enqueue(pattern(folder, "1001-1003"), *what)
+    farm.wait_state([first["upload_id"]], "failed")
+    anew = folder / "beauty.1001.exr"
+    anew.write_bytes(b"anew" * 1000)
+    [again] = farm.enqueue(pattern(folder, "1001"), *what)
+    farm.wait_located([again["upload_id"]])
+
+    farm.cli("retry", first["upload_id"])
+
+    farm.wait_located([first["upload_id"]])
+    sizes = {one["name"]: one["size"] for one in farm.sandbox.ftrack.entities("FileComponent")}
+    assert sizes == {"1001": 4000, "1002": 2000, "1003": 2000}
 
 
 def test_a_publish_whose_files_all_have_newer_ones_is_superseded(hook: Farm) -> None:
