@@ -228,6 +228,8 @@ def test_the_exporter_is_scraped(guarded: Guarded, tmp_path: Path) -> None:
     child = Child("exporter", command, tmp_path / "exporter.log", env=env)
     try:
         child.wait_ready(lambda: requests.get(address, timeout=5).ok)
+        # A worker that has just come up is listed after some seconds.
+        wait_until(lambda: "farmhaul_workers 1.0" in requests.get(address, timeout=10).text)
         text = requests.get(address, timeout=10).text
     finally:
         child.stop()
