@@ -1,4 +1,4 @@
-"""Intents on local disk, for hooks that fire while Redis is away (FARMHAUL_SPOOL).
+"""Commands on local disk, for hooks that fire while Redis is away (FARMHAUL_SPOOL).
 
 One file each, written whole or not at all, so that any number of hooks may write at once. To
 send one twice is harmless: it is the same upload. In the folder ``manifests`` lie those of hooks
@@ -19,12 +19,13 @@ from pathlib import Path
 
 from celery import Celery
 
-from tasks.intake import Intake
-from tasks.manifest import BadInputError, read_manifest
-from tasks.pipeline import enqueue
-from tasks.record import ENQUEUE_STEP, Record
-from tasks.request import Request, from_spool, to_spool
-from tasks.settings import Settings
+from tasks.chain import enqueue
+from tasks.config.settings import Settings
+from tasks.intake.build import Intake
+from tasks.intake.manifest import BadInputError, read_manifest
+from tasks.intake.request import Request, from_spool, to_spool
+from tasks.records.commands import ENQUEUE_STEP
+from tasks.records.record import Record
 
 log = logging.getLogger("farmhaul")
 
@@ -57,7 +58,7 @@ class Spool:
         finally:
             os.close(folder)
 
-    def drain(
+    def flush(
         self, app: Celery, record: Record, settings: Settings, most: int | None = None
     ) -> int:
         """Enqueue what is spooled, and remove it; gives how many. Raises RedisError, OSError."""

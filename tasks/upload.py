@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from celery import shared_task
 
-from tasks.base import Outcomes, Stage
-from tasks.large import finish, start_runs
-from tasks.message import Message
+from tasks.parts import finish, start_runs
+from tasks.stage.base import Outcomes, Stage
+from tasks.stage.message import Message
 from tasks.transfer import checksum, put
 from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.models import Transfer
@@ -28,7 +28,7 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
     def check(transfer: Transfer) -> Transfer:
         if transfer.publish is not None:
             return transfer
-        return checksum.compute_checksum(transfer, roots, lambda: beat(transfer.transfer_id))
+        return checksum.compute_checksum(transfer, roots, lambda: beat(transfer.upload_id))
 
     return self.hand_on(batch, self.each(batch.transfers, check))
 
@@ -40,14 +40,14 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     Safe to run twice: signing changes nothing.
     """
     batch = self.take(message)
-    ledger = self.clients.ledger
-    unsigned = [one for one in batch.not_stored if not (one.is_large and ledger.is_signed(one))]
+    parts = self.clients.parts
+    unsigned = [one for one in batch.not_stored if not (one.is_large and parts.is_signed(one))]
     # A multipart upload that is open for this very file is used again.
-    to_sign = [ledger.with_multipart(one) for one in unsigned]
+    to_sign = [parts.with_multipart(one) for one in unsigned]
     signed = self.ask(self.clients.ftrack.sign, to_sign)
     for outcome in signed.values():
         if isinstance(outcome, Transfer) and outcome.is_large:
-            ledger.lay(outcome)
+            parts.open_multipart(outcome)
     return self.hand_on(batch, signed, service="ftrack")
 
 
@@ -66,11 +66,11 @@ def put_file(self: Stage, message: Message) -> Message:
     def send(transfer: Transfer) -> Transfer:
         throttle = here.limits.throttle(transfer.size_bytes)
 
-        def still_ours(sent_bytes: int) -> None:
-            beat(transfer.transfer_id, sent_bytes)
+        def check_lease(sent_bytes: int) -> None:
+            beat(transfer.upload_id, sent_bytes)
             throttle(sent_bytes)
 
-        put.put_file(transfer, here.store, here.settings.storage_roots, still_ours)
+        put.put_file(transfer, here.store, here.settings.storage_roots, check_lease)
         return replace(transfer, stored=True, signed=None)
 
     with self.heartbeat(batch) as beat:
@@ -88,9 +88,7 @@ def create_component_location(self: Stage, message: Message) -> Message:
     batch = self.take(message)
     stored = [transfer for transfer in batch.transfers if transfer.stored]
     # Nothing is shown before its bytes are there, whatever message came.
-    located: Outcomes = {
-        one.transfer_id: LeaseLostError(one.transfer_id) for one in batch.not_stored
-    }
+    located: Outcomes = {one.upload_id: LeaseLostError(one.upload_id) for one in batch.not_stored}
     small = [one for one in stored if not (one.is_large or one.publish)]
     here = self.clients
     located |= self.ask(lambda ones: locate(here.ftrack, ones), small)
@@ -105,7 +103,7 @@ def create_component_location(self: Stage, message: Message) -> Message:
                 here.ftrack,
                 transfer,
                 files,
-                lambda: beat(transfer.transfer_id, -1),
+                lambda: beat(transfer.upload_id, -1),
             )
             if here.events and done.publish:
                 containers = [one.target.component_id for one in done.publish.containers]

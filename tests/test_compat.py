@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import redis
 
-from tasks.codec import Codec, url_codec
-from tasks.message import with_signed
-from tasks.record import Record
-from tasks.settings import FtrackSettings, Settings
-from tasks.status import Status
+from tasks.config.sealing import Codec, url_codec
+from tasks.config.settings import FtrackSettings, Settings
+from tasks.records.record import Record
+from tasks.records.status import Status
+from tasks.stage.message import with_signed
 from tasks.transfer.models import Batch
 from tests.compat.__main__ import FTRACK, KEY, load
 from tests.farm import Farm
@@ -58,7 +58,7 @@ def test_pending_records_are_claimed(record: Record) -> None:
     made, unseen = sorted(delivery.transfers, key=lambda one: one.path)
     assert (made.path, unseen.path) == ("/mnt/compat/made.mov", "/mnt/compat/unseen.exr")
     assert (made.target.name, made.target.thumbnail, made.target.encode) == ("main", True, True)
-    assert delivery.unsized == {unseen.transfer_id}
+    assert delivery.unsized == {unseen.upload_id}
 
 
 def test_a_batch_that_is_under_way_goes_on_with_its_next_stage(
@@ -89,7 +89,7 @@ def test_spooled_uploads_are_sent(sandbox: Sandbox, sample: dict[str, Any], tmp_
         },
     )
 
-    done = hook.cli("drain")
+    done = hook.cli("flush-spool")
 
     assert (done.returncode, list(tmp_path.glob("*.json"))) == (0, []), done.stderr
     assert list(tmp_path.glob("*.bad")) == []
@@ -118,7 +118,7 @@ def test_a_worker_takes_chains_and_records(
     ]
 
     with Farm(sandbox, tmp_path / "farm", workers=1, env=env) as farm:
-        farm.wait_state(ids, "waiting")  # their files are not on this machine
+        farm.wait_state(ids, "retrying")  # their files are not on this machine
         assert {farm.record(one)["error_kind"] for one in ids} == {"FileNotReadyError"}
         log = farm.workers[0].log_text()
 

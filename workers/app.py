@@ -8,19 +8,19 @@ from typing import Any
 from celery import Celery
 from celery.signals import celeryd_init
 
-from tasks.settings import Settings, SettingsError
+from tasks.config.settings import Settings, SettingsError
 
 # The configuration is read when it is first needed, so that importing this package can not
 # fail; the tasks are imported by workers alone, since a hook needs none of what they need.
-app = Celery("farmhaul", include=["tasks.upload", "tasks.large", "tasks.fetch"])
+app = Celery("farmhaul", include=["tasks.upload", "tasks.parts", "tasks.download"])
 app.config_from_object("workers.config:celery_config")
 # By name: only a worker imports them.
 app.steps["worker"].update(
     {
-        "workers.lease:Lease",
-        "workers.reconcile:Reconcile",
-        "workers.drain:DrainSpool",
-        "workers.encoding:Encodings",
+        "workers.steps.lease:Lease",
+        "workers.steps.reconcile:Reconcile",
+        "workers.steps.spool:DrainSpool",
+        "workers.steps.encoding_jobs:Encodings",
         "workers.health:Health",
     }
 )

@@ -12,17 +12,17 @@ from typing import Any
 from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
-from tasks.codec import SERIALIZER, message_codec, register_serializer
-from tasks.pipeline import FETCH_PRIORITY, PRIORITY_OF, QUEUE, queue_of
-from tasks.sentinel import Sentinel
-from tasks.settings import Settings, SettingsError
-from workers import seal
+from tasks.chain import FETCH_PRIORITY, PRIORITY_OF, QUEUE, queue_of
+from tasks.config.sealing import SERIALIZER, message_codec, register_serializer
+from tasks.config.sentinel import Sentinel
+from tasks.config.settings import Settings, SettingsError
+from workers.broker import seal
 
-#: kombu's own transports let a worker exit when Redis restarts; see ``workers.transport``.
+#: kombu's own transports let a worker exit when Redis restarts; see ``workers.broker.transport``.
 TRANSPORTS = {
-    "redis": "workers.transport:Transport",
-    "rediss": "workers.transport:Transport",
-    "sentinel": "workers.transport:SentinelTransport",
+    "redis": "workers.broker.transport:Transport",
+    "rediss": "workers.broker.transport:Transport",
+    "sentinel": "workers.broker.transport:SentinelTransport",
 }
 
 

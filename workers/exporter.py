@@ -20,14 +20,15 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from tasks.codec import Codec
-from tasks.connect import hasty_redis
-from tasks.intake import BadInputError
-from tasks.pipeline import list_key, queue_of
-from tasks.record import PREFIX, STAGES, text, upload_key
-from tasks.settings import Settings
-from tasks.status import SERVICES, Backlog, Status
-from tasks.totals import read
+from tasks.chain import list_key, queue_of
+from tasks.config.redis_client import fail_fast_redis
+from tasks.config.sealing import Codec
+from tasks.config.settings import Settings
+from tasks.intake.build import BadInputError
+from tasks.records.counters import read
+from tasks.records.keys import CLAIMS, RETRYING, state_key, to_text, upload_key
+from tasks.records.record import STAGES
+from tasks.records.status import SERVICES, Backlog, Status
 from tasks.transfer.errors import UploadError
 
 Gauge = GaugeMetricFamily
@@ -58,7 +59,7 @@ TOLD = {
     "redelivered": "Uploads delivered again, as a worker let its lease end.",
     "events_dropped": "Events that ftrack's event hub was not told.",
     "failed": "Uploads failed, by the kind of error.",
-    "waited": "How often uploads had to wait, by the kind of error.",
+    "retried": "How often uploads had to wait, by the kind of error.",
     "outages": "How often a gate has closed.",
 }
 
@@ -113,7 +114,7 @@ class FarmCollector(Collector):
         rows = [(stage, host) for host in sorted(hosts) for stage in STAGES]
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hlen("unacked")
-        pipeline.zcard(f"{PREFIX}claims")
+        pipeline.zcard(CLAIMS)
         for stage, host in rows:
             pipeline.llen(list_key(queue_of(host), stage))
         unacked, claims, *lengths = pipeline.execute()
@@ -125,13 +126,13 @@ class FarmCollector(Collector):
         yield Gauge("farmhaul_claims", "Claims under way.", value=claims)
 
     def _waiting(self) -> Gauge:
-        ids = self._redis.zrange(f"{PREFIX}waiting", 0, SAMPLE - 1)
+        ids = self._redis.zrange(RETRYING, 0, SAMPLE - 1)
         pipeline = self._redis.pipeline(transaction=False)
         for upload_id in ids:
-            pipeline.hget(upload_key(text(upload_id)), "waiting_for")
+            pipeline.hget(upload_key(to_text(upload_id)), "retry_reason")
         what = f"Waiting uploads by reason, of the {SAMPLE} that are due first."
-        waiting = Gauge("farmhaul_waiting_sample", what, labels=["reason"])
-        for reason, count in Counter(text(one) for one in pipeline.execute()).items():
+        waiting = Gauge("farmhaul_retrying_sample", what, labels=["reason"])
+        for reason, count in Counter(to_text(one) for one in pipeline.execute()).items():
             waiting.add_metric([reason], count)
         return waiting
 
@@ -147,11 +148,11 @@ class FarmCollector(Collector):
         yield from (closed, since)
 
     def _active(self) -> Iterator[Gauge]:
-        ids: Any = self._redis.zrange(f"{PREFIX}state:active", 0, SAMPLE - 1, withscores=True)
+        ids: Any = self._redis.zrange(state_key("active"), 0, SAMPLE - 1, withscores=True)
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.time()
         for upload_id, _ in ids:
-            pipeline.hget(upload_key(text(upload_id)), "stage")
+            pipeline.hget(upload_key(to_text(upload_id)), "stage")
         (seconds, _), *stages = pipeline.execute()
         what = f"Active uploads by stage, of the {SAMPLE} that are active longest."
         active = Gauge("farmhaul_active_sample", what, labels=["stage"])
@@ -172,7 +173,7 @@ class FarmCollector(Collector):
         for name, value in totals.plain.items():
             what = TOLD.get(name, f"Counted as {name}.")
             yield CounterMetricFamily(f"farmhaul_{name}", what, value=value)
-        by_kind = {"failed": dict.fromkeys(KINDS, 0), "waited": dict.fromkeys(KINDS, 0)}
+        by_kind = {"failed": dict.fromkeys(KINDS, 0), "retried": dict.fromkeys(KINDS, 0)}
         by_kind["outages"] = dict.fromkeys(SERVICES, 0)
         for name, counts in totals.by_kind.items():
             by_kind.setdefault(name, {}).update(counts)
@@ -196,7 +197,7 @@ class FarmCollector(Collector):
 def serve(settings: Settings, address: str, port: int) -> None:
     """Answer scrapes until the process ends."""
     registry = CollectorRegistry()
-    registry.register(FarmCollector(hasty_redis(settings)))
+    registry.register(FarmCollector(fail_fast_redis(settings)))
     try:
         _, thread = start_http_server(port, address, registry)
     except OSError as error:

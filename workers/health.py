@@ -17,21 +17,19 @@ from importlib.metadata import version
 import redis
 from celery.worker import state
 
-from tasks.codec import Codec
-from tasks.connect import hasty_redis
-from tasks.record import PREFIX
-from tasks.settings import Settings, SettingsError
-from tasks.status import WORKER_S, WORKERS, Status
-from workers import transport
-from workers.periodic import PeriodicStep
+from tasks.config.redis_client import fail_fast_redis
+from tasks.config.sealing import Codec
+from tasks.config.settings import Settings, SettingsError
+from tasks.records.keys import ALIVE, WORKERS
+from tasks.records.status import WORKER_S, Status
+from workers.broker import transport
+from workers.steps.periodic import PeriodicStep
 
 log = logging.getLogger("farmhaul")
 
 #: kombu asks for tasks anew each second; after so long without, something is wrong.
 SILENT_S = 20.0
 VERSION = version("farmhaul")
-#: Workers that are up, each as ``VERSION NAME``, by when they last said so; kept for WORKER_S.
-ALIVE = f"{PREFIX}alive"
 
 
 class Health(PeriodicStep):
@@ -62,7 +60,9 @@ def main(arguments: list[str]) -> int:
     """Tell whether a worker takes tasks: 0 it does, 1 it does not, 3 Redis is away."""
     name = arguments[0] if arguments else f"celery@{socket.gethostname()}"
     try:
-        takes_tasks = name in Status(hasty_redis(Settings.from_environment()), Codec(())).workers()
+        takes_tasks = (
+            name in Status(fail_fast_redis(Settings.from_environment()), Codec(())).workers()
+        )
     except SettingsError as error:
         print(f"farmhaul: {error}", file=sys.stderr)  # noqa: T201 a command
         return 2

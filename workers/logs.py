@@ -1,4 +1,4 @@
-"""What workers log, as lines for people or as JSON objects for programs (LOG_FORMAT).
+"""What workers log, as lines for people or as JSON objects for programs (FARMHAUL_LOG_FORMAT).
 
 Our lines are ``event key=value … text``; docs/state.md lists the events. Celery's own lines about
 tasks become events too. No secret gets into a line, whoever wrote it: errors of libraries hold
@@ -27,7 +27,7 @@ from celery.signals import (
 )
 from celery.utils.log import get_multiprocessing_logger
 
-from tasks.settings import Settings
+from tasks.config.settings import Settings
 
 EVENT = re.compile(r"([a-z]+(?:_[a-z]+)+)\b")
 FIELD = re.compile(r"\s+([a-z_]+)=(\S+)")

@@ -17,11 +17,11 @@ BLOCK_BYTES = 1 << 20
 
 
 def compute_checksum(
-    transfer: Transfer, roots: Sequence[str], still_ours: Callable[[], None] = lambda: None
+    transfer: Transfer, roots: Sequence[str], check_lease: Callable[[], None] = lambda: None
 ) -> Transfer:
     """Note what the file is, and its MD5; a file that is known already is not read again.
 
-    ``still_ours`` is called between blocks and may raise to stop.
+    ``check_lease`` is called between blocks and may raise to stop.
 
     Raises:
         FileNotReadyError, FileRefusedError: see ``open_checked``.
@@ -34,14 +34,14 @@ def compute_checksum(
             return transfer
         if fresh.is_large:
             return fresh  # its parts are hashed when they are sent
-        digest = md5_of(file, transfer.path, 0, identity.size_bytes, still_ours)
+        digest = md5_of(file, transfer.path, 0, identity.size_bytes, check_lease)
         require_unchanged(file, transfer.path, identity)
     # Whatever was stored before were the bytes of another state of the file.
     return replace(fresh, checksum=base64.b64encode(digest).decode())
 
 
 def md5_of(
-    file: BinaryIO, path: str, offset: int, size_bytes: int, still_ours: Callable[[], None]
+    file: BinaryIO, path: str, offset: int, size_bytes: int, check_lease: Callable[[], None]
 ) -> bytes:
     """Hash a stretch of a file, read in blocks into one buffer."""
     digest = hashlib.md5(usedforsecurity=False)
@@ -51,5 +51,5 @@ def md5_of(
         while offset < end and (count := os.preadv(file.fileno(), [block[: end - offset]], offset)):
             digest.update(block[:count])
             offset += count
-            still_ours()
+            check_lease()
     return digest.digest()

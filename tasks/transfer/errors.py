@@ -31,7 +31,7 @@ class UploadError(Exception):
 
 
 class RetryableError(UploadError):
-    """Tried again by itself; how often and how long, ``tasks.policy`` decides."""
+    """Tried again by itself; how often and how long, ``tasks.stage.retry_policy`` decides."""
 
 
 class ServiceUnavailableError(RetryableError):
@@ -152,12 +152,12 @@ class MultipartGoneError(RetryableError):
 class LeaseLostError(RetryableError):
     """This delivery was silent for longer than the lease; another may be at work."""
 
-    def __init__(self, transfer_id: str) -> None:
-        super().__init__(transfer_id)
-        self.transfer_id = transfer_id
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(upload_id)
+        self.upload_id = upload_id
 
     def __str__(self) -> str:
-        return f"upload {self.transfer_id} was taken over by another worker; this one stops"
+        return f"upload {self.upload_id} was taken over by another worker; this one stops"
 
 
 class UnexpectedAnswerError(RetryableError):

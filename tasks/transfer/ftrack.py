@@ -27,7 +27,7 @@ from tasks.transfer.http import (
     words,
 )
 from tasks.transfer.models import Transfer
-from tasks.transfer.operations import (
+from tasks.transfer.signing import (
     Operation,
     Result,
     parse_signed,
@@ -185,13 +185,13 @@ class FtrackClient:
         try:
             results = self.call(flat) if flat else []
         except UploadError as error:
-            return {transfer.transfer_id: error for transfer in transfers}
+            return {transfer.upload_id: error for transfer in transfers}
         except FtrackRefusal as refusal:
             there = refusal.is_duplicate and not looked
             if there or len(transfers) == 1:
                 kind = AlreadyThereError if there else RequestRefusedError
                 why = f"{refusal.name}: {refusal.why}"
-                return {one.transfer_id: kind(one.component_id, what, why) for one in transfers}
+                return {one.upload_id: kind(one.component_id, what, why) for one in transfers}
             middle = len(transfers) // 2
             outcomes: dict[str, Outcome] = {}
             for half in (transfers[:middle], transfers[middle:]):
@@ -199,6 +199,6 @@ class FtrackClient:
             return outcomes
         rest = iter(results[len(lead) :])
         return {
-            transfer.transfer_id: parse(transfer, [next(rest) for _ in own], results[: len(lead)])
+            transfer.upload_id: parse(transfer, [next(rest) for _ in own], results[: len(lead)])
             for transfer, own in zip(transfers, operations, strict=True)
         }

@@ -14,10 +14,10 @@ from typing import BinaryIO
 
 import requests
 
-from tasks.transfer.components import ComponentFile
 from tasks.transfer.errors import FatalError, ServiceUnavailableError, UnexpectedAnswerError
 from tasks.transfer.http import HTTP_ERRORS, without_secrets
-from tasks.transfer.source import ask, stored_in
+from tasks.transfer.lookup import ComponentFile
+from tasks.transfer.signed_get import ask, stored_in
 
 BLOCK_BYTES = 1 << 20
 #: A strong ETag (RFC 9110, 8.8.3), the only kind that If-Range takes.
@@ -41,12 +41,12 @@ def get_file(
     folder: int,
     sign: Callable[[str], str],
     session: requests.Session,
-    still_wanted: Callable[[], None] = lambda: None,
+    check_cancelled: Callable[[], None] = lambda: None,
 ) -> Fetched:
     """Bring one file into a folder, whose descriptor is ``folder``; tries once.
 
     The bytes go to a hidden file beside the target, and a later call continues it.
-    ``sign`` gives the URL for a component id; ``still_wanted`` is called between blocks and
+    ``sign`` gives the URL for a component id; ``check_cancelled`` is called between blocks and
     may raise to stop.
 
     Raises:
@@ -60,7 +60,7 @@ def get_file(
         size_bytes = _present(file, folder, url, session)
         if size_bytes is None:
             size_bytes = _receive(
-                file, folder, part, url=url, session=session, still_wanted=still_wanted
+                file, folder, part, url=url, session=session, check_cancelled=check_cancelled
             )
             os.fsync(part.fileno())
             os.rename(part_name, file.name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -131,7 +131,7 @@ def _receive(
     *,
     url: str,
     session: requests.Session,
-    still_wanted: Callable[[], None],
+    check_cancelled: Callable[[], None],
 ) -> int:
     component_id, etag_name = file.component_id, _etag_name(file.component_id)
     etag = _read_text(folder, etag_name)
@@ -157,7 +157,7 @@ def _receive(
                     part.write(block)
                 if stored.md5:
                     digest.update(block)
-                still_wanted()
+                check_cancelled()
         except HTTP_ERRORS as error:
             raise ServiceUnavailableError("store", without_secrets(error)) from None
     part.truncate()  # a byte fewer than before is not possible, and would be seen

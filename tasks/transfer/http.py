@@ -23,7 +23,7 @@ TIMEOUT_S = (30.0, 60.0)
 HTTP_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 #: The longest text of another's that goes into an error, a record and a log line.
-MAX_WORDS = 500
+MAX_CHARS = 500
 
 OUTAGE_STATUS = {
     requests.codes.request_timeout,
@@ -87,7 +87,7 @@ def body_of(answer: requests.Response, most_bytes: int) -> bytes:
     return body[:most_bytes]
 
 
-def words(text: str, most: int = MAX_WORDS) -> str:
+def words(text: str, most: int = MAX_CHARS) -> str:
     """Make one line of what another said, short enough and fit to be written anywhere."""
     printable = (one if one.isprintable() else " " for one in text[: 4 * most])
     return " ".join("".join(printable).split())[:most]

@@ -135,7 +135,7 @@ class Transfer:
     that may write to the record; who holds an older one can write nothing more.
     """
 
-    transfer_id: str
+    upload_id: str
     target: Target
     path: str
     allow_empty: bool = False
@@ -171,7 +171,7 @@ class Transfer:
     def known_identity(self) -> FileIdentity:
         """The identity, once ``compute_checksum`` has noted it."""
         if self.identity is None:
-            raise ValueError(f"transfer {self.transfer_id} has not been checked yet")
+            raise ValueError(f"transfer {self.upload_id} has not been checked yet")
         return self.identity
 
     @property
@@ -180,7 +180,7 @@ class Transfer:
         return self.identity is not None and self.identity.size_bytes > LARGE_BYTES
 
     @property
-    def content_stamp(self) -> str:
+    def content_fingerprint(self) -> str:
         """What tells the stored bytes from those of another state of the file."""
         identity = self.known_identity
         return self.checksum or f"{identity.size_bytes}:{identity.mtime_ns}:{identity.inode}"

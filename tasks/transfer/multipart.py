@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import requests
 
 from tasks.transfer.checksum import md5_of
-from tasks.transfer.entities import job_ids
 from tasks.transfer.errors import (
     MultipartGoneError,
     RequestRefusedError,
@@ -19,8 +18,9 @@ from tasks.transfer.errors import (
 from tasks.transfer.files import open_checked, require_unchanged
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import MIB, SignedPut, Transfer, part_size_bytes
-from tasks.transfer.operations import Operation, complete_operation
 from tasks.transfer.put import FileBody, send
+from tasks.transfer.registration import job_ids
+from tasks.transfer.signing import Operation, complete_operation
 
 #: A run is what one task sends of a file, as much as a claim of small files.
 RUN_BYTES = 256 * MIB
@@ -58,7 +58,7 @@ def put_part(
     session: requests.Session,
     *,
     roots: Sequence[str],
-    still_ours: Callable[[int], None] = lambda _sent_bytes: None,
+    check_lease: Callable[[int], None] = lambda _sent_bytes: None,
 ) -> str:
     """Send one part; gives the ETag by which the store knows it.
 
@@ -69,11 +69,11 @@ def put_part(
     """
     with open_checked(transfer.path, roots) as file:
         require_unchanged(file, transfer.path, transfer.known_identity)
-        digest = md5_of(file, transfer.path, part.offset, part.size_bytes, lambda: still_ours(0))
+        digest = md5_of(file, transfer.path, part.offset, part.size_bytes, lambda: check_lease(0))
         checksum = base64.b64encode(digest).decode()
 
         def attempt(headers: dict[str, str]) -> str:
-            body = FileBody(file, transfer.path, part.size_bytes, still_ours, part.offset)
+            body = FileBody(file, transfer.path, part.size_bytes, check_lease, part.offset)
             piece = replace(transfer, checksum=checksum, signed=SignedPut(url, headers))
             return send(piece, body, session)
 

@@ -81,11 +81,11 @@ def put_file(
     transfer: Transfer,
     session: requests.Session,
     roots: Sequence[str],
-    still_ours: Callable[[int], None] = lambda _sent_bytes: None,
+    check_lease: Callable[[int], None] = lambda _sent_bytes: None,
 ) -> None:
     """Send the file to its signed URL; returns when the store has all of it (HTTP 200).
 
-    ``still_ours`` is called between blocks with the bytes sent, and may raise to stop.
+    ``check_lease`` is called between blocks with the bytes sent, and may raise to stop.
 
     Raises:
         FileChangedError: the file is not what its checksum was computed of.
@@ -96,7 +96,7 @@ def put_file(
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
         require_unchanged(file, transfer.path, transfer.known_identity)
-        body = FileBody(file, transfer.path, transfer.size_bytes, still_ours)
+        body = FileBody(file, transfer.path, transfer.size_bytes, check_lease)
         send(transfer, body, session)
         require_unchanged(file, transfer.path, transfer.known_identity)
 
@@ -113,13 +113,13 @@ class FileBody:
         file: BinaryIO,
         path: str,
         size_bytes: int,
-        still_ours: Callable[[int], None],
+        check_lease: Callable[[int], None],
         offset: int = 0,
     ) -> None:
         self.file = file
         self.path = path
         self.left_bytes = self.size_bytes = size_bytes
-        self.still_ours = still_ours
+        self.check_lease = check_lease
         self.end = offset + size_bytes
 
     def __len__(self) -> int:
@@ -136,7 +136,7 @@ class FileBody:
         # With all of it sent, who breaks off no longer keeps the store from taking it: then only
         # its answer tells that a newer file of the component may be sent.
         if self.left_bytes:
-            self.still_ours(self.size_bytes - self.left_bytes)
+            self.check_lease(self.size_bytes - self.left_bytes)
         with reading(self.path):
             offset = self.end - self.left_bytes
             block = os.pread(self.file.fileno(), min(block_bytes, self.left_bytes), offset)

@@ -5,16 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tasks.transfer.entities import (
-    Present,
-    frames_operations,
-    job_ids,
-    locate_operations,
-    parse_located,
-    parse_present,
-    present_operations,
-    publish_operations,
-)
 from tasks.transfer.errors import (
     FileRefusedError,
     RequestRefusedError,
@@ -23,7 +13,17 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.ftrack import AlreadyThereError, FtrackClient, FtrackRefusal, Outcome
 from tasks.transfer.models import Container, Transfer
-from tasks.transfer.operations import Operation, Result, rows_of
+from tasks.transfer.registration import (
+    Existing,
+    frames_operations,
+    job_ids,
+    locate_operations,
+    parse_existing,
+    parse_located,
+    present_operations,
+    publish_operations,
+)
+from tasks.transfer.signing import Operation, Result, rows_of
 
 #: So many components are looked up in one POST.
 LOOKED_UP_AT_ONCE = 500
@@ -41,30 +41,30 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> dict[str, Out
     encodes = [one for one in transfers if one.target.encode]
     others = [one for one in transfers if not one.target.encode]
     outcomes = ftrack.call_each(others, locate_operations, parse_located, "register", looked=False)
-    there = [one for one in others if isinstance(outcomes[one.transfer_id], AlreadyThereError)]
+    there = [one for one in others if isinstance(outcomes[one.upload_id], AlreadyThereError)]
     return outcomes | _locate_present(ftrack, [*there, *encodes])
 
 
 def _locate_present(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> dict[str, Outcome]:
     try:
-        present = look_up(ftrack, transfers)
+        existing = look_up(ftrack, transfers)
     except UploadError as error:
-        return {one.transfer_id: error for one in transfers}
+        return {one.upload_id: error for one in transfers}
 
     def operations_of(one: Transfer) -> list[Operation]:
-        return locate_operations(one, present)
+        return locate_operations(one, existing)
 
     taken: dict[str, Outcome] = {
-        one.transfer_id: refused for one in transfers if (refused := _taken(one, present))
+        one.upload_id: refused for one in transfers if (refused := _taken(one, existing))
     }
-    free = [one for one in transfers if one.transfer_id not in taken]
+    free = [one for one in transfers if one.upload_id not in taken]
     return taken | ftrack.call_each(free, operations_of, parse_located, "register")
 
 
-def _taken(file: Transfer, present: Present) -> FileRefusedError | None:
+def _taken(file: Transfer, existing: Existing) -> FileRefusedError | None:
     # A component that was there before us may be of any kind: only its location is made.
     target = file.target
-    if target.version_id is None or target.component_id not in present.sequences:
+    if target.version_id is None or target.component_id not in existing.sequences:
         return None
     why = f"is a file, and {target.name} is a sequence in ftrack; give it another name"
     return FileRefusedError(file.path, why)
@@ -86,16 +86,16 @@ def locate_publish(
     """
     publish = transfer.publish
     if publish is None:
-        raise ValueError(f"transfer {transfer.transfer_id} is no publish")
-    present = look_up(ftrack, [*publish.containers, *files])
+        raise ValueError(f"transfer {transfer.upload_id} is no publish")
+    existing = look_up(ftrack, [*publish.containers, *files])
     for one in files:
-        if taken := _taken(one, present):
+        if taken := _taken(one, existing):
             raise taken
-    there = [one for one in publish.containers if one.target.component_id in present.components]
+    there = [one for one in publish.containers if one.target.component_id in existing.components]
     frames = {one.target.component_id: _frames_of(ftrack, one, transfer.path) for one in there}
-    present = replace(present, frames=frames)
+    existing = replace(existing, frames=frames)
     jobs: tuple[str, ...] = ()
-    for post in publish_operations(publish, files, present):
+    for post in publish_operations(publish, files, existing):
         between()
         try:
             jobs += job_ids(ftrack.call(post) if post else [])
@@ -146,17 +146,17 @@ def _size(row: Result) -> int:
     return int(size) if isinstance(size, int | float) else 0
 
 
-def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Present:
+def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Existing:
     """Ask what of these is in ftrack already.
 
     Raises:
         RequestRefusedError, and as ``FtrackClient.call`` does.
     """
-    found = Present()
+    found = Existing()
     for at in range(0, len(wanted), LOOKED_UP_AT_ONCE):
         step = wanted[at : at + LOOKED_UP_AT_ONCE]
         try:
-            more = parse_present(ftrack.call(present_operations(step)))
+            more = parse_existing(ftrack.call(present_operations(step)))
         except FtrackRefusal as refusal:
             why = f"{refusal.name}: {refusal.why}"
             raise RequestRefusedError(step[0].target.component_id, "look up", why) from None

@@ -6,8 +6,8 @@ import redis
 
 # Atomic, since workers open gates and move uploads meanwhile.
 _PASS = """
-for _, id in ipairs(redis.call('ZRANGE', 'farmhaul:waiting', 0, -1)) do
-  redis.call('ZADD', 'farmhaul:waiting', 0, id)
+for _, id in ipairs(redis.call('ZRANGE', 'farmhaul:retrying', 0, -1)) do
+  redis.call('ZADD', 'farmhaul:retrying', 0, id)
 end
 for _, service in ipairs({ 'ftrack', 'store', 'credentials' }) do
   local gate = 'farmhaul:gate:' .. service

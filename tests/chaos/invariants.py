@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.status import ENDED_STATES, LIVE_STATES, STATES
+from tasks.records.status import ENDED_STATES, LIVE_STATES, STATES
 from tests.chaos.renders import Render
 from tests.farm import Farm
 
-#: Keys that may stay for ever: the indexes of ``tasks/record.py``, and kombu's bindings.
+#: Keys that may stay for ever: the indexes of ``tasks/records/record.py``, and kombu's bindings.
 LASTING = (
     *("farmhaul:state:", "farmhaul:file:", "farmhaul:hosts", "farmhaul:jobs", "farmhaul:totals"),
     *("farmhaul:workers", "_kombu.binding"),
@@ -113,7 +113,7 @@ def wrong_indexes(client: Any) -> Iterator[str]:
     pending = set(client.zrange("farmhaul:pending", 0, -1))
     for host in client.smembers("farmhaul:hosts"):
         pending |= set(client.zrange(f"farmhaul:pending:{host}", 0, -1))
-    waiting = set(client.zrange("farmhaul:waiting", 0, -1))
+    waiting = set(client.zrange("farmhaul:retrying", 0, -1))
     opened = set(client.zrange("farmhaul:open", 0, -1))
     claimed: Counter[str] = Counter()
     for key in client.scan_iter("farmhaul:claim:*"):
@@ -126,7 +126,7 @@ def wrong_indexes(client: Any) -> Iterator[str]:
             yield f"upload {upload_id} is {state} and in the indexes of {found}"
         if (upload_id in pending) != (state == "pending"):
             yield f"upload {upload_id} is {state}; among the pending: {upload_id in pending}"
-        if (upload_id in waiting) != (state == "waiting"):
+        if (upload_id in waiting) != (state == "retrying"):
             yield f"upload {upload_id} is {state}; among the waiting: {upload_id in waiting}"
         is_open = state == "storing" and "complete" not in fields
         if (upload_id in opened) != is_open:

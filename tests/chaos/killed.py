@@ -1,6 +1,6 @@
 """``python -m tests.chaos.killed SCRIPT NUMBER ARGUMENT…``: a farmhaul that does not come far.
 
-It is killed as it is about to run a script of ``tasks/lua`` for the NUMBERth time.
+It is killed as it is about to run a script of ``tasks/records/lua`` for the NUMBERth time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import Any
 
-from tasks.scripts import Scripts
+from tasks.records.scripts import Scripts
 from tests.farm import Farm
 from tests.sandbox.process import CHECKOUT
 from workers.cli import main

@@ -15,12 +15,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from tasks.codec import Codec
-from tasks.delivery import Settlement
-from tasks.policy import wait_for
-from tasks.record import STAGES, Record, upload_key
-from tasks.request import UploadRequest
-from tasks.status import ENDED_STATES, LIVE_STATES
+from tasks.config.sealing import Codec
+from tasks.intake.request import UploadRequest
+from tasks.records.delivery import Settlement
+from tasks.records.keys import upload_key
+from tasks.records.record import STAGES, Record
+from tasks.records.status import ENDED_STATES, LIVE_STATES
+from tasks.stage.retry_policy import wait_for
 from tasks.transfer import errors
 from tasks.transfer.models import Target, Transfer
 from tests.chaos.healing import let_time_pass
@@ -28,7 +29,7 @@ from tests.chaos.invariants import records, wrong_indexes
 
 COMPONENTS = [str(uuid.UUID(int=number)) for number in range(2)]
 CLAIMS = ["claim one", "claim two"]
-OUTCOMES = ["advanced", "waiting", "failed", "pending"]
+OUTCOMES = ["advanced", "retrying", "failed", "pending"]
 ERRORS: list[errors.RetryableError] = [
     errors.ServiceUnavailableError("ftrack", "502"),
     errors.ServiceUnavailableError("store", "503"),
@@ -46,11 +47,11 @@ LEGAL: dict[str, set[tuple[str, str]]] = {
         ("pending", "active"),
         ("active", "failed"),  # killed its worker five times
         ("active", "pending"),  # its batch was taken apart
-        ("active", "waiting"),  # an older upload of the component still sends
+        ("active", "retrying"),  # an older upload of the component still sends
     },
-    "settle": {("active", state) for state in ("waiting", "failed", "pending", "located")},
+    "settle": {("active", state) for state in ("retrying", "failed", "pending", "located")},
     "cancel": {(state, "cancelled") for state in (*LIVE_STATES, "failed")},
-    "tick": {("waiting", "pending")},
+    "tick": {("retrying", "pending")},
     "reclaim": {("active", "pending")},
     "beat": set(),
     "pass time": set(),
@@ -102,11 +103,11 @@ class Uploads(RuleBasedStateMachine):
         delivery = self.record.deliver(claim, stage, "worker")
         assert delivery.refused == []
         for one in delivery.transfers:
-            fields = self.fields(one.transfer_id)
+            fields = self.fields(one.upload_id)
             assert fields["state"] == "active"
             assert fields["claim"] == claim
             assert int(fields["fence"]) == one.fence
-            old = before[one.transfer_id]
+            old = before[one.upload_id]
             assert one.fence > int(old.get("fence", 0))
             if old["state"] == "active":
                 assert int(old["stage"]) <= STAGES.index(stage) + 1, "no way back"
@@ -115,7 +116,7 @@ class Uploads(RuleBasedStateMachine):
             self.held.append((claim, stage, one))
             if stage == "put_file":
                 sender = self.sending.setdefault(one.component_id, one)
-                assert sender.transfer_id == one.transfer_id, "two files at once for a component"
+                assert sender.upload_id == one.upload_id, "two files at once for a component"
                 self.sending[one.component_id] = one
 
     @rule(claim=st.sampled_from(CLAIMS))
@@ -158,7 +159,7 @@ class Uploads(RuleBasedStateMachine):
         _, stage, one = data.draw(st.sampled_from(self.held))
         if (outcome == "located") != (stage == STAGES[-1] and outcome in {"advanced", "located"}):
             outcome = "located" if outcome == "advanced" else "advanced"
-        wait = wait_for(data.draw(st.sampled_from(ERRORS))) if outcome == "waiting" else None
+        wait = wait_for(data.draw(st.sampled_from(ERRORS))) if outcome == "retrying" else None
         self.settle_one(stage, one, outcome, wait)
 
     def settle_one(
@@ -168,13 +169,13 @@ class Uploads(RuleBasedStateMachine):
         event(f"{outcome} after {stage}")
         if self.sending.get(one.component_id) == one:
             del self.sending[one.component_id]
-        before = self.fields(one.transfer_id)
+        before = self.fields(one.upload_id)
         answer = self.record.settle([Settlement(one, outcome, {"worker": "told"}, wait)])
-        after = self.fields(one.transfer_id)
+        after = self.fields(one.upload_id)
         if before["state"] == "active" and int(before["fence"]) == one.fence:
-            assert answer == {one.transfer_id: after["state"]}
+            assert answer == {one.upload_id: after["state"]}
         else:
-            assert answer == {one.transfer_id: "lost"}
+            assert answer == {one.upload_id: "lost"}
             assert after == before, "an old fence writes nothing"
 
     @rule(data=st.data())
@@ -183,11 +184,11 @@ class Uploads(RuleBasedStateMachine):
             return
         self.act = "beat"
         claim, _, one = data.draw(st.sampled_from(self.held))
-        before = self.fields(one.transfer_id)
-        lost = self.record.beat(claim, {one.transfer_id: (one.fence, 7)})
+        before = self.fields(one.upload_id)
+        lost = self.record.heartbeat(claim, {one.upload_id: (one.fence, 7)})
         ours = before["state"] == "active" and int(before["fence"]) == one.fence
-        assert lost == (set() if ours else {one.transfer_id})
-        assert ours or self.fields(one.transfer_id) == before
+        assert lost == (set() if ours else {one.upload_id})
+        assert ours or self.fields(one.upload_id) == before
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
@@ -205,7 +206,7 @@ class Uploads(RuleBasedStateMachine):
     @rule()
     def tick(self) -> None:
         self.act = "tick"
-        counts, overdue = self.record.tick()
+        counts, overdue = self.record.promote_due()
         assert counts[""] == self.client.zcard("farmhaul:pending")
         assert set(overdue) <= set(self.client.zrange("farmhaul:claims", 0, -1))
 
@@ -273,7 +274,7 @@ class Uploads(RuleBasedStateMachine):
             assert lasts == (fields["state"] in LIVE_STATES)
 
     def is_ours(self, one: Transfer) -> bool:
-        fields = self.fields(one.transfer_id)
+        fields = self.fields(one.upload_id)
         return fields["state"] == "active" and int(fields["fence"]) == one.fence
 
     def fields(self, upload_id: str) -> dict[str, str]:

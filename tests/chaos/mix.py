@@ -174,7 +174,7 @@ class Mix:
         self.troubles.end()
         self.wrong += self.hooks.refusals + self.sequences.refusals
         self.wrong += self.troubles.died_alone
-        self.farm.cli("drain")
+        self.farm.cli("flush-spool")
         self._wait_ended()
         for _, fields in records(self.farm.redis):
             self.outcome[fields.get("state", "")] += 1

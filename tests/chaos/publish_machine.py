@@ -16,13 +16,14 @@ from hypothesis import event
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from tasks.codec import Codec
-from tasks.delivery import Settlement
-from tasks.policy import wait_for
-from tasks.publishes import Publishes
-from tasks.record import STAGES, Record, upload_key
-from tasks.request import PublishRequest, UploadRequest
-from tasks.status import LIVE_STATES
+from tasks.config.sealing import Codec
+from tasks.intake.request import PublishRequest, UploadRequest
+from tasks.records.delivery import Settlement
+from tasks.records.keys import upload_key
+from tasks.records.publishes import Publishes
+from tasks.records.record import STAGES, Record
+from tasks.records.status import LIVE_STATES
+from tasks.stage.retry_policy import wait_for
 from tasks.transfer import errors
 from tasks.transfer.models import Container, FileIdentity, Publish, Target, Transfer, derived_id
 from tests.chaos.healing import let_time_pass
@@ -92,7 +93,7 @@ class PublishedUploads(RuleBasedStateMachine):
                 settlement = Settlement(one, "failed", {"error": "no", "error_kind": "Refused"})
             else:
                 error = errors.ServiceUnavailableError("store", "503")
-                settlement = Settlement(one, "waiting", {}, wait_for(error))
+                settlement = Settlement(one, "retrying", {}, wait_for(error))
             self.record.settle([settlement])
 
     @rule(data=st.data())
@@ -108,7 +109,7 @@ class PublishedUploads(RuleBasedStateMachine):
     @rule()
     def time_passes(self) -> None:
         let_time_pass(self.client)
-        self.record.tick()
+        self.record.promote_due()
 
     @rule(claim=st.sampled_from(CLAIMS))
     def lease_runs_out(self, claim: str) -> None:
@@ -192,7 +193,7 @@ class PublishedUploads(RuleBasedStateMachine):
         stored = one.stored or stage == "put_file"
         known = replace(one, identity=FileIdentity(1, 2, 3, 4), checksum="x", stored=stored)
         fields: dict[str, str | int] = {"file": self.record.seal_file(known), "size": 1}
-        fields["stored"] = known.content_stamp if stored else ""
+        fields["stored"] = known.content_fingerprint if stored else ""
         return Settlement(one, "stored" if stored else "advanced", fields)
 
     def ids(self) -> Sequence[str]:

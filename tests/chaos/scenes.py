@@ -66,7 +66,7 @@ def wait_arrived_soon(farm: Farm, asked: Iterable[Asked], timeout_s: float = 40)
 
     def ended() -> bool:
         let_time_pass(farm.redis)
-        return not {"pending", "active", "waiting"} & set(farm.states(ids))
+        return not {"pending", "active", "retrying"} & set(farm.states(ids))
 
     wait_until(ended, timeout_s)
     wait_arrived(farm, asked)

@@ -77,7 +77,7 @@ def test_a_file_that_vanishes_is_waited_for_and_then_fails(farm: Farm) -> None:
         others = enqueue_many(farm, 3)
         asked = enqueue_one(farm)
         asked.path.unlink()
-    farm.wait_state([asked.upload_id], "waiting")
+    farm.wait_state([asked.upload_id], "retrying")
     assert "No such file" in errors_of(farm, asked)
     wait_arrived(farm, others)
 

@@ -142,7 +142,7 @@ def test_120_uploads_arrive_through_kills_of_workers_and_redis_and_all_faults(
             farm.sandbox.redis.kill()
             farm.sandbox.redis.start()
     ids = [one.upload_id for one in asked]
-    wait_until(lambda: not {"pending", "active", "waiting"} & set(farm.states(ids)), 240)
+    wait_until(lambda: not {"pending", "active", "retrying"} & set(farm.states(ids)), 240)
     farm.sandbox.faults.clear()
     farm.cli("retry", "--failed")  # ftrack's no, which is one of the faults, is final
     wait_arrived(farm, asked, timeout_s=120)

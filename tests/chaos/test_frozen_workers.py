@@ -29,7 +29,7 @@ def freeze_in_mid_upload(farm: Farm) -> tuple[Asked, Worker]:
 
 def wait_given_up(farm: Farm, worker: Worker, asked: Asked) -> None:
     """Until the worker that woke says that the upload is no longer its own."""
-    wait_until(lambda: f"upload_lost upload={asked.upload_id}" in worker.log_text(), 20)
+    wait_until(lambda: f"upload_taken_over upload={asked.upload_id}" in worker.log_text(), 20)
 
 
 def test_a_worker_that_wakes_after_its_lease_writes_nothing_more(farm: Farm) -> None:

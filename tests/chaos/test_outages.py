@@ -49,7 +49,7 @@ def test_an_outage_is_waited_out_and_told(farm: Farm, outage: str) -> None:
     number = farm.sandbox.faults.add(*arguments, **conditions)
     with farm.frozen():
         asked = enqueue_many(farm, 10)
-    wait_until(lambda: farm.redis.zcard("farmhaul:state:waiting") > 0)
+    wait_until(lambda: farm.redis.zcard("farmhaul:state:retrying") > 0)
     wait_until(lambda: any("waiting for" in errors_of(farm, one) for one in asked))
     assert farm.sandbox.faults.struck(number) > 0
     farm.sandbox.faults.clear()
@@ -68,7 +68,7 @@ def test_a_slow_service_is_waited_for(farm: Farm, service: Any) -> None:
 def test_a_retry_after_of_an_hour_is_capped(farm: Farm) -> None:
     farm.sandbox.faults.add("ftrack", "status", 429, headers={"Retry-After": "3600"}, times=1)
     asked = enqueue_one(farm)
-    farm.wait_state([asked.upload_id], "waiting")
+    farm.wait_state([asked.upload_id], "retrying")
     record = farm.record(asked.upload_id)
     assert 880 < float(record["due"]) - float(record["updated"]) <= 900
     wait_arrived_soon(farm, [asked])
@@ -154,12 +154,12 @@ def test_with_wrong_credentials_tasks_wait_and_the_worker_says_so_loudly(farm: F
         asked = enqueue_many(farm, 60)
     wait_until(lambda: farm.redis.exists("farmhaul:gate:credentials"))
     farm.wait_quiet()
-    waiting = [one for one in asked if farm.states([one.upload_id]) == ["waiting"]]
+    waiting = [one for one in asked if farm.states([one.upload_id]) == ["retrying"]]
     assert "refuses the credentials" in errors_of(farm, waiting[0])
     assert any("refuses the credentials" in worker.log_text() for worker in farm.workers)
     # The gate lets one batch try each minute: no more than the batches that were under way.
     assert farm.sandbox.faults.struck(refusal) <= 4
-    assert set(farm.states(one.upload_id for one in asked)) <= {"waiting", "pending"}
+    assert set(farm.states(one.upload_id for one in asked)) <= {"retrying", "pending"}
 
     farm.sandbox.faults.clear()
     wait_arrived_soon(farm, asked)

@@ -20,7 +20,7 @@ def all_consume(farm: Farm) -> None:
         for other in others:
             other.freeze()
         try:
-            farm.redis.delete("farmhaul:tick")
+            farm.redis.delete("farmhaul:reconciler")
             wait_arrived(farm, [enqueue_one(farm)])
         finally:
             for other in others:

@@ -76,7 +76,7 @@ def test_what_was_spooled_is_sent_by_the_next_hook(hook: Farm, spool: Path, spoo
 def test_what_was_spooled_is_sent_by_farmhaul_drain(
     hook: Farm, spool: Path, spooled: Asked
 ) -> None:
-    done = hook.cli("drain")
+    done = hook.cli("flush-spool")
     assert (done.returncode, done.stdout) == (0, "1 uploads sent from the spool\n")
     hook.add()
     check_sent_once(hook, spool, spooled)
@@ -106,7 +106,7 @@ def test_many_hooks_may_spool_and_many_may_drain_at_once(hook: Farm, spool: Path
     hook.sandbox.redis.start()
     hook.add()
     with ThreadPoolExecutor(3) as pool:
-        for done in pool.map(hook.cli, ["drain"] * 3):
+        for done in pool.map(hook.cli, ["flush-spool"] * 3):
             assert done.returncode == 0, done.stderr
     wait_arrived(hook, asked)
     wait_until(lambda: list(spool.iterdir()) == [])
@@ -128,6 +128,6 @@ def test_an_intent_that_was_spooled_before_a_newer_file_was_enqueued_does_not_wi
     for name, content in kept.items():
         assert json.loads(content)
         (spool / name).write_bytes(content)
-    assert hook.cli("drain").returncode == 0
+    assert hook.cli("flush-spool").returncode == 0
     hook.wait_quiet()
     assert hook.sandbox.store.read(spooled.component_id) == b"better pixels"

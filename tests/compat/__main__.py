@@ -55,14 +55,15 @@ def record(folder: Path, url: str, key: str) -> dict[str, Any]:
     os.environ |= dict(
         zip(("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY"), FTRACK, strict=True)
     )
-    from tasks.codec import url_codec
-    from tasks.connect import open_record, worker_redis
-    from tasks.delivery import Settlement
-    from tasks.message import to_message
-    from tasks.pipeline import enqueue
-    from tasks.request import UploadRequest
-    from tasks.settings import Settings
+    from tasks.chain import enqueue
+    from tasks.config.redis_client import worker_redis
+    from tasks.config.sealing import url_codec
+    from tasks.config.settings import Settings
+    from tasks.intake.request import UploadRequest
+    from tasks.records.delivery import Settlement
+    from tasks.records.record import open_record
     from tasks.spool import Spool
+    from tasks.stage.message import to_message
     from tasks.transfer.models import FileIdentity, SignedPut, Target
     from workers.app import app
 

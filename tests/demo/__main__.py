@@ -21,7 +21,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 
-from tasks.record import STAGES
+from tasks.records.record import STAGES
 from tests.demo.checks import (
     arrivals,
     complaints,

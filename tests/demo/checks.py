@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.sandbox import Sandbox
-from workers import report
+from workers.wording import size
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ def table(rows: Iterable[Arrival]) -> Iterator[str]:
     for row in rows:
         same = "same" if row.same_bytes else "OTHER"
         located = {0: "NO", 1: "yes"}.get(row.locations, f"{row.locations} TIMES")
-        size = report.size(row.size_bytes)
-        yield f"{row.path.name:<{width}}  {size:>9}  {same:<5} {row.puts:>4}  {located}"
+        shown = size(row.size_bytes)
+        yield f"{row.path.name:<{width}}  {shown:>9}  {same:<5} {row.puts:>4}  {located}"
 
 
 def md5(path: Path) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tasks.manifest import MANIFEST_KEYS
-from tasks.notation import parse
+from tasks.intake.manifest import MANIFEST_KEYS
+from tasks.intake.notation import parse
 from tests.farm import BIN, wait_until
 from tests.farm_hooks.conftest import Installed, looking_up
 from tests.farm_hooks.stand import HOOKS, enqueue_bare

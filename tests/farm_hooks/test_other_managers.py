@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tasks.notation import parse
+from tasks.intake.notation import parse
 from tests.farm_hooks.conftest import Installed, load
 from tests.farm_hooks.stand import HOOKS, put_in_place
 

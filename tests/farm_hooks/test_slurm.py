@@ -199,7 +199,7 @@ def test_while_redis_is_away_the_controller_spools_and_the_job_is_done(
     slurm.wait(job, "COMPLETED")
     wait_until(lambda: "spooled" in told(place, "epilog.log") + told(place, "jobcomp.log"))
 
-    farm.cli("drain", env={"FARMHAUL_SPOOL": str(spool)})
+    farm.cli("flush-spool", env={"FARMHAUL_SPOOL": str(spool)})
     wait_stored(farm, [b"done\n"])
 
 

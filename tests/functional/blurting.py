@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.base import Outcomes, Stage
-from tasks.message import Message
+from tasks.stage.base import Outcomes, Stage
+from tasks.stage.message import Message
 from tasks.transfer import put
 from tasks.transfer.models import Batch, Transfer
 

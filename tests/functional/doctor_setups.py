@@ -130,7 +130,7 @@ def other_clock(late_s: float) -> Arrange:
     def arrange(_farm: Farm, _folder: Path) -> Iterator[Env]:
         clock = SimpleNamespace(time=lambda: time.time() - late_s, perf_counter=time.perf_counter)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("workers.doctor_redis.time", clock)
+            patch.setattr("workers.doctor.finding.time", clock)
             yield {}
 
     return arrange
@@ -141,8 +141,8 @@ def hanging_root(_farm: Farm, _folder: Path) -> Iterator[Env]:
     """A mount does not answer, as when the server of an NFS mount is gone."""
     answer = threading.Event()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workers.doctor.ROOT_TIMEOUT_S", 0.1)
-        patch.setattr("workers.doctor._list", lambda _root: answer.wait())
+        patch.setattr("workers.doctor.node.ROOT_TIMEOUT_S", 0.1)
+        patch.setattr("workers.doctor.node._list", lambda _root: answer.wait())
         yield {}
     answer.set()
 

@@ -5,6 +5,6 @@ So two runs, of a file of 300 MB, do what seventeen of 4 GB would.
 
 from __future__ import annotations
 
-import tasks.large
+import tasks.parts
 
-tasks.large.RUNS_AT_ONCE = 1
+tasks.parts.RUNS_AT_ONCE = 1

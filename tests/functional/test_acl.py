@@ -162,7 +162,7 @@ def test_a_hook_drains_its_spool(guarded: Guarded) -> None:
     [upload] = guarded.farm.enqueue(path, *options, env=away)
     assert upload["state"] == "spooled"
 
-    done = guarded.farm.cli("drain")
+    done = guarded.farm.cli("flush-spool")
 
     assert done.returncode == 0, done.stderr
     guarded.farm.wait_located([upload["upload_id"]])
@@ -367,7 +367,7 @@ def test_what_a_user_does_not_need_is_refused(guarded: Guarded, user: str) -> No
 def test_nobody_comes_in_without_a_password(guarded: Guarded) -> None:
     for url in (guarded.server.url, guarded.url("hook").replace("hook:", "worker:")):
         with redis.Redis.from_url(url) as client, pytest.raises(redis.RedisError):
-            client.get("farmhaul:tick")
+            client.get("farmhaul:reconciler")
 
 
 def test_the_secrets_for_containers_let_each_user_in(tmp_path: Path) -> None:

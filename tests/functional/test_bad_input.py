@@ -190,7 +190,7 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["upload", "/x"], "No such command 'upload'"),
     (["retry"], "name the uploads to retry, or give --failed"),
     (["cancel"], "Missing argument"),
-    (["drain"], "FARMHAUL_SPOOL is not set"),
+    (["flush-spool"], "FARMHAUL_SPOOL is not set"),
     (["status", "--failed", "x"], "no upload x is known here; farmhaul status --all"),
     (["status", ID], f"no upload {ID} is known here; farmhaul status --all"),
     (["retry", ID], f"no upload {ID} is known"),

@@ -267,7 +267,7 @@ def test_a_file_under_way_shows_its_progress_and_stops_when_cancelled(farm: Farm
 # Help
 
 
-@pytest.mark.parametrize("command", ["enqueue", "status", "retry", "cancel", "drain"])
+@pytest.mark.parametrize("command", ["enqueue", "status", "retry", "cancel", "flush-spool"])
 def test_each_command_has_help(hook: Farm, command: str) -> None:
     done = hook.cli(command, "-h")
     assert (done.returncode, done.stderr) == (0, "")
@@ -277,7 +277,7 @@ def test_each_command_has_help(hook: Farm, command: str) -> None:
 def test_help_names_all_commands_and_needs_no_environment(hook: Farm) -> None:
     done = hook.cli("--help", env={"FARMHAUL_STORAGE_ROOTS": "wrong", "FARMHAUL_REDIS_URL": "x"})
     assert done.returncode == 0
-    for command in ("enqueue", "status", "retry", "cancel", "drain", "worker"):
+    for command in ("enqueue", "status", "retry", "cancel", "flush-spool", "worker"):
         assert f"\n  {command} " in done.stdout
 
 

@@ -85,7 +85,7 @@ def test_a_healthy_farm_has_neither_faults_nor_warnings(farm: Farm, tmp_path: Pa
 
     assert wrong(findings) == {}
     looked_at = ("settings", "roots", "spool", "celery", "ftrack", "store", "redis", "aof")
-    also = ("memory", "rings", "secret", "refused", "gate", "workers", "queue", "uploads")
+    also = ("memory", "wake-up", "secret", "refused", "gate", "workers", "queue", "uploads")
     assert {*looked_at, *also} <= {one["what"] for one in findings}
     [stored] = [one["says"] for one in findings if one["what"] == "store"]
     assert stored.startswith("127.0.0.1 took a signed PUT of 22 bytes in ")
@@ -109,7 +109,7 @@ def test_a_hook_node_needs_no_credentials_but_to_put(lone: Farm) -> None:
 
 
 def test_people_read_lines_with_the_next_step_below() -> None:
-    from workers.doctor_redis import Finding
+    from workers.doctor.finding import Finding
 
     line = Finding("fault", "aof", "off", "turn it on").line(human=True)
 
@@ -159,7 +159,7 @@ BROKEN = {
         "fault", "memory", " used of ", "raise maxmemory", redis_with(fill),
     ),
     "a Redis user who may not ring": SetUp(
-        "warning", "rings", "uploads wait until a worker looks", "rights of the hook's user",
+        "warning", "wake-up", "uploads wait until a worker looks", "rights of the hook's user",
         redis_with(
             lambda client: client.execute_command("ACL SETUSER default resetkeys ~farmhaul*")
         ),
@@ -368,7 +368,7 @@ def test_a_gate_closed_by_refused_credentials_and_a_failed_upload(farm: Farm) ->
     farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no", times=1)
     farm.wait_state([enqueue(farm)], "failed")
     farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
-    farm.wait_state([enqueue(farm)], "waiting")
+    farm.wait_state([enqueue(farm)], "retrying")
     farm.sandbox.faults.clear()
     found = wrong(examine(farm, FARMHAUL_SECRET_KEY=KEY))
 

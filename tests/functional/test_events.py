@@ -27,7 +27,7 @@ def _enqueue(farm: Farm, name: str) -> dict[str, str]:
 def test_the_hub_is_told_of_each_located_component_and_its_absence_delays_none(
     make_farm: MakeFarm, hub: EventHub
 ) -> None:
-    farm = make_farm(env={"FARMHAUL_EVENTS": "on", "FTRACK_SERVER": hub.url})
+    farm = make_farm(env={"FARMHAUL_FTRACK_EVENTS": "on", "FTRACK_SERVER": hub.url})
     first = _enqueue(farm, "f.1001.exr")
     farm.wait_located([first["upload_id"]])
     wait_until(lambda: hub.component_ids == [first["component_id"]])

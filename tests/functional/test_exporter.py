@@ -83,7 +83,7 @@ def test_a_scrape_tells_what_is_pending_and_since_when(hook: Farm, tmp_path: Pat
 def test_a_scrape_tells_workers_gates_and_why_uploads_wait(farm: Farm, tmp_path: Path) -> None:
     farm.wait_located([enqueue(farm)])
     farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
-    farm.wait_state([enqueue(farm)], "waiting")
+    farm.wait_state([enqueue(farm)], "retrying")
     with exporter(farm, tmp_path) as url:
         wait_until(lambda: scrape(url)["farmhaul_workers",] == len(farm.workers))
         seen = scrape(url)
@@ -93,7 +93,7 @@ def test_a_scrape_tells_workers_gates_and_why_uploads_wait(farm: Farm, tmp_path:
     assert seen["farmhaul_gate_closed", "credentials"] == 1
     assert seen["farmhaul_gate_closed", "ftrack"] == 0
     assert seen["farmhaul_gate_closed_since_seconds", "credentials"] > 1.7e9
-    assert seen["farmhaul_waiting_sample", "CredentialsRefusedError"] == 1
+    assert seen["farmhaul_retrying_sample", "CredentialsRefusedError"] == 1
 
 
 def commands_done(client: Any) -> int:
@@ -103,9 +103,9 @@ def commands_done(client: Any) -> int:
 def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_path: Path) -> None:
     pipeline = hook.redis.pipeline(transaction=False)
     for number in range(10_000):
-        pipeline.zadd("farmhaul:waiting", {f"u{number}": number})
-        pipeline.zadd("farmhaul:state:waiting", {f"u{number}": number})
-        pipeline.hset(f"farmhaul:upload:u{number}", "waiting_for", "FileNotReadyError")
+        pipeline.zadd("farmhaul:retrying", {f"u{number}": number})
+        pipeline.zadd("farmhaul:state:retrying", {f"u{number}": number})
+        pipeline.hset(f"farmhaul:upload:u{number}", "retry_reason", "FileNotReadyError")
     pipeline.execute()
     with exporter(hook, tmp_path) as url:
         scrape(url)
@@ -113,8 +113,8 @@ def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_pat
         seen = scrape(url)
         spent = commands_done(hook.redis) - before
 
-    assert seen["farmhaul_uploads", "waiting"] == 10_000
-    assert seen["farmhaul_waiting_sample", "FileNotReadyError"] == 50
+    assert seen["farmhaul_uploads", "retrying"] == 10_000
+    assert seen["farmhaul_retrying_sample", "FileNotReadyError"] == 50
     assert spent <= 150, spent
 
 

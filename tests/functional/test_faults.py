@@ -104,7 +104,7 @@ def test_an_upload_that_waits_for_ftrack_says_so(farm: Farm) -> None:
     number = farm.sandbox.faults.add("ftrack", "status", 503)
     path = farm.make_file("main.exr", 1000)
     [upload] = farm.enqueue(path, "--component-id", farm.sandbox.ftrack.add_component("main.exr"))
-    farm.wait_state([upload["upload_id"]], "waiting")
+    farm.wait_state([upload["upload_id"]], "retrying")
     assert "waiting for ftrack: 503" in farm.cli("status", upload["upload_id"]).stdout
     farm.sandbox.faults.remove(number)
     farm.wait_located([upload["upload_id"]])
@@ -153,7 +153,7 @@ def test_a_file_that_vanishes_is_told_and_waited_for(farm: Farm) -> None:
             path, "--component-id", farm.sandbox.ftrack.add_component("main.exr")
         )
         path.unlink()
-    farm.wait_state([upload["upload_id"]], "waiting")
+    farm.wait_state([upload["upload_id"]], "retrying")
     error = farm.record(upload["upload_id"])["error"]
     assert error.startswith(f"cannot read {path}: No such file or directory; is it there")
     assert farm.cli("cancel", upload["upload_id"]).returncode == 0
@@ -171,7 +171,7 @@ def test_wrong_credentials_make_uploads_wait_and_not_fail(
         "--component-id",
         farm.sandbox.ftrack.add_component("main.exr"),
     )
-    farm.wait_state([upload["upload_id"]], "waiting")
+    farm.wait_state([upload["upload_id"]], "retrying")
     error = farm.record(upload["upload_id"])["error"]
     assert "refuses the credentials of this worker" in error
     assert "expired-key" not in error

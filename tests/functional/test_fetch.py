@@ -325,9 +325,9 @@ def test_a_worker_follows_no_symlink_out_of_the_roots(farm: Farm, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["a/b", "a\\b", "..", ".x", "a\nb", "", "x" * 256])
 def test_a_name_that_leads_elsewhere_is_refused(hook: Farm, tmp_path: Path, name: str) -> None:
-    from tasks.transfer.components import find_files
     from tasks.transfer.errors import FatalError
     from tasks.transfer.ftrack import FtrackClient
+    from tasks.transfer.lookup import find_files
 
     component_id = add_file(hook.sandbox, b"x", name, file_type="")
     client = FtrackClient(hook.sandbox.ftrack_url, seed.API_USER, seed.API_KEY)

@@ -19,9 +19,9 @@ from cryptography.fernet import Fernet
 from kombu.serialization import register, unregister
 from kombu.transport import _transport_cache
 
-from tasks.codec import CONTENT_TYPE, SERIALIZER, Codec
-from tasks.request import UploadRequest
-from tasks.settings import Settings
+from tasks.config.sealing import CONTENT_TYPE, SERIALIZER, Codec
+from tasks.config.settings import Settings
+from tasks.intake.request import UploadRequest
 from tasks.transfer.models import Target
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
@@ -64,7 +64,7 @@ def check_refused(farm: Farm, times: int = 1) -> None:
 
 
 @pytest.fixture(scope="module")
-def ring(running_sealed: Farm) -> Message:
+def wake(running_sealed: Farm) -> Message:
     """A message as hooks send it, sealed by them: for tests that change it, a copy each."""
     farm = running_sealed
     farm.start()
@@ -205,7 +205,7 @@ def operator(farm: Farm, key: str | None) -> Iterator[celery.Celery]:
     """An app as operators have it, in this process, with a key of its own or none."""
     env = {**farm.env, "FARMHAUL_SECRET_KEY": key or ""}
     # Imported late: importing it reads this process' environment.
-    from workers import seal
+    from workers.broker import seal
     from workers.config import make_config
 
     settings = Settings.from_environment(env)
@@ -234,7 +234,7 @@ def test_remote_control_takes_our_key(sealed: Farm) -> None:
 
 def test_a_shutdown_that_somebody_overheard_ends_no_worker_later(sealed: Farm) -> None:
     """What is said now is believed for a minute."""
-    from workers import seal
+    from workers.broker import seal
 
     sent = time.time() - 61
     codec = Codec(keys_of(sealed))

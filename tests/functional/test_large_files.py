@@ -188,7 +188,7 @@ def test_parts_that_are_all_stored_are_joined_though_nobody_noted_that_they_are(
     joining = {"action": "complete_multipart_upload"}
     number = farm.sandbox.faults.add("ftrack", "status", 503, **joining)
     upload = enqueue(farm, movie)
-    farm.wait_state([upload["upload_id"]], "waiting")
+    farm.wait_state([upload["upload_id"]], "retrying")
     farm.redis.hset(f"farmhaul:upload:{upload['upload_id']}", "stored", "")
     farm.sandbox.faults.remove(number)
     assert_located_whole(farm, upload, movie)

@@ -45,7 +45,7 @@ def test_a_limit_set_live_holds_at_once_and_is_taken_back(make_farm: MakeFarm) -
 
 
 def test_the_farm_makes_no_more_api_calls_than_it_may(make_farm: MakeFarm) -> None:
-    farm = make_farm(workers=2, env={"FARMHAUL_API_CALLS": "4"})
+    farm = make_farm(workers=2, env={"FARMHAUL_API_RATE": "4"})
     ids = []
     for n in range(8):
         path = farm.make_file(f"a{n}.exr", 1000)

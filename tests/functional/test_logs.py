@@ -1,4 +1,4 @@
-"""``LOG_FORMAT=json``: what a worker logs, read by a program."""
+"""``FARMHAUL_LOG_FORMAT=json``: what a worker logs, read by a program."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.functional.test_exporter import enqueue
 
 
 def test_each_line_of_a_workers_log_is_an_object(make_farm: MakeFarm) -> None:
-    farm: Farm = make_farm(env={"LOG_FORMAT": "json"})
+    farm: Farm = make_farm(env={"FARMHAUL_LOG_FORMAT": "json"})
     farm.wait_located([enqueue(farm)])
     farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="not you", times=1)
     failed = enqueue(farm)
@@ -36,7 +36,7 @@ def test_each_line_of_a_workers_log_is_an_object(make_farm: MakeFarm) -> None:
 
 
 def test_another_format_is_bad_input(hook: Farm) -> None:
-    done = hook.cli("worker", env={"LOG_FORMAT": "xml"})
+    done = hook.cli("worker", env={"FARMHAUL_LOG_FORMAT": "xml"})
 
     assert done.returncode == 2
-    assert done.stderr == "farmhaul: LOG_FORMAT: 'xml' is neither console nor json\n"
+    assert done.stderr == "farmhaul: FARMHAUL_LOG_FORMAT: 'xml' is neither console nor json\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.manifest import MANIFEST_KEYS
+from tasks.intake.manifest import MANIFEST_KEYS
 from tests.farm import BIN, Farm
 from tests.functional.test_documentation import (
     DOCS,

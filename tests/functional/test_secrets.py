@@ -21,7 +21,7 @@ import redis
 import requests
 from cryptography.fernet import Fernet
 
-from tasks.codec import UNREADABLE
+from tasks.config.sealing import UNREADABLE
 from tests.farm import BIN, Farm, wait_until
 from tests.functional.test_exporter import exporter
 from tests.sandbox import RedisServer, Sandbox, seed
@@ -183,7 +183,7 @@ def go_wrong(farm: Farm) -> list[str]:
         gone.unlink()
     ids = {Path(one["path"]).stem: str(one["upload_id"]) for one in uploads}
     farm.wait_state([ids.pop(name) for name in ("refused", "denied", "unknown")], "failed", 60)
-    farm.wait_state([waiting], "waiting")
+    farm.wait_state([waiting], "retrying")
     return list(ids.values())
 
 
@@ -204,7 +204,7 @@ def farm_in_trouble(
     include = ("-I", "tests.functional.blurting")
     farm = Farm(running_sandbox, folder, 2, options=(*options, *include), env=env)
     farm.redis = server.client()
-    farm.workers[1].env["LOG_FORMAT"] = "json"
+    farm.workers[1].env["FARMHAUL_LOG_FORMAT"] = "json"
     try:
         with farm:
             yield farm
@@ -234,7 +234,7 @@ def told(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> Tol
         ]
         with exporter(farm, tmp_path_factory.mktemp("exporter")) as address:
             metrics = requests.get(address, timeout=10).text
-        said.append(farm.cli("drain"))
+        said.append(farm.cli("flush-spool"))
         farm.wait_located([dies, *located, spooled["upload_id"]], 60)
         assert all(fault["struck"] for fault in farm.sandbox.faults.list())
     targets = [one["path"] for one in farm.sandbox.store.puts()]
@@ -270,7 +270,7 @@ SHOWN = {
     "the spool": [FOLDER],
     "ps": ["celery -A workers", "farmhaul status", "farmhaul exporter"],
 }
-LOGGED = ["step_broke", "RuntimeError", "upload_waiting", "upload_failed", "DEBUG|debug"]
+LOGGED = ["unexpected_error", "RuntimeError", "upload_retrying", "upload_failed", "DEBUG|debug"]
 
 
 @pytest.mark.parametrize("place", [*SHOWN, "the log as text", "the log as JSON"])

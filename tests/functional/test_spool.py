@@ -43,8 +43,8 @@ def test_what_was_spooled_is_sent_by_drain_once(farm: Farm, spool: Path) -> None
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
     env = {"FARMHAUL_SPOOL": str(spool)}
-    assert farm.cli("drain", env=env).stdout == "1 uploads sent from the spool\n"
-    assert farm.cli("drain", env=env).stdout == "0 uploads sent from the spool\n"
+    assert farm.cli("flush-spool", env=env).stdout == "1 uploads sent from the spool\n"
+    assert farm.cli("flush-spool", env=env).stdout == "0 uploads sent from the spool\n"
     farm.wait_located([upload["upload_id"]])
     assert list(spool.iterdir()) == []
     assert len(farm.sandbox.store.puts()) == 1
@@ -96,10 +96,10 @@ def test_a_manifest_that_a_hook_left_is_sent_as_of_the_time_at_which_it_was_left
         spool, "2-young.jsonl", {"path": str(old), "component_id": contested}, age_s=0
     )
     env = {"FARMHAUL_SPOOL": str(spool)}
-    away = farm.cli("drain", env={**env, "FARMHAUL_REDIS_URL": NO_REDIS})
+    away = farm.cli("flush-spool", env={**env, "FARMHAUL_REDIS_URL": NO_REDIS})
     assert (away.returncode, left.exists()) == (3, True)
 
-    assert farm.cli("drain", env=env).stdout == "2 uploads sent from the spool\n"
+    assert farm.cli("flush-spool", env=env).stdout == "2 uploads sent from the spool\n"
     assert (left.exists(), at_its_hook.exists()) == (False, True)
     farm.wait_located([newer["upload_id"]])
     farm.wait_quiet()
@@ -113,7 +113,7 @@ def test_what_can_not_be_read_in_a_spool_is_put_aside(farm: Farm, spool: Path) -
     (spool / "0000.json").write_text("{")
     (spool / "0001.json").write_text("[" * 100_000)  # too deep for the parser
     broken = leave_manifest(spool, "left.jsonl", {"path": "/a.exr", "component_id": "x"})
-    done = farm.cli("drain", env={"FARMHAUL_SPOOL": str(spool)})
+    done = farm.cli("flush-spool", env={"FARMHAUL_SPOOL": str(spool)})
     assert done.stdout == "1 uploads sent from the spool\n"
     assert "left.jsonl is put aside as .bad: manifest line 1: component id 'x'" in done.stderr
     assert {path.name for path in spool.rglob("*.*")} == {"0000.bad", "0001.bad", "left.bad"}
@@ -126,7 +126,7 @@ def test_a_spool_that_can_not_be_looked_into_is_told_in_one_line(
 ) -> None:
     no_folder = tmp_path / "file"
     no_folder.touch()
-    done = farm.cli("drain", env={"FARMHAUL_SPOOL": str(no_folder)})
+    done = farm.cli("flush-spool", env={"FARMHAUL_SPOOL": str(no_folder)})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"farmhaul: FARMHAUL_SPOOL: {no_folder}/manifests cannot be read: Not a directory; "

@@ -283,7 +283,7 @@ def test_without_a_look_at_the_file_it_may_appear_later(farm: Farm) -> None:
     path = farm.make_file("main.exr", b"")
     path.unlink()
     upload = enqueue_one(farm, path, "--no-stat")
-    farm.wait_state([upload["upload_id"]], "waiting")
+    farm.wait_state([upload["upload_id"]], "retrying")
     assert "No such file" in farm.record(upload["upload_id"])["error"]
 
     path.write_bytes(b"late pixels")

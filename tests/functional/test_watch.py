@@ -103,12 +103,12 @@ def test_the_table_shows_what_is_under_way_within_80_columns(hook: Farm) -> None
     hook.redis.hset(
         f"farmhaul:upload:{waiting}",
         mapping={
-            "state": "waiting", "due": 1795531208, "error": "\x1b[2Jthe store is away",
+            "state": "retrying", "due": 1795531208, "error": "\x1b[2Jthe store is away",
             "tries:StoreAwayError": 2,
         },
     )  # fmt: skip
     hook.redis.zrem("farmhaul:state:pending", waiting)
-    hook.redis.zadd("farmhaul:state:waiting", {waiting: 1})
+    hook.redis.zadd("farmhaul:state:retrying", {waiting: 1})
     hook.redis.hset("farmhaul:gate:store", mapping={"until": 2, "since": 1795531208})
     backlog(hook, 6)
     screen = Screen(hook)
@@ -122,7 +122,7 @@ def test_the_table_shows_what_is_under_way_within_80_columns(hook: Farm) -> None
     assert "try 3: ?[2Jth" in shown
     assert "…" in shown
     assert "_v003.1001.exr" in shown
-    assert "4 pending, 3 active, 1 waiting" in shown
+    assert "4 pending, 3 active, 1 retrying" in shown
     assert "0 workers  gate closed: store since" in shown
     assert all(len(line.rstrip()) <= COLUMNS for line in screen.text.splitlines()), screen.text
     assert b"\x1b[?25h" in screen.raw  # the cursor is back
@@ -231,4 +231,4 @@ def test_an_unknown_id_is_bad_input(hook: Farm) -> None:
 
 
 def test_a_cold_start_of_the_command_does_not_import_rich() -> None:
-    assert "rich" not in loaded_by("import workers.watch")
+    assert "rich" not in loaded_by("import workers.cli.watch")

@@ -126,12 +126,12 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(
     path.write_bytes(bytes(3 * BLOCK_BYTES))
     once = iter([None])
 
-    def still_ours() -> None:
+    def check_lease() -> None:
         for _ in once:
             change_while_reading(path, how)
 
     with pytest.raises(FileChangedError, match="still being written"):
-        compute_checksum(unchecked(path), roots, still_ours)
+        compute_checksum(unchecked(path), roots, check_lease)
 
 
 def test_a_file_that_is_removed_while_it_is_read_keeps_its_bytes(
@@ -153,13 +153,13 @@ def test_reading_stops_at_the_next_block_when_the_upload_is_no_longer_ours(
     path.write_bytes(bytes(5 * BLOCK_BYTES))
     calls = []
 
-    def still_ours() -> None:
+    def check_lease() -> None:
         calls.append(1)
         if len(calls) == 2:
             raise LeaseLostError("an upload")
 
     with pytest.raises(LeaseLostError):
-        compute_checksum(unchecked(path), roots, still_ours)
+        compute_checksum(unchecked(path), roots, check_lease)
 
     assert len(calls) == 2
 

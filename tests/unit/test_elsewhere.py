@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tasks.events import Events
-from tasks.settings import FtrackSettings
+from tasks.config.settings import FtrackSettings
+from tasks.stage.events import Events
 from tasks.transfer import files
 from tasks.transfer.checksum import compute_checksum
 from tasks.transfer.errors import FileRefusedError, ServiceUnavailableError

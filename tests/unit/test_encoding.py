@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from tests.sandbox import Sandbox
-from workers.encoding import Encodings
+from workers.steps.encoding_jobs import Encodings
 
 
 def test_an_encoding_that_failed_is_noted_by_one_call_that_counts_against_the_limit(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {**sandbox.env, "FARMHAUL_API_CALLS": "100"}.items():
+    for name, value in {**sandbox.env, "FARMHAUL_API_RATE": "100"}.items():
         monkeypatch.setenv(name, value)
     status = {"u1": "done", "u2": "failed"}
     jobs = {one: sandbox.ftrack.create("Job", status=state) for one, state in status.items()}

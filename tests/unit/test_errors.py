@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.policy import POLICIES, wait_for
+from tasks.stage.retry_policy import POLICIES, wait_for
 from tasks.transfer import errors
 
 ID = "5d2c9f6e-1b1e-4b4a-9d0c-3f1f8c6c7a10"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks import events
-from tasks.events import Events
-from tasks.settings import FtrackSettings
+from tasks.config.settings import FtrackSettings
+from tasks.stage import events
+from tasks.stage.events import Events
 from tasks.transfer.models import SERVER_LOCATION_ID
 from tests.farm import wait_until
 from tests.functional.event_hub import EventHub

@@ -14,7 +14,7 @@ from fileseq.filesequence import FileSequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.frames import Frames, FramesError, read_frames
+from tasks.intake.frames import Frames, FramesError, read_frames
 
 
 def _read(text: str | Path, *, look: bool = False, allow_missing: bool = False) -> Frames:
@@ -447,6 +447,6 @@ def test_a_name_that_would_break_a_message_is_escaped_in_it(tmp_path: Path) -> N
 def test_more_frames_in_a_folder_than_a_sequence_may_have_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.frames.MAX_FRAMES", 3)
+    monkeypatch.setattr("tasks.intake.frames.MAX_FRAMES", 3)
     _render(tmp_path, *(f"f.{number}.exr" for number in range(4)))
     assert "f.%d.exr is more than" in _refused(tmp_path, look=True)

@@ -307,12 +307,12 @@ def test_no_answer_in_json_breaks_signing_or_locating(
     transfer = Transfer(new_id(), Target(new_id()), "/a.exr", identity=identity, checksum="x")
 
     for outcomes in (client.sign([transfer]), locate(client, [transfer])):
-        assert set(outcomes) == {transfer.transfer_id}
-        outcome = outcomes[transfer.transfer_id]
+        assert set(outcomes) == {transfer.upload_id}
+        outcome = outcomes[transfer.upload_id]
         assert isinstance(outcome, Transfer | UploadError)
         str(outcome).encode()
     large = replace(transfer, identity=FileIdentity(LARGE_BYTES + 1, 1, 1, 1))
-    assert isinstance(client.sign([large])[large.transfer_id], UploadError)
+    assert isinstance(client.sign([large])[large.upload_id], UploadError)
 
 
 @FUZZ
@@ -349,7 +349,7 @@ def test_a_batch_is_signed_in_one_call(
 
     assert sandbox.ftrack.count_calls() == 1
     for transfer in transfers:
-        outcome = outcomes[transfer.transfer_id]
+        outcome = outcomes[transfer.upload_id]
         assert isinstance(outcome, Transfer)
         assert outcome.signed is not None
         assert transfer.component_id in outcome.signed.url
@@ -369,7 +369,7 @@ def test_a_large_file_is_signed_in_parts_and_the_upload_goes_on_under_its_id(
     urls = [{"part_number": n, "signed_url": f"https://store/{n}"} for n in range(1, 10)]
     odd.answers = [answer_of([{"upload_id": "u1", "urls": urls}])]
 
-    first = client.sign([transfer])[transfer.transfer_id]
+    first = client.sign([transfer])[transfer.upload_id]
     assert isinstance(first, Transfer)
     client.sign([first])
 
@@ -405,7 +405,7 @@ def test_a_signed_put_that_can_not_be_sent_is_not_taken(
     transfer = frame()
     odd.answers = [answer_of([result])]
 
-    outcome = client.sign([transfer])[transfer.transfer_id]
+    outcome = client.sign([transfer])[transfer.upload_id]
 
     assert isinstance(outcome, UnexpectedAnswerError)
     assert "no usable url and headers" in str(outcome)
@@ -419,7 +419,7 @@ def test_headers_of_any_file_name_are_taken(
     transfer = frame(b"pixels", name)
     odd.answers = [answer_of([{"url": "https://store/x?y=z&a=%41", "headers": headers}])]
 
-    outcome = client.sign([transfer])[transfer.transfer_id]
+    outcome = client.sign([transfer])[transfer.upload_id]
 
     assert isinstance(outcome, Transfer)
     assert outcome.signed is not None
@@ -437,7 +437,7 @@ def test_a_batch_is_located_in_one_call(
     outcomes = locate(ftrack, transfers)
 
     assert sandbox.ftrack.count_calls() == 1
-    assert outcomes == {one.transfer_id: one for one in transfers}
+    assert outcomes == {one.upload_id: one for one in transfers}
     for transfer in transfers:
         [location] = sandbox.ftrack.locations(transfer.component_id)
         assert location["location_id"] == seed.SERVER_LOCATION_ID
@@ -489,7 +489,7 @@ def test_a_lost_answer_of_create_is_accepted_when_what_exists_is_ours(
     again = locate(ftrack, transfers)
 
     assert all(isinstance(error, ServiceUnavailableError) for error in lost.values())
-    assert again == {one.transfer_id: one for one in transfers}
+    assert again == {one.upload_id: one for one in transfers}
     assert [len(sandbox.ftrack.locations(one.component_id)) for one in transfers] == [1] * 4
     # The lost one, the refused one, the question what is there, and the size that it has.
     assert sandbox.ftrack.count_calls() == 4
@@ -505,8 +505,8 @@ def test_an_encoding_whose_answer_was_lost_is_not_asked_for_again(
     lost = locate(ftrack, [transfer])
     again = locate(ftrack, [transfer])
 
-    assert isinstance(lost[transfer.transfer_id], ServiceUnavailableError)
-    assert again == {transfer.transfer_id: transfer}
+    assert isinstance(lost[transfer.upload_id], ServiceUnavailableError)
+    assert again == {transfer.upload_id: transfer}
     assert len(sandbox.ftrack.entities("Job")) == 1
 
 
@@ -522,7 +522,7 @@ def test_a_location_that_is_not_ours_is_refused(
     )
     [transfer] = frames(frame, [target])
 
-    outcome = locate(ftrack, [transfer])[transfer.transfer_id]
+    outcome = locate(ftrack, [transfer])[transfer.upload_id]
 
     assert isinstance(outcome, RequestRefusedError)
     assert "refused to register" in str(outcome)
@@ -538,7 +538,7 @@ def test_some_that_are_there_already_leave_the_others_to_one_more_call(
 
     outcomes = locate(ftrack, transfers)
 
-    assert outcomes == {one.transfer_id: one for one in transfers}
+    assert outcomes == {one.upload_id: one for one in transfers}
     assert sandbox.ftrack.count_calls() - before == 3
 
 
@@ -551,7 +551,7 @@ def test_one_bad_upload_of_fifty_is_found_by_halving_and_holds_up_no_other(
 
     outcomes = locate(ftrack, transfers)
 
-    bad = outcomes.pop(transfers[17].transfer_id)
+    bad = outcomes.pop(transfers[17].upload_id)
     assert isinstance(bad, RequestRefusedError)
     assert bad.component_id == targets[17].component_id
     assert len(outcomes) == 49
@@ -571,7 +571,7 @@ def test_an_outage_in_the_middle_of_halving_is_told_for_those_it_struck_alone(
 
     outcomes = locate(ftrack, transfers)
 
-    assert [type(outcomes[one.transfer_id]) for one in transfers] == [
+    assert [type(outcomes[one.upload_id]) for one in transfers] == [
         Transfer,
         Transfer,
         ServiceUnavailableError,
@@ -600,7 +600,7 @@ def test_when_the_question_what_is_ours_is_refused_too_nothing_counts_as_ours(
         answer_of({"exception": "ValidationError", "content": "bad query"}),
     ]
 
-    outcome = locate(client, [transfer])[transfer.transfer_id]
+    outcome = locate(client, [transfer])[transfer.upload_id]
 
     assert isinstance(outcome, RequestRefusedError)
     assert len(odd.requests) == 2
@@ -621,7 +621,7 @@ def test_junk_for_an_answer_what_is_ours_makes_nothing_ours(
         answer_of({"exception": "IntegrityError", "content": "duplicate key"}),
     ]
 
-    assert isinstance(locate(client, [transfer])[transfer.transfer_id], RequestRefusedError)
+    assert isinstance(locate(client, [transfer])[transfer.upload_id], RequestRefusedError)
 
 
 def test_locating_a_batch_leaves_no_connection_behind(

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tasks.transfer.components import ComponentFile
 from tasks.transfer.errors import (
     FatalError,
     ServiceUnavailableError,
@@ -17,8 +16,9 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.get import BeingFetchedError, Fetched, get_file
+from tasks.transfer.lookup import ComponentFile
 from tasks.transfer.put import store_session
-from tasks.transfer.source import signed_url
+from tasks.transfer.signed_get import signed_url
 from tests.unit.conftest import new_id
 from tests.unit.odd_server import OddServer, http
 

@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 import redis
 
-from tasks.codec import Codec
-from tasks.heartbeat import INTERVAL_S, LEASE_SHARE, Heartbeat
-from tasks.record import Record, upload_key
-from tasks.request import UploadRequest
+from tasks.config.sealing import Codec
+from tasks.intake.request import UploadRequest
+from tasks.records.keys import upload_key
+from tasks.records.record import Record
+from tasks.stage.heartbeat import INTERVAL_S, LEASE_SHARE, Heartbeat
 from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.models import Batch, Target
 from tests.sandbox import Sandbox
@@ -78,7 +79,7 @@ def sent_of(client: redis.Redis) -> Callable[[str], str]:
 def test_progress_is_noted_once_a_second_at_most(
     beat: Heartbeat, batch: Batch, clock: Clock, sent_of: Callable[[str], str]
 ) -> None:
-    upload_id = batch.transfers[0].transfer_id
+    upload_id = batch.transfers[0].upload_id
 
     beat(upload_id, 100)
     assert sent_of(upload_id) == ""
@@ -97,13 +98,13 @@ def test_an_upload_goes_on_for_as_long_as_it_shows_life(
 ) -> None:
     for _ in range(100):
         clock.now += LEASE_S / 2
-        beat(batch.transfers[0].transfer_id)
+        beat(batch.transfers[0].upload_id)
 
 
 def test_who_was_silent_for_a_lease_goes_no_step_further(
     beat: Heartbeat, batch: Batch, clock: Clock, sent_of: Callable[[str], str]
 ) -> None:
-    upload_id = batch.transfers[0].transfer_id
+    upload_id = batch.transfers[0].upload_id
     clock.now += LEASE_SHARE * LEASE_S + 0.1
 
     for _ in range(2):
@@ -117,7 +118,7 @@ def test_who_was_silent_for_a_lease_goes_no_step_further(
 def test_an_upload_that_another_delivery_took_over_stops_and_the_rest_goes_on(
     beat: Heartbeat, batch: Batch, clock: Clock, client: redis.Redis
 ) -> None:
-    taken, ours = (one.transfer_id for one in batch.transfers)
+    taken, ours = (one.upload_id for one in batch.transfers)
     client.hincrby(upload_key(taken), "fence", 1)
     clock.now += INTERVAL_S
 
@@ -132,7 +133,7 @@ def test_an_upload_that_another_delivery_took_over_stops_and_the_rest_goes_on(
 def test_a_cancelled_upload_stops(
     beat: Heartbeat, batch: Batch, clock: Clock, record: Record
 ) -> None:
-    upload_id = batch.transfers[0].transfer_id
+    upload_id = batch.transfers[0].upload_id
     record.cancel(upload_id)
     clock.now += INTERVAL_S
 
@@ -143,7 +144,7 @@ def test_a_cancelled_upload_stops(
 def test_while_redis_is_away_an_upload_goes_on_until_its_lease_ends(
     beat: Heartbeat, batch: Batch, clock: Clock, sandbox: Sandbox
 ) -> None:
-    upload_id = batch.transfers[0].transfer_id
+    upload_id = batch.transfers[0].upload_id
     sandbox.redis.kill()
 
     for _ in range(8):
@@ -159,7 +160,7 @@ def test_while_one_thread_asks_redis_the_others_go_on(
     record: Record, batch: Batch, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking, answered = threading.Event(), threading.Event()
-    really = record.beat
+    really = record.heartbeat
     asked = []
 
     def slowly(*args: object) -> set[str]:
@@ -168,9 +169,9 @@ def test_while_one_thread_asks_redis_the_others_go_on(
         assert answered.wait(5)
         return really(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(record, "beat", slowly)
+    monkeypatch.setattr(record, "heartbeat", slowly)
     beat = Heartbeat(record, batch, clock)
-    first, other = (one.transfer_id for one in batch.transfers)
+    first, other = (one.upload_id for one in batch.transfers)
     clock.now += INTERVAL_S
     thread = threading.Thread(target=beat, args=(first,))
     thread.start()
@@ -192,4 +193,4 @@ def test_an_older_delivery_of_the_same_batch_is_told_that_it_lost(
     clock.now += INTERVAL_S
 
     with pytest.raises(LeaseLostError):
-        beat(old.transfer_id)
+        beat(old.upload_id)

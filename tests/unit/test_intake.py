@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.intake import BadInputError, Entry, Intake, read_manifest
-from tasks.manifest import MANIFEST_KEYS
-from tasks.request import UploadRequest
-from tasks.settings import Settings
+from tasks.config.settings import Settings
+from tasks.intake.build import BadInputError, Entry, Intake, read_manifest
+from tasks.intake.manifest import MANIFEST_KEYS
+from tasks.intake.request import UploadRequest
 from tasks.transfer.models import Target
 
 COMPONENT = "5d2c9f6e-1b1e-4b4a-9d0c-3f1f8c6c7a10"
@@ -228,7 +228,7 @@ def test_a_device_below_a_root_is_refused() -> None:
         ({"version_id": VERSION, "name": "\ud800"}, r"the name '\ud800' can not be written down"),
         ({"component_id": COMPONENT, "name": "x"}, "name of"),
         ({"component_id": COMPONENT, "thumbnail": True}, "go with a version id"),
-        ({"version_id": VERSION, "frames": "1-2", "rate": "24"}, "frames and rate of "),
+        ({"version_id": VERSION, "frame_range": "1-2", "fps": "24"}, "frame_range and fps of "),
         ({"component_id": COMPONENT, "resolution": "1x1"}, "for a review; say reviewable too"),
         ({"version_id": VERSION, "reviewable": True, "name": "cut"}, "leave out the name 'cut'"),
         (

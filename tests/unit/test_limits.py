@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from tasks.connect import hasty_redis, open_record
-from tasks.limits import KEY, Limits
-from tasks.rate import Timetable
-from tasks.settings import Settings
+from tasks.config.redis_client import fail_fast_redis
+from tasks.config.settings import Settings
+from tasks.config.timetable import Timetable
+from tasks.records.keys import LIMITS
+from tasks.records.record import open_record
+from tasks.stage.limits import Limits
 from tests.sandbox import Sandbox
 
 TABLES = {"bandwidth": Timetable.from_text("1M"), "api_calls": Timetable.from_text("4")}
@@ -30,7 +32,7 @@ def client(sandbox: Sandbox) -> Iterator[Any]:
 
 def limits(url: str, slept: list[float]) -> Limits:
     settings = Settings(url)
-    return Limits(open_record(settings, hasty_redis(settings)), TABLES, sleep=slept.append)
+    return Limits(open_record(settings, fail_fast_redis(settings)), TABLES, sleep=slept.append)
 
 
 def test_without_redis_each_process_keeps_to_the_limits_for_itself(slept: list[float]) -> None:
@@ -55,7 +57,7 @@ def test_a_small_file_draws_no_more_than_it_has(sandbox: Sandbox, slept: list[fl
 def test_a_limit_in_redis_that_is_none_changes_nothing(
     sandbox: Sandbox, client: Any, slept: list[float]
 ) -> None:
-    client.hset(KEY, mapping={"bandwidth": "very fast", "api_calls": "off"})
+    client.hset(LIMITS, mapping={"bandwidth": "very fast", "api_calls": "off"})
     limits(sandbox.redis.url, slept).api_call()
     assert slept == []  # the burst of a farm that made no call yet
     rate = limits(sandbox.redis.url, slept)
@@ -69,9 +71,9 @@ def test_a_limit_that_is_taken_back_is_heeded_within_seconds(
 ) -> None:
     farm = limits(sandbox.redis.url, slept)
     farm.api_call()
-    client.hset(KEY, "api_calls", "off")
+    client.hset(LIMITS, "api_calls", "off")
     later = time.monotonic() + 3
-    monkeypatch.setattr("tasks.limits.time.monotonic", lambda: later)
+    monkeypatch.setattr("tasks.stage.limits.time.monotonic", lambda: later)
     slept.clear()
     farm.api_call()
     assert slept == []

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from cryptography.fernet import Fernet
 
-from tasks.codec import Codec
-from tasks.message import summary, to_message, with_signed
+from tasks.config.sealing import Codec
+from tasks.stage.message import summary, to_message, with_signed
 from tasks.transfer.models import Batch, FileIdentity, SignedPut, Target, Transfer
 
 URLS = Codec([Fernet.generate_key().decode()])
@@ -45,9 +45,9 @@ def test_what_is_stored_or_not_signed_has_no_url_in_a_message() -> None:
 def test_a_url_that_can_not_be_read_is_left_out_to_be_signed_again() -> None:
     transfers = (transfer_of("a.exr"), transfer_of("b.exr"), transfer_of("c.exr"))
     message = to_message("a-claim", transfers, URLS)
-    message["signed"][transfers[0].transfer_id] = "tampered with"
-    message["signed"][transfers[1].transfer_id] = URLS.encode({"url": "x", "of_later": 1})
-    del message["signed"][transfers[2].transfer_id]
+    message["signed"][transfers[0].upload_id] = "tampered with"
+    message["signed"][transfers[1].upload_id] = URLS.encode({"url": "x", "of_later": 1})
+    del message["signed"][transfers[2].upload_id]
 
     batch = with_signed(Batch("a-claim", transfers), message, URLS)
 

@@ -85,8 +85,8 @@ def test_a_file_is_large_only_above_the_limit() -> None:
 def test_the_stamp_of_a_files_bytes_is_its_checksum_or_else_its_identity() -> None:
     checked = replace(transfer_of(), identity=IDENTITY)
 
-    assert replace(checked, checksum="md5").content_stamp == "md5"
-    assert checked.content_stamp == "6:1000:7"
+    assert replace(checked, checksum="md5").content_fingerprint == "md5"
+    assert checked.content_fingerprint == "6:1000:7"
 
 
 @pytest.mark.parametrize(

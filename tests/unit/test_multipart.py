@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.transfer import multipart
-from tasks.transfer.entities import locate_operations
 from tasks.transfer.errors import (
     DigestMismatchError,
     FileChangedError,
@@ -27,6 +26,7 @@ from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import LARGE_BYTES, MIB, Multipart, Target, Transfer, part_size_bytes
 from tasks.transfer.multipart import RUN_BYTES, Part, complete, plan_parts, plan_runs, put_part
 from tasks.transfer.put import BLOCK_BYTES, store_session
+from tasks.transfer.registration import locate_operations
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, digest_of
 from tests.unit.odd_server import OK, OddServer, http
@@ -136,9 +136,11 @@ def test_a_part_of_a_file_that_changed_before_or_while_it_was_sent_is_noticed(
             os.utime(transfer.path, ns=(1, 1))
 
     part = Part(1, 0, 2 * BLOCK_BYTES)
-    for still_ours in (touch, lambda _: None):
+    for check_lease in (touch, lambda _: None):
         with pytest.raises(FileChangedError, match="mtime"):
-            put_part(transfer, part, f"{odd.url}/part", session, roots=roots, still_ours=still_ours)
+            put_part(
+                transfer, part, f"{odd.url}/part", session, roots=roots, check_lease=check_lease
+            )
 
     assert len(odd.requests) == 1
 
@@ -146,7 +148,7 @@ def test_a_part_of_a_file_that_changed_before_or_while_it_was_sent_is_noticed(
 def test_a_part_stops_when_it_is_no_longer_ours(
     frame: Frame, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
-    def still_ours(_sent_bytes: int) -> None:
+    def check_lease(_sent_bytes: int) -> None:
         raise LeaseLostError("an upload")
 
     with pytest.raises(LeaseLostError):
@@ -156,7 +158,7 @@ def test_a_part_stops_when_it_is_no_longer_ours(
             f"{odd.url}/part",
             session,
             roots=roots,
-            still_ours=still_ours,
+            check_lease=check_lease,
         )
 
     assert odd.requests == []
@@ -187,11 +189,11 @@ def large(
 ) -> Transfer:
     """A file of two parts, the second of 7 bytes, that ftrack has opened an upload for."""
     monkeypatch.setattr("tasks.transfer.models.LARGE_BYTES", 4 * MIB)
-    for module in ("operations", "multipart"):
+    for module in ("signing", "multipart"):
         monkeypatch.setattr(f"tasks.transfer.{module}.part_size_bytes", lambda _: 5 * MIB)
     target = Target(sandbox.ftrack.add_component("main.mov", size=len(content)))
     transfer = frame(content, "main.mov", target=target)
-    signed = ftrack.sign([transfer])[transfer.transfer_id]
+    signed = ftrack.sign([transfer])[transfer.upload_id]
     assert isinstance(signed, Transfer)
     assert signed.multipart is not None
     return signed

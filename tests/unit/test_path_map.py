@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from tasks.codec import Codec
-from tasks.intake import BadInputError, Entry, Intake
-from tasks.path_map import absolute, mapped
-from tasks.record import Record
-from tasks.request import PublishRequest, UploadRequest
-from tasks.settings import Settings
+from tasks.config.path_map import absolute, mapped
+from tasks.config.sealing import Codec
+from tasks.config.settings import Settings
+from tasks.intake.build import BadInputError, Entry, Intake
+from tasks.intake.request import PublishRequest, UploadRequest
+from tasks.records.record import Record
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.files import open_checked
 from tasks.transfer.models import Target
@@ -156,7 +156,7 @@ def test_a_worker_reads_a_record_with_its_own_map_and_the_upload_stays_the_same(
         transfer = record.transfer(request.upload_id, row, "", "")
 
         assert transfer.path == str(root / "main.exr")
-        assert transfer.transfer_id == replace(request, host="other").upload_id
+        assert transfer.upload_id == replace(request, host="other").upload_id
 
 
 def test_what_a_worker_maps_is_held_to_its_roots(root: Path) -> None:

@@ -566,14 +566,14 @@ def test_a_file_that_changes_while_it_is_sent_is_noticed_at_once(
 ) -> None:
     once = iter([None])
 
-    def still_ours(sent_bytes: int) -> None:
+    def check_lease(sent_bytes: int) -> None:
         if sent_bytes:
             for _ in once:
                 change(Path(large.path), how)
 
     started = time.monotonic()
     with pytest.raises(FileChangedError):
-        put_file(large, session, roots, still_ours)
+        put_file(large, session, roots, check_lease)
 
     assert time.monotonic() - started < 5
     # Never more than was announced, whatever the file has become.
@@ -623,12 +623,12 @@ def test_progress_is_told_between_blocks(
 def test_sending_stops_at_the_next_block_when_the_upload_is_no_longer_ours(
     large: Transfer, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
-    def still_ours(sent_bytes: int) -> None:
+    def check_lease(sent_bytes: int) -> None:
         if sent_bytes >= 2 * BLOCK_BYTES:
-            raise LeaseLostError(large.transfer_id)
+            raise LeaseLostError(large.upload_id)
 
     with pytest.raises(LeaseLostError):
-        put_file(large, session, roots, still_ours)
+        put_file(large, session, roots, check_lease)
 
     odd.close()
     assert all(len(one.body) <= 3 * BLOCK_BYTES for one in odd.requests)
@@ -639,7 +639,7 @@ def test_after_a_file_that_was_given_up_the_next_one_goes_over_a_fresh_connectio
 ) -> None:
     def give_up(sent_bytes: int) -> None:
         if sent_bytes:
-            raise LeaseLostError(large.transfer_id)
+            raise LeaseLostError(large.upload_id)
 
     with pytest.raises(LeaseLostError):
         put_file(large, session, roots, give_up)

@@ -38,7 +38,7 @@ def ftrack(sandbox: Sandbox) -> Iterator[FtrackClient]:
 
 
 def sign(ftrack: FtrackClient, transfer: Transfer) -> Transfer:
-    signed = ftrack.sign([transfer])[transfer.transfer_id]
+    signed = ftrack.sign([transfer])[transfer.upload_id]
     assert isinstance(signed, Transfer)
     return signed
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tasks.transfer import entities, register
+from tasks.transfer import register
+from tasks.transfer import registration as entities
 from tasks.transfer.errors import (
     LeaseLostError,
     RequestRefusedError,
@@ -79,7 +80,7 @@ def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
         nonlocal posts
         posts += 1
         if posts == 4:
-            raise LeaseLostError(whole.transfer_id)
+            raise LeaseLostError(whole.upload_id)
 
     with pytest.raises(LeaseLostError):
         register.locate_publish(ftrack, whole, files, killed_before_the_last)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.request import UploadRequest, transfer_from_record
+from tasks.intake.request import UploadRequest, transfer_from_record
 from tasks.transfer.models import Target, Transfer
 
 VERSION = "9d1ad1a2-5b1c-4a0e-9a55-0a1b2c3d4e5f"

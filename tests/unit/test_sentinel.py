@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.sentinel import Sentinel
+from tasks.config.sentinel import Sentinel
 
 
 def test_a_url_names_sentinels_master_and_database() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from tasks.settings import FtrackSettings, Settings, SettingsError
+from tasks.config.settings import FtrackSettings, Settings, SettingsError
 
 FTRACK = {
     "FTRACK_SERVER": "https://studio.ftrackapp.com/",

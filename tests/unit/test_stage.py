@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.base import Outcomes, Stage
-from tasks.delivery import Delivery, within_bounds
-from tasks.record import CLAIM_BYTES
+from tasks.records.delivery import Delivery, within_bounds
+from tasks.records.record import CLAIM_BYTES
+from tasks.stage.base import Outcomes, Stage
 from tasks.transfer.errors import FileChangedError, UnexpectedAnswerError
 from tasks.transfer.models import LARGE_BYTES, Target, Transfer
 
@@ -35,7 +35,7 @@ def test_a_fault_of_ours_in_a_call_for_all_is_tried_again_for_each(
     assert set(outcomes) == {"/mnt/1.exr", "/mnt/2.exr"}
     assert all(isinstance(outcome, UnexpectedAnswerError) for outcome in outcomes.values())
     assert "KeyError, see the log" in str(outcomes["/mnt/1.exr"])
-    assert "step_broke upload=/mnt/2.exr stage=probe" in caplog.text
+    assert "unexpected_error upload=/mnt/2.exr stage=probe" in caplog.text
     assert "a fault of ours" in caplog.text
 
 
@@ -63,7 +63,7 @@ def sparse(folder: Path, name: str, size_bytes: int) -> Transfer:
 def test_files_that_nobody_has_looked_at_are_kept_to_the_bytes_of_a_claim(tmp_path: Path) -> None:
     third = CLAIM_BYTES // 5 - 1
     files = [sparse(tmp_path, f"{n}.exr", third) for n in range(7)]
-    delivery = Delivery(files, [], {one.transfer_id for one in files})
+    delivery = Delivery(files, [], {one.upload_id for one in files})
     fitting, others = within_bounds(delivery, CLAIM_BYTES)
     assert fitting == files[:5]
     assert [(one.transfer, one.outcome) for one in others] == [
@@ -75,12 +75,12 @@ def test_files_that_nobody_has_looked_at_are_kept_to_the_bytes_of_a_claim(tmp_pa
 def test_a_large_file_is_alone_in_its_batch(tmp_path: Path) -> None:
     large = sparse(tmp_path, "large.mov", LARGE_BYTES + 1)
     small = sparse(tmp_path, "small.exr", 10)
-    fitting, others = within_bounds(Delivery([large, small], [], {large.transfer_id}), CLAIM_BYTES)
+    fitting, others = within_bounds(Delivery([large, small], [], {large.upload_id}), CLAIM_BYTES)
     assert (fitting, [one.transfer for one in others]) == ([large], [small])
-    fitting, others = within_bounds(Delivery([small, large], [], {large.transfer_id}), CLAIM_BYTES)
+    fitting, others = within_bounds(Delivery([small, large], [], {large.upload_id}), CLAIM_BYTES)
     assert (fitting, [one.transfer for one in others]) == ([small], [large])
 
 
 def test_a_file_that_is_not_there_is_left_to_the_stage_to_tell() -> None:
     gone = transfer("/nowhere/1.exr")
-    assert within_bounds(Delivery([gone], [], {gone.transfer_id}), CLAIM_BYTES) == ([gone], [])
+    assert within_bounds(Delivery([gone], [], {gone.upload_id}), CLAIM_BYTES) == ([gone], [])

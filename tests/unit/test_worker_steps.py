@@ -18,16 +18,19 @@ import redis
 from celery.worker import state
 from kombu.transport import redis as kombu_redis
 
-from tasks.connect import open_record, worker_redis
-from tasks.request import UploadRequest
-from tasks.settings import Settings
+from tasks.config.redis_client import worker_redis
+from tasks.config.settings import Settings
+from tasks.intake.request import UploadRequest
+from tasks.records.record import open_record
 from tasks.transfer.models import Target
 from tests.farm import wait_until
 from tests.sandbox import Sandbox
-from workers import health, lease, transport
-from workers.drain import DrainSpool
-from workers.periodic import PeriodicStep
-from workers.reconcile import Reconciler
+from workers import health
+from workers.broker import transport
+from workers.steps import lease
+from workers.steps.periodic import PeriodicStep
+from workers.steps.reconcile import Reconciler
+from workers.steps.spool import DrainSpool
 
 
 @pytest.fixture
@@ -188,7 +191,7 @@ def test_a_worker_tells_once_of_a_spool_that_it_may_not_look_into(
     step = DrainSpool(worker)
     step.act()
     step.act()
-    assert caplog.messages == [f"spool_closed {spool}/manifests: Not a directory"]
+    assert caplog.messages == [f"spool_not_readable {spool}/manifests: Not a directory"]
 
 
 def test_a_step_goes_on_after_an_error_and_says_once_that_redis_is_away(
@@ -200,7 +203,7 @@ def test_a_step_goes_on_after_an_error_and_says_once_that_redis_is_away(
     assert step.done.wait(10)
     step.stop(worker)
     assert caplog.text.count("redis_away step=Counting") == 1
-    assert "step_broke step=Counting" in caplog.text
+    assert "unexpected_error step=Counting" in caplog.text
     wait_until(lambda: "Counting" not in [thread.name for thread in threading.enumerate()])
 
 

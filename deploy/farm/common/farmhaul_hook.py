@@ -5,7 +5,7 @@ Needs Python 3.7 and nothing else. Nothing here raises or waits for long: a mana
 
 An upload is written to disk before farmhaul is started, and removed from there by farmhaul-send
 when farmhaul has it. So nothing is lost when farmhaul is not installed on this host, is killed,
-or the host goes down: farmhaul drain, or a worker here, sends what lies there for a minute.
+or the host goes down: farmhaul flush-spool, or a worker here, sends what lies there for a minute.
 farmhaul is waited for 1 s and then left running: it has the upload in Redis or its spool a
 moment later, where killing it would make a busy controller do the work twice.
 """
@@ -37,8 +37,8 @@ TEXTS = (
     "task_id",
     "name",
     "publish",
-    "frames",
-    "rate",
+    "frame_range",
+    "fps",
     "resolution",
     "priority",
 )

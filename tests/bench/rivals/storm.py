@@ -16,17 +16,18 @@ from tests.bench.rivals.job import Job, run
 def prepare(job: Job) -> Callable[[], None]:
     import requests as http
 
-    from tasks.codec import message_codec
-    from tasks.connect import hasty_redis, open_record, worker_redis
-    from tasks.intake import Entry, Intake
-    from tasks.pipeline import enqueue
-    from tasks.settings import Settings
-    from tasks.status import Status
-    from workers import report
+    from tasks.chain import enqueue
+    from tasks.config.redis_client import fail_fast_redis, worker_redis
+    from tasks.config.sealing import message_codec
+    from tasks.config.settings import Settings
+    from tasks.intake.build import Entry, Intake
+    from tasks.records.record import open_record
+    from tasks.records.status import Status
     from workers.app import app
+    from workers.cli import output
 
     settings = Settings.from_environment()
-    record = open_record(settings, hasty_redis(settings))
+    record = open_record(settings, fail_fast_redis(settings))
     intake = Intake(settings)
     session = http.Session()
 
@@ -42,7 +43,7 @@ def prepare(job: Job) -> Callable[[], None]:
             while job.options.get("one_by_one") and located() < len(ids):
                 time.sleep(0.002)
         status = Status(worker_redis(settings), message_codec(settings))
-        ended = report.wait_for(status, ids, 300)
+        ended = output.wait_for(status, ids, 300)
         assert {one.state for one in ended.values()} == {"located"}
 
     return upload

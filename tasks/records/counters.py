@@ -1,0 +1,68 @@
+"""The lifetime counters of the farm: a hash that the scripts in ``tasks/records/lua`` count in.
+
+A field is ``NAME`` or ``NAME:KIND``, as ``located`` and ``failed:ChecksumError``. Durations from
+enqueue to location are counted by powers of two of a second (``seconds:8``), and summed up.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+
+import redis
+
+from tasks.records.keys import TOTALS, to_text
+
+#: The upper bounds of the durations, in seconds, as ``count_seconds`` in common.lua has them.
+BOUNDS_S = tuple(2**n for n in range(18))
+#: Told as 0 before they first happen: a rate has to begin somewhere.
+NAMES = (
+    *("enqueued", "located", "located_bytes", "stored", "stored_bytes", "cancelled"),
+    *("superseded", "claims_lost", "redelivered", "events_dropped"),
+)
+#: A name that Prometheus takes too: whatever else stands in the hash is not told.
+FIELD = re.compile(r"([a-z][a-z_]{0,63})(?::(.{0,100}))?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What has happened since the records were begun; ``buckets`` counts up to each bound."""
+
+    plain: dict[str, int]
+    by_kind: dict[str, dict[str, int]] = field(default_factory=dict)
+    buckets: dict[str, int] = field(default_factory=dict)
+    seconds_sum: float = 0.0
+
+
+def read(client: redis.Redis) -> Totals:
+    """Read them, by one command and so at one moment."""
+    plain = dict.fromkeys(NAMES, 0)
+    by_kind: dict[str, dict[str, int]] = {}
+    durations: dict[str, int] = {}
+    seconds_sum = 0.0
+    for name, value in client.hgetall(TOTALS).items():
+        match, number = FIELD.fullmatch(to_text(name)), _number(to_text(value))
+        if match is None or number is None:
+            continue
+        if match[1] == "seconds":
+            durations[match[2] or ""] = int(number)
+        elif match[1] == "seconds_sum":
+            seconds_sum = number
+        elif match[2] is None:
+            plain[match[1]] = int(number)
+        else:
+            by_kind.setdefault(match[1], {})[match[2]] = int(number)
+    buckets, sum_ = {}, 0
+    for bound in (*map(str, BOUNDS_S), "+Inf"):
+        sum_ += durations.get(bound, 0)
+        buckets[bound] = sum_
+    return Totals(plain, by_kind, buckets, seconds_sum)
+
+
+def _number(value: str) -> float | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -1,0 +1,231 @@
+"""What the four stages share."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from celery import signature
+
+from tasks.records.delivery import Delivery, Settlement, within_bounds
+from tasks.records.keys import TOTALS
+from tasks.records.record import CLAIM_BYTES, STAGES
+from tasks.stage.context import Clients, clients
+from tasks.stage.heartbeat import Heartbeat
+from tasks.stage.message import Message, to_message, with_signed
+from tasks.stage.redaction import RedactedTask, our_fault
+from tasks.stage.retry_policy import wait_for
+from tasks.transfer import errors
+from tasks.transfer.models import Batch, Transfer
+
+log = logging.getLogger("farmhaul")
+
+T = TypeVar("T")
+R = TypeVar("R")
+Outcomes = dict[str, Transfer | errors.UploadError]
+
+#: What only a service that is up can have said.
+ANSWERS = (
+    Transfer,
+    errors.RequestRefusedError,
+    errors.StoreRefusedError,
+    errors.UrlRefusedError,
+    errors.DigestMismatchError,
+)
+
+
+#: What the record forgets after an error, so that it is done anew: after a digest that differs
+#: the file is read again, whatever it looks like.
+FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
+    errors.DigestMismatchError: {"file": ""},
+    errors.MultipartGoneError: {"stored": ""},
+}
+
+
+class Stage(RedactedTask):
+    """A stage of an upload: takes a batch from the record, and hands it on.
+
+    Celery redelivers the message of a worker that died. What is tried again otherwise goes
+    back to the record and is claimed anew, so that an outage leaves no tasks with a
+    countdown in the memory of workers.
+    """
+
+    abstract = True
+    acks_late = True
+    reject_on_worker_lost = True
+    ignore_result = True
+    # The summary, which is the first thing in a message, and no more.
+    resultrepr_maxsize = 80
+    # These are answers, not faults of the program: logged without a traceback.
+    throws = (errors.UploadError,)
+
+    @property
+    def clients(self) -> Clients:
+        """The connections of this process."""
+        return clients()
+
+    @property
+    def worker(self) -> str:
+        """The name of the worker that runs the task."""
+        return str(self.request.hostname or socket.gethostname())
+
+    @property
+    def stage(self) -> str:
+        """The name of the stage, without Celery's prefix."""
+        return str(self.name).rpartition(".")[2]
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Publish; events, Flower and logs show the summary in place of the arguments."""
+        if args:
+            options.setdefault("argsrepr", f"({args[0]['summary']})")
+        return super().apply_async(args, kwargs, **options)
+
+    def claim(self, host: str) -> Batch:
+        """Draw a batch of pending uploads; a redelivered task gets the same one again."""
+        delivery = self._deliver(self.request.id, host)
+        fitting, others = within_bounds(delivery, CLAIM_BYTES)
+        self.clients.record.settle(others)
+        return Batch(self.request.id, tuple(fitting))
+
+    def take(self, message: Message) -> Batch:
+        """Take over the batch of a message: what is still this claim's, and no more."""
+        delivery = self._deliver(message["claim"], "")
+        batch = Batch(message["claim"], tuple(delivery.transfers))
+        return with_signed(batch, message, self.clients.urls)
+
+    def _deliver(self, claim_id: str, host: str) -> Delivery:
+        record = self.clients.record
+        delivery = record.deliver(claim_id, self.stage, self.worker, host)
+        record.settle(delivery.refused)
+        if delivery.refused:
+            record.client.hincrby(TOTALS, "refused", len(delivery.refused))
+        for one in delivery.refused:
+            log.error("upload_refused upload=%s %s", one.transfer.upload_id, one.fields["error"])
+        return delivery
+
+    def heartbeat(self, batch: Batch) -> Heartbeat:
+        """Keep the batch ours while a long stage runs."""
+        return Heartbeat(self.clients.record, batch)
+
+    def each(self, transfers: Sequence[Transfer], step: Callable[[Transfer], Transfer]) -> Outcomes:
+        """Do a step for each transfer, several at a time; one that fails holds up no other."""
+        outcomes = self.in_threads(transfers, lambda one: self.attempt(one, step))
+        return {one.upload_id: outcome for one, outcome in zip(transfers, outcomes, strict=True)}
+
+    def ask(
+        self, call: Callable[[Sequence[Transfer]], Outcomes], transfers: Sequence[Transfer]
+    ) -> Outcomes:
+        """Make one call for all; a fault of ours is tried again as ``attempt`` does it."""
+        try:
+            return call(transfers)
+        except Exception as error:  # noqa: BLE001 none may hold up the others
+            return {one.upload_id: self._broke(one, error) for one in transfers}
+
+    def in_threads(self, items: Sequence[T], act: Callable[[T], R]) -> list[R]:
+        """Act on each item, FARMHAUL_CONNECTIONS of them at a time.
+
+        Far from the store and on network file systems, waiting is most of the time; MD5 takes
+        no more CPU time with 8 threads than with 1 (measured 2026-11).
+        """
+        if len(items) < 2:  # noqa: PLR2004 one needs no company
+            return [act(item) for item in items]
+        return list(self.clients.threads.map(act, items))
+
+    def attempt(
+        self, transfer: Transfer, step: Callable[[Transfer], Transfer]
+    ) -> Transfer | errors.UploadError:
+        """Do a step, and give its result or its error."""
+        try:
+            return step(transfer)
+        except errors.UploadError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 none may hold up the others
+            return self._broke(transfer, error)
+
+    def _broke(self, transfer: Transfer, error: Exception) -> errors.UploadError:
+        # A fault of ours: in the log with all that is known, and tried a few times.
+        log.error(
+            "unexpected_error upload=%s stage=%s", transfer.upload_id, self.stage, exc_info=error
+        )
+        return our_fault(self.stage, error)
+
+    def hand_on(self, batch: Batch, outcomes: Outcomes, service: str = "") -> Message:
+        """Note what became of the batch, and give the message for the next stage.
+
+        ``outcomes`` may leave out transfers for which there was nothing to do. ``service``
+        is the one that was asked.
+
+        Raises:
+            UploadsFailedError: some have failed for good. The others have been handed on.
+        """
+        settlements = [
+            self._settlement(one, outcomes.get(one.upload_id, one)) for one in batch.transfers
+        ]
+        states = self.clients.record.settle(settlements, _answered(service, outcomes))
+        going_on: list[Transfer] = []
+        failed: list[str] = []
+        for transfer in batch.transfers:
+            upload_id = transfer.upload_id
+            outcome, state = outcomes.get(upload_id, transfer), states[upload_id]
+            if isinstance(outcome, Transfer):
+                going_on += [outcome] if state in {"active", "located"} else []
+                continue
+            log.warning("upload_%s upload=%s stage=%s %s", state, upload_id, self.stage, outcome)
+            if state == "failed":
+                failed.append(f"{upload_id}: {outcome}")
+        message = to_message(batch.claim_id, going_on, self.clients.urls)
+        if failed:
+            self._forward(message, going_on)
+            raise errors.UploadsFailedError("\n".join(failed))
+        if not going_on:
+            self.end_chain()
+        return message
+
+    def end_chain(self) -> None:
+        """Let this be the last link; Celery publishes what ``request.chain`` still holds."""
+        self.request.chain = None
+
+    def _forward(self, message: Message, going_on: list[Transfer]) -> None:
+        # Publishes the next link as Celery would have done, had this task not failed.
+        if going_on and self.request.chain:
+            *later, following = self.request.chain
+            signature(following, app=self.app).apply_async(
+                (message,), chain=later, root_id=self.request.root_id, parent_id=self.request.id
+            )
+
+    def _settlement(self, transfer: Transfer, outcome: Transfer | errors.UploadError) -> Settlement:
+        if isinstance(outcome, Transfer):
+            return Settlement(transfer, self._done(outcome), self._fields(transfer, outcome))
+        kind = type(outcome).__name__
+        if not isinstance(outcome, errors.RetryableError):
+            return Settlement(transfer, "failed", {"error": str(outcome), "error_kind": kind})
+        return Settlement(transfer, "retrying", FORGET.get(type(outcome), {}), wait_for(outcome))
+
+    def _done(self, transfer: Transfer) -> str:
+        is_last = self.stage == STAGES[-1]
+        # The parts of a large file become one in the last stage only.
+        if transfer.is_member and (is_last or (transfer.stored and not transfer.is_large)):
+            return "stored"
+        return "located" if is_last else "advanced"
+
+    def _fields(self, before: Transfer, after: Transfer) -> dict[str, str | int]:
+        fields: dict[str, str | int] = {}
+        if after.job_ids:
+            fields["jobs"] = ",".join(after.job_ids)
+        if after.publish is not None:
+            return fields
+        if (after.identity, after.checksum) != (before.identity, before.checksum):
+            fields["file"] = self.clients.record.seal_file(after)
+        return fields | {
+            "size": after.size_bytes,
+            "stored": after.content_fingerprint if after.stored else "",
+        }
+
+
+def _answered(service: str, outcomes: Outcomes) -> list[str]:
+    """Give the services whose gate may open: one usable answer shows that they are up."""
+    if not any(isinstance(outcome, ANSWERS) for outcome in outcomes.values()):
+        return []
+    return [service, "credentials"] if service == "ftrack" else [service]

@@ -1,0 +1,62 @@
+"""What the stages of one process work with; made once, after the pool has forked."""
+
+from __future__ import annotations
+
+import functools
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import requests
+
+from tasks.config.redis_client import worker_redis
+from tasks.config.sealing import Codec, url_codec
+from tasks.config.settings import Settings
+from tasks.records.parts import PartsRecord
+from tasks.records.publishes import Publishes
+from tasks.records.record import Record, open_record
+from tasks.stage.events import Events, open_events
+from tasks.stage.limits import Limits
+from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.put import store_session
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The conversations of a worker process, over connections that stay open."""
+
+    settings: Settings
+    record: Record
+    ftrack: FtrackClient
+    store: requests.Session
+    urls: Codec
+    parts: PartsRecord
+    publishes: Publishes
+    limits: Limits
+    events: Events | None
+    threads: ThreadPoolExecutor
+
+
+@functools.cache
+def clients() -> Clients:
+    """Give the clients of this process.
+
+    Raises:
+        SettingsError: the environment lacks what a worker needs.
+    """
+    settings = Settings.from_environment()
+    ftrack = settings.require_ftrack()
+    record = open_record(settings, worker_redis(settings))
+    urls = url_codec(settings)
+    limits = Limits(record, {"bandwidth": settings.bandwidth, "api_calls": settings.api_calls})
+    return Clients(
+        settings,
+        record,
+        FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, limits.api_call),
+        store_session(settings.connections),
+        urls,
+        PartsRecord(record, urls),
+        Publishes(record),
+        limits,
+        open_events(settings),
+        ThreadPoolExecutor(settings.connections, "put"),
+    )

@@ -1,0 +1,228 @@
+"""Tells ftrack's event hub of each located component, as the official clients do; best effort.
+
+The protocol is Socket.IO 0.9 (https://github.com/socketio/socket.io-spec): a handshake over
+HTTP, then packets ``TYPE:ID:ENDPOINT:DATA`` on a websocket. ``ftrack_api.event.hub`` speaks it
+too, but mutes all logging of the process while it reconnects, follows redirects with the API key
+in its headers, and starts threads that nobody ends.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import requests
+
+from tasks.config.redis_client import fail_fast_redis
+from tasks.config.settings import FtrackSettings, Settings, SettingsError
+from tasks.records.keys import TOTALS
+from tasks.transfer.models import SERVER_LOCATION_ID
+
+if TYPE_CHECKING:
+    import websocket
+
+log = logging.getLogger("farmhaul")
+
+TOPIC = "ftrack.location.component-added"
+DISCONNECT, HEARTBEAT, ACKNOWLEDGE, ERROR = "0", "2", "6", "7"
+
+MAX_QUEUED = 10_000  # an hour of uploads of a busy worker process, in some 2 MB
+MAX_AT_ONCE = 100
+TIMEOUT_S = 10.0
+#: A hub that is away is asked again after this time; what comes until then is dropped.
+RETRY_S = 30.0
+#: The hub hangs up on who is silent for its timeout, 60 s in ftrack's; we do so before.
+IDLE_S = 20.0
+
+
+class HubError(Exception):
+    """The event hub did not take an event; the text tells no address and no key."""
+
+
+class Events:
+    """The events of one worker process, sent by a thread that starts with the first one.
+
+    Never raises and never waits. What can not be sent is dropped and told to *dropped*.
+    """
+
+    def __init__(self, ftrack: FtrackSettings, dropped: Callable[[int], object]) -> None:
+        try:
+            import websocket  # noqa: F401 - told at the start, and not with the first upload
+        except ImportError:
+            raise SettingsError(
+                "FARMHAUL_FTRACK_EVENTS: is on, and websocket-client is not installed; "
+                "install farmhaul[events], or set it to off"
+            ) from None
+        self._ftrack = ftrack
+        self._dropped = dropped
+        self._queue: queue.Queue[str] = queue.Queue(MAX_QUEUED)
+        self._overflow: deque[str] = deque()
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._hub: _Hub | None = None
+        self._away = False
+        self._again_at = 0.0
+
+    def located(self, component_ids: Iterable[str]) -> None:
+        """Have it told that these components are in ftrack.server now."""
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+                self._thread.start()
+        for component_id in component_ids:
+            try:
+                self._queue.put_nowait(component_id)
+            except queue.Full:
+                self._overflow.append(component_id)  # counted by the thread: Redis may be slow
+
+    def _run(self) -> None:
+        while True:
+            component_ids = self._next()
+            self._drop_overflow()
+            try:
+                if component_ids:
+                    self._send(component_ids)
+                else:
+                    self._hang_up()
+            except Exception as error:  # noqa: BLE001 - the thread outlives whatever the hub sends
+                self._hang_up()
+                self._drop(len(component_ids))
+                self._again_at = time.monotonic() + RETRY_S
+                if not self._away:
+                    self._away = True
+                    # Errors of the libraries may hold addresses, so their kind alone is told.
+                    why = str(error) if isinstance(error, HubError) else type(error).__name__
+                    log.warning("events_away %s; events are dropped, uploads go on", why)
+
+    def _next(self) -> list[str]:
+        component_ids: list[str] = []
+        try:
+            component_ids.append(self._queue.get(timeout=IDLE_S))
+            while len(component_ids) < MAX_AT_ONCE:
+                component_ids.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        return component_ids
+
+    def _send(self, component_ids: list[str]) -> None:
+        if time.monotonic() < self._again_at:
+            self._drop(len(component_ids))
+            return
+        if self._hub is not None:
+            try:
+                self._hub.publish(component_ids)
+            except Exception:  # noqa: BLE001 - it may have hung up since; a new connection shows
+                self._hang_up()
+        if self._hub is None:
+            self._hub = _Hub(self._ftrack)
+            self._hub.publish(component_ids)
+        if self._away:
+            self._away = False
+            log.info("events_back")
+
+    def _hang_up(self) -> None:
+        if self._hub is not None:
+            self._hub.close()
+            self._hub = None
+
+    def _drop_overflow(self) -> None:
+        if count := len(self._overflow):
+            for _ in range(count):
+                self._overflow.popleft()
+            self._drop(count)
+
+    def _drop(self, count: int) -> None:
+        try:
+            self._dropped(count)
+        except Exception:  # noqa: BLE001 - Redis is away; its outage is told elsewhere
+            log.debug("events_dropped %s, and not counted", count)
+
+
+def open_events(settings: Settings) -> Events | None:
+    """Give the events of this process, or None when FARMHAUL_FTRACK_EVENTS is off."""
+    if not settings.events:
+        return None
+    client = fail_fast_redis(settings)
+    return Events(
+        settings.require_ftrack(), lambda count: client.hincrby(TOTALS, "events_dropped", count)
+    )
+
+
+class _Hub:
+    """A connection to the event hub; raises HubError, and what requests and websocket raise."""
+
+    def __init__(self, ftrack: FtrackSettings) -> None:
+        import websocket
+
+        self._user = ftrack.api_user
+        self._source_id = uuid.uuid4().hex
+        self._number = 0
+        headers = {"ftrack-user": ftrack.api_user, "ftrack-api-key": ftrack.api_key}
+        base = f"{ftrack.server_url}/socket.io/1/"
+        # Another host would be given the key.
+        answer = requests.get(base, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
+        if answer.status_code != requests.codes.ok:
+            raise HubError(f"the event hub answered the handshake with {answer.status_code}")
+        session_id, *_, transports = answer.text.split(":")
+        if "websocket" not in transports.split(","):
+            raise HubError("the event hub offers no websocket")
+        # The same as requests trusts.
+        ca_bundle = os.environ.get("REQUESTS_CA_BUNDLE") or requests.utils.DEFAULT_CA_BUNDLE_PATH
+        self._socket: websocket.WebSocket = websocket.create_connection(
+            f"ws{base.removeprefix('http')}websocket/{session_id}",
+            timeout=TIMEOUT_S,
+            sslopt={"ca_certs": ca_bundle},
+        )
+
+    def publish(self, component_ids: Iterable[str]) -> None:
+        """Send an event for each component, and wait until the hub has taken them all."""
+        waiting = set()
+        for component_id in component_ids:
+            self._number += 1
+            waiting.add(self._number)
+            data = {"name": "ftrack.event", "args": [self._event(component_id)]}
+            self._socket.send(f"5:{self._number}+::{json.dumps(data)}")
+        until = time.monotonic() + TIMEOUT_S
+        while waiting:
+            if time.monotonic() > until:
+                raise HubError("the event hub does not acknowledge events")
+            kind, _, _, data = (*self._socket.recv().split(":", 3), "", "", "")[:4]
+            if kind == HEARTBEAT:
+                self._socket.send("2::")
+            elif kind in {DISCONNECT, ERROR, ""}:
+                raise HubError("the event hub ended the connection")
+            elif kind == ACKNOWLEDGE:
+                number, _, told = data.partition("+")
+                waiting.discard(int(number))
+                if told and json.loads(told)[0].get("success") is False:
+                    raise HubError("the event hub refused an event")
+
+    def close(self) -> None:
+        try:
+            self._socket.close(timeout=0)
+        except Exception:  # noqa: BLE001 - it is left in any case
+            log.debug("events_closed badly")
+
+    def _event(self, component_id: str) -> dict[str, Any]:
+        return {
+            "id": uuid.uuid4().hex,
+            "topic": TOPIC,
+            "data": {"component_id": component_id, "location_id": SERVER_LOCATION_ID},
+            "source": {
+                "id": self._source_id,
+                "user": {"username": self._user},
+                "host": socket.gethostname(),
+            },
+            "target": "",
+            "sent": None,
+            "inReplyToEvent": None,
+        }

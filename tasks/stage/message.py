@@ -1,0 +1,74 @@
+"""What one stage hands to the next: little more than the claim, since the record has the rest.
+
+    {"summary": "beauty.1001.exr +49, 12.4 MB", "claim": "…", "signed": {upload id: sealed}}
+
+Signed URLs are sealed each, so that no log, event or result can show one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, TypedDict
+
+from tasks.config.sealing import Codec
+from tasks.transfer.errors import SealBrokenError
+from tasks.transfer.models import Batch, SignedPut, Transfer
+
+
+class Message(TypedDict):
+    """The argument of a stage, and its result. ``summary`` is for people (Flower, logs)."""
+
+    summary: str
+    claim: str
+    signed: dict[str, str]
+
+
+class RunMessage(Message):
+    """The argument of ``put_parts``: which run, of which upload, under which fence."""
+
+    upload: str
+    fence: int
+    run: int
+
+
+def to_message(claim_id: str, transfers: Sequence[Transfer], urls: Codec) -> Message:
+    """Make the message that hands on these transfers."""
+    signed = {
+        transfer.upload_id: urls.encode(asdict(transfer.signed))
+        for transfer in transfers
+        if transfer.signed and not transfer.stored
+    }
+    return Message(summary=summary(transfers), claim=claim_id, signed=signed)
+
+
+def with_signed(batch: Batch, message: Message, urls: Codec) -> Batch:
+    """Give the transfers of a batch the signed PUTs that came with the message."""
+    signed = message["signed"]
+    return replace(
+        batch,
+        transfers=tuple(
+            replace(transfer, signed=_unsealed(signed.get(transfer.upload_id), urls))
+            for transfer in batch.transfers
+        ),
+    )
+
+
+def summary(transfers: Sequence[Transfer]) -> str:
+    """Say in a few words what a batch holds."""
+    if not transfers:
+        return "nothing to do"
+    others = f" +{len(transfers) - 1}" if len(transfers) > 1 else ""
+    size_bytes = sum(one.identity.size_bytes for one in transfers if one.identity)
+    return f"{transfers[0].file_name}{others}, {size_bytes / 1e6:.1f} MB"
+
+
+def _unsealed(sealed: str | None, urls: Codec) -> SignedPut | None:
+    # What can not be read, as after a change of keys or of version, is signed again.
+    if sealed is None:
+        return None
+    try:
+        value: dict[str, Any] = urls.decode(sealed, "a signed URL")
+        return SignedPut(**value)
+    except (SealBrokenError, TypeError):
+        return None

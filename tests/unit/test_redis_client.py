@@ -1,0 +1,102 @@
+"""How Redis is reached: patiently by workers, hastily by hooks."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import redis
+from cryptography.fernet import Fernet
+
+from tasks.config.redis_client import fail_fast_redis, worker_redis
+from tasks.config.settings import Settings
+from tasks.intake.request import UploadRequest
+from tasks.records.record import open_record
+from tasks.transfer.models import Target
+from tests.sandbox import Sandbox
+
+
+def test_a_worker_waits_for_a_redis_that_restarts(sandbox: Sandbox) -> None:
+    with worker_redis(Settings(sandbox.redis.url)) as client:
+        client.set("before", 1)
+        sandbox.redis.stop()
+        starter = threading.Timer(0.5, sandbox.redis.start)
+        starter.start()
+        try:
+            assert client.get("before") == b"1"
+        finally:
+            starter.join()
+
+
+@pytest.mark.parametrize("connect", [worker_redis, fail_fast_redis])
+def test_a_redis_that_is_there_answers(
+    connect: Callable[[Settings], redis.Redis], sandbox: Sandbox
+) -> None:
+    with connect(Settings(sandbox.redis.url)) as client:
+        assert client.ping()
+
+
+def test_a_hook_is_told_at_once_that_redis_is_not_there(sandbox: Sandbox) -> None:
+    sandbox.redis.stop()
+    started = time.monotonic()
+
+    with (
+        fail_fast_redis(Settings(sandbox.redis.url)) as client,
+        pytest.raises(redis.ConnectionError),
+    ):
+        client.ping()
+
+    assert time.monotonic() - started < 0.5
+
+
+def test_a_hook_is_told_within_two_seconds_that_redis_does_not_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        started = time.monotonic()
+
+        with (
+            fail_fast_redis(Settings(f"redis://127.0.0.1:{port}/0")) as client,
+            pytest.raises(redis.TimeoutError),
+        ):
+            client.ping()
+
+    assert time.monotonic() - started < 2
+
+
+def test_a_hook_is_told_at_once_that_no_sentinel_is_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    settings = Settings(f"sentinel://:pw@127.0.0.1:{port},127.0.0.1:{port}/farm")
+    started = time.monotonic()
+
+    with (
+        fail_fast_redis(settings) as client,
+        pytest.raises(redis.ConnectionError, match="No master found for 'farm'"),
+    ):
+        client.ping()
+
+    assert time.monotonic() - started < 0.5
+
+
+def test_the_record_is_opened_as_the_environment_says(sandbox: Sandbox) -> None:
+    settings = Settings(
+        sandbox.redis.url,
+        lease_s=7,
+        record_days=0.5,
+        secret_keys=(Fernet.generate_key().decode(),),
+    )
+    request = UploadRequest(
+        "/mnt/secret/name.exr", Target("2c5e0000-0000-4000-8000-000000000001"), 6, 1_000
+    )
+    with fail_fast_redis(settings) as client:
+        record = open_record(settings, client)
+        record.enqueue([request])
+
+        assert (record.lease_s, record.ttl_s) == (7, 43_200)
+        stored = client.hgetall(f"farmhaul:upload:{request.upload_id}")
+        assert b"secret" not in b"".join(stored.values())
+        [transfer] = record.deliver("a-claim", "compute_checksum", "node7").transfers
+        assert transfer.path == "/mnt/secret/name.exr"

@@ -1,0 +1,59 @@
+"""Rates and timetables as people write them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.config.timetable import NO_LIMIT, Timetable
+
+
+def at(text: str, hour: int, minute: int = 0) -> float | None:
+    return Timetable.from_text(text).at(datetime(2026, 11, 24, hour, minute).astimezone())
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("50M", 50e6), ("1.5G", 1.5e9), ("800k", 800e3), ("20", 20.0), ("off", None), (" 5M ", 5e6)],
+)
+def test_a_rate_holds_all_day(text: str, rate: float | None) -> None:
+    assert at(text, 3) == rate
+    assert at(text, 15) == rate
+
+
+def test_a_timetable_gives_each_hour_its_rate() -> None:
+    table = "08:00-20:00=50M,20:00-22:30=80M,else=off"
+    assert [at(table, 7, 59), at(table, 8), at(table, 20), at(table, 22, 30)] == [
+        None,
+        50e6,
+        80e6,
+        None,
+    ]
+
+
+def test_a_span_may_go_over_midnight() -> None:
+    table = "20:00-08:00=off,else=50M"
+    assert [at(table, 23), at(table, 7), at(table, 8)] == [None, None, 50e6]
+
+
+def test_without_else_the_other_hours_have_no_limit() -> None:
+    assert at("08:00-20:00=50M", 21) is None
+    assert NO_LIMIT.at(datetime(2026, 1, 1).astimezone()) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "fast", "0", "-5M", "50T", "25:00-26:00=5M", "8-20=5M", "08:00-20:00=", "else=x"]
+)
+def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="write 50M, off, or 08:00-20:00=50M,else=off"):
+        Timetable.from_text(text)
+
+
+@given(st.text())
+def test_any_text_is_a_rate_or_a_value_error(text: str) -> None:
+    with suppress(ValueError):
+        Timetable.from_text(text).at(datetime(2026, 1, 1).astimezone())
