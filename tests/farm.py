@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, cast
@@ -38,6 +39,15 @@ POLL_S = 0.03
 Command: TypeAlias = Literal["celery", "farmhaul"]
 #: What a kill strikes: the parent and its pool, the parent alone, one child of the pool.
 Victim: TypeAlias = Literal["group", "parent", "child"]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that was enqueued, and the component it is for."""
+
+    id: str
+    component_id: str
+    path: Path
 
 
 class Worker:
@@ -285,6 +295,28 @@ class Farm:
         """Enqueue by a manifest on stdin."""
         lines = "".join(f"{json.dumps(entry)}\n" for entry in entries)
         return self.enqueue("--manifest", "-", *arguments, stdin=lines)
+
+    def upload(
+        self,
+        *options: str,
+        path: Path | None = None,
+        content: bytes | int = 1000,
+        component_id: str = "",
+        env: Mapping[str, str | None] | None = None,
+    ) -> Upload:
+        """Enqueue one file for one component, as a hook does; by default both are new.
+
+        Args:
+            options: more options of ``farmhaul enqueue``.
+            path: the file; if None, a new ``main.exr`` is written.
+            content: what the new file holds: these bytes, or so many random ones.
+            component_id: an existing component; if empty, one is made in ftrack.
+            env: environment variables of the hook; None removes one.
+        """
+        path = path or self.make_file("main.exr", content)
+        component_id = component_id or self.sandbox.ftrack.add_component(path.name)
+        [upload] = self.enqueue(path, "--component-id", component_id, *options, env=env)
+        return Upload(str(upload["upload_id"]), component_id, path)
 
     def make_file(self, name: str, content: bytes | int, folder: str | None = None) -> Path:
         """Write a file below the storage root: these bytes, or so many random ones.

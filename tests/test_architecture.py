@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.helpers.imports import loaded_by
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = [ROOT / "deploy" / "requirements.lock", ROOT / "tests" / "requirements.lock"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -20,16 +22,6 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 def modules_below(*folders: str) -> list[Path]:
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-def loaded_by(statement: str) -> set[str]:
-    """Tell the names of all modules that a fresh interpreter loads for a statement."""
-    code = f"import sys\n{statement}\nprint(*sys.modules)"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    return set(run.stdout.split())
 
 
 # Layers
@@ -90,6 +82,17 @@ def test_hooks_call_the_command_and_never_import_us() -> None:
     ]
 
     assert found == []
+
+
+def test_no_test_module_imports_another() -> None:
+    found = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules_below("tests")
+        for name in imported_by(path)
+        if any(part.startswith("test_") for part in name.split("."))
+    ]
+
+    assert found == [], "what two test modules need belongs to tests/helpers"
 
 
 # Shape
@@ -227,4 +230,4 @@ def imported_by(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
+            yield from (f"{node.module or ''}.{alias.name}" for alias in node.names)

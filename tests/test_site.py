@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs_tables import CLI, with_tables
-from tests.unit.test_errors import EXAMPLES
+from tests.helpers.error_examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent
 TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

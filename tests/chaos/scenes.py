@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.healing import let_time_pass
-from tests.farm import Farm, wait_until
+from tests.farm import Farm, Worker, wait_until
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,12 @@ def wait_arrived_soon(farm: Farm, asked: Iterable[Asked], timeout_s: float = 40)
 def wait_sending(farm: Farm, asked: Asked, timeout_s: float = 15) -> None:
     """Wait until the file is on its way to the store."""
     wait_until(lambda: farm.sandbox.store.puts(asked.component_id), timeout_s)
+
+
+def busy_worker(farm: Farm) -> Worker:
+    """The worker that has the one upload under way."""
+    [name] = {farm.redis.hget(key, "worker") for key in farm.redis.scan_iter("farmhaul:upload:*")}
+    return next(worker for worker in farm.workers if str(name).startswith(f"{worker.name}@"))
 
 
 def errors_of(farm: Farm, asked: Asked) -> str:

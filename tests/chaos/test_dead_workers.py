@@ -9,17 +9,11 @@ import time
 import pytest
 
 from tests.chaos.conftest import LEASE_S, MakeFarm
-from tests.chaos.scenes import enqueue_many, enqueue_one, wait_arrived, wait_sending
-from tests.farm import Farm, Victim, Worker, wait_until
+from tests.chaos.scenes import busy_worker, enqueue_many, enqueue_one, wait_arrived, wait_sending
+from tests.farm import Farm, Victim, wait_until
 
 #: A second worker takes the work over within lease + 5 s; the rest is for a busy machine.
 GRACE_S = 10
-
-
-def busy_worker(farm: Farm) -> Worker:
-    """The worker that has the one upload under way."""
-    [name] = {farm.redis.hget(key, "worker") for key in farm.redis.scan_iter("farmhaul:upload:*")}
-    return next(worker for worker in farm.workers if str(name).startswith(f"{worker.name}@"))
 
 
 @pytest.mark.parametrize(

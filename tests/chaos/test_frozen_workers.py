@@ -7,12 +7,12 @@ import pytest
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import (
     Asked,
+    busy_worker,
     enqueue_again,
     enqueue_one,
     wait_arrived,
     wait_sending,
 )
-from tests.chaos.test_dead_workers import busy_worker
 from tests.farm import Farm, Worker, wait_until
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.debian import NoPackages
 from tests.docker import engine, prometheus
 from tests.farm import Farm, wait_until
-from tests.functional.test_exporter import MONITORING, exporter
+from tests.helpers.exporter import MONITORING, exporter
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CHECKOUT, Child, free_ports
 

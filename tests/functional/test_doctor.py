@@ -28,8 +28,8 @@ from tests.functional.doctor_setups import (
     redis_with,
     unknown_authority,
 )
+from tests.helpers.imports import loaded_by
 from tests.sandbox import RedisServer
-from tests.test_architecture import loaded_by
 from workers import cli
 
 KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))

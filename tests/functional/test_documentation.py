@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import pty
 import re
 import shlex
 import subprocess
@@ -18,41 +17,23 @@ from tasks.records.keys import PREFIX
 from tasks.transfer.models import LARGE_BYTES
 from tests.demo.renders import FRAME_HEIGHT, FRAME_WIDTH, exr
 from tests.farm import BIN, Farm
+from tests.helpers.documents import (
+    DOCS,
+    README,
+    block_after,
+    first_cells,
+    key_pattern,
+    on_a_terminal,
+    plain,
+    section,
+)
 from tests.sandbox.process import CHECKOUT
 from workers.cli import cli
 
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-DOCS = {path.name: path.read_text(encoding="utf-8") for path in (CHECKOUT / "docs").glob("*.md")}
-UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 #: An environment variable of ours; NAME_FILE is the same one.
 VARIABLE = re.compile(r"\b(?:FTRACK|FARMHAUL)_[A-Z0-9_]+\b")
 #: A log line begins with a word for what has happened, upload=… and the like follow.
 EVENT = re.compile(r"[a-z]+(?:_[a-z%]+)+(?=[ :])")
-
-
-def section(text: str, heading: str) -> str:
-    found = re.search(rf"(?ms)^## {re.escape(heading)}$.*?(?=^## |\Z)", text)
-    assert found, f"there is no heading {heading}"
-    return found[0]
-
-
-def first_cells(markdown: str) -> list[str]:
-    """What stands in backticks in the first column of the tables."""
-    rows = [line for line in markdown.splitlines() if line.startswith("| `")]
-    cells = [re.split(r"(?<!\\)\|", row)[1].replace(r"\|", "|") for row in rows]
-    return [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
-
-
-def block_after(text: str, mark: str) -> str:
-    found = re.search(rf"<!-- [^\n]*{re.escape(mark)}[^\n]* -->\n```\w*\n(.*?)```", text, re.DOTALL)
-    assert found, f"there is no block after a comment with {mark!r}"
-    return found[1]
-
-
-def plain(text: str) -> str:
-    """Leave out what is another each time: ids, times, the folders of this machine."""
-    text = re.sub(r"/\S*/v003/", "…/v003/", UUID.sub("…", text.replace("\r\n", "\n")))
-    return re.sub(r"(?m)^\[ *\d+\.\d s\]", "[…]", text)
 
 
 # Commands
@@ -98,24 +79,6 @@ def test_the_example_is_what_one_sees(farm: Farm) -> None:
     shown = on_a_terminal(["bash", "-c", f"code=0\n{script}"], environment)
 
     assert plain(shown) == plain(expected)
-
-
-def on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
-    """Run a command with a terminal as its output; gives what a person reads there."""
-    screen, slave = pty.openpty()
-    process = subprocess.Popen(
-        command, env=environment, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave
-    )
-    os.close(slave)
-    shown = b""
-    with open(screen, "rb", buffering=0) as reader:
-        try:
-            while block := reader.read(4096):
-                shown += block
-        except OSError:  # how Linux says that the other end is closed
-            pass
-    assert process.wait() == 0
-    return shown.decode()
 
 
 @pytest.mark.chaos
@@ -173,13 +136,6 @@ def test_each_key_in_redis_is_documented(farm: Farm) -> None:
     patterns = [key_pattern(name) for name in first_cells(DOCS["state.md"])]
     assert [key for key in keys if not any(pattern.fullmatch(key) for pattern in patterns)] == []
     assert {f"{PREFIX}{name}" for name in ("limits", "hosts", "reconciler", "state:failed")} <= keys
-
-
-def key_pattern(documented: str) -> re.Pattern[str]:
-    """Read ``farmhaul:upload:ID`` and the like: capitals and … stand for anything."""
-    text = re.sub(r"[A-Z]{2,}|…", "\0", documented)
-    suffix = "(?:\x06\x16\\d)?" if documented == "farmhaul" else ""
-    return re.compile(re.escape(text).replace("\0", ".*") + suffix)
 
 
 def test_each_log_line_is_documented() -> None:

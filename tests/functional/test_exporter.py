@@ -6,40 +6,20 @@ import json
 import re
 import socket
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.farm import BIN, Farm, wait_until
-from tests.sandbox.process import CHECKOUT, CLOSED_PORT, NO_REDIS, Child, free_ports
-from tests.test_architecture import loaded_by
+from tests.farm import Farm, wait_until
+from tests.helpers.exporter import MONITORING, exporter
+from tests.helpers.imports import loaded_by
+from tests.helpers.redis_traffic import commands_done
+from tests.sandbox.process import CHECKOUT, CLOSED_PORT, NO_REDIS
 from workers.exporter import TOLD
 
-MONITORING = CHECKOUT / "deploy" / "monitoring"
 Samples = dict[tuple[str, ...], float]
-
-
-@contextmanager
-def exporter(farm: Farm, tmp_path: Path) -> Iterator[str]:
-    """Run the command; gives the URL of its metrics."""
-    [port] = free_ports(1)
-    command = [str(BIN / "farmhaul"), "exporter", "--port", str(port)]
-    child = Child("exporter", command, tmp_path / "exporter.log", env=farm.env)
-    try:
-        child.wait_ready(lambda: _listens(port))
-        yield f"http://127.0.0.1:{port}/metrics"
-    finally:
-        child.stop()
-
-
-def _listens(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), 1):
-        return True
 
 
 def scrape(url: str) -> Samples:
@@ -53,18 +33,11 @@ def scrape(url: str) -> Samples:
     }
 
 
-def enqueue(farm: Farm, *options: str) -> str:
-    component_id = farm.sandbox.ftrack.add_component("main.exr")
-    path = farm.make_file("main.exr", 1000)
-    [upload] = farm.enqueue(path, "--component-id", component_id, *options)
-    return str(upload["upload_id"])
-
-
 def test_a_scrape_tells_what_is_pending_and_since_when(hook: Farm, tmp_path: Path) -> None:
-    old = enqueue(hook, "--priority", "urgent")
+    old = hook.upload("--priority", "urgent").id
     hook.redis.zincrby("farmhaul:pending", -7200_000, old)
-    enqueue(hook)
-    enqueue(hook, "--node-local")
+    hook.upload()
+    hook.upload("--node-local")
     with exporter(hook, tmp_path) as url:
         seen = scrape(url)
 
@@ -81,9 +54,9 @@ def test_a_scrape_tells_what_is_pending_and_since_when(hook: Farm, tmp_path: Pat
 
 
 def test_a_scrape_tells_workers_gates_and_why_uploads_wait(farm: Farm, tmp_path: Path) -> None:
-    farm.wait_located([enqueue(farm)])
+    farm.wait_located([farm.upload().id])
     farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
-    farm.wait_state([enqueue(farm)], "retrying")
+    farm.wait_state([farm.upload().id], "retrying")
     with exporter(farm, tmp_path) as url:
         wait_until(lambda: scrape(url)["farmhaul_workers",] == len(farm.workers))
         seen = scrape(url)
@@ -94,10 +67,6 @@ def test_a_scrape_tells_workers_gates_and_why_uploads_wait(farm: Farm, tmp_path:
     assert seen["farmhaul_gate_closed", "ftrack"] == 0
     assert seen["farmhaul_gate_closed_since_seconds", "credentials"] > 1.7e9
     assert seen["farmhaul_retrying_sample", "CredentialsRefusedError"] == 1
-
-
-def commands_done(client: Any) -> int:
-    return sum(int(one["calls"]) for one in client.info("commandstats").values())
 
 
 def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_path: Path) -> None:
@@ -152,12 +121,12 @@ def test_alerts_and_dashboard_name_metrics_that_there_are(hook: Farm, tmp_path: 
 
 def test_counters_and_durations_are_told(farm: Farm, tmp_path: Path) -> None:
     with farm.frozen():
-        late, gone = enqueue(farm, "--priority", "low"), enqueue(farm)
+        late, gone = farm.upload("--priority", "low").id, farm.upload().id
         farm.cli("cancel", gone)
         farm.redis.hincrby(f"farmhaul:upload:{late}", "score", -100_000)
     farm.wait_located([late])
     farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no", times=1)
-    farm.wait_state([enqueue(farm)], "failed")
+    farm.wait_state([farm.upload().id], "failed")
     farm.redis.hset("farmhaul:totals", mapping={"refused": 3, "Bad-Name": 1, "odd": "text"})
     with exporter(farm, tmp_path) as url:
         seen = scrape(url)

@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 
 from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.functional.conftest import MakeFarm
-from tests.functional.test_secrets import everything_said_to, values_of
+from tests.helpers.redis_traffic import everything_said_to, values_of
 from tests.sandbox import Sandbox, seed
 from tests.sandbox.official import official_client
 from tests.sandbox.process import CHECKOUT

@@ -6,14 +6,13 @@ import json
 
 from tests.farm import Farm
 from tests.functional.conftest import MakeFarm
-from tests.functional.test_exporter import enqueue
 
 
 def test_each_line_of_a_workers_log_is_an_object(make_farm: MakeFarm) -> None:
     farm: Farm = make_farm(env={"FARMHAUL_LOG_FORMAT": "json"})
-    farm.wait_located([enqueue(farm)])
+    farm.wait_located([farm.upload().id])
     farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="not you", times=1)
-    failed = enqueue(farm)
+    failed = farm.upload().id
     farm.wait_state([failed], "failed")
     [worker] = farm.workers
     worker.stop()

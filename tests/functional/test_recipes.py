@@ -11,7 +11,7 @@ import pytest
 
 from tasks.intake.manifest import MANIFEST_KEYS
 from tests.farm import BIN, Farm
-from tests.functional.test_documentation import (
+from tests.helpers.documents import (
     DOCS,
     block_after,
     first_cells,

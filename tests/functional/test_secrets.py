@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 import secrets
@@ -17,13 +15,13 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-import redis
 import requests
 from cryptography.fernet import Fernet
 
 from tasks.config.sealing import UNREADABLE
 from tests.farm import BIN, Farm, wait_until
-from tests.functional.test_exporter import exporter
+from tests.helpers.exporter import exporter
+from tests.helpers.redis_traffic import everything_said_to, values_of
 from tests.sandbox import RedisServer, Sandbox, seed
 from tests.sandbox.process import CLOSED_PORT, Child, free_ports
 
@@ -38,69 +36,6 @@ FOLDER = "secret-show"
 #: What servers quote where they should not.
 QUOTED = "quoted-by-a-server"
 QUOTED_URL = f"https://store.example/key?{SIGNED_URL}={QUOTED}"
-
-
-class Wire:
-    """All that went through a Redis, as text, and what of it was packed in base64."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    @property
-    def text(self) -> str:
-        said = "\n".join(self.lines)
-        packed = set(re.findall(r"[A-Za-z0-9+/]{24,}={0,2}", said))
-        return "\n".join([said, *filter(None, map(_unpacked, packed))])
-
-
-def _unpacked(text: str) -> str:
-    # Message bodies are base64 inside of JSON.
-    try:
-        return base64.b64decode(text, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
-
-
-@contextmanager
-def everything_said_to(server: Any) -> Iterator[Wire]:
-    """Collect every command and value: records, messages, events, results."""
-    wire = Wire()
-    listening = threading.Event()
-    the_end = f"the end {uuid.uuid4()}"
-
-    def listen() -> None:
-        with server.monitor() as monitor:
-            listening.set()
-            for entry in monitor.listen():
-                wire.lines.append(entry["command"])
-                if the_end in entry["command"]:
-                    break
-
-    thread = threading.Thread(target=listen)
-    thread.start()
-    listening.wait(10)
-    try:
-        yield wire
-    finally:
-        server.echo(the_end)
-        thread.join(10)
-
-
-def values_of(server: Any) -> str:
-    """All that Redis holds now, as text."""
-    read = {
-        "string": server.get,
-        "hash": server.hgetall,
-        "set": server.smembers,
-        "zset": lambda key: server.zrange(key, 0, -1, withscores=True),
-        "list": lambda key: server.lrange(key, 0, -1),
-    }
-    held = []
-    for key in server.scan_iter("*"):
-        with suppress(redis.ResponseError):  # it went meanwhile
-            kind = server.type(key)
-            held.append(f"{key} {read[kind](key) if kind in read else ''}")
-    return "\n".join(held)
 
 
 @contextmanager

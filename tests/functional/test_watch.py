@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.farm import BIN, Farm, heed_sigint, wait_until
-from tests.functional.test_exporter import commands_done, enqueue
-from tests.test_architecture import loaded_by
+from tests.helpers.imports import loaded_by
+from tests.helpers.redis_traffic import commands_done
 
 COLUMNS, LINES = 80, 24
 CONTROLS = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -95,7 +95,7 @@ def backlog(farm: Farm, count: int) -> None:
 
 
 def test_the_table_shows_what_is_under_way_within_80_columns(hook: Farm) -> None:
-    first = enqueue(hook)
+    first = hook.upload().id
     hook.redis.hset(f"farmhaul:upload:{first}", mapping={"worker": "w1@node7.farm.example.com"})
     deep = hook.make_file("sh010_beauty_\N{CJK UNIFIED IDEOGRAPH-4E00}_v003.1001.exr", 10, "a" * 90)
     [upload] = hook.enqueue(deep, "--component-id", hook.sandbox.ftrack.add_component("x"))
@@ -129,7 +129,7 @@ def test_the_table_shows_what_is_under_way_within_80_columns(hook: Farm) -> None
 
 
 def test_no_color_is_heeded(hook: Farm) -> None:
-    one = enqueue(hook)
+    one = hook.upload().id
     hook.cli("cancel", one)
     hook.redis.hset(f"farmhaul:upload:{one}", "state", "failed")
     colour = re.compile(rb"\x1b\[(?:[0-9;]*;)?[349][0-7](?:;[0-9;]*)?m")
@@ -157,7 +157,7 @@ def test_a_watch_of_ten_thousand_uploads_costs_few_commands(hook: Farm) -> None:
 
 def test_named_uploads_are_told_by_lines_until_they_have_ended(farm: Farm) -> None:
     with farm.frozen():
-        one = enqueue(farm)
+        one = farm.upload().id
         with piped(farm, one) as process:
             assert process.stdout
             first = process.stdout.readline()
@@ -189,11 +189,11 @@ def test_an_encoding_that_fails_is_told_and_ends_watch_and_wait_with_4(hook: Far
 
 
 def test_without_names_each_change_is_a_line_until_interrupted(hook: Farm) -> None:
-    kept = enqueue(hook)
+    kept = hook.upload().id
     with piped(hook) as process:
         assert process.stdout
         assert process.stdout.readline().endswith("  1 pending\n")
-        new = enqueue(hook)
+        new = hook.upload().id
         hook.cli("cancel", kept)
         seen = process.stdout.readline() + process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -205,7 +205,7 @@ def test_without_names_each_change_is_a_line_until_interrupted(hook: Farm) -> No
 
 def test_a_restart_of_redis_is_told_and_outlived(make_farm: Any, tmp_path: Path) -> None:
     farm: Farm = make_farm(workers=0)
-    one = enqueue(farm)
+    one = farm.upload().id
     with piped(farm, one) as process:
         assert process.stdout
         assert process.stderr

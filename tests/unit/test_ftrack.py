@@ -24,10 +24,10 @@ from tasks.transfer.errors import (
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Multipart, Target, Transfer
 from tasks.transfer.register import locate, look_up
+from tests.helpers.http_errors import errors_of_http_libraries
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, new_id
 from tests.unit.odd_server import OddServer, http
-from tests.unit.test_http import errors_of_http_libraries
 
 KEY = "an-api-key-s3cr3t"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -24,6 +23,7 @@ from tasks.transfer.http import (
     without_secrets,
     words,
 )
+from tests.helpers.http_errors import errors_of_http_libraries
 from tests.unit.odd_server import OddServer, http
 
 SECRET = "https://store/bucket/key?X-Amz-Signature=s3cr3t"
@@ -95,19 +95,6 @@ def test_no_retry_after_breaks_the_reader(value: str) -> None:
     seconds = retry_after_s(answer_with(value))
 
     assert seconds is None or seconds >= 0
-
-
-def all_below(cls: type[Exception]) -> Iterator[type[Exception]]:
-    for child in cls.__subclasses__():
-        yield child
-        yield from all_below(child)
-
-
-def errors_of_http_libraries() -> list[type[Exception]]:
-    found = {requests.RequestException, urllib3.exceptions.HTTPError}
-    for root in tuple(found):
-        found |= {one for one in all_below(root) if not issubclass(one, Warning)}
-    return sorted(found, key=lambda cls: f"{cls.__module__}.{cls.__qualname__}")
 
 
 @pytest.mark.parametrize(

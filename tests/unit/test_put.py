@@ -33,9 +33,9 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.models import Transfer
 from tasks.transfer.put import BLOCK_BYTES, FileBody, put_file, store_session
+from tests.helpers.http_errors import errors_of_http_libraries
 from tests.unit.conftest import Frame, signed
 from tests.unit.odd_server import OddServer, http
-from tests.unit.test_http import errors_of_http_libraries
 
 SIGNATURE = "X-Amz-Signature=s3cr3t"
 
