@@ -17,7 +17,7 @@ from tasks.records.record import Record
 from tasks.stage.heartbeat import INTERVAL_S, LEASE_SHARE, Heartbeat
 from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.models import Batch, Target
-from tests.sandbox import Sandbox
+from tests.sandbox import RedisServer
 
 LEASE_S = 10.0
 
@@ -33,8 +33,8 @@ class Clock:
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(sandbox.redis.url, retry=None) as client:
+def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_server.url, retry=None) as client:
         yield client
 
 
@@ -142,10 +142,10 @@ def test_a_cancelled_upload_stops(
 
 
 def test_while_redis_is_away_an_upload_goes_on_until_its_lease_ends(
-    beat: Heartbeat, batch: Batch, clock: Clock, sandbox: Sandbox
+    beat: Heartbeat, batch: Batch, clock: Clock, redis_server: RedisServer
 ) -> None:
     upload_id = batch.transfers[0].upload_id
-    sandbox.redis.kill()
+    redis_server.kill()
 
     for _ in range(8):
         clock.now += 1

@@ -14,7 +14,7 @@ from tasks.config.timetable import Timetable
 from tasks.records.keys import LIMITS
 from tasks.records.record import open_record
 from tasks.stage.limits import Limits
-from tests.sandbox import Sandbox
+from tests.sandbox import RedisServer
 
 TABLES = {"bandwidth": Timetable.from_text("1M"), "api_calls": Timetable.from_text("4")}
 
@@ -25,8 +25,8 @@ def slept() -> list[float]:
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[Any]:
-    with sandbox.redis.client() as client:
+def client(redis_server: RedisServer) -> Iterator[Any]:
+    with redis_server.client() as client:
         yield client
 
 
@@ -45,8 +45,10 @@ def test_without_redis_each_process_keeps_to_the_limits_for_itself(slept: list[f
     assert sum(slept[1:]) == pytest.approx(0.5)  # each waits for what it drew itself
 
 
-def test_a_small_file_draws_no_more_than_it_has(sandbox: Sandbox, slept: list[float]) -> None:
-    farm = limits(sandbox.redis.url, slept)
+def test_a_small_file_draws_no_more_than_it_has(
+    redis_server: RedisServer, slept: list[float]
+) -> None:
+    farm = limits(redis_server.url, slept)
     for _ in range(10):
         throttled = farm.throttle(100_000)
         throttled(0)
@@ -55,21 +57,21 @@ def test_a_small_file_draws_no_more_than_it_has(sandbox: Sandbox, slept: list[fl
 
 
 def test_a_limit_in_redis_that_is_none_changes_nothing(
-    sandbox: Sandbox, client: Any, slept: list[float]
+    redis_server: RedisServer, client: Any, slept: list[float]
 ) -> None:
     client.hset(LIMITS, mapping={"bandwidth": "very fast", "api_calls": "off"})
-    limits(sandbox.redis.url, slept).api_call()
+    limits(redis_server.url, slept).api_call()
     assert slept == []  # the burst of a farm that made no call yet
-    rate = limits(sandbox.redis.url, slept)
+    rate = limits(redis_server.url, slept)
     for _ in range(5):
         rate.api_call()
     assert slept[-1] > 0.5
 
 
 def test_a_limit_that_is_taken_back_is_heeded_within_seconds(
-    sandbox: Sandbox, client: Any, slept: list[float], monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, client: Any, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    farm = limits(sandbox.redis.url, slept)
+    farm = limits(redis_server.url, slept)
     farm.api_call()
     client.hset(LIMITS, "api_calls", "off")
     later = time.monotonic() + 3

@@ -17,7 +17,7 @@ from tasks.records.parts import PartsRecord
 from tasks.records.record import MAX_DELIVERIES, open_record
 from tasks.transfer.models import FileIdentity, Multipart, Target, Transfer
 from tasks.transfer.multipart import plan_runs
-from tests.sandbox import Sandbox
+from tests.sandbox import RedisServer
 
 KEY = Codec(["A" * 43 + "="])
 SIZE = 600 << 20
@@ -25,8 +25,8 @@ IDENTITY = FileIdentity(SIZE, 1, 2, 3)
 
 
 @pytest.fixture
-def parts(sandbox: Sandbox) -> Iterator[PartsRecord]:
-    settings = Settings(sandbox.redis.url, lease_s=5)
+def parts(redis_server: RedisServer) -> Iterator[PartsRecord]:
+    settings = Settings(redis_server.url, lease_s=5)
     with worker_redis(settings) as client:
         yield PartsRecord(open_record(settings, client), KEY)
 

@@ -16,14 +16,14 @@ from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records.record import open_record
 from tasks.transfer.models import Target
-from tests.sandbox import Sandbox
+from tests.sandbox import RedisServer
 
 
-def test_a_worker_waits_for_a_redis_that_restarts(sandbox: Sandbox) -> None:
-    with worker_redis(Settings(sandbox.redis.url)) as client:
+def test_a_worker_waits_for_a_redis_that_restarts(redis_server: RedisServer) -> None:
+    with worker_redis(Settings(redis_server.url)) as client:
         client.set("before", 1)
-        sandbox.redis.stop()
-        starter = threading.Timer(0.5, sandbox.redis.start)
+        redis_server.stop()
+        starter = threading.Timer(0.5, redis_server.start)
         starter.start()
         try:
             assert client.get("before") == b"1"
@@ -33,18 +33,18 @@ def test_a_worker_waits_for_a_redis_that_restarts(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize("connect", [worker_redis, fail_fast_redis])
 def test_a_redis_that_is_there_answers(
-    connect: Callable[[Settings], redis.Redis], sandbox: Sandbox
+    connect: Callable[[Settings], redis.Redis], redis_server: RedisServer
 ) -> None:
-    with connect(Settings(sandbox.redis.url)) as client:
+    with connect(Settings(redis_server.url)) as client:
         assert client.ping()
 
 
-def test_a_hook_is_told_at_once_that_redis_is_not_there(sandbox: Sandbox) -> None:
-    sandbox.redis.stop()
+def test_a_hook_is_told_at_once_that_redis_is_not_there(redis_server: RedisServer) -> None:
+    redis_server.stop()
     started = time.monotonic()
 
     with (
-        fail_fast_redis(Settings(sandbox.redis.url)) as client,
+        fail_fast_redis(Settings(redis_server.url)) as client,
         pytest.raises(redis.ConnectionError),
     ):
         client.ping()
@@ -81,9 +81,9 @@ def test_a_hook_is_told_at_once_that_no_sentinel_is_there() -> None:
     assert time.monotonic() - started < 0.5
 
 
-def test_the_record_is_opened_as_the_environment_says(sandbox: Sandbox) -> None:
+def test_the_record_is_opened_as_the_environment_says(redis_server: RedisServer) -> None:
     settings = Settings(
-        sandbox.redis.url,
+        redis_server.url,
         lease_s=7,
         record_days=0.5,
         secret_keys=(Fernet.generate_key().decode(),),

@@ -24,7 +24,7 @@ from tasks.intake.request import UploadRequest
 from tasks.records.record import open_record
 from tasks.transfer.models import Target
 from tests.farm import wait_until
-from tests.sandbox import Sandbox
+from tests.sandbox import RedisServer
 from workers import health
 from workers.broker import transport
 from workers.steps import lease
@@ -34,16 +34,15 @@ from workers.steps.spool import DrainSpool
 
 
 @pytest.fixture
-def worker(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+def worker(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """As much of a worker as its steps ask for."""
-    for name, value in sandbox.env.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FARMHAUL_REDIS_URL", redis_server.url)
     return SimpleNamespace(hostname="w1@node7", concurrency=1, app=None)
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[Any]:
-    with sandbox.redis.client() as client:
+def client(redis_server: RedisServer) -> Iterator[Any]:
+    with redis_server.client() as client:
         yield client
 
 
