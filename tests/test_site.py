@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.docs_tables import CLI, with_tables
 from tests.helpers.error_examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent
+PICTURES = sorted((ROOT / "docs" / "img").glob("*.svg"))
 TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 EVENT = re.compile(r"[a-z]+(?:_[a-z]+)+(?= )")
 #: What a browser loads by itself, in distinction to a link that somebody follows.
@@ -32,19 +34,33 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_site_has_each_page_of_the_documentation(site: Path) -> None:
-    pages = {path.with_suffix(".html").name for path in (ROOT / "docs").glob("*.md")}
+    docs = ROOT / "docs"
+    pages = {str(path.relative_to(docs).with_suffix(".html")) for path in docs.rglob("*.md")}
+    managers = {f"farm/{path.parent.name}.html" for path in ROOT.glob("deploy/farm/*/README.md")}
+    expected = {page.replace("README", "index") for page in pages} | managers
+    expected |= {"changelog.html", "contributing.html", "security.html", "farm/index.html"}
 
-    assert {*pages, "changelog.html"} <= {path.name for path in site.glob("*.html")}
+    assert managers
+    assert expected - {str(path.relative_to(site)) for path in site.rglob("*.html")} == set()
 
 
 def test_a_browser_loads_nothing_of_the_site_from_elsewhere(site: Path) -> None:
     found = [
         f"{page.name}: {match[0]}"
-        for page in site.glob("*.html")
+        for page in site.rglob("*.html")
         for match in LOADED.finditer(page.read_text(encoding="utf-8"))
     ]
 
     assert found == []
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
+def test_a_picture_has_a_title_and_loads_nothing(picture: Path) -> None:
+    text = picture.read_text(encoding="utf-8")
+    svg = ElementTree.fromstring(text)
+
+    assert svg.findtext("{http://www.w3.org/2000/svg}title")
+    assert re.findall(r"(?:href|src)=\S*|@import|url\((?!#)[^)]*|<script", text) == []
 
 
 def test_what_builds_the_site_is_pinned_by_hash_and_names_no_place() -> None:

@@ -155,19 +155,20 @@ def test_each_log_line_is_documented() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    texts = {CHECKOUT / "README.md": README}
-    texts |= {CHECKOUT / "docs" / name: text for name, text in DOCS.items()}
+    pages = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "deploy").rglob("*.md")]
+    pages += [*(CHECKOUT / "docs").rglob("*.md"), *(CHECKOUT / "tests").rglob("*.md")]
+    texts = {path: path.read_text(encoding="utf-8") for path in pages}
 
     broken = [
         f"{path.name}: {target}"
         for path, text in texts.items()
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
         if "://" not in target and not (path.parent / target).exists()
     ]
     named = [
-        name
-        for text in texts.values()
-        for name in re.findall(r"`((?:tests|tasks|workers|deploy)/[\w./-]+)`", text)
+        f"{path.name}: {name}"
+        for path, text in texts.items()
+        for name in re.findall(r"`((?:tests|tasks|workers|deploy|docs)/[\w./-]+)`", text)
         if not (CHECKOUT / name).exists()
     ]
 
