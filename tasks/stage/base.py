@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from celery import signature
@@ -121,7 +121,10 @@ class Stage(RedactedTask):
         try:
             return call(transfers)
         except Exception as error:  # noqa: BLE001 none may hold up the others
-            return {one.upload_id: self._broke(one, error) for one in transfers}
+            return {
+                transfer.upload_id: self._unexpected_error(transfer, error)
+                for transfer in transfers
+            }
 
     def in_threads(self, items: Sequence[T], act: Callable[[T], R]) -> list[R]:
         """Act on each item, FARMHAUL_CONNECTIONS of them at a time.
@@ -142,9 +145,9 @@ class Stage(RedactedTask):
         except errors.UploadError as error:
             return error
         except Exception as error:  # noqa: BLE001 none may hold up the others
-            return self._broke(transfer, error)
+            return self._unexpected_error(transfer, error)
 
-    def _broke(self, transfer: Transfer, error: Exception) -> errors.UploadError:
+    def _unexpected_error(self, transfer: Transfer, error: Exception) -> errors.UploadError:
         # A fault of ours: in the log with all that is known, and tried a few times.
         log.error(
             "unexpected_error upload=%s stage=%s", transfer.upload_id, self.stage, exc_info=error
@@ -152,44 +155,49 @@ class Stage(RedactedTask):
         return our_fault(self.stage, error)
 
     def hand_on(self, batch: Batch, outcomes: Outcomes, service: str = "") -> Message:
-        """Note what became of the batch, and give the message for the next stage.
+        """Record the outcomes of a batch, and return the message for the next stage.
 
-        ``outcomes`` may leave out transfers for which there was nothing to do. ``service``
-        is the one that was asked.
+        ``outcomes`` may omit transfers for which there was nothing to do. ``service`` is the one
+        that this stage called.
 
         Raises:
-            UploadsFailedError: some have failed for good. The others have been handed on.
+            UploadsFailedError: some uploads have failed for good; the others are handed on.
         """
-        settlements = [
-            self._settlement(one, outcomes.get(one.upload_id, one)) for one in batch.transfers
-        ]
-        states = self.clients.record.settle(settlements, _answered(service, outcomes))
-        going_on: list[Transfer] = []
-        failed: list[str] = []
-        for transfer in batch.transfers:
-            upload_id = transfer.upload_id
-            outcome, state = outcomes.get(upload_id, transfer), states[upload_id]
-            if isinstance(outcome, Transfer):
-                going_on += [outcome] if state in {"active", "located"} else []
-                continue
-            log.warning("upload_%s upload=%s stage=%s %s", state, upload_id, self.stage, outcome)
-            if state == "failed":
-                failed.append(f"{upload_id}: {outcome}")
+        states = self._settle(batch, outcomes, service)
+        self._log_errors(outcomes, states)
+        going_on = _going_on(batch, outcomes, states)
         message = to_message(batch.claim_id, going_on, self.clients.urls)
-        if failed:
-            self._forward(message, going_on)
+        if failed := _failed(outcomes, states):
+            if going_on:
+                self._send_next(message)
             raise errors.UploadsFailedError("\n".join(failed))
         if not going_on:
             self.end_chain()
         return message
 
+    def _settle(self, batch: Batch, outcomes: Outcomes, service: str) -> dict[str, str]:
+        """Write what became of a batch to the record, and return the state of each upload."""
+        settlements = [
+            self._settlement(transfer, outcomes.get(transfer.upload_id, transfer))
+            for transfer in batch.transfers
+        ]
+        return self.clients.record.settle(settlements, _answered(service, outcomes))
+
+    def _log_errors(self, outcomes: Outcomes, states: Mapping[str, str]) -> None:
+        for upload_id, outcome in outcomes.items():
+            if not isinstance(outcome, Transfer):
+                state = states[upload_id]
+                log.warning(
+                    "upload_%s upload=%s stage=%s %s", state, upload_id, self.stage, outcome
+                )
+
     def end_chain(self) -> None:
-        """Let this be the last link; Celery publishes what ``request.chain`` still holds."""
+        """Make this task the last one: Celery sends what ``request.chain`` still holds."""
         self.request.chain = None
 
-    def _forward(self, message: Message, going_on: list[Transfer]) -> None:
-        # Publishes the next link as Celery would have done, had this task not failed.
-        if going_on and self.request.chain:
+    def _send_next(self, message: Message) -> None:
+        # As Celery does itself when a task succeeds; this one is about to raise.
+        if self.request.chain:
             *later, following = self.request.chain
             signature(following, app=self.app).apply_async(
                 (message,), chain=later, root_id=self.request.root_id, parent_id=self.request.id
@@ -222,6 +230,25 @@ class Stage(RedactedTask):
             "size": after.size_bytes,
             "stored": after.content_fingerprint if after.stored else "",
         }
+
+
+def _going_on(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:
+    """Return the transfers that the next stage receives."""
+    latest = [outcomes.get(transfer.upload_id, transfer) for transfer in batch.transfers]
+    return [
+        outcome
+        for outcome in latest
+        if isinstance(outcome, Transfer) and states[outcome.upload_id] in {"active", "located"}
+    ]
+
+
+def _failed(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:
+    """Return a line for each upload that has failed for good."""
+    return [
+        f"{upload_id}: {outcome}"
+        for upload_id, outcome in outcomes.items()
+        if not isinstance(outcome, Transfer) and states[upload_id] == "failed"
+    ]
 
 
 def _answered(service: str, outcomes: Outcomes) -> list[str]:

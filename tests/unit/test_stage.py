@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from tasks.records.delivery import Delivery, within_bounds
 from tasks.records.record import CLAIM_BYTES
 from tasks.stage.base import Outcomes, Stage
+from tasks.stage.registration import located_components
 from tasks.transfer.errors import FileChangedError, UnexpectedAnswerError
-from tasks.transfer.models import LARGE_BYTES, Target, Transfer
+from tasks.transfer.models import LARGE_BYTES, Container, Publish, Target, Transfer
 
 
 class Probe(Stage):
@@ -84,3 +86,15 @@ def test_a_large_file_is_alone_in_its_batch(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_left_to_the_stage_to_tell() -> None:
     gone = transfer("/nowhere/1.exr")
     assert within_bounds(Delivery([gone], [], {gone.upload_id}), CLAIM_BYTES) == ([gone], [])
+
+
+def test_the_event_hub_hears_of_what_has_a_location_now() -> None:
+    container = Container(Target("sequence"), ".exr", 4)
+    publish = replace(transfer("/mnt/shot"), upload_id="p", publish=Publish((container,)))
+    frames = [replace(ONE, target=Target(f"frame {n}")) for n in range(2)]
+    file = replace(ONE, target=Target("file"))
+    outcomes: Outcomes = {"f": file, "p": publish, "x": FileChangedError("/mnt/x", "size")}
+
+    found = located_components(outcomes, {"p": frames})
+
+    assert list(found) == ["file", "sequence", "frame 0", "frame 1"]

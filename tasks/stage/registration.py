@@ -1,0 +1,88 @@
+"""How the last stage makes stored files visible in ftrack: small files, large ones, publishes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from tasks.stage.base import Outcomes, Stage
+from tasks.stage.context import Clients
+from tasks.stage.heartbeat import Heartbeat
+from tasks.transfer.errors import LeaseLostError, MultipartGoneError
+from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.multipart import complete
+from tasks.transfer.register import locate, locate_publish, look_up
+from tasks.transfer.registration import locate_operations
+
+
+def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
+    """Register the batch's stored files, and announce the new locations to the event hub.
+
+    Return the outcome of each upload. A file that is not stored is never registered, whatever
+    the message says: its outcome is a LeaseLostError.
+    """
+    clients = stage.clients
+    stored = [transfer for transfer in batch.transfers if transfer.stored]
+    small = [transfer for transfer in stored if not (transfer.is_large or transfer.publish)]
+    large = [transfer for transfer in stored if transfer.is_large]
+    publishes = [transfer for transfer in stored if transfer.publish]
+    files: dict[str, list[Transfer]] = {}
+
+    def show(publish: Transfer) -> Transfer:
+        files[publish.upload_id] = clients.publishes.files_of(publish)
+        return locate_publish(
+            clients.ftrack,
+            publish,
+            files[publish.upload_id],
+            lambda: heartbeat(publish.upload_id, -1),
+        )
+
+    outcomes: Outcomes = {
+        transfer.upload_id: LeaseLostError(transfer.upload_id) for transfer in batch.not_stored
+    }
+    outcomes |= stage.ask(lambda transfers: locate(clients.ftrack, transfers), small)
+    outcomes |= stage.each(large, lambda transfer: join_parts(clients, transfer))
+    outcomes |= stage.each(publishes, show)
+    if clients.events:
+        clients.events.located(located_components(outcomes, files))
+    return outcomes
+
+
+def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
+    """Join the parts of a stored large file and register it, in one API call.
+
+    A file of a publish is joined only; the publish registers it. If the answer to an earlier
+    call was lost, the location shows that the call succeeded: it did not exist before.
+    """
+    parts, ftrack = clients.parts, clients.ftrack
+    register = []
+    if not transfer.is_member:
+        present = look_up(ftrack, [transfer])
+        located = transfer.component_id in present.located
+        before = parts.located_before(transfer, located=located)
+        if located and not before:
+            return transfer
+        register = locate_operations(transfer, present)
+    try:
+        jobs = complete(parts.with_multipart(transfer), parts.etags(transfer), ftrack, register)
+    except MultipartGoneError:
+        parts.forget(transfer)
+        raise
+    return replace(transfer, job_ids=jobs)
+
+
+def located_components(
+    outcomes: Outcomes, files: Mapping[str, Sequence[Transfer]]
+) -> Iterator[str]:
+    """Yield the ids of all components that have a location since this stage.
+
+    ``files`` are the files of each publish, by the upload id of the publish.
+    """
+    for upload_id, outcome in outcomes.items():
+        if not isinstance(outcome, Transfer):
+            continue
+        if outcome.publish is None:
+            yield outcome.component_id
+            continue
+        yield from (container.target.component_id for container in outcome.publish.containers)
+        yield from (file.component_id for file in files[upload_id])
