@@ -1,9 +1,8 @@
 """A small farm: real worker processes, and the command ``farmhaul`` in processes of its own.
 
     with Farm(sandbox, folder, workers=2) as farm:
-        path = farm.make_file("beauty.1001.exr", 200_000)
-        [upload] = farm.enqueue(path, "--component-id", component_id)
-        farm.wait_located([upload["upload_id"]])
+        upload = farm.upload(content=200_000)
+        farm.wait_located([upload.id])
 
 Workers end with the process that started them, however it ends. Each writes its own log
 in *folder*. Several farms can share a sandbox: give each a Redis database of its own.
@@ -300,23 +299,42 @@ class Farm:
         self,
         *options: str,
         path: Path | None = None,
-        content: bytes | int = 1000,
+        content: bytes | int = 20_000,
+        name: str = "main.exr",
         component_id: str = "",
         env: Mapping[str, str | None] | None = None,
     ) -> Upload:
-        """Enqueue one file for one component, as a hook does; by default both are new.
+        """Enqueue one file, as a hook does; by default a new one for a new component.
 
         Args:
             options: more options of ``farmhaul enqueue``.
-            path: the file; if None, a new ``main.exr`` is written.
+            path: the file; if None, a new one is written.
             content: what the new file holds: these bytes, or so many random ones.
-            component_id: an existing component; if empty, one is made in ftrack.
+            name: the name of the new file.
+            component_id: an existing component; if empty, ftrack gets a new one, unless
+                the options name a version.
             env: environment variables of the hook; None removes one.
         """
-        path = path or self.make_file("main.exr", content)
-        component_id = component_id or self.sandbox.ftrack.add_component(path.name)
-        [upload] = self.enqueue(path, "--component-id", component_id, *options, env=env)
-        return Upload(str(upload["upload_id"]), component_id, path)
+        path = path or self.make_file(name, content)
+        if "--version-id" not in options:
+            component_id = component_id or self.sandbox.ftrack.add_component(path.name)
+            options = ("--component-id", component_id, *options)
+        [upload] = self.enqueue(path, *options, env=env)
+        return Upload(str(upload["upload_id"]), str(upload["component_id"]), path)
+
+    def upload_many(self, count: int, size: int = 20_000) -> list[Upload]:
+        """Enqueue new files for new components by one manifest."""
+        rows = [
+            (self.make_file(f"main.{n:04d}.exr", size), self.sandbox.ftrack.add_component())
+            for n in range(count)
+        ]
+        uploads = self.enqueue_manifest(
+            {"path": str(path), "component_id": component_id} for path, component_id in rows
+        )
+        return [
+            Upload(str(upload["upload_id"]), component_id, path)
+            for (path, component_id), upload in zip(rows, uploads, strict=True)
+        ]
 
     def make_file(self, name: str, content: bytes | int, folder: str | None = None) -> Path:
         """Write a file below the storage root: these bytes, or so many random ones.

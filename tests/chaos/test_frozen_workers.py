@@ -6,30 +6,27 @@ import pytest
 
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import (
-    Asked,
     busy_worker,
-    enqueue_again,
-    enqueue_one,
     wait_arrived,
     wait_sending,
 )
-from tests.farm import Farm, Worker, wait_until
+from tests.farm import Farm, Upload, Worker, wait_until
 
 
-def freeze_in_mid_upload(farm: Farm) -> tuple[Asked, Worker]:
+def freeze_in_mid_upload(farm: Farm) -> tuple[Upload, Worker]:
     """A file of 40 MB of which some was sent when its worker froze."""
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
-    asked = enqueue_one(farm, 40_000_000)
+    asked = farm.upload(content=40_000_000)
     wait_sending(farm, asked)
-    wait_until(lambda: int(farm.record(asked.upload_id).get("sent", 0)) > 0, 20)
+    wait_until(lambda: int(farm.record(asked.id).get("sent", 0)) > 0, 20)
     worker = busy_worker(farm)
     worker.freeze()
     return asked, worker
 
 
-def wait_given_up(farm: Farm, worker: Worker, asked: Asked) -> None:
+def wait_given_up(farm: Farm, worker: Worker, asked: Upload) -> None:
     """Until the worker that woke says that the upload is no longer its own."""
-    wait_until(lambda: f"upload_taken_over upload={asked.upload_id}" in worker.log_text(), 20)
+    wait_until(lambda: f"upload_taken_over upload={asked.id}" in worker.log_text(), 20)
 
 
 def test_a_worker_that_wakes_after_its_lease_writes_nothing_more(farm: Farm) -> None:
@@ -43,7 +40,7 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing_more(farm: Farm) -> 
     farm.wait_quiet()
     assert [put["status"] for put in farm.sandbox.store.puts()].count(200) == 1
     assert farm.sandbox.ftrack.count_calls("create") == 1
-    assert farm.states([asked.upload_id]) == ["located"]
+    assert farm.states([asked.id]) == ["located"]
 
 
 def test_a_worker_that_wakes_after_the_file_was_rendered_anew_sends_no_old_bytes(
@@ -52,13 +49,13 @@ def test_a_worker_that_wakes_after_the_file_was_rendered_anew_sends_no_old_bytes
     old, worker = freeze_in_mid_upload(farm)
     farm.sandbox.faults.clear()
     old.path.write_bytes(b"better pixels")
-    new = enqueue_again(farm, old.path, old.component_id)
+    new = farm.upload(path=old.path, component_id=old.component_id)
     wait_arrived(farm, [new])
     worker.thaw()
     wait_given_up(farm, worker, old)
 
     farm.wait_quiet()
-    assert farm.states([old.upload_id]) == ["superseded"]
+    assert farm.states([old.id]) == ["superseded"]
     wait_arrived(farm, [new])
     assert len(farm.sandbox.ftrack.locations(new.component_id)) == 1
 
@@ -67,16 +64,16 @@ def test_a_worker_that_froze_in_its_call_to_ftrack_registers_nothing_twice(
     farm: Farm,
 ) -> None:
     slow = farm.sandbox.faults.add("ftrack", "latency_s", 2, action="create")
-    asked = enqueue_one(farm)
+    asked = farm.upload()
     wait_until(lambda: farm.sandbox.faults.struck(slow), 20)
     worker = busy_worker(farm)
     worker.freeze()
-    farm.wait_located([asked.upload_id])
+    farm.wait_located([asked.id])
     worker.thaw()
 
     farm.wait_quiet()
     wait_arrived(farm, [asked])
-    assert farm.states([asked.upload_id]) == ["located"]
+    assert farm.states([asked.id]) == ["located"]
 
 
 @pytest.mark.chaos
@@ -86,7 +83,7 @@ def test_a_worker_whose_parent_alone_was_frozen_does_no_harm(make_farm: MakeFarm
 
     farm = make_farm(workers=2)
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 2e6)
-    asked = enqueue_one(farm, 16_000_000)
+    asked = farm.upload(content=16_000_000)
     wait_sending(farm, asked)
     worker = busy_worker(farm)
     os.kill(worker.pid, signal.SIGSTOP)

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.chaos.scenes import Asked, enqueue_many, wait_arrived
+from tests.chaos.scenes import wait_arrived
 from tests.chaos.troubles import QUEUES
-from tests.farm import Farm, wait_until
+from tests.farm import Farm, Upload, wait_until
 
 STAGES = ("compute_checksum", "get_put_metadata", "put_file", "create_component_location")
 
@@ -22,7 +22,7 @@ def queue_of(stage: str) -> str:
 
 
 def test_uploads_whose_ring_was_lost_in_the_queue_are_started(hook: Farm) -> None:
-    asked = enqueue_many(hook, 5)
+    asked = hook.upload_many(5)
     assert hook.redis.delete(queue_of(STAGES[0])) == 1
     hook.add()
     wait_arrived(hook, asked)
@@ -33,7 +33,7 @@ def test_uploads_whose_ring_died_with_the_worker_that_was_to_get_it_are_started(
 ) -> None:
     # A worker that waits for messages has Redis send it the next one, frozen or not.
     with farm.frozen():
-        asked = enqueue_many(farm, 5)
+        asked = farm.upload_many(5)
         for worker in farm.workers:
             worker.kill()
     farm.start()
@@ -47,7 +47,7 @@ def test_uploads_whose_ring_died_with_the_worker_that_was_to_get_it_are_started(
 def test_uploads_whose_message_was_lost_in_a_later_stage_go_on(farm: Farm, stage: str) -> None:
     # As when a worker dies between taking a message and noting that it did.
     with farm.frozen():
-        asked = enqueue_many(farm, 5)
+        asked = farm.upload_many(5)
     hold_up(farm)
     catch_message(farm, stage)
     for worker in farm.workers:
@@ -64,7 +64,7 @@ def test_uploads_whose_message_was_lost_in_a_later_stage_go_on(farm: Farm, stage
 
 
 def test_a_first_stage_delivered_twice_at_once_ends_as_one(hook: Farm) -> None:
-    asked = enqueue_many(hook, 3)
+    asked = hook.upload_many(3)
     deliver(hook, STAGES[0], catch_message(hook, STAGES[0]))
     hook.add()
     check_once(hook, asked)
@@ -73,12 +73,12 @@ def test_a_first_stage_delivered_twice_at_once_ends_as_one(hook: Farm) -> None:
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_stage_delivered_twice_at_once_ends_as_one(farm: Farm, stage: str) -> None:
     hold_up(farm)
-    asked = enqueue_many(farm, 3)
+    asked = farm.upload_many(3)
     deliver(farm, stage, catch_message(farm, stage))
     check_once(farm, asked)
 
 
-def check_once(farm: Farm, asked: list[Asked]) -> None:
+def check_once(farm: Farm, asked: list[Upload]) -> None:
     wait_arrived(farm, asked)
     farm.wait_quiet()
     wait_arrived(farm, asked)
@@ -107,7 +107,7 @@ def test_late_messages_of_an_old_batch_do_not_touch_what_its_ring_draws_anew(
     _, late = messages_of_a_batch(farm)
     farm.sandbox.faults.add("store", "latency_s", 0.5)
     with farm.frozen():
-        second = enqueue_many(farm, 2)
+        second = farm.upload_many(2)
         # The ring draws new uploads under the old id, while all later stages come again too.
         for _ in range(3):
             for stage, message in late.items():
@@ -120,9 +120,9 @@ def test_late_messages_of_an_old_batch_do_not_touch_what_its_ring_draws_anew(
             assert min(stored) < call["started_at"], "nothing is shown before it is stored"
 
 
-def messages_of_a_batch(farm: Farm) -> tuple[list[Asked], dict[str, str]]:
+def messages_of_a_batch(farm: Farm) -> tuple[list[Upload], dict[str, str]]:
     """Have a batch uploaded; gives the message of each of its stages too."""
-    asked = enqueue_many(farm, 3)
+    asked = farm.upload_many(3)
     messages = {STAGES[0]: catch_message(farm, STAGES[0])}
     hold_up(farm)
     farm.add()

@@ -10,8 +10,8 @@ import pytest
 
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.healing import let_time_pass
-from tests.chaos.scenes import Asked, enqueue_many, enqueue_one, errors_of, wait_arrived_soon
-from tests.farm import Farm, wait_until
+from tests.chaos.scenes import errors_of, wait_arrived_soon
+from tests.farm import Farm, Upload, wait_until
 
 HTML = {"body": "<html><body>502 Bad Gateway</body></html>"}
 NO_LOCATION = {"action": "create"}
@@ -48,7 +48,7 @@ def test_an_outage_is_waited_out_and_told(farm: Farm, outage: str) -> None:
     arguments, conditions = OUTAGES[outage]
     number = farm.sandbox.faults.add(*arguments, **conditions)
     with farm.frozen():
-        asked = enqueue_many(farm, 10)
+        asked = farm.upload_many(10)
     wait_until(lambda: farm.redis.zcard("farmhaul:state:retrying") > 0)
     wait_until(lambda: any("waiting for" in errors_of(farm, one) for one in asked))
     assert farm.sandbox.faults.struck(number) > 0
@@ -60,16 +60,16 @@ def test_an_outage_is_waited_out_and_told(farm: Farm, outage: str) -> None:
 @pytest.mark.parametrize("service", ["ftrack", "store"])
 def test_a_slow_service_is_waited_for(farm: Farm, service: Any) -> None:
     farm.sandbox.faults.add(service, "latency_s", 2)
-    asked = [enqueue_one(farm)]
+    asked = [farm.upload()]
     wait_arrived_soon(farm, asked)
     assert len(farm.sandbox.store.puts()) == 1
 
 
 def test_a_retry_after_of_an_hour_is_capped(farm: Farm) -> None:
     farm.sandbox.faults.add("ftrack", "status", 429, headers={"Retry-After": "3600"}, times=1)
-    asked = enqueue_one(farm)
-    farm.wait_state([asked.upload_id], "retrying")
-    record = farm.record(asked.upload_id)
+    asked = farm.upload()
+    farm.wait_state([asked.id], "retrying")
+    record = farm.record(asked.id)
     assert 880 < float(record["due"]) - float(record["updated"]) <= 900
     wait_arrived_soon(farm, [asked])
 
@@ -122,7 +122,7 @@ def counts_of(farm: Farm) -> str:
     return f"{counts} {gates}"
 
 
-def enqueue_backlog(farm: Farm, count: int) -> list[Asked]:
+def enqueue_backlog(farm: Farm, count: int) -> list[Upload]:
     path = farm.make_file("main.exr", 2000)
     rows = [{"id": str(uuid.uuid4()), "name": "main"} for _ in range(count)]
     for start in range(0, count, 1000):
@@ -133,7 +133,7 @@ def enqueue_backlog(farm: Farm, count: int) -> list[Asked]:
             )
         )
     uploads = farm.enqueue_manifest({"path": str(path), "component_id": row["id"]} for row in rows)
-    return [Asked(path, one["component_id"], one["upload_id"]) for one in uploads]
+    return [Upload(one["upload_id"], one["component_id"], path) for one in uploads]
 
 
 def memory_kib(farm: Farm) -> int:
@@ -151,15 +151,15 @@ def test_with_wrong_credentials_tasks_wait_and_the_worker_says_so_loudly(farm: F
         "ftrack", "error", "InvalidCredentialsError", error_code="api_credentials_invalid"
     )
     with farm.frozen():
-        asked = enqueue_many(farm, 60)
+        asked = farm.upload_many(60)
     wait_until(lambda: farm.redis.exists("farmhaul:gate:credentials"))
     farm.wait_quiet()
-    waiting = [one for one in asked if farm.states([one.upload_id]) == ["retrying"]]
+    waiting = [one for one in asked if farm.states([one.id]) == ["retrying"]]
     assert "refuses the credentials" in errors_of(farm, waiting[0])
     assert any("refuses the credentials" in worker.log_text() for worker in farm.workers)
     # The gate lets one batch try each minute: no more than the batches that were under way.
     assert farm.sandbox.faults.struck(refusal) <= 4
-    assert set(farm.states(one.upload_id for one in asked)) <= {"retrying", "pending"}
+    assert set(farm.states(one.id for one in asked)) <= {"retrying", "pending"}
 
     farm.sandbox.faults.clear()
     wait_arrived_soon(farm, asked)
@@ -172,18 +172,18 @@ def test_with_credentials_that_are_right_again_tasks_go_on_within_two_minutes(
     farm.sandbox.faults.add(
         "ftrack", "error", "InvalidCredentialsError", error_code="api_credentials_invalid"
     )
-    asked = enqueue_many(farm, 10)
+    asked = farm.upload_many(10)
     wait_until(lambda: farm.redis.exists("farmhaul:gate:credentials"))
     farm.sandbox.faults.clear()
-    farm.wait_located([one.upload_id for one in asked], timeout_s=120)
+    farm.wait_located([one.id for one in asked], timeout_s=120)
 
 
 def test_what_ftrack_refuses_fails_in_its_own_words_and_with_the_next_step(farm: Farm) -> None:
     with farm.frozen():
-        asked = enqueue_many(farm, 4)
-        gone = enqueue_one(farm)
+        asked = farm.upload_many(4)
+        gone = farm.upload()
         farm.sandbox.ftrack.delete("FileComponent", gone.component_id)
-    farm.wait_state([gone.upload_id], "failed")
+    farm.wait_state([gone.id], "failed")
     error = errors_of(farm, gone)
     assert gone.component_id in error
     assert "ftrack refused" in error
@@ -191,5 +191,5 @@ def test_what_ftrack_refuses_fails_in_its_own_words_and_with_the_next_step(farm:
     wait_arrived_soon(farm, asked)
 
     farm.sandbox.ftrack.create("FileComponent", id=gone.component_id, name="main")
-    farm.cli("retry", gone.upload_id)
+    farm.cli("retry", gone.id)
     wait_arrived_soon(farm, [gone])

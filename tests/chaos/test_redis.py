@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.chaos.conftest import MakeFarm
-from tests.chaos.scenes import Asked, enqueue_many, enqueue_one, wait_arrived, wait_sending
-from tests.farm import Farm, wait_until
+from tests.chaos.scenes import wait_arrived, wait_sending
+from tests.farm import Farm, Upload, wait_until
 
 
 def all_consume(farm: Farm) -> None:
@@ -21,21 +21,21 @@ def all_consume(farm: Farm) -> None:
             other.freeze()
         try:
             farm.redis.delete("farmhaul:reconciler")
-            wait_arrived(farm, [enqueue_one(farm)])
+            wait_arrived(farm, [farm.upload()])
         finally:
             for other in others:
                 other.thaw()
 
 
-def uploads_through_redis_kills(farm: Farm, kills: int, pause_s: float) -> list[Asked]:
+def uploads_through_redis_kills(farm: Farm, kills: int, pause_s: float) -> list[Upload]:
     """Hooks go on and on while Redis is killed again and again."""
-    asked: list[Asked] = []
+    asked: list[Upload] = []
     going_on = threading.Event()
     going_on.set()
 
     def hooks() -> None:
         while going_on.is_set():
-            asked.extend(enqueue_many(farm, 8, 50_000))
+            asked.extend(farm.upload_many(8, 50_000))
 
     farm.sandbox.faults.add("store", "latency_s", 0.1)
     with ThreadPoolExecutor(1) as pool:
@@ -65,7 +65,7 @@ def test_redis_kills_under_load_leave_all_workers_alive_and_all_uploads_located(
 
 def test_a_redis_that_restarts_in_mid_upload_sends_nothing_twice(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
-    asked = enqueue_one(farm, 5_000_000)
+    asked = farm.upload(content=5_000_000)
     wait_sending(farm, asked)
     farm.sandbox.redis.restart()
     wait_arrived(farm, [asked])
@@ -75,7 +75,7 @@ def test_a_redis_that_restarts_in_mid_upload_sends_nothing_twice(farm: Farm) -> 
 @pytest.mark.chaos
 def test_cut_connections_are_made_anew(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.5)
-    asked = enqueue_many(farm, 120)
+    asked = farm.upload_many(120)
     for _ in range(4):
         wait_until(lambda: farm.redis.hlen("unacked") or farm.redis.zcard("farmhaul:state:located"))
         for kind in ("normal", "pubsub"):
@@ -86,7 +86,7 @@ def test_cut_connections_are_made_anew(farm: Farm) -> None:
 
 def test_a_redis_that_hangs_for_longer_than_the_lease_is_waited_for(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.5)
-    asked = enqueue_many(farm, 60)
+    asked = farm.upload_many(60)
     with farm.sandbox.redis.client() as client:
         client.execute_command("DEBUG", "SLEEP", "4")
     wait_arrived(farm, asked)
@@ -97,7 +97,7 @@ def test_a_full_redis_takes_no_uploads_and_says_so_and_what_it_has_goes_on_later
     farm: Farm,
 ) -> None:
     farm.sandbox.faults.add("store", "latency_s", 1)
-    asked = enqueue_many(farm, 60)
+    asked = farm.upload_many(60)
     wait_sending(farm, asked[0])
     used = int(farm.redis.info("memory")["used_memory"])
     farm.redis.config_set("maxmemory", str(used // 2))

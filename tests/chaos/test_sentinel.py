@@ -8,7 +8,7 @@ import redis
 
 from tests.chaos import sentinels
 from tests.chaos.conftest import LEASE_S
-from tests.chaos.scenes import enqueue_many, wait_arrived
+from tests.chaos.scenes import wait_arrived
 from tests.farm import Farm, wait_until
 from tests.sandbox import Sandbox
 
@@ -25,11 +25,11 @@ def test_workers_and_hooks_follow_a_failover_and_nothing_is_lost(
         farm.redis = group.master.client()
         farm.sandbox.faults.add("store", "latency_s", 0.5)
         with farm:
-            asked = enqueue_many(farm, 60)
+            asked = farm.upload_many(60)
             wait_until(lambda: farm.redis.hlen("unacked"))
             group.fail_over()
             farm.redis = group.master.client()
             assert isinstance(farm.redis, redis.Redis)
-            asked += enqueue_many(farm, 20)
+            asked += farm.upload_many(20)
             wait_arrived(farm, asked, timeout_s=60)
             assert all(worker.alive for worker in farm.workers)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.conftest import MakeFarm
-from tests.chaos.scenes import Asked, wait_arrived
-from tests.farm import Farm, wait_until
+from tests.chaos.scenes import wait_arrived
+from tests.farm import Farm, Upload, wait_until
 
 #: The contract is 2 s; the rest is the start of Python on a busy machine.
 AT_ONCE_S = 2 + 8
@@ -29,7 +29,7 @@ def hook(make_farm: MakeFarm, spool: Path) -> Farm:
 
 
 @pytest.fixture
-def spooled(hook: Farm, spool: Path) -> Asked:
+def spooled(hook: Farm, spool: Path) -> Upload:
     """An upload that was asked for while Redis was away."""
     path = hook.make_file("main.exr", 1000)
     component_id = hook.sandbox.ftrack.add_component("main.exr")
@@ -40,10 +40,10 @@ def spooled(hook: Farm, spool: Path) -> Asked:
     assert upload["state"] == "spooled"
     assert len(list(spool.glob("*.json"))) == 1
     hook.sandbox.redis.start()
-    return Asked(path, component_id, upload["upload_id"])
+    return Upload(upload["upload_id"], component_id, path)
 
 
-def check_sent_once(hook: Farm, spool: Path, asked: Asked) -> None:
+def check_sent_once(hook: Farm, spool: Path, asked: Upload) -> None:
     wait_arrived(hook, [asked])
     hook.wait_quiet()
     assert list(spool.iterdir()) == []
@@ -65,7 +65,9 @@ def test_without_a_spool_a_hook_ends_with_3_at_once(make_farm: MakeFarm) -> None
     hook.sandbox.redis.kill()
 
 
-def test_what_was_spooled_is_sent_by_the_next_hook(hook: Farm, spool: Path, spooled: Asked) -> None:
+def test_what_was_spooled_is_sent_by_the_next_hook(
+    hook: Farm, spool: Path, spooled: Upload
+) -> None:
     path = hook.make_file("next.exr", 10)
     component_id = hook.sandbox.ftrack.add_component("next.exr")
     hook.enqueue(path, "--component-id", component_id)
@@ -73,17 +75,15 @@ def test_what_was_spooled_is_sent_by_the_next_hook(hook: Farm, spool: Path, spoo
     check_sent_once(hook, spool, spooled)
 
 
-def test_what_was_spooled_is_sent_by_farmhaul_drain(
-    hook: Farm, spool: Path, spooled: Asked
-) -> None:
+def test_a_spooled_upload_is_sent_by_flush_spool(hook: Farm, spool: Path, spooled: Upload) -> None:
     done = hook.cli("flush-spool")
     assert (done.returncode, done.stdout) == (0, "1 uploads sent from the spool\n")
     hook.add()
     check_sent_once(hook, spool, spooled)
 
 
-def test_what_was_spooled_is_sent_by_a_worker_of_that_host(
-    hook: Farm, spool: Path, spooled: Asked
+def test_a_spooled_upload_is_sent_by_a_worker_of_its_host(
+    hook: Farm, spool: Path, spooled: Upload
 ) -> None:
     hook.add()
     check_sent_once(hook, spool, spooled)
@@ -95,10 +95,11 @@ def test_many_hooks_may_spool_and_many_may_drain_at_once(hook: Farm, spool: Path
     hook.sandbox.redis.kill()
     with ThreadPoolExecutor(4) as pool:
 
-        def spool_one(row: tuple[Path, str]) -> Asked:
-            [upload] = hook.enqueue(row[0], "--component-id", row[1])
+        def spool_one(row: tuple[Path, str]) -> Upload:
+            path, component_id = row
+            [upload] = hook.enqueue(path, "--component-id", component_id)
             assert upload["state"] == "spooled"
-            return Asked(*row, upload["upload_id"])
+            return Upload(upload["upload_id"], component_id, path)
 
         # Twice: the same upload spooled again is one.
         asked = list(pool.map(spool_one, [*rows, *rows]))
@@ -114,16 +115,16 @@ def test_many_hooks_may_spool_and_many_may_drain_at_once(hook: Farm, spool: Path
 
 
 def test_an_intent_that_was_spooled_before_a_newer_file_was_enqueued_does_not_win(
-    hook: Farm, spool: Path, spooled: Asked
+    hook: Farm, spool: Path, spooled: Upload
 ) -> None:
     # The newer version is another file: v002 for the same component.
     newer = hook.make_file("main_v002.exr", b"better pixels")
     kept = {path.name: path.read_bytes() for path in spool.iterdir()}
     [path] = spool.iterdir()
     path.unlink()  # another host's spool, as it were: drained only later
-    [upload] = hook.enqueue(newer, "--component-id", spooled.component_id)
+    upload = hook.upload(path=newer, component_id=spooled.component_id)
     hook.add()
-    wait_arrived(hook, [Asked(newer, spooled.component_id, upload["upload_id"])])
+    wait_arrived(hook, [upload])
 
     for name, content in kept.items():
         assert json.loads(content)

@@ -49,13 +49,6 @@ def note_worker(client: Any, name: str = "w1@node7", version: str = VERSION) -> 
     client.zadd("farmhaul:alive", {f"{version} {name}": now})
 
 
-def enqueue(farm: Farm, *options: str, **env: str | None) -> str:
-    component_id = farm.sandbox.ftrack.add_component("main.exr")
-    path = farm.make_file("main.exr", 1000)
-    [upload] = farm.enqueue(path, "--component-id", component_id, *options, env=env)
-    return str(upload["upload_id"])
-
-
 def given(**env: str | None) -> Arrange:
     """In this environment; TMP stands for a folder that is empty."""
 

@@ -79,12 +79,6 @@ class Guarded:
         }
         assert refused == set()
 
-    def enqueue(self) -> dict[str, Any]:
-        component_id = self.farm.sandbox.ftrack.add_component("main.exr")
-        path = self.farm.make_file("main.exr", 1000)
-        [upload] = self.farm.enqueue(path, "--component-id", component_id)
-        return upload
-
 
 def answers(client: Any) -> bool:
     try:
@@ -114,31 +108,31 @@ def all_allowed(guarded: Guarded) -> Iterator[None]:
 
 @pytest.mark.usefixtures("all_allowed")
 def test_a_hook_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -> None:
-    upload = guarded.enqueue()
-    guarded.farm.wait_located([upload["upload_id"]])
+    upload = guarded.farm.upload()
+    guarded.farm.wait_located([upload.id])
 
-    for arguments in (("status",), ("status", "--failed"), ("watch", upload["upload_id"])):
+    for arguments in (("status",), ("status", "--failed"), ("watch", upload.id)):
         done = guarded.farm.cli(*arguments)
         assert done.returncode == 0, done.stderr
-    assert guarded.enqueue()["state"] == "pending"
+    assert guarded.farm.states([guarded.farm.upload().id]) == ["pending"]
 
 
 @pytest.mark.usefixtures("all_allowed")
 def test_a_hook_rings_for_what_it_enqueues(guarded: Guarded) -> None:
     with guarded.farm.frozen():
         for _ in range(2):  # the first may be on its way to the worker already
-            guarded.enqueue()
+            guarded.farm.upload()
         assert guarded.client("worker").llen("farmhaul\x06\x163")
 
 
 @pytest.mark.usefixtures("all_allowed")
 def test_a_hook_sets_limits_and_has_a_worker_fetch(guarded: Guarded) -> None:
     farm = guarded.farm
-    upload = guarded.enqueue()
-    farm.wait_located([upload["upload_id"]])
+    upload = guarded.farm.upload()
+    farm.wait_located([upload.id])
     folder = farm.make_file("other.exr", 10).parent
     commands = [("limit", "--bandwidth", "50M"), ("limit",), ("limit", "--clear")]
-    fetch = ("fetch", str(upload["component_id"]), "--to", str(folder), "--enqueue")
+    fetch = ("fetch", upload.component_id, "--to", str(folder), "--enqueue")
     for arguments in (*commands, fetch):
         done = farm.cli(*arguments)
         assert done.returncode == 0, done.stderr
@@ -211,7 +205,7 @@ def test_doctor_as_a_worker_sees_all_and_as_a_hook_says_what_it_may_not(guarded:
         done = guarded.farm.cli("doctor", "--json", env=url)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
-    guarded.enqueue()
+    guarded.farm.upload()
     with guarded.nothing_refused():
         assert [one for one in findings("worker") if "may not" in one["says"]] == []
     restricted = [one for one in findings("hook") if "may not" in one["says"]]
@@ -265,7 +259,7 @@ def look_at_flower(guarded: Guarded, tmp_path: Path) -> None:
         child.wait_ready(lambda: requests.get(f"{address}/healthcheck", timeout=5).ok)
 
         def tasks() -> dict[str, Any]:
-            guarded.farm.wait_located([guarded.enqueue()["upload_id"]])
+            guarded.farm.wait_located([guarded.farm.upload().id])
             found: dict[str, Any] = requests.get(f"{address}/api/tasks", timeout=10).json()
             return found
 

@@ -16,7 +16,6 @@ from tests.farm import Farm, wait_until
 from tests.functional.doctor_setups import (
     SetUp,
     done,
-    enqueue,
     given,
     hanging_root,
     media_at,
@@ -135,7 +134,7 @@ def silent(farm: Farm) -> None:
 
 
 def stuck(farm: Farm) -> None:
-    upload_id = enqueue(farm)
+    upload_id = farm.upload().id
     farm.redis.zrem("farmhaul:state:pending", upload_id)
     farm.redis.zrem("farmhaul:pending", upload_id)
     farm.redis.zadd("farmhaul:state:active", {upload_id: 1})
@@ -218,11 +217,11 @@ BROKEN = {
     ),
     "another secret key": SetUp(
         "fault", "secret", "cannot read 1 of the 1 records", "as on the other nodes",
-        done(lambda farm: (enqueue(farm), farm.env.update(FARMHAUL_SECRET_KEY=OTHER_KEY))),
+        done(lambda farm: (farm.upload().id, farm.env.update(FARMHAUL_SECRET_KEY=OTHER_KEY))),
     ),
     "a hook without the secret key": SetUp(
         "fault", "secret", "1 of the 1 records looked at are not sealed", "on all hooks",
-        done(lambda farm: enqueue(farm, FARMHAUL_SECRET_KEY=None)),
+        done(lambda farm: farm.upload(env={"FARMHAUL_SECRET_KEY": None})),
     ),
     "no secret key": SetUp(
         "fault", "secret", "nothing is sealed", "make a key", given(FARMHAUL_SECRET_KEY=None),
@@ -233,7 +232,7 @@ BROKEN = {
     ),
     "no worker on the host of node-local files": SetUp(
         "fault", "workers", "for which uploads are pending", "start a worker on",
-        done(lambda farm: enqueue(farm, "--node-local")),
+        done(lambda farm: farm.upload("--node-local").id),
     ),
     "a worker that takes nothing": SetUp(
         "fault", "workers", "up, and takes no tasks: w2@node8", "restart", done(silent),
@@ -248,7 +247,7 @@ BROKEN = {
     ),
     "an upload that has waited for hours": SetUp(
         "warning", "queue", "the oldest for 72", "add workers",
-        done(lambda farm: farm.redis.zincrby("farmhaul:pending", -7230_000, enqueue(farm))),
+        done(lambda farm: farm.redis.zincrby("farmhaul:pending", -7230_000, farm.upload().id)),
     ),
     "an upload that is active and silent": SetUp(
         "warning", "uploads", "silent for 600 s", "farmhaul status", done(stuck),
@@ -359,16 +358,16 @@ def test_a_spool_that_holds_manifests_which_no_hook_is_at_any_more(
 
 
 def test_a_second_key_that_reads_what_the_first_does_not(lone: Farm) -> None:
-    enqueue(lone)
+    lone.upload()
 
     assert wrong(examine(lone, FARMHAUL_SECRET_KEY=f"{OTHER_KEY},{KEY}")) == {}
 
 
 def test_a_gate_closed_by_refused_credentials_and_a_failed_upload(farm: Farm) -> None:
     farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no", times=1)
-    farm.wait_state([enqueue(farm)], "failed")
+    farm.wait_state([farm.upload().id], "failed")
     farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
-    farm.wait_state([enqueue(farm)], "retrying")
+    farm.wait_state([farm.upload().id], "retrying")
     farm.sandbox.faults.clear()
     found = wrong(examine(farm, FARMHAUL_SECRET_KEY=KEY))
 

@@ -121,7 +121,8 @@ def test_alerts_and_dashboard_name_metrics_that_there_are(hook: Farm, tmp_path: 
 
 def test_counters_and_durations_are_told(farm: Farm, tmp_path: Path) -> None:
     with farm.frozen():
-        late, gone = farm.upload("--priority", "low").id, farm.upload().id
+        late = farm.upload("--priority", "low", content=1000).id
+        gone = farm.upload().id
         farm.cli("cancel", gone)
         farm.redis.hincrby(f"farmhaul:upload:{late}", "score", -100_000)
     farm.wait_located([late])

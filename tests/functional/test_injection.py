@@ -37,13 +37,6 @@ def keys_of(farm: Farm) -> list[str]:
     return farm.env["FARMHAUL_SECRET_KEY"].split(",")
 
 
-def enqueue(farm: Farm, **env: str) -> str:
-    component_id = farm.sandbox.ftrack.add_component("main.exr")
-    path = farm.make_file("main.exr", 1000)
-    [upload] = farm.enqueue(path, "--component-id", component_id, env=env)
-    return str(upload["upload_id"])
-
-
 def refused(farm: Farm) -> int:
     return int(farm.redis.hget("farmhaul:totals", "refused") or 0)
 
@@ -51,7 +44,7 @@ def refused(farm: Farm) -> int:
 def check_refused(farm: Farm, times: int = 1) -> None:
     """So many messages were dropped; the worker lives, works, and is free again."""
     worker = farm.workers[0]
-    farm.wait_located([enqueue(farm)])
+    farm.wait_located([farm.upload().id])
     wait_until(
         lambda: refused(farm) == times,
         describe=lambda: f"refused {refused(farm)} of {times}: {worker.log_text()[-2000:]}",
@@ -71,7 +64,7 @@ def wake(running_sealed: Farm) -> Message:
     with farm.frozen():
         # A worker that waits for messages has Redis send it the next one, frozen or not.
         for _ in range(2):
-            enqueue(farm)
+            farm.upload()
         wait_until(lambda: farm.redis.llen(RING))
         message: Message = json.loads(farm.redis.lindex(RING, 0))
     return message
@@ -101,7 +94,7 @@ def test_what_is_no_message_is_dropped(request: pytest.FixtureRequest, fixture: 
         wait_until(partial(farm.redis.publish, pidbox(farm), item))
         farm.redis.hset("unacked", tag := str(uuid.uuid4()), item)
         farm.redis.zadd("unacked_index", {tag: 1})
-    farm.wait_located([enqueue(farm)])
+    farm.wait_located([farm.upload().id])
     farm.wait_quiet()
 
     for worker in farm.workers:
@@ -282,7 +275,7 @@ def error_of(farm: Farm, upload_id: str, **env: str) -> str:
 
 def check_not_run(farm: Farm, upload_id: str, why: str) -> None:
     """The record was refused, told of and counted, and nothing of it was sent."""
-    farm.wait_located([enqueue(farm)])
+    farm.wait_located([farm.upload().id])
     farm.wait_state([upload_id], "failed")
     assert why in error_of(farm, upload_id)
     wait_until(lambda: refused(farm) == 1, describe=lambda: str(refused(farm)))
@@ -311,7 +304,7 @@ def test_a_record_that_nobody_of_ours_has_sealed_is_dropped_and_counted(sealed: 
 
 def test_a_sealed_request_does_not_fit_another_record(sealed: Farm) -> None:
     """What was sealed for one upload can not be moved to another component's record."""
-    upload_id = enqueue(sealed)
+    upload_id = sealed.upload().id
     sealed.wait_located([upload_id])
     fields = {**sealed.record(upload_id), "component": str(uuid.uuid4()), "stored": ""}
     foreign = put_record(sealed, fields | {"state": "pending"})
@@ -323,7 +316,7 @@ def test_a_sealed_request_does_not_fit_another_record(sealed: Farm) -> None:
 
 def test_a_hook_with_another_key_is_told_by_status_what_is_wrong(sealed: Farm) -> None:
     other = Fernet.generate_key().decode()
-    upload_id = enqueue(sealed, FARMHAUL_SECRET_KEY=other)
+    upload_id = sealed.upload(env={"FARMHAUL_SECRET_KEY": other}).id
     sealed.wait_state([upload_id], "failed")
     for key in (other, keys_of(sealed)[0]):
         error = error_of(sealed, upload_id, FARMHAUL_SECRET_KEY=key)
@@ -337,7 +330,7 @@ def test_a_hook_with_another_key_is_told_by_status_what_is_wrong(sealed: Farm) -
 def test_what_hooks_with_the_old_or_the_new_key_enqueue_is_uploaded(sealed: Farm) -> None:
     new, old = keys_of(sealed)
     for key in (old, new):
-        sealed.wait_located([enqueue(sealed, FARMHAUL_SECRET_KEY=key)])
+        sealed.wait_located([sealed.upload(env={"FARMHAUL_SECRET_KEY": key}).id])
     assert refused(sealed) == 0
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.farm import Farm, wait_until
+from tests.farm import Farm, Upload, Worker, wait_until
 from tests.functional.conftest import MakeFarm
 
 MIB = 1 << 20
@@ -31,37 +32,43 @@ def part_numbers(farm: Farm, component_id: str) -> Counter[int]:
     )
 
 
-def enqueue(farm: Farm, path: Path) -> dict[str, Any]:
-    [upload] = farm.enqueue(path, "--version-id", farm.sandbox.ftrack.version_id)
-    return upload
+def runs_taken_by(worker: Worker) -> set[str]:
+    """Return the ids of the tasks that sent a run of parts."""
+    return set(re.findall(r"farmhaul\.put_parts\[([0-9a-f-]+)\]", worker.log_text()))
 
 
-def assert_located_whole(farm: Farm, upload: dict[str, Any], path: Path) -> None:
-    farm.wait_located([upload["upload_id"]], timeout_s=60)
-    md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    assert farm.sandbox.store.md5(upload["component_id"]) == md5
-    assert len(farm.sandbox.ftrack.locations(upload["component_id"])) == 1
+def upload_large(farm: Farm, path: Path) -> Upload:
+    return farm.upload("--version-id", farm.sandbox.ftrack.version_id, path=path)
+
+
+def md5_of(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def assert_located_whole(farm: Farm, upload: Upload) -> None:
+    farm.wait_located([upload.id], timeout_s=60)
+    assert farm.sandbox.store.md5(upload.component_id) == md5_of(upload.path)
+    assert len(farm.sandbox.ftrack.locations(upload.component_id)) == 1
 
 
 def test_a_large_file_is_sent_in_parts_each_once(farm: Farm, movie: Path) -> None:
-    upload = enqueue(farm, movie)
-    assert_located_whole(farm, upload, movie)
-    assert part_numbers(farm, upload["component_id"]) == Counter(range(1, 11))
+    upload = upload_large(farm, movie)
+    assert_located_whole(farm, upload)
+    assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
     # One call signs all parts; one asks for a location, one joins the parts and makes it.
     assert farm.sandbox.ftrack.count_calls() == 3
-    assert not farm.redis.exists(f"farmhaul:parts:{upload['upload_id']}")
+    assert not farm.redis.exists(f"farmhaul:parts:{upload.id}")
 
 
-def test_runs_of_a_larger_file_are_taken_by_several_workers(farm: Farm) -> None:
+def test_runs_of_a_large_file_are_taken_by_both_workers(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=2, options=("--concurrency=1",))
     path = farm.make_file("long.mov", b"\x07\x08" * (300 * MIB // 2))
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 40e6)
-    upload = enqueue(farm, path)
-    farm.wait_located([upload["upload_id"]], timeout_s=60)
-    logs = [worker.log_text() for worker in farm.workers]
-    assert sum(log.count("farmhaul.put_parts[") >= 2 for log in logs) >= 1
-    assert (
-        farm.sandbox.store.md5(upload["component_id"]) == hashlib.md5(path.read_bytes()).hexdigest()
-    )
+    upload = upload_large(farm, path)
+    assert_located_whole(farm, upload)
+    runs = [runs_taken_by(worker) for worker in farm.workers]
+    assert [len(taken) for taken in runs] == [1, 1]
+    assert runs[0] != runs[1]
     path.unlink()
 
 
@@ -70,9 +77,9 @@ def test_parts_whose_url_has_run_out_are_signed_anew_and_finished_ones_stay(
 ) -> None:
     body = "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     farm.sandbox.faults.add("store", "status", 403, part_number=4, times=1, body=body)
-    upload = enqueue(farm, movie)
-    assert_located_whole(farm, upload, movie)
-    assert part_numbers(farm, upload["component_id"]) == Counter(range(1, 11))
+    upload = upload_large(farm, movie)
+    assert_located_whole(farm, upload)
+    assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
     assert farm.sandbox.ftrack.count_calls("get_upload_metadata") == 2
 
 
@@ -81,10 +88,10 @@ def test_a_store_that_refuses_an_unsigned_content_md5_gets_the_part_without(
 ) -> None:
     body = "<Error><Code>AccessDenied</Code><Message>headers not signed</Message></Error>"
     farm.sandbox.faults.add("store", "status", 403, part_number=4, times=1, body=body)
-    upload = enqueue(farm, movie)
-    assert_located_whole(farm, upload, movie)
+    upload = upload_large(farm, movie)
+    assert_located_whole(farm, upload)
     [_, second] = [
-        put for put in farm.sandbox.store.puts(upload["component_id"]) if put["part_number"] == 4
+        put for put in farm.sandbox.store.puts(upload.component_id) if put["part_number"] == 4
     ]
     assert "content-md5" not in {name.lower() for name in second["headers"]}
 
@@ -114,9 +121,9 @@ def test_a_large_file_arrives_whole_when_something_breaks_once(
     farm: Farm, movie: Path, fault: tuple[Any, ...], options: dict[str, Any]
 ) -> None:
     farm.sandbox.faults.add(*fault, times=1, **options)
-    upload = enqueue(farm, movie)
-    assert_located_whole(farm, upload, movie)
-    assert set(part_numbers(farm, upload["component_id"]).values()) == {1}
+    upload = upload_large(farm, movie)
+    assert_located_whole(farm, upload)
+    assert set(part_numbers(farm, upload.component_id).values()) == {1}
 
 
 def test_a_multipart_upload_that_the_store_forgot_is_sent_again_whole(
@@ -125,28 +132,28 @@ def test_a_multipart_upload_that_the_store_forgot_is_sent_again_whole(
     farm.sandbox.faults.add(
         "ftrack", "error", "NoSuchUpload", times=1, action="complete_multipart_upload"
     )
-    upload = enqueue(farm, movie)
-    assert_located_whole(farm, upload, movie)
-    assert set(part_numbers(farm, upload["component_id"]).values()) == {2}
+    upload = upload_large(farm, movie)
+    assert_located_whole(farm, upload)
+    assert set(part_numbers(farm, upload.component_id).values()) == {2}
 
 
 def test_a_newer_large_file_replaces_the_bytes_of_a_component_that_is_located(
     farm: Farm, movie: Path
 ) -> None:
-    assert_located_whole(farm, enqueue(farm, movie), movie)
+    assert_located_whole(farm, upload_large(farm, movie))
     movie.write_bytes(b"newer" * (SIZE // 5))
-    assert_located_whole(farm, enqueue(farm, movie), movie)
+    assert_located_whole(farm, upload_large(farm, movie))
 
 
 def test_a_large_file_that_is_overwritten_midway_arrives_as_it_is_at_the_end(
     farm: Farm, movie: Path
 ) -> None:
     number = farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
-    upload = enqueue(farm, movie)
-    wait_until(lambda: bool(farm.redis.exists(f"farmhaul:parts:{upload['upload_id']}")), 20)
+    upload = upload_large(farm, movie)
+    wait_until(lambda: bool(farm.redis.exists(f"farmhaul:parts:{upload.id}")), 20)
     movie.write_bytes(b"new bytes" * (SIZE // 9))
     farm.sandbox.faults.remove(number)
-    assert_located_whole(farm, upload, movie)
+    assert_located_whole(farm, upload)
 
 
 @pytest.mark.chaos
@@ -154,30 +161,33 @@ def test_after_a_kill_only_missing_parts_are_sent(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=1, env={"FARMHAUL_LEASE_SECONDS": "2", "FARMHAUL_CONNECTIONS": "2"})
     path = farm.make_file("killed.mov", SIZE)
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 8e6)
-    upload = enqueue(farm, path)
-    wait_until(lambda: len(part_numbers(farm, upload["component_id"])) >= 4, 30)
+    upload = upload_large(farm, path)
+    wait_until(lambda: len(part_numbers(farm, upload.component_id)) >= 4, 30)
     farm.workers[0].kill("group")
     farm.sandbox.faults.clear()
     done = [
         int(name[5:])
-        for name in farm.redis.hkeys(f"farmhaul:parts:{upload['upload_id']}")
+        for name in farm.redis.hkeys(f"farmhaul:parts:{upload.id}")
         if name.startswith("etag:")
     ]
     farm.add()
-    assert_located_whole(farm, upload, path)
-    sent = part_numbers(farm, upload["component_id"])
+    assert_located_whole(farm, upload)
+    sent = part_numbers(farm, upload.component_id)
     assert len(done) >= 3
     assert {sent[number] for number in done} == {1}
 
 
-def test_the_end_of_a_run_sets_the_next_one_going(make_farm: MakeFarm) -> None:
+def test_the_end_of_a_run_starts_the_next_one(make_farm: MakeFarm) -> None:
+    """17 parts of 16 MiB: a run of 16, and a run of one that is queued when the first ends."""
     farm = make_farm(workers=1, options=("--concurrency=2", "-I", "tests.functional.one_run"))
     path = farm.make_file("two runs.mov", b"\x05" * (260 * MIB))
     farm.sandbox.faults.add("store", "discard", method="PUT")
     farm.sandbox.faults.add("ftrack", "junk", action="complete_multipart_upload", body="[{}, {}]")
-    upload = enqueue(farm, path)
-    farm.wait_state([upload["upload_id"]], "active")
-    wait_until(lambda: len(part_numbers(farm, upload["component_id"])) == 17, 60)
+    upload = upload_large(farm, path)
+    wait_until(lambda: len(part_numbers(farm, upload.component_id)) == 17, 60)
+
+    assert part_numbers(farm, upload.component_id) == Counter(range(1, 18))
+    assert len(runs_taken_by(farm.workers[0])) == 2
     path.unlink()
 
 
@@ -187,19 +197,19 @@ def test_parts_that_are_all_stored_are_joined_though_nobody_noted_that_they_are(
     """As when a worker dies between the last part and the join."""
     joining = {"action": "complete_multipart_upload"}
     number = farm.sandbox.faults.add("ftrack", "status", 503, **joining)
-    upload = enqueue(farm, movie)
-    farm.wait_state([upload["upload_id"]], "retrying")
-    farm.redis.hset(f"farmhaul:upload:{upload['upload_id']}", "stored", "")
+    upload = upload_large(farm, movie)
+    farm.wait_state([upload.id], "retrying")
+    farm.redis.hset(f"farmhaul:upload:{upload.id}", "stored", "")
     farm.sandbox.faults.remove(number)
-    assert_located_whole(farm, upload, movie)
-    assert part_numbers(farm, upload["component_id"]) == Counter(range(1, 11))
+    assert_located_whole(farm, upload)
+    assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
 
 
 def test_cancelling_stops_a_large_file_within_seconds(farm: Farm, movie: Path) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
-    upload = enqueue(farm, movie)
-    wait_until(lambda: bool(farm.redis.exists(f"farmhaul:parts:{upload['upload_id']}")), 20)
-    assert farm.cli("cancel", upload["upload_id"]).stdout.split()[1] == "cancelled"
+    upload = upload_large(farm, movie)
+    wait_until(lambda: bool(farm.redis.exists(f"farmhaul:parts:{upload.id}")), 20)
+    assert farm.cli("cancel", upload.id).stdout.split()[1] == "cancelled"
     farm.wait_quiet()
-    assert farm.states([upload["upload_id"]]) == ["cancelled"]
-    assert not farm.sandbox.ftrack.locations(upload["component_id"])
+    assert farm.states([upload.id]) == ["cancelled"]
+    assert not farm.sandbox.ftrack.locations(upload.component_id)

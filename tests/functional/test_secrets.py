@@ -73,22 +73,16 @@ class Told:
     upload_ids: list[str]
 
 
-def enqueue(farm: Farm, path: Path, component_id: str = "", **env: str) -> dict[str, Any]:
-    chosen = component_id or farm.sandbox.ftrack.add_component("main.exr")
-    [upload] = farm.enqueue(path, "--component-id", chosen, env=env)
-    return upload
-
-
 def break_down(farm: Farm) -> str:
     """A task that raises what nobody foresaw, and one that dies; gives the id of the latter."""
     # Alone in its batch, which lies until its claim counts as lost.
-    stops = enqueue(farm, farm.make_file("stops.exr", 1000, FOLDER))["upload_id"]
+    stops = farm.upload(path=farm.make_file("stops.exr", 1000, FOLDER)).id
     wait_until(lambda: any("in a task" in worker.log_text() for worker in farm.workers))
     farm.cli("cancel", stops)
     dies = farm.make_file("dies.exr", 1000, FOLDER)
-    upload = enqueue(farm, dies)
+    upload = farm.upload(path=dies)
     wait_until(dies.with_suffix(".done").exists)
-    return str(upload["upload_id"])
+    return upload.id
 
 
 def go_wrong(farm: Farm) -> list[str]:
@@ -114,7 +108,7 @@ def go_wrong(farm: Farm) -> list[str]:
             {"path": str(farm.make_file(f"{name}.exr", 1000, FOLDER)), "component_id": component_id}
             for name, component_id in files.items()
         )
-        waiting = enqueue(farm, gone)["upload_id"]
+        waiting = farm.upload(path=gone).id
         gone.unlink()
     ids = {Path(one["path"]).stem: str(one["upload_id"]) for one in uploads}
     farm.wait_state([ids.pop(name) for name in ("refused", "denied", "unknown")], "failed", 60)
@@ -158,7 +152,7 @@ def told(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> Tol
     with everything_said_to(farm.redis) as wire, command_lines(key) as seen:
         dies = break_down(farm)
         located = go_wrong(farm)
-        spooled = enqueue(farm, farm.make_file("spooled.exr", 10, FOLDER), **away)
+        spooled = farm.upload(path=farm.make_file("spooled.exr", 10, FOLDER), env=away)
         spool = [path.read_text() for path in Path(farm.env["FARMHAUL_SPOOL"]).iterdir()]
         said = [
             farm.cli("status", "--all"),
@@ -170,7 +164,7 @@ def told(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> Tol
         with exporter(farm, tmp_path_factory.mktemp("exporter")) as address:
             metrics = requests.get(address, timeout=10).text
         said.append(farm.cli("flush-spool"))
-        farm.wait_located([dies, *located, spooled["upload_id"]], 60)
+        farm.wait_located([dies, *located, spooled.id], 60)
         assert all(fault["struck"] for fault in farm.sandbox.faults.list())
     targets = [one["path"] for one in farm.sandbox.store.puts()]
     signed = [dict(parse_qsl(urlsplit(target).query)) for target in targets]
@@ -250,7 +244,7 @@ def test_without_a_key_of_ours_signed_urls_can_not_be_read_either(farm: Farm) ->
     farm.sandbox.faults.add("store", "reset", component_id=reset)
     with everything_said_to(farm.redis) as wire:
         path = farm.make_file("main.exr", 1000)
-        ids = [str(enqueue(farm, path, one)["upload_id"]) for one in ("", refused, reset)]
+        ids = [farm.upload(path=path, component_id=one).id for one in ("", refused, reset)]
         farm.wait_located(ids[:1])
         farm.wait_state(ids[1:2], "failed")
         wait_until(lambda: farm.record(ids[2]).get("error"))
@@ -291,15 +285,15 @@ def test_flower_shows_the_four_tasks_by_name_and_no_secret(farm: Farm, flower: s
         return found
 
     # Flower may listen a moment later than it answers.
-    farm.wait_located([enqueue(farm, farm.make_file("main.exr", 1000))["upload_id"]])
-    failed = enqueue(farm, farm.make_file("main.exr", 10), str(uuid.uuid4()))
-    farm.wait_state([failed["upload_id"]], "failed")
+    farm.wait_located([farm.upload().id])
+    failed = farm.upload(component_id=str(uuid.uuid4()))
+    farm.wait_state([failed.id], "failed")
     wait_until(lambda: any(task["state"] == "FAILURE" for task in tasks().values()))
 
     assert {task["name"] for task in tasks().values()} == STAGES
     assert {task["state"] for task in tasks().values()} == {"SUCCESS", "FAILURE"}
     [failure] = [task for task in tasks().values() if task["state"] == "FAILURE"]
-    assert failed["component_id"] in failure["exception"]
+    assert failed.component_id in failure["exception"]
     pages = ["", "tasks", "workers", "broker", "metrics", "api/workers", "api/tasks"]
     pages += ["api/queues/length", *(f"task/{uuid}" for uuid in tasks())]
     pages += [f"api/task/info/{uuid}" for uuid in tasks()]

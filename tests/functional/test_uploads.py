@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.farm import BIN, Farm, wait_until
+from tests.farm import BIN, Farm
 from tests.functional.conftest import MakeFarm
 from tests.sandbox import Sandbox, seed
 from tests.sandbox.official import official_client
@@ -43,12 +43,6 @@ FILES = {
     f"{'x' * 196}.exr": 29,
     f"{'🎬' * 60}.exr": 31,
 }
-
-
-def enqueue_one(farm: Farm, path: Path, *options: str, component_id: str = "") -> dict[str, Any]:
-    component_id = component_id or farm.sandbox.ftrack.add_component(path.name)
-    [upload] = farm.enqueue(path, "--component-id", component_id, *options)
-    return upload
 
 
 def components_of(call: dict[str, Any]) -> list[str]:
@@ -83,8 +77,7 @@ def test_twenty_files_of_odd_names_and_sizes_arrive_whole_and_none_is_sent_twice
 
 
 def test_the_media_host_sees_the_signed_headers_and_no_credentials(farm: Farm) -> None:
-    upload = enqueue_one(farm, farm.make_file("main.exr", 1000))
-    farm.wait_located([upload["upload_id"]])
+    farm.wait_located([farm.upload(content=1000).id])
 
     [put] = farm.sandbox.store.puts()
     headers = {name.lower(): value for name, value in put["headers"].items()}
@@ -123,8 +116,8 @@ def test_a_batch_takes_one_call_to_sign_and_one_to_locate(farm: Farm) -> None:
 def test_single_enqueues_that_pile_up_are_signed_together(farm: Farm) -> None:
     paths = [farm.make_file("main.exr", 100) for _ in range(6)]
     with farm.frozen(), ThreadPoolExecutor(3) as pool:
-        uploads = list(pool.map(lambda path: enqueue_one(farm, path), paths))
-    farm.wait_located([upload["upload_id"] for upload in uploads])
+        uploads = list(pool.map(lambda path: farm.upload(path=path), paths))
+    farm.wait_located([upload.id for upload in uploads])
     assert farm.sandbox.ftrack.count_calls("get_upload_metadata") == 1
 
 
@@ -153,15 +146,16 @@ def test_under_a_version_component_and_location_are_made_in_one_call(farm: Farm)
 
 def test_nothing_of_a_version_is_visible_before_the_bytes_are_stored(farm: Farm) -> None:
     ftrack = farm.sandbox.ftrack
-    slow = farm.sandbox.faults.add("store", "latency_s", 0.5)
+    latency_s = 0.5
+    farm.sandbox.faults.add("store", "latency_s", latency_s)
     name = f"main {uuid.uuid4()}"
-    path = farm.make_file("main.exr", 1000)
-    [upload] = farm.enqueue(path, "--version-id", ftrack.version_id, "--name", name)
-    wait_until(lambda: farm.sandbox.faults.struck(slow), 10)
+    upload = farm.upload("--version-id", ftrack.version_id, "--name", name)
+    farm.wait_located([upload.id])
 
-    assert ftrack.entities("FileComponent") == []
-    farm.wait_located([upload["upload_id"]])
-    assert [one["name"] for one in ftrack.entities("FileComponent")] == [name]
+    [put] = farm.sandbox.store.puts()
+    [create] = ftrack.calls("create")
+    assert create["started_at"] >= put["started_at"] + latency_s
+    assert [component["name"] for component in ftrack.entities("FileComponent")] == [name]
 
 
 def test_a_component_of_a_version_is_named_after_its_file(farm: Farm) -> None:
@@ -176,15 +170,15 @@ def test_a_component_of_a_version_is_named_after_its_file(farm: Farm) -> None:
 
 def test_the_official_client_sees_the_component_and_reads_the_same_bytes(farm: Farm) -> None:
     path = farm.make_file("main 🎬.exr", 300_001)
-    upload = enqueue_one(farm, path)
+    upload = farm.upload(path=path)
     [under_version] = farm.enqueue(
         path, "--version-id", farm.sandbox.ftrack.version_id, "--name", f"{uuid.uuid4()}"
     )
-    farm.wait_located([upload["upload_id"], under_version["upload_id"]])
+    farm.wait_located([upload.id, under_version["upload_id"]])
 
     with official_client(farm.sandbox) as session:
         location = session.get("Location", seed.SERVER_LOCATION_ID)
-        for component_id in (upload["component_id"], under_version["component_id"]):
+        for component_id in (upload.component_id, under_version["component_id"]):
             component = session.get("FileComponent", component_id)
             assert location.get_component_availability(component) == 100.0
             assert session.pick_location(component)["name"] == "ftrack.server"
@@ -200,10 +194,10 @@ def test_a_file_enqueued_twice_is_one_upload_sent_once(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     component_id = farm.sandbox.ftrack.add_component("main.exr")
     with farm.frozen():
-        first = enqueue_one(farm, path, component_id=component_id)
-        second = enqueue_one(farm, path, component_id=component_id)
+        first = farm.upload(path=path, component_id=component_id)
+        second = farm.upload(path=path, component_id=component_id)
     assert second == first
-    farm.wait_located([first["upload_id"]])
+    farm.wait_located([first.id])
     farm.wait_quiet()
     assert len(farm.sandbox.store.puts()) == 1
     assert len(farm.sandbox.ftrack.locations(component_id)) == 1
@@ -228,42 +222,42 @@ def test_hooks_that_fire_four_at_once_make_one_upload_sent_once(farm: Farm) -> N
 
 def test_what_is_located_is_not_sent_again(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
-    upload = enqueue_one(farm, path)
-    farm.wait_located([upload["upload_id"]])
+    upload = farm.upload(path=path)
+    farm.wait_located([upload.id])
 
-    again = enqueue_one(farm, path, component_id=upload["component_id"])
+    [again] = farm.enqueue(path, "--component-id", upload.component_id)
     farm.wait_quiet()
 
-    assert again == {**upload, "state": "located"}
+    assert (again["upload_id"], again["state"]) == (upload.id, "located")
     assert len(farm.sandbox.store.puts()) == 1
     assert farm.sandbox.ftrack.count_calls() == 2
 
 
 def test_a_file_rendered_anew_replaces_the_bytes(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
-    first = enqueue_one(farm, path)
-    farm.wait_located([first["upload_id"]])
+    first = farm.upload(path=path)
+    farm.wait_located([first.id])
 
     path.write_bytes(b"better pixels")
-    second = enqueue_one(farm, path, component_id=first["component_id"])
-    farm.wait_located([second["upload_id"]])
+    second = farm.upload(path=path, component_id=first.component_id)
+    farm.wait_located([second.id])
 
-    assert second["upload_id"] != first["upload_id"]
-    assert farm.sandbox.store.read(first["component_id"]) == b"better pixels"
-    assert len(farm.sandbox.ftrack.locations(first["component_id"])) == 1
-    assert farm.states([first["upload_id"]]) == ["located"]
+    assert second.id != first.id
+    assert farm.sandbox.store.read(first.component_id) == b"better pixels"
+    assert len(farm.sandbox.ftrack.locations(first.component_id)) == 1
+    assert farm.states([first.id]) == ["located"]
 
 
 def test_a_newer_file_supersedes_the_upload_that_still_waits(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     with farm.frozen():
-        first = enqueue_one(farm, path)
+        first = farm.upload(path=path)
         path.write_bytes(b"better pixels")
-        second = enqueue_one(farm, path, component_id=first["component_id"])
-    farm.wait_located([second["upload_id"]])
+        second = farm.upload(path=path, component_id=first.component_id)
+    farm.wait_located([second.id])
 
-    assert farm.states([first["upload_id"]]) == ["superseded"]
-    assert farm.sandbox.store.read(first["component_id"]) == b"better pixels"
+    assert farm.states([first.id]) == ["superseded"]
+    assert farm.sandbox.store.read(first.component_id) == b"better pixels"
     assert len(farm.sandbox.store.puts()) == 1
 
 
@@ -272,29 +266,30 @@ def test_a_newer_file_supersedes_the_upload_that_still_waits(farm: Farm) -> None
 
 def test_without_a_look_at_the_file_the_worker_adds_what_it_is(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
-    upload = enqueue_one(farm, path, "--no-stat")
+    component_id = farm.sandbox.ftrack.add_component("main.exr")
+    [upload] = farm.enqueue(path, "--component-id", component_id, "--no-stat")
     assert upload["size"] is None
     farm.wait_located([upload["upload_id"]])
     assert farm.record(upload["upload_id"])["size"] == "1000"
-    assert farm.sandbox.store.read(upload["component_id"]) == path.read_bytes()
+    assert farm.sandbox.store.read(component_id) == path.read_bytes()
 
 
 def test_without_a_look_at_the_file_it_may_appear_later(farm: Farm) -> None:
     path = farm.make_file("main.exr", b"")
     path.unlink()
-    upload = enqueue_one(farm, path, "--no-stat")
-    farm.wait_state([upload["upload_id"]], "retrying")
-    assert "No such file" in farm.record(upload["upload_id"])["error"]
+    upload = farm.upload("--no-stat", path=path)
+    farm.wait_state([upload.id], "retrying")
+    assert "No such file" in farm.record(upload.id)["error"]
 
     path.write_bytes(b"late pixels")
-    farm.wait_located([upload["upload_id"]])
-    assert farm.sandbox.store.read(upload["component_id"]) == b"late pixels"
+    farm.wait_located([upload.id])
+    assert farm.sandbox.store.read(upload.component_id) == b"late pixels"
 
 
 def test_an_empty_file_is_sent_when_that_is_asked_for(farm: Farm) -> None:
-    upload = enqueue_one(farm, farm.make_file("empty.exr", b""), "--allow-empty")
-    farm.wait_located([upload["upload_id"]])
-    assert farm.sandbox.store.read(upload["component_id"]) == b""
+    upload = farm.upload("--allow-empty", path=farm.make_file("empty.exr", b""))
+    farm.wait_located([upload.id])
+    assert farm.sandbox.store.read(upload.component_id) == b""
 
 
 def test_a_path_of_another_system_is_mapped(farm: Farm) -> None:
@@ -315,15 +310,15 @@ def test_a_symlink_that_stays_below_the_roots_is_followed(farm: Farm) -> None:
     path = farm.make_file("main.0001.exr", 1000)
     link = path.with_name("latest.exr")
     link.symlink_to(path)
-    upload = enqueue_one(farm, link)
-    farm.wait_located([upload["upload_id"]])
-    assert farm.sandbox.store.read(upload["component_id"]) == path.read_bytes()
+    upload = farm.upload(path=link)
+    farm.wait_located([upload.id])
+    assert farm.sandbox.store.read(upload.component_id) == path.read_bytes()
 
 
 def test_a_node_local_file_goes_to_the_queue_of_this_host_alone(
     hook: Farm, sandbox: Sandbox
 ) -> None:
-    enqueue_one(hook, hook.make_file("main.exr", 1000), "--node-local")
+    hook.upload("--node-local")
     host = socket.gethostname()
     queues = {key.split("\x06")[0] for key in hook.redis.scan_iter("farmhaul*\x06*")}
     assert queues == {f"farmhaul.{host}"}
@@ -333,9 +328,9 @@ def test_a_node_local_file_goes_to_the_queue_of_this_host_alone(
 
 def test_a_node_local_file_is_uploaded_by_its_host(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
-    upload = enqueue_one(farm, path, "--node-local")
-    farm.wait_located([upload["upload_id"]])
-    assert farm.sandbox.store.read(upload["component_id"]) == path.read_bytes()
+    upload = farm.upload("--node-local", path=path)
+    farm.wait_located([upload.id])
+    assert farm.sandbox.store.read(upload.component_id) == path.read_bytes()
 
 
 # Who is ftrack's no for
@@ -373,24 +368,24 @@ def test_one_refused_file_of_a_batch_does_not_hold_up_the_others(farm: Farm) -> 
 def test_a_failed_upload_that_is_mended_is_located_by_retry(farm: Farm) -> None:
     component_id = str(uuid.uuid4())
     path = farm.make_file("main.exr", 1000)
-    upload = enqueue_one(farm, path, component_id=component_id)
-    farm.wait_state([upload["upload_id"]], "failed")
+    upload = farm.upload(path=path, component_id=component_id)
+    farm.wait_state([upload.id], "failed")
 
     farm.sandbox.ftrack.add_component("main.exr", id=component_id)
-    retried = farm.cli("retry", upload["upload_id"])
+    retried = farm.cli("retry", upload.id)
     assert (retried.returncode, retried.stderr) == (0, "")
-    farm.wait_located([upload["upload_id"]])
+    farm.wait_located([upload.id])
     assert len(farm.sandbox.store.puts()) == 1, "what was stored is not sent again"
 
 
 def test_a_cancelled_upload_is_not_sent(farm: Farm) -> None:
     with farm.frozen():
-        upload = enqueue_one(farm, farm.make_file("main.exr", 1000))
-        done = farm.cli("cancel", upload["upload_id"])
-    assert done.stdout == f"{upload['upload_id']} cancelled\n"
+        upload = farm.upload()
+        done = farm.cli("cancel", upload.id)
+    assert done.stdout == f"{upload.id} cancelled\n"
     farm.wait_quiet()
     assert farm.sandbox.store.puts() == []
-    assert farm.states([upload["upload_id"]]) == ["cancelled"]
+    assert farm.states([upload.id]) == ["cancelled"]
 
 
 def test_a_file_swapped_for_a_link_out_of_the_roots_is_not_sent(farm: Farm, tmp_path: Path) -> None:
@@ -398,11 +393,11 @@ def test_a_file_swapped_for_a_link_out_of_the_roots_is_not_sent(farm: Farm, tmp_
     secret.write_bytes(b"secret")
     path = farm.make_file("main.exr", 6)
     with farm.frozen():
-        upload = enqueue_one(farm, path)
+        upload = farm.upload(path=path)
         path.unlink()
         path.symlink_to(secret)
-    farm.wait_state([upload["upload_id"]], "failed")
-    assert "outside FARMHAUL_STORAGE_ROOTS" in farm.record(upload["upload_id"])["error"]
+    farm.wait_state([upload.id], "failed")
+    assert "outside FARMHAUL_STORAGE_ROOTS" in farm.record(upload.id)["error"]
     assert farm.sandbox.store.puts() == []
 
 

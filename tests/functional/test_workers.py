@@ -26,18 +26,6 @@ STAGES = {
 }
 
 
-def enqueue(farm: Farm, *options: str, component_id: str = "", count: int = 1) -> list[str]:
-    """Enqueue files by a manifest; gives their component ids, once all are located."""
-    ids = [component_id] if component_id else [
-        farm.sandbox.ftrack.add_component("main.exr") for _ in range(count)
-    ]  # fmt: skip
-    uploads = farm.enqueue_manifest(
-        ({"path": str(farm.make_file("main.exr", 1000)), "component_id": one} for one in ids),
-        *options,
-    )
-    return [upload["upload_id"] for upload in uploads]
-
-
 @pytest.mark.parametrize(
     ("command", "options"),
     [
@@ -57,7 +45,7 @@ def test_a_worker_works_with_any_options(
     make_farm: MakeFarm, command: Command, options: tuple[str, ...]
 ) -> None:
     farm = make_farm(command=command, options=options)
-    farm.wait_located(enqueue(farm, count=3))
+    farm.wait_located(upload.id for upload in farm.upload_many(3))
     puts = farm.sandbox.store.puts()
     assert [put["status"] for put in puts] == [200] * 3
     worker = farm.workers[0]
@@ -68,8 +56,8 @@ def test_a_worker_works_with_any_options(
 
 def test_a_worker_that_is_told_its_queue_leaves_the_others_alone(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("-Q", "farmhaul", "-c", "1"))
-    [local] = enqueue(farm, "--node-local")
-    farm.wait_located(enqueue(farm))
+    local = farm.upload("--node-local").id
+    farm.wait_located([farm.upload().id])
     assert farm.states([local]) == ["pending"]
 
     farm.add(options=("-Q", f"farmhaul.{socket.gethostname()}", "-c", "1"))
@@ -115,7 +103,7 @@ def test_a_worker_whose_environment_is_wrong_says_so_in_a_line(
 def test_a_worker_that_is_asked_to_stop_ends_what_it_does(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("-c", "1"))
     farm.sandbox.faults.add("store", "latency_s", 0.7)
-    [upload_id] = enqueue(farm)
+    upload_id = farm.upload().id
     wait_until(lambda: farm.record(upload_id).get("stage") == "3")
     farm.workers[0].stop()
     assert farm.workers[0].returncode == 0
@@ -130,7 +118,7 @@ def test_a_worker_that_is_asked_to_stop_ends_what_it_does(make_farm: MakeFarm) -
 
 def test_what_a_child_of_the_pool_did_when_it_was_killed_is_done_again(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 1.5, times=1)
-    [upload_id] = enqueue(farm)
+    upload_id = farm.upload().id
     wait_until(lambda: farm.record(upload_id).get("stage") == "3")
     for worker in farm.workers:
         if farm.record(upload_id)["worker"].startswith(worker.name):
@@ -174,7 +162,7 @@ def events_of(farm: Farm) -> Iterator[list[dict[str, Any]]]:
 def test_a_task_whose_upload_failed_tells_the_reason_to_celery(farm: Farm) -> None:
     unknown = str(uuid.uuid4())
     with events_of(farm) as events:
-        [upload_id] = enqueue(farm, component_id=unknown)
+        upload_id = farm.upload(component_id=unknown).id
         farm.wait_state([upload_id], "failed")
         wait_until(lambda: [event for event in events if event["type"] == "task-failed"])
     names = {event["name"] for event in events if event["type"] == "task-received"}
@@ -196,9 +184,9 @@ def test_the_names_of_tasks_say_what_they_are(farm: Farm) -> None:
 
 
 def test_workers_that_run_while_redis_is_flushed_take_what_comes_after(farm: Farm) -> None:
-    farm.wait_located(enqueue(farm))
+    farm.wait_located([farm.upload().id])
     farm.redis.flushall()
-    farm.wait_located(enqueue(farm), 10)
+    farm.wait_located([farm.upload().id], 10)
 
 
 def test_a_worker_started_elsewhere_finds_its_code(make_farm: MakeFarm, tmp_path: Path) -> None:
