@@ -1,13 +1,17 @@
-"""Brings the tables of options in docs/cli.md up to what the command has.
+"""Update the tables in docs/ that follow from the code.
 
     python -m tests.docs_tables
 
-Options come and go as in the code, in its order, a new one with the words of ``--help``. Words
-that stand there stay: a reader of the page has more room than one of a terminal.
+- docs/cli.md: the options of each command, in the code's order.
+- docs/configuration.md: each variable with its default, in the code's order.
+
+The words that a page already has for an option or a variable stay, because a page has more room
+than a terminal. A new option gets the words of ``--help``, a new variable empty cells.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -15,12 +19,20 @@ import click
 
 from workers.cli import cli
 
-CLI = Path(__file__).resolve().parent.parent / "docs" / "cli.md"
-TABLE = re.compile(r"(?m)^\| option \| does \|\n\|---\|---\|\n(?:\|.*\n)+")
+ROOT = Path(__file__).resolve().parent.parent
+CLI = ROOT / "docs" / "cli.md"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+SETTINGS = ROOT / "tasks" / "config" / "settings.py"
+
+OPTIONS = re.compile(r"(?m)^\| option \| does \|\n\|---\|---\|\n(?:\|.*\n)+")
+VARIABLES = re.compile(r"(?m)(^\| variable \| default \|.*\n\|[-|]+\n)((?:\|.*\n)+)")
+VARIABLE = re.compile(r"(?:FTRACK|FARMHAUL)_[A-Z0-9_]+")
+#: How a default in the code reads on the page; other defaults are shown as they are.
+SHOWN = {"()": "none", "''": "none", "NO_LIMIT": "no limit", "False": "`off`"}
 
 
-def with_tables(text: str) -> str:
-    """Give the text with the table of each section ``## farmhaul NAME`` as the code has it."""
+def with_options(text: str) -> str:
+    """Return the text with the options of each section ``## farmhaul NAME`` as in the code."""
     parts = re.split(r"(?m)^(?=## farmhaul )", text)
     return "".join(_section(part) for part in parts)
 
@@ -31,14 +43,48 @@ def _section(part: str) -> str:
         return part
     command = cli.commands[name[1]]
     context = click.Context(command, info_name=name[1], help_option_names=["-h", "--help"])
-    options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
-    records = [record for one in options if (record := one.get_help_record(context))]
+    options = [it for it in command.get_params(context) if isinstance(it, click.Option)]
+    records = [record for option in options if (record := option.get_help_record(context))]
     written = dict(re.findall(r"(?m)^\| `(.+?)` \| (.+) \|$", part))
     rows = [
         f"| `{cell}` | {written.get(cell) or _cell(does)} |\n"
-        for cell, does in ((_cell(what), does) for what, does in records)
+        for cell, does in ((_cell(option), does) for option, does in records)
     ]
-    return TABLE.sub(lambda _: "| option | does |\n|---|---|\n" + "".join(rows), part, count=1)
+    return OPTIONS.sub(lambda _: "| option | does |\n|---|---|\n" + "".join(rows), part, count=1)
+
+
+def defaults() -> dict[str, str]:
+    """Return the default of each variable that the settings read, in the code's order."""
+    found: dict[str, str] = {}
+    for node in ast.walk(ast.parse(SETTINGS.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and VARIABLE.fullmatch(str(node.value)):
+            found.setdefault(str(node.value), "none")
+    for node in ast.walk(ast.parse(SETTINGS.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            name = str(node.args[0].value)
+            given = [*node.args[2:], *(it.value for it in node.keywords if it.arg == "default")]
+            if name in found and given:
+                found[name] = _default(ast.unparse(given[0]))
+    return dict(sorted(found.items(), key=lambda item: not item[0].startswith("FTRACK_")))
+
+
+def _default(code: str) -> str:
+    return SHOWN.get(code) or "`" + code.strip("'").removesuffix(".0") + "`"
+
+
+def with_variables(text: str) -> str:
+    """Return the text with the variables and defaults of its first such table as in the code."""
+
+    def table(match: re.Match[str]) -> str:
+        cells = [re.split(r"(?<!\\)\|", row)[1:-1] for row in match[2].splitlines()]
+        written = {row[0].strip(): [cell.strip() for cell in row[2:]] for row in cells}
+        rows = [
+            " | ".join([f"| `{name}`", default, *written.get(f"`{name}`", ["", "", ""])]) + " |\n"
+            for name, default in defaults().items()
+        ]
+        return match[1] + "".join(rows)
+
+    return VARIABLES.sub(table, text, count=1)
 
 
 def _cell(text: str) -> str:
@@ -46,4 +92,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    CLI.write_text(with_tables(CLI.read_text(encoding="utf-8")), encoding="utf-8")
+    for page, update in ((CLI, with_options), (CONFIGURATION, with_variables)):
+        page.write_text(update(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.docs_tables import CLI, with_tables
+from tests.docs_tables import CLI, CONFIGURATION, with_options, with_variables
 from tests.helpers.error_examples import EXAMPLES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,7 +74,15 @@ def test_what_builds_the_site_is_pinned_by_hash_and_names_no_place() -> None:
 def test_the_tables_of_options_are_those_of_the_code() -> None:
     text = CLI.read_text(encoding="utf-8")
 
-    assert text == with_tables(text), "write them anew: python -m tests.docs_tables"
+    assert text == with_options(text), "update them: python -m tests.docs_tables"
+
+
+def test_the_table_of_variables_is_that_of_the_code() -> None:
+    text = CONFIGURATION.read_text(encoding="utf-8")
+
+    assert "| `FARMHAUL_LEASE_SECONDS` | `60` | seconds |" in text
+    assert text == with_variables(text), "update it: python -m tests.docs_tables"
+    assert "|  |" not in text, "a new variable needs its unit, who needs it, and what it means"
 
 
 # Troubleshooting: each kind of error and each event of the log has an entry
