@@ -139,7 +139,7 @@ def test_each_key_in_redis_is_documented(farm: Farm) -> None:
 
 
 def test_each_log_line_is_documented() -> None:
-    documented = first_cells(section(DOCS["state.md"], "Log lines to look for"))
+    documented = first_cells(section(DOCS["troubleshooting.md"], "Log lines of workers"))
     logged = {
         match[0]
         for path in (*(CHECKOUT / "tasks").rglob("*.py"), *(CHECKOUT / "workers").rglob("*.py"))
