@@ -60,6 +60,7 @@ check: venv ## Check style, formatting, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tests.module_sizes
 
 .PHONY: demo
 demo: venv ## Show an upload from start to end on this machine
