@@ -55,12 +55,18 @@ test-deep: venv ## Run the tests that need Docker, a browser, Slurm or minutes
 	fi
 
 .PHONY: check
-check: venv ## Check style, formatting, types and the direction of imports
+check: venv ## Check style, formatting, types, imports, spelling, shell and Lua scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports --no-logo
+	SKIP=codespell,phrases $(BIN)/pre-commit run --all-files
 	$(BIN)/python -m tests.module_sizes
+
+.PHONY: spell
+spell: venv ## Find misspellings, and words and phrases to avoid
+	$(BIN)/pre-commit run --all-files codespell
+	$(BIN)/pre-commit run --all-files phrases
 
 .PHONY: demo
 demo: venv ## Show an upload from start to end on this machine

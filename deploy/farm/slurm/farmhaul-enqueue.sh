@@ -33,7 +33,7 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     done
 fi
 
-PYTHONUTF8=1 # paths are UTF-8, whatever the locale
+export PYTHONUTF8=1 # paths are UTF-8, whatever the locale
 set -a
 # shellcheck disable=SC1090 # a farm's own file
 [ -r "$SETTINGS" ] && . "$SETTINGS"

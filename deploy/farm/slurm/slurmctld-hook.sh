@@ -69,7 +69,7 @@ array*)
     ;;
 esac
 
-PYTHONUTF8=1 # paths are UTF-8, whatever the locale
+export PYTHONUTF8=1 # paths are UTF-8, whatever the locale
 set -a
 # shellcheck disable=SC1090 # a farm's own file
 [ -r "$SETTINGS" ] && . "$SETTINGS"
