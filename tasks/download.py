@@ -1,4 +1,4 @@
-"""Downloads: a component's files into a folder of this node, by a command or by a worker."""
+"""Downloads: a component's files into a folder of this node, by the command or by a worker."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from tasks.chain import FETCH_PRIORITY, QUEUE
 from tasks.config.settings import FtrackSettings
 from tasks.stage.context import clients
 from tasks.stage.redaction import RedactedTask
+from tasks.stage.retry_policy import DOWNLOAD_BUSY, DOWNLOAD_TASK, Policy, full_jitter
 from tasks.transfer.errors import FatalError, RetryableError, UploadError
 from tasks.transfer.files import check_roots
 from tasks.transfer.get import BeingFetchedError, get_file
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.signed_get import signed_url
 
-#: Full jitter below a doubling delay: with 12 tries some 20 minutes at most.
-MAX_RETRIES = 12
-DELAY_S, CAP_S = 2, 300
-#: Somebody else brings it meanwhile: looked at again until they are done, for a day.
-BUSY_S, BUSY_RETRIES = 30, 2880
-
 
 def signer(
     ftrack: FtrackSettings, session: requests.Session, before_call: Callable[[], None]
 ) -> Callable[[str], str]:
-    """Make what gives the URL of a component's bytes."""
+    """Return a function that asks ftrack for the presigned URL of a component's bytes.
+
+    ``before_call`` is called before each API call, and may wait.
+    """
 
     def sign(component_id: str) -> str:
         before_call()
@@ -39,13 +37,14 @@ def signer(
 
 
 def open_folder(path: str, roots: Sequence[str] | None = None) -> int:
-    """Open a folder to fetch into; with ``roots`` it has to lie below one of them.
+    """Open a folder to fetch into, and return its descriptor.
 
-    Looked at by its descriptor, so that nobody can swap it between check and use.
+    With ``roots``, the folder must be below one of them. The check follows the descriptor, so
+    nobody can swap the folder between check and use.
 
     Raises:
-        OSError: it is not there, or no folder.
-        FileRefusedError: it is outside the roots, all symlinks followed.
+        OSError: the path does not exist, or is not a folder.
+        FileRefusedError: the folder, with all symlinks followed, is outside the roots.
     """
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     if roots is not None:
@@ -64,27 +63,29 @@ def open_folder(path: str, roots: Sequence[str] | None = None) -> int:
     acks_late=True,
     reject_on_worker_lost=True,
     ignore_result=True,
-    max_retries=MAX_RETRIES,
-    time_limit=24 * 3600,  # a file comes in one task, however large it is
+    time_limit=24 * 3600,  # one task fetches a file, however large it is
     throws=(UploadError,),
 )
 def fetch_component(self: Task, component_id: str, folder: str) -> None:
-    """Bring the files of a component into a folder below the storage roots.
+    """Fetch the files of a component into a folder below the storage roots.
 
-    Safe to run twice: what is there already is left alone, what has begun goes on, and two at
-    once exclude each other by a lock on the file.
+    Safe to run twice: existing files are left alone, partial ones are continued, and a lock on
+    the file keeps two runs apart.
     """
     try:
-        _bring(component_id, folder)
+        _fetch(component_id, folder)
     except BeingFetchedError:
-        raise _again(self, component_id, BUSY_S, BUSY_RETRIES) from None
+        raise _retry(self, component_id, DOWNLOAD_BUSY) from None
     except RetryableError as error:
-        countdown_s = random.uniform(0, min(DELAY_S * 2**self.request.retries, CAP_S))
-        raise _again(self, component_id, countdown_s, MAX_RETRIES, error) from None
+        raise _retry(self, component_id, DOWNLOAD_TASK, error) from None
 
 
-def _bring(component_id: str, folder: str) -> None:
-    """Fetch all files of a component; raises the first error when all have ended."""
+def _fetch(component_id: str, folder: str) -> None:
+    """Fetch all files of a component.
+
+    Raises:
+        Exception: the worst error of any file, after all files have been tried.
+    """
     here = clients()
     sign = signer(here.settings.require_ftrack(), here.store, here.limits.api_call)
     opened = _open_below_roots(folder, component_id)
@@ -92,7 +93,7 @@ def _bring(component_id: str, folder: str) -> None:
     def attempt(file: ComponentFile) -> Exception | None:
         try:
             get_file(file, opened, sign, here.store)
-        except Exception as error:  # noqa: BLE001 raised below: the folder stays open till then
+        except Exception as error:  # noqa: BLE001 raised below; the folder stays open until then
             return error
         return None
 
@@ -101,37 +102,35 @@ def _bring(component_id: str, folder: str) -> None:
         errors = [error for error in here.threads.map(attempt, files) if error]
     finally:
         os.close(opened)
-    # What can not be mended by another try comes first.
-    for error in sorted(
-        errors, key=lambda one: isinstance(one, RetryableError | BeingFetchedError)
-    ):
+    # Errors that a retry cannot fix come first.
+    for error in sorted(errors, key=_is_retryable):
         raise error
+
+
+def _is_retryable(error: Exception) -> bool:
+    return isinstance(error, RetryableError | BeingFetchedError)
 
 
 def _open_below_roots(folder: str, component_id: str) -> int:
     try:
         return open_folder(folder, clients().settings.storage_roots)
     except (OSError, UploadError):
-        # Without the path: errors are in events, which nobody seals.
+        # Without the path: Celery's events show errors, and nothing seals them.
         raise FatalError(
-            f"component {component_id} can not be fetched: its folder is no folder below "
+            f"component {component_id} cannot be fetched: its folder does not exist below "
             "FARMHAUL_STORAGE_ROOTS of this worker"
         ) from None
 
 
-def _again(
-    task: Task,
-    component_id: str,
-    countdown_s: float,
-    max_retries: int,
-    error: Exception | None = None,
+def _retry(
+    task: Task, component_id: str, policy: Policy, error: Exception | None = None
 ) -> Exception:
-    # Celery hands on neither priority nor what events show in place of the arguments.
+    # Celery's retry keeps neither the priority nor the text that events show for the arguments.
     retry: Exception = task.retry(
         exc=error,
         throw=False,
-        countdown=countdown_s,
-        max_retries=max_retries,
+        countdown=full_jitter(task.request.retries, policy, random.random()),
+        max_retries=int(policy.max_tries) - 1,
         queue=QUEUE,
         priority=FETCH_PRIORITY,
         kwargsrepr=f"({component_id})",

@@ -1,7 +1,8 @@
 """The one place that decides on retries: which error, how often, how long, what waits with it.
 
-What is tried again goes back to the record and is claimed anew, so an outage leaves no tasks
-with a countdown in the memory of workers; and a gate for each service keeps new claims back.
+An upload that must be retried goes back to the record and is claimed again. An outage therefore
+leaves no tasks with a countdown in the memory of workers, and a gate (a circuit breaker) for each
+service holds back new claims. Downloads have no record: Celery or the command waits for them.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ DAY_S = 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a retryable error is tried again: full jitter below a doubling delay.
+    """How a retryable error is retried: exponential backoff with full jitter.
 
-    The upload ends as failed at ``max_tries``, or ``patience_s`` after the first error
-    that no success followed.
+    ``max_tries`` counts errors of this kind: the one with this number is final. So is any error
+    later than ``patience_s`` after the first one since the last success. The delay before a retry
+    is random, below ``delay_s`` doubled with each retry, and below ``cap_s``; it is never shorter
+    than ``at_least_s``.
     """
 
     max_tries: float
@@ -31,13 +34,13 @@ class Policy:
     at_least_s: float = 0.0
 
 
-#: An outage is waited out for a day; what looks like a fault of ours is given up soon.
+#: An outage is waited out for a day; what looks like a fault of farmhaul fails soon.
 POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.ServiceUnavailableError: Policy(math.inf, DAY_S, 2, 300),
-    # Waits until somebody mends the key; the gate lets one batch try each minute.
+    # Waits until somebody fixes the key; the gate lets one batch try each minute.
     errors.CredentialsRefusedError: Policy(math.inf, 14 * DAY_S, 60, 60, at_least_s=60),
     # An NFS client may keep "no such file" for 60 s (acdirmax, nfs(5)): a dozen tries
-    # take some 8 minutes.
+    # take about 8 minutes.
     errors.FileNotReadyError: Policy(12, DAY_S, 2, 90, at_least_s=1),
     errors.FileChangedError: Policy(5, DAY_S, 4, 60, at_least_s=1),
     errors.UrlRefusedError: Policy(5, DAY_S, 1, 30),
@@ -47,12 +50,35 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
 }
 
-#: A service may ask for more patience than we have (Retry-After); so much it is granted.
+#: A download by a task: 12 retries take about 20 minutes at most.
+DOWNLOAD_TASK = Policy(13, math.inf, 2, 300)
+#: Another process is already fetching the file: checked again every 30 s, for a day.
+DOWNLOAD_BUSY = Policy(2881, math.inf, 30, 30, at_least_s=30)
+#: A download by the command, while someone waits: about 2 minutes at most.
+DOWNLOAD_COMMAND_OUTAGE = Policy(9, math.inf, 1, 30)
+#: The same, for errors that look like a fault of the store or of farmhaul.
+DOWNLOAD_COMMAND_OTHER = Policy(3, math.inf, 1, 30)
+
+#: A service may ask for a longer delay than ours (Retry-After); it is granted at most this long.
 MAX_RETRY_AFTER_S = 900.0
 
 
+def full_jitter(retries: int, policy: Policy, share: float) -> float:
+    """Return the delay in seconds before the next retry.
+
+    ``retries`` is the number of retries so far, ``share`` a random number from 0 to 1. With full
+    jitter, hundreds of uploads that failed together do not come back together.
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)
+    """
+    delay_s = share * min(policy.cap_s, policy.delay_s * 2.0 ** min(retries, 30))
+    return max(delay_s, policy.at_least_s)
+
+
 def wait_for(error: errors.RetryableError) -> dict[str, Any]:
-    """Turn an error into what ``settle.lua`` needs to let the upload wait, or fail."""
+    """Turn an error into what ``settle.lua`` needs to let the upload wait, or fail.
+
+    The script computes the delay as ``full_jitter`` does: only Redis knows the number of retries.
+    """
     policy = POLICIES[type(error)]
     asked_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_RETRY_AFTER_S)
     finite = {name: min(value, 1e15) for name, value in asdict(policy).items()}
@@ -60,7 +86,6 @@ def wait_for(error: errors.RetryableError) -> dict[str, Any]:
         "kind": type(error).__name__,
         "error": str(error),
         "at_least_s": max(policy.at_least_s, asked_s),
-        # Full jitter: hundreds of uploads that failed together do not come back together.
         "jitter": random.random(),
         "gate": _gate_of(error),
     }

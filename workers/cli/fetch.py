@@ -18,6 +18,11 @@ from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import FtrackSettings, Settings
 from tasks.intake.build import BadInputError
 from tasks.intake.request import UUID
+from tasks.stage.retry_policy import (
+    DOWNLOAD_COMMAND_OTHER,
+    DOWNLOAD_COMMAND_OUTAGE,
+    full_jitter,
+)
 from tasks.transfer.errors import (
     CredentialsRefusedError,
     FatalError,
@@ -35,13 +40,6 @@ if TYPE_CHECKING:
     from tasks.transfer.lookup import ComponentFile
 
 T = TypeVar("T")
-
-
-#: An outage is tried again so often: with full jitter below a doubling delay, 2 minutes at most.
-OUTAGE_TRIES = 9
-#: What looks like a fault of the store's or of ours is given up sooner.
-OTHER_TRIES = 3
-DELAY_S, CAP_S = 1.0, 30.0
 
 
 @click.command()
@@ -202,11 +200,12 @@ def _tried(act: Callable[[], T], stop: Event) -> T:
             raise
         except RetryableError as error:
             is_outage = isinstance(error, ServiceUnavailableError)
+            policy = DOWNLOAD_COMMAND_OUTAGE if is_outage else DOWNLOAD_COMMAND_OTHER
             tries[is_outage] += 1
-            if stop.is_set() or tries[is_outage] >= (OUTAGE_TRIES if is_outage else OTHER_TRIES):
+            if stop.is_set() or tries[is_outage] >= policy.max_tries:
                 raise FatalError(f"given up after {tries.total()} tries: {error}") from None
-            asked_s = min(getattr(error, "retry_after_s", None) or 0.0, CAP_S)
-        stop.wait(asked_s + random.uniform(0, min(DELAY_S * 2 ** (tries.total() - 1), CAP_S)))
+            asked_s = min(getattr(error, "retry_after_s", None) or 0.0, policy.cap_s)
+        stop.wait(asked_s + full_jitter(tries.total() - 1, policy, random.random()))
 
 
 def _line(component_id: str, path: str, size_bytes: int | None, state: str, *, human: bool) -> str:
