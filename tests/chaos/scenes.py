@@ -1,47 +1,63 @@
-"""What the tests of the failure table have in common: files to upload, and what has to come."""
+"""What the tests of failures share: waiting for uploads, and checking that they arrived."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterable
 
+from tasks.records.record import STAGES
 from tests.chaos.healing import let_time_pass
 from tests.farm import Farm, Upload, Worker, wait_until
 
 
-def wait_arrived(farm: Farm, asked: Iterable[Upload], timeout_s: float = 40) -> None:
-    """Wait until all are located; then bytes and locations have to be right."""
-    asked = list(asked)
-    farm.wait_located([one.id for one in asked], timeout_s)
-    located = [one["component_id"] for one in farm.sandbox.ftrack.entities("ComponentLocation")]
-    for one in asked:
-        assert farm.sandbox.store.read(one.component_id) == one.path.read_bytes(), one.path
-        assert located.count(one.component_id) == 1, one.path
+def wait_arrived(farm: Farm, uploads: Iterable[Upload], timeout_s: float = 40) -> None:
+    """Wait until all are located, and check the bytes and the location of each."""
+    uploads = list(uploads)
+    farm.wait_located([upload.id for upload in uploads], timeout_s)
+    located = [row["component_id"] for row in farm.sandbox.ftrack.entities("ComponentLocation")]
+    for upload in uploads:
+        assert farm.sandbox.store.read(upload.component_id) == upload.path.read_bytes(), upload.path
+        assert located.count(upload.component_id) == 1, upload.path
 
 
-def wait_arrived_soon(farm: Farm, asked: Iterable[Upload], timeout_s: float = 40) -> None:
-    """As `wait_arrived`, where nobody wants to wait for the pauses between tries."""
-    asked = list(asked)
-    ids = [one.id for one in asked]
+def wait_arrived_soon(farm: Farm, uploads: Iterable[Upload], timeout_s: float = 40) -> None:
+    """Do as `wait_arrived`, but cut the waits between attempts short."""
+    uploads = list(uploads)
+    ids = [upload.id for upload in uploads]
 
     def ended() -> bool:
         let_time_pass(farm.redis)
         return not {"pending", "active", "retrying"} & set(farm.states(ids))
 
     wait_until(ended, timeout_s)
-    wait_arrived(farm, asked)
+    wait_arrived(farm, uploads)
 
 
-def wait_sending(farm: Farm, asked: Upload, timeout_s: float = 15) -> None:
-    """Wait until the file is on its way to the store."""
-    wait_until(lambda: farm.sandbox.store.puts(asked.component_id), timeout_s)
+def wait_stage(farm: Farm, upload: Upload, stage: str, timeout_s: float = 15) -> None:
+    """Wait until a worker has begun a stage of the upload, or a later one."""
+    number = STAGES.index(stage) + 1
+    wait_until(lambda: int(farm.record(upload.id).get("stage") or 0) >= number, timeout_s)
+
+
+def wait_attempt_to_connect(port: int, timeout_s: float = 30) -> None:
+    """Wait until a client of a server that is down tries to connect to it."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        listener.settimeout(timeout_s)
+        client, _ = listener.accept()
+        client.close()
+
+
+def wait_sending(farm: Farm, upload: Upload, timeout_s: float = 15) -> None:
+    """Wait until a worker has begun to send the file to the store."""
+    wait_until(lambda: farm.sandbox.store.puts(upload.component_id), timeout_s)
 
 
 def busy_worker(farm: Farm) -> Worker:
-    """The worker that has the one upload under way."""
+    """Return the worker that sends the only upload there is."""
     [name] = {farm.redis.hget(key, "worker") for key in farm.redis.scan_iter("farmhaul:upload:*")}
     return next(worker for worker in farm.workers if str(name).startswith(f"{worker.name}@"))
 
 
-def errors_of(farm: Farm, asked: Upload) -> str:
-    """What the record says about why an upload waits or failed."""
-    return farm.record(asked.id).get("error", "")
+def errors_of(farm: Farm, upload: Upload) -> str:
+    """Return the error in the record of an upload that waits or failed."""
+    return farm.record(upload.id).get("error", "")

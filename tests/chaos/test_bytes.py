@@ -1,25 +1,26 @@
-"""Bytes that are torn, late, gone or wrong: what arrives is the newest file, or nothing."""
+"""Files that change, vanish or are corrupted: the newest file arrives whole, or nothing does."""
 
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
+from tasks.records.record import STAGES
 from tests.chaos.healing import let_time_pass
 from tests.chaos.scenes import (
     errors_of,
     wait_arrived,
     wait_arrived_soon,
     wait_sending,
+    wait_stage,
 )
 from tests.farm import Farm, wait_until
 
 
 class Writer:
-    """A renderer that goes on and on writing to a file, until it is told to stop."""
+    """A renderer that appends to a file until it is stopped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -37,58 +38,58 @@ class Writer:
         self._thread.join()
 
 
-def test_a_file_that_is_written_while_it_is_sent_arrives_as_it_is_in_the_end(farm: Farm) -> None:
+def test_a_file_written_during_its_upload_arrives_as_it_is_at_last(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 10e6)
     with farm.frozen():
-        asked = farm.upload(content=5_000_000)
-        writer = Writer(asked.path)
-    wait_until(lambda: "still being written?" in errors_of(farm, asked))
-    assert farm.sandbox.ftrack.locations(asked.component_id) == []
+        upload = farm.upload(content=5_000_000)
+        writer = Writer(upload.path)
+    wait_until(lambda: "still being written?" in errors_of(farm, upload))
+    assert farm.sandbox.ftrack.locations(upload.component_id) == []
     writer.stop()
-    wait_arrived_soon(farm, [asked])
+    wait_arrived_soon(farm, [upload])
 
 
-def test_a_file_that_never_comes_to_rest_fails_and_asks_whether_it_is_being_written(
+def test_a_file_that_changes_without_end_fails_as_still_written(
     farm: Farm,
 ) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.2)
     with farm.frozen():
-        asked = farm.upload(content=5_000_000)
-        writer = Writer(asked.path)
+        upload = farm.upload(content=5_000_000)
+        writer = Writer(upload.path)
 
     def ended() -> bool:
         let_time_pass(farm.redis)
-        return farm.states([asked.id]) == ["failed"]
+        return farm.states([upload.id]) == ["failed"]
 
-    wait_until(ended, 40, lambda: str(farm.record(asked.id)))
+    wait_until(ended, 40, lambda: str(farm.record(upload.id)))
     writer.stop()
-    record = farm.record(asked.id)
+    record = farm.record(upload.id)
     assert "still being written?" in record["error"]
     assert record["tries:FileChangedError"] == "5"
-    assert farm.sandbox.ftrack.locations(asked.component_id) == []
+    assert farm.sandbox.ftrack.locations(upload.component_id) == []
 
 
 @pytest.mark.chaos
 def test_a_file_that_vanishes_is_waited_for_and_then_fails(farm: Farm) -> None:
     with farm.frozen():
         others = farm.upload_many(3)
-        asked = farm.upload()
-        asked.path.unlink()
-    farm.wait_state([asked.id], "retrying")
-    assert "No such file" in errors_of(farm, asked)
+        upload = farm.upload()
+        upload.path.unlink()
+    farm.wait_state([upload.id], "retrying")
+    assert "No such file" in errors_of(farm, upload)
     wait_arrived(farm, others)
 
     def ended() -> bool:
         let_time_pass(farm.redis)
-        return farm.states([asked.id]) == ["failed"]
+        return farm.states([upload.id]) == ["failed"]
 
     wait_until(ended, 40)
-    assert str(asked.path) in errors_of(farm, asked)
+    assert str(upload.path) in errors_of(farm, upload)
 
 
 def test_a_newer_file_wins_over_one_that_is_being_sent(farm: Farm) -> None:
-    # All of it is under way, and gets to the store only after the lease: no block is sent
-    # meanwhile at which the sender would notice.
+    # The whole body is sent, and reaches the store only after the lease: the sender sends no
+    # further block at which it would notice the newer file.
     farm.sandbox.faults.add("store", "latency_s", 8, times=1)
     old = farm.upload(content=100_000)
     wait_sending(farm, old)
@@ -107,40 +108,41 @@ def test_a_newer_file_wins_over_one_that_is_being_sent(farm: Farm) -> None:
 @pytest.mark.chaos
 def test_the_newest_of_many_versions_wins(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.7)
-    asked = [farm.upload(content=100_000)]
-    for number in range(5):
-        asked[0].path.write_bytes(f"pixels {number}".encode() * 9000)
-        asked.append(farm.upload(path=asked[0].path, component_id=asked[0].component_id))
-        time.sleep(0.3)  # the one before may be in any stage
-    wait_arrived(farm, asked[-1:])
+    uploads = [farm.upload(content=100_000)]
+    for number, stage in enumerate((*STAGES, "put_file")):
+        wait_stage(farm, uploads[-1], stage)
+        uploads[0].path.write_bytes(f"pixels {number}".encode() * 9000)
+        uploads.append(farm.upload(path=uploads[0].path, component_id=uploads[0].component_id))
+    wait_arrived(farm, uploads[-1:])
     farm.wait_quiet()
-    wait_arrived(farm, asked[-1:])
-    assert set(farm.states(one.id for one in asked[:-1])) <= {"superseded", "located"}
+    wait_arrived(farm, uploads[-1:])
+    assert set(farm.states(upload.id for upload in uploads[:-1])) <= {"superseded", "located"}
 
 
-def test_bytes_that_break_on_the_way_are_sent_again(farm: Farm) -> None:
+def test_bytes_corrupted_on_the_way_are_sent_again(farm: Farm) -> None:
     broken = farm.sandbox.faults.add("store", "bad_digest", times=2, method="PUT")
-    asked = farm.upload(content=300_000)
-    wait_arrived_soon(farm, [asked])
+    upload = farm.upload(content=300_000)
+    wait_arrived_soon(farm, [upload])
     assert farm.sandbox.faults.struck(broken) == 2
 
 
-def test_urls_that_have_run_out_are_signed_again(farm: Farm) -> None:
+def test_expired_urls_are_signed_again(farm: Farm) -> None:
     farm.sandbox.faults.add("ftrack", "url_lifetime_s", 0, times=2)
-    asked = farm.upload_many(5)
-    wait_arrived_soon(farm, asked)
+    uploads = farm.upload_many(5)
+    wait_arrived_soon(farm, uploads)
+    assert farm.sandbox.ftrack.count_calls("get_upload_metadata") >= 2
 
 
-def test_a_signature_that_is_refused_is_made_anew(farm: Farm) -> None:
+def test_a_refused_signature_is_made_again(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "status", 403, method="PUT", times=2)
-    asked = farm.upload()
-    wait_arrived_soon(farm, [asked])
+    upload = farm.upload()
+    wait_arrived_soon(farm, [upload])
     assert farm.sandbox.ftrack.count_calls("get_upload_metadata") == 3
 
 
 @pytest.mark.chaos
-def test_a_transfer_that_stalls_and_goes_on_is_no_fault(farm: Farm) -> None:
+def test_a_transfer_that_stalls_and_resumes_is_sent_once(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "stall", 6, after_bytes=1_000_000, times=1)
-    asked = farm.upload(content=20_000_000)
-    wait_arrived(farm, [asked])
+    upload = farm.upload(content=20_000_000)
+    wait_arrived(farm, [upload])
     assert len(farm.sandbox.store.puts()) == 1

@@ -1,6 +1,9 @@
-"""A frozen worker that wakes after its lease: its fencing number is old, it can do no harm."""
+"""A frozen worker wakes after its lease: its fencing token is old, so it can do no harm."""
 
 from __future__ import annotations
+
+import os
+import signal
 
 import pytest
 
@@ -14,36 +17,36 @@ from tests.farm import Farm, Upload, Worker, wait_until
 
 
 def freeze_in_mid_upload(farm: Farm) -> tuple[Upload, Worker]:
-    """A file of 40 MB of which some was sent when its worker froze."""
+    """Upload a file of 40 MB, and freeze its worker when part of it is sent."""
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
-    asked = farm.upload(content=40_000_000)
-    wait_sending(farm, asked)
-    wait_until(lambda: int(farm.record(asked.id).get("sent", 0)) > 0, 20)
+    upload = farm.upload(content=40_000_000)
+    wait_sending(farm, upload)
+    wait_until(lambda: int(farm.record(upload.id).get("sent", 0)) > 0, 20)
     worker = busy_worker(farm)
     worker.freeze()
-    return asked, worker
+    return upload, worker
 
 
-def wait_given_up(farm: Farm, worker: Worker, asked: Upload) -> None:
-    """Until the worker that woke says that the upload is no longer its own."""
-    wait_until(lambda: f"upload_taken_over upload={asked.id}" in worker.log_text(), 20)
+def wait_given_up(farm: Farm, worker: Worker, upload: Upload) -> None:
+    """Wait until the worker that woke logs that another one has the upload."""
+    wait_until(lambda: f"upload_taken_over upload={upload.id}" in worker.log_text(), 20)
 
 
-def test_a_worker_that_wakes_after_its_lease_writes_nothing_more(farm: Farm) -> None:
-    asked, worker = freeze_in_mid_upload(farm)
-    wait_until(lambda: len(farm.sandbox.store.puts()) == 2, 30)  # the other took over
+def test_a_worker_that_wakes_after_its_lease_writes_nothing(farm: Farm) -> None:
+    upload, worker = freeze_in_mid_upload(farm)
+    wait_until(lambda: len(farm.sandbox.store.puts()) == 2, 30)  # the other worker took over
     farm.sandbox.faults.clear()
     worker.thaw()
-    wait_given_up(farm, worker, asked)
+    wait_given_up(farm, worker, upload)
 
-    wait_arrived(farm, [asked])
+    wait_arrived(farm, [upload])
     farm.wait_quiet()
     assert [put["status"] for put in farm.sandbox.store.puts()].count(200) == 1
     assert farm.sandbox.ftrack.count_calls("create") == 1
-    assert farm.states([asked.id]) == ["located"]
+    assert farm.states([upload.id]) == ["located"]
 
 
-def test_a_worker_that_wakes_after_the_file_was_rendered_anew_sends_no_old_bytes(
+def test_a_worker_that_wakes_after_a_new_render_sends_no_old_bytes(
     farm: Farm,
 ) -> None:
     old, worker = freeze_in_mid_upload(farm)
@@ -60,34 +63,31 @@ def test_a_worker_that_wakes_after_the_file_was_rendered_anew_sends_no_old_bytes
     assert len(farm.sandbox.ftrack.locations(new.component_id)) == 1
 
 
-def test_a_worker_that_froze_in_its_call_to_ftrack_registers_nothing_twice(
+def test_a_worker_frozen_in_a_call_to_ftrack_registers_nothing_twice(
     farm: Farm,
 ) -> None:
     slow = farm.sandbox.faults.add("ftrack", "latency_s", 2, action="create")
-    asked = farm.upload()
+    upload = farm.upload()
     wait_until(lambda: farm.sandbox.faults.struck(slow), 20)
     worker = busy_worker(farm)
     worker.freeze()
-    farm.wait_located([asked.id])
+    farm.wait_located([upload.id])
     worker.thaw()
 
     farm.wait_quiet()
-    wait_arrived(farm, [asked])
-    assert farm.states([asked.id]) == ["located"]
+    wait_arrived(farm, [upload])
+    assert farm.states([upload.id]) == ["located"]
 
 
 @pytest.mark.chaos
-def test_a_worker_whose_parent_alone_was_frozen_does_no_harm(make_farm: MakeFarm) -> None:
-    import os
-    import signal
-
+def test_a_worker_whose_parent_alone_froze_does_no_harm(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2)
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 2e6)
-    asked = farm.upload(content=16_000_000)
-    wait_sending(farm, asked)
+    upload = farm.upload(content=16_000_000)
+    wait_sending(farm, upload)
     worker = busy_worker(farm)
     os.kill(worker.pid, signal.SIGSTOP)
-    wait_arrived(farm, [asked])
+    wait_arrived(farm, [upload])
     os.kill(worker.pid, signal.SIGCONT)
     farm.wait_quiet()
-    wait_arrived(farm, [asked])
+    wait_arrived(farm, [upload])

@@ -1,4 +1,4 @@
-"""Messages are the record's shadow: they may be lost, or come twice, or come late."""
+"""Messages only wake workers for what the record holds: they may be lost, doubled or late."""
 
 from __future__ import annotations
 
@@ -6,48 +6,47 @@ import json
 
 import pytest
 
+from tasks.records.record import STAGES
 from tests.chaos.scenes import wait_arrived
 from tests.chaos.troubles import QUEUES
 from tests.farm import Farm, Upload, wait_until
 
-STAGES = ("compute_checksum", "get_put_metadata", "put_file", "create_component_location")
-
 
 def queue_of(stage: str) -> str:
-    """The Redis list that messages of a stage wait in."""
+    """Return the Redis list in which messages of a stage wait."""
     return QUEUES[len(STAGES) - 1 - STAGES.index(stage)]
 
 
-# A message lost between queue and worker: the reconciler starts it again
+# A message is lost between queue and worker: the reconciler sends it again
 
 
-def test_uploads_whose_ring_was_lost_in_the_queue_are_started(hook: Farm) -> None:
-    asked = hook.upload_many(5)
+def test_uploads_start_when_the_queue_lost_their_wake_up_task(hook: Farm) -> None:
+    uploads = hook.upload_many(5)
     assert hook.redis.delete(queue_of(STAGES[0])) == 1
     hook.add()
-    wait_arrived(hook, asked)
+    wait_arrived(hook, uploads)
 
 
-def test_uploads_whose_ring_died_with_the_worker_that_was_to_get_it_are_started(
+def test_uploads_start_when_their_wake_up_task_died_with_a_worker(
     farm: Farm,
 ) -> None:
     # A worker that waits for messages has Redis send it the next one, frozen or not.
     with farm.frozen():
-        asked = farm.upload_many(5)
+        uploads = farm.upload_many(5)
         for worker in farm.workers:
             worker.kill()
     farm.start()
-    wait_arrived(farm, asked)
+    wait_arrived(farm, uploads)
 
 
 @pytest.mark.parametrize(
     "stage",
     [*(pytest.param(stage, marks=pytest.mark.chaos) for stage in STAGES[1:3]), STAGES[3]],
 )
-def test_uploads_whose_message_was_lost_in_a_later_stage_go_on(farm: Farm, stage: str) -> None:
-    # As when a worker dies between taking a message and noting that it did.
+def test_uploads_continue_when_a_message_of_a_later_stage_is_lost(farm: Farm, stage: str) -> None:
+    # As when a worker dies between taking a message and writing that into the record.
     with farm.frozen():
-        asked = farm.upload_many(5)
+        uploads = farm.upload_many(5)
     hold_up(farm)
     catch_message(farm, stage)
     for worker in farm.workers:
@@ -55,52 +54,52 @@ def test_uploads_whose_message_was_lost_in_a_later_stage_go_on(farm: Farm, stage
     farm.redis.delete("unacked", "unacked_index", *QUEUES)
     farm.sandbox.faults.clear()
     farm.start()
-    wait_arrived(farm, asked)
+    wait_arrived(farm, uploads)
     if stage == STAGES[-1]:
-        assert len(farm.sandbox.store.puts()) == 5, "what is stored is not sent again"
+        assert len(farm.sandbox.store.puts()) == 5, "stored files are not sent again"
 
 
-# A message delivered twice: each stage is safe to run twice
+# A message is delivered twice: each stage is idempotent
 
 
-def test_a_first_stage_delivered_twice_at_once_ends_as_one(hook: Farm) -> None:
-    asked = hook.upload_many(3)
+def test_a_first_stage_delivered_twice_at_once_has_one_effect(hook: Farm) -> None:
+    uploads = hook.upload_many(3)
     deliver(hook, STAGES[0], catch_message(hook, STAGES[0]))
     hook.add()
-    check_once(hook, asked)
+    check_once(hook, uploads)
 
 
 @pytest.mark.parametrize("stage", STAGES[1:])
-def test_a_stage_delivered_twice_at_once_ends_as_one(farm: Farm, stage: str) -> None:
+def test_a_stage_delivered_twice_at_once_has_one_effect(farm: Farm, stage: str) -> None:
     hold_up(farm)
-    asked = farm.upload_many(3)
+    uploads = farm.upload_many(3)
     deliver(farm, stage, catch_message(farm, stage))
-    check_once(farm, asked)
+    check_once(farm, uploads)
 
 
-def check_once(farm: Farm, asked: list[Upload]) -> None:
-    wait_arrived(farm, asked)
+def check_once(farm: Farm, uploads: list[Upload]) -> None:
+    wait_arrived(farm, uploads)
     farm.wait_quiet()
-    wait_arrived(farm, asked)
-    assert len(farm.sandbox.ftrack.entities("ComponentLocation")) == len(asked)
+    wait_arrived(farm, uploads)
+    assert len(farm.sandbox.ftrack.entities("ComponentLocation")) == len(uploads)
     assert not farm.redis.zcard("farmhaul:claims")
 
 
 @pytest.mark.chaos
-def test_all_stages_delivered_again_after_the_end_change_nothing(hook: Farm) -> None:
+def test_stages_delivered_again_after_the_last_change_nothing(hook: Farm) -> None:
     farm = hook
-    asked, late = messages_of_a_batch(farm)
+    uploads, late = messages_of_a_batch(farm)
     calls, puts = farm.sandbox.ftrack.count_calls(), len(farm.sandbox.store.puts())
 
     for stage, message in late.items():
         deliver(farm, stage, message)
     farm.wait_quiet()
-    wait_arrived(farm, asked)
+    wait_arrived(farm, uploads)
     assert (farm.sandbox.ftrack.count_calls(), len(farm.sandbox.store.puts())) == (calls, puts)
 
 
 @pytest.mark.chaos
-def test_late_messages_of_an_old_batch_do_not_touch_what_its_ring_draws_anew(
+def test_late_messages_of_an_old_batch_do_not_touch_its_new_claim(
     hook: Farm,
 ) -> None:
     farm = hook
@@ -108,7 +107,7 @@ def test_late_messages_of_an_old_batch_do_not_touch_what_its_ring_draws_anew(
     farm.sandbox.faults.add("store", "latency_s", 0.5)
     with farm.frozen():
         second = farm.upload_many(2)
-        # The ring draws new uploads under the old id, while all later stages come again too.
+        # The wake-up task claims new uploads under the old id; the later stages come again too.
         for _ in range(3):
             for stage, message in late.items():
                 deliver(farm, stage, message)
@@ -117,38 +116,37 @@ def test_late_messages_of_an_old_batch_do_not_touch_what_its_ring_draws_anew(
         for operation in call["operations"]:
             puts = farm.sandbox.store.puts(operation["entity_data"]["component_id"])
             stored = [put["ended_at"] for put in puts if put["status"] == 200]
-            assert min(stored) < call["started_at"], "nothing is shown before it is stored"
+            assert min(stored) < call["started_at"], "a file is stored before it is visible"
 
 
 def messages_of_a_batch(farm: Farm) -> tuple[list[Upload], dict[str, str]]:
-    """Have a batch uploaded; gives the message of each of its stages too."""
-    asked = farm.upload_many(3)
+    """Have a batch uploaded; return it and the message of each of its stages."""
+    uploads = farm.upload_many(3)
     messages = {STAGES[0]: catch_message(farm, STAGES[0])}
     hold_up(farm)
     farm.add()
     messages |= {stage: catch_message(farm, stage) for stage in STAGES[1:]}
-    wait_arrived(farm, asked)
+    wait_arrived(farm, uploads)
     farm.wait_quiet()
     farm.sandbox.faults.clear()
-    return asked, messages
+    return uploads, messages
 
 
 def hold_up(farm: Farm) -> None:
-    """Let each stage but the first take long enough to be looked at."""
+    """Slow down each stage but the first, so that its message can be caught."""
     farm.sandbox.faults.add("ftrack", "latency_s", 0.7)
     farm.sandbox.faults.add("store", "latency_s", 0.7)
 
 
 def catch_message(farm: Farm, stage: str) -> str:
-    """Wait for a message of a stage, queued or under way; gives a copy."""
+    """Wait for a message of a stage, queued or unacknowledged, and return a copy."""
     found: list[str] = []
 
     def comes_by() -> bool:
-        messages = [json.loads(one) for one in farm.redis.lrange(queue_of(stage), 0, -1)]
-        messages += [json.loads(one)[0] for one in farm.redis.hvals("unacked")]
-        found.extend(
-            json.dumps(one) for one in messages if one["headers"]["task"] == f"farmhaul.{stage}"
-        )
+        messages = [json.loads(text) for text in farm.redis.lrange(queue_of(stage), 0, -1)]
+        messages += [json.loads(text)[0] for text in farm.redis.hvals("unacked")]
+        task = f"farmhaul.{stage}"
+        found.extend(json.dumps(each) for each in messages if each["headers"]["task"] == task)
         return bool(found)
 
     wait_until(comes_by, 30, lambda: f"no message of {stage} came by")

@@ -1,4 +1,4 @@
-"""All troubles at once, for a minute, over some hundred uploads; ``make chaos`` takes longer."""
+"""All troubles at once for a minute, over a few hundred uploads; ``make chaos`` runs longer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.sandbox.process import CHECKOUT
 
 
 def run_mix(*options: str) -> None:
-    # In a process of its own, as `make chaos` runs it; its output names seed and folder.
+    # In a process of its own, as `make chaos` runs it; its output names the seed and the folder.
     seed = os.environ.get("CHAOS_SEED", "2")
     done = subprocess.run(
         [sys.executable, "-m", "tests.chaos", "--seed", seed, *options],
@@ -33,5 +33,5 @@ def test_after_a_minute_of_all_troubles_all_uploads_are_right() -> None:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
-def test_after_a_minute_of_all_troubles_with_threads_all_uploads_are_right() -> None:
+def test_after_a_minute_of_all_troubles_thread_pools_are_right_too() -> None:
     run_mix("--minutes", "1", "--pool", "threads")

@@ -1,4 +1,4 @@
-"""ftrack or the store down, credentials wrong: tasks wait, nothing floods, all arrives after."""
+"""ftrack or the store is down, or the credentials are wrong: uploads wait, and arrive later."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from tests.chaos.scenes import errors_of, wait_arrived_soon
 from tests.farm import Farm, Upload, wait_until
 
 HTML = {"body": "<html><body>502 Bad Gateway</body></html>"}
-NO_LOCATION = {"action": "create"}
 
-#: What a service does to all requests while it is down.
+#: How a service treats all requests during an outage.
 OUTAGES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "ftrack answers 503": (("ftrack", "status", 503), {}),
     "ftrack answers 429 with Retry-After": (
@@ -33,7 +32,7 @@ OUTAGES: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
 }
 
 
-#: Each is waited out in the same way; these are tried by every run of the tests.
+#: All are waited out in the same way; every run of the tests tries these.
 OFTEN = ("ftrack answers 503", "answers of ftrack are lost", "the store resets connections midway")
 
 
@@ -44,34 +43,34 @@ OFTEN = ("ftrack answers 503", "answers of ftrack are lost", "the store resets c
         for outage in OUTAGES
     ],
 )
-def test_an_outage_is_waited_out_and_told(farm: Farm, outage: str) -> None:
+def test_an_outage_is_waited_out_and_reported(farm: Farm, outage: str) -> None:
     arguments, conditions = OUTAGES[outage]
     number = farm.sandbox.faults.add(*arguments, **conditions)
     with farm.frozen():
-        asked = farm.upload_many(10)
+        uploads = farm.upload_many(10)
     wait_until(lambda: farm.redis.zcard("farmhaul:state:retrying") > 0)
-    wait_until(lambda: any("waiting for" in errors_of(farm, one) for one in asked))
+    wait_until(lambda: any("waiting for" in errors_of(farm, upload) for upload in uploads))
     assert farm.sandbox.faults.struck(number) > 0
     farm.sandbox.faults.clear()
-    wait_arrived_soon(farm, asked)
+    wait_arrived_soon(farm, uploads)
     assert len(farm.sandbox.ftrack.entities("ComponentLocation")) == 10
 
 
 @pytest.mark.parametrize("service", ["ftrack", "store"])
 def test_a_slow_service_is_waited_for(farm: Farm, service: Any) -> None:
     farm.sandbox.faults.add(service, "latency_s", 2)
-    asked = [farm.upload()]
-    wait_arrived_soon(farm, asked)
+    uploads = [farm.upload()]
+    wait_arrived_soon(farm, uploads)
     assert len(farm.sandbox.store.puts()) == 1
 
 
 def test_a_retry_after_of_an_hour_is_capped(farm: Farm) -> None:
     farm.sandbox.faults.add("ftrack", "status", 429, headers={"Retry-After": "3600"}, times=1)
-    asked = farm.upload()
-    farm.wait_state([asked.id], "retrying")
-    record = farm.record(asked.id)
+    upload = farm.upload()
+    farm.wait_state([upload.id], "retrying")
+    record = farm.record(upload.id)
     assert 880 < float(record["due"]) - float(record["updated"]) <= 900
-    wait_arrived_soon(farm, [asked])
+    wait_arrived_soon(farm, [upload])
 
 
 @pytest.mark.parametrize(
@@ -88,10 +87,11 @@ def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
 ) -> None:
     farm = make_farm(workers=2)
     outage = farm.sandbox.faults.add(service, "status", 503)
-    asked = enqueue_backlog(farm, backlog)
+    uploads = enqueue_backlog(farm, backlog)
     wait_until(lambda: farm.sandbox.faults.struck(outage) >= 3, 60, lambda: counts_of(farm))
     before = memory_kib(farm)
     most_unacked = most_messages = 0
+    # A flood would build up: this samples for longer than the first waits between attempts.
     end = time.monotonic() + 6
     while time.monotonic() < end:
         most_unacked = max(most_unacked, farm.redis.hlen("unacked"))
@@ -99,24 +99,24 @@ def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
         time.sleep(0.1)
     calls = farm.sandbox.faults.struck(outage)
     held = farm.redis.zcard("farmhaul:state:pending")
-    assert most_unacked <= 8, "two workers of two processes, and one task ahead for each"
+    assert most_unacked <= 8, "two workers of two processes, which prefetch one task each"
     assert most_messages <= 40 + backlog / 50
     assert memory_kib(farm) - before < 60_000, "KiB, of six processes"
-    assert held >= backlog - 50 * 8, "what can not be done yet stays pending"
-    assert calls < 50 * 8, "a gate holds them back"
+    assert held >= backlog - 50 * 8, "uploads that cannot run yet stay pending"
+    assert calls < 50 * 8, "the gate (a circuit breaker) holds calls back"
 
     farm.sandbox.faults.clear()
 
     def all_located() -> bool:
         let_time_pass(farm.redis)
-        return bool(farm.redis.zcard("farmhaul:state:located") == len(asked))
+        return bool(farm.redis.zcard("farmhaul:state:located") == len(uploads))
 
     wait_until(all_located, 60 + backlog / 50, lambda: counts_of(farm))
-    assert len(farm.sandbox.ftrack.entities("ComponentLocation")) == len(asked)
+    assert len(farm.sandbox.ftrack.entities("ComponentLocation")) == len(uploads)
 
 
 def counts_of(farm: Farm) -> str:
-    """How many uploads are in each state, and which gates there are."""
+    """Describe how many uploads are in each state, and the gates."""
     counts = {key: farm.redis.zcard(key) for key in farm.redis.scan_iter("farmhaul:state:*")}
     gates = {key: farm.redis.hgetall(key) for key in farm.redis.scan_iter("farmhaul:gate:*")}
     return f"{counts} {gates}"
@@ -133,11 +133,11 @@ def enqueue_backlog(farm: Farm, count: int) -> list[Upload]:
             )
         )
     uploads = farm.enqueue_manifest({"path": str(path), "component_id": row["id"]} for row in rows)
-    return [Upload(one["upload_id"], one["component_id"], path) for one in uploads]
+    return [Upload(row["upload_id"], row["component_id"], path) for row in uploads]
 
 
 def memory_kib(farm: Farm) -> int:
-    """Resident memory of all worker processes."""
+    """Return the resident memory of all worker processes."""
     pids = [pid for worker in farm.workers for pid in (worker.pid, *worker.pool_pids())]
     total = 0
     for pid in pids:
@@ -146,41 +146,41 @@ def memory_kib(farm: Farm) -> int:
     return total
 
 
-def test_with_wrong_credentials_tasks_wait_and_the_worker_says_so_loudly(farm: Farm) -> None:
+def test_with_wrong_credentials_uploads_wait_and_workers_log_it(farm: Farm) -> None:
     refusal = farm.sandbox.faults.add(
         "ftrack", "error", "InvalidCredentialsError", error_code="api_credentials_invalid"
     )
     with farm.frozen():
-        asked = farm.upload_many(60)
+        uploads = farm.upload_many(60)
     wait_until(lambda: farm.redis.exists("farmhaul:gate:credentials"))
     farm.wait_quiet()
-    waiting = [one for one in asked if farm.states([one.id]) == ["retrying"]]
+    waiting = [upload for upload in uploads if farm.states([upload.id]) == ["retrying"]]
     assert "refuses the credentials" in errors_of(farm, waiting[0])
     assert any("refuses the credentials" in worker.log_text() for worker in farm.workers)
-    # The gate lets one batch try each minute: no more than the batches that were under way.
+    # The gate lets one batch a minute try: only batches that had begun met the refusal.
     assert farm.sandbox.faults.struck(refusal) <= 4
-    assert set(farm.states(one.id for one in asked)) <= {"retrying", "pending"}
+    assert set(farm.states(upload.id for upload in uploads)) <= {"retrying", "pending"}
 
     farm.sandbox.faults.clear()
-    wait_arrived_soon(farm, asked)
+    wait_arrived_soon(farm, uploads)
 
 
 @pytest.mark.chaos
-def test_with_credentials_that_are_right_again_tasks_go_on_within_two_minutes(
+def test_corrected_credentials_let_uploads_continue_by_themselves(
     farm: Farm,
 ) -> None:
     farm.sandbox.faults.add(
         "ftrack", "error", "InvalidCredentialsError", error_code="api_credentials_invalid"
     )
-    asked = farm.upload_many(10)
+    uploads = farm.upload_many(10)
     wait_until(lambda: farm.redis.exists("farmhaul:gate:credentials"))
     farm.sandbox.faults.clear()
-    farm.wait_located([one.id for one in asked], timeout_s=120)
+    farm.wait_located([upload.id for upload in uploads], timeout_s=120)
 
 
-def test_what_ftrack_refuses_fails_in_its_own_words_and_with_the_next_step(farm: Farm) -> None:
+def test_a_refusal_of_ftrack_is_quoted_with_the_next_step(farm: Farm) -> None:
     with farm.frozen():
-        asked = farm.upload_many(4)
+        uploads = farm.upload_many(4)
         gone = farm.upload()
         farm.sandbox.ftrack.delete("FileComponent", gone.component_id)
     farm.wait_state([gone.id], "failed")
@@ -188,7 +188,7 @@ def test_what_ftrack_refuses_fails_in_its_own_words_and_with_the_next_step(farm:
     assert gone.component_id in error
     assert "ftrack refused" in error
     assert "farmhaul retry" in error
-    wait_arrived_soon(farm, asked)
+    wait_arrived_soon(farm, uploads)
 
     farm.sandbox.ftrack.create("FileComponent", id=gone.component_id, name="main")
     farm.cli("retry", gone.id)

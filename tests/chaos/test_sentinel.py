@@ -1,4 +1,4 @@
-"""Redis failover (Sentinel): workers and hooks follow to the new master, nothing is lost."""
+"""Redis fails over (Sentinel): workers and hooks follow the new master, and lose nothing."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def test_workers_and_hooks_follow_a_failover_and_nothing_is_lost(
         farm.redis = group.master.client()
         farm.sandbox.faults.add("store", "latency_s", 0.5)
         with farm:
-            asked = farm.upload_many(60)
+            uploads = farm.upload_many(60)
             wait_until(lambda: farm.redis.hlen("unacked"))
             group.fail_over()
             farm.redis = group.master.client()
             assert isinstance(farm.redis, redis.Redis)
-            asked += farm.upload_many(20)
-            wait_arrived(farm, asked, timeout_s=60)
+            uploads += farm.upload_many(20)
+            wait_arrived(farm, uploads, timeout_s=60)
             assert all(worker.alive for worker in farm.workers)

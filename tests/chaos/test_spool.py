@@ -1,4 +1,4 @@
-"""Redis away when a hook fires: the intent is kept on local disk, and sent once, later."""
+"""Redis is down when a hook fires: the request is spooled on local disk and sent once, later."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.farm import Farm, Upload, wait_until
 
-#: The contract is 2 s; the rest is the start of Python on a busy machine.
+#: A hook gives up after 2 s; the rest is the start of Python on a busy machine.
 AT_ONCE_S = 2 + 8
 
 
@@ -24,13 +24,13 @@ def spool(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hook(make_farm: MakeFarm, spool: Path) -> Farm:
-    """A node whose hooks spool, and no worker."""
+    """A node with hooks that spool, and without a worker."""
     return make_farm(workers=0, env={"FARMHAUL_SPOOL": str(spool)})
 
 
 @pytest.fixture
 def spooled(hook: Farm, spool: Path) -> Upload:
-    """An upload that was asked for while Redis was away."""
+    """An upload that was enqueued while Redis was down."""
     path = hook.make_file("main.exr", 1000)
     component_id = hook.sandbox.ftrack.add_component("main.exr")
     hook.sandbox.redis.kill()
@@ -43,19 +43,19 @@ def spooled(hook: Farm, spool: Path) -> Upload:
     return Upload(upload["upload_id"], component_id, path)
 
 
-def check_sent_once(hook: Farm, spool: Path, asked: Upload) -> None:
-    wait_arrived(hook, [asked])
+def check_sent_once(hook: Farm, spool: Path, upload: Upload) -> None:
+    wait_arrived(hook, [upload])
     hook.wait_quiet()
     assert list(spool.iterdir()) == []
-    assert len(hook.sandbox.store.puts(asked.component_id)) == 1
+    assert len(hook.sandbox.store.puts(upload.component_id)) == 1
 
 
-def test_without_a_spool_a_hook_ends_with_3_at_once(make_farm: MakeFarm) -> None:
+def test_without_a_spool_a_hook_exits_with_3(make_farm: MakeFarm) -> None:
     hook = make_farm(workers=0)
     path = hook.make_file("main.exr", 1000)
-    for away in (hook.sandbox.redis.kill, lambda: hook.sandbox.redis.pause(15)):
+    for break_redis in (hook.sandbox.redis.kill, lambda: hook.sandbox.redis.pause(15)):
         hook.sandbox.redis.start()
-        away()
+        break_redis()
         began = time.monotonic()
         done = hook.cli("enqueue", path, "--component-id", "00000000-0000-4000-8000-000000000000")
         assert time.monotonic() - began < AT_ONCE_S
@@ -89,7 +89,7 @@ def test_a_spooled_upload_is_sent_by_a_worker_of_its_host(
     check_sent_once(hook, spool, spooled)
 
 
-def test_many_hooks_may_spool_and_many_may_drain_at_once(hook: Farm, spool: Path) -> None:
+def test_many_hooks_may_spool_and_flush_at_once(hook: Farm, spool: Path) -> None:
     ftrack = hook.sandbox.ftrack
     rows = [(hook.make_file("main.exr", 100), ftrack.add_component()) for _ in range(8)]
     hook.sandbox.redis.kill()
@@ -101,27 +101,27 @@ def test_many_hooks_may_spool_and_many_may_drain_at_once(hook: Farm, spool: Path
             assert upload["state"] == "spooled"
             return Upload(upload["upload_id"], component_id, path)
 
-        # Twice: the same upload spooled again is one.
-        asked = list(pool.map(spool_one, [*rows, *rows]))
+        # Each twice: the same upload spooled again is one.
+        uploads = list(pool.map(spool_one, [*rows, *rows]))
     assert len(list(spool.glob("*.json"))) == 8
     hook.sandbox.redis.start()
     hook.add()
     with ThreadPoolExecutor(3) as pool:
         for done in pool.map(hook.cli, ["flush-spool"] * 3):
             assert done.returncode == 0, done.stderr
-    wait_arrived(hook, asked)
+    wait_arrived(hook, uploads)
     wait_until(lambda: list(spool.iterdir()) == [])
     assert len(hook.sandbox.store.puts()) == 8
 
 
-def test_an_intent_that_was_spooled_before_a_newer_file_was_enqueued_does_not_win(
+def test_a_spooled_upload_does_not_replace_a_newer_file(
     hook: Farm, spool: Path, spooled: Upload
 ) -> None:
     # The newer version is another file: v002 for the same component.
     newer = hook.make_file("main_v002.exr", b"better pixels")
     kept = {path.name: path.read_bytes() for path in spool.iterdir()}
     [path] = spool.iterdir()
-    path.unlink()  # another host's spool, as it were: drained only later
+    path.unlink()  # as in the spool of another host, which is flushed later
     upload = hook.upload(path=newer, component_id=spooled.component_id)
     hook.add()
     wait_arrived(hook, [upload])
