@@ -11,6 +11,7 @@ from tasks.stage.registration import register_all
 from tasks.stage.sending import send_file
 from tasks.transfer import checksum
 from tasks.transfer.models import Transfer
+from tasks.transfer.signing import sign
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.compute_checksum")
@@ -44,7 +45,7 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     unsigned = [file for file in batch.not_stored if not (file.is_large and parts.is_signed(file))]
     # A multipart upload that is already open for the same file contents is used again.
     to_sign = [parts.with_multipart(file) for file in unsigned]
-    signed = self.ask(self.clients.ftrack.sign, to_sign)
+    signed = self.ask(lambda files: sign(self.clients.ftrack, files), to_sign)
     for outcome in signed.values():
         if isinstance(outcome, Transfer) and outcome.is_large:
             parts.open_multipart(outcome)

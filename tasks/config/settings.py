@@ -12,10 +12,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from tasks.config.sentinel import Sentinel
 from tasks.config.timetable import NO_LIMIT, Timetable
+from tasks.transfer.models import LOOPBACK
 
 T = TypeVar("T")
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 REDIS_SCHEMES = {"redis", "rediss"}
 
 

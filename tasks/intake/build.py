@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from tasks.config.path_map import absolute, check_here
+from tasks.config.remedies import explained
 from tasks.config.settings import Settings
 from tasks.intake.frames import read_frames
 from tasks.intake.manifest import BadInputError, Entry, quoted, read_manifest
@@ -59,7 +60,7 @@ class Intake:
             try:
                 component = self._component(entry)
             except (FileRefusedError, FramesError) as error:
-                raise BadInputError(f"{entry.where}{error}") from None
+                raise BadInputError(f"{entry.where}{explained(error)}") from None
             known = seen.setdefault(component.target.component_id, component)
             if known.path != component.path:
                 raise BadInputError(_two_files(known, component))

@@ -36,6 +36,7 @@ from typing import Any
 import redis
 
 from tasks.config.path_map import mapped
+from tasks.config.remedies import explained
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
 from tasks.intake.request import transfer_from_record
@@ -93,7 +94,7 @@ class Record(Commands):
                 transfer = self.transfer(upload_id, request, file, stored, int(fence))
             except (SealBrokenError, ValueError) as error:
                 unknown = Transfer(upload_id, _NOBODY, "", fence=int(fence))
-                fields = {"error": str(error), "error_kind": type(error).__name__}
+                fields = {"error": explained(error), "error_kind": type(error).__name__}
                 delivery.refused.append(Settlement(unknown, "failed", fields))
                 continue
             delivery.transfers.append(transfer)

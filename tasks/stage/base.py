@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from celery import signature
 
+from tasks.config.remedies import explained
 from tasks.records.delivery import Delivery, Settlement, within_bounds
 from tasks.records.keys import TOTALS
 from tasks.records.record import CLAIM_BYTES, STAGES
@@ -186,10 +187,8 @@ class Stage(RedactedTask):
     def _log_errors(self, outcomes: Outcomes, states: Mapping[str, str]) -> None:
         for upload_id, outcome in outcomes.items():
             if not isinstance(outcome, Transfer):
-                state = states[upload_id]
-                log.warning(
-                    "upload_%s upload=%s stage=%s %s", state, upload_id, self.stage, outcome
-                )
+                state, why = states[upload_id], explained(outcome)
+                log.warning("upload_%s upload=%s stage=%s %s", state, upload_id, self.stage, why)
 
     def end_chain(self) -> None:
         """Make this task the last one: Celery sends what ``request.chain`` still holds."""
@@ -208,7 +207,7 @@ class Stage(RedactedTask):
             return Settlement(transfer, self._done(outcome), self._fields(transfer, outcome))
         kind = type(outcome).__name__
         if not isinstance(outcome, errors.RetryableError):
-            return Settlement(transfer, "failed", {"error": str(outcome), "error_kind": kind})
+            return Settlement(transfer, "failed", {"error": explained(outcome), "error_kind": kind})
         return Settlement(transfer, "retrying", FORGET.get(type(outcome), {}), wait_for(outcome))
 
     def _done(self, transfer: Transfer) -> str:
@@ -245,7 +244,7 @@ def _going_on(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> li
 def _failed(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:
     """Return a line for each upload that has failed for good."""
     return [
-        f"{upload_id}: {outcome}"
+        f"{upload_id}: {explained(outcome)}"
         for upload_id, outcome in outcomes.items()
         if not isinstance(outcome, Transfer) and states[upload_id] == "failed"
     ]

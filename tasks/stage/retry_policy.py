@@ -12,6 +12,7 @@ import random
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tasks.config.remedies import explained
 from tasks.transfer import errors
 
 DAY_S = 86400.0
@@ -84,7 +85,7 @@ def wait_for(error: errors.RetryableError) -> dict[str, Any]:
     finite = {name: min(value, 1e15) for name, value in asdict(policy).items()}
     return finite | {
         "kind": type(error).__name__,
-        "error": str(error),
+        "error": explained(error),
         "at_least_s": max(policy.at_least_s, asked_s),
         "jitter": random.random(),
         "gate": _gate_of(error),

@@ -1,5 +1,5 @@
-"""The transfer itself: check a file, have it signed, send it, locate it.
+"""The transfer of a file: check it, have its upload signed, send it, register it.
 
-A small library that knows nothing of Celery, Redis or the environment: clients,
-files and sizes come in as arguments, each function tries once and raises.
+A small library without Celery, Redis, or settings of its own. Clients, files and sizes are
+arguments. Each function tries once, and raises.
 """

@@ -1,4 +1,4 @@
-"""The base64 MD5 of a file, which makes the store refuse any other bytes (RFC 1864)."""
+"""The MD5 of a file in base64 (Content-MD5, RFC 1864): the store refuses any other bytes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ BLOCK_BYTES = 1 << 20
 def compute_checksum(
     transfer: Transfer, roots: Sequence[str], check_lease: Callable[[], None] = lambda: None
 ) -> Transfer:
-    """Note what the file is, and its MD5; a file that is known already is not read again.
+    """Return the transfer with the file's identity and, if the file is small, its MD5.
 
-    ``check_lease`` is called between blocks and may raise to stop.
+    A file whose identity is known already is not read again. ``check_lease`` is called between
+    blocks, and may raise to stop.
 
     Raises:
         FileNotReadyError, FileRefusedError: see ``open_checked``.
-        FileChangedError: it was written to while it was read.
+        FileChangedError: the file was written to while it was read.
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
         identity = identity_of(os.fstat(file.fileno()))
@@ -33,17 +34,17 @@ def compute_checksum(
         if transfer.identity == identity and (transfer.checksum or transfer.is_large):
             return transfer
         if fresh.is_large:
-            return fresh  # its parts are hashed when they are sent
-        digest = md5_of(file, transfer.path, 0, identity.size_bytes, check_lease)
+            return fresh  # each part is hashed when it is sent
+        md5_bytes = md5_of(file, transfer.path, 0, identity.size_bytes, check_lease)
         require_unchanged(file, transfer.path, identity)
-    # Whatever was stored before were the bytes of another state of the file.
-    return replace(fresh, checksum=base64.b64encode(digest).decode())
+    # If anything was stored before, it was another state of the file.
+    return replace(fresh, checksum=base64.b64encode(md5_bytes).decode())
 
 
 def md5_of(
     file: BinaryIO, path: str, offset: int, size_bytes: int, check_lease: Callable[[], None]
 ) -> bytes:
-    """Hash a stretch of a file, read in blocks into one buffer."""
+    """Return the 16 bytes of the MD5 of ``size_bytes`` from ``offset``, read into one buffer."""
     digest = hashlib.md5(usedforsecurity=False)
     block = memoryview(bytearray(min(BLOCK_BYTES, size_bytes or 1)))
     end = offset + size_bytes

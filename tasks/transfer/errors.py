@@ -1,29 +1,39 @@
-"""Everything that farmhaul raises on purpose.
+"""The errors that an upload is retried with, or fails with.
 
     UploadError
-    ├── RetryableError                  it is tried again by itself
+    ├── RetryableError                  farmhaul tries again by itself
     │   ├── ServiceUnavailableError     ftrack or the store is down, slow or overloaded
     │   ├── CredentialsRefusedError     ftrack does not accept the API user or key
     │   ├── FileNotReadyError           the file is not there, or not readable, yet
     │   ├── FileChangedError            the file was written to while it was read or sent
-    │   ├── UrlRefusedError             the signed URL has expired or is not accepted
-    │   ├── DigestMismatchError         the store received other bytes than were sent
-    │   ├── MultipartGoneError          the store does not know an upload in parts any more
-    │   ├── LeaseLostError              another delivery has taken over, or may have
-    │   └── UnexpectedAnswerError       an answer that no rule of ours explains
-    └── FatalError                      it ends as failed: a person has to act
+    │   ├── UrlRefusedError             the presigned URL has expired or is not accepted
+    │   ├── DigestMismatchError         the store received other bytes than were read
+    │   ├── MultipartGoneError          the store no longer knows a multipart upload
+    │   ├── LeaseLostError              another worker has taken over, or may have
+    │   └── UnexpectedAnswerError       a response that no rule explains
+    └── FatalError                      the upload fails: a person has to act
         ├── FileRefusedError            not a file that may be uploaded
-        ├── RequestRefusedError         ftrack said no
-        ├── StoreRefusedError           the store said no
-        ├── SealBrokenError             not sealed with our key: nobody of ours wrote it
-        └── UploadsFailedError          what a task ends with when uploads of its batch failed
+        ├── RequestRefusedError         ftrack refused
+        ├── StoreRefusedError           the store refused
+        ├── SealBrokenError             not sealed with this farm's key
+        └── UploadsFailedError          fails a task if uploads of its batch failed
 
-A message says what failed, with which file or component, why, and what happens or
-helps next. All arguments are plain and positional, since Celery stores an error as
-JSON and rebuilds it as ``Class(*args)``.
+A message states the facts: what failed, which file or component, why, and what farmhaul does
+next. What you can do about it, by which setting or command, is added by
+``tasks.config.remedies``, since this package does not know them. All arguments are plain and
+positional, because Celery stores an error as JSON and rebuilds it as ``Class(*args)``.
+
+Errors that never end an upload are defined where they are raised: ``FtrackRefusal`` and
+``BeingFetchedError`` in this package; ``SettingsError``, ``BadInputError``, ``FramesError`` and
+``HubError`` above it.
 """
 
 from __future__ import annotations
+
+from typing import Literal
+
+#: Why a file is not accepted, if you can do something about it on this side.
+FileFault = Literal["", "empty", "outside_roots"]
 
 
 class UploadError(Exception):
@@ -31,13 +41,13 @@ class UploadError(Exception):
 
 
 class RetryableError(UploadError):
-    """Tried again by itself; how often and how long, ``tasks.stage.retry_policy`` decides."""
+    """farmhaul tries again; ``tasks.stage.retry_policy`` decides how often and how long."""
 
 
 class ServiceUnavailableError(RetryableError):
-    """``service`` (ftrack or store) gave no usable answer.
+    """``service`` (ftrack or store) gave no usable response.
 
-    ``retry_after_s`` is what the service itself asked us to wait, or None.
+    ``retry_after_s`` is how long the service itself asked to wait, or None.
     """
 
     def __init__(self, service: str, why: str, retry_after_s: float | None = None) -> None:
@@ -62,26 +72,24 @@ class CredentialsRefusedError(RetryableError):
         self.why = why
 
     def __str__(self) -> str:
-        return (
-            f"{self.server} refuses the credentials of this worker ({self.why}); "
-            "uploads wait: check FTRACK_API_USER and FTRACK_API_KEY, then restart the workers"
-        )
+        return f"{self.server} refuses the credentials of this worker ({self.why})"
 
 
 class FileNotReadyError(RetryableError):
-    """The file can not be opened now; on a network file system it may appear soon."""
+    """The file cannot be opened now. On a network file system it may appear soon."""
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(path, why)
+    def __init__(self, path: str, why: str, fault: FileFault = "") -> None:
+        super().__init__(path, why, fault)
         self.path = path
         self.why = why
+        self.fault = fault
 
     def __str__(self) -> str:
         return f"cannot read {self.path}: {self.why}; is it there, and mounted on this node?"
 
 
 class FileChangedError(RetryableError):
-    """Size, mtime, inode or device are no longer what they were."""
+    """Size, mtime or inode are no longer what they were."""
 
     def __init__(self, path: str, what: str) -> None:
         super().__init__(path, what)
@@ -89,11 +97,11 @@ class FileChangedError(RetryableError):
         self.what = what
 
     def __str__(self) -> str:
-        return f"{self.path} changed while it was uploaded ({self.what}): still being written?"
+        return f"{self.path} changed during its upload ({self.what}); is it still being written?"
 
 
 class _RefusedByStore(Exception):
-    """The store answered with an HTTP status, and a code of S3's where it gave one."""
+    """The store refused with an HTTP status; ``code`` is S3's error code, or a reason."""
 
     def __init__(self, component_id: str, status: int, code: str) -> None:
         super().__init__(component_id, status, code)
@@ -103,39 +111,41 @@ class _RefusedByStore(Exception):
 
 
 class UrlRefusedError(_RefusedByStore, RetryableError):
-    """The store refused the signed URL; a new one is asked for."""
+    """The store refused the presigned URL. farmhaul asks for a new one."""
 
     @property
     def has_expired(self) -> bool:
-        """Tell whether it was its age alone that the store refused."""
+        """Whether the store refused the URL only because of its age."""
         return "xpired" in self.code
 
     def __str__(self) -> str:
         return (
-            f"the store refused the signed URL of component {self.component_id} "
-            f"({self.status} {self.code}); it is signed again"
+            f"the store refused the presigned URL of component {self.component_id} "
+            f"({self.status} {self.code}); farmhaul has it signed again"
         )
 
 
 class DigestMismatchError(RetryableError):
-    """What the store received has another MD5 than what was read."""
+    """The store received bytes with another MD5 (in hex) than the file had when it was read."""
 
-    def __init__(self, component_id: str, path: str, ours: str, theirs: str) -> None:
-        super().__init__(component_id, path, ours, theirs)
+    def __init__(self, component_id: str, path: str, sent_md5_hex: str, stored_md5: str) -> None:
+        super().__init__(component_id, path, sent_md5_hex, stored_md5)
         self.component_id = component_id
         self.path = path
-        self.ours = ours
-        self.theirs = theirs
+        self.sent_md5_hex = sent_md5_hex
+        #: In hex, or "unknown".
+        self.stored_md5 = stored_md5
 
     def __str__(self) -> str:
         return (
-            f"{self.path} did not arrive as it was read (component {self.component_id}: "
-            f"MD5 {self.ours}, the store has {self.theirs}); it is read and sent again"
+            f"{self.path} arrived with other bytes than were read (component {self.component_id}: "
+            f"MD5 {self.sent_md5_hex}, in the store {self.stored_md5}); "
+            "farmhaul reads and sends it again"
         )
 
 
 class MultipartGoneError(RetryableError):
-    """The parts of an upload can not be joined: they are gone, or were joined already."""
+    """The parts of a large file cannot be joined: they are gone, or were joined already."""
 
     def __init__(self, component_id: str, why: str) -> None:
         super().__init__(component_id, why)
@@ -144,13 +154,13 @@ class MultipartGoneError(RetryableError):
 
     def __str__(self) -> str:
         return (
-            f"the parts of component {self.component_id} can not be joined ({self.why}); "
-            "all of it is sent again"
+            f"the parts of component {self.component_id} cannot be joined ({self.why}); "
+            "farmhaul sends all of them again"
         )
 
 
 class LeaseLostError(RetryableError):
-    """This delivery was silent for longer than the lease; another may be at work."""
+    """This worker was silent for longer than its lease, so another may have taken over."""
 
     def __init__(self, upload_id: str) -> None:
         super().__init__(upload_id)
@@ -161,7 +171,7 @@ class LeaseLostError(RetryableError):
 
 
 class UnexpectedAnswerError(RetryableError):
-    """``service`` answered something that no rule explains; a few more tries may help."""
+    """``service`` answered in a way that no rule explains; a few more attempts may help."""
 
     def __init__(self, service: str, what: str, why: str) -> None:
         super().__init__(service, what, why)
@@ -170,27 +180,31 @@ class UnexpectedAnswerError(RetryableError):
         self.why = why
 
     def __str__(self) -> str:
-        return f"{self.service} answered {self.what} in a way farmhaul does not know: {self.why}"
+        return f"{self.service} answered {self.what} unexpectedly: {self.why}"
 
 
 class FatalError(UploadError):
-    """The upload ends as failed, with this text as its reason."""
+    """The upload fails, with this text as its reason."""
 
 
 class FileRefusedError(FatalError):
-    """Not a regular, non-empty file below the storage roots, or a publish without all of its."""
+    """The path is not a regular, non-empty file in the storage roots, or a publish lacks files.
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(path, why)
+    ``why`` continues the sentence that starts with the path.
+    """
+
+    def __init__(self, path: str, why: str, fault: FileFault = "") -> None:
+        super().__init__(path, why, fault)
         self.path = path
         self.why = why
+        self.fault = fault
 
     def __str__(self) -> str:
         return f"{self.path} {self.why}"
 
 
 class RequestRefusedError(FatalError):
-    """ftrack refused an operation; ``why`` is in ftrack's own words."""
+    """ftrack refused an operation; ``why`` is ftrack's own text, ``what`` a verb."""
 
     def __init__(self, component_id: str, what: str, why: str) -> None:
         super().__init__(component_id, what, why)
@@ -199,38 +213,32 @@ class RequestRefusedError(FatalError):
         self.why = why
 
     def __str__(self) -> str:
-        return (
-            f"ftrack refused to {self.what} component {self.component_id}: {self.why}; "
-            "mend it in ftrack, then: farmhaul retry"
-        )
+        return f"ftrack refused to {self.what} component {self.component_id}: {self.why}"
 
 
 class StoreRefusedError(_RefusedByStore, FatalError):
-    """The store refused the file for good."""
+    """The store refused the file, and would refuse it again."""
 
     def __str__(self) -> str:
         return (
             f"the store refused the file of component {self.component_id} "
-            f"({self.status} {self.code}); ask those who run the store, then: farmhaul retry"
+            f"({self.status} {self.code})"
         )
 
 
 class SealBrokenError(FatalError):
-    """A message or record that was not sealed with one of our keys."""
+    """A message or record was not sealed with one of this farm's keys."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.what = what
 
     def __str__(self) -> str:
-        return (
-            f"{self.what} is not sealed with a key of this node; it is dropped: "
-            "is FARMHAUL_SECRET_KEY the same on all nodes?"
-        )
+        return f"{self.what} is not sealed with a key of this node, so it is dropped"
 
 
 class UploadsFailedError(FatalError):
-    """Makes a task fail where operators look (Flower, logs), one line an upload."""
+    """Fails a task, so that operators see it (Flower, logs); one line for each upload."""
 
     def __init__(self, reasons: str) -> None:
         super().__init__(reasons)

@@ -1,4 +1,4 @@
-"""Files as they are on disk: which may be sent, and whether they are still the same."""
+"""Files on disk: which of them may be uploaded, and whether they are still the same."""
 
 from __future__ import annotations
 
@@ -27,40 +27,49 @@ KINDS = (
 
 
 def identity_of(status: os.stat_result) -> FileIdentity:
-    """Take from a stat what tells one state of a file from another."""
+    """Return what identifies the state of a file, taken from its stat."""
     return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
 def check_kind(path: str, status: os.stat_result, *, allow_empty: bool) -> None:
-    """Raise FileRefusedError for what is not a regular file, or is empty."""
+    """Check that a file is regular, and not empty.
+
+    Raises:
+        FileRefusedError: it is not.
+    """
     for is_kind, why in KINDS:
         if is_kind(status.st_mode):
             raise FileRefusedError(path, why)
     if not status.st_size and not allow_empty:
-        raise FileRefusedError(
-            path, "is empty, as a failed render leaves it; --allow-empty sends it all the same"
-        )
+        raise FileRefusedError(path, "is empty, such as after a failed render", "empty")
 
 
 def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
-    """Raise FileRefusedError unless ``real_path`` lies below one of ``roots``.
+    """Check that ``real_path``, which is ``path`` with all symlinks resolved, is in ``roots``.
 
-    ``real_path`` is ``path`` after all symlinks; ``roots`` are real paths as well.
+    The roots are real paths too.
+
+    Raises:
+        FileRefusedError: it is outside of all of them.
     """
     if not any(Path(real_path).is_relative_to(root) for root in roots):
-        # A symlink may lead to any bytes; what is said of it has to fit into a record.
-        shown = real_path.encode(errors="backslashreplace").decode()
+        # A symlink may point to any bytes, but an error must fit into a record.
+        target = real_path.encode(errors="backslashreplace").decode()
+        where = "is" if real_path == path else f"leads to {target}, which is"
+        listed = os.pathsep.join(roots) or "there are none"
         raise FileRefusedError(
-            path,
-            f"{'is' if real_path == path else f'leads to {shown}, which is'} "
-            f"outside FARMHAUL_STORAGE_ROOTS ({os.pathsep.join(roots) or 'not set'}); "
-            "move it there, or add its folder",
+            path, f"{where} outside the storage roots ({listed})", "outside_roots"
         )
 
 
 @contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Translate what the system says of a file; a stale NFS handle is no fault of the store's."""
+    """Translate the system's errors, so that a stale NFS handle is not taken for an outage.
+
+    Raises:
+        FileRefusedError: the path is a directory.
+        FileNotReadyError: the system reports any other error.
+    """
     try:
         yield
     except IsADirectoryError:
@@ -72,23 +81,23 @@ def reading(path: str) -> Iterator[None]:
 def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) -> BinaryIO:
     """Open a file that may be uploaded.
 
-    All is checked on the open descriptor, so that nobody can swap the file between
+    Everything is checked on the open descriptor, so that nobody can swap the file between
     check and use.
 
     Raises:
-        FileNotReadyError: it is not there, not readable or empty, which may pass: NFS shows
-            a file late, and who overwrites one empties it first.
-        FileRefusedError: not a regular file, or outside the roots.
+        FileNotReadyError: it is not there, not readable, or empty. This may pass: NFS shows a
+            new file late, and a program that overwrites a file empties it first.
+        FileRefusedError: it is not a regular file, or it is outside the roots.
     """
     with reading(path):
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        file = open(path, "rb", buffering=0, opener=_open_nonblocking)  # noqa: SIM115 handed on
+        file = open(path, "rb", buffering=0, opener=_open_nonblocking)  # noqa: SIM115 returned
     try:
         status = os.fstat(file.fileno())
         check_kind(path, status, allow_empty=True)
         check_roots(path, _real_path(file, path), roots)
         if not status.st_size and not allow_empty:
-            raise FileNotReadyError(path, "it is empty (--allow-empty sends it all the same)")
+            raise FileNotReadyError(path, "it is empty", "empty")
     except UploadError:
         file.close()
         raise
@@ -96,13 +105,16 @@ def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) 
 
 
 def require_unchanged(file: BinaryIO, path: str, known: FileIdentity) -> None:
-    """Raise FileChangedError unless descriptor *and* path still are what is ``known``.
+    """Check that the descriptor *and* the path still have the ``known`` identity.
 
-    The path too, because a renderer often writes a new file and renames it over.
+    The path is checked too, because a renderer often writes a new file and renames it over.
+
+    Raises:
+        FileChangedError: one of them has another identity.
     """
     with reading(path):
         statuses = [os.fstat(file.fileno())]
-        with suppress(FileNotFoundError):  # removed after it was opened: the bytes are still ours
+        with suppress(FileNotFoundError):  # removed since, but its bytes can be read
             statuses.append(os.stat(path))
     for status in statuses:
         if identity_of(status) != known:
@@ -114,7 +126,7 @@ def _open_nonblocking(path: str, flags: int) -> int:
 
 
 def _real_path(file: BinaryIO, path: str) -> str:
-    # Only Linux tells the path of a descriptor; elsewhere the path is resolved again.
+    # Only Linux has the path of a descriptor; other systems resolve the path again.
     with suppress(OSError):
         return os.readlink(f"/proc/self/fd/{file.fileno()}")
     return os.path.realpath(path)

@@ -1,4 +1,4 @@
-"""The GET of a file from the media store into a folder: resumed, checked, put in place at once."""
+"""The GET of a file from the media store into a folder: resumed, verified, renamed atomically."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal, NoReturn
 
 import requests
 
 from tasks.transfer.errors import FatalError, ServiceUnavailableError, UnexpectedAnswerError
-from tasks.transfer.http import HTTP_ERRORS, without_secrets
+from tasks.transfer.http import translated_errors
 from tasks.transfer.lookup import ComponentFile
-from tasks.transfer.signed_get import ask, stored_in
+from tasks.transfer.signed_get import Stored, get_object, stored_in
 
 BLOCK_BYTES = 1 << 20
-#: A strong ETag (RFC 9110, 8.8.3), the only kind that If-Range takes.
+#: A strong ETag (RFC 9110, 8.8.3): If-Range accepts no other.
 STRONG_ETAG = re.compile(r'"[!#-~]{1,200}"')
 
 
@@ -30,9 +30,9 @@ class BeingFetchedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What became of a file; ``state`` is "fetched", or "present" when it was there already."""
+    """The result for a file: it was fetched, or it was present already."""
 
-    state: str
+    state: Literal["fetched", "present"]
     size_bytes: int
 
 
@@ -43,35 +43,38 @@ def get_file(
     session: requests.Session,
     check_cancelled: Callable[[], None] = lambda: None,
 ) -> Fetched:
-    """Bring one file into a folder, whose descriptor is ``folder``; tries once.
+    """Fetch one file into a folder. ``folder`` is an open descriptor of it.
 
-    The bytes go to a hidden file beside the target, and a later call continues it.
-    ``sign`` gives the URL for a component id; ``check_cancelled`` is called between blocks and
-    may raise to stop.
+    The bytes go into a hidden file next to the target, which a later call continues. The target
+    appears only when it is complete and verified. ``sign`` returns the URL of a component.
+    ``check_cancelled`` is called after each block, and may raise to stop.
 
     Raises:
-        BeingFetchedError: somebody else is at it.
-        ServiceUnavailableError, UrlRefusedError, UnexpectedAnswerError: another try may help.
-        FatalError: the store does not have it, or the disk does not take it.
+        BeingFetchedError: another process or thread is fetching the component into the folder.
+        ServiceUnavailableError, UrlRefusedError, UnexpectedAnswerError: another attempt may help.
+        FatalError: the store does not have the file, or it cannot be written.
     """
     part_name = f".{file.component_id}.part"
-    with _writing(file.component_id), _held(folder, part_name) as part:
+    with _writing(file.component_id), _locked(folder, part_name) as part:
         url = sign(file.component_id)
         size_bytes = _present(file, folder, url, session)
-        if size_bytes is None:
-            size_bytes = _receive(
-                file, folder, part, url=url, session=session, check_cancelled=check_cancelled
-            )
-            os.fsync(part.fileno())
-            os.rename(part_name, file.name, src_dir_fd=folder, dst_dir_fd=folder)
-            state = "fetched"
-        else:
+        if size_bytes is not None:
             os.unlink(part_name, dir_fd=folder)
-            state = "present"
-        with suppress(FileNotFoundError):
-            os.unlink(_etag_name(file.component_id), dir_fd=folder)
-        os.fsync(folder)
-    return Fetched(state, size_bytes)
+            _tidy(file.component_id, folder)
+            return Fetched("present", size_bytes)
+        size_bytes = _receive(
+            file, folder, part, url=url, session=session, check_cancelled=check_cancelled
+        )
+        os.fsync(part.fileno())
+        os.rename(part_name, file.name, src_dir_fd=folder, dst_dir_fd=folder)
+        _tidy(file.component_id, folder)
+        return Fetched("fetched", size_bytes)
+
+
+def _tidy(component_id: str, folder: int) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(_etag_name(component_id), dir_fd=folder)
+    os.fsync(folder)
 
 
 def _etag_name(component_id: str) -> str:
@@ -82,13 +85,13 @@ def _etag_name(component_id: str) -> str:
 def _writing(component_id: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # what requests raises was translated before
+    except OSError as error:  # the errors of requests were translated before
         why = error.strerror or type(error).__name__
-        raise FatalError(f"component {component_id} can not be written: {why}") from None
+        raise FatalError(f"component {component_id} cannot be written: {why}") from None
 
 
 @contextmanager
-def _held(folder: int, name: str) -> Iterator[BinaryIO]:
+def _locked(folder: int, name: str) -> Iterator[BinaryIO]:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     while True:
         with os.fdopen(os.open(name, flags, 0o666, dir_fd=folder), "r+b") as part:
@@ -97,29 +100,29 @@ def _held(folder: int, name: str) -> Iterator[BinaryIO]:
             except BlockingIOError:
                 raise BeingFetchedError from None
             with suppress(FileNotFoundError):
-                # Who held it before has renamed it, perhaps; then it is the target by now.
-                known = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if os.path.samestat(known, os.fstat(part.fileno())):
+                # The one that held the lock before may have renamed the file to its target.
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+                if os.path.samestat(status, os.fstat(part.fileno())):
                     yield part
                     return
 
 
 def _present(file: ComponentFile, folder: int, url: str, session: requests.Session) -> int | None:
-    """Give the size of a target that is what the store has; None when there is none such."""
+    """Return the size of the target if it is the same as in the store, otherwise None."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         target = os.open(file.name, flags, dir_fd=folder)
-    except OSError:  # a symlink too: the rename takes its place, not that of what it leads to
+    except OSError:  # also for a symlink, which the rename replaces without following it
         return None
-    with os.fdopen(target, "rb") as here:
+    with os.fdopen(target, "rb") as local:
         status = os.fstat(target)
         if not stat.S_ISREG(status.st_mode):
             return None
-        with ask(file.component_id, url, session, {"Range": "bytes=0-0"}) as answer:
-            stored = stored_in(file.component_id, answer)
+        with get_object(file.component_id, url, session, {"Range": "bytes=0-0"}) as response:
+            stored = stored_in(file.component_id, response)
         if status.st_size != stored.size_bytes:
             return None
-        if stored.md5 and _md5(here, status.st_size).hexdigest() != stored.md5:
+        if stored.md5_hex and _md5(local, status.st_size).hexdigest() != stored.md5_hex:
             return None
         return status.st_size
 
@@ -135,49 +138,50 @@ def _receive(
 ) -> int:
     component_id, etag_name = file.component_id, _etag_name(file.component_id)
     etag = _read_text(folder, etag_name)
-    # One byte again, so that a part which is whole already is no range that can't be satisfied.
+    # One byte is fetched again, so that a complete part does not ask for an empty range.
     start = max(os.fstat(part.fileno()).st_size - 1, 0) if STRONG_ETAG.fullmatch(etag) else 0
     headers = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
-    with ask(component_id, url, session, headers) as answer:
-        if answer.status_code == requests.codes.requested_range_not_satisfiable:
-            raise _starting_over(component_id, part, "its size is another")
-        stored = stored_in(component_id, answer)
-        if stored.start:
-            if (stored.start, stored.etag) != (start, etag):
-                # A store that does not know If-Range.
-                raise _starting_over(component_id, part, "its ETag or range is another")
-        else:
+    with get_object(component_id, url, session, headers) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            _start_over(component_id, part, "its size has changed")
+        stored = stored_in(component_id, response)
+        if not stored.start:
             part.truncate(0)
             _write_text(folder, etag_name, stored.etag)
-        digest = _md5(part, stored.start if stored.md5 else 0)
+        elif (stored.start, stored.etag) != (start, etag):
+            # The store does not support If-Range.
+            _start_over(component_id, part, "its ETag or range differs")
+        digest = _md5(part, stored.start if stored.md5_hex else 0)
         part.seek(stored.start)
-        try:
-            while block := answer.raw.read(BLOCK_BYTES, decode_content=False):
+        with translated_errors("store"):
+            while block := response.raw.read(BLOCK_BYTES, decode_content=False):
                 with _writing(component_id):
                     part.write(block)
-                if stored.md5:
+                if stored.md5_hex:
                     digest.update(block)
                 check_cancelled()
-        except HTTP_ERRORS as error:
-            raise ServiceUnavailableError("store", without_secrets(error)) from None
-    part.truncate()  # a byte fewer than before is not possible, and would be seen
-    if part.tell() != stored.size_bytes:
-        why = f"it ended after {part.tell()} of {stored.size_bytes} bytes"
-        raise ServiceUnavailableError("store", why)
-    if stored.md5 and digest.hexdigest() != stored.md5:
-        ours = digest.hexdigest()
-        raise _starting_over(component_id, part, f"its MD5 is {stored.md5}, {ours} arrived")
+    part.truncate()  # if the part was longer than the file, the size below will differ
+    _verify(component_id, part, stored, digest.hexdigest())
     return stored.size_bytes
 
 
-def _starting_over(component_id: str, part: BinaryIO, why: str) -> UnexpectedAnswerError:
+def _verify(component_id: str, part: BinaryIO, stored: Stored, md5_hex: str) -> None:
+    if part.tell() != stored.size_bytes:
+        why = f"the response ended after {part.tell()} of {stored.size_bytes} bytes"
+        raise ServiceUnavailableError("store", why)
+    if stored.md5_hex and md5_hex != stored.md5_hex:
+        why = f"{md5_hex} is the MD5 of what arrived, {stored.md5_hex} in the store"
+        _start_over(component_id, part, why)
+
+
+def _start_over(component_id: str, part: BinaryIO, why: str) -> NoReturn:
     part.truncate(0)
     what = f"the GET of component {component_id}"
-    return UnexpectedAnswerError("the store", what, f"{why}; it is fetched from its start")
+    raise UnexpectedAnswerError("the store", what, f"{why}; it is fetched from the start")
 
 
 def _md5(file: BinaryIO, size_bytes: int) -> hashlib._Hash:
-    """Hash the first bytes of a file."""
+    """Return the MD5 of the first ``size_bytes`` of a file, to be updated with the rest."""
     digest = hashlib.md5(usedforsecurity=False)
     file.seek(0)
     while size_bytes and (block := file.read(min(BLOCK_BYTES, size_bytes))):

@@ -1,118 +1,121 @@
-"""What a component in ftrack.server consists of: its files, and the names they may have here."""
+"""The files of a component in ftrack.server, and the names that they get on this node."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.transfer.errors import FatalError
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Result, query, quoted, rows_of
 from tasks.transfer.models import SERVER_LOCATION_ID
-from tasks.transfer.signing import Result
 
-#: Names from ftrack are not trusted. One with a slash leads elsewhere, one with a dot in front
-#: is a hidden file, such as a person's .profile or a download that has begun; control
-#: characters and bytes that are not UTF-8 fit into no line of output.
+#: Names from ftrack are not trusted. A name with a slash leads elsewhere. One that starts with a
+#: dot is a hidden file, such as a person's .profile or an unfinished download. Control characters
+#: and bytes that are not UTF-8 cannot be printed.
 UNFIT = re.compile("^\\.|[/\\\\\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|^$")
 MAX_NAME_BYTES = 255  # NAME_MAX of Linux
 
-#: Rows of one answer, as ftrack's Python client asks for them (``source/ftrack_api/query.py``).
+#: The rows of one response, as ftrack's Python client asks for them
+#: (``source/ftrack_api/query.py``).
 PAGE_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentFile:
-    """A file to be fetched: the component that has its bytes, and its name here."""
+    """A file to fetch: the component that has its bytes, and the name of the file here."""
 
     component_id: str
     name: str
 
 
-def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[ComponentFile]:
-    """Give the files of components: one of a FileComponent, one a frame of a sequence.
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A file, and the component that was asked for: the file's own, or its sequence."""
 
-    ``component_ids`` are UUIDs in small letters. Frames are named as ftrack's Python client
-    names them (``source/ftrack_api/structure/standard.py``): ``name.0101.exr``, the number as
-    wide as the sequence's padding.
+    owner_id: str
+    file: ComponentFile
+
+
+def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[ComponentFile]:
+    """Return the files of components: one for a FileComponent, one for each frame of a sequence.
+
+    ``component_ids`` are UUIDs in lower case. Frames have the names that ftrack's Python client
+    uses (``source/ftrack_api/structure/standard.py``), such as ``name.0101.exr``; the sequence
+    defines the padding of the number.
 
     Raises:
-        FatalError: one is unknown, not in ftrack.server, or has a name that is no file name.
-        CredentialsRefusedError, ServiceUnavailableError, UnexpectedAnswerError
+        FatalError: a component is unknown or not in ftrack.server, or its name is not a file name.
+        RetryableError: what ``FtrackClient.call`` raises.
     """
-    ids = _listed(component_ids)
-    files = _rows(ftrack, f"id, name, file_type from FileComponent where id in ({ids})")
-    sequences = _rows(
-        ftrack, f"id, name, file_type, padding from SequenceComponent where id in ({ids})"
-    )
+    among = f"id in ({quoted(component_ids)})"
+    files = _rows(ftrack, "id, name, file_type", "FileComponent", among)
+    sequences = _rows(ftrack, "id, name, file_type, padding", "SequenceComponent", among)
     single = {_text(row, "id"): row for row in files}
     frames: dict[str, list[Result]] = {_text(row, "id"): [] for row in sequences}
-    for one in component_ids:
-        if one not in single and one not in frames:
+    for component_id in component_ids:
+        if component_id not in single and component_id not in frames:
             raise FatalError(
-                f"ftrack knows no file or sequence {one}, or does not show it to this user; "
-                "is the id that of a component?"
+                f"ftrack has no file or sequence {component_id}, or this user may not see it; "
+                "is it the id of a component?"
             )
     if frames:
-        of_them = f"container_id in ({_listed(frames)})"
-        wanted = f"id, name, file_type, container_id from FileComponent where {of_them}"
-        for row in _rows(ftrack, wanted):
+        columns = "id, name, file_type, container_id"
+        inside = f"container_id in ({quoted(frames)})"
+        for row in _rows(ftrack, columns, "FileComponent", inside):
             frames.get(_text(row, "container_id"), []).append(row)
-    found = [(one, ComponentFile(one, _name(row))) for one, row in single.items()]
+    found = [
+        _Found(component_id, ComponentFile(component_id, _file_name(_text(row, "name"), row)))
+        for component_id, row in single.items()
+    ]
     for sequence in sequences:
-        owner = _text(sequence, "id")
-        if not frames[owner]:
-            raise FatalError(f"the sequence {owner} has no frames in ftrack")
+        sequence_id = _text(sequence, "id")
+        if not frames[sequence_id]:
+            raise FatalError(f"sequence {sequence_id} has no frames in ftrack")
         found += [
-            (owner, ComponentFile(_text(row, "id"), _frame_name(row, sequence)))
-            for row in frames[owner]
+            _Found(sequence_id, ComponentFile(_text(row, "id"), _frame_name(row, sequence)))
+            for row in frames[sequence_id]
         ]
     _require_located(ftrack, found)
-    order = {one: number for number, one in enumerate(component_ids)}
-    found.sort(key=lambda pair: (order[pair[0]], pair[1].name))
-    return [file for _, file in found]
+    order = {component_id: number for number, component_id in enumerate(component_ids)}
+    found.sort(key=lambda item: (order[item.owner_id], item.file.name))
+    return [item.file for item in found]
 
 
-def _require_located(ftrack: FtrackClient, found: Sequence[tuple[str, ComponentFile]]) -> None:
-    wanted = [file.component_id for _, file in found]
+def _require_located(ftrack: FtrackClient, found: Sequence[_Found]) -> None:
+    wanted = [item.file.component_id for item in found]
     located: set[str] = set()
-    for first in range(0, len(wanted), PAGE_ROWS):
-        ids = _listed(wanted[first : first + PAGE_ROWS])
-        rows = _rows(
-            ftrack,
-            "component_id from ComponentLocation "
-            f'where location_id is "{SERVER_LOCATION_ID}" and component_id in ({ids})',
-        )
+    for start in range(0, len(wanted), PAGE_ROWS):
+        ids = quoted(wanted[start : start + PAGE_ROWS])
+        where = f'location_id is "{SERVER_LOCATION_ID}" and component_id in ({ids})'
+        rows = _rows(ftrack, "component_id", "ComponentLocation", where)
         located |= {_text(row, "component_id") for row in rows}
-    missing = [(owner, file) for owner, file in found if file.component_id not in located]
+    missing = [item for item in found if item.file.component_id not in located]
     if missing:
-        owner, file = missing[0]
-        count = sum(1 for other, _ in missing if other == owner)
-        what = (
-            f"component {owner} is"
-            if owner == file.component_id
-            else (f"{count} frames of the sequence {owner} are, the first of them {file.name},")
+        owner_id, file = missing[0].owner_id, missing[0].file
+        if owner_id == file.component_id:
+            subject = f"component {owner_id} is"
+        else:
+            count = sum(item.owner_id == owner_id for item in missing)
+            subject = f"frames of sequence {owner_id} ({count}, the first is {file.name}) are"
+        raise FatalError(
+            f"{subject} not in ftrack.server; it may be in another location, or not uploaded yet"
         )
-        raise FatalError(f"{what} not in ftrack.server; it may be elsewhere, or on its way there")
 
 
-def _rows(ftrack: FtrackClient, selection: str) -> list[Result]:
+def _rows(ftrack: FtrackClient, columns: str, entity_type: str, where: str) -> list[Result]:
+    """Return all rows of a query, page by page."""
     rows: list[Result] = []
     while True:
-        page = f"select {selection} order by id offset {len(rows)} limit {PAGE_ROWS}"
+        page = f"{where} order by id offset {len(rows)} limit {PAGE_ROWS}"
         try:
-            [result] = ftrack.call([{"action": "query", "expression": page}])
+            [result] = ftrack.call([query(columns, entity_type, page)])
         except FtrackRefusal as refusal:
-            raise FatalError(f"ftrack refused a query: {refusal.name}: {refusal.why}") from None
-        data = result.get("data")
-        fresh = [row for row in data if isinstance(row, dict)] if isinstance(data, list) else []
+            raise FatalError(f"ftrack refused a query: {refusal}") from None
+        fresh = rows_of(result)
         rows += fresh
         if len(fresh) < PAGE_ROWS:
             return rows
-
-
-def _listed(ids: Iterable[str]) -> str:
-    return ", ".join(f'"{one}"' for one in ids)
 
 
 def _frame_name(frame: Result, sequence: Result) -> str:
@@ -120,21 +123,17 @@ def _frame_name(frame: Result, sequence: Result) -> str:
     if re.fullmatch("[0-9]+", number):
         padding = sequence.get("padding")
         number = number.zfill(padding if isinstance(padding, int) else 0)
-    return _checked(f"{_text(sequence, 'name')}.{number}", frame)
+    return _file_name(f"{_text(sequence, 'name')}.{number}", frame)
 
 
-def _name(row: Result) -> str:
-    return _checked(_text(row, "name"), row)
-
-
-def _checked(stem: str, row: Result) -> str:
+def _file_name(stem: str, row: Result) -> str:
     file_type = _text(row, "file_type").lstrip(".")
     name = f"{stem}.{file_type}" if file_type else stem
-    # Looked at before encode(), which no lone surrogate survives.
+    # Searched before encode(), which fails on a lone surrogate.
     if UNFIT.search(name) or len(name.encode()) > MAX_NAME_BYTES:
         raise FatalError(
-            f"component {_text(row, 'id')} has a name that can not be one of a file here "
-            f"({name[:80]!a}): rename it in ftrack"
+            f"component {_text(row, 'id')} has a name that cannot be a file name here "
+            f"({name[:80]!a}); rename it in ftrack"
         )
     return name
 

@@ -1,4 +1,4 @@
-"""The values that travel from stage to stage: ids, paths, sizes and tags, never bytes."""
+"""The values that pass from stage to stage: ids, paths, sizes and ETags, never file contents."""
 
 from __future__ import annotations
 
@@ -7,46 +7,55 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
-#: ftrack.server, the location whose files are in ftrack's media store
+#: The id of ftrack.server, the location whose files are in ftrack's media store
 #: (ftrack-python, ``source/ftrack_api/symbol.py``).
 SERVER_LOCATION_ID = "3a372bde-05bc-11e4-8908-20c9d081909b"
 
+#: Hosts that are this machine: a secret may be sent to them without encryption.
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
 MIB = 1 << 20
 
-#: Above this a file is sent in parts, without a checksum pass of its own.
+#: A larger file is sent in parts; only the parts have checksums.
 LARGE_BYTES = 64 * MIB
 
-#: Part size by file size, as ftrack's JavaScript client has it
+#: (largest file, its part size), as in ftrack's JavaScript client
 #: (ftrack-javascript, ``source/util/get_chunk_size.ts``): at most 10,000 parts.
-PART_SIZES = (
+PART_SIZES_BYTES = (
     (128 * MIB, 8 * MIB),
     (1024 * MIB, 16 * MIB),
     (8 * 1024 * MIB, 32 * MIB),
     (64 * 1024 * MIB, 64 * MIB),
 )
-LARGEST_PART = 128 * MIB
+LARGEST_PART_BYTES = 128 * MIB
 
-#: Ids are derived from what they stand for, so that a call repeated after a lost
-#: answer, or a hook that fires twice, meets its own id and makes no second entity.
+#: Ids are derived from what they identify. So a call that is repeated after a lost response, or
+#: a hook that runs twice, uses the same id, and creates no second entity.
 NAMESPACE = uuid.UUID("6f0c0a5e-6c5f-5d0c-9a4e-8f1f2d7c4b11")
 
 
-def derived_id(*what: object) -> str:
-    """Give the uuid5 of ``what``: the same values always have the same id."""
-    return str(uuid.uuid5(NAMESPACE, "\0".join(str(part) for part in what)))
+def derived_id(*values: object) -> str:
+    """Return the UUIDv5 of the values: the same values always have the same id."""
+    return str(uuid.uuid5(NAMESPACE, "\0".join(str(value) for value in values)))
 
 
 def part_size_bytes(size_bytes: int) -> int:
-    """Choose the size of all parts but the last."""
-    return next((part for limit, part in PART_SIZES if size_bytes <= limit), LARGEST_PART)
+    """Return the size of each part but the last, for a file of ``size_bytes``."""
+    sizes = (part for limit, part in PART_SIZES_BYTES if size_bytes <= limit)
+    return next(sizes, LARGEST_PART_BYTES)
+
+
+def part_count(size_bytes: int) -> int:
+    """Return the number of parts of a file."""
+    return len(range(0, size_bytes, part_size_bytes(size_bytes)))
 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What tells that a file is still the one that was read before.
+    """What shows whether a file is still in the state that was read before.
 
-    The device is noted for people alone: each node numbers its NFS mounts for itself, and the
-    stages of an upload run on different ones.
+    ``device`` is for people only, and not compared: each node numbers its NFS mounts itself, and
+    the stages of an upload run on different nodes.
     """
 
     size_bytes: int
@@ -55,7 +64,7 @@ class FileIdentity:
     device: int = field(compare=False)
 
     def difference(self, other: FileIdentity) -> str:
-        """Name in words what is different in ``other``; empty when nothing is."""
+        """Describe what differs in ``other``, such as "size 6 → 11"; empty if nothing does."""
         names = (("size_bytes", "size"), ("mtime_ns", "mtime"), ("inode", "inode"))
         return ", ".join(
             f"{name} {getattr(self, attribute)} → {getattr(other, attribute)}"
@@ -66,7 +75,7 @@ class FileIdentity:
 
 @dataclass(frozen=True, slots=True)
 class SignedPut:
-    """Where to PUT a file, and the headers that were signed with it. Both are secrets."""
+    """A presigned URL to PUT a file to, and the headers it was signed with. Both are secrets."""
 
     url: str = field(repr=False)
     headers: dict[str, str] = field(repr=False)
@@ -74,7 +83,11 @@ class SignedPut:
 
 @dataclass(frozen=True, slots=True)
 class Multipart:
-    """An upload in parts that ftrack has opened: its id, and a secret URL for each part."""
+    """A multipart upload that ftrack has opened in the store.
+
+    ``upload_id`` is the store's id, not that of farmhaul's upload. ``urls`` has a presigned URL,
+    which is a secret, for each part number (from 1).
+    """
 
     upload_id: str
     urls: dict[int, str] = field(default_factory=dict, repr=False)
@@ -84,8 +97,8 @@ class Multipart:
 class Target:
     """What the file becomes in ftrack.
 
-    Either a component that exists (``component_id`` alone), or one that is to be
-    created under a version, together with its location.
+    With ``component_id`` alone, it is the file of a component that exists. With ``version_id``
+    and ``name``, the component is created in that version, together with its location.
     """
 
     component_id: str
@@ -93,27 +106,27 @@ class Target:
     name: str | None = None
     thumbnail: bool = False
     encode: bool = False
-    #: The task whose thumbnail it becomes too.
+    #: The task that gets the same thumbnail as the version.
     task_id: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
-    #: The sequence that it is a frame of; ``name`` is the frame's number then.
+    #: The sequence that the file is a frame of. Then ``name`` is the frame number.
     container_id: str | None = None
 
     @classmethod
     def under_version(cls, version_id: str, name: str, **more: Any) -> Target:
-        """Name the component ``name`` of a version; its id follows from the two."""
+        """Return the target for a component of a version; its id is derived from both."""
         return cls(derived_id("component", version_id, name), version_id, name, **more)
 
     @classmethod
     def frame(cls, container: Target, name: str) -> Target:
-        """Name a frame of a sequence by its number, as ftrack's own clients do."""
+        """Return the target for a frame, named by its number as in ftrack's own clients."""
         component_id = derived_id("frame", container.component_id, name)
         return cls(component_id, container.version_id, name, container_id=container.component_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A sequence as ftrack knows it: a SequenceComponent, whose frames are its members."""
+    """A sequence in ftrack: a SequenceComponent, whose members are the frames."""
 
     target: Target
     file_type: str
@@ -122,17 +135,22 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Components of a version that become visible together; its files are transfers."""
+    """The sequences of a publish, whose components become visible together."""
 
     containers: tuple[Container, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """One file's way to the store.
+    """The transfer of one file, or the last step of a publish.
 
-    ``checksum`` is the base64 MD5 of RFC 1864. ``fence`` is the number of the delivery
-    that may write to the record; who holds an older one can write nothing more.
+    The last step of a publish (``publish`` is set) has no file: it makes the publish's files
+    visible in ftrack. It is not a class of its own, because it passes through the same record,
+    lease, batch and message as a file, and each of these uses only the fields that both have:
+    two classes would put a type test in place of the one test of ``publish`` in the stages.
+
+    ``checksum`` is the base64 MD5 of RFC 1864; a large file has none. ``fence`` is the fencing
+    token of the delivery that may write to the record: a worker with an older one cannot.
     """
 
     upload_id: str
@@ -145,60 +163,64 @@ class Transfer:
     multipart: Multipart | None = None
     stored: bool = False
     fence: int = 0
-    #: Whether it is a file of a publish: then it is registered with the others, by the publish.
+    #: Whether it is a file of a publish, which then registers all of its files together.
     is_member: bool = False
-    #: Set where this is no file, but what makes the files of a publish visible.
+    #: Set for the last step of a publish, which has no file of its own.
     publish: Publish | None = None
-    #: ftrack's encoding jobs, once they have been asked for.
+    #: The ids of ftrack's encoding jobs, once they have been started.
     job_ids: tuple[str, ...] = ()
 
     @property
     def component_id(self) -> str:
-        """The component that the file belongs to, also its key in the store."""
+        """The component that the file belongs to. Its id is also the key in the store."""
         return self.target.component_id
 
     @property
     def file_name(self) -> str:
-        """The name that a browser is to save the file under."""
+        """The name under which a browser will save the file."""
         return PurePath(self.path).name
 
     @property
     def file_type(self) -> str:
-        """The extension with its dot, as ftrack keeps it; empty when there is none."""
+        """The extension with its dot, as in ftrack; empty if there is none."""
         return PurePath(self.path).suffix
 
     @property
     def known_identity(self) -> FileIdentity:
-        """The identity, once ``compute_checksum`` has noted it."""
+        """The identity, once ``compute_checksum`` has set it.
+
+        Raises:
+            ValueError: it is not set yet.
+        """
         if self.identity is None:
             raise ValueError(f"transfer {self.upload_id} has not been checked yet")
         return self.identity
 
     @property
     def is_large(self) -> bool:
-        """Tell whether the file is sent in parts, each with its own MD5 and none of the whole."""
+        """Whether the file is sent in parts. Only the parts have an MD5."""
         return self.identity is not None and self.identity.size_bytes > LARGE_BYTES
 
     @property
     def content_fingerprint(self) -> str:
-        """What tells the stored bytes from those of another state of the file."""
+        """What distinguishes the stored bytes from another state of the file."""
         identity = self.known_identity
         return self.checksum or f"{identity.size_bytes}:{identity.mtime_ns}:{identity.inode}"
 
     @property
     def size_bytes(self) -> int:
-        """The size of the file as it was checked."""
+        """The size of the file when it was checked."""
         return self.known_identity.size_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one chain carries: the transfers drawn by one claim."""
+    """The transfers of one claim, which one chain of tasks carries."""
 
     claim_id: str
     transfers: tuple[Transfer, ...]
 
     @property
     def not_stored(self) -> tuple[Transfer, ...]:
-        """The transfers whose bytes still have to be sent."""
+        """The transfers whose bytes have not been sent yet."""
         return tuple(transfer for transfer in self.transfers if not transfer.stored)

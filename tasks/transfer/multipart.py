@@ -1,4 +1,4 @@
-"""Large files in parts: each a PUT of its own, so that any node sends any part, once."""
+"""Large files in parts: each part is a PUT of its own, so any node can send any part."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.files import open_checked, require_unchanged
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Operation
 from tasks.transfer.models import MIB, SignedPut, Transfer, part_size_bytes
 from tasks.transfer.put import FileBody, send
 from tasks.transfer.registration import job_ids
-from tasks.transfer.signing import Operation, complete_operation
 
-#: A run is what one task sends of a file, as much as a claim of small files.
+#: The parts that one task sends: as many bytes as a claim of small files has at most.
 RUN_BYTES = 256 * MIB
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a file. Numbers count from 1."""
+    """A part of a file: ``size_bytes`` from ``offset``. Its number counts from 1."""
 
     number: int
     offset: int
@@ -36,7 +35,7 @@ class Part:
 
 
 def plan_parts(size_bytes: int) -> list[Part]:
-    """Cut a file into parts: in order, without a gap."""
+    """Return the parts of a file, in order and without a gap."""
     step = part_size_bytes(size_bytes)
     return [
         Part(number, offset, min(step, size_bytes - offset))
@@ -45,7 +44,7 @@ def plan_parts(size_bytes: int) -> list[Part]:
 
 
 def plan_runs(size_bytes: int) -> list[list[Part]]:
-    """Put parts together to runs of at most ``RUN_BYTES``."""
+    """Return the parts of a file, grouped into runs of at most ``RUN_BYTES``."""
     parts = plan_parts(size_bytes)
     length = max(RUN_BYTES // part_size_bytes(size_bytes), 1)
     return [parts[start : start + length] for start in range(0, len(parts), length)]
@@ -60,33 +59,34 @@ def put_part(
     roots: Sequence[str],
     check_lease: Callable[[int], None] = lambda _sent_bytes: None,
 ) -> str:
-    """Send one part; gives the ETag by which the store knows it.
+    """Send one part to its presigned URL; return its ETag, which is needed to join the parts.
 
-    The part is hashed first and then read again to be sent, which the page cache makes
-    cheap, so memory stays flat whatever the size of a part.
+    The part is read twice: to hash it, and to send it. The page cache makes this cheap, and the
+    use of memory does not depend on the size of a part. ``check_lease`` is called as in
+    ``put_file``, and with 0 while the part is hashed.
 
-    Raises as ``put_file`` does.
+    Raises what ``put_file`` raises.
     """
     with open_checked(transfer.path, roots) as file:
         require_unchanged(file, transfer.path, transfer.known_identity)
-        digest = md5_of(file, transfer.path, part.offset, part.size_bytes, lambda: check_lease(0))
-        checksum = base64.b64encode(digest).decode()
+        md5 = md5_of(file, transfer.path, part.offset, part.size_bytes, lambda: check_lease(0))
+        md5_base64 = base64.b64encode(md5).decode()
 
         def attempt(headers: dict[str, str]) -> str:
             body = FileBody(file, transfer.path, part.size_bytes, check_lease, part.offset)
-            piece = replace(transfer, checksum=checksum, signed=SignedPut(url, headers))
-            return send(piece, body, session)
+            as_file = replace(transfer, checksum=md5_base64, signed=SignedPut(url, headers))
+            return send(as_file, body, session)
 
         try:
-            etag = attempt({"Content-MD5": checksum})
+            etag = attempt({"Content-MD5": md5_base64})
         except UrlRefusedError as error:
             if error.has_expired:
                 raise
-            # A store may refuse a header that was not signed: then the ETag alone tells
-            # whether the bytes have arrived.
+            # A store may refuse a header that was not signed. Then only the ETag shows whether
+            # the right bytes have arrived.
             etag = attempt({})
         require_unchanged(file, transfer.path, transfer.known_identity)
-    return etag or digest.hex()
+    return etag or md5.hex()
 
 
 def complete(
@@ -95,18 +95,26 @@ def complete(
     ftrack: FtrackClient,
     register: Sequence[Operation] = (),
 ) -> tuple[str, ...]:
-    """Put the parts together, and in the same POST do what registers the file.
+    """Join the parts and register the file, in one POST; return the ids of encoding jobs.
 
-    Gives the ids of encoding jobs.
+    ``etags`` are by part number. ``register`` are the operations that register the file.
 
     Raises:
-        MultipartGoneError: the store does not know the upload (any more).
-        RequestRefusedError, and as ``FtrackClient.call`` does.
+        MultipartGoneError: the store does not know the multipart upload, or no longer.
+        UnexpectedAnswerError: the file is registered already.
+        RequestRefusedError: ftrack refused for another reason.
+        UploadError: what ``FtrackClient.call`` raises.
     """
+    join = {
+        "action": "complete_multipart_upload",
+        "component_id": transfer.component_id,
+        "upload_id": transfer.multipart.upload_id if transfer.multipart else "",
+        "parts": [{"part_number": number, "e_tag": etags[number]} for number in sorted(etags)],
+    }
     try:
-        return job_ids(ftrack.call([complete_operation(transfer, etags), *register]))
+        return job_ids(ftrack.call([join, *register]))
     except FtrackRefusal as refusal:
-        why = f"{refusal.name}: {refusal.why}"
+        why = str(refusal)
         if "NoSuchUpload" in why or "InvalidPart" in why:
             raise MultipartGoneError(transfer.component_id, why) from None
         if refusal.is_duplicate:

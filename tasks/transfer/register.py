@@ -1,4 +1,4 @@
-"""Stored files become visible in ftrack: each by itself, or all of a publish at once."""
+"""Registration in ftrack: stored files become visible, one by one or all of a publish together."""
 
 from __future__ import annotations
 
@@ -11,62 +11,86 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UploadError,
 )
-from tasks.transfer.ftrack import AlreadyThereError, FtrackClient, FtrackRefusal, Outcome
+from tasks.transfer.ftrack import (
+    FtrackClient,
+    FtrackRefusal,
+    Outcomes,
+    Result,
+    bisect_refusals,
+    rows_of,
+)
 from tasks.transfer.models import Container, Transfer
 from tasks.transfer.registration import (
+    NOTHING_YET,
     Existing,
     frames_operations,
     job_ids,
     locate_operations,
     parse_existing,
-    parse_located,
     present_operations,
     publish_operations,
 )
-from tasks.transfer.signing import Operation, Result, rows_of
 
-#: So many components are looked up in one POST.
+#: The components that are looked up in one POST.
 LOOKED_UP_AT_ONCE = 500
-#: Of a sequence that is there already, so many frames: some 150 bytes each.
+#: The frames of an existing sequence that are read in one POST, about 150 bytes each.
 FRAMES_A_PAGE = 5000
 
 
-def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> dict[str, Outcome]:
-    """Register stored files in ftrack.server, in one POST where nothing is in the way.
+def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
+    """Register stored files in ftrack.server, in one POST if none of them exists in ftrack.
 
-    Safe to repeat: ids are derived, and what is there already is looked up and brought up to
-    date. Those to be encoded are looked at in any case: an encoding has left its mark.
-    Gives the transfer, or the error of it alone, by transfer id.
+    Safe to repeat: ids are derived, and existing entities are looked up and updated. A file that
+    must be encoded is always looked up first, because its metadata shows whether an encoding
+    was started before.
     """
-    encodes = [one for one in transfers if one.target.encode]
-    others = [one for one in transfers if not one.target.encode]
-    outcomes = ftrack.call_each(others, locate_operations, parse_located, "register", looked=False)
-    there = [one for one in others if isinstance(outcomes[one.upload_id], AlreadyThereError)]
-    return outcomes | _locate_present(ftrack, [*there, *encodes])
+    exist: list[Transfer] = []
+
+    def create(batch: Sequence[Transfer]) -> Outcomes:
+        try:
+            return _register(ftrack, batch, NOTHING_YET)
+        except FtrackRefusal as refusal:
+            if not refusal.is_duplicate:
+                raise
+            exist.extend(batch)
+            return {}
+
+    others = [transfer for transfer in transfers if not transfer.target.encode]
+    outcomes = bisect_refusals(create, others, "register")
+    encodes = [transfer for transfer in transfers if transfer.target.encode]
+    return outcomes | _locate_existing(ftrack, [*exist, *encodes])
 
 
-def _locate_present(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> dict[str, Outcome]:
+def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
     try:
         existing = look_up(ftrack, transfers)
     except UploadError as error:
-        return {one.upload_id: error for one in transfers}
-
-    def operations_of(one: Transfer) -> list[Operation]:
-        return locate_operations(one, existing)
-
-    taken: dict[str, Outcome] = {
-        one.upload_id: refused for one in transfers if (refused := _taken(one, existing))
+        return {transfer.upload_id: error for transfer in transfers}
+    refused: Outcomes = {
+        transfer.upload_id: taken
+        for transfer in transfers
+        if (taken := _name_taken(transfer, existing))
     }
-    free = [one for one in transfers if one.upload_id not in taken]
-    return taken | ftrack.call_each(free, operations_of, parse_located, "register")
+    free = [transfer for transfer in transfers if transfer.upload_id not in refused]
+    return refused | bisect_refusals(
+        lambda batch: _register(ftrack, batch, existing), free, "register"
+    )
 
 
-def _taken(file: Transfer, existing: Existing) -> FileRefusedError | None:
-    # A component that was there before us may be of any kind: only its location is made.
+def _register(ftrack: FtrackClient, batch: Sequence[Transfer], existing: Existing) -> Outcomes:
+    results = ftrack.call_in_groups([locate_operations(transfer, existing) for transfer in batch])
+    return {
+        transfer.upload_id: replace(transfer, job_ids=job_ids(own))
+        for transfer, own in zip(batch, results, strict=True)
+    }
+
+
+def _name_taken(file: Transfer, existing: Existing) -> FileRefusedError | None:
+    # A component that was named by its id may be of any kind: only its location is created.
     target = file.target
     if target.version_id is None or target.component_id not in existing.sequences:
         return None
-    why = f"is a file, and {target.name} is a sequence in ftrack; give it another name"
+    why = f"is a file, but {target.name} is a sequence in ftrack; give it another name"
     return FileRefusedError(file.path, why)
 
 
@@ -74,91 +98,98 @@ def locate_publish(
     ftrack: FtrackClient,
     transfer: Transfer,
     files: Sequence[Transfer],
-    between: Callable[[], None] = lambda: None,
+    before_post: Callable[[], None] = lambda: None,
 ) -> Transfer:
-    """Register all files of a publish; gives the transfer with its encoding jobs.
+    """Register all files of a publish; return its transfer with the ids of encoding jobs.
 
-    Safe to repeat, as ``locate``. ``between`` is called before each POST, and may raise.
+    Safe to repeat, like ``locate``. ``before_post`` is called before each POST, and may raise to
+    stop.
 
     Raises:
-        RequestRefusedError, UnexpectedAnswerError, and as ``FtrackClient.call`` does.
-        FileRefusedError: the component is there, and another sequence than this one.
+        FileRefusedError: the name is taken in ftrack by a file, or by another sequence.
+        RequestRefusedError: ftrack refused.
+        UnexpectedAnswerError: an entity was created by someone else since it was looked up.
+        UploadError: what ``FtrackClient.call`` raises.
     """
     publish = transfer.publish
     if publish is None:
         raise ValueError(f"transfer {transfer.upload_id} is no publish")
     existing = look_up(ftrack, [*publish.containers, *files])
-    for one in files:
-        if taken := _taken(one, existing):
+    for file in files:
+        if taken := _name_taken(file, existing):
             raise taken
-    there = [one for one in publish.containers if one.target.component_id in existing.components]
-    frames = {one.target.component_id: _frames_of(ftrack, one, transfer.path) for one in there}
+    frames = {
+        container.target.component_id: _frame_sizes(ftrack, container, transfer.path)
+        for container in publish.containers
+        if container.target.component_id in existing.components
+    }
     existing = replace(existing, frames=frames)
     jobs: tuple[str, ...] = ()
-    for post in publish_operations(publish, files, existing):
-        between()
+    for operations in publish_operations(publish, files, existing):
+        before_post()
         try:
-            jobs += job_ids(ftrack.call(post) if post else [])
+            jobs += job_ids(ftrack.call(operations) if operations else [])
         except FtrackRefusal as refusal:
-            why = f"{refusal.name}: {refusal.why}"
             if refusal.is_duplicate:
-                # It came between our look and the call: look again.
-                raise UnexpectedAnswerError("ftrack", "create", why) from None
-            raise RequestRefusedError(transfer.component_id, "publish", why) from None
+                # It was created after it was looked up: the next attempt will find it.
+                raise UnexpectedAnswerError("ftrack", "create", str(refusal)) from None
+            raise RequestRefusedError(transfer.component_id, "publish", str(refusal)) from None
     return replace(transfer, job_ids=jobs)
 
 
-def _frames_of(ftrack: FtrackClient, container: Container, path: str) -> dict[str, int]:
-    # Frames enqueued by themselves are not all that the sequence has: its size is that of all.
+def _frame_sizes(ftrack: FtrackClient, container: Container, path: str) -> dict[str, int]:
+    # The size of a sequence is that of all its frames, including those of earlier publishes.
     sequence_id = container.target.component_id
     sizes: dict[str, int] = {}
     while True:
-        asked = frames_operations(sequence_id, len(sizes), FRAMES_A_PAGE)
+        operations = frames_operations(sequence_id, len(sizes), FRAMES_A_PAGE)
         try:
-            found, page = ftrack.call(asked)
+            found, page = ftrack.call(operations)
         except FtrackRefusal as refusal:
-            why = f"{refusal.name}: {refusal.why}"
-            raise RequestRefusedError(sequence_id, "look up", why) from None
-        _require_same(rows_of(found), container, path)
+            raise RequestRefusedError(sequence_id, "look up", str(refusal)) from None
+        _require_same_sequence(rows_of(found), container, path)
         rows, known = rows_of(page), len(sizes)
-        sizes |= {str(row.get("id")): _size(row) for row in rows}
+        sizes |= {str(row.get("id")): _size_bytes(row) for row in rows}
         if len(rows) < FRAMES_A_PAGE:
             return sizes
-        if len(sizes) == known:  # as of a server that does not know the offset
-            what = f"the frames of sequence {sequence_id}"
-            raise UnexpectedAnswerError("ftrack", what, "the next page is one we had")
+        if len(sizes) == known:  # such as from a server that ignores the offset
+            what = f"the query for the frames of sequence {sequence_id}"
+            raise UnexpectedAnswerError("ftrack", what, "the next page repeats the last one")
 
 
-def _require_same(rows: Sequence[Result], container: Container, path: str) -> None:
-    # Frames are named by their numbers as these are written: 1 and 001 would be two of them.
+def _require_same_sequence(rows: Sequence[Result], container: Container, path: str) -> None:
+    # The name of a frame is its number as it is written, so 1 and 001 would be two frames.
     name = container.target.name
     if not rows:
-        why = f"is a sequence, and {name} is a component of another kind in ftrack"
+        why = f"is a sequence, but {name} is a component of another kind in ftrack"
     elif (padding := int(rows[0].get("padding") or 0)) != container.padding:
-        why = f"has frames of padding {container.padding}, and {name} in ftrack of {padding}"
+        why = (
+            f"has frame numbers of padding {container.padding}, but {name} in ftrack has {padding}"
+        )
     else:
         return
     raise FileRefusedError(path, f"{why}; give it another name")
 
 
-def _size(row: Result) -> int:
+def _size_bytes(row: Result) -> int:
     size = row.get("size")
     return int(size) if isinstance(size, int | float) else 0
 
 
 def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Existing:
-    """Ask what of these is in ftrack already.
+    """Return which of these components, their locations and their metadata exist in ftrack.
 
     Raises:
-        RequestRefusedError, and as ``FtrackClient.call`` does.
+        RequestRefusedError: ftrack refused the query.
+        UploadError: what ``FtrackClient.call`` raises.
     """
     found = Existing()
-    for at in range(0, len(wanted), LOOKED_UP_AT_ONCE):
-        step = wanted[at : at + LOOKED_UP_AT_ONCE]
+    for start in range(0, len(wanted), LOOKED_UP_AT_ONCE):
+        batch = wanted[start : start + LOOKED_UP_AT_ONCE]
         try:
-            more = parse_existing(ftrack.call(present_operations(step)))
+            more = parse_existing(ftrack.call(present_operations(batch)))
         except FtrackRefusal as refusal:
-            why = f"{refusal.name}: {refusal.why}"
-            raise RequestRefusedError(step[0].target.component_id, "look up", why) from None
+            component_id = batch[0].target.component_id
+            raise RequestRefusedError(component_id, "look up", str(refusal)) from None
         found = found.with_more(more)
     return found

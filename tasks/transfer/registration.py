@@ -1,4 +1,4 @@
-"""What is registered in ftrack once bytes are stored: components, locations, what hangs on them."""
+"""The operations that register stored files in ftrack: components, locations, metadata, jobs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tasks.transfer.ftrack import Operation, Result, query, quoted, rows_of
 from tasks.transfer.models import (
     SERVER_LOCATION_ID,
     Container,
@@ -14,33 +15,35 @@ from tasks.transfer.models import (
     Transfer,
     derived_id,
 )
-from tasks.transfer.signing import Operation, Result, listed, query, rows_of
 
-#: Metadata of a component: which bytes of it (their MD5, or the file's size, mtime and inode)
-#: an encoding was asked for.
+#: The metadata key that notes for which bytes of a component an encoding was started. Its value
+#: is a ``Transfer.content_fingerprint``.
 ENCODED = "farmhaul_encoded"
 
 SYSTEM_TYPES = {"FileComponent": "file", "SequenceComponent": "sequence"}
 
-#: A sequence of more frames is registered in several POSTs: one of some 500 operations is
-#: answered within a second or two.
+#: A sequence with more frames is registered in several POSTs. ftrack needs one to two seconds
+#: for a POST of about 500 operations.
 FRAMES_A_POST = 250
 
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """What ftrack has already of what is to be registered."""
+    """Which of the entities to register exist in ftrack already."""
 
+    #: Component ids.
     components: frozenset[str] = frozenset()
-    sequences: frozenset[str] = frozenset()  # which of the components are no files
+    #: Those of the components that are sequences.
+    sequences: frozenset[str] = frozenset()
+    #: The components that have their location in ftrack.server.
     located: frozenset[str] = frozenset()
-    #: By component id and key.
+    #: Values by component id and key.
     metadata: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    #: Sizes of the frames of sequences, by the sequence's id and the frame's.
+    #: For each sequence id: the size in bytes of each frame, by the frame's component id.
     frames: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def with_more(self, more: Existing) -> Existing:
-        """Join what two questions have found."""
+        """Return the entities of both, with the frames of this one."""
         return replace(
             self,
             components=self.components | more.components,
@@ -54,10 +57,11 @@ NOTHING_YET = Existing()
 
 
 def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> list[Operation]:
-    """Make the component's location, and before it the component, if it has none yet.
+    """Return the operations that create the component, if needed, and its location.
 
-    What is existing is brought up to date; a component that was there before us is left as it is.
-    An encoding leaves its mark in the same call, and is asked for once for each state of the file.
+    A component of ours that exists is updated. A target without a version is a component of
+    somebody else: only its location is created. An encoding is noted in the metadata in the same
+    call, so that it is started once for each state of the file.
     """
     target = transfer.target
     if target.version_id is None:
@@ -65,9 +69,10 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
     fields = {"file_type": transfer.file_type, "size": transfer.size_bytes}
     operations = component_operations("FileComponent", target, fields, existing)
     operations += location_operations(target.component_id, existing)
-    stamp = transfer.content_fingerprint
-    encode = target.encode and existing.metadata.get((target.component_id, ENCODED)) != stamp
-    mark = ((ENCODED, stamp),) if encode else ()
+    fingerprint = transfer.content_fingerprint
+    encoded = existing.metadata.get((target.component_id, ENCODED))
+    encode = target.encode and encoded != fingerprint
+    mark = ((ENCODED, fingerprint),) if encode else ()
     operations += thumbnail_and_metadata_operations("FileComponent", target, existing, mark)
     if encode:
         operations.append(
@@ -84,7 +89,7 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
 def component_operations(
     kind: str, target: Target, fields: Mapping[str, Any], existing: Existing
 ) -> list[Operation]:
-    """Create a component, or note the size that it has now."""
+    """Return the operation that creates a component, or updates its size if it exists."""
     if target.component_id in existing.components:
         changed = {name: fields[name] for name in ("size", "version_id") if name in fields}
         return [_update(kind, target.component_id, changed)]
@@ -98,7 +103,7 @@ def component_operations(
 
 
 def location_operations(component_id: str, existing: Existing = NOTHING_YET) -> list[Operation]:
-    """Create the location that says that the component's bytes are in ftrack.server."""
+    """Return the operation that creates the component's location in ftrack.server, if needed."""
     if component_id in existing.located:
         return []
     fields = {
@@ -113,7 +118,7 @@ def location_operations(component_id: str, existing: Existing = NOTHING_YET) -> 
 def thumbnail_and_metadata_operations(
     kind: str, target: Target, existing: Existing, more: Sequence[tuple[str, str]] = ()
 ) -> list[Operation]:
-    """Set a component's metadata, and make it the thumbnail of its version and a task."""
+    """Return the operations for metadata (the target's, and ``more``) and thumbnails."""
     operations = []
     for key, value in (*target.metadata, *more):
         if (target.component_id, key) in existing.metadata:
@@ -142,38 +147,32 @@ def _update(entity_type: str, key: Any, fields: Mapping[str, Any]) -> Operation:
     }
 
 
-def parse_located(
-    transfer: Transfer, results: Sequence[Result], lead: Sequence[Result] = ()
-) -> Transfer:
-    """Give the transfer, with the jobs that encode it: that there are results says the rest."""
-    del lead
-    return replace(transfer, job_ids=job_ids(results))
-
-
 def job_ids(results: Sequence[Result]) -> tuple[str, ...]:
-    """Pick the ids of the jobs that ``encode_media`` has started."""
-    return tuple(job for one in results if isinstance(job := one.get("job_id"), str))
+    """Return the ids of the encoding jobs in the results of ``encode_media``."""
+    return tuple(job for result in results if isinstance(job := result.get("job_id"), str))
 
 
 def present_operations(transfers: Sequence[Transfer | Container]) -> list[Operation]:
-    """Ask what is there already: components, their locations, and metadata that is to be set."""
-    targets = [one.target for one in transfers]
-    ids = listed(target.component_id for target in targets)
+    """Return the queries for existing components, locations, and metadata that will be set."""
+    targets = [transfer.target for transfer in transfers]
+    ids = quoted(target.component_id for target in targets)
     located = f'component_id in ({ids}) and location_id is "{SERVER_LOCATION_ID}"'
     operations = [
         query("id, system_type", "Component", f"id in ({ids})"),
         query("component_id, resource_identifier", "ComponentLocation", located),
     ]
-    described = [one.component_id for one in targets if one.metadata or one.encode]
+    described = [target.component_id for target in targets if target.metadata or target.encode]
     if described:
-        operations.append(
-            query("parent_id, key, value", "Metadata", f"parent_id in ({listed(described)})")
-        )
+        where = f"parent_id in ({quoted(described)})"
+        operations.append(query("parent_id, key, value", "Metadata", where))
     return operations
 
 
 def parse_existing(results: Sequence[Result]) -> Existing:
-    """Read the answer to ``present_operations``; a location that is not as ours is none."""
+    """Return what the results of ``present_operations`` contain.
+
+    A location with another resource identifier than ours does not count.
+    """
     components, locations, metadata = [*(rows_of(result) for result in results), []][:3]
     sequence = SYSTEM_TYPES["SequenceComponent"]
     return Existing(
@@ -191,9 +190,9 @@ def parse_existing(results: Sequence[Result]) -> Existing:
     )
 
 
-def frames_operations(sequence_id: str, offset: int, most: int) -> list[Operation]:
-    """Ask for a sequence, and page by page for the frames that it has, and their sizes."""
-    page = f"order by id offset {offset} limit {most}"
+def frames_operations(sequence_id: str, offset: int, limit: int) -> list[Operation]:
+    """Return the queries for a sequence, and for one page of its frames and their sizes."""
+    page = f"order by id offset {offset} limit {limit}"
     return [
         query("padding", "SequenceComponent", f'id is "{sequence_id}"'),
         query("id, size", "FileComponent", f'container_id is "{sequence_id}" {page}'),
@@ -203,48 +202,50 @@ def frames_operations(sequence_id: str, offset: int, most: int) -> list[Operatio
 def publish_operations(
     publish: Publish, files: Sequence[Transfer], existing: Existing
 ) -> list[list[Operation]]:
-    """Plan the POSTs that register a publish; with the last one, and no sooner, all is visible.
+    """Return the POSTs that register a publish. All of it becomes visible with the last one.
 
-    A long sequence is made without a version first, with its frames in batches: what belongs
-    to no version is shown nowhere.
+    A long sequence is first created without a version, and its frames in batches. ftrack does
+    not show a component that belongs to no version.
     """
     before: list[list[Operation]] = []
     last: list[Operation] = []
     for container in publish.containers:
-        own = [one for one in files if one.target.container_id == container.target.component_id]
-        sizes = dict(existing.frames.get(container.target.component_id, {}))
-        sizes |= {one.component_id: one.size_bytes for one in own}
+        target = container.target
+        own = [file for file in files if file.target.container_id == target.component_id]
+        sizes = dict(existing.frames.get(target.component_id, {}))
+        sizes |= {frame.component_id: frame.size_bytes for frame in own}
         fields = {"file_type": container.file_type, "size": sum(sizes.values())}
         fields["padding"] = container.padding
-        steps = [own[at : at + FRAMES_A_POST] for at in range(0, len(own), FRAMES_A_POST)]
-        frames = [_frames(step, existing) for step in steps]
-        target, whole = container.target, existing
-        if len(steps) > 1:
+        posts = [
+            _frame_operations(own[start : start + FRAMES_A_POST], existing)
+            for start in range(0, len(own), FRAMES_A_POST)
+        ]
+        by_then = existing
+        if len(posts) > 1:
             hidden = replace(target, version_id=None)
-            frames[0] = _sequence(hidden, fields, existing) + frames[0]
-            before += frames
-            frames, whole = (
-                [],
-                replace(existing, components=existing.components | {target.component_id}),
-            )
-        last += _sequence(target, {**fields, "version_id": target.version_id}, whole)
-        last += [operation for step in frames for operation in step]
+            before += [_sequence_operations(hidden, fields, existing) + posts[0], *posts[1:]]
+            posts = []
+            by_then = replace(existing, components=existing.components | {target.component_id})
+        last += _sequence_operations(target, {**fields, "version_id": target.version_id}, by_then)
+        last += [operation for post in posts for operation in post]
         last += location_operations(target.component_id, existing)
         last += thumbnail_and_metadata_operations("SequenceComponent", target, existing)
-    for one in files:
-        if one.target.container_id is None:
-            last += locate_operations(one, existing)
+    for file in files:
+        if file.target.container_id is None:
+            last += locate_operations(file, existing)
     return [*(post for post in before if post), last]
 
 
-def _sequence(target: Target, fields: Mapping[str, Any], existing: Existing) -> list[Operation]:
+def _sequence_operations(
+    target: Target, fields: Mapping[str, Any], existing: Existing
+) -> list[Operation]:
     return component_operations("SequenceComponent", target, fields, existing)
 
 
-def _frames(frames: Sequence[Transfer], existing: Existing) -> list[Operation]:
+def _frame_operations(frames: Sequence[Transfer], existing: Existing) -> list[Operation]:
     operations = []
-    for one in frames:
-        fields = {"file_type": one.file_type, "size": one.size_bytes}
-        operations += component_operations("FileComponent", one.target, fields, existing)
-        operations += location_operations(one.component_id, existing)
+    for frame in frames:
+        fields = {"file_type": frame.file_type, "size": frame.size_bytes}
+        operations += component_operations("FileComponent", frame.target, fields, existing)
+        operations += location_operations(frame.component_id, existing)
     return operations

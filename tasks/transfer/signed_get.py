@@ -1,4 +1,4 @@
-"""Where the bytes of a component come from: ftrack gives a URL, the store answers it."""
+"""The signed GET of a component: ftrack returns a URL, and the store answers it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 import requests
-from requests.structures import CaseInsensitiveDict
-from urllib3.util import SKIP_HEADER
 
 from tasks.transfer.errors import (
     FatalError,
@@ -17,52 +15,63 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.http import (
-    HTTP_ERRORS,
-    TIMEOUT_S,
+    MAX_ERROR_BYTES,
+    URL,
     body_of,
+    error_code,
     is_outage,
     retry_after_s,
+    send_raw,
     status_of,
-    without_secrets,
 )
-from tasks.transfer.signing import URL
+from tasks.transfer.models import LOOPBACK
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-#: S3 and GCS give the hex MD5 of what came in one PUT; ``…-N`` is no digest of the whole.
+#: S3 and GCS return the hex MD5 of an object that came in one PUT; ``…-N`` is not an MD5.
 MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
+
+#: Bytes as they are stored: decoded ones would have another size and MD5.
+AS_STORED = {"Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the store says of its object; ``md5`` is empty where the ETag is none."""
+    """What a response of the store says about the object.
+
+    ``start`` is the offset of the first byte in the response, ``size_bytes`` the size of the
+    whole object. ``etag`` includes its quotes. ``md5_hex`` is empty if the ETag is not an MD5.
+    """
 
     start: int
     size_bytes: int
     etag: str
-    md5: str
+    md5_hex: str
 
 
 def signed_url(
     server_url: str, api_user: str, api_key: str, component_id: str, session: requests.Session
 ) -> str:
-    """Ask ftrack where the store has a component's bytes; the URL is a secret.
+    """Ask ftrack for the URL of a component's bytes. The URL is a secret.
 
-    ``/component/get`` takes the key in its query (ftrack-python, ``accessor/server.py``), so
-    neither this URL nor an error of requests may be shown.
+    ``/component/get`` takes the API key in its query (ftrack-python, ``accessor/server.py``).
+    Neither that URL nor an error of requests may be shown.
+
+    Raises:
+        ServiceUnavailableError, UnexpectedAnswerError: another attempt may succeed.
+        FatalError: ftrack refused.
     """
     query = urlencode({"id": component_id, "username": api_user, "apiKey": api_key})
-    answer = _send(f"{server_url}/component/get?{query}", session, "ftrack", {})
-    with answer:
-        status, location = answer.status_code, answer.headers.get("Location", "")
+    url = f"{server_url}/component/get?{query}"
+    with send_raw(session, "GET", url, AS_STORED, service="ftrack") as response:
+        status, location = response.status_code, response.headers.get("Location", "")
     if is_outage(status):
-        raise ServiceUnavailableError("ftrack", status_of(answer), retry_after_s(answer))
+        raise ServiceUnavailableError("ftrack", status_of(response), retry_after_s(response))
     if requests.codes.bad_request <= status:
         raise FatalError(
-            f"ftrack does not give out component {component_id} ({status}): "
+            f"ftrack refuses to return the file of component {component_id} ({status}): "
             "is it in ftrack.server, and may this API user see it?"
         )
     if not requests.codes.multiple_choices <= status or not _is_safe(location):
-        why = f"HTTP {status} without an https URL of a store"
+        why = f"HTTP {status} without an https URL"
         raise UnexpectedAnswerError("ftrack", f"the GET of component {component_id}", why)
     return location
 
@@ -76,58 +85,51 @@ def _is_safe(url: str) -> bool:
         return False
 
 
-def ask(
+def get_object(
     component_id: str, url: str, session: requests.Session, headers: dict[str, str]
 ) -> requests.Response:
-    """GET from the store; the answer is one that holds (a range of) the file, or a 416."""
-    answer = _send(url, session, "store", headers)
-    status = answer.status_code
+    """GET an object, or the range in ``headers``, from the store.
+
+    The status of the response is 200, 206 or 416 (range not satisfiable).
+
+    Raises:
+        UrlRefusedError, ServiceUnavailableError: another attempt may succeed.
+        FatalError: the store refused.
+    """
+    response = send_raw(session, "GET", url, AS_STORED | headers, service="store")
+    status = response.status_code
     if status in {200, 206, requests.codes.requested_range_not_satisfiable}:
-        return answer
-    body = body_of(answer, 10_000)
-    match = re.search(rb"<Code>([A-Za-z0-9]{1,60})</Code>", body)
-    code = match[1].decode() if match else "no reason given"
+        return response
+    code = error_code(body_of(response, MAX_ERROR_BYTES)) or "no reason given"
     if status in {requests.codes.unauthorized, requests.codes.forbidden} or "Expired" in code:
         raise UrlRefusedError(component_id, status, code)
     if is_outage(status):
-        raise ServiceUnavailableError("store", f"{status} {code}", retry_after_s(answer))
+        raise ServiceUnavailableError("store", f"{status} {code}", retry_after_s(response))
     raise FatalError(
-        f"the store does not give out the file of component {component_id} ({status} {code}); "
-        "ask those who run the store, or upload it again"
+        f"the store refuses to return the file of component {component_id} ({status} {code}); "
+        "ask the administrators of the store, or upload it again"
     )
 
 
-def stored_in(component_id: str, answer: requests.Response) -> Stored:
-    headers = answer.headers
+def stored_in(component_id: str, response: requests.Response) -> Stored:
+    """Return what a response to ``get_object`` says about the object.
+
+    Raises:
+        UnexpectedAnswerError: it does not say how large the object is.
+    """
+    headers = response.headers
     etag = headers.get("ETag", "")
-    # Encrypted with a key of KMS or of the customer, an ETag of this form is no MD5 (Amazon S3
-    # API reference, "Object"); with SSE-S3, the default, it is one.
+    # An object that is encrypted with a key of KMS or of the customer has an ETag of this form
+    # that is not its MD5 (Amazon S3 API reference, "Object"). With SSE-S3, the default, it is.
     encryption = headers.get("x-amz-server-side-encryption", "AES256")
     customer = "x-amz-server-side-encryption-customer-algorithm" in headers
     match = MD5_ETAG.fullmatch(etag) if encryption == "AES256" and not customer else None
-    md5 = match[1].lower() if match else ""
+    md5_hex = match[1].lower() if match else ""
     span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", headers.get("Content-Range", ""))
-    if answer.status_code != requests.codes.ok and span:
-        return Stored(int(span[1] or 0), int(span[2]), etag, md5)
+    if response.status_code != requests.codes.ok and span:
+        return Stored(int(span[1] or 0), int(span[2]), etag, md5_hex)
     length = headers.get("Content-Length", "")
-    if answer.status_code == requests.codes.ok and length.isdecimal():
-        return Stored(0, int(length), etag, md5)
-    why = f"{status_of(answer)}, and it does not say of how many bytes"
+    if response.status_code == requests.codes.ok and length.isdecimal():
+        return Stored(0, int(length), etag, md5_hex)
+    why = f"{status_of(response)} without the size of the file"
     raise UnexpectedAnswerError("the store", f"the GET of component {component_id}", why)
-
-
-def _send(
-    url: str, session: requests.Session, service: str, headers: dict[str, str]
-) -> requests.Response:
-    """GET exactly this URL, with nothing else of ours; follows no redirect."""
-    request = requests.PreparedRequest()
-    request.method, request.url = "GET", url
-    request.hooks = {"response": []}
-    # Bytes as they are stored: what is decoded on the way has another size and MD5.
-    fixed = {"User-Agent": SKIP_HEADER, "Accept-Encoding": "identity"}
-    request.headers = CaseInsensitiveDict({**fixed, **headers})
-    settings = session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
-    try:
-        return session.send(request, timeout=TIMEOUT_S, allow_redirects=False, **settings)
-    except HTTP_ERRORS as error:
-        raise ServiceUnavailableError(service, without_secrets(error)) from None

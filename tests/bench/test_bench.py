@@ -13,6 +13,7 @@ from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import Target, Transfer
 from tasks.transfer.put import put_file, store_session
 from tasks.transfer.register import locate
+from tasks.transfer.signing import sign
 from tests.bench import plot
 from tests.bench.result import Result
 from tests.bench.result import Target as Goal
@@ -39,7 +40,7 @@ def test_the_sink_takes_an_upload_and_counts_it(sink: Sink, frame: Path, tmp_pat
     target = Target.under_version(seed.VERSION_ID, "main")
     checked = compute_checksum(Transfer("one", target, str(frame)), roots)
 
-    signed = client.sign([checked])["one"]
+    signed = sign(client, [checked])["one"]
     assert isinstance(signed, Transfer)
     put_file(signed, store_session(1), roots)
     locate(client, [signed])

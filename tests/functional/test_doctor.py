@@ -271,7 +271,7 @@ BROKEN = {
         done(lambda farm: farm.sandbox.faults.add("ftrack", "url_lifetime_s", 0)), PUT,
     ),
     "bytes that change on the way": SetUp(
-        "fault", "store", "did not arrive as it was read", "memory",
+        "fault", "store", "MD5", "memory",
         done(lambda farm: farm.sandbox.faults.add("store", "bad_digest")), PUT,
     ),
     "a store that has no space": SetUp(

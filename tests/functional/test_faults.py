@@ -118,7 +118,7 @@ def test_a_file_that_never_arrives_as_it_is_fails_after_a_few_times(farm: Farm) 
     farm.wait_state([upload["upload_id"]], "failed")
     error = farm.record(upload["upload_id"])["error"]
     assert str(path) in error
-    assert "did not arrive as it was read" in error
+    assert "MD5" in error
     assert farm.sandbox.ftrack.locations(component_id) == []
 
 
@@ -155,7 +155,7 @@ def test_a_file_that_vanishes_is_told_and_waited_for(farm: Farm) -> None:
         path.unlink()
     farm.wait_state([upload["upload_id"]], "retrying")
     error = farm.record(upload["upload_id"])["error"]
-    assert error.startswith(f"cannot read {path}: No such file or directory; is it there")
+    assert error.startswith(f"cannot read {path}: No such file or directory")
     assert farm.cli("cancel", upload["upload_id"]).returncode == 0
 
 

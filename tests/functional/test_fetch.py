@@ -265,7 +265,7 @@ def test_bad_input_is_a_line_and_nothing_is_fetched(hook: Farm, tmp_path: Path) 
     assert "FTRACK_API_KEY are not set" in bare.stderr
     assert "refuses FTRACK_API_USER" in wrong.stderr
     assert "not-the-key" not in wrong.stderr
-    assert "outside FARMHAUL_STORAGE_ROOTS" in outside.stderr
+    assert "FARMHAUL_STORAGE_ROOTS" in outside.stderr
     assert {done.returncode for done in (missing, bare, wrong, outside)} == {2}
     assert names(out) == []
 

@@ -228,15 +228,15 @@ def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> 
     other = farm.make_file("beauty.01001.exr", 100).parent
     done = farm.cli("enqueue", other, *what)
     assert done.returncode == 4
-    told = "has frames of padding 5, and exr in ftrack of 4; give it another name"
+    told = "has frames of padding 5, but exr in ftrack has 4"
     assert told in done.stderr
     assert len(farm.sandbox.ftrack.entities("FileComponent")) == 3
 
     still = farm.make_file("still.jpg", 100)
     farm.enqueue(still, "--version-id", VERSION, "--name", "still", "--wait")
     done = farm.cli("enqueue", folder, "--version-id", VERSION, "--name", "still", "--wait")
-    assert "is a sequence, and still is a component of another kind in ftrack" in done.stderr
-    told = f"{still} is a file, and exr is a sequence in ftrack; give it another name"
+    assert "is a sequence, but still is" in done.stderr
+    told = f"{still} is a file, but exr is a sequence"
     done = farm.cli("enqueue", still, "--version-id", VERSION, "--name", "exr", "--wait")
     assert told in done.stderr
     line = {"path": str(still), "version_id": VERSION, "name": "exr", "publish": "one"}

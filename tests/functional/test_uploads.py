@@ -397,7 +397,7 @@ def test_a_file_swapped_for_a_link_out_of_the_roots_is_not_sent(farm: Farm, tmp_
         path.unlink()
         path.symlink_to(secret)
     farm.wait_state([upload.id], "failed")
-    assert "outside FARMHAUL_STORAGE_ROOTS" in farm.record(upload.id)["error"]
+    assert "FARMHAUL_STORAGE_ROOTS" in farm.record(upload.id)["error"]
     assert farm.sandbox.store.puts() == []
 
 

@@ -6,46 +6,55 @@ from tasks.transfer import errors
 
 ID = "5d2c9f6e-1b1e-4b4a-9d0c-3f1f8c6c7a10"
 PATH = "/mnt/prod/main.0101.exr"
+MD5, OTHER_MD5 = "0cc175b9c0f1b6a831c399e269772661", "900150983cd24fb0d6963f7d28e17f72"
 
-#: For each class: its arguments, and the words for what, which, why and next.
+#: For each class: its arguments, and the facts that its message, with its remedy, must contain.
 EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ...]]] = {
     errors.ServiceUnavailableError: (
         ("the store", "503 SlowDown", 7.5),
-        ("waiting for the store", "503 SlowDown", "tries again by itself"),
+        ("the store", "503 SlowDown", "tries again"),
     ),
     errors.CredentialsRefusedError: (
         ("https://studio.ftrackapp.com", "the key is not known"),
-        ("https://studio.ftrackapp.com", "credentials", "the key is not known", "check FTRACK_API"),
+        (
+            "https://studio.ftrackapp.com",
+            "the key is not known",
+            "FTRACK_API_USER",
+            "FTRACK_API_KEY",
+        ),
     ),
     errors.FileNotReadyError: (
-        (PATH, "No such file or directory"),
-        ("cannot read", PATH, "No such file", "mounted on this node?"),
+        (PATH, "it is empty", "empty"),
+        ("cannot read", PATH, "it is empty", "--allow-empty"),
     ),
     errors.FileChangedError: (
         (PATH, "size 5 → 9"),
-        (PATH, "changed while it was uploaded", "size 5 → 9", "still being written?"),
+        (PATH, "changed", "size 5 → 9", "still being written?"),
     ),
     errors.UrlRefusedError: (
         (ID, 403, "AccessDenied"),
-        ("refused the signed URL", ID, "403 AccessDenied", "signed again"),
+        ("the store refused", "URL", ID, "403 AccessDenied", "signed again"),
     ),
     errors.DigestMismatchError: (
-        (ID, PATH, "ours==", "theirs=="),
-        (PATH, "did not arrive as it was read", ID, "ours==", "theirs==", "read and sent again"),
+        (ID, PATH, MD5, OTHER_MD5),
+        (PATH, ID, MD5, OTHER_MD5, "again"),
     ),
     errors.MultipartGoneError: (
         (ID, "NoSuchUpload"),
-        (ID, "can not be joined", "NoSuchUpload", "sent again"),
+        (ID, "cannot be joined", "NoSuchUpload", "again"),
     ),
-    errors.LeaseLostError: ((ID,), (ID, "taken over by another worker", "this one stops")),
+    errors.LeaseLostError: ((ID,), (ID, "another worker", "this one stops")),
     errors.UnexpectedAnswerError: (
         ("ftrack", "an API call", "HTTP 418"),
-        ("ftrack answered", "an API call", "HTTP 418"),
+        ("ftrack", "an API call", "HTTP 418"),
     ),
-    errors.FileRefusedError: ((PATH, "is a directory"), (PATH, "is a directory")),
+    errors.FileRefusedError: (
+        (PATH, "is outside the storage roots (/mnt/cache)", "outside_roots"),
+        (PATH, "is outside", "/mnt/cache", "FARMHAUL_STORAGE_ROOTS"),
+    ),
     errors.RequestRefusedError: (
         (ID, "register", "ValidationError: no such version"),
-        ("refused to register", ID, "no such version", "mend it in ftrack", "farmhaul retry"),
+        ("ftrack refused to register", ID, "no such version", "farmhaul retry"),
     ),
     errors.StoreRefusedError: (
         (ID, 413, "EntityTooLarge"),
@@ -53,7 +62,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
     ),
     errors.SealBrokenError: (
         ("a task message",),
-        ("a task message", "not sealed", "it is dropped", "FARMHAUL_SECRET_KEY"),
+        ("a task message", "not sealed", "dropped", "FARMHAUL_SECRET_KEY"),
     ),
     errors.UploadsFailedError: (
         (f"{ID}: {PATH} is empty",),

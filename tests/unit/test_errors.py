@@ -1,13 +1,15 @@
-"""Every error of the tree: what it says, and that it survives the way through Redis."""
+"""Every error of the tree: its message, its remedy, and that it survives JSON and pickle."""
 
 from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Iterator
 
 import pytest
 
+from tasks.config.remedies import FILE_REMEDIES, explained
 from tasks.stage.retry_policy import POLICIES, wait_for
 from tasks.transfer import errors
 from tests.helpers.error_examples import EXAMPLES
@@ -35,25 +37,43 @@ def test_every_error_of_the_tree_has_an_example_here() -> None:
     assert set(leaves()) == set(EXAMPLES)
 
 
-def test_every_error_is_either_tried_again_or_final_and_drawn_in_the_tree() -> None:
+def test_every_error_is_retryable_or_fatal_and_in_the_docstring() -> None:
     for cls in leaves():
         assert issubclass(cls, errors.RetryableError) != issubclass(cls, errors.FatalError)
         assert f"── {cls.__name__} " in str(errors.__doc__)
 
 
 @each_error
-def test_an_error_says_what_which_why_and_what_next_on_one_line(
-    cls: type[errors.UploadError],
-) -> None:
-    said = str(example(cls))
+def test_an_error_names_what_which_why_and_next_on_one_line(cls: type[errors.UploadError]) -> None:
+    message = explained(example(cls))
 
-    for words in EXAMPLES[cls][1]:
-        assert words in said
-    assert len(said.splitlines()) == 1
+    for fact in EXAMPLES[cls][1]:
+        assert fact in message
+    assert len(message.splitlines()) == 1
 
 
 @each_error
-def test_an_error_is_rebuilt_from_its_plain_arguments_that_json_can_hold(
+def test_the_transfer_library_names_no_setting_or_command(cls: type[errors.UploadError]) -> None:
+    foreign = re.compile(r"FARMHAUL_|FTRACK_|--|farmhaul (?!tries|has|sends|reads)[a-z]")
+
+    assert not foreign.search(str(example(cls)))
+
+
+@pytest.mark.parametrize("cls", [errors.FileRefusedError, errors.FileNotReadyError])
+def test_a_file_fault_has_its_remedy_and_other_reasons_none(
+    cls: type[errors.FileRefusedError | errors.FileNotReadyError],
+) -> None:
+    for fault, remedy in FILE_REMEDIES.items():
+        assert explained(cls("/a", "why", fault)).endswith(f"; {remedy}")
+    assert explained(cls("/a", "why")) == str(cls("/a", "why"))
+
+
+def test_an_error_from_elsewhere_is_its_own_explanation() -> None:
+    assert explained(ValueError("no such version")) == "no such version"
+
+
+@each_error
+def test_an_error_is_rebuilt_from_its_arguments_in_json(
     cls: type[errors.UploadError],
 ) -> None:
     error = example(cls)
@@ -74,13 +94,13 @@ def test_an_error_survives_pickling(cls: type[errors.UploadError]) -> None:
 
 
 @each_error
-def test_an_error_keeps_all_its_arguments_in_order_as_attributes(
+def test_an_error_keeps_its_arguments_in_order_as_attributes(
     cls: type[errors.UploadError],
 ) -> None:
     assert tuple(vars(example(cls)).values()) == EXAMPLES[cls][0]
 
 
-def test_an_outage_without_a_wish_for_a_pause_has_none() -> None:
+def test_an_outage_without_retry_after_has_none() -> None:
     assert errors.ServiceUnavailableError("store", "500").retry_after_s is None
 
 
@@ -95,4 +115,4 @@ def test_every_retryable_error_has_a_policy_and_can_wait(cls: type[errors.Retrya
     wait = json.loads(json.dumps(wait_for(cls(*EXAMPLES[cls][0])), allow_nan=False))
 
     assert wait["kind"] == cls.__name__
-    assert wait["error"] == str(example(cls))
+    assert wait["error"] == explained(example(cls))

@@ -32,7 +32,7 @@ def test_a_regular_file_below_a_root_is_opened(root: Path) -> None:
 
 
 def test_a_directory_is_refused(root: Path) -> None:
-    with pytest.raises(FileRefusedError, match="is a directory; name the files in it"):
+    with pytest.raises(FileRefusedError, match="is a directory"):
         open_checked(str(root), [str(root)])
 
 
@@ -40,12 +40,12 @@ def test_a_fifo_is_refused_without_waiting_for_a_writer(root: Path) -> None:
     path = root / "pipe"
     os.mkfifo(path)
 
-    with pytest.raises(FileRefusedError, match="is a FIFO; only regular files"):
+    with pytest.raises(FileRefusedError, match="is a FIFO"):
         open_checked(str(path), [str(root)])
 
 
 def test_a_device_is_refused() -> None:
-    with pytest.raises(FileRefusedError, match="is a device; only regular files"):
+    with pytest.raises(FileRefusedError, match="is a device"):
         open_checked("/dev/null", ["/dev"])
 
 
@@ -54,7 +54,7 @@ def test_a_socket_is_refused_when_it_is_looked_at_and_can_not_be_opened(root: Pa
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
 
-        with pytest.raises(FileRefusedError, match="is a socket; only regular files"):
+        with pytest.raises(FileRefusedError, match="is a socket"):
             check_kind(str(path), path.stat(), allow_empty=False)
         with pytest.raises(FileNotReadyError, match="No such device or address"):
             open_checked(str(path), [str(root)])
@@ -64,10 +64,12 @@ def test_an_empty_file_is_waited_for_as_it_may_be_about_to_be_written(root: Path
     path = root / "main.exr"
     path.touch()
 
-    with pytest.raises(FileNotReadyError, match="it is empty"):
+    with pytest.raises(FileNotReadyError, match="is empty") as waiting:
         open_checked(str(path), [str(root)])
-    with pytest.raises(FileRefusedError, match="is empty, as a failed render leaves it; --allow-"):
+    assert waiting.value.fault == "empty"
+    with pytest.raises(FileRefusedError, match="is empty") as refused:
         check_kind(str(path), path.stat(), allow_empty=False)
+    assert refused.value.fault == "empty"
 
 
 def test_an_empty_file_is_opened_when_that_is_allowed(root: Path) -> None:
@@ -79,7 +81,7 @@ def test_an_empty_file_is_opened_when_that_is_allowed(root: Path) -> None:
 
 
 def test_a_missing_file_is_not_ready_as_it_may_appear_soon(root: Path) -> None:
-    with pytest.raises(FileNotReadyError, match="No such file or directory; is it there"):
+    with pytest.raises(FileNotReadyError, match="No such file or directory"):
         open_checked(str(root / "missing.exr"), [str(root)])
 
 
@@ -107,10 +109,10 @@ def test_a_symlink_out_of_the_roots_is_refused_naming_where_it_leads(
     with pytest.raises(FileRefusedError) as refusal:
         open_checked(str(root / "main.exr"), [str(root)])
 
-    assert str(refusal.value) == (
-        f"{root}/main.exr leads to {outside}, which is outside FARMHAUL_STORAGE_ROOTS ({root}); "
-        "move it there, or add its folder"
-    )
+    assert refusal.value.path == f"{root}/main.exr"
+    assert f"leads to {outside}, which" in refusal.value.why
+    assert f"({root})" in refusal.value.why
+    assert refusal.value.fault == "outside_roots"
 
 
 def test_a_symlinked_folder_out_of_the_roots_is_refused(root: Path, tmp_path: Path) -> None:
@@ -118,7 +120,7 @@ def test_a_symlinked_folder_out_of_the_roots_is_refused(root: Path, tmp_path: Pa
     (tmp_path / "elsewhere" / "main.exr").write_bytes(b"pixels")
     (root / "folder").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(FileRefusedError, match="outside FARMHAUL_STORAGE_ROOTS"):
+    with pytest.raises(FileRefusedError, match="outside the storage roots"):
         open_checked(str(root / "folder" / "main.exr"), [str(root)])
 
 
@@ -134,14 +136,14 @@ def test_a_folder_that_only_begins_like_a_root_is_outside(root: Path, tmp_path: 
     (tmp_path / "storage2").mkdir()
     (tmp_path / "storage2" / "main.exr").write_bytes(b"pixels")
 
-    with pytest.raises(FileRefusedError, match=r"main\.exr is outside FARMHAUL_STORAGE_ROOTS"):
+    with pytest.raises(FileRefusedError, match=r"main\.exr is outside the storage roots"):
         open_checked(str(tmp_path / "storage2" / "main.exr"), [str(root)])
 
 
 def test_without_roots_nothing_may_be_sent(root: Path) -> None:
     (root / "main.exr").write_bytes(b"pixels")
 
-    with pytest.raises(FileRefusedError, match=r"\(not set\)"):
+    with pytest.raises(FileRefusedError, match=r"\(there are none\)"):
         open_checked(str(root / "main.exr"), [])
 
 

@@ -24,6 +24,7 @@ from tasks.transfer.errors import (
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Multipart, Target, Transfer
 from tasks.transfer.register import locate, look_up
+from tasks.transfer.signing import sign
 from tests.helpers.http_errors import errors_of_http_libraries
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, new_id
@@ -306,13 +307,13 @@ def test_no_answer_in_json_breaks_signing_or_locating(
     identity = FileIdentity(6, 1, 1, 1)
     transfer = Transfer(new_id(), Target(new_id()), "/a.exr", identity=identity, checksum="x")
 
-    for outcomes in (client.sign([transfer]), locate(client, [transfer])):
+    for outcomes in (sign(client, [transfer]), locate(client, [transfer])):
         assert set(outcomes) == {transfer.upload_id}
         outcome = outcomes[transfer.upload_id]
         assert isinstance(outcome, Transfer | UploadError)
         str(outcome).encode()
     large = replace(transfer, identity=FileIdentity(LARGE_BYTES + 1, 1, 1, 1))
-    assert isinstance(client.sign([large])[large.upload_id], UploadError)
+    assert isinstance(sign(client, [large])[large.upload_id], UploadError)
 
 
 @FUZZ
@@ -345,7 +346,7 @@ def test_a_batch_is_signed_in_one_call(
 ) -> None:
     transfers = frames(frame, [Target(new_id()) for _ in range(50)])
 
-    outcomes = ftrack.sign(transfers)
+    outcomes = sign(ftrack, transfers)
 
     assert sandbox.ftrack.count_calls() == 1
     for transfer in transfers:
@@ -357,7 +358,7 @@ def test_a_batch_is_signed_in_one_call(
 
 
 def test_nothing_to_sign_is_no_call(ftrack: FtrackClient, sandbox: Sandbox) -> None:
-    assert ftrack.sign([]) == {}
+    assert sign(ftrack, []) == {}
     assert sandbox.ftrack.count_calls() == 0
 
 
@@ -369,9 +370,9 @@ def test_a_large_file_is_signed_in_parts_and_the_upload_goes_on_under_its_id(
     urls = [{"part_number": n, "signed_url": f"https://store/{n}"} for n in range(1, 10)]
     odd.answers = [answer_of([{"upload_id": "u1", "urls": urls}])]
 
-    first = client.sign([transfer])[transfer.upload_id]
+    first = sign(client, [transfer])[transfer.upload_id]
     assert isinstance(first, Transfer)
-    client.sign([first])
+    sign(client, [first])
 
     assert first.multipart == Multipart("u1", {n: f"https://store/{n}" for n in range(1, 10)})
     [asked, again] = [json.loads(request.body)[0] for request in odd.requests]
@@ -405,7 +406,7 @@ def test_a_signed_put_that_can_not_be_sent_is_not_taken(
     transfer = frame()
     odd.answers = [answer_of([result])]
 
-    outcome = client.sign([transfer])[transfer.upload_id]
+    outcome = sign(client, [transfer])[transfer.upload_id]
 
     assert isinstance(outcome, UnexpectedAnswerError)
     assert "no usable url and headers" in str(outcome)
@@ -419,7 +420,7 @@ def test_headers_of_any_file_name_are_taken(
     transfer = frame(b"pixels", name)
     odd.answers = [answer_of([{"url": "https://store/x?y=z&a=%41", "headers": headers}])]
 
-    outcome = client.sign([transfer])[transfer.upload_id]
+    outcome = sign(client, [transfer])[transfer.upload_id]
 
     assert isinstance(outcome, Transfer)
     assert outcome.signed is not None
@@ -584,7 +585,7 @@ def test_refused_credentials_are_told_for_each_without_splitting(
 ) -> None:
     client = FtrackClient(sandbox.ftrack_url, seed.API_USER, "wrong")
     with client.session:
-        outcomes = client.sign(frames(frame, [Target(new_id()) for _ in range(5)]))
+        outcomes = sign(client, frames(frame, [Target(new_id()) for _ in range(5)]))
 
     assert len(outcomes) == 5
     assert all(isinstance(error, CredentialsRefusedError) for error in outcomes.values())
@@ -628,10 +629,10 @@ def test_locating_a_batch_leaves_no_connection_behind(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
     transfers = frames(frame, existing(sandbox, 2))
-    ftrack.sign(transfers)
+    sign(ftrack, transfers)
     before = len(os.listdir("/proc/self/fd"))
 
     for _ in range(5):
-        ftrack.sign(transfers)
+        sign(ftrack, transfers)
 
     assert len(os.listdir("/proc/self/fd")) == before

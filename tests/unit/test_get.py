@@ -110,7 +110,7 @@ def test_a_whole_answer_in_place_of_a_range_starts_over(node: Node) -> None:
 )
 def test_a_range_of_something_else_is_not_put_together(node: Node, answer: bytes) -> None:
     node.begun(CONTENT[:5000], md5_tag(CONTENT))
-    with pytest.raises(UnexpectedAnswerError, match="from its start"):
+    with pytest.raises(UnexpectedAnswerError, match="from the start"):
         node.get(answer)
 
     node.get(whole())
@@ -169,7 +169,7 @@ def test_a_symlink_in_the_place_of_the_target_is_replaced_and_not_followed(
 def test_a_directory_in_the_place_of_the_target_is_told(node: Node) -> None:
     (node.path / "plate.exr").mkdir()
 
-    with pytest.raises(FatalError, match="can not be written: Is a directory"):
+    with pytest.raises(FatalError, match="cannot be written: Is a directory"):
         node.get(rest(0), whole())
 
 

@@ -18,10 +18,10 @@ from tasks.transfer.http import (
     MAX_CHARS,
     PlainSession,
     is_outage,
+    one_line,
     retry_after_s,
     status_of,
     without_secrets,
-    words,
 )
 from tests.helpers.http_errors import errors_of_http_libraries
 from tests.unit.odd_server import OddServer, http
@@ -157,7 +157,7 @@ def test_an_unknown_host_is_told_as_such() -> None:
 def test_the_words_of_another_become_one_bounded_line_that_can_be_written_anywhere(
     text: str,
 ) -> None:
-    line = words(text)
+    line = one_line(text)
 
     assert len(line) <= MAX_CHARS
     assert line.isprintable()
@@ -165,7 +165,7 @@ def test_the_words_of_another_become_one_bounded_line_that_can_be_written_anywhe
 
 
 def test_words_that_need_no_change_are_left_alone() -> None:
-    assert words("Entity “ünï” is gone 🎬") == "Entity “ünï” is gone 🎬"
+    assert one_line("Entity “ünï” is gone 🎬") == "Entity “ünï” is gone 🎬"
 
 
 def test_an_answer_without_a_reason_is_named_by_its_number() -> None:

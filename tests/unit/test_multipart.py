@@ -27,6 +27,7 @@ from tasks.transfer.models import LARGE_BYTES, MIB, Multipart, Target, Transfer,
 from tasks.transfer.multipart import RUN_BYTES, Part, complete, plan_parts, plan_runs, put_part
 from tasks.transfer.put import BLOCK_BYTES, store_session
 from tasks.transfer.registration import locate_operations
+from tasks.transfer.signing import sign
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, digest_of
 from tests.unit.odd_server import OK, OddServer, http
@@ -189,11 +190,11 @@ def large(
 ) -> Transfer:
     """A file of two parts, the second of 7 bytes, that ftrack has opened an upload for."""
     monkeypatch.setattr("tasks.transfer.models.LARGE_BYTES", 4 * MIB)
-    for module in ("signing", "multipart"):
+    for module in ("models", "multipart"):
         monkeypatch.setattr(f"tasks.transfer.{module}.part_size_bytes", lambda _: 5 * MIB)
     target = Target(sandbox.ftrack.add_component("main.mov", size=len(content)))
     transfer = frame(content, "main.mov", target=target)
-    signed = ftrack.sign([transfer])[transfer.upload_id]
+    signed = sign(ftrack, [transfer])[transfer.upload_id]
     assert isinstance(signed, Transfer)
     assert signed.multipart is not None
     return signed

@@ -64,7 +64,7 @@ def test_a_server_that_gives_its_first_page_for_ever_is_not_asked_for_ever(
     first_page = entities.frames_operations(TARGET.component_id, 0, 4)
     monkeypatch.setattr(register, "frames_operations", lambda *_: first_page)
 
-    with pytest.raises(UnexpectedAnswerError, match="the next page is one we had"):
+    with pytest.raises(UnexpectedAnswerError, match="the next page repeats"):
         register.locate_publish(ftrack, whole, frames(frame, range(8, 11), 100))
 
 

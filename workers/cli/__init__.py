@@ -14,6 +14,7 @@ from typing import Any
 import click
 import redis
 
+from tasks.config.remedies import explained
 from tasks.config.settings import Settings, SettingsError
 from tasks.intake.manifest import BadInputError
 from tasks.transfer.errors import UploadError
@@ -83,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except redis.RedisError as error:
         code = _complain(redis_trouble(error), NO_REDIS)
     except UploadError as error:
-        code = _complain(error, FAILED)
+        code = _complain(explained(error), FAILED)
     except BrokenPipeError:
         # Whoever read our output has enough of it; what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

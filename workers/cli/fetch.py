@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tasks.config.redis_client import fail_fast_redis
+from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
 from tasks.intake.build import BadInputError
 from tasks.intake.request import UUID
@@ -75,7 +76,7 @@ def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool
     try:
         check_roots(folder, os.path.realpath(folder), settings.storage_roots)
     except FileRefusedError as error:
-        raise BadInputError(str(error)) from None
+        raise BadInputError(explained(error)) from None
     fail_fast_redis(settings).ping()
     for one in ids:
         try:
@@ -155,7 +156,7 @@ def _files(ftrack: FtrackSettings, ids: Sequence[str], stop: Event) -> list[Comp
         try:
             return find_files(client, ids)
         except FatalError as error:
-            raise BadInputError(str(error)) from None
+            raise BadInputError(explained(error)) from None
 
     try:
         files = _tried(find, stop)
@@ -177,7 +178,7 @@ def _told(file: ComponentFile, done: Future[Fetched], folder: str, *, human: boo
         fetched = done.result()
         state, size_bytes = fetched.state, fetched.size_bytes
     except UploadError as error:
-        click.echo(f"farmhaul: {path}: {error}", err=True)
+        click.echo(f"farmhaul: {path}: {explained(error)}", err=True)
     click.echo(_line(file.component_id, path, size_bytes, state, human=human))
     return state != "failed"
 
@@ -203,7 +204,8 @@ def _tried(act: Callable[[], T], stop: Event) -> T:
             policy = DOWNLOAD_COMMAND_OUTAGE if is_outage else DOWNLOAD_COMMAND_OTHER
             tries[is_outage] += 1
             if stop.is_set() or tries[is_outage] >= policy.max_tries:
-                raise FatalError(f"given up after {tries.total()} tries: {error}") from None
+                why = explained(error)
+                raise FatalError(f"given up after {tries.total()} tries: {why}") from None
             asked_s = min(getattr(error, "retry_after_s", None) or 0.0, policy.cap_s)
         stop.wait(asked_s + full_jitter(tries.total() - 1, policy, random.random()))
 

@@ -24,6 +24,7 @@ from tasks.transfer.errors import (
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Target, Transfer, derived_id
 from tasks.transfer.put import FileBody, send, store_session
+from tasks.transfer.signing import sign
 from workers.doctor.finding import Finding, skew
 
 #: What ``--put`` sends.
@@ -88,7 +89,7 @@ def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
         identity=FileIdentity(len(CONTENT), 0, 0, 0),
         checksum=base64.b64encode(digest).decode(),
     )
-    signed = client.sign([transfer])[transfer.upload_id]
+    signed = sign(client, [transfer])[transfer.upload_id]
     if isinstance(signed, UploadError):
         step = f"let the API user {server.api_user} upload; ask ftrack's administrator"
         yield Finding("fault", "store", f"no PUT was signed: {_first_words(signed)}", step)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import redis
 
 from tasks.config.settings import Settings
+from tasks.transfer.models import LOOPBACK
 from workers.doctor.finding import Finding, skew
 from workers.wording import size
 
@@ -19,7 +20,6 @@ OLDEST_REDIS = (6, 2)
 #: A stage asks Redis some ten times for each batch: at 20 ms that begins to show.
 SLOW_REDIS_S = 0.02
 FULL_WARNING, FULL_FAULT = 0.8, 0.95
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 def server(settings: Settings, client: redis.Redis) -> Iterator[Finding]:

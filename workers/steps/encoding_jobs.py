@@ -7,8 +7,7 @@ from typing import Any
 from tasks.records.publishes import Publishes
 from tasks.stage.limits import Limits
 from tasks.transfer.errors import UploadError
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
-from tasks.transfer.signing import listed, query, rows_of
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, query, quoted, rows_of
 from workers.steps.periodic import PeriodicStep
 
 #: A job is asked about again after this time; Redis sees to it that one worker does.
@@ -36,7 +35,7 @@ class Encodings(PeriodicStep):
             return
         ids = sorted({job for jobs in due.values() for job in jobs})
         try:
-            [result] = self.ftrack.call([query("id, status", "Job", f"id in ({listed(ids)})")])
+            [result] = self.ftrack.call([query("id, status", "Job", f"id in ({quoted(ids)})")])
         except (UploadError, FtrackRefusal):
             return
         states = {str(row.get("id")): str(row.get("status")) for row in rows_of(result)}

@@ -1,0 +1,27 @@
+"""What you can do about an error: the settings and commands that ``tasks.transfer`` lacks."""
+
+from __future__ import annotations
+
+from tasks.transfer import errors
+
+REMEDIES: dict[type[errors.UploadError], str] = {
+    errors.CredentialsRefusedError: (
+        "uploads wait until you correct FTRACK_API_USER and FTRACK_API_KEY and restart the workers"
+    ),
+    errors.RequestRefusedError: "fix it in ftrack, then: farmhaul retry",
+    errors.StoreRefusedError: "ask the administrators of the store, then: farmhaul retry",
+    errors.SealBrokenError: "is FARMHAUL_SECRET_KEY the same on all nodes?",
+}
+
+FILE_REMEDIES: dict[errors.FileFault, str] = {
+    "empty": "to upload empty files, use --allow-empty",
+    "outside_roots": "move it there, or add its folder to FARMHAUL_STORAGE_ROOTS",
+}
+
+
+def explained(error: Exception) -> str:
+    """Return the message of an error with its remedy, if there is one."""
+    remedy = REMEDIES.get(type(error), "") if isinstance(error, errors.UploadError) else ""
+    if isinstance(error, errors.FileNotReadyError | errors.FileRefusedError):
+        remedy = FILE_REMEDIES.get(error.fault, "")
+    return f"{error}; {remedy}" if remedy else str(error)
