@@ -21,16 +21,16 @@ MEANING = CHECKOUT / "tests" / "bench" / "meaning.md"
 
 HEAD = """# Benchmarks
 
-Written by `{command}` on {date}, at commit {commit}. Figures of other days and machines
-differ; the ratios hold, since all that is compared ran alternately, on the same servers, in
-one run. Times are medians.
+Written by `{command}` on {date}, at commit {commit}. Figures from other days and
+machines differ. The ratios hold, because everything that is compared ran alternately, on the
+same servers, in one run. Times are medians.
 
-- Machine: {machine}; server, store, Redis, workers and rivals share its cores;
-  load average before the run: {load}
+- Machine: {machine}. Server, store, Redis, workers and rivals share its cores.
+  The load average before the run was {load}
 - Versions: {versions}
 - Rivals: {rivals}
-- Servers: the sink (`tests/bench/sink`), which answers as ftrack and its store do and keeps
-  nothing. That uploads are right, the tests on the sandbox show, with a real S3.
+- Servers: the sink (`tests/bench/sink`), which responds as ftrack and its store do, and keeps
+  nothing. The tests that run on the sandbox, with a real S3, show that uploads are correct.
 
 """
 
@@ -88,7 +88,7 @@ def _summary(results: Sequence[Result]) -> str:
         for result in results
         for target in result.targets
     ]
-    return "\n".join(["| | measured | to be | reached |", "|---|--:|--:|---|", *rows, ""])
+    return "\n".join(["| | measured | target | reached |", "|---|--:|--:|---|", *rows, ""])
 
 
 def _versions(names: Sequence[str]) -> str:

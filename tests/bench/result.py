@@ -30,7 +30,7 @@ class Target:
         verdict = "reached" if self.reached else "MISSED"
         sign = "≥" if sign == ">=" else "≤"
         shown = f"{self.value:.3g}{self.unit}"
-        return f"{verdict}: {self.what}: {shown}, to be {sign} {goal}{self.unit}"
+        return f"{verdict}: {self.what}: {shown}, target {sign} {goal}{self.unit}"
 
 
 @dataclass

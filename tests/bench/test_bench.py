@@ -82,7 +82,7 @@ def test_a_missed_target_stands_out_in_the_table() -> None:
     result = Result("small", "Small files", "Near.", ("", "seconds"), [("farmhaul", "0.8")])
     result.targets = [Goal("against the official client", 5.5, ">= 6", " x")]
 
-    assert "MISSED: against the official client: 5.5 x, to be ≥ 6 x" in result.text()
+    assert "MISSED: against the official client: 5.5 x, target ≥ 6 x" in result.text()
     assert "| farmhaul | 0.8 |" in result.markdown()
 
 

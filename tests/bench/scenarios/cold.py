@@ -35,7 +35,7 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     result = Result(
         "cold",
         "The cold start of a hook",
-        "Wall-clock time of a whole process, its start included; each in turn, no worker up.",
+        "Wall-clock time of a whole process, including its start. No worker is running.",
         ("", "ms", "fastest to slowest", "against bare"),
     )
     result.rows = [

@@ -28,8 +28,8 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     result = Result(
         "costs",
         "What a file of 200 kB costs",
-        "A worker of 2 processes, near. CPU time is user and system time, by /proc. Commands "
-        "include those inside of scripts; a read is one look of Redis at a socket.",
+        "A worker of 2 processes, near. CPU time is user and system time, from /proc. Commands "
+        "include those inside scripts. A read is one read of a socket by Redis.",
         (
             "",
             "worker CPU, ms",

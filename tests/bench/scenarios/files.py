@@ -20,8 +20,8 @@ from tests.bench.stand import Stand
 FAR_S = 0.05
 OURS = 5
 SMALL = "files of 200 kB"
-NEAR = "Server and store answer at once (loopback)."
-FAR = "An answer of server or store takes 50 ms, a new connection 50 ms more."
+NEAR = "Server and store respond at once (loopback)."
+FAR = "Each response of server and store takes 50 ms, a new connection 50 ms more."
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def _run(stand: Stand, those: Files) -> Result:
         usages = alternate(contestants(stand, files, OURS, those.theirs))
         stand.far(0)
     about = (
-        f"{FAR if those.far_s else NEAR} farmhaul is one worker of 2 processes, which is up; its "
-        "seconds are those of `farmhaul enqueue --manifest … --wait` from the start of the process "
-        "to its end. Those of the others are without their imports and login."
+        f"{FAR if those.far_s else NEAR} farmhaul has one running worker of 2 processes. Its "
+        "seconds are those of the process `farmhaul enqueue --manifest … --wait`, from start to "
+        "exit. Those of the others do not include their imports and login."
     )
     result = table(those.key, those.title, usages, (those.count, "files/s"))
     result.about = about

@@ -21,9 +21,9 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     result = Result(
         "growth",
         "Growth with worker processes",
-        f"{count} files of 200 kB, 50 ms away, 10 MB/s a connection, {CONNECTIONS} connections a "
-        "process, so that not the two cores are the bound: each process stands for a node. The "
-        "time is that from the first API call to the last location.",
+        f"{count} files of 200 kB, 50 ms away, 10 MB/s per connection, {CONNECTIONS} connections "
+        "per process, so the two cores are not the limit and each process stands for a node. The "
+        "time is from the first API call to the last location.",
         ("worker processes", "seconds", "files/s", "growth", "efficiency", "CPU of the machine"),
     )
     for workers in steps:

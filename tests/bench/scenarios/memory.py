@@ -12,8 +12,8 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     result = Result(
         "memory",
         "Memory of a worker process",
-        "The peak of each process since it started (VmHWM, shared pages included), in MiB: one "
-        "worker of 2 processes. The large file is sparse, and the sink takes all of it.",
+        "The peak of each process since its start, in MiB (VmHWM, shared pages included), for one "
+        "worker of 2 processes. The large file is sparse, and the sink receives all of it.",
         ("after", "main process", "pool, the largest", "speed"),
     )
     with stand.farm():

@@ -96,5 +96,5 @@ def timeline(runs: Sequence[Usage]) -> str:
     )
     return (
         f"farmhaul: first API call after {first_call:.2f} s, first byte sent {first_byte:.2f}, "
-        f"first file located {first:.2f}, last {last:.2f}, the command ends {end:.2f}"
+        f"first file located {first:.2f}, last {last:.2f}, the command exits {end:.2f}"
     )

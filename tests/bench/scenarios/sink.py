@@ -32,9 +32,9 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     result = Result(
         "sink",
         "The sink alone",
-        "One client over one connection, so that the client's own time is in it too; CPU time is "
-        "that of the sink.",
-        ("", "a second", "CPU of the sink for one"),
+        "One client over one connection, so the client's own time is included. CPU time is that of "
+        "the sink.",
+        ("", "per second", "sink CPU for each"),
     )
     seconds = SECONDS / 4 if quick else SECONDS
     for name, url, method, content, stats in (

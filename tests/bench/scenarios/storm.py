@@ -41,9 +41,9 @@ def run(stand: Stand, quick: bool) -> list[Result]:
             ]
         )
     about = (
-        f"{count} files of 200 kB, near, enqueued one by one by a program that calls farmhaul's "
-        "library (`tests/bench/rivals/storm.py`), until all are located, against the official "
-        "client's loop in one process."
+        f"{count} files of 200 kB, near. A program that calls farmhaul's library enqueues them one "
+        "by one (`tests/bench/rivals/storm.py`); the seconds end when all are located. The "
+        "official client is a loop in one process."
     )
     result = table("storm", f"A storm of {count} single enqueues", usages, (count, "files/s"))
     result.about = about
@@ -55,9 +55,9 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     ours, theirs = cold[COLD][0].seconds, cold[COLD_OFFICIAL][0].seconds
     result.notes = [
         (
-            f"as hooks really do it, a cold process for each of {cold_count} files, 2 at a time: "
+            f"as hooks do it, a cold process for each of {cold_count} files, 2 at a time: "
             f"`farmhaul enqueue` {ours:.1f} s until all are located, scripts with the official "
-            f"client {theirs:.1f} s ({theirs / ours:.1f}{TIMES}); a hook is gone after "
+            f"client {theirs:.1f} s ({theirs / ours:.1f}{TIMES}); a hook exits after "
             f"{2 * cold[COLD][0].start_s / cold_count:.2f} s"
         ),
     ]
