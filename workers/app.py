@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from celery import Celery
 from celery.signals import celeryd_init
 
 from tasks.config.settings import Settings, SettingsError
+from workers.exit_codes import BAD_INPUT, complain
 
-# The configuration is read when it is first needed, so that importing this package can not
-# fail; the tasks are imported by workers alone, since a hook needs none of what they need.
+# Celery reads the configuration when it is first needed, so importing this package cannot fail.
+# Only workers import the tasks, because a hook needs none of their dependencies.
 app = Celery("farmhaul", include=["tasks.upload", "tasks.parts", "tasks.download"])
 app.config_from_object("workers.config:celery_config")
-# By name: only a worker imports them.
+# Named as text, so that only a worker imports them.
 app.steps["worker"].update(
     {
         "workers.steps.lease:Lease",
@@ -28,14 +28,13 @@ app.steps["worker"].update(
 
 @celeryd_init.connect
 def check_environment(sender: str, **_: Any) -> None:
-    """Say in a line what a worker lacks, in place of a traceback at its first task."""
+    """Exit with a line for each wrong setting, instead of a traceback at the first task."""
     try:
         settings = Settings.from_environment()
         settings.require_ftrack()
     except SettingsError as error:
-        print(f"farmhaul: {error}", file=sys.stderr)  # noqa: T201 before logging is set up
-        raise SystemExit(2) from None
-    # Imported here: a hook needs nothing of it.
+        raise SystemExit(complain(error, BAD_INPUT)) from None
+    # Imported here, because hooks do not need it.
     from workers import logs
 
     logs.set_up(sender, settings)

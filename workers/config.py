@@ -1,12 +1,11 @@
-"""The settings of Celery, each with its reason.
+"""Celery's settings, each with its reason.
 
-Their names and meaning: https://docs.celeryq.dev/en/stable/userguide/configuration.html
+Their names and meanings: https://docs.celeryq.dev/en/stable/userguide/configuration.html
 """
 
 from __future__ import annotations
 
 import socket
-import sys
 from typing import Any
 
 from kombu import Queue
@@ -17,6 +16,7 @@ from tasks.config.sealing import SERIALIZER, message_codec, register_serializer
 from tasks.config.sentinel import Sentinel
 from tasks.config.settings import Settings, SettingsError
 from workers.broker import seal
+from workers.exit_codes import BAD_INPUT, complain
 
 #: kombu's own transports let a worker exit when Redis restarts; see ``workers.broker.transport``.
 TRANSPORTS = {
@@ -27,16 +27,15 @@ TRANSPORTS = {
 
 
 def read_settings() -> Settings:
-    """Read the environment; what is wrong with it goes to stderr, and the exit code is 2."""
+    """Return the environment's settings; if they are wrong, exit with 2 and lines on stderr."""
     try:
         return Settings.from_environment()
     except SettingsError as error:
-        print(f"farmhaul: {error}", file=sys.stderr)  # noqa: T201 before logging is set up
-        raise SystemExit(2) from None
+        raise SystemExit(complain(error, BAD_INPUT)) from None
 
 
 def make_config(settings: Settings) -> dict[str, Any]:
-    """Make Celery's configuration of ours."""
+    """Return Celery's configuration for these settings, and make kombu use our transports."""
     register_serializer(message_codec(settings))
     seal.use(message_codec(settings))
     TRANSPORT_ALIASES.update(TRANSPORTS)
@@ -47,17 +46,17 @@ def make_config(settings: Settings) -> dict[str, Any]:
     return {
         "broker_url": url,
         "broker_connection_retry_on_startup": True,
-        # None: for ever. A worker outlives any outage of Redis.
+        # None: forever. A worker outlives any outage of Redis.
         "broker_connection_max_retries": None,
         "broker_transport_options": {
             **master,
-            # A worker that dies has its tasks redelivered after this time; the lease of one
-            # that lives is renewed.
+            # After this time, a dead worker's tasks are delivered again. A live worker renews
+            # its leases.
             "visibility_timeout": settings.lease_s,
-            # By default kombu looks for such tasks each 100 s only.
+            # By default, kombu looks for such tasks only every 100 s.
             "unacked_restore_interval": 2,
             "unacked_restore_throttle": 1,
-            # A worker killed while it looked would block the others for 300 s.
+            # By default, a worker killed while it looks blocks the others for 300 s.
             "unacked_mutex_expire": 5,
             "priority_steps": [*sorted(PRIORITY_OF.values()), FETCH_PRIORITY],
             "queue_order_strategy": "priority",
@@ -66,7 +65,7 @@ def make_config(settings: Settings) -> dict[str, Any]:
         },
         "result_backend": url,
         "result_backend_transport_options": master,
-        # The record tells how an upload fares; of results only errors are kept, for an hour.
+        # The record holds an upload's state. Of the results, only errors are kept, for an hour.
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": True,
         "result_expires": 3600,
@@ -75,20 +74,20 @@ def make_config(settings: Settings) -> dict[str, Any]:
         "accept_content": [SERIALIZER],
         "task_queues": [Queue(QUEUE), Queue(queue_of(socket.gethostname()))],
         "task_default_queue": QUEUE,
-        # A link published by its forerunner would otherwise take over that one's priority.
+        # Otherwise, a link would inherit the priority of the link that published it.
         "task_inherit_parent_priority": False,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        # A task in the memory of a busy worker is one that no idle worker can take.
+        # No idle worker can take a task that a busy worker has prefetched.
         "worker_prefetch_multiplier": 1,
-        # No task moves more than CLAIM_BYTES, and a stalled connection ends after a minute: who
-        # is not done by then hangs, as on a mount that is gone.
+        # No task moves more than CLAIM_BYTES, and a stalled connection times out after a minute.
+        # A task that takes longer hangs, for example on a mount that is gone.
         "task_time_limit": 3600,
-        # A second SIGTERM's cold shutdown still gives running tasks this time to end.
+        # After a second SIGTERM (cold shutdown), running tasks still get this time to finish.
         "worker_soft_shutdown_timeout": 20,
-        # Flower and the exporter live on events.
+        # Flower shows tasks by their events.
         "worker_send_task_events": True,
-        # Several attempts to publish the next link while Redis restarts: some 30 s.
+        # While Redis restarts, a worker tries for about 30 s to publish the next link.
         "task_publish_retry_policy": {
             "max_retries": 20,
             "interval_start": 0,

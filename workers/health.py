@@ -1,9 +1,9 @@
-"""Whether a worker takes tasks: said by the worker itself, asked by ``python -m workers.health``.
+"""Whether a worker takes tasks: each worker notes it in Redis, ``python -m workers.health`` asks.
 
-A worker may stay up, and even answer a ping, and yet take nothing more from its queue after a
-broken connection. So it notes in Redis, every few seconds, that it does: either it has asked
-for tasks lately, or all its processes are busy. Who keeps silent is struck off. That it is up,
-and of which version, it notes in any case.
+After a broken connection, a worker may stay up, and even answer a ping, but take no more tasks
+from its queue. So every few seconds each worker notes in Redis that it takes tasks: it has asked
+for tasks recently, or all its processes are busy. A worker whose note is too old is no longer
+listed. That it is up, and its version, it notes in any case.
 """
 
 from __future__ import annotations
@@ -23,26 +23,28 @@ from tasks.config.settings import Settings, SettingsError
 from tasks.records.keys import ALIVE, WORKERS
 from tasks.records.status import WORKER_S, Status
 from workers.broker import transport
+from workers.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
 from workers.steps.periodic import PeriodicStep
+from workers.wording import redis_trouble
 
 log = logging.getLogger("farmhaul")
 
-#: kombu asks for tasks anew each second; after so long without, something is wrong.
+#: kombu asks for tasks every second; after this time without, something is wrong.
 SILENT_S = 20.0
 VERSION = version("farmhaul")
 
 
 class Health(PeriodicStep):
-    """Notes that this worker is up, and that it takes tasks; one that shuts down takes none."""
+    """Notes that this worker is up and takes tasks; a worker that shuts down takes none."""
 
     interval_s = 5.0
 
     def act(self) -> None:
-        """Note both; when no tasks are taken, say so loudly in place of noting it."""
+        """Note both; if the worker takes no tasks, log an error instead of the second note."""
         name = str(self.worker.hostname)
         silent_s = time.monotonic() - transport.last_asked
         busy = len(state.reserved_requests) >= self.worker.concurrency
-        # By Redis' own clock, and so the same to all.
+        # By Redis' clock, which is the same for all workers.
         now, _ = self.record.client.time()
         pipeline = self.record.client.pipeline()
         pipeline.zadd(ALIVE, {f"{VERSION} {name}": now})
@@ -57,21 +59,16 @@ class Health(PeriodicStep):
 
 
 def main(arguments: list[str]) -> int:
-    """Tell whether a worker takes tasks: 0 it does, 1 it does not, 3 Redis is away."""
+    """Return the exit code: 0 the worker takes tasks, 1 it does not, 2 or 3 it cannot be asked."""
     name = arguments[0] if arguments else f"celery@{socket.gethostname()}"
     try:
-        takes_tasks = (
-            name in Status(fail_fast_redis(Settings.from_environment()), Codec(())).workers()
-        )
+        status = Status(fail_fast_redis(Settings.from_environment()), Codec(()))
+        takes_tasks = name in status.workers()
     except SettingsError as error:
-        print(f"farmhaul: {error}", file=sys.stderr)  # noqa: T201 a command
-        return 2
-    except redis.RedisError:
-        print("farmhaul: Redis is not reachable", file=sys.stderr)  # noqa: T201 a command
-        return 3
-    if not takes_tasks:
-        print(f"farmhaul: {name} takes no tasks", file=sys.stderr)  # noqa: T201 a command
-    return 0 if takes_tasks else 1
+        return complain(error, BAD_INPUT)
+    except redis.RedisError as error:
+        return complain(redis_trouble(error), NO_REDIS)
+    return 0 if takes_tasks else complain(f"{name} takes no tasks", FAULT)
 
 
 if __name__ == "__main__":

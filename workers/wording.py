@@ -1,4 +1,4 @@
-"""Sentences and figures that the command line and doctor share."""
+"""Wording that the command line and doctor share: sizes, and what is wrong with Redis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import redis.sentinel
 
 
 def size(size_bytes: int | None) -> str:
-    """A size as people write it; unknown is a question mark."""
+    """Return a size in decimal units, such as ``12.3 MB``; ``?`` if it is unknown."""
     if size_bytes is None:
         return "?"
     value = float(size_bytes)
@@ -19,11 +19,14 @@ def size(size_bytes: int | None) -> str:
 
 
 def redis_trouble(error: redis.RedisError) -> str:
-    """Say what is wrong with Redis, without its URL, which may hold a password."""
+    """Return what is wrong and, after ``; ``, what to do.
+
+    It does not contain the URL, which may hold a password.
+    """
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
-        return f"Redis refuses us: {error}; check the user and password in FARMHAUL_REDIS_URL"
+        return f"Redis refuses access: {error}; check the user and password in FARMHAUL_REDIS_URL"
     if isinstance(error, redis.sentinel.MasterNotFoundError):
-        return "no sentinel names a master; check FARMHAUL_REDIS_URL, and that one is elected"
+        return "no sentinel knows a master; check FARMHAUL_REDIS_URL, and that a master is elected"
     if isinstance(error, redis.OutOfMemoryError):
-        return "Redis is full and takes no more uploads; give it memory, or wait till some are done"
-    return f"Redis is not reachable ({error}); check FARMHAUL_REDIS_URL, and that it runs"
+        return "Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"
+    return f"Redis is not reachable ({error}); check FARMHAUL_REDIS_URL, and that Redis is running"

@@ -281,7 +281,7 @@ def test_who_may_send_no_task_is_told_so(guarded: Guarded) -> None:
     done = guarded.farm.cli("fetch", *target, "--enqueue", env=env)
 
     assert done.returncode == 3
-    assert done.stderr.startswith("farmhaul: Redis refuses us")
+    assert done.stderr.startswith("farmhaul: Redis refuses access")
     assert "Traceback" not in done.stderr
 
 

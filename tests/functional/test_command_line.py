@@ -150,7 +150,8 @@ def test_a_wait_that_takes_too_long_ends_with_4(hook: Farm) -> None:
     assert time.monotonic() - began >= 0.5
     assert done.returncode == 4
     assert [line["state"] for line in lines_of(done)] == ["pending"]
-    assert done.stderr == f"farmhaul: {path}: pending: not done yet\n"
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"farmhaul: {path}: pending: ")
 
 
 def test_an_interrupted_wait_ends_with_130_and_the_upload_goes_on(hook: Farm) -> None:
@@ -169,7 +170,8 @@ def test_an_interrupted_wait_ends_with_130_and_the_upload_goes_on(hook: Farm) ->
 
     assert process.returncode == 130
     assert out == ""
-    assert err == "farmhaul: interrupted; what is queued goes on\n"
+    [line] = err.splitlines()
+    assert line.startswith("farmhaul: interrupted")
     assert hook.redis.zcard("farmhaul:pending") == 1
 
 
@@ -304,7 +306,8 @@ def test_a_timeout_without_a_wait_is_bad_input(hook: Farm) -> None:
     component_id = str(uuid.uuid4())
     done = hook.cli("enqueue", path, "--component-id", component_id, "--timeout", "5")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "--timeout goes with --wait" in done.stderr
+    assert "--timeout" in done.stderr
+    assert "--wait" in done.stderr
 
 
 def test_a_wait_for_what_had_to_be_spooled_ends_with_4(hook: Farm, tmp_path: Path) -> None:

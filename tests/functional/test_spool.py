@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import subprocess
 import time
 from pathlib import Path
 
@@ -30,21 +31,29 @@ def fire_without_redis(farm: Farm, spool: Path, *options: str) -> dict[str, str]
     }
     done = farm.cli("enqueue", path, "--component-id", component_id, *options, env=away)
     assert done.returncode == 0, done
-    assert "Redis is away" in done.stderr
+    assert done.stderr.startswith("farmhaul: Redis is unreachable")
+    assert str(spool) in done.stderr
     upload: dict[str, str] = json.loads(done.stdout)
     assert upload["state"] == "spooled"
     return upload
 
 
-def test_what_was_spooled_is_sent_by_drain_once(farm: Farm, spool: Path) -> None:
+def flushed(done: subprocess.CompletedProcess[str]) -> int:
+    """Return how many uploads ``flush-spool`` has sent, by the number that its line begins with."""
+    assert done.returncode == 0, done
+    [line] = done.stdout.splitlines()
+    return int(line.split()[0])
+
+
+def test_flush_spool_sends_spooled_uploads_once(farm: Farm, spool: Path) -> None:
     upload = fire_without_redis(farm, spool)
     [kept] = spool.iterdir()
     assert stat.S_IMODE(spool.stat().st_mode) == 0o700
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
 
     env = {"FARMHAUL_SPOOL": str(spool)}
-    assert farm.cli("flush-spool", env=env).stdout == "1 uploads sent from the spool\n"
-    assert farm.cli("flush-spool", env=env).stdout == "0 uploads sent from the spool\n"
+    assert flushed(farm.cli("flush-spool", env=env)) == 1
+    assert flushed(farm.cli("flush-spool", env=env)) == 0
     farm.wait_located([upload["upload_id"]])
     assert list(spool.iterdir()) == []
     assert len(farm.sandbox.store.puts()) == 1
@@ -99,7 +108,7 @@ def test_a_manifest_that_a_hook_left_is_sent_as_of_the_time_at_which_it_was_left
     away = farm.cli("flush-spool", env={**env, "FARMHAUL_REDIS_URL": NO_REDIS})
     assert (away.returncode, left.exists()) == (3, True)
 
-    assert farm.cli("flush-spool", env=env).stdout == "2 uploads sent from the spool\n"
+    assert flushed(farm.cli("flush-spool", env=env)) == 2
     assert (left.exists(), at_its_hook.exists()) == (False, True)
     farm.wait_located([newer["upload_id"]])
     farm.wait_quiet()
@@ -114,7 +123,7 @@ def test_what_can_not_be_read_in_a_spool_is_put_aside(farm: Farm, spool: Path) -
     (spool / "0001.json").write_text("[" * 100_000)  # too deep for the parser
     broken = leave_manifest(spool, "left.jsonl", {"path": "/a.exr", "component_id": "x"})
     done = farm.cli("flush-spool", env={"FARMHAUL_SPOOL": str(spool)})
-    assert done.stdout == "1 uploads sent from the spool\n"
+    assert flushed(done) == 1
     assert "left.jsonl is put aside as .bad: manifest line 1: component id 'x'" in done.stderr
     assert {path.name for path in spool.rglob("*.*")} == {"0000.bad", "0001.bad", "left.bad"}
     assert broken.with_suffix(".bad").read_text()
@@ -128,10 +137,9 @@ def test_a_spool_that_can_not_be_looked_into_is_told_in_one_line(
     no_folder.touch()
     done = farm.cli("flush-spool", env={"FARMHAUL_SPOOL": str(no_folder)})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        f"farmhaul: FARMHAUL_SPOOL: {no_folder}/manifests cannot be read: Not a directory; "
-        "run this as the hooks' user\n"
-    )
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"farmhaul: FARMHAUL_SPOOL: {no_folder}/manifests ")
+    assert "Not a directory" in line
 
 
 def test_a_spool_that_can_not_be_written_is_told(farm: Farm, tmp_path: Path) -> None:
@@ -145,4 +153,6 @@ def test_a_spool_that_can_not_be_written_is_told(farm: Farm, tmp_path: Path) -> 
     component_id = farm.sandbox.ftrack.add_component("main.exr")
     done = farm.cli("enqueue", path, "--component-id", component_id, env=away)
     assert (done.returncode, done.stdout) == (3, "")
-    assert f"nor can FARMHAUL_SPOOL be written: File exists in {no_folder}" in done.stderr
+    [line] = done.stderr.splitlines()
+    assert "FARMHAUL_SPOOL" in line
+    assert f"File exists in {no_folder}" in line

@@ -185,7 +185,7 @@ def test_an_encoding_that_fails_is_told_and_ends_watch_and_wait_with_4(hook: Far
     assert process.returncode == 4
     waited = hook.cli("enqueue", *what, "--wait")
     assert waited.returncode == 4
-    assert "located, but ftrack could not encode it" in waited.stderr
+    assert f"farmhaul: {path}: located, but " in waited.stderr
 
 
 def test_without_names_each_change_is_a_line_until_interrupted(hook: Farm) -> None:

@@ -1,7 +1,8 @@
-"""The command ``farmhaul``: what hooks call, and what operators look with.
+"""The command ``farmhaul``: hooks call it to upload files, operators to see and steer uploads.
 
-Exit codes: 0 ok, 1 doctor found a fault, 2 bad input (nothing queued), 3 Redis not reachable,
-4 an upload failed (with --wait), 130 interrupted.
+Each module holds one command, or two that belong together, and imports what it needs when it
+runs, because a hook's cold start counts. Nothing here may write a record by itself: commands call
+``tasks`` and print the result.
 """
 
 from __future__ import annotations
@@ -15,87 +16,60 @@ import click
 import redis
 
 from tasks.config.remedies import explained
-from tasks.config.settings import Settings, SettingsError
+from tasks.config.settings import SettingsError
 from tasks.intake.manifest import BadInputError
 from tasks.transfer.errors import UploadError
+from workers.cli.doctor import doctor
 from workers.cli.enqueue import enqueue
-from workers.cli.exit_codes import BAD_INPUT, FAILED, FAULT, INTERRUPTED, NO_REDIS
 from workers.cli.fetch import fetch
 from workers.cli.limit import limit
-from workers.cli.output import is_terminal
+from workers.cli.processes import exporter, worker
 from workers.cli.spool import flush_spool
 from workers.cli.status import status
 from workers.cli.uploads import cancel, retry
 from workers.cli.watch import watch
+from workers.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain
 from workers.wording import redis_trouble
+
+#: The exit code of each kind of error that a command raises; the first kind that fits counts.
+CODES: dict[type[Exception], int] = {
+    BadInputError: BAD_INPUT,
+    SettingsError: BAD_INPUT,
+    redis.RedisError: NO_REDIS,
+    UploadError: FAILED,
+}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="farmhaul")
 def cli() -> None:
-    """Bring the files of a render farm into ftrack's media store, each exactly once."""
+    """Upload the files of a render farm into ftrack's media store, each exactly once."""
 
 
 for command in (enqueue, status, watch, retry, cancel, limit, fetch, flush_spool):
     cli.add_command(command)
-
-
-@cli.command()
-@click.option("--put", is_flag=True, help="Send the media store a few bytes, too.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
-def doctor(put: bool, as_json: bool) -> None:
-    """Check all that uploads need, and name the next step where something is wrong."""
-    from workers.doctor import diagnose
-
-    human = is_terminal(sys.stdout) and not as_json
-    faults = 0
-    for finding in diagnose(put=put):
-        click.echo(finding.line(human=human))
-        faults += finding.level == "fault"
-    if faults:
-        raise SystemExit(FAULT)
-
-
-@cli.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=9840, show_default=True)
-@click.option("--address", default="127.0.0.1", show_default=True, help="Where to listen.")
-def exporter(port: int, address: str) -> None:
-    """Serve metrics for Prometheus, until it is ended."""
-    from workers.exporter import serve
-
-    serve(Settings.from_environment(), address, port)
-
-
-@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
-def worker(options: tuple[str, ...]) -> None:
-    """Start a worker; takes all options of celery worker (--help lists them)."""
-    from workers.app import app
-
-    app.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", *options])
+for command in (doctor, exporter, worker):
+    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; whatever goes wrong is a line on stderr and an exit code."""
+    """Run the command and exit; an error becomes lines on stderr and an exit code."""
     try:
         code = _run(arguments)
-    except (BadInputError, SettingsError) as error:
-        code = _complain(error, BAD_INPUT)
-    except redis.RedisError as error:
-        code = _complain(redis_trouble(error), NO_REDIS)
-    except UploadError as error:
-        code = _complain(explained(error), FAILED)
+    except tuple(CODES) as error:
+        text = redis_trouble(error) if isinstance(error, redis.RedisError) else explained(error)
+        code = complain(text, next(CODES[kind] for kind in CODES if isinstance(error, kind)))
     except BrokenPipeError:
-        # Whoever read our output has enough of it; what is still buffered goes nowhere.
+        # The reader of our output has closed it; what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except KeyboardInterrupt:
-        code = _complain("interrupted; what is queued goes on", INTERRUPTED)
+        code = complain("interrupted; uploads that are queued continue", INTERRUPTED)
     sys.exit(code)
 
 
 def _run(arguments: Sequence[str] | None) -> Any:
-    # Not cli.main(): of a closed pipe it makes exit code 1, which is none of ours.
+    # Not cli.main(), which exits with 1 when the reader closes the pipe.
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         with cli.make_context("farmhaul", given) as context:
@@ -105,13 +79,13 @@ def _run(arguments: Sequence[str] | None) -> Any:
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:
-        raise BadInputError(error.format_message()) from None
+        raise BadInputError(error.format_message() + _hint(error)) from None
 
 
-def _complain(what: object, code: int) -> int:
-    for line in str(what).splitlines():
-        click.echo(f"farmhaul: {line}", err=True)
-    return code
+def _hint(error: click.ClickException) -> str:
+    """Return the line with which click itself ends a usage error; empty for other errors."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"\nTry '{context.command_path} --help' for help." if context else ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``farmhaul enqueue``: what hooks call."""
+"""``farmhaul enqueue``: the command that hooks call."""
 
 from __future__ import annotations
 
@@ -18,43 +18,52 @@ from tasks.intake.manifest import BadInputError, Entry, read_manifest
 from tasks.intake.request import PRIORITIES, Request
 from tasks.records.record import open_record
 from tasks.records.status import Status, UploadState
-from workers.cli import exit_codes, output
+from workers.cli import output
+from workers.cli.wait import wait_for
+from workers.exit_codes import FAILED, complain
 
-#: What a hook sends of what earlier hooks had to spool; it must not wait for thousands.
+#: How many spooled uploads one ``enqueue`` sends along; a hook must not wait for thousands.
 SPOOLED_AT_ONCE = 100
 
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="PATH...")
-@click.option("--component-id", metavar="UUID", help="The component whose file this is.")
-@click.option("--version-id", metavar="UUID", help="Create a component under this version.")
-@click.option("--name", help="The name of that component; by default the file's, without suffix.")
-@click.option("--thumbnail", is_flag=True, help="Make it the version's thumbnail.")
-@click.option("--task-id", metavar="UUID", help="With --thumbnail: the task's thumbnail too.")
-@click.option("--encode", is_flag=True, help="Have ftrack encode it for review.")
+@click.option("--component-id", metavar="UUID", help="The existing component to upload PATH to.")
+@click.option("--version-id", metavar="UUID", help="Create a component in this asset version.")
+@click.option("--name", help="Name of the new component; the default is the file's stem.")
+@click.option("--thumbnail", is_flag=True, help="Make the file the version's thumbnail.")
+@click.option("--task-id", metavar="UUID", help="With --thumbnail: make it this task's as well.")
+@click.option("--encode", is_flag=True, help="Let ftrack encode the file for review.")
 @click.option(
-    "--reviewable", is_flag=True, help="It can be reviewed as it is: mp4, webm, jpg, png."
-)
-@click.option("--frame-range", metavar="RANGE", help="Of a reviewable movie, as 1001-1240.")
-@click.option("--fps", metavar="FPS", help="Of a reviewable movie: frames a second.")
-@click.option("--resolution", metavar="WxH", help="Of a reviewable: width and height in pixels.")
-@click.option(
-    "--metadata", multiple=True, metavar="KEY=VALUE", help="Of the component; repeatable."
+    "--reviewable", is_flag=True, help="The file can be reviewed as it is: mp4, webm, jpg or png."
 )
 @click.option(
-    "--manifest", type=click.File(errors="surrogateescape"), help="JSON lines; - reads stdin."
+    "--frame-range", metavar="RANGE", help="Frame range of a reviewable movie, such as 1001-1240."
 )
+@click.option("--fps", metavar="FPS", help="Frames per second of a reviewable movie.")
+@click.option("--resolution", metavar="WxH", help="Width and height of a reviewable, in pixels.")
+@click.option(
+    "--metadata", multiple=True, metavar="KEY=VALUE",
+    help="Metadata of the new component; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--manifest", type=click.File(errors="surrogateescape"),
+    help="Read uploads from a file of JSON lines; - reads stdin.",
+)  # fmt: skip
 @click.option(
     "--priority", type=click.Choice([*PRIORITIES]), default="normal", show_default=True,
-    help="Which of the waiting uploads go first.",
+    help="Which pending uploads go first.",
 )  # fmt: skip
-@click.option("--allow-missing", is_flag=True, help="Take sequences that have holes.")
+@click.option("--allow-missing", is_flag=True, help="Accept sequences with missing frames.")
 @click.option("--node-local", is_flag=True, help="Only this host sees the files.")
-@click.option("--allow-empty", is_flag=True, help="Take files of 0 bytes too.")
-@click.option("--no-stat", is_flag=True, help="Do not look at the files here; the worker does.")
-@click.option("--wait", is_flag=True, help="Return when all is located, or one has failed.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="S", help="Wait no longer.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
+@click.option("--allow-empty", is_flag=True, help="Accept files of 0 bytes.")
+@click.option("--no-stat", is_flag=True, help="Do not check the files here; a worker does.")
+@click.option("--wait", is_flag=True, help="Return when all uploads are located or have failed.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="S",
+    help="With --wait: return after this many seconds at the latest.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, even on a terminal.")
 def enqueue(  # noqa: PLR0917 the arguments are click's
     paths: tuple[str, ...],
     manifest: TextIO | None,
@@ -75,10 +84,10 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     farmhaul enqueue '/mnt/prod/sh010.%04d.exr [1001-1240]' --version-id 9f1d… --name main
     farmhaul enqueue --manifest list.jsonl --wait
 
-    Prints a line for each upload. Enqueueing a file again is harmless: it is the same upload.
+    Prints a line for each upload. You can enqueue a file again: it is the same upload.
     """  # noqa: D301 click takes \b for "do not wrap"
     if timeout is not None and not wait:
-        raise BadInputError("--timeout goes with --wait; without it nothing is waited for")
+        raise BadInputError("--timeout needs --wait; without --wait, enqueue returns at once")
     entries = _entries(paths, manifest, priority, options)
     settings = Settings.from_environment()
     intake = Intake(settings, allow_empty, not no_stat, node_local, allow_missing)
@@ -89,16 +98,16 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     if wait and "spooled" not in states:
         status = Status(worker_redis(settings), message_codec(settings))
         ids = list(dict.fromkeys(request.upload_id for request in requests))
-        ended = output.wait_for(status, ids, timeout)
+        ended = wait_for(status, ids, timeout)
         states = [ended[request.upload_id].state for request in requests]
-        failed = [one for one in ended.values() if one.has_failed or not one.has_ended]
+        failed = [upload for upload in ended.values() if upload.has_failed or not upload.has_ended]
     human = output.is_terminal(sys.stdout) and not as_json
     for request, state in zip(requests, states, strict=True):
         click.echo(output.upload_line(request, state, human=human))
-    for one in failed:
-        click.echo(f"farmhaul: {one.path}: {output.trouble(one)}", err=True)
+    for upload in failed:
+        complain(f"{upload.path}: {output.trouble(upload)}", FAILED)
     if failed or (wait and "spooled" in states):
-        raise SystemExit(exit_codes.FAILED)
+        raise SystemExit(FAILED)
 
 
 def _entries(
@@ -108,18 +117,24 @@ def _entries(
     options = {name: value for name, value in options.items() if value not in unset}
     if manifest is not None:
         if paths or options:
-            raise BadInputError("--manifest goes without paths, ids and what belongs to them")
+            raise BadInputError(
+                "--manifest cannot be combined with paths or options of a single upload; "
+                "write these into its lines"
+            )
         try:
             return read_manifest(manifest, priority)
         except OSError as error:
             why = f"cannot read the manifest {manifest.name}: {error.strerror}"
             raise BadInputError(why) from None
     if not paths:
-        raise BadInputError("name a file to upload, or a --manifest; see farmhaul enqueue --help")
+        raise BadInputError("name a file to upload, or use --manifest; see farmhaul enqueue --help")
     for name in ("name", "thumbnail", "reviewable"):
         if name in options and len(paths) > 1:
             given = f"--{name} {options[name]}" if name == "name" else f"--{name}"
-            raise BadInputError(f"{given} is for one file, and {len(paths)} are given")
+            raise BadInputError(
+                f"{given} is for one file, but {len(paths)} are given; enqueue them one by one, "
+                "or use --manifest"
+            )
     if "metadata" in options:
         options["metadata"] = dict(map(_pair, options["metadata"]))
     return [Entry(path, priority=priority, **options) for path in paths]
@@ -128,12 +143,18 @@ def _entries(
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals):
-        raise BadInputError(f"--metadata {text!r} is no KEY=VALUE; write --metadata colour=ACEScg")
+        raise BadInputError(
+            f"--metadata {text!r} is not KEY=VALUE; write, for example, --metadata colour=ACEScg"
+        )
     return key, value
 
 
 def submit(settings: Settings, requests: Sequence[Request]) -> list[str]:
-    """Enqueue uploads, or spool them; gives the state of each. Raises RedisError."""
+    """Enqueue uploads, or spool them when Redis is unreachable; return the state of each.
+
+    Raises:
+        RedisError: there is no spool, or the spool cannot be written.
+    """
     from tasks import chain
     from tasks.spool import Spool
     from workers.app import app
@@ -145,14 +166,15 @@ def submit(settings: Settings, requests: Sequence[Request]) -> list[str]:
         if not settings.spool:
             raise
         states = _spool(settings.spool, requests)
-        print(  # noqa: T201 for the log of the hook
-            f"farmhaul: Redis is away ({type(error).__name__}); kept in {settings.spool}, "
-            "and sent by the next enqueue, a worker here, or farmhaul flush-spool",
-            file=sys.stderr,
+        # For the log of the hook.
+        click.echo(
+            f"farmhaul: Redis is unreachable ({type(error).__name__}); kept in {settings.spool} "
+            "until the next enqueue, a worker on this host, or farmhaul flush-spool sends it",
+            err=True,
         )
         return states
     if settings.spool:
-        # These uploads are queued; what is wrong with the spool, farmhaul flush-spool says.
+        # These uploads are queued. farmhaul flush-spool reports what is wrong with the spool.
         with suppress(redis.RedisError, OSError):
             Spool(settings.spool).flush(app, record, settings, most=SPOOLED_AT_ONCE)
     return states
@@ -164,6 +186,6 @@ def _spool(folder: str, requests: Sequence[Request]) -> list[str]:
     try:
         Spool(folder).write(requests)
     except OSError as error:
-        why = f"nor can FARMHAUL_SPOOL be written: {error.strerror} in {folder}"
+        why = f"FARMHAUL_SPOOL cannot be written either: {error.strerror} in {folder}"
         raise redis.ConnectionError(why) from None
     return ["spooled"] * len(requests)

@@ -7,19 +7,22 @@ import click
 from tasks.config.timetable import Timetable
 from tasks.intake.manifest import BadInputError
 from tasks.records.keys import LIMITS
-from workers.cli.uploads import open_records
+from workers.cli.records import open_records
 
 
 @click.command()
-@click.option("--bandwidth", metavar="RATE", help="Bytes a second of the whole farm, as 50M.")
-@click.option("--api-calls", metavar="RATE", help="Calls of ftrack's API a second, as 20.")
-@click.option("--clear", is_flag=True, help="Go back to what the workers' environment says.")
+@click.option("--bandwidth", metavar="RATE", help="Bytes per second for the whole farm.")
+@click.option("--api-calls", metavar="RATE", help="ftrack API calls per second.")
+@click.option("--clear", is_flag=True, help="Return to the limits in each worker's environment.")
 def limit(bandwidth: str | None, api_calls: str | None, *, clear: bool) -> None:
-    """Show or change the limits that all workers share; workers heed it within seconds.
+    """Show or change the limits that all workers share. Workers follow within seconds.
 
     \b
     farmhaul limit --bandwidth 50M
     farmhaul limit --bandwidth 08:00-20:00=50M,else=off
+    farmhaul limit --api-calls 20
+
+    RATE is a number with an optional k, M or G; off; or a timetable of the node's local time.
     """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.stage.limits import read_live
 
@@ -27,7 +30,7 @@ def limit(bandwidth: str | None, api_calls: str | None, *, clear: bool) -> None:
     wanted = {"bandwidth": bandwidth, "api_calls": api_calls}
     given = {name: value for name, value in wanted.items() if value is not None}
     if clear and given:
-        raise BadInputError("--clear goes alone; it takes back all that farmhaul limit has set")
+        raise BadInputError("--clear cannot be combined with other options; it removes all limits")
     for name, value in given.items():
         try:
             Timetable.from_text(value)
@@ -39,4 +42,4 @@ def limit(bandwidth: str | None, api_calls: str | None, *, clear: bool) -> None:
         record.client.hset(LIMITS, name, value)
     live = read_live(record.client)
     for name in wanted:
-        click.echo(f"{name:<10} {live.get(name, 'as the environment of each worker says')}")
+        click.echo(f"{name:<10} {live.get(name, 'not set; workers use their own environment')}")

@@ -1,4 +1,4 @@
-"""``farmhaul flush-spool``: send what hooks had to keep on disk."""
+"""``farmhaul flush-spool``: enqueue the requests that hooks had to keep on disk."""
 
 from __future__ import annotations
 
@@ -12,19 +12,25 @@ from tasks.records.record import open_record
 
 @click.command(name="flush-spool")
 def flush_spool() -> None:
-    """Send what enqueue has spooled while Redis was away (FARMHAUL_SPOOL)."""
+    """Enqueue the uploads that this host kept in FARMHAUL_SPOOL while Redis was unreachable.
+
+    \b
+    farmhaul flush-spool
+
+    The next farmhaul enqueue on this host, and a worker on this host, also do this.
+    """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.spool import Spool
     from workers.app import app
 
     settings = Settings.from_environment()
     if not settings.spool:
-        raise BadInputError("FARMHAUL_SPOOL is not set, so there is no spool to send")
+        raise BadInputError("FARMHAUL_SPOOL is not set, so there is no spool to flush")
     record = open_record(settings, fail_fast_redis(settings))
     try:
         count = Spool(settings.spool).flush(app, record, settings)
     except OSError as error:
         raise BadInputError(
             f"FARMHAUL_SPOOL: {error.filename} cannot be read: {error.strerror}; "
-            "run this as the hooks' user"
+            "run farmhaul flush-spool as the hooks' user"
         ) from None
-    click.echo(f"{count} uploads sent from the spool")
+    click.echo(f"{count} uploads enqueued from the spool")

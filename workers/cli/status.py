@@ -1,4 +1,4 @@
-"""``farmhaul status``: where uploads are, and why they wait or failed."""
+"""``farmhaul status``: the state of uploads, and why they wait or failed."""
 
 from __future__ import annotations
 
@@ -10,48 +10,47 @@ import click
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
-from tasks.intake.manifest import BadInputError
-from tasks.records.status import LIVE_STATES, STATES, Status
+from tasks.records.status import LIVE_STATES, STATES, Status, UploadState
 from workers.cli import output
+from workers.cli.records import find_known
 
-#: At most this many files of a publish are listed under it.
+#: How many of a publish's files are listed below it.
 FILES_SHOWN = 20
 
 
 @click.command()
 @click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
-@click.option("--failed", "which", flag_value="failed", help="Those that failed, with the reason.")
-@click.option("--active", "which", flag_value="active", help="Those that are not done yet.")
-@click.option("--all", "which", flag_value="all", help="All that the records still hold.")
-@click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
+@click.option("--failed", "which", flag_value="failed", help="Show failed uploads with the reason.")
+@click.option("--active", "which", flag_value="active", help="Show unfinished uploads.")
+@click.option("--all", "which", flag_value="all", help="Show all uploads that have a record.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, even on a terminal.")
 def status(upload_ids: tuple[str, ...], which: str | None, as_json: bool) -> None:
-    """Show uploads: where they are, and why they wait or failed.
+    """Show the state of uploads, and why they wait or failed.
 
-    Without arguments: how many uploads are in each state, and those that are not done yet.
-    """
+    \b
+    farmhaul status
+    farmhaul status --failed
+    farmhaul status 5d27e920-…
+
+    Without arguments, shows the number of uploads in each state, and the unfinished ones.
+    """  # noqa: D301 click takes \b for "do not wrap"
     settings = Settings.from_environment()
     reader = Status(fail_fast_redis(settings), message_codec(settings))
     human = output.is_terminal(sys.stdout) and not as_json
     if human and not upload_ids and which is None:
         click.echo(output.counts_line(reader.counts()))
-    ids = upload_ids or _ids_of(reader, which)
-    uploads = reader.find(ids)
-    missing = [one for one, found in zip(ids, uploads, strict=True) if found is None]
-    if upload_ids and missing:
-        raise BadInputError(
-            f"no upload {missing[0]} is known here; farmhaul status --all lists those that are"
-        )
-    known = [one for one in uploads if one is not None]
+    uploads = find_known(reader, upload_ids) if upload_ids else _uploads_in(reader, which)
     if human and which == "failed":
-        click.echo("\n".join(output.failures(known)) or "no uploads have failed")
+        click.echo("\n".join(output.failures(uploads)) or "no uploads have failed")
         return
-    for one in known:
-        click.echo(output.state_line(one, human=human))
-        if human and upload_ids:
-            for file in reader.files_left(one.upload_id, FILES_SHOWN) if one.files else []:
+    for upload in uploads:
+        click.echo(output.state_line(upload, human=human))
+        if human and upload_ids and upload.files:
+            for file in reader.files_left(upload.upload_id, FILES_SHOWN):
                 click.echo(f"  {output.state_line(file, human=True)}")
 
 
-def _ids_of(reader: Status, which: str | None) -> Sequence[str]:
+def _uploads_in(reader: Status, which: str | None) -> Sequence[UploadState]:
     states = {"failed": ("failed",), "all": STATES}.get(which or "", LIVE_STATES)
-    return reader.ids_in(states)
+    # A record may expire between the two reads.
+    return [upload for upload in reader.find(reader.ids_in(states)) if upload is not None]

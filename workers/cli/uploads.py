@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 import click
 
-from tasks.config.redis_client import fail_fast_redis
-from tasks.config.settings import Settings
-from tasks.intake.build import BadInputError
-from tasks.records.record import Record, open_record
+from tasks.intake.manifest import BadInputError
 from tasks.records.status import Status
+from workers.cli.records import find_known, open_records
 
 
 @click.command()
 @click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
-@click.option("--failed", is_flag=True, help="All uploads that have failed.")
+@click.option("--failed", is_flag=True, help="Retry all failed uploads.")
 def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
-    """Start failed or cancelled uploads again; what is already stored is not sent again."""
+    """Start failed or cancelled uploads again. Stored files are not sent again.
+
+    \b
+    farmhaul retry 5d27e920-…
+    farmhaul retry --failed
+
+    Prints each upload's id and state.
+    """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.chain import wake
     from workers.app import app
 
     if bool(upload_ids) == failed:
-        raise BadInputError("name the uploads to retry, or give --failed for all that have failed")
+        raise BadInputError("name the uploads to retry, or retry all failed ones with --failed")
     record = open_records()
-    ids = Status(record.client, record.codec).ids_in(["failed"]) if failed else upload_ids
-    require_known(record, ids)
+    status = Status(record.client, record.codec)
+    ids = status.ids_in(["failed"]) if failed else upload_ids
+    find_known(status, ids)
     hosts: dict[str, int] = {}
     for upload_id in ids:
         host, state, new = record.retry(upload_id)
@@ -38,26 +42,14 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
 @click.command()
 @click.argument("upload_ids", nargs=-1, required=True, metavar="UPLOAD_ID...")
 def cancel(upload_ids: tuple[str, ...]) -> None:
-    """Stop uploads; one that is being sent stops within a second."""
+    """Cancel uploads. One that is being sent stops within seconds.
+
+    \b
+    farmhaul cancel 5d27e920-…
+
+    Prints each upload's id and state. Located uploads stay as they are.
+    """  # noqa: D301 click takes \b for "do not wrap"
     record = open_records()
-    require_known(record, upload_ids)
+    find_known(Status(record.client, record.codec), upload_ids)
     for upload_id in upload_ids:
         click.echo(f"{upload_id} {record.cancel(upload_id)}")
-
-
-def open_records() -> Record:
-    settings = Settings.from_environment()
-    return open_record(settings, fail_fast_redis(settings))
-
-
-def require_known(record: Record, upload_ids: tuple[str, ...] | list[str]) -> None:
-    found = Status(record.client, record.codec).find(upload_ids)
-    for upload_id, one in zip(upload_ids, found, strict=True):
-        if one is None:
-            _unknown(upload_id)
-
-
-def _unknown(upload_id: str) -> NoReturn:
-    raise BadInputError(
-        f"no upload {upload_id} is known here; farmhaul status --all lists those that are"
-    )

@@ -1,7 +1,7 @@
-"""``farmhaul watch``: uploads under way, looked at each second.
+"""``farmhaul watch``: show uploads as they change, polled every second.
 
 Only what the screen shows is read, so that ten thousand uploads cost Redis no more than twenty:
-some 20 commands a second, and one for each row (a test counts them).
+about 20 commands a second, and one for each row (a test counts them).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 import click
 import redis
@@ -18,98 +19,116 @@ import redis
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
-from tasks.intake.build import BadInputError
 from tasks.records.keys import state_key, to_text
 from tasks.records.status import STATES, Status, UploadState
-from workers.cli import exit_codes, output
-from workers.cli.watch_table import View, clean
+from workers.cli import output
+from workers.cli.records import find_known
+from workers.cli.watch_table import WatchTable, printable
+from workers.exit_codes import FAILED
 from workers.wording import redis_trouble
 
 INTERVAL_S = 1.0
-#: Gives the uploads that have moved since the last look, and whether all has ended.
-Look = Callable[[], tuple[list[UploadState], bool]]
+
+
+class Changes(NamedTuple):
+    """The uploads that changed since the last poll, and whether there is nothing left to watch."""
+
+    uploads: list[UploadState]
+    all_ended: bool
+
+
+Poll = Callable[[], Changes]
 
 
 @click.command()
 @click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
 def watch(upload_ids: tuple[str, ...]) -> None:
-    """Show uploads as they go on: those named until they have ended, or all until Ctrl-C.
+    """Show uploads as they change: named ones until they have ended, or all until Ctrl-C.
 
-    Where the output is no terminal: a line whenever an upload has changed its state.
-    """
+    \b
+    farmhaul watch
+    farmhaul watch 5d27e920-…
+
+    On a terminal, shows a table. Otherwise, prints a line whenever an upload changes its state.
+    """  # noqa: D301 click takes \b for "do not wrap"
     settings = Settings.from_environment()
     status = Status(fail_fast_redis(settings), message_codec(settings))
-    if upload_ids:
-        for upload_id, one in zip(upload_ids, status.find(upload_ids), strict=True):
-            if one is None:
-                raise BadInputError(
-                    f"no upload {upload_id} is known here; farmhaul status --all lists those "
-                    "that are"
-                )
-    status.counts()  # without Redis it does not begin
+    find_known(status, upload_ids)
+    status.counts()  # fails now if Redis is unreachable; later, watch waits for it
     terminal = output.is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
-    ended = _live(status, upload_ids) if terminal else _lines(status, upload_ids)
-    if any(one.has_failed for one in ended):
-        raise SystemExit(exit_codes.FAILED)
+    ended = _table(status, upload_ids) if terminal else _lines(status, upload_ids)
+    if any(upload.has_failed for upload in ended):
+        raise SystemExit(FAILED)
+
+
+def _existing(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
+    return [upload for upload in status.find(upload_ids) if upload]
 
 
 # Lines
 
 
 def _lines(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
-    look = _named(status, upload_ids) if upload_ids else _all(status)
+    poll = _poll_named(status, upload_ids) if upload_ids else _poll_all(status)
     away = False
     while True:
         try:
-            moved, ended = look()
+            changes = poll()
             if away:
                 click.echo("farmhaul: Redis is back", err=True)
             away = False
         except (redis.ConnectionError, redis.TimeoutError) as error:
             if not away:
-                click.echo(f"farmhaul: {redis_trouble(error)}; looking again", err=True)
-            away, moved, ended = True, [], False
-        for one in moved:
-            _say(clean(output.state_line(one, human=True)))
-        if ended:
-            return [one for one in status.find(upload_ids) if one]
+                click.echo(f"farmhaul: {redis_trouble(error)}; trying again", err=True)
+            away, changes = True, Changes([], all_ended=False)
+        for upload in changes.uploads:
+            _print(printable(output.state_line(upload, human=True)))
+        if changes.all_ended:
+            return _existing(status, upload_ids)
         time.sleep(INTERVAL_S)
 
 
-def _named(status: Status, upload_ids: Sequence[str]) -> Look:
+def _poll_named(status: Status, upload_ids: Sequence[str]) -> Poll:
     seen: dict[str, tuple[str, str]] = {}
 
-    def look() -> tuple[list[UploadState], bool]:
-        found = [one for one in status.find(upload_ids) if one]
-        moved = [one for one in found if seen.get(one.upload_id) != (one.state, one.job_state)]
-        seen.update({one.upload_id: (one.state, one.job_state) for one in moved})
-        return moved, all(one.has_ended for one in found)
+    def poll() -> Changes:
+        found = _existing(status, upload_ids)
+        states = {upload.upload_id: (upload.state, upload.job_state) for upload in found}
+        changed = [
+            upload for upload in found if seen.get(upload.upload_id) != states[upload.upload_id]
+        ]
+        seen.update(states)
+        return Changes(changed, all(upload.has_ended for upload in found))
 
-    return look
+    return poll
 
 
-def _all(status: Status) -> Look:
-    since = [float(status.client.time()[0])]
-    _say(output.counts_line(status.counts()))
+def _poll_all(status: Status) -> Poll:
+    since = float(status.client.time()[0])
+    _print(output.counts_line(status.counts()))
 
-    def look() -> tuple[list[UploadState], bool]:
-        ids, since[0] = _moved(status, since[0])
-        return [one for one in status.find(ids) if one], False
+    def poll() -> Changes:
+        nonlocal since
+        ids, since = _moved(status, since)
+        return Changes(_existing(status, ids), all_ended=False)
 
-    return look
+    return poll
 
 
 def _moved(status: Status, since: float) -> tuple[list[str], float]:
-    """Name the uploads that were moved after a time, in that order, and the time of the last."""
+    """Return the uploads that moved after a time, in that order, and the time of the last move.
+
+    Both times are seconds since 1970 by Redis' clock.
+    """
     pipeline = status.client.pipeline(transaction=False)
     for state in STATES:
         pipeline.zrangebyscore(state_key(state), f"({since!r}", "+inf", withscores=True)
-    moves = {to_text(one): at for answer in pipeline.execute() for one, at in answer}
-    return sorted(moves, key=lambda one: moves[one]), max(moves.values(), default=since)
+    moves = {to_text(upload_id): at for rows in pipeline.execute() for upload_id, at in rows}
+    return sorted(moves, key=moves.__getitem__), max(moves.values(), default=since)
 
 
-def _say(line: str) -> None:
-    # Each line at once, also into a pipe.
+def _print(line: str) -> None:
+    # Flushed, because a pipe would hold lines back.
     click.echo(f"{datetime.now().astimezone():%H:%M:%S}  {line}")
     sys.stdout.flush()
 
@@ -117,18 +136,18 @@ def _say(line: str) -> None:
 # The table
 
 
-def _live(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
+def _table(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
     from rich.console import Console
     from rich.live import Live
 
-    console, view = Console(highlight=False), View(status, upload_ids)
+    console, table = Console(highlight=False), WatchTable(status, upload_ids)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            view.look(max(console.height - 5, 1))
-            live.update(view.table(console), refresh=True)
-            if upload_ids and not view.away and view.ended:
+            table.poll(max(console.height - 5, 1))
+            live.update(table.render(console), refresh=True)
+            if upload_ids and not table.away and table.all_ended:
                 break
             time.sleep(INTERVAL_S)
-    # What is left on the terminal.
-    console.print(view.table(console))
-    return [one for one in status.find(upload_ids) if one]
+    # The screen is restored; leave the last table on it.
+    console.print(table.render(console))
+    return _existing(status, upload_ids)

@@ -1,4 +1,4 @@
-"""The table of ``farmhaul watch``: what one look at the farm has found, and how fast it goes."""
+"""The table of ``farmhaul watch``: the uploads and totals of one poll, and their rates."""
 
 from __future__ import annotations
 
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-#: Rates are means of so many seconds: parts of a large file arrive by 8 MB and more at once.
+#: Rates are means over this time, because parts of a large file arrive 8 MB and more at once.
 WINDOW_S = 10.0
-BAR = 10
-STAGE_WORDS = dict(zip(STAGES, ("checksum", "metadata", "put", "location"), strict=True))
+BAR_COLUMNS = 10
+#: A stage in a column that is 10 wide: the last word of its name, or a better one.
+STAGE_WORDS = {stage: {"put_file": "put"}.get(stage, stage.split("_")[-1]) for stage in STAGES}
+#: Stands for the whole farm among the upload ids whose rates are measured.
+FARM = ""
 
 
-class View:
-    """What one look at the farm has found, and how fast it goes."""
+class WatchTable:
+    """The uploads and totals of the last poll, and how fast bytes are sent."""
 
     def __init__(self, status: Status, upload_ids: Sequence[str] = ()) -> None:
         self.status = status
@@ -36,14 +39,15 @@ class View:
         self.uploads: list[UploadState] = []
         self.totals = ""
         self.away = ""
-        self.ended = False
+        self.all_ended = False
+        #: For each upload: its bytes sent, with the time.monotonic() at which they were read.
         self._seen: dict[str, deque[tuple[float, int]]] = {}
 
-    def look(self, rows: int) -> None:
-        """Read as many uploads as there are rows, and the totals; keep the last without Redis."""
+    def poll(self, rows: int) -> None:
+        """Read the totals and at most ``rows`` uploads; without Redis, keep the last ones."""
         try:
             ids = self._ids(rows)
-            self.uploads = [one for one in self.status.find(ids) if one]
+            self.uploads = [upload for upload in self.status.find(ids) if upload]
             self.totals = self._totals()
             self.away = ""
         except (redis.ConnectionError, redis.TimeoutError) as error:
@@ -52,51 +56,52 @@ class View:
             )
             return
         now = time.monotonic()
-        for one in self.uploads:
-            self._note(one.upload_id, now, one.sent_bytes)
-        shown = {"", *ids}
-        self._seen = {one: seen for one, seen in self._seen.items() if one in shown}
+        for upload in self.uploads:
+            self._note(upload.upload_id, now, upload.sent_bytes)
+        shown = {FARM, *ids}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in shown}
 
     def _ids(self, rows: int) -> list[str]:
         if self.upload_ids:
-            left = self.status.not_ended(self.upload_ids)
-            self.ended = not left
-            return list(dict.fromkeys((*left, *self.upload_ids)))[:rows]
+            live = self.status.not_ended(self.upload_ids)
+            self.all_ended = not live
+            return list(dict.fromkeys((*live, *self.upload_ids)))[:rows]
         moving = [self.status.ids_in([state], rows) for state in LIVE_STATES if state != "pending"]
-        # Each state has its share of the rows; what is pending only has what is left of them.
-        mixed = [one for turn in zip_longest(*moving) for one in turn if one][:rows]
-        ordered = [one for one in chain(*moving) if one in set(mixed)]
+        # Each state gets its share of the rows; pending uploads only get the remaining rows.
+        in_turn = chain.from_iterable(zip_longest(*moving))
+        chosen = {*[upload_id for upload_id in in_turn if upload_id][:rows]}
+        ordered = [upload_id for upload_id in chain(*moving) if upload_id in chosen]
         return ordered + self.status.ids_in(["pending"], rows - len(ordered))[: rows - len(ordered)]
 
     def _totals(self) -> str:
         stored = int(self.status.client.hget(TOTALS, "stored_bytes") or 0)
-        self._note("", time.monotonic(), stored)
+        self._note(FARM, time.monotonic(), stored)
         workers = len(self.status.workers())
         gates = [gate for gate in self.status.gates() if gate.closed]
-        closed = ", ".join(f"{one.service} since {clock(one.since)}" for one in gates)
+        closed = ", ".join(f"{gate.service} since {clock(gate.since)}" for gate in gates)
         return (
             f"{output.counts_line(self.status.counts())}\n"
-            f"{size(round(self.rate('')))}/s  {workers} worker{'s' * (workers != 1)}  "
+            f"{size(round(self.rate(FARM)))}/s  {workers} worker{'s' * (workers != 1)}  "
             f"{f'gate closed: {closed}' if closed else 'all gates open'}"
         )
 
-    def _note(self, upload_id: str, now: float, sent: int) -> None:
+    def _note(self, upload_id: str, now: float, sent_bytes: int) -> None:
         seen = self._seen.setdefault(upload_id, deque())
-        if seen and sent < seen[-1][1]:
-            seen.clear()  # it began anew
-        seen.append((now, sent))
+        if seen and sent_bytes < seen[-1][1]:
+            seen.clear()  # the upload has started again
+        seen.append((now, sent_bytes))
         while seen[0][0] < now - WINDOW_S:
             seen.popleft()
 
     def rate(self, upload_id: str) -> float:
-        """Bytes a second of an upload, or of the farm under the empty name."""
+        """Return the bytes per second of an upload, or of the whole ``FARM``."""
         seen = self._seen.get(upload_id)
         if not seen or seen[-1][0] <= seen[0][0]:
             return 0.0
         return (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
 
-    def table(self, console: Console) -> Table:
-        """Lay it out for the width of the console."""
+    def render(self, console: Console) -> Table:
+        """Lay the table out for the width of the console."""
         from rich.table import Table
         from rich.text import Text
 
@@ -106,11 +111,12 @@ class View:
         for column in (10, path_width, max(width - path_width - 13, 10)):
             rows.add_column(width=column, no_wrap=True, overflow="ellipsis")
         rows.add_row(*(Text(title, style="bold") for title in ("state", "file", self._titles())))
-        for one in self.uploads:
-            style = {"retrying": "yellow", "failed": "red", "located": "green"}.get(one.state, "")
-            state = STAGE_WORDS.get(one.stage, "active") if one.state == "active" else one.state
-            path = Text(middle(clean(one.path), path_width))
-            rows.add_row(Text(state, style=style), path, Text(self._rest(one, ascii_only)))
+        for upload in self.uploads:
+            state = upload.state
+            style = {"retrying": "yellow", "failed": "red", "located": "green"}.get(state, "")
+            word = STAGE_WORDS.get(upload.stage, state) if state == "active" else state
+            path = Text(middle(printable(upload.path), path_width))
+            rows.add_row(Text(word, style=style), path, Text(self._rest(upload, ascii_only)))
         whole = Table.grid()
         whole.add_column(no_wrap=True, overflow="ellipsis")
         whole.add_row(rows)
@@ -118,32 +124,34 @@ class View:
         for line in self.totals.splitlines():
             whole.add_row(Text(line))
         if self.away:
-            whole.add_row(Text(f"since {self.away}; looking again", style="red"))
+            whole.add_row(Text(f"since {self.away}; trying again", style="red"))
         return whole
 
     @staticmethod
     def _titles() -> str:
-        return f"{'sent':<{BAR}} {'a second':>9} {'eta':>5} try node"
+        return f"{'sent':<{BAR_COLUMNS}} {'a second':>9} {'eta':>5} try node"
 
-    def _rest(self, one: UploadState, ascii_only: bool) -> str:
-        if one.error and one.state != "active":
-            until = f"till {clock(one.due)} " if one.due and one.state == "retrying" else ""
-            return clean(f"{until}try {one.tries + 1}: {one.error}")
-        if one.state == "located" and one.job_state:
-            return f"encoding {clean(one.job_state)}"
+    def _rest(self, upload: UploadState, ascii_only: bool) -> str:
+        if upload.error and upload.state != "active":
+            retries = upload.due and upload.state == "retrying"
+            until = f"until {clock(upload.due)} " if retries else ""
+            return printable(f"{until}try {upload.tries + 1}: {upload.error}")
+        if upload.state == "located" and upload.job_state:
+            return f"encoding {printable(upload.job_state)}"
         full, empty = ("#", "-") if ascii_only else ("━", "╌")
-        share = min(one.sent_bytes / one.size_bytes, 1.0) if one.size_bytes else 0.0
-        share = 1.0 if one.state in {"located", "stored"} else share
-        bar = full * round(share * BAR) + empty * (BAR - round(share * BAR))
-        rate = self.rate(one.upload_id)
-        left_s = ((one.size_bytes or 0) - one.sent_bytes) / rate if rate > 0 else 0
+        share = min(upload.sent_bytes / upload.size_bytes, 1.0) if upload.size_bytes else 0.0
+        share = 1.0 if upload.state in {"located", "stored"} else share
+        done = round(share * BAR_COLUMNS)
+        bar = full * done + empty * (BAR_COLUMNS - done)
+        rate = self.rate(upload.upload_id)
+        left_s = ((upload.size_bytes or 0) - upload.sent_bytes) / rate if rate > 0 else 0
         speed = f"{size(round(rate))}/s" if rate > 0 else ""
-        node = clean(one.worker.partition("@")[2] or one.worker).partition(".")[0]
-        return f"{bar} {speed:>9.9} {span(left_s):>5} {one.tries or '':>3} {node}"
+        node = printable(upload.worker.partition("@")[2] or upload.worker).partition(".")[0]
+        return f"{bar} {speed:>9.9} {span(left_s):>5} {upload.tries or '':>3} {node}"
 
 
 def span(seconds: float) -> str:
-    """Write a time that is left, in at most five characters; nothing for none."""
+    """Return the remaining time in at most five characters, or an empty text if there is none."""
     if seconds <= 0:
         return ""
     for unit, size_s in (("s", 1), ("m", 60), ("h", 3600)):
@@ -153,17 +161,17 @@ def span(seconds: float) -> str:
 
 
 def clock(at: float | None) -> str:
-    """Write a time of Redis' clock as this node's time of the day."""
+    """Return a time, in seconds since 1970, as this node's time of day."""
     return f"{datetime.fromtimestamp(at or 0).astimezone():%H:%M:%S}"
 
 
-def clean(value: str) -> str:
-    """Make what others have written harmless to a terminal."""
-    return "".join(one if one.isprintable() else "?" for one in value)
+def printable(text: str) -> str:
+    """Replace control characters, which could take over the terminal, by question marks."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def middle(path: str, width: int) -> str:
-    """Shorten a path in its middle to so many columns, as wide as its letters are."""
+    """Shorten a path in its middle to a width in terminal columns; some letters take two."""
     from rich.cells import cell_len, chop_cells
 
     if cell_len(path) <= width:

@@ -24,7 +24,7 @@ def prepare(job: Job) -> Callable[[], None]:
     from tasks.records.record import open_record
     from tasks.records.status import Status
     from workers.app import app
-    from workers.cli import output
+    from workers.cli.wait import wait_for
 
     settings = Settings.from_environment()
     record = open_record(settings, fail_fast_redis(settings))
@@ -43,7 +43,7 @@ def prepare(job: Job) -> Callable[[], None]:
             while job.options.get("one_by_one") and located() < len(ids):
                 time.sleep(0.002)
         status = Status(worker_redis(settings), message_codec(settings))
-        ended = output.wait_for(status, ids, 300)
+        ended = wait_for(status, ids, 300)
         assert {one.state for one in ended.values()} == {"located"}
 
     return upload

@@ -1,0 +1,35 @@
+"""``farmhaul worker`` and ``farmhaul exporter``: the two commands that run until stopped."""
+
+from __future__ import annotations
+
+import click
+
+from tasks.config.settings import Settings
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def worker(options: tuple[str, ...]) -> None:
+    """Start a worker; it takes every option of celery worker (--help lists them)."""
+    from workers.app import app
+
+    app.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", *options])
+
+
+@click.command()
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=9840, show_default=True,
+    help="TCP port to listen on.",
+)  # fmt: skip
+@click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")
+def exporter(port: int, address: str) -> None:
+    """Serve metrics for Prometheus at /metrics until stopped.
+
+    One exporter serves the whole farm.
+
+    \b
+    farmhaul exporter --address 0.0.0.0
+    """  # noqa: D301 click takes \b for "do not wrap"
+    from workers.exporter import serve
+
+    serve(Settings.from_environment(), address, port)

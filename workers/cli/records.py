@@ -1,0 +1,33 @@
+"""What several commands need of the records: opening them, and finding uploads by id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tasks.config.redis_client import fail_fast_redis
+from tasks.config.settings import Settings
+from tasks.intake.manifest import BadInputError
+from tasks.records.record import Record, open_record
+from tasks.records.status import Status, UploadState
+
+
+def open_records() -> Record:
+    """Open the records of the farm that the environment names."""
+    settings = Settings.from_environment()
+    return open_record(settings, fail_fast_redis(settings))
+
+
+def find_known(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
+    """Return the state of each upload, in the order of the ids.
+
+    Raises:
+        BadInputError: an upload has no record.
+    """
+    found: list[UploadState] = []
+    for upload_id, upload in zip(upload_ids, status.find(upload_ids), strict=True):
+        if upload is None:
+            raise BadInputError(
+                f"no upload {upload_id} is known here; farmhaul status --all lists the known ones"
+            )
+        found.append(upload)
+    return found

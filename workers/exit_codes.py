@@ -1,0 +1,23 @@
+"""The exit codes of farmhaul's commands; docs/cli.md says what a hook does with each."""
+
+from __future__ import annotations
+
+import sys
+
+FAULT = 1
+"""``doctor`` found a fault, or the health check found that a worker takes no tasks."""
+BAD_INPUT = 2
+"""The arguments, a manifest or the environment cannot be used; nothing was queued."""
+NO_REDIS = 3
+"""Redis is unreachable or full, and there is no spool."""
+FAILED = 4
+"""An upload or a download failed, or ``--timeout`` came first."""
+INTERRUPTED = 130
+"""Ctrl-C, as shells count signals: 128 + SIGINT."""
+
+
+def complain(error: object, code: int) -> int:
+    """Write an error to stderr, each line after ``farmhaul: ``; return the code."""
+    for line in str(error).splitlines():
+        print(f"farmhaul: {line}", file=sys.stderr)  # noqa: T201 for people, with or without logs
+    return code
