@@ -19,7 +19,7 @@ app.steps["worker"].update(
     {
         "workers.steps.lease:Lease",
         "workers.steps.reconcile:Reconcile",
-        "workers.steps.spool:DrainSpool",
+        "workers.steps.spool:FlushSpool",
         "workers.steps.encoding_jobs:Encodings",
         "workers.health:Health",
     }

@@ -1,7 +1,7 @@
-"""What Prometheus is told: read from records and queues at each scrape, kept nowhere.
+"""The metrics for Prometheus, read from records and queues at each scrape and kept nowhere.
 
-A scrape costs at most 150 Redis commands, and ten for each host with node-local uploads,
-however many uploads there are; measured by a test.
+However many uploads there are, a scrape costs at most 150 Redis commands, and ten more for each
+host with node-local uploads; a test measures it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tasks.chain import list_key, queue_of
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
-from tasks.intake.build import BadInputError
+from tasks.intake.manifest import BadInputError
 from tasks.records.counters import read
 from tasks.records.keys import CLAIMS, RETRYING, state_key, to_text, upload_key
 from tasks.records.record import STAGES
@@ -35,63 +35,70 @@ Gauge = GaugeMetricFamily
 
 
 def subclasses(kind: type[UploadError]) -> Iterator[type[UploadError]]:
-    """Give all kinds of errors below one."""
-    for one in kind.__subclasses__():
-        yield one
-        yield from subclasses(one)
+    """Return all kinds of errors below one in the tree."""
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)
 
 
-#: Why uploads wait is told of so many, those that are tried again first; in which stage they are
-#: active, of those that are it longest.
+#: How many uploads the sample metrics look at: the retrying ones that are due first, and the ones
+#: that are active longest.
 SAMPLE = 50
-#: The counters that an upload's error goes into: named from the start, as an increase is
-#: missed where a counter begins with it.
-KINDS = sorted({"UploadError", "WorkerKilled"} | {one.__name__ for one in subclasses(UploadError)})
-TOLD = {
+#: The values of the label ``kind``. All of them are exported from the start, because Prometheus
+#: misses the first increase of a counter that did not exist before it.
+KINDS = sorted(
+    {"UploadError", "WorkerKilled"} | {kind.__name__ for kind in subclasses(UploadError)}
+)
+#: The help text of each counter, by its name in tasks.records.counters.
+COUNTERS = {
     "enqueued": "Uploads and files of publishes that became pending by enqueue or retry.",
     "located": "Uploads located.",
-    "located_bytes": "Bytes of the uploads located.",
+    "located_bytes": "Bytes of located uploads.",
     "stored": "Files of publishes stored.",
-    "stored_bytes": "Bytes that reached the media store.",
+    "stored_bytes": "Bytes sent to the media store.",
     "cancelled": "Uploads cancelled.",
     "superseded": "Uploads superseded by a newer file.",
-    "claims_lost": "Claims taken back, as their message was lost.",
-    "redelivered": "Uploads delivered again, as a worker let its lease end.",
-    "events_dropped": "Events that ftrack's event hub was not told.",
-    "failed": "Uploads failed, by the kind of error.",
-    "retried": "How often uploads had to wait, by the kind of error.",
-    "outages": "How often a gate has closed.",
+    "claims_lost": "Claims taken back because their message was lost.",
+    "redelivered": "Uploads delivered again because a worker's lease expired.",
+    "events_dropped": "Events that could not be sent to ftrack's event hub.",
+    "failed": "Uploads failed, by kind of error.",
+    "retried": "Waits of uploads before another try, by kind of error.",
+    "outages": "Times that a gate has closed, by service.",
 }
 
 
 class FarmCollector(Collector):
-    """Asks Redis when it is asked; without Redis it tells that alone."""
+    """Reads Redis at each scrape; without Redis, it exports only that."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._redis = client
-        # Nothing that is sealed is read.
+        # No sealed field is read, so no key is needed.
         self._status = Status(client, Codec(()))
 
     def collect(self) -> Iterator[Metric]:
-        """Give all metrics, or farmhaul_redis_up 0 alone."""
+        """Return all metrics, or only farmhaul_redis_up 0 if Redis does not answer."""
         try:
             found = [*self._read()]
         except redis.RedisError:
             found = []
-        yield Gauge("farmhaul_redis_up", "Whether Redis answered.", value=int(bool(found)))
+        yield Gauge(
+            "farmhaul_redis_up",
+            "1 if Redis answered this scrape, otherwise 0.",
+            value=int(bool(found)),
+        )
         yield from found
 
     def _read(self) -> Iterator[Metric]:
         backlog = self._status.backlog()
         uploads = Gauge(
-            "farmhaul_uploads", "Uploads by state, of those recorded.", labels=["state"]
+            "farmhaul_uploads", "Uploads that have a record, by state.", labels=["state"]
         )
         for state, count in self._status.counts().items():
             uploads.add_metric([state], count)
         yield uploads
         yield from self._pending(backlog)
-        yield from self._messages({"", *(one.host for one in backlog)})
-        yield self._waiting()
+        yield from self._messages({"", *(row.host for row in backlog)})
+        yield self._retrying()
         yield from self._active()
         yield from self._gates()
         workers = len(self._status.workers())
@@ -105,9 +112,9 @@ class FarmCollector(Collector):
         age = Gauge(
             "farmhaul_pending_oldest_seconds", "Age of the oldest pending upload.", labels=labels
         )
-        for one in backlog:
-            count.add_metric([one.priority, one.host], one.count)
-            age.add_metric([one.priority, one.host], one.oldest_s)
+        for row in backlog:
+            count.add_metric([row.priority, row.host], row.count)
+            age.add_metric([row.priority, row.host], row.oldest_s)
         yield from (count, age)
 
     def _messages(self, hosts: set[str]) -> Iterator[Gauge]:
@@ -122,24 +129,34 @@ class FarmCollector(Collector):
         for labels, length in zip(rows, lengths, strict=True):
             queued.add_metric(labels, length)
         yield queued
-        yield Gauge("farmhaul_messages_unacked", "Messages that workers have.", value=unacked)
-        yield Gauge("farmhaul_claims", "Claims under way.", value=claims)
+        yield Gauge(
+            "farmhaul_messages_unacked",
+            "Messages taken by workers and not acknowledged.",
+            value=unacked,
+        )
+        yield Gauge("farmhaul_claims", "Batches that workers have claimed.", value=claims)
 
-    def _waiting(self) -> Gauge:
+    def _retrying(self) -> Gauge:
         ids = self._redis.zrange(RETRYING, 0, SAMPLE - 1)
         pipeline = self._redis.pipeline(transaction=False)
         for upload_id in ids:
             pipeline.hget(upload_key(to_text(upload_id)), "retry_reason")
-        what = f"Waiting uploads by reason, of the {SAMPLE} that are due first."
-        waiting = Gauge("farmhaul_retrying_sample", what, labels=["reason"])
-        for reason, count in Counter(to_text(one) for one in pipeline.execute()).items():
-            waiting.add_metric([reason], count)
-        return waiting
+        what = f"Retrying uploads by reason, among the {SAMPLE} that are due first."
+        retrying = Gauge("farmhaul_retrying_sample", what, labels=["reason"])
+        for reason, count in Counter(map(to_text, pipeline.execute())).items():
+            retrying.add_metric([reason], count)
+        return retrying
 
     def _gates(self) -> Iterator[Gauge]:
-        closed = Gauge("farmhaul_gate_closed", "1 during an outage.", labels=["service"])
+        closed = Gauge(
+            "farmhaul_gate_closed",
+            "1 during an outage of the service, otherwise 0.",
+            labels=["service"],
+        )
         since = Gauge(
-            "farmhaul_gate_closed_since_seconds", "When it closed (Unix time).", labels=["service"]
+            "farmhaul_gate_closed_since_seconds",
+            "When the gate closed (Unix time).",
+            labels=["service"],
         )
         for gate in self._status.gates():
             closed.add_metric([gate.service], int(gate.closed))
@@ -154,10 +171,12 @@ class FarmCollector(Collector):
         for upload_id, _ in ids:
             pipeline.hget(upload_key(to_text(upload_id)), "stage")
         (seconds, _), *stages = pipeline.execute()
-        what = f"Active uploads by stage, of the {SAMPLE} that are active longest."
+        what = f"Active uploads by stage, among the {SAMPLE} that are active longest."
         active = Gauge("farmhaul_active_sample", what, labels=["stage"])
         oldest = Gauge(
-            "farmhaul_active_oldest_seconds", "Since when the oldest is active.", labels=["stage"]
+            "farmhaul_active_oldest_seconds",
+            "How long the oldest upload is active.",
+            labels=["stage"],
         )
         ages: dict[str, list[float]] = {stage: [] for stage in STAGES}
         for (_, since), number in zip(ids, stages, strict=True):
@@ -171,7 +190,7 @@ class FarmCollector(Collector):
     def _totals(self) -> Iterator[Metric]:
         totals = read(self._redis)
         for name, value in totals.plain.items():
-            what = TOLD.get(name, f"Counted as {name}.")
+            what = COUNTERS.get(name, "A counter of the Redis hash farmhaul:totals.")
             yield CounterMetricFamily(f"farmhaul_{name}", what, value=value)
         by_kind = {"failed": dict.fromkeys(KINDS, 0), "retried": dict.fromkeys(KINDS, 0)}
         by_kind["outages"] = dict.fromkeys(SERVICES, 0)
@@ -181,21 +200,25 @@ class FarmCollector(Collector):
             if name in totals.plain:
                 continue
             label = "service" if name == "outages" else "kind"
-            what = TOLD.get(name, f"Counted as {name}.")
+            what = COUNTERS.get(name, "A counter of the Redis hash farmhaul:totals.")
             family = CounterMetricFamily(f"farmhaul_{name}", what, labels=[label])
             for kind, count in counts.items():
                 family.add_metric([kind], count)
             yield family
         yield HistogramMetricFamily(
             "farmhaul_upload_seconds",
-            "From the enqueue to the location of an upload.",
+            "Time from the enqueue of an upload until it was located.",
             buckets=[*totals.buckets.items()],
             sum_value=totals.seconds_sum,
         )
 
 
 def serve(settings: Settings, address: str, port: int) -> None:
-    """Answer scrapes until the process ends."""
+    """Serve metrics until the process is stopped.
+
+    Raises:
+        BadInputError: the address and port cannot be used.
+    """
     registry = CollectorRegistry()
     registry.register(FarmCollector(fail_fast_redis(settings)))
     try:

@@ -30,7 +30,7 @@ from workers.broker import transport
 from workers.steps import lease
 from workers.steps.periodic import PeriodicStep
 from workers.steps.reconcile import Reconciler
-from workers.steps.spool import DrainSpool
+from workers.steps.spool import FlushSpool
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_a_kombu_with_other_internals_is_told(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delattr(state, "reserved_requests")
     assert lease.internals_unknown() == [
         "kombu's Channel.unacked_index_key is not 'unacked_index'",
-        "kombu's QoS.restore_visible goes by something else than unacked_index",
+        "kombu's QoS.restore_visible does not use unacked_index",
         "celery.worker.state has no reserved_requests",
     ]
 
@@ -189,7 +189,7 @@ def test_a_worker_tells_once_of_a_spool_that_it_may_not_look_into(
     spool = tmp_path / "spool"
     spool.touch()
     monkeypatch.setenv("FARMHAUL_SPOOL", str(spool))
-    step = DrainSpool(worker)
+    step = FlushSpool(worker)
     step.act()
     step.act()
     assert caplog.messages == [f"spool_not_readable {spool}/manifests: Not a directory"]

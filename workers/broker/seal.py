@@ -1,9 +1,9 @@
-"""The seal on a message: its headers are as authentic as its body.
+"""The seal on a message: it makes the headers as authentic as the sealed body.
 
-Celery takes from a message's headers which task to run, under which id, until when and with
-which limits; a body, though sealed, says none of that. So with FARMHAUL_SECRET_KEY each
-message carries a sealed digest of all of it but what Redis' transport changes underway. It
-covers tasks, remote control and events alike.
+Celery reads from a message's headers which task to run, under which id, until when and with which
+limits. The body is sealed, but contains none of that. So with FARMHAUL_SECRET_KEY, each message
+carries a sealed digest of everything that the Redis transport does not change in transit. Tasks,
+remote control and events are all sealed.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from tasks.transfer.errors import SealBrokenError
 log = logging.getLogger("farmhaul")
 
 SEAL = "seal"
-#: Remote control and events are said to those who listen now; an older one is said again by
-#: somebody who overheard it. Clocks that are so far apart are a fault in farmhaul doctor.
-SPOKEN_S = 60
-#: What Celery's events are written in; they hold no more than names and times.
+#: Remote control and events are meant for those who listen now, so an older one is a replay.
+#: Clocks that differ by this much are a fault in farmhaul doctor.
+BROADCAST_S = 60
+#: Events are plain JSON; they contain only names and times.
 CONTENT_TYPES = {CONTENT_TYPE, "application/json"}
-#: What a text that is not what it should be can raise while it is read.
-ODD = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+#: The errors that malformed text can raise while it is parsed.
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
 _codec = Codec(())
 
 
 def use(codec: Codec) -> None:
-    """Seal and check with this codec from now on; one without keys does neither."""
-    global _codec  # noqa: PLW0603 kombu makes transports itself, and hands nothing on
+    """Seal and check messages with this codec from now on; without keys, it does neither."""
+    global _codec  # noqa: PLW0603 kombu creates transports itself, and passes nothing to them
     _codec = codec
 
 
@@ -48,30 +48,30 @@ def sign(message: dict[str, Any]) -> None:
 
 
 def refusal(message: Any, queue: str) -> str:
-    """Say why a message is not to be taken from a queue; empty when it may be."""
+    """Return why a message from a queue must be refused; empty if it may be delivered."""
     try:
         return _fault(message, queue)
     except SealBrokenError:
-        return "it is not sealed with a key of this node, or too old"
+        return "it is not sealed with a key of this node, or it is too old"
     except KeyError as error:
         return f"it has no {error.args[0]}"
-    except ODD:
-        return "it makes no sense"
+    except MALFORMED:
+        return "it is malformed"
 
 
 def _fault(message: Any, queue: str) -> str:
-    # kombu.pidbox and celery.events name their queues so; tasks wait in all others.
-    spoken = queue.endswith(".pidbox") or queue.startswith("celeryev.")
+    # The names that kombu.pidbox and celery.events give their queues; all others hold tasks.
+    broadcast = queue.endswith(".pidbox") or queue.startswith("celeryev.")
     headers = message["headers"]
-    if ("task" in headers) is spoken:
-        return "it is of another kind than its queue"
+    if ("task" in headers) is broadcast:
+        return "it does not belong into this kind of queue"
     if message["content-type"] not in CONTENT_TYPES:
-        return "its content type is not ours"
+        return "farmhaul does not use its content type"
     base64.b64decode(message["body"], validate=True)
     if not isinstance(message["properties"]["delivery_tag"], str):
         return "it has no delivery tag"
     if _codec.seals:
-        sealed = _codec.decode(headers[SEAL], "a message", SPOKEN_S if spoken else None)
+        sealed = _codec.decode(headers[SEAL], "a message", BROADCAST_S if broadcast else None)
         if sealed != _digest(message):
             return "it was changed after it was sealed"
     return ""
@@ -83,7 +83,7 @@ def note_refused(client: redis.Redis | None, why: str) -> None:
     if client is not None:
         try:
             client.hincrby(TOTALS, "refused", 1)
-        except redis.RedisError:  # Flower may not; and no count is worth a worker
+        except redis.RedisError:  # Flower's user may not write; a count is not worth a worker
             log.debug("not counted")
 
 

@@ -1,13 +1,13 @@
 """kombu's Redis transport, made to survive closed connections and foreign messages.
 
-A task that ends while Redis is away is acknowledged on a closed connection. kombu 5.7 then
-raises AttributeError ("'NoneType' object has no attribute 'hostname'"), which Celery takes
-for unrecoverable: the whole worker exits (measured: 1 of 3 series of five Redis kills). As
-a connection error it is what it is: the message is delivered again, the record knows that
-its work is done, and the worker reconnects.
+A task that finishes while Redis is unreachable is acknowledged on a closed connection. kombu 5.7
+then raises AttributeError ("'NoneType' object has no attribute 'hostname'"), which Celery treats
+as unrecoverable: the whole worker exits (measured: in 1 of 3 series of five Redis kills). Here it
+becomes a connection error: the worker reconnects, the message is delivered again, and the record
+shows that its work is done.
 
-Anybody who may write to Redis can put anything into a queue. What is no message of ours is
-dropped here, before Celery sees it (``workers.broker.seal``): kombu would let the worker exit.
+Anyone who can write to Redis can put anything into a queue. Foreign messages are dropped here,
+before Celery sees them (``workers.broker.seal``), because kombu would let the worker exit.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ last_asked = time.monotonic()
 
 
 class _QoS(kombu_redis.QoS):
-    """What is unacknowledged; an entry that nobody of ours has made is forgotten."""
+    """The unacknowledged messages; an entry that is malformed is removed."""
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        # Redelivery is for workers: Flower's Redis user, say, may not touch their messages.
+        # Redelivery is for workers: Flower's Redis user, for example, may not touch their messages.
         with suppress(redis.exceptions.NoPermissionError):
             super().restore_visible(*args, **options)
 
@@ -40,11 +40,11 @@ class _QoS(kombu_redis.QoS):
         except (ValueError, TypeError, KeyError, RecursionError):
             with self.channel.conn_or_acquire(client) as connected, connected.pipeline() as pipe:
                 self._remove_from_indices(tag, pipe).execute()
-                seal.note_refused(connected, "an unacknowledged one makes no sense")
+                seal.note_refused(connected, "an unacknowledged message is malformed")
 
 
 class _Guarded:
-    """For a channel: what is sent is sealed, and Celery recovers from a closed connection."""
+    """Part of a channel: messages are sealed, and Celery recovers from a closed connection."""
 
     connection: Any
     QoS = _QoS
@@ -59,31 +59,31 @@ class _Guarded:
         return client
 
     def _readable(self, response: Any, **_: Any) -> Any:
-        # kombu reads the item right after this, and takes None for an empty queue.
+        # kombu reads the item right after this; None means that the queue is empty.
         return tuple(response) if response and self._is_json(response[1]) else None
 
     def _handle_message(self, client: Any, response: Any) -> Any:
-        said = super()._handle_message(client, response)  # type: ignore[misc]
-        # kombu reads the data right after this, and passes over what has none.
-        if said["type"].endswith(b"message") and not self._is_json(said["data"]):
-            said["data"] = None
-        return said
+        received = super()._handle_message(client, response)  # type: ignore[misc]
+        # kombu reads the data right after this, and ignores a message without data.
+        if received["type"].endswith(b"message") and not self._is_json(received["data"]):
+            received["data"] = None
+        return received
 
     def _is_json(self, text: bytes) -> bool:
         try:
             json.loads(text)
-        except seal.ODD:
-            self.refuse("it cannot be read")
+        except seal.MALFORMED:
+            self.refuse("it is not JSON")
             return False
         return True
 
     def refuse(self, why: str) -> None:
-        """Note that a message was dropped."""
+        """Log and count a message that was dropped."""
         with self.conn_or_acquire() as client:  # type: ignore[attr-defined]
             seal.note_refused(client, why)
 
     def _brpop_start(self, *args: Any, **options: Any) -> Any:
-        global last_asked  # noqa: PLW0603 one process, one moment
+        global last_asked  # noqa: PLW0603 one time for the whole process
         last_asked = time.monotonic()
         return super()._brpop_start(*args, **options)  # type: ignore[misc]
 
@@ -103,7 +103,7 @@ class SentinelChannel(_Guarded, kombu_redis.SentinelChannel):
 
 
 class _Checked:
-    """For a transport: only messages that pass are delivered to Celery."""
+    """Part of a transport: only messages that pass the check are delivered to Celery."""
 
     channels: Any
 

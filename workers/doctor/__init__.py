@@ -1,9 +1,8 @@
-"""What ``farmhaul doctor`` looks at: each thing an upload needs, and the next step where it lacks.
+"""The checks of ``farmhaul doctor``: each reads one thing that uploads need, and yields findings.
 
-It only reads, but for a file in the spool and a list in Redis that are removed at once, and for
-what ``--put`` sends.
-A fault is what keeps uploads from being located, or may lose them; a warning is what somebody
-should look at.
+A fault keeps uploads from being located, or may lose them; a warning needs a person's attention.
+No check may change the farm: it may only write a file in the spool and a list in Redis that it
+removes at once, and what ``--put`` sends.
 """
 
 from __future__ import annotations
@@ -14,45 +13,47 @@ import redis
 
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import Settings, SettingsError
-from workers.doctor import farm, node
-from workers.doctor.finding import Finding
+from workers.doctor import farm, node, redis_server
+from workers.doctor.finding import Farm, Finding
 from workers.doctor.ftrack import ftrack
-from workers.doctor.redis_server import server
 from workers.wording import redis_trouble
 
 
 def diagnose(*, put: bool = False) -> Iterator[Finding]:
-    """Look at all that an upload needs, from this node; with ``put``, at the media store too."""
+    """Check from this node what uploads need; with ``put``, also send the store a few bytes."""
     try:
         settings = Settings.from_environment()
     except SettingsError as error:
         for line in str(error).splitlines():
-            step = "correct the variable; docs/configuration.md tells its form"
+            step = "correct the variable; docs/configuration.md describes its form"
             yield Finding("fault", "settings", line, step)
         return
-    yield Finding("ok", "settings", "the environment makes sense")
-    yield from _examine(settings, put=put)
-
-
-def _examine(settings: Settings, *, put: bool) -> Iterator[Finding]:
-    """Look at everything; what Redis tells only where it can be asked."""
+    yield Finding("ok", "settings", "the environment is valid")
     yield from node.roots(settings)
     yield from node.spool(settings)
     yield from node.internals()
     yield from ftrack(settings, put=put)
+    yield from _ask_redis(settings)
+
+
+def _ask_redis(settings: Settings) -> Iterator[Finding]:
+    """Run the checks that ask Redis; if it does not answer, yield that alone."""
     client = fail_fast_redis(settings)
     try:
         client.ping()
     except redis.RedisError as error:
-        says, _, step = redis_trouble(error).partition("; ")
-        yield Finding("fault", "redis", says, step)
+        yield _redis_fault("redis", error)
         return
-    for what, check in {"redis": server, **farm.CHECKS}.items():
+    for name, check in {"redis": redis_server.server, **farm.CHECKS}.items():
         try:
-            yield from check(settings, client)
+            yield from check(Farm(settings, client))
         except redis.exceptions.NoPermissionError:
-            step = "run doctor with a Redis user who may read farmhaul:* and use INFO"
-            yield Finding("warning", what, "not looked at: our Redis user may not", step)
+            step = "run doctor as a Redis user who may read farmhaul:* and use INFO"
+            yield Finding("warning", name, "not checked: this Redis user may not read it", step)
         except redis.RedisError as error:
-            says, _, step = redis_trouble(error).partition("; ")
-            yield Finding("fault", what, says, step)
+            yield _redis_fault(name, error)
+
+
+def _redis_fault(name: str, error: redis.RedisError) -> Finding:
+    says, _, step = redis_trouble(error).partition("; ")
+    return Finding("fault", name, says, step)

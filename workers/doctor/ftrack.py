@@ -1,4 +1,4 @@
-"""What ``farmhaul doctor`` finds at ftrack and, when asked to, at its media store."""
+"""What doctor checks of ftrack and, with ``--put``, of its media store."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from tasks.transfer.put import FileBody, send, store_session
 from tasks.transfer.signing import sign
 from workers.doctor.finding import Finding, skew
 
-#: What ``--put`` sends.
+#: The bytes that ``--put`` sends.
 CONTENT = b"farmhaul doctor --put\n"
-#: What the system says of a name that leads to no address (getaddrinfo).
+#: The system's error for a host name that has no address (getaddrinfo) matches this.
 NO_NAME = re.compile(r"\b(host)?name\b", re.IGNORECASE)
 
 
 def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
-    """Ask ftrack for its location, compare its clock; with ``put``, send the store a few bytes."""
+    """Query ftrack's location and compare its clock; with ``put``, send the store a few bytes."""
     if settings.ftrack is None:
-        yield Finding("ok", "ftrack", "no credentials on this node; workers alone need them")
+        yield Finding("ok", "ftrack", "this node has no credentials; only workers need them")
         if put:
-            step = "run it on a worker's node, with the worker's environment"
-            yield Finding("fault", "store", "without credentials nothing can be signed", step)
+            step = "run doctor --put on a worker's node, with the worker's environment"
+            yield Finding("fault", "store", "no PUT can be signed without credentials", step)
         return
     server, dates = settings.ftrack, list[str]()
     client = FtrackClient(server.server_url, server.api_user, server.api_key)
 
-    def note_date(answer: Any, **_: Any) -> None:
-        dates.extend([answer.headers["Date"]] if "Date" in answer.headers else [])
+    def note_date(response: Any, **_: Any) -> None:
+        dates.extend([response.headers["Date"]] if "Date" in response.headers else [])
 
     client.session.hooks["response"].append(note_date)
     try:
@@ -54,13 +54,13 @@ def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
             yield from _put(server, client)
     except CredentialsRefusedError:
         says = f"{server.server_url} refuses the API key of {server.api_user}"
-        step = "correct FTRACK_API_USER and FTRACK_API_KEY here and on the workers; restart these"
+        step = "correct FTRACK_API_USER and FTRACK_API_KEY here and on workers; restart the workers"
         yield Finding("fault", "ftrack", says, step)
     except (UploadError, FtrackRefusal) as error:
-        step = f"curl -I {server.server_url} from here; correct FTRACK_SERVER"
+        step = f"run curl -I {server.server_url} on this node; correct FTRACK_SERVER"
         yield Finding("fault", "ftrack", _first_words(error), step)
     for date in dates[:1]:
-        with suppress(ValueError):  # a proxy's, which is no date
+        with suppress(ValueError):  # a proxy may send anything as its Date
             yield from skew("ftrack", parsedate_to_datetime(date).timestamp(), settings)
 
 
@@ -68,18 +68,18 @@ def _location(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]
     expression = f'select id from Location where id is "{SERVER_LOCATION_ID}"'  # noqa: S608 not SQL
     [result] = client.call([{"action": "query", "expression": expression}])
     if not result.get("data"):
-        says = "ftrack.server is no location there, or our user may not see it"
-        step = f"let the API user {server.api_user} read locations; ask ftrack's administrator"
+        says = "ftrack has no location ftrack.server, or the API user may not see it"
+        step = f"ask ftrack's administrator to let the API user {server.api_user} read locations"
         yield Finding("fault", "ftrack", says, step)
     else:
-        says = f"{server.server_url} takes our credentials and has ftrack.server"
+        says = f"{server.server_url} accepts the credentials and has ftrack.server"
         yield Finding("ok", "ftrack", says)
 
 
 def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
-    """Send a few bytes as an upload's are sent. ftrack is told of no component.
+    """Send a few bytes as an upload does, without a component in ftrack.
 
-    Always under the same id, which no component has: what remains is one object of 22 bytes.
+    The id is always the same, and no component has it: one object of 22 bytes remains.
     """
     digest = hashlib.md5(CONTENT, usedforsecurity=False).digest()
     transfer = Transfer(
@@ -91,7 +91,7 @@ def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
     )
     signed = sign(client, [transfer])[transfer.upload_id]
     if isinstance(signed, UploadError):
-        step = f"let the API user {server.api_user} upload; ask ftrack's administrator"
+        step = f"ask ftrack's administrator to let the API user {server.api_user} upload"
         yield Finding("fault", "store", f"no PUT was signed: {_first_words(signed)}", step)
         return
     host = urlsplit(signed.signed.url if signed.signed else "").hostname or ""
@@ -106,25 +106,31 @@ def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
             yield Finding("fault", "store", *_trouble(error, host))
             return
     took_ms = (time.perf_counter() - began) * 1000
-    says = f"{host} took a signed PUT of {len(CONTENT)} bytes in {took_ms:.0f} ms"
+    says = f"{host} accepted a signed PUT of {len(CONTENT)} bytes in {took_ms:.0f} ms"
     yield Finding("ok", "store", says)
 
 
 def _trouble(error: UploadError, host: str) -> tuple[str, str]:
-    """Say what the store did, and what to do; the URL's query is in neither."""
+    """Return what went wrong at the store, and what to do; neither contains the URL's query."""
     says = f"{host}: {_first_words(error)}"
     if isinstance(error, UrlRefusedError):
-        return says, f"compare the clocks; let no proxy change what is sent to {host} (NO_PROXY)"
+        return (
+            says,
+            f"compare the clocks; check that no proxy changes requests to {host} (NO_PROXY)",
+        )
     if isinstance(error, DigestMismatchError):
-        return says, "bytes change on the way: test this node's memory, and look for a proxy"
+        return says, "bytes change in transit: test this node's memory, and look for a proxy"
     if not isinstance(error, ServiceUnavailableError):
-        return says, "ask those who run the store what it has against this PUT"
+        return says, "ask the operators of the store why it refuses this PUT"
     says = f"{host}: {error.why}"
     if "SSL" in error.why:
-        return says, "name the authority of its certificate in REQUESTS_CA_BUNDLE, or mend that"
+        return (
+            says,
+            "set REQUESTS_CA_BUNDLE to the authority of its certificate, or correct that file",
+        )
     if NO_NAME.search(error.why):
-        return says, f"getent hosts {host} on this node; mend its DNS"
-    return says, f"curl -I https://{host} from here; look at firewalls, proxies, and the store"
+        return says, f"run getent hosts {host} on this node; fix its DNS"
+    return says, f"run curl -I https://{host} on this node; check firewalls, proxies, and the store"
 
 
 def _first_words(error: Exception) -> str:

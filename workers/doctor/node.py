@@ -1,4 +1,4 @@
-"""What doctor checks on this node: storage roots, spool, and the installed packages."""
+"""What doctor checks on this node: the storage roots, the spool, the installed packages."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from tasks.config.settings import Settings
 from tasks.spool import Spool
 from workers.doctor.finding import Finding
 
-#: A folder that is not listed by then hangs, as a dead NFS mount does.
+#: A folder that cannot be listed within this time hangs, as a dead NFS mount does.
 ROOT_TIMEOUT_S = 5.0
 
 
 def roots(settings: Settings) -> Iterator[Finding]:
+    """Check that each storage root can be read, and is not empty as an unmounted folder is."""
     if not settings.storage_roots:
-        step = "set FARMHAUL_STORAGE_ROOTS to the folders that files may come from"
+        step = "set FARMHAUL_STORAGE_ROOTS to the folders that may be uploaded from"
         yield Finding("fault", "roots", "FARMHAUL_STORAGE_ROOTS is not set", step)
     for root in settings.storage_roots:
         seen: list[str | bool] = []
-        # A thread, since nothing else gets away from a mount that hangs.
+        # In a thread, because only a thread can be abandoned at a mount that hangs.
         look = threading.Thread(target=lambda at=root, to=seen: to.append(_list(at)), daemon=True)
         look.start()
         look.join(ROOT_TIMEOUT_S)
         if not seen:
-            step = f"look at the mount: stat {root} hangs, too"
+            step = f"check the mount; stat {root} also hangs"
             yield Finding("fault", "roots", f"{root} does not answer", step)
         elif isinstance(seen[0], str):
-            step = "mount it, or correct FARMHAUL_STORAGE_ROOTS; the worker's user must read it"
+            step = "mount it, correct FARMHAUL_STORAGE_ROOTS, or let the worker's user read it"
             yield Finding("fault", "roots", f"{root} cannot be read: {seen[0]}", step)
         elif not seen[0]:
-            yield Finding("warning", "roots", f"{root} is empty", f"see that {root} is mounted")
+            yield Finding("warning", "roots", f"{root} is empty", f"check that {root} is mounted")
         else:
             yield Finding("ok", "roots", f"{root} can be read")
 
 
 def _list(folder: str) -> str | bool:
+    """Return whether the folder holds anything, or why it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return next(entries, None) is not None
@@ -46,11 +48,14 @@ def _list(folder: str) -> str | bool:
 
 
 def spool(settings: Settings) -> Iterator[Finding]:
+    """Check that hooks can write the spool, and that nothing is left in it."""
     folder = there = settings.spool
     if not folder:
-        yield Finding("ok", "spool", "FARMHAUL_SPOOL is not set: without Redis, enqueue fails")
+        yield Finding(
+            "ok", "spool", "FARMHAUL_SPOOL is not set: enqueue fails while Redis is unreachable"
+        )
         return
-    # enqueue makes the folder when it first needs it.
+    # enqueue creates the folder when it first needs it.
     while not os.path.lexists(there):
         there = os.path.dirname(there)
     try:
@@ -58,25 +63,31 @@ def spool(settings: Settings) -> Iterator[Finding]:
         kept = Spool(folder)
         bad, waiting = kept.unreadable(), kept.waiting()
     except OSError as error:
-        says = f"{folder} cannot be read and written: {error.strerror}"
-        yield Finding("fault", "spool", says, f"give {there} and all in it to the hooks' user")
+        says = f"{folder} cannot be read or written: {error.strerror}"
+        yield Finding(
+            "fault",
+            "spool",
+            says,
+            f"make the hooks' user the owner of {there} and of everything in it",
+        )
         return
     if bad:
         was = ".json" if bad[0].parent == kept.folder else ".jsonl"
-        step = f"mend {bad[0]} and rename it to {was}, or remove it"
-        yield Finding("warning", "spool", f"{len(bad)} spooled uploads are unreadable", step)
+        step = f"fix {bad[0]} and rename it to {was}, or remove it"
+        yield Finding("warning", "spool", f"{len(bad)} spooled requests cannot be read", step)
     if waiting:
-        says = f"{len(waiting)} uploads wait in {folder}"
-        yield Finding("warning", "spool", says, "farmhaul flush-spool")
+        says = f"{len(waiting)} spooled requests are not enqueued yet: {folder}"
+        yield Finding("warning", "spool", says, "run farmhaul flush-spool")
     if not bad and not waiting:
-        yield Finding("ok", "spool", f"{folder} can be written, and is empty")
+        yield Finding("ok", "spool", f"{folder} can be written and is empty")
 
 
 def internals() -> Iterator[Finding]:
+    """Check that the installed kombu and Celery have the internals that leases rely on."""
     from workers.steps.lease import internals_unknown
 
     step = "install from deploy/requirements.lock"
     faults = internals_unknown()
     yield from (Finding("fault", "celery", fault, step) for fault in faults)
     if not faults:
-        yield Finding("ok", "celery", "kombu and Celery are as the lease knows them")
+        yield Finding("ok", "celery", "kombu and Celery have the internals that leases rely on")

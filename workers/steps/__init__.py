@@ -1,5 +1,5 @@
-"""What the main process of a worker does beside its tasks: leases, reconciler, spool, jobs.
+"""What a worker's main process does in addition to its tasks: leases, reconciler, spool, encodings.
 
-Each module is one boot step of Celery, most of them a ``PeriodicStep``. A step may use the records
-and the chain. No step may run a stage itself, or print for a person.
+Each module is one boot step of Celery, a ``PeriodicStep`` that uses the records and the chain. No
+step may run a stage or print to the terminal: results go to the records, problems to the log.
 """

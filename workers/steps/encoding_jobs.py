@@ -1,4 +1,4 @@
-"""Asks ftrack how its encodings fare, so that status and --wait can tell."""
+"""Reads the state of encoding jobs from ftrack, so that status and --wait can show it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from tasks.transfer.errors import UploadError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, query, quoted, rows_of
 from workers.steps.periodic import PeriodicStep
 
-#: A job is asked about again after this time; Redis sees to it that one worker does.
+#: A job's state is read again after this time; Redis lets one worker of the farm do it.
 AGAIN_S = 3.0
+#: How many uploads one API call asks about.
 AT_ONCE = 100
+#: The job states that do not change any more.
 FINAL = ("done", "failed", "killed")
 
 
@@ -29,7 +31,7 @@ class Encodings(PeriodicStep):
         self.publishes = Publishes(self.record)
 
     def act(self) -> None:
-        """Ask about those whose turn it is, in one call; an outage is for the stages to tell."""
+        """Read the states of the jobs that are due, in one call; the stages report outages."""
         due = self.publishes.take_due_jobs(AGAIN_S, AT_ONCE)
         if not due:
             return
@@ -40,12 +42,13 @@ class Encodings(PeriodicStep):
             return
         states = {str(row.get("id")): str(row.get("status")) for row in rows_of(result)}
         for upload_id, jobs in due.items():
-            # A job that is gone has been cleared away by ftrack.
+            # ftrack deletes old jobs that are done.
             state = _of_all([states.get(job, "done") for job in jobs])
             self.publishes.record_job_state(upload_id, state, final=state in FINAL)
 
 
 def _of_all(states: list[str]) -> str:
+    """Return the state of an upload's jobs together: failed, or not final, before done."""
     if any(state in {"failed", "killed"} for state in states):
         return "failed"
     return next((state for state in states if state not in FINAL), "done")

@@ -1,9 +1,9 @@
 """The lease: a task belongs to its worker for as long as the worker lives, and no longer.
 
-Redis as a broker redelivers what was not acknowledged within the visibility timeout. A long
-one leaves the work of a dead node lying; a short one runs long tasks twice. So it is short,
-and renewed: kombu keeps the delivery tags of unacknowledged messages in a sorted set by the
-time they were taken, and this step moves that time on while the process lives.
+With Redis as the broker, a message that is not acknowledged within the visibility timeout is
+delivered again. A long timeout delays a dead node's work; a short one runs long tasks twice. So
+the timeout is short and renewed: kombu keeps the delivery tags of unacknowledged messages in a
+sorted set, by the time they were taken, and this step updates that time while the process lives.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from workers.steps.periodic import PeriodicStep
 
 log = logging.getLogger("farmhaul")
 
-#: Renewed so often within a lease that two renewals may be lost.
+#: With this many renewals in a lease, two of them in a row may be lost.
 RENEWALS_A_LEASE = 4
 
-#: What the lease and the reconciler know of kombu and Celery; checked when a worker starts.
+#: The lease and the reconciler use internals of this kombu; checked when a worker starts.
 KNOWN_KOMBU = "5.7."
 
 
@@ -37,22 +37,22 @@ class Lease(PeriodicStep):
         self.interval_s = self.settings.lease_s / RENEWALS_A_LEASE
 
     def start(self, worker: Any) -> None:
-        """Begin to renew, after a look at what the renewal relies on."""
+        """Check the internals that the renewal relies on, then start it."""
         for fault in internals_unknown():
             log.error("lease_check_failed %s: tasks longer than the lease may run twice", fault)
         super().start(worker)
 
-    def stop(self, worker: Any) -> None:
-        """Go on: tasks still run while the worker shuts down warmly."""
+    def stop(self, _worker: Any) -> None:
+        """Keep renewing, because tasks still run while the worker shuts down warmly."""
 
     def act(self) -> None:
-        """Renew them."""
+        """Renew the leases."""
         renew(self.record)
 
 
 def renew(record: Record) -> None:
     """Renew the lease of every task that this process has taken and not acknowledged."""
-    # The set is changed by other threads: a copy may fail once in a while.
+    # Other threads change the set, so a copy may occasionally fail; the next renewal follows soon.
     requests = [request for request in tuple(state.reserved_requests) if not request.acknowledged]
     if requests:
         tags = [request.message.delivery_tag for request in requests]
@@ -60,7 +60,7 @@ def renew(record: Record) -> None:
 
 
 def internals_unknown() -> list[str]:
-    """Say in what kombu and Celery are not as the lease knows them; empty when all is well."""
+    """Return how kombu and Celery differ from what the lease relies on; usually nothing."""
     faults = []
     if not kombu.__version__.startswith(KNOWN_KOMBU):
         faults.append(f"kombu {kombu.__version__} is not {KNOWN_KOMBU}x")
@@ -70,7 +70,7 @@ def internals_unknown() -> list[str]:
             faults.append(f"kombu's Channel.{name} is not {value!r}")
     source = inspect.getsource(getattr(kombu_redis.QoS, "restore_visible", Lease))
     if "unacked_index_key" not in source or "visibility_timeout" not in source:
-        faults.append("kombu's QoS.restore_visible goes by something else than unacked_index")
+        faults.append("kombu's QoS.restore_visible does not use unacked_index")
     if not hasattr(state, "reserved_requests"):
         faults.append("celery.worker.state has no reserved_requests")
     return faults

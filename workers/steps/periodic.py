@@ -1,4 +1,4 @@
-"""Something that a worker's main process does again and again, beside its tasks."""
+"""A boot step that a worker's main process repeats, in a thread, for as long as it runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger("farmhaul")
 
 
 class PeriodicStep(bootsteps.StartStopStep):
-    """A step of a worker that calls ``act`` each ``interval_s``; without Redis it waits.
+    """A worker's step that calls ``act`` every ``interval_s`` seconds, also after an error.
 
-    A thread, and not a timer of Celery's event loop: the loop stands still while the worker
-    reconnects or shuts down warmly, and with the solo pool while a task runs.
+    It runs in a thread rather than as a timer of Celery's event loop, because the loop stops
+    while the worker reconnects or shuts down warmly and, with the solo pool, while a task runs.
     """
 
     interval_s = 1.0
@@ -33,17 +33,15 @@ class PeriodicStep(bootsteps.StartStopStep):
         self._stopped = threading.Event()
 
     def act(self) -> None:
-        """Do it once."""
+        """Do the step's work once; subclasses define it."""
         raise NotImplementedError
 
-    def start(self, worker: Any) -> None:
-        """Begin, in the background; the thread ends with the process at the latest."""
-        del worker
+    def start(self, _worker: Any) -> None:
+        """Start the thread; it does not keep the process alive."""
         threading.Thread(target=self._run, name=type(self).__name__, daemon=True).start()
 
-    def stop(self, worker: Any) -> None:
-        """Let the call under way be the last one."""
-        del worker
+    def stop(self, _worker: Any) -> None:
+        """Let the running call of ``act`` be the last one."""
         self._stopped.set()
 
     def _run(self) -> None:

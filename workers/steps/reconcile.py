@@ -1,9 +1,9 @@
-"""The reconciler: the record is the truth, and what it says is done even if a message is lost.
+"""The reconciler: it does what the records require, even if a message is lost.
 
-kombu takes a message off its queue and notes it as unacknowledged in two steps, and Redis may
-lose its last second when it is killed. So one worker of the farm, each second: makes waiting
-uploads pending when their time has come, rings for pending uploads that no ring is queued
-for, and takes back the uploads of claims that nobody has renewed and no message carries.
+kombu takes a message off its queue and notes it as unacknowledged in two steps, and a killed Redis
+may lose its last second. So every second, one worker of the farm makes retrying uploads pending
+when they are due, sends wake-ups if uploads are pending and none is queued, and takes back the
+uploads of claims that nobody has renewed and no message carries.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from workers.steps.periodic import PeriodicStep
 
 log = logging.getLogger("farmhaul")
 
-#: Who holds the lock keeps it; should that worker die, another goes on after this time.
+#: The worker that holds the lock keeps it. If it dies, another one takes over after this time.
 LOCK_S = 5
-#: With pending uploads and no ring queued, so many chains are published at once.
+#: How many wake-ups are sent at once.
 MAX_WAKE_UPS = 32
-#: A look at the queues of later stages reads at most so many messages of each.
+#: How many messages of each stage's queue are read.
 MAX_MESSAGES = 1000
 
 
@@ -37,12 +37,12 @@ class Reconcile(PeriodicStep):
     """Runs the reconciler in this worker, whenever no other worker does."""
 
     def act(self) -> None:
-        """Do it once."""
+        """Reconcile once."""
         Reconciler(self.worker.app, self.record, str(self.worker.hostname)).run()
 
 
 class Reconciler:
-    """Compares the record with the messages there are."""
+    """Compares the records with the messages in the queues."""
 
     def __init__(self, app: Celery, record: Record, name: str = socket.gethostname()) -> None:
         self.app = app
@@ -51,16 +51,15 @@ class Reconciler:
         self.name = name
 
     def run(self) -> None:
-        """Do it once, unless another worker is at it."""
-        key = RECONCILER
-        if to_text(self.redis.get(key)) == self.name:
-            self.redis.expire(key, LOCK_S)
-        elif not self.redis.set(key, self.name, nx=True, ex=LOCK_S):
+        """Reconcile once, unless another worker holds the lock."""
+        if to_text(self.redis.get(RECONCILER)) == self.name:
+            self.redis.expire(RECONCILER, LOCK_S)
+        elif not self.redis.set(RECONCILER, self.name, nx=True, ex=LOCK_S):
             return
         self.reconcile()
 
     def reconcile(self) -> None:
-        """Make due uploads pending, take back lost claims, wake where no ring is queued."""
+        """Make due uploads pending, take back lost claims, and send missing wake-ups."""
         pending, overdue = self.record.promote_due()
         if overdue:
             carried = set(self._claims_in_messages(pending))
@@ -75,9 +74,10 @@ class Reconciler:
                 wake(self.app, min(-(-count // CLAIM_UPLOADS), MAX_WAKE_UPS), host)
 
     def _claims_in_messages(self, hosts: dict[str, int]) -> Iterator[str]:
-        """Give the claims that some message, queued or unacknowledged, still carries.
+        """Yield the ids of the claims that a queued or unacknowledged message still carries.
 
-        The claim's id is that of the chain's first task: the root id of all its messages.
+        The id of a claim is that of its chain's first task, which is the root id of all its
+        messages. ``hosts`` are the hosts whose queues are read; "" is the queue of all nodes.
         """
         for host in hosts:
             for stage in STAGES:
@@ -89,7 +89,8 @@ class Reconciler:
 
 
 def _root_id(text: bytes | str, within: int | None = None) -> str:
-    # Anybody may have put anything there; what is no message of ours carries no claim.
+    """Return the root id of a JSON message, or of the item ``within`` a JSON list; "" for junk."""
+    # Anyone who can write to Redis can put anything there; it carries no claim.
     with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         message: Any = json.loads(text)
         return str((message if within is None else message[within])["headers"]["root_id"])

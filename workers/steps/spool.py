@@ -1,4 +1,4 @@
-"""Sends what hooks on this host have spooled while Redis was away."""
+"""Enqueues the requests that hooks on this host spooled while Redis was unreachable."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from workers.steps.periodic import PeriodicStep
 log = logging.getLogger("farmhaul")
 
 
-class DrainSpool(PeriodicStep):
-    """Drains FARMHAUL_SPOOL of this host now and then, where it is set."""
+class FlushSpool(PeriodicStep):
+    """Flushes this host's FARMHAUL_SPOOL every few seconds, if it is set."""
 
     interval_s = 5.0
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         self.enabled = bool(self.settings.spool)
-        self._told = False
+        self._reported = False
 
     def act(self) -> None:
-        """Send what there is."""
+        """Enqueue what is spooled; log an unreadable spool once."""
         try:
             Spool(self.settings.spool).flush(self.worker.app, self.record, self.settings)
-            self._told = False
+            self._reported = False
         except OSError as error:
-            # Hooks under another user have a spool that only that user can send.
-            if not self._told:
+            # If hooks run as another user, only that user can read their spool.
+            if not self._reported:
                 log.warning("spool_not_readable %s: %s", error.filename, error.strerror)
-            self._told = True
+            self._reported = True
