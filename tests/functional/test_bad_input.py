@@ -188,7 +188,7 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
 
 
 @cases(
-    (["enqueue"], "a --manifest; see farmhaul enqueue --help"),
+    (["enqueue"], "--manifest; see farmhaul enqueue --help"),
     (["enqueue", "--component-id", ID], "name a file to upload, or"),
     (["enqueue", "--manifest", "/missing.jsonl"], "/missing.jsonl"),
     (["enqueue", "--manifest", "/tmp"], "Is a directory"),

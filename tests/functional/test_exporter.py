@@ -17,7 +17,7 @@ from tests.helpers.exporter import MONITORING, exporter
 from tests.helpers.imports import loaded_by
 from tests.helpers.redis_traffic import commands_done
 from tests.sandbox.process import CHECKOUT, CLOSED_PORT, NO_REDIS
-from workers.exporter import TOLD
+from workers.exporter import COUNTERS
 
 Samples = dict[tuple[str, ...], float]
 
@@ -106,7 +106,7 @@ def test_a_port_that_is_taken_is_bad_input(hook: Farm) -> None:
 def test_alerts_and_dashboard_name_metrics_that_there_are(hook: Farm, tmp_path: Path) -> None:
     source = (CHECKOUT / "workers" / "exporter.py").read_text()
     exported = set(re.findall(r'"(farmhaul_\w+)"', source)) | {"farmhaul_upload_seconds_bucket"}
-    exported |= {f"farmhaul_{name}_total" for name in TOLD}
+    exported |= {f"farmhaul_{name}_total" for name in COUNTERS}
     alerts = (MONITORING / "alerts.yml").read_text()
     dashboard = json.loads((MONITORING / "grafana-dashboard.json").read_text())
     shown = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
