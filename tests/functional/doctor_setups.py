@@ -1,4 +1,4 @@
-"""Broken set-ups for ``test_doctor``: each is arranged with real parts, and undone again."""
+"""Broken set-ups for ``test_doctor``: real parts are broken, and repaired again."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.sandbox.process import CLOSED_PORT
 from workers.health import VERSION
 
 Env: TypeAlias = Mapping[str, str | None]
-#: Breaks something of a farm, in a folder; gives the environment in which doctor runs.
+#: Breaks a farm, with a folder for files; yields the environment in which doctor runs.
 Arrange: TypeAlias = Callable[[Farm, Path], AbstractContextManager[Env]]
 
 
 @dataclass(frozen=True)
 class SetUp:
-    """How a farm is broken, and what doctor has to say of it, and of nothing else."""
+    """How a farm is broken, and the one finding that doctor must yield for it."""
 
     level: str
     what: str
@@ -43,14 +43,14 @@ class SetUp:
 
 
 def note_worker(client: Any, name: str = "w1@node7", version: str = VERSION) -> None:
-    """Note what a worker notes that takes tasks."""
+    """Write the notes of a worker that takes tasks."""
     now, _ = client.time()
     client.zadd("farmhaul:workers", {name: now})
     client.zadd("farmhaul:alive", {f"{version} {name}": now})
 
 
 def given(**env: str | None) -> Arrange:
-    """In this environment; TMP stands for a folder that is empty."""
+    """Set environment variables; TMP stands for an empty folder."""
 
     @contextmanager
     def arrange(_farm: Farm, folder: Path) -> Iterator[Env]:
@@ -60,7 +60,7 @@ def given(**env: str | None) -> Arrange:
 
 
 def done(break_it: Callable[[Farm], object]) -> Arrange:
-    """After something was done to the farm, or written into its Redis."""
+    """Do something to the farm, or to its Redis."""
 
     @contextmanager
     def arrange(farm: Farm, _folder: Path) -> Iterator[Env]:
@@ -71,7 +71,7 @@ def done(break_it: Callable[[Farm], object]) -> Arrange:
 
 
 def redis_with(break_it: Callable[[Any], object]) -> Arrange:
-    """With a Redis of its own, to which something was done."""
+    """Start another Redis, and do something to it."""
 
     @contextmanager
     def arrange(_farm: Farm, folder: Path) -> Iterator[Env]:
@@ -89,7 +89,7 @@ def redis_with(break_it: Callable[[Any], object]) -> Arrange:
 
 
 def redis_by(address: str = "127.0.0.1", replace: tuple[bytes, bytes] = (b"", b"")) -> Arrange:
-    """By a way to the farm's Redis that starts at another address, or changes its answers."""
+    """Put a proxy before the farm's Redis, at another address, or one that changes responses."""
 
     @contextmanager
     def arrange(farm: Farm, _folder: Path) -> Iterator[Env]:
@@ -117,7 +117,7 @@ def redis_by(address: str = "127.0.0.1", replace: tuple[bytes, bytes] = (b"", b"
 
 
 def other_clock(late_s: float) -> Arrange:
-    """On a node whose clock is late."""
+    """Let this node's clock be late."""
 
     @contextmanager
     def arrange(_farm: Farm, _folder: Path) -> Iterator[Env]:
@@ -131,7 +131,7 @@ def other_clock(late_s: float) -> Arrange:
 
 @contextmanager
 def hanging_root(_farm: Farm, _folder: Path) -> Iterator[Env]:
-    """A mount does not answer, as when the server of an NFS mount is gone."""
+    """Let a mount hang, as if the server of an NFS mount were gone."""
     answer = threading.Event()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("workers.doctor.node.ROOT_TIMEOUT_S", 0.1)
@@ -141,7 +141,7 @@ def hanging_root(_farm: Farm, _folder: Path) -> Iterator[Env]:
 
 
 def media_at(url: str) -> Callable[[Farm], object]:
-    """Have ftrack sign another URL than its store's."""
+    """Let ftrack sign a URL of another host than its store."""
     body = json.dumps([{"url": f"{url}/a?X-Amz-Signature=hunter2", "headers": {}}])
     return lambda farm: farm.sandbox.faults.add(
         "ftrack", "junk", action="get_upload_metadata", body=body
@@ -150,7 +150,7 @@ def media_at(url: str) -> Callable[[Farm], object]:
 
 @contextmanager
 def no_name(farm: Farm, _folder: Path) -> Iterator[Env]:
-    """No name server knows the media host."""
+    """Let no name server know the media host."""
     known = socket.getaddrinfo
 
     def look_up(host: Any, *arguments: Any, **options: Any) -> Any:
@@ -166,7 +166,7 @@ def no_name(farm: Farm, _folder: Path) -> Iterator[Env]:
 
 @contextmanager
 def unknown_authority(farm: Farm, folder: Path) -> Iterator[Env]:
-    """The media host's certificate is signed by somebody whom this node does not know."""
+    """Let an authority that this node does not know sign the media host's certificate."""
     make_certificate(["127.0.0.1"], folder / "ca.pem", folder / "server.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "server.pem")
@@ -186,5 +186,5 @@ def unknown_authority(farm: Farm, folder: Path) -> Iterator[Env]:
 
 
 def nowhere() -> str:
-    """A place where nobody listens."""
+    """Return an address at which nothing listens."""
     return f"127.0.0.1:{CLOSED_PORT}"

@@ -1,4 +1,4 @@
-"""The Redis users of deploy/redis/users.acl: each can do its work, and little else."""
+"""The Redis users of deploy/redis/users.acl can do their work, and little else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.farm import BIN, Farm, wait_until
 from tests.sandbox import RedisServer, Sandbox, seed
 from tests.sandbox.process import CHECKOUT, Child, free_ports
 
-# Each role has farms of its own, a minute together.
+# Each role has its own farms; together, the tests take a minute.
 pytestmark = pytest.mark.chaos
 
 USERS = ("hook", "worker", "flower", "exporter")
@@ -30,7 +30,7 @@ MAKE_ACL = CHECKOUT / "deploy/redis/make-acl.sh"
 
 
 class Guarded:
-    """A farm on a Redis that loads the shipped ACL file; each part comes as its own user."""
+    """A farm on a Redis that loads the shipped ACL file; each part logs in as its own user."""
 
     def __init__(self, sandbox: Sandbox, folder: Path) -> None:
         passwords = folder / "passwords"
@@ -39,7 +39,7 @@ class Guarded:
             (passwords / user).write_text(f"{secrets.token_urlsafe(16)}\n")
         made = subprocess.run([MAKE_ACL, passwords], capture_output=True, text=True, check=True)
         acl = folder / "users.acl"
-        # Who reads ACL LOG for the tests.
+        # The tests read ACL LOG as this user.
         acl.write_text(f"{made.stdout}user auditor on nopass ~* &* +@all\n")
         self.acl = made.stdout
         self.passwords = {user: (passwords / user).read_text().strip() for user in USERS}
@@ -67,15 +67,17 @@ class Guarded:
 
     @contextmanager
     def nothing_refused(self, but: Sequence[str] = ()) -> Iterator[None]:
-        """Meanwhile nobody asks Redis for what they may not; much of that is passed over."""
+        """Check that Redis refuses nothing in the block, even if the refusal is ignored."""
         with self.client("auditor") as auditor:
             auditor.acl_log_reset()
             yield
             log = auditor.acl_log()
-        # redis-py introduces itself, and does without: see users.acl.
+        # redis-py names itself, and ignores the refusal: see users.acl.
         known = {"client|setinfo", *but}
         refused = {
-            f"{one['username']}: {one['object']}" for one in log if one["object"] not in known
+            f"{entry['username']}: {entry['object']}"
+            for entry in log
+            if entry["object"] not in known
         }
         assert refused == set()
 
@@ -101,7 +103,7 @@ def guarded(
 
 @pytest.fixture
 def all_allowed(guarded: Guarded) -> Iterator[None]:
-    """Redis refuses nothing in the test; farmhaul and Celery may pass over what it refuses."""
+    """Check that Redis refuses nothing in the test, even if farmhaul or Celery ignores it."""
     with guarded.nothing_refused():
         yield
 
@@ -118,7 +120,7 @@ def test_a_hook_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -> Non
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_rings_for_what_it_enqueues(guarded: Guarded) -> None:
+def test_a_hook_wakes_workers_for_its_uploads(guarded: Guarded) -> None:
     with guarded.farm.frozen():
         for _ in range(2):  # the first may be on its way to the worker already
             guarded.farm.upload()
@@ -126,7 +128,7 @@ def test_a_hook_rings_for_what_it_enqueues(guarded: Guarded) -> None:
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_sets_limits_and_has_a_worker_fetch(guarded: Guarded) -> None:
+def test_a_hook_sets_limits_and_lets_a_worker_fetch(guarded: Guarded) -> None:
     farm = guarded.farm
     upload = guarded.farm.upload()
     farm.wait_located([upload.id])
@@ -140,14 +142,14 @@ def test_a_hook_sets_limits_and_has_a_worker_fetch(guarded: Guarded) -> None:
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_the_health_check_of_a_worker_looks(guarded: Guarded) -> None:
+def test_the_health_check_reads_the_workers(guarded: Guarded) -> None:
     env = guarded.farm.environment({"FARMHAUL_REDIS_URL": guarded.url("worker")})
     command = [str(BIN / "python"), "-m", "workers.health", f"w1@{socket.gethostname()}"]
     wait_until(lambda: subprocess.run(command, env=env, cwd=CHECKOUT, check=False).returncode == 0)
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_drains_its_spool(guarded: Guarded) -> None:
+def test_a_hook_flushes_its_spool(guarded: Guarded) -> None:
     [port] = free_ports(1)
     component_id = guarded.farm.sandbox.ftrack.add_component("main.exr")
     path = guarded.farm.make_file("main.exr", 1000)
@@ -163,7 +165,7 @@ def test_a_hook_drains_its_spool(guarded: Guarded) -> None:
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_file_in_parts_is_uploaded_and_one_that_fails_is_retried(guarded: Guarded) -> None:
+def test_a_hook_retries_a_large_file_that_failed(guarded: Guarded) -> None:
     farm = guarded.farm
     component_id = farm.sandbox.ftrack.add_component("main.mov")
     path = farm.make_file("main.mov", 70 << 20)
@@ -180,7 +182,7 @@ def test_a_file_in_parts_is_uploaded_and_one_that_fails_is_retried(guarded: Guar
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_asks_for_a_sequence_tries_it_again_and_stops_one(guarded: Guarded) -> None:
+def test_a_hook_enqueues_retries_and_cancels_sequences(guarded: Guarded) -> None:
     farm = guarded.farm
     folder = farm.make_file("beauty.1001.exr", 1000).parent
     farm.make_file("beauty.1002.exr", 1000, folder.name)
@@ -199,7 +201,7 @@ def test_a_hook_asks_for_a_sequence_tries_it_again_and_stops_one(guarded: Guarde
     assert farm.states([other["upload_id"]]) == ["cancelled"]
 
 
-def test_doctor_as_a_worker_sees_all_and_as_a_hook_says_what_it_may_not(guarded: Guarded) -> None:
+def test_doctor_reads_all_as_a_worker_but_not_as_a_hook(guarded: Guarded) -> None:
     def findings(user: str) -> list[dict[str, str]]:
         url = {"FARMHAUL_REDIS_URL": guarded.url(user)}
         done = guarded.farm.cli("doctor", "--json", env=url)
@@ -207,10 +209,10 @@ def test_doctor_as_a_worker_sees_all_and_as_a_hook_says_what_it_may_not(guarded:
 
     guarded.farm.upload()
     with guarded.nothing_refused():
-        assert [one for one in findings("worker") if "may not" in one["says"]] == []
-    restricted = [one for one in findings("hook") if "may not" in one["says"]]
-    assert {one["what"] for one in restricted} == {"redis"}
-    assert all(one["level"] == "warning" for one in restricted)
+        assert [row for row in findings("worker") if "may not" in row["says"]] == []
+    restricted = [row for row in findings("hook") if "may not" in row["says"]]
+    assert {row["what"] for row in restricted} == {"redis"}
+    assert all(row["level"] == "warning" for row in restricted)
 
 
 @pytest.mark.usefixtures("all_allowed")
@@ -222,7 +224,7 @@ def test_the_exporter_is_scraped(guarded: Guarded, tmp_path: Path) -> None:
     child = Child("exporter", command, tmp_path / "exporter.log", env=env)
     try:
         child.wait_ready(lambda: requests.get(address, timeout=5).ok)
-        # A worker that has just come up is listed after some seconds.
+        # A new worker is listed after a few seconds.
         wait_until(lambda: "farmhaul_workers 1.0" in requests.get(address, timeout=10).text)
         text = requests.get(address, timeout=10).text
     finally:
@@ -233,7 +235,7 @@ def test_the_exporter_is_scraped(guarded: Guarded, tmp_path: Path) -> None:
 
 
 def test_flower_shows_tasks_and_queues(guarded: Guarded, tmp_path: Path) -> None:
-    # SET: kombu looks whether redelivery is anybody's turn, which is for workers alone.
+    # SET: kombu tries to take the lock for redelivery, which only workers may.
     with guarded.nothing_refused(but=["set"]):
         look_at_flower(guarded, tmp_path)
 
@@ -275,7 +277,7 @@ def look_at_flower(guarded: Guarded, tmp_path: Path) -> None:
     assert "farmhaul" in broker.text
 
 
-def test_who_may_send_no_task_is_told_so(guarded: Guarded) -> None:
+def test_a_user_who_may_send_no_task_is_refused(guarded: Guarded) -> None:
     target = (str(uuid.uuid4()), "--to", str(guarded.farm.sandbox.storage))
     env = {"FARMHAUL_REDIS_URL": guarded.url("exporter")}
     done = guarded.farm.cli("fetch", *target, "--enqueue", env=env)
@@ -340,7 +342,7 @@ REFUSED: dict[str, list[tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_what_a_user_does_not_need_is_refused(guarded: Guarded, user: str) -> None:
+def test_a_user_is_refused_everything_it_does_not_need(guarded: Guarded, user: str) -> None:
     with guarded.client(user) as client:
         allowed = []
         for command in [*COMMON, *REFUSED[user]]:
@@ -358,15 +360,15 @@ def test_what_a_user_does_not_need_is_refused(guarded: Guarded, user: str) -> No
     assert allowed == []
 
 
-def test_nobody_comes_in_without_a_password(guarded: Guarded) -> None:
+def test_nobody_logs_in_without_a_password(guarded: Guarded) -> None:
     for url in (guarded.server.url, guarded.url("hook").replace("hook:", "worker:")):
         with redis.Redis.from_url(url) as client, pytest.raises(redis.RedisError):
             client.get("farmhaul:reconciler")
 
 
-def test_the_secrets_for_containers_let_each_user_in(tmp_path: Path) -> None:
+def test_each_user_logs_in_with_its_container_secret(tmp_path: Path) -> None:
     script = CHECKOUT / "deploy/docker/make-secrets.sh"
-    for _ in range(2):  # what is there already stays
+    for _ in range(2):  # existing files stay
         command = ["sh", str(script), str(tmp_path)]
         subprocess.run(command, env={"PATH": "/usr/bin:/bin", "FTRACK_API_KEY": "key"}, check=True)
     server = RedisServer(tmp_path / "redis", extra=(f"include {tmp_path}/redis_auth",))
@@ -382,7 +384,7 @@ def test_the_secrets_for_containers_let_each_user_in(tmp_path: Path) -> None:
 
 def test_no_password_is_in_the_acl_file(guarded: Guarded) -> None:
     assert guarded.acl.count("#") == len(USERS)
-    assert [one for one in guarded.passwords.values() if one in guarded.acl] == []
+    assert [password for password in guarded.passwords.values() if password in guarded.acl] == []
 
 
 def test_a_password_that_does_not_fit_into_a_url_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.farm import BIN, Farm, heed_sigint, wait_until
+from workers import cli, exit_codes
 
 UPLOAD_KEYS = ["upload_id", "component_id", "path", "size", "state"]
 STATUS_KEYS = [
@@ -23,7 +24,7 @@ STATUS_KEYS = [
 
 
 def on_a_terminal(farm: Farm, *arguments: str | Path) -> str:
-    """Run the command with a terminal as its stdout; gives what a person reads there."""
+    """Run the command with a terminal as its stdout; return what it shows."""
     master, slave = pty.openpty()
     try:
         process = subprocess.Popen(
@@ -56,7 +57,7 @@ def component(farm: Farm) -> str:
 # enqueue
 
 
-def test_enqueue_prints_a_json_line_for_each_upload_and_nothing_else(hook: Farm) -> None:
+def test_enqueue_prints_only_a_json_line_for_each_upload(hook: Farm) -> None:
     paths = [hook.make_file(f"{name}.exr", 1000) for name in "ab"]
     version_id = hook.sandbox.ftrack.version_id
     done = hook.cli("enqueue", *paths, "--version-id", version_id)
@@ -71,7 +72,7 @@ def test_enqueue_prints_a_json_line_for_each_upload_and_nothing_else(hook: Farm)
         uuid.UUID(upload["component_id"])
 
 
-def test_ids_are_the_same_for_whoever_asks_again(hook: Farm) -> None:
+def test_the_same_request_gets_the_same_ids(hook: Farm) -> None:
     path = hook.make_file("main.exr", 1000)
     version_id = hook.sandbox.ftrack.version_id
     first = hook.enqueue(path, "--version-id", version_id)
@@ -79,7 +80,7 @@ def test_ids_are_the_same_for_whoever_asks_again(hook: Farm) -> None:
     assert hook.enqueue(path, "--version-id", version_id.upper()) == first
 
 
-def test_a_terminal_gets_lines_for_people_unless_json_is_asked_for(hook: Farm) -> None:
+def test_a_terminal_gets_lines_for_people_without_json(hook: Farm) -> None:
     path = hook.make_file("main.exr", 12_345_678)
     arguments = ("enqueue", path, "--component-id", component(hook))
 
@@ -91,7 +92,7 @@ def test_a_terminal_gets_lines_for_people_unless_json_is_asked_for(hook: Farm) -
     assert shown.split() == ["pending", upload["upload_id"], "12.3", "MB", str(path)]
 
 
-def test_a_relative_path_is_taken_from_the_working_folder(hook: Farm) -> None:
+def test_a_relative_path_starts_at_the_working_folder(hook: Farm) -> None:
     path = hook.make_file("main.exr", 1000)
     done = subprocess.run(
         [BIN / "farmhaul", "enqueue", "main.exr", "--component-id", component(hook)],
@@ -110,14 +111,14 @@ def test_a_manifest_may_be_a_file(hook: Farm) -> None:
     manifest.write_text(f"\n{json.dumps(entry)}\n\n")
     [upload] = hook.enqueue("--manifest", manifest)
     assert upload["component_id"] == entry["component_id"]
-    # Urgent ones have the lowest scores, whatever the time.
+    # Urgent uploads have the lowest scores, whenever they are enqueued.
     assert hook.redis.zscore("farmhaul:pending", upload["upload_id"]) < 1e13
 
 
 # enqueue --wait
 
 
-def test_wait_returns_when_all_is_located(farm: Farm) -> None:
+def test_wait_returns_when_all_uploads_are_located(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     [upload] = farm.enqueue(path, "--component-id", component(farm), "--wait")
     assert upload["state"] == "located"
@@ -126,10 +127,11 @@ def test_wait_returns_when_all_is_located(farm: Farm) -> None:
     assert again == upload
 
 
-def test_wait_ends_with_4_and_the_reason_when_one_has_failed(farm: Farm) -> None:
+def test_wait_exits_with_4_and_the_reason_if_an_upload_fails(farm: Farm) -> None:
     good, bad = component(farm), str(uuid.uuid4())
     entries = [
-        {"path": str(farm.make_file("main.exr", 1000)), "component_id": one} for one in (bad, good)
+        {"path": str(farm.make_file("main.exr", 1000)), "component_id": component_id}
+        for component_id in (bad, good)
     ]
     done = farm.cli(
         "enqueue", "--manifest", "-", "--wait", stdin="\n".join(map(json.dumps, entries))
@@ -141,7 +143,7 @@ def test_wait_ends_with_4_and_the_reason_when_one_has_failed(farm: Farm) -> None
     assert "then: farmhaul retry" in done.stderr
 
 
-def test_a_wait_that_takes_too_long_ends_with_4(hook: Farm) -> None:
+def test_wait_exits_with_4_after_its_timeout(hook: Farm) -> None:
     path = hook.make_file("main.exr", 1000)
     began = time.monotonic()
     done = hook.cli(
@@ -154,7 +156,7 @@ def test_a_wait_that_takes_too_long_ends_with_4(hook: Farm) -> None:
     assert line.startswith(f"farmhaul: {path}: pending: ")
 
 
-def test_an_interrupted_wait_ends_with_130_and_the_upload_goes_on(hook: Farm) -> None:
+def test_an_interrupted_wait_exits_with_130_and_keeps_the_upload(hook: Farm) -> None:
     path = hook.make_file("main.exr", 1000)
     process = subprocess.Popen(
         [BIN / "farmhaul", "enqueue", path, "--component-id", component(hook), "--wait"],
@@ -175,7 +177,7 @@ def test_an_interrupted_wait_ends_with_130_and_the_upload_goes_on(hook: Farm) ->
     assert hook.redis.zcard("farmhaul:pending") == 1
 
 
-def test_a_reader_that_has_enough_is_no_trouble(hook: Farm) -> None:
+def test_a_reader_may_close_the_pipe_early(hook: Farm) -> None:
     hook.enqueue(hook.make_file("main.exr", 1000), "--component-id", component(hook))
     process = subprocess.Popen(
         [BIN / "farmhaul", "status", "--all"],
@@ -194,7 +196,7 @@ def test_a_reader_that_has_enough_is_no_trouble(hook: Farm) -> None:
 # status
 
 
-def test_status_tells_what_failed_what_is_active_and_all(farm: Farm) -> None:
+def test_status_shows_failed_active_and_all_uploads(farm: Farm) -> None:
     bad = str(uuid.uuid4())
     [located] = farm.enqueue(farm.make_file("a.exr", 1), "--component-id", component(farm))
     [failed] = farm.enqueue(farm.make_file("b.exr", 1), "--component-id", bad)
@@ -209,7 +211,7 @@ def test_status_tells_what_failed_what_is_active_and_all(farm: Farm) -> None:
             assert all(list(line) == STATUS_KEYS for line in lines_of(done))
             return {line["upload_id"] for line in lines_of(done)}
 
-        everything = {one["upload_id"] for one in (located, failed, active)}
+        everything = {upload["upload_id"] for upload in (located, failed, active)}
         assert ids("--failed") == {failed["upload_id"]}
         assert ids("--active") == {active["upload_id"]}
         assert ids("--json") == {active["upload_id"]}
@@ -239,14 +241,14 @@ def test_status_of_an_empty_farm_says_so(hook: Farm) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_a_program_that_reads_status_gets_json_lines_alone(hook: Farm) -> None:
+def test_a_program_that_reads_status_gets_only_json_lines(hook: Farm) -> None:
     [upload] = hook.enqueue(hook.make_file("a.exr", 1), "--component-id", component(hook))
     [line] = lines_of(hook.cli("status"))
     assert line["upload_id"] == upload["upload_id"]
 
 
-def test_a_file_under_way_shows_its_progress_and_stops_when_cancelled(farm: Farm) -> None:
-    # More than the buffers of all sockets in between hold, for several beats of progress.
+def test_a_file_shows_its_progress_and_stops_when_cancelled(farm: Farm) -> None:
+    # More than the socket buffers on the way hold, and enough for several heartbeats.
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 8e6)
     size = 60_000_000
     path = farm.make_file("main.mov", size)
@@ -269,17 +271,32 @@ def test_a_file_under_way_shows_its_progress_and_stops_when_cancelled(farm: Farm
 # Help
 
 
-@pytest.mark.parametrize("command", ["enqueue", "status", "retry", "cancel", "flush-spool"])
-def test_each_command_has_help(hook: Farm, command: str) -> None:
-    done = hook.cli(command, "-h")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"Usage: farmhaul {command} ")
+def test_a_usage_error_names_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["enqueue", "--no-such-option"])
+    assert end.value.code == exit_codes.BAD_INPUT
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    line, hint = shown.err.splitlines()
+    assert line.startswith("farmhaul: ")
+    assert "--no-such-option" in line
+    assert hint == "farmhaul: Try 'farmhaul enqueue --help' for help."
+
+
+@pytest.mark.parametrize("command", sorted(cli.cli.commands.keys() - {"worker"}))
+def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "-h"])
+    shown = capsys.readouterr()
+    assert (end.value.code, shown.err) == (0, "")
+    assert shown.out.startswith(f"Usage: farmhaul {command} ")
+    assert f"\n  farmhaul {command}" in shown.out, "an example"
 
 
 def test_help_names_all_commands_and_needs_no_environment(hook: Farm) -> None:
     done = hook.cli("--help", env={"FARMHAUL_STORAGE_ROOTS": "wrong", "FARMHAUL_REDIS_URL": "x"})
     assert done.returncode == 0
-    for command in ("enqueue", "status", "retry", "cancel", "flush-spool", "worker"):
+    for command in cli.cli.commands:
         assert f"\n  {command} " in done.stdout
 
 
@@ -310,7 +327,7 @@ def test_a_timeout_without_a_wait_is_bad_input(hook: Farm) -> None:
     assert "--wait" in done.stderr
 
 
-def test_a_wait_for_what_had_to_be_spooled_ends_with_4(hook: Farm, tmp_path: Path) -> None:
+def test_wait_exits_with_4_if_the_upload_was_spooled(hook: Farm, tmp_path: Path) -> None:
     path = hook.make_file("main.exr", 10)
     away = {"FARMHAUL_REDIS_URL": "redis://127.0.0.1:1/0", "FARMHAUL_SPOOL": str(tmp_path / "s")}
     arguments = ("enqueue", path, "--component-id", str(uuid.uuid4()), "--wait")
@@ -319,7 +336,7 @@ def test_a_wait_for_what_had_to_be_spooled_ends_with_4(hook: Farm, tmp_path: Pat
     assert json.loads(done.stdout)["state"] == "spooled"
 
 
-def test_failures_are_shown_to_people_by_kind_with_their_reasons(farm: Farm) -> None:
+def test_people_see_failures_by_kind_with_their_reasons(farm: Farm) -> None:
     paths = [farm.make_file(f"{n}.exr", 10) for n in range(2)]
     with farm.frozen():
         ids = [

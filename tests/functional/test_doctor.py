@@ -1,4 +1,4 @@
-"""``farmhaul doctor`` names each broken set-up, and the next step; it shows no secret."""
+"""``farmhaul doctor`` reports each broken set-up with a next step, and shows no secret."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PUT = ("--put",)
 
 @pytest.fixture
 def lone(hook: Farm) -> Farm:
-    """A node with a key, and in Redis what a worker notes; no process runs."""
+    """A node with a key, and a worker's notes in Redis; no process runs."""
     hook.env["FARMHAUL_SECRET_KEY"] = KEY
     hook.make_file("kept.exr", 10)  # an empty root would look like one that is not mounted
     note_worker(hook.redis)
@@ -46,7 +46,7 @@ def lone(hook: Farm) -> Farm:
 
 
 def examine(farm: Farm, *options: str, **env: str | None) -> list[dict[str, str]]:
-    """Run the command in this process, which is quicker; gives its findings."""
+    """Run the command in this process, which is faster; return its findings."""
     shown = StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(shown):
         for name, value in {**farm.env, **env}.items():
@@ -57,23 +57,24 @@ def examine(farm: Farm, *options: str, **env: str | None) -> list[dict[str, str]
         with pytest.raises(SystemExit) as end:
             cli.main(["doctor", "--json", *options])
     findings: list[dict[str, str]] = [json.loads(line) for line in shown.getvalue().splitlines()]
-    assert (end.value.code or 0) == int(any(one["level"] == "fault" for one in findings))
+    assert (end.value.code or 0) == int(any(finding["level"] == "fault" for finding in findings))
     secrets = (farm.sandbox.env["FTRACK_API_KEY"], KEY, OTHER_KEY, "hunter2", "Signature=")
     for secret in secrets:
         assert secret not in shown.getvalue()
-    for one in findings:
-        assert one["next"] or one["level"] == "ok", one
+    for finding in findings:
+        assert finding["next"] or finding["level"] == "ok", finding
     return findings
 
 
 def wrong(findings: list[dict[str, str]]) -> dict[str, str]:
-    """What is not ok, by level and what it is about."""
-    told: dict[str, str] = {}
-    for one in findings:
-        if one["level"] != "ok":
-            what = f"{one['level']} {one['what']}"
-            told[what] = f"{told.get(what, '')}{one['says']} | {one['next']}\n"
-    return told
+    """Return the faults and warnings: level and check, with findings and steps."""
+    problems: dict[str, str] = {}
+    for finding in findings:
+        if finding["level"] != "ok":
+            what = f"{finding['level']} {finding['what']}"
+            text = f"{finding['says']} | {finding['next']}\n"
+            problems[what] = problems.get(what, "") + text
+    return problems
 
 
 def test_a_healthy_farm_has_neither_faults_nor_warnings(farm: Farm, tmp_path: Path) -> None:
@@ -86,8 +87,8 @@ def test_a_healthy_farm_has_neither_faults_nor_warnings(farm: Farm, tmp_path: Pa
     assert wrong(findings) == {}
     looked_at = ("settings", "roots", "spool", "celery", "ftrack", "store", "redis", "aof")
     also = ("memory", "wake-up", "secret", "refusals", "gate", "workers", "queue", "uploads")
-    assert {*looked_at, *also} <= {one["what"] for one in findings}
-    [stored] = [one["says"] for one in findings if one["what"] == "store"]
+    assert {*looked_at, *also} <= {finding["what"] for finding in findings}
+    [stored] = [finding["says"] for finding in findings if finding["what"] == "store"]
     assert stored.startswith("127.0.0.1 accepted a signed PUT of 22 bytes in ")
 
 
@@ -95,13 +96,13 @@ def test_a_put_leaves_one_object_and_nothing_in_ftrack(lone: Farm) -> None:
     for _ in range(2):
         assert wrong(examine(lone, *PUT)) == {}
 
-    [component_id] = {one["key"] for one in lone.sandbox.store.puts()}
+    [component_id] = {put["key"] for put in lone.sandbox.store.puts()}
     assert lone.sandbox.store.read(component_id) == b"farmhaul doctor --put\n"
     assert lone.sandbox.ftrack.get("Component", component_id) is None
     assert lone.sandbox.ftrack.count_calls("create") == 0
 
 
-def test_a_hook_node_needs_no_credentials_but_to_put(lone: Farm) -> None:
+def test_a_hook_node_needs_credentials_only_for_put(lone: Farm) -> None:
     none = dict.fromkeys(("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY"))
 
     assert wrong(examine(lone, **none)) == {}
@@ -117,7 +118,7 @@ def test_people_read_lines_with_the_next_step_below() -> None:
     assert "next:" in line.splitlines()[1]
 
 
-def test_it_is_a_command_whose_exit_code_tells_of_faults(lone: Farm) -> None:
+def test_the_exit_code_of_the_command_is_1_if_there_is_a_fault(lone: Farm) -> None:
     done = lone.cli("doctor", "--json", env={"FARMHAUL_SECRET_KEY": None})
 
     assert (done.returncode, done.stderr) == (1, "")
@@ -128,7 +129,7 @@ def test_it_is_a_command_whose_exit_code_tells_of_faults(lone: Farm) -> None:
 
 
 def silent(farm: Farm) -> None:
-    """A worker is up and takes nothing, while another does."""
+    """A worker is up but takes no tasks, while another one does."""
     now, _ = farm.redis.time()
     farm.redis.zadd("farmhaul:alive", {"0.1.0 w2@node8": now})
     note_worker(farm.redis)
@@ -298,7 +299,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_set_up_is_named_and_nothing_else(name: str, lone: Farm, tmp_path: Path) -> None:
+def test_only_what_is_broken_is_reported(name: str, lone: Farm, tmp_path: Path) -> None:
     broken, folder = BROKEN[name], tmp_path / "own"
     folder.mkdir()
     with broken.arrange(lone, folder) as env:
@@ -331,11 +332,11 @@ def test_a_redis_user_with_too_few_rights(lone: Farm, tmp_path: Path) -> None:
     finally:
         server.stop()
 
-    assert {f"warning {one}" for one in ("redis", "secret", "gate", "workers")} <= set(found)
+    assert {f"warning {check}" for check in ("redis", "secret", "gate", "workers")} <= set(found)
     assert "may not" in found["warning redis"]
 
 
-def test_a_spool_that_holds_what_waits_and_what_nobody_can_read(lone: Farm, tmp_path: Path) -> None:
+def test_a_spool_with_waiting_and_unreadable_requests(lone: Farm, tmp_path: Path) -> None:
     for name in ("1.bad", "2.json"):
         (tmp_path / name).touch()
 
@@ -344,9 +345,7 @@ def test_a_spool_that_holds_what_waits_and_what_nobody_can_read(lone: Farm, tmp_
     assert "1 spooled requests are not enqueued" in told
 
 
-def test_a_spool_that_holds_manifests_which_no_hook_is_at_any_more(
-    lone: Farm, tmp_path: Path
-) -> None:
+def test_a_spool_with_abandoned_manifests(lone: Farm, tmp_path: Path) -> None:
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     for name in ("1.bad", "at-its-hook.jsonl", "left.jsonl"):
@@ -358,13 +357,13 @@ def test_a_spool_that_holds_manifests_which_no_hook_is_at_any_more(
     assert "1 spooled requests are not enqueued" in told
 
 
-def test_a_second_key_that_reads_what_the_first_does_not(lone: Farm) -> None:
+def test_an_old_key_behind_the_new_one_reads_the_records(lone: Farm) -> None:
     lone.upload()
 
     assert wrong(examine(lone, FARMHAUL_SECRET_KEY=f"{OTHER_KEY},{KEY}")) == {}
 
 
-def test_a_gate_closed_by_refused_credentials_and_a_failed_upload(farm: Farm) -> None:
+def test_a_gate_closed_by_credentials_and_a_failed_upload(farm: Farm) -> None:
     farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no", times=1)
     farm.wait_state([farm.upload().id], "failed")
     farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")

@@ -1,4 +1,4 @@
-"""``farmhaul exporter`` tells Prometheus how the farm fares, at a price that does not grow."""
+"""``farmhaul exporter`` serves metrics, at a cost that does not grow with the uploads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def scrape(url: str) -> Samples:
     }
 
 
-def test_a_scrape_tells_what_is_pending_and_since_when(hook: Farm, tmp_path: Path) -> None:
+def test_a_scrape_shows_pending_uploads_and_their_age(hook: Farm, tmp_path: Path) -> None:
     old = hook.upload("--priority", "urgent").id
     hook.redis.zincrby("farmhaul:pending", -7200_000, old)
     hook.upload()
@@ -53,7 +53,7 @@ def test_a_scrape_tells_what_is_pending_and_since_when(hook: Farm, tmp_path: Pat
     assert seen["farmhaul_workers",] == 0
 
 
-def test_a_scrape_tells_workers_gates_and_why_uploads_wait(farm: Farm, tmp_path: Path) -> None:
+def test_a_scrape_shows_workers_gates_and_retry_reasons(farm: Farm, tmp_path: Path) -> None:
     farm.wait_located([farm.upload().id])
     farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
     farm.wait_state([farm.upload().id], "retrying")
@@ -87,7 +87,7 @@ def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_pat
     assert spent <= 150, spent
 
 
-def test_without_redis_the_scrape_says_so_and_nothing_else(hook: Farm, tmp_path: Path) -> None:
+def test_without_redis_a_scrape_shows_only_that(hook: Farm, tmp_path: Path) -> None:
     hook.env["FARMHAUL_REDIS_URL"] = NO_REDIS
     with pytest.raises(redis.ConnectionError):
         redis.Redis(port=CLOSED_PORT).ping()
@@ -103,7 +103,7 @@ def test_a_port_that_is_taken_is_bad_input(hook: Farm) -> None:
     assert done.stderr.startswith("farmhaul: cannot listen on 127.0.0.1:")
 
 
-def test_alerts_and_dashboard_name_metrics_that_there_are(hook: Farm, tmp_path: Path) -> None:
+def test_alerts_and_dashboard_use_existing_metrics(hook: Farm, tmp_path: Path) -> None:
     source = (CHECKOUT / "workers" / "exporter.py").read_text()
     exported = set(re.findall(r'"(farmhaul_\w+)"', source)) | {"farmhaul_upload_seconds_bucket"}
     exported |= {f"farmhaul_{name}_total" for name in COUNTERS}
@@ -119,7 +119,7 @@ def test_alerts_and_dashboard_name_metrics_that_there_are(hook: Farm, tmp_path: 
     }
 
 
-def test_counters_and_durations_are_told(farm: Farm, tmp_path: Path) -> None:
+def test_a_scrape_shows_counters_and_durations(farm: Farm, tmp_path: Path) -> None:
     with farm.frozen():
         late = farm.upload("--priority", "low", content=1000).id
         gone = farm.upload().id

@@ -1,4 +1,4 @@
-"""A hook that fires while Redis is away keeps what it wants on disk; it is sent later, once."""
+"""While Redis is unreachable, a hook spools its request on disk; it is sent later, once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def spool(tmp_path: Path) -> Path:
 
 
 def fire_without_redis(farm: Farm, spool: Path, *options: str) -> dict[str, str]:
-    """Enqueue a file while there is no Redis; gives the line on stdout."""
+    """Enqueue a file without a Redis; return the line on stdout."""
     path = farm.make_file("main.exr", 1000)
     component_id = farm.sandbox.ftrack.add_component("main.exr")
     away = {
@@ -59,7 +59,7 @@ def test_flush_spool_sends_spooled_uploads_once(farm: Farm, spool: Path) -> None
     assert len(farm.sandbox.store.puts()) == 1
 
 
-def test_what_was_spooled_is_sent_by_the_next_enqueue(farm: Farm, spool: Path) -> None:
+def test_the_next_enqueue_sends_spooled_uploads(farm: Farm, spool: Path) -> None:
     first = fire_without_redis(farm, spool)
     [second] = farm.enqueue(
         farm.make_file("main.exr", 1000),
@@ -71,9 +71,7 @@ def test_what_was_spooled_is_sent_by_the_next_enqueue(farm: Farm, spool: Path) -
     assert list(spool.iterdir()) == []
 
 
-def test_what_was_spooled_is_sent_by_a_worker_of_this_host(
-    make_farm: MakeFarm, spool: Path
-) -> None:
+def test_a_worker_on_this_host_sends_spooled_uploads(make_farm: MakeFarm, spool: Path) -> None:
     farm = make_farm(env={"FARMHAUL_SPOOL": str(spool)}, options=("-c", "1"))
     upload = fire_without_redis(farm, spool)
     wait_until(lambda: not list(spool.iterdir()))
@@ -81,7 +79,7 @@ def test_what_was_spooled_is_sent_by_a_worker_of_this_host(
 
 
 def leave_manifest(spool: Path, name: str, *lines: dict[str, str], age_s: float = 100) -> Path:
-    """Write a manifest as a hook leaves it that could not run farmhaul."""
+    """Write a manifest as a hook that could not run farmhaul leaves it."""
     path = spool / "manifests" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -89,9 +87,7 @@ def leave_manifest(spool: Path, name: str, *lines: dict[str, str], age_s: float 
     return path
 
 
-def test_a_manifest_that_a_hook_left_is_sent_as_of_the_time_at_which_it_was_left(
-    farm: Farm, spool: Path
-) -> None:
+def test_an_abandoned_manifest_counts_from_when_it_was_written(farm: Farm, spool: Path) -> None:
     old, new, other = (farm.make_file(name, 1000) for name in ("old.exr", "new.exr", "b.exr"))
     contested, free = (farm.sandbox.ftrack.add_component() for _ in range(2))
     [newer] = farm.enqueue(new, "--component-id", contested)
@@ -117,7 +113,7 @@ def test_a_manifest_that_a_hook_left_is_sent_as_of_the_time_at_which_it_was_left
     assert len(farm.sandbox.store.puts(contested)) == 1
 
 
-def test_what_can_not_be_read_in_a_spool_is_put_aside(farm: Farm, spool: Path) -> None:
+def test_an_unreadable_spool_file_is_put_aside(farm: Farm, spool: Path) -> None:
     upload = fire_without_redis(farm, spool)
     (spool / "0000.json").write_text("{")
     (spool / "0001.json").write_text("[" * 100_000)  # too deep for the parser
@@ -130,9 +126,7 @@ def test_what_can_not_be_read_in_a_spool_is_put_aside(farm: Farm, spool: Path) -
     farm.wait_located([upload["upload_id"]])
 
 
-def test_a_spool_that_can_not_be_looked_into_is_told_in_one_line(
-    farm: Farm, tmp_path: Path
-) -> None:
+def test_a_spool_that_cannot_be_read_is_one_line_and_exit_2(farm: Farm, tmp_path: Path) -> None:
     no_folder = tmp_path / "file"
     no_folder.touch()
     done = farm.cli("flush-spool", env={"FARMHAUL_SPOOL": str(no_folder)})
@@ -142,7 +136,7 @@ def test_a_spool_that_can_not_be_looked_into_is_told_in_one_line(
     assert "Not a directory" in line
 
 
-def test_a_spool_that_can_not_be_written_is_told(farm: Farm, tmp_path: Path) -> None:
+def test_a_spool_that_cannot_be_written_is_exit_3(farm: Farm, tmp_path: Path) -> None:
     no_folder = tmp_path / "file"
     no_folder.touch()
     away = {

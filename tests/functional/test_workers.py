@@ -1,7 +1,9 @@
-"""Workers start by celery's command or by ours, with any options, or say why they can not."""
+"""Workers start by celery's command or by farmhaul's, or report why they cannot."""
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import threading
@@ -14,16 +16,15 @@ from typing import Any
 import celery
 import pytest
 
+from tasks.chain import task_name
+from tasks.records.record import STAGES
 from tests.farm import BIN, Command, Farm, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.sandbox.process import CHECKOUT
 
-STAGES = {
-    "farmhaul.compute_checksum",
-    "farmhaul.get_put_metadata",
-    "farmhaul.put_file",
-    "farmhaul.create_component_location",
-}
+#: How the records write a stage: by its number in the chain.
+PUT_FILE = str(STAGES.index("put_file") + 1)
+TASKS = {task_name(stage) for stage in STAGES}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_a_worker_works_with_any_options(
     assert "Traceback" not in worker.log_text()
 
 
-def test_a_worker_that_is_told_its_queue_leaves_the_others_alone(make_farm: MakeFarm) -> None:
+def test_a_worker_takes_tasks_only_from_its_queues(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("-Q", "farmhaul", "-c", "1"))
     local = farm.upload("--node-local").id
     farm.wait_located([farm.upload().id])
@@ -80,7 +81,7 @@ CELERY, FARMHAUL = ("celery", "-A", "workers", "worker"), ("farmhaul", "worker")
     ],
     ids=["no credentials", "no key", "a wrong number"],
 )
-def test_a_worker_whose_environment_is_wrong_says_so_in_a_line(
+def test_a_worker_reports_a_wrong_environment_in_a_line(
     hook: Farm, command: tuple[str, ...], env: dict[str, str | None], says: str
 ) -> None:
     name, *arguments = command
@@ -100,11 +101,11 @@ def test_a_worker_whose_environment_is_wrong_says_so_in_a_line(
     assert "Traceback" not in done.stderr
 
 
-def test_a_worker_that_is_asked_to_stop_ends_what_it_does(make_farm: MakeFarm) -> None:
+def test_a_stopping_worker_finishes_its_task(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("-c", "1"))
     farm.sandbox.faults.add("store", "latency_s", 0.7)
     upload_id = farm.upload().id
-    wait_until(lambda: farm.record(upload_id).get("stage") == "3")
+    wait_until(lambda: farm.record(upload_id).get("stage") == PUT_FILE)
     farm.workers[0].stop()
     assert farm.workers[0].returncode == 0
     [put] = farm.sandbox.store.puts()
@@ -113,23 +114,32 @@ def test_a_worker_that_is_asked_to_stop_ends_what_it_does(make_farm: MakeFarm) -
     farm.sandbox.faults.clear()
     farm.workers[0].restart()
     farm.wait_located([upload_id])
-    assert len(farm.sandbox.store.puts()) == 1, "what was sent is not sent again"
+    assert len(farm.sandbox.store.puts()) == 1, "a stored file is not sent again"
 
 
-def test_what_a_child_of_the_pool_did_when_it_was_killed_is_done_again(farm: Farm) -> None:
+def test_the_task_of_a_killed_pool_child_runs_again(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 1.5, times=1)
     upload_id = farm.upload().id
-    wait_until(lambda: farm.record(upload_id).get("stage") == "3")
-    for worker in farm.workers:
-        if farm.record(upload_id)["worker"].startswith(worker.name):
-            worker.kill("child")
-            worker.kill("child")
+    wait_until(lambda: farm.record(upload_id).get("stage") == PUT_FILE)
+    [worker] = [
+        worker
+        for worker in farm.workers
+        if farm.record(upload_id)["worker"].startswith(worker.name)
+    ]
+    worker.freeze()
+    before = farm.record(upload_id)
+    assert (before["state"], before["stage"]) == ("active", PUT_FILE)
+    for pid in worker.pool_pids():
+        os.kill(pid, signal.SIGKILL)
+    worker.thaw()
     farm.wait_located([upload_id], 40)
+    # Each of these increases the fence: put_file again, the last stage, the end.
+    assert int(farm.record(upload_id)["fence"]) >= int(before["fence"]) + 3
     [component_id] = {put["key"] for put in farm.sandbox.store.puts()}
     assert len(farm.sandbox.ftrack.locations(component_id)) == 1
 
 
-# What Celery tells
+# What Celery shows
 
 
 @contextmanager
@@ -159,14 +169,14 @@ def events_of(farm: Farm) -> Iterator[list[dict[str, Any]]]:
             thread.join()
 
 
-def test_a_task_whose_upload_failed_tells_the_reason_to_celery(farm: Farm) -> None:
+def test_the_task_of_a_failed_upload_shows_celery_the_reason(farm: Farm) -> None:
     unknown = str(uuid.uuid4())
     with events_of(farm) as events:
         upload_id = farm.upload(component_id=unknown).id
         farm.wait_state([upload_id], "failed")
         wait_until(lambda: [event for event in events if event["type"] == "task-failed"])
     names = {event["name"] for event in events if event["type"] == "task-received"}
-    assert names == STAGES
+    assert names == TASKS
     [failed] = [event for event in events if event["type"] == "task-failed"]
     assert "UploadsFailedError" in failed["exception"]
     assert upload_id in failed["exception"]
@@ -177,13 +187,13 @@ def test_a_task_whose_upload_failed_tells_the_reason_to_celery(farm: Farm) -> No
     assert 0 < farm.redis.ttl(key) <= 3600
 
 
-def test_the_names_of_tasks_say_what_they_are(farm: Farm) -> None:
+def test_a_worker_registers_the_four_stages(farm: Farm) -> None:
     registered = "\n".join(worker.log_text(all_starts=True) for worker in farm.workers)
-    for name in STAGES:
+    for name in TASKS:
         assert f"  . {name}\n" in registered
 
 
-def test_workers_that_run_while_redis_is_flushed_take_what_comes_after(farm: Farm) -> None:
+def test_workers_continue_after_redis_is_flushed(farm: Farm) -> None:
     farm.wait_located([farm.upload().id])
     farm.redis.flushall()
     farm.wait_located([farm.upload().id], 10)

@@ -1,4 +1,4 @@
-"""A worker asks ftrack how encodings fare."""
+"""A worker reads the state of encoding jobs from ftrack."""
 
 from __future__ import annotations
 
@@ -10,20 +10,23 @@ from tests.sandbox import Sandbox
 from workers.steps.encoding_jobs import Encodings
 
 
-def test_an_encoding_that_failed_is_noted_by_one_call_that_counts_against_the_limit(
+def test_one_limited_call_reads_the_states_of_all_encodings(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {**sandbox.env, "FARMHAUL_API_RATE": "100"}.items():
         monkeypatch.setenv(name, value)
     status = {"u1": "done", "u2": "failed"}
-    jobs = {one: sandbox.ftrack.create("Job", status=state) for one, state in status.items()}
+    jobs = {
+        upload_id: sandbox.ftrack.create("Job", status=state) for upload_id, state in status.items()
+    }
     with sandbox.redis.client() as client:
-        for one, job in jobs.items():
-            client.hset(f"farmhaul:upload:{one}", mapping={"state": "located", "jobs": job["id"]})
-            client.zadd("farmhaul:jobs", {one: 0})
+        for upload_id, job in jobs.items():
+            fields = {"state": "located", "jobs": job["id"]}
+            client.hset(f"farmhaul:upload:{upload_id}", mapping=fields)
+            client.zadd("farmhaul:jobs", {upload_id: 0})
         Encodings(SimpleNamespace(hostname="w1@node7", app=None)).act()
-        told = {one: client.hget(f"farmhaul:upload:{one}", "job_state") for one in jobs}
-        assert told == status
+        noted = {key: client.hget(f"farmhaul:upload:{key}", "job_state") for key in jobs}
+        assert noted == status
         assert not client.exists("farmhaul:jobs")
         assert client.exists("farmhaul:bucket:api_calls")
     assert len(sandbox.ftrack.calls("query")) == 1

@@ -1,4 +1,4 @@
-"""What a worker's main process does beside its tasks: leases, health, the thread of a step."""
+"""The steps of a worker's main process: leases, health, the reconciler, and their threads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from workers.steps.spool import FlushSpool
 
 @pytest.fixture
 def worker(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """As much of a worker as its steps ask for."""
+    """The attributes of a worker that its steps read."""
     monkeypatch.setenv("FARMHAUL_REDIS_URL", redis_server.url)
     return SimpleNamespace(hostname="w1@node7", concurrency=1, app=None)
 
@@ -49,16 +49,16 @@ def client(redis_server: RedisServer) -> Iterator[Any]:
 # Lease
 
 
-def test_the_kombu_and_celery_of_the_lock_file_are_as_the_lease_knows_them() -> None:
+def test_the_locked_kombu_and_celery_have_the_internals_of_the_lease() -> None:
     assert lease.internals_unknown() == []
 
 
-def test_a_kombu_of_another_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kombu_of_another_release_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kombu, "__version__", "5.9.1")
     assert lease.internals_unknown() == ["kombu 5.9.1 is not 5.7.x"]
 
 
-def test_a_kombu_with_other_internals_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kombu_with_other_internals_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kombu_redis.Channel, "unacked_index_key", "leases")
     monkeypatch.setattr(kombu_redis.QoS, "restore_visible", lambda _self: None)
     monkeypatch.delattr(state, "reserved_requests")
@@ -69,7 +69,7 @@ def test_a_kombu_with_other_internals_is_told(monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
-def test_a_worker_says_loudly_that_its_lease_is_unsure(
+def test_a_worker_logs_an_error_if_its_lease_is_unsure(
     worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(kombu, "__version__", "6.0.0")
@@ -89,7 +89,7 @@ def test_a_worker_that_asks_for_tasks_is_healthy(worker: SimpleNamespace, client
     assert health.main(["w1@node7"]) == 0
 
 
-def test_a_worker_that_is_silent_for_half_a_minute_is_struck_off(
+def test_a_worker_is_unlisted_after_half_a_minute_of_silence(
     worker: SimpleNamespace, client: Any
 ) -> None:
     client.zadd("farmhaul:workers", {"w1@node7": client.time()[0] - 31, "w2@node7": 0})
@@ -99,7 +99,7 @@ def test_a_worker_that_is_silent_for_half_a_minute_is_struck_off(
     assert client.zrange("farmhaul:workers", 0, -1) == ["w1@node7"]
 
 
-def test_a_worker_tells_its_version_also_when_it_asks_for_nothing(
+def test_a_worker_notes_its_version_even_if_it_takes_no_tasks(
     worker: SimpleNamespace, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.zadd("farmhaul:alive", {"0.0.9 w1@node7": client.time()[0] - 31})
@@ -109,7 +109,7 @@ def test_a_worker_tells_its_version_also_when_it_asks_for_nothing(
     assert not client.exists("farmhaul:workers")
 
 
-def test_a_worker_that_asks_for_nothing_is_not_and_says_so(
+def test_a_worker_that_asks_for_no_tasks_is_unhealthy(
     worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(transport, "last_asked", time.monotonic() - 60)
@@ -127,7 +127,7 @@ def test_a_worker_whose_processes_are_all_busy_is_healthy(
     assert health.main(["w1@node7"]) == 0
 
 
-def test_the_health_check_tells_what_keeps_it_from_knowing(
+def test_the_health_check_reports_why_it_cannot_ask(
     worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FARMHAUL_REDIS_URL", "redis://127.0.0.1:1/0")
@@ -148,7 +148,7 @@ def test_the_health_check_is_a_command(worker: SimpleNamespace) -> None:
 # Reconciler
 
 
-def test_what_is_no_message_of_ours_does_not_stop_the_reconciler(
+def test_foreign_messages_do_not_stop_the_reconciler(
     worker: SimpleNamespace, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = open_record(Settings.from_environment(), worker_redis(Settings.from_environment()))
@@ -158,7 +158,7 @@ def test_what_is_no_message_of_ours_does_not_stop_the_reconciler(
     junk = ("junk", "5", "[]", '{"headers": 5}', '{"headers": {}}', "[" * 5000)
     client.rpush("farmhaul\x06\x163", *junk)
     client.hset("unacked", mapping=dict(enumerate(junk)))
-    Reconciler(None, record, "w1").reconcile()  # it need not ring
+    Reconciler(None, record, "w1").reconcile()  # so no wake-up is missing, and no app is needed
     assert "claim_lost claim=a-claim uploads=1 start again" in caplog.text
     assert client.zcard("farmhaul:pending") == 1
 
@@ -180,7 +180,7 @@ class Counting(PeriodicStep):
         self.done.set()
 
 
-def test_a_worker_tells_once_of_a_spool_that_it_may_not_look_into(
+def test_a_worker_logs_an_unreadable_spool_once(
     worker: SimpleNamespace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -195,7 +195,7 @@ def test_a_worker_tells_once_of_a_spool_that_it_may_not_look_into(
     assert caplog.messages == [f"spool_not_readable {spool}/manifests: Not a directory"]
 
 
-def test_a_step_goes_on_after_an_error_and_says_once_that_redis_is_away(
+def test_a_step_continues_after_errors_and_logs_an_outage_once(
     worker: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = [redis.ConnectionError("refused"), redis.TimeoutError("silent")]
@@ -208,6 +208,6 @@ def test_a_step_goes_on_after_an_error_and_says_once_that_redis_is_away(
     wait_until(lambda: "Counting" not in [thread.name for thread in threading.enumerate()])
 
 
-def test_what_a_step_does_is_for_the_step_to_say(worker: SimpleNamespace) -> None:
+def test_a_step_must_define_what_it_does(worker: SimpleNamespace) -> None:
     with pytest.raises(NotImplementedError):
         PeriodicStep(worker).act()

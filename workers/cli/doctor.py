@@ -14,13 +14,14 @@ from workers.exit_codes import FAULT
 @click.option("--put", is_flag=True, help="Also send the media store a few bytes.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, even on a terminal.")
 def doctor(put: bool, as_json: bool) -> None:
-    """Check from this node what uploads need, and name the next step for each problem.
+    """Check what uploads need. For each problem, shows the next step.
 
     \b
     farmhaul doctor
-    farmhaul doctor --put    (on a worker's node)
+    farmhaul doctor --put
 
-    Exits with 1 if there is a fault. Warnings do not change the exit code.
+    Run it on a worker's node, as the worker's user and with its environment. Exits with 1 if
+    there is a fault. Warnings do not change the exit code.
     """  # noqa: D301 click takes \b for "do not wrap"
     from workers.doctor import diagnose
 

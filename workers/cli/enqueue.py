@@ -30,7 +30,7 @@ SPOOLED_AT_ONCE = 100
 @click.argument("paths", nargs=-1, metavar="PATH...")
 @click.option("--component-id", metavar="UUID", help="The existing component to upload PATH to.")
 @click.option("--version-id", metavar="UUID", help="Create a component in this asset version.")
-@click.option("--name", help="Name of the new component; the default is the file's stem.")
+@click.option("--name", help="Name of the new component; by default the file name without suffix.")
 @click.option("--thumbnail", is_flag=True, help="Make the file the version's thumbnail.")
 @click.option("--task-id", metavar="UUID", help="With --thumbnail: make it this task's as well.")
 @click.option("--encode", is_flag=True, help="Let ftrack encode the file for review.")
@@ -77,7 +77,7 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Queue files and image sequences for upload, and return at once.
+    """Queue files and image sequences for upload. Returns at once, except with --wait.
 
     \b
     farmhaul enqueue /mnt/prod/sh010.mov --component-id 2c5e…

@@ -26,7 +26,7 @@ from workers.exit_codes import FAILED
 @click.option("--enqueue", is_flag=True, help="Let a worker fetch; the worker must see DIR too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, even on a terminal.")
 def fetch(component_ids: tuple[str, ...], folder: str, *, enqueue: bool, as_json: bool) -> None:
-    """Download files and sequences from ftrack.server into a folder.
+    """Download files from ftrack.server into a folder.
 
     \b
     farmhaul fetch 3a7f0ed1-… --to /mnt/prod/plates

@@ -10,7 +10,7 @@ from tasks.config.settings import Settings
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def worker(options: tuple[str, ...]) -> None:
-    """Start a worker; it takes every option of celery worker (--help lists them)."""
+    """Start a worker, with the options of celery worker."""
     from workers.app import app
 
     app.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", *options])
@@ -28,7 +28,7 @@ def exporter(port: int, address: str) -> None:
     One exporter serves the whole farm.
 
     \b
-    farmhaul exporter --address 0.0.0.0
+    farmhaul exporter --port 9840
     """  # noqa: D301 click takes \b for "do not wrap"
     from workers.exporter import serve
 

@@ -12,7 +12,9 @@ from tasks.records.record import open_record
 
 @click.command(name="flush-spool")
 def flush_spool() -> None:
-    """Enqueue the uploads that this host kept in FARMHAUL_SPOOL while Redis was unreachable.
+    """Enqueue the uploads in this host's spool (FARMHAUL_SPOOL).
+
+    Hooks put them there while Redis was unreachable.
 
     \b
     farmhaul flush-spool

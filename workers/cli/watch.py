@@ -43,7 +43,7 @@ Poll = Callable[[], Changes]
 @click.command()
 @click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
 def watch(upload_ids: tuple[str, ...]) -> None:
-    """Show uploads as they change: named ones until they have ended, or all until Ctrl-C.
+    """Show uploads as they change. Named ones are shown until they end, all until Ctrl-C.
 
     \b
     farmhaul watch
