@@ -1,25 +1,25 @@
 #!/bin/sh
-# Makes the secrets that docker-compose.yml mounts, into deploy/docker/secrets
-# or the folder given. What is already there stays as it is, so it can run again.
+# Write the secrets that docker-compose.yml mounts to FOLDER, or to deploy/docker/secrets.
+# Existing files are kept, so you can run it again.
 #
 #   FTRACK_API_KEY=… deploy/docker/make-secrets.sh [FOLDER]
 #   FTRACK_API_KEY_FILE=/path/of/key deploy/docker/make-secrets.sh [FOLDER]
 set -eu
 folder=${1:-$(dirname "$0")/secrets}
 
-# The folder keeps others out; the files themselves are readable, since a
-# container sees each file alone, and under a uid that this machine lacks.
+# The folder protects the secrets from other users of this machine. The files themselves must be
+# readable, because a container mounts them one by one and its user does not exist here.
 umask 077
 mkdir -p "$folder"
 chmod 700 "$folder"
 
 random() { head -c 32 /dev/urandom | base64 | tr '+/' '-_'; }
 
-keep() { # keep NAME: writes stdin to the file NAME, in one step
+keep() { # keep NAME: write stdin to the file NAME, atomically
     cat > "$folder/$1.new"
     chmod 444 "$folder/$1.new"
     mv "$folder/$1.new" "$folder/$1"
-    echo "made $folder/$1" >&2
+    echo "created $folder/$1" >&2
 }
 
 whole=yes
@@ -27,7 +27,7 @@ for name in redis_auth redis_url_hook redis_url_worker redis_url_flower redis_ur
     [ -e "$folder/$name" ] || whole=no
 done
 if [ $whole = no ]; then
-    # Users and URLs belong together: made together or not at all.
+    # The users and the URLs contain the same passwords, so all are created together.
     passwords=$(mktemp -d)
     trap 'rm -rf "$passwords"' EXIT
     for user in hook worker flower exporter; do
@@ -38,7 +38,7 @@ if [ $whole = no ]; then
     sh "$(dirname "$0")/../redis/make-acl.sh" "$passwords" > "$passwords/acl"
     keep redis_auth < "$passwords/acl"
 fi
-# Fernet wants 32 bytes in URL-safe base64, which is what random prints.
+# A Fernet key is 32 bytes in URL-safe base64, which is what random prints.
 [ -e "$folder/secret_key" ] || random | keep secret_key
 [ -e "$folder/flower_auth" ] || printf 'farmhaul:%s\n' "$(random | tr -d '=')" | keep flower_auth
 [ -e "$folder/grafana_password" ] || random | tr -d '=\n' | keep grafana_password
@@ -49,8 +49,8 @@ if [ ! -e "$folder/ftrack_api_key" ]; then
     elif [ -n "${FTRACK_API_KEY_FILE:-}" ]; then
         keep ftrack_api_key < "$FTRACK_API_KEY_FILE"
     else
-        echo "missing: $folder/ftrack_api_key, the API key of FTRACK_API_USER;" >&2
-        echo "run again with FTRACK_API_KEY or FTRACK_API_KEY_FILE set" >&2
+        echo "$folder/ftrack_api_key is missing: the API key of FTRACK_API_USER." >&2
+        echo "Set FTRACK_API_KEY or FTRACK_API_KEY_FILE, and run this script again." >&2
         exit 2
     fi
 fi
