@@ -8,7 +8,6 @@ that could not even run ``farmhaul enqueue``, as they were to be given to it.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import tempfile
 import time
@@ -24,10 +23,9 @@ from tasks.config.settings import Settings
 from tasks.intake.build import Intake
 from tasks.intake.manifest import BadInputError, read_manifest
 from tasks.intake.request import Request, from_spool, to_spool
+from tasks.log import log
 from tasks.records.commands import ENQUEUE_STEP
 from tasks.records.record import Record
-
-log = logging.getLogger("farmhaul")
 
 #: A younger manifest may be at its hook's own farmhaul, which farmhaul-hook ends after 65 s.
 LEFT_OVER_S = 70
@@ -104,8 +102,8 @@ class Spool:
                 except OSError:
                     raise
                 except Exception as error:  # noqa: BLE001 whatever is wrong with one holds up no other
-                    told = error if isinstance(error, BadInputError) else repr(error)
-                    log.warning("spool_unreadable %s is put aside as .bad: %s", path, told)
+                    reason = error if isinstance(error, BadInputError) else repr(error)
+                    log.warning("spool_unreadable", path=path, text=f"renamed to .bad: {reason}")
                     path.replace(path.with_suffix(".bad"))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 from pathlib import Path
@@ -16,7 +15,6 @@ from tests.helpers.error_examples import EXAMPLES
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = sorted((ROOT / "docs" / "img").glob("*.svg"))
 TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-EVENT = re.compile(r"[a-z]+(?:_[a-z]+)+(?= )")
 #: What a browser loads by itself, in distinction to a link that somebody follows.
 LOADED = re.compile(
     r"""<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=["']?(?:https?:)?//[^\s>]*"""
@@ -85,25 +83,9 @@ def test_the_table_of_variables_is_that_of_the_code() -> None:
     assert "|  |" not in text, "a new variable needs its unit, who needs it, and what it means"
 
 
-# Troubleshooting: each kind of error and each event of the log has an entry
+# Troubleshooting: each kind of error has an entry
 
 
 @pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
 def test_each_kind_of_error_is_explained(kind: type[Exception]) -> None:
     assert re.search(rf"(?m)^\| `{kind.__name__}` \|", TROUBLES)
-
-
-def test_each_line_of_the_log_is_explained() -> None:
-    events = {
-        match[0]
-        for folder in ("tasks", "workers")
-        for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in {"log.warning", "log.error", "log.exception"}
-        and isinstance(node.args[0], ast.Constant)
-        and (match := EVENT.match(str(node.args[0].value)))
-    }
-
-    assert events
-    assert {one for one in events if f"`{one}`" not in TROUBLES} == set()

@@ -8,7 +8,6 @@ listed. That it is up, and its version, it notes in any case.
 
 from __future__ import annotations
 
-import logging
 import socket
 import sys
 import time
@@ -20,14 +19,13 @@ from celery.worker import state
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings, SettingsError
+from tasks.log import log
 from tasks.records.keys import ALIVE, WORKERS
 from tasks.records.status import WORKER_S, Status
 from workers.broker import transport
 from workers.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
 from workers.steps.periodic import PeriodicStep
 from workers.wording import redis_trouble
-
-log = logging.getLogger("farmhaul")
 
 #: kombu asks for tasks every second; after this time without, something is wrong.
 SILENT_S = 20.0
@@ -51,7 +49,7 @@ class Health(PeriodicStep):
         if busy or silent_s < SILENT_S:
             pipeline.zadd(WORKERS, {name: now})
         else:
-            log.error("not_consuming for %.0f s: this worker should be restarted", silent_s)
+            log.error("not_consuming", silent_s=round(silent_s), text="restart this worker")
         for key in (ALIVE, WORKERS):
             pipeline.zremrangebyscore(key, "-inf", now - WORKER_S)
             pipeline.expire(key, WORKER_S)

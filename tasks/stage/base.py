@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 from celery import signature
 
 from tasks.config.remedies import explained
+from tasks.log import log
 from tasks.records.delivery import Delivery, Settlement, within_bounds
 from tasks.records.keys import TOTALS
 from tasks.records.record import CLAIM_BYTES, STAGES
@@ -20,8 +20,6 @@ from tasks.stage.redaction import RedactedTask, our_fault
 from tasks.stage.retry_policy import wait_for
 from tasks.transfer import errors
 from tasks.transfer.models import Batch, Transfer
-
-log = logging.getLogger("farmhaul")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -103,7 +101,12 @@ class Stage(RedactedTask):
         if delivery.refused:
             record.client.hincrby(TOTALS, "refused", len(delivery.refused))
         for one in delivery.refused:
-            log.error("upload_refused upload=%s %s", one.transfer.upload_id, one.fields["error"])
+            log.error(
+                "upload_refused",
+                upload_id=one.transfer.upload_id,
+                stage=self.stage,
+                text=str(one.fields["error"]),
+            )
         return delivery
 
     def heartbeat(self, batch: Batch) -> Heartbeat:
@@ -151,7 +154,7 @@ class Stage(RedactedTask):
     def _unexpected_error(self, transfer: Transfer, error: Exception) -> errors.UploadError:
         # A fault of ours: in the log with all that is known, and tried a few times.
         log.error(
-            "unexpected_error upload=%s stage=%s", transfer.upload_id, self.stage, exc_info=error
+            "unexpected_error", upload_id=transfer.upload_id, stage=self.stage, exc_info=error
         )
         return our_fault(self.stage, error)
 
@@ -186,9 +189,19 @@ class Stage(RedactedTask):
 
     def _log_errors(self, outcomes: Outcomes, states: Mapping[str, str]) -> None:
         for upload_id, outcome in outcomes.items():
-            if not isinstance(outcome, Transfer):
-                state, why = states[upload_id], explained(outcome)
-                log.warning("upload_%s upload=%s stage=%s %s", state, upload_id, self.stage, why)
+            if isinstance(outcome, Transfer):
+                continue
+            details: dict[str, Any] = {
+                "upload_id": upload_id,
+                "stage": self.stage,
+                "text": explained(outcome),
+            }
+            if states[upload_id] == "failed":
+                log.warning("upload_failed", **details)
+            elif states[upload_id] == "retrying":
+                log.warning("upload_retrying", **details)
+            else:
+                log.warning("upload_taken_over", **details)
 
     def end_chain(self) -> None:
         """Make this task the last one: Celery sends what ``request.chain`` still holds."""

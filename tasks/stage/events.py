@@ -9,7 +9,6 @@ in its headers, and starts threads that nobody ends.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import queue
 import socket
@@ -24,13 +23,12 @@ import requests
 
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import FtrackSettings, Settings, SettingsError
+from tasks.log import log
 from tasks.records.keys import TOTALS
 from tasks.transfer.models import SERVER_LOCATION_ID
 
 if TYPE_CHECKING:
     import websocket
-
-log = logging.getLogger("farmhaul")
 
 TOPIC = "ftrack.location.component-added"
 DISCONNECT, HEARTBEAT, ACKNOWLEDGE, ERROR = "0", "2", "6", "7"
@@ -101,7 +99,7 @@ class Events:
                     self._away = True
                     # Errors of the libraries may hold addresses, so their kind alone is told.
                     why = str(error) if isinstance(error, HubError) else type(error).__name__
-                    log.warning("events_away %s; events are dropped, uploads go on", why)
+                    log.warning("events_away", text=f"{why}; events are dropped, uploads go on")
 
     def _next(self) -> list[str]:
         component_ids: list[str] = []
@@ -144,7 +142,7 @@ class Events:
         try:
             self._dropped(count)
         except Exception:  # noqa: BLE001 - Redis is away; its outage is told elsewhere
-            log.debug("events_dropped %s, and not counted", count)
+            log.debug("events_not_counted", count=count)
 
 
 def open_events(settings: Settings) -> Events | None:
@@ -210,7 +208,7 @@ class _Hub:
         try:
             self._socket.close(timeout=0)
         except Exception:  # noqa: BLE001 - it is left in any case
-            log.debug("events_closed badly")
+            log.debug("events_not_closed")
 
     def _event(self, component_id: str) -> dict[str, Any]:
         return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import kombu.exceptions
@@ -10,9 +9,8 @@ import redis
 from celery import Task
 from celery.exceptions import TaskPredicate
 
+from tasks.log import log
 from tasks.transfer.errors import UnexpectedAnswerError, UploadError
-
-log = logging.getLogger("farmhaul")
 
 #: Ours, what tells Celery to try again, and Redis': texts that hold no secret.
 KNOWN = (UploadError, TaskPredicate, redis.RedisError, kombu.exceptions.OperationalError)
@@ -35,7 +33,7 @@ class RedactedTask(Task):
             raise
         except Exception as error:
             stage = str(self.name).rpartition(".")[2]
-            log.exception("unexpected_error stage=%s", stage)
+            log.exception("unexpected_error", stage=stage)
             raise our_fault(stage, error) from None
 
 

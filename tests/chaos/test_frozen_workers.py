@@ -29,7 +29,7 @@ def freeze_in_mid_upload(farm: Farm) -> tuple[Upload, Worker]:
 
 def wait_given_up(farm: Farm, worker: Worker, upload: Upload) -> None:
     """Wait until the worker that woke logs that another one has the upload."""
-    wait_until(lambda: f"upload_taken_over upload={upload.id}" in worker.log_text(), 20)
+    wait_until(lambda: f"upload_taken_over upload_id={upload.id}" in worker.log_text(), 20)
 
 
 def test_a_worker_that_wakes_after_its_lease_writes_nothing(farm: Farm) -> None:

@@ -82,7 +82,7 @@ def test_a_traceback_shows_none_either_and_a_line_of_json_stays_one() -> None:
         Probe().run(RuntimeError(f"no '{URL}' \\ {API_KEY}"))
     except RuntimeError as error:
         told = (type(error), error, error.__traceback__)
-    line = line_of("unexpected_error stage=probe", inner=JsonFormatter("w1"), exc_info=told)
+    line = line_of("unexpected_error", inner=JsonFormatter("w1"), exc_info=told)
     shown = json.loads(line)["exception"]
     assert "RuntimeError: no 'https://store/bucket/key***' \\ ***" in shown
     assert "s1gned" not in shown

@@ -37,7 +37,7 @@ def test_a_fault_of_ours_in_a_call_for_all_is_tried_again_for_each(
     assert set(outcomes) == {"/mnt/1.exr", "/mnt/2.exr"}
     assert all(isinstance(outcome, UnexpectedAnswerError) for outcome in outcomes.values())
     assert "KeyError, see the log" in str(outcomes["/mnt/1.exr"])
-    assert "unexpected_error upload=/mnt/2.exr stage=probe" in caplog.text
+    assert "unexpected_error upload_id=/mnt/2.exr stage=probe" in caplog.text
     assert "a fault of ours" in caplog.text
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,10 +17,9 @@ import redis
 from kombu.utils import json
 
 from tasks.config.sealing import CONTENT_TYPE, Codec
+from tasks.log import log
 from tasks.records.keys import TOTALS
 from tasks.transfer.errors import SealBrokenError
-
-log = logging.getLogger("farmhaul")
 
 SEAL = "seal"
 #: Remote control and events are meant for those who listen now, so an older one is a replay.
@@ -79,12 +77,12 @@ def _fault(message: Any, queue: str) -> str:
 
 def note_refused(client: redis.Redis | None, why: str) -> None:
     """Log a message that was dropped, and count it for the whole farm."""
-    log.error("message_refused %s; look who else writes to Redis", why)
+    log.error("message_refused", text=f"{why}; find out who else writes to Redis")
     if client is not None:
         try:
             client.hincrby(TOTALS, "refused", 1)
         except redis.RedisError:  # Flower's user may not write; a count is not worth a worker
-            log.debug("not counted")
+            log.debug("refusal_not_counted")
 
 
 def _digest(message: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ sorted set, by the time they were taken, and this step updates that time while t
 from __future__ import annotations
 
 import inspect
-import logging
 import time
 from typing import Any
 
@@ -17,10 +16,9 @@ import kombu
 from celery.worker import state
 from kombu.transport import redis as kombu_redis
 
+from tasks.log import log
 from tasks.records.record import Record
 from workers.steps.periodic import PeriodicStep
-
-log = logging.getLogger("farmhaul")
 
 #: With this many renewals in a lease, two of them in a row may be lost.
 RENEWALS_A_LEASE = 4
@@ -39,7 +37,9 @@ class Lease(PeriodicStep):
     def start(self, worker: Any) -> None:
         """Check the internals that the renewal relies on, then start it."""
         for fault in internals_unknown():
-            log.error("lease_check_failed %s: tasks longer than the lease may run twice", fault)
+            log.error(
+                "lease_check_failed", text=f"{fault}: tasks longer than the lease may run twice"
+            )
         super().start(worker)
 
     def stop(self, _worker: Any) -> None:

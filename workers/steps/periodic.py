@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any
 
@@ -11,9 +10,8 @@ from celery import bootsteps
 
 from tasks.config.redis_client import worker_redis
 from tasks.config.settings import Settings
+from tasks.log import log
 from tasks.records.record import open_record
-
-log = logging.getLogger("farmhaul")
 
 
 class PeriodicStep(bootsteps.StartStopStep):
@@ -52,7 +50,7 @@ class PeriodicStep(bootsteps.StartStopStep):
                 reachable = True
             except redis.RedisError as error:
                 if reachable:
-                    log.warning("redis_away step=%s %s", type(self).__name__, error)
+                    log.warning("redis_away", step=type(self).__name__, text=str(error))
                 reachable = False
             except Exception:
-                log.exception("unexpected_error step=%s", type(self).__name__)
+                log.exception("unexpected_error", step=type(self).__name__)

@@ -9,7 +9,6 @@ uploads of claims that nobody has renewed and no message carries.
 from __future__ import annotations
 
 import json
-import logging
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,11 +18,10 @@ from celery import Celery
 from kombu.transport.redis import Channel
 
 from tasks.chain import list_key, queue_of, wake
+from tasks.log import log
 from tasks.records.keys import RECONCILER, to_text
 from tasks.records.record import CLAIM_UPLOADS, STAGES, Record
 from workers.steps.periodic import PeriodicStep
-
-log = logging.getLogger("farmhaul")
 
 #: The worker that holds the lock keeps it. If it dies, another one takes over after this time.
 LOCK_S = 5
@@ -67,7 +65,7 @@ class Reconciler:
                 if claim_id in carried:
                     self.record.renew(0, [], [claim_id])
                 elif count := self.record.reclaim(claim_id):
-                    log.warning("claim_lost claim=%s uploads=%s start again", claim_id, count)
+                    log.warning("claim_lost", claim_id=claim_id, uploads=count, text="start again")
                     pending[""] = pending.get("", 0) + count
         for host, count in pending.items():
             if count and not self.redis.llen(list_key(queue_of(host), STAGES[0])):

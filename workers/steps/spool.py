@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
+from tasks.log import log
 from tasks.spool import Spool
 from workers.steps.periodic import PeriodicStep
-
-log = logging.getLogger("farmhaul")
 
 
 class FlushSpool(PeriodicStep):
@@ -29,5 +27,5 @@ class FlushSpool(PeriodicStep):
         except OSError as error:
             # If hooks run as another user, only that user can read their spool.
             if not self._reported:
-                log.warning("spool_not_readable %s: %s", error.filename, error.strerror)
+                log.warning("spool_not_readable", path=error.filename, text=str(error.strerror))
             self._reported = True
