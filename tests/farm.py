@@ -4,8 +4,8 @@
         upload = farm.upload(content=200_000)
         farm.wait_located([upload.id])
 
-Workers end with the process that started them, however it ends. Each writes its own log
-in *folder*. Several farms can share a sandbox: give each a Redis database of its own.
+Workers exit with the process that started them, however it exits. Each writes its own log
+in *folder*. Several farms can share a sandbox if each has a Redis database of its own.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 import redis
 
+from tasks.records.record import STAGES
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CHECKOUT, Child
 
@@ -36,7 +37,7 @@ POLL_S = 0.03
 
 #: ``celery -A workers worker`` or ``farmhaul worker``.
 Command: TypeAlias = Literal["celery", "farmhaul"]
-#: What a kill strikes: the parent and its pool, the parent alone, one child of the pool.
+#: What a kill hits: the parent and its pool, the parent alone, or one child of the pool.
 Victim: TypeAlias = Literal["group", "parent", "child"]
 
 
@@ -88,26 +89,26 @@ class Worker:
 
     @property
     def returncode(self) -> int | None:
-        """How it ended; None while it runs."""
+        """Its exit code; None while it runs."""
         return self.child._process.poll()
 
     def launch(self) -> None:
-        """Start without waiting; `wait_ready` waits."""
+        """Start it without waiting; `wait_ready` waits."""
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
-        # Child hands on os.environ: coverage finds its way into the worker by it.
+        # Child passes os.environ on: coverage gets into the worker by it.
         self._child = Child(self.name, self.command, self.log, env=self.env)
 
     def wait_ready(self, timeout_s: float = 60) -> None:
         self.child.wait_ready(lambda: " ready." in self.log_text(), timeout_s)
 
     def log_text(self, *, all_starts: bool = False) -> str:
-        """What it logged since it was last started."""
+        """Return what it logged since it was last started."""
         with self.log.open("rb") as log:
             log.seek(0 if all_starts else self._log_start)
             return log.read().decode(errors="replace")
 
     def pool_pids(self) -> list[int]:
-        """The processes of its pool."""
+        """Return the processes of its pool."""
         with suppress(FileNotFoundError):
             path = Path(f"/proc/{self.pid}/task/{self.pid}/children")
             return [int(pid) for pid in path.read_text().split()]
@@ -118,15 +119,15 @@ class Worker:
         self.child.terminate()
 
     def stop(self, timeout_s: float = 60) -> None:
-        """Let it end what it does, and wait for that."""
+        """Let it finish its tasks, and wait until it exits."""
         if self._child is not None:
             self._child.stop(timeout_s)
-            # A pool outlives a parent that was killed, until it notices.
+            # A pool outlives its killed parent until it notices.
             with suppress(ProcessLookupError):
                 os.killpg(self._child.pid, signal.SIGKILL)
 
     def kill(self, victim: Victim = "group") -> None:
-        """SIGKILL; returns when the victim is gone (a child of the pool: is about to)."""
+        """Send SIGKILL; return when the victim is gone (a child of the pool: soon)."""
         if victim == "child":
             os.kill(random.choice(self.pool_pids()), signal.SIGKILL)
             return
@@ -136,14 +137,14 @@ class Worker:
         self.child.kill()
 
     def freeze(self) -> None:
-        """Stop it in its tracks, with its pool (SIGSTOP)."""
+        """Stop it and its pool where they are (SIGSTOP)."""
         os.killpg(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)
 
     def restart(self) -> None:
-        """Start it again; a living one is stopped warmly first."""
+        """Start it again, after a warm shutdown if it runs."""
         if self.alive:
             self.stop()
         self.launch()
@@ -151,7 +152,7 @@ class Worker:
 
 
 class Farm:
-    """Workers named w1, w2, … on a sandbox, and what a hook or an operator does there."""
+    """Workers named w1, w2, … on a sandbox, and the commands of hooks and operators."""
 
     def __init__(
         self,
@@ -170,7 +171,7 @@ class Farm:
         folder.mkdir(parents=True, exist_ok=True)
         url = urlsplit(sandbox.redis.url)._replace(path=f"/{database}").geturl()
         self.env = {**sandbox.env, "FARMHAUL_REDIS_URL": url, **(env or {})}
-        # Any: what redis-py's types say of answers fits asyncio and bytes as well.
+        # Any: redis-py's types of replies cover asyncio and bytes, too.
         self.redis: Any = redis.Redis.from_url(url, decode_responses=True)
         self._options = options
         self._command: Command = command
@@ -202,7 +203,7 @@ class Farm:
     # Workers
 
     def start(self) -> None:
-        """Start all workers that do not run, at once, and wait till each is ready."""
+        """Start all workers that do not run, at once, and wait until each is ready."""
         asleep = [worker for worker in self.workers if not worker.alive]
         try:
             for worker in asleep:
@@ -220,7 +221,7 @@ class Farm:
         command: Command | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Worker:
-        """One more worker, which runs when this returns."""
+        """Start one more worker, and wait until it is ready."""
         worker = self._prepare(
             self._options if options is None else options, command or self._command, env
         )
@@ -229,7 +230,7 @@ class Farm:
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Meanwhile no worker does anything, so that a backlog can grow."""
+        """Freeze all workers meanwhile, so that a backlog can grow."""
         for worker in self.workers:
             worker.freeze()
         try:
@@ -239,13 +240,13 @@ class Farm:
                 worker.thaw()
 
     def terminate(self) -> None:
-        """Ask all workers to end what they do and go; does not wait."""
+        """Ask all workers for a warm shutdown; do not wait."""
         for worker in self.workers:
             if worker.alive:
                 worker.terminate()
 
     def stop(self) -> None:
-        """Warm shutdown of all workers."""
+        """Shut all workers down warmly."""
         self.terminate()
         for worker in self.workers:
             worker.stop()
@@ -260,7 +261,7 @@ class Farm:
         env: Mapping[str, str | None] | None = None,
         timeout_s: float = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``farmhaul``; a variable of *env* that is None is left out."""
+        """Run ``farmhaul``; a variable of *env* that is None is removed."""
         return subprocess.run(
             [BIN / "farmhaul", *arguments],
             input=stdin or "",
@@ -272,7 +273,7 @@ class Farm:
         )
 
     def environment(self, env: Mapping[str, str | None] | None = None) -> dict[str, str]:
-        """All of the environment of a hook on this farm."""
+        """Return the whole environment of a hook on this farm."""
         merged = {**os.environ, **self.env, **(env or {})}
         return {name: value for name, value in merged.items() if value is not None}
 
@@ -282,16 +283,16 @@ class Farm:
         stdin: str | None = None,
         env: Mapping[str, str | None] | None = None,
     ) -> list[dict[str, Any]]:
-        """Run ``farmhaul enqueue``; gives what it printed, a dict for each upload."""
+        """Run ``farmhaul enqueue``; return what it printed, a dict for each upload."""
         done = self.cli("enqueue", *arguments, stdin=stdin, env=env)
         if done.returncode:
-            raise AssertionError(f"enqueue ended with {done.returncode}: {done.stderr}")
+            raise AssertionError(f"enqueue exited with {done.returncode}: {done.stderr}")
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def enqueue_manifest(
         self, entries: Iterable[Mapping[str, Any]], *arguments: str
     ) -> list[dict[str, Any]]:
-        """Enqueue by a manifest on stdin."""
+        """Enqueue the entries of a manifest on stdin."""
         lines = "".join(f"{json.dumps(entry)}\n" for entry in entries)
         return self.enqueue("--manifest", "-", *arguments, stdin=lines)
 
@@ -339,7 +340,7 @@ class Farm:
     def make_file(self, name: str, content: bytes | int, folder: str | None = None) -> Path:
         """Write a file below the storage root: these bytes, or so many random ones.
 
-        In a folder of its own, so that two tests never share one by chance.
+        By default it gets a folder of its own, so that two tests never share one by chance.
         """
         path = self.sandbox.storage / (folder or uuid.uuid4().hex[:12]) / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -349,22 +350,30 @@ class Farm:
     # The record
 
     def record(self, upload_id: str) -> dict[str, str]:
-        """The hash of an upload in Redis; empty when there is none."""
+        """Return the hash of an upload in Redis; empty if there is none."""
         return cast("dict[str, str]", self.redis.hgetall(f"farmhaul:upload:{upload_id}"))
 
     def states(self, upload_ids: Iterable[str]) -> list[str]:
-        """The state of each upload; empty for one that no record tells of."""
+        """Return the state of each upload; empty for an upload without a record."""
         pipeline = self.redis.pipeline(transaction=False)
         for upload_id in upload_ids:
             pipeline.hget(f"farmhaul:upload:{upload_id}", "state")
         return [state or "" for state in pipeline.execute()]
 
     def wait_located(self, upload_ids: Iterable[str], timeout_s: float = 30) -> None:
-        """Poll until all are located; AssertionError as soon as one ends otherwise."""
+        """Poll until all are located.
+
+        Raises:
+            AssertionError: an upload ended in another state, or the time is up.
+        """
         self.wait_state(upload_ids, "located", timeout_s)
 
     def wait_state(self, upload_ids: Iterable[str], wanted: str, timeout_s: float = 30) -> None:
-        """Poll until all are in a state; AssertionError as soon as one ends in another."""
+        """Poll until all are in a state.
+
+        Raises:
+            AssertionError: an upload ended in another state, or the time is up.
+        """
         ids = list(dict.fromkeys(upload_ids))
         ended = {"located", "failed", "cancelled", "superseded"} - {wanted}
 
@@ -373,13 +382,22 @@ class Farm:
             with suppress(redis.ConnectionError, redis.TimeoutError):  # restarted by a test
                 states = self.states(ids)
             if ended & set(states):
-                raise AssertionError(f"not all are {wanted}:\n{self._tell(ids, wanted)}")
+                raise AssertionError(f"not all are {wanted}:\n{self._describe(ids, wanted)}")
             return bool(states) and set(states) == {wanted}
 
-        wait_until(there, timeout_s, lambda: f"not yet {wanted}:\n{self._tell(ids, wanted)}")
+        wait_until(there, timeout_s, lambda: f"not yet {wanted}:\n{self._describe(ids, wanted)}")
 
-    def _tell(self, upload_ids: Iterable[str], wanted: str) -> str:
-        records = {one: self.record(one) for one in upload_ids}
+    def wait_stage(self, upload_id: str, stage: str, timeout_s: float = 30) -> None:
+        """Poll until a worker has begun a stage of the upload, or a later one."""
+        number = STAGES.index(stage) + 1
+        wait_until(
+            lambda: int(self.record(upload_id).get("stage") or 0) >= number,
+            timeout_s,
+            lambda: f"not yet in {stage}: {self.record(upload_id)}",
+        )
+
+    def _describe(self, upload_ids: Iterable[str], wanted: str) -> str:
+        records = {upload_id: self.record(upload_id) for upload_id in upload_ids}
         hidden = ("request", "file")
         return "\n".join(
             f"{upload_id} { {k: v for k, v in record.items() if k not in hidden} }"
@@ -388,7 +406,7 @@ class Farm:
         )
 
     def wait_quiet(self, timeout_s: float = 30) -> None:
-        """Poll until no message is queued or under way, so that Redis may be flushed."""
+        """Poll until no message is queued or unacknowledged, so that Redis may be flushed."""
 
         def quiet() -> bool:
             queues = [key for key in self.redis.scan_iter("farmhaul*") if _is_queue(key)]
@@ -398,14 +416,14 @@ class Farm:
 
 
 def _is_queue(key: str) -> bool:
-    # "farmhaul:…" are the records, "farmhaul", "farmhaul<sep>3", "farmhaul.HOST<sep>3" queues.
+    # "farmhaul:…" are records; "farmhaul", "farmhaul<sep>3" and "farmhaul.HOST<sep>3" are queues.
     return not key.startswith("farmhaul:")
 
 
 def heed_sigint() -> None:
-    """For a command that a test interrupts: between fork and exec.
+    """Restore SIGINT between fork and exec, for a command that a test interrupts.
 
-    What starts in the background of a shell without job control ignores SIGINT.
+    A process that a shell without job control starts in the background ignores SIGINT.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -413,9 +431,13 @@ def heed_sigint() -> None:
 def wait_until(
     holds: Callable[[], object],
     timeout_s: float = 30,
-    describe: Callable[[], str] = lambda: "it did not come true",
+    describe: Callable[[], str] = lambda: "the condition does not hold",
 ) -> None:
-    """Poll until *holds* gives something true; AssertionError when the time is up."""
+    """Poll until *holds* returns something true.
+
+    Raises:
+        AssertionError: the time is up; its text comes from *describe*.
+    """
     end = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > end:

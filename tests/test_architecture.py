@@ -76,7 +76,7 @@ def test_the_transfer_library_loads_neither_celery_nor_redis() -> None:
     assert loaded.isdisjoint({"billiard", "celery", "cryptography", "kombu", "redis", "rich"})
 
 
-def test_the_transfer_library_neither_sleeps_nor_reads_the_environment() -> None:
+def test_the_transfer_library_neither_sleeps_nor_reads_environ() -> None:
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno} {name}"
         for path in modules_below("tasks/transfer")

@@ -32,7 +32,7 @@ def test_a_snapshot_is_restored_and_written_on(tmp_path: Path) -> None:
     again.stop()
 
 
-def test_with_an_append_only_file_a_snapshot_is_not_looked_at(tmp_path: Path) -> None:
+def test_an_append_only_file_takes_precedence_over_a_snapshot(tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "server")
     server.start()
     with server.client() as client:

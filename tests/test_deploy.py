@@ -39,7 +39,7 @@ def test_systemd_accepts_the_units_and_finds_them_hardened(tmp_path: Path) -> No
         assert safe.returncode == 0, safe.stdout
 
 
-def test_a_unit_takes_secrets_as_credentials_and_stops_its_parent_alone() -> None:
+def test_a_unit_loads_credentials_and_stops_its_parent_alone() -> None:
     for unit in UNITS:
         text = unit.read_text()
         given = dict(re.findall(r"(?m)^LoadCredential=(\w+):(.+)$", text))
@@ -63,7 +63,9 @@ def test_kubernetes_schemas_accept_the_manifests(manifests: list[dict[str, Any]]
         schemas.validate(one, "1.32", strict=True)
 
 
-def test_pods_run_as_a_plain_user_who_can_write_nowhere(manifests: list[dict[str, Any]]) -> None:
+def test_pods_run_as_a_user_without_privileges_or_write_access(
+    manifests: list[dict[str, Any]],
+) -> None:
     kinds = ("Deployment", "StatefulSet")
     pods = [one["spec"]["template"]["spec"] for one in manifests if one["kind"] in kinds]
 
@@ -98,7 +100,7 @@ def test_redis_in_a_pod_is_set_as_in_a_container(manifests: list[dict[str, Any]]
     assert "redis" in names
 
 
-def test_the_scaler_scales_our_workers_by_metrics_that_we_have(
+def test_the_scaler_queries_metrics_that_the_exporter_has(
     manifests: list[dict[str, Any]],
 ) -> None:
     [scaled] = [one["spec"] for one in manifests if one["kind"] == "ScaledObject"]
@@ -116,7 +118,7 @@ def test_the_scaler_scales_our_workers_by_metrics_that_we_have(
     assert all(f'"{metric}"' in exporter for metric in metrics)
 
 
-def test_nobody_logs_in_as_the_user_as_whom_redis_reads_its_file_and_who_may_do_all() -> None:
+def test_nobody_can_log_in_as_the_default_user_who_may_do_anything() -> None:
     # tests/docker/test_compose.py shows with a Redis 7.0 what happens else.
     lines = (DEPLOY / "redis" / "users.acl").read_text().splitlines()
     [default] = [line.split()[2:] for line in lines if line.startswith("user default ")]

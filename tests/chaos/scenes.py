@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable
 
-from tasks.records.record import STAGES
 from tests.chaos.healing import let_time_pass
 from tests.farm import Farm, Upload, Worker, wait_until
 
@@ -31,12 +30,6 @@ def wait_arrived_soon(farm: Farm, uploads: Iterable[Upload], timeout_s: float = 
 
     wait_until(ended, timeout_s)
     wait_arrived(farm, uploads)
-
-
-def wait_stage(farm: Farm, upload: Upload, stage: str, timeout_s: float = 15) -> None:
-    """Wait until a worker has begun a stage of the upload, or a later one."""
-    number = STAGES.index(stage) + 1
-    wait_until(lambda: int(farm.record(upload.id).get("stage") or 0) >= number, timeout_s)
 
 
 def wait_attempt_to_connect(port: int, timeout_s: float = 30) -> None:

@@ -14,7 +14,6 @@ from tests.chaos.scenes import (
     wait_arrived,
     wait_arrived_soon,
     wait_sending,
-    wait_stage,
 )
 from tests.farm import Farm, wait_until
 
@@ -110,7 +109,7 @@ def test_the_newest_of_many_versions_wins(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.7)
     uploads = [farm.upload(content=100_000)]
     for number, stage in enumerate((*STAGES, "put_file")):
-        wait_stage(farm, uploads[-1], stage)
+        farm.wait_stage(uploads[-1].id, stage)
         uploads[0].path.write_bytes(f"pixels {number}".encode() * 9000)
         uploads.append(farm.upload(path=uploads[0].path, component_id=uploads[0].component_id))
     wait_arrived(farm, uploads[-1:])

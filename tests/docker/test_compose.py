@@ -81,7 +81,7 @@ def _uploads(farm: Stack, *options: str) -> list[dict[str, str]]:
     return [json.loads(line) for line in said.splitlines()]
 
 
-def test_files_are_all_located_with_their_bytes_though_a_container_is_killed_midway(
+def test_all_files_are_located_although_a_container_is_killed(
     farm: Stack,
 ) -> None:
     frames = _render(farm.storage / "sh010", FILES)
@@ -124,7 +124,7 @@ def test_a_worker_is_a_plain_user_that_can_write_nowhere_but_in_tmp(farm: Stack)
     assert "NoNewPrivs:\t1" in status
 
 
-def test_no_secret_stands_in_an_environment_a_command_line_or_an_image(farm: Stack) -> None:
+def test_no_environment_command_line_or_image_holds_a_secret(farm: Stack) -> None:
     secrets = [
         part
         for path in Path(farm.settings["FARMHAUL_SECRETS"]).iterdir()
@@ -197,7 +197,7 @@ def _flower(farm: Stack, path: str, login: str = "", method: str = "GET") -> tup
             return error.code, error.read().decode()
 
 
-def test_flower_shows_the_workers_to_those_with_the_password_and_only_to_look(farm: Stack) -> None:
+def test_flower_is_read_only_and_wants_a_password(farm: Stack) -> None:
     login = (Path(farm.settings["FARMHAUL_SECRETS"]) / "flower_auth").read_text().strip()
 
     assert _flower(farm, "/workers")[0] == 401

@@ -90,7 +90,7 @@ def test_prometheus_scrapes_the_exporter_and_knows_each_alert(
     assert known == written
 
 
-def test_the_monitoring_of_compose_is_whole_pinned_and_as_confined_as_the_rest() -> None:
+def test_the_monitoring_services_are_pinned_and_confined() -> None:
     try:
         engine.install()
     except engine.NoEngine as error:

@@ -1,7 +1,7 @@
-"""For a worker started with ``-I tests.functional.blurting``: faults that no server can play.
+"""For a worker started with ``-I tests.functional.blurting``: failures that no server can cause.
 
-What is wrong with a file is in its name: ``breaks`` and ``stops`` raise an error with all
-secrets in its text, in a step and in a task, ``dies`` kills its process. Each does it once.
+The name of a file says how it fails, once: ``breaks`` and ``stops`` raise an error whose text
+holds all secrets, in a step and in a task; ``dies`` kills its process.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Farms for the functional tests: one of two workers that all share, others by need."""
+"""Farms for the functional tests: one with two workers that all share, and others on demand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MakeFarm = Callable[..., Farm]
 
 # Database 15 is the shared farm's: its workers must not take what other tests put into 0.
 _databases = itertools.cycle(range(1, 13))
-# Those of farms that a module shares; the one of the module before may still be leaving.
+# For farms that a module shares; the farm of the previous module may still be shutting down.
 _module_databases = itertools.cycle((13, 14))
 
 
@@ -33,7 +33,7 @@ def running_farm(
 @pytest.fixture
 def farm(running_farm: Farm) -> Farm:
     """Two workers with nothing to do, on a sandbox as if just started."""
-    running_farm.start()  # whom a test has ended
+    running_farm.start()  # workers that a test has stopped
     running_farm.sandbox.faults.clear()
     running_farm.wait_quiet()
     running_farm.sandbox.reset()
@@ -44,7 +44,7 @@ def farm(running_farm: Farm) -> Farm:
 def running_sealed(
     running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, leaving: list[Farm]
 ) -> Iterator[Farm]:
-    """One worker with two keys, as while keys are changed, started once for a module."""
+    """One worker with two keys, as during a change of keys, started once for a module."""
     folder = tmp_path_factory.mktemp("sealed")
     keys = ",".join(Fernet.generate_key().decode() for _ in range(2))
     env = {"FARMHAUL_SECRET_KEY": keys, "FARMHAUL_SPOOL": str(folder / "spool")}
@@ -59,7 +59,7 @@ def running_sealed(
 @pytest.fixture
 def sealed(running_sealed: Farm) -> Farm:
     """A worker with a key and nothing to do, on a sandbox as if just started."""
-    running_sealed.start()  # whom a test has ended
+    running_sealed.start()  # workers that a test has stopped
     running_sealed.sandbox.faults.clear()
     running_sealed.wait_quiet()
     running_sealed.sandbox.reset()
@@ -70,7 +70,7 @@ def sealed(running_sealed: Farm) -> Farm:
 
 @pytest.fixture(scope="session")
 def leaving(running_sandbox: Sandbox) -> Iterator[list[Farm]]:
-    """Farms whose workers are shutting down: that takes 2 s, for which no test waits."""
+    """Farms whose workers shut down: that takes 2 s, and no test waits for it."""
     farms: list[Farm] = []
     yield farms
     for farm in farms:
@@ -79,7 +79,7 @@ def leaving(running_sandbox: Sandbox) -> Iterator[list[Farm]]:
 
 @pytest.fixture
 def make_farm(sandbox: Sandbox, tmp_path: Path, leaving: list[Farm]) -> Iterator[MakeFarm]:
-    """Makes and starts farms with options of their own, on Redis databases of their own."""
+    """Make and start farms with their own options, on Redis databases of their own."""
     made: list[Farm] = []
 
     def make(workers: int = 1, **options: Any) -> Farm:
@@ -97,5 +97,5 @@ def make_farm(sandbox: Sandbox, tmp_path: Path, leaving: list[Farm]) -> Iterator
 
 @pytest.fixture
 def hook(make_farm: MakeFarm) -> Farm:
-    """Where only hooks run, and no worker: what is enqueued stays."""
+    """A farm without workers: uploads stay where a hook has put them."""
     return make_farm(workers=0)

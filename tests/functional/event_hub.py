@@ -1,6 +1,6 @@
-"""A stand-in for ftrack's event hub: Socket.IO 0.9 on one port, by the standard library alone.
+"""A stand-in for ftrack's event hub: Socket.IO 0.9 on one port, with the standard library alone.
 
-What it does not serve itself it hands on to the stand-in for ftrack's API, as both are one server.
+It forwards all other requests to the stand-in for ftrack's API, since both are one server.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
 
 class EventHub:
-    """Notes what was published; ``away`` and ``refuse`` are faults."""
+    """Record what is published; ``away``, ``refuse`` and ``silent`` are faults."""
 
     def __init__(self, api_url: str = "") -> None:
         self.api_url = api_url
@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self.path.startswith("/socket.io/1/"):
-            self._hand_on()
+            self._forward()
         elif self.owner.away:
             self._answer(503, b"")
         elif self.headers.get("Upgrade", "").lower() == "websocket":
@@ -84,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, b"a-session:60:60:websocket,xhr-polling")
 
     def do_POST(self) -> None:
-        self._hand_on()
+        self._forward()
 
     def _answer(self, status: int, body: bytes, content_type: str = "text/plain") -> None:
         self.send_response(status)
@@ -93,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def _hand_on(self) -> None:
+    def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         api = http.client.HTTPConnection(urlsplit(self.owner.api_url).netloc)
         try:
@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(bytes([0x81, len(payload)]) + payload)
 
     def _receive(self) -> str | None:
-        """Give the next text frame (RFC 6455, section 5.2); None at the end."""
+        """Return the next text frame (RFC 6455, section 5.2); None at the end."""
         head = self.rfile.read(2)
         if len(head) < 2 or head[0] & 0x0F == 8:
             return None

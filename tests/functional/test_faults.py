@@ -1,4 +1,4 @@
-"""What breaks on the way is tried again: the right bytes arrive, once."""
+"""A failed step is retried: the right bytes arrive, once."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 import pytest
 
-from tests.farm import Farm, wait_until
+from tests.farm import Farm
 from tests.functional.conftest import MakeFarm
 
 ON_LOCATE = {"action": "create", "entity_type": "ComponentLocation"}
 
-#: Faults as `sandbox.faults.add` takes them, and how often the file is sent then.
+#: Faults as `sandbox.faults.add` takes them, and how often the file is sent.
 PASSING: dict[str, tuple[tuple[Any, ...], dict[str, Any], int]] = {
-    "ftrack is down when it shall sign": (
+    "ftrack is down when it should sign": (
         ("ftrack", "status", 503),
         {"times": 2, "action": "get_upload_metadata"},
         1,
     ),
-    "ftrack is down when it shall locate": (
+    "ftrack is down when it should locate": (
         ("ftrack", "status", 503),
         {"times": 1, **ON_LOCATE},
         1,
@@ -30,26 +30,26 @@ PASSING: dict[str, tuple[tuple[Any, ...], dict[str, Any], int]] = {
         {"times": 1, "body": "<html>Bad Gateway</html>"},
         1,
     ),
-    "ftrack asks for patience": (
+    "ftrack answers 429": (
         ("ftrack", "status", 429),
         {"times": 1, "headers": {"Retry-After": "1"}},
         1,
     ),
     "ftrack answers junk": (("ftrack", "junk"), {"times": 1}, 1),
-    "ftrack tells of a ServerError in a 200": (("ftrack", "error", "ServerError"), {"times": 1}, 1),
+    "ftrack reports a ServerError in a 200": (("ftrack", "error", "ServerError"), {"times": 1}, 1),
     "ftrack resets the connection": (("ftrack", "reset"), {"times": 1}, 1),
-    "the answer to a signature is lost": (
+    "the response to a signature is lost": (
         ("ftrack", "lost_answer"),
         {"times": 1, "action": "get_upload_metadata"},
         1,
     ),
-    "the answer to a location is lost": (("ftrack", "lost_answer"), {"times": 1, **ON_LOCATE}, 1),
-    "ftrack located it and says 500": (
+    "the response to a location is lost": (("ftrack", "lost_answer"), {"times": 1, **ON_LOCATE}, 1),
+    "ftrack locates the file and answers 500": (
         ("ftrack", "status", 500),
         {"times": 1, "done": True, **ON_LOCATE},
         1,
     ),
-    "the URL has run out": (("ftrack", "url_lifetime_s", 0), {"times": 1}, 2),
+    "the URL has expired": (("ftrack", "url_lifetime_s", 0), {"times": 1}, 2),
     "the store is down": (
         ("store", "status", 503),
         {"times": 1, "method": "PUT", "headers": {"Retry-After": "1"}},
@@ -60,28 +60,26 @@ PASSING: dict[str, tuple[tuple[Any, ...], dict[str, Any], int]] = {
         {"times": 1, "after_bytes": 100_000},
         2,
     ),
-    "the answer of the store is lost": (("store", "lost_answer"), {"times": 1}, 2),
+    "the response of the store is lost": (("store", "lost_answer"), {"times": 1}, 2),
     "a bit flips on the way to the store": (("store", "bad_digest"), {"times": 1}, 2),
-    "the store tells another digest": (("store", "etag", "0" * 32), {"times": 1}, 2),
+    "the store reports another digest": (("store", "etag", "0" * 32), {"times": 1}, 2),
 }
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_passes_delays_the_upload_and_no_more(farm: Farm, fault: str) -> None:
+def test_a_passing_fault_only_delays_the_upload(farm: Farm, fault: str) -> None:
     sandbox = farm.sandbox
     arguments, conditions, sent = PASSING[fault]
     number = sandbox.faults.add(*arguments, **conditions)
-    path = farm.make_file("main.exr", 300_001)
-    component_id = sandbox.ftrack.add_component("main.exr")
-    [upload] = farm.enqueue(path, "--component-id", component_id)
-    farm.wait_located([upload["upload_id"]])
+    upload = farm.upload(content=300_001)
+    farm.wait_located([upload.id])
 
     assert sandbox.faults.struck(number) == conditions["times"]
-    assert sandbox.store.read(component_id) == path.read_bytes()
-    assert len(sandbox.ftrack.locations(component_id)) == 1
-    assert len(sandbox.store.puts(component_id)) == sent
-    record = farm.record(upload["upload_id"])
-    assert "error" not in record, "what was overcome is not shown as an error"
+    assert sandbox.store.read(upload.component_id) == upload.path.read_bytes()
+    assert len(sandbox.ftrack.locations(upload.component_id)) == 1
+    assert len(sandbox.store.puts(upload.component_id)) == sent
+    record = farm.record(upload.id)
+    assert "error" not in record, "a passed fault is no error of the upload"
 
 
 def test_a_lost_answer_makes_no_second_component_and_no_second_job(farm: Farm) -> None:
@@ -100,63 +98,53 @@ def test_a_lost_answer_makes_no_second_component_and_no_second_job(farm: Farm) -
     assert len(farm.sandbox.store.puts()) == 1
 
 
-def test_an_upload_that_waits_for_ftrack_says_so(farm: Farm) -> None:
+def test_the_status_of_an_upload_names_the_service_it_waits_for(farm: Farm) -> None:
     number = farm.sandbox.faults.add("ftrack", "status", 503)
-    path = farm.make_file("main.exr", 1000)
-    [upload] = farm.enqueue(path, "--component-id", farm.sandbox.ftrack.add_component("main.exr"))
-    farm.wait_state([upload["upload_id"]], "retrying")
-    assert "waiting for ftrack: 503" in farm.cli("status", upload["upload_id"]).stdout
+    upload = farm.upload()
+    farm.wait_state([upload.id], "retrying")
+    assert "waiting for ftrack: 503" in farm.cli("status", upload.id).stdout
     farm.sandbox.faults.remove(number)
-    farm.wait_located([upload["upload_id"]])
+    farm.wait_located([upload.id])
 
 
-def test_a_file_that_never_arrives_as_it_is_fails_after_a_few_times(farm: Farm) -> None:
+def test_a_file_that_never_arrives_unchanged_fails_in_the_end(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "bad_digest")
-    path = farm.make_file("main.exr", 1000)
-    component_id = farm.sandbox.ftrack.add_component("main.exr")
-    [upload] = farm.enqueue(path, "--component-id", component_id)
-    farm.wait_state([upload["upload_id"]], "failed")
-    error = farm.record(upload["upload_id"])["error"]
-    assert str(path) in error
+    upload = farm.upload()
+    farm.wait_state([upload.id], "failed")
+    error = farm.record(upload.id)["error"]
+    assert str(upload.path) in error
     assert "MD5" in error
-    assert farm.sandbox.ftrack.locations(component_id) == []
+    assert farm.sandbox.ftrack.locations(upload.component_id) == []
 
 
-def test_a_store_that_says_no_is_asked_once(farm: Farm) -> None:
+def test_a_final_refusal_of_the_store_is_not_retried(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "status", 405)
-    path = farm.make_file("main.exr", 1000)
-    component_id = farm.sandbox.ftrack.add_component("main.exr")
-    [upload] = farm.enqueue(path, "--component-id", component_id)
-    farm.wait_state([upload["upload_id"]], "failed")
-    assert "the store refused the file" in farm.record(upload["upload_id"])["error"]
-    assert "farmhaul retry" in farm.record(upload["upload_id"])["error"]
+    upload = farm.upload()
+    farm.wait_state([upload.id], "failed")
+    assert "the store refused the file" in farm.record(upload.id)["error"]
+    assert "farmhaul retry" in farm.record(upload.id)["error"]
     assert len(farm.sandbox.store.puts()) == 1
-    assert farm.sandbox.ftrack.locations(component_id) == []
+    assert farm.sandbox.ftrack.locations(upload.component_id) == []
 
 
-def test_a_file_that_changes_while_it_is_sent_arrives_as_it_is_in_the_end(farm: Farm) -> None:
+def test_a_file_overwritten_during_its_upload_arrives_as_it_is_now(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
-    path = farm.make_file("main.mov", 6_000_000)
-    component_id = farm.sandbox.ftrack.add_component("main.mov")
-    [upload] = farm.enqueue(path, "--component-id", component_id)
-    wait_until(lambda: farm.record(upload["upload_id"]).get("stage") == "3")
-    path.write_bytes(b"rendered anew")
+    upload = farm.upload(content=6_000_000)
+    farm.wait_stage(upload.id, "put_file")
+    upload.path.write_bytes(b"rendered anew")
     farm.sandbox.faults.clear()
-    farm.wait_located([upload["upload_id"]])
-    assert farm.sandbox.store.read(component_id) == b"rendered anew"
+    farm.wait_located([upload.id])
+    assert farm.sandbox.store.read(upload.component_id) == b"rendered anew"
 
 
-def test_a_file_that_vanishes_is_told_and_waited_for(farm: Farm) -> None:
-    path = farm.make_file("main.exr", 1000)
+def test_a_missing_file_is_reported_and_waited_for(farm: Farm) -> None:
     with farm.frozen():
-        [upload] = farm.enqueue(
-            path, "--component-id", farm.sandbox.ftrack.add_component("main.exr")
-        )
-        path.unlink()
-    farm.wait_state([upload["upload_id"]], "retrying")
-    error = farm.record(upload["upload_id"])["error"]
-    assert error.startswith(f"cannot read {path}: No such file or directory")
-    assert farm.cli("cancel", upload["upload_id"]).returncode == 0
+        upload = farm.upload()
+        upload.path.unlink()
+    farm.wait_state([upload.id], "retrying")
+    error = farm.record(upload.id)["error"]
+    assert error.startswith(f"cannot read {upload.path}: No such file or directory")
+    assert farm.cli("cancel", upload.id).returncode == 0
 
 
 def test_wrong_credentials_make_uploads_wait_and_not_fail(
@@ -166,13 +154,9 @@ def test_wrong_credentials_make_uploads_wait_and_not_fail(
     key.write_text("expired-key\n")
     env = {"FTRACK_API_KEY": "", "FTRACK_API_KEY_FILE": str(key)}
     farm = make_farm(env=env, options=("--concurrency=1",))
-    [upload] = farm.enqueue(
-        farm.make_file("main.exr", 1000),
-        "--component-id",
-        farm.sandbox.ftrack.add_component("main.exr"),
-    )
-    farm.wait_state([upload["upload_id"]], "retrying")
-    error = farm.record(upload["upload_id"])["error"]
+    upload = farm.upload()
+    farm.wait_state([upload.id], "retrying")
+    error = farm.record(upload.id)["error"]
     assert "refuses the credentials of this worker" in error
     assert "expired-key" not in error
     log = farm.workers[0].log_text()

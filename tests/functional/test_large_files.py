@@ -72,9 +72,7 @@ def test_runs_of_a_large_file_are_taken_by_both_workers(make_farm: MakeFarm) -> 
     path.unlink()
 
 
-def test_parts_whose_url_has_run_out_are_signed_anew_and_finished_ones_stay(
-    farm: Farm, movie: Path
-) -> None:
+def test_an_expired_part_url_is_signed_again_and_stored_parts_stay(farm: Farm, movie: Path) -> None:
     body = "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     farm.sandbox.faults.add("store", "status", 403, part_number=4, times=1, body=body)
     upload = upload_large(farm, movie)
@@ -83,9 +81,7 @@ def test_parts_whose_url_has_run_out_are_signed_anew_and_finished_ones_stay(
     assert farm.sandbox.ftrack.count_calls("get_upload_metadata") == 2
 
 
-def test_a_store_that_refuses_an_unsigned_content_md5_gets_the_part_without(
-    farm: Farm, movie: Path
-) -> None:
+def test_a_part_goes_without_a_content_md5_that_the_store_refuses(farm: Farm, movie: Path) -> None:
     body = "<Error><Code>AccessDenied</Code><Message>headers not signed</Message></Error>"
     farm.sandbox.faults.add("store", "status", 403, part_number=4, times=1, body=body)
     upload = upload_large(farm, movie)
@@ -137,15 +133,13 @@ def test_a_multipart_upload_that_the_store_forgot_is_sent_again_whole(
     assert set(part_numbers(farm, upload.component_id).values()) == {2}
 
 
-def test_a_newer_large_file_replaces_the_bytes_of_a_component_that_is_located(
-    farm: Farm, movie: Path
-) -> None:
+def test_a_newer_large_file_replaces_the_bytes_of_a_component(farm: Farm, movie: Path) -> None:
     assert_located_whole(farm, upload_large(farm, movie))
     movie.write_bytes(b"newer" * (SIZE // 5))
     assert_located_whole(farm, upload_large(farm, movie))
 
 
-def test_a_large_file_that_is_overwritten_midway_arrives_as_it_is_at_the_end(
+def test_a_large_file_overwritten_midway_arrives_with_its_new_bytes(
     farm: Farm, movie: Path
 ) -> None:
     number = farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
@@ -191,9 +185,7 @@ def test_the_end_of_a_run_starts_the_next_one(make_farm: MakeFarm) -> None:
     path.unlink()
 
 
-def test_parts_that_are_all_stored_are_joined_though_nobody_noted_that_they_are(
-    farm: Farm, movie: Path
-) -> None:
+def test_stored_parts_are_joined_although_the_record_lacks_a_note(farm: Farm, movie: Path) -> None:
     """As when a worker dies between the last part and the join."""
     joining = {"action": "complete_multipart_upload"}
     number = farm.sandbox.faults.add("ftrack", "status", 503, **joining)
@@ -205,7 +197,7 @@ def test_parts_that_are_all_stored_are_joined_though_nobody_noted_that_they_are(
     assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
 
 
-def test_cancelling_stops_a_large_file_within_seconds(farm: Farm, movie: Path) -> None:
+def test_cancelling_stops_a_large_file_between_blocks(farm: Farm, movie: Path) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
     upload = upload_large(farm, movie)
     wait_until(lambda: bool(farm.redis.exists(f"farmhaul:parts:{upload.id}")), 20)

@@ -1,4 +1,4 @@
-"""Sequences and publishes: many files, visible together or not at all."""
+"""Sequences and publishes: many files that become visible together, or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VERSION = seed.VERSION_ID
 
 
 def render(farm: Farm, frames: range, size: int = 2000) -> Path:
-    """Write a sequence; gives its folder."""
+    """Write a sequence; return its folder."""
     folder = farm.make_file(f"beauty.{frames[0]:04d}.exr", size).parent
     for number in frames[1:]:
         farm.make_file(f"beauty.{number:04d}.exr", size, folder.name)
@@ -30,7 +30,7 @@ def pattern(folder: Path, frames: str) -> str:
 
 
 def in_ftrack(farm: Farm) -> dict[str, int]:
-    """How many components and locations there are."""
+    """Count the components and locations."""
     kinds = ("SequenceComponent", "FileComponent", "ComponentLocation")
     return {kind: len(farm.sandbox.ftrack.entities(kind)) for kind in kinds}
 
@@ -48,7 +48,7 @@ def publish(farm: Farm, folder: Path, *options: str, name: str = "sh010 v003") -
     return farm.cli("enqueue", "--manifest", "-", *options, stdin=text)
 
 
-def test_240_frames_are_a_sequence_of_the_official_client_in_at_most_20_calls(farm: Farm) -> None:
+def test_240_frames_make_one_sequence_in_at_most_20_calls(farm: Farm) -> None:
     folder = render(farm, range(1001, 1241))
     [upload] = farm.enqueue(
         pattern(folder, "1001-1240"), "--version-id", VERSION, "--name", "main", "--wait"
@@ -68,7 +68,7 @@ def test_240_frames_are_a_sequence_of_the_official_client_in_at_most_20_calls(fa
     assert names == [str(number) for number in range(1001, 1241)]
     server = session.get("Location", seed.SERVER_LOCATION_ID)
     assert server.get_component_availability(component) == 100.0
-    member = next(one for one in component["members"] if one["name"] == "1007")
+    member = next(member for member in component["members"] if member["name"] == "1007")
     stored = farm.sandbox.store.read(member["id"])
     assert stored == (folder / "beauty.1007.exr").read_bytes()
     session.close()
@@ -83,7 +83,7 @@ def test_nothing_of_a_sequence_is_visible_before_all_of_it_is_stored(farm: Farm)
     assert in_ftrack(farm) == dict.fromkeys(in_ftrack(farm), 0)
     shown = json.loads(farm.cli("status", upload["upload_id"]).stdout)
     assert (shown["state"], shown["files"]) == ("failed", 10)
-    assert "beauty" not in shown["path"] or shown["path"].endswith("[1001-1010]")
+    assert shown["path"] == pattern(folder, "1001-1010")
     wait_until(lambda: json.loads(farm.cli("status", upload["upload_id"]).stdout)["stored"] == 9)
     farm.cli("retry", upload["upload_id"])
     farm.wait_located([upload["upload_id"]])
@@ -100,7 +100,7 @@ def test_a_sequence_is_the_same_upload_when_its_hook_fires_again(farm: Farm) -> 
     assert in_ftrack(farm)["ComponentLocation"] == 6
 
 
-def test_of_a_sequence_rendered_again_only_the_new_frames_are_sent(farm: Farm) -> None:
+def test_only_the_new_frames_of_a_sequence_rendered_again_are_sent(farm: Farm) -> None:
     folder = render(farm, range(1001, 1031))
     what = (str(folder), "--version-id", VERSION, "--name", "main", "--wait")
     farm.enqueue(*what)
@@ -113,9 +113,9 @@ def test_of_a_sequence_rendered_again_only_the_new_frames_are_sent(farm: Farm) -
     [sequence] = farm.sandbox.ftrack.entities("SequenceComponent")
     assert sequence["size"] == 20 * 2000 + 11 * 3000
     files = farm.sandbox.ftrack.entities("FileComponent")
-    assert sum(one["size"] for one in files) == sequence["size"]
+    assert sum(row["size"] for row in files) == sequence["size"]
     assert len(files) == 31
-    # Some of them by themselves: the sequence still has all of its frames.
+    # Two frames enqueued by themselves: the sequence still has all of its frames.
     for number in (1015, 1016):
         farm.make_file(f"beauty.{number}.exr", 4000, folder.name)
     farm.enqueue(pattern(folder, "1015-1016"), *what[1:])
@@ -123,7 +123,7 @@ def test_of_a_sequence_rendered_again_only_the_new_frames_are_sent(farm: Farm) -
     assert sequence["size"] == 20 * 2000 + 9 * 3000 + 2 * 4000
 
 
-def test_a_sequence_may_be_enqueued_in_parts_while_the_first_is_still_being_sent(
+def test_a_sequence_may_be_enqueued_in_two_parts_one_after_another(
     farm: Farm,
 ) -> None:
     folder = render(farm, range(1001, 1041))
@@ -141,7 +141,7 @@ def test_a_sequence_may_be_enqueued_in_parts_while_the_first_is_still_being_sent
     }
 
 
-def test_frames_rendered_anew_while_the_rest_is_still_being_sent_keep_none_of_it_back(
+def test_frames_rendered_again_meanwhile_do_not_hold_up_the_others(
     farm: Farm,
 ) -> None:
     folder = render(farm, range(1001, 1041))
@@ -156,13 +156,13 @@ def test_frames_rendered_anew_while_the_rest_is_still_being_sent_keep_none_of_it
     farm.wait_located([first["upload_id"], again["upload_id"]])
     frames = farm.sandbox.ftrack.entities("FileComponent")
     assert len(frames) == 40
-    for one in frames:
-        content = (folder / f"beauty.{one['name']}.exr").read_bytes()
-        assert farm.sandbox.store.read(one["id"]) == content
-        assert one["size"] == len(content)
+    for row in frames:
+        content = (folder / f"beauty.{row['name']}.exr").read_bytes()
+        assert farm.sandbox.store.read(row["id"]) == content
+        assert row["size"] == len(content)
 
 
-def test_a_publish_tried_again_leaves_frames_alone_that_were_rendered_anew_meanwhile(
+def test_a_retried_publish_does_not_replace_newer_frames(
     farm: Farm,
 ) -> None:
     folder = render(farm, range(1001, 1004))
@@ -180,7 +180,7 @@ def test_a_publish_tried_again_leaves_frames_alone_that_were_rendered_anew_meanw
     farm.cli("retry", first["upload_id"])
 
     farm.wait_located([first["upload_id"]])
-    sizes = {one["name"]: one["size"] for one in farm.sandbox.ftrack.entities("FileComponent")}
+    sizes = {row["name"]: row["size"] for row in farm.sandbox.ftrack.entities("FileComponent")}
     assert sizes == {"1001": 4000, "1002": 2000, "1003": 2000}
 
 
@@ -197,7 +197,7 @@ def test_a_publish_whose_files_all_have_newer_ones_is_superseded(hook: Farm) -> 
     assert shown["error"] == "all of its files have newer ones"
 
 
-def test_what_is_asked_for_of_an_unchanged_file_later_is_done(farm: Farm) -> None:
+def test_options_added_to_an_unchanged_file_later_take_effect(farm: Farm) -> None:
     still = farm.make_file("still.jpg", 1000)
     what = (still, "--version-id", VERSION, "--name", "still", "--wait")
     [plain] = farm.enqueue(*what)
@@ -205,10 +205,10 @@ def test_what_is_asked_for_of_an_unchanged_file_later_is_done(farm: Farm) -> Non
     [more] = farm.enqueue(*what, "--thumbnail", "--encode", "--metadata", "colour=sRGB")
     assert more["upload_id"] != plain["upload_id"]
     [version] = [
-        one for one in farm.sandbox.ftrack.entities("AssetVersion") if one["id"] == VERSION
+        row for row in farm.sandbox.ftrack.entities("AssetVersion") if row["id"] == VERSION
     ]
     assert version["thumbnail_id"] == more["component_id"]
-    assert "sRGB" in {one["value"] for one in farm.sandbox.ftrack.entities("Metadata")}
+    assert "sRGB" in {row["value"] for row in farm.sandbox.ftrack.entities("Metadata")}
     assert len(farm.sandbox.ftrack.entities("Job")) == 1
 
     folder = render(farm, range(1, 4))
@@ -216,7 +216,7 @@ def test_what_is_asked_for_of_an_unchanged_file_later_is_done(farm: Farm) -> Non
     farm.enqueue(*sequence)
     sent = len(farm.sandbox.store.puts())
     farm.enqueue(*sequence, "--metadata", "colour=ACEScg")
-    values = {one["value"] for one in farm.sandbox.ftrack.entities("Metadata")}
+    values = {row["value"] for row in farm.sandbox.ftrack.entities("Metadata")}
     assert values >= {"sRGB", "ACEScg"}
     assert len(farm.sandbox.store.puts()) == sent
 
@@ -228,32 +228,32 @@ def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> 
     other = farm.make_file("beauty.01001.exr", 100).parent
     done = farm.cli("enqueue", other, *what)
     assert done.returncode == 4
-    told = "has frames of padding 5, but exr in ftrack has 4"
-    assert told in done.stderr
+    expected = "has frames of padding 5, but exr in ftrack has 4"
+    assert expected in done.stderr
     assert len(farm.sandbox.ftrack.entities("FileComponent")) == 3
 
     still = farm.make_file("still.jpg", 100)
     farm.enqueue(still, "--version-id", VERSION, "--name", "still", "--wait")
     done = farm.cli("enqueue", folder, "--version-id", VERSION, "--name", "still", "--wait")
     assert "is a sequence, but still is" in done.stderr
-    told = f"{still} is a file, but exr is a sequence"
+    expected = f"{still} is a file, but exr is a sequence"
     done = farm.cli("enqueue", still, "--version-id", VERSION, "--name", "exr", "--wait")
-    assert told in done.stderr
+    assert expected in done.stderr
     line = {"path": str(still), "version_id": VERSION, "name": "exr", "publish": "one"}
     done = farm.cli("enqueue", "--manifest", "-", "--wait", stdin=json.dumps(line))
-    assert told in done.stderr
+    assert expected in done.stderr
 
 
-def test_the_status_of_a_publish_tells_which_file_holds_it_up(farm: Farm) -> None:
+def test_the_status_of_a_publish_names_the_file_that_holds_it_up(farm: Farm) -> None:
     folder = render(farm, range(1, 4))
     shown: dict[str, Any] = {}
 
-    def tells() -> bool:
+    def names_an_error() -> bool:
         shown.update(json.loads(farm.cli("status", upload["upload_id"]).stdout))
         return bool(shown["error"])
 
     [upload] = farm.enqueue(pattern(folder, "1-4"), "--version-id", VERSION, "--no-stat")
-    wait_until(tells)
+    wait_until(names_an_error)
     assert f"{folder}/beauty.0004.exr" in shown["error"]
     assert shown["state"] == "storing"
     done = farm.cli("enqueue", pattern(folder, "1-4"), "--version-id", VERSION, "--no-stat",
@@ -270,7 +270,7 @@ def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) ->
     assert (line["path"], line["state"], line["files"]) == ("sh010 v003", "located", 14)
     final = farm.sandbox.ftrack.calls("encode_media")
     assert len(final) == 1
-    kinds = [one.get("entity_type") for one in final[0]["operations"]]
+    kinds = [operation.get("entity_type") for operation in final[0]["operations"]]
     assert kinds.count("ComponentLocation") == 15
     version = farm.sandbox.ftrack.get("AssetVersion", VERSION)
     task = farm.sandbox.ftrack.get("Task", seed.TASK_ID)
@@ -282,7 +282,7 @@ def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) ->
     assert shown["jobs"] == [job["id"] for job in farm.sandbox.ftrack.entities("Job")]
 
 
-def test_a_publish_whose_movie_fails_leaves_nothing_and_after_retry_all_encoded_once(
+def test_a_publish_whose_movie_fails_is_hidden_until_its_retry(
     farm: Farm,
 ) -> None:
     folder = render(farm, range(1001, 1013))
@@ -292,7 +292,7 @@ def test_a_publish_whose_movie_fails_leaves_nothing_and_after_retry_all_encoded_
     # Now with a movie that the store refuses.
     farm.make_file("beauty.1001.exr", 2100, folder.name)
     movie_id = next(
-        one["id"] for one in farm.sandbox.ftrack.entities("FileComponent") if one["name"] == "movie"
+        row["id"] for row in farm.sandbox.ftrack.entities("FileComponent") if row["name"] == "movie"
     )
     farm.sandbox.reset()
     farm.sandbox.faults.add("store", "status", 413, method="PUT", component_id=movie_id, times=1)
@@ -317,7 +317,7 @@ def test_a_lost_answer_to_the_last_call_registers_and_encodes_once(farm: Farm) -
     assert in_ftrack(farm)["ComponentLocation"] == 15
 
 
-def test_what_was_rendered_anew_is_encoded_anew_and_what_was_not_is_not(farm: Farm) -> None:
+def test_only_a_movie_that_was_rendered_again_is_encoded_again(farm: Farm) -> None:
     movie = farm.make_file("cut.mov", 30_000)
     what = ("--version-id", VERSION, "--encode", "--wait")
     farm.enqueue(movie, *what)
@@ -330,7 +330,7 @@ def test_what_was_rendered_anew_is_encoded_anew_and_what_was_not_is_not(farm: Fa
     assert component["size"] == 6000
 
 
-def test_holes_are_refused_by_name_unless_they_are_allowed(farm: Farm) -> None:
+def test_missing_frames_are_refused_by_number_unless_allowed(farm: Farm) -> None:
     folder = render(farm, range(1001, 1011))
     for number in (1004, 1006, 1007):
         (folder / f"beauty.{number}.exr").unlink()
@@ -342,7 +342,7 @@ def test_holes_are_refused_by_name_unless_they_are_allowed(farm: Farm) -> None:
     assert in_ftrack(farm)["FileComponent"] == 7
 
 
-def test_a_version_that_does_not_exist_is_noticed_before_anything_is_sent(farm: Farm) -> None:
+def test_a_missing_version_is_reported_before_anything_is_sent(farm: Farm) -> None:
     folder = render(farm, range(1001, 1004))
     missing = "11111111-2222-4333-8444-555555555555"
     done = farm.cli("enqueue", str(folder), "--version-id", missing, "--wait")
@@ -361,7 +361,7 @@ def test_cancelling_a_publish_stops_its_files(hook: Farm) -> None:
     assert hook.redis.zcard("farmhaul:pending") == 5
 
 
-def test_a_hook_that_died_halfway_through_a_publish_is_gone_on_with(hook: Farm) -> None:
+def test_a_publish_whose_hook_died_halfway_is_completed_by_the_next(hook: Farm) -> None:
     folder = render(hook, range(1001, 1006))
     what = (str(folder), "--version-id", VERSION)
     [upload] = hook.enqueue(*what)
@@ -370,10 +370,10 @@ def test_a_hook_that_died_halfway_through_a_publish_is_gone_on_with(hook: Farm) 
     hook.redis.hdel(key, "complete")
     lost = hook.redis.spop(f"farmhaul:left:{upload['upload_id']}", 2)
     hook.redis.srem(f"farmhaul:files:{upload['upload_id']}", *lost)
-    for one in lost:
-        hook.redis.delete(f"farmhaul:upload:{one}")
-        hook.redis.zrem("farmhaul:pending", one)
-    # To try again does not make a whole of it.
+    for upload_id in lost:
+        hook.redis.delete(f"farmhaul:upload:{upload_id}")
+        hook.redis.zrem("farmhaul:pending", upload_id)
+    # A retry does not complete the publish.
     assert hook.cli("retry", upload["upload_id"]).stdout.split()[1] == "storing"
     assert not hook.redis.hexists(key, "complete")
     shown = json.loads(hook.cli("status", upload["upload_id"]).stdout)
@@ -399,12 +399,12 @@ def test_a_large_file_is_part_of_a_publish(farm: Farm) -> None:
         "ComponentLocation": 2,
     }
     [component] = [
-        one for one in farm.sandbox.ftrack.entities("FileComponent") if one["size"] > 2000
+        row for row in farm.sandbox.ftrack.entities("FileComponent") if row["size"] > 2000
     ]
     assert farm.sandbox.store.size(component["id"]) == 70 << 20
 
 
-def test_a_worker_that_is_killed_in_the_middle_of_a_sequence_changes_nothing(
+def test_a_sequence_is_whole_although_a_worker_is_killed_midway(
     make_farm: MakeFarm,
 ) -> None:
     farm = make_farm(workers=2, env={"FARMHAUL_LEASE_SECONDS": "3"})

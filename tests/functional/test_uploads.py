@@ -49,7 +49,7 @@ def components_of(call: dict[str, Any]) -> list[str]:
     return [operation["component_id"] for operation in call["operations"]]
 
 
-def test_twenty_files_of_odd_names_and_sizes_arrive_whole_and_none_is_sent_twice(
+def test_20_files_of_odd_names_and_sizes_arrive_whole_and_once(
     farm: Farm,
 ) -> None:
     sandbox = farm.sandbox
@@ -168,7 +168,7 @@ def test_a_component_of_a_version_is_named_after_its_file(farm: Farm) -> None:
     assert (component["name"], component["file_type"]) == (path.stem, ".mov")
 
 
-def test_the_official_client_sees_the_component_and_reads_the_same_bytes(farm: Farm) -> None:
+def test_the_official_client_reads_the_bytes_that_were_uploaded(farm: Farm) -> None:
     path = farm.make_file("main 🎬.exr", 300_001)
     upload = farm.upload(path=path)
     [under_version] = farm.enqueue(
@@ -220,7 +220,7 @@ def test_hooks_that_fire_four_at_once_make_one_upload_sent_once(farm: Farm) -> N
     assert len(farm.sandbox.ftrack.locations(component_id)) == 1
 
 
-def test_what_is_located_is_not_sent_again(farm: Farm) -> None:
+def test_a_located_file_is_not_sent_again(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     upload = farm.upload(path=path)
     farm.wait_located([upload.id])
@@ -233,7 +233,7 @@ def test_what_is_located_is_not_sent_again(farm: Farm) -> None:
     assert farm.sandbox.ftrack.count_calls() == 2
 
 
-def test_a_file_rendered_anew_replaces_the_bytes(farm: Farm) -> None:
+def test_a_file_that_was_rendered_again_replaces_the_bytes(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     first = farm.upload(path=path)
     farm.wait_located([first.id])
@@ -248,7 +248,7 @@ def test_a_file_rendered_anew_replaces_the_bytes(farm: Farm) -> None:
     assert farm.states([first.id]) == ["located"]
 
 
-def test_a_newer_file_supersedes_the_upload_that_still_waits(farm: Farm) -> None:
+def test_a_newer_file_supersedes_an_upload_that_has_not_begun(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     with farm.frozen():
         first = farm.upload(path=path)
@@ -264,7 +264,7 @@ def test_a_newer_file_supersedes_the_upload_that_still_waits(farm: Farm) -> None
 # Options of enqueue
 
 
-def test_without_a_look_at_the_file_the_worker_adds_what_it_is(farm: Farm) -> None:
+def test_with_no_stat_the_worker_records_the_size(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     component_id = farm.sandbox.ftrack.add_component("main.exr")
     [upload] = farm.enqueue(path, "--component-id", component_id, "--no-stat")
@@ -274,7 +274,7 @@ def test_without_a_look_at_the_file_the_worker_adds_what_it_is(farm: Farm) -> No
     assert farm.sandbox.store.read(component_id) == path.read_bytes()
 
 
-def test_without_a_look_at_the_file_it_may_appear_later(farm: Farm) -> None:
+def test_with_no_stat_the_file_may_appear_later(farm: Farm) -> None:
     path = farm.make_file("main.exr", b"")
     path.unlink()
     upload = farm.upload("--no-stat", path=path)
@@ -286,7 +286,7 @@ def test_without_a_look_at_the_file_it_may_appear_later(farm: Farm) -> None:
     assert farm.sandbox.store.read(upload.component_id) == b"late pixels"
 
 
-def test_an_empty_file_is_sent_when_that_is_asked_for(farm: Farm) -> None:
+def test_an_empty_file_is_sent_if_it_is_allowed(farm: Farm) -> None:
     upload = farm.upload("--allow-empty", path=farm.make_file("empty.exr", b""))
     farm.wait_located([upload.id])
     assert farm.sandbox.store.read(upload.component_id) == b""
@@ -351,21 +351,22 @@ def test_one_refused_file_of_a_batch_does_not_hold_up_the_others(farm: Farm) -> 
     ids = [*good[:3], unknown, *good[3:], forbidden]
     with farm.frozen():
         uploads = farm.enqueue_manifest(
-            {"path": str(farm.make_file("main.exr", 1000)), "component_id": one} for one in ids
+            {"path": str(farm.make_file("main.exr", 1000)), "component_id": component_id}
+            for component_id in ids
         )
     of_component = {upload["component_id"]: upload["upload_id"] for upload in uploads}
-    farm.wait_located(of_component[one] for one in good)
+    farm.wait_located(of_component[component_id] for component_id in good)
     farm.wait_state([of_component[unknown], of_component[forbidden]], "failed")
 
     status = farm.cli("status", "--failed").stdout
     assert "not your show" in status
     assert unknown in farm.record(of_component[unknown])["error"]
     assert "IntegrityError" in farm.record(of_component[unknown])["error"]
-    assert all(len(ftrack.locations(one)) == 1 for one in good)
+    assert [len(ftrack.locations(component_id)) for component_id in good] == [1] * 6
     assert ftrack.locations(unknown) == []
 
 
-def test_a_failed_upload_that_is_mended_is_located_by_retry(farm: Farm) -> None:
+def test_a_failed_upload_is_located_by_retry_once_its_cause_is_fixed(farm: Farm) -> None:
     component_id = str(uuid.uuid4())
     path = farm.make_file("main.exr", 1000)
     upload = farm.upload(path=path, component_id=component_id)
@@ -375,7 +376,7 @@ def test_a_failed_upload_that_is_mended_is_located_by_retry(farm: Farm) -> None:
     retried = farm.cli("retry", upload.id)
     assert (retried.returncode, retried.stderr) == (0, "")
     farm.wait_located([upload.id])
-    assert len(farm.sandbox.store.puts()) == 1, "what was stored is not sent again"
+    assert len(farm.sandbox.store.puts()) == 1, "stored files are not sent again"
 
 
 def test_a_cancelled_upload_is_not_sent(farm: Farm) -> None:
