@@ -1,9 +1,9 @@
-"""The workflow: the chain of the four stages, and how it is set going.
+"""The workflow: the chain of the four stages, and the wake-ups that start it.
 
-Hooks mostly enqueue one file at a time, hundreds at once. So ``enqueue`` writes records
-and *rings*: it publishes a chain whose first stage carries no files, but claims what is
-pending, up to a full batch; a ring that finds nothing ends there. A storm needs no ring for
-each file: those that are still queued will claim whatever is pending by then.
+Hooks mostly enqueue one file at a time, hundreds at once. ``enqueue`` therefore writes records and
+sends a wake-up: a chain whose first stage carries no files, but claims pending uploads up to a full
+batch. If nothing is pending, the chain stops there. A storm of files does not need a wake-up for
+each: those that are still queued claim everything that is pending when they run.
 """
 
 from __future__ import annotations
@@ -21,47 +21,47 @@ from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS, STAGES, Record
 
 QUEUE = "farmhaul"
 
-#: Redis' priorities: 0 goes first. What has begun ends before anything else begins, so a
-#: backlog has few signed URLs outstanding. Set on each link: a chain hands none on.
+#: Redis' priorities: 0 comes first. Started uploads finish before others start, so a backlog has
+#: few presigned URLs outstanding. Set on each task of a chain, because a chain passes none on.
 PRIORITY_OF = {stage: len(STAGES) - 1 - number for number, stage in enumerate(STAGES)}
 
-#: Downloads go last, and in a list of their own: what is queued beside the first stage counts
-#: as rings.
+#: Downloads come last, in a list of their own: messages in the list of the first stage count as
+#: wake-ups.
 FETCH_PRIORITY = len(STAGES)
 
 
 def task_name(stage: str) -> str:
-    """Give the Celery name of a stage."""
+    """Return the Celery name of a stage."""
     return f"farmhaul.{stage}"
 
 
 def queue_of(host: str = "") -> str:
-    """Name the queue of files that all nodes see, or of those that one host alone sees."""
+    """Return the queue for files that all nodes see, or for those that only one host sees."""
     return f"{QUEUE}.{host}" if host else QUEUE
 
 
 def list_key(queue: str, stage: str) -> str:
-    """Name the list in which Redis holds the messages of a stage (kombu: Channel._q_for_pri)."""
+    """Return the key of the Redis list with a stage's messages (kombu: Channel._q_for_pri)."""
     priority = PRIORITY_OF[stage]
     return f"{queue}{Channel.sep}{priority}" if priority else queue
 
 
 def upload_chain(app: Celery, host: str = "") -> Any:
-    """Make compute_checksum | get_put_metadata | put_file | create_component_location."""
+    """Return compute_checksum | get_put_metadata | put_file | create_component_location."""
     first, *others = STAGES
-    links = [app.signature(task_name(first), kwargs={"host": host}, immutable=True)]
-    links += [app.signature(task_name(stage)) for stage in others]
-    for link, stage in zip(links, STAGES, strict=True):
-        # No AsyncResult is waited for: the record tells how an upload fares.
-        link.set(queue=queue_of(host), priority=PRIORITY_OF[stage], ignore_result=True)
-    return chain(*links)
+    tasks = [app.signature(task_name(first), kwargs={"host": host}, immutable=True)]
+    tasks += [app.signature(task_name(stage)) for stage in others]
+    for task, stage in zip(tasks, STAGES, strict=True):
+        # Nobody waits for an AsyncResult: the record has the state of each upload.
+        task.set(queue=queue_of(host), priority=PRIORITY_OF[stage], ignore_result=True)
+    return chain(*tasks)
 
 
 def wake(app: Celery, chains: int, host: str = "") -> None:
-    """Publish chains; each claims a batch of what is pending, or ends at once.
+    """Send wake-ups; each claims a batch of pending uploads, or finishes at once.
 
-    A ring that is lost is no harm, so none is repeated here, where a hook may wait for it:
-    workers ring for what is pending without one.
+    Sending is not retried, because a hook may be waiting and a lost wake-up does no harm: the
+    reconciler sends one if uploads are pending and none is queued.
     """
     with suppress(OperationalError):
         for _ in range(chains):
@@ -69,10 +69,10 @@ def wake(app: Celery, chains: int, host: str = "") -> None:
 
 
 def enqueue(app: Celery, record: Record, requests: Sequence[Request]) -> list[str]:
-    """Write the records of uploads and ring; gives the state of each.
+    """Write the records of uploads, send the wake-ups they need, and return each one's state.
 
-    Safe to run twice: an upload that is known already is left as it is. A death between
-    the two steps loses nothing: workers ring for what is pending without one.
+    Safe to run twice: a known upload stays as it is. If the process dies between the two steps,
+    nothing is lost: the reconciler sends the missing wake-ups.
     """
     answers = record.enqueue(requests)
     fresh: list[UploadRequest] = []
@@ -80,15 +80,16 @@ def enqueue(app: Celery, record: Record, requests: Sequence[Request]) -> list[st
         if new:
             fresh += request.files if isinstance(request, PublishRequest) else [request]
     for host in sorted({request.host for request in fresh}):
-        wake(app, _missing_wake_ups(record, [one for one in fresh if one.host == host], host), host)
+        on_host = [request for request in fresh if request.host == host]
+        wake(app, _missing_wake_ups(record, on_host, host), host)
     return [state for state, _ in answers]
 
 
 def _missing_wake_ups(record: Record, fresh: Sequence[UploadRequest], host: str) -> int:
-    """Count the rings that these uploads need beside those that are queued.
+    """Return how many wake-ups these uploads need in addition to those that are queued.
 
-    One that is in the queue after the uploads were written is taken after that too, and
-    claims them. What is under way may have claimed before, and does not count.
+    A queued wake-up will see the new records, because it runs later. One that is already running
+    may have made its claim before they were written, so it is not counted.
     """
     pending, queued = record.backlog(host, list_key(queue_of(host), STAGES[0]))
     size_bytes = sum(request.size_bytes or 0 for request in fresh)

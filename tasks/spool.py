@@ -1,8 +1,8 @@
-"""Commands on local disk, for hooks that fire while Redis is away (FARMHAUL_SPOOL).
+"""Requests on local disk, for hooks that run while Redis is away (FARMHAUL_SPOOL).
 
-One file each, written whole or not at all, so that any number of hooks may write at once. To
-send one twice is harmless: it is the same upload. In the folder ``manifests`` lie those of hooks
-that could not even run ``farmhaul enqueue``, as they were to be given to it.
+Each request is a file that is written atomically, so any number of hooks may write at once. Sending
+a request twice is harmless: it is the same upload. The folder ``manifests`` contains the manifests
+of hooks that could not even run ``farmhaul enqueue``.
 """
 
 from __future__ import annotations
@@ -27,24 +27,29 @@ from tasks.log import log
 from tasks.records.commands import ENQUEUE_STEP
 from tasks.records.record import Record
 
-#: A younger manifest may be at its hook's own farmhaul, which farmhaul-hook ends after 65 s.
+#: The farmhaul command of its hook may still be reading a younger manifest; farmhaul-hook stops
+#: the command after 65 s.
 LEFT_OVER_S = 70
 
 
 class Spool:
-    """A folder of intents. It is readable by its owner alone, as what it names may be secret."""
+    """A folder of requests. Only its owner can read it, because paths may be secret."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
 
     def write(self, requests: Sequence[Request]) -> None:
-        """Keep requests; they are on the disk when this returns. Raises OSError."""
+        """Write requests; they are on the disk when this returns.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for request in requests:
             with tempfile.NamedTemporaryFile(
                 "w", dir=self.folder, prefix=".", suffix=".tmp", delete=False, encoding="utf-8"
             ) as file:
-                # By then another host may have a newer file for the component.
+                # When it is sent, another host may have a newer file for the component.
                 json.dump(to_spool(request, time.time()), file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -59,13 +64,20 @@ class Spool:
     def flush(
         self, app: Celery, record: Record, settings: Settings, most: int | None = None
     ) -> int:
-        """Enqueue what is spooled, and remove it; gives how many. Raises RedisError, OSError."""
+        """Enqueue the spooled requests, delete their files, and return the number of uploads.
+
+        ``most`` limits the number of files.
+
+        Raises:
+            RedisError: Redis is not reachable, or full.
+            OSError: the folder cannot be read.
+        """
         count = 0
         intake = Intake(settings, stat=False)
         waiting = self.waiting()[:most]
         for start in range(0, len(waiting), ENQUEUE_STEP):
             found = dict(self._read(waiting[start : start + ENQUEUE_STEP], intake))
-            requests = [one for requests in found.values() for one in requests]
+            requests = [request for requests in found.values() for request in requests]
             enqueue(app, record, requests)
             for path in found:
                 path.unlink(missing_ok=True)
@@ -73,19 +85,24 @@ class Spool:
         return count
 
     def waiting(self) -> list[Path]:
-        """Give what is to be drained: intents, and manifests that no hook is at any more.
+        """Return the files to send: requests, and manifests that no hook uses any more.
 
-        Raises OSError.
+        Raises:
+            OSError: the folder cannot be read.
         """
         manifests = self._listed("manifests", ".jsonl")
         return [*self._listed("", ".json"), *filter(_is_left_over, manifests)]
 
     def unreadable(self) -> list[Path]:
-        """Give what was put aside, for somebody to mend. Raises OSError."""
+        """Return the files that were put aside for somebody to fix.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
         return [*self._listed("", ".bad"), *self._listed("manifests", ".bad")]
 
     def _listed(self, part: str, suffix: str) -> list[Path]:
-        # Not by glob, which finds nothing where it may not look.
+        # glob would find nothing, without an error, in a folder that it may not read.
         folder, names = self.folder / part, list[str]()
         with suppress(FileNotFoundError):
             names = os.listdir(folder)
@@ -95,13 +112,13 @@ class Spool:
         self, paths: Sequence[Path], intake: Intake
     ) -> Iterator[tuple[Path, Sequence[Request]]]:
         for path in paths:
-            # Another drain may have been quicker.
+            # Another process may have sent it first.
             with suppress(FileNotFoundError):
                 try:
                     yield path, _requests(path, intake)
                 except OSError:
                     raise
-                except Exception as error:  # noqa: BLE001 whatever is wrong with one holds up no other
+                except Exception as error:  # noqa: BLE001 one bad file does not hold up the others
                     reason = error if isinstance(error, BadInputError) else repr(error)
                     log.warning("spool_unreadable", path=path, text=f"renamed to .bad: {reason}")
                     path.replace(path.with_suffix(".bad"))
@@ -110,15 +127,15 @@ class Spool:
 def _is_left_over(manifest: Path) -> bool:
     try:
         return time.time() - manifest.stat().st_mtime > LEFT_OVER_S
-    except FileNotFoundError:  # its hook was done with it just now
+    except FileNotFoundError:  # its hook has just finished with it
         return False
 
 
 def _requests(path: Path, intake: Intake) -> Sequence[Request]:
     if path.suffix == ".json":
         return [from_spool(json.loads(path.read_text(encoding="utf-8")))]
-    # By now somebody may have asked for a newer file of the component.
+    # Meanwhile, somebody may have enqueued a newer file for the component.
     asked_at = path.stat().st_mtime
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         requests = intake.requests(read_manifest(lines))
-    return [replace(one, asked_at=asked_at) for one in requests]
+    return [replace(request, asked_at=asked_at) for request in requests]

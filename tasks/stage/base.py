@@ -1,4 +1,4 @@
-"""What the four stages share."""
+"""The base class of the four stages and of ``put_parts``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.records.record import CLAIM_BYTES, STAGES
 from tasks.stage.context import Clients, clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, to_message, with_signed
-from tasks.stage.redaction import RedactedTask, our_fault
+from tasks.stage.redaction import RedactedTask, internal_error
 from tasks.stage.retry_policy import wait_for
 from tasks.transfer import errors
 from tasks.transfer.models import Batch, Transfer
@@ -25,7 +25,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 Outcomes = dict[str, Transfer | errors.UploadError]
 
-#: What only a service that is up can have said.
+#: Outcomes that show that the service is up: only it can have caused them.
 ANSWERS = (
     Transfer,
     errors.RequestRefusedError,
@@ -35,8 +35,8 @@ ANSWERS = (
 )
 
 
-#: What the record forgets after an error, so that it is done anew: after a digest that differs
-#: the file is read again, whatever it looks like.
+#: The fields that the record clears after an error, so that the work is done again. After a
+#: digest mismatch the file is read again, even if it looks unchanged.
 FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
     errors.DigestMismatchError: {"file": ""},
     errors.MultipartGoneError: {"stored": ""},
@@ -44,20 +44,19 @@ FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
 
 
 class Stage(RedactedTask):
-    """A stage of an upload: takes a batch from the record, and hands it on.
+    """A stage of an upload: it takes a batch from the record, and hands it on.
 
-    Celery redelivers the message of a worker that died. What is tried again otherwise goes
-    back to the record and is claimed anew, so that an outage leaves no tasks with a
-    countdown in the memory of workers.
+    Celery redelivers the message of a worker that died. Every other retry goes back to the record
+    and is claimed again, so an outage leaves no tasks with a countdown in the memory of workers.
     """
 
     abstract = True
     acks_late = True
     reject_on_worker_lost = True
     ignore_result = True
-    # The summary, which is the first thing in a message, and no more.
+    # In characters: the summary, which comes first in a message, and nothing else.
     resultrepr_maxsize = 80
-    # These are answers, not faults of the program: logged without a traceback.
+    # Expected errors, which Celery logs without a traceback.
     throws = (errors.UploadError,)
 
     @property
@@ -76,20 +75,20 @@ class Stage(RedactedTask):
         return str(self.name).rpartition(".")[2]
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        """Publish; events, Flower and logs show the summary in place of the arguments."""
+        """Send the task; events, Flower and logs show the summary instead of the arguments."""
         if args:
             options.setdefault("argsrepr", f"({args[0]['summary']})")
         return super().apply_async(args, kwargs, **options)
 
     def claim(self, host: str) -> Batch:
-        """Draw a batch of pending uploads; a redelivered task gets the same one again."""
+        """Claim a batch of pending uploads; a redelivered task gets the same batch again."""
         delivery = self._deliver(self.request.id, host)
         fitting, others = within_bounds(delivery, CLAIM_BYTES)
         self.clients.record.settle(others)
         return Batch(self.request.id, tuple(fitting))
 
     def take(self, message: Message) -> Batch:
-        """Take over the batch of a message: what is still this claim's, and no more."""
+        """Return the batch of a message, without uploads that its claim has lost since."""
         delivery = self._deliver(message["claim"], "")
         batch = Batch(message["claim"], tuple(delivery.transfers))
         return with_signed(batch, message, self.clients.urls)
@@ -100,63 +99,65 @@ class Stage(RedactedTask):
         record.settle(delivery.refused)
         if delivery.refused:
             record.client.hincrby(TOTALS, "refused", len(delivery.refused))
-        for one in delivery.refused:
+        for refusal in delivery.refused:
             log.error(
                 "upload_refused",
-                upload_id=one.transfer.upload_id,
+                upload_id=refusal.transfer.upload_id,
                 stage=self.stage,
-                text=str(one.fields["error"]),
+                text=str(refusal.fields["error"]),
             )
         return delivery
 
     def heartbeat(self, batch: Batch) -> Heartbeat:
-        """Keep the batch ours while a long stage runs."""
+        """Return the heartbeat that keeps the batch's lease while a long stage runs."""
         return Heartbeat(self.clients.record, batch)
 
     def each(self, transfers: Sequence[Transfer], step: Callable[[Transfer], Transfer]) -> Outcomes:
-        """Do a step for each transfer, several at a time; one that fails holds up no other."""
-        outcomes = self.in_threads(transfers, lambda one: self.attempt(one, step))
-        return {one.upload_id: outcome for one, outcome in zip(transfers, outcomes, strict=True)}
+        """Run a step for each transfer, several at a time; a failure does not stop the others."""
+        outcomes = self.in_threads(transfers, lambda transfer: self.attempt(transfer, step))
+        return {
+            transfer.upload_id: outcome
+            for transfer, outcome in zip(transfers, outcomes, strict=True)
+        }
 
     def ask(
         self, call: Callable[[Sequence[Transfer]], Outcomes], transfers: Sequence[Transfer]
     ) -> Outcomes:
-        """Make one call for all; a fault of ours is tried again as ``attempt`` does it."""
+        """Make one call for all transfers; an unexpected error is the outcome of each of them."""
         try:
             return call(transfers)
-        except Exception as error:  # noqa: BLE001 none may hold up the others
+        except Exception as error:  # noqa: BLE001 the other uploads go on
             return {
-                transfer.upload_id: self._unexpected_error(transfer, error)
-                for transfer in transfers
+                transfer.upload_id: self._log_unexpected(transfer, error) for transfer in transfers
             }
 
     def in_threads(self, items: Sequence[T], act: Callable[[T], R]) -> list[R]:
         """Act on each item, FARMHAUL_CONNECTIONS of them at a time.
 
-        Far from the store and on network file systems, waiting is most of the time; MD5 takes
-        no more CPU time with 8 threads than with 1 (measured 2026-11).
+        Far from the store and on network file systems, most of the time is spent waiting. MD5
+        takes no more CPU time with 8 threads than with 1 (measured 2026-11).
         """
-        if len(items) < 2:  # noqa: PLR2004 one needs no company
+        if len(items) < 2:  # noqa: PLR2004 a single item needs no thread
             return [act(item) for item in items]
         return list(self.clients.threads.map(act, items))
 
     def attempt(
         self, transfer: Transfer, step: Callable[[Transfer], Transfer]
     ) -> Transfer | errors.UploadError:
-        """Do a step, and give its result or its error."""
+        """Run a step, and return its result or its error."""
         try:
             return step(transfer)
         except errors.UploadError as error:
             return error
-        except Exception as error:  # noqa: BLE001 none may hold up the others
-            return self._unexpected_error(transfer, error)
+        except Exception as error:  # noqa: BLE001 the other uploads go on
+            return self._log_unexpected(transfer, error)
 
-    def _unexpected_error(self, transfer: Transfer, error: Exception) -> errors.UploadError:
-        # A fault of ours: in the log with all that is known, and tried a few times.
+    def _log_unexpected(self, transfer: Transfer, error: Exception) -> errors.UploadError:
+        """Log an error that nobody foresaw, and return the one that the record may show."""
         log.error(
             "unexpected_error", upload_id=transfer.upload_id, stage=self.stage, exc_info=error
         )
-        return our_fault(self.stage, error)
+        return internal_error(self.stage, error)
 
     def hand_on(self, batch: Batch, outcomes: Outcomes, service: str = "") -> Message:
         """Record the outcomes of a batch, and return the message for the next stage.
@@ -264,7 +265,7 @@ def _failed(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:
 
 
 def _answered(service: str, outcomes: Outcomes) -> list[str]:
-    """Give the services whose gate may open: one usable answer shows that they are up."""
+    """Return the services whose gate may open: one usable answer shows that they are up."""
     if not any(isinstance(outcome, ANSWERS) for outcome in outcomes.values()):
         return []
     return [service, "credentials"] if service == "ftrack" else [service]

@@ -1,4 +1,4 @@
-"""What the stages of one process work with; made once, after the pool has forked."""
+"""The connections of a worker process, which its stages share; made after the pool has forked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tasks.transfer.put import store_session
 
 @dataclass(frozen=True)
 class Clients:
-    """The conversations of a worker process, over connections that stay open."""
+    """The settings and the open connections of a worker process."""
 
     settings: Settings
     record: Record
@@ -38,7 +38,7 @@ class Clients:
 
 @functools.cache
 def clients() -> Clients:
-    """Give the clients of this process.
+    """Return the clients of this process.
 
     Raises:
         SettingsError: the environment lacks what a worker needs.

@@ -1,9 +1,9 @@
-"""Tells ftrack's event hub of each located component, as the official clients do; best effort.
+"""Announce located components on ftrack's event hub, as the official clients do; best effort.
 
 The protocol is Socket.IO 0.9 (https://github.com/socketio/socket.io-spec): a handshake over
 HTTP, then packets ``TYPE:ID:ENDPOINT:DATA`` on a websocket. ``ftrack_api.event.hub`` speaks it
-too, but mutes all logging of the process while it reconnects, follows redirects with the API key
-in its headers, and starts threads that nobody ends.
+too, but it mutes all logging of the process while it reconnects, follows redirects with the API
+key in its headers, and starts threads that never stop.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ if TYPE_CHECKING:
 TOPIC = "ftrack.location.component-added"
 DISCONNECT, HEARTBEAT, ACKNOWLEDGE, ERROR = "0", "2", "6", "7"
 
-MAX_QUEUED = 10_000  # an hour of uploads of a busy worker process, in some 2 MB
+MAX_QUEUED = 10_000  # an hour of uploads of a busy worker process, in about 2 MB
 MAX_AT_ONCE = 100
 TIMEOUT_S = 10.0
-#: A hub that is away is asked again after this time; what comes until then is dropped.
+#: If the hub is away, the next attempt is after this time; events until then are dropped.
 RETRY_S = 30.0
-#: The hub hangs up on who is silent for its timeout, 60 s in ftrack's; we do so before.
+#: The hub closes a connection that is silent for its timeout, 60 s for ftrack. We close it first.
 IDLE_S = 20.0
 
 
 class HubError(Exception):
-    """The event hub did not take an event; the text tells no address and no key."""
+    """The event hub did not accept an event. The message contains no address and no key."""
 
 
 class Events:
     """The events of one worker process, sent by a thread that starts with the first one.
 
-    Never raises and never waits. What can not be sent is dropped and told to *dropped*.
+    It never raises and never waits. An event that cannot be sent is dropped; ``dropped`` is called
+    with the number of dropped events.
     """
 
     def __init__(self, ftrack: FtrackSettings, dropped: Callable[[int], object]) -> None:
         try:
-            import websocket  # noqa: F401 - told at the start, and not with the first upload
+            import websocket  # noqa: F401 reported at the start, not with the first upload
         except ImportError:
             raise SettingsError(
                 "FARMHAUL_FTRACK_EVENTS: is on, and websocket-client is not installed; "
@@ -71,7 +72,7 @@ class Events:
         self._again_at = 0.0
 
     def located(self, component_ids: Iterable[str]) -> None:
-        """Have it told that these components are in ftrack.server now."""
+        """Announce that these components are in ftrack.server now."""
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="events", daemon=True)
@@ -91,13 +92,13 @@ class Events:
                     self._send(component_ids)
                 else:
                     self._hang_up()
-            except Exception as error:  # noqa: BLE001 - the thread outlives whatever the hub sends
+            except Exception as error:  # noqa: BLE001 the thread survives whatever the hub sends
                 self._hang_up()
                 self._drop(len(component_ids))
                 self._again_at = time.monotonic() + RETRY_S
                 if not self._away:
                     self._away = True
-                    # Errors of the libraries may hold addresses, so their kind alone is told.
+                    # Errors of libraries may contain addresses, so only their kind is logged.
                     why = str(error) if isinstance(error, HubError) else type(error).__name__
                     log.warning("events_away", text=f"{why}; events are dropped, uploads go on")
 
@@ -118,7 +119,7 @@ class Events:
         if self._hub is not None:
             try:
                 self._hub.publish(component_ids)
-            except Exception:  # noqa: BLE001 - it may have hung up since; a new connection shows
+            except Exception:  # noqa: BLE001 the hub may have hung up; a new connection shows
                 self._hang_up()
         if self._hub is None:
             self._hub = _Hub(self._ftrack)
@@ -141,12 +142,12 @@ class Events:
     def _drop(self, count: int) -> None:
         try:
             self._dropped(count)
-        except Exception:  # noqa: BLE001 - Redis is away; its outage is told elsewhere
+        except Exception:  # noqa: BLE001 Redis is away; its outage is logged elsewhere
             log.debug("events_not_counted", count=count)
 
 
 def open_events(settings: Settings) -> Events | None:
-    """Give the events of this process, or None when FARMHAUL_FTRACK_EVENTS is off."""
+    """Return the events of this process, or None if FARMHAUL_FTRACK_EVENTS is off."""
     if not settings.events:
         return None
     client = fail_fast_redis(settings)
@@ -156,7 +157,10 @@ def open_events(settings: Settings) -> Events | None:
 
 
 class _Hub:
-    """A connection to the event hub; raises HubError, and what requests and websocket raise."""
+    """A connection to the event hub.
+
+    Its methods raise HubError, and any error of requests and websocket.
+    """
 
     def __init__(self, ftrack: FtrackSettings) -> None:
         import websocket
@@ -166,14 +170,14 @@ class _Hub:
         self._number = 0
         headers = {"ftrack-user": ftrack.api_user, "ftrack-api-key": ftrack.api_key}
         base = f"{ftrack.server_url}/socket.io/1/"
-        # Another host would be given the key.
+        # A redirect would send the key to another host.
         answer = requests.get(base, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
         if answer.status_code != requests.codes.ok:
             raise HubError(f"the event hub answered the handshake with {answer.status_code}")
         session_id, *_, transports = answer.text.split(":")
         if "websocket" not in transports.split(","):
             raise HubError("the event hub offers no websocket")
-        # The same as requests trusts.
+        # Trust the same certificates as requests does.
         ca_bundle = os.environ.get("REQUESTS_CA_BUNDLE") or requests.utils.DEFAULT_CA_BUNDLE_PATH
         self._socket: websocket.WebSocket = websocket.create_connection(
             f"ws{base.removeprefix('http')}websocket/{session_id}",
@@ -182,7 +186,7 @@ class _Hub:
         )
 
     def publish(self, component_ids: Iterable[str]) -> None:
-        """Send an event for each component, and wait until the hub has taken them all."""
+        """Send an event for each component, and wait until the hub has acknowledged them all."""
         waiting = set()
         for component_id in component_ids:
             self._number += 1
@@ -197,17 +201,17 @@ class _Hub:
             if kind == HEARTBEAT:
                 self._socket.send("2::")
             elif kind in {DISCONNECT, ERROR, ""}:
-                raise HubError("the event hub ended the connection")
+                raise HubError("the event hub closed the connection")
             elif kind == ACKNOWLEDGE:
-                number, _, told = data.partition("+")
+                number, _, reply = data.partition("+")
                 waiting.discard(int(number))
-                if told and json.loads(told)[0].get("success") is False:
+                if reply and json.loads(reply)[0].get("success") is False:
                     raise HubError("the event hub refused an event")
 
     def close(self) -> None:
         try:
             self._socket.close(timeout=0)
-        except Exception:  # noqa: BLE001 - it is left in any case
+        except Exception:  # noqa: BLE001 the connection is given up in any case
             log.debug("events_not_closed")
 
     def _event(self, component_id: str) -> dict[str, Any]:

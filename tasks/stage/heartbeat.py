@@ -1,4 +1,4 @@
-"""Signs of life from the middle of a stage: progress into the record, and whether to go on."""
+"""Heartbeats from the middle of a stage: report progress, and learn whether the lease holds."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.models import Batch
 
 INTERVAL_S = 1.0
-#: Redis counts the lease from a later moment than we do; stop a little before it ends.
+#: Redis counts the lease from a later moment than we do, so we stop a little before it ends.
 LEASE_SHARE = 0.9
 
 
 class Heartbeat:
-    """Called between blocks by all threads of a stage; talks to Redis once a second.
+    """All threads of a stage call it between blocks; it calls Redis once a second.
 
-    Within a ``with`` it does so too while nobody calls.
+    Inside a ``with``, a thread also calls Redis while no stage thread does.
 
-    A process that was frozen (SIGSTOP, a hung mount) finds on waking that its lease has
-    gone, and sends not one block more: another delivery may be at work by then.
+    A process that was frozen (SIGSTOP, a hung mount) finds on waking that its lease is over, and
+    sends nothing more: another worker may already be at work.
     """
 
     def __init__(
@@ -32,16 +32,21 @@ class Heartbeat:
     ) -> None:
         self._record = record
         self._claim_id = batch.claim_id
-        self._fences = {one.upload_id: one.fence for one in batch.transfers}
+        self._fences = {transfer.upload_id: transfer.fence for transfer in batch.transfers}
         self._clock = clock
         self._confirmed = self._asked = clock()
-        self._sent = dict.fromkeys(self._fences, -1)  # as long as nobody has told
+        self._sent = dict.fromkeys(self._fences, -1)  # -1: no progress reported yet
         self._lost: set[str] = set()
         self._asking = threading.Lock()
         self._ended = threading.Event()
 
     def __call__(self, upload_id: str, sent_bytes: int = 0) -> None:
-        """Note progress; raises LeaseLostError when the transfer is no longer ours."""
+        """Report progress; -1 leaves the progress in the record as it is.
+
+        Raises:
+            LeaseLostError: the upload was taken over, cancelled or superseded, or Redis has not
+                confirmed the lease for too long.
+        """
         self._sent[upload_id] = sent_bytes
         now = self._clock()
         self._look(now)
@@ -49,8 +54,8 @@ class Heartbeat:
             raise LeaseLostError(upload_id)
 
     def __enter__(self) -> Self:
-        # Also while a block is stuck, or the store takes its time to answer: until the
-        # request has ended, its bytes may still arrive there, and no newer file may go.
+        # A block may be stuck, or the store slow to answer. Until the request has ended, its bytes
+        # may still arrive, so the lease must hold: no newer file may be sent.
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
         return self
 
@@ -72,12 +77,15 @@ class Heartbeat:
         self._asked = now
         if self._silent_too_long(now):
             return
-        # All of the batch, also what has not begun: it may have been superseded meanwhile.
-        sent = {one: (self._fences[one], count) for one, count in self._sent.items()}
+        # All of the batch, even uploads that have not started: they may have been superseded.
+        sent = {
+            upload_id: (self._fences[upload_id], sent_bytes)
+            for upload_id, sent_bytes in self._sent.items()
+        }
         try:
             self._lost |= self._record.heartbeat(self._claim_id, sent)
         except redis.RedisError:
-            # While Redis is away nobody else can take over either; the lease decides.
+            # While Redis is away, no other worker can take over either. The lease decides.
             return
         self._confirmed = now
 

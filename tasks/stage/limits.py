@@ -1,7 +1,7 @@
-"""What the whole farm shares: bytes a second on the line out, and API calls a second.
+"""Rate limits that the whole farm shares: bytes a second sent, and API calls a second.
 
-All workers of all nodes draw from one bucket in Redis. The limits stand in the environment
-(FARMHAUL_BANDWIDTH, FARMHAUL_API_RATE), and ``farmhaul limit`` overrides them live.
+All workers of all nodes take tokens from one bucket in Redis. FARMHAUL_BANDWIDTH and
+FARMHAUL_API_RATE set the limits, and ``farmhaul limit`` overrides them live.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from tasks.records.record import Record
 
 NAMES = ("bandwidth", "api_calls")
 
-#: A limit that was changed is heeded after this time at the latest.
+#: A changed limit takes effect after this time at the latest.
 REFRESH_S = 2.0
-#: What was not used lately may be used at once; more would show as a peak on the line.
+#: Capacity that was unused for this long may be used at once; more would show as a peak.
 BURST_S = 0.1
-#: Bytes are drawn in pieces: small ones keep many slow connections moving, large ones spare
-#: Redis. A hundredth of the rate makes at most 100 draws a second for the whole farm.
-SMALLEST_DRAW = 256 << 10
-LARGEST_DRAW = 4 << 20
+#: Tokens for bytes are taken in pieces: small ones keep many slow connections moving, large ones
+#: spare Redis. At a hundredth of the rate, the whole farm asks at most 100 times a second.
+SMALLEST_PIECE_BYTES = 256 << 10
+LARGEST_PIECE_BYTES = 4 << 20
 
 
 class Limits:
-    """Holds the threads of this process to the farm's limits; costs nothing without any."""
+    """Keeps the threads of this process within the farm's limits; free of cost without any."""
 
     def __init__(
         self,
@@ -52,17 +52,18 @@ class Limits:
             self._wait("api_calls", rate, 1)
 
     def throttle(self, size_bytes: int) -> Callable[[int], None]:
-        """Make what one PUT calls with the bytes it has sent so far; it waits its turn."""
-        drawn = 0
+        """Return what a PUT calls with the number of bytes sent so far; the call may wait."""
+        taken = 0
 
         def throttled(sent_bytes: int) -> None:
-            nonlocal drawn
+            nonlocal taken
             rate = self._rate("bandwidth")
             if rate is None:
-                drawn = sent_bytes
-            elif drawn <= sent_bytes < size_bytes:
-                piece = int(min(max(rate / 100, SMALLEST_DRAW), LARGEST_DRAW, size_bytes - drawn))
-                drawn += piece
+                taken = sent_bytes
+            elif taken <= sent_bytes < size_bytes:
+                bounded = min(max(rate / 100, SMALLEST_PIECE_BYTES), LARGEST_PIECE_BYTES)
+                piece = int(min(bounded, size_bytes - taken))
+                taken += piece
                 self._wait("bandwidth", rate, piece)
 
         return throttled
@@ -71,7 +72,7 @@ class Limits:
         try:
             wait_s = float(self._record.run("take_tokens", bucket, rate, amount, BURST_S))
         except redis.RedisError:
-            wait_s = amount / rate  # alone, then
+            wait_s = amount / rate  # each process by itself
         if wait_s:
             self._sleep(wait_s)
 
@@ -91,12 +92,12 @@ class Limits:
             live = read_live(self._record.client)
             tables = {name: Timetable.from_text(value) for name, value in live.items()}
         except (redis.RedisError, ValueError):
-            return  # what held so far goes on to hold
+            return  # the previous limits stay in force
         self._tables = dict(self._defaults) | tables
 
 
 def read_live(client: redis.Redis) -> dict[str, str]:
-    """Give the limits that ``farmhaul limit`` has set."""
+    """Return the limits that ``farmhaul limit`` has set."""
     fields = client.hgetall(LIMITS)
     return {
         to_text(name): to_text(value) for name, value in fields.items() if to_text(name) in NAMES

@@ -1,8 +1,8 @@
-"""What one stage hands to the next: little more than the claim, since the record has the rest.
+"""The messages between stages: little more than the claim, since the record has the rest.
 
     {"summary": "beauty.1001.exr +49, 12.4 MB", "claim": "…", "signed": {upload id: sealed}}
 
-Signed URLs are sealed each, so that no log, event or result can show one.
+Each presigned URL is sealed, so no log, event or result can show one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class RunMessage(Message):
 
 
 def to_message(claim_id: str, transfers: Sequence[Transfer], urls: Codec) -> Message:
-    """Make the message that hands on these transfers."""
+    """Return the message that hands on these transfers."""
     signed = {
         transfer.upload_id: urls.encode(asdict(transfer.signed))
         for transfer in transfers
@@ -43,7 +43,7 @@ def to_message(claim_id: str, transfers: Sequence[Transfer], urls: Codec) -> Mes
 
 
 def with_signed(batch: Batch, message: Message, urls: Codec) -> Batch:
-    """Give the transfers of a batch the signed PUTs that came with the message."""
+    """Return the batch with the signed PUTs of the message."""
     signed = message["signed"]
     return replace(
         batch,
@@ -55,16 +55,16 @@ def with_signed(batch: Batch, message: Message, urls: Codec) -> Batch:
 
 
 def summary(transfers: Sequence[Transfer]) -> str:
-    """Say in a few words what a batch holds."""
+    """Return a few words for people: the first file, how many others, and the total size."""
     if not transfers:
         return "nothing to do"
     others = f" +{len(transfers) - 1}" if len(transfers) > 1 else ""
-    size_bytes = sum(one.identity.size_bytes for one in transfers if one.identity)
+    size_bytes = sum(file.identity.size_bytes for file in transfers if file.identity)
     return f"{transfers[0].file_name}{others}, {size_bytes / 1e6:.1f} MB"
 
 
 def _unsealed(sealed: str | None, urls: Codec) -> SignedPut | None:
-    # What can not be read, as after a change of keys or of version, is signed again.
+    # A URL that cannot be read, such as after a change of keys or versions, is signed again.
     if sealed is None:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a task may raise: nothing that only a log may hold."""
+"""Keep secrets out of the errors that tasks raise: Celery's results and events show them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from celery.exceptions import TaskPredicate
 from tasks.log import log
 from tasks.transfer.errors import UnexpectedAnswerError, UploadError
 
-#: Ours, what tells Celery to try again, and Redis': texts that hold no secret.
+#: Errors whose texts contain no secret: farmhaul's own, Celery's for control flow, and Redis'.
 KNOWN = (UploadError, TaskPredicate, redis.RedisError, kombu.exceptions.OperationalError)
 
 
 class RedactedTask(Task):
-    """A task whose errors may be shown: they go into events and results, which Flower shows.
+    """A task that raises only errors that anybody may read: Flower shows events and results.
 
-    Any other error may hold a signed URL. It is told by its kind; the log has the rest, and
-    takes the secrets out (``workers.logs``).
+    Any other error may contain a presigned URL. The task raises only its kind instead. The log has
+    the whole error, without the secrets (``workers.logs``).
     """
 
     abstract = True
@@ -34,9 +34,9 @@ class RedactedTask(Task):
         except Exception as error:
             stage = str(self.name).rpartition(".")[2]
             log.exception("unexpected_error", stage=stage)
-            raise our_fault(stage, error) from None
+            raise internal_error(stage, error) from None
 
 
-def our_fault(stage: str, error: Exception) -> UnexpectedAnswerError:
-    """Make of a fault of ours an error that may be shown."""
+def internal_error(stage: str, error: Exception) -> UnexpectedAnswerError:
+    """Return an error that names the kind of an unexpected one, and nothing else of it."""
     return UnexpectedAnswerError("farmhaul", stage, f"{type(error).__name__}, see the log")
