@@ -116,7 +116,10 @@ def test_a_hook_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -> Non
     for arguments in (("status",), ("status", "--failed"), ("watch", upload.id)):
         done = guarded.farm.cli(*arguments)
         assert done.returncode == 0, done.stderr
-    assert guarded.farm.states([guarded.farm.upload().id]) == ["pending"]
+    component_id = guarded.farm.sandbox.ftrack.add_component()
+    path = guarded.farm.make_file("main.exr", 20_000)
+    [queued] = guarded.farm.enqueue(path, "--component-id", component_id)
+    assert queued["state"] == "pending"
 
 
 @pytest.mark.usefixtures("all_allowed")
