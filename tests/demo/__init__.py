@@ -1,1 +1,1 @@
-"""``make demo``: one evening of a small render farm, on this machine alone."""
+"""``make demo``: an evening on a small render farm, on this machine alone."""

@@ -1,6 +1,6 @@
-"""``python -m tests.demo``: uploads from start to end; DEMO=keep leaves all of it up.
+"""``python -m tests.demo``: uploads from start to end; DEMO=keep keeps everything running.
 
-The exit code is 0 when everything has arrived as it was, and nothing is left behind.
+The exit code is 0 if every file has arrived unchanged and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from tests.demo.checks import (
     table,
 )
 from tests.demo.flower import Flower
-from tests.demo.interrupts import heed_interrupts, interrupts_held_back
+from tests.demo.interrupts import interrupts_delayed, raise_on_interrupts
 from tests.demo.renders import Renders, render
 from tests.farm import Farm, wait_until
 from tests.sandbox import Sandbox
 from tests.sandbox.process import NotReady
 
 WORKERS = 2
-#: The first frames are enqueued one by one, as they end; the others by a manifest.
+#: So many frames are enqueued one by one, as they finish; the others by a manifest.
 SINGLY = 2
 TIMEOUT_S = 90
 LOOK_EACH_S = 1.0
 
 
 class DemoFailed(Exception):
-    """Something is not as the demo promises; a line for each thing."""
+    """The demo found something wrong; its text has a line for each fault."""
 
 
 class Demo:
-    """One run; ``begun`` is when it started."""
+    """One run of the demo; ``begun`` is when it started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -55,10 +55,14 @@ class Demo:
         self.version_id = ""
 
     def run(self, *, keep: bool) -> None:
-        """Tell the story; raises DemoFailed at its first fault."""
+        """Run all steps.
+
+        Raises:
+            DemoFailed: a step found a fault; the steps after it do not run.
+        """
         with ExitStack() as stack:
             self.say("Start ftrack (a stand-in), its media store (a real S3), Redis")
-            with interrupts_held_back():
+            with interrupts_delayed():
                 sandbox = stack.enter_context(Sandbox.start(self.folder / "sandbox"))
             self.version_id = sandbox.ftrack.version_id
             farm = Farm(
@@ -70,16 +74,16 @@ class Demo:
                 env={"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()},
             )
             self.say(f"Start {WORKERS} workers and Flower; render 8 frames, a sheet, a movie")
-            with interrupts_held_back():
+            with interrupts_delayed():
                 flower = stack.enter_context(Flower(self.folder, farm.env))
                 stack.enter_context(farm)
             renders = render(sandbox.storage / "sh010" / "v003")
             flower.wait_ready()
 
-            self.say("Enqueue, as the hook of a farm would")
+            self.say("Enqueue, as the hooks of a farm do")
             uploads = self.enqueue(farm, renders)
             self.follow(farm, uploads)
-            self.say("The hook of a frame fires once more: nothing is sent twice")
+            self.say("The hook of a frame fires again: nothing is sent twice")
             self.fire_again(farm, uploads[0])
             self.say("Read all of it back from the store, and ask ftrack")
             self.check(sandbox, uploads)
@@ -88,11 +92,11 @@ class Demo:
                 self.keep(farm, flower, renders)
 
     def say(self, what: str) -> None:
-        """Print what happens now, with the time since the start."""
+        """Print the step that begins, with the time since the start."""
         print(f"\n[{time.monotonic() - self.begun:4.1f} s] {what}", flush=True)
 
     def enqueue(self, farm: Farm, renders: Renders) -> list[dict[str, Any]]:
-        """Enqueue all renders in the ways there are; gives the uploads."""
+        """Enqueue the renders, each in one of the possible ways; return the uploads."""
         add, version = farm.sandbox.ftrack.add_component, self.version_id
         manifest = self.folder / "frames.jsonl"
         entries = [{"path": str(path), "version_id": version} for path in renders.frames[SINGLY:]]
@@ -106,30 +110,36 @@ class Demo:
             component_id = add(path.name, path.stat().st_size)
             commands.insert(0, [path, "--component-id", component_id])
         for command in commands:
-            # As a person would read it: without the folder of the renders.
+            # Without the folder of the renders, which would hide the rest of the line.
             words = [word.name if isinstance(word, Path) else word for word in command]
             print(f"  $ farmhaul enqueue {shlex.join(words)}")
-        # All at once, as frames end on many nodes.
+        # All at once, as frames finish on many nodes.
         with ThreadPoolExecutor(len(commands)) as pool:
             answers = list(pool.map(lambda command: farm.enqueue(*command), commands))
         return [upload for answer in answers for upload in answer]
 
     def follow(self, farm: Farm, uploads: list[dict[str, Any]]) -> None:
-        """Print where the uploads are until all have ended."""
+        """Print the progress of the uploads until all are located."""
         total_bytes = sum(upload["size"] for upload in uploads)
         end = time.monotonic() + TIMEOUT_S
         ids = [str(upload["upload_id"]) for upload in uploads]
         while True:
             done = farm.cli("status", "--json", *ids)
             if done.returncode:
-                raise DemoFailed(f"farmhaul status ended with {done.returncode}: {done.stderr}")
+                raise DemoFailed(f"farmhaul status exited with {done.returncode}: {done.stderr}")
             now = [json.loads(line) for line in done.stdout.splitlines()]
-            states = [one["state"] for one in now]
-            sent_bytes = sum(o["size"] if o["state"] == "located" else o["sent"] for o in now)
+            states = [upload["state"] for upload in now]
+            sent_bytes = sum(
+                upload["size"] if upload["state"] == "located" else upload["sent"] for upload in now
+            )
             counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(sorted(states)))
             share = f"{sent_bytes / 1e6:.0f} of {total_bytes / 1e6:.0f} MB sent"
             print(f"  {time.monotonic() - self.begun:4.1f} s  {counts}; {share}", flush=True)
-            if failed := [f"{o['path']}: {o['error']}" for o in now if o["state"] == "failed"]:
+            if failed := [
+                f"{upload['path']}: {upload['error']}"
+                for upload in now
+                if upload["state"] == "failed"
+            ]:
                 raise DemoFailed("\n".join(failed))
             if set(states) == {"located"}:
                 return
@@ -146,7 +156,7 @@ class Demo:
             raise DemoFailed(f"{name} was enqueued again and became {again}")
 
     def check(self, sandbox: Sandbox, uploads: list[dict[str, Any]]) -> None:
-        """Compare what has arrived with what was rendered."""
+        """Compare the stored files with the rendered ones."""
         rows = arrivals(sandbox, uploads)
         print("\n".join(f"  {line}" for line in table(rows)))
         faults = [fault for row in rows for fault in row.faults]
@@ -156,26 +166,26 @@ class Demo:
             faults.append("the sheet is not the thumbnail of the version")
         jobs = sandbox.ftrack.calls("encode_media")
         if len(jobs) != 1:
-            faults.append(f"ftrack was asked {len(jobs)} times to encode the movie, not once")
+            faults.append(f"ftrack got {len(jobs)} requests to encode the movie, not one")
         if faults:
             raise DemoFailed("\n".join(faults))
         print(f"  In ftrack: {len(rows)} locations, one thumbnail, one reviewable ({movie})")
         print(f"  ftrack had {sandbox.ftrack.count_calls()} API calls for {len(rows)} files")
 
     def check_flower(self, flower: Flower) -> None:
-        """See that the stages are shown by their names."""
+        """Check that Flower shows the stages by their names."""
         wait_until(
             lambda: set(STAGES) <= set(flower.succeeded()),
             10,
-            lambda: f"Flower shows {dict(flower.succeeded())} in place of {', '.join(STAGES)}",
+            lambda: f"Flower shows {dict(flower.succeeded())} instead of {', '.join(STAGES)}",
         )
         seen = flower.succeeded()
         print(f"  Flower ({flower.url}) saw " + ", ".join(f"{seen[s]} {s}" for s in STAGES))
 
     def keep(self, farm: Farm, flower: Flower, renders: Renders) -> None:
-        """Leave all of it up until Ctrl-C."""
+        """Keep everything running until Ctrl-C."""
         environment = {**farm.env, "VERSION": self.version_id, "RENDERS": str(renders.folder)}
-        self.say("All of it stays up until Ctrl-C. Flower: " + flower.url)
+        self.say("Everything keeps running until Ctrl-C. Flower: " + flower.url)
         print("\nIn another terminal:\n")
         for name, value in environment.items():
             print(f"export {name}={shlex.quote(value)}")
@@ -194,14 +204,14 @@ class Demo:
 
 
 def main() -> int:
-    """Run the demo; whatever is wrong is a line on stderr, and the exit code is 1."""
-    heed_interrupts()
+    """Run the demo; print each fault on stderr, and return the exit code."""
+    raise_on_interrupts()
     keep = os.environ.get("DEMO") == "keep"
     faults: list[str] = []
     code = 0
     with tempfile.TemporaryDirectory(prefix="farmhaul-demo-", ignore_cleanup_errors=True) as name:
         demo = Demo(Path(name).resolve())
-        # For the servers: the store's writes its logs into the folder for temporary files.
+        # SeaweedFS writes its logs into the folder for temporary files.
         os.environ["TMPDIR"] = str(demo.folder)
         try:
             demo.run(keep=keep)
@@ -209,16 +219,16 @@ def main() -> int:
             faults, code = ["interrupted"], 130
         except (DemoFailed, NotReady, AssertionError, OSError, TimeoutExpired) as error:
             faults, code = [*complaints(demo.folder), *str(error).splitlines()], 1
-    left = [f"still runs: {process}" for process in processes_of(demo.folder)]
-    left += [f"{demo.folder} is still there"] if demo.folder.exists() else []
+    left = [f"still running: {process}" for process in processes_of(demo.folder)]
+    left += [f"{demo.folder} is was not removed"] if demo.folder.exists() else []
     for fault in faults + left:
         print(f"demo: {fault}", file=sys.stderr)
     if faults or left:
         return code or 1
-    demo.say("Done: no process and no file is left")
+    demo.say("Done: no process and no file is left behind")
     if not keep:
-        print("Next: make demo DEMO=keep, then look at Flower and upload files of your own;")
-        print("README.md tells how a farm's hook calls farmhaul, docs/cli.md has all commands.")
+        print("Next: run make demo DEMO=keep, look at Flower, and upload your own files.")
+        print("README.md shows how a hook calls farmhaul; docs/cli.md describes all commands.")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Whether what the demo promises is so: bytes, PUTs, locations, and nothing left behind."""
+"""The checks of the demo: bytes, PUTs, locations, and nothing left behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.wording import size
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One file, as the store and ftrack have it."""
+    """How one file has arrived in the store and in ftrack."""
 
     path: Path
     size_bytes: int
@@ -28,7 +28,7 @@ class Arrival:
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong with it."""
+        """Describe what is wrong with it."""
         found = []
         if not self.same_bytes:
             found.append(f"{self.path.name}: the store has other bytes")
@@ -41,8 +41,8 @@ class Arrival:
 
 def arrivals(sandbox: Sandbox, uploads: Iterable[Mapping[str, Any]]) -> list[Arrival]:
     """Read every file back from the store, and its location from ftrack."""
-    requests = [one for one in sandbox.store.requests() if one["method"] == "PUT"]
-    puts = Counter((one["key"], one["part_number"]) for one in requests)
+    requests = sandbox.store.puts()
+    puts = Counter((put["key"], put["part_number"]) for put in requests)
     locations = Counter(
         location["component_id"]
         for location in sandbox.ftrack.entities("ComponentLocation")
@@ -67,7 +67,7 @@ def arrivals(sandbox: Sandbox, uploads: Iterable[Mapping[str, Any]]) -> list[Arr
 
 
 def table(rows: Iterable[Arrival]) -> Iterator[str]:
-    """Lines of a table for people."""
+    """Return the lines of a table."""
     rows = list(rows)
     width = max(len(row.path.name) for row in rows)
     yield f"{'file':<{width}}  {'size':>9}  MD5   PUTs  in ftrack.server"
@@ -79,18 +79,18 @@ def table(rows: Iterable[Arrival]) -> Iterator[str]:
 
 
 def md5(path: Path) -> str:
-    """Hex digest of a file."""
+    """Return the MD5 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Processes that work in a folder: its name is in their command line or environment."""
+    """Return the processes with the folder in their command line or environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         if int(process.name) == os.getpid():
             continue
-        with suppress(OSError):  # ended meanwhile, or another user's
+        with suppress(OSError):  # exited meanwhile, or another user's
             command = (process / "cmdline").read_bytes()
             if str(folder).encode() in command + (process / "environ").read_bytes():
                 words = command.replace(b"\0", b" ").decode(errors="replace").strip()
@@ -99,7 +99,7 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def complaints(folder: Path, most: int = 10) -> list[str]:
-    """The last warnings and errors that the workers have logged."""
+    """Return the last warnings and errors in the logs of the workers."""
     lines = [
         f"{log.stem}: {line}"
         for log in sorted(folder.glob("w?.log"))

@@ -18,7 +18,7 @@ SUCCEEDED = re.compile(
 
 
 class Flower:
-    """The page on which operators watch tasks; settings as in ``deploy/flower``."""
+    """The pages on which operators watch tasks, with the settings of ``deploy/flower``."""
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         """Start it; `wait_ready` waits."""
@@ -27,7 +27,7 @@ class Flower:
         command = [str(Path(sys.executable).with_name("celery")), "-A", "workers", "flower"]
         options = [f"--conf={CHECKOUT / 'deploy' / 'flower' / 'flowerconfig.py'}"]
         options += ["--address=127.0.0.1", f"--port={self.port}"]
-        # Nobody but this machine's users can reach it, so it may be open.
+        # Only users of this machine can reach it, so it needs no login.
         ours = {"FARMHAUL_FLOWER_OPEN": "yes", "FLOWER_DB": str(folder / "flower")}
         log = folder / "flower.log"
         self._child = Child("flower", [*command, *options], log, env={**env, **ours})
@@ -42,7 +42,7 @@ class Flower:
         self._child.wait_ready(lambda: accepts(self.port))
 
     def succeeded(self) -> Counter[str]:
-        """How many tasks of each name it has seen end well."""
+        """Return how many tasks of each name it has seen succeed."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", "/metrics")

@@ -1,4 +1,4 @@
-"""Ctrl-C and its like: everything is taken down in order, whenever it comes."""
+"""Ctrl-C and similar signals: everything is stopped in order, whenever one arrives."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import NoReturn
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def heed_interrupts() -> None:
-    """Have each signal raise KeyboardInterrupt; also SIGINT where a shell has it ignored."""
+def raise_on_interrupts() -> None:
+    """Have each signal raise KeyboardInterrupt, even if a shell had SIGINT ignored."""
     for number in SIGNALS:
         signal.signal(number, _interrupt)
 
 
 @contextmanager
-def interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait: a start that breaks off midway would leave a server to nobody."""
+def interrupts_delayed() -> Iterator[None]:
+    """Delay Ctrl-C: a start that is interrupted midway would leave a server behind."""
     came: list[int] = []
     for number in SIGNALS:
         signal.signal(number, lambda number, _frame: came.append(number))
     try:
         yield
     finally:
-        heed_interrupts()
+        raise_on_interrupts()
     if came:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""What a farm has rendered: OpenEXR frames, a PNG and a movie, real ones, by the standard library.
+"""The renders of the demo: real OpenEXR frames, a PNG and a movie, by the standard library.
 
 The frames are scan-line OpenEXR with half floats and without compression
 (https://openexr.com/en/latest/OpenEXRFileLayout.html), the movie is YUV4MPEG2 (.y4m), raw
@@ -15,9 +15,9 @@ from pathlib import Path
 FRAMES = range(1001, 1009)
 FRAME_WIDTH, FRAME_HEIGHT = 640, 360
 MOVIE_WIDTH, MOVIE_HEIGHT = 1280, 720
-#: Some 105 MB: above 64 MiB a file is sent in parts.
+#: About 105 MB: a file above 64 MiB is sent in parts.
 MOVIE_FRAMES = 76
-#: The ramps that move through the pictures repeat after so many pixels.
+#: The ramps in the pictures repeat after so many pixels.
 PERIOD = 256
 
 
@@ -36,12 +36,12 @@ class Renders:
 
 
 def render(folder: Path) -> Renders:
-    """Write the files; they are the same each time."""
+    """Write the files; their bytes are the same each time."""
     folder.mkdir(parents=True)
     frames = [folder / f"sh010_beauty_v003.{number}.exr" for number in FRAMES]
     for number, path in enumerate(frames):
         path.write_bytes(exr(FRAME_WIDTH, FRAME_HEIGHT, moved_by=number * 8))
-    # Names as people give them, which have to survive URLs and headers.
+    # People choose such names; they must survive URLs and headers.
     sheet = folder / 'Übersicht sh010 "final" 100%.png'
     sheet.write_bytes(png(FRAME_WIDTH, FRAME_HEIGHT))
     movie = folder / "sh010_beauty_v003.y4m"
@@ -50,7 +50,7 @@ def render(folder: Path) -> Renders:
 
 
 def exr(width: int, height: int, moved_by: int) -> bytes:
-    """Make an OpenEXR image: ramps in blue, green and red, moved to the left."""
+    """Return an OpenEXR image: ramps in blue, green and red, moved to the left."""
     window = struct.pack("<4i", 0, 0, width - 1, height - 1)
     half = 1  # the pixel type; then: not linear, sampled at each pixel
     channels = b"".join(
@@ -85,7 +85,7 @@ def exr(width: int, height: int, moved_by: int) -> bytes:
 
 
 def png(width: int, height: int) -> bytes:
-    """Make a PNG in gray: a ramp along the diagonal."""
+    """Return a grey PNG: a ramp along the diagonal."""
     ramp = bytes(range(PERIOD)) * ((width + height) // PERIOD + 1)
     rows = b"".join(b"\0" + ramp[y : y + width] for y in range(height))
     chunks = (

@@ -1,4 +1,4 @@
-"""A farm's surroundings on one machine: ftrack, its media store and Redis, and their faults."""
+"""The services of a farm on one machine: ftrack, its media store and Redis, and their faults."""
 
 from .clients import FaultsClient, FtrackClient, RefusedError, StoreClient
 from .redis_server import RedisServer

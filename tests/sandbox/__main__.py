@@ -1,4 +1,4 @@
-"""``python -m tests.sandbox``: the whole sandbox for a terminal beside it."""
+"""``python -m tests.sandbox``: run the whole sandbox for another terminal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from . import Sandbox, seed
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.sandbox",
-        description="Start ftrack, its store and Redis; print what to export; stop on Ctrl-C.",
+        description="Start ftrack, its store and Redis, print what to export, and stop on Ctrl-C.",
     )
-    parser.add_argument("--keep-data", metavar="DIR", type=Path, help="keep all files there")
+    parser.add_argument("--keep-data", metavar="DIR", type=Path, help="folder to keep")
     parser.add_argument(
         "--no-store-proxy",
         action="store_true",
-        help="sign URLs for the store itself: faster, but no faults and no journal",
+        help="sign URLs for the store itself: faster, but without faults and journal",
     )
     arguments = parser.parse_args()
 
@@ -41,7 +41,7 @@ def main() -> int:
             print(f"export {name}={shlex.quote(value)}")
         print(f"export VERSION_ID={sandbox.ftrack.version_id}  # to upload to")
         print(f"export TASK_ID={seed.TASK_ID}")
-        print(f"# files to upload go below: {sandbox.storage}", flush=True)
+        print(f"# put files to upload below: {sandbox.storage}", flush=True)
         ended.wait()
     return 0
 

@@ -1,4 +1,4 @@
-"""Answers that the front makes up itself, and the reading of what it needs to know."""
+"""Responses that the front makes up, and what it reads from requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .wire import Head, answer
 
 
 def canned(fault: Fault) -> bytes:
-    """The answer of a ``status``, ``error`` or ``junk`` fault."""
+    """Return the response of a ``status``, ``error`` or ``junk`` fault."""
     status, content_type = 200, "application/json"
     if fault.kind == "error":
         body = json.dumps(
@@ -36,13 +36,13 @@ def canned(fault: Fault) -> bytes:
 
 
 def stored(request: Head) -> bytes:
-    """The answer to a PUT whose body nobody kept."""
+    """Return the response to a PUT whose body was discarded."""
     digest = base64.b64decode(request.headers.get("content-md5", "")).hex()
     return answer(200, "OK", {"ETag": f'"{digest}"'} if digest else {}, b"")
 
 
 def s3_error(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> bytes:
-    """An error in the form of S3."""
+    """Return an error in the form of S3."""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
         f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
@@ -59,7 +59,7 @@ def _phrase(status: int) -> str:
 
 
 def operations_of(body: bytes) -> list[dict[str, Any]] | None:
-    """The list of operations in a call's body; None when it is not one."""
+    """Return the operations in the body of a call; None if it holds no list of them."""
     try:
         batch = json.loads(body)
     except ValueError:
@@ -70,7 +70,7 @@ def operations_of(body: bytes) -> list[dict[str, Any]] | None:
 
 
 def body_length(reply: Head, request: Head) -> int:
-    """How many bytes follow the head of an answer."""
+    """Return how many bytes follow the head of a response."""
     if request.start[0] == "HEAD" or reply.start[1] in ("204", "304"):
         return 0
     return reply.length

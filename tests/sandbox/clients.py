@@ -1,4 +1,4 @@
-"""What tests hold in hand: the server's entities, the store's objects, the faults."""
+"""The sandbox as tests use it: ftrack's entities, the store's objects, the faults."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Record = dict[str, Any]
 
 
 class RefusedError(Exception):
-    """The stand-in answered a test's own call with an error; see ``answer``."""
+    """The stand-in answered a call of a test with an error; see ``answer``."""
 
     def __init__(self, answer: Record) -> None:
         super().__init__(f"{answer.get('exception')}: {answer.get('content')}")
@@ -26,13 +26,13 @@ class RefusedError(Exception):
 
 
 class Control:
-    """The front's control paths, and the way around it for a test's own calls."""
+    """The control paths of the front, and the way around it for calls of a test."""
 
     def __init__(self, front_url: str, upstream_url: str) -> None:
         self._front_url = front_url
         self._upstream_url = upstream_url
         self._http = requests.Session()
-        self._http.trust_env = False  # reading proxies and netrc costs a millisecond a call
+        self._http.trust_env = False  # reading proxies and netrc takes a millisecond a call
 
     def close(self) -> None:
         self._http.close()
@@ -49,7 +49,7 @@ class Control:
         return [entry for entry in self.call("GET", "requests") if entry["service"] == service]
 
     def api(self, *operations: Record) -> list[Any]:
-        """Call ftrack's API past the front: no fault strikes, no journal sees it."""
+        """Call ftrack's API around the front: without faults and journal."""
         response = self._http.post(
             f"{self._upstream_url}/api",
             json=list(operations),
@@ -63,7 +63,7 @@ class Control:
 
 
 class FtrackClient:
-    """The stand-in's entities, and the calls it was asked for."""
+    """The entities of the stand-in, and the calls that it received."""
 
     project_id = seed.PROJECT_ID
     shot_id = seed.SHOT_ID
@@ -77,7 +77,7 @@ class FtrackClient:
         self._control = control
 
     def api(self, *operations: Record) -> list[Any]:
-        """Operations in one transaction, past faults and journal."""
+        """Run operations in one transaction, without faults and journal."""
         return self._control.api(*operations)
 
     def create(self, entity_type: str, **data: Any) -> Entity:
@@ -97,14 +97,14 @@ class FtrackClient:
         self.api({"action": "delete", "entity_type": entity_type, "entity_key": [entity_id]})
 
     def add_component(self, name: str = "main.exr", size: int = 0, **data: Any) -> str:
-        """A component under the version; its id. "main.exr" is named main, type .exr."""
+        """Create a component of the version; return its id. "main.exr" is main, of type .exr."""
         path = PurePath(name)
         defaults = {"name": path.stem, "file_type": path.suffix, "version_id": self.version_id}
         component = self.create("FileComponent", **{**defaults, "size": size, **data})
         return str(component["id"])
 
     def entities(self, entity_type: str) -> list[Entity]:
-        """All entities of this type, subtypes too, with all their attributes."""
+        """Return all entities of a type and its subtypes, with all their attributes."""
         return cast("list[Entity]", self._control.call("GET", f"entities/{entity_type}"))
 
     def get(self, entity_type: str, entity_id: str) -> Entity | None:
@@ -112,14 +112,14 @@ class FtrackClient:
         return next(found, None)
 
     def locations(self, component_id: str) -> list[Entity]:
-        """The ComponentLocations of a component."""
+        """Return the ComponentLocations of a component."""
         everywhere = self.entities("ComponentLocation")
         return [found for found in everywhere if found["component_id"] == component_id]
 
     def calls(self, action: str | None = None) -> list[Record]:
-        """Each POST to the API since the last reset.
+        """Return each POST to the API since the last reset.
 
-        Its ``actions``, ``operations``, ``status`` (None: no answer was given), ``faults``,
+        Each has ``actions``, ``operations``, ``status`` (None: without a response), ``faults``,
         ``headers``, ``started_at``, ``ended_at``; see `journal.Entry`.
         """
         return [
@@ -133,7 +133,7 @@ class FtrackClient:
 
 
 class StoreClient:
-    """The objects in the store, read past the front, and the requests that came by it."""
+    """The objects in the store, and the requests that came through the front."""
 
     def __init__(self, control: Control, endpoint: str) -> None:
         self._control = control
@@ -146,7 +146,7 @@ class StoreClient:
         return bytes(self._s3.get_object(Bucket=BUCKET, Key=component_id)["Body"].read())
 
     def write(self, component_id: str, content: bytes) -> None:
-        """Put an object there in one PUT, as another client would have done."""
+        """Store an object in one PUT, as another client would."""
         self._s3.put_object(Bucket=BUCKET, Key=component_id, Body=content)
 
     def gets(self, component_id: str | None = None) -> list[Record]:
@@ -157,7 +157,7 @@ class StoreClient:
         ]
 
     def md5(self, component_id: str) -> str:
-        """Hex digest of the stored bytes, read in blocks."""
+        """Return the MD5 of the stored bytes, in hex."""
         digest = hashlib.md5(usedforsecurity=False)
         body = self._s3.get_object(Bucket=BUCKET, Key=component_id)["Body"]
         for block in body.iter_chunks(1024 * 1024):
@@ -180,14 +180,14 @@ class StoreClient:
         self._s3.delete_object(Bucket=BUCKET, Key=component_id)
 
     def open_uploads(self, component_id: str) -> list[Record]:
-        """Multipart uploads that are neither complete nor aborted."""
+        """Return the multipart uploads that are neither complete nor aborted."""
         answer = self._s3.list_multipart_uploads(Bucket=BUCKET, Prefix=component_id)
         return list(answer.get("Uploads", []))
 
     def requests(self) -> list[Record]:
-        """Each request to the store since the last reset.
+        """Return each request to the store since the last reset.
 
-        Its ``method``, ``key``, ``part_number``, ``status``, ``headers``, ``body_bytes``,
+        Each has ``method``, ``key``, ``part_number``, ``status``, ``headers``, ``body_bytes``,
         ``faults``, ``started_at``, ``ended_at``; see `journal.Entry`.
         """
         return self._control.requests("store")
@@ -201,18 +201,18 @@ class StoreClient:
 
 
 class FaultsClient:
-    """Asks for faults; see `faults.Fault` for the conditions and details."""
+    """Adds and removes faults; see `faults.Fault` for their conditions and details."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
 
     def add(self, service: Service, kind: Kind, value: Any = None, **conditions: Any) -> int:
-        """For example ``add("store", "status", 503, times=2, method="PUT")``."""
+        """Add a fault, such as ``add("store", "status", 503, times=2, method="PUT")``."""
         fault = Fault(service, kind, value, **conditions)
         return int(self._control.call("POST", "faults", fault.to_json())["id"])
 
     def struck(self, number: int) -> int:
-        """How often a fault has struck so far."""
+        """Return how often a fault has struck so far."""
         return next(int(f["struck"]) for f in self.list() if f["id"] == number)
 
     def list(self) -> list[Record]:

@@ -12,13 +12,13 @@ _ORDERED = {"<": operator.lt, ">": operator.gt, "<=": operator.le, ">=": operato
 
 
 class Comparison:
-    """One condition; it holds for an entity when it holds for any of the values."""
+    """One condition; it holds for an entity if it holds for any of its values."""
 
     def __init__(self, name: str, wanted: list[Any]) -> None:
         self._negated = name in _NEGATED
         self._name = _NEGATED.get(name, name)
         self._wanted = wanted
-        # A set: farmhaul asks for fifty ids at once.
+        # A set, because farmhaul asks for fifty ids at once.
         self._texts = {value for value in wanted if isinstance(value, str)}
 
     def holds(self, values: list[Any]) -> bool:

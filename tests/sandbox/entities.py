@@ -1,4 +1,4 @@
-"""ftrack's entities in memory, with its keys, relations and transactions."""
+"""The entities of ftrack in memory, with their keys, relations and transactions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Entities:
         self.schemas = {schema["id"]: schema for schema in schemas}
         self._tables: dict[str, dict[Key, Entity]] = {}
         self._undo: list[tuple[str, Key, Entity | None]] = []
-        # ComponentLocations by (component, location): each create asks for its pair.
+        # ComponentLocations by (component, location): each create looks its pair up.
         self._pairs: dict[Key, Entity] = {}
 
     def clear(self) -> None:
@@ -33,7 +33,7 @@ class Entities:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All changes in the block, or none of them."""
+        """Make all changes of the block, or none of them."""
         self._undo.clear()
         try:
             yield
@@ -51,7 +51,7 @@ class Entities:
             raise ParseError(f"Unknown entity type {entity_type}") from None
 
     def attribute(self, entity_type: str, name: str) -> dict[str, Any]:
-        """How *name* is described in the schema."""
+        """Return the description of *name* in the schema."""
         properties = self.schema(entity_type)["properties"]
         if name not in properties:
             raise ParseError(f"Attribute {name!r} does not exist on {entity_type}")
@@ -59,7 +59,7 @@ class Entities:
         return described
 
     def concrete(self, entity_type: str) -> list[str]:
-        """*entity_type* and everything that is a kind of it."""
+        """Return *entity_type* and its subtypes."""
         found = [entity_type]
         for subtype in SUBTYPES.get(entity_type, ()):
             found += [name for name in self.concrete(subtype) if name not in found]
@@ -82,7 +82,7 @@ class Entities:
         return None
 
     def location_of(self, component_id: str, location_id: str) -> Entity | None:
-        """The ComponentLocation of this pair."""
+        """Return the ComponentLocation of this pair."""
         return self._pairs.get((component_id, location_id))
 
     def create(self, entity_type: str, data: dict[str, Any]) -> Entity:
@@ -132,7 +132,7 @@ class Entities:
         self._remove(entity)
 
     def related(self, entity: Entity, name: str) -> Entity | list[Entity] | None:
-        """What the relation *name* of *entity* leads to."""
+        """Return the entity or entities that the relation *name* leads to."""
         described = self.attribute(entity["__entity_type__"], name)
         if "$ref" in described:
             target = entity.get(self.foreign_key(entity["__entity_type__"], name))
@@ -148,7 +148,11 @@ class Entities:
         return "context_id" if (entity_type, relation) == ("Asset", "parent") else f"{relation}_id"
 
     def _normalised(self, entity_type: str, data: dict[str, Any]) -> Entity:
-        """*data* with references turned into ids; unknown attributes are refused."""
+        """Return *data* with references as ids.
+
+        Raises:
+            ValidationError: an attribute is unknown, or its value has the wrong type.
+        """
         entity: Entity = {}
         for name, value in data.items():
             if name.startswith("__"):
@@ -199,7 +203,7 @@ class Entities:
             )
 
     def _point_back(self, entity: Entity, data: dict[str, Any]) -> None:
-        """Put what a to-many relation in *data* lists into it."""
+        """Have the entities of a to-many relation in *data* point back to this one."""
         for name, value in data.items():
             if name in TO_MANY and isinstance(value, list):
                 for reference in value:
@@ -226,7 +230,7 @@ class Entities:
         self._put(entity_type, key, entity)
 
     def _put(self, entity_type: str, key: Key, entity: Entity | None) -> None:
-        """Set or (None) remove, in table and index."""
+        """Set an entity, or remove it (None), in table and index."""
         table = self._tables.setdefault(entity_type, {})
         before = table.pop(key, None)
         if before is not None and entity_type == "ComponentLocation":
@@ -242,6 +246,6 @@ def _pair(location: Entity) -> tuple[str, str]:
 
 
 def now() -> dict[str, str]:
-    """This moment in the form in which ftrack's API sends times."""
+    """Return the current time as ftrack's API sends times."""
     moment = datetime.datetime.now(datetime.UTC).replace(microsecond=0, tzinfo=None)
     return {"__type__": "datetime", "value": moment.isoformat()}

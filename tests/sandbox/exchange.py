@@ -1,4 +1,4 @@
-"""One request and its answer on their way through the front."""
+"""One request and its response on their way through the front."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Exchange:
             self._upstream = None
 
     def run(self, head: Head) -> bool:
-        """Handle one request; whether the connection stays open."""
+        """Handle one request; return whether the connection stays open."""
         if head.headers.get("expect", "").lower() == "100-continue":
             self._client.send(b"HTTP/1.1 100 Continue\r\n\r\n")
             head = head.without("expect")
@@ -65,7 +65,7 @@ class Exchange:
             entry.ended_at = time.time()
 
     def forward_plainly(self, head: Head, body: bytes) -> bool:
-        """Pass on a request of the test itself."""
+        """Forward a request of the test itself."""
         return self._return(self._ask(head, body, {}), head, {}, None)
 
     def _look(self, head: Head, body: bytes | None) -> tuple[Entry, Seen]:
@@ -122,7 +122,7 @@ class Exchange:
         return self._return(reply, head, striking, entry)
 
     def _swallow(self, length: int, striking: dict[Kind, Fault]) -> None:
-        """Read the body and do nothing with it."""
+        """Read the body and drop it."""
         bandwidth = striking.get("bandwidth_bytes_s")
         pace = Pace(float(bandwidth.value) if bandwidth else None)
         for block in self._client.blocks(length, pace.block):
@@ -130,7 +130,7 @@ class Exchange:
 
     @staticmethod
     def _s3_rule(head: Head) -> bytes | None:
-        """Rules of Amazon's S3 that SeaweedFS does not keep."""
+        """Apply rules of Amazon's S3 that SeaweedFS does not follow."""
         if head.chunked:
             # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
             return s3_error(501, "NotImplemented", "Transfer-Encoding is not implemented")
@@ -141,7 +141,7 @@ class Exchange:
         return None
 
     def _ask(self, head: Head, body: bytes | None, striking: dict[Kind, Fault]) -> Head:
-        """Send the request on; the head of the answer."""
+        """Forward the request; return the head of the response."""
         upstream = self._connect()
         try:
             upstream.send(head.raw)
@@ -161,7 +161,7 @@ class Exchange:
 
     def _connect(self) -> Connection:
         if self._upstream is not None and self._upstream.readable:
-            self.close()  # between two requests that can only be its end
+            self.close()  # between two requests only the end can be readable
         if self._upstream is None:
             address = ("127.0.0.1", self._upstream_port)
             self._upstream = Connection(socket.create_connection(address))
@@ -196,7 +196,7 @@ class Exchange:
     def _return(
         self, reply: Head, request: Head, striking: dict[Kind, Fault], entry: Entry | None
     ) -> bool:
-        """Pass the answer back; whether the connection stays open."""
+        """Send the response back; return whether the connection stays open."""
         assert self._upstream is not None
         etag = striking.get("etag")
         if etag is not None:

@@ -1,4 +1,4 @@
-"""Faults: what shall go wrong, for which requests, how often."""
+"""Faults: what goes wrong, for which requests, and how often."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, Literal, TypeAlias, get_args
 
 Service: TypeAlias = Literal["ftrack", "store"]
 Kind: TypeAlias = Literal[
-    "status",  # answer with status *value* (503), *headers* and *body*
+    "status",  # respond with status *value* (503), *headers* and *body*
     "error",  # ftrack's error object in a 200; *value* is the exception's name
-    "junk",  # a 200 that is not JSON, or a JSON text cut short; *body* overrides it
-    "lost_answer",  # do it, then close the connection without an answer
+    "junk",  # a 200 with truncated JSON; *body* replaces it
+    "lost_answer",  # run the request, then close the connection without a response
     "reset",  # reset the connection after *after_bytes* of the body (a GET: end it), or at once
     "stall",  # after *after_bytes* of the body, read nothing for *value* seconds
     "latency_s",  # wait *value* seconds before doing anything
     "bandwidth_bytes_s",  # at most *value* bytes a second, each way, for each connection
-    "url_lifetime_s",  # URLs signed by this call last *value* seconds; 0: run out already
-    "bad_digest",  # flip a bit of the body on its way, there or (a GET) back
-    "etag",  # answer with the ETag *value*
+    "url_lifetime_s",  # URLs signed by this call last *value* seconds; 0: already expired
+    "bad_digest",  # flip a bit of the body on its way to the store or (GET) back
+    "etag",  # respond with the ETag *value*
     "discard",  # 200 without storing, the ETag made of Content-MD5: for benchmarks
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -38,7 +38,7 @@ class Fault:
     method: str | None = None
     component_id: str | None = None
     part_number: int | None = None
-    #: How often it strikes; None: until cleared.
+    #: How often it strikes; None: until it is removed.
     times: int | None = None
     #: How many matching requests pass before it strikes.
     skip: int = 0
@@ -48,7 +48,7 @@ class Fault:
     body: str | None = None
     #: For reset and stall; None: before anything is done.
     after_bytes: int | None = None
-    #: For status, error and junk: do it all the same, and only then answer so.
+    #: For status, error and junk: run the request first, and then respond so.
     done: bool = False
     content: str = "the sandbox was asked for this error"
     error_code: str | None = None
@@ -67,7 +67,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Seen:
-    """What of a request the faults' conditions look at."""
+    """The properties of a request that the conditions of a fault compare."""
 
     service: Service
     method: str
@@ -112,14 +112,14 @@ class FaultBook:
             return number
 
     def clear(self, number: int | None = None) -> None:
-        """Forget one fault, or all; how often it struck is forgotten with it."""
+        """Remove one fault or all faults, together with their counts."""
         with self._lock:
             for known in [number] if number is not None else list(self._faults):
                 for table in (self._faults, self._dice, self._matched, self._struck):
                     table.pop(known, None)
 
     def strike(self, seen: Seen) -> dict[Kind, Fault]:
-        """The faults that strike this request, at most one of a kind: the oldest."""
+        """Return the faults that strike this request: the oldest of each kind."""
         if not self._faults:
             return {}
         striking: dict[Kind, Fault] = {}

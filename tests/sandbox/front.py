@@ -1,9 +1,9 @@
-"""The door of both services, where faults are played: ``python -m tests.sandbox.front CONFIG``.
+"""The proxy before both services, which plays faults: ``python -m tests.sandbox.front CONFIG``.
 
-Clients talk to the front, the front to the stand-in for ftrack and to SeaweedFS. A front
-can do what an HTTP server cannot do to its own connections: reset them, lose an answer,
-read slowly. It also writes down every request. Threads with blocking sockets and one
-reused buffer each pass a body on at several times the speed of asyncio's streams.
+Clients talk to the front, and the front to the stand-in for ftrack and to SeaweedFS. The front
+can do what an HTTP server cannot do to its own connections: reset them, lose a response, read
+slowly. It also records every request. Threads with blocking sockets and a reused buffer each
+forward a body several times as fast as asyncio's streams.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CONTROL = "/sandbox/"
 
 
 class Front:
-    """Two listening ports, the faults and the journal they share."""
+    """Two listening ports, and the faults and the journal that they share."""
 
     def __init__(self, config: FrontConfig) -> None:
         self._config = config
@@ -39,7 +39,7 @@ class Front:
             ("ftrack", config.ftrack_port, config.ftrack_upstream),
             ("store", config.store_port, config.store_upstream),
         ]
-        # Bound here, so that a port which is taken ends the front, and not one of its threads.
+        # Bound here, so that the whole front exits if a port is taken, and not only a thread.
         listeners = [socket.create_server(("127.0.0.1", port), backlog=512) for _, port, _ in doors]
         threads = [
             threading.Thread(target=self._listen, args=(service, listener, upstream))
@@ -58,7 +58,7 @@ class Front:
             ).start()
 
     def _converse(self, service: Service, client: Connection, upstream: int) -> None:
-        """All the requests of one connection."""
+        """Handle all requests of one connection."""
         exchange = Exchange(service, client, upstream, self._faults, self._journal)
         try:
             while (head := client.read_head()) is not None:
@@ -70,14 +70,14 @@ class Front:
                     break
         except (OSError, Closed):
             pass  # the client left, or a fault closed its connection
-        except Exception:  # noqa: BLE001 - a bug here ends one connection, not the front
+        except Exception:  # noqa: BLE001 - a bug ends one connection, not the front
             traceback.print_exc()
         finally:
             exchange.close()
             client.close()
 
     def _control(self, head: Head, client: Connection, exchange: Exchange) -> bool:
-        """Requests of the test itself: no fault strikes them, nobody writes them down."""
+        """Handle requests of the test itself: no fault strikes them, no journal records them."""
         method, target = head.start[0], head.start[1]
         what = target.removeprefix(_CONTROL)
         body = client.read(head.length)
@@ -109,7 +109,7 @@ class Front:
 
 
 def _json(status: HTTPStatus, value: Any) -> bytes:
-    # Header values in the journal may hold bytes that are no UTF-8; JSON escapes them.
+    # Header values in the journal may hold bytes that are not UTF-8; JSON escapes them.
     body = json.dumps(value).encode()
     return answer(status, status.phrase, {"Content-Type": "application/json"}, body)
 

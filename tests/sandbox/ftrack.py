@@ -30,7 +30,7 @@ _USERS = {seed.API_USER: (seed.API_KEY, True), seed.GUEST_USER: (seed.GUEST_KEY,
 
 
 def make_app(config: FtrackConfig) -> flask.Flask:
-    """The web application; all it knows is in memory."""
+    """Return the web application, which keeps everything in memory."""
     entities = Entities(load_schemas(Path(config.schemas) if config.schemas else None))
     seed.seed(entities)
     operations = Operations(
@@ -59,7 +59,7 @@ def make_app(config: FtrackConfig) -> flask.Flask:
                 return _answer(operations.run(batch, who))
         except ApiError as error:
             return _answer(error.to_json(), error.status if _is_strict() else 200)
-        except Exception as error:  # noqa: BLE001 - as a server does: unforeseen is an error for the client
+        except Exception as error:  # noqa: BLE001 - as in a server, an unexpected error goes to the client
             traceback.print_exc()
             unforeseen = ApiError(f"{type(error).__name__}: {error}")
             return _answer(unforeseen.to_json(), 500 if _is_strict() else 200)
@@ -125,10 +125,10 @@ def main() -> None:
         host="127.0.0.1",
         port=config.port,
         threads=config.threads,
-        # Idle keep-alive connections of the front: closed late, so that it never meets one
-        # that is just being closed.
+        # Idle keep-alive connections of the front are closed late, so that the front never
+        # uses one that is just being closed.
         channel_timeout=3600,
-        # Each connection of a client is one of the front; waitress' default is 100.
+        # The front opens a connection for each client; waitress' default is 100.
         connection_limit=2000,
         asyncore_use_poll=True,
     )

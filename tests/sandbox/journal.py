@@ -1,4 +1,4 @@
-"""What the front writes down about each request."""
+"""The journal of the front: what it records of each request."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Entry:
     #: The object and part that a request to the store is for.
     key: str = ""
     part_number: int | None = None
-    #: None: no answer was given.
+    #: None: no response was sent.
     status: int | None = None
-    #: What was passed back of the answer's body.
+    #: How much of the response's body was sent back.
     answer_bytes: int = 0
     faults: Sequence[str] = ()
     ended_at: float | None = None

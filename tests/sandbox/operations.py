@@ -32,7 +32,7 @@ _WRITES |= {"complete_multipart_upload", "encode_media"}
 
 @dataclass
 class Caller:
-    """Who posted, and what the control side asked for this one call."""
+    """Who posted a call, and what the front asked for this one call."""
 
     user_id: str
     may_write: bool
@@ -41,19 +41,19 @@ class Caller:
 
 @dataclass
 class Operations:
-    """Carries out the operations of one server."""
+    """Runs the operations of one server."""
 
     entities: Entities
     s3: Any  # boto3 has no types
     signed_endpoint: str
     encode_s: float
-    #: Multipart uploads that are open, by upload id, with their component.
+    #: Open multipart uploads: the component by upload id.
     uploads: dict[str, str] = field(default_factory=dict)
-    #: Jobs under way, with the moment (time.monotonic) when they are done.
+    #: Running jobs: when each will be done (time.monotonic).
     jobs: dict[str, float] = field(default_factory=dict)
 
     def run(self, batch: Any, caller: Caller) -> list[Any]:
-        """The results of *batch*; on any error nothing of it stays."""
+        """Return the results of *batch*; an error rolls all of it back."""
         if not isinstance(batch, list) or not all(isinstance(item, dict) for item in batch):
             raise InvalidRequest("The request body must be a list of operations")
         self.finish_jobs()
@@ -85,7 +85,7 @@ class Operations:
             raise InvalidRequest(f"Operation {action} needs {error.args[0]!r}") from error
 
     def _server_information(self, operation: Operation, caller: Caller) -> dict[str, Any]:
-        # No schema_hash: the official client then always asks for the schemas.
+        # Without a schema_hash the official client always asks for the schemas.
         return {
             "version": "4.13.0.sandbox",
             "default_colors": [],
@@ -144,7 +144,7 @@ class Operations:
         count, upload_id = operation["parts"], str(operation.get("upload_id", ""))
         if not isinstance(count, int) or not 1 <= count <= 10_000:
             raise ValidationError(f"parts must be between 1 and 10000, not {count!r}")
-        # Unverified: that a server signs an open upload anew when it is named.
+        # Unverified: a server signs an open upload again if the call names it.
         if self.uploads.get(upload_id) != component_id:
             upload_id = self.s3.create_multipart_upload(
                 Bucket=BUCKET, Key=component_id, ContentType=headers["Content-Type"]
@@ -223,7 +223,7 @@ class Operations:
 
     def finish_jobs(self) -> None:
         for job_id, done_at in list(self.jobs.items()):
-            # A job whose transaction was rolled back is in no table.
+            # A job is in no table if its transaction was rolled back.
             if self.entities.find("Job", job_id) is None:
                 del self.jobs[job_id]
             elif time.monotonic() >= done_at:
@@ -244,7 +244,7 @@ def _uuid(text: Any) -> str:
 
 
 def _disposition(name: str) -> str:
-    """The header under which a browser saves the file; non-ASCII stays UTF-8 as it is."""
+    """Return the header with the file name for browsers; non-ASCII stays UTF-8."""
     safe = name.replace("\\", "\\\\").replace('"', '\\"')
     safe = "".join(character for character in safe if character.isprintable())
     return f'attachment; filename="{safe}"'

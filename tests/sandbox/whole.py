@@ -19,8 +19,8 @@ from .seaweed import SeaweedServer
 class Sandbox:
     """ftrack, its media store and Redis, on free ports of 127.0.0.1, data in *folder*.
 
-    A context manager; with ``Sandbox.start`` it runs already, until ``stop`` or the end of
-    the interpreter, and ends with it even if that is killed.
+    A context manager. With ``Sandbox.start`` it already runs, until ``stop`` or the end of the
+    interpreter; it ends with the interpreter even if that is killed.
     """
 
     def __init__(
@@ -37,8 +37,8 @@ class Sandbox:
     ) -> None:
         """Prepare; nothing runs yet.
 
-        With *store_proxy* off, URLs lead to SeaweedFS itself: for benchmarks, since no
-        fault can strike and no request to the store is written down then.
+        With *store_proxy* off, URLs lead to SeaweedFS itself, for benchmarks: no fault can strike,
+        and the journal has no request to the store.
         """
         self.folder = folder.resolve()
         self.storage = self.folder / "storage"
@@ -57,7 +57,7 @@ class Sandbox:
 
     @classmethod
     def start(cls, folder: Path, **options: Any) -> Self:
-        """Start everything in *folder*; options as for the class."""
+        """Start everything in *folder*; the options are those of the class."""
         sandbox = cls(folder, **options)
         sandbox.launch()
         return sandbox
@@ -67,7 +67,7 @@ class Sandbox:
             try:
                 return self._launch()
             except NotReady:
-                # Another process may have taken a port after our look, and before the bind.
+                # Another process may have taken a port before the server bound it.
                 self.stop()
                 shutil.rmtree(self.folder / "store", ignore_errors=True)
                 if not tries_left:
@@ -78,7 +78,7 @@ class Sandbox:
         return None
 
     def _launch(self) -> None:
-        # All at once, then wait for each: the slowest (SeaweedFS, some 3 s) decides.
+        # All at once, then wait for each: the slowest (SeaweedFS, about 3 s) decides.
         self._seaweed = SeaweedServer(self.folder / "store")
         self.redis.launch()
         front_port, ftrack_port, store_port = free_ports(3)
@@ -113,7 +113,7 @@ class Sandbox:
 
     @property
     def env(self) -> dict[str, str]:
-        """What workers and the command line need in their environment."""
+        """The environment that workers and the command line need."""
         return {
             "FTRACK_SERVER": self.ftrack_url,
             "FTRACK_API_USER": seed.API_USER,
@@ -123,10 +123,10 @@ class Sandbox:
         }
 
     def reset(self) -> None:
-        """Back to the seeded entities, no faults, an empty journal, an empty Redis.
+        """Restore the seeded entities; remove faults and journal; empty Redis.
 
         Objects stay in the store: their keys are component ids, which tests do not share.
-        Redis is started again when a test left it down.
+        Redis is started again if a test has left it down.
         """
         if self._control is None:
             raise RuntimeError("the sandbox is not running")
@@ -135,7 +135,7 @@ class Sandbox:
         self.redis.flush()
 
     def stop(self) -> None:
-        """End all servers: first ask each, then wait for each."""
+        """Stop all servers: first ask each, then wait for each."""
         if self._control is not None:
             self._control.close()
             self.store.close()

@@ -14,18 +14,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: Measured on loopback: larger blocks gain nothing more.
+#: Measured on loopback: larger blocks are not faster.
 BLOCK = 256 * 1024
 _MAX_HEAD = 64 * 1024
 
 
 class Closed(ConnectionError):
-    """The other side closed where more was due."""
+    """The other side closed the connection in the middle of a message."""
 
 
 @dataclass
 class Head:
-    """The start line and headers of a request or answer; *raw* includes the empty line."""
+    """The start line and headers of a request or response; *raw* includes the empty line."""
 
     raw: bytes
     start: list[str]
@@ -37,7 +37,7 @@ class Head:
         headers: dict[str, str] = {}
         for line in lines:
             name, _, value = line.partition(b":")
-            # surrogateescape: what a client sends need not be UTF-8.
+            # surrogateescape: a client may send headers that are not UTF-8.
             text = value.strip().decode("utf-8", "surrogateescape")
             headers[name.decode("latin-1").lower()] = text
         return cls(raw, start.decode("latin-1").split(" ", 2), headers)
@@ -55,7 +55,7 @@ class Head:
         return self.headers.get("connection", "").lower() == "close"
 
     def without(self, *names: str) -> Head:
-        """The same head with these headers taken out."""
+        """Return the same head without these headers."""
         lines = self.raw[:-4].split(b"\r\n")
         kept = [
             line
@@ -69,7 +69,7 @@ class Head:
 
 
 class Connection:
-    """A socket with the bytes that were read too far."""
+    """A socket, and the bytes that were read ahead."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -80,7 +80,7 @@ class Connection:
         self._poll.register(sock, select.POLLIN)
 
     def read_head(self) -> Head | None:
-        """The next head; None when the other side closed between messages."""
+        """Return the next head; None if the other side closed between messages."""
         while (end := self._ahead.find(b"\r\n\r\n")) < 0:
             if len(self._ahead) > _MAX_HEAD:
                 raise ValueError("the head of a message is larger than 64 KiB")
@@ -95,7 +95,7 @@ class Connection:
         return Head.parse(raw)
 
     def blocks(self, length: int, block: int = BLOCK) -> Iterator[memoryview]:
-        """*length* bytes of body in blocks; each is valid until the next is asked for."""
+        """Yield *length* bytes of body in blocks; each is valid until the next one is read."""
         while length:
             if self._ahead:
                 count = min(len(self._ahead), length, block)
@@ -112,7 +112,7 @@ class Connection:
         return b"".join(bytes(block) for block in self.blocks(length))
 
     def read_chunked(self) -> bytes:
-        """A chunked body, joined; answers of the servers behind us are small then."""
+        """Return a chunked body, joined; only small responses are chunked here."""
         body = b""
         while True:
             size = int(self._line().partition(b";")[0], 16)
@@ -134,7 +134,7 @@ class Connection:
 
     @property
     def readable(self) -> bool:
-        """Whether a read would not wait: data, or the end."""
+        """Return whether a read returns at once: with data, or at the end."""
         return bool(self._ahead) or bool(self._poll.poll(0))
 
     def close(self) -> None:
@@ -148,7 +148,7 @@ class Connection:
         self.close()
 
     def close_gently(self) -> None:
-        """Close after an answer that came before the end of the request.
+        """Close after a response that came before the end of the request.
 
         With unread data in the socket a close is a reset, and the client may lose the
         answer; so read on for a moment, as Go's server behind us does too.
@@ -163,12 +163,12 @@ class Connection:
 
 
 class Pace:
-    """Holds a flow of bytes to a rate."""
+    """Limits a stream of bytes to a rate."""
 
     def __init__(self, bytes_s: float | None) -> None:
         self._bytes_s = bytes_s
         self._due = time.monotonic()
-        #: Small enough for some twenty steps a second.
+        #: Small enough for about twenty steps a second.
         self.block = BLOCK if bytes_s is None else int(max(1024, min(BLOCK, bytes_s / 20)))
 
     def passed(self, count: int) -> None:
@@ -179,7 +179,7 @@ class Pace:
 
 
 def answer(status: int, reason: str, headers: dict[str, str], body: bytes) -> bytes:
-    """A whole answer in one piece."""
+    """Return a whole response."""
     all_headers = {**headers, "Content-Length": str(len(body))}
     lines = [f"HTTP/1.1 {status} {reason}", *(f"{k}: {v}" for k, v in all_headers.items())]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
