@@ -1,4 +1,4 @@
-"""Debian's packages, unpacked into a cache of our own: nothing is installed."""
+"""Debian packages, unpacked into a cache: nothing is installed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from pathlib import Path
 
 
 class NoPackages(Exception):
-    """They can not be had here; the text says why."""
+    """The packages are not available here; the text says why."""
 
 
 def unpacked(name: str, packages: Sequence[str]) -> Path:
-    """Give the folder with what the packages hold; made once. Raises NoPackages."""
+    """Return the folder with the files of the packages, which is made once.
+
+    Raises:
+        NoPackages: this is not Debian, or the download failed.
+    """
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
-        raise NoPackages("its packages are Debian's, and this system has no apt-get")
+        raise NoPackages("the packages are Debian's, and this system has no apt-get")
     recipe = hashlib.sha256(repr(tuple(packages)).encode()).hexdigest()[:12]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farmhaul"
     root = base / f"{name}-{recipe}"
@@ -29,10 +33,10 @@ def unpacked(name: str, packages: Sequence[str]) -> Path:
         downloads, new = Path(folder) / "packages", Path(folder) / "root"
         downloads.mkdir()
         download = ["apt-get", "download", "-q", *packages]
-        if _tried(download, downloads):  # most often for want of a list of packages
+        if _tried(download, downloads):  # mostly because the list of packages is missing
             _tried(["apt-get", "update", "-q"], downloads)
             if why := _tried(download, downloads):
-                raise NoPackages(f"Debian's packages for it can not be had: {why}")
+                raise NoPackages(f"Debian's packages could not be downloaded: {why}")
         for package in downloads.glob("*.deb"):
             subprocess.run(["dpkg", "-x", package, new], check=True, timeout=120)
         new.rename(root)

@@ -1,4 +1,4 @@
-"""Chromium for tests: Debian's package, driven by Playwright from a cache of our own.
+"""Chromium for tests: Debian's package, driven by Playwright from a cache.
 
 Playwright's 53 MB are for these tests alone, so they stand in no lock that others install.
 """
@@ -19,23 +19,23 @@ LOCK = Path(__file__).with_name("requirements.lock")
 
 
 class NoBrowser(Exception):
-    """No Chromium is here and none can be had; the text says why."""
+    """There is no Chromium here, and none can be installed; the text says why."""
 
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
-    """Give Playwright's ``Browser``.
+    """Yield Playwright's ``Browser``.
 
     Raises:
         NoBrowser: Chromium or Playwright can be neither found nor installed.
     """
     program = _program()
-    # At the end: what .venv holds, in the versions of its lock, comes first.
+    # At the end of the path: the packages of .venv, as its lock pins them, come first.
     sys.path.append(str(_packages()))
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # Chromium's own sandbox refuses root, and in containers what it needs is missing.
+        # Chromium's own sandbox refuses root, and lacks what it needs in containers.
         browser = playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"]
         )
@@ -49,7 +49,7 @@ def _program() -> str:
     if found := shutil.which("chromium"):
         return found
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise NoBrowser("chromium is not installed; only root on Debian can have it installed here")
+        raise NoBrowser("chromium is not installed, and only root on Debian can install it here")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     install = ("apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium")
     for command in (("apt-get", "update", "-q"), install):
@@ -58,7 +58,7 @@ def _program() -> str:
 
 
 def _packages() -> Path:
-    """Give the folder with Playwright; made once for each lock and Python."""
+    """Return the folder with Playwright, which is made once for each lock and Python."""
     recipe = LOCK.read_bytes() + sys.version.encode()
     named = os.environ.get("XDG_CACHE_HOME")
     cache = (Path(named) if named else Path.home() / ".cache") / "farmhaul"

@@ -1,4 +1,4 @@
-"""Flower's pages as an operator sees them: real workers behind it, a real browser before it.
+"""Flower's pages as an operator sees them, with real workers and a real browser.
 
 FARMHAUL_SCREENSHOTS=docs/img in the environment takes the pictures of docs/deployment.md anew.
 """
@@ -21,7 +21,7 @@ from tests.farm import BIN, Farm, wait_until
 from tests.sandbox import Sandbox, seed
 from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
 
-# The first test's time holds the installation of Chromium.
+# The time of the first test includes the installation of Chromium.
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 LOGIN = "operator:a-password-of-the-test"
@@ -38,7 +38,7 @@ def browser() -> Iterator[Any]:
         with chromium() as one:
             yield one
     except NoBrowser as error:
-        # A skip is easily overlooked among the dots; pytest lists warnings in the end.
+        # A skip is easily overlooked; pytest lists warnings at the end.
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.warn(f"NO PAGE OF FLOWER WAS TESTED: {error}", stacklevel=1)
@@ -52,7 +52,7 @@ def farm(running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class Flower:
-    """Flower as deploy/ sets it up, with a login."""
+    """Flower with the settings of deploy/, and a login."""
 
     def __init__(self, farm: Farm, folder: Path, **settings: str) -> None:
         [self.port] = free_ports(1)
@@ -71,7 +71,7 @@ class Flower:
 
     def __enter__(self) -> Self:
         self._child.wait_ready(lambda: accepts(self.port))
-        # It may listen a moment later than it answers: then it would miss the first tasks.
+        # It may respond before it listens to events: then it would miss the first tasks.
         wait_until(lambda: "w1@" in self.get("/workers"))
         return self
 
@@ -92,7 +92,7 @@ def flower_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def flower(farm: Farm, flower_folder: Path) -> Iterator[Flower]:
-    """Flower, which has seen ten uploads: located, but for two that failed."""
+    """Flower after ten uploads: two have failed, the others are located."""
     with Flower(farm, flower_folder) as one:
         for number in range(8):
             _located(farm, f"sh010_beauty_v003.{1001 + number}.exr")
@@ -144,13 +144,13 @@ def shoot(tmp_path_factory: pytest.TempPathFactory) -> Shoot:
 
 
 def _rows(page: Any, table: str, count: int) -> list[str]:
-    """The texts of a table's rows, once at least so many are there."""
+    """Return the texts of a table's rows once it has at least *count* rows."""
     rows = page.locator(f"{table} tbody tr")
     rows.nth(count - 1).wait_for()
     return [str(text) for text in rows.all_inner_texts()]
 
 
-def test_nobody_comes_in_without_the_password(browser: Any, flower: Flower) -> None:
+def test_flower_refuses_visitors_without_the_password(browser: Any, flower: Flower) -> None:
     for login in ("operator:guessed", "somebody:a-password-of-the-test"):
         page = _open(browser, login)
         assert page.goto(f"{flower.url}/tasks").status == 401
@@ -158,9 +158,7 @@ def test_nobody_comes_in_without_the_password(browser: Any, flower: Flower) -> N
         page.context.close()
 
 
-def test_the_workers_are_listed_with_what_each_has_done(
-    page: Any, flower: Flower, shoot: Shoot
-) -> None:
+def test_the_workers_are_listed_with_their_tasks(page: Any, flower: Flower, shoot: Shoot) -> None:
     assert page.goto(f"{flower.url}/workers").status == 200
     page.get_by_text("Online", exact=False).first.wait_for()
 
@@ -179,13 +177,13 @@ def test_tasks_are_listed_by_stage_with_their_files(
     table = "\n".join(rows)
     assert re.search(r"sh0[123]0_beauty_v00\d\.\d+\.exr, 0\.\d MB", table)
     assert {stage for stage in STAGES if f"farmhaul.{stage}" in table} == {*STAGES}
-    # Nothing is cut off at the right: the last column ends within the window.
+    # Nothing is cut off at the right: the last column fits into the window.
     edge = page.locator("#tasks-table thead th").last.bounding_box()
     assert edge["x"] + edge["width"] <= VIEW["width"]
     shoot(page, "tasks")
 
 
-def test_a_failed_task_tells_why(page: Any, flower: Flower, shoot: Shoot) -> None:
+def test_a_failed_task_shows_its_error(page: Any, flower: Flower, shoot: Shoot) -> None:
     page.goto(f"{flower.url}/tasks")
     _rows(page, "#tasks-table", 10)
     page.get_by_role("button", name="Failed").click()
@@ -199,7 +197,7 @@ def test_a_failed_task_tells_why(page: Any, flower: Flower, shoot: Shoot) -> Non
     assert "sh020_beauty_v001.1001.exr, 0.2 MB" in said
     assert "400" in said
     assert "EntityTooLarge" in said
-    # What to do next ends the reason: with the window this high, all of it is seen at once.
+    # The error ends with the next step; a window of this height shows all of it at once.
     page.set_viewport_size({**VIEW, "height": 900})
     why = page.locator("#task-page", has_text="then: farmhaul retry").get_by_text("EntityTooLarge")
     reason = why.first.bounding_box()
@@ -207,14 +205,12 @@ def test_a_failed_task_tells_why(page: Any, flower: Flower, shoot: Shoot) -> Non
     shoot(page, "failure")
 
 
-def test_no_page_holds_a_secret_or_offers_more_than_to_look(
-    page: Any, flower: Flower, farm: Farm
-) -> None:
+def test_no_page_holds_a_secret_or_offers_control(page: Any, flower: Flower, farm: Farm) -> None:
     tasks = re.findall(r'"uuid": "([0-9a-f-]{36})"', flower.get("/api/tasks"))
     workers = set(re.findall(r'"(w\d@[^"]+)"', flower.get("/api/workers?refresh=1")))
     assert len(tasks) > 30
     assert len(workers) == 2
-    pages = ["workers", "tasks", "broker", *(f"task/{one}" for one in tasks)]
+    pages = ["workers", "tasks", "broker", *(f"task/{task_id}" for task_id in tasks)]
     pages += [f"worker/{name}" for name in workers]
     for path in pages:
         assert page.goto(f"{flower.url}/{path}").status == 200, path
@@ -225,7 +221,7 @@ def test_no_page_holds_a_secret_or_offers_more_than_to_look(
     assert not page.locator("#worker-pool-shrink").count()
 
 
-def test_what_was_seen_outlives_a_restart(browser: Any, farm: Farm, tmp_path: Path) -> None:
+def test_the_list_of_tasks_survives_a_restart(browser: Any, farm: Farm, tmp_path: Path) -> None:
     with Flower(farm, tmp_path) as before:
         _located(farm, "sh040_beauty_v001.1001.exr")
         wait_until(lambda: before.get("/api/tasks").count('"SUCCESS"') >= len(STAGES))
@@ -236,15 +232,15 @@ def test_what_was_seen_outlives_a_restart(browser: Any, farm: Farm, tmp_path: Pa
         page.context.close()
 
 
-def test_who_may_control_shrinks_a_pool_and_shuts_a_worker_down(
+def test_with_control_a_pool_shrinks_and_a_worker_shuts_down(
     page: Any, farm: Farm, tmp_path: Path, shoot: Shoot
 ) -> None:
     first, second = farm.workers
     with Flower(farm, tmp_path, FLOWER_READ_ONLY="false") as flower:
         page.on("dialog", lambda dialog: dialog.accept())
         [name] = set(re.findall(r'"(w2@[^"]+)"', flower.get("/api/workers?refresh=1")))
-        # A browser hands its login on to pages below the one where it was asked for it, and
-        # Flower's API asks for none.
+        # A browser sends its login to pages below the one that asked for it, and Flower's API
+        # asks for none.
         page.goto(flower.url)
         page.goto(f"{flower.url}/worker/{name}")
         assert len(second.pool_pids()) == 2

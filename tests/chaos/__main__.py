@@ -1,7 +1,7 @@
 """``python -m tests.chaos --minutes 30 --seed 7``: a mix of all troubles, then the invariants.
 
-The exit code is 1 when one of them is violated. The logs of all processes stay in the folder
-that is named then; the same seed brings the same troubles in the same order.
+The exit code is 1 if an invariant is violated. The command then prints the folder in which the
+logs of all processes stay. The same seed brings the same troubles in the same order.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 
 from tests.chaos.mix import Mix, Plan
 
-#: A long run is a row of mixes, each with a sandbox of its own, so that what is wrong is
-#: found soon and each seed is short enough to be run again.
+#: A long run is a series of mixes, each with its own sandbox: a violation is found soon, and the
+#: run of a seed is short enough to be repeated.
 MIX_S = 180.0
 
 
 def main() -> int:
-    """Run mixes until the time is up, or one has found a violation."""
+    """Run mixes until the time is up or one has found a violation."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=2)
     parser.add_argument("--seed", default=str(random.SystemRandom().randrange(10**6)))
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--lease", type=float, default=4, help="seconds")
-    parser.add_argument("--faults", type=float, default=3, help="percent of each kind")
+    parser.add_argument("--faults", type=float, default=3, help="percent of requests, of each kind")
     parser.add_argument("--pool", choices=["prefork", "threads"], default="prefork")
     parser.add_argument("--no-large", action="store_true", help="no file above 64 MiB")
-    parser.add_argument("--keep-going", action="store_true", help="after a violation too")
+    parser.add_argument("--keep-going", action="store_true", help="do not stop after a violation")
     options = parser.parse_args()
     end = time.monotonic() + options.minutes * 60
     number, code = 0, 0
@@ -62,10 +62,10 @@ def _run(plan: Plan) -> bool:
     if not wrong:
         shutil.rmtree(folder)
         return True
-    for one in wrong:
-        print(f"VIOLATION {one}", flush=True)
+    for violation in wrong:
+        print(f"VIOLATION {violation}", flush=True)
     print(
-        f"Logs of everything: {folder}\n"
+        f"All logs: {folder}\n"
         f"Again: python -m tests.chaos --seed {plan.seed} --minutes {plan.seconds / 60:g} "
         f"--workers {plan.workers} --lease {plan.lease_s:g} --faults {plan.fault_percent:g} "
         f"--pool {plan.pool}",

@@ -23,7 +23,7 @@ _databases = itertools.cycle(range(1, 16))
 
 @pytest.fixture(scope="package")
 def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """A sandbox of our own: other tests' workers need not outlive our Redis kills."""
+    """A sandbox of its own: workers of other tests must not meet these Redis kills."""
     folder = tmp_path_factory.mktemp("chaos")
     with Sandbox.start(folder, redis_extra=["enable-debug-command local"]) as sandbox:
         yield sandbox
@@ -33,7 +33,7 @@ def running_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbo
 def running_farm(
     running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Farm]:
-    """Two workers under a lease of 3 s; whom a test has killed is started for the next one."""
+    """Two workers with a lease of 3 s; a killed one is started again for the next test."""
     env = {"FARMHAUL_LEASE_SECONDS": str(LEASE_S)}
     with Farm(running_sandbox, tmp_path_factory.mktemp("farm"), env=env) as farm:
         yield farm
@@ -52,7 +52,7 @@ def farm(running_farm: Farm) -> Farm:
 
 @pytest.fixture
 def make_farm(sandbox: Sandbox, tmp_path: Path) -> Iterator[MakeFarm]:
-    """Makes and starts farms with options of their own, on Redis databases of their own."""
+    """Make and start farms with their own options, on Redis databases of their own."""
     with ExitStack() as farms:
 
         def make(
@@ -78,5 +78,5 @@ def make_farm(sandbox: Sandbox, tmp_path: Path) -> Iterator[MakeFarm]:
 
 @pytest.fixture
 def hook(make_farm: MakeFarm) -> Farm:
-    """Where only hooks run, and no worker: what is enqueued stays."""
+    """A farm without workers: uploads stay where a hook has put them."""
     return make_farm(workers=0)

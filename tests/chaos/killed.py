@@ -1,6 +1,6 @@
-"""``python -m tests.chaos.killed SCRIPT NUMBER ARGUMENT…``: a farmhaul that does not come far.
+"""``python -m tests.chaos.killed SCRIPT NUMBER ARGUMENT…``: run farmhaul, and kill it midway.
 
-It is killed as it is about to run a script of ``tasks/records/lua`` for the NUMBERth time.
+It dies when it is about to run a script of ``tasks/records/lua`` for the NUMBERth time.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from workers.cli import main
 
 
 def cli_killed(farm: Farm, script: str, number: int, *arguments: str) -> None:
-    """Run farmhaul on a farm, killed as said above."""
+    """Run farmhaul on a farm, and kill it as described above."""
     command = [sys.executable, "-m", "tests.chaos.killed", script, str(number), *arguments]
     done = subprocess.run(command, cwd=CHECKOUT, env=farm.environment(), timeout=60, check=False)
-    assert done.returncode == -signal.SIGKILL, "it was to be killed, and came to its end"
+    assert done.returncode == -signal.SIGKILL, "it was not killed: does it still run this script?"
 
 
 def _run() -> None:

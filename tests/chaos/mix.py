@@ -1,4 +1,4 @@
-"""A mix of all troubles over some hundred uploads; then all is healed, and has to be right."""
+"""A mix of all troubles over a few hundred uploads; then all is healed and checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.chaos.troubles import Troubles, add_faults
 from tests.farm import Farm
 from tests.sandbox import Sandbox
 
-#: What hooks do, and how often in comparison.
+#: What hooks do, with its relative frequency.
 HOOKS = {
     "manifest": 32,
     "storm": 18,
@@ -37,7 +37,7 @@ HEALED_WITHIN_S = 240.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What a mix consists of; the seed decides what happens, the machine when."""
+    """The parameters of a mix; the seed decides what happens, the machine when."""
 
     seed: str
     seconds: float = 60
@@ -48,14 +48,14 @@ class Plan:
     pool: str = "prefork"
 
     @property
-    def told(self) -> str:
-        """The plan in a line."""
+    def summary(self) -> str:
+        """The plan in one line."""
         workers = f"{self.workers} workers ({self.pool}), lease {self.lease_s:g} s"
         return f"{self.seconds:.0f} s, {workers}, {self.fault_percent:g} % of each fault"
 
 
 class Mix:
-    """Runs a plan in a folder; ``run`` gives what is wrong in the end."""
+    """Runs a plan in a folder; ``run`` returns the violations."""
 
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan = plan
@@ -68,7 +68,7 @@ class Mix:
         self._log = (folder / "mix.log").open("w", encoding="utf-8")
 
     def run(self) -> list[str]:
-        """Do it; gives the violations, none when all is well."""
+        """Run the plan; return the violations, none if all is well."""
         plan = self.plan
         with Sandbox.start(self.folder / "sandbox") as sandbox:
             self.farm = Farm(
@@ -93,14 +93,14 @@ class Mix:
                 self._trouble()
                 self._heal()
                 sequences = self.sequences.sequences
-                frames = [one for made in sequences for one, _ in made.files()]
+                frames = [component_id for made in sequences for component_id, _ in made.files()]
                 others = [*frames, *(made.component_id for made in sequences)]
                 self.wrong += violations(self.farm, self.hooks.renders, others)
                 self.wrong += wrong_sequences(self.farm, sequences)
                 self.journal = Counter(
-                    f"{one['service']} {fault}"
-                    for one in [*sandbox.ftrack.calls(), *sandbox.store.requests()]
-                    for fault in one["faults"]
+                    f"{request['service']} {fault}"
+                    for request in [*sandbox.ftrack.calls(), *sandbox.store.requests()]
+                    for fault in request["faults"]
                 )
                 if self.wrong:
                     self._keep_records()
@@ -128,7 +128,7 @@ class Mix:
                 try:
                     self._hook(name, pool)
                     self.hooked[name] += 1
-                except Exception as error:  # noqa: BLE001 - told with all that is wrong
+                except Exception as error:  # noqa: BLE001 - reported with the violations
                     self.wrong.append(f"the hook {name} broke: {type(error).__name__}: {error}")
                 time.sleep(dice.uniform(0.1, 1))
 
@@ -159,7 +159,7 @@ class Mix:
             ).add_done_callback(self._see)
         elif name == "overtake":
             pool.submit(hooks.overtake, render, dice.getrandbits(32)).add_done_callback(self._see)
-        else:  # with Redis away these end with 3, which is right
+        else:  # while Redis is down these exit with 3, which is right
             self.farm.cli(name, render.upload_ids[-1])
 
     def _see(self, done: object) -> None:
@@ -168,7 +168,7 @@ class Mix:
             self.wrong.append(f"a rewrite broke: {type(error).__name__}: {error}")
 
     def _heal(self) -> None:
-        """End all troubles, wait for what goes on, then retry what failed or was cancelled."""
+        """End all troubles, wait for the uploads, then retry failed and cancelled ones."""
         self._note("healing")
         self.farm.sandbox.faults.clear()
         self.troubles.end()
@@ -182,16 +182,16 @@ class Mix:
                 self.reasons[fields.get("error_kind", "?")] += 1
                 self._note(f"failed: {fields.get('error', '')}")
         components = [
-            *(one.component_id for one in self.hooks.renders),
-            *(one.component_id for one in self.sequences.sequences),
+            *(render.component_id for render in self.hooks.renders),
+            *(sequence.component_id for sequence in self.sequences.sequences),
         ]
         again = [
             current
-            for one in components
-            if (current := self.farm.redis.hget(f"farmhaul:component:{one}", "current"))
+            for component_id in components
+            if (current := self.farm.redis.hget(f"farmhaul:component:{component_id}", "current"))
             and self.farm.states([current])[0] in {"failed", "cancelled"}
         ]
-        self.outcome["retried in the end"] = len(again)
+        self.outcome["retried at the end"] = len(again)
         if again:
             self.farm.cli("retry", *again)
             self._wait_ended()
@@ -220,13 +220,13 @@ class Mix:
         self._log.flush()
 
     def table(self) -> str:
-        """What was done, and what came of it."""
-        renders = [one for one in self.hooks.renders if one.asked_for]
-        size_bytes = sum(one.path.stat().st_size for one in renders)
-        uploads = {one for render in renders for one in render.upload_ids}
+        """Return a table of what was done, and of its results."""
+        renders = [render for render in self.hooks.renders if render.asked_for]
+        size_bytes = sum(render.path.stat().st_size for render in renders)
+        uploads = {upload_id for render in renders for upload_id in render.upload_ids}
         rows = [
             ("seed", self.plan.seed),
-            ("plan", self.plan.told),
+            ("plan", self.plan.summary),
             ("took", f"{time.monotonic() - self._began:.0f} s"),
             ("files", f"{len(renders)}, {size_bytes / 1e6:.0f} MB"),
             ("uploads", str(len(uploads))),

@@ -1,7 +1,7 @@
-"""For a worker started with ``-I tests.chaos.poison``: files named poison… kill who opens them.
+"""For a worker started with ``-I tests.chaos.poison``: opening a file named poison… kills it.
 
-An audit hook can not be escaped, whatever way the file is opened; what it does is what the
-kernel does to a process that a file has made too large.
+An audit hook sees the file however it is opened. SIGKILL is also what the kernel sends to a
+process that a file has made too large.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What hooks of a mix have asked for: files that are rendered, and rendered anew."""
+"""The hooks of a mix, and the files that they enqueue: rendered, and rendered again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks.transfer.models import Target
 from tests.farm import Farm
 
-#: Sizes of files in a mix: mostly small, as frames of a farm are; some need several seconds
+#: Sizes of files in a mix: most are small, like the frames of a farm; some take several seconds
 #: under the bandwidth fault.
 SIZES = (1, 4_000, 60_000, 200_000, 200_000, 1_000_000, 4_000_000, 12_000_000)
 LARGE_BYTES = 70 << 20
@@ -22,7 +22,7 @@ LARGE_BYTES = 70 << 20
 
 @dataclass
 class Render:
-    """A file and the component that it is to be the file of."""
+    """A file, and the component that it belongs to."""
 
     path: Path
     component_id: str
@@ -30,30 +30,30 @@ class Render:
     encode: bool = False
     #: Held while the file is written and enqueued, so that the last enqueue saw the last bytes.
     busy: threading.Lock = field(default_factory=threading.Lock)
-    #: The uploads it was, in the order in which they were asked for.
+    #: Its uploads, in the order in which they were enqueued.
     upload_ids: list[str] = field(default_factory=list)
-    #: How often it was rendered anew: each state of it is encoded once, at most.
+    #: How often it was rendered again: each of its contents is encoded once at most.
     rewrites: int = 0
 
     @property
     def asked_for(self) -> bool:
-        """Tell whether a hook was told that it is queued or spooled."""
+        """Return whether a hook has queued or spooled it."""
         return bool(self.upload_ids)
 
     def manifest_line(self) -> dict[str, object]:
-        """The render as a line of a manifest."""
+        """Return the render as a line of a manifest."""
         line: dict[str, object] = {"path": str(self.path)}
         for name, value in zip(self.options[::2], self.options[1::2], strict=True):
             line[name.removeprefix("--").replace("-", "_")] = value
         return {**line, "encode": True} if self.encode else line
 
     def arguments(self) -> list[str]:
-        """The render as arguments of ``farmhaul enqueue``."""
+        """Return the render as arguments of ``farmhaul enqueue``."""
         return [str(self.path), *self.options, *(["--encode"] if self.encode else [])]
 
 
 class Hooks:
-    """Runs ``farmhaul`` as the hooks of a farm manager do; all dice come from one seed."""
+    """Runs ``farmhaul`` as the hooks of a farm manager do; one seed decides all."""
 
     def __init__(self, farm: Farm, seed: str, *, large: bool = False) -> None:
         self.farm = farm
@@ -86,25 +86,25 @@ class Hooks:
         return render
 
     def pick(self) -> Render | None:
-        """Some render that was enqueued before and that nobody writes just now."""
-        known = [one for one in self.renders if one.asked_for and not one.busy.locked()]
+        """Return a random render that was enqueued and is not being written."""
+        known = [render for render in self.renders if render.asked_for and not render.busy.locked()]
         return self.dice.choice(known) if known else None
 
     def enqueue(self, render: Render) -> None:
-        """One hook for one file."""
+        """Run one hook for one file."""
         self._run([render], ["enqueue", *render.arguments()])
 
     def enqueue_all(self, renders: Sequence[Render]) -> None:
-        """One hook for many files, by a manifest."""
-        lines = "".join(json.dumps(one.manifest_line()) + "\n" for one in renders)
+        """Run one hook for many files, by a manifest."""
+        lines = "".join(json.dumps(render.manifest_line()) + "\n" for render in renders)
         self._run(renders, ["enqueue", "--manifest", "-"], lines)
 
     def overtake(self, render: Render, seed: int) -> None:
-        """Render a file anew while its bytes are on their way to a store that is slow."""
+        """Render a file again while a slow store receives it."""
         self.farm.sandbox.faults.add(
             "store",
             "latency_s",
-            # Shorter than the lease: what a dead sender has sent off must be there by its end.
+            # Shorter than the lease: the bytes of a dead sender must have arrived when it ends.
             2.5,
             method="PUT",
             component_id=render.component_id,
@@ -114,7 +114,7 @@ class Hooks:
         self.rewrite(render, "renamed over", 1000, seed + 1)
 
     def rewrite(self, render: Render, way: str, size: int, seed: int) -> None:
-        """Render a file anew, in one of the ways renderers do, and enqueue it."""
+        """Render a file again, in one of the ways of renderers, and enqueue it."""
         content = random.Random(seed).randbytes(size)
         with render.busy:
             if way == "renamed over":
@@ -135,7 +135,7 @@ class Hooks:
         done = self.farm.cli(*command, stdin=stdin, timeout_s=120)
         self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         if done.returncode:
-            self.refusals.append(f"{command[:2]} ended with {done.returncode}: {done.stderr}")
+            self.refusals.append(f"{command[:2]} exited with {done.returncode}: {done.stderr}")
             return
         for render, line in zip(renders, done.stdout.splitlines(), strict=True):
             render.upload_ids.append(json.loads(line)["upload_id"])

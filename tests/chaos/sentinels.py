@@ -16,15 +16,15 @@ MASTER = "farm"
 
 
 class Sentinels:
-    """Two servers and three sentinels; ``url`` is what FARMHAUL_REDIS_URL is to be."""
+    """Two servers and three sentinels; ``url`` is a value for FARMHAUL_REDIS_URL."""
 
     def __init__(self, folder: Path) -> None:
-        self.one = RedisServer(folder / "one")
-        self.one.start()
-        extra = [f"replicaof 127.0.0.1 {self.one.port}"]
-        self.two = RedisServer(folder / "two", extra=extra)
-        self.two.start()
-        wait_until(lambda: self._info(self.two, "master_link_status") == "up")
+        self.first = RedisServer(folder / "first")
+        self.first.start()
+        extra = [f"replicaof 127.0.0.1 {self.first.port}"]
+        self.second = RedisServer(folder / "second", extra=extra)
+        self.second.start()
+        wait_until(lambda: self._info(self.second, "master_link_status") == "up")
         self.ports = free_ports(3)
         self._sentinels = [self._start_sentinel(folder, port) for port in self.ports]
         wait_until(lambda: all(self._knows_all(port) for port in self.ports))
@@ -39,12 +39,12 @@ class Sentinels:
         """The server that the sentinels name as the master."""
         with redis.Redis(port=self.ports[0], decode_responses=True) as sentinel:
             _, port = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
-        return self.one if int(port) == self.one.port else self.two
+        return self.first if int(port) == self.first.port else self.second
 
     def fail_over(self) -> None:
         """Kill the master, and wait until the replica has taken over."""
         old = self.master
-        new = self.two if old is self.one else self.one
+        new = self.second if old is self.first else self.first
         old.kill()
         wait_until(lambda: self.master is new, 30)
         wait_until(lambda: self._info(new, "role") == "master", 30)
@@ -52,8 +52,8 @@ class Sentinels:
     def stop(self) -> None:
         for child in self._sentinels:
             child.stop()
-        self.one.stop()
-        self.two.stop()
+        self.first.stop()
+        self.second.stop()
 
     def _start_sentinel(self, folder: Path, port: int) -> Child:
         conf = folder / f"sentinel-{port}.conf"
@@ -61,7 +61,7 @@ class Sentinels:
             f"port {port}\n"
             "bind 127.0.0.1\n"
             f'dir "{folder}"\n'
-            f"sentinel monitor {MASTER} 127.0.0.1 {self.one.port} 2\n"
+            f"sentinel monitor {MASTER} 127.0.0.1 {self.first.port} 2\n"
             f"sentinel down-after-milliseconds {MASTER} 1500\n"
             f"sentinel failover-timeout {MASTER} 6000\n"
         )
@@ -98,7 +98,7 @@ def _answers(client: redis.Redis) -> bool:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Sentinels]:
-    """Run them for a while."""
+    """Run them during the block."""
     sentinels = Sentinels(folder)
     try:
         yield sentinels

@@ -1,8 +1,10 @@
-"""The troubles of a mix: what strikes workers, Redis and messages, each by the dice of a seed."""
+"""The troubles of a mix: what happens to workers, Redis and messages, as a seed decides."""
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
 from collections import Counter
@@ -13,7 +15,7 @@ import redis
 
 from tests.farm import Farm, Worker
 
-#: How many in 100 troubles are of a kind.
+#: How many of 100 troubles are of each kind.
 WEIGHTS = {
     "kill_group": 12,
     "kill_parent": 8,
@@ -32,21 +34,21 @@ QUEUES = ("farmhaul", "farmhaul\x06\x161", "farmhaul\x06\x162", "farmhaul\x06\x1
 
 
 class Troubles:
-    """Makes trouble, and puts down what was made."""
+    """Makes trouble, and counts it."""
 
     def __init__(self, farm: Farm, seed: str, lease_s: float) -> None:
         self.farm = farm
         self.dice = random.Random(seed)
         self.lease_s = lease_s
         self.made: Counter[str] = Counter()
-        #: Process groups of all workers there ever were: none may be left in the end.
+        #: The process groups of all workers so far: none may be left at the end.
         self.groups: set[int] = {worker.pid for worker in farm.workers}
         self.died_alone: list[str] = []
         self._may_be_dead: set[str] = set()
         self._thaws: list[threading.Timer] = []
 
     def make(self) -> str:
-        """Make one trouble; gives its name."""
+        """Make one trouble; return its name."""
         name = self.dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         act: Callable[[], None] = getattr(self, f"_{name}")
         with suppress(redis.RedisError, ProcessLookupError):
@@ -59,7 +61,7 @@ class Troubles:
         dead = [worker for worker in self.farm.workers if not worker.alive]
         for worker in dead:
             if worker.name not in self._may_be_dead:
-                self.died_alone.append(f"{worker.name} ended by itself:\n{_tail(worker)}")
+                self.died_alone.append(f"{worker.name} exited by itself:\n{_tail(worker)}")
             self._may_be_dead.discard(worker.name)
             worker.launch()
             self.groups.add(worker.pid)
@@ -67,13 +69,13 @@ class Troubles:
             worker.wait_ready()
 
     def end(self) -> None:
-        """Thaw, start and keep running all there is."""
+        """Thaw and start everything, so that all of it runs."""
         for thaw in self._thaws:
             thaw.cancel()
         for worker in self.farm.workers:
             _thaw(worker.pid)
         self.farm.sandbox.redis.start()
-        # Who was told to stop may still do so.
+        # A worker that was asked to stop may still do so.
         for worker in self.farm.workers:
             if worker.name in self._may_be_dead and worker.alive:
                 worker.stop()
@@ -143,9 +145,6 @@ class Troubles:
 
 
 def _thaw(group: int) -> None:
-    import os
-    import signal
-
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGCONT)
 
@@ -155,7 +154,7 @@ def _tail(worker: Worker) -> str:
 
 
 def add_faults(farm: Farm, seed: str, percent: float) -> int:
-    """Have every kind of fault of the sandbox strike so many of 100 requests; gives how many."""
+    """Have each kind of fault strike so many of 100 requests; return the number of kinds."""
     dice = random.Random(seed)
     add = farm.sandbox.faults.add
     page = "<html><body>502 Bad Gateway</body></html>"
@@ -187,7 +186,7 @@ def add_faults(farm: Farm, seed: str, percent: float) -> int:
             seed=dice.getrandbits(32),
             **details,
         )
-    # ftrack's no, which is final until an operator retries.
+    # A refusal by ftrack, which is final until an operator retries.
     add("ftrack", "error", "PermissionError", action="create", content="not your show",
         probability=percent / 400, seed=dice.getrandbits(32))  # fmt: skip
     return len(kinds) + 1

@@ -1,4 +1,4 @@
-"""Stand-ins for the base images, where no image registry can be reached.
+"""Stand-ins for the base images, for machines without access to an image registry.
 
 Debian's own packages make a system with Python and Redis in it; one image is both. Its
 Python is Debian's 3.11 and not 3.13: the Dockerfile has to work with both.
@@ -18,14 +18,14 @@ NAMES = ("python:3.13-slim-bookworm", "redis:8-bookworm")
 _SUITE = "bookworm"
 _PACKAGES = "python3,python3-pip,python3-venv,ca-certificates,redis-server"
 _CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
-#: Of the user redis in Redis' image; its volume takes the owner from this folder.
+#: The id of the user redis in Redis' image; the volume takes its owner from this folder.
 _REDIS_ID = 999
-#: pip brings certificates of its own, Python looks where OpenSSL was built to look.
+#: pip brings its own certificates; Python uses the path that OpenSSL was built with.
 CHANGES = (f"ENV PIP_CERT=/{_CA_BUNDLE} SSL_CERT_FILE=/{_CA_BUNDLE}",)
 
 
 def stand_in() -> Path:
-    """Give the archive of the image's file system; made once, which takes a minute."""
+    """Return the archive of the image's file system; it is made once, in a minute."""
     authorities = _host_authorities()
     recipe = repr((_SUITE, _PACKAGES, _REDIS_ID)).encode() + authorities
     archive = _cache() / f"{_SUITE}-{hashlib.sha256(recipe).hexdigest()[:12]}.tar.gz"
@@ -35,7 +35,7 @@ def stand_in() -> Path:
     with tempfile.TemporaryDirectory(prefix="farmhaul-image-") as folder:
         root = Path(folder) / "root"
         _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root))
-        # What this machine trusts, a package mirror's certificate say, builds trust as well.
+        # Builds trust the same certificates as this machine, such as those of a package mirror.
         (root / _CA_BUNDLE).write_bytes(authorities)
         (root / "data").mkdir()
         os.chown(root / "data", _REDIS_ID, _REDIS_ID)
@@ -74,5 +74,5 @@ def _run(*command: str) -> None:
     )
     if done.returncode:
         raise RuntimeError(
-            f"{command[0]} ended with {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}"
+            f"{command[0]} failed, {done.returncode}: {done.stdout[-1000:]}{done.stderr[-1000:]}"
         )

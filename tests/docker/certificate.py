@@ -1,4 +1,4 @@
-"""A certificate authority for one server, made anew for each sandbox."""
+"""A certificate authority for one server; each sandbox gets a new one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make_certificate(names: Sequence[str], authority: Path, server: Path) -> Non
     )
     server.touch(mode=0o600)
     server.write_bytes(private + _pem(certificate))
-    # A client that looks meanwhile sees the old file or the new one, never half of one.
+    # A client that reads meanwhile sees the old file or the new one, never half a file.
     new = authority.with_suffix(".new")
     new.write_bytes(_pem(ca))
     new.replace(authority)
@@ -68,7 +68,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
-        # Clocks of two machines differ a little.
+        # The clocks of two machines may differ a little.
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + _LIFETIME)
     )

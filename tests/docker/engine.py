@@ -1,4 +1,4 @@
-"""A Docker engine for tests: the one that runs, else one of our own for as long as needed."""
+"""A Docker engine for tests: the one that runs, or one that is started for the tests."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _START_S = 60
 
 
 class NoEngine(Exception):
-    """No Docker engine is here and none can be had; the text says why."""
+    """No Docker engine runs here and none can be started; the text says why."""
 
 
 @dataclass(frozen=True)
 class Engine:
     """How to talk to the engine."""
 
-    #: The address of our own engine; empty for the one that ran before us.
+    #: The address of an engine that was started here; empty for one that already ran.
     own_host: str = ""
 
     @property
     def environment(self) -> dict[str, str]:
         own = {"DOCKER_HOST": self.own_host} if self.own_host else {}
-        # The older builder: BuildKit is a plugin that Debian's docker.io comes without.
+        # The older builder, because Debian's docker.io lacks the plugin BuildKit.
         return {**os.environ, **own, "DOCKER_BUILDKIT": "0", "COMPOSE_DOCKER_CLI_BUILD": "0"}
 
     def docker(self, *arguments: str, timeout_s: float = 60, check: bool = True) -> str:
-        """Run a docker command; its output."""
+        """Run a docker command; return its output."""
         return run(["docker", *arguments], self.environment, timeout_s=timeout_s, check=check)
 
     def build(self, context: Path, dockerfile: str, target: str, tag: str) -> None:
-        """Build an image, with pip set up as it is on this machine."""
+        """Build an image, with the settings of pip of this machine."""
         arguments = [f"--build-arg={name}={value}" for name, value in pip_settings().items()]
         if self.own_host:
             arguments.append("--network=host")
@@ -65,7 +65,7 @@ def run(
     check: bool = True,
     stdin: str = "",
 ) -> str:
-    """Run a command; its output, both streams together when it failed."""
+    """Run a command; return its output, or both streams if it fails."""
     done = subprocess.run(
         command,
         env=environment,
@@ -79,12 +79,12 @@ def run(
         return done.stdout
     everything = f"{done.stdout[-6000:]}{done.stderr[-6000:]}"
     if check:
-        raise RuntimeError(f"{' '.join(command)}\nended with {done.returncode}:\n{everything}")
+        raise RuntimeError(f"{' '.join(command)}\nexited with {done.returncode}:\n{everything}")
     return everything
 
 
 def pip_settings() -> dict[str, str]:
-    """From where pip installs on this machine, as the Dockerfile's build arguments.
+    """Return the sources of pip on this machine, as build arguments of the Dockerfile.
 
     Read at run time, so that no mirror's address is ever written down here.
     """
@@ -94,7 +94,7 @@ def pip_settings() -> dict[str, str]:
         name, _, value = line.partition("=")
         option = name.rpartition(".")[2]
         if option in {"index-url", "extra-index-url", "trusted-host", "default-timeout"}:
-            # A folder of this machine is out of a build's sight.
+            # A build cannot see a folder of this machine.
             words = [w for w in value.strip("'\"").replace("\\n", " ").split() if "file:" not in w]
             if words:
                 found[f"PIP_{option.upper().replace('-', '_')}"] = " ".join(words)
@@ -103,13 +103,13 @@ def pip_settings() -> dict[str, str]:
 
 @contextlib.contextmanager
 def engine() -> Iterator[Engine]:
-    """Give an engine that has the base images, or can pull them.
+    """Yield an engine that has the base images, or can pull them.
 
     Raises:
         NoEngine: none runs, and none can be installed and started.
     """
     if _answers(Engine()) and _compose_is_here():
-        # Somebody's own: no stand-in takes the name of a real image there.
+        # Somebody else's engine: no stand-in may take the name of a real image there.
         yield Engine()
         return
     install()
@@ -138,7 +138,11 @@ def _compose_is_here() -> bool:
 
 
 def install() -> None:
-    """Install Debian's packages where something is missing. Raises NoEngine."""
+    """Install Debian's packages if something is missing.
+
+    Raises:
+        NoEngine: they cannot be installed here.
+    """
     if all(shutil.which(program) for program in _PROGRAMS):
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -152,15 +156,15 @@ def install() -> None:
         install = ["apt-get", "install", "-q", "-y", "--no-install-recommends"]
         run([*install, *_DEBIAN_PACKAGES], environment, timeout_s=900)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
-        raise NoEngine(f"Debian's packages for Docker can not be installed: {error}") from error
+        raise NoEngine(f"Debian's packages for Docker cannot be installed: {error}") from error
 
 
 @contextlib.contextmanager
 def _daemon() -> Iterator[Engine]:
-    # A short path: a Unix socket's may have 108 characters.
+    # A short path, because the path of a Unix socket has at most 108 characters.
     folder = Path(tempfile.mkdtemp(prefix="farmhaul-docker-"))
     ours = Engine(f"unix://{folder}/socket")
-    # dockerd chooses how it stores images: overlay2 where the kernel can. The fallback, vfs,
+    # dockerd chooses how it stores images: overlay2 if the kernel supports it. The fallback, vfs,
     # copies all files for each line of a Dockerfile: 5 minutes a build instead of 40 s.
     command = [
         "dockerd",
@@ -168,7 +172,7 @@ def _daemon() -> Iterator[Engine]:
         f"--data-root={folder}/data",
         f"--exec-root={folder}/run",
         f"--pidfile={folder}/pid",
-        # docker-compose makes a network of its own, and takes it away again.
+        # docker-compose makes its own network, and removes it again.
         "--bridge=none",
     ]
     log = folder / "log"

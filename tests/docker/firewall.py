@@ -1,4 +1,4 @@
-"""This machine's firewall and forwarding, put back as they were after dockerd."""
+"""The firewall and forwarding of this machine, restored after dockerd has changed them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
-#: What a table holds that nobody has touched yet: then iptables-save leaves it out, and
-#: iptables-restore would leave all of Docker's rules in it.
+#: The content of an untouched table: iptables-save leaves such a table out, and
+#: iptables-restore would then keep all of Docker's rules in it.
 _UNTOUCHED = {
     "filter": "*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n",
     "nat": "*nat\n:PREROUTING ACCEPT\n:INPUT ACCEPT\n:OUTPUT ACCEPT\n:POSTROUTING ACCEPT\nCOMMIT\n",
@@ -18,7 +18,7 @@ _UNTOUCHED = {
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Put firewall and forwarding back in the end.
+    """Restore firewall and forwarding at the end.
 
     A dockerd that has ended leaves a firewall that forwards nothing. To run it with
     --iptables=false is no way around it: where another dockerd has ever been, its rules

@@ -8,5 +8,9 @@ from tests.debian import unpacked
 
 
 def program(name: str) -> str:
-    """Give the path of ``prometheus`` or ``promtool``. Raises NoPackages."""
+    """Return the path of ``prometheus`` or ``promtool``.
+
+    Raises:
+        NoPackages: Debian's packages are not available here.
+    """
     return shutil.which(name) or str(unpacked("prometheus", ["prometheus"]) / "usr" / "bin" / name)

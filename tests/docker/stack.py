@@ -1,4 +1,4 @@
-"""The compose project with the sandbox, under a name and with images of its own."""
+"""The compose project with the sandbox, with its own name and images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _API_KEY = "sandbox-api-key"  # tests.sandbox.seed.API_KEY, as deploy/docker/san
 
 @dataclass(frozen=True)
 class Stack:
-    """The running services, and the folder that uploads come from."""
+    """The running services, and the folder with the files to upload."""
 
     engine: Engine
     project: str
@@ -45,7 +45,7 @@ class Stack:
         return run(command, environment, timeout_s=timeout_s, check=check, stdin=stdin)
 
     def containers(self, service: str = "") -> list[str]:
-        """The ids of a service's running containers, or of all services'."""
+        """Return the ids of the running containers of a service, or of all services."""
         label = "--filter=label=com.docker.compose."
         which = [f"{label}project={self.project}", f"{label}oneoff=False"]
         if service:
@@ -53,7 +53,7 @@ class Stack:
         return self.engine.docker("ps", "--quiet", "--no-trunc", *which).split()
 
     def inside(self, container: str, *command: str, check: bool = True) -> str:
-        """Run a command in a container; its output."""
+        """Run a command in a container; return its output."""
         return self.engine.docker("exec", container, *command, check=check)
 
     def inspect(self, container: str) -> dict[str, Any]:
@@ -61,12 +61,12 @@ class Stack:
         return found[0]
 
     def sandbox(self, *arguments: str) -> Any:
-        """Ask the sandbox, by tests.docker.stand_in."""
+        """Run a command of tests.docker.stand_in in the sandbox."""
         command = ["python", "-m", "tests.docker.stand_in", *arguments]
         return json.loads(self.inside(self.containers("sandbox")[0], *command))
 
     def start(self) -> None:
-        """Start all services, or those that no longer run, and wait for their health."""
+        """Start all services that do not run, and wait until they are healthy."""
         scale = f"--scale=worker={self.workers}"
         self.compose("up", "-d", "--no-build", "--no-recreate", scale, timeout_s=300)
         wait_until("all services healthy", self.healthy, timeout_s=180)
@@ -80,7 +80,7 @@ class Stack:
 
 
 def wait_until(what: str, holds: Callable[[], bool], timeout_s: float) -> float:
-    """Poll each second; the time it took."""
+    """Poll each second until *holds* is true; return the seconds that it took."""
     started = time.monotonic()
     while not holds():
         if time.monotonic() - started > timeout_s:
@@ -91,13 +91,13 @@ def wait_until(what: str, holds: Callable[[], bool], timeout_s: float) -> float:
 
 @contextlib.contextmanager
 def stack(engine: Engine, *, workers: int) -> Iterator[Stack]:
-    """Build the images, start all services, and take everything away in the end."""
+    """Build the images and start all services; remove everything at the end."""
     project = f"farmhaul-test-{os.getpid()}"
     redis_port, flower_port, exporter_port = free_ports(3)
     with tempfile.TemporaryDirectory(prefix="farmhaul-stack-") as folder:
         storage = Path(folder) / "storage"
         storage.mkdir()
-        # Another uid reads it in the containers; a temporary folder is its owner's alone.
+        # Another uid reads it in the containers, and a temporary folder is private to its owner.
         Path(folder).chmod(0o755)
         settings = {
             "FARMHAUL_IMAGE": f"{project}:runtime",
@@ -107,7 +107,7 @@ def stack(engine: Engine, *, workers: int) -> Iterator[Stack]:
             "FARMHAUL_REDIS_PORT": str(redis_port),
             "FARMHAUL_FLOWER_PORT": str(flower_port),
             "FARMHAUL_EXPORTER_PORT": str(exporter_port),
-            # So that the work of a killed container goes on within seconds.
+            # So that another container continues the work of a killed one within seconds.
             "FARMHAUL_LEASE_SECONDS": "10",
         }
         run(

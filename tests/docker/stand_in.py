@@ -32,7 +32,7 @@ FTRACK_PORT = 8443
 STORE_PORT = 8444
 DATA = Path("/var/lib/sandbox")
 AUTHORITY = Path("/etc/farmhaul/ca/sandbox.pem")
-#: Where the sandbox's own commands find the servers behind the doors.
+#: The file that tells the commands of the sandbox where the servers are.
 ADDRESSES = DATA / "addresses.json"
 BLOCK_BYTES = 256 * 1024
 USAGE = "python -m tests.docker.stand_in serve|check|stored|version|slow SECONDS|quick"
@@ -56,7 +56,7 @@ async def serve() -> None:
     """Run until SIGTERM."""
     with tempfile.TemporaryDirectory() as folder:
         key = Path(folder) / "server.pem"
-        # First of all, as workers that start meanwhile look for it.
+        # First, because workers that start meanwhile look for it.
         make_certificate([HOST, "localhost", "127.0.0.1"], AUTHORITY, key)
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(key)
@@ -67,7 +67,7 @@ async def serve() -> None:
             await _open_door(FTRACK_PORT, addresses.front_port, tls),
             await _open_door(STORE_PORT, addresses.store_port, tls),
         ]
-        # Only now is the sandbox ready, which `check` looks for.
+        # `check` looks for this file: the sandbox is ready now.
         ADDRESSES.write_text(json.dumps(addresses.__dict__))
         print(f"ftrack is at https://{HOST}:{FTRACK_PORT}", flush=True)
         await asyncio.gather(*(door.serve_forever() for door in doors))
@@ -82,7 +82,7 @@ def _launch(folder: Path) -> tuple[Addresses, list[Child]]:
     ftrack = FtrackConfig(
         port=ftrack_port,
         store_endpoint=seaweed.endpoint,
-        # S3 signs the Host header, so URLs are signed for the door that clients knock at.
+        # S3 signs the Host header, so URLs are signed for the address that clients use.
         signed_endpoint=f"https://{HOST}:{STORE_PORT}",
         url_lifetime_s=3600,
         encode_s=0.2,
@@ -114,7 +114,7 @@ async def _open_door(port: int, upstream_port: int, tls: ssl.SSLContext) -> asyn
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    # A side that breaks off is the other side's news: its connection is closed.
+    # If one side breaks off, the connection of the other side is closed.
     with suppress(OSError):
         while block := await reader.read(BLOCK_BYTES):
             writer.write(block)
@@ -132,7 +132,7 @@ def check() -> None:
 
 
 def stored() -> dict[str, Any]:
-    """What ftrack.server holds: by component id its name, and the MD5 of the store's bytes."""
+    """Return the components in ftrack.server by id: name, and MD5 of the stored bytes."""
     addresses = Addresses.load()
     control = _control(addresses)
     store = StoreClient(control, f"http://127.0.0.1:{addresses.seaweed_port}")
@@ -164,7 +164,7 @@ def _faults() -> FaultsClient:
 def main() -> None:
     match sys.argv[1:]:
         case ["serve"]:
-            # Docker stops with SIGTERM; asyncio knows how to end on KeyboardInterrupt.
+            # Docker sends SIGTERM; asyncio stops cleanly on KeyboardInterrupt.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             with suppress(KeyboardInterrupt):
                 asyncio.run(serve())

@@ -1,4 +1,4 @@
-"""The containers as they run: built, started together, one killed in the middle."""
+"""The containers of docker-compose.yml: built, started together, and one of them killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from tests.docker.engine import Engine, NoEngine, engine
 from tests.docker.stack import Stack, stack, wait_until
 
-# The first test's time holds the engine's installation, the base images and both builds.
+# The time of the first test includes the installation of the engine, and all builds.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
 
 WORKERS = 3
@@ -32,7 +32,7 @@ def docker_engine() -> Iterator[Engine]:
         with engine() as one:
             yield one
     except NoEngine as error:
-        # A skip is easily overlooked among the dots; pytest lists warnings in the end.
+        # A skip is easily overlooked; pytest lists warnings at the end.
         with warnings.catch_warnings():
             warnings.simplefilter("always")
             warnings.warn(f"NOTHING ABOUT CONTAINERS WAS TESTED: {error}", stacklevel=1)
@@ -46,7 +46,7 @@ def farm(docker_engine: Engine) -> Iterator[Stack]:
 
 
 def _render(folder: Path, count: int) -> dict[Path, str]:
-    """Files as a farm would leave them; their MD5s."""
+    """Write files as a farm would; return their MD5s."""
     folder.mkdir()
     noise = random.Random(folder.name)
     frames = {}
@@ -90,7 +90,7 @@ def test_all_files_are_located_although_a_container_is_killed(
     assert len({upload["upload_id"] for upload in uploads}) == FILES
 
     def at_work() -> dict[str, list[str]]:
-        """The uploads that each container is just sending."""
+        """Return the uploads that each container sends now."""
         sending = [one for one in _uploads(farm, "--active") if one["stage"] == "put_file"]
         return {
             container: [one["path"] for one in sending if container[:12] in one["worker"]]
@@ -106,7 +106,7 @@ def test_all_files_are_located_although_a_container_is_killed(
 
     expected = {path.name: md5 for path, md5 in frames.items()}
     wait_until("all files located", lambda: _stored(farm, frames) == expected, timeout_s=120)
-    # Exactly once: no second component, no second location.
+    # Exactly once: there is no second component and no second location.
     assert farm.sandbox("stored")["locations"] == FILES
     farm.start()
 
@@ -179,7 +179,7 @@ def test_records_and_workers_outlive_a_redis_that_is_killed(farm: Stack) -> None
     ids = [upload["upload_id"] for upload in uploads]
 
     def states() -> set[str]:
-        return {one["state"] for one in _uploads(farm, *ids)}
+        return {upload["state"] for upload in _uploads(farm, *ids)}
 
     wait_until("all records say located", lambda: states() == {"located"}, timeout_s=30)
 
@@ -204,7 +204,7 @@ def test_flower_is_read_only_and_wants_a_password(farm: Stack) -> None:
     assert _flower(farm, "/workers", "farmhaul:guessed")[0] == 401
     status, page = _flower(farm, "/workers", login)
     assert status == 200
-    names = [f"celery@{one[:12]}" for one in farm.containers("worker")]
+    names = [f"celery@{container[:12]}" for container in farm.containers("worker")]
     assert all(name in page for name in names)
     assert _flower(farm, "/broker", login)[0] == 200
     wait_until(
@@ -215,10 +215,10 @@ def test_flower_is_read_only_and_wants_a_password(farm: Stack) -> None:
     status, tasks = _flower(farm, "/api/tasks", login)
     assert status == 200
     assert "farmhaul.put_file" in tasks
-    # Signed URLs and paths: neither in the tasks' arguments nor in their results.
+    # Neither the arguments of tasks nor their results hold presigned URLs or paths.
     assert "X-Amz-Signature" not in tasks
     assert str(farm.storage) not in tasks
-    # Looking is all that it does, and no worker met a message that it had to refuse.
+    # Flower is read-only, and no worker met a message that it had to refuse.
     assert _flower(farm, f"/api/worker/shutdown/{names[0]}", login, method="POST")[0] == 403
     assert "is not sealed" not in farm.logs()
 
@@ -227,14 +227,14 @@ def test_flower_is_read_only_and_wants_a_password(farm: Stack) -> None:
     "environment",
     [
         pytest.param([], id="nothing is set"),
-        # Flower makes a list of one empty login of it, which looks like a login.
+        # Flower reads it as a list with one empty login.
         pytest.param(["FLOWER_BASIC_AUTH="], id="an empty login"),
         pytest.param(["FARMHAUL_FLOWER_OPEN=yes"], id="open, but to more than loopback"),
     ],
 )
 def test_flower_does_not_start_without_a_login(farm: Stack, environment: list[str]) -> None:
     options = [f"-e{setting}" for setting in ["FLOWER_BASIC_AUTH_FILE=", *environment]]
-    # What it says goes to stderr, which is given only when it ends with a failure.
+    # Its message goes to stderr, which is only returned if the command fails.
     said = farm.compose("run", "--rm", "-T", *options, "flower", timeout_s=60, check=False)
 
     assert "no login is set" in said

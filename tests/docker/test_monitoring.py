@@ -1,4 +1,4 @@
-"""What deploy/monitoring ships: Prometheus and promtool take it, and compose finds each file."""
+"""deploy/monitoring: Prometheus and promtool accept its files, and compose finds each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.helpers.exporter import MONITORING, exporter
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CHECKOUT, Child, free_ports
 
-# The first test's time holds the download of Debian's package.
+# The time of the first test includes the download of Debian's package.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
 yaml: Any = pytest.importorskip("yaml", reason="NO MONITORING WAS TESTED: PyYAML is not here")
 
@@ -40,7 +40,7 @@ def program(name: str) -> str:
         ("test rules", "alerts.test.yml"),
     ],
 )
-def test_promtool_is_content(action: str, name: str) -> None:
+def test_promtool_accepts_the_files(action: str, name: str) -> None:
     command = [program("promtool"), *action.split(), str(MONITORING / name)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
