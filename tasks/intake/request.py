@@ -1,4 +1,4 @@
-"""What a user asks for: a file to be the file of a component, or a publish of several."""
+"""What a user asks for: the upload of a file into a component, or a publish of several."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from typing import Any
 
 from tasks.transfer.models import Container, Publish, Target, Transfer, derived_id
 
+#: An id as ftrack writes them.
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
-#: The order among the pending uploads; a lower number goes first.
+#: The order of pending uploads: a lower number goes first.
 PRIORITIES = {"urgent": 0, "normal": 1, "low": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """One file as it is put into the record: an upload, or a file of a publish.
+    """One file as its record has it: an upload, or a file of a publish.
 
-    ``size_bytes`` and ``mtime_ns`` are None when the file was not looked at (--no-stat);
-    ``host`` is the only node that sees the file, or empty; ``asked_at`` (seconds since 1970)
-    is set where a request reaches Redis later than it was made.
+    ``size_bytes`` and ``mtime_ns`` are None with --no-stat. ``host`` is the only node that sees
+    the file; it is empty when all do. ``asked_at`` (seconds since 1970) is set when a request
+    reaches Redis later than it was made. ``is_member`` marks a file of a publish.
     """
 
     path: str
@@ -37,28 +38,28 @@ class UploadRequest:
 
     @property
     def upload_id(self) -> str:
-        """The same request for the same state of the file is the same upload."""
+        """The id; the same request for the same state of the file is the same upload."""
         target = self.target
         what = (target.version_id, target.name)
         if target.version_id is None or self.is_member:
             what = (target.component_id, "")
         kind = "file" if self.is_member else "upload"
-        extras = _options_key(target)
-        return derived_id(kind, *what, self.path, self.size_bytes, self.mtime_ns, *extras)
+        state = (self.size_bytes, self.mtime_ns)
+        return derived_id(kind, *what, self.path, *state, _options_key(target))
 
     @property
     def component_id(self) -> str:
-        """The component that the file is for."""
+        """The component that gets the file."""
         return self.target.component_id
 
     @property
     def is_preview(self) -> bool:
-        """Whether people look at it while the rest is still being sent."""
+        """Whether people look at the file while the rest is still being uploaded."""
         target = self.target
         return target.thumbnail or target.encode or (target.name or "").startswith("ftrackreview-")
 
     def to_record(self) -> dict[str, Any]:
-        """What a worker needs to know; the record keeps it sealed."""
+        """Return what a worker needs to know, as the record keeps it (sealed)."""
         target = {name: value for name, value in asdict(self.target).items() if value}
         member = {"is_member": True} if self.is_member else {}
         named = {"id": self.upload_id, "path": self.path, "target": target}
@@ -69,8 +70,9 @@ class UploadRequest:
 class PublishRequest:
     """Components that become visible together, once all of their files are stored.
 
-    ``component_id`` is that of the sequence, or stands for the publish itself where it has a
-    name; ``path`` is what people know it by.
+    A publish is either one sequence, or what a user has named as one. ``component_id`` is the
+    component of the sequence, or an id derived from the name. ``path`` is the sequence as the user
+    wrote it, or the name.
     """
 
     path: str
@@ -81,31 +83,29 @@ class PublishRequest:
 
     @functools.cached_property
     def upload_id(self) -> str:
-        """The same files in the same state are the same publish."""
-        files = (one.upload_id for one in self.files)
-        extras = (
-            one for container in self.publish.containers for one in _options_key(container.target)
-        )
-        return derived_id("publish", self.component_id, *files, *extras)
+        """The id; the same files in the same state with the same options are the same publish."""
+        files = (file.upload_id for file in self.files)
+        options = (_options_key(container.target) for container in self.publish.containers)
+        return derived_id("publish", self.component_id, *files, *options)
 
     @property
     def size_bytes(self) -> int | None:
-        """The size of all files together; None when they were not looked at."""
-        sizes = [one.size_bytes for one in self.files]
+        """The size of all files together; None with --no-stat."""
+        sizes = [file.size_bytes for file in self.files]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
     @property
     def priority(self) -> str:
-        """The class among the pending uploads."""
+        """The priority, a key of PRIORITIES."""
         return self.files[0].priority
 
     @property
     def host(self) -> str:
-        """The only node that sees the files, or empty."""
+        """The only node that sees the files; empty when all do."""
         return self.files[0].host
 
     def to_record(self) -> dict[str, Any]:
-        """What a worker needs to know; the record keeps it sealed."""
+        """Return what a worker needs to know, as the record keeps it (sealed)."""
         return {
             "id": self.upload_id,
             "path": self.path,
@@ -118,36 +118,42 @@ class PublishRequest:
 Request = UploadRequest | PublishRequest
 
 
-def _options_key(target: Target) -> tuple[str, ...]:
-    # Without any, ids are those that earlier versions made.
-    values = (target.thumbnail, target.encode, target.task_id, target.metadata)
-    return (repr(values),) if any(values) else ()
+def _options_key(target: Target) -> str:
+    """Return a text that differs when ftrack would have to do something else with the same file.
+
+    It is part of the upload's id: if a user enqueues a stored file again with --thumbnail, this
+    is a new upload.
+    """
+    return repr((target.thumbnail, target.encode, target.task_id, target.metadata))
 
 
 def to_spool(request: Request, asked_at: float) -> dict[str, Any]:
-    """Give what the spool keeps of a request: plain values, for JSON."""
+    """Return a request as the spool keeps it: plain values, for JSON.
+
+    ``asked_at`` is when the user asked for it, in seconds since 1970.
+    """
     return asdict(replace(request, asked_at=asked_at))
 
 
 def from_spool(values: Mapping[str, Any]) -> Request:
-    """Make the request of what the spool has kept.
+    """Return the request that ``to_spool`` has turned into plain values.
 
     Raises:
-        KeyError, TypeError, ValueError: it is none.
+        KeyError, TypeError, ValueError: the values are not those of a request.
     """
     if "publish" not in values:
         return UploadRequest(**{**values, "target": _target(values["target"])})
     files = tuple(
-        UploadRequest(**{**one, "target": _target(one["target"])}) for one in values["files"]
+        UploadRequest(**{**file, "target": _target(file["target"])}) for file in values["files"]
     )
     return PublishRequest(**{**values, "publish": _publish(values["publish"]), "files": files})
 
 
 def transfer_from_record(upload_id: str, request: Any) -> Transfer:
-    """Make the transfer of a request that was read from a record.
+    """Return the transfer for a request that was read from a record.
 
     Raises:
-        ValueError: it is another upload's request, or none of this version's.
+        ValueError: it belongs to another upload, or this version cannot read it.
     """
     try:
         if request["id"] != upload_id:
@@ -163,18 +169,18 @@ def transfer_from_record(upload_id: str, request: Any) -> Transfer:
         return Transfer(upload_id, target, path, allow_empty, is_member=is_member)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"the request is of a version this worker does not know: {error}"
+            f"this worker cannot read the request, perhaps of another version: {error}"
         ) from None
 
 
 def _target(values: Mapping[str, Any]) -> Target:
     metadata = tuple((str(key), str(value)) for key, value in values.get("metadata", ()))
     target = Target(**{**values, "metadata": metadata})
-    # These ids go into queries: without a key, anybody may have written them.
+    # These ids become part of queries, and without a secret key anybody may have written them.
     for name in ("component_id", "version_id", "task_id", "container_id"):
         value = getattr(target, name)
         if not (value is None and name != "component_id") and not UUID.fullmatch(str(value)):
-            raise TypeError(f"{name} is no UUID")
+            raise TypeError(f"{name} is not a UUID")
     return target
 
 

@@ -1,1 +1,0 @@
-"""Samples of what a released version leaves behind, which later ones must be able to read."""
