@@ -1,4 +1,4 @@
-"""Other systems' paths (FARMHAUL_PATH_MAP)."""
+"""Paths of other systems, and how FARMHAUL_PATH_MAP maps them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from collections.abc import Iterable, Sequence
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.files import check_roots
 
-#: Paths of Windows: with a drive, or of a share (UNC).
+#: Windows paths: with a drive letter, or on a share (UNC).
 WINDOWS = re.compile(r"[A-Za-z]:|\\\\|//")
-#: What can be nothing else, so that no node of ours finds a file there.
+#: Windows paths that cannot be anything else, so that no Linux host finds a file there.
 FOREIGN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
-    """Turn another system's path into this one's (FARMHAUL_PATH_MAP); the longest prefix wins.
+    """Return this system's path for a path of another system; the longest prefix wins.
 
-    Safe to run twice: what lies below one of the map's targets is this system's already. So hooks
-    map the paths they are given, and workers, which may have other mounts, those in records.
+    Safe to run twice: a path below one of the map's targets is already this system's. Hooks
+    map the paths that they are given. Workers, which may have other mounts, map those in records.
+
+    Args:
+        path: a path of this or another system.
+        path_map: prefixes of other systems, each with the folder it stands for on this one.
     """
     pairs = sorted(path_map, key=lambda pair: -len(pair[0]))
     if any(target != "/" and _below(path, target) for _, target in pairs):
@@ -28,7 +32,7 @@ def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
         fold = _windows if WINDOWS.match(source) else str
         prefix, whole = fold(source).rstrip("/"), fold(path)
         if _below(whole, prefix):
-            # As long as before folding, so that the rest keeps its case.
+            # Folding keeps the length, so the rest of the path can keep its case.
             rest = path[len(prefix) :]
             if fold is _windows:
                 rest = rest.replace("\\", "/")
@@ -37,9 +41,9 @@ def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
 
 
 def absolute(path: str, path_map: Iterable[tuple[str, str]]) -> str:
-    """Give the path as a record is to hold it: mapped, and whole.
+    """Return the path for the record: mapped and absolute.
 
-    One of Windows that this node's map lacks is left to the workers' maps.
+    A Windows path that this host's map does not cover is left to the workers' maps.
     """
     here = mapped(path, path_map)
     if FOREIGN.match(here):
@@ -48,14 +52,24 @@ def absolute(path: str, path_map: Iterable[tuple[str, str]]) -> str:
 
 
 def check_here(path: str, real_path: str, roots: Sequence[str], *, look: bool) -> None:
-    """Raise FileRefusedError for a path outside the roots, as far as this node can tell."""
+    """Check that a path is below the storage roots, as far as this host can know.
+
+    Args:
+        path: the path as it will be recorded.
+        real_path: the same after all symlinks.
+        roots: real paths of the storage roots.
+        look: whether this host looks at the file.
+
+    Raises:
+        FileRefusedError: the path is outside, or it is a Windows path and this host must look.
+    """
     if not FOREIGN.match(path):
         check_roots(path, real_path, roots)
     elif look:
         raise FileRefusedError(
             path,
-            "is a path of Windows that FARMHAUL_PATH_MAP has nothing for here; add its drive or "
-            "share, or leave it to the workers' maps with --no-stat",
+            "is a Windows path that FARMHAUL_PATH_MAP does not map here; add its drive or share, "
+            "or use --no-stat to let workers map it",
         )
 
 
@@ -65,5 +79,6 @@ def _below(path: str, folder: str) -> bool:
 
 
 def _windows(path: str) -> str:
-    # Windows takes both slashes, and capitals for small letters; ASCII alone keeps its length.
+    # Windows accepts both slashes and ignores case. Only ASCII, because other letters may change
+    # their length in lower case.
     return re.sub("[A-Z]", lambda match: match[0].lower(), path.replace("\\", "/"))

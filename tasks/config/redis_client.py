@@ -1,4 +1,4 @@
-"""How Redis is reached: patiently by workers, hastily by hooks."""
+"""Connections to Redis: workers wait for it, hooks fail fast."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tasks.config.settings import Settings
 
 
 def worker_redis(settings: Settings) -> redis.Redis:
-    """Connect as a worker does: a Redis that restarts is waited for, about a minute."""
+    """Return a client for a worker; while Redis restarts, it retries for about a minute."""
     return _connect(
         settings.redis_url,
         socket_connect_timeout=5,
         socket_timeout=10,
         socket_keepalive=True,
         retry=Retry(ExponentialWithJitterBackoff(cap=5, base=0.1), retries=20),
-        # ReadOnlyError: a master that has just become a replica.
+        # ReadOnlyError comes from a master that has just become a replica.
         retry_on_error=[
             redis.ConnectionError,
             redis.TimeoutError,
@@ -32,7 +32,7 @@ def worker_redis(settings: Settings) -> redis.Redis:
 
 
 def fail_fast_redis(settings: Settings) -> redis.Redis:
-    """Connect as a hook does: it has its answer within 2 seconds, or none."""
+    """Return a client for a hook: within 2 seconds it has an answer, or an error."""
     return _connect(
         settings.redis_url,
         socket_connect_timeout=1,
@@ -46,10 +46,10 @@ def _connect(url: str, **options: Any) -> redis.Redis:
         return redis.Redis.from_url(url, **options)
     address = Sentinel.from_url(url)
     timeouts = {name: value for name, value in options.items() if name.startswith("socket_")}
-    # A sentinel that is away is not waited for: the next one is asked.
-    asked_once = {**timeouts, "retry": Retry(NoBackoff(), retries=0)}
+    # If a sentinel does not answer, the client asks the next one instead of trying again.
+    without_retries = {**timeouts, "retry": Retry(NoBackoff(), retries=0)}
     make: Any = redis.sentinel.Sentinel  # redis-py has no types for it
-    sentinels = make(address.hosts, sentinel_kwargs=asked_once)
+    sentinels = make(address.hosts, sentinel_kwargs=without_retries)
     client: redis.Redis = sentinels.master_for(
         address.master, db=address.db, username=address.user, password=address.password, **options
     )

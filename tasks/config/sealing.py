@@ -1,9 +1,11 @@
-"""The one way into and out of Redis for what we write: JSON, sealed where there is a key.
+"""Sealing: how farmhaul encrypts and authenticates what it writes to Redis.
 
-With FARMHAUL_SECRET_KEY, messages, results and the requests inside records are encrypted
-and authenticated (Fernet): who can write to Redis but has no key can make no worker read
-a file. Signed URLs are sealed in any case, since they pass only between workers, which
-share ftrack's API key: without a key of ours, theirs is derived from it.
+Every value is JSON. With FARMHAUL_SECRET_KEY, messages, results and the requests in records are
+also sealed with Fernet. A program that can write to Redis, but has no key, then cannot make a
+worker read a file.
+
+Signed URLs are always sealed. Only workers read them, and workers share ftrack's API key: without
+FARMHAUL_SECRET_KEY, the key for URLs is derived from the API key.
 """
 
 from __future__ import annotations
@@ -26,17 +28,21 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/x-farmhaul"
 SERIALIZER = "farmhaul"
 
-#: What is shown in place of a text that is sealed with another key.
-UNREADABLE = "(sealed with a key that is not here: is FARMHAUL_SECRET_KEY the same on all nodes?)"
+#: Shown in place of a text that is sealed with another key.
+UNREADABLE = (
+    "(sealed with a key that this node does not have: "
+    "is FARMHAUL_SECRET_KEY the same on all nodes?)"
+)
 
-#: How each Fernet token begins: version 0x80, and a time whose first bytes are zero.
+#: The start of every Fernet token: version 0x80, then a time whose first bytes are zero.
 FERNET = "gAAAA"
 
 
 class Codec:
-    """Turns plain values into text and back; sealed when it was given keys."""
+    """Turns plain values into text and back, sealed if it has keys."""
 
     def __init__(self, keys: Sequence[str]) -> None:
+        """Take Fernet keys (32 bytes in URL-safe base64): the first one seals, all of them open."""
         self._keys = tuple(keys)
         self._made: MultiFernet | None = None
 
@@ -45,33 +51,43 @@ class Codec:
 
     @property
     def seals(self) -> bool:
-        """Whether there are keys."""
+        """Whether this codec seals what it writes."""
         return bool(self._keys)
 
     def encode(self, value: Any) -> str:
-        """Give the text of a value that JSON can hold."""
+        """Return the text for a value that JSON can hold."""
         text = json.dumps(value, separators=(",", ":"))
         return self._fernet.encrypt(text.encode()).decode() if self._keys else text
 
     def decode(
         self, text: str | bytes, what: str = "a value in Redis", within_s: int | None = None
     ) -> Any:
-        """Give the value of a text; raises SealBrokenError for one that is not ours.
+        """Return the value that ``encode`` made a text of.
 
-        With ``within_s``, also for one that was sealed longer ago (by the clocks of both nodes).
+        Args:
+            text: the text.
+            what: what the text is, for the error.
+            within_s: the maximum age of the seal in seconds, by the clocks of both nodes.
+
+        Raises:
+            SealBrokenError: the text is not JSON, is not sealed with one of the keys, or is
+                too old.
         """
-        # A foreign text does not get past by being plain: with keys, only sealed ones do.
+        # With keys, a plain text is refused as well: anybody could have written it.
         try:
             return json.loads(self._open(text, within_s) if self._keys else text)
         except (ValueError, RecursionError):
             raise SealBrokenError(what) from None
 
     def seal_text(self, text: str) -> str:
-        """Seal a text where there is a key, and leave it readable where there is none."""
+        """Return the text sealed if there is a key, and unchanged otherwise."""
         return self.encode(text) if self._keys else text
 
     def unseal_text(self, text: str) -> str:
-        """Give a text that may have been hidden; what the scripts in Redis wrote is plain."""
+        """Return a text that may be sealed; those from the scripts in Redis are not.
+
+        A text that is sealed with another key becomes UNREADABLE.
+        """
         if not text.startswith(FERNET):
             return text
         try:
@@ -85,11 +101,11 @@ class Codec:
         try:
             return self._fernet.decrypt(text, within_s)
         except InvalidToken:
-            raise ValueError("not sealed by us") from None
+            raise ValueError("not sealed with one of the keys") from None
 
     @property
     def _fernet(self) -> MultiFernet:
-        # Imported late: an enqueue without a key should not pay for it.
+        # Imported late, because an enqueue without a key does not need it.
         from cryptography.fernet import Fernet, MultiFernet
 
         if self._made is None:
@@ -98,12 +114,16 @@ class Codec:
 
 
 def message_codec(settings: Settings) -> Codec:
-    """Make the codec of messages, results and records."""
+    """Return the codec for messages, results and records."""
     return Codec(settings.secret_keys)
 
 
 def url_codec(settings: Settings) -> Codec:
-    """Make the codec of signed URLs, which always seals."""
+    """Return the codec for signed URLs, which always seals.
+
+    Raises:
+        SettingsError: there is neither a secret key nor an API key.
+    """
     if settings.secret_keys:
         return Codec(settings.secret_keys)
     ftrack = settings.require_ftrack()
@@ -113,7 +133,7 @@ def url_codec(settings: Settings) -> Codec:
 
 
 def register_serializer(codec: Codec) -> None:
-    """Teach kombu to write and read message bodies with ``codec``."""
+    """Make kombu write and read message bodies with the codec."""
     register(
         SERIALIZER,
         codec.encode,

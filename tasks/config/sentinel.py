@@ -1,8 +1,8 @@
-"""Redis behind Sentinel: which of several servers is the master, the sentinels tell.
+"""Redis behind Sentinel: the sentinels know which of several servers is the master.
 
     sentinel://[user:password@]host:26379,host:26379,host:26379/MASTER[/DB]
 
-User and password are those of the Redis servers.
+The user and password are those of the Redis servers, in percent-encoding.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ URL = re.compile(
     r"(?P<hosts>[^@/,:]+(?::\d{1,5})?(?:,[^@/,:]+(?::\d{1,5})?)*)"
     r"/(?P<master>[^/?#]+)(?:/(?P<db>\d+))?"
 )
-PORT = 26379
+DEFAULT_PORT = 26379
 
 
 @dataclass(frozen=True, slots=True)
 class Sentinel:
-    """The sentinels of one master, and how to log in there."""
+    """The sentinels of one master, and the login of that master."""
 
     hosts: tuple[tuple[str, int], ...]
     master: str
@@ -31,13 +31,20 @@ class Sentinel:
 
     @classmethod
     def from_url(cls, text: str) -> Sentinel:
-        """Read the URL; raises ValueError, without the text, which may hold a password."""
+        """Read a URL.
+
+        Raises:
+            ValueError: it is not such a URL; the message never repeats it, because it may contain
+                a password.
+        """
         match = URL.fullmatch(text)
         if match is None:
-            raise ValueError("is not sentinel://host:26379,host:26379/MASTER[/DB]")
+            raise ValueError(
+                "is not a Sentinel URL; write sentinel://host:26379,host:26379/MASTER[/DB]"
+            )
         hosts = [host.partition(":") for host in match["hosts"].split(",")]
         return cls(
-            tuple((host, int(port or PORT)) for host, _, port in hosts),
+            tuple((host, int(port or DEFAULT_PORT)) for host, _, port in hosts),
             match["master"],
             int(match["db"] or 0),
             unquote(match["user"] or "") or None,
@@ -45,6 +52,6 @@ class Sentinel:
         )
 
     def kombu_url(self) -> str:
-        """Write it as kombu and Celery want it; the master's name goes apart."""
+        """Return the URL for kombu and Celery, which take the master's name as an option."""
         login = f"{quote(self.user or '')}:{quote(self.password, '')}@" if self.password else ""
         return ";".join(f"sentinel://{login}{host}:{port}/{self.db}" for host, port in self.hosts)

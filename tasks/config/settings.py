@@ -1,4 +1,4 @@
-"""The environment, read once into one frozen value; all that is wrong is said at once."""
+"""The environment, read once into one frozen value; all of its errors are reported together."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ REDIS_SCHEMES = {"redis", "rediss"}
 
 
 class SettingsError(ValueError):
-    """The environment can not be used; the text has a line for each thing to mend."""
+    """The environment is not valid; the text has one line for each error."""
 
 
 @dataclass(frozen=True, slots=True)
 class FtrackSettings:
-    """Where ftrack is, and who we are there. Workers need it, hooks do not."""
+    """The ftrack server and the API user. Workers need them, hooks do not."""
 
     server_url: str
     api_user: str
@@ -34,7 +34,7 @@ class FtrackSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All that farmhaul takes from its environment; see ``docs/configuration.md``."""
+    """Everything that farmhaul reads from its environment; see ``docs/configuration.md``."""
 
     redis_url: str = field(repr=False)
     storage_roots: tuple[str, ...] = ()
@@ -52,7 +52,11 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read the environment; raises SettingsError with all that is wrong in it."""
+        """Read the environment.
+
+        Raises:
+            SettingsError: variables are not valid; the text names all of them.
+        """
         read = _Reader(environment)
         settings = cls(
             redis_url=read.value("FARMHAUL_REDIS_URL", _redis_url, "redis://localhost:6379/0"),
@@ -74,31 +78,35 @@ class Settings:
         return settings
 
     def require_ftrack(self) -> FtrackSettings:
-        """Give the ftrack settings; raises SettingsError when this node has none."""
+        """Return the ftrack settings.
+
+        Raises:
+            SettingsError: this node has none.
+        """
         if self.ftrack is None:
             raise SettingsError(
                 "FTRACK_SERVER, FTRACK_API_USER and FTRACK_API_KEY are not set; "
-                "a worker needs all three (each also as NAME_FILE)"
+                "a worker needs all three (or the same names with _FILE)"
             )
         return self.ftrack
 
 
 class _Reader:
-    """Collects faults, so that a person mends them in one go."""
+    """Reads variables and collects their errors, so that a person can fix all of them together."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
         self.faults: list[str] = []
 
     def text(self, name: str) -> str:
-        """Give NAME, or what stands in the file that NAME_FILE names (a mounted secret)."""
+        """Return NAME, or the content of the file that NAME_FILE names (a mounted secret)."""
         file = self.environment.get(f"{name}_FILE", "")
         if self.environment.get(name) or not file:
             return self.environment.get(name, "").strip()
         try:
             text = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "is not text"
+            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
             self.faults.append(f"{name}_FILE: cannot read {file}: {why}")
             return ""
         if not text:
@@ -106,7 +114,7 @@ class _Reader:
         return text
 
     def value(self, name: str, parse: Callable[[str], T], default: T) -> T:
-        """Parse NAME; a fault is noted and the default given in its place."""
+        """Return the parsed value of NAME, or the default if it is not set or not valid."""
         text = self.text(name)
         if not text:
             return default
@@ -117,25 +125,31 @@ class _Reader:
             return default
 
     def ftrack(self) -> FtrackSettings | None:
-        """Give the three ftrack settings, or None when none of them is set."""
+        """Return the three ftrack settings, or None if none of them is set."""
         names = ("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")
-        server, user, key = (self.text(name) for name in names)
+        values = {name: self.text(name) for name in names}
         server_url = self.value("FTRACK_SERVER", _server_url, "")
-        missing = [name for name, it in zip(names, (server, user, key), strict=True) if not it]
+        missing = [name for name, text in values.items() if not text]
         if len(missing) == len(names):
             return None
         if missing:
-            self.faults.append(f"{' and '.join(missing)} not set, though others of ftrack's are")
+            self.faults.append(
+                f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} not set; "
+                "set all three FTRACK_ variables or none"
+            )
             return None
-        for name, text in zip(names[1:], (user, key), strict=True):
-            if not text.isprintable():
-                self.faults.append(f"{name}: is not one line of text, as HTTP headers need it")
-        return FtrackSettings(server_url, user, key)
+        for name in names[1:]:
+            if not values[name].isprintable():
+                self.faults.append(
+                    f"{name}: contains characters that cannot be sent in an HTTP header, "
+                    "such as a line break"
+                )
+        return FtrackSettings(server_url, values["FTRACK_API_USER"], values["FTRACK_API_KEY"])
 
 
 def _split(text: str) -> SplitResult | None:
-    # The errors of urllib would repeat what stands where a port is expected: a password, when
-    # it holds a slash.
+    # urllib's errors would repeat what is in the place of the port: part of the password, if the
+    # password contains a slash.
     try:
         url = urlsplit(text)
         return url if url.hostname and url.port != 0 else None
@@ -150,8 +164,8 @@ def _redis_url(text: str) -> str:
     url = _split(text)
     if url is None or url.scheme not in REDIS_SCHEMES or not re.fullmatch(r"/?\d*", url.path):
         raise ValueError(
-            "is not a Redis URL; write redis://host:6379/0 or rediss://… for TLS, "
-            "and %2F for a slash in the password"
+            "is not a Redis URL; write redis://host:6379/0, or rediss://… for TLS, "
+            "with %2F for a slash in the password"
         )
     return text
 
@@ -159,17 +173,17 @@ def _redis_url(text: str) -> str:
 def _server_url(text: str) -> str:
     url = _split(text)
     if url is None or url.scheme not in {"http", "https"} or url.query or url.fragment:
-        raise ValueError("is not the URL of a server; write https://studio.ftrackapp.com")
+        raise ValueError("is not a server URL; write https://studio.ftrackapp.com")
     if url.username is not None:
-        raise ValueError("holds a user; that belongs into FTRACK_API_USER and FTRACK_API_KEY")
+        raise ValueError("contains a user; use FTRACK_API_USER and FTRACK_API_KEY for the login")
     if url.scheme == "http" and url.hostname not in LOOPBACK:
-        raise ValueError(f"{text!r} would send the API key in the clear; write https://…")
+        raise ValueError(f"{text!r} would send the API key unencrypted; write https://…")
     return text.rstrip("/")
 
 
 def _roots(text: str) -> tuple[str, ...]:
     roots = [_absolute(root) for root in text.split(os.pathsep) if root]
-    # Real paths, since what is compared with them has its symlinks resolved too.
+    # Real paths, because they are compared with paths whose symlinks are resolved.
     return tuple(os.path.realpath(root) for root in roots)
 
 
@@ -184,7 +198,7 @@ def _path_map(text: str) -> tuple[tuple[str, str], ...]:
     for source, equals, target in pairs:
         if not (source and equals and os.path.isabs(target)):
             raise ValueError(
-                f"{source + equals + target!r} maps no folder to an absolute path; "
+                f"{source + equals + target!r} does not map a folder to an absolute path; "
                 "write P:\\=/mnt/prod;Q:\\=/mnt/cache"
             )
     return tuple((source, target) for source, _, target in pairs)
@@ -192,13 +206,13 @@ def _path_map(text: str) -> tuple[tuple[str, str], ...]:
 
 def _secret_keys(text: str) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in text.split(",") if key.strip())
-    # 32 bytes in URL-safe base64, as cryptography's Fernet.generate_key makes them. Checked
-    # here without importing cryptography; the key itself is never repeated in a text.
+    # 32 bytes in URL-safe base64, as from cryptography's Fernet.generate_key. Checked without
+    # cryptography, whose import is slow. The message never repeats the key.
     for number, key in enumerate(keys, start=1):
         if not re.fullmatch(r"[A-Za-z0-9_-]{43}=", key):
             raise ValueError(f"key {number} is not a Fernet key (44 characters of base64)")
     if not keys:
-        raise ValueError("holds no key; unset it to have messages in the clear")
+        raise ValueError("contains no key; unset it to send messages unencrypted")
     return keys
 
 

@@ -1,4 +1,8 @@
-"""Rates as people write them: ``50M``, ``off``, or by the hour ``08:00-20:00=50M,else=off``."""
+"""Rates as people write them: ``50M``, ``off``, or by the time of day.
+
+A timetable is ``08:00-20:00=50M,else=off``. A rate is in bytes per second for bandwidth, and in
+calls per second for the API.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,22 @@ EXAMPLE = "write 50M, off, or 08:00-20:00=50M,else=off"
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
-    """A rate a second for each time of the day; None is no limit. Times are the node's own."""
+    """A rate for each time of the day, per second; None means no limit.
+
+    ``spans`` are pairs of times with the rate from the first to just before the second; the first
+    span that fits counts. Times are local times of the node.
+    """
 
     spans: tuple[tuple[time, time, float | None], ...] = ()
     otherwise: float | None = None
 
     @classmethod
     def from_text(cls, text: str) -> Timetable:
-        """Read a rate or a timetable; raises ValueError for what is neither."""
+        """Read a rate or a timetable.
+
+        Raises:
+            ValueError: the text is neither.
+        """
         if "=" not in text:
             return cls(otherwise=_rate(text))
         spans = []
@@ -33,13 +45,13 @@ class Timetable:
                 otherwise = _rate(rate)
                 continue
             if SPAN.fullmatch(when) is None:
-                raise ValueError(f"{when!r} is not a span of time; {EXAMPLE}")
-            begin, end = (time.fromisoformat(one) for one in when.split("-"))
+                raise ValueError(f"{when!r} is not a time span; {EXAMPLE}")
+            begin, end = (time.fromisoformat(text) for text in when.split("-"))
             spans.append((begin, end, _rate(rate)))
         return cls(tuple(spans), otherwise)
 
     def at(self, moment: datetime) -> float | None:
-        """Give the rate at a moment; a span from 20:00 to 08:00 goes over midnight."""
+        """Return the rate at a moment. A span from 20:00 to 08:00 goes over midnight."""
         now = moment.time()
         for begin, end, rate in self.spans:
             inside = begin <= now < end if begin < end else now >= begin or now < end

@@ -76,7 +76,7 @@ CELERY, FARMHAUL = ("celery", "-A", "workers", "worker"), ("farmhaul", "worker")
             dict.fromkeys(("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")),
             "FTRACK_SERVER, FTRACK_API_USER and FTRACK_API_KEY are not set",
         ),
-        (CELERY, {"FTRACK_API_KEY": None}, "FTRACK_API_KEY not set, though others of ftrack's are"),
+        (CELERY, {"FTRACK_API_KEY": None}, "FTRACK_API_KEY is not set; "),
         (FARMHAUL, {"FARMHAUL_LEASE_SECONDS": "soon"}, "FARMHAUL_LEASE_SECONDS"),
     ],
     ids=["no credentials", "no key", "a wrong number"],

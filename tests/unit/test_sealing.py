@@ -1,4 +1,4 @@
-"""What is written into Redis: plain without a key, sealed with one, and nothing foreign read."""
+"""Values in Redis: plain without a key, sealed with one; foreign values are not read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_without_keys_the_text_is_short_json() -> None:
     assert Codec([]).encode({"a": [1, 2]}) == '{"a":[1,2]}'
 
 
-def test_with_a_key_the_text_shows_nothing() -> None:
+def test_with_a_key_the_text_reveals_nothing() -> None:
     assert "mnt" not in Codec([KEY]).encode(VALUE)
 
 
@@ -59,12 +59,12 @@ def test_the_first_key_writes_and_all_keys_read() -> None:
     ['{"path": "/etc/shadow"}', "", "gAAAAA", "ünï", b"\xff", Codec([OTHER]).encode(VALUE)],
     ids=["plain", "empty", "short", "non-ascii", "bytes", "other-key"],
 )
-def test_with_a_key_only_what_we_sealed_is_read(text: str | bytes) -> None:
+def test_with_a_key_only_sealed_texts_are_read(text: str | bytes) -> None:
     with pytest.raises(SealBrokenError, match="the record of x is not sealed"):
         Codec([KEY]).decode(text, "the record of x")
 
 
-def test_a_sealed_text_that_was_tampered_with_is_not_read() -> None:
+def test_a_tampered_text_is_not_read() -> None:
     text = Codec([KEY]).encode(VALUE)
     middle = len(text) // 2
     tampered = text[:middle] + ("A" if text[middle] != "A" else "B") + text[middle + 1 :]
@@ -74,7 +74,7 @@ def test_a_sealed_text_that_was_tampered_with_is_not_read() -> None:
 
 
 @given(st.text(max_size=50) | st.binary(max_size=50))
-def test_no_text_raises_anything_but_a_broken_seal(text: str | bytes) -> None:
+def test_any_text_is_read_or_a_broken_seal(text: str | bytes) -> None:
     for codec in (Codec([]), Codec([KEY])):
         try:
             codec.decode(text)
@@ -83,7 +83,7 @@ def test_no_text_raises_anything_but_a_broken_seal(text: str | bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000], ids=["nested", "number"])
-def test_json_that_python_will_not_read_is_not_ours(text: str) -> None:
+def test_json_that_python_cannot_read_is_a_broken_seal(text: str) -> None:
     with pytest.raises(SealBrokenError):
         Codec([]).decode(text)
 
@@ -98,13 +98,13 @@ def test_messages_are_sealed_when_there_is_a_key() -> None:
     assert Codec([KEY]).decode(sealed) == VALUE
 
 
-def test_signed_urls_are_sealed_with_our_key() -> None:
+def test_signed_urls_are_sealed_with_the_secret_key() -> None:
     sealed = url_codec(sealed_settings(secret_keys=(KEY,))).encode(VALUE)
 
     assert Codec([KEY]).decode(sealed) == VALUE
 
 
-def test_without_a_key_signed_urls_are_sealed_with_one_that_workers_derive_from_ftracks() -> None:
+def test_without_a_secret_key_urls_are_sealed_by_the_api_key() -> None:
     here, there = (
         url_codec(sealed_settings(ftrack=SERVER)),
         url_codec(sealed_settings(ftrack=FtrackSettings(SERVER.server_url, "other user", "k3y"))),
@@ -121,12 +121,12 @@ def test_without_a_key_signed_urls_are_sealed_with_one_that_workers_derive_from_
         stranger.decode(sealed)
 
 
-def test_without_any_key_signed_urls_can_not_be_sealed() -> None:
+def test_without_any_key_signed_urls_cannot_be_sealed() -> None:
     with pytest.raises(SettingsError):
         url_codec(sealed_settings())
 
 
-def test_message_bodies_are_written_and_read_with_the_codec() -> None:
+def test_message_bodies_use_the_codec() -> None:
     register_serializer(Codec([KEY]))
     try:
         content_type, encoding, body = kombu.serialization.dumps(VALUE, serializer=SERIALIZER)

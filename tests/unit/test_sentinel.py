@@ -1,4 +1,4 @@
-"""The URL of a Redis behind Sentinel, for us and for kombu."""
+"""The URL of a Redis behind Sentinel, for redis-py and for kombu."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def test_a_url_names_sentinels_master_and_database() -> None:
     )
 
 
-def test_a_login_may_hold_any_character_in_percent_encoding() -> None:
+def test_a_login_may_have_any_character_in_percent_encoding() -> None:
     sentinel = Sentinel.from_url("sentinel://us%40er:p%2Fw%3A@one/farm")
 
     assert (sentinel.user, sentinel.password) == ("us@er", "p/w:")
     assert "p/w" not in repr(sentinel)
 
 
-def test_kombu_gets_the_login_and_database_with_each_sentinel() -> None:
+def test_kombu_gets_login_and_database_for_every_sentinel() -> None:
     sentinel = Sentinel.from_url("sentinel://user:p%2Fw@one:1,two:2/farm/3")
 
     assert sentinel.kombu_url() == ("sentinel://user:p%2Fw@one:1/3;sentinel://user:p%2Fw@two:2/3")
@@ -40,8 +40,8 @@ def test_kombu_gets_the_login_and_database_with_each_sentinel() -> None:
         "redis://one/farm",
     ],
 )
-def test_a_url_that_names_no_master_is_refused_without_its_text(url: str) -> None:
-    with pytest.raises(ValueError, match="is not sentinel://") as refusal:
+def test_a_url_without_a_master_is_refused_without_its_text(url: str) -> None:
+    with pytest.raises(ValueError, match="write sentinel://") as refusal:
         Sentinel.from_url(url)
 
     assert "s3cr3t" not in str(refusal.value)

@@ -1,7 +1,8 @@
-"""The environment: read once, and all that is wrong is said at once."""
+"""The environment: read once, and all of its errors are reported together."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_http_is_allowed_on_loopback(url: str) -> None:
     ("name", "value", "said"),
     [
         ("FARMHAUL_REDIS_URL", "localhost:6379", "is not a Redis URL"),
-        ("FARMHAUL_REDIS_URL", "http://host/0", "write redis://host:6379/0 or rediss://"),
+        ("FARMHAUL_REDIS_URL", "http://host/0", "write redis://host:6379/0, or rediss://"),
         ("FARMHAUL_REDIS_URL", "redis://", "is not a Redis URL"),
         ("FARMHAUL_REDIS_URL", "redis://[host", "is not a Redis URL"),
         ("FARMHAUL_REDIS_URL", "redis://host:port/0", "is not a Redis URL"),
@@ -104,16 +105,16 @@ def test_http_is_allowed_on_loopback(url: str) -> None:
         ("FARMHAUL_REDIS_URL", "redis://host/db", "is not a Redis URL"),
         ("FARMHAUL_REDIS_URL", "redis://:pa/s3cr3t@host/0", "%2F for a slash in the password"),
         ("FARMHAUL_REDIS_URL", "redis://s3cr3t", None),
-        ("FARMHAUL_REDIS_URL", "sentinel://:s3cr3t@host:1", "is not sentinel://host:26379"),
+        ("FARMHAUL_REDIS_URL", "sentinel://:s3cr3t@host:1", "write sentinel://host:26379"),
         ("FARMHAUL_STORAGE_ROOTS", "/mnt:relative/path", "'relative/path' is not an absolute path"),
         ("FARMHAUL_STORAGE_ROOTS", "P:\\prod", "'P' is not an absolute path"),
-        ("FARMHAUL_PATH_MAP", "P:\\", "maps no folder to an absolute path; write P:\\=/mnt"),
-        ("FARMHAUL_PATH_MAP", "=/mnt/prod", "'=/mnt/prod' maps no folder"),
-        ("FARMHAUL_PATH_MAP", "P:\\=", "maps no folder"),
-        ("FARMHAUL_PATH_MAP", "P:\\=mnt", "maps no folder to an absolute path"),
+        ("FARMHAUL_PATH_MAP", "P:\\", "does not map a folder to an absolute path; write P:\\=/mnt"),
+        ("FARMHAUL_PATH_MAP", "=/mnt/prod", "'=/mnt/prod' does not map a folder"),
+        ("FARMHAUL_PATH_MAP", "P:\\=", "'P:\\\\=' does not map a folder"),
+        ("FARMHAUL_PATH_MAP", "P:\\=mnt", "does not map a folder to an absolute path"),
         ("FARMHAUL_SECRET_KEY", "s3cr3t", "key 1 is not a Fernet key"),
         ("FARMHAUL_SECRET_KEY", "A" * 43 + "=,s3cr3t", "key 2 is not a Fernet key"),
-        ("FARMHAUL_SECRET_KEY", ",", "holds no key"),
+        ("FARMHAUL_SECRET_KEY", ",", "contains no key"),
         ("FARMHAUL_LEASE_SECONDS", "0", "'0' is not a number above 0"),
         ("FARMHAUL_LEASE_SECONDS", "-5", "is not a number above 0"),
         ("FARMHAUL_LEASE_SECONDS", "a minute", "is not a number above 0"),
@@ -127,7 +128,7 @@ def test_http_is_allowed_on_loopback(url: str) -> None:
         ("FARMHAUL_SPOOL", "spool", "'spool' is not an absolute path"),
     ],
 )
-def test_a_bad_value_is_one_line_with_its_name_and_what_is_right(
+def test_a_bad_value_is_reported_with_its_name_and_a_good_one(
     name: str, value: str, said: str | None
 ) -> None:
     if said is None:  # a host like any other
@@ -144,19 +145,19 @@ def test_a_bad_value_is_one_line_with_its_name_and_what_is_right(
 @pytest.mark.parametrize(
     ("server", "said"),
     [
-        ("studio.ftrackapp.com", "is not the URL of a server"),
+        ("studio.ftrackapp.com", "is not a server URL"),
         ("ftp://studio", "write https://studio.ftrackapp.com"),
-        ("https://", "is not the URL of a server"),
-        ("https://[studio", "is not the URL of a server"),
-        ("https://studio:port", "is not the URL of a server"),
-        ("https://studio/?a=b", "is not the URL of a server"),
-        ("https://studio/#a", "is not the URL of a server"),
-        ("https://user:s3cr3t@studio", "belongs into FTRACK_API_USER"),
-        ("http://studio.ftrackapp.com", "would send the API key in the clear; write https"),
-        ("http://127.0.0.1.evil.com", "in the clear"),
+        ("https://", "is not a server URL"),
+        ("https://[studio", "is not a server URL"),
+        ("https://studio:port", "is not a server URL"),
+        ("https://studio/?a=b", "is not a server URL"),
+        ("https://studio/#a", "is not a server URL"),
+        ("https://user:s3cr3t@studio", "use FTRACK_API_USER and FTRACK_API_KEY"),
+        ("http://studio.ftrackapp.com", "would send the API key unencrypted; write https"),
+        ("http://127.0.0.1.evil.com", "unencrypted"),
     ],
 )
-def test_a_bad_server_is_refused_with_what_is_right(server: str, said: str) -> None:
+def test_a_bad_server_is_refused_with_a_good_example(server: str, said: str) -> None:
     [line] = faults(**{**FTRACK, "FTRACK_SERVER": server})
 
     assert line.startswith("FTRACK_SERVER: ")
@@ -165,24 +166,24 @@ def test_a_bad_server_is_refused_with_what_is_right(server: str, said: str) -> N
 
 
 @pytest.mark.parametrize("name", ["FTRACK_API_USER", "FTRACK_API_KEY"])
-def test_credentials_that_fit_into_no_header_are_refused(name: str) -> None:
+def test_credentials_that_do_not_fit_into_a_header_are_refused(name: str) -> None:
     [line] = faults(**{**FTRACK, name: "s3cr3t\nEvil: header"})
 
-    assert line == f"{name}: is not one line of text, as HTTP headers need it"
+    assert line.startswith(f"{name}: contains characters ")
+    assert "s3cr3t" not in line
 
 
-def test_some_of_ftracks_settings_alone_are_a_fault_that_names_the_missing() -> None:
-    assert faults(FTRACK_SERVER="https://studio.ftrackapp.com") == [
-        "FTRACK_API_USER and FTRACK_API_KEY not set, though others of ftrack's are"
-    ]
+def test_an_incomplete_ftrack_login_is_refused_by_what_is_missing() -> None:
+    [line] = faults(FTRACK_SERVER="https://studio.ftrackapp.com")
+    assert line.startswith("FTRACK_API_USER and FTRACK_API_KEY are not set; ")
 
 
-def test_a_hook_needs_no_ftrack_and_a_worker_is_told_what_it_lacks() -> None:
+def test_only_a_worker_needs_the_ftrack_settings() -> None:
     with pytest.raises(SettingsError, match="a worker needs all three"):
         read().require_ftrack()
 
 
-def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
     lines = faults(
         FARMHAUL_REDIS_URL="nonsense",
         FARMHAUL_STORAGE_ROOTS="here",
@@ -197,7 +198,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         FTRACK_API_KEY_FILE=str(tmp_path / "missing"),
     )
 
-    assert [line.partition(":")[0] for line in lines] == [
+    assert [re.split(":| is ", line)[0] for line in lines] == [
         "FARMHAUL_REDIS_URL",
         "FARMHAUL_STORAGE_ROOTS",
         "FARMHAUL_PATH_MAP",
@@ -208,14 +209,14 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "FARMHAUL_SPOOL",
         "FTRACK_API_KEY_FILE",
         "FTRACK_SERVER",
-        "FTRACK_API_KEY not set, though others of ftrack's are",
+        "FTRACK_API_KEY",
     ]
 
 
 # NAME_FILE
 
 
-def test_a_secret_is_read_from_the_file_that_name_file_names(tmp_path: Path) -> None:
+def test_a_secret_is_read_from_the_file_in_name_file(tmp_path: Path) -> None:
     secret = tmp_path / "key"
     secret.write_text("from the file\n")
     environment = {**FTRACK, "FTRACK_API_KEY": "", "FTRACK_API_KEY_FILE": str(secret)}
@@ -223,20 +224,20 @@ def test_a_secret_is_read_from_the_file_that_name_file_names(tmp_path: Path) -> 
     assert read(**environment).require_ftrack().api_key == "from the file"
 
 
-def test_the_value_itself_goes_before_the_file(tmp_path: Path) -> None:
+def test_the_value_wins_over_the_file(tmp_path: Path) -> None:
     environment = {**FTRACK, "FTRACK_API_KEY_FILE": str(tmp_path / "missing")}
 
     assert read(**environment).require_ftrack().api_key == "k3y"
 
 
-def test_a_file_that_can_not_be_read_is_a_fault(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "empty").write_text("\n")
 
     for name, why in (
         ("missing", "cannot read {}: No such file or directory"),
         ("", "cannot read {}: Is a directory"),
-        ("binary", "cannot read {}: is not text"),
+        ("binary", "cannot read {}: it is not UTF-8 text"),
         ("empty", "{} is empty; write the value into it"),
     ):
         path = str(tmp_path / name)

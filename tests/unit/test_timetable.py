@@ -48,7 +48,7 @@ def test_without_else_the_other_hours_have_no_limit() -> None:
 @pytest.mark.parametrize(
     "text", ["", "fast", "0", "-5M", "50T", "25:00-26:00=5M", "8-20=5M", "08:00-20:00=", "else=x"]
 )
-def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
+def test_a_text_that_is_not_a_rate_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="write 50M, off, or 08:00-20:00=50M,else=off"):
         Timetable.from_text(text)
 
