@@ -20,8 +20,9 @@ from celery import Celery
 
 from tasks.chain import enqueue
 from tasks.config.settings import Settings
-from tasks.intake.build import Intake
-from tasks.intake.manifest import BadInputError, read_manifest
+from tasks.intake.build import Options, build_requests
+from tasks.intake.errors import BadInputError
+from tasks.intake.manifest import read_manifest
 from tasks.intake.request import Request, from_spool, to_spool
 from tasks.log import log
 from tasks.records.commands import ENQUEUE_STEP
@@ -73,10 +74,9 @@ class Spool:
             OSError: the folder cannot be read.
         """
         count = 0
-        intake = Intake(settings, stat=False)
         waiting = self.waiting()[:most]
         for start in range(0, len(waiting), ENQUEUE_STEP):
-            found = dict(self._read(waiting[start : start + ENQUEUE_STEP], intake))
+            found = dict(self._read(waiting[start : start + ENQUEUE_STEP], settings))
             requests = [request for requests in found.values() for request in requests]
             enqueue(app, record, requests)
             for path in found:
@@ -109,13 +109,13 @@ class Spool:
         return [folder / name for name in sorted(names) if name.endswith(suffix)]
 
     def _read(
-        self, paths: Sequence[Path], intake: Intake
+        self, paths: Sequence[Path], settings: Settings
     ) -> Iterator[tuple[Path, Sequence[Request]]]:
         for path in paths:
             # Another process may have sent it first.
             with suppress(FileNotFoundError):
                 try:
-                    yield path, _requests(path, intake)
+                    yield path, _requests(path, settings)
                 except OSError:
                     raise
                 except Exception as error:  # noqa: BLE001 one bad file does not hold up the others
@@ -131,11 +131,11 @@ def _is_left_over(manifest: Path) -> bool:
         return False
 
 
-def _requests(path: Path, intake: Intake) -> Sequence[Request]:
+def _requests(path: Path, settings: Settings) -> Sequence[Request]:
     if path.suffix == ".json":
         return [from_spool(json.loads(path.read_text(encoding="utf-8")))]
     # Meanwhile, somebody may have enqueued a newer file for the component.
     asked_at = path.stat().st_mtime
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
-        requests = intake.requests(read_manifest(lines))
+        requests = build_requests(read_manifest(lines), settings, Options(stat=False))
     return [replace(request, asked_at=asked_at) for request in requests]

@@ -24,7 +24,7 @@ from tasks.chain import list_key, queue_of
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
-from tasks.intake.manifest import BadInputError
+from tasks.intake.errors import BadInputError
 from tasks.records.counters import read
 from tasks.records.keys import CLAIMS, RETRYING, state_key, to_text, upload_key
 from tasks.records.record import STAGES

@@ -1,4 +1,4 @@
-"""Image sequences: which frames of what a user wrote are there."""
+"""Image sequences: which frames of what a user wrote are on disk."""
 
 from __future__ import annotations
 
@@ -9,33 +9,38 @@ import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
+from tasks.intake.errors import FramesError, printable
 from tasks.intake.notation import (
     MAX_DIGITS,
     MAX_FRAMES,
     Frames,
-    FramesError,
+    check_positive,
+    compact,
+    frame_range,
     parse,
-    positive,
-    printable,
-    run,
-    runs,
     too_many,
 )
 
-__all__ = ["Frames", "FramesError", "read_frames"]
+#: How many ranges of missing frames, and how many sequences of a folder, a message names.
+MAX_RANGES_SHOWN = 10
+MAX_SEQUENCES_SHOWN = 3
 
-#: Of a long list, so many runs of frames are named.
-MAX_RUNS_SHOWN = 10
-
-#: What Windows leaves in folders; all else with a number in its name might be a frame.
-DROPPINGS = {"thumbs.db", "desktop.ini"}
+#: Files that Windows leaves in folders. Any other file with a number might be a frame.
+WINDOWS_FILES = {"thumbs.db", "desktop.ini"}
 
 
 def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
     """Read a sequence as a user wrote it: a pattern with or without ranges, or a folder.
 
-    Gives None for the path of an ordinary file. An existing file is one, whatever its name.
-    Without *look* nothing on disk is looked at, and syntax alone decides. Raises FramesError.
+    Return None for the path of an ordinary file. A file that exists is one, whatever its name.
+
+    Args:
+        text: the path as the user wrote it.
+        look: look at the disk; otherwise the syntax alone decides.
+        allow_missing: accept a sequence with holes.
+
+    Raises:
+        FramesError: the sequence is not valid, or frames are missing.
     """
     mode = _mode(text) if look else 0
     if stat.S_ISDIR(mode):
@@ -46,38 +51,38 @@ def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
     if written is None:
         if not look and text.endswith("/"):
             raise FramesError(
-                f"{printable(text)} is a folder, and --no-stat looks at nothing on disk; "
-                "write the sequence with its frames, as f.%04d.exr [1001-1240]"
+                f"{printable(text)} is a folder, and --no-stat does not look at the disk; "
+                "write a pattern with its frames, such as f.%04d.exr [1001-1240]"
             )
         return None
     if not look:
         if not written.numbers:
             raise FramesError(
-                f"{printable(text)} names no frames, and --no-stat looks at nothing on disk; "
+                f"{printable(text)} names no frames, and --no-stat does not look at the disk; "
                 f'write "{printable(written.pattern)} [1001-1240]"'
             )
         return written
     found = _on_disk(written)
     if not written.numbers:
         return _whole(found, allow_missing=allow_missing)
-    there = set(found.numbers)
-    missing = [number for number in written.numbers if number not in there]
+    existing = set(found.numbers)
+    missing = [number for number in written.numbers if number not in existing]
     if len(missing) == len(written.numbers):
-        raise FramesError(f"{printable(str(written))}: none of the frames named is there")
+        raise FramesError(f"{printable(str(written))}: none of these frames exists")
     if missing and not allow_missing:
-        raise _missing(written, runs(missing), len(missing), len(written.numbers))
-    return _some(written, (number for number in written.numbers if number in there))
+        raise _missing(written, compact(missing), len(missing), len(written.numbers))
+    return _some(written, (number for number in written.numbers if number in existing))
 
 
 def _mode(text: str) -> int:
     try:
         return os.stat(text).st_mode
-    except (OSError, ValueError):  # ValueError: a NUL in it; the intake refuses that
+    except (OSError, ValueError):  # ValueError: it contains a NUL, which build.py refuses
         return 0
 
 
 def _on_disk(written: Frames) -> Frames:
-    """Give the frames of a pattern that are there, by one look at their folder."""
+    """Return the frames of a pattern that exist, from one listing of their folder."""
     folder, _, head = written.head.rpartition("/")
     others = []
     numbers = []
@@ -91,25 +96,25 @@ def _on_disk(written: Frames) -> Frames:
             else:
                 others.append(name)
     if not numbers:
-        other = f" (but {printable(min(others))} is)" if others else ""
+        other = f" (but {printable(min(others))} exists)" if others else ""
         raise FramesError(
-            f"{printable(written.pattern)}: no such frame is here{other}; "
-            "is the name right? When only workers see them, say --no-stat"
+            f"{printable(written.pattern)}: no such frame exists here{other}; "
+            "check the name, or use --no-stat if only workers can see the files"
         )
     if others and not written.numbers:
         raise FramesError(
-            f"{printable(written.pattern)} leaves out {printable(min(others))}, whose number has "
-            f"other digits; if that is meant, name the frames: "
+            f"{printable(written.pattern)} does not match {printable(min(others))}, whose number "
+            f"has a different number of digits; if you want to leave it out, name the frames: "
             f"{printable(str(_some(written, numbers)))}"
         )
     return _some(written, numbers)
 
 
 def _in_folder(folder: str) -> Frames:
-    """Give the one sequence of a folder; files without a number in their names are no frames."""
+    """Return the only sequence in a folder. Files without a number in their names are ignored."""
     texts: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name in _names(folder):
-        if name.startswith(".") or name.lower() in DROPPINGS:
+        if name.startswith(".") or name.lower() in WINDOWS_FILES:
             continue
         stem, tail = os.path.splitext(name)
         if tail[1:].isdecimal():  # "f.1001"
@@ -119,40 +124,40 @@ def _in_folder(folder: str) -> Frames:
         if match:
             texts[match[1], f"{match[3]}{tail}"].append(match[2])
     if not texts:
-        raise FramesError(
-            f"{printable(folder)}: no frames are in this folder; is it the right one?"
-        )
+        raise FramesError(f"{printable(folder)}: this folder contains no frames; check the path")
     found = [_grouped(folder, *ends, digits) for ends, digits in texts.items()]
     if len(found) > 1:
         found.sort(key=lambda frames: -len(frames.numbers))
         names = [os.path.basename(frames.pattern) for frames in found]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004
+        rest = len(names) - MAX_SEQUENCES_SHOWN
         raise FramesError(
-            f"{printable(folder)} holds more than one sequence "
-            f"({printable(', '.join(names[:3]))}{more}); name the one you mean: "
+            f"{printable(folder)} contains more than one sequence "
+            f"({printable(', '.join(names[:MAX_SEQUENCES_SHOWN]))}"
+            f"{f' and {rest} more' if rest > 0 else ''}); write the one you mean: "
             f"{printable(found[0].pattern)}"
         )
-    return positive(found[0])
+    return check_positive(found[0])
 
 
 def _grouped(folder: str, head: str, tail: str, digits: list[str]) -> Frames:
     padded = {len(text) for text in digits if text.startswith("0") and len(text) > 1}
     widths = padded or {len(text) for text in digits}
-    # Where no number has a leading zero, 1001-1240 are taken as padded to 4, 8-12 as not padded.
+    # A leading zero tells the padding. Without one, 1001-1240 counts as padded to 4 digits,
+    # because all numbers have that many, and 8-12 counts as not padded.
     padding = min(widths) if len(widths) == 1 else 0
     frames = Frames(os.path.join(folder, head), tail, padding if padding > 1 else 0, ())
     if odd := [text for text in digits if text != frames.name(int(text))]:
         other = next(text for text in digits if len(text) != len(odd[0]))
         raise FramesError(
-            f"{printable(folder)} holds frames numbered in two ways "
+            f"{printable(folder)} contains frames that are numbered in two ways "
             f"({printable(head + odd[0] + tail)} and {printable(head + other + tail)}); "
-            "name those you mean by a pattern, such as f.%04d.exr"
+            "write the ones you mean as a pattern, such as f.%04d.exr"
         )
     return _some(frames, map(int, digits))
 
 
 def _names(folder: str) -> Iterator[str]:
-    """Give the names of files, from one listing: a stat for each would take minutes on NFS."""
+    """Yield the names of files, from one listing: a stat of each would take minutes on NFS."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -160,8 +165,8 @@ def _names(folder: str) -> Iterator[str]:
                     yield entry.name
     except OSError as error:
         raise FramesError(
-            f"{printable(folder)} can not be looked at here: {error.strerror}; "
-            "mend that, or leave the look to a worker with --no-stat"
+            f"cannot read {printable(folder)} here: {error.strerror}; fix that, "
+            "or name the frames and use --no-stat to leave the check to a worker"
         ) from None
 
 
@@ -173,21 +178,30 @@ def _some(frames: Frames, numbers: Iterable[int]) -> Frames:
 
 
 def _whole(found: Frames, *, allow_missing: bool) -> Frames:
-    """Refuse holes between the first frame and the last: there, a render has not ended well."""
+    """Return the frames unless there are holes between the first and the last.
+
+    A hole means that a render has failed.
+
+    Raises:
+        FramesError: there are holes, and *allow_missing* is not set.
+    """
     numbers = found.numbers
     count = numbers[-1] - numbers[0] + 1 - len(numbers)
     if count and not allow_missing:
-        # By its ends: a stray f.99999999.exr makes a hole too large to count through.
-        pairs = itertools.pairwise(numbers)
-        holes = [run(one + 1, other - 1) for one, other in pairs if other - one > 1]
+        # From the ends of each hole: a stray f.99999999.exr makes one too large to count through.
+        holes = [
+            frame_range(number + 1, following - 1)
+            for number, following in itertools.pairwise(numbers)
+            if following - number > 1
+        ]
         raise _missing(found, holes, count, count + len(numbers))
     return found
 
 
-def _missing(frames: Frames, runs: list[str], count: int, total: int) -> FramesError:
-    more = f" and {len(runs) - MAX_RUNS_SHOWN} more" if len(runs) > MAX_RUNS_SHOWN else ""
+def _missing(frames: Frames, ranges: list[str], count: int, total: int) -> FramesError:
+    rest = len(ranges) - MAX_RANGES_SHOWN
     return FramesError(
         f"{printable(frames.pattern)}: {count} of {total} frames are missing: "
-        f"{', '.join(runs[:MAX_RUNS_SHOWN])}{more}; render them, or send the others alone "
-        "with --allow-missing"
+        f"{', '.join(ranges[:MAX_RANGES_SHOWN])}{f' and {rest} more' if rest > 0 else ''}; "
+        "render them, or upload the others with --allow-missing"
     )

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks.intake.errors import BadInputError, quoted
+
 #: The keys of a manifest line, and the types of their values.
 MANIFEST_KEYS: dict[str, type] = {
     "path": str,
@@ -28,22 +30,20 @@ MANIFEST_KEYS: dict[str, type] = {
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
 
-#: Control characters, line breaks among them, fit into no header and no log; lone surrogates
-#: are bytes that are not UTF-8.
+#: Characters that fit into no header and no log line (control characters, line breaks), and lone
+#: surrogates, which stand for bytes that are not UTF-8.
 UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-MAX_TEXT = 4096  # PATH_MAX of Linux
-
-#: So much of what a user wrote is repeated in a message.
-MAX_SHOWN = 100
-
-
-class BadInputError(Exception):
-    """What the user gave can not be done; the text is the one line that says why."""
+#: Characters that a text may have. PATH_MAX of Linux is as many bytes.
+MAX_TEXT = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One component as the user wrote it."""
+    """One component as the user wrote it.
+
+    ``where`` is the place in a manifest, such as "manifest line 7: "; it is empty for an entry
+    from the command line.
+    """
 
     path: str
     component_id: str | None = None
@@ -62,32 +62,55 @@ class Entry:
     allow_missing: bool = False
     where: str = field(default="", compare=False)
 
+    def label(self, key: str) -> str:
+        """Return what the user calls a key: itself in a manifest, an option elsewhere."""
+        return key if self.where else f"--{key.replace('_', '-')}"
+
     def check_texts(self) -> None:
-        """Refuse what can not be written down everywhere; raises BadInputError."""
+        """Check the texts of the entry that are stored and sent to ftrack.
+
+        Raises:
+            BadInputError: a text is empty or too long, or it has characters that do not fit.
+        """
         if self.publish is not None and not self.publish.strip():
-            raise BadInputError(f"{self.where}the publish has an empty name; name it")
+            raise BadInputError(f"{self.where}publish is empty; write a name, or leave it out")
         if not all(key.strip() for key in self.metadata):
-            raise BadInputError(f"{self.where}the metadata has an empty key; name it")
+            raise BadInputError(
+                f"{self.where}{self.label('metadata')} has an empty key; give each value a key"
+            )
         texts = [("path", self.path), ("name", self.name or ""), ("publish", self.publish or "")]
         for key, value in self.metadata.items():
+            # Tabs and line breaks may be part of a value.
             texts += [("metadata", key), ("metadata", value.translate({9: " ", 10: " "}))]
-        for what, value in texts:
-            if len(value) > MAX_TEXT or UNFIT.search(value):
+        for what, text in texts:
+            if len(text) > MAX_TEXT:
                 raise BadInputError(
-                    f"{self.where}the {what} {quoted(value)} can not be written down everywhere "
-                    "(it is too long, or holds control characters or bytes that are not UTF-8); "
-                    "rename it"
+                    f"{self.where}the {what} {quoted(text)} is longer than {MAX_TEXT} characters; "
+                    "shorten it"
+                )
+            if UNFIT.search(text):
+                raise BadInputError(
+                    f"{self.where}the {what} {quoted(text)} contains characters that cannot be "
+                    "stored (control characters, or bytes that are not UTF-8); rename it"
                 )
 
 
 def read_manifest(lines: Iterable[str], priority: str = "normal") -> list[Entry]:
-    """Read a manifest, JSON lines; raises BadInputError with the number of the first bad one."""
+    """Read a manifest, which is JSON lines.
+
+    Args:
+        lines: the lines of the manifest. Empty ones are skipped.
+        priority: the priority of lines that do not name one.
+
+    Raises:
+        BadInputError: a line is not valid; the text names the first of them by its number.
+    """
     entries = []
     for number, line in enumerate(lines, start=1):
         if line.strip():
             entries.append(_entry(line, f"manifest line {number}: ", priority))
     if not entries:
-        raise BadInputError("the manifest holds no uploads; write one JSON object a line")
+        raise BadInputError("the manifest contains no uploads; write one JSON object per line")
     return entries
 
 
@@ -95,19 +118,18 @@ def _entry(line: str, where: str, priority: str) -> Entry:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
-        raise BadInputError(f"{where}not JSON ({why}); write one object a line") from None
+        raise BadInputError(
+            f"{where}not valid JSON ({_reason(error)}); write one object per line"
+        ) from None
     if not isinstance(values, Mapping):
         raise BadInputError(f'{where}not a JSON object; write {{"path": …, "component_id": …}}')
     for key, value in values.items():
         if key not in MANIFEST_KEYS:
-            raise BadInputError(f"{where}{quoted(key)} is none of {', '.join(MANIFEST_KEYS)}")
-        is_object_of_strings = not isinstance(value, dict) or all(
-            isinstance(one, str) for one in value.values()
-        )
-        if value is not None and not (
-            isinstance(value, MANIFEST_KEYS[key]) and is_object_of_strings
-        ):
+            raise BadInputError(
+                f"{where}{quoted(key)} is not a key of a manifest; the keys are "
+                f"{', '.join(MANIFEST_KEYS)}"
+            )
+        if value is not None and not _has_type(value, MANIFEST_KEYS[key]):
             raise BadInputError(f"{where}{key} must be {_JSON_NAMES[MANIFEST_KEYS[key]]}")
     known: dict[str, Any] = {key: value for key, value in values.items() if value is not None}
     if "path" not in known:
@@ -115,6 +137,13 @@ def _entry(line: str, where: str, priority: str) -> Entry:
     return Entry(**{"priority": priority, **known}, where=where)
 
 
-def quoted(text: str) -> str:
-    """Quote what a user wrote: on one line, and not all of a megabyte."""
-    return repr(text) if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]!r}…"
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
+
+
+def _has_type(value: object, kind: type) -> bool:
+    if isinstance(value, dict):
+        return kind is dict and all(isinstance(text, str) for text in value.values())
+    return isinstance(value, kind)

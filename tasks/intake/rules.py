@@ -1,73 +1,89 @@
-"""What of an entry goes with what: its target, and the options that describe a component."""
+"""Which keys of an entry go together: its target, and the options of a component."""
 
 from __future__ import annotations
 
-from tasks.intake.manifest import BadInputError, Entry, quoted
+from tasks.intake.errors import BadInputError, listed, quoted
+from tasks.intake.manifest import Entry
 from tasks.intake.notation import Frames
 from tasks.intake.request import UUID
 
-#: What goes with a component that is made, and not with one that exists.
+IDS = ("component_id", "version_id", "task_id")
+#: Keys that need a component that is created, not one that exists.
 COMPONENT_OPTIONS = ("name", "thumbnail", "task_id", "encode", "reviewable", "metadata", "publish")
-#: What a review needs to know, and nothing else does.
+#: Keys that only a reviewable file has.
 REVIEW_OPTIONS = ("frame_range", "fps", "resolution")
-#: What goes with a single file, and not with a sequence.
+#: Keys that need a single file, not a sequence.
 FILE_OPTIONS = ("thumbnail", "encode", "reviewable")
 
 
 def check_entry(entry: Entry) -> None:
-    """Refuse targets that are none, and options without what they belong to."""
-    ids = (
-        ("component", entry.component_id),
-        ("version", entry.version_id),
-        ("task", entry.task_id),
-    )
-    for what, value in ids:
+    """Check that an entry has one valid target, and only keys that go together.
+
+    Raises:
+        BadInputError: it does not.
+    """
+    for key in IDS:
+        value = getattr(entry, key)
         if value is not None and not UUID.fullmatch(value):
             raise BadInputError(
-                f"{entry.where}{what} id {quoted(value)} is not a UUID; copy it from ftrack"
+                f"{entry.where}{entry.label(key)} {quoted(value)} is not a UUID; "
+                "copy the id from ftrack"
             )
+    component_id, version_id = entry.label("component_id"), entry.label("version_id")
     if entry.component_id and entry.version_id:
         raise BadInputError(
-            f"{entry.where}{entry.path} has both a component and a version; give one of them"
+            f"{entry.where}{entry.path} has both {component_id} and {version_id}; use one of them"
         )
     if not entry.component_id and not entry.version_id:
         raise BadInputError(
-            f"{entry.where}{entry.path} has no target; give a component id "
-            "(a component that exists) or a version id (to create one under it)"
+            f"{entry.where}{entry.path} has no target; give {component_id} (a component "
+            f"that exists) or {version_id} (to create a component under a version)"
         )
-    given = [name for name in COMPONENT_OPTIONS if getattr(entry, name) not in (None, False, {})]
+    given = _given(entry, COMPONENT_OPTIONS)
     if entry.component_id and given:
         raise BadInputError(
-            f"{entry.where}{' and '.join(given)} of {entry.path} go with a version id, "
-            "not with a component that exists"
+            f"{entry.where}{listed(given)} {'need' if given[1:] else 'needs'} {version_id}; "
+            f"{'they' if given[1:] else 'it'} cannot be used with {component_id}"
         )
     if entry.task_id and not entry.thumbnail:
         raise BadInputError(
-            f"{entry.where}a task id tells whose thumbnail {entry.path} becomes; say thumbnail too"
+            f"{entry.where}{entry.label('task_id')} needs {entry.label('thumbnail')}; it names the "
+            "task that gets the thumbnail too"
         )
-    given = [name for name in REVIEW_OPTIONS if getattr(entry, name) is not None]
+    given = _given(entry, REVIEW_OPTIONS)
     if given and not entry.reviewable:
         raise BadInputError(
-            f"{entry.where}{' and '.join(given)} of {entry.path} are for a review; say reviewable "
-            "too, or leave them out. A sequence has its frames in its path: f.%04d.exr [1001-1240]"
+            f"{entry.where}{listed(given)} {'need' if given[1:] else 'needs'} "
+            f"{entry.label('reviewable')}; for a sequence, write its frames into the path: "
+            "f.%04d.exr [1001-1240]"
         )
     if entry.reviewable and entry.name is not None:
         raise BadInputError(
-            f"{entry.where}{entry.path} is reviewable, so ftrack's player wants a name of its own "
-            f"for it; leave out the name {quoted(entry.name)}"
+            f"{entry.where}{entry.label('name')} {quoted(entry.name)} cannot be used with "
+            f"{entry.label('reviewable')}; ftrack's player expects a name of its own"
         )
 
 
 def check_sequence(entry: Entry, frames: Frames) -> None:
-    """Refuse a sequence for what takes a single file."""
+    """Check that an entry which is a sequence has a version, and no keys of a single file.
+
+    Raises:
+        BadInputError: it does not.
+    """
     if not entry.version_id:
         raise BadInputError(
-            f"{entry.where}{frames.pattern} is a sequence; it goes under a version id, which gets "
-            "a component for it. Of one that exists, enqueue each frame with its own component id"
+            f"{entry.where}{frames.pattern} is a sequence, which needs "
+            f"{entry.label('version_id')}; to upload into components that exist, enqueue each "
+            f"frame with its own {entry.label('component_id')}"
         )
-    given = [name for name in FILE_OPTIONS if getattr(entry, name)]
+    given = _given(entry, FILE_OPTIONS)
     if given:
         raise BadInputError(
-            f"{entry.where}{' and '.join(given)} goes with a single file, and {frames.pattern} is "
-            "a sequence; enqueue a movie or a still of it beside, in the same publish"
+            f"{entry.where}{listed(given)} cannot be used with a sequence, and "
+            f"{frames.pattern} is one; upload a movie or a still for that"
         )
+
+
+def _given(entry: Entry, keys: tuple[str, ...]) -> list[str]:
+    # An empty text counts as given: a hook's variable may be empty by mistake.
+    return [entry.label(key) for key in keys if getattr(entry, key) not in (None, False, {})]

@@ -1,11 +1,10 @@
-"""Bad input is answered by one line that tells what to do, and nothing is queued."""
+"""Bad input: one line says what to do, and nothing is queued."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.farm import Farm
 from tests.sandbox import RedisServer, Sandbox
 from tests.sandbox.process import CLOSED_PORT
 
-# Not made anew: the names of the tests must be the same in all processes of a run.
+# Constants, because the names of the tests must be the same in all processes of a run.
 ID = "2c5e8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
 OTHER_ID = "9f1d8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
 
@@ -26,13 +25,13 @@ TRY_GROUP = ["farmhaul: Try 'farmhaul --help' for help.\n"]
 
 
 def cases(*table: tuple[Any, str]) -> Any:
-    """Parametrize by what is given and what the answer must say; that is the test's id too."""
+    """Parametrize by the input and what the message must contain, which is the test's id too."""
     return pytest.mark.parametrize(("given", "says"), table, ids=[says for _, says in table])
 
 
 @pytest.fixture(scope="module")
 def hook(running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """Where only hooks run; an empty Redis, since all that is asked for here is refused."""
+    """A farm of hooks alone, with an empty Redis, because everything here is refused."""
     running_sandbox.reset()
     with Farm(running_sandbox, tmp_path_factory.mktemp("hook"), 0, database=1) as farm:
         yield farm
@@ -77,7 +76,7 @@ def a_socket(path: Path) -> Path:
     place = path.with_name("s")
     with socket.socket(socket.AF_UNIX) as server:
         folder = os.open(path.parent, os.O_RDONLY)
-        # A path of a socket is at most 107 bytes; this one is short.
+        # The path of a socket has at most 107 bytes, so this one is short.
         server.bind(f"/proc/self/fd/{folder}/s")
         os.close(folder)
     return place
@@ -119,7 +118,7 @@ def a_name_of_two_lines(path: Path) -> Path:
 
 
 @cases(
-    (no_such_file, "no such file"),
+    (no_such_file, "missing.exr: no such file"),
     (a_directory, "is a directory; name the files in it"),
     (a_fifo, "is a FIFO; only regular files"),
     (a_socket, "is a socket; only regular files"),
@@ -128,10 +127,10 @@ def a_name_of_two_lines(path: Path) -> Path:
     (a_link_out_of_the_roots, "leads to /etc/hostname, which is outside"),
     (a_way_out_by_dots, "is outside the storage roots ("),
     (a_link_to_itself, "symbolic links"),
-    (a_name_that_is_not_text, "or bytes that are not UTF-8); rename it"),
-    (a_name_of_two_lines, "can not be written down everywhere (it is too long, or holds control"),
+    (a_name_that_is_not_text, "contains characters that cannot be stored"),
+    (a_name_of_two_lines, "missing\\nfarmhaul: all is well' contains characters"),
 )
-def test_a_path_that_can_not_be_uploaded_is_refused(
+def test_a_path_that_cannot_be_uploaded_is_refused(
     hook: Farm, frame: Path, given: Callable[[Path], Path], says: str
 ) -> None:
     assert says in refusal(hook, "enqueue", given(frame), "--component-id", ID)
@@ -145,25 +144,31 @@ def test_a_device_is_refused(hook: Farm) -> None:
 
 
 @cases(
-    ([], "has no target; give a component id"),
-    (["--component-id", "12345"], "component id '12345' is not a UUID"),
+    ([], "has no target; give --component-id "),
+    (["--component-id", "12345"], "--component-id '12345' is not a UUID"),
     (["--component-id", f"{ID}0"], f"{ID}0' is not a UUID"),
-    (["--component-id", ""], "component id '' is not a UUID"),
-    (["--version-id", "v001"], "version id 'v001' is not a UUID"),
+    (["--component-id", ""], "--component-id '' is not a UUID"),
+    (["--version-id", "v001"], "--version-id 'v001' is not a UUID"),
     (
         ["--component-id", ID, "--version-id", OTHER_ID],
-        "has both a component and a version; give one of them",
+        "has both --component-id and --version-id",
     ),
-    (["--component-id", ID, "--name", "main"], "name of"),
-    (["--component-id", ID, "--thumbnail", "--encode"], "thumbnail and encode of"),
-    (["--version-id", ID, "--name", "  "], "the name of a component can not be empty"),
+    (
+        ["--component-id", ID, "--name", "main"],
+        "--name needs --version-id; it cannot be used with --component-id",
+    ),
+    (
+        ["--component-id", ID, "--thumbnail", "--encode"],
+        "--thumbnail and --encode need --version-id; they cannot",
+    ),
+    (["--version-id", ID, "--name", "  "], "has an empty name; set --name"),
     (["--component-id", ID, "--priority", "asap"], "'asap' is not one of 'urgent'"),
     (["--component-id", ID, "--wait", "--timeout", "soon"], "'soon' is not a valid float"),
     (["--component-id", ID, "--timeout", "-1"], "-1"),
     (["--component"], "--component"),
     (["--component-id"], "requires an argument"),
 )
-def test_options_that_make_no_sense_are_refused(
+def test_options_that_do_not_fit_are_refused(
     hook: Farm, frame: Path, given: list[str], says: str
 ) -> None:
     assert says in refusal(hook, "enqueue", frame, *given)
@@ -172,13 +177,14 @@ def test_options_that_make_no_sense_are_refused(
 def test_several_files_for_one_component_are_refused(hook: Farm, frame: Path) -> None:
     other = hook.make_file("other.exr", b"pixels")
     line = refusal(hook, "enqueue", frame, other, "--component-id", ID)
-    assert f"component {ID} is to have both {frame} and {other}" in line
-    assert "give each file its own component" in line
+    assert f"component {ID} would get two files: {frame} and {other}; " in line
+    assert line.endswith(" its own --component-id\n")
 
 
 def test_two_files_of_one_name_under_a_version_are_refused(hook: Farm, frame: Path) -> None:
     other = hook.make_file("main.exr", b"other")
-    assert "a component has one file" in refusal(hook, "enqueue", frame, other, "--version-id", ID)
+    line = refusal(hook, "enqueue", frame, other, "--version-id", ID)
+    assert f"component 'main' of version {ID} would get two files: {frame} and {other}; " in line
 
 
 def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
@@ -192,7 +198,7 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["enqueue", "--component-id", ID], "name a file to upload, or"),
     (["enqueue", "--manifest", "/missing.jsonl"], "/missing.jsonl"),
     (["enqueue", "--manifest", "/tmp"], "Is a directory"),
-    (["enqueue", "--manifest", "-"], "the manifest holds no uploads"),
+    (["enqueue", "--manifest", "-"], "manifest contains no uploads"),
     (["enqueue", "/x", "--manifest", "-"], "--manifest cannot be combined with paths"),
     (["upload", "/x"], "No such command 'upload'"),
     (["retry"], "name the uploads to retry, or retry all failed"),
@@ -203,30 +209,33 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["retry", ID], f"no upload {ID} is known"),
     (["cancel", ID], f"farmhaul: no upload {ID} is known here"),
 )
-def test_a_command_that_makes_no_sense_is_refused(hook: Farm, given: list[str], says: str) -> None:
+def test_a_command_that_is_not_valid_is_refused(hook: Farm, given: list[str], says: str) -> None:
     assert says in refusal(hook, *given)
 
 
 @cases(
-    ("{'path': 'x'}", "not JSON (Expecting property name"),
-    ("[" * 100_000, "not JSON (RecursionError)"),
+    ("{'path': 'x'}", "not valid JSON (Expecting property name"),
+    ("[" * 100_000, "not valid JSON (nested too deeply)"),
     ('"main.exr"', "not a JSON object; write"),
     ('{"path": 7}', "path must be a string"),
     ('{"path": "x", "thumbnail": "yes"}', "thumbnail must be true or false"),
-    ('{"path": "x", "component": "y"}', "'component' is none of path, component_id"),
+    ('{"path": "x", "component": "y"}', "'component' is not a key of a manifest"),
     ("{}", "has no path"),
-    ('{"path": "/etc/hostname"}', "has no target"),
-    (json.dumps({"path": "/etc/hostname", "component_id": "x"}), "component id 'x' is not a UUID"),
+    ('{"path": "/etc/hostname"}', "has no target; give component_id "),
+    (json.dumps({"path": "/etc/hostname", "component_id": "x"}), "component_id 'x' is not a UUID"),
     (
         json.dumps({"path": "/etc/hostname", "component_id": ID}),
         "FARMHAUL_STORAGE_ROOTS",
     ),
-    (json.dumps({"path": "", "component_id": ID}), "the path is empty; write the name of a file"),
-    (json.dumps({"path": "a\0b", "component_id": ID}), "'a\\x00b' can not be written"),
-    (json.dumps({"path": "/x", "component_id": ID, "priority": "asap"}), "'asap' is none of"),
-    (json.dumps({"path": "/\udcff", "component_id": ID}), "'/\\udcff' can not be written down"),
+    (json.dumps({"path": "", "component_id": ID}), "the path is empty"),
+    (json.dumps({"path": "a\0b", "component_id": ID}), "'a\\x00b' contains characters"),
+    (
+        json.dumps({"path": "/x", "component_id": ID, "priority": "asap"}),
+        "priority 'asap' is not one of",
+    ),
+    (json.dumps({"path": "/\udcff", "component_id": ID}), "'/\\udcff' contains characters"),
 )
-def test_a_manifest_with_one_bad_line_queues_nothing_and_names_the_line(
+def test_a_bad_line_of_a_manifest_is_named_and_nothing_queued(
     hook: Farm, given: str, says: str
 ) -> None:
     folder = uuid.uuid4().hex
@@ -256,15 +265,15 @@ def test_a_manifest_names_both_lines_of_one_component(hook: Farm, frame: Path) -
 # The environment
 
 
-def test_without_storage_roots_nothing_may_be_enqueued(hook: Farm, frame: Path) -> None:
+def test_without_storage_roots_nothing_is_queued(hook: Farm, frame: Path) -> None:
     line = refusal(
         hook, "enqueue", frame, "--component-id", ID, env={"FARMHAUL_STORAGE_ROOTS": None}
     )
     assert "FARMHAUL_STORAGE_ROOTS is not set" in line
-    assert "set it to the folders that renders are written to" in line
+    assert "such as /mnt/prod:/mnt/cache" in line
 
 
-def test_all_faults_of_the_environment_are_told_at_once(hook: Farm, frame: Path) -> None:
+def test_all_errors_of_the_environment_are_reported_together(hook: Farm, frame: Path) -> None:
     wrong = {
         "FARMHAUL_STORAGE_ROOTS": "renders",
         "FARMHAUL_LEASE_SECONDS": "soon",
@@ -282,7 +291,7 @@ def test_all_faults_of_the_environment_are_told_at_once(hook: Farm, frame: Path)
     assert hook.redis.dbsize() == 0
 
 
-def test_a_redis_url_that_is_none_is_told_without_its_password(hook: Farm, frame: Path) -> None:
+def test_a_bad_redis_url_is_refused_without_its_password(hook: Farm, frame: Path) -> None:
     line = refusal(
         hook,
         "enqueue",
@@ -315,7 +324,7 @@ def no_redis(farm: Farm, url: str, *arguments: str | Path) -> str:
 
 
 @pytest.mark.parametrize("command", ["enqueue", "status", "retry"])
-def test_a_redis_that_is_not_there_is_told_at_once_without_its_password(
+def test_a_redis_that_is_down_is_reported_without_its_password(
     hook: Farm, frame: Path, command: str
 ) -> None:
     arguments = {"enqueue": (frame, "--component-id", ID), "status": (), "retry": (ID,)}[command]
@@ -324,22 +333,23 @@ def test_a_redis_that_is_not_there_is_told_at_once_without_its_password(
     assert "check FARMHAUL_REDIS_URL" in line
 
 
-def test_a_redis_that_says_nothing_is_given_up_soon(hook: Farm, frame: Path) -> None:
+def test_a_redis_that_does_not_answer_is_tried_once(hook: Farm, frame: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://:hunter2@127.0.0.1:{silent.getsockname()[1]}/0"
-        began = time.monotonic()
         line = no_redis(hook, url, "enqueue", frame, "--component-id", ID)
-    # A hook waits 2 s at most; another second is for a busy machine that starts Python.
-    assert time.monotonic() - began < 3
-    assert "Redis is not reachable (" in line
+        silent.settimeout(0)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):  # one try: a hook does not try again
+            silent.accept()
+    assert "Redis is not reachable (Timeout" in line
 
 
-def test_a_host_without_an_address_is_told(hook: Farm, frame: Path) -> None:
+def test_a_host_without_an_address_is_reported(hook: Farm, frame: Path) -> None:
     url = "redis://:hunter2@redis.invalid:6379/0"
     assert "redis.invalid" in no_redis(hook, url, "enqueue", frame, "--component-id", ID)
 
 
-def test_a_redis_that_refuses_the_password_or_is_full_is_told(
+def test_a_wrong_password_and_a_full_redis_are_reported(
     hook: Farm, frame: Path, tmp_path: Path
 ) -> None:
     server = RedisServer(tmp_path / "redis", password="open-sesame")

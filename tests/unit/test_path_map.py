@@ -11,8 +11,10 @@ import redis
 from tasks.config.path_map import absolute, mapped
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
-from tasks.intake.build import BadInputError, Entry, Intake
-from tasks.intake.request import PublishRequest, UploadRequest
+from tasks.intake.build import Options, build_requests
+from tasks.intake.errors import BadInputError
+from tasks.intake.manifest import Entry
+from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.records.record import Record
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.files import open_checked
@@ -44,9 +46,7 @@ MAP = (("P:\\", "/mnt/prod"), ("P:\\cache\\", "/mnt/cache"), ("\\\\nas\\vol", "/
         ("", ""),
     ],
 )
-def test_a_path_of_windows_is_mapped_by_its_longest_prefix_in_any_spelling(
-    path: str, expected: str
-) -> None:
+def test_a_windows_path_is_mapped_by_its_longest_prefix(path: str, expected: str) -> None:
     assert mapped(path, MAP) == expected
 
 
@@ -60,9 +60,7 @@ def test_a_path_of_windows_is_mapped_by_its_longest_prefix_in_any_spelling(
         ("/Volumes/prod", "/mnt/prod/"),
     ],
 )
-def test_a_path_of_posix_is_mapped_by_whole_folders_in_its_own_spelling(
-    path: str, expected: str
-) -> None:
+def test_a_posix_path_is_mapped_by_whole_folders_and_exact_case(path: str, expected: str) -> None:
     assert mapped(path, [("/Volumes/prod", "/mnt/prod")]) == expected
 
 
@@ -78,7 +76,7 @@ def test_a_path_of_posix_is_mapped_by_whole_folders_in_its_own_spelling(
         ("/f.exr", "/f.exr"),
     ],
 )
-def test_a_path_that_is_mapped_by_hook_and_worker_is_mapped_once(path: str, expected: str) -> None:
+def test_a_path_is_mapped_once_by_hook_and_worker(path: str, expected: str) -> None:
     nested = (
         *(("/mnt/a", "/mnt/a/b"), ("/mnt/x", "/mnt/y"), ("/mnt/y/c", "/mnt/z")),
         *(("P:\\", "/mnt/y"), ("/net/nas", "/")),
@@ -98,43 +96,42 @@ def test_a_path_that_is_mapped_by_hook_and_worker_is_mapped_once(path: str, expe
         ("c:a.exr", str(Path("c:a.exr").absolute())),
     ],
 )
-def test_a_path_of_windows_that_the_hook_can_not_map_stays_one_for_the_worker(
-    path: str, expected: str
-) -> None:
+def test_an_unmapped_windows_path_is_left_to_the_worker(path: str, expected: str) -> None:
     assert absolute(path, ()) == expected
     assert mapped("P:/sh010/a.exr", MAP) == "/mnt/prod/sh010/a.exr"
     assert mapped("\\\\nas/vol/a.exr", MAP) == "/vol/a.exr"
 
 
-def intake_of(root: Path, *path_map: tuple[str, str], stat: bool = True) -> Intake:
-    return Intake(Settings("", storage_roots=(str(root),), path_map=path_map), stat=stat)
+def request_for(entry: Entry, root: Path, *path_map: tuple[str, str], stat: bool = True) -> Request:
+    settings = Settings("", storage_roots=(str(root),), path_map=path_map)
+    [request] = build_requests([entry], settings, Options(stat=stat))
+    return request
 
 
-def test_a_mapped_path_is_looked_at_where_it_leads(root: Path) -> None:
+def test_a_mapped_path_is_checked_on_this_host(root: Path) -> None:
     (root / "main.0101.exr").write_bytes(b"pixels")
-    [request] = intake_of(root, ("P:\\", str(root))).requests(
-        [Entry("P:\\main.0101.exr", version_id=VERSION)]
-    )
+    entry = Entry("P:\\main.0101.exr", version_id=VERSION)
+    request = request_for(entry, root, ("P:\\", str(root)))
     assert isinstance(request, UploadRequest)
 
     assert request.path == str(root / "main.0101.exr")
     assert request.target.name == "main.0101"
 
 
-def test_a_mapped_path_does_not_lead_out_of_the_roots(root: Path) -> None:
+def test_a_mapped_path_outside_the_roots_is_refused(root: Path) -> None:
     with pytest.raises(BadInputError, match="is outside"):
-        intake_of(root, ("P:\\", str(root))).requests([Entry("P:\\..\\..\\etc\\passwd", COMPONENT)])
+        request_for(Entry("P:\\..\\..\\etc\\passwd", COMPONENT), root, ("P:\\", str(root)))
 
 
-def test_a_path_of_windows_is_left_to_the_workers_only_where_nobody_is_to_look(root: Path) -> None:
+def test_an_unmapped_windows_path_needs_no_stat(root: Path) -> None:
     entry = Entry("P:\\sh 010\\f.%04d.exr [1-2]", version_id=VERSION)
-    [request] = intake_of(root, stat=False).requests([entry])
+    request = request_for(entry, root, stat=False)
     assert isinstance(request, PublishRequest)
-    assert [one.path for one in request.files] == ["P:/sh 010/f.0001.exr", "P:/sh 010/f.0002.exr"]
+    assert [file.path for file in request.files] == ["P:/sh 010/f.0001.exr", "P:/sh 010/f.0002.exr"]
     assert request.publish.containers[0].target.name == "f"
 
-    with pytest.raises(BadInputError, match="FARMHAUL_PATH_MAP has nothing for here"):
-        intake_of(root).requests([Entry("P:\\a.exr", COMPONENT)])
+    with pytest.raises(BadInputError, match=r"^P:/a\.exr .* FARMHAUL_PATH_MAP .* --no-stat "):
+        request_for(Entry("P:\\a.exr", COMPONENT), root)
 
 
 # On the worker
@@ -146,7 +143,7 @@ def record_of(*path_map: tuple[str, str]) -> Record:
     return record
 
 
-def test_a_worker_reads_a_record_with_its_own_map_and_the_upload_stays_the_same(
+def test_a_worker_maps_a_record_and_the_upload_keeps_its_id(
     root: Path,
 ) -> None:
     record = record_of(("P:\\", str(root)), ("/mnt/a", str(root)))
@@ -159,7 +156,7 @@ def test_a_worker_reads_a_record_with_its_own_map_and_the_upload_stays_the_same(
         assert transfer.upload_id == replace(request, host="other").upload_id
 
 
-def test_what_a_worker_maps_is_held_to_its_roots(root: Path) -> None:
+def test_a_path_mapped_by_a_worker_must_be_below_its_roots(root: Path) -> None:
     record = record_of(("P:\\", str(root)))
     request = UploadRequest("P:/../secret.exr", Target(COMPONENT))
     (root.parent / "secret.exr").write_bytes(b"secret")

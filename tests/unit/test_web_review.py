@@ -1,4 +1,4 @@
-"""What is told to ftrack of a file that can be reviewed as it is."""
+"""The metadata of a file that can be reviewed as it is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tasks.intake.manifest import BadInputError, Entry
+from tasks.intake.errors import BadInputError
+from tasks.intake.manifest import Entry
 from tasks.intake.web_review import review_of
 
 Probe = Callable[[str], Path]
@@ -35,7 +36,7 @@ MOVIE: dict[str, Any] = {
 
 @pytest.fixture
 def ffprobe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Probe:
-    """An ffprobe that runs a few lines of shell, and notes its arguments."""
+    """An ffprobe that runs a few lines of shell, and writes down its arguments."""
     folder = tmp_path / "bin"
     folder.mkdir()
 
@@ -87,14 +88,14 @@ def _refused(entry: Entry) -> str:
         ("/p/a.png", "ftrackreview-image"),
     ],
 )
-def test_a_component_for_review_has_the_name_that_ftrack_looks_for(
+def test_a_reviewable_component_has_the_name_that_ftrack_expects(
     ffprobe: Probe, path: str, name: str
 ) -> None:
     ffprobe(_telling(MOVIE))
     assert review_of(Entry(path))[0] == name
 
 
-def test_a_movie_is_described_by_what_ffprobe_tells(ffprobe: Probe) -> None:
+def test_a_movie_is_described_by_ffprobe(ffprobe: Probe) -> None:
     asked = ffprobe(_telling(MOVIE))
     assert _meta(Entry("/p/a b.mp4")) == {
         "frameIn": 0,
@@ -106,14 +107,14 @@ def test_a_movie_is_described_by_what_ffprobe_tells(ffprobe: Probe) -> None:
     assert asked.read_text().splitlines()[-1] == "file:/p/a b.mp4"
 
 
-def test_the_path_on_this_machine_is_read_where_another_was_typed(ffprobe: Probe) -> None:
+def test_ffprobe_reads_the_mapped_path(ffprobe: Probe) -> None:
     asked = ffprobe(_telling(MOVIE))
     review_of(Entry("P:\\a.mp4"), "/mnt/prod/a.mp4")
     assert asked.read_text().splitlines()[-1] == "file:/mnt/prod/a.mp4"
 
 
 @pytest.mark.parametrize("nb_frames", [None, "N/A"])
-def test_where_the_frames_are_not_counted_the_duration_tells_their_number(
+def test_frames_without_a_count_are_counted_from_the_duration(
     ffprobe: Probe, nb_frames: str | None
 ) -> None:
     ffprobe(_telling({**_stream(nb_frames=nb_frames, duration=None), "format": {"duration": "2"}}))
@@ -126,14 +127,14 @@ def test_a_whole_rate_is_a_whole_number(ffprobe: Probe) -> None:
     assert (rate, type(rate)) == (25, int)
 
 
-def test_what_is_given_wins_over_what_ffprobe_tells(ffprobe: Probe) -> None:
+def test_given_values_win_over_those_of_ffprobe(ffprobe: Probe) -> None:
     ffprobe(_telling(MOVIE))
     meta = _meta(Entry("/p/a.mp4", frame_range="1001-1240", fps="30000/1001"))
     assert (meta["frameIn"], meta["frameOut"]) == (1001, 1240)
     assert (meta["frameRate"], meta["width"]) == (29.97003, 1280)
 
 
-def test_with_all_of_it_given_nothing_is_asked(ffprobe: Probe) -> None:
+def test_with_all_values_given_ffprobe_is_not_run(ffprobe: Probe) -> None:
     asked = ffprobe("exit 1")
     entry = Entry("/p/a.mp4", frame_range="1001-1240", fps="23.976", resolution="1920x1080")
     assert _meta(entry) == {
@@ -149,36 +150,38 @@ def test_with_all_of_it_given_nothing_is_asked(ffprobe: Probe) -> None:
 @pytest.mark.usefixtures("no_ffprobe")
 def test_without_ffprobe_the_missing_options_are_named() -> None:
     told = _refused(Entry("/p/a.mp4", fps="24", where="manifest line 3: "))
-    assert told == (
-        "manifest line 3: /p/a.mp4: there is no ffprobe here to read the file with; "
-        "give frame_range (1001-1240) and resolution (WxH)"
-    )
+    assert told.startswith("manifest line 3: /p/a.mp4: ffprobe")
+    assert "frame_range 1001-1240 and resolution 1920x1080" in told
+    assert "fps" not in told
+    assert "--frame-range 1001-1240" in _refused(Entry("/p/a.mp4", fps="24"))
 
 
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        ("exit 1", "ffprobe can not read the file"),
+        ("exit 1", "ffprobe cannot read the file"),
         ("echo '{}'", "ffprobe finds no picture in the file"),
         ("echo 'not JSON'", "ffprobe finds no picture in the file"),
         ("echo '[]'", "ffprobe finds no picture in the file"),
         (_telling({"streams": []}), "ffprobe finds no picture in the file"),
-        (_telling(_stream(width=None)), "ffprobe does not tell all that a review needs"),
-        (_telling(_stream(r_frame_rate="0/0", avg_frame_rate="0/0")), "does not tell all"),
-        (_telling(_stream(nb_frames="x", duration="x")), "does not tell all"),
+        (_telling(_stream(width=None)), "does not report everything"),
+        (_telling(_stream(r_frame_rate="0/0", avg_frame_rate="0/0")), "does not report everything"),
+        (_telling(_stream(nb_frames="x", duration="x")), "does not report everything"),
     ],
 )
-def test_what_ffprobe_can_not_tell_is_to_be_given(ffprobe: Probe, script: str, why: str) -> None:
+def test_values_that_ffprobe_does_not_find_must_be_given(
+    ffprobe: Probe, script: str, why: str
+) -> None:
     ffprobe(script)
     told = _refused(Entry("/p/a.mp4"))
     assert why in told
     assert "; give " in told
 
 
-def test_a_probe_that_hangs_is_given_up(ffprobe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ffprobe_that_hangs_is_killed(ffprobe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.intake.web_review.PROBE_TIMEOUT_S", 0.1)
     ffprobe("exec sleep 60")
-    assert "did not answer within 0.1 seconds" in _refused(Entry("/p/a.mp4"))
+    assert "within 0.1 seconds" in _refused(Entry("/p/a.mp4"))
 
 
 @pytest.mark.usefixtures("no_ffprobe")
@@ -191,7 +194,7 @@ def test_a_still_needs_neither_ffprobe_nor_its_size() -> None:
     }
 
 
-def test_the_size_of_a_still_is_told_where_ffprobe_knows_it(ffprobe: Probe) -> None:
+def test_a_still_has_the_size_that_ffprobe_finds(ffprobe: Probe) -> None:
     ffprobe(_telling(_stream()))
     assert _meta(Entry("/p/a.jpg")) == {"format": "image", "width": 1280, "height": 720}
 
@@ -199,22 +202,31 @@ def test_the_size_of_a_still_is_told_where_ffprobe_knows_it(ffprobe: Probe) -> N
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        (Entry("/p/a.exr"), "can not be reviewed as it is; ftrack plays .mp4, .webm"),
-        (Entry("/p/a.mov", frame_range="1-2", fps="24", resolution="1x1"), "say encode"),
+        (Entry("/p/a.exr"), "/p/a.exr cannot be reviewed as it is: ftrack plays .mp4, .webm"),
+        (Entry("/p/a.mov", frame_range="1-2", fps="24", resolution="1x1"), "use --encode"),
         (Entry("/p/a.png", frame_range="1-2"), "is a still"),
-        (Entry("/p/a.png", fps="24"), "is a still"),
+        (Entry("/p/a.png", fps="24"), "/p/a.png is a still image; --frame-range and --fps "),
         (Entry("/p/a.mp4", frame_range="1240-1001"), "write 1001-1240"),
-        (Entry("/p/a.mp4", frame_range="1001"), "write 1001-1240"),
+        (
+            Entry("/p/a.mp4", frame_range="1001"),
+            "--frame-range '1001' is not a frame range; write 1001-1240",
+        ),
         (Entry("/p/a.mp4", frame_range=""), "write 1001-1240"),
-        (Entry("/p/a.mp4", fps="0"), "write 24, 23.976 or 24000/1001"),
+        (
+            Entry("/p/a.mp4", fps="0"),
+            "--fps '0' is not a frame rate; write 24, 23.976 or 24000/1001",
+        ),
         (Entry("/p/a.mp4", fps="24/0"), "write 24, 23.976 or 24000/1001"),
         (Entry("/p/a.mp4", fps="nan"), "write 24, 23.976 or 24000/1001"),
         (Entry("/p/a.mp4", fps="90000"), "write 24, 23.976 or 24000/1001"),
         (Entry("/p/a.mp4", resolution="1920*1080"), "write 1920x1080"),
-        (Entry("/p/a.mp4", resolution="0x1080"), "write 1920x1080"),
+        (
+            Entry("/p/a.mp4", resolution="0x1080"),
+            "--resolution '0x1080' is not a size in pixels; write 1920x1080",
+        ),
     ],
 )
-def test_what_makes_no_sense_for_a_review_is_refused(entry: Entry, told: str) -> None:
+def test_values_that_are_not_valid_for_a_review_are_refused(entry: Entry, told: str) -> None:
     assert told in _refused(entry)
 
 

@@ -17,7 +17,7 @@ import redis
 
 from tasks.config.remedies import explained
 from tasks.config.settings import SettingsError
-from tasks.intake.manifest import BadInputError
+from tasks.intake.errors import BadInputError
 from tasks.transfer.errors import UploadError
 from workers.cli.doctor import doctor
 from workers.cli.enqueue import enqueue

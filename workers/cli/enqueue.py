@@ -13,8 +13,9 @@ import redis
 from tasks.config.redis_client import fail_fast_redis, worker_redis
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
-from tasks.intake.build import Intake
-from tasks.intake.manifest import BadInputError, Entry, read_manifest
+from tasks.intake.build import Options, build_requests
+from tasks.intake.errors import BadInputError
+from tasks.intake.manifest import Entry, read_manifest
 from tasks.intake.request import PRIORITIES, Request
 from tasks.records.record import open_record
 from tasks.records.status import Status, UploadState
@@ -90,8 +91,13 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
         raise BadInputError("--timeout needs --wait; without --wait, enqueue returns at once")
     entries = _entries(paths, manifest, priority, options)
     settings = Settings.from_environment()
-    intake = Intake(settings, allow_empty, not no_stat, node_local, allow_missing)
-    requests = intake.requests(entries)
+    how = Options(
+        allow_empty=allow_empty,
+        stat=not no_stat,
+        node_local=node_local,
+        allow_missing=allow_missing,
+    )
+    requests = build_requests(entries, settings, how)
 
     states = submit(settings, requests)
     failed: list[UploadState] = []

@@ -12,7 +12,7 @@ import click
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.remedies import explained
 from tasks.config.settings import Settings
-from tasks.intake.manifest import BadInputError
+from tasks.intake.errors import BadInputError
 from tasks.intake.request import UUID
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.files import check_roots

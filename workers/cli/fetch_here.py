@@ -19,7 +19,7 @@ import click
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
 from tasks.download import open_folder, signer
-from tasks.intake.manifest import BadInputError
+from tasks.intake.errors import BadInputError
 from tasks.stage.retry_policy import (
     DOWNLOAD_COMMAND_OTHER,
     DOWNLOAD_COMMAND_OUTAGE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tasks.config.timetable import Timetable
-from tasks.intake.manifest import BadInputError
+from tasks.intake.errors import BadInputError
 from tasks.records.keys import LIMITS
 from workers.cli.records import open_records
 

@@ -6,7 +6,7 @@ import click
 
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import Settings
-from tasks.intake.manifest import BadInputError
+from tasks.intake.errors import BadInputError
 from tasks.records.record import open_record
 
 

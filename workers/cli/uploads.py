@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tasks.intake.manifest import BadInputError
+from tasks.intake.errors import BadInputError
 from tasks.records.status import Status
 from workers.cli.records import find_known, open_records
 

@@ -20,7 +20,8 @@ def prepare(job: Job) -> Callable[[], None]:
     from tasks.config.redis_client import fail_fast_redis, worker_redis
     from tasks.config.sealing import message_codec
     from tasks.config.settings import Settings
-    from tasks.intake.build import Entry, Intake
+    from tasks.intake.build import Options, build_requests
+    from tasks.intake.manifest import Entry
     from tasks.records.record import open_record
     from tasks.records.status import Status
     from workers.app import app
@@ -28,7 +29,6 @@ def prepare(job: Job) -> Callable[[], None]:
 
     settings = Settings.from_environment()
     record = open_record(settings, fail_fast_redis(settings))
-    intake = Intake(settings)
     session = http.Session()
 
     def located() -> int:
@@ -37,7 +37,8 @@ def prepare(job: Job) -> Callable[[], None]:
     def upload() -> None:
         ids = []
         for name, path in job.named:
-            requests = intake.requests([Entry(path, version_id=job.version_id, name=name)])
+            entry = Entry(path, version_id=job.version_id, name=name)
+            requests = build_requests([entry], settings, Options())
             enqueue(app, record, requests)
             ids.append(requests[0].upload_id)
             while job.options.get("one_by_one") and located() < len(ids):
