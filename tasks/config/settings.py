@@ -45,7 +45,7 @@ class Settings:
     connections: int = 32
     spool: str = ""
     bandwidth: Timetable = NO_LIMIT
-    api_calls: Timetable = NO_LIMIT
+    api_rate: Timetable = NO_LIMIT
     log_format: str = "console"
     events: bool = False
     ftrack: FtrackSettings | None = None
@@ -68,7 +68,7 @@ class Settings:
             connections=read.value("FARMHAUL_CONNECTIONS", _count, 32),
             spool=read.value("FARMHAUL_SPOOL", _absolute, ""),
             bandwidth=read.value("FARMHAUL_BANDWIDTH", Timetable.from_text, NO_LIMIT),
-            api_calls=read.value("FARMHAUL_API_RATE", Timetable.from_text, NO_LIMIT),
+            api_rate=read.value("FARMHAUL_API_RATE", Timetable.from_text, NO_LIMIT),
             log_format=read.value("FARMHAUL_LOG_FORMAT", _log_format, "console"),
             events=read.value("FARMHAUL_FTRACK_EVENTS", _switch, default=False),
             ftrack=read.ftrack(),

@@ -47,7 +47,7 @@ def clients() -> Clients:
     ftrack = settings.require_ftrack()
     record = open_record(settings, worker_redis(settings))
     urls = url_codec(settings)
-    limits = Limits(record, {"bandwidth": settings.bandwidth, "api_calls": settings.api_calls})
+    limits = Limits(record, {"bandwidth": settings.bandwidth, "api_rate": settings.api_rate})
     return Clients(
         settings,
         record,

@@ -17,7 +17,7 @@ from tasks.config.timetable import Timetable
 from tasks.records.keys import LIMITS, to_text
 from tasks.records.record import Record
 
-NAMES = ("bandwidth", "api_calls")
+NAMES = ("bandwidth", "api_rate")
 
 #: A changed limit takes effect after this time at the latest.
 REFRESH_S = 2.0
@@ -48,8 +48,8 @@ class Limits:
 
     def api_call(self) -> None:
         """Wait until the farm may make one more API call."""
-        if rate := self._rate("api_calls"):
-            self._wait("api_calls", rate, 1)
+        if rate := self._rate("api_rate"):
+            self._wait("api_rate", rate, 1)
 
     def throttle(self, size_bytes: int) -> Callable[[int], None]:
         """Return what a PUT calls with the number of bytes sent so far; the call may wait."""

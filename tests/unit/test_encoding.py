@@ -28,5 +28,5 @@ def test_one_limited_call_reads_the_states_of_all_encodings(
         noted = {key: client.hget(f"farmhaul:upload:{key}", "job_state") for key in jobs}
         assert noted == status
         assert not client.exists("farmhaul:jobs")
-        assert client.exists("farmhaul:bucket:api_calls")
+        assert client.exists("farmhaul:bucket:api_rate")
     assert len(sandbox.ftrack.calls("query")) == 1

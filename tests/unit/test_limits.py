@@ -16,7 +16,7 @@ from tasks.records.record import open_record
 from tasks.stage.limits import Limits
 from tests.sandbox import RedisServer
 
-TABLES = {"bandwidth": Timetable.from_text("1M"), "api_calls": Timetable.from_text("4")}
+TABLES = {"bandwidth": Timetable.from_text("1M"), "api_rate": Timetable.from_text("4")}
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_small_file_draws_no_more_than_it_has(
 def test_a_limit_in_redis_that_is_none_changes_nothing(
     redis_server: RedisServer, client: Any, slept: list[float]
 ) -> None:
-    client.hset(LIMITS, mapping={"bandwidth": "very fast", "api_calls": "off"})
+    client.hset(LIMITS, mapping={"bandwidth": "very fast", "api_rate": "off"})
     limits(redis_server.url, slept).api_call()
     assert slept == []  # the burst of a farm that made no call yet
     rate = limits(redis_server.url, slept)
@@ -73,7 +73,7 @@ def test_a_limit_that_is_taken_back_is_heeded_within_seconds(
 ) -> None:
     farm = limits(redis_server.url, slept)
     farm.api_call()
-    client.hset(LIMITS, "api_calls", "off")
+    client.hset(LIMITS, "api_rate", "off")
     later = time.monotonic() + 3
     monkeypatch.setattr("tasks.stage.limits.time.monotonic", lambda: later)
     slept.clear()

@@ -12,22 +12,22 @@ from workers.cli.records import open_records
 
 @click.command()
 @click.option("--bandwidth", metavar="RATE", help="Bytes per second for the whole farm.")
-@click.option("--api-calls", metavar="RATE", help="ftrack API calls per second.")
+@click.option("--api-rate", metavar="RATE", help="ftrack API calls per second.")
 @click.option("--clear", is_flag=True, help="Return to the limits in each worker's environment.")
-def limit(bandwidth: str | None, api_calls: str | None, *, clear: bool) -> None:
+def limit(bandwidth: str | None, api_rate: str | None, *, clear: bool) -> None:
     """Show or change the limits that all workers share. Workers follow within seconds.
 
     \b
     farmhaul limit --bandwidth 50M
     farmhaul limit --bandwidth 08:00-20:00=50M,else=off
-    farmhaul limit --api-calls 20
+    farmhaul limit --api-rate 20
 
     RATE is a number with an optional k, M or G; off; or a timetable of the node's local time.
     """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.stage.limits import read_live
 
     record = open_records()
-    wanted = {"bandwidth": bandwidth, "api_calls": api_calls}
+    wanted = {"bandwidth": bandwidth, "api_rate": api_rate}
     given = {name: value for name, value in wanted.items() if value is not None}
     if clear and given:
         raise BadInputError("--clear cannot be combined with other options; it removes all limits")
