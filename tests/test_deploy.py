@@ -1,4 +1,4 @@
-"""What deploy/ ships for systemd and Kubernetes, checked without either running."""
+"""The systemd units and Kubernetes manifests in deploy/, checked without running either."""
 
 import re
 import shutil
@@ -19,10 +19,10 @@ MANIFESTS = [
 
 def test_systemd_accepts_the_units_and_finds_them_hardened(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
-        pytest.skip("NO UNIT OF SYSTEMD WAS CHECKED: systemd-analyze is not here")
+        pytest.skip("NO SYSTEMD UNIT WAS CHECKED: systemd-analyze is not installed")
     paths = [tmp_path / unit.name.replace("@.", "@1.") for unit in UNITS]
     for unit, path in zip(UNITS, paths, strict=True):
-        # The command is looked for; farmhaul is installed elsewhere in a test.
+        # systemd-analyze looks for the command, and a test has no /opt/farmhaul.
         path.write_text(re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", unit.read_text()))
         if "@" in unit.name:
             shutil.copy(path, tmp_path / unit.name)
@@ -34,7 +34,7 @@ def test_systemd_accepts_the_units_and_finds_them_hardened(tmp_path: Path) -> No
     verified = analyze("verify", *paths)
     assert (verified.returncode, verified.stderr) == (0, "")
     for path in paths:
-        # 0 is best, 10 worst; docs/deployment.md names what was found.
+        # 0 is best and 10 is worst; docs/deployment.md has the result.
         safe = analyze("security", "--offline=true", "--threshold=20", path)
         assert safe.returncode == 0, safe.stdout
 
@@ -50,24 +50,26 @@ def test_a_unit_loads_credentials_and_stops_its_parent_alone() -> None:
 
 @pytest.fixture(scope="module")
 def manifests() -> list[dict[str, Any]]:
-    yaml = pytest.importorskip("yaml", reason="NO MANIFEST WAS CHECKED: PyYAML is not here")
-    return [one for path in MANIFESTS for one in yaml.safe_load_all(path.read_text())]
+    yaml = pytest.importorskip("yaml", reason="NO MANIFEST WAS CHECKED: PyYAML is not installed")
+    return [manifest for path in MANIFESTS for manifest in yaml.safe_load_all(path.read_text())]
 
 
 def test_kubernetes_schemas_accept_the_manifests(manifests: list[dict[str, Any]]) -> None:
     schemas = pytest.importorskip("kubernetes_validate", reason="NO MANIFEST WAS CHECKED")
-    builtin = [one for one in manifests if one["kind"] != "ScaledObject"]
+    builtin = [manifest for manifest in manifests if manifest["kind"] != "ScaledObject"]
 
-    assert {one["kind"] for one in builtin} > {"Deployment", "PodDisruptionBudget", "Service"}
-    for one in builtin:
-        schemas.validate(one, "1.32", strict=True)
+    kinds = {manifest["kind"] for manifest in builtin}
+    assert kinds > {"Deployment", "PodDisruptionBudget", "Service"}
+    for manifest in builtin:
+        schemas.validate(manifest, "1.32", strict=True)
 
 
 def test_pods_run_as_a_user_without_privileges_or_write_access(
     manifests: list[dict[str, Any]],
 ) -> None:
     kinds = ("Deployment", "StatefulSet")
-    pods = [one["spec"]["template"]["spec"] for one in manifests if one["kind"] in kinds]
+    workloads = [manifest for manifest in manifests if manifest["kind"] in kinds]
+    pods = [workload["spec"]["template"]["spec"] for workload in workloads]
 
     assert len(pods) == 4
     for pod in pods:
@@ -78,13 +80,15 @@ def test_pods_run_as_a_user_without_privileges_or_write_access(
         assert not context["allowPrivilegeEscalation"]
         assert context["capabilities"] == {"drop": ["ALL"]}
         items = next(v for v in pod["volumes"] if v["name"] == "secrets")["secret"]["items"]
-        words = [*container["command"], *(one["value"] for one in container.get("env", []))]
+        words = [*container["command"], *(entry["value"] for entry in container.get("env", []))]
         read = {word.rpartition("/")[2] for word in words if word.startswith("/run/secrets/")}
         assert {item["path"] for item in items} == read
 
 
-def test_redis_in_a_pod_is_set_as_in_a_container(manifests: list[dict[str, Any]]) -> None:
-    [redis] = [one for one in manifests if one["kind"] == "StatefulSet"]
+def test_redis_has_the_same_settings_in_a_pod_as_in_a_container(
+    manifests: list[dict[str, Any]],
+) -> None:
+    [redis] = [manifest for manifest in manifests if manifest["kind"] == "StatefulSet"]
     [container] = redis["spec"]["template"]["spec"]["containers"]
     program, *words = container["command"]
     lines = (DEPLOY / "redis" / "redis.conf").read_text().splitlines()
@@ -94,8 +98,9 @@ def test_redis_in_a_pod_is_set_as_in_a_container(manifests: list[dict[str, Any]]
     own |= {"--protected-mode": "yes", "--include": settings["include"]}
     assert program == "redis-server"
     assert own == {f"--{name}": value.strip('"') for name, value in settings.items()}
-    # The name that make-secrets.sh writes into the URLs.
-    names = {one["metadata"]["name"] for one in manifests if one["kind"] == "Service"}
+    # make-secrets.sh writes the name of the service into the URLs.
+    services = [manifest for manifest in manifests if manifest["kind"] == "Service"]
+    names = {service["metadata"]["name"] for service in services}
     assert "@redis:6379/" in (DEPLOY / "docker" / "make-secrets.sh").read_text()
     assert "redis" in names
 
@@ -103,13 +108,14 @@ def test_redis_in_a_pod_is_set_as_in_a_container(manifests: list[dict[str, Any]]
 def test_the_scaler_queries_metrics_that_the_exporter_has(
     manifests: list[dict[str, Any]],
 ) -> None:
-    [scaled] = [one["spec"] for one in manifests if one["kind"] == "ScaledObject"]
+    scalers = [manifest for manifest in manifests if manifest["kind"] == "ScaledObject"]
+    [scaled] = [scaler["spec"] for scaler in scalers]
+    deployments = [manifest for manifest in manifests if manifest["kind"] == "Deployment"]
     [trigger] = scaled["triggers"]
     exporter = (DEPLOY.parent / "workers" / "exporter.py").read_text()
 
-    assert scaled["scaleTargetRef"]["name"] in {
-        one["metadata"]["name"] for one in manifests if one["kind"] == "Deployment"
-    }
+    names = {deployment["metadata"]["name"] for deployment in deployments}
+    assert scaled["scaleTargetRef"]["name"] in names
     # https://keda.sh/docs/latest/scalers/prometheus/: strings, all three required.
     assert {"serverAddress", "query", "threshold"} <= trigger["metadata"].keys()
     assert all(isinstance(value, str) for value in trigger["metadata"].values())
@@ -119,7 +125,8 @@ def test_the_scaler_queries_metrics_that_the_exporter_has(
 
 
 def test_nobody_can_log_in_as_the_default_user_who_may_do_anything() -> None:
-    # tests/docker/test_compose.py shows with a Redis 7.0 what happens else.
+    # Redis reads its append-only file as this user, which therefore needs all permissions.
+    # tests/docker/test_compose.py shows with Redis 7.0 what happens without them.
     lines = (DEPLOY / "redis" / "users.acl").read_text().splitlines()
     [default] = [line.split()[2:] for line in lines if line.startswith("user default ")]
 

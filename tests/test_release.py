@@ -1,4 +1,4 @@
-"""What is released: the same bytes from each build, and a command that works when installed."""
+"""The released files: builds are reproducible, and the installed command works."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ PACKAGED = (
 
 
 def build(folder: Path, umask: int, epoch: str) -> dict[str, str]:
-    """Build a copy of the project, as if checked out in another way; gives names and hashes."""
+    """Build a copy of the project, and return the SHA-256 of each built file by its name.
+
+    The copy's modes and times differ from the checkout's, as those of another checkout do.
+
+    Args:
+        folder: where the copy and the built files are written.
+        umask: the umask of the checkout.
+        epoch: the time of all files, in seconds since 1970.
+    """
     copy = folder / "checkout"
     copy.mkdir(parents=True)
     for name in PACKAGED:
