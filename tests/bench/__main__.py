@@ -1,8 +1,8 @@
-"""``python -m tests.bench``: measures, and prints what it has found.
+"""``python -m tests.bench``: measure, and print the results.
 
-python -m tests.bench                     all scenarios but the model, some 10 minutes
-python -m tests.bench --quick             the same with few and small files
-python -m tests.bench small far --write   two of them, and docs/benchmarks.md
+python -m tests.bench                     all scenarios except the model, about 10 minutes
+python -m tests.bench --quick             the same with fewer and smaller files
+python -m tests.bench small far --write   two of them; write docs/benchmarks.md
 python -m tests.bench model               the model of docs/scaling.md against a run
 """
 
@@ -46,14 +46,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("scenarios", nargs="*", metavar="scenario", help=", ".join(SCENARIOS))
-    parser.add_argument("--quick", action="store_true", help="few and small files")
+    parser.add_argument("--quick", action="store_true", help="fewer and smaller files")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the results as JSON")
     options = parser.parse_args()
     names = options.scenarios or BY_DEFAULT
     if unknown := set(names) - set(SCENARIOS):
         parser.error(f"no scenario {min(unknown)}; there are: {', '.join(SCENARIOS)}")
-    # However it is ended, what it has started ends with it, and its folder goes.
+    # However it is stopped, its processes and its folder go with it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     load = os.getloadavg()[0]
@@ -70,7 +70,7 @@ def main() -> None:
                 print(result.text(), flush=True)
             took = f"({name} took {time.monotonic() - began:.0f} s, load {os.getloadavg()[0]:.1f})"
             print(f"  {took}", file=sys.stderr, flush=True)
-    _tell(results)
+    _print_targets(results)
     if options.json:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1))
     if options.write:
@@ -78,7 +78,7 @@ def main() -> None:
         print(f"written: {document.write(results, command, load)}")
 
 
-def _tell(results: list[Result]) -> None:
+def _print_targets(results: list[Result]) -> None:
     targets = [(result, target) for result in results for target in result.targets]
     missed = [
         f"  {result.title}: {target.line()}" for result, target in targets if not target.reached

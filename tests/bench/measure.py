@@ -1,4 +1,4 @@
-"""What processes and Redis took: CPU time, memory, commands and bytes."""
+"""What processes and Redis use: CPU time, memory, commands and bytes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """User and system time of living processes, in seconds (proc(5))."""
+    """Return the user and system time of running processes, in seconds (proc(5))."""
     total = 0
     for pid in pids:
-        # The name, in brackets, may hold anything.
+        # The name, in parentheses, may hold any character.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total * _TICK_S
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory a process had at any time, shared pages included."""
+    """Return the peak memory of a process in MiB, with shared pages."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
@@ -33,10 +33,10 @@ def peak_mib(pid: int) -> float:
 
 @dataclass(frozen=True)
 class RedisUse:
-    """What Redis has done, since it came up or between two looks.
+    """What Redis has done since its start, or between two looks.
 
-    ``calls`` holds the commands inside of scripts too; ``reads`` is how often Redis read from
-    a socket, so a pipeline of many commands counts as one, or as few.
+    ``calls`` includes the commands inside scripts. ``reads`` is how often Redis read from a
+    socket, so a pipeline of many commands counts as one read, or a few.
     """
 
     calls: Mapping[str, int]
@@ -65,7 +65,7 @@ class RedisUse:
         )
 
     def since(self, before: RedisUse) -> RedisUse:
-        """What came between an earlier look and this one."""
+        """Return what Redis has done between an earlier look and this one."""
         calls = {name: count - before.calls.get(name, 0) for name, count in self.calls.items()}
         return RedisUse(
             {name: count for name, count in calls.items() if count},
@@ -78,16 +78,16 @@ class RedisUse:
 
     @property
     def total_calls(self) -> int:
-        """All commands, those inside of scripts included."""
+        """All commands, including those inside scripts."""
         return sum(self.calls.values())
 
 
 @dataclass
 class Usage:
-    """What one run took, on all sides."""
+    """What one run took, on all sides; times are in seconds."""
 
     seconds: float
-    #: When it began, by ``time.monotonic``, as the sink's moments.
+    #: When it began: ``time.monotonic``, like the times of the sink.
     began: float = 0.0
     worker_cpu_s: float = 0.0
     pool_cpu_s: float = 0.0

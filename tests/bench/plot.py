@@ -1,4 +1,4 @@
-"""A plot as SVG, written by hand: two axes, a grid, a line for each curve."""
+"""A plot as SVG, without a library: two axes, a grid, and a line for each curve."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.bench.result import TIMES
 
 WIDTH, HEIGHT = 560, 380
 LEFT, RIGHT, TOP, BOTTOM = 60, 120, 40, 50
-#: Fit for light and dark pages alike, and for those who see no red.
+#: Readable on light and dark pages, and without red-green vision.
 COLOURS = ("#0072b2", "#999999", "#d55e00", "#009e73")
 
 Curve = Sequence[tuple[float, float]]
 
 
 def svg(title: str, across: str, up: str, curves: Mapping[str, Curve]) -> str:
-    """Draw curves over the x values that they have in common; all axes begin at 0."""
+    """Return a plot of curves with the same x values; both axes begin at 0."""
     xs = sorted({x for curve in curves.values() for x, _ in curve})
     most_x, most_y = max(xs), max(y for curve in curves.values() for _, y in curve)
 

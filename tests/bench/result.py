@@ -1,4 +1,4 @@
-"""What a scenario has found: a table, and which targets it reaches."""
+"""The result of a scenario: a table, and targets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TIMES = " \N{MULTIPLICATION SIGN}"
 
 @dataclass(frozen=True)
 class Target:
-    """A figure, and what it is to be: ``">= 6"`` or ``"<= 1.5"``."""
+    """A figure and its goal: ``">= 6"`` or ``"<= 1.5"``."""
 
     what: str
     value: float
@@ -35,7 +35,7 @@ class Target:
 
 @dataclass
 class Result:
-    """A table with a title, and what it means."""
+    """A table with a title and an explanation."""
 
     key: str
     title: str
@@ -48,7 +48,7 @@ class Result:
     curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def text(self) -> str:
-        """For a terminal."""
+        """Return the result as text for a terminal."""
         widths = [
             max(len(row[n]) for row in [self.header, *self.rows]) for n in range(len(self.header))
         ]
@@ -63,7 +63,7 @@ class Result:
         return "\n".join(lines)
 
     def markdown(self) -> str:
-        """For ``docs/benchmarks.md``."""
+        """Return the result as a section of ``docs/benchmarks.md``."""
         lines = [f"## {self.title}", "", self.about, ""]
         lines.append(f"| {' | '.join(self.header)} |")
         lines.append(f"|{'|'.join(['---', *['--:'] * (len(self.header) - 1)])}|")
@@ -75,11 +75,11 @@ class Result:
 
 
 def middle(usages: Sequence[Usage]) -> float:
-    """The median of the seconds."""
+    """Return the median of the seconds."""
     return median(usage.seconds for usage in usages)
 
 
 def spread(usages: Sequence[Usage]) -> str:
-    """From the fastest to the slowest."""
+    """Describe the range from the fastest to the slowest."""
     seconds = [usage.seconds for usage in usages]
     return f"{min(seconds):.2f} to {max(seconds):.2f}"

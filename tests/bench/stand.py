@@ -1,4 +1,4 @@
-"""Where benchmarks run: the sink, a Redis, files, workers, and the rivals on the same servers."""
+"""The test stand of the benchmarks: sink, Redis, files, workers, and rivals on the same servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMEOUT_S = 300.0
 
 
 class Stand:
-    """A context manager; all that it starts ends with it."""
+    """A context manager; every process that it starts ends with it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,7 +67,7 @@ class Stand:
     # Files
 
     def files(self, count: int, size: int, name: str) -> list[str]:
-        """So many files of random bytes; made once, whatever is asked for later."""
+        """Return the paths of so many files of random bytes; each is written once."""
         folder = self.storage / f"{name}.{size}"
         folder.mkdir(exist_ok=True)
         paths = [folder / f"{name}.{number:05}.exr" for number in range(count)]
@@ -79,7 +79,7 @@ class Stand:
         return [str(path) for path in paths]
 
     def sparse(self, size: int) -> str:
-        """A file that takes no room on the disk."""
+        """Return the path of a sparse file."""
         path = self.storage / f"sparse.{size}.mov"
         with path.open("wb") as file:
             file.truncate(size)
@@ -96,7 +96,7 @@ class Stand:
         *,
         warm: bool = True,
     ) -> Iterator[None]:
-        """Have workers up, each of so many processes; *env* is for all that runs meanwhile."""
+        """Run workers of so many processes; *env* is for all commands meanwhile."""
         self._extra_env = env or {}
         self.workers = [
             Worker(
@@ -128,7 +128,7 @@ class Stand:
         self.workers = []
 
     def _warm(self, processes: int) -> None:
-        # A process makes its clients at its first task; that is no part of any figure.
+        # A process makes its clients at its first task; no figure should include that.
         files = self.files(8 * processes, 1000, "warm")
         for _ in range(3):
             self.haul(files)
@@ -145,7 +145,7 @@ class Stand:
     # Runs
 
     def far(self, latency_s: float, bytes_s: float | None = None) -> None:
-        """Move API and store away: a round trip takes so long, a new connection one more."""
+        """Give API and store a latency; a new connection takes it twice."""
         self.sink.conduct(latency_s=latency_s, connect_s=latency_s, bytes_s=bytes_s)
 
     def haul(self, files: Sequence[str]) -> Usage:
@@ -168,7 +168,7 @@ class Stand:
         return self._timed([str(word) for word in command])[0]
 
     def rival(self, name: str, files: Sequence[str], **options: str) -> Usage:
-        """Run one of ``tests.bench.rivals``; its seconds are those of the files alone."""
+        """Run one of ``tests.bench.rivals``; its seconds do not include its start."""
         job = Job(
             tuple(files),
             self._tag(),
@@ -187,7 +187,7 @@ class Stand:
         return usage
 
     def cold(self, *command: str | Path) -> float:
-        """Wall-clock time of a command, from its start to its end."""
+        """Return the wall-clock time of a command in seconds, from start to exit."""
         return self._timed([str(word) for word in command], quiet=True)[0].seconds
 
     def _timed(self, command: Sequence[str], *, quiet: bool = False) -> tuple[Usage, str]:
@@ -207,7 +207,9 @@ class Stand:
         )
         usage = Usage(time.perf_counter() - began)
         if done.returncode:
-            raise RuntimeError(f"{command[:3]} ended with {done.returncode}: {done.stderr[-2000:]}")
+            raise RuntimeError(
+                f"{command[:3]} exited with {done.returncode}: {done.stderr[-2000:]}"
+            )
         usage.began = time.monotonic() - usage.seconds
         usage.worker_cpu_s = cpu_s(self.pids) - before[0]
         usage.pool_cpu_s = cpu_s(self.pool_pids) - before[1]

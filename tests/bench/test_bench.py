@@ -1,12 +1,14 @@
-"""The instruments: the sink answers real clients, tables and plots say what was measured."""
+"""The instruments: the sink answers real clients, tables and plots show the measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from time import perf_counter
 from xml.etree import ElementTree
 
 import pytest
+import requests
 
 from tasks.transfer.checksum import compute_checksum
 from tasks.transfer.ftrack import FtrackClient
@@ -52,10 +54,6 @@ def test_the_sink_takes_an_upload_and_counts_it(sink: Sink, frame: Path, tmp_pat
 
 
 def test_a_far_sink_answers_late_and_reads_slowly(sink: Sink, frame: Path, tmp_path: Path) -> None:
-    from time import perf_counter
-
-    import requests
-
     sink.conduct(latency_s=0.05, connect_s=0.05, bytes_s=3e6)
     with requests.Session() as session:
         seconds = []
@@ -64,7 +62,7 @@ def test_a_far_sink_answers_late_and_reads_slowly(sink: Sink, frame: Path, tmp_p
             session.put(f"{sink.store_url}/x", data=frame.read_bytes()).raise_for_status()
             seconds.append(perf_counter() - began)
 
-    # 100 ms for the bytes, 50 for the answer, and 50 for the first connection.
+    # 100 ms for the bytes, 50 ms for the response, and 50 ms for the first connection.
     assert seconds[0] >= 0.2
     assert seconds[1] >= 0.15
 
@@ -74,7 +72,7 @@ def test_a_far_sink_answers_late_and_reads_slowly(sink: Sink, frame: Path, tmp_p
     [(">= 6", 6.1, True), (">= 6", 5.9, False), ("<= 1.5", 1.4, True), ("<= 1.5", 1.6, False)],
     ids=["above", "too low", "below", "too high"],
 )
-def test_a_target_tells_whether_it_is_reached(wanted: str, value: float, reached: bool) -> None:
+def test_a_target_knows_whether_it_is_reached(wanted: str, value: float, reached: bool) -> None:
     assert Goal("speed", value, wanted).reached is reached
 
 

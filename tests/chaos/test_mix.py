@@ -11,7 +11,7 @@ import pytest
 from tests.sandbox.process import CHECKOUT
 
 
-def run_mix(*options: str) -> None:
+def check_mix(*options: str) -> None:
     # In a process of its own, as `make chaos` runs it; its output names the seed and the folder.
     seed = os.environ.get("CHAOS_SEED", "2")
     done = subprocess.run(
@@ -28,10 +28,10 @@ def run_mix(*options: str) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(500)
 def test_after_a_minute_of_all_troubles_all_uploads_are_right() -> None:
-    run_mix("--minutes", "0.75")
+    check_mix("--minutes", "0.75")
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 def test_after_a_minute_of_all_troubles_thread_pools_are_right_too() -> None:
-    run_mix("--minutes", "1", "--pool", "threads")
+    check_mix("--minutes", "1", "--pool", "threads")

@@ -1,5 +1,5 @@
-"""What farmhaul is compared with: each a process of its own, run by ``stand.Stand.rival``.
+"""The rivals of farmhaul: ``stand.Stand.rival`` runs each as a process.
 
-They take a job and print what it took: as JSON ``seconds`` for the files alone, ``start_s``
-for imports and logging in, ``cpu_s`` for both.
+A rival takes a job, and prints JSON: ``seconds`` for the files alone, ``start_s`` for imports and
+login, and ``cpu_s`` for both.
 """

@@ -1,4 +1,4 @@
-"""A bare Celery: the least that a hook needs to queue a task. Cold, and nothing of ours."""
+"""A bare Celery: the least that a hook needs to queue a task. A cold start, without farmhaul."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""boto3 (s3transfer) scripted per file: the bytes alone, ftrack is told nothing.
+"""boto3 (s3transfer), file by file: the bytes alone, without ftrack.
 
-Its defaults, but for one: over https boto3 does not sign the payload, so it shall not here,
-where that would cost it a SHA-256. The CRC-32 that it sends along by default stays.
+It has its defaults, except one: over https boto3 does not sign the payload, so it does not here
+either, where that would cost a SHA-256. It sends its CRC-32, as by default.
 """
 
 from __future__ import annotations

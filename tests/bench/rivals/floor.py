@@ -1,8 +1,8 @@
-"""The floor of the machine for one large file: MD5 and send of all of it, on two cores.
+"""The least that this machine needs for one large file: MD5 and send, on two cores.
 
-Two processes that are up already take a part each in turn: read it once into one buffer,
-hash it, send it from there through a bare socket. No signing, no record, no queue, nobody
-that looks whether the file has changed.
+Two running processes take the parts in turn: each reads a part once into a buffer, hashes it, and
+sends it from there through a bare socket. There is no signing, no record and no queue, and
+nothing checks whether the file has changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a rival is to do, and how it tells what that took."""
+"""The job of a rival, and how it reports its times."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Job:
 
     @property
     def named(self) -> list[tuple[str, str]]:
-        """Each file with the name of its component."""
+        """The files, each with the name of its component."""
         return [(f"{self.tag}.{number}", path) for number, path in enumerate(self.files)]
 
 
 def run(prepare: Callable[[Job], Callable[[], object]]) -> None:
-    """Time a rival: ``prepare`` imports and logs in, what it gives uploads."""
-    # What Python itself needs to come up was before; CPU time holds it.
+    """Time a rival: ``prepare`` imports and logs in, and returns the function that uploads."""
+    # The start of Python itself is over by now; only cpu_s includes it.
     began = time.perf_counter()
     act = prepare(Job.from_command_line())
     ready, moment = time.perf_counter(), time.monotonic()

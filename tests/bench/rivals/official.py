@@ -1,4 +1,4 @@
-"""ftrack's own Python client, as its manual has it: ``session.create_component``."""
+"""ftrack's own Python client, as in its manual: ``session.create_component``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.bench.rivals.job import Job, run
 
 def prepare(job: Job) -> Callable[[], None]:
     with warnings.catch_warnings():
-        # Its old pyparsing uses modules that Python has deprecated.
+        # It pins an old pyparsing, which uses deprecated modules.
         warnings.simplefilter("ignore", DeprecationWarning)
         import ftrack_api
 

@@ -1,1 +1,1 @@
-"""What is measured; each module has ``run(stand, quick)``, which gives results."""
+"""The scenarios; each module has ``run(stand, quick)``, which returns results."""

@@ -1,4 +1,4 @@
-"""What a hook waits for: the cold start of ``farmhaul enqueue``."""
+"""The cold start of ``farmhaul enqueue``, for which a hook waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def run(stand: Stand, quick: bool) -> list[Result]:
         BARE: python_module("tests.bench.rivals.bare_send"),
     }
     seconds: dict[str, list[float]] = {name: [] for name in (*commands, ENQUEUE)}
-    # No worker is up: what it takes from the cores is no part of this.
+    # No worker runs: it would take CPU time from the commands.
     for number in range(pairs):
         for name, command in commands.items():
             seconds[name].append(stand.cold(*command))
@@ -41,13 +41,13 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     result.rows = [
         (
             name,
-            f"{1000 * median(those):.0f}",
-            f"{1000 * min(those):.0f} to {1000 * max(those):.0f}",
-            f"{median(those) / bare:.2f}{TIMES}",
+            f"{1000 * median(times):.0f}",
+            f"{1000 * min(times):.0f} to {1000 * max(times):.0f}",
+            f"{median(times) / bare:.2f}{TIMES}",
         )
-        for name, those in seconds.items()
+        for name, times in seconds.items()
     ]
-    # By pairs: each enqueue with the bare one just before it.
+    # In pairs: each enqueue with the bare command just before it.
     pairwise = median(a / b for a, b in zip(seconds[ENQUEUE], seconds[BARE], strict=True))
     result.targets = [Target("cold enqueue by a bare cold send_task", pairwise, "<= 1.2", TIMES)]
     return [result]

@@ -1,4 +1,4 @@
-"""What an upload costs: CPU time of the workers, commands and bytes of Redis, waiting."""
+"""The cost of an upload: CPU time of the workers, commands and bytes of Redis, and time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(stand: Stand, quick: bool) -> list[Result]:
         _row("the same, with FARMHAUL_SECRET_KEY", sealed, count),
         _row("one by one", singles, 50),
     ]
-    cpu_ms = 1000 * median(one.worker_cpu_s + one.pool_cpu_s for one in batches) / count
+    cpu_ms = 1000 * median(usage.worker_cpu_s + usage.pool_cpu_s for usage in batches) / count
     cli_ms, program_ms = (1000 * median(pair[n] for pair in waits) for n in (0, 1))
     result.targets = [Target("CPU time of the worker for a file", cpu_ms, "<= 1.5", " ms")]
     result.notes = [
@@ -66,8 +66,8 @@ def _row(name: str, usages: Sequence[Usage], count: int) -> tuple[str, ...]:
     uses = [usage.redis for usage in usages if usage.redis]
     return (
         name,
-        f"{1000 * median(one.worker_cpu_s + one.pool_cpu_s for one in usages) / count:.2f}",
-        f"{1000 * median(one.pool_cpu_s for one in usages) / count:.2f}",
+        f"{1000 * median(usage.worker_cpu_s + usage.pool_cpu_s for usage in usages) / count:.2f}",
+        f"{1000 * median(usage.pool_cpu_s for usage in usages) / count:.2f}",
         f"{1000 * median(use.cpu_s for use in uses) / count:.2f}",
         f"{median(use.total_calls for use in uses) / count:.0f}",
         f"{median(use.reads for use in uses) / count:.1f}",
@@ -77,7 +77,7 @@ def _row(name: str, usages: Sequence[Usage], count: int) -> tuple[str, ...]:
 
 
 def _first_byte(stand: Stand, path: str) -> tuple[float, float]:
-    """Seconds to the first byte, from the start of the command and from its end."""
+    """Return the seconds to the first byte, from the start of the command and from its exit."""
     stand.sink.reset()
     name = f"first{time.monotonic_ns()}"
     began = time.monotonic()

@@ -26,7 +26,7 @@ FAR = "Each response of server and store takes 50 ms, a new connection 50 ms mor
 
 @dataclass(frozen=True)
 class Files:
-    """A set of files, how far away the servers are, and what is wanted."""
+    """A set of files, the latency of the servers, and the goal."""
 
     key: str
     what: str
@@ -34,7 +34,7 @@ class Files:
     size: int
     wanted: float
     far_s: float = 0.0
-    #: The rivals take a minute each when they are far, and vary little.
+    #: How often each rival runs. With latency one takes a minute, and varies little.
     theirs: int = 3
 
     @property
@@ -44,19 +44,19 @@ class Files:
 
 
 def run_small(stand: Stand, quick: bool) -> list[Result]:
-    """A manifest of small files on loopback."""
+    """Measure a manifest of small files on loopback."""
     count = 200 if quick else 500
     return [_run(stand, Files("small", SMALL, count, 200_000, 6))]
 
 
 def run_far(stand: Stand, quick: bool) -> list[Result]:
-    """The same, with a data centre 50 ms away."""
+    """Measure the same with a data centre 50 ms away."""
     count = 40 if quick else 200
     return [_run(stand, Files("far", SMALL, count, 200_000, 35, FAR_S, theirs=1))]
 
 
 def run_frames(stand: Stand, quick: bool) -> list[Result]:
-    """A sequence, for now as a manifest of its frames."""
+    """Measure a manifest of the frames of a sequence."""
     count = 48 if quick else 240
     what = "frames of 2 MB"
     return [
@@ -78,7 +78,7 @@ def _run(stand: Stand, those: Files) -> Result:
     )
     result = table(those.key, those.title, usages, (those.count, "files/s"))
     result.about = about
-    # Who tells ftrack nothing has to be started too: with the start of both.
+    # boto3 registers nothing in ftrack, but has to be started: the target includes both starts.
     boto = middle(usages[BOTO]) + usages[BOTO][-1].start_s
     result.targets = [
         Target(

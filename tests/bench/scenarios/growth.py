@@ -1,4 +1,4 @@
-"""Growth with worker processes, when each has a long and narrow line to the store."""
+"""Growth with worker processes, each with a slow and distant connection to the store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.bench.stand import Stand
 
 FAR_S = 0.05
 BYTES_S = 10e6
-#: So few that eight processes fit on two cores; a process has 16 by default.
+#: So few that eight processes fit on two cores; the default is 16 connections a process.
 CONNECTIONS = 4
 GOALS = {4: 3.6, 8: 7.0}
 
@@ -31,7 +31,7 @@ def run(stand: Stand, quick: bool) -> list[Result]:
             stand.far(FAR_S, BYTES_S)
             runs = [stand.haul(files) for _ in range(2 if workers >= 4 else 1)]
             stand.far(0)
-        seconds = median(one.api["last_located"] - one.api["first_call"] for one in runs)
+        seconds = median(usage.api["last_located"] - usage.api["first_call"] for usage in runs)
         last = runs[-1]
         busy_s = last.worker_cpu_s + last.pool_cpu_s + last.api["cpu_s"] + last.store["cpu_s"]
         speeds[workers] = count / seconds

@@ -29,7 +29,7 @@ def run(stand: Stand, quick: bool) -> list[Result]:
         those = [
             *contestants(stand, files, ours=5, theirs=3),
             Contestant(FLOOR, lambda: stand.rival("floor", files), 5),
-            # What a cold start takes when there is nothing to do but to ask Redis.
+            # A cold start with no other work than a query of Redis.
             Contestant(START, lambda: Usage(stand.cold(BIN / "farmhaul", "status", "--active")), 5),
         ]
         usages = alternate(those)

@@ -1,4 +1,4 @@
-"""Memory of worker processes, whatever the size of a file."""
+"""Memory of worker processes, which does not depend on the size of a file."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The model of ``docs/scaling.md``: what Redis does for a file, and whether that predicts a run.
+"""The model of ``docs/scaling.md``: the work of Redis for a file, and a check against a run.
 
-Redis' share of an upload is taken as *a + b / n* for batches of n files, and a constant rate
-for each worker that is up. The three are measured with one worker of two processes and with
-idle ones; then 16 worker processes, 50 ms away, are predicted and measured.
+The model takes *a + b / n* for a file in batches of n files, and a constant rate for each running
+worker. It is measured with one worker of two processes and with idle workers. Then a run with 16
+worker processes, 50 ms away, is predicted and measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BATCH = 50
 WORKERS = 16
 FAR_S = 0.05
 
-#: What is modelled: a name, how to read it, and how it is written.
+#: The figures of the model: name, how to read it, and its format.
 FIGURES: tuple[tuple[str, Callable[[RedisUse], float], str], ...] = (
     ("CPU time, ms", lambda use: 1000 * use.cpu_s, "{:.3f}"),
     ("commands, those in scripts too", lambda use: use.total_calls, "{:.1f}"),
@@ -31,7 +31,7 @@ FIGURES: tuple[tuple[str, Callable[[RedisUse], float], str], ...] = (
 
 @dataclass(frozen=True)
 class Share:
-    """One figure: for a file, for a batch, and for a worker that is up, a second."""
+    """One figure: for a file, for a batch, and for a running worker in a second."""
 
     a: float
     b: float
@@ -50,13 +50,13 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     with stand.farm(workers=4, processes=1):
         idle = _idle(stand, 3 if quick else 10)
     with stand.farm():
-        # Looks of --wait are those of one client; what they cost is left in.
+        # The polling of --wait, by one client, is included.
         batches = _use(stand.haul([path] * many))
         singles = _use(stand.rival("storm", [path] * single, one_by_one="yes"))
     shares = {}
     for name, read, _ in FIGURES:
         for_batches = read(batches) / many
-        # One by one a worker of two processes is up for the time of them all.
+        # One by one: a worker of two processes runs all the time.
         b = (read(singles) / single - for_batches) / (1 - 1 / BATCH)
         shares[name] = Share(for_batches - b / BATCH, b, read(idle) / 4)
     pending, ended = _memory(stand, path, kept)
@@ -65,12 +65,12 @@ def run(stand: Stand, quick: bool) -> list[Result]:
 
 def _use(usage: Usage) -> RedisUse:
     if usage.redis is None:
-        raise RuntimeError("nobody has looked at Redis")
+        raise RuntimeError("the run has no figures of Redis")
     return usage.redis
 
 
 def _idle(stand: Stand, seconds: float) -> RedisUse:
-    """What Redis does in a second while four workers have nothing to do."""
+    """Return what Redis does in a second while four workers are idle."""
     before = RedisUse.look(stand.client)
     time.sleep(seconds)
     use = RedisUse.look(stand.client).since(before)
@@ -85,7 +85,7 @@ def _idle(stand: Stand, seconds: float) -> RedisUse:
 
 
 def _memory(stand: Stand, path: str, count: int) -> tuple[float, float]:
-    """Bytes that Redis keeps for an upload: while it is pending, and once it has ended."""
+    """Return the bytes in Redis for an upload: while pending, and when located."""
     stand.redis.flush()
     before = RedisUse.look(stand.client).memory
     stand.enqueue([path] * count)
@@ -93,7 +93,7 @@ def _memory(stand: Stand, path: str, count: int) -> tuple[float, float]:
     with stand.farm(warm=False):
         while stand.client.zcard("farmhaul:state:located") < count:
             time.sleep(0.1)
-        time.sleep(2)  # claims and messages go
+        time.sleep(2)  # claims and messages are removed
         ended = RedisUse.look(stand.client).memory - before
     return pending / count, ended / count
 

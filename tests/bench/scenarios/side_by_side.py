@@ -1,4 +1,4 @@
-"""Runs taken alternately, and the table that sets them side by side."""
+"""Alternating runs of farmhaul and its rivals, and the table that compares them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADER = ("", "seconds", "fastest to slowest", "runs", "speed", "against officia
 
 @dataclass(frozen=True)
 class Contestant:
-    """Who runs, and how often: a slow rival under latency varies little."""
+    """A contestant, and how often it runs: a slow rival with latency varies little."""
 
     name: str
     act: Callable[[], Usage]
@@ -27,7 +27,7 @@ class Contestant:
 
 
 def contestants(stand: Stand, files: Sequence[str], ours: int, theirs: int) -> list[Contestant]:
-    """All four on the same files."""
+    """Return farmhaul and its three rivals, on the same files."""
     rivals = {OFFICIAL: "official", PLAIN: "plain", BOTO: "boto"}
     return [
         Contestant(FARMHAUL, lambda: stand.haul(files), ours),
@@ -39,19 +39,19 @@ def contestants(stand: Stand, files: Sequence[str], ours: int, theirs: int) -> l
 
 
 def alternate(those: Sequence[Contestant]) -> dict[str, list[Usage]]:
-    """Let each have a turn, round after round: what disturbs the machine disturbs all."""
-    usages: dict[str, list[Usage]] = {one.name: [] for one in those}
-    for turn in range(max(one.runs for one in those)):
-        for one in those:
-            if turn < one.runs:
-                usages[one.name].append(one.act())
+    """Run the contestants in turns, so that a disturbance of the machine affects all."""
+    usages: dict[str, list[Usage]] = {contestant.name: [] for contestant in those}
+    for turn in range(max(contestant.runs for contestant in those)):
+        for contestant in those:
+            if turn < contestant.runs:
+                usages[contestant.name].append(contestant.act())
     return usages
 
 
 def table(
     key: str, title: str, usages: Mapping[str, Sequence[Usage]], amount: tuple[float, str]
 ) -> Result:
-    """Set them side by side; the speed is an amount, with its unit, by the seconds."""
+    """Return the table; the speed is the amount, with its unit, divided by the seconds."""
     result = Result(key, title, "", HEADER)
     official = middle(usages[OFFICIAL])
     for name, runs in sorted(usages.items(), key=lambda pair: -middle(pair[1])):
@@ -72,24 +72,24 @@ def table(
 
 
 def ratio(usages: Mapping[str, Sequence[Usage]], rival: str, ours: str = FARMHAUL) -> float:
-    """How many times faster we are."""
+    """Return how many times faster farmhaul is."""
     return middle(usages[rival]) / middle(usages[ours])
 
 
 def timeline(runs: Sequence[Usage]) -> str:
-    """Where the time of a run of ours went, by the servers' clocks: medians."""
+    """Describe where the time of a run of farmhaul went: medians."""
     first_call, first_byte, first, last, end = (
         median(moments)
         for moments in zip(
             *(
                 (
-                    one.api["first_call"] - one.began,
-                    one.store["first_put"] - one.began,
-                    one.api["first_located"] - one.began,
-                    one.api["last_located"] - one.began,
-                    one.seconds,
+                    usage.api["first_call"] - usage.began,
+                    usage.store["first_put"] - usage.began,
+                    usage.api["first_located"] - usage.began,
+                    usage.api["last_located"] - usage.began,
+                    usage.seconds,
                 )
-                for one in runs
+                for usage in runs
             ),
             strict=True,
         )

@@ -1,4 +1,4 @@
-"""The sink alone: it must not be what is measured."""
+"""The sink alone: it must not limit the other scenarios."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Sink:
 
     @property
     def env(self) -> dict[str, str]:
-        """How clients of ftrack find it."""
+        """The environment for clients of ftrack."""
         return {
             "FTRACK_SERVER": self.api_url,
             "FTRACK_API_USER": seed.API_USER,
@@ -67,22 +67,22 @@ class Sink:
     def conduct(
         self, *, latency_s: float = 0, connect_s: float = 0, bytes_s: float | None = None
     ) -> None:
-        """Say how far away both are: delay of answers and connections, bytes/s of each."""
+        """Set the latency of responses and connections, and the bytes/s of a connection."""
         wanted = {"latency_s": latency_s, "connect_s": connect_s, "bytes_s": bytes_s}
         for url in (self.api_url, self.store_url):
             self._session.post(f"{url}/-/conduct", json=wanted).raise_for_status()
 
     def reset(self) -> None:
-        """Count from zero, and forget all entities."""
+        """Reset the counts, and remove all entities."""
         for url in (self.api_url, self.store_url):
             self._session.post(f"{url}/-/reset").raise_for_status()
 
     def api_stats(self) -> dict[str, Any]:
-        """What the API has counted since the last reset."""
+        """Return the counts of the API since the last reset."""
         return self._stats(self.api_url)
 
     def store_stats(self) -> dict[str, Any]:
-        """What the store has counted since the last reset."""
+        """Return the counts of the store since the last reset."""
         return self._stats(self.store_url)
 
     def _stats(self, url: str) -> dict[str, Any]:

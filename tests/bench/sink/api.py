@@ -1,4 +1,4 @@
-"""ftrack's API: says yes to everything: ``python -m tests.bench.sink.api PORT STORE_URL``.
+"""An ftrack API that accepts everything: ``python -m tests.bench.sink.api PORT STORE_URL``.
 
 It knows as much as the official Python client needs to start and to upload, and keeps the
 components and locations that were created, by id.
@@ -26,7 +26,7 @@ Entity = dict[str, Any]
 
 _TYPE = re.compile(r"(?:from\s+|^\s*)(\w+)\s*(?:where\b|$)")
 _ID = re.compile(r'"?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"?')
-#: As long as one that S3 signs.
+#: As long as the query of a URL that S3 signs.
 _QUERY = (
     "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIABENCHBENCHBENCH0%2F20261124%2Feu-west-1"
     "%2Fs3%2Faws4_request&X-Amz-Date=20261124T120000Z&X-Amz-Expires=3600&X-Amz-SignedHeaders="
@@ -35,7 +35,7 @@ _QUERY = (
 
 
 class Api:
-    """The operations, and the entities that a client may ask for again."""
+    """The operations, and the entities that clients may query."""
 
     def __init__(self, store_url: str) -> None:
         self._store_url = store_url
@@ -53,9 +53,14 @@ class Api:
             "query_schemas": lambda _: self._schemas,
             "query": self._query,
             "create": self._create,
-            "update": lambda one: {"action": "update", "data": one.get("entity_data", {})},
+            "update": lambda operation: {
+                "action": "update",
+                "data": operation.get("entity_data", {}),
+            },
             "get_upload_metadata": self._sign,
-            "complete_multipart_upload": lambda one: {"component_id": one["component_id"]},
+            "complete_multipart_upload": lambda operation: {
+                "component_id": operation["component_id"]
+            },
             "encode_media": lambda _: {"job_id": "bench"},
         }
         self.reset()
@@ -82,10 +87,10 @@ class Api:
         with self._lock:
             self._calls += 1
             self._first_call = self._first_call or time.monotonic()
-            results = [self._one(operation) for operation in batch]
+            results = [self._run(operation) for operation in batch]
         connection.answer(json.dumps(results).encode())
 
-    def _one(self, operation: Operation) -> Any:
+    def _run(self, operation: Operation) -> Any:
         action = operation["action"]
         self._operations[action] += 1
         return self._actions[action](operation)
@@ -96,17 +101,20 @@ class Api:
         name = match[1] if match else ""
         table = self._seeded.get(name) or self._tables.get(name.removeprefix("File"), {})
         ids = _ID.findall(expression)
-        found = [table[one] for one in ids if one in table] if ids else list(table.values())
+        found = (
+            [table[entity_id] for entity_id in ids if entity_id in table]
+            if ids
+            else list(table.values())
+        )
         if name == "Location" and (names := re.findall(r'name is "?([\w.]+)"?', expression)):
-            found = [one for one in table.values() if one["name"] in names]
+            found = [entity for entity in table.values() if entity["name"] in names]
         return {"action": "query", "data": found, "metadata": {"next": {"offset": None}}}
 
     def _create(self, operation: Operation) -> dict[str, Any]:
         name, data = operation["entity_type"], operation["entity_data"]
         entity = {**data, "__entity_type__": name}
         if name == "ComponentLocation":
-            # By the component: that is what clients ask for. The official client names it by
-            # a reference.
+            # By component, as clients query. The official client refers to the component.
             component_id = data.get("component_id") or data["component"]["id"]
             entity["component_id"] = component_id
             self._tables[name][component_id] = entity

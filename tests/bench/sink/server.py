@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server that costs next to nothing: a thread a connection, few system calls."""
+"""A minimal HTTP/1.1 server: a thread for each connection, and few system calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONTROL = "/-/"
 
 @dataclass
 class Conduct:
-    """How far away the server pretends to be."""
+    """The latency and bandwidth that the server pretends to have."""
 
     latency_s: float = 0.0
     connect_s: float = 0.0
@@ -32,7 +32,7 @@ class Conduct:
 
 @dataclass
 class Request:
-    """A request whose body, if it has one, is still to be read."""
+    """A request; its body is not read yet."""
 
     method: str
     target: str
@@ -44,7 +44,7 @@ class Request:
 
 
 class Connection:
-    """One conversation with a client."""
+    """One connection of a client."""
 
     def __init__(self, sock: socket.socket, conduct: Conduct) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -53,9 +53,9 @@ class Connection:
         self._ahead = b""
 
     def read_request(self) -> Request | None:
-        """The next request; None when the client has left."""
+        """Return the next request; None if the client has closed the connection."""
         while (end := self._ahead.find(b"\r\n\r\n")) < 0:
-            # No more than a head: of a body that is to be dropped the rest stays in the kernel.
+            # Read little more than a head: the rest of a body stays in the kernel, to be dropped.
             block = self.sock.recv(HEAD_BYTES if len(self._ahead) else 4096)
             if not block:
                 return None
@@ -71,18 +71,18 @@ class Connection:
         return request
 
     def read(self, length: int) -> bytes:
-        """All of a body."""
+        """Return a whole body."""
         body = bytearray(self._ahead[:length])
         self._ahead = self._ahead[length:]
         while len(body) < length:
             block = self.sock.recv(length - len(body))
             if not block:
-                raise ConnectionError("the client left within a body")
+                raise ConnectionError("the client closed the connection within a body")
             body += block
         return bytes(body)
 
     def drop(self, length: int) -> None:
-        """Read a body to nowhere, at the rate that was asked for."""
+        """Read a body and drop it, at the configured rate."""
         rate = self.conduct.bytes_s
         step = STEP if rate is None else max(int(rate / 20), 1)
         due = time.monotonic()
@@ -97,12 +97,12 @@ class Connection:
                 return
             count = self.sock.recv_into(SCRAP, min(length, step), DROP)
             if not count:
-                raise ConnectionError("the client left within a body")
+                raise ConnectionError("the client closed the connection within a body")
 
     def answer(
         self, body: bytes = b"", headers: str = "Content-Type: application/json\r\n"
     ) -> None:
-        """Say 200, after the latency."""
+        """Respond with 200, after the latency."""
         time.sleep(self.conduct.latency_s)
         self.answer_now(body, headers)
 
@@ -115,7 +115,7 @@ Handle = Callable[[Request, Connection], None]
 
 
 class Server:
-    """Listens, and answers what the benchmark itself asks: conduct, stats, reset."""
+    """Listens, and serves the requests of the benchmark itself: conduct, stats, reset."""
 
     def __init__(self, handle: Handle, stats: Callable[[], Any], reset: Callable[[], None]) -> None:
         self.conduct = Conduct()

@@ -1,6 +1,6 @@
-"""The store: drops every body and says 200: ``python -m tests.bench.sink.store PORT``.
+"""A store that drops every body: ``python -m tests.bench.sink.store PORT``.
 
-A PUT's ETag is the Content-MD5 that came with it, as a store gives that has checked it.
+The ETag of a PUT is its Content-MD5, as from a store that has checked it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _JOINED = b"<CompleteMultipartUploadResult><ETag>bench</ETag></CompleteMultipart
 
 @dataclass
 class Stats:
-    """What was counted since the last reset. Moments are of ``time.monotonic``."""
+    """The counts since the last reset; times are those of ``time.monotonic``."""
 
     puts: int = 0
     bytes: int = 0
@@ -33,7 +33,7 @@ class Stats:
 
 
 class Store:
-    """Speaks as much S3 as signed PUTs and boto3's uploads need."""
+    """As much of S3 as signed PUTs and uploads of boto3 need."""
 
     def __init__(self) -> None:
         self.stats = Stats()
