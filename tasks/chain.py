@@ -17,7 +17,9 @@ from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel
 
 from tasks.intake.request import PublishRequest, Request, UploadRequest
-from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS, STAGES, Record
+from tasks.records.commands import Commands
+from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS
+from tasks.records.states import STAGES
 
 QUEUE = "farmhaul"
 
@@ -68,30 +70,30 @@ def wake(app: Celery, chains: int, host: str = "") -> None:
             upload_chain(app, host).apply_async(retry=False)
 
 
-def enqueue(app: Celery, record: Record, requests: Sequence[Request]) -> list[str]:
+def enqueue(app: Celery, commands: Commands, requests: Sequence[Request]) -> list[str]:
     """Write the records of uploads, send the wake-ups they need, and return each one's state.
 
     Safe to run twice: a known upload stays as it is. If the process dies between the two steps,
     nothing is lost: the reconciler sends the missing wake-ups.
     """
-    answers = record.enqueue(requests)
+    answers = commands.enqueue(requests)
     fresh: list[UploadRequest] = []
     for request, (_, new) in zip(requests, answers, strict=True):
         if new:
             fresh += request.files if isinstance(request, PublishRequest) else [request]
     for host in sorted({request.host for request in fresh}):
         on_host = [request for request in fresh if request.host == host]
-        wake(app, _missing_wake_ups(record, on_host, host), host)
+        wake(app, _missing_wake_ups(commands, on_host, host), host)
     return [state for state, _ in answers]
 
 
-def _missing_wake_ups(record: Record, fresh: Sequence[UploadRequest], host: str) -> int:
+def _missing_wake_ups(commands: Commands, fresh: Sequence[UploadRequest], host: str) -> int:
     """Return how many wake-ups these uploads need in addition to those that are queued.
 
     A queued wake-up will see the new records, because it runs later. One that is already running
     may have made its claim before they were written, so it is not counted.
     """
-    pending, queued = record.backlog(host, list_key(queue_of(host), STAGES[0]))
+    pending, queued = commands.backlog(host, list_key(queue_of(host), STAGES[0]))
     size_bytes = sum(request.size_bytes or 0 for request in fresh)
     needed = max(-(-pending // CLAIM_UPLOADS), -(-size_bytes // CLAIM_BYTES))
     return max(min(needed, len(fresh)) - queued, 0)

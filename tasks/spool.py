@@ -25,8 +25,7 @@ from tasks.intake.errors import BadInputError
 from tasks.intake.manifest import read_manifest
 from tasks.intake.request import Request, from_spool, to_spool
 from tasks.log import log
-from tasks.records.commands import ENQUEUE_STEP
-from tasks.records.record import Record
+from tasks.records.commands import ENQUEUE_STEP, Commands
 
 #: The farmhaul command of its hook may still be reading a younger manifest; farmhaul-hook stops
 #: the command after 65 s.
@@ -63,7 +62,7 @@ class Spool:
             os.close(folder)
 
     def flush(
-        self, app: Celery, record: Record, settings: Settings, most: int | None = None
+        self, app: Celery, commands: Commands, settings: Settings, most: int | None = None
     ) -> int:
         """Enqueue the spooled requests, delete their files, and return the number of uploads.
 
@@ -78,7 +77,7 @@ class Spool:
         for start in range(0, len(waiting), ENQUEUE_STEP):
             found = dict(self._read(waiting[start : start + ENQUEUE_STEP], settings))
             requests = [request for requests in found.values() for request in requests]
-            enqueue(app, record, requests)
+            enqueue(app, commands, requests)
             for path in found:
                 path.unlink(missing_ok=True)
             count += len(requests)

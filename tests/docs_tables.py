@@ -4,6 +4,7 @@
 
 - docs/cli.md: the options of each command, in the code's order.
 - docs/configuration.md: each variable with its default, in the code's order.
+- docs/cli.md: the states of an upload, and the moves from each to the next.
 
 The words that a page already has for an option or a variable stay, because a page has more room
 than a terminal. A new option gets the words of ``--help``, a new variable empty cells.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import click
 
+from tasks.records.states import MOVES, STATES
 from workers.cli import cli
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +28,7 @@ SETTINGS = ROOT / "tasks" / "config" / "settings.py"
 
 OPTIONS = re.compile(r"(?m)^\| option \| does \|\n\|---\|---\|\n(?:\|.*\n)+")
 VARIABLES = re.compile(r"(?m)(^\| variable \| default \|.*\n\|[-|]+\n)((?:\|.*\n)+)")
+STATE_TABLE = re.compile(r"(?s)(<!-- states -->\n).*?(<!-- /states -->)")
 VARIABLE = re.compile(r"(?:FTRACK|FARMHAUL)_[A-Z0-9_]+")
 #: How a default in the code reads on the page; other defaults are shown as they are.
 SHOWN = {"()": "none", "''": "none", "NO_LIMIT": "no limit", "False": "`off`"}
@@ -87,10 +90,20 @@ def with_variables(text: str) -> str:
     return VARIABLES.sub(table, text, count=1)
 
 
+def with_states(text: str) -> str:
+    """Return the text with the table of states between its marks as in the code."""
+    rows = []
+    for state, meaning in STATES.items():
+        moves = [f"`{move.after}`: {move.why}" for move in MOVES if move.before == state]
+        rows.append(f"| `{state}` | {meaning} | {'; '.join(moves)} |\n")
+    table = "| state | means | next |\n|---|---|---|\n" + "".join(rows)
+    return STATE_TABLE.sub(lambda match: match[1] + table + match[2], text)
+
+
 def _cell(text: str) -> str:
     return text.replace("|", r"\|")
 
 
 if __name__ == "__main__":
-    for page, update in ((CLI, with_options), (CONFIGURATION, with_variables)):
+    for page, update in ((CLI, with_options), (CLI, with_states), (CONFIGURATION, with_variables)):
         page.write_text(update(page.read_text(encoding="utf-8")), encoding="utf-8")

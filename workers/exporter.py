@@ -27,8 +27,8 @@ from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
 from tasks.records.counters import read
 from tasks.records.keys import CLAIMS, RETRYING, state_key, to_text, upload_key
-from tasks.records.record import STAGES
-from tasks.records.status import SERVICES, Backlog, Status
+from tasks.records.states import SERVICES, STAGES
+from tasks.records.status import Backlog, Status
 from tasks.transfer.errors import UploadError
 
 Gauge = GaugeMetricFamily

@@ -43,8 +43,8 @@ class Health(PeriodicStep):
         silent_s = time.monotonic() - transport.last_asked
         busy = len(state.reserved_requests) >= self.worker.concurrency
         # By Redis' clock, which is the same for all workers.
-        now, _ = self.record.client.time()
-        pipeline = self.record.client.pipeline()
+        now, _ = self.record.scripts.client.time()
+        pipeline = self.record.scripts.client.pipeline()
         pipeline.zadd(ALIVE, {f"{VERSION} {name}": now})
         if busy or silent_s < SILENT_S:
             pipeline.zadd(WORKERS, {name: now})

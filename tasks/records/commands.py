@@ -1,120 +1,175 @@
-"""What users ask of the records: to enqueue, to try again, to stop."""
+"""What hooks and operators do with records: enqueue, retry, cancel."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.intake.request import PRIORITIES, PublishRequest, Request
+from tasks.records import states
 from tasks.records.keys import left_key, pending_key, to_text, upload_key
 from tasks.records.scripts import Scripts
 
+#: Records written in one round trip, so that a manifest of any length needs bounded memory.
 ENQUEUE_STEP = 500
-#: Within a priority, the scores below this are of what people look at (enqueue.lua).
-PREVIEW_SCORES = 5e12
 
 
-class Commands(Scripts):
-    """The part of the record that hooks and operators need."""
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """The arguments of ``enqueue.lua``, which says what they mean."""
 
-    def enqueue(self, requests: Sequence[Request]) -> list[tuple[str, bool]]:
-        """Write records; gives for each its state, and whether it is new.
+    id: str
+    component: str
+    request: str
+    size: int | None
+    score: int
+    host: str
+    recheck: bool
+    revive: bool = False
+    asked_at: float | None = None
+    publish: str | None = None
+    total: int | None = None
 
-        A publish is opened, its files are written, and then it is closed: a death in between
-        leaves one that the next try goes on with.
+
+class Enqueued(NamedTuple):
+    """The state of an upload that was enqueued, and whether that has made it live."""
+
+    state: str
+    is_new: bool
+
+
+class Retried(NamedTuple):
+    """The state of an upload that was retried, on which host its file is, and what is new."""
+
+    host: str
+    state: str
+    is_new: bool
+
+
+class Commands:
+    """Writes the records that hooks and operators ask for."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self.scripts = scripts
+
+    def enqueue(self, requests: Sequence[Request]) -> list[Enqueued]:
+        """Write records, and return the state of each upload.
+
+        A publish is opened, its files are written, and then it is completed. If the process dies
+        in between, the publish stays open, and the next attempt continues it.
         """
-        answers = self._enqueue(map(self._row, requests))
-        for number, (request, (_, new)) in enumerate(zip(requests, answers, strict=True)):
-            if new and isinstance(request, PublishRequest):
-                files = (replace(one, asked_at=request.asked_at) for one in request.files)
-                self._enqueue(self._row(one, request.upload_id) for one in files)
-                answers[number] = (
-                    to_text(self.run("complete_publish", request.upload_id, self.ttl_s)),
-                    True,
-                )
+        answers = self.write(map(self.new_record, requests))
+        for number, (request, (_, is_new)) in enumerate(zip(requests, answers, strict=True)):
+            if is_new and isinstance(request, PublishRequest):
+                files = (replace(file, asked_at=request.asked_at) for file in request.files)
+                self.write(self.new_record(file, request.upload_id) for file in files)
+                answers[number] = Enqueued(self._complete(request.upload_id), is_new=True)
         return answers
 
-    def _row(self, request: Request, publish_id: str = "") -> tuple[Any, ...]:
-        return (
-            request.upload_id,
-            request.component_id,
-            self.codec.encode(request.to_record()),
-            "" if request.size_bytes is None else request.size_bytes,
-            PRIORITIES[request.priority],
-            request.host,
-            int(request.size_bytes is None),
-            0,
-            self.ttl_s,
-            request.asked_at or "",
-            publish_id,
-            len(request.files) if isinstance(request, PublishRequest) else "",
-            int(isinstance(request, PublishRequest) or request.is_preview),
+    def new_record(self, request: Request, publish_id: str | None = None) -> NewRecord:
+        """Return the record of a request; *publish_id* is the publish that it is a file of."""
+        return NewRecord(
+            id=request.upload_id,
+            component=request.component_id,
+            request=self.scripts.codec.encode(request.to_record()),
+            size=request.size_bytes,
+            score=states.score(
+                PRIORITIES[request.priority],
+                is_preview=isinstance(request, PublishRequest) or request.is_preview,
+            ),
+            host=request.host,
+            recheck=request.size_bytes is None,
+            asked_at=request.asked_at,
+            publish=publish_id,
+            total=len(request.files) if isinstance(request, PublishRequest) else None,
         )
 
-    def _enqueue(self, rows: Iterable[tuple[Any, ...]]) -> list[tuple[str, bool]]:
-        answers: list[tuple[str, bool]] = []
-        waiting = iter(rows)
-        # One conversation, in steps of bounded memory.
-        while step := list(islice(waiting, ENQUEUE_STEP)):
-            pipeline = self.client.pipeline(transaction=False)
-            for row in step:
-                self.run("enqueue", *row, client=pipeline)
-            answers += [(to_text(state), bool(new)) for state, new in pipeline.execute()]
+    def write(self, records: Iterable[NewRecord]) -> list[Enqueued]:
+        """Write records, a few hundred in each round trip."""
+        answers: list[Enqueued] = []
+        remaining = iter(records)
+        while step := list(islice(remaining, ENQUEUE_STEP)):
+            pipeline = self.scripts.client.pipeline(transaction=False)
+            for record in step:
+                arguments = asdict(record) | {"ttl_s": self.scripts.ttl_s}
+                self.scripts.run("enqueue", client=pipeline, **arguments)
+            answers += [
+                Enqueued(to_text(state), bool(is_new)) for state, is_new in pipeline.execute()
+            ]
         return answers
 
     def backlog(self, host: str, queue_key: str) -> tuple[int, int]:
-        """Count the pending uploads of a host (or of all), and the messages of a queue."""
-        pipeline = self.client.pipeline(transaction=False)
+        """Return the number of pending uploads of a host (or of all), and of a queue's messages."""
+        pipeline = self.scripts.client.pipeline(transaction=False)
         pipeline.zcard(pending_key(host))
         pipeline.llen(queue_key)
         pending, queued = pipeline.execute()
         return int(pending), int(queued)
 
-    def retry(self, upload_id: str) -> tuple[str, str, bool]:
-        """Make an ended upload pending again; gives host, state, and whether it is new.
+    def retry(self, upload_id: str) -> Retried:
+        """Make an ended upload pending again.
 
-        A publish tries again with the files that are not stored; a file is its publish's.
+        A publish tries again with its files that are not stored. For a file of a publish, its
+        publish tries again: the latest one, if it has several.
         """
         names = ("component", "request", "size", "score", "host", "publish", "total")
-        values = [to_text(one) for one in self.client.hmget(upload_key(upload_id), names)]
-        host, publish, total = values[4:]
+        values = self.scripts.client.hmget(upload_key(upload_id), names)
+        *fields, publish, total = (to_text(value) for value in values)
+        host = fields[-1]
         if publish or total:
-            # Of several the latest.
-            return (host, *self._reopen(publish.rpartition(",")[2] or upload_id))
-        [(state, new)] = self._enqueue([self._revived(upload_id, values)])
-        return host, state, new
+            return Retried(host, *self._retry_publish(publish.rpartition(",")[2] or upload_id))
+        [(state, is_new)] = self.write([_revived(upload_id, fields)])
+        return Retried(host, state, is_new)
 
-    def _reopen(self, publish_id: str) -> tuple[str, bool]:
-        state, left = self.run("retry_publish", publish_id, self.ttl_s)
+    def _retry_publish(self, publish_id: str) -> Enqueued:
+        state, left = self.scripts.run("retry_publish", id=publish_id, ttl_s=self.scripts.ttl_s)
         if to_text(state) != "storing":
-            return to_text(state), False
+            return Enqueued(to_text(state), is_new=False)
         names = ("component", "request", "size", "score", "host")
-        ids = [to_text(one) for one in left]
-        pipeline = self.client.pipeline(transaction=False)
-        for one in ids:
-            pipeline.hmget(upload_key(one), names)
-        known = [[to_text(value) for value in row] for row in pipeline.execute()]
-        self._enqueue(
-            self._revived(one, row, publish_id) for one, row in zip(ids, known, strict=True)
+        ids = [to_text(upload_id) for upload_id in left]
+        pipeline = self.scripts.client.pipeline(transaction=False)
+        for upload_id in ids:
+            pipeline.hmget(upload_key(upload_id), names)
+        rows: list[list[Any]] = pipeline.execute()
+        self.write(
+            _revived(upload_id, [to_text(value) for value in row], publish_id)
+            for upload_id, row in zip(ids, rows, strict=True)
         )
-        return to_text(self.run("complete_publish", publish_id, self.ttl_s)), True
+        return Enqueued(self._complete(publish_id), is_new=True)
 
-    def _revived(self, upload_id: str, values: Sequence[str], publish: str = "") -> tuple[Any, ...]:
-        component, request, size, score, host = values[:5]
-        priority, within = divmod(float(score or 0), 1e13)
-        preview = int(within < PREVIEW_SCORES)
-        row = (upload_id, component, request, size, int(priority), host, 1, 1, self.ttl_s, "")
-        return (*row, publish, "", preview)
+    def _complete(self, publish_id: str) -> str:
+        run = self.scripts.run
+        return to_text(run("complete_publish", id=publish_id, ttl_s=self.scripts.ttl_s))
 
     def cancel(self, upload_id: str) -> str:
-        """Stop an upload; gives the state it then has, empty when it is not known."""
-        state = to_text(self.run("cancel", upload_id, self.ttl_s, 0))
+        """Stop an upload, and return its state; the state of an unknown upload is empty."""
+        ttl_s = self.scripts.ttl_s
+        state = to_text(self.scripts.run("cancel", id=upload_id, ttl_s=ttl_s, as_file=False))
         if state == "cancelled":
-            # What of a publish is under way stops too.
-            pipeline = self.client.pipeline(transaction=False)
-            for one in self.client.smembers(left_key(upload_id)):
-                self.run("cancel", to_text(one), self.ttl_s, 1, client=pipeline)
+            # The files of a publish stop too.
+            pipeline = self.scripts.client.pipeline(transaction=False)
+            for file in self.scripts.client.smembers(left_key(upload_id)):
+                run = self.scripts.run
+                run("cancel", client=pipeline, id=to_text(file), ttl_s=ttl_s, as_file=True)
             pipeline.execute()
         return state
+
+
+def _revived(upload_id: str, fields: Sequence[str], publish_id: str | None = None) -> NewRecord:
+    component, request, size, score, host = fields
+    pending_score = float(score or 0)
+    return NewRecord(
+        id=upload_id,
+        component=component,
+        request=request,
+        size=int(size) if size.isdecimal() else None,
+        score=states.score(
+            states.priority_of(pending_score), is_preview=states.is_preview(pending_score)
+        ),
+        host=host,
+        recheck=True,
+        revive=True,
+        publish=publish_id,
+    )

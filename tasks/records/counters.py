@@ -1,7 +1,7 @@
-"""The lifetime counters of the farm: a hash that the scripts in ``tasks/records/lua`` count in.
+"""The lifetime counters of the farm, in one hash in Redis.
 
-A field is ``NAME`` or ``NAME:KIND``, as ``located`` and ``failed:ChecksumError``. Durations from
-enqueue to location are counted by powers of two of a second (``seconds:8``), and summed up.
+A field is ``NAME`` or ``NAME:KIND``, such as ``located`` and ``failed:FileRefusedError``. Durations
+from enqueue to location are counted by powers of two of a second (``seconds:8``), and added up.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import redis
 
 from tasks.records.keys import TOTALS, to_text
 
-#: The upper bounds of the durations, in seconds, as ``count_seconds`` in common.lua has them.
+#: The upper bounds of the durations, in seconds, as lua/includes/counters.lua has them.
 BOUNDS_S = tuple(2**n for n in range(18))
-#: Told as 0 before they first happen: a rate has to begin somewhere.
+#: Reported as 0 before they first happen, because a rate needs a beginning.
 NAMES = (
     *("enqueued", "located", "located_bytes", "stored", "stored_bytes", "cancelled"),
     *("superseded", "claims_lost", "redelivered", "events_dropped"),
 )
-#: A name that Prometheus takes too: whatever else stands in the hash is not told.
+#: A name that Prometheus accepts too; other fields of the hash are ignored.
 FIELD = re.compile(r"([a-z][a-z_]{0,63})(?::(.{0,100}))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What has happened since the records were begun; ``buckets`` counts up to each bound."""
+    """The counters since the first upload; ``buckets`` are cumulative, as Prometheus wants them."""
 
     plain: dict[str, int]
     by_kind: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Totals:
 
 
 def read(client: redis.Redis) -> Totals:
-    """Read them, by one command and so at one moment."""
+    """Read all counters by one command, so that they agree with each other."""
     plain = dict.fromkeys(NAMES, 0)
     by_kind: dict[str, dict[str, int]] = {}
     durations: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What the record gives to a stage that starts, and what it is told when the stage has ended."""
+"""A delivery, which a stage starts with, and settlements, which it ends with (AMQP's words)."""
 
 from __future__ import annotations
 
@@ -6,27 +6,34 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tasks.transfer.models import LARGE_BYTES, Transfer
+
+#: What a stage may have done with a transfer; "advanced" hands it to the next stage.
+Outcome = Literal["advanced", "stored", "located", "retrying", "failed", "pending"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of one transfer in a stage: what ``settle.lua`` is told."""
+    """What a stage has done with one transfer, as ``settle.lua`` takes it.
+
+    ``fields`` are fields of the record to write. ``retry`` says how the upload is tried again
+    (``tasks.stage.retry_policy``); only a "retrying" settlement has one.
+    """
 
     transfer: Transfer
-    outcome: str
+    outcome: Outcome
     fields: Mapping[str, str | int] = field(default_factory=dict)
-    wait: Mapping[str, Any] | None = None
+    retry: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a delivered task is to work on.
+    """What a delivered task works on.
 
-    ``refused`` are records that nobody of ours has written, ``unsized`` the ids of files
-    that nobody has looked at yet (--no-stat).
+    ``refused`` are records that were not sealed with this farm's key, already settled as failed.
+    ``unsized`` are the ids of files that nobody has looked at yet (``--no-stat``).
     """
 
     transfers: list[Transfer] = field(default_factory=list)
@@ -35,9 +42,10 @@ class Delivery:
 
 
 def within_bounds(delivery: Delivery, most_bytes: int) -> tuple[list[Transfer], list[Settlement]]:
-    """Keep a batch within its bytes; files whose size was not known are looked at now.
+    """Split a delivery into the transfers that fit into *most_bytes*, and the others.
 
-    What does not fit is pending again, with its size noted.
+    Files whose size is not known are looked at now. The others become pending again, with their
+    sizes noted.
     """
     fitting: list[Transfer] = []
     others: list[Settlement] = []
@@ -45,7 +53,7 @@ def within_bounds(delivery: Delivery, most_bytes: int) -> tuple[list[Transfer], 
     for transfer in delivery.transfers:
         size_bytes = 0
         if transfer.upload_id in delivery.unsized:
-            with suppress(OSError):  # the stage itself says what is wrong with the file
+            with suppress(OSError):  # The stage itself reports what is wrong with the file.
                 size_bytes = os.stat(transfer.path).st_size
         # A large file is alone in its batch.
         needed_bytes = most_bytes if size_bytes > LARGE_BYTES else size_bytes

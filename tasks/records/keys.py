@@ -1,6 +1,6 @@
-"""Every key that farmhaul has in Redis, built here and nowhere else; docs/state.md explains them.
+"""Every key that farmhaul has in Redis; no other module builds one.
 
-The scripts in ``lua/`` get these names from here too: see ``tasks.records.scripts``.
+docs/state.md says what each key holds. The scripts in ``lua/`` get their names from LUA_KEYS.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 PREFIX = "farmhaul:"
 
-#: Sorted sets, lists and hashes that exist once.
+#: Indexes, counters and locks: there is one of each.
 RETRYING = f"{PREFIX}retrying"
 PENDING = f"{PREFIX}pending"
 OPEN = f"{PREFIX}open"
@@ -18,71 +18,92 @@ JOBS = f"{PREFIX}jobs"
 HOSTS = f"{PREFIX}hosts"
 TOTALS = f"{PREFIX}totals"
 LIMITS = f"{PREFIX}limits"
-#: The lock of the reconciler: which worker reconciles.
+#: The lock of the reconciler: the worker that reconciles.
 RECONCILER = f"{PREFIX}reconciler"
-#: Workers by the time at which they last took tasks, and by the time at which they last ran.
+#: Workers, by when they last took tasks, and by when they last ran.
 WORKERS = f"{PREFIX}workers"
 ALIVE = f"{PREFIX}alive"
+
+#: The beginning of a key; the id follows.
+UPLOAD = f"{PREFIX}upload:"
+STATE = f"{PREFIX}state:"
+FILE_STATE = f"{PREFIX}file:"
+FILES = f"{PREFIX}files:"
+LEFT = f"{PREFIX}left:"
+CLAIM = f"{PREFIX}claim:"
+COMPONENT = f"{PREFIX}component:"
+PARTS = f"{PREFIX}parts:"
+RUNS = f"{PREFIX}runs:"
+GATE = f"{PREFIX}gate:"
+BUCKET = f"{PREFIX}bucket:"
+
+#: The scripts' table KEY. Its last entry belongs to kombu (Channel.unacked_index_key).
+LUA_KEYS = {
+    "upload": UPLOAD,
+    "state": STATE,
+    "file_state": FILE_STATE,
+    "files": FILES,
+    "left": LEFT,
+    "claim": CLAIM,
+    "component": COMPONENT,
+    "parts": PARTS,
+    "runs": RUNS,
+    "gate": GATE,
+    "bucket": BUCKET,
+    "retrying": RETRYING,
+    "pending": PENDING,
+    "open": OPEN,
+    "claims": CLAIMS,
+    "jobs": JOBS,
+    "hosts": HOSTS,
+    "totals": TOTALS,
+    "unacked_index": "unacked_index",
+}
 
 
 def upload_key(upload_id: str) -> str:
     """Return the key of an upload's record."""
-    return f"{PREFIX}upload:{upload_id}"
+    return UPLOAD + upload_id
 
 
 def state_key(state: str) -> str:
     """Return the key of the index of uploads in a state."""
-    return f"{PREFIX}state:{state}"
+    return STATE + state
 
 
 def file_state_key(state: str) -> str:
-    """Return the key of the index of a publish's files in a state."""
-    return f"{PREFIX}file:{state}"
+    """Return the key of the index of publishes' files in a state."""
+    return FILE_STATE + state
 
 
 def pending_key(host: str = "") -> str:
-    """Return the key of the pending uploads that all nodes see, or one host alone."""
+    """Return the key of the pending uploads that all nodes see, or that one host alone sees."""
     return f"{PENDING}:{host}" if host else PENDING
 
 
 def files_key(publish_id: str) -> str:
     """Return the key of the files of a publish."""
-    return f"{PREFIX}files:{publish_id}"
+    return FILES + publish_id
 
 
 def left_key(publish_id: str) -> str:
     """Return the key of those files of a publish that are not stored yet."""
-    return f"{PREFIX}left:{publish_id}"
-
-
-def claim_key(claim_id: str) -> str:
-    """Return the key of the uploads that one chain carries."""
-    return f"{PREFIX}claim:{claim_id}"
-
-
-def component_key(component_id: str) -> str:
-    """Return the key of a component: its current upload, and who sends bytes to it."""
-    return f"{PREFIX}component:{component_id}"
+    return LEFT + publish_id
 
 
 def parts_key(upload_id: str) -> str:
     """Return the key of the parts record of a large file."""
-    return f"{PREFIX}parts:{upload_id}"
+    return PARTS + upload_id
 
 
 def runs_key(upload_id: str) -> str:
     """Return the key of the runs of parts that no task has yet."""
-    return f"{PREFIX}runs:{upload_id}"
+    return RUNS + upload_id
 
 
 def gate_key(service: str) -> str:
     """Return the key of a service's gate."""
-    return f"{PREFIX}gate:{service}"
-
-
-def bucket_key(name: str) -> str:
-    """Return the key of a rate limit's bucket."""
-    return f"{PREFIX}bucket:{name}"
+    return GATE + service
 
 
 def to_text(value: Any) -> str:

@@ -1,18 +1,13 @@
-"""The parts records of a large file's parts in Redis: which are stored, and where the rest goes.
+"""The parts record of a large file: which parts are stored, and where the others go.
 
-| key | type | holds |
-|---|---|---|
-| ``parts:ID`` | hash | multipart id, file identity, ``etag:N`` of each finished part, |
-|              |      | ``urls:R`` of each run (sealed) |
-| ``runs:ID`` | list | runs of parts that no task has yet |
-
-Finished parts survive any crash, and are trusted only while the file is still the same. Signed
-URLs lie here, since ten thousand of them would make messages of megabytes.
+A hash per file holds the id of the multipart upload, the identity of the file, the ETag of each
+finished part (``etag:N``), and the sealed URLs of each run of parts (``urls:RUN``). A list holds
+the runs that no task has yet. Finished parts survive any crash, and count only while the file is
+unchanged. The URLs are kept here because ten thousand of them would make messages of megabytes.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 
 from tasks.config.sealing import Codec
@@ -25,34 +20,41 @@ from tasks.transfer.multipart import Part, plan_runs
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one task sends: parts of a file, each with its URL."""
+    """The work of one task: parts of a file, each with its presigned URL."""
 
     transfer: Transfer
     parts: tuple[tuple[Part, str], ...]
 
 
 class PartsRecord:
-    """Reads and writes the parts records; all writes are refused under an old fencing number."""
+    """Reads and writes the parts records.
+
+    Whatever changes which parts are stored or to be sent is refused under an old fencing token.
+    The notes that are harmless to repeat (``expire``, ``forget``, ``survived``,
+    ``located_before``) are written without one.
+    """
 
     def __init__(self, record: Record, urls: Codec) -> None:
+        """Use *record* for the records, and *urls* to seal presigned URLs."""
         self.record = record
-        self.redis = record.client
+        self.scripts = record.scripts
+        self.redis = record.scripts.client
         self.urls = urls
 
-    def open_upload(self, transfer: Transfer) -> str:
-        """Give the multipart id under which this very file is being sent, if there is one."""
+    def multipart_id(self, transfer: Transfer) -> str:
+        """Return the multipart upload that is open for this state of the file, or nothing."""
         multipart_id, identity = self._fields(transfer, "multipart", "identity")
         return multipart_id if identity == _identity_key(transfer.known_identity) else ""
 
     def with_multipart(self, transfer: Transfer) -> Transfer:
-        """Give a large file the multipart upload that is open for it, so that it is kept."""
-        multipart_id = self.open_upload(transfer) if transfer.is_large else ""
+        """Return the transfer with the multipart upload that is open for it, if there is one."""
+        multipart_id = self.multipart_id(transfer) if transfer.is_large else ""
         return replace(transfer, multipart=Multipart(multipart_id)) if multipart_id else transfer
 
     def is_signed(self, transfer: Transfer) -> bool:
-        """Tell whether the URLs of its parts are here, and not known to have expired."""
+        """Return whether the URLs of its parts are here and are not known to have expired."""
         [expired] = self._fields(transfer, "expired")
-        return bool(self.open_upload(transfer)) and not expired
+        return bool(self.multipart_id(transfer)) and not expired
 
     def open_multipart(self, transfer: Transfer) -> None:
         """Note the multipart upload that ftrack has opened, or signed again."""
@@ -63,26 +65,26 @@ class PartsRecord:
             f"urls:{number}": self.urls.encode([urls[part.number] for part in run])
             for number, run in enumerate(plan_runs(transfer.size_bytes))
         }
-        self.record.run(
+        self.scripts.run(
             "open_multipart",
-            transfer.upload_id,
-            transfer.fence,
-            transfer.multipart.upload_id,
-            _identity_key(transfer.known_identity),
-            self.record.ttl_s,
-            json.dumps(sealed),
+            id=transfer.upload_id,
+            fence=transfer.fence,
+            multipart=transfer.multipart.upload_id,
+            identity=_identity_key(transfer.known_identity),
+            urls=sealed,
+            ttl_s=self.scripts.ttl_s,
         )
 
     def expire(self, transfer: Transfer) -> None:
-        """Note that the URLs are refused, so that they are asked for anew."""
+        """Note that the store refuses the URLs, so that they are signed again."""
         self.redis.hset(parts_key(transfer.upload_id), "expired", 1)
 
     def forget(self, transfer: Transfer) -> None:
-        """Drop all parts: the store does not know them any more."""
+        """Drop all parts, because the store does not know them any more."""
         self.redis.delete(parts_key(transfer.upload_id), runs_key(transfer.upload_id))
 
     def etags(self, transfer: Transfer) -> dict[int, str]:
-        """Give the ETags of the finished parts, by part number."""
+        """Return the ETags of the finished parts, by part number."""
         fields = self.redis.hgetall(parts_key(transfer.upload_id))
         named = {to_text(name): to_text(value) for name, value in fields.items()}
         return {
@@ -92,47 +94,76 @@ class PartsRecord:
         }
 
     def fan_out(self, transfer: Transfer, most: int) -> list[int]:
-        """Set out the runs that have parts missing; gives those to begin with.
+        """Set out the runs that have parts missing, and return the first ones, *most* of them.
 
-        The others are drawn one by one, by the tasks of runs that have ended.
+        The tasks of runs that have ended take the others, one by one.
         """
-        done = self.etags(transfer)
+        finished = self.etags(transfer)
         runs = plan_runs(transfer.size_bytes)
-        missing = [n for n, run in enumerate(runs) if any(part.number not in done for part in run)]
+        missing = [
+            number
+            for number, run in enumerate(runs)
+            if any(part.number not in finished for part in run)
+        ]
         begun, later = missing[:most], missing[most:]
-        total = sum(len(run) for run in runs)
-        args = (transfer.upload_id, transfer.fence, total, self.record.ttl_s, json.dumps(later))
-        return begun if self.record.run("fan_out", *args) else []
+        is_ours = self.scripts.run(
+            "fan_out",
+            id=transfer.upload_id,
+            fence=transfer.fence,
+            total=sum(len(run) for run in runs),
+            later=later,
+            ttl_s=self.scripts.ttl_s,
+        )
+        return begun if is_ours else []
 
     def start_run(self, upload_id: str, fence: int, number: int, worker: str) -> Run | None:
         """Take over a run; None when the upload has ended, or is another delivery's by now."""
-        ttl_s = self.record.ttl_s
-        row = self.record.run("start_run", upload_id, fence, number, worker, MAX_DELIVERIES, ttl_s)
+        row = self.scripts.run(
+            "start_run",
+            id=upload_id,
+            fence=fence,
+            run=number,
+            worker=worker,
+            max_deliveries=MAX_DELIVERIES,
+            ttl_s=self.scripts.ttl_s,
+        )
         if not row:
             return None
-        request, file, sealed, *done = (to_text(value) for value in row)
+        request, file, sealed, *finished = (to_text(value) for value in row)
         transfer = replace(self.record.transfer(upload_id, request, file, ""), fence=fence)
         parts = plan_runs(transfer.size_bytes)[number]
         try:
             urls = self.urls.decode(sealed, "a signed URL")
         except SealBrokenError:
-            urls = [""] * len(parts)  # refused, and so signed again
-        with_urls = zip(parts, urls, strict=True)
-        return Run(transfer, tuple(pair for pair in with_urls if str(pair[0].number) not in done))
+            urls = [""] * len(parts)  # The store refuses these, so they are signed again.
+        missing = (
+            (part, url)
+            for part, url in zip(parts, urls, strict=True)
+            if str(part.number) not in finished
+        )
+        return Run(transfer, tuple(missing))
 
     def survived(self, transfer: Transfer, number: int) -> None:
-        """Note that a run has not killed its worker, though it was not ended either."""
+        """Note that a run has not killed its worker, although it has not ended either."""
         self.redis.hdel(parts_key(transfer.upload_id), f"deliveries:{number}")
 
     def part_done(self, transfer: Transfer, part: Part, etag: str) -> bool:
         """Note a finished part; False when the upload is no longer this delivery's."""
-        args = (transfer.upload_id, transfer.fence, part.number, etag, part.size_bytes)
-        return bool(self.record.run("part_done", *args))
+        is_ours = self.scripts.run(
+            "part_done",
+            id=transfer.upload_id,
+            fence=transfer.fence,
+            number=part.number,
+            etag=etag,
+            size_bytes=part.size_bytes,
+        )
+        return bool(is_ours)
 
     def end_run(self, transfer: Transfer, number: int, task_id: str) -> tuple[bool, int | None]:
-        """End a run; tells whether this task is to join the parts, and gives the next run."""
-        args = (transfer.upload_id, transfer.fence, number, task_id)
-        joins, following = self.record.run("end_run", *args)
+        """End a run; return whether this task joins the parts, and the next run."""
+        joins, following = self.scripts.run(
+            "end_run", id=transfer.upload_id, fence=transfer.fence, run=number, task=task_id
+        )
         return bool(joins), None if following is None else int(following)
 
     def located_before(self, transfer: Transfer, *, located: bool) -> bool:
@@ -142,11 +173,8 @@ class PartsRecord:
         return to_text(self.redis.hget(key, "located_before")) == "1"
 
     def _fields(self, transfer: Transfer, *names: str) -> list[str]:
-        return [to_text(value) for value in self.redis.hmget(parts_key(transfer.upload_id), names)]
-
-
-def _parts_key(transfer: Transfer) -> str:
-    return parts_key(transfer.upload_id)
+        values = self.redis.hmget(parts_key(transfer.upload_id), names)
+        return [to_text(value) for value in values]
 
 
 def _identity_key(identity: FileIdentity) -> str:

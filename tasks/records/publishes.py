@@ -1,4 +1,4 @@
-"""What workers must know of publishes and of encodings, and note."""
+"""What workers read and note of publishes, and of the jobs that encode reviewables."""
 
 from __future__ import annotations
 
@@ -11,43 +11,45 @@ from tasks.transfer.models import Transfer
 
 
 class Publishes:
-    """The files of publishes, and the jobs that encode some of them."""
+    """The files of publishes, and ftrack's encoding jobs."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self.redis = record.client
+        self.scripts = record.scripts
+        self.redis = record.scripts.client
 
     def files_of(self, publish: Transfer) -> list[Transfer]:
-        """Give the files of a publish as they are stored.
+        """Return the stored files of a publish, by path: frame 2 comes before frame 10.
 
         Raises:
-            FileRefusedError: some are not (any more).
+            FileRefusedError: some of the files are not recorded as stored.
         """
-        ids = [to_text(one) for one in self.redis.smembers(files_key(publish.upload_id))]
+        members = self.redis.smembers(files_key(publish.upload_id))
+        ids = [to_text(upload_id) for upload_id in members]
         pipeline = self.redis.pipeline(transaction=False)
-        for one in ids:
-            pipeline.hmget(upload_key(one), "request", "file", "stored")
+        for upload_id in ids:
+            pipeline.hmget(upload_key(upload_id), "request", "file", "stored")
         files = []
-        for one, row in zip(ids, pipeline.execute(), strict=True):
+        for upload_id, row in zip(ids, pipeline.execute(), strict=True):
             with suppress(SealBrokenError, ValueError):
-                request, file, stamp = (to_text(value) for value in row)
-                files.append(self.record.transfer(one, request, file, stamp))
-        stored = [one for one in files if one.stored]
+                request, file, fingerprint = (to_text(value) for value in row)
+                files.append(self.record.transfer(upload_id, request, file, fingerprint))
+        stored = [file for file in files if file.stored]
         total = int(self.redis.hget(upload_key(publish.upload_id), "total") or 0)
-        # More, when a newer file has just taken one's place.
+        # There may be more than that, when a newer file has just taken the place of one.
         if len(stored) < total:
             why = (
-                f"has {total - len(stored)} of {total} files that are not recorded as stored (any "
-                "more); enqueue all of it again: what is stored is not sent again"
+                f"has {total - len(stored)} of {total} files that are not recorded as stored; "
+                "enqueue the whole publish again: stored files are not sent again"
             )
             raise FileRefusedError(publish.path, why)
-        return sorted(stored, key=lambda one: (len(one.path), one.path))
+        return sorted(stored, key=lambda file: (len(file.path), file.path))
 
     def take_due_jobs(self, again_s: float, most: int) -> dict[str, list[str]]:
-        """Give the encoding jobs to ask ftrack about now, by upload id."""
-        rows = self.record.run("take_due_jobs", again_s, most)
+        """Return the jobs to ask ftrack about now, by upload id; each is due again in *again_s*."""
+        rows = self.scripts.run("take_due_jobs", again_s=again_s, most=most)
         return {to_text(upload_id): to_text(jobs).split(",") for upload_id, jobs in rows}
 
     def record_job_state(self, upload_id: str, state: str, *, final: bool) -> None:
-        """Note what ftrack says of an upload's encoding."""
-        self.record.run("record_job_state", upload_id, state, int(final))
+        """Note what ftrack reports of an upload's encoding job."""
+        self.scripts.run("record_job_state", id=upload_id, state=state, final=final)

@@ -1,33 +1,30 @@
-"""The scripts in ``lua/``, each one atomic move."""
+"""Running the scripts in ``lua/``: each is one atomic move.
+
+A script takes its arguments as one JSON object. What several scripts share is in
+``lua/includes``; a line ``--- @include "NAME"`` stands for that file, joined into this one line,
+so that a line number in an error of Redis is that of the file.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import redis
 
-from tasks.config.sealing import Codec
+from tasks.config.sealing import Codec, message_codec
+from tasks.config.settings import Settings
+from tasks.records import keys, states
 
-_SCRIPTS = (
-    *(
-        "enqueue",
-        "deliver",
-        "settle",
-        "promote_due",
-        "reclaim",
-        "cancel",
-        "heartbeat",
-        "renew",
-        "take_tokens",
-    ),
-    *("open_multipart", "fan_out", "start_run", "part_done", "end_run"),
-    *("retry_publish", "complete_publish", "take_due_jobs", "record_job_state"),
-)
+LUA = files("tasks.records") / "lua"
+INCLUDE = re.compile(r'^--- @include "(\w+)"$', re.MULTILINE)
 
 
 class Scripts:
-    """Runs them; one instance a process."""
+    """Runs the scripts on one Redis; one instance a process."""
 
     def __init__(
         self, client: redis.Redis, codec: Codec, *, lease_s: float = 60, days: float = 14
@@ -35,19 +32,66 @@ class Scripts:
         self.client = client
         self.codec = codec
         self.lease_s = lease_s
+        #: How long the record of an ended upload is kept, in seconds.
         self.ttl_s = int(days * 86400)
-        source = files("tasks.records") / "lua"
-        common = (source / "common.lua").read_text(encoding="utf-8")
         self._scripts = {
-            name: client.register_script(
-                # Whatever way a script returns, what it has counted is written.
-                f"{common}\nlocal function script()\n"
-                + (source / f"{name}.lua").read_text(encoding="utf-8")
-                + "\nend\nlocal answer = script()\nwrite_counts()\nreturn answer"
-            )
-            for name in _SCRIPTS
+            name: client.register_script(text) for name, text in assembled_scripts().items()
         }
 
-    def run(self, name: str, *args: Any, client: Any = None) -> Any:
-        """Run one of the scripts in ``tasks/records/lua``."""
-        return self._scripts[name](args=args, client=client)
+    def run(self, name: str, *, client: Any = None, **arguments: Any) -> Any:
+        """Run a script, by *client* when that is a pipeline.
+
+        Args:
+            name: the file in ``lua/``, without its suffix; the file lists the arguments.
+            client: a pipeline that collects the answers.
+            arguments: plain values. An argument that is None is absent in the script.
+        """
+        given = {key: value for key, value in arguments.items() if value is not None}
+        # A lone surrogate, as in a name that is not UTF-8, would make Redis refuse the call.
+        text = json.dumps(given, separators=(",", ":"), ensure_ascii=False)
+        return self._scripts[name](args=[text.encode(errors="replace")], client=client)
+
+
+def open_scripts(settings: Settings, client: redis.Redis) -> Scripts:
+    """Return the scripts, with the lease, the keys and the retention of the environment."""
+    return Scripts(
+        client, message_codec(settings), lease_s=settings.lease_s, days=settings.record_days
+    )
+
+
+def assembled_scripts() -> dict[str, str]:
+    """Return the source of each script as Redis gets it, by the script's name."""
+    header = _constants()
+    return {
+        path.name.removesuffix(".lua"): INCLUDE.sub(
+            lambda match: _joined(LUA / "includes" / f"{match[1]}.lua"),
+            # In front of the first line, which is a comment: no line moves.
+            f"{header} {path.read_text(encoding='utf-8')}",
+        )
+        for path in LUA.iterdir()
+        if path.name.endswith(".lua")
+    }
+
+
+def _joined(include: Traversable) -> str:
+    lines = (line.strip() for line in include.read_text(encoding="utf-8").splitlines())
+    return " ".join(line for line in lines if not line.startswith("--"))
+
+
+def _constants() -> str:
+    """Return what Lua has to know of keys and states, as one line of Lua."""
+    tables: dict[str, dict[str, Any] | list[Any]] = {
+        "KEY": keys.LUA_KEYS,
+        "LIVE": dict.fromkeys(states.LIVE, True),
+        "ENDED": dict.fromkeys(states.ENDED, True),
+        "SERVICES": list(states.SERVICES),
+        "SCORE": {"preview_step": states.PREVIEW_STEP},
+        "STAGE": {stage: number for number, stage in enumerate(states.STAGES, start=1)},
+    }
+    return " ".join(f"local {name} = {_lua(table)}" for name, table in tables.items())
+
+
+def _lua(table: dict[str, Any] | list[Any]) -> str:
+    if isinstance(table, list):
+        return "{" + ", ".join(json.dumps(value) for value in table) + "}"
+    return "{" + ", ".join(f"{name} = {json.dumps(value)}" for name, value in table.items()) + "}"

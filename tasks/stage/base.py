@@ -10,9 +10,10 @@ from celery import signature
 
 from tasks.config.remedies import explained
 from tasks.log import log
-from tasks.records.delivery import Delivery, Settlement, within_bounds
+from tasks.records.delivery import Delivery, Outcome, Settlement, within_bounds
 from tasks.records.keys import TOTALS
-from tasks.records.record import CLAIM_BYTES, STAGES
+from tasks.records.record import CLAIM_BYTES
+from tasks.records.states import STAGES
 from tasks.stage.context import Clients, clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, to_message, with_signed
@@ -98,7 +99,7 @@ class Stage(RedactedTask):
         delivery = record.deliver(claim_id, self.stage, self.worker, host)
         record.settle(delivery.refused)
         if delivery.refused:
-            record.client.hincrby(TOTALS, "refused", len(delivery.refused))
+            record.scripts.client.hincrby(TOTALS, "refused", len(delivery.refused))
         for refusal in delivery.refused:
             log.error(
                 "upload_refused",
@@ -224,7 +225,7 @@ class Stage(RedactedTask):
             return Settlement(transfer, "failed", {"error": explained(outcome), "error_kind": kind})
         return Settlement(transfer, "retrying", FORGET.get(type(outcome), {}), wait_for(outcome))
 
-    def _done(self, transfer: Transfer) -> str:
+    def _done(self, transfer: Transfer) -> Outcome:
         is_last = self.stage == STAGES[-1]
         # The parts of a large file become one in the last stage only.
         if transfer.is_member and (is_last or (transfer.stored and not transfer.is_large)):

@@ -47,7 +47,9 @@ def clients() -> Clients:
     ftrack = settings.require_ftrack()
     record = open_record(settings, worker_redis(settings))
     urls = url_codec(settings)
-    limits = Limits(record, {"bandwidth": settings.bandwidth, "api_rate": settings.api_rate})
+    limits = Limits(
+        record.scripts, {"bandwidth": settings.bandwidth, "api_rate": settings.api_rate}
+    )
     return Clients(
         settings,
         record,

@@ -90,4 +90,4 @@ class Heartbeat:
         self._confirmed = now
 
     def _silent_too_long(self, now: float) -> bool:
-        return now - self._confirmed > LEASE_SHARE * self._record.lease_s
+        return now - self._confirmed > LEASE_SHARE * self._record.scripts.lease_s

@@ -15,7 +15,7 @@ import redis
 
 from tasks.config.timetable import Timetable
 from tasks.records.keys import LIMITS, to_text
-from tasks.records.record import Record
+from tasks.records.scripts import Scripts
 
 NAMES = ("bandwidth", "api_rate")
 
@@ -34,12 +34,12 @@ class Limits:
 
     def __init__(
         self,
-        record: Record,
+        scripts: Scripts,
         defaults: Mapping[str, Timetable],
         *,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._record = record
+        self._scripts = scripts
         self._defaults = defaults
         self._sleep = sleep
         self._tables = dict(defaults)
@@ -70,11 +70,17 @@ class Limits:
 
     def _wait(self, bucket: str, rate: float, amount: int) -> None:
         try:
-            wait_s = float(self._record.run("take_tokens", bucket, rate, amount, BURST_S))
+            wait_s = self._take(bucket, rate, amount)
         except redis.RedisError:
             wait_s = amount / rate  # each process by itself
         if wait_s:
             self._sleep(wait_s)
+
+    def _take(self, bucket: str, rate: float, amount: int) -> float:
+        wait_s = self._scripts.run(
+            "take_tokens", bucket=bucket, rate=rate, amount=amount, burst_s=BURST_S
+        )
+        return float(wait_s)
 
     def _rate(self, name: str) -> float | None:
         now = time.monotonic()
@@ -89,7 +95,7 @@ class Limits:
     def _refresh(self, now: float) -> None:
         self._refreshed = now
         try:
-            live = read_live(self._record.client)
+            live = read_live(self._scripts.client)
             tables = {name: Timetable.from_text(value) for name, value in live.items()}
         except (redis.RedisError, ValueError):
             return  # the previous limits stay in force

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import redis
 
-# Atomic, since workers open gates and move uploads meanwhile.
+from tasks.records.keys import RETRYING, gate_key
+from tasks.records.states import SERVICES
+
+# Atomic, because workers open gates and move uploads at the same time. KEYS: the retrying
+# uploads, then the gates.
 _PASS = """
-for _, id in ipairs(redis.call('ZRANGE', 'farmhaul:retrying', 0, -1)) do
-  redis.call('ZADD', 'farmhaul:retrying', 0, id)
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  redis.call('ZADD', KEYS[1], 0, id)
 end
-for _, service in ipairs({ 'ftrack', 'store', 'credentials' }) do
-  local gate = 'farmhaul:gate:' .. service
-  if redis.call('HEXISTS', gate, 'until') == 1 then
-    redis.call('HSET', gate, 'until', 0)
-    redis.call('HDEL', gate, 'probed')
+for number = 2, #KEYS do
+  if redis.call('HEXISTS', KEYS[number], 'until') == 1 then
+    redis.call('HSET', KEYS[number], 'until', 0)
+    redis.call('HDEL', KEYS[number], 'probed')
   end
 end
 """
 
 
 def let_time_pass(client: redis.Redis) -> None:
-    """Make all that waits due now, and let closed gates be probed."""
-    client.eval(_PASS, 0)
+    """Make all retries due now, and let closed gates be probed."""
+    gates = [gate_key(service) for service in SERVICES]
+    client.eval(_PASS, 1 + len(gates), RETRYING, *gates)

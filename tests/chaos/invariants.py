@@ -9,11 +9,11 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.records.status import ENDED_STATES, LIVE_STATES, STATES
+from tasks.records.states import ENDED, LIVE, MOVES, STATES
 from tests.chaos.renders import Render
 from tests.farm import Farm
 
@@ -42,7 +42,7 @@ def violations(farm: Farm, renders: Sequence[Render], others: Iterable[str] = ()
 def uploads_not_ended(farm: Farm) -> Iterator[str]:
     """Uploads that are still under way, or failed without a reason."""
     for upload_id, fields in records(farm.redis):
-        ended = {*ENDED_STATES, "stored"} if "publish" in fields else ENDED_STATES
+        ended = {*ENDED, "stored"} if "publish" in fields else ENDED
         if fields.get("state") not in ended:
             yield f"upload {upload_id} has not ended: {told(fields)}"
         if fields.get("state") == "failed" and not fields.get("error"):
@@ -102,13 +102,25 @@ def wrong_entities(farm: Farm, renders: Iterable[Render], others: Iterable[str])
             yield f"{render.path.name} was encoded {count} times, not {least} to {most}"
 
 
+def moves_of(scripts: Collection[str]) -> set[tuple[str, str]]:
+    """Return the moves between states that some scripts may make, by the table in states.py."""
+    return {(move.before, move.after) for move in MOVES if not {*scripts}.isdisjoint(move.scripts)}
+
+
+def reachable(before: str, scripts: Collection[str]) -> set[str]:
+    """Return the states that some scripts may bring an upload to, in any number of moves."""
+    moves, found = moves_of(scripts), {before}
+    while more := {after for start, after in moves if start in found} - found:
+        found |= more
+    return found
+
+
 def wrong_indexes(client: Any) -> Iterator[str]:
     """Uploads that are not in exactly the indexes of their state."""
-    every = (*STATES, "stored")
     members = {
         (index, state): set(client.zrange(f"farmhaul:{index}:{state}", 0, -1))
         for index in ("state", "file")
-        for state in every
+        for state in STATES
     }
     pending = set(client.zrange("farmhaul:pending", 0, -1))
     for host in client.smembers("farmhaul:hosts"):
@@ -174,7 +186,7 @@ def queues(client: Any) -> list[str]:
 
 def live_count(client: Any) -> int:
     """How many uploads have not ended."""
-    return sum(int(client.zcard(f"farmhaul:state:{state}")) for state in LIVE_STATES)
+    return sum(int(client.zcard(f"farmhaul:state:{state}")) for state in LIVE)
 
 
 def records(client: Any) -> Iterator[tuple[str, dict[str, str]]]:

@@ -17,19 +17,21 @@ from hypothesis.stateful import (
 
 from tasks.config.sealing import Codec
 from tasks.intake.request import UploadRequest
-from tasks.records.delivery import Settlement
+from tasks.records.commands import Commands
+from tasks.records.delivery import Outcome, Settlement
 from tasks.records.keys import upload_key
-from tasks.records.record import STAGES, Record
-from tasks.records.status import ENDED_STATES, LIVE_STATES
+from tasks.records.record import Record
+from tasks.records.scripts import Scripts
+from tasks.records.states import ENDED, LIVE, STAGES
 from tasks.stage.retry_policy import wait_for
 from tasks.transfer import errors
 from tasks.transfer.models import Target, Transfer
 from tests.chaos.healing import let_time_pass
-from tests.chaos.invariants import records, wrong_indexes
+from tests.chaos.invariants import moves_of, records, wrong_indexes
 
 COMPONENTS = [str(uuid.UUID(int=number)) for number in range(2)]
 CLAIMS = ["claim one", "claim two"]
-OUTCOMES = ["advanced", "retrying", "failed", "pending"]
+OUTCOMES: list[Outcome] = ["advanced", "retrying", "failed", "pending"]
 ERRORS: list[errors.RetryableError] = [
     errors.ServiceUnavailableError("ftrack", "502"),
     errors.ServiceUnavailableError("store", "503"),
@@ -37,24 +39,17 @@ ERRORS: list[errors.RetryableError] = [
     errors.CredentialsRefusedError("https://a", "no"),
 ]
 
-#: Which moves each act may bring; "" is an upload that no record tells of.
-STARTS = {("", "pending"), ("", "superseded"), *((state, "pending") for state in ENDED_STATES)}
-SUPERSEDES = {(state, "superseded") for state in LIVE_STATES}
-LEGAL: dict[str, set[tuple[str, str]]] = {
-    "enqueue": STARTS | SUPERSEDES,
-    "retry": STARTS | SUPERSEDES | {("failed", "superseded")},
-    "deliver": {
-        ("pending", "active"),
-        ("active", "failed"),  # killed its worker five times
-        ("active", "pending"),  # its batch was taken apart
-        ("active", "retrying"),  # an older upload of the component still sends
-    },
-    "settle": {("active", state) for state in ("retrying", "failed", "pending", "located")},
-    "cancel": {(state, "cancelled") for state in (*LIVE_STATES, "failed")},
-    "tick": {("retrying", "pending")},
-    "reclaim": {("active", "pending")},
-    "beat": set(),
-    "pass time": set(),
+#: The scripts that each act runs: only they may move an upload.
+SCRIPTS = {
+    "enqueue": {"enqueue"},
+    "retry": {"enqueue"},
+    "deliver": {"deliver"},
+    "settle": {"settle"},
+    "cancel": {"cancel"},
+    "promote due": {"promote_due"},
+    "reclaim": {"reclaim"},
+    "heartbeat": {"heartbeat"},
+    "pass time": set[str](),
 }
 
 
@@ -64,7 +59,8 @@ class Uploads(RuleBasedStateMachine):
     def __init__(self, client: redis.Redis) -> None:
         super().__init__()
         self.client: Any = client
-        self.record = Record(client, Codec([]))
+        self.record = Record(Scripts(client, Codec([])))
+        self.commands = Commands(self.record.scripts)
         #: All that workers were ever handed: (stage, transfer); old ones too.
         self.held: list[tuple[str, str, Transfer]] = []
         #: Who sends the bytes of a component, and has not said that it is done.
@@ -92,7 +88,7 @@ class Uploads(RuleBasedStateMachine):
         request = UploadRequest(
             f"/mnt/{version}.exr", Target(component), size, mtime, asked_at=asked_at
         )
-        [(state, new)] = self.record.enqueue([request])
+        [(state, new)] = self.commands.enqueue([request])
         assert state == self.fields(request.upload_id)["state"]
         assert not new or state == "pending"
 
@@ -153,7 +149,7 @@ class Uploads(RuleBasedStateMachine):
                     self.settle_one(stage, one, "advanced")
 
     @rule(data=st.data(), outcome=st.sampled_from([*OUTCOMES, "advanced", "located"]))
-    def settle(self, data: st.DataObject, outcome: str) -> None:
+    def settle(self, data: st.DataObject, outcome: Outcome) -> None:
         if not self.held:
             return
         _, stage, one = data.draw(st.sampled_from(self.held))
@@ -163,7 +159,7 @@ class Uploads(RuleBasedStateMachine):
         self.settle_one(stage, one, outcome, wait)
 
     def settle_one(
-        self, stage: str, one: Transfer, outcome: str, wait: dict[str, Any] | None = None
+        self, stage: str, one: Transfer, outcome: Outcome, wait: dict[str, Any] | None = None
     ) -> None:
         self.act = "settle"
         event(f"{outcome} after {stage}")
@@ -182,7 +178,7 @@ class Uploads(RuleBasedStateMachine):
     def beat(self, data: st.DataObject) -> None:
         if not self.held:
             return
-        self.act = "beat"
+        self.act = "heartbeat"
         claim, _, one = data.draw(st.sampled_from(self.held))
         before = self.fields(one.upload_id)
         lost = self.record.heartbeat(claim, {one.upload_id: (one.fence, 7)})
@@ -195,17 +191,17 @@ class Uploads(RuleBasedStateMachine):
         if self.states:
             self.act = "cancel"
             upload_id = data.draw(st.sampled_from(sorted(self.states)))
-            assert self.record.cancel(upload_id) in ENDED_STATES
+            assert self.commands.cancel(upload_id) in ENDED
 
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
         if self.states:
             self.act = "retry"
-            self.record.retry(data.draw(st.sampled_from(sorted(self.states))))
+            self.commands.retry(data.draw(st.sampled_from(sorted(self.states))))
 
     @rule()
     def tick(self) -> None:
-        self.act = "tick"
+        self.act = "promote due"
         counts, overdue = self.record.promote_due()
         assert counts[""] == self.client.zcard("farmhaul:pending")
         assert set(overdue) <= set(self.client.zrange("farmhaul:claims", 0, -1))
@@ -236,7 +232,8 @@ class Uploads(RuleBasedStateMachine):
     def all_moves_are_legal(self) -> None:
         for upload_id, fields in records(self.client):
             move = (self.states.get(upload_id, ""), fields["state"])
-            assert move[0] == move[1] or move in LEGAL[self.act], (self.act, move)
+            is_legal = move[0] == move[1] or move in moves_of(SCRIPTS[self.act])
+            assert is_legal, (self.act, move)
             self.states[upload_id] = fields["state"]
 
     @invariant()
@@ -262,7 +259,7 @@ class Uploads(RuleBasedStateMachine):
             live = [
                 upload_id
                 for upload_id, fields in records(self.client)
-                if fields["component"] == component and fields["state"] in LIVE_STATES
+                if fields["component"] == component and fields["state"] in LIVE
             ]
             current = self.client.hget(f"farmhaul:component:{component}", "current")
             assert live in ([], [current])
@@ -271,7 +268,7 @@ class Uploads(RuleBasedStateMachine):
     def records_of_ended_uploads_alone_go_away_by_themselves(self) -> None:
         for upload_id, fields in records(self.client):
             lasts = self.client.ttl(upload_key(upload_id)) == -1
-            assert lasts == (fields["state"] in LIVE_STATES)
+            assert lasts == (fields["state"] in LIVE)
 
     def is_ours(self, one: Transfer) -> bool:
         fields = self.fields(one.upload_id)

@@ -18,16 +18,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tasks.config.sealing import Codec
 from tasks.intake.request import PublishRequest, UploadRequest
+from tasks.records.commands import Commands
 from tasks.records.delivery import Settlement
 from tasks.records.keys import upload_key
 from tasks.records.publishes import Publishes
-from tasks.records.record import STAGES, Record
-from tasks.records.status import LIVE_STATES
+from tasks.records.record import Record
+from tasks.records.scripts import Scripts
+from tasks.records.states import LIVE, STAGES
 from tasks.stage.retry_policy import wait_for
 from tasks.transfer import errors
 from tasks.transfer.models import Container, FileIdentity, Publish, Target, Transfer, derived_id
 from tests.chaos.healing import let_time_pass
-from tests.chaos.invariants import records, wrong_indexes
+from tests.chaos.invariants import reachable, records, wrong_indexes
 
 SEQUENCE = Target.under_version(derived_id("version", "one"), "exr")
 MOVIE = Target.under_version(derived_id("version", "one"), "movie")
@@ -41,6 +43,15 @@ ASKED = {
     "all": (derived_id("publish", "all"), [0, 1, 2]),
 }
 CLAIMS = ["claim one", "claim two"]
+#: The scripts that each act runs: only they may move an upload.
+SCRIPTS = {
+    "enqueue": {"enqueue", "complete_publish"},
+    "work": {"deliver", "settle"},
+    "cancel": {"cancel"},
+    "retry": {"retry_publish", "enqueue", "complete_publish"},
+    "pass time": {"promote_due"},
+    "lose the lease": {"reclaim"},
+}
 PUBLISH = Publish((Container(SEQUENCE, ".exr", 4),))
 
 
@@ -50,9 +61,12 @@ class PublishedUploads(RuleBasedStateMachine):
     def __init__(self, client: redis.Redis) -> None:
         super().__init__()
         self.client: Any = client
-        self.record = Record(client, Codec([]))
+        self.record = Record(Scripts(client, Codec([])))
+        self.commands = Commands(self.record.scripts)
         self.versions = [0, 0, 0]
         self.asked: dict[str, PublishRequest] = {}
+        self.states: dict[str, str] = {}
+        self.act = "enqueue"
 
     @initialize()
     def begin(self) -> None:
@@ -65,14 +79,15 @@ class PublishedUploads(RuleBasedStateMachine):
         written=st.sampled_from([0, 1, 2, None, None, None]),
     )
     def enqueue(self, what: str, written: int | None) -> None:
+        self.act = "enqueue"
         request = self.request(what)
         if written is None:
-            self.record.enqueue([request])
+            self.commands.enqueue([request])
             return
         event("a hook is killed")
-        rows = [self.record._row(request)]
-        rows += [self.record._row(one, request.upload_id) for one in request.files]
-        self.record._enqueue(islice(rows, 1 + written))
+        rows = [self.commands.new_record(request)]
+        rows += [self.commands.new_record(one, request.upload_id) for one in request.files]
+        self.commands.write(islice(rows, 1 + written))
 
     @rule(number=st.integers(0, 2))
     def render_anew(self, number: int) -> None:
@@ -80,6 +95,7 @@ class PublishedUploads(RuleBasedStateMachine):
 
     @rule(claim=st.sampled_from(CLAIMS), dies_after=st.sampled_from([0, 1, 2, 4, 4, 4]))
     def work(self, claim: str, dies_after: int) -> None:
+        self.act = "work"
         for stage in STAGES[:dies_after]:
             delivery = self.record.deliver(claim, stage, "worker")
             assert delivery.refused == []
@@ -87,6 +103,7 @@ class PublishedUploads(RuleBasedStateMachine):
 
     @rule(claim=st.sampled_from(CLAIMS), fatal=st.booleans())
     def file_fails(self, claim: str, *, fatal: bool) -> None:
+        self.act = "work"
         for one in self.record.deliver(claim, STAGES[0], "worker").transfers[:1]:
             if fatal:
                 event("a file fails")
@@ -98,21 +115,25 @@ class PublishedUploads(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
+        self.act = "cancel"
         if ids := self.ids():
-            self.record.cancel(data.draw(st.sampled_from(ids)))
+            self.commands.cancel(data.draw(st.sampled_from(ids)))
 
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
+        self.act = "retry"
         if ids := self.ids():
-            self.record.retry(data.draw(st.sampled_from(ids)))
+            self.commands.retry(data.draw(st.sampled_from(ids)))
 
     @rule()
     def time_passes(self) -> None:
+        self.act = "pass time"
         let_time_pass(self.client)
         self.record.promote_due()
 
     @rule(claim=st.sampled_from(CLAIMS))
     def lease_runs_out(self, claim: str) -> None:
+        self.act = "lose the lease"
         for component in self.client.scan_iter("farmhaul:component:*"):
             if self.client.hexists(component, "putting"):
                 self.client.hset(component, "putting_until", 0)
@@ -120,6 +141,13 @@ class PublishedUploads(RuleBasedStateMachine):
         self.record.reclaim(claim)
 
     # What is true at any time
+
+    @invariant()
+    def all_moves_are_legal(self) -> None:
+        for upload_id, fields in records(self.client):
+            before = self.states.get(upload_id, "")
+            assert fields["state"] in reachable(before, SCRIPTS[self.act]), (self.act, before)
+            self.states[upload_id] = fields["state"]
 
     @invariant()
     def each_upload_is_in_the_indexes_of_its_state_alone(self) -> None:
@@ -134,7 +162,7 @@ class PublishedUploads(RuleBasedStateMachine):
             left = self.client.smembers(f"farmhaul:left:{publish_id}")
             assert left, "all is stored, and it waits"
             for one in left:
-                assert known[one]["state"] in LIVE_STATES, (publish_id, known[one])
+                assert known[one]["state"] in LIVE, (publish_id, known[one])
                 assert publish_id in known[one]["publish"].split(","), "it tells others alone"
 
     @invariant()
@@ -149,13 +177,13 @@ class PublishedUploads(RuleBasedStateMachine):
     def records_of_ended_uploads_alone_go_away_by_themselves(self) -> None:
         for upload_id, fields in records(self.client):
             lasts = self.client.ttl(upload_key(upload_id)) == -1
-            assert lasts == (fields["state"] in LIVE_STATES), fields
+            assert lasts == (fields["state"] in LIVE), fields
 
     def teardown(self) -> None:
         """Whatever has happened, a hook that fires once more brings all of it into ftrack."""
         request = self.request("all")
         for _ in range(2):  # the first may find one that is ended, or failing
-            self.record.enqueue([request])
+            self.commands.enqueue([request])
             for _ in range(40):
                 for claim in CLAIMS:
                     self.lease_runs_out(claim)
@@ -163,7 +191,7 @@ class PublishedUploads(RuleBasedStateMachine):
                 self.work(CLAIMS[0], len(STAGES))
             self.a_publish_waits_for_files_alone_that_will_tell_it()
         assert self.client.hget(upload_key(request.upload_id), "state") == "located"
-        live = [one for _, one in records(self.client) if one["state"] in LIVE_STATES]
+        live = [one for _, one in records(self.client) if one["state"] in LIVE]
         assert all(one["state"] == "storing" and "complete" not in one for one in live), live
 
     def request(self, what: str) -> PublishRequest:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.records.record import STAGES
+from tasks.records.states import STAGES
 from tests.chaos.healing import let_time_pass
 from tests.chaos.scenes import (
     errors_of,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tasks.records.record import STAGES
+from tasks.records.states import STAGES
 from tests.chaos.scenes import wait_arrived
 from tests.chaos.troubles import QUEUES
 from tests.farm import Farm, Upload, wait_until

@@ -21,7 +21,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 
-from tasks.records.record import STAGES
+from tasks.records.states import STAGES
 from tests.demo.checks import (
     arrivals,
     complaints,

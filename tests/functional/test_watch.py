@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.records.record import STAGES
+from tasks.records.states import STAGES
 from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.helpers.imports import loaded_by
 from tests.helpers.redis_traffic import commands_done

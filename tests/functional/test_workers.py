@@ -17,7 +17,7 @@ import celery
 import pytest
 
 from tasks.chain import task_name
-from tasks.records.record import STAGES
+from tasks.records.states import STAGES
 from tests.farm import BIN, Command, Farm, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.sandbox.process import CHECKOUT

@@ -12,8 +12,10 @@ import redis
 
 from tasks.config.sealing import Codec
 from tasks.intake.request import UploadRequest
+from tasks.records.commands import Commands
 from tasks.records.keys import upload_key
 from tasks.records.record import Record
+from tasks.records.scripts import Scripts
 from tasks.stage.heartbeat import INTERVAL_S, LEASE_SHARE, Heartbeat
 from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.models import Batch, Target
@@ -40,7 +42,7 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def record(client: redis.Redis) -> Record:
-    return Record(client, Codec([]), lease_s=LEASE_S)
+    return Record(Scripts(client, Codec([]), lease_s=LEASE_S))
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def batch(record: Record) -> Batch:
     requests = [
         UploadRequest(f"/mnt/{n}.exr", Target(str(uuid.uuid4())), 6, 1_000) for n in range(2)
     ]
-    record.enqueue(requests)
+    Commands(record.scripts).enqueue(requests)
     delivery = record.deliver("a-claim", "compute_checksum", "node7")
     assert len(delivery.transfers) == 2
     return Batch("a-claim", tuple(delivery.transfers))
@@ -134,7 +136,7 @@ def test_a_cancelled_upload_stops(
     beat: Heartbeat, batch: Batch, clock: Clock, record: Record
 ) -> None:
     upload_id = batch.transfers[0].upload_id
-    record.cancel(upload_id)
+    Commands(record.scripts).cancel(upload_id)
     clock.now += INTERVAL_S
 
     with pytest.raises(LeaseLostError):

@@ -12,7 +12,7 @@ from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import Settings
 from tasks.config.timetable import Timetable
 from tasks.records.keys import LIMITS
-from tasks.records.record import open_record
+from tasks.records.scripts import open_scripts
 from tasks.stage.limits import Limits
 from tests.sandbox import RedisServer
 
@@ -32,7 +32,7 @@ def client(redis_server: RedisServer) -> Iterator[Any]:
 
 def limits(url: str, slept: list[float]) -> Limits:
     settings = Settings(url)
-    return Limits(open_record(settings, fail_fast_redis(settings)), TABLES, sleep=slept.append)
+    return Limits(open_scripts(settings, fail_fast_redis(settings)), TABLES, sleep=slept.append)
 
 
 def test_without_redis_each_process_keeps_to_the_limits_for_itself(slept: list[float]) -> None:

@@ -12,6 +12,7 @@ from tasks.config.redis_client import worker_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
+from tasks.records.commands import Commands
 from tasks.records.delivery import Settlement
 from tasks.records.parts import PartsRecord
 from tasks.records.record import MAX_DELIVERIES, open_record
@@ -36,7 +37,7 @@ def movie(parts: PartsRecord) -> Transfer:
     """A large file in its third stage, with its parts signed."""
     record = parts.record
     target = Target(str(uuid.uuid4()))
-    record.enqueue([UploadRequest("/mnt/movie.mov", target, SIZE, 1)])
+    Commands(record.scripts).enqueue([UploadRequest("/mnt/movie.mov", target, SIZE, 1)])
     [transfer] = record.deliver("claim", "compute_checksum", "w1").transfers
     transfer = replace(transfer, identity=IDENTITY)
     fields: dict[str, str | int] = {"file": record.seal_file(transfer), "size": SIZE}
@@ -100,9 +101,9 @@ def test_who_holds_an_old_fencing_number_writes_no_part(
 def test_parts_are_trusted_only_while_the_file_is_the_same(
     parts: PartsRecord, movie: Transfer
 ) -> None:
-    assert parts.open_upload(movie) == "an-upload"
+    assert parts.multipart_id(movie) == "an-upload"
     changed = replace(movie, identity=replace(IDENTITY, mtime_ns=2))
-    assert parts.open_upload(changed) == ""
+    assert parts.multipart_id(changed) == ""
     parts.part_done(movie, plan_runs(SIZE)[0][0], "etag")
     parts.open_multipart(
         replace(changed, multipart=Multipart("an-upload", dict.fromkeys(range(1, 100), "u")))
@@ -134,5 +135,5 @@ def test_what_is_known_of_a_file_by_a_newer_version_is_refused(
     record = parts.record
     [request] = parts.redis.hmget(f"farmhaul:upload:{movie.upload_id}", "request")
     assert isinstance(request, bytes)
-    with pytest.raises(ValueError, match="of a version this worker does not know"):
+    with pytest.raises(ValueError, match="of a version"):
         record.transfer(movie.upload_id, request.decode(), file, "")

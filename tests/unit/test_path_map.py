@@ -16,6 +16,7 @@ from tasks.intake.errors import BadInputError
 from tasks.intake.manifest import Entry
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.records.record import Record
+from tasks.records.scripts import Scripts
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.files import open_checked
 from tasks.transfer.models import Target
@@ -138,7 +139,7 @@ def test_an_unmapped_windows_path_needs_no_stat(root: Path) -> None:
 
 
 def record_of(*path_map: tuple[str, str]) -> Record:
-    record = Record(redis.Redis(), Codec([]))
+    record = Record(Scripts(redis.Redis(), Codec([])))
     record.path_map = path_map
     return record
 
@@ -149,7 +150,7 @@ def test_a_worker_maps_a_record_and_the_upload_keeps_its_id(
     record = record_of(("P:\\", str(root)), ("/mnt/a", str(root)))
     for path in ("P:/main.exr", "/mnt/a/main.exr", str(root / "main.exr")):
         request = UploadRequest(path, Target(COMPONENT))
-        row = record.codec.encode(request.to_record())
+        row = record.scripts.codec.encode(request.to_record())
         transfer = record.transfer(request.upload_id, row, "", "")
 
         assert transfer.path == str(root / "main.exr")
@@ -160,7 +161,7 @@ def test_a_path_mapped_by_a_worker_must_be_below_its_roots(root: Path) -> None:
     record = record_of(("P:\\", str(root)))
     request = UploadRequest("P:/../secret.exr", Target(COMPONENT))
     (root.parent / "secret.exr").write_bytes(b"secret")
-    row = record.codec.encode(request.to_record())
+    row = record.scripts.codec.encode(request.to_record())
     transfer = record.transfer(request.upload_id, row, "", "")
 
     with pytest.raises(FileRefusedError, match="is outside"):

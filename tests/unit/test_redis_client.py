@@ -14,6 +14,7 @@ from cryptography.fernet import Fernet
 from tasks.config.redis_client import fail_fast_redis, worker_redis
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
+from tasks.records.commands import Commands
 from tasks.records.record import open_record
 from tasks.transfer.models import Target
 from tests.sandbox import RedisServer
@@ -93,9 +94,9 @@ def test_the_record_is_opened_as_the_environment_says(redis_server: RedisServer)
     )
     with fail_fast_redis(settings) as client:
         record = open_record(settings, client)
-        record.enqueue([request])
+        Commands(record.scripts).enqueue([request])
 
-        assert (record.lease_s, record.ttl_s) == (7, 43_200)
+        assert (record.scripts.lease_s, record.scripts.ttl_s) == (7, 43_200)
         stored = client.hgetall(f"farmhaul:upload:{request.upload_id}")
         assert b"secret" not in b"".join(stored.values())
         [transfer] = record.deliver("a-claim", "compute_checksum", "node7").transfers

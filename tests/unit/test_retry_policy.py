@@ -13,9 +13,11 @@ import redis
 
 from tasks.config.sealing import Codec
 from tasks.intake.request import UploadRequest
+from tasks.records.commands import Commands
 from tasks.records.delivery import Settlement
 from tasks.records.keys import gate_key, upload_key
 from tasks.records.record import Record
+from tasks.records.scripts import Scripts
 from tasks.stage import retry_policy
 from tasks.stage.retry_policy import POLICIES, full_jitter, wait_for
 from tasks.transfer import errors
@@ -99,9 +101,10 @@ class Upload:
 @pytest.fixture
 def upload(redis_server: RedisServer) -> Iterator[Upload]:
     with redis.Redis.from_url(redis_server.url) as client:
-        record = Record(client, Codec([]), lease_s=10)
+        scripts = Scripts(client, Codec([]), lease_s=10)
+        record = Record(scripts)
         request = UploadRequest("/mnt/1.exr", Target(str(uuid.uuid4())), 6, 1_000)
-        record.enqueue([request])
+        Commands(scripts).enqueue([request])
         yield Upload(record, client, request.upload_id)
 
 

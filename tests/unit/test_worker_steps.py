@@ -21,6 +21,7 @@ from kombu.transport import redis as kombu_redis
 from tasks.config.redis_client import worker_redis
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
+from tasks.records.commands import Commands
 from tasks.records.record import open_record
 from tasks.transfer.models import Target
 from tests.farm import wait_until
@@ -152,7 +153,9 @@ def test_foreign_messages_do_not_stop_the_reconciler(
     worker: SimpleNamespace, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = open_record(Settings.from_environment(), worker_redis(Settings.from_environment()))
-    record.enqueue([UploadRequest("/mnt/a.exr", Target("2c5e0000-0000-4000-8000-000000000001"), 1)])
+    Commands(record.scripts).enqueue(
+        [UploadRequest("/mnt/a.exr", Target("2c5e0000-0000-4000-8000-000000000001"), 1)]
+    )
     record.deliver("a-claim", "compute_checksum", "w1")
     client.zadd("farmhaul:claims", {"a-claim": 1})
     junk = ("junk", "5", "[]", '{"headers": 5}', '{"headers": {}}', "[" * 5000)

@@ -17,7 +17,8 @@ from tasks.intake.build import Options, build_requests
 from tasks.intake.errors import BadInputError
 from tasks.intake.manifest import Entry, read_manifest
 from tasks.intake.request import PRIORITIES, Request
-from tasks.records.record import open_record
+from tasks.records.commands import Commands
+from tasks.records.scripts import open_scripts
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.wait import wait_for
@@ -165,9 +166,9 @@ def submit(settings: Settings, requests: Sequence[Request]) -> list[str]:
     from tasks.spool import Spool
     from workers.app import app
 
-    record = open_record(settings, fail_fast_redis(settings))
+    commands = Commands(open_scripts(settings, fail_fast_redis(settings)))
     try:
-        states = chain.enqueue(app, record, requests)
+        states = chain.enqueue(app, commands, requests)
     except redis.RedisError as error:
         if not settings.spool:
             raise
@@ -182,7 +183,7 @@ def submit(settings: Settings, requests: Sequence[Request]) -> list[str]:
     if settings.spool:
         # These uploads are queued. farmhaul flush-spool reports what is wrong with the spool.
         with suppress(redis.RedisError, OSError):
-            Spool(settings.spool).flush(app, record, settings, most=SPOOLED_AT_ONCE)
+            Spool(settings.spool).flush(app, commands, settings, most=SPOOLED_AT_ONCE)
     return states
 
 

@@ -26,7 +26,7 @@ def limit(bandwidth: str | None, api_rate: str | None, *, clear: bool) -> None:
     """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.stage.limits import read_live
 
-    record = open_records()
+    client = open_records().client
     wanted = {"bandwidth": bandwidth, "api_rate": api_rate}
     given = {name: value for name, value in wanted.items() if value is not None}
     if clear and given:
@@ -37,9 +37,9 @@ def limit(bandwidth: str | None, api_rate: str | None, *, clear: bool) -> None:
         except ValueError as error:
             raise BadInputError(f"--{name.replace('_', '-')}: {error}") from None
     if clear:
-        record.client.delete(LIMITS)
+        client.delete(LIMITS)
     for name, value in given.items():
-        record.client.hset(LIMITS, name, value)
-    live = read_live(record.client)
+        client.hset(LIMITS, name, value)
+    live = read_live(client)
     for name in wanted:
         click.echo(f"{name:<10} {live.get(name, 'not set; workers use their own environment')}")

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import TextIO
 
 from tasks.intake.request import PublishRequest, Request
-from tasks.records.status import LIVE_STATES, UploadState
+from tasks.records.states import LIVE
+from tasks.records.status import UploadState
 from workers.wording import size
 
 
@@ -80,7 +81,7 @@ def trouble(upload: UploadState) -> str:
         return "located, but ftrack could not encode it; see the job in ftrack"
     if upload.state == "located":
         return "located, but not encoded yet"
-    if upload.state in LIVE_STATES:
+    if upload.state in LIVE:
         return f"{upload.state}: {upload.error or 'not finished yet'}"
     return f"{upload.state}: {upload.error}" if upload.error else upload.state
 

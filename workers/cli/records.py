@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
-from tasks.records.record import Record, open_record
+from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.status import Status, UploadState
 
 
-def open_records() -> Record:
+def open_records() -> Scripts:
     """Open the records of the farm that the environment names."""
     settings = Settings.from_environment()
-    return open_record(settings, fail_fast_redis(settings))
+    return open_scripts(settings, fail_fast_redis(settings))
 
 
 def find_known(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:

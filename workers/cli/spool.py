@@ -7,7 +7,8 @@ import click
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
-from tasks.records.record import open_record
+from tasks.records.commands import Commands
+from tasks.records.scripts import open_scripts
 
 
 @click.command(name="flush-spool")
@@ -27,9 +28,9 @@ def flush_spool() -> None:
     settings = Settings.from_environment()
     if not settings.spool:
         raise BadInputError("FARMHAUL_SPOOL is not set, so there is no spool to flush")
-    record = open_record(settings, fail_fast_redis(settings))
+    commands = Commands(open_scripts(settings, fail_fast_redis(settings)))
     try:
-        count = Spool(settings.spool).flush(app, record, settings)
+        count = Spool(settings.spool).flush(app, commands, settings)
     except OSError as error:
         raise BadInputError(
             f"FARMHAUL_SPOOL: {error.filename} cannot be read: {error.strerror}; "

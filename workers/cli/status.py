@@ -10,7 +10,8 @@ import click
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
-from tasks.records.status import LIVE_STATES, STATES, Status, UploadState
+from tasks.records.states import LIVE, STATES
+from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.records import find_known
 
@@ -51,6 +52,6 @@ def status(upload_ids: tuple[str, ...], which: str | None, as_json: bool) -> Non
 
 
 def _uploads_in(reader: Status, which: str | None) -> Sequence[UploadState]:
-    states = {"failed": ("failed",), "all": STATES}.get(which or "", LIVE_STATES)
+    states = {"failed": ("failed",), "all": STATES}.get(which or "", LIVE)
     # A record may expire between the two reads.
     return [upload for upload in reader.find(reader.ids_in(states)) if upload is not None]

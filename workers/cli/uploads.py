@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tasks.intake.errors import BadInputError
+from tasks.records.commands import Commands
 from tasks.records.status import Status
 from workers.cli.records import find_known, open_records
 
@@ -26,13 +27,13 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
 
     if bool(upload_ids) == failed:
         raise BadInputError("name the uploads to retry, or retry all failed ones with --failed")
-    record = open_records()
-    status = Status(record.client, record.codec)
+    scripts = open_records()
+    commands, status = Commands(scripts), Status(scripts.client, scripts.codec)
     ids = status.ids_in(["failed"]) if failed else upload_ids
     find_known(status, ids)
     hosts: dict[str, int] = {}
     for upload_id in ids:
-        host, state, new = record.retry(upload_id)
+        host, state, new = commands.retry(upload_id)
         hosts[host] = hosts.get(host, 0) + new
         click.echo(f"{upload_id} {state}")
     for host, count in hosts.items():
@@ -49,7 +50,8 @@ def cancel(upload_ids: tuple[str, ...]) -> None:
 
     Prints each upload's id and state. Located uploads stay as they are.
     """  # noqa: D301 click takes \b for "do not wrap"
-    record = open_records()
-    find_known(Status(record.client, record.codec), upload_ids)
+    scripts = open_records()
+    find_known(Status(scripts.client, scripts.codec), upload_ids)
+    commands = Commands(scripts)
     for upload_id in upload_ids:
-        click.echo(f"{upload_id} {record.cancel(upload_id)}")
+        click.echo(f"{upload_id} {commands.cancel(upload_id)}")

@@ -20,7 +20,8 @@ from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
 from tasks.records.keys import state_key, to_text
-from tasks.records.status import STATES, Status, UploadState
+from tasks.records.states import STATES
+from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.records import find_known
 from workers.cli.watch_table import WatchTable, printable

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import redis
 
 from tasks.records.keys import TOTALS
-from tasks.records.record import STAGES
-from tasks.records.status import LIVE_STATES, Status, UploadState
+from tasks.records.states import LIVE, STAGES
+from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.wording import redis_trouble, size
 
@@ -66,7 +66,7 @@ class WatchTable:
             live = self.status.not_ended(self.upload_ids)
             self.all_ended = not live
             return list(dict.fromkeys((*live, *self.upload_ids)))[:rows]
-        moving = [self.status.ids_in([state], rows) for state in LIVE_STATES if state != "pending"]
+        moving = [self.status.ids_in([state], rows) for state in LIVE if state != "pending"]
         # Each state gets its share of the rows; pending uploads only get the remaining rows.
         in_turn = chain.from_iterable(zip_longest(*moving))
         chosen = {*[upload_id for upload_id in in_turn if upload_id][:rows]}

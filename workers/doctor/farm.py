@@ -11,7 +11,8 @@ from kombu.transport.redis import Channel
 from tasks.chain import QUEUE
 from tasks.config.sealing import FERNET, message_codec
 from tasks.records.keys import ALIVE, TOTALS, to_text, upload_key
-from tasks.records.status import STATES, WORKER_S
+from tasks.records.states import STATES
+from tasks.records.status import WORKER_S
 from tasks.transfer.errors import SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding
 

@@ -24,7 +24,7 @@ class Encodings(PeriodicStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         ftrack = self.settings.require_ftrack()
-        limits = Limits(self.record, {"api_rate": self.settings.api_rate})
+        limits = Limits(self.record.scripts, {"api_rate": self.settings.api_rate})
         self.ftrack = FtrackClient(
             ftrack.server_url, ftrack.api_user, ftrack.api_key, limits.api_call
         )

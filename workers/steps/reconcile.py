@@ -20,7 +20,8 @@ from kombu.transport.redis import Channel
 from tasks.chain import list_key, queue_of, wake
 from tasks.log import log
 from tasks.records.keys import RECONCILER, to_text
-from tasks.records.record import CLAIM_UPLOADS, STAGES, Record
+from tasks.records.record import CLAIM_UPLOADS, Record
+from tasks.records.states import STAGES
 from workers.steps.periodic import PeriodicStep
 
 #: The worker that holds the lock keeps it. If it dies, another one takes over after this time.
@@ -45,7 +46,7 @@ class Reconciler:
     def __init__(self, app: Celery, record: Record, name: str = socket.gethostname()) -> None:
         self.app = app
         self.record = record
-        self.redis = record.client
+        self.redis = record.scripts.client
         self.name = name
 
     def run(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.log import log
+from tasks.records.commands import Commands
 from tasks.spool import Spool
 from workers.steps.periodic import PeriodicStep
 
@@ -22,7 +23,8 @@ class FlushSpool(PeriodicStep):
     def act(self) -> None:
         """Enqueue what is spooled; log an unreadable spool once."""
         try:
-            Spool(self.settings.spool).flush(self.worker.app, self.record, self.settings)
+            commands = Commands(self.record.scripts)
+            Spool(self.settings.spool).flush(self.worker.app, commands, self.settings)
             self._reported = False
         except OSError as error:
             # If hooks run as another user, only that user can read their spool.

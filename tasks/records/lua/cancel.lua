@@ -1,15 +1,24 @@
--- Stop an upload, wherever it is; one that has failed is struck off.
--- ARGV: id, record ttl, '1' for a file of a publish that was stopped, which goes on where another
--- publish waits for it. Returns the state it has then.
+-- Stop an upload, in whatever state it is. A failed upload becomes cancelled too, so that nobody
+-- looks at it again.
+--
+-- id        the upload
+-- ttl_s     how long the record of an ended upload is kept
+-- as_file   whether it is a file of a publish that was stopped; it goes on when another publish
+--           waits for it
+--
+-- Returns the state that it has now; false when no record exists.
+--- @include "base"
+--- @include "counters"
+--- @include "moves"
+--- @include "endings"
 
-local id, as_file = ARGV[1], ARGV[3] == '1'
-local state = redis.call('HGET', upload_key(id), 'state')
-if state and LIVE[state] and not (as_file and #waiting_publishes(id) > 0) then
-  finish(id, state, 'cancelled', tonumber(ARGV[2]))
-  return 'cancelled'
+local state = redis.call('HGET', upload_key(args.id), 'state')
+if state and LIVE[state] and not (args.as_file and #waiting_publishes(args.id) > 0) then
+  finish(args.id, state, 'cancelled', args.ttl_s)
+  return done('cancelled')
 end
-if state == 'failed' and not as_file then
-  move(id, state, 'cancelled')
-  return 'cancelled'
+if state == 'failed' and not args.as_file then
+  move(args.id, state, 'cancelled')
+  return done('cancelled')
 end
-return state
+return done(state)

@@ -1,36 +1,43 @@
--- Start a stage: take the uploads of a claim that are still its own, under a new fencing
--- number each. The first stage draws the claim; delivered again, it finds the same one.
--- ARGV: claim, stage number, worker, lease, host, max count, max bytes, claim ttl, record ttl,
---       max deliveries, bytes above which a file is large
--- Returns rows {id, fence, request, file, stored, size}; size is empty where it is not known.
+-- Deliver a batch to a stage: the uploads of a claim that are still its own, each under a new
+-- fencing token. (Deliver and settle are AMQP's words: a delivery is settled once.) The first
+-- stage makes the claim; when it is delivered again, it finds the same claim.
+--
+-- claim, stage, worker   the claim, the number of the stage (from 1), who runs it
+-- lease_s                seconds
+-- host                   the host whose pending uploads are claimed; empty for those that all see
+-- max_uploads, max_bytes bounds of a claim
+-- claim_ttl_s, ttl_s     how long a forgotten claim, and the record of an ended upload, are kept
+-- max_deliveries         deliveries after which an upload fails, because it kills its workers
+-- large_bytes            a file above this size is sent in parts
+--
+-- Returns rows {id, fence, request, file, stored, size}; size is empty when it is not known.
+--- @include "base"
+--- @include "counters"
+--- @include "moves"
+--- @include "endings"
+--- @include "sending"
 
-local claim, stage, worker = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local large = tonumber(ARGV[11])
-local lease, host = tonumber(ARGV[4]), ARGV[5]
-local max_count, max_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
-local claim_ttl, record_ttl, max_deliveries = ARGV[8], tonumber(ARGV[9]), tonumber(ARGV[10])
+local claim, stage, host = args.claim, args.stage, args.host
+local claim_key = KEY.claim .. claim
 
-local PUT_FILE = 3
-local claim_key = P .. 'claim:' .. claim
-
--- A closed gate lets nothing through until its time; then one claim, as a probe. Gives the
--- gates that are to be probed, or nil when one is closed.
+-- A gate is a circuit breaker: while it is closed, nothing passes. When its time has come, one
+-- claim passes as a probe. Returns the gates to probe, or nil when one is closed.
 local function gates_to_probe()
-  local half_open = {}
-  for _, service in ipairs({ 'ftrack', 'store', 'credentials' }) do
-    local gate = P .. 'gate:' .. service
-    local closed, probed = unpack(redis.call('HMGET', gate, 'until', 'probed'))
-    if (tonumber(closed or 0) > NOW) or (tonumber(probed or 0) > NOW) then
+  local to_probe = {}
+  for _, service in ipairs(SERVICES) do
+    local gate = KEY.gate .. service
+    local closed_until, probed_until = unpack(redis.call('HMGET', gate, 'until', 'probed'))
+    if tonumber(closed_until or 0) > NOW or tonumber(probed_until or 0) > NOW then
       return nil
     end
-    if closed then
-      half_open[#half_open + 1] = gate
+    if closed_until then
+      to_probe[#to_probe + 1] = gate
     end
   end
-  return half_open
+  return to_probe
 end
 
-local function draw(id)
+local function claim_one(id)
   redis.call('ZREM', pending_key(host), id)
   if redis.call('HGET', upload_key(id), 'state') ~= 'pending' then
     return 0
@@ -41,95 +48,98 @@ local function draw(id)
   return 1
 end
 
-local function draw_claim()
-  local half_open = gates_to_probe()
-  if not half_open then
+local function claim_pending()
+  local to_probe = gates_to_probe()
+  if not to_probe then
     return
   end
-  local bytes, drawn = 0, 0
-  for _, id in ipairs(redis.call('ZRANGE', pending_key(host), 0, max_count - 1)) do
-    local size, alone = unpack(redis.call('HMGET', upload_key(id), 'size', 'exclusive'))
-    -- A large file is sent in parts, by a chain of its own; a publish has its own too.
-    alone = alone or (tonumber(size) or 0) > large
+  local bytes, claimed = 0, 0
+  local first = redis.call('ZRANGE', pending_key(host), 0, args.max_uploads - 1)
+  for _, id in ipairs(first) do
+    local size, exclusive = unpack(redis.call('HMGET', upload_key(id), 'size', 'exclusive'))
+    -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
+    exclusive = exclusive or (tonumber(size) or 0) > args.large_bytes
     bytes = bytes + (tonumber(size) or 0)
-    if drawn > 0 and (alone or bytes > max_bytes) then
+    if claimed > 0 and (exclusive or bytes > args.max_bytes) then
       break
     end
-    drawn = drawn + draw(id)
-    if alone then
+    claimed = claimed + claim_one(id)
+    if exclusive then
       break
     end
   end
-  if drawn > 0 then
-    for _, gate in ipairs(half_open) do
-      redis.call('HSET', gate, 'probed', NOW + lease)
+  if claimed > 0 then
+    for _, gate in ipairs(to_probe) do
+      redis.call('HSET', gate, 'probed', NOW + args.lease_s)
     end
   end
 end
 
--- A batch that killed its worker twice is taken apart, so that only the upload that does
--- it goes on dying.
-local function take(id, many)
+-- Put an upload back by itself: its batch has killed its worker twice, and this finds the culprit.
+local function take_apart(id, key, state, own_host, score)
+  leave_claim(id, claim)
+  -- This delivery is not carried out, so it cannot kill a worker.
+  redis.call('HINCRBY', key, 'deliveries:' .. stage, -1)
+  redis.call('HSET', key, 'exclusive', 1)
+  redis.call('HINCRBY', key, 'fence', 1)
+  make_pending(id, state, own_host, score)
+end
+
+-- Whether this stage changes the component's bytes: it sends them, or makes a large file's parts,
+-- or a publish's files, the component's bytes.
+local function sends_bytes(key)
+  local size, total = unpack(redis.call('HMGET', key, 'size', 'total'))
+  local is_large = (tonumber(size or '') or 0) > args.large_bytes
+  return stage == STAGE.put_file or (stage > STAGE.put_file and (is_large or total))
+end
+
+local function deliver(id, is_one_of_many)
   local key = upload_key(id)
-  local state, owner, reached, done, own_host, score = unpack(redis.call('HMGET', key,
+  local state, owner, reached, finished, own_host, score = unpack(redis.call('HMGET', key,
     'state', 'claim', 'stage', 'done', 'host', 'score'))
   if state ~= 'active' or owner ~= claim or tonumber(reached) > stage then
     return nil
   end
-  -- A first stage that is delivered late draws a new batch under its old id; so may a later
-  -- stage of the old batch be, and must not run before its turn.
-  if tonumber(done or 0) < stage - 1 then
+  -- A first stage that is delivered late makes a new claim under its old id. A later stage of the
+  -- old batch may be delivered too, and must not run before its turn.
+  if tonumber(finished or 0) < stage - 1 then
     return nil
   end
   -- Counted by stage, and set back when the stage has ended in some way.
   local deliveries = redis.call('HINCRBY', key, 'deliveries:' .. stage, 1)
-  redis.call('HSET', key, 'stage', stage, 'worker', worker)
+  redis.call('HSET', key, 'stage', stage, 'worker', args.worker)
   if deliveries > 1 then
     count('redelivered')
   end
-  if deliveries > max_deliveries then
-    fail_killer(id, state, worker, max_deliveries, record_ttl)
+  if deliveries > args.max_deliveries then
+    fail_killer(id, state, args.worker, args.max_deliveries, args.ttl_s)
     return nil
   end
-  if deliveries > 2 and many then
-    leave_claim(id, claim)
-    -- This delivery is not carried out, so it can not kill a worker.
-    redis.call('HINCRBY', key, 'deliveries:' .. stage, -1)
-    redis.call('HSET', key, 'exclusive', 1)
-    redis.call('HINCRBY', key, 'fence', 1)
-    make_pending(id, state, own_host, score)
+  if deliveries > 2 and is_one_of_many then
+    take_apart(id, key, state, own_host, score)
     return nil
   end
   local fence = redis.call('HINCRBY', key, 'fence', 1)
-  -- The parts of a large file become its component's bytes in the last stage.
-  local known_size, total = unpack(redis.call('HMGET', key, 'size', 'total'))
-  local size = tonumber(known_size or '') or 0
-  local puts = stage == PUT_FILE or (stage > PUT_FILE and (size > large or total))
-  if puts and not may_put(id, fence, lease) then
+  if sends_bytes(key) and not may_put(id, fence, args.lease_s) then
     leave_claim(id, claim)
-    move(id, state, 'retrying')
-    redis.call('HSET', key, 'due', NOW + 2, 'retry_reason', 'older upload of the component')
-    redis.call('ZADD', P .. 'retrying', NOW + 2, id)
+    make_retrying(id, NOW + 2, 'older upload of the component')
     return nil
   end
-  local request, file, stored, known = unpack(redis.call('HMGET', key, 'request', 'file',
+  local request, file, stored, size = unpack(redis.call('HMGET', key, 'request', 'file',
     'stored', 'size'))
-  return { id, fence, request or '', file or '', stored or '', known or '' }
+  return { id, fence, request or '', file or '', stored or '', size or '' }
 end
 
 if stage == 1 and redis.call('EXISTS', claim_key) == 0 then
-  draw_claim()
+  claim_pending()
 end
 local rows = {}
 local ids = redis.call('SMEMBERS', claim_key)
 for _, id in ipairs(ids) do
-  local row = take(id, #ids > 1)
-  if row then
-    rows[#rows + 1] = row
-  end
+  rows[#rows + 1] = deliver(id, #ids > 1)
 end
 if #rows > 0 then
-  redis.call('ZADD', P .. 'claims', NOW + 2 * lease, claim)
-  redis.call('EXPIRE', claim_key, claim_ttl)
+  redis.call('ZADD', KEY.claims, NOW + 2 * args.lease_s, claim)
+  redis.call('EXPIRE', claim_key, args.claim_ttl_s)
 end
-return rows
+return done(rows)

@@ -1,19 +1,25 @@
--- End a run: the task that ends the last one joins the parts; delivered again it does so
--- again. ARGV: id, fence, run, task id
+-- End a run of parts. The task that ends the last run joins the parts; when it is delivered
+-- again, it joins them again.
+--
+-- id, fence   the upload, and the fencing token of this delivery
+-- run         the number of the run, from 0
+-- task        the id of the Celery task
+--
 -- Returns {1 when this task joins, the next run or false}.
+--- @include "base"
+--- @include "moves"
 
-local id, fence, run, task = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-if not is_ours(id, fence) then
+if not is_ours(args.id, args.fence) then
   return { 0, false }
 end
-local key = parts_key(id)
-redis.call('HDEL', key, 'deliveries:' .. run)
-local done, total, joined = unpack(redis.call('HMGET', key, 'done', 'total', 'joined'))
-if tonumber(done or 0) < tonumber(total or 1) then
-  return { 0, redis.call('LPOP', runs_key(id)) }
+local key = KEY.parts .. args.id
+redis.call('HDEL', key, 'deliveries:' .. args.run)
+local finished, total, joined = unpack(redis.call('HMGET', key, 'done', 'total', 'joined'))
+if tonumber(finished or 0) < tonumber(total or 1) then
+  return { 0, redis.call('LPOP', KEY.runs .. args.id) }
 end
-if joined and joined ~= task then
+if joined and joined ~= args.task then
   return { 0, false }
 end
-redis.call('HSET', key, 'joined', task)
+redis.call('HSET', key, 'joined', args.task)
 return { 1, false }

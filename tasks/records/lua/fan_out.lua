@@ -1,16 +1,23 @@
 -- Set out the runs of a large file's parts.
--- ARGV: id, fence, number of parts, ttl, JSON list of the runs that begin later
+--
+-- id, fence   the upload, and the fencing token of this delivery
+-- total       number of parts
+-- later       the runs that begin when others have ended
+-- ttl_s       how long the runs are kept
+--
 -- Returns 1, or 0 when the upload is no longer this delivery's.
+--- @include "base"
+--- @include "moves"
 
-local id, fence, total, ttl = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-if not is_ours(id, fence) then
+if not is_ours(args.id, args.fence) then
   return 0
 end
-redis.call('HSET', parts_key(id), 'total', total)
-redis.call('HDEL', parts_key(id), 'joined')
-redis.call('DEL', runs_key(id))
-for _, run in ipairs(cjson.decode(ARGV[5])) do
-  redis.call('RPUSH', runs_key(id), run)
+local parts_key, runs_key = KEY.parts .. args.id, KEY.runs .. args.id
+redis.call('HSET', parts_key, 'total', args.total)
+redis.call('HDEL', parts_key, 'joined')
+redis.call('DEL', runs_key)
+for _, run in ipairs(args.later) do
+  redis.call('RPUSH', runs_key, run)
 end
-redis.call('EXPIRE', runs_key(id), ttl)
+redis.call('EXPIRE', runs_key, args.ttl_s)
 return 1

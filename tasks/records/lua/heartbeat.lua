@@ -1,24 +1,30 @@
--- A sign of life in the middle of a stage: renew the claim, note progress.
--- ARGV: claim, lease, JSON list of {id, fence, sent}; sent is -1 for a run of parts, which
---       counts its finished ones, and while nobody has told
+-- Renew a claim in the middle of a stage, and note progress.
+--
+-- claim     the claim
+-- lease_s   seconds
+-- sent      list of {id, fence, sent}: bytes so far; -1 leaves the number as it is, because a
+--           large file counts finished parts
+--
 -- Returns the ids that are no longer this delivery's.
+--- @include "base"
+--- @include "moves"
+--- @include "sending"
 
-local claim, lease = ARGV[1], tonumber(ARGV[2])
 local lost = {}
-for _, one in ipairs(cjson.decode(ARGV[3])) do
-  local key = upload_key(one.id)
-  if is_ours(one.id, one.fence) then
+for _, row in ipairs(args.sent) do
+  local key = upload_key(row.id)
+  if is_ours(row.id, row.fence) then
     redis.call('HSET', key, 'updated', NOW)
-    if one.sent >= 0 then
-      redis.call('HSET', key, 'sent', one.sent)
+    if row.sent >= 0 then
+      redis.call('HSET', key, 'sent', row.sent)
     end
   else
-    lost[#lost + 1] = one.id
+    lost[#lost + 1] = row.id
   end
-  -- Also when it was superseded: until the sender says that it has stopped, it has not.
-  if is_putting(one.id, one.fence) then
-    redis.call('HSET', putting_key(one.id), 'putting_until', NOW + lease)
+  -- A superseded upload counts as sending until its sender says that it has stopped.
+  if is_putting(row.id, row.fence) then
+    redis.call('HSET', component_key_of(row.id), 'putting_until', NOW + args.lease_s)
   end
 end
-redis.call('ZADD', P .. 'claims', 'XX', NOW + 2 * lease, claim)
+redis.call('ZADD', KEY.claims, 'XX', NOW + 2 * args.lease_s, args.claim)
 return lost

@@ -1,22 +1,29 @@
--- Note the multipart upload of a large file, with the sealed URLs of its runs. Parts of
--- another multipart upload, or of another state of the file, are worth nothing.
--- ARGV: id, fence, multipart id, identity, ttl, JSON {urls:R = sealed}
+-- Note the multipart upload of a large file, with the sealed URLs of its runs. Parts of another
+-- multipart upload, or of another state of the file, are dropped.
+--
+-- id, fence   the upload, and the fencing token of this delivery
+-- multipart   S3's id of the multipart upload
+-- identity    the state of the file: size, mtime, inode
+-- urls        {urls:RUN = sealed URLs}
+-- ttl_s       how long they are kept
+--
 -- Returns 1, or 0 when the upload is no longer this delivery's.
+--- @include "base"
+--- @include "moves"
 
-local id, fence, multipart, identity = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-if not is_ours(id, fence) then
+if not is_ours(args.id, args.fence) then
   return 0
 end
-local key = parts_key(id)
+local key = KEY.parts .. args.id
 local known, known_identity = unpack(redis.call('HMGET', key, 'multipart', 'identity'))
-if known ~= multipart or known_identity ~= identity then
-  redis.call('DEL', key, runs_key(id))
-  redis.call('HSET', upload_key(id), 'sent', 0)
+if known ~= args.multipart or known_identity ~= args.identity then
+  redis.call('DEL', key, KEY.runs .. args.id)
+  redis.call('HSET', upload_key(args.id), 'sent', 0)
 end
-redis.call('HSET', key, 'multipart', multipart, 'identity', identity)
+redis.call('HSET', key, 'multipart', args.multipart, 'identity', args.identity)
 redis.call('HDEL', key, 'expired')
-for name, sealed in pairs(cjson.decode(ARGV[6])) do
+for name, sealed in pairs(args.urls) do
   redis.call('HSET', key, name, sealed)
 end
-redis.call('EXPIRE', key, ARGV[5])
+redis.call('EXPIRE', key, args.ttl_s)
 return 1

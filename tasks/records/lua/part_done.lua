@@ -1,13 +1,22 @@
--- Note a finished part. ARGV: id, fence, part number, ETag, bytes
--- Returns 1, or 0 when the upload is no longer this chain's.
+-- Note a finished part.
+--
+-- id, fence    the upload, and the fencing token of this delivery
+-- number       of the part, from 1
+-- etag         that the store answered
+-- size_bytes   of the part
+--
+-- Returns 1, or 0 when the upload is no longer this delivery's.
+--- @include "base"
+--- @include "counters"
+--- @include "moves"
 
-local id, fence, number, etag = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-if not is_ours(id, fence) then
+if not is_ours(args.id, args.fence) then
   return 0
 end
-if redis.call('HSETNX', parts_key(id), 'etag:' .. number, etag) == 1 then
-  redis.call('HINCRBY', parts_key(id), 'done', 1)
-  redis.call('HINCRBY', upload_key(id), 'sent', ARGV[5])
-  count('stored_bytes', ARGV[5])
+local key = KEY.parts .. args.id
+if redis.call('HSETNX', key, 'etag:' .. args.number, args.etag) == 1 then
+  redis.call('HINCRBY', key, 'done', 1)
+  redis.call('HINCRBY', upload_key(args.id), 'sent', args.size_bytes)
+  count('stored_bytes', args.size_bytes)
 end
-return 1
+return done(1)

@@ -1,44 +1,53 @@
--- What has to happen without anybody asking: waiting uploads whose time has come are pending
--- again, publishes that nobody has closed fail, ended ones leave the index. Run each second by
--- one worker of the farm.
--- ARGV: record ttl, most uploads to move, most claims to name, how long a publish may be open
--- Returns {pending counts as rows {host, count}, claims whose deadline has passed}.
+-- Do what time alone brings about. One worker of the farm runs this each second: due retries
+-- become pending, publishes that stay open for too long fail, ended uploads leave the index.
+--
+-- ttl_s          how long the record of an ended upload is kept
+-- most           number of uploads to move
+-- most_claims    number of overdue claims to return
+-- open_s         how long a publish may stay open
+--
+-- Returns {rows {host, number of pending uploads}, claims whose deadline has passed}.
+--- @include "base"
+--- @include "counters"
+--- @include "moves"
+--- @include "endings"
 
-local record_ttl, most, most_claims = tonumber(ARGV[1]), ARGV[2], ARGV[3]
-local patience = tonumber(ARGV[4])
+local function due_in(key, before)
+  return redis.call('ZRANGEBYSCORE', key, '-inf', before, 'LIMIT', 0, args.most)
+end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'retrying', '-inf', NOW, 'LIMIT', 0, most)) do
-  redis.call('ZREM', P .. 'retrying', id)
+for _, id in ipairs(due_in(KEY.retrying, NOW)) do
+  redis.call('ZREM', KEY.retrying, id)
   local state, host, score = unpack(redis.call('HMGET', upload_key(id), 'state', 'host', 'score'))
   if state == 'retrying' then
     make_pending(id, state, host, score)
   end
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', OPEN, '-inf', NOW - patience, 'LIMIT', 0, most)) do
-  redis.call('ZREM', OPEN, id)
-  local key = upload_key(id)
-  if redis.call('HGET', key, 'state') == 'storing' then
-    redis.call('HSET', key, 'error_kind', 'NotAllEnqueued', 'error', 'only '
-      .. redis.call('SCARD', files_key(id)) .. ' of its ' .. redis.call('HGET', key, 'total')
-      .. ' files were recorded, as its enqueue did not end; enqueue it again')
-    finish(id, 'storing', 'failed', record_ttl)
+for _, id in ipairs(due_in(KEY.open, NOW - args.open_s)) do
+  redis.call('ZREM', KEY.open, id)
+  if is_storing(id) then
+    redis.call('HSET', upload_key(id), 'error_kind', 'NotAllEnqueued', 'error', 'only '
+      .. redis.call('SCARD', KEY.files .. id) .. ' of its '
+      .. redis.call('HGET', upload_key(id), 'total')
+      .. ' files were recorded, because its enqueue was interrupted; enqueue it again')
+    finish(id, 'storing', 'failed', args.ttl_s)
   end
 end
 
-for _, state in ipairs({ 'stored', 'located', 'failed', 'cancelled', 'superseded' }) do
-  for _, index in ipairs({ 'state:', 'file:' }) do
-    redis.call('ZREMRANGEBYSCORE', P .. index .. state, '-inf', NOW - record_ttl)
+for state in pairs(ENDED) do
+  for _, index in ipairs({ KEY.state, KEY.file_state }) do
+    redis.call('ZREMRANGEBYSCORE', index .. state, '-inf', NOW - args.ttl_s)
   end
 end
 
-local counts = { { '', redis.call('ZCARD', P .. 'pending') } }
-for _, host in ipairs(redis.call('SMEMBERS', P .. 'hosts')) do
-  local count = redis.call('ZCARD', pending_key(host))
-  if count == 0 then
-    redis.call('SREM', P .. 'hosts', host)
+local pending = { { '', redis.call('ZCARD', KEY.pending) } }
+for _, host in ipairs(redis.call('SMEMBERS', KEY.hosts)) do
+  local size = redis.call('ZCARD', pending_key(host))
+  if size == 0 then
+    redis.call('SREM', KEY.hosts, host)
   end
-  counts[#counts + 1] = { host, count }
+  pending[#pending + 1] = { host, size }
 end
-local stale = redis.call('ZRANGEBYSCORE', P .. 'claims', '-inf', NOW, 'LIMIT', 0, most_claims)
-return { counts, stale }
+local overdue = redis.call('ZRANGEBYSCORE', KEY.claims, '-inf', NOW, 'LIMIT', 0, args.most_claims)
+return done({ pending, overdue })

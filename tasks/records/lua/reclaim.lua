@@ -1,17 +1,23 @@
--- Take back what a claim holds: its message is lost. Checked again here, since a delivery
--- may have come meanwhile.
--- ARGV: claim
+-- Take back the uploads of a claim whose message is lost. The deadline is checked again here,
+-- because a delivery may have come in between.
+--
+-- claim   the claim
+--
 -- Returns how many uploads are pending again.
+--- @include "base"
+--- @include "counters"
+--- @include "moves"
 
-local claim = ARGV[1]
-local deadline = tonumber(redis.call('ZSCORE', P .. 'claims', claim) or 0)
+local claim = args.claim
+local deadline = tonumber(redis.call('ZSCORE', KEY.claims, claim) or 0)
 if deadline > NOW then
   return 0
 end
 local taken = 0
-for _, id in ipairs(redis.call('SMEMBERS', P .. 'claim:' .. claim)) do
+for _, id in ipairs(redis.call('SMEMBERS', KEY.claim .. claim)) do
   local key = upload_key(id)
-  local state, owner, host, score = unpack(redis.call('HMGET', key, 'state', 'claim', 'host', 'score'))
+  local state, owner, host, score = unpack(redis.call('HMGET', key, 'state', 'claim', 'host',
+    'score'))
   if state == 'active' and owner == claim then
     redis.call('HINCRBY', key, 'fence', 1)
     redis.call('HSET', key, 'claim', '')
@@ -22,6 +28,6 @@ end
 if taken > 0 then
   count('claims_lost')
 end
-redis.call('DEL', P .. 'claim:' .. claim)
-redis.call('ZREM', P .. 'claims', claim)
-return taken
+redis.call('DEL', KEY.claim .. claim)
+redis.call('ZREM', KEY.claims, claim)
+return done(taken)

@@ -1,9 +1,13 @@
--- Note what ftrack says of an upload's encoding. ARGV: id, job state, '1' when that is final
+-- Note what ftrack reports of an upload's encoding job.
+--
+-- id, state   the upload, and ftrack's state of the job
+-- final       whether the state cannot change any more
+--- @include "base"
 
-local key = upload_key(ARGV[1])
+local key = upload_key(args.id)
 if redis.call('EXISTS', key) == 1 then
-  redis.call('HSET', key, 'job_state', ARGV[2])
+  redis.call('HSET', key, 'job_state', args.state)
 end
-if ARGV[3] == '1' then
-  redis.call('ZREM', P .. 'jobs', ARGV[1])
+if args.final then
+  redis.call('ZREM', KEY.jobs, args.id)
 end

@@ -1,12 +1,15 @@
--- Renew what a living worker holds: its unacknowledged messages and their claims.
--- ARGV: lease, the worker's own clock (kombu compares scores with that), JSON list of
---       delivery tags, JSON list of claims
+-- Renew the leases of a living worker: its unacknowledged messages, and their claims.
+--
+-- lease_s   seconds
+-- clock_s   the worker's own clock, with which kombu compares the scores of its index
+-- tags      delivery tags of kombu
+-- claims    ids of claims
+--- @include "base"
 
-local lease = tonumber(ARGV[1])
-for _, tag in ipairs(cjson.decode(ARGV[3])) do
-  redis.call('ZADD', 'unacked_index', 'XX', ARGV[2], tag)
+for _, tag in ipairs(args.tags) do
+  redis.call('ZADD', KEY.unacked_index, 'XX', args.clock_s, tag)
 end
-for _, claim in ipairs(cjson.decode(ARGV[4])) do
-  redis.call('ZADD', P .. 'claims', 'XX', NOW + 2 * lease, claim)
+for _, claim in ipairs(args.claims) do
+  redis.call('ZADD', KEY.claims, 'XX', NOW + 2 * args.lease_s, claim)
 end
 return 1

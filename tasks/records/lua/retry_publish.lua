@@ -1,36 +1,39 @@
--- Let an ended publish try again with the files that it has, or go on with one that is open,
--- as its retry may have been killed. ARGV: id, ttl
--- Returns its state, and the files that are not stored when it is storing again.
+-- Let an ended publish try again with the files that it has. A publish that is still open goes on,
+-- because its retry may have been killed.
+--
+-- id      the publish
+-- ttl_s   how long records are kept
+--
+-- Returns {state, the ids of the files that are not stored when it is storing again}.
+--- @include "base"
+--- @include "counters"
+--- @include "moves"
+--- @include "endings"
 
-local id, ttl = ARGV[1], tonumber(ARGV[2])
-local key = upload_key(id)
+local id, key = args.id, upload_key(args.id)
 local state, component = unpack(redis.call('HMGET', key, 'state', 'component'))
 if state == 'storing' and redis.call('HEXISTS', key, 'complete') == 0 then
-  return { state, redis.call('SMEMBERS', left_key(id)) }
+  return done({ state, redis.call('SMEMBERS', KEY.left .. id) })
 end
 if not state or LIVE[state] then
-  return { state or '', {} }
+  return done({ state or '', {} })
 end
-redis.call('HSET', P .. 'component:' .. component, 'current', id, 'since', NOW)
-redis.call('EXPIRE', P .. 'component:' .. component, ttl)
-for _, field in ipairs(redis.call('HKEYS', key)) do
-  if string.find(field, '^tries:') or string.find(field, '^deliveries:') then
-    redis.call('HDEL', key, field)
-  end
-end
+redis.call('HSET', KEY.component .. component, 'current', id, 'since', NOW)
+redis.call('EXPIRE', KEY.component .. component, args.ttl_s)
+forget_tries(id)
 redis.call('HDEL', key, 'error', 'error_kind', 'stage', 'worker', 'complete')
-for _, one in ipairs({ key, files_key(id), left_key(id) }) do
-  redis.call('PERSIST', one)
+for _, lasting in ipairs({ key, KEY.files .. id, KEY.left .. id }) do
+  redis.call('PERSIST', lasting)
 end
 move(id, state, 'storing')
-redis.call('ZADD', OPEN, NOW, id)
--- Also what is stored: it would be registered over the newer file, with its own size.
-for _, file in ipairs(redis.call('SMEMBERS', files_key(id))) do
+redis.call('ZADD', KEY.open, NOW, id)
+-- Stored files with a newer one go too: they would be registered over it, with their own size.
+for _, file in ipairs(redis.call('SMEMBERS', KEY.files .. id)) do
   if is_outdated(file) then
-    do_without(id, file, ttl)
+    do_without(id, file, args.ttl_s)
   end
 end
 if not is_storing(id) then
-  return { redis.call('HGET', key, 'state'), {} }
+  return done({ redis.call('HGET', key, 'state'), {} })
 end
-return { 'storing', redis.call('SMEMBERS', left_key(id)) }
+return done({ 'storing', redis.call('SMEMBERS', KEY.left .. id) })

@@ -1,25 +1,36 @@
 -- Take over a run of parts.
--- ARGV: id, fence, run, worker, max deliveries, record ttl
--- Returns request, file, sealed URLs, and the numbers of finished parts; nothing when the
--- upload is no longer this chain's.
+--
+-- id, fence        the upload, and the fencing token of this delivery
+-- run              the number of the run, from 0
+-- worker           who takes it
+-- max_deliveries   deliveries after which the file fails, because it kills its workers
+-- ttl_s            how long the record of an ended upload is kept
+--
+-- Returns {request, file, sealed URLs, the numbers of finished parts …}; nothing when the upload
+-- is no longer this delivery's.
+--- @include "base"
+--- @include "counters"
+--- @include "moves"
+--- @include "endings"
 
-local id, fence, run, worker = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-if not is_ours(id, fence) then
+local id, parts_key = args.id, KEY.parts .. args.id
+if not is_ours(id, args.fence) then
   return {}
 end
 local key = upload_key(id)
-redis.call('HSET', key, 'worker', worker)
-if redis.call('HINCRBY', parts_key(id), 'deliveries:' .. run, 1) > tonumber(ARGV[5]) then
-  fail_killer(id, 'active', worker, ARGV[5], tonumber(ARGV[6]))
-  redis.call('HDEL', parts_key(id), 'deliveries:' .. run)
-  return {}
+redis.call('HSET', key, 'worker', args.worker)
+local deliveries = redis.call('HINCRBY', parts_key, 'deliveries:' .. args.run, 1)
+if deliveries > args.max_deliveries then
+  fail_killer(id, 'active', args.worker, args.max_deliveries, args.ttl_s)
+  redis.call('HDEL', parts_key, 'deliveries:' .. args.run)
+  return done({})
 end
 local request, file = unpack(redis.call('HMGET', key, 'request', 'file'))
-local row = { request, file, redis.call('HGET', parts_key(id), 'urls:' .. run) or '' }
-for _, name in ipairs(redis.call('HKEYS', parts_key(id))) do
+local row = { request, file, redis.call('HGET', parts_key, 'urls:' .. args.run) or '' }
+for _, name in ipairs(redis.call('HKEYS', parts_key)) do
   local number = string.match(name, '^etag:(%d+)$')
   if number then
     row[#row + 1] = number
   end
 end
-return row
+return done(row)

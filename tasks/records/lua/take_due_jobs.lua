@@ -1,15 +1,20 @@
--- Encoding jobs whose turn it is to be asked about; ARGV: seconds until they are again, most
--- Returns rows {upload id, comma-separated job ids}.
+-- Take the encoding jobs that ftrack must be asked about now, and schedule each for its next turn.
+--
+-- again_s   seconds until the next turn
+-- most      number of jobs
+--
+-- Returns rows {upload id, job ids separated by commas}.
+--- @include "base"
 
-local again, most = tonumber(ARGV[1]), ARGV[2]
 local rows = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'jobs', '-inf', NOW, 'LIMIT', 0, most)) do
+local due = redis.call('ZRANGEBYSCORE', KEY.jobs, '-inf', NOW, 'LIMIT', 0, args.most)
+for _, id in ipairs(due) do
   local jobs = redis.call('HGET', upload_key(id), 'jobs')
   if jobs then
-    redis.call('ZADD', P .. 'jobs', NOW + again, id)
+    redis.call('ZADD', KEY.jobs, NOW + args.again_s, id)
     rows[#rows + 1] = { id, jobs }
   else
-    redis.call('ZREM', P .. 'jobs', id)
+    redis.call('ZREM', KEY.jobs, id)
   end
 end
 return rows

@@ -22,13 +22,14 @@ def prepare(job: Job) -> Callable[[], None]:
     from tasks.config.settings import Settings
     from tasks.intake.build import Options, build_requests
     from tasks.intake.manifest import Entry
-    from tasks.records.record import open_record
+    from tasks.records.commands import Commands
+    from tasks.records.scripts import open_scripts
     from tasks.records.status import Status
     from workers.app import app
     from workers.cli.wait import wait_for
 
     settings = Settings.from_environment()
-    record = open_record(settings, fail_fast_redis(settings))
+    scripts = open_scripts(settings, fail_fast_redis(settings))
     session = http.Session()
 
     def located() -> int:
@@ -39,7 +40,7 @@ def prepare(job: Job) -> Callable[[], None]:
         for name, path in job.named:
             entry = Entry(path, version_id=job.version_id, name=name)
             requests = build_requests([entry], settings, Options())
-            enqueue(app, record, requests)
+            enqueue(app, Commands(scripts), requests)
             ids.append(requests[0].upload_id)
             while job.options.get("one_by_one") and located() < len(ids):
                 time.sleep(0.002)

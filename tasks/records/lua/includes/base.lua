@@ -1,0 +1,21 @@
+-- The arguments of the script, the clock, and the names of keys.
+--
+-- KEY comes from tasks/records/keys.py. Times are seconds of Redis' own clock, so that the clocks
+-- of farm nodes need not agree.
+
+local args = cjson.decode(ARGV[1])
+
+local function seconds()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) + tonumber(time[2]) / 1e6
+end
+
+local NOW = seconds()
+
+local function upload_key(id)
+  return KEY.upload .. id
+end
+
+local function pending_key(host)
+  return host == '' and KEY.pending or KEY.pending .. ':' .. host
+end

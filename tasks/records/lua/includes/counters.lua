@@ -1,0 +1,32 @@
+-- Lifetime counters, counted where the thing happens, so that they are exact whatever dies.
+--
+-- They are written once, when the script returns: four commands for each upload would make a
+-- settlement a third slower. So a script that counts returns by `return done(answer)`.
+
+local counted = {}
+
+local function count(field, by)
+  counted[field] = (counted[field] or 0) + (tonumber(by) or 1)
+end
+
+-- Count the time since the enqueue: by powers of two of a second, up to 36 hours.
+local function count_seconds(score)
+  local took = math.max(NOW - (score % SCORE.preview_step) / 1000, 0)
+  local bound = 1
+  while bound < took and bound < 131072 do
+    bound = bound * 2
+  end
+  count('seconds:' .. (bound < took and '+Inf' or bound))
+  count('seconds_sum', took)
+end
+
+local function done(answer)
+  for field, by in pairs(counted) do
+    if field == 'seconds_sum' then
+      redis.call('HINCRBYFLOAT', KEY.totals, field, string.format('%.3f', by))
+    else
+      redis.call('HINCRBY', KEY.totals, field, string.format('%.0f', by))
+    end
+  end
+  return answer
+end

@@ -1,0 +1,127 @@
+-- How an upload ends, and what that means for the publishes that wait for it.
+
+-- The publishes that a file belongs to: several, when a sequence is enqueued by itself and again
+-- with its movie.
+local function publishes_of(id)
+  return string.gmatch(redis.call('HGET', upload_key(id), 'publish') or '', '[^,]+')
+end
+
+local function is_storing(publish)
+  return redis.call('HGET', upload_key(publish), 'state') == 'storing'
+end
+
+local function waiting_publishes(id)
+  local found = {}
+  for publish in publishes_of(id) do
+    if is_storing(publish) then
+      found[#found + 1] = publish
+    end
+  end
+  return found
+end
+
+-- Let a publish become visible when all of its files are stored. A chain of its own does it.
+local function publish_if_stored(id)
+  local key = upload_key(id)
+  local state, complete, host, score = unpack(redis.call('HMGET', key, 'state', 'complete',
+    'host', 'score'))
+  if state == 'storing' and complete and redis.call('EXISTS', KEY.left .. id) == 0 then
+    redis.call('HSET', key, 'exclusive', 1)
+    make_pending(id, state, host, score)
+  end
+end
+
+local finish
+
+-- Whether a newer upload has taken over the component of this one.
+local function is_outdated(id)
+  local component = redis.call('HGET', upload_key(id), 'component') or ''
+  local current = redis.call('HGET', KEY.component .. component, 'current')
+  return current and current ~= id
+end
+
+-- Take a file that has a newer one out of a publish. A publish that has no file left is
+-- superseded.
+local function do_without(publish, id, ttl)
+  local key = upload_key(publish)
+  local state = redis.call('HGET', key, 'state')
+  if LIVE[state] and redis.call('SREM', KEY.files .. publish, id) == 1 then
+    redis.call('SREM', KEY.left .. publish, id)
+    if redis.call('HINCRBY', key, 'total', -1) > 0 then
+      publish_if_stored(publish)
+    else
+      redis.call('HSET', key, 'error', 'all of its files have newer ones')
+      finish(publish, state, 'superseded', ttl)
+    end
+  end
+end
+
+-- A newer file has taken the component over, in a publish of its own or alone.
+local function leave_publishes(id, ttl)
+  for publish in publishes_of(id) do
+    do_without(publish, id, ttl)
+  end
+end
+
+-- A file of publishes has ended: it is stored, or it ended in a way that makes them fail.
+local function inform_publishes(id, to, ttl)
+  if to == 'superseded' then
+    leave_publishes(id, ttl)
+    return
+  end
+  for publish in publishes_of(id) do
+    if to == 'stored' then
+      if redis.call('SREM', KEY.left .. publish, id) == 1 then
+        local size = redis.call('HGET', upload_key(id), 'size')
+        redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size or '') or 0)
+      end
+      publish_if_stored(publish)
+    elseif is_storing(publish) then
+      local error, kind = unpack(redis.call('HMGET', upload_key(id), 'error', 'error_kind'))
+      redis.call('HSET', upload_key(publish), 'error', error or ('one of its files was ' .. to),
+        'error_kind', kind or to)
+      finish(publish, 'storing', 'failed', ttl)
+    end
+  end
+end
+
+-- End an upload. The new fencing token locks out whoever still works on it.
+function finish(id, from, to, ttl)
+  local key = upload_key(id)
+  local claim, host, kind, size, score = unpack(redis.call('HMGET', key, 'claim', 'host',
+    'error_kind', 'size', 'score'))
+  if from == 'pending' then
+    redis.call('ZREM', pending_key(host or ''), id)
+  elseif from == 'retrying' then
+    redis.call('ZREM', KEY.retrying, id)
+  elseif from == 'storing' then
+    redis.call('ZREM', KEY.open, id)
+  end
+  leave_claim(id, claim)
+  move(id, from, to)
+  redis.call('HINCRBY', key, 'fence', 1)
+  redis.call('HDEL', key, 'retry_reason', 'due', 'since', 'retries', 'retry_stage', 'exclusive')
+  redis.call('EXPIRE', key, ttl)
+  if redis.call('HEXISTS', key, 'total') == 1 then
+    redis.call('EXPIRE', KEY.files .. id, ttl)
+    redis.call('EXPIRE', KEY.left .. id, ttl)
+  else
+    redis.call('HDEL', key, 'sent')
+  end
+  if to == 'located' or to == 'stored' then
+    redis.call('DEL', KEY.parts .. id, KEY.runs .. id)
+  end
+  count(to == 'failed' and 'failed:' .. (kind or '') or to)
+  if to == 'located' then
+    count('located_bytes', tonumber(size or '') or 0)
+    count_seconds(tonumber(score or '') or 0)
+  end
+  inform_publishes(id, to, ttl)
+end
+
+local function fail_killer(id, from, worker, times, ttl)
+  redis.call('HSET', upload_key(id), 'error_kind', 'WorkerKilled', 'error',
+    'it killed its worker ' .. times .. ' times, most recently ' .. worker
+    .. '; check the log and the memory limit of that worker, then run farmhaul retry')
+  finish(id, from, 'failed', ttl)
+end

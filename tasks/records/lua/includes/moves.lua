@@ -1,0 +1,55 @@
+-- Moves between states; tasks/records/states.py lists them all.
+
+-- Move an upload to another state. `from` is the state it is in, or false for a new upload.
+-- The files of a publish have an index of their own, so that people find uploads in theirs.
+local function move(id, from, to)
+  local is_file = redis.call('HEXISTS', upload_key(id), 'publish') == 1
+  local index = is_file and KEY.file_state or KEY.state
+  if from then
+    redis.call('ZREM', index .. from, id)
+  end
+  redis.call('ZADD', index .. to, NOW, id)
+  redis.call('HSET', upload_key(id), 'state', to, 'updated', NOW)
+end
+
+-- Put an upload where the next wake-up finds it.
+local function make_pending(id, from, host, score)
+  move(id, from, 'pending')
+  redis.call('ZADD', pending_key(host), score, id)
+  if host ~= '' then
+    redis.call('SADD', KEY.hosts, host)
+  end
+end
+
+-- Let an upload wait until `due`.
+local function make_retrying(id, due, reason)
+  move(id, 'active', 'retrying')
+  redis.call('HSET', upload_key(id), 'due', due, 'retry_reason', reason)
+  redis.call('ZADD', KEY.retrying, due, id)
+end
+
+-- Take an upload out of its claim. The claim is over when it has none left.
+local function leave_claim(id, claim)
+  if claim and claim ~= '' then
+    redis.call('SREM', KEY.claim .. claim, id)
+    if redis.call('EXISTS', KEY.claim .. claim) == 0 then
+      redis.call('ZREM', KEY.claims, claim)
+    end
+    redis.call('HSET', upload_key(id), 'claim', '')
+  end
+end
+
+-- Whether the upload is active under this fencing token.
+local function is_ours(id, fence)
+  local state, current = unpack(redis.call('HMGET', upload_key(id), 'state', 'fence'))
+  return state == 'active' and tonumber(current) == fence
+end
+
+-- Forget what an earlier life of the upload has counted: it would cut the new one short.
+local function forget_tries(id)
+  for _, field in ipairs(redis.call('HKEYS', upload_key(id))) do
+    if string.find(field, '^tries:') or string.find(field, '^deliveries:') then
+      redis.call('HDEL', upload_key(id), field)
+    end
+  end
+end

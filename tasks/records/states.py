@@ -1,0 +1,123 @@
+"""The state machine of an upload: its stages, its states, and every move between them.
+
+This page is the reference. The scripts in ``lua/`` make the moves, a model-based test checks that
+they make no others (tests/chaos/machine.py), and the table in docs/cli.md and the diagram in
+docs/architecture.md are written from here (``python -m tests.docs_tables``).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+#: The stages, in order. The chain, the priorities, the views and the scripts follow this tuple.
+STAGES = ("compute_checksum", "get_put_metadata", "put_file", "create_component_location")
+
+#: Each has a gate, which is a circuit breaker: while it is closed, no upload is claimed.
+SERVICES = ("ftrack", "store", "credentials")
+
+STATES = {
+    "pending": "A worker may claim it.",
+    "active": "A worker is running a stage for it.",
+    "retrying": "A stage failed for now; `error` says why. farmhaul tries again by itself.",
+    "storing": "A sequence or a publish: its files are being sent, and nothing is visible yet.",
+    "stored": "A file of a sequence or publish: its bytes are in the media store.",
+    "located": "The bytes are in the media store, and ftrack shows them.",
+    "failed": "You have to act; `error` says on what.",
+    "cancelled": "It was cancelled by `farmhaul cancel`.",
+    "superseded": "Its component has a newer upload; for a publish, each of its files has.",
+}
+
+#: An upload in one of these still moves by itself; its record does not expire.
+LIVE = ("pending", "active", "retrying", "storing")
+#: An upload in one of these stays there until someone enqueues or retries it.
+ENDED = ("stored", "located", "failed", "cancelled", "superseded")
+
+#: What ftrack reports of an encoding that has not finished.
+UNFINISHED_JOBS = ("queued", "running")
+
+#: The score of a pending upload, lowest first: its class (urgent, normal, low) times the first
+#: step, plus the second unless people look at it before the rest, plus milliseconds since 1970.
+PRIORITY_STEP = 10**13
+PREVIEW_STEP = 5 * 10**12
+
+
+class Move(NamedTuple):
+    """A move between two states: the scripts that make it, and why. "" is no record at all."""
+
+    before: str
+    after: str
+    scripts: tuple[str, ...]
+    why: str
+
+
+MOVES = (
+    Move("", "storing", ("enqueue",), "a sequence or a publish is enqueued"),
+    Move("", "pending", ("enqueue",), "a file is enqueued"),
+    Move("", "superseded", ("enqueue",), "a spool is sent late, after a newer upload"),
+    Move("pending", "active", ("deliver",), "a worker claims it"),
+    Move("active", "located", ("settle",), "the last stage is done"),
+    Move("active", "stored", ("settle",), "for a file of a publish, its bytes are stored"),
+    Move("active", "retrying", ("settle", "deliver"), "a stage failed for now"),
+    Move("active", "failed", ("settle", "deliver", "start_run"), "a stage failed for good"),
+    Move(
+        "active",
+        "pending",
+        ("settle", "deliver", "reclaim"),
+        "its claim was lost, or its batch was taken apart",
+    ),
+    Move("retrying", "pending", ("promote_due",), "its time has come"),
+    Move(
+        "storing",
+        "pending",
+        ("settle", "enqueue", "complete_publish", "retry_publish"),
+        "all of its files are stored",
+    ),
+    Move(
+        "storing",
+        "failed",
+        ("settle", "deliver", "start_run", "cancel", "complete_publish", "promote_due"),
+        "one of its files failed, or not all files were recorded within a day",
+    ),
+    *(Move(state, "cancelled", ("cancel",), "by `cancel`") for state in (*LIVE, "failed")),
+    *(
+        Move(
+            state,
+            "superseded",
+            ("enqueue", "settle", "complete_publish", "retry_publish"),
+            "its component gets a newer upload",
+        )
+        for state in LIVE
+    ),
+    Move("failed", "superseded", ("enqueue",), "by `retry`, if its component has a newer upload"),
+    *(Move(state, "pending", ("enqueue",), "by `enqueue` or `retry`") for state in ENDED),
+    *(
+        Move(
+            state,
+            "storing",
+            ("enqueue", "retry_publish"),
+            "by `enqueue` or `retry`, for a sequence or publish",
+        )
+        for state in ENDED
+        if state != "stored"
+    ),
+)
+
+
+def score(priority: int, *, is_preview: bool) -> int:
+    """Return the score of a pending upload, without its time."""
+    return priority * PRIORITY_STEP + (0 if is_preview else PREVIEW_STEP)
+
+
+def priority_of(pending_score: float) -> int:
+    """Return the class of a pending upload: 0 for urgent."""
+    return int(pending_score // PRIORITY_STEP)
+
+
+def is_preview(pending_score: float) -> bool:
+    """Return whether people look at a pending upload before the rest."""
+    return pending_score % PRIORITY_STEP < PREVIEW_STEP
+
+
+def enqueued_at(pending_score: float) -> float:
+    """Return when a pending upload was enqueued, in seconds since 1970."""
+    return pending_score % PREVIEW_STEP / 1000
