@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import redis
 
-from tasks.records.record import STAGES
+from tasks.records.states import STAGES
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CHECKOUT, Child
 
@@ -61,12 +61,13 @@ class Worker:
         *,
         options: Sequence[str] = (),
         command: Command = "celery",
+        app: str = "workers",
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self.env = dict(env)
         start = {
-            "celery": (BIN / "celery", "-A", "workers", "worker", "--loglevel=INFO"),
+            "celery": (BIN / "celery", "-A", app, "worker", "--loglevel=INFO"),
             "farmhaul": (BIN / "farmhaul", "worker"),
         }
         self.command = [*map(str, start[command]), f"--hostname={name}@%h", *options]
@@ -162,6 +163,7 @@ class Farm:
         *,
         options: Sequence[str] = ("--concurrency=2", "--without-gossip", "--without-mingle"),
         command: Command = "celery",
+        app: str = "workers",
         env: Mapping[str, str] | None = None,
         database: int = 0,
     ) -> None:
@@ -175,6 +177,7 @@ class Farm:
         self.redis: Any = redis.Redis.from_url(url, decode_responses=True)
         self._options = options
         self._command: Command = command
+        self._app = app
         self.workers: list[Worker] = []
         for _ in range(workers):
             self._prepare(options, command)
@@ -184,7 +187,9 @@ class Farm:
     ) -> Worker:
         name = f"w{len(self.workers) + 1}"
         environment = {**self.env, **(env or {})}
-        worker = Worker(name, self.folder, environment, options=options, command=command)
+        worker = Worker(
+            name, self.folder, environment, options=options, command=command, app=self._app
+        )
         self.workers.append(worker)
         return worker
 
