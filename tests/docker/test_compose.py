@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import random
-import time
 import urllib.error
 import urllib.request
 import warnings
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.docker.engine import Engine, NoEngine, engine
 from tests.docker.stack import Stack, stack, wait_until
@@ -29,8 +29,8 @@ FILE_BYTES = 200_000
 @pytest.fixture(scope="module")
 def docker_engine() -> Iterator[Engine]:
     try:
-        with engine() as one:
-            yield one
+        with engine() as running:
+            yield running
     except NoEngine as error:
         # A skip is easily overlooked; pytest lists warnings at the end.
         with warnings.catch_warnings():
@@ -157,20 +157,27 @@ def test_a_worker_that_is_stopped_ends_its_work_and_goes_in_peace(farm: Stack) -
 
 
 def test_redis_answers_nobody_without_the_password_but_a_health_check(farm: Stack) -> None:
-    redis = farm.containers("redis")[0]
+    container = farm.containers("redis")[0]
 
-    assert "NOAUTH" in farm.inside(redis, "redis-cli", "dbsize", check=False)
+    assert "NOAUTH" in farm.inside(container, "redis-cli", "dbsize", check=False)
     health = ("redis-cli", "--user", "health", "--pass", "-", "--no-auth-warning")
-    assert "PONG" in farm.inside(redis, *health, "ping")
-    assert "NOPERM" in farm.inside(redis, *health, "dbsize", check=False)
+    assert "PONG" in farm.inside(container, *health, "ping")
+    assert "NOPERM" in farm.inside(container, *health, "dbsize", check=False)
+
+
+def _written(farm: Stack) -> bool:
+    secret = Path(farm.settings["FARMHAUL_SECRETS"]) / "redis_url_worker"
+    host = f"@127.0.0.1:{farm.settings['FARMHAUL_REDIS_PORT']}/"
+    with redis.Redis.from_url(secret.read_text().strip().replace("@redis:6379/", host)) as client:
+        state = client.info("persistence")
+    return not state["aof_buffer_length"] and not state["aof_pending_bio_fsync"]
 
 
 def test_records_and_workers_outlive_a_redis_that_is_killed(farm: Stack) -> None:
     frames = _render(farm.storage / "sh030", 10)
     uploads = _enqueue(farm, frames)
-    # appendfsync everysec: what is older than a second survives even a power loss; behind a
-    # slow disk Redis writes up to two seconds late.
-    time.sleep(3)
+    # What Redis has written to its append-only file survives its own death.
+    wait_until("all writes of Redis in its file", lambda: _written(farm), timeout_s=30)
     farm.engine.docker("kill", "--signal=KILL", farm.containers("redis")[0])
     farm.start()
 
