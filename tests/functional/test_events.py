@@ -24,7 +24,7 @@ def _enqueue(farm: Farm, name: str) -> dict[str, str]:
     return upload
 
 
-def test_the_hub_is_told_of_each_located_component_and_its_absence_delays_none(
+def test_the_hub_gets_each_located_component_but_delays_none(
     make_farm: MakeFarm, hub: EventHub
 ) -> None:
     farm = make_farm(env={"FARMHAUL_FTRACK_EVENTS": "on", "FTRACK_SERVER": hub.url})
@@ -42,7 +42,7 @@ def test_the_hub_is_told_of_each_located_component_and_its_absence_delays_none(
     assert hub.handshakes[0]["ftrack-api-key"] not in logs
 
 
-def test_without_the_switch_no_hub_is_asked(make_farm: MakeFarm, hub: EventHub) -> None:
+def test_without_the_setting_the_hub_is_never_asked(make_farm: MakeFarm, hub: EventHub) -> None:
     farm = make_farm(env={"FTRACK_SERVER": hub.url})
     farm.wait_located([_enqueue(farm, "f.1001.exr")["upload_id"]])
     assert not hub.handshakes

@@ -1,4 +1,4 @@
-"""farmhaul fetch: what ftrack.server holds comes onto a node's disk, whole and by one name."""
+"""farmhaul fetch: files of ftrack.server arrive on a node's disk whole, or not at all."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_bytes_are_those_that_the_official_client_reads(hook: Farm, tmp_path: Path) -> None:
+def test_fetched_bytes_equal_those_of_the_official_client(hook: Farm, tmp_path: Path) -> None:
     content = random.randbytes(300_000)
     component_id = add_file(hook.sandbox, content, "plaque été 100%")
 
@@ -73,9 +73,7 @@ def test_the_bytes_are_those_that_the_official_client_reads(hook: Farm, tmp_path
         assert not {name for name in request["headers"] if "ftrack" in name}
 
 
-def test_a_file_that_is_there_is_left_alone_and_another_one_is_replaced(
-    hook: Farm, tmp_path: Path
-) -> None:
+def test_the_same_file_is_kept_and_a_different_one_is_replaced(hook: Farm, tmp_path: Path) -> None:
     component_id = add_file(hook.sandbox, b"the plate")
     target = tmp_path / "out" / "plate.exr"
     target.parent.mkdir()
@@ -90,7 +88,7 @@ def test_a_file_that_is_there_is_left_alone_and_another_one_is_replaced(
     assert names(target.parent) == ["plate.exr"]
 
 
-def test_a_sequence_comes_frame_by_frame_with_padded_numbers(hook: Farm, tmp_path: Path) -> None:
+def test_a_sequence_is_fetched_with_padded_frame_numbers(hook: Farm, tmp_path: Path) -> None:
     sandbox, out = hook.sandbox, tmp_path / "out"
     out.mkdir()
     sequence = sandbox.ftrack.create(
@@ -107,9 +105,7 @@ def test_a_sequence_comes_frame_by_frame_with_padded_numbers(hook: Farm, tmp_pat
     assert {line["state"] for line in lines} == {"fetched"}
 
 
-def test_a_killed_fetch_goes_on_where_it_was_and_hides_the_key_meanwhile(
-    hook: Farm, tmp_path: Path
-) -> None:
+def test_a_killed_fetch_is_continued_and_never_shows_the_key(hook: Farm, tmp_path: Path) -> None:
     content, sandbox, out = random.randbytes(6 * MB), hook.sandbox, tmp_path / "out"
     out.mkdir()
     component_id = add_file(sandbox, content)
@@ -135,9 +131,7 @@ def test_a_killed_fetch_goes_on_where_it_was_and_hides_the_key_meanwhile(
     assert there > 2 * MB - 1
 
 
-def test_an_interrupted_fetch_ends_at_once_with_a_line_and_keeps_what_has_come(
-    hook: Farm, tmp_path: Path
-) -> None:
+def test_an_interrupted_fetch_exits_and_keeps_the_partial_file(hook: Farm, tmp_path: Path) -> None:
     sandbox, out = hook.sandbox, tmp_path / "out"
     out.mkdir()
     component_id = add_file(sandbox, random.randbytes(6 * MB))
@@ -162,9 +156,7 @@ def test_an_interrupted_fetch_ends_at_once_with_a_line_and_keeps_what_has_come(
     assert MB < part.stat().st_size < 6 * MB
 
 
-def test_a_file_that_changed_in_between_is_fetched_from_its_start(
-    hook: Farm, tmp_path: Path
-) -> None:
+def test_a_changed_file_is_fetched_from_its_start(hook: Farm, tmp_path: Path) -> None:
     sandbox, out = hook.sandbox, tmp_path / "out"
     out.mkdir()
     component_id = add_file(sandbox, b"old" * 1000)
@@ -178,9 +170,7 @@ def test_a_file_that_changed_in_between_is_fetched_from_its_start(
     assert (out / "plate.exr").read_bytes() == b"new" * 1000
 
 
-def test_an_answer_cut_short_an_outage_and_an_expired_url_are_tried_again(
-    hook: Farm, tmp_path: Path
-) -> None:
+def test_a_cut_an_outage_and_an_expired_url_are_retried(hook: Farm, tmp_path: Path) -> None:
     content, sandbox, out = random.randbytes(2 * MB), hook.sandbox, tmp_path / "out"
     out.mkdir()
     component_id = add_file(sandbox, content)
@@ -197,9 +187,7 @@ def test_an_answer_cut_short_an_outage_and_an_expired_url_are_tried_again(
     assert sandbox.store.gets(component_id)[-1]["status"] == 206
 
 
-def test_other_bytes_than_the_stores_md5_tells_never_get_the_name(
-    hook: Farm, tmp_path: Path
-) -> None:
+def test_bytes_with_another_md5_never_get_the_files_name(hook: Farm, tmp_path: Path) -> None:
     sandbox, out = hook.sandbox, tmp_path / "out"
     out.mkdir()
     bad, good = add_file(sandbox, b"bad" * 1000), add_file(sandbox, b"good", "good")
@@ -214,7 +202,7 @@ def test_other_bytes_than_the_stores_md5_tells_never_get_the_name(
     assert "plate.exr" not in names(out)
 
 
-def test_two_fetches_at_once_bring_the_file_once(hook: Farm, tmp_path: Path) -> None:
+def test_two_concurrent_fetches_download_the_file_once(hook: Farm, tmp_path: Path) -> None:
     content, sandbox, out = random.randbytes(4 * MB), hook.sandbox, tmp_path / "out"
     out.mkdir()
     component_id = add_file(sandbox, content)
@@ -233,7 +221,7 @@ def test_two_fetches_at_once_bring_the_file_once(hook: Farm, tmp_path: Path) -> 
     assert names(out) == ["plate.exr"]
 
 
-def test_bad_input_is_a_line_and_nothing_is_fetched(hook: Farm, tmp_path: Path) -> None:
+def test_bad_input_is_refused_and_nothing_is_fetched(hook: Farm, tmp_path: Path) -> None:
     sandbox = hook.sandbox
     out = tmp_path / "out"
     out.mkdir()
@@ -270,7 +258,7 @@ def test_bad_input_is_a_line_and_nothing_is_fetched(hook: Farm, tmp_path: Path) 
     assert names(out) == []
 
 
-def test_a_worker_fetches_what_was_enqueued_and_tries_an_outage_again(farm: Farm) -> None:
+def test_a_worker_fetches_an_enqueued_file_despite_an_outage(farm: Farm) -> None:
     sandbox = farm.sandbox
     content = random.randbytes(100_000)
     component_id = add_file(sandbox, content)
@@ -293,7 +281,7 @@ def test_a_worker_fetches_what_was_enqueued_and_tries_an_outage_again(farm: Farm
     assert "X-Amz-" not in wire.text + held + logs
 
 
-def test_with_a_key_no_path_is_said_to_redis_not_even_by_a_retry(make_farm: MakeFarm) -> None:
+def test_with_a_secret_key_not_even_a_retry_shows_a_path(make_farm: MakeFarm) -> None:
     farm = make_farm(env={"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()})
     component_id = add_file(farm.sandbox, b"secret name")
     out = farm.make_file("beside.txt", b"x", f"hush-{uuid.uuid4()}").parent
@@ -324,7 +312,9 @@ def test_a_worker_follows_no_symlink_out_of_the_roots(farm: Farm, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["a/b", "a\\b", "..", ".x", "a\nb", "", "x" * 256])
-def test_a_name_that_leads_elsewhere_is_refused(hook: Farm, tmp_path: Path, name: str) -> None:
+def test_a_name_that_is_not_a_plain_file_name_is_refused(
+    hook: Farm, tmp_path: Path, name: str
+) -> None:
     from tasks.transfer.errors import FatalError
     from tasks.transfer.ftrack import FtrackClient
     from tasks.transfer.lookup import find_files

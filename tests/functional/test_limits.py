@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+
 import pytest
 
-from tests.farm import Farm, wait_until
+from tests.farm import Farm
 from tests.functional.conftest import MakeFarm
+from tests.helpers.redis_traffic import Wire, everything_said_to
 
 FILES = 60
-SIZE = 250_000
+SIZE = 250_000  # bytes; less than the smallest piece
+#: Redis and the servers of the sandbox read one clock, and round it.
+CLOCK_S = 0.01
 
 
 def enqueue_many(farm: Farm, files: int = FILES) -> list[str]:
@@ -21,56 +27,81 @@ def enqueue_many(farm: Farm, files: int = FILES) -> list[str]:
     return [upload["upload_id"] for upload in farm.enqueue_manifest(entries)]
 
 
-def bytes_per_second(farm: Farm) -> float:
-    puts = farm.sandbox.store.puts()
-    seconds = max(put["ended_at"] for put in puts) - min(put["started_at"] for put in puts)
-    sent = sum(put["body_bytes"] for put in puts)
-    return float(sent / seconds)
+def booked_until(wire: Wire, bucket: str) -> list[float]:
+    """Return the moments until which the bucket was booked after each take, in order."""
+    written = re.compile(rf"SET farmhaul:bucket:{bucket} ([\d.]+)")
+    return [float(match[1]) for line in wire.lines if (match := written.search(line))]
 
 
-def test_four_workers_together_keep_to_the_bandwidth_of_the_farm(make_farm: MakeFarm) -> None:
+def assert_shared(booked: list[float], cost_s: float, moments: list[float]) -> None:
+    """Assert that each take moved the one bucket by its cost, and that each moment waited for it.
+
+    A loaded machine makes the moments later, and never earlier.
+    """
+    steps = [later - earlier for earlier, later in itertools.pairwise(booked)]
+    assert min(steps) == pytest.approx(cost_s, abs=1e-5)
+    first = booked[0] - cost_s
+    early = [
+        (number, moment)
+        for number, moment in enumerate(sorted(moments))
+        if moment < first + number * cost_s - CLOCK_S
+    ]
+    assert early == []
+
+
+def test_four_workers_share_the_bandwidth_of_the_farm(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=4, env={"FARMHAUL_BANDWIDTH": "5M"})
-    farm.wait_located(enqueue_many(farm), timeout_s=60)
-    assert bytes_per_second(farm) == pytest.approx(5e6, rel=0.1)
+    with everything_said_to(farm.redis) as wire:
+        farm.wait_located(enqueue_many(farm), timeout_s=60)
+
+    booked, puts = booked_until(wire, "bandwidth"), farm.sandbox.store.puts()
+    assert len(booked) == len(puts) == FILES, "a file of this size takes its bytes at once"
+    assert_shared(booked, SIZE / 5e6, [put["ended_at"] for put in puts])
 
 
-def test_a_limit_set_live_holds_at_once_and_is_taken_back(make_farm: MakeFarm) -> None:
+def test_a_limit_set_live_holds_at_once_and_is_removed(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=1)
     shown = farm.cli("limit", "--bandwidth", "3M")
     assert shown.stdout.splitlines()[0].split() == ["bandwidth", "3M"]
-    farm.wait_located(enqueue_many(farm, 30), timeout_s=60)
-    assert bytes_per_second(farm) == pytest.approx(3e6, rel=0.15)
+    with everything_said_to(farm.redis) as wire:
+        farm.wait_located(enqueue_many(farm, 30), timeout_s=60)
+
+    booked, puts = booked_until(wire, "bandwidth"), farm.sandbox.store.puts()
+    assert len(booked) == len(puts) == 30
+    assert_shared(booked, SIZE / 3e6, [put["ended_at"] for put in puts])
     farm.cli("limit", "--clear")
     assert not farm.redis.exists("farmhaul:limits")
 
 
 def test_the_farm_makes_no_more_api_calls_than_it_may(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2, env={"FARMHAUL_API_RATE": "4"})
-    ids = []
-    for n in range(8):
-        path = farm.make_file(f"a{n}.exr", 1000)
-        [upload] = farm.enqueue(path, "--version-id", farm.sandbox.ftrack.version_id)
-        ids.append(upload["upload_id"])
-    farm.wait_located(ids, timeout_s=60)
-    moments = sorted(call["started_at"] for call in farm.sandbox.ftrack.calls())
-    calls, seconds = len(moments) - 1, moments[-1] - moments[0]
-    assert calls / seconds < 4.6
+    with everything_said_to(farm.redis) as wire:
+        ids = []
+        for n in range(8):
+            path = farm.make_file(f"a{n}.exr", 1000)
+            [upload] = farm.enqueue(path, "--version-id", farm.sandbox.ftrack.version_id)
+            ids.append(upload["upload_id"])
+        farm.wait_located(ids, timeout_s=60)
+
+    booked, calls = booked_until(wire, "api_rate"), farm.sandbox.ftrack.calls()
+    assert len(booked) == len(calls) > 2
+    assert_shared(booked, 1 / 4, [call["started_at"] for call in calls])
 
 
-def test_without_a_limit_nothing_is_drawn(farm: Farm) -> None:
+def test_without_a_limit_no_tokens_are_taken(farm: Farm) -> None:
     farm.wait_located(enqueue_many(farm, 5))
     assert not list(farm.redis.scan_iter("farmhaul:bucket:*"))
 
 
 @pytest.mark.parametrize("value", ["fast", "0", "08:00=5M"])
-def test_a_limit_that_is_no_rate_is_refused_with_an_example(hook: Farm, value: str) -> None:
+def test_a_limit_that_is_not_a_rate_is_refused(hook: Farm, value: str) -> None:
     done = hook.cli("limit", "--bandwidth", value)
     assert done.returncode == 2
-    assert "write 50M" in done.stderr
-    wait_until(lambda: not hook.redis.exists("farmhaul:limits"))
+    assert "50M" in done.stderr, "an example"
+    assert not hook.redis.exists("farmhaul:limits")
 
 
-def test_taking_back_and_setting_a_limit_at_once_is_bad_input(hook: Farm) -> None:
+def test_setting_and_clearing_a_limit_together_is_bad_input(hook: Farm) -> None:
     done = hook.cli("limit", "--clear", "--bandwidth", "5M")
     assert done.returncode == 2
     assert "--clear" in done.stderr

@@ -203,7 +203,7 @@ LOGGED = ["unexpected_error", "RuntimeError", "upload_retrying", "upload_failed"
 
 
 @pytest.mark.parametrize("place", [*SHOWN, "the log as text", "the log as JSON"])
-def test_no_secret_is_to_be_found_while_all_goes_wrong(told: Told, place: str) -> None:
+def test_no_place_shows_a_secret_when_everything_fails(told: Told, place: str) -> None:
     text = told.places[place]
     for expected in SHOWN.get(place, []):
         assert re.search(expected, text), "something was seen there"
@@ -212,7 +212,7 @@ def test_no_secret_is_to_be_found_while_all_goes_wrong(told: Told, place: str) -
     assert found == []
 
 
-def test_the_logs_tell_of_all_that_went_wrong(told: Told) -> None:
+def test_the_logs_report_everything_that_failed(told: Told) -> None:
     logged = told.places["the log as text"] + told.places["the log as JSON"]
     for expected in (
         *LOGGED,
@@ -224,13 +224,15 @@ def test_the_logs_tell_of_all_that_went_wrong(told: Told) -> None:
         assert re.search(expected, logged), expected
 
 
-def test_with_a_key_of_ours_no_path_can_be_read_in_redis(told: Told) -> None:
+def test_with_a_secret_key_no_path_is_readable_in_redis(told: Told) -> None:
     for place in ("Redis, over time", "Redis, now"):
         assert FOLDER not in told.places[place]
     assert FOLDER in told.places["the command line"], "who has the key can read it"
 
 
-def test_who_has_no_key_sees_states_but_no_paths(told: Told, farm_in_trouble: Farm) -> None:
+def test_without_the_key_status_shows_states_but_no_paths(
+    told: Told, farm_in_trouble: Farm
+) -> None:
     for other in (None, Fernet.generate_key().decode()):
         done = farm_in_trouble.cli("status", told.upload_ids[0], env={"FARMHAUL_SECRET_KEY": other})
         line = json.loads(done.stdout)
@@ -238,7 +240,7 @@ def test_who_has_no_key_sees_states_but_no_paths(told: Told, farm_in_trouble: Fa
         assert line["path"] == UNREADABLE
 
 
-def test_without_a_key_of_ours_signed_urls_can_not_be_read_either(farm: Farm) -> None:
+def test_signed_urls_are_unreadable_even_without_a_secret_key(farm: Farm) -> None:
     refused, reset = (farm.sandbox.ftrack.add_component("main.exr") for _ in range(2))
     farm.sandbox.faults.add("store", "status", 405, component_id=refused, body=QUOTED_URL)
     farm.sandbox.faults.add("store", "reset", component_id=reset)
@@ -279,7 +281,7 @@ def flower(farm: Farm, tmp_path: Path) -> Iterator[str]:
         child.stop()
 
 
-def test_flower_shows_the_four_tasks_by_name_and_no_secret(farm: Farm, flower: str) -> None:
+def test_flower_shows_the_four_tasks_and_no_secret(farm: Farm, flower: str) -> None:
     def tasks() -> dict[str, Any]:
         found: dict[str, Any] = requests.get(f"{flower}/api/tasks", timeout=10).json()
         return found

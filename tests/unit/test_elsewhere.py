@@ -1,4 +1,4 @@
-"""Neither key nor bytes go elsewhere than they should, and no file from elsewhere is read."""
+"""The key and the bytes go only where they should, and no file outside the roots is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REDIRECTS = ["301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Pe
 
 
 @pytest.mark.parametrize("status", REDIRECTS)
-def test_a_call_of_ftracks_api_is_not_sent_elsewhere(odd: OddServer, status: str) -> None:
+def test_an_api_call_follows_no_redirect(odd: OddServer, status: str) -> None:
     with OddServer() as other:
         odd.answers = [http(status, headers={"Location": f"{other.url}/api"})]
         client = FtrackClient(odd.url, "farm", KEY)
@@ -38,7 +38,7 @@ def test_a_call_of_ftracks_api_is_not_sent_elsewhere(odd: OddServer, status: str
     assert len(odd.requests) == 1
 
 
-def test_the_key_is_not_shown_to_where_the_event_hub_sends_us(odd: OddServer) -> None:
+def test_the_event_hub_cannot_redirect_the_api_key(odd: OddServer) -> None:
     dropped: list[int] = []
     with OddServer() as other:
         odd.answers = [http("307 Temporary", headers={"Location": f"{other.url}/socket.io/1/"})]
@@ -64,14 +64,14 @@ def _part(transfer: Transfer, url: str, roots: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("step", [_checksum, _put, _part])
-def test_each_step_that_reads_a_file_looks_where_what_it_has_opened_lies(
+def test_each_step_checks_the_place_of_the_file_it_has_opened(
     step: Callable[[Transfer, str, tuple[str, ...]], None],
     frame: Frame,
     odd: OddServer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A symlink that leads out as the file is opened, and is a file again right after."""
+    """A symlink leads out of the roots while the file is opened, and is a file again after that."""
     transfer = frame(b"pixels", url=f"{odd.url}/key")
     path, secret = Path(transfer.path), tmp_path / "secret"
     kept = path.with_suffix(".kept")

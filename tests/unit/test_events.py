@@ -1,4 +1,4 @@
-"""What is told to ftrack's event hub, and what becomes of it while the hub is away."""
+"""Events for ftrack's event hub, and what happens to them while the hub is away."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ def told(hub: EventHub, dropped: list[int]) -> Events:
     return Events(FtrackSettings(hub.url, "farm@studio.com", KEY), dropped.append)
 
 
-def test_a_located_component_is_told_as_the_official_client_does(
-    hub: EventHub, told: Events
-) -> None:
+def test_an_event_looks_like_one_of_the_official_client(hub: EventHub, told: Events) -> None:
     told.located(["c1"])
     wait_until(lambda: hub.events)
     [event] = hub.events
@@ -47,7 +45,7 @@ def test_a_located_component_is_told_as_the_official_client_does(
     assert (handshake["ftrack-user"], handshake["ftrack-api-key"]) == ("farm@studio.com", KEY)
 
 
-def test_many_events_go_over_one_connection_in_their_order(hub: EventHub, told: Events) -> None:
+def test_many_events_use_one_connection_in_order(hub: EventHub, told: Events) -> None:
     names = [f"c{number}" for number in range(250)]
     told.located(names)
     wait_until(lambda: len(hub.events) == 250)
@@ -56,7 +54,7 @@ def test_many_events_go_over_one_connection_in_their_order(hub: EventHub, told: 
     wait_until(lambda: hub.heartbeats == 1)
 
 
-def test_a_connection_that_the_hub_has_ended_is_made_anew(
+def test_a_connection_that_the_hub_closed_is_opened_again(
     hub: EventHub, told: Events, dropped: list[int]
 ) -> None:
     told.located(["c1"])
@@ -68,7 +66,7 @@ def test_a_connection_that_the_hub_has_ended_is_made_anew(
     assert not dropped
 
 
-def test_a_connection_without_work_is_ended(
+def test_an_idle_connection_is_closed(
     hub: EventHub, told: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "IDLE_S", 0.05)
@@ -78,7 +76,7 @@ def test_a_connection_without_work_is_ended(
 
 
 @pytest.mark.parametrize("fault", ["away", "refuse", "silent"])
-def test_what_the_hub_does_not_take_is_dropped_counted_and_told_once(
+def test_refused_events_are_dropped_and_counted_and_logged_once(
     hub: EventHub,
     told: Events,
     dropped: list[int],
@@ -103,7 +101,7 @@ def test_what_the_hub_does_not_take_is_dropped_counted_and_told_once(
     assert KEY not in caplog.text
 
 
-def test_a_hub_that_is_away_is_not_asked_for_each_event(
+def test_a_hub_that_is_away_is_not_asked_again_for_each_event(
     hub: EventHub, told: Events, dropped: list[int]
 ) -> None:
     hub.away = True
@@ -115,7 +113,7 @@ def test_a_hub_that_is_away_is_not_asked_for_each_event(
     assert not hub.handshakes
 
 
-def test_events_beyond_the_queue_are_dropped_and_nobody_waits(
+def test_events_beyond_the_queue_are_dropped_without_waiting(
     hub: EventHub, dropped: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "MAX_QUEUED", 3)
@@ -129,7 +127,7 @@ def test_events_beyond_the_queue_are_dropped_and_nobody_waits(
     wait_until(lambda: hub.component_ids == ["c0", "c1", "c2"])
 
 
-def test_a_drop_that_can_not_be_counted_harms_nothing(hub: EventHub) -> None:
+def test_a_drop_that_cannot_be_counted_does_no_harm(hub: EventHub) -> None:
     def away(_: int) -> None:
         raise ConnectionError
 

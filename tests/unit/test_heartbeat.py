@@ -1,4 +1,4 @@
-"""Signs of life: who was silent for too long, or was overtaken, goes no step further."""
+"""Heartbeats: a worker that was silent for too long, or has lost its upload, stops."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import redis
 from tasks.config.sealing import Codec
 from tasks.intake.request import UploadRequest
 from tasks.records.commands import Commands
-from tasks.records.keys import upload_key
+from tasks.records.keys import CLAIMS, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.stage.heartbeat import INTERVAL_S, LEASE_SHARE, Heartbeat
@@ -25,7 +25,7 @@ LEASE_S = 10.0
 
 
 class Clock:
-    """A clock that a test turns on."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -63,7 +63,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def beat(record: Record, batch: Batch, clock: Clock) -> Heartbeat:
+def heartbeat(record: Record, batch: Batch, clock: Clock) -> Heartbeat:
     return Heartbeat(record, batch, clock)
 
 
@@ -78,87 +78,103 @@ def sent_of(client: redis.Redis) -> Callable[[str], str]:
     return read
 
 
-def test_progress_is_noted_once_a_second_at_most(
-    beat: Heartbeat, batch: Batch, clock: Clock, sent_of: Callable[[str], str]
+def test_progress_is_written_once_a_second_at_most(
+    heartbeat: Heartbeat, batch: Batch, clock: Clock, sent_of: Callable[[str], str]
 ) -> None:
     upload_id = batch.transfers[0].upload_id
 
-    beat(upload_id, 100)
+    heartbeat(upload_id, 100)
     assert sent_of(upload_id) == ""
 
     clock.now += INTERVAL_S
-    beat(upload_id, 200)
+    heartbeat(upload_id, 200)
     assert sent_of(upload_id) == "200"
 
     clock.now += INTERVAL_S / 2
-    beat(upload_id, 300)
+    heartbeat(upload_id, 300)
     assert sent_of(upload_id) == "200"
 
 
-def test_an_upload_goes_on_for_as_long_as_it_shows_life(
-    beat: Heartbeat, batch: Batch, clock: Clock
+def test_regular_heartbeats_keep_an_upload_beyond_its_lease(
+    heartbeat: Heartbeat, batch: Batch, clock: Clock, sent_of: Callable[[str], str]
 ) -> None:
-    for _ in range(100):
+    upload_id = batch.transfers[0].upload_id
+
+    for count in range(1, 101):
         clock.now += LEASE_S / 2
-        beat(batch.transfers[0].upload_id)
+        heartbeat(upload_id, count)
+        assert sent_of(upload_id) == str(count)
 
 
-def test_who_was_silent_for_a_lease_goes_no_step_further(
-    beat: Heartbeat, batch: Batch, clock: Clock, sent_of: Callable[[str], str]
+def test_a_heartbeat_renews_the_claim_in_redis(
+    heartbeat: Heartbeat, batch: Batch, clock: Clock, client: redis.Redis
+) -> None:
+    client.zadd(CLAIMS, {batch.claim_id: 1})
+    clock.now += INTERVAL_S
+
+    heartbeat(batch.transfers[0].upload_id)
+
+    deadline, (now_s, _) = client.zscore(CLAIMS, batch.claim_id), client.time()
+    assert deadline is not None
+    assert deadline > now_s
+
+
+def test_a_worker_that_was_silent_for_its_lease_stops(
+    heartbeat: Heartbeat, batch: Batch, clock: Clock, sent_of: Callable[[str], str]
 ) -> None:
     upload_id = batch.transfers[0].upload_id
     clock.now += LEASE_SHARE * LEASE_S + 0.1
 
-    for _ in range(2):
+    for _ in range(2):  # and it stays lost
         with pytest.raises(LeaseLostError, match=upload_id):
-            beat(upload_id, 100)
+            heartbeat(upload_id, 100)
         clock.now += INTERVAL_S
 
     assert sent_of(upload_id) == ""
 
 
-def test_an_upload_that_another_delivery_took_over_stops_and_the_rest_goes_on(
-    beat: Heartbeat, batch: Batch, clock: Clock, client: redis.Redis
+def test_only_the_upload_that_was_taken_over_stops(
+    heartbeat: Heartbeat, batch: Batch, clock: Clock, client: redis.Redis
 ) -> None:
-    taken, ours = (one.upload_id for one in batch.transfers)
+    taken, ours = (transfer.upload_id for transfer in batch.transfers)
     client.hincrby(upload_key(taken), "fence", 1)
     clock.now += INTERVAL_S
 
-    # That of the batch which has not begun is asked about too.
-    beat(ours)
+    # It asks about the whole batch, even about uploads that have not started.
+    heartbeat(ours)
 
     with pytest.raises(LeaseLostError, match=taken):
-        beat(taken)
-    beat(ours)
+        heartbeat(taken)
+    heartbeat(ours)
 
 
 def test_a_cancelled_upload_stops(
-    beat: Heartbeat, batch: Batch, clock: Clock, record: Record
+    heartbeat: Heartbeat, batch: Batch, clock: Clock, record: Record
 ) -> None:
     upload_id = batch.transfers[0].upload_id
     Commands(record.scripts).cancel(upload_id)
     clock.now += INTERVAL_S
 
     with pytest.raises(LeaseLostError):
-        beat(upload_id)
+        heartbeat(upload_id)
 
 
-def test_while_redis_is_away_an_upload_goes_on_until_its_lease_ends(
-    beat: Heartbeat, batch: Batch, clock: Clock, redis_server: RedisServer
+def test_without_redis_an_upload_goes_on_until_its_lease_ends(
+    heartbeat: Heartbeat, batch: Batch, clock: Clock, redis_server: RedisServer
 ) -> None:
     upload_id = batch.transfers[0].upload_id
     redis_server.kill()
 
     for _ in range(8):
         clock.now += 1
-        beat(upload_id)
+        heartbeat(upload_id)
     clock.now += 2
 
     with pytest.raises(LeaseLostError):
-        beat(upload_id)
+        heartbeat(upload_id)
 
 
-def test_while_one_thread_asks_redis_the_others_go_on(
+def test_other_threads_go_on_while_one_asks_redis(
     record: Record, batch: Batch, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asking, answered = threading.Event(), threading.Event()
@@ -172,27 +188,27 @@ def test_while_one_thread_asks_redis_the_others_go_on(
         return really(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(record, "heartbeat", slowly)
-    beat = Heartbeat(record, batch, clock)
-    first, other = (one.upload_id for one in batch.transfers)
+    heartbeat = Heartbeat(record, batch, clock)
+    first, other = (transfer.upload_id for transfer in batch.transfers)
     clock.now += INTERVAL_S
-    thread = threading.Thread(target=beat, args=(first,))
+    thread = threading.Thread(target=heartbeat, args=(first,))
     thread.start()
     assert asking.wait(5)
     clock.now += INTERVAL_S
 
-    beat(other)
+    heartbeat(other)
 
     answered.set()
     thread.join(5)
     assert asked == [1]
 
 
-def test_an_older_delivery_of_the_same_batch_is_told_that_it_lost(
+def test_an_older_delivery_of_the_same_batch_stops(
     record: Record, batch: Batch, clock: Clock
 ) -> None:
     old = replace(batch.transfers[0], fence=batch.transfers[0].fence - 1)
-    beat = Heartbeat(record, Batch(batch.claim_id, (old,)), clock)
+    heartbeat = Heartbeat(record, Batch(batch.claim_id, (old,)), clock)
     clock.now += INTERVAL_S
 
     with pytest.raises(LeaseLostError):
-        beat(old.upload_id)
+        heartbeat(old.upload_id)

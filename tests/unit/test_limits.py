@@ -1,9 +1,9 @@
-"""Limits when Redis is away, or when somebody has written nonsense there."""
+"""Rate limits: tokens taken from the bucket in Redis, and what happens without Redis."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import Settings
 from tasks.config.timetable import Timetable
-from tasks.records.keys import LIMITS
+from tasks.records.keys import BUCKET, LIMITS
 from tasks.records.scripts import open_scripts
 from tasks.stage.limits import Limits
 from tests.sandbox import RedisServer
@@ -35,47 +35,90 @@ def limits(url: str, slept: list[float]) -> Limits:
     return Limits(open_scripts(settings, fail_fast_redis(settings)), TABLES, sleep=slept.append)
 
 
-def test_without_redis_each_process_keeps_to_the_limits_for_itself(slept: list[float]) -> None:
+def test_without_redis_each_process_keeps_to_the_limits(slept: list[float]) -> None:
     alone = limits("redis://127.0.0.1:1/0", slept)
     alone.api_call()
     throttled = alone.throttle(500_000)
     for sent_bytes in range(0, 500_000, 100_000):
         throttled(sent_bytes)
     assert slept[0] == 0.25
-    assert sum(slept[1:]) == pytest.approx(0.5)  # each waits for what it drew itself
+    assert sum(slept[1:]) == pytest.approx(0.5)  # it waits for its own bytes
 
 
-def test_a_small_file_draws_no_more_than_it_has(
-    redis_server: RedisServer, slept: list[float]
+def book(client: Any, bucket: str) -> float:
+    """Book a bucket for an hour, so that it does not depend on the clock while a test runs."""
+    until = float(client.time()[0] + 3600)
+    client.set(BUCKET + bucket, until)
+    return until
+
+
+def test_a_small_file_takes_no_more_tokens_than_its_bytes(
+    redis_server: RedisServer, client: Any, slept: list[float]
 ) -> None:
+    until = book(client, "bandwidth")
     farm = limits(redis_server.url, slept)
     for _ in range(10):
         throttled = farm.throttle(100_000)
         throttled(0)
         throttled(100_000)
-    assert slept[-1] == pytest.approx(0.9 - 0.1, abs=0.1)
+
+    assert len(slept) == 10
+    assert float(client.get(BUCKET + "bandwidth")) == pytest.approx(until + 1.0, abs=1e-4)
 
 
-def test_a_limit_in_redis_that_is_none_changes_nothing(
+@pytest.mark.parametrize(
+    ("rate", "piece"),
+    [("1M", 262_144), ("26214400", 262_144), ("100M", 1_000_000), ("10G", 4_194_304)],
+)
+def test_a_piece_is_a_hundredth_of_the_rate_within_bounds(
+    redis_server: RedisServer, client: Any, slept: list[float], rate: str, piece: int
+) -> None:
+    client.hset(LIMITS, "bandwidth", rate)
+    until = book(client, "bandwidth")
+    bytes_a_second = Timetable.from_text(rate).at(datetime.now().astimezone()) or 0
+
+    limits(redis_server.url, slept).throttle(1 << 30)(0)
+
+    taken_s = float(client.get(BUCKET + "bandwidth")) - until
+    assert taken_s == pytest.approx(piece / bytes_a_second, abs=2e-6)
+
+
+def test_a_wait_lasts_until_the_bucket_is_free(
+    redis_server: RedisServer, client: Any, slept: list[float]
+) -> None:
+    until = book(client, "api_rate")
+    before, _ = client.time()
+    limits(redis_server.url, slept).api_call()
+    after, _ = client.time()
+
+    assert until - after - 1 <= slept[0] <= until - before
+
+
+def test_a_limit_in_redis_that_is_not_a_rate_changes_nothing(
     redis_server: RedisServer, client: Any, slept: list[float]
 ) -> None:
     client.hset(LIMITS, mapping={"bandwidth": "very fast", "api_rate": "off"})
     limits(redis_server.url, slept).api_call()
     assert slept == []  # the burst of a farm that made no call yet
-    rate = limits(redis_server.url, slept)
-    for _ in range(5):
-        rate.api_call()
-    assert slept[-1] > 0.5
+    until = book(client, "api_rate")
+    limits(redis_server.url, slept).api_call()
+    assert float(client.get(BUCKET + "api_rate")) == pytest.approx(until + 1 / 4, abs=1e-4)
 
 
-def test_a_limit_that_is_taken_back_is_heeded_within_seconds(
+def test_a_limit_that_is_removed_stops_within_two_seconds(
     redis_server: RedisServer, client: Any, slept: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("tasks.stage.limits.time.monotonic", lambda: now[0])
     farm = limits(redis_server.url, slept)
     farm.api_call()
     client.hset(LIMITS, "api_rate", "off")
-    later = time.monotonic() + 3
-    monkeypatch.setattr("tasks.stage.limits.time.monotonic", lambda: later)
-    slept.clear()
+    until = book(client, "api_rate")
+    now[0] += 2.0
     farm.api_call()
-    assert slept == []
+    assert len(slept) == 1
+    now[0] += 0.1
+    farm.api_call()
+
+    assert len(slept) == 1
+    assert float(client.get(BUCKET + "api_rate")) == pytest.approx(until + 1 / 4, abs=1e-4)

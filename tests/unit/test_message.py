@@ -1,4 +1,4 @@
-"""What one stage hands to the next: a claim, words for people, and sealed URLs."""
+"""The messages between stages: a claim, a summary for people, and sealed URLs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def transfer_of(name: str, size_bytes: int = 6, *, signed: bool = True) -> Trans
 
 def test_signed_urls_come_through_a_message_sealed() -> None:
     transfers = (transfer_of("a.exr"), transfer_of("b.exr"))
-    unsigned = tuple(replace(one, signed=None) for one in transfers)
+    unsigned = tuple(replace(transfer, signed=None) for transfer in transfers)
 
     message = json.loads(json.dumps(to_message("a-claim", transfers, URLS)))
 
@@ -36,13 +36,13 @@ def test_signed_urls_come_through_a_message_sealed() -> None:
     assert with_signed(Batch("a-claim", unsigned), message, URLS).transfers == transfers
 
 
-def test_what_is_stored_or_not_signed_has_no_url_in_a_message() -> None:
+def test_only_files_that_are_signed_and_not_stored_have_a_url() -> None:
     stored = replace(transfer_of("a.exr"), stored=True)
 
     assert to_message("c", [stored, transfer_of("b.exr", signed=False)], URLS)["signed"] == {}
 
 
-def test_a_url_that_can_not_be_read_is_left_out_to_be_signed_again() -> None:
+def test_an_unreadable_url_is_dropped_so_that_it_is_signed_again() -> None:
     transfers = (transfer_of("a.exr"), transfer_of("b.exr"), transfer_of("c.exr"))
     message = to_message("a-claim", transfers, URLS)
     message["signed"][transfers[0].upload_id] = "tampered with"
@@ -51,10 +51,10 @@ def test_a_url_that_can_not_be_read_is_left_out_to_be_signed_again() -> None:
 
     batch = with_signed(Batch("a-claim", transfers), message, URLS)
 
-    assert [one.signed for one in batch.transfers] == [None, None, None]
+    assert [transfer.signed for transfer in batch.transfers] == [None, None, None]
 
 
-def test_a_batch_is_summed_up_in_a_few_words() -> None:
+def test_a_summary_names_the_first_file_the_others_and_the_size() -> None:
     one, other = transfer_of("a.exr", 1_000_000), transfer_of("b.exr", 500_000)
 
     assert summary([]) == "nothing to do"

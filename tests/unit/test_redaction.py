@@ -1,4 +1,4 @@
-"""What a task may raise and a worker may log: no secret, whatever an error holds."""
+"""No secret in what a task raises or a worker logs, whatever an error contains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Probe(RedactedTask):
         raise error from OSError(URL)
 
 
-def test_an_error_that_nobody_foresaw_is_told_by_its_kind_and_the_log_has_the_rest(
+def test_of_an_unexpected_error_a_task_raises_only_the_kind(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with pytest.raises(UnexpectedAnswerError, match="RuntimeError, see the log") as raised:
@@ -45,7 +45,7 @@ def test_an_error_that_nobody_foresaw_is_told_by_its_kind_and_the_log_has_the_re
 @pytest.mark.parametrize(
     "error", [FileChangedError("/mnt/1.exr", "mtime"), Ignore(), redis.ConnectionError("away")]
 )
-def test_what_tells_celery_and_people_what_to_do_is_raised_as_it_is(error: Exception) -> None:
+def test_expected_errors_are_raised_unchanged(error: Exception) -> None:
     with pytest.raises(type(error)) as raised:
         Probe()(error)
     assert raised.value is error
@@ -77,7 +77,7 @@ def test_no_line_of_a_log_shows_a_secret(text: str, inner: logging.Formatter) ->
         assert secret not in line
 
 
-def test_a_traceback_shows_none_either_and_a_line_of_json_stays_one() -> None:
+def test_a_traceback_in_json_shows_no_secret() -> None:
     try:
         Probe().run(RuntimeError(f"no '{URL}' \\ {API_KEY}"))
     except RuntimeError as error:

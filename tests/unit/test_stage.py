@@ -1,4 +1,4 @@
-"""What the stages share, and what they do with faults of our own."""
+"""What the stages share: batches within bounds, and outcomes for unexpected errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def transfer(path: Path | str) -> Transfer:
 ONE, OTHER = transfer("/mnt/1.exr"), transfer("/mnt/2.exr")
 
 
-def test_a_fault_of_ours_in_a_call_for_all_is_tried_again_for_each(
+def test_an_unexpected_error_of_a_joint_call_retries_each_upload(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(_transfers: Sequence[Transfer]) -> Outcomes:
@@ -41,7 +41,7 @@ def test_a_fault_of_ours_in_a_call_for_all_is_tried_again_for_each(
     assert "a fault of ours" in caplog.text
 
 
-def test_a_fault_of_ours_in_one_step_does_not_hold_up_the_others() -> None:
+def test_each_step_ends_with_its_own_result_or_error() -> None:
     def step(one: Transfer) -> Transfer:
         if one is ONE:
             raise ZeroDivisionError
@@ -62,7 +62,7 @@ def sparse(folder: Path, name: str, size_bytes: int) -> Transfer:
     return transfer(path)
 
 
-def test_files_that_nobody_has_looked_at_are_kept_to_the_bytes_of_a_claim(tmp_path: Path) -> None:
+def test_files_of_unknown_size_stay_within_the_bytes_of_a_claim(tmp_path: Path) -> None:
     third = CLAIM_BYTES // 5 - 1
     files = [sparse(tmp_path, f"{n}.exr", third) for n in range(7)]
     delivery = Delivery(files, [], {one.upload_id for one in files})
@@ -83,12 +83,12 @@ def test_a_large_file_is_alone_in_its_batch(tmp_path: Path) -> None:
     assert (fitting, [one.transfer for one in others]) == ([small], [large])
 
 
-def test_a_file_that_is_not_there_is_left_to_the_stage_to_tell() -> None:
+def test_a_missing_file_stays_in_its_batch() -> None:
     gone = transfer("/nowhere/1.exr")
     assert within_bounds(Delivery([gone], [], {gone.upload_id}), CLAIM_BYTES) == ([gone], [])
 
 
-def test_the_event_hub_hears_of_what_has_a_location_now() -> None:
+def test_the_event_hub_gets_every_component_with_a_new_location() -> None:
     container = Container(Target("sequence"), ".exr", 4)
     publish = replace(transfer("/mnt/shot"), upload_id="p", publish=Publish((container,)))
     frames = [replace(ONE, target=Target(f"frame {n}")) for n in range(2)]
