@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from workers.cli import output
@@ -12,8 +10,8 @@ from workers.exit_codes import FAULT
 
 @click.command()
 @click.option("--put", is_flag=True, help="Also send the media store a few bytes.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, even on a terminal.")
-def doctor(put: bool, as_json: bool) -> None:
+@output.json_option
+def doctor(put: bool, human: bool) -> None:
     """Check what uploads need. For each problem, shows the next step.
 
     \b
@@ -25,7 +23,6 @@ def doctor(put: bool, as_json: bool) -> None:
     """  # noqa: D301 click takes \b for "do not wrap"
     from workers.doctor import diagnose
 
-    human = output.is_terminal(sys.stdout) and not as_json
     faults = 0
     for finding in diagnose(put=put):
         click.echo(finding.line(human=human))

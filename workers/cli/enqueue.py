@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, TextIO
@@ -65,7 +64,7 @@ SPOOLED_AT_ONCE = 100
     "--timeout", type=click.FloatRange(min=0), metavar="S",
     help="With --wait: return after this many seconds at the latest.",
 )  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, even on a terminal.")
+@output.json_option
 def enqueue(  # noqa: PLR0917 the arguments are click's
     paths: tuple[str, ...],
     manifest: TextIO | None,
@@ -76,7 +75,7 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     no_stat: bool,
     wait: bool,
     timeout: float | None,
-    as_json: bool,
+    human: bool,
     **options: Any,
 ) -> None:
     """Queue files and image sequences for upload. Returns at once, except with --wait.
@@ -108,7 +107,6 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
         ended = wait_for(status, ids, timeout)
         states = [ended[request.upload_id].state for request in requests]
         failed = [upload for upload in ended.values() if upload.has_failed or not upload.has_ended]
-    human = output.is_terminal(sys.stdout) and not as_json
     for request, state in zip(requests, states, strict=True):
         click.echo(output.upload_line(request, state, human=human))
     for upload in failed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Sequence
 
 import click
@@ -24,8 +23,8 @@ from workers.exit_codes import FAILED
 @click.argument("component_ids", nargs=-1, required=True, metavar="COMPONENT_ID...")
 @click.option("--to", "folder", required=True, metavar="DIR", help="Existing folder to fetch into.")
 @click.option("--enqueue", is_flag=True, help="Let a worker fetch; the worker must see DIR too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, even on a terminal.")
-def fetch(component_ids: tuple[str, ...], folder: str, *, enqueue: bool, as_json: bool) -> None:
+@output.json_option
+def fetch(component_ids: tuple[str, ...], folder: str, *, enqueue: bool, human: bool) -> None:
     """Download files from ftrack.server into a folder.
 
     \b
@@ -41,7 +40,6 @@ def fetch(component_ids: tuple[str, ...], folder: str, *, enqueue: bool, as_json
             )
     ids = list(dict.fromkeys(component_id.lower() for component_id in component_ids))
     settings = Settings.from_environment()
-    human = output.is_terminal(sys.stdout) and not as_json
     if enqueue:
         _enqueue(settings, ids, folder, human=human)
         return

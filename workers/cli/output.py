@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TextIO
+
+import click
 
 from tasks.intake.request import PublishRequest, Request
 from tasks.records.states import LIVE
@@ -13,9 +15,15 @@ from tasks.records.status import UploadState
 from workers.wording import size
 
 
-def is_terminal(stream: TextIO) -> bool:
-    """Return whether the stream is a terminal, so that a person reads it."""
-    return stream.isatty()
+def _is_human(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
+    return sys.stdout.isatty() and not as_json
+
+
+#: The option ``--json``; its command gets ``human``, which is true if a person reads the output.
+json_option = click.option(
+    "--json", "human", is_flag=True, callback=_is_human,
+    help="Print JSON lines, even on a terminal.",
+)  # fmt: skip
 
 
 def upload_line(request: Request, state: str, *, human: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks.config.redis_client import fail_fast_redis
+from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
 from tasks.records.scripts import Scripts, open_scripts
@@ -15,6 +16,12 @@ def open_records() -> Scripts:
     """Open the records of the farm that the environment names."""
     settings = Settings.from_environment()
     return open_scripts(settings, fail_fast_redis(settings))
+
+
+def open_status() -> Status:
+    """Open the records of that farm for reading alone."""
+    settings = Settings.from_environment()
+    return Status(fail_fast_redis(settings), message_codec(settings))
 
 
 def find_known(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import click
 
-from tasks.config.redis_client import fail_fast_redis
-from tasks.config.sealing import message_codec
-from tasks.config.settings import Settings
 from tasks.records.states import LIVE, STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.cli.records import find_known
+from workers.cli.records import find_known, open_status
 
 #: How many of a publish's files are listed below it.
 FILES_SHOWN = 20
@@ -24,8 +20,8 @@ FILES_SHOWN = 20
 @click.option("--failed", "which", flag_value="failed", help="Show failed uploads with the reason.")
 @click.option("--active", "which", flag_value="active", help="Show unfinished uploads.")
 @click.option("--all", "which", flag_value="all", help="Show all uploads that have a record.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, even on a terminal.")
-def status(upload_ids: tuple[str, ...], which: str | None, as_json: bool) -> None:
+@output.json_option
+def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
     """Show the state of uploads, and why they wait or failed.
 
     \b
@@ -35,9 +31,7 @@ def status(upload_ids: tuple[str, ...], which: str | None, as_json: bool) -> Non
 
     Without arguments, shows the number of uploads in each state, and the unfinished ones.
     """  # noqa: D301 click takes \b for "do not wrap"
-    settings = Settings.from_environment()
-    reader = Status(fail_fast_redis(settings), message_codec(settings))
-    human = output.is_terminal(sys.stdout) and not as_json
+    reader = open_status()
     if human and not upload_ids and which is None:
         click.echo(output.counts_line(reader.counts()))
     uploads = find_known(reader, upload_ids) if upload_ids else _uploads_in(reader, which)

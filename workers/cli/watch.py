@@ -16,14 +16,11 @@ from typing import NamedTuple
 import click
 import redis
 
-from tasks.config.redis_client import fail_fast_redis
-from tasks.config.sealing import message_codec
-from tasks.config.settings import Settings
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.cli.records import find_known
+from workers.cli.records import find_known, open_status
 from workers.cli.watch_table import WatchTable, printable
 from workers.exit_codes import FAILED
 from workers.wording import redis_trouble
@@ -52,11 +49,10 @@ def watch(upload_ids: tuple[str, ...]) -> None:
 
     On a terminal, shows a table. Otherwise, prints a line whenever an upload changes its state.
     """  # noqa: D301 click takes \b for "do not wrap"
-    settings = Settings.from_environment()
-    status = Status(fail_fast_redis(settings), message_codec(settings))
+    status = open_status()
     find_known(status, upload_ids)
     status.counts()  # fails now if Redis is unreachable; later, watch waits for it
-    terminal = output.is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb"
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     ended = _table(status, upload_ids) if terminal else _lines(status, upload_ids)
     if any(upload.has_failed for upload in ended):
         raise SystemExit(FAILED)
