@@ -15,7 +15,7 @@ SLOW = {"FARMHAUL_BANDWIDTH": "1M"}
 
 
 @pytest.mark.chaos
-def test_a_rolling_restart_under_load_loses_nothing_and_sends_nothing_twice(
+def test_a_rolling_restart_loses_nothing_and_sends_nothing_twice(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
     version = sandbox.ftrack.version_id

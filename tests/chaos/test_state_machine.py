@@ -24,7 +24,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     server.stop()
 
 
-def _check(machine: Callable[[redis.Redis], Any], client: redis.Redis, examples: int) -> None:
+def check(machine: Callable[[redis.Redis], Any], client: redis.Redis, examples: int) -> None:
     # What makes one does as well as a class.
     make: Any = lambda: machine(client)  # noqa: E731
     run_state_machine_as_test(
@@ -38,21 +38,21 @@ def _check(machine: Callable[[redis.Redis], Any], client: redis.Redis, examples:
     )
 
 
-def test_whatever_happens_in_whatever_order_the_record_stays_consistent(
+def test_the_record_is_consistent_after_any_sequence_of_events(
     valkey: redis.Redis,
 ) -> None:
-    _check(Uploads, valkey, 60)
+    check(Uploads, valkey, 60)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
 def test_the_same_with_hundreds_of_stories(valkey: redis.Redis) -> None:
-    _check(Uploads, valkey, 400)
+    check(Uploads, valkey, 400)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
-def test_whatever_happens_a_publish_comes_into_ftrack_when_its_hook_fires_again(
+def test_a_publish_whose_hook_fires_again_is_always_located(
     valkey: redis.Redis,
 ) -> None:
-    _check(PublishedUploads, valkey, 120)
+    check(PublishedUploads, valkey, 120)

@@ -9,9 +9,7 @@ from tests.farm_hooks.conftest import Installed
 from tests.farm_hooks.stand import settings_of
 
 
-def test_a_hook_that_fires_twice_uploads_once_from_another_systems_path(
-    farm: Farm, tmp_path: Path
-) -> None:
+def test_a_hook_that_fires_twice_uploads_a_foreign_path_once(farm: Farm, tmp_path: Path) -> None:
     installed = Installed(tmp_path / "hook folder")
     root = farm.sandbox.storage
     installed.configure(**settings_of(farm, FARMHAUL_PATH_MAP=rf"\\nas\prod={root};P:\={root}"))

@@ -70,7 +70,7 @@ def test_frames_movie_and_thumbnail_become_visible_by_one_call(farm: Farm, rende
     assert len(made) == len(farm.sandbox.ftrack.entities("ComponentLocation")) == 33
 
 
-def test_of_frames_rendered_again_ten_are_sent_and_nothing_is_encoded_anew(
+def test_ten_frames_rendered_again_are_sent_and_not_encoded_again(
     farm: Farm, renders: Path
 ) -> None:
     follow(farm, renders, "publish")

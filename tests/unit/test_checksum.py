@@ -84,7 +84,7 @@ def test_a_file_that_is_known_already_is_not_read_again(
     assert compute_checksum(known, roots) is known
 
 
-def test_a_file_that_changed_since_is_read_anew_and_counts_as_not_stored(
+def test_a_changed_file_is_read_again_and_counts_as_not_stored(
     frame: Frame, roots: tuple[str, ...]
 ) -> None:
     stored = replace(frame(b"old"), stored=True, signed=SignedPut("https://x/y", {}))
@@ -146,7 +146,7 @@ def test_a_file_that_is_removed_while_it_is_read_keeps_its_bytes(
     assert checked.checksum == digest_of(content)
 
 
-def test_reading_stops_at_the_next_block_when_the_upload_is_no_longer_ours(
+def test_reading_stops_at_the_next_block_once_the_lease_is_lost(
     root: Path, roots: tuple[str, ...]
 ) -> None:
     path = root / "main.exr"
@@ -164,7 +164,7 @@ def test_reading_stops_at_the_next_block_when_the_upload_is_no_longer_ours(
     assert len(calls) == 2
 
 
-def test_a_mount_that_fails_in_the_middle_of_a_file_is_a_file_not_ready() -> None:
+def test_a_mount_that_fails_mid_file_is_a_file_not_ready() -> None:
     # Reading a process' memory at address 0 is an EIO of the system itself.
     with (
         open("/proc/self/mem", "rb", buffering=0) as broken,

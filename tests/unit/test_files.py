@@ -49,7 +49,7 @@ def test_a_device_is_refused() -> None:
         open_checked("/dev/null", ["/dev"])
 
 
-def test_a_socket_is_refused_when_it_is_looked_at_and_can_not_be_opened(root: Path) -> None:
+def test_a_socket_is_refused_and_never_opened(root: Path) -> None:
     path = root / "socket"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -147,7 +147,7 @@ def test_without_roots_nothing_may_be_sent(root: Path) -> None:
         open_checked(str(root / "main.exr"), [])
 
 
-def test_a_refusal_can_be_written_down_whatever_bytes_a_symlink_leads_to() -> None:
+def test_a_refusal_is_text_whatever_bytes_a_symlink_holds() -> None:
     with pytest.raises(FileRefusedError) as refusal:
         check_roots("/mnt/prod/a", "/etc/\udcff", ["/mnt/prod"])
 
@@ -201,7 +201,7 @@ def test_a_change_names_what_differs(root: Path) -> None:
             require_unchanged(file, str(path), known)
 
 
-def test_another_file_of_equal_size_and_time_under_the_same_name_is_a_change(root: Path) -> None:
+def test_a_replaced_file_of_equal_size_and_time_is_a_change(root: Path) -> None:
     path = root / "main.exr"
     path.write_bytes(b"pixels")
     known = identity_of(path.stat())
@@ -214,7 +214,7 @@ def test_another_file_of_equal_size_and_time_under_the_same_name_is_a_change(roo
             require_unchanged(file, str(path), known)
 
 
-def test_a_file_that_another_node_has_read_is_the_same_whatever_number_its_mount_has(
+def test_a_file_is_the_same_on_a_node_with_another_device_number(
     root: Path,
 ) -> None:
     path = root / "main.exr"

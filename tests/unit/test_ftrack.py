@@ -181,7 +181,7 @@ def test_an_answer_that_is_no_list_of_results_is_told_for_what_it_is(
         {"exception": "InvalidCredentialsError"},
     ],
 )
-def test_credentials_that_are_refused_are_told_as_such_under_any_status(
+def test_refused_credentials_are_reported_under_any_status(
     status: str, answer: dict[str, str], client: FtrackClient, odd: OddServer
 ) -> None:
     odd.answers = [answer_of(answer, status)]
@@ -362,7 +362,7 @@ def test_nothing_to_sign_is_no_call(ftrack: FtrackClient, sandbox: Sandbox) -> N
     assert sandbox.ftrack.count_calls() == 0
 
 
-def test_a_large_file_is_signed_in_parts_and_the_upload_goes_on_under_its_id(
+def test_a_large_file_is_signed_in_parts_under_one_multipart_id(
     client: FtrackClient, odd: OddServer
 ) -> None:
     identity = FileIdentity(LARGE_BYTES + 1, 1, 1, 1)
@@ -446,7 +446,7 @@ def test_a_batch_is_located_in_one_call(
         assert transfer.component_id in look_up(ftrack, [transfer]).located
 
 
-def test_a_component_is_created_with_its_location_thumbnail_and_encoding(
+def test_a_component_comes_with_location_thumbnail_and_encoding(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
     version = sandbox.ftrack.version_id
@@ -468,7 +468,7 @@ def test_a_component_is_created_with_its_location_thumbnail_and_encoding(
     assert sandbox.ftrack.count_calls("encode_media") == 1
 
 
-def test_a_component_of_a_version_gets_neither_thumbnail_nor_encoding_unasked(
+def test_a_component_gets_no_thumbnail_or_encoding_unasked(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
     target = Target.under_version(sandbox.ftrack.version_id, "main")
@@ -530,7 +530,7 @@ def test_a_location_that_is_not_ours_is_refused(
     assert transfer.component_id not in look_up(ftrack, [transfer]).located
 
 
-def test_some_that_are_there_already_leave_the_others_to_one_more_call(
+def test_existing_components_leave_the_others_to_one_more_call(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
     transfers = frames(frame, existing(sandbox, 10))
@@ -543,7 +543,7 @@ def test_some_that_are_there_already_leave_the_others_to_one_more_call(
     assert sandbox.ftrack.count_calls() - before == 3
 
 
-def test_one_bad_upload_of_fifty_is_found_by_halving_and_holds_up_no_other(
+def test_one_bad_upload_of_fifty_is_found_by_bisection(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
     targets = existing(sandbox, 49)
@@ -563,7 +563,7 @@ def test_one_bad_upload_of_fifty_is_found_by_halving_and_holds_up_no_other(
     assert sandbox.ftrack.count_calls("create") <= 14
 
 
-def test_an_outage_in_the_middle_of_halving_is_told_for_those_it_struck_alone(
+def test_an_outage_during_bisection_affects_only_its_uploads(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
     transfers = frames(frame, [*existing(sandbox, 3), Target(new_id())])
@@ -592,7 +592,7 @@ def test_refused_credentials_are_told_for_each_without_splitting(
     assert sandbox.ftrack.count_calls() == 1
 
 
-def test_when_the_question_what_is_ours_is_refused_too_nothing_counts_as_ours(
+def test_nothing_counts_as_ours_if_that_query_is_refused_too(
     client: FtrackClient, odd: OddServer, frame: Frame
 ) -> None:
     transfer = frame()

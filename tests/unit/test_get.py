@@ -145,7 +145,7 @@ def test_an_etag_that_is_no_md5_is_not_compared(node: Node, etag: str) -> None:
     assert node.content == CONTENT
 
 
-def test_an_etag_of_what_is_encrypted_with_a_key_of_kms_is_not_compared(node: Node) -> None:
+def test_the_etag_of_an_object_encrypted_by_kms_is_not_compared(node: Node) -> None:
     headers = {"ETag": f'"{"0" * 32}"', "x-amz-server-side-encryption": "aws:kms"}
 
     node.get(http(body=CONTENT, headers=headers))
@@ -153,7 +153,7 @@ def test_an_etag_of_what_is_encrypted_with_a_key_of_kms_is_not_compared(node: No
     assert node.content == CONTENT
 
 
-def test_a_symlink_in_the_place_of_the_target_is_replaced_and_not_followed(
+def test_a_symlink_at_the_target_is_replaced_and_not_followed(
     node: Node, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     other = tmp_path_factory.mktemp("other") / "precious"

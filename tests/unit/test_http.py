@@ -100,7 +100,7 @@ def test_no_retry_after_breaks_the_reader(value: str) -> None:
 @pytest.mark.parametrize(
     "cls", errors_of_http_libraries(), ids=lambda cls: f"{cls.__module__}.{cls.__name__}"
 )
-def test_every_error_of_requests_and_urllib3_is_caught_and_named_without_its_text(
+def test_every_library_error_is_caught_and_named_without_its_text(
     cls: type[Exception],
 ) -> None:
     # Made without its own __init__, which differs from class to class.
@@ -136,7 +136,7 @@ def test_an_error_of_tls_tells_why() -> None:
     assert without_secrets(error) == "SSLError, certificate verify failed"
 
 
-def test_the_text_of_an_error_with_two_arguments_is_not_taken_for_words_of_the_system() -> None:
+def test_the_second_argument_of_an_error_is_no_text_of_the_system() -> None:
     assert without_secrets(requests.ConnectionError(5, SECRET)) == "ConnectionError"
 
 
@@ -154,7 +154,7 @@ def test_an_unknown_host_is_told_as_such() -> None:
 
 
 @given(st.text(max_size=5000))
-def test_the_words_of_another_become_one_bounded_line_that_can_be_written_anywhere(
+def test_foreign_text_becomes_one_bounded_printable_line(
     text: str,
 ) -> None:
     line = one_line(text)

@@ -35,7 +35,7 @@ def test_the_same_values_have_the_same_id_and_others_another() -> None:
     assert derived_id("component", "v", "n") == "947bc0f3-81aa-58f0-bf93-00ca140d956e"
 
 
-def test_a_component_of_a_version_has_an_id_that_follows_from_its_name() -> None:
+def test_the_id_of_a_versions_component_follows_from_its_name() -> None:
     main, beauty = (Target.under_version(VERSION, name) for name in ("main", "beauty"))
 
     assert main == Target.under_version(VERSION, "main")
@@ -82,7 +82,7 @@ def test_a_file_is_large_only_above_the_limit() -> None:
     assert replace(transfer_of(), identity=replace(IDENTITY, size_bytes=LARGE_BYTES + 1)).is_large
 
 
-def test_the_stamp_of_a_files_bytes_is_its_checksum_or_else_its_identity() -> None:
+def test_a_fingerprint_is_the_checksum_or_else_the_identity() -> None:
     checked = replace(transfer_of(), identity=IDENTITY)
 
     assert replace(checked, checksum="md5").content_fingerprint == "md5"

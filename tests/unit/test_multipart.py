@@ -44,7 +44,7 @@ def session() -> Iterator[requests.Session]:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(LARGE_BYTES + 1, 1280 * 10**9))
-def test_parts_cover_a_file_in_order_without_a_gap_within_the_limits_of_s3(
+def test_parts_cover_a_file_without_gaps_within_the_limits_of_s3(
     size_bytes: int,
 ) -> None:
     parts = plan_parts(size_bytes)
@@ -94,7 +94,7 @@ def test_a_store_that_tells_no_etag_gets_the_md5_for_one(
     assert etag == hashlib.md5(b"pix").hexdigest()
 
 
-def test_a_store_that_refuses_the_unsigned_md5_gets_the_part_without_it(
+def test_a_part_goes_without_an_md5_that_the_store_refuses(
     frame: Frame, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
     odd.answers = [FORBIDDEN, OK]
@@ -127,7 +127,7 @@ def test_a_part_of_other_bytes_is_a_mismatch(
         put_part(frame(b"pixels"), Part(1, 0, 6), f"{odd.url}/part", session, roots=roots)
 
 
-def test_a_part_of_a_file_that_changed_before_or_while_it_was_sent_is_noticed(
+def test_a_file_that_changes_before_or_during_a_part_is_noticed(
     frame: Frame, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
     transfer = frame(bytes(4 * BLOCK_BYTES))

@@ -78,7 +78,7 @@ def error_of(transfer: Transfer, session: requests.Session, roots: tuple[str, ..
 
 
 @pytest.mark.parametrize("size", [0, 1, 6, BLOCK_BYTES - 1, BLOCK_BYTES, 5 * BLOCK_BYTES + 3])
-def test_a_file_of_any_size_arrives_whole_with_its_length_and_never_chunked(
+def test_a_file_of_any_size_is_sent_with_its_length_and_not_chunked(
     size: int, frame: Frame, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
     content = os.urandom(size)
@@ -403,7 +403,7 @@ def test_a_store_that_resets_in_the_middle_of_a_file_is_an_outage(
 
 
 @pytest.mark.parametrize("hasty", [False, True], ids=["without-answer", "without-reading"])
-def test_a_store_that_stalls_is_dropped_after_a_while_without_progress(  # noqa: PLR0917 fixtures and cases
+def test_a_stalled_connection_to_the_store_times_out(  # noqa: PLR0917 fixtures and cases
     hasty: bool,
     large: Transfer,
     odd: OddServer,
@@ -442,7 +442,7 @@ def test_whatever_the_libraries_raise_is_an_outage_of_the_store(
     assert isinstance(error_of(transfer, session, roots), ServiceUnavailableError)
 
 
-def test_no_log_shows_the_url_not_even_when_an_answer_is_cut_short_in_its_headers(
+def test_no_log_shows_the_url_even_if_headers_are_cut_short(
     transfer: Transfer,
     odd: OddServer,
     session: requests.Session,
@@ -619,7 +619,7 @@ def test_a_file_that_is_removed_while_it_is_sent_arrives_all_the_same(
     assert odd.requests[0].body == content
 
 
-def test_a_mount_that_fails_while_a_file_is_sent_is_no_outage_of_the_store() -> None:
+def test_a_mount_that_fails_mid_send_is_no_outage_of_the_store() -> None:
     # Reading a process' memory at address 0 is an EIO of the system itself.
     with open("/proc/self/mem", "rb", buffering=0) as broken:
         body = FileBody(broken, "/mnt/prod/main.exr", 100, lambda _: None)
@@ -640,7 +640,7 @@ def test_progress_is_told_between_blocks(
     assert told == [*range(0, large.size_bytes, BLOCK_BYTES)]
 
 
-def test_sending_stops_at_the_next_block_when_the_upload_is_no_longer_ours(
+def test_sending_stops_at_the_next_block_once_the_lease_is_lost(
     large: Transfer, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
     def check_lease(sent_bytes: int) -> None:
@@ -654,7 +654,7 @@ def test_sending_stops_at_the_next_block_when_the_upload_is_no_longer_ours(
     assert all(len(one.body) <= 3 * BLOCK_BYTES for one in odd.requests)
 
 
-def test_after_a_file_that_was_given_up_the_next_one_goes_over_a_fresh_connection(
+def test_after_an_abandoned_file_the_next_gets_a_new_connection(
     large: Transfer, frame: Frame, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
     def give_up(sent_bytes: int) -> None:

@@ -146,7 +146,7 @@ def test_a_bit_that_flips_on_the_way_is_noticed_by_the_store(
     assert not sandbox.store.exists(transfer.component_id)
 
 
-def test_a_file_with_other_bytes_under_the_same_stat_is_refused_by_the_store(
+def test_the_store_refuses_other_bytes_under_the_same_stat(
     frame: Frame,
     ftrack: FtrackClient,
     session: requests.Session,

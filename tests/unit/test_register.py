@@ -55,7 +55,7 @@ def test_a_sequence_has_the_size_of_all_of_its_frames_also_of_those_enqueued_bef
 
 
 @pytest.mark.timeout(30)
-def test_a_server_that_gives_its_first_page_for_ever_is_not_asked_for_ever(
+def test_a_server_that_repeats_its_first_page_is_not_asked_forever(
     sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(register, "FRAMES_A_PAGE", 4)
