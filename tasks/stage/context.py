@@ -51,14 +51,14 @@ def clients() -> Clients:
         record.scripts, {"bandwidth": settings.bandwidth, "api_rate": settings.api_rate}
     )
     return Clients(
-        settings,
-        record,
-        FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, limits.api_call),
-        store_session(settings.connections),
-        urls,
-        PartsRecord(record, urls),
-        Publishes(record),
-        limits,
-        open_events(settings),
-        ThreadPoolExecutor(settings.connections, "put"),
+        settings=settings,
+        record=record,
+        ftrack=FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, limits.api_call),
+        store=store_session(settings.connections),
+        urls=urls,
+        parts=PartsRecord(record, urls),
+        publishes=Publishes(record),
+        limits=limits,
+        events=open_events(settings),
+        threads=ThreadPoolExecutor(settings.connections, "put"),
     )
