@@ -45,10 +45,10 @@ def locate(sandbox: Sandbox, component_id: str) -> None:
 
 def fetch(farm: Farm, folder: Path, *ids: str, code: int = 0) -> list[dict[str, Any]]:
     done = farm.cli("fetch", *ids, "--to", folder)
-    said = done.stdout + done.stderr
-    assert done.returncode == code, said
-    assert seed.API_KEY not in said
-    assert "X-Amz-" not in said
+    output = done.stdout + done.stderr
+    assert done.returncode == code, output
+    assert seed.API_KEY not in output
+    assert "X-Amz-" not in output
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -149,10 +149,10 @@ def test_an_interrupted_fetch_exits_and_keeps_the_partial_file(hook: Farm, tmp_p
     wait_until(lambda: part.exists() and part.stat().st_size > MB)
 
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=30)
+    _, output = process.communicate(timeout=30)
 
     assert process.returncode == 130
-    assert said.startswith("farmhaul: interrupted")
+    assert output.startswith("farmhaul: interrupted")
     assert MB < part.stat().st_size < 6 * MB
 
 
@@ -213,9 +213,9 @@ def test_two_concurrent_fetches_download_the_file_once(hook: Farm, tmp_path: Pat
         subprocess.Popen(command, env=hook.environment(), cwd=CHECKOUT, stdout=subprocess.PIPE)
         for _ in range(2)
     ]
-    said = [process.communicate()[0] for process in both]
+    output = [process.communicate()[0] for process in both]
 
-    states = [json.loads(line)["state"] for line in said]
+    states = [json.loads(line)["state"] for line in output]
     assert sorted(states) == ["fetched", "present"]
     assert (out / "plate.exr").read_bytes() == content
     assert names(out) == ["plate.exr"]

@@ -1,4 +1,4 @@
-"""No secret is to be found, whatever goes wrong; with a key of ours, no path in Redis either."""
+"""No secret is visible anywhere, whatever fails; with a secret key, no path in Redis either."""
 
 from __future__ import annotations
 
@@ -61,20 +61,20 @@ def command_lines(mark: str) -> Iterator[set[str]]:
         thread.join()
 
 
-# A farm on which all goes wrong
+# A farm on which everything fails
 
 
 @dataclass
-class Told:
-    """What could be read, by where; and what must not be there."""
+class Trouble:
+    """What can be read of a farm, by place, and the secrets that must not be there."""
 
     places: dict[str, str]
     secrets: dict[str, str]
     upload_ids: list[str]
 
 
-def break_down(farm: Farm) -> str:
-    """A task that raises what nobody foresaw, and one that dies; gives the id of the latter."""
+def fail_unexpectedly(farm: Farm) -> str:
+    """Run a task that raises an unexpected error and one that dies; return the latter's id."""
     # Alone in its batch, which lies until its claim counts as lost.
     stops = farm.upload(path=farm.make_file("stops.exr", 1000, FOLDER)).id
     wait_until(lambda: any("in a task" in worker.log_text() for worker in farm.workers))
@@ -85,7 +85,7 @@ def break_down(farm: Farm) -> str:
     return upload.id
 
 
-def go_wrong(farm: Farm) -> list[str]:
+def fail_and_recover(farm: Farm) -> list[str]:
     """Uploads that fail or wait, and those that are located in the end; gives the ids of these."""
     ftrack, faults = farm.sandbox.ftrack, farm.sandbox.faults
     names = ("good", "down", "reset", "digest", "forbidden", "slow", "breaks", "refused", "denied")
@@ -110,7 +110,7 @@ def go_wrong(farm: Farm) -> list[str]:
         )
         waiting = farm.upload(path=gone).id
         gone.unlink()
-    ids = {Path(one["path"]).stem: str(one["upload_id"]) for one in uploads}
+    ids = {Path(upload["path"]).stem: str(upload["upload_id"]) for upload in uploads}
     farm.wait_state([ids.pop(name) for name in ("refused", "denied", "unknown")], "failed", 60)
     farm.wait_state([waiting], "retrying")
     return list(ids.values())
@@ -120,7 +120,7 @@ def go_wrong(farm: Farm) -> list[str]:
 def farm_in_trouble(
     running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Farm]:
-    """Two workers that log all they can, one as text and one as JSON, on a guarded Redis."""
+    """Two workers that log everything, one as text and one as JSON, on a Redis with a password."""
     folder = tmp_path_factory.mktemp("trouble")
     server = RedisServer(folder / "redis", password=secrets.token_urlsafe(16))
     server.start()
@@ -142,7 +142,7 @@ def farm_in_trouble(
 
 
 @pytest.fixture(scope="module")
-def told(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> Told:
+def trouble(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> Trouble:
     """All that can be read of a farm on which much goes wrong."""
     farm = farm_in_trouble
     farm.sandbox.reset()
@@ -150,11 +150,11 @@ def told(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> Tol
     away = {"FARMHAUL_REDIS_URL": url.rpartition(":")[0] + f":{CLOSED_PORT}/0"}
     other = {"FARMHAUL_REDIS_URL": url.replace(":", ":not", 2).replace(":not//", "://")}
     with everything_said_to(farm.redis) as wire, command_lines(key) as seen:
-        dies = break_down(farm)
-        located = go_wrong(farm)
+        dies = fail_unexpectedly(farm)
+        located = fail_and_recover(farm)
         spooled = farm.upload(path=farm.make_file("spooled.exr", 10, FOLDER), env=away)
         spool = [path.read_text() for path in Path(farm.env["FARMHAUL_SPOOL"]).iterdir()]
-        said = [
+        outputs = [
             farm.cli("status", "--all"),
             farm.cli("status", "--failed", "--json", env=other),
             farm.cli("status", "--failed", "--json"),
@@ -163,18 +163,18 @@ def told(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> Tol
         ]
         with exporter(farm, tmp_path_factory.mktemp("exporter")) as address:
             metrics = requests.get(address, timeout=10).text
-        said.append(farm.cli("flush-spool"))
+        outputs.append(farm.cli("flush-spool"))
         farm.wait_located([dies, *located, spooled.id], 60)
         assert all(fault["struck"] for fault in farm.sandbox.faults.list())
-    targets = [one["path"] for one in farm.sandbox.store.puts()]
+    targets = [put["path"] for put in farm.sandbox.store.puts()]
     signed = [dict(parse_qsl(urlsplit(target).query)) for target in targets]
-    return Told(
+    return Trouble(
         {
             "Redis, over time": wire.text,
             "Redis, now": values_of(farm.redis),
             "the log as text": farm.workers[0].log_text(),
             "the log as JSON": farm.workers[1].log_text(),
-            "the command line": "".join(f"{done.stdout}{done.stderr}" for done in said),
+            "the command line": "".join(f"{done.stdout}{done.stderr}" for done in outputs),
             "the exporter's page": metrics,
             "the spool": "".join(spool),
             "ps": "\n".join(seen),
@@ -185,7 +185,7 @@ def told(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> Tol
             "the password of Redis": str(urlsplit(url).password),
             "the name of a signature": SIGNED_URL,
             "what a server has quoted": QUOTED,
-            **{f"signature {n}": one[SIGNED_URL] for n, one in enumerate(signed)},
+            **{f"signature {n}": query[SIGNED_URL] for n, query in enumerate(signed)},
         },
         located,
     )
@@ -203,17 +203,17 @@ LOGGED = ["unexpected_error", "RuntimeError", "upload_retrying", "upload_failed"
 
 
 @pytest.mark.parametrize("place", [*SHOWN, "the log as text", "the log as JSON"])
-def test_no_place_shows_a_secret_when_everything_fails(told: Told, place: str) -> None:
-    text = told.places[place]
+def test_no_place_shows_a_secret_when_everything_fails(trouble: Trouble, place: str) -> None:
+    text = trouble.places[place]
     for expected in SHOWN.get(place, []):
-        assert re.search(expected, text), "something was seen there"
-    assert len(told.secrets) > 10
-    found = [name for name, secret in told.secrets.items() if secret.lower() in text.lower()]
+        assert re.search(expected, text), "this place was not read"
+    assert len(trouble.secrets) > 10
+    found = [name for name, secret in trouble.secrets.items() if secret.lower() in text.lower()]
     assert found == []
 
 
-def test_the_logs_report_everything_that_failed(told: Told) -> None:
-    logged = told.places["the log as text"] + told.places["the log as JSON"]
+def test_the_logs_report_everything_that_failed(trouble: Trouble) -> None:
+    logged = trouble.places["the log as text"] + trouble.places["the log as JSON"]
     for expected in (
         *LOGGED,
         "WorkerLostError",
@@ -224,17 +224,19 @@ def test_the_logs_report_everything_that_failed(told: Told) -> None:
         assert re.search(expected, logged), expected
 
 
-def test_with_a_secret_key_no_path_is_readable_in_redis(told: Told) -> None:
+def test_with_a_secret_key_no_path_is_readable_in_redis(trouble: Trouble) -> None:
     for place in ("Redis, over time", "Redis, now"):
-        assert FOLDER not in told.places[place]
-    assert FOLDER in told.places["the command line"], "who has the key can read it"
+        assert FOLDER not in trouble.places[place]
+    assert FOLDER in trouble.places["the command line"], "with the key it is readable"
 
 
 def test_without_the_key_status_shows_states_but_no_paths(
-    told: Told, farm_in_trouble: Farm
+    trouble: Trouble, farm_in_trouble: Farm
 ) -> None:
     for other in (None, Fernet.generate_key().decode()):
-        done = farm_in_trouble.cli("status", told.upload_ids[0], env={"FARMHAUL_SECRET_KEY": other})
+        done = farm_in_trouble.cli(
+            "status", trouble.upload_ids[0], env={"FARMHAUL_SECRET_KEY": other}
+        )
         line = json.loads(done.stdout)
         assert (done.returncode, line["state"]) == (0, "located")
         assert line["path"] == UNREADABLE
@@ -246,7 +248,10 @@ def test_signed_urls_are_unreadable_even_without_a_secret_key(farm: Farm) -> Non
     farm.sandbox.faults.add("store", "reset", component_id=reset)
     with everything_said_to(farm.redis) as wire:
         path = farm.make_file("main.exr", 1000)
-        ids = [farm.upload(path=path, component_id=one).id for one in ("", refused, reset)]
+        ids = [
+            farm.upload(path=path, component_id=component_id).id
+            for component_id in ("", refused, reset)
+        ]
         farm.wait_located(ids[:1])
         farm.wait_state(ids[1:2], "failed")
         wait_until(lambda: farm.record(ids[2]).get("error"))

@@ -30,12 +30,12 @@ def dropped() -> list[int]:
 
 
 @pytest.fixture
-def told(hub: EventHub, dropped: list[int]) -> Events:
+def sender(hub: EventHub, dropped: list[int]) -> Events:
     return Events(FtrackSettings(hub.url, "farm@studio.com", KEY), dropped.append)
 
 
-def test_an_event_looks_like_one_of_the_official_client(hub: EventHub, told: Events) -> None:
-    told.located(["c1"])
+def test_an_event_looks_like_one_of_the_official_client(hub: EventHub, sender: Events) -> None:
+    sender.located(["c1"])
     wait_until(lambda: hub.events)
     [event] = hub.events
     assert event["topic"] == "ftrack.location.component-added"
@@ -45,9 +45,9 @@ def test_an_event_looks_like_one_of_the_official_client(hub: EventHub, told: Eve
     assert (handshake["ftrack-user"], handshake["ftrack-api-key"]) == ("farm@studio.com", KEY)
 
 
-def test_many_events_use_one_connection_in_order(hub: EventHub, told: Events) -> None:
+def test_many_events_use_one_connection_in_order(hub: EventHub, sender: Events) -> None:
     names = [f"c{number}" for number in range(250)]
-    told.located(names)
+    sender.located(names)
     wait_until(lambda: len(hub.events) == 250)
     assert hub.component_ids == names
     assert len(hub.handshakes) == 1
@@ -55,30 +55,30 @@ def test_many_events_use_one_connection_in_order(hub: EventHub, told: Events) ->
 
 
 def test_a_connection_that_the_hub_closed_is_opened_again(
-    hub: EventHub, told: Events, dropped: list[int]
+    hub: EventHub, sender: Events, dropped: list[int]
 ) -> None:
-    told.located(["c1"])
+    sender.located(["c1"])
     wait_until(lambda: hub.events)
     hub.hang_up()
-    told.located(["c2"])
+    sender.located(["c2"])
     wait_until(lambda: hub.component_ids == ["c1", "c2"])
     assert len(hub.handshakes) == 2
     assert not dropped
 
 
 def test_an_idle_connection_is_closed(
-    hub: EventHub, told: Events, monkeypatch: pytest.MonkeyPatch
+    hub: EventHub, sender: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "IDLE_S", 0.05)
-    told.located(["c1"])
+    sender.located(["c1"])
     wait_until(lambda: hub.events)
-    wait_until(lambda: told._hub is None)
+    wait_until(lambda: sender._hub is None)
 
 
 @pytest.mark.parametrize("fault", ["away", "refuse", "silent"])
 def test_refused_events_are_dropped_and_counted_and_logged_once(
     hub: EventHub,
-    told: Events,
+    sender: Events,
     dropped: list[int],
     *,
     fault: str,
@@ -89,12 +89,12 @@ def test_refused_events_are_dropped_and_counted_and_logged_once(
     monkeypatch.setattr(events, "RETRY_S", 0.0)
     monkeypatch.setattr(events, "TIMEOUT_S", 0.3)
     setattr(hub, fault, True)
-    told.located(["c1", "c2"])
+    sender.located(["c1", "c2"])
     wait_until(lambda: sum(dropped) == 2)
-    told.located(["c3"])
+    sender.located(["c3"])
     wait_until(lambda: sum(dropped) == 3)
     setattr(hub, fault, False)
-    told.located(["c4"])
+    sender.located(["c4"])
     wait_until(lambda: hub.component_ids == ["c4"])
     wait_until(lambda: "events_back" in caplog.text)
     assert caplog.text.count("events_away") == 1
@@ -102,13 +102,13 @@ def test_refused_events_are_dropped_and_counted_and_logged_once(
 
 
 def test_a_hub_that_is_away_is_not_asked_again_for_each_event(
-    hub: EventHub, told: Events, dropped: list[int]
+    hub: EventHub, sender: Events, dropped: list[int]
 ) -> None:
     hub.away = True
-    told.located(["c1"])
+    sender.located(["c1"])
     wait_until(lambda: sum(dropped) == 1)
     hub.away = False
-    told.located(["c2"])
+    sender.located(["c2"])
     wait_until(lambda: sum(dropped) == 2)
     assert not hub.handshakes
 
@@ -118,9 +118,9 @@ def test_events_beyond_the_queue_are_dropped_without_waiting(
 ) -> None:
     monkeypatch.setattr(events, "MAX_QUEUED", 3)
     run, begun = Events._run, threading.Event()
-    monkeypatch.setattr(Events, "_run", lambda told: begun.wait() and run(told))
-    told = Events(FtrackSettings(hub.url, "farm", KEY), dropped.append)
-    told.located(f"c{number}" for number in range(10))
+    monkeypatch.setattr(Events, "_run", lambda sender: begun.wait() and run(sender))
+    sender = Events(FtrackSettings(hub.url, "farm", KEY), dropped.append)
+    sender.located(f"c{number}" for number in range(10))
     assert not dropped, "Redis may be slow, so the thread counts"
     begun.set()
     wait_until(lambda: sum(dropped) == 7)
@@ -132,8 +132,8 @@ def test_a_drop_that_cannot_be_counted_does_no_harm(hub: EventHub) -> None:
         raise ConnectionError
 
     hub.away = True
-    told = Events(FtrackSettings(hub.url, "farm", KEY), away)
-    told.located(["c1"])
-    wait_until(lambda: told._away)
-    assert told._thread is not None
-    assert told._thread.is_alive()
+    sender = Events(FtrackSettings(hub.url, "farm", KEY), away)
+    sender.located(["c1"])
+    wait_until(lambda: sender._away)
+    assert sender._thread is not None
+    assert sender._thread.is_alive()

@@ -81,8 +81,8 @@ def test_a_traceback_in_json_shows_no_secret() -> None:
     try:
         Probe().run(RuntimeError(f"no '{URL}' \\ {API_KEY}"))
     except RuntimeError as error:
-        told = (type(error), error, error.__traceback__)
-    line = line_of("unexpected_error", inner=JsonFormatter("w1"), exc_info=told)
+        exc_info = (type(error), error, error.__traceback__)
+    line = line_of("unexpected_error", inner=JsonFormatter("w1"), exc_info=exc_info)
     shown = json.loads(line)["exception"]
     assert "RuntimeError: no 'https://store/bucket/key***' \\ ***" in shown
     assert "s1gned" not in shown

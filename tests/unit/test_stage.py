@@ -31,23 +31,23 @@ def test_an_unexpected_error_of_a_joint_call_retries_each_upload(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def broken(_transfers: Sequence[Transfer]) -> Outcomes:
-        raise KeyError("a fault of ours")
+        raise KeyError("a bug of farmhaul")
 
     outcomes = Probe().ask(broken, [ONE, OTHER])
     assert set(outcomes) == {"/mnt/1.exr", "/mnt/2.exr"}
     assert all(isinstance(outcome, UnexpectedAnswerError) for outcome in outcomes.values())
     assert "KeyError, see the log" in str(outcomes["/mnt/1.exr"])
     assert "unexpected_error upload_id=/mnt/2.exr stage=probe" in caplog.text
-    assert "a fault of ours" in caplog.text
+    assert "a bug of farmhaul" in caplog.text
 
 
 def test_each_step_ends_with_its_own_result_or_error() -> None:
-    def step(one: Transfer) -> Transfer:
-        if one is ONE:
+    def step(file: Transfer) -> Transfer:
+        if file is ONE:
             raise ZeroDivisionError
-        if one is OTHER:
-            raise FileChangedError(one.path, "size 1 → 2")
-        return one
+        if file is OTHER:
+            raise FileChangedError(file.path, "size 1 → 2")
+        return file
 
     assert isinstance(Probe().attempt(ONE, step), UnexpectedAnswerError)
     assert isinstance(Probe().attempt(OTHER, step), FileChangedError)
@@ -65,11 +65,11 @@ def sparse(folder: Path, name: str, size_bytes: int) -> Transfer:
 def test_files_of_unknown_size_stay_within_the_bytes_of_a_claim(tmp_path: Path) -> None:
     third = CLAIM_BYTES // 5 - 1
     files = [sparse(tmp_path, f"{n}.exr", third) for n in range(7)]
-    delivery = Delivery(files, [], {one.upload_id for one in files})
+    delivery = Delivery(files, [], {file.upload_id for file in files})
     fitting, others = within_bounds(delivery, CLAIM_BYTES)
     assert fitting == files[:5]
-    assert [(one.transfer, one.outcome) for one in others] == [
-        (one, "pending") for one in files[5:]
+    assert [(left.transfer, left.outcome) for left in others] == [
+        (file, "pending") for file in files[5:]
     ]
     assert others[0].fields == {"size": third}
 
@@ -78,9 +78,9 @@ def test_a_large_file_is_alone_in_its_batch(tmp_path: Path) -> None:
     large = sparse(tmp_path, "large.mov", LARGE_BYTES + 1)
     small = sparse(tmp_path, "small.exr", 10)
     fitting, others = within_bounds(Delivery([large, small], [], {large.upload_id}), CLAIM_BYTES)
-    assert (fitting, [one.transfer for one in others]) == ([large], [small])
+    assert (fitting, [left.transfer for left in others]) == ([large], [small])
     fitting, others = within_bounds(Delivery([small, large], [], {large.upload_id}), CLAIM_BYTES)
-    assert (fitting, [one.transfer for one in others]) == ([small], [large])
+    assert (fitting, [left.transfer for left in others]) == ([small], [large])
 
 
 def test_a_missing_file_stays_in_its_batch() -> None:
