@@ -24,6 +24,9 @@ PACKAGES = [
     for folder in ("tasks/*", "workers/broker", "workers/steps")
     for path in sorted(ROOT.glob(f"{folder}/__init__.py"))
 ]
+LONGEST_NAME = 60
+#: How the names of functions begin that fail if something is wrong.
+CHECKS = ("assert_", "check_", "expect_", "require_", "wait_", "raises", "warns")
 LUA = {str(path.relative_to(ROOT)) for path in (ROOT / "tasks/records/lua").rglob("*.lua")}
 
 
@@ -136,6 +139,31 @@ def test_every_task_says_why_it_is_safe_to_run_twice() -> None:
     assert silent == []
 
 
+# Tests
+
+
+def test_the_name_of_a_test_is_a_short_sentence() -> None:
+    """Details belong to the docstring: a long name hides what the test is about."""
+    long = [
+        f"{path.relative_to(ROOT)}:{test.lineno} {test.name}"
+        for path, test in all_tests()
+        if len(test.name.removeprefix("test_")) > LONGEST_NAME
+    ]
+
+    assert long == []
+
+
+def test_each_test_asserts_something() -> None:
+    """By itself, or by a helper whose name says that it checks or waits for something."""
+    empty = [
+        f"{path.relative_to(ROOT)}:{test.lineno} {test.name}"
+        for path, test in all_tests()
+        if not any(checks(node) for node in ast.walk(test))
+    ]
+
+    assert empty == []
+
+
 # What is installed
 
 
@@ -222,6 +250,20 @@ def test_both_locks_agree_on_versions() -> None:
 
 
 # Reading Python
+
+
+def all_tests() -> Iterator[tuple[Path, ast.FunctionDef]]:
+    for path in modules_below("tests"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield path, node
+
+
+def checks(node: ast.AST) -> bool:
+    """Return whether a node of a test is an assert, or a call that fails if something is wrong."""
+    if isinstance(node, ast.Call):
+        return ast.unparse(node.func).rpartition(".")[2].startswith(CHECKS)
+    return isinstance(node, ast.Assert)
 
 
 def is_docstring(node: ast.stmt) -> bool:

@@ -24,7 +24,9 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
     server.stop()
 
 
-def check(machine: Callable[[redis.Redis], Any], client: redis.Redis, examples: int) -> None:
+def check_machine(
+    machine: Callable[[redis.Redis], Any], client: redis.Redis, examples: int
+) -> None:
     # What makes one does as well as a class.
     make: Any = lambda: machine(client)  # noqa: E731
     run_state_machine_as_test(
@@ -41,13 +43,13 @@ def check(machine: Callable[[redis.Redis], Any], client: redis.Redis, examples: 
 def test_the_record_is_consistent_after_any_sequence_of_events(
     valkey: redis.Redis,
 ) -> None:
-    check(Uploads, valkey, 60)
+    check_machine(Uploads, valkey, 60)
 
 
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
 def test_the_same_with_hundreds_of_stories(valkey: redis.Redis) -> None:
-    check(Uploads, valkey, 400)
+    check_machine(Uploads, valkey, 400)
 
 
 @pytest.mark.chaos
@@ -55,4 +57,4 @@ def test_the_same_with_hundreds_of_stories(valkey: redis.Redis) -> None:
 def test_a_publish_whose_hook_fires_again_is_always_located(
     valkey: redis.Redis,
 ) -> None:
-    check(PublishedUploads, valkey, 120)
+    check_machine(PublishedUploads, valkey, 120)

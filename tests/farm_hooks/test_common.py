@@ -34,7 +34,7 @@ def line(path: str = "/mnt/prod/a.exr", **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_hooks_are_written_in_python_3_7(script: Path) -> None:
-    ast.parse(script.read_text(), feature_version=(3, 7))
+    assert ast.parse(script.read_text(), feature_version=(3, 7)).body
 
 
 @pytest.mark.parametrize("version", ["3.7", "3.10", "3.13"])
@@ -140,7 +140,7 @@ def test_a_farmhaul_that_hangs_is_left_to_go_on_and_the_hook_returns(installed: 
     wait_until(lambda: installed.left == [])
 
 
-def test_without_farmhaul_the_manifest_is_kept_for_drain_readable_by_its_owner_alone(
+def test_without_farmhaul_a_private_manifest_is_kept_for_flush_spool(
     installed: Installed,
 ) -> None:
     (installed.folder / "farmhaul").unlink()

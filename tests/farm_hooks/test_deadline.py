@@ -121,7 +121,7 @@ def test_a_job_without_ftrack_ids_is_left_alone(installed: Installed) -> None:
     assert installed.calls == []
 
 
-def test_without_the_hook_on_this_machine_the_job_stays_done_and_the_log_warns(
+def test_without_the_hook_the_job_stays_done_and_the_log_warns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(DeadlineEventListener, "hook_folder", "/nowhere")
@@ -150,7 +150,7 @@ def run_task(job: Any, first: int, last: int, folder: str) -> list[str]:
     return log
 
 
-def test_the_frames_of_a_task_are_queued_one_by_one_and_not_again_at_the_end(
+def test_the_frames_of_a_task_are_queued_singly_and_only_once(
     installed: Installed,
 ) -> None:
     job = make_job({**IDS, "ftrack_each_frame": "1"}, [1, 3, 5, 7])

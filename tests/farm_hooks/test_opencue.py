@@ -107,7 +107,7 @@ def test_each_frame_is_queued_when_it_is_done_and_a_failed_one_is_not(
     assert '"upload_id"' in (tmp_path / "job.1001-render_farmhaul.rqlog").read_text()
 
 
-def test_a_layer_is_queued_as_one_sequence_when_its_last_frame_is_done(
+def test_a_layer_is_queued_as_a_sequence_after_its_last_frame(
     opencue: Path, farm: Farm, out: Path, tmp_path: Path
 ) -> None:
     frames = run(opencue, tmp_path, spec_of(opencue, farm, out, "after_layer"))
@@ -116,7 +116,7 @@ def test_a_layer_is_queued_as_one_sequence_when_its_last_frame_is_done(
     wait_stored(farm, [b"frame 1001", b"frame 1002", b"frame 1003"])
 
 
-def test_the_post_job_of_a_failed_job_names_the_missing_frames_and_queues_nothing(
+def test_the_post_job_of_a_failed_job_names_missing_frames_only(
     opencue: Path, farm: Farm, out: Path, tmp_path: Path
 ) -> None:
     (out / "fail").touch()

@@ -78,9 +78,7 @@ def test_a_shipped_template_is_a_valid_one(openjd: Path, template: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_dependent_step_queues_all_frames_when_the_last_one_is_done(
-    job: Job, farm: Farm
-) -> None:
+def test_the_dependent_step_queues_all_frames_after_the_last_one(job: Job, farm: Farm) -> None:
     job.parameters["Frames"] = "1001-1005:2"
     done = job.run("render_then_enqueue.yaml", "Enqueue")
 
@@ -109,9 +107,7 @@ def test_a_frame_that_queues_itself_does_so_though_another_one_fails(job: Job, f
     wait_stored(farm, [b"frame 1001"])
 
 
-def test_the_frames_stay_done_though_they_can_neither_be_queued_nor_spooled(
-    job: Job, tmp_path: Path
-) -> None:
+def test_frames_that_cannot_be_queued_or_spooled_stay_done(job: Job, tmp_path: Path) -> None:
     job.redis_url.write_text(NO_REDIS)
     spool = tmp_path / "spool"
     spool.write_text("a file where the folder should be")
@@ -137,7 +133,7 @@ def test_while_redis_is_away_uploads_are_spooled_and_the_step_is_done(job: Job, 
     ("template", "step"),
     [("render_then_enqueue.yaml", "Enqueue"), ("render_and_enqueue_frames.yaml", "Render")],
 )
-def test_a_job_without_an_ftrack_id_renders_and_a_line_says_that_nothing_is_queued(
+def test_a_job_without_an_ftrack_id_logs_that_nothing_is_queued(
     job: Job, template: str, step: str
 ) -> None:
     job.parameters["FtrackVersionId"] = ""

@@ -91,7 +91,7 @@ def wait_told(place: Path, log: str, lines: int) -> None:
 
 
 @pytest.mark.slurm
-def test_a_job_that_depends_on_the_render_queues_the_whole_of_it_once_all_is_there(
+def test_a_dependent_job_queues_the_whole_render_once_it_is_complete(
     slurm: Cluster, farm: Farm, place: Path, out: Path
 ) -> None:
     version = farm.sandbox.ftrack.version_id
@@ -138,7 +138,7 @@ def test_a_failed_frame_holds_the_whole_sequence_back(
 
 
 @pytest.mark.slurm
-def test_the_controller_queues_each_frame_that_succeeded_and_says_so_in_its_log(
+def test_the_controller_queues_and_logs_each_frame_that_succeeded(
     slurm: Cluster, farm: Farm, place: Path, out: Path
 ) -> None:
     line = {"path": f"{out}/f.%4a.exr", "version_id": farm.sandbox.ftrack.version_id}
@@ -183,7 +183,7 @@ def test_a_requeued_job_ends_with_the_file_of_its_last_run(
 
 
 @pytest.mark.slurm
-def test_while_redis_is_away_the_controller_spools_and_the_job_is_done(
+def test_while_redis_is_down_the_controller_spools(
     slurm: Cluster, farm: Farm, place: Path, out: Path
 ) -> None:
     spool = place / "spool"
@@ -204,7 +204,7 @@ def test_while_redis_is_away_the_controller_spools_and_the_job_is_done(
 
 
 @pytest.mark.slurm
-def test_an_upload_that_can_neither_be_queued_nor_spooled_is_tried_again_by_slurm(
+def test_slurm_requeues_an_upload_that_cannot_be_queued_or_spooled(
     slurm: Cluster, farm: Farm, place: Path, out: Path
 ) -> None:
     away = {"FARMHAUL_REDIS_URL": NO_REDIS, "FARMHAUL_SPOOL": ""}
@@ -228,7 +228,7 @@ def test_an_upload_that_can_neither_be_queued_nor_spooled_is_tried_again_by_slur
 
 
 @pytest.mark.slurm
-def test_a_job_without_an_ftrack_id_renders_and_a_line_says_that_nothing_is_queued(
+def test_a_job_without_an_ftrack_id_logs_that_nothing_is_queued(
     slurm: Cluster, farm: Farm, place: Path, out: Path
 ) -> None:
     [render] = sbatch(slurm, place, f"{out}/f.exr", "--", f"--wrap=echo done >{out}/f.exr")
@@ -261,7 +261,7 @@ def test_the_hook_puts_the_number_of_the_task_into_the_path(tmp_path: Path) -> N
     assert 'job 7: {"path": "/p/42/f.000042.exr"}' in log.read_text()
 
 
-def test_the_hook_refuses_a_path_that_each_task_of_an_array_would_send(tmp_path: Path) -> None:
+def test_the_hook_refuses_a_path_that_every_array_task_would_send(tmp_path: Path) -> None:
     comment = 'farmhaul {"path": "/p/f.%04d.exr [1-9]"}'
     log = tmp_path / "log"
     job = {"SLURM_JOB_COMMENT": comment, "SLURM_ARRAY_TASK_ID": "42"}

@@ -60,7 +60,7 @@ def test_fifty_hooks_at_once_have_all_their_files_located(
     wait_until(lambda: not [*spool.rglob("*.json*")], 120)
 
 
-def test_hooks_that_fire_while_redis_is_away_have_all_their_files_located(
+def test_files_of_hooks_that_fire_while_redis_is_down_are_located(
     farm: Farm, installed: Installed, rows: list[tuple[Path, str]], tell_p95: Tell
 ) -> None:
     installed.configure(**settings_of(farm))

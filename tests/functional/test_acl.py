@@ -240,10 +240,10 @@ def test_the_exporter_is_scraped(guarded: Guarded, tmp_path: Path) -> None:
 def test_flower_shows_tasks_and_queues(guarded: Guarded, tmp_path: Path) -> None:
     # SET: kombu tries to take the lock for redelivery, which only workers may.
     with guarded.nothing_refused(but=["set"]):
-        look_at_flower(guarded, tmp_path)
+        check_flower(guarded, tmp_path)
 
 
-def look_at_flower(guarded: Guarded, tmp_path: Path) -> None:
+def check_flower(guarded: Guarded, tmp_path: Path) -> None:
     [port] = free_ports(1)
     address = f"http://127.0.0.1:{port}"
     command = [

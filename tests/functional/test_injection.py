@@ -180,9 +180,7 @@ def test_what_another_celery_sends_is_dropped(sealed: Farm) -> None:
     assert [one for one in sent if one in sealed.workers[0].log_text()] == []
 
 
-def test_the_very_same_message_again_is_one_that_redis_may_have_delivered_again(
-    ring: Message, sealed: Farm
-) -> None:
+def test_an_identical_message_counts_as_a_redelivery(ring: Message, sealed: Farm) -> None:
     sealed.redis.lpush(RING, json.dumps(ring), json.dumps(ring))
     sealed.wait_quiet()
 
@@ -283,7 +281,7 @@ def check_not_run(farm: Farm, upload_id: str, why: str) -> None:
     assert not farm.redis.zcard("farmhaul:pending")
 
 
-def test_a_record_that_nobody_of_ours_has_sealed_is_dropped_and_counted(sealed: Farm) -> None:
+def test_a_record_without_a_valid_seal_is_dropped_and_counted(sealed: Farm) -> None:
     """Its request is as good as any, as a hook without a key would write it."""
     component_id = sealed.sandbox.ftrack.add_component("stolen.exr")
     path = sealed.make_file("stolen.exr", b"secret")

@@ -335,7 +335,7 @@ def test_an_answer_nested_deeply_breaks_nothing(
     extra = b'"exception": "E", ' if name != "exception" else b""
     odd.answers = [http(body=b"{" + extra + b'"' + name.encode() + b'": ' + nested + b"}")]
 
-    error_of(client)
+    assert str(error_of(client))
 
 
 # Signing, in the sandbox

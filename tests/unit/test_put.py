@@ -498,6 +498,8 @@ def test_an_etag_of_the_same_bytes_is_accepted_in_any_case(
 
     put_file(transfer, session, roots)
 
+    assert [request.body for request in odd.requests] == [b"pixels"]
+
 
 def test_an_etag_of_other_bytes_is_a_mismatch_that_names_both_digests(
     transfer: Transfer, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
@@ -532,6 +534,8 @@ def test_an_etag_that_is_no_md5_says_nothing(
     odd.answers = [http(headers=headers)]
 
     put_file(transfer, session, roots)
+
+    assert [request.body for request in odd.requests] == [b"pixels"]
 
 
 # The file
