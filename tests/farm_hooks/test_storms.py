@@ -80,7 +80,7 @@ def test_files_of_hooks_that_fire_while_redis_is_down_are_located(
     wait_until(lambda: not [*spool.rglob("*.json*")], 120)
 
 
-def test_a_worker_with_other_mounts_finds_what_a_hook_without_any_has_named(
+def test_a_worker_with_other_mounts_finds_paths_of_a_hook_without(
     farm: Farm, installed: Installed
 ) -> None:
     installed.configure(**settings_of(farm))

@@ -39,7 +39,7 @@ def size_of(sandbox: Sandbox) -> int:
     return int(sequence["size"])
 
 
-def test_a_sequence_has_the_size_of_all_of_its_frames_also_of_those_enqueued_before(
+def test_the_size_of_a_sequence_includes_frames_enqueued_before(
     sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(register, "FRAMES_A_PAGE", 4)
