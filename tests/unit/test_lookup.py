@@ -1,0 +1,181 @@
+"""The files of a component: their names on this node, and what is not accepted from ftrack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tasks.transfer import lookup
+from tasks.transfer.errors import FatalError
+from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.lookup import ComponentFile, find_files
+from tasks.transfer.models import SERVER_LOCATION_ID
+from tests.unit.odd_server import OddServer, http
+
+FILE: dict[str, object] = {"id": "f", "name": "plate", "file_type": ".exr"}
+SEQUENCE: dict[str, object] = {"id": "s", "name": "main", "file_type": ".exr", "padding": 4}
+
+
+@pytest.fixture
+def client(odd: OddServer) -> Iterator[FtrackClient]:
+    client = FtrackClient(odd.url, "farm", "a-key")
+    with client.session:
+        yield client
+
+
+def frame(number: str, **more: object) -> dict[str, object]:
+    return {"id": f"s{number}", "name": number, "file_type": ".exr", "container_id": "s"} | more
+
+
+def located(*ids: str) -> list[dict[str, object]]:
+    return [{"component_id": component_id} for component_id in ids]
+
+
+def reply(odd: OddServer, *results: list[dict[str, object]]) -> None:
+    """Answer each query with rows: of files, of sequences, of frames if any, of locations."""
+    odd.answers = [http(body=json.dumps([{"data": rows}]).encode()) for rows in results]
+
+
+def asked(odd: OddServer) -> list[str]:
+    bodies: list[Any] = [json.loads(request.body) for request in odd.requests]
+    return [body[0]["expression"] for body in bodies]
+
+
+def test_a_file_has_the_name_and_type_of_its_component(
+    client: FtrackClient, odd: OddServer
+) -> None:
+    reply(odd, [FILE], [], located("f"))
+
+    assert find_files(client, ["f"]) == [ComponentFile("f", "plate.exr")]
+    assert all(f'"{name}"' in asked(odd)[2] for name in ("f", SERVER_LOCATION_ID))
+
+
+@pytest.mark.parametrize(("file_type", "name"), [("", "plate"), ("mov", "plate.mov")])
+def test_a_file_type_may_be_missing_or_without_its_dot(
+    file_type: str, name: str, client: FtrackClient, odd: OddServer
+) -> None:
+    reply(odd, [FILE | {"file_type": file_type}], [], located("f"))
+
+    assert find_files(client, ["f"]) == [ComponentFile("f", name)]
+
+
+@pytest.mark.parametrize(
+    ("padding", "number", "name"),
+    [
+        (4, "101", "main.0101.exr"),
+        (4, "10001", "main.10001.exr"),
+        (0, "7", "main.7.exr"),
+        (None, "7", "main.7.exr"),
+        (4, "left", "main.left.exr"),
+        (4, "1a", "main.1a.exr"),
+    ],
+)
+def test_a_frame_is_named_by_its_padded_number(
+    padding: int | None, number: str, name: str, client: FtrackClient, odd: OddServer
+) -> None:
+    reply(odd, [], [SEQUENCE | {"padding": padding}], [frame(number)], located(f"s{number}"))
+
+    assert find_files(client, ["s"]) == [ComponentFile(f"s{number}", name)]
+
+
+def test_files_are_in_the_order_of_the_ids_and_then_of_names(
+    client: FtrackClient, odd: OddServer
+) -> None:
+    frames = [frame("2"), frame("1")]
+    reply(odd, [FILE], [SEQUENCE], frames, located("f", "s1", "s2"))
+
+    names = [file.name for file in find_files(client, ["s", "f"])]
+
+    assert names == ["main.0001.exr", "main.0002.exr", "plate.exr"]
+
+
+def test_an_id_that_ftrack_does_not_know_is_named(client: FtrackClient, odd: OddServer) -> None:
+    reply(odd, [FILE], [])
+
+    with pytest.raises(FatalError, match="no file or sequence unknown"):
+        find_files(client, ["f", "unknown"])
+
+
+def test_a_sequence_without_frames_is_refused(client: FtrackClient, odd: OddServer) -> None:
+    reply(odd, [], [SEQUENCE], [])
+
+    with pytest.raises(FatalError, match="sequence s has no frames"):
+        find_files(client, ["s"])
+
+
+def test_a_file_that_is_not_in_the_store_is_named(client: FtrackClient, odd: OddServer) -> None:
+    reply(odd, [FILE], [], [])
+
+    with pytest.raises(FatalError, match=r"component f is not in ftrack\.server"):
+        find_files(client, ["f"])
+
+
+def test_frames_that_are_not_in_the_store_are_counted(client: FtrackClient, odd: OddServer) -> None:
+    frames = [frame("1"), frame("2"), frame("3")]
+    reply(odd, [FILE], [SEQUENCE], frames, located("f", "s1"))
+
+    with pytest.raises(FatalError, match=r"sequence s \(2, the first is main\.0002\.exr\)"):
+        find_files(client, ["s", "f"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".profile", "a/b", "a\\b", "a\nb", "a\0b", "a\x7fb", "a\u2028b", "\ud800", "é" * 126],
+    ids=["empty", "hidden", "slash", "backslash", "line", "nul", "del", "ls", "surrogate", "long"],
+)
+def test_a_name_that_is_not_a_file_name_is_refused(
+    name: str, client: FtrackClient, odd: OddServer
+) -> None:
+    file_type = ".exr" if name else ""
+    reply(odd, [FILE | {"name": name, "file_type": file_type}], [], located("f"))
+
+    with pytest.raises(FatalError, match="component f has a name") as refused:
+        find_files(client, ["f"])
+    str(refused.value).encode()
+
+
+def test_a_name_may_have_as_many_bytes_as_linux_allows(
+    client: FtrackClient, odd: OddServer
+) -> None:
+    name = "x" + "é" * 125
+    reply(odd, [FILE | {"name": name}], [], located("f"))
+
+    [file] = find_files(client, ["f"])
+
+    assert len(file.name.encode()) == 255
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_rows_are_read_page_by_page(
+    count: int, client: FtrackClient, odd: OddServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "PAGE_ROWS", 2)
+    frames = [frame(str(number)) for number in range(1, count + 1)]
+    ids = [str(row["id"]) for row in frames]
+    pages = [frames[:2], frames[2:]] if count >= 2 else [frames]
+    # Each full page of locations is followed by a query for the next one.
+    located_pages = [located(*ids[:2])] + [[]] * (count >= 2) + [located(*ids[2:])] * (count > 2)
+    reply(odd, [], [SEQUENCE], *pages, *located_pages)
+
+    assert [file.component_id for file in find_files(client, ["s"])] == ids
+    assert "offset 0 limit 2" in asked(odd)[2]
+    if count >= 2:
+        assert "offset 2 limit 2" in asked(odd)[3]
+    assert len(odd.requests) == 2 + len(pages) + len(located_pages)
+
+
+def test_a_query_that_ftrack_refuses_is_final(client: FtrackClient, odd: OddServer) -> None:
+    odd.answers = [http(body=b'{"exception": "PermissionError", "content": "not yours"}')]
+
+    with pytest.raises(FatalError, match="PermissionError: not yours"):
+        find_files(client, ["f"])
+
+
+def test_junk_in_place_of_texts_is_an_empty_text(client: FtrackClient, odd: OddServer) -> None:
+    reply(odd, [FILE | {"name": 5}], [], located("f"))
+
+    with pytest.raises(FatalError, match="component f has a name"):
+        find_files(client, ["f"])

@@ -1,0 +1,287 @@
+"""The operations that register stored files: what is created, updated, and left alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tasks.transfer import registration
+from tasks.transfer.models import (
+    SERVER_LOCATION_ID,
+    Container,
+    FileIdentity,
+    Publish,
+    Target,
+    Transfer,
+    derived_id,
+)
+from tasks.transfer.registration import (
+    ENCODED,
+    Existing,
+    frames_operations,
+    job_ids,
+    locate_operations,
+    parse_existing,
+    present_operations,
+    publish_operations,
+)
+
+VERSION = "9f1d4c1e-7a3b-4a55-8a5e-0c9b6a1f2e3d"
+TARGET = Target.under_version(VERSION, "main")
+ID = TARGET.component_id
+SEQUENCE = Target.under_version(VERSION, "exr")
+CONTAINER = Container(SEQUENCE, ".exr", 4)
+
+
+def stored(target: Target, path: str = "/a/main.mov", size_bytes: int = 6) -> Transfer:
+    identity = FileIdentity(size_bytes, 1, 1, 1)
+    return Transfer(f"u-{path}", target, path, identity=identity, checksum="md5", stored=True)
+
+
+def frames(count: int, size_bytes: int = 10) -> list[Transfer]:
+    return [
+        stored(Target.frame(SEQUENCE, str(number)), f"/a/exr.{number}.exr", size_bytes)
+        for number in range(1, count + 1)
+    ]
+
+
+def summary(operations: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(each["action"], each.get("entity_type", "")) for each in operations]
+
+
+CREATE_LOCATION = {
+    "action": "create",
+    "entity_type": "ComponentLocation",
+    "entity_data": {
+        "id": derived_id("location", ID, SERVER_LOCATION_ID),
+        "component_id": ID,
+        "location_id": SERVER_LOCATION_ID,
+        "resource_identifier": ID,
+    },
+}
+
+
+def test_a_new_component_is_created_with_its_location() -> None:
+    [component, location] = locate_operations(stored(TARGET))
+
+    assert component == {
+        "action": "create",
+        "entity_type": "FileComponent",
+        "entity_data": {
+            "id": ID,
+            "name": "main",
+            "system_type": "file",
+            "version_id": VERSION,
+            "file_type": ".mov",
+            "size": 6,
+        },
+    }
+    assert location == CREATE_LOCATION
+
+
+def test_a_component_that_was_named_by_its_id_only_gets_a_location() -> None:
+    assert locate_operations(stored(Target(ID))) == [CREATE_LOCATION]
+    assert locate_operations(stored(Target(ID)), Existing(located=frozenset({ID}))) == []
+
+
+def test_a_component_that_exists_gets_its_new_size() -> None:
+    existing = Existing(components=frozenset({ID}), located=frozenset({ID}))
+
+    assert locate_operations(stored(TARGET), existing) == [
+        {
+            "action": "update",
+            "entity_type": "FileComponent",
+            "entity_key": [ID],
+            "entity_data": {"size": 6},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (None, [("create", "Metadata"), ("encode_media", "")]),
+        ("another", [("update", "Metadata"), ("encode_media", "")]),
+        ("md5", []),
+    ],
+    ids=["new", "of other bytes", "of these bytes"],
+)
+def test_the_bytes_of_a_component_are_encoded_once(
+    known: str | None, expected: list[tuple[str, str]]
+) -> None:
+    metadata = {} if known is None else {(ID, ENCODED): known}
+    transfer = stored(replace(TARGET, encode=True))
+
+    operations = locate_operations(transfer, Existing(metadata=metadata))[2:]
+
+    assert summary(operations) == expected
+    if expected:
+        assert operations[0]["entity_data"]["value"] == "md5"
+        assert operations[1] == {
+            "action": "encode_media",
+            "component_id": ID,
+            "version_id": VERSION,
+            "keep_original": True,
+        }
+
+
+def test_metadata_is_created_or_updated() -> None:
+    target = replace(TARGET, metadata=(("new", "1"), ("old", "2")))
+    existing = Existing(metadata={(ID, "old"): "0"})
+
+    create, update = locate_operations(stored(target), existing)[2:]
+
+    assert create["entity_data"] == {
+        "parent_id": ID,
+        "parent_type": "FileComponent",
+        "key": "new",
+        "value": "1",
+    }
+    assert (update["entity_key"], update["entity_data"]) == ([ID, "old"], {"value": "2"})
+
+
+@pytest.mark.parametrize(
+    ("thumbnail", "task_id", "expected"),
+    [
+        (True, "a-task", {("AssetVersion", VERSION), ("Task", "a-task")}),
+        (True, None, {("AssetVersion", VERSION)}),
+        (False, "a-task", set()),
+    ],
+)
+def test_a_thumbnail_is_that_of_the_version_and_of_the_task(
+    thumbnail: bool, task_id: str | None, expected: set[tuple[str, str]]
+) -> None:
+    target = replace(TARGET, thumbnail=thumbnail, task_id=task_id)
+
+    operations = locate_operations(stored(target))[2:]
+
+    assert {(each["entity_type"], each["entity_key"][0]) for each in operations} == expected
+    assert all(each["entity_data"] == {"thumbnail_id": ID} for each in operations)
+
+
+@pytest.mark.parametrize(
+    ("target", "queries"),
+    [
+        (TARGET, 2),
+        (replace(TARGET, encode=True), 3),
+        (replace(TARGET, metadata=(("key", "value"),)), 3),
+    ],
+    ids=["plain", "encode", "metadata"],
+)
+def test_metadata_is_looked_up_only_where_it_will_be_set(target: Target, queries: int) -> None:
+    operations = present_operations([stored(target), stored(SEQUENCE)])
+
+    assert len(operations) == queries
+    assert all(ID in each["expression"] for each in operations)
+    assert all(SEQUENCE.component_id in each["expression"] for each in operations[:2])
+    assert all(SEQUENCE.component_id not in each["expression"] for each in operations[2:])
+
+
+def test_what_exists_is_read_from_the_rows() -> None:
+    components = [{"id": "a", "system_type": "file"}, {"id": "s", "system_type": "sequence"}]
+    locations = [
+        {"component_id": "a", "resource_identifier": "a"},
+        {"component_id": "s", "resource_identifier": "of-another-tool"},
+    ]
+    metadata = [{"parent_id": "a", "key": "k", "value": "v"}]
+    results = [{"data": rows} for rows in (components, locations, metadata)]
+
+    found = parse_existing(results)
+
+    assert found == Existing(
+        components=frozenset({"a", "s"}),
+        sequences=frozenset({"s"}),
+        located=frozenset({"a"}),
+        metadata={("a", "k"): "v"},
+    )
+    assert parse_existing(results[:2]) == replace(found, metadata={})
+
+
+def test_what_two_queries_found_is_joined() -> None:
+    ours = Existing(frozenset("a"), frozenset("s"), frozenset("l"), {("a", "k"): "1"})
+    more = Existing(frozenset("b"), frozenset("t"), frozenset("m"), {("b", "k"): "2"})
+
+    assert ours.with_more(more) == Existing(
+        frozenset("ab"), frozenset("st"), frozenset("lm"), {("a", "k"): "1", ("b", "k"): "2"}
+    )
+
+
+def test_only_jobs_with_an_id_are_returned() -> None:
+    assert job_ids([{"job_id": "j1"}, {}, {"job_id": 5}, {"job_id": "j2"}]) == ("j1", "j2")
+
+
+def test_frames_are_queried_by_page() -> None:
+    sequence, page = frames_operations("s", 40, 20)
+
+    assert sequence["expression"] == 'select padding from SequenceComponent where id is "s"'
+    assert 'container_id is "s" order by id offset 40 limit 20' in page["expression"]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_short_sequence_is_registered_in_one_post(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registration, "FRAMES_A_POST", 3)
+
+    [post] = publish_operations(Publish((CONTAINER,)), frames(count), Existing())
+
+    assert post[0]["entity_data"] == {
+        "id": SEQUENCE.component_id,
+        "name": "exr",
+        "system_type": "sequence",
+        "version_id": VERSION,
+        "file_type": ".exr",
+        "size": 10 * count,
+        "padding": 4,
+    }
+    kinds = [kind for _, kind in summary(post)]
+    assert kinds.count("FileComponent") == count
+    assert kinds.count("ComponentLocation") == count + 1
+    assert post[1]["entity_data"]["container_id"] == SEQUENCE.component_id
+    assert "version_id" not in post[1]["entity_data"]
+
+
+def test_a_long_sequence_belongs_to_its_version_with_the_last_post(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registration, "FRAMES_A_POST", 3)
+
+    posts = publish_operations(Publish((CONTAINER,)), frames(7), Existing())
+
+    counts = [[kind for _, kind in summary(post)].count("FileComponent") for post in posts]
+    assert counts == [3, 3, 1, 0]
+    assert posts[0][0]["entity_data"]["version_id"] is None
+    assert posts[-1][0] == {
+        "action": "update",
+        "entity_type": "SequenceComponent",
+        "entity_key": [SEQUENCE.component_id],
+        "entity_data": {"size": 70, "version_id": VERSION},
+    }
+    assert summary(posts[-1][1:]) == [("create", "ComponentLocation")]
+
+
+def test_a_sequence_has_the_size_of_old_and_new_frames() -> None:
+    [old, new] = frames(2)
+    sizes = {SEQUENCE.component_id: {old.component_id: 1, "another": 5}}
+    existing = Existing(components=frozenset({SEQUENCE.component_id}), frames=sizes)
+
+    [post] = publish_operations(Publish((CONTAINER,)), [old, new], existing)
+
+    assert post[0]["entity_data"] == {"size": 5 + 10 + 10, "version_id": VERSION}
+
+
+def test_the_single_files_of_a_publish_are_located_in_the_last_post(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registration, "FRAMES_A_POST", 1)
+    files = [*frames(2), stored(TARGET)]
+
+    posts = publish_operations(Publish((CONTAINER,)), files, Existing())
+
+    with_file = [number for number, post in enumerate(posts) if CREATE_LOCATION in post]
+    assert with_file == [len(posts) - 1]
+    assert publish_operations(Publish(), [stored(TARGET)], Existing()) == [
+        locate_operations(stored(TARGET))
+    ]
