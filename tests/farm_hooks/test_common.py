@@ -38,7 +38,7 @@ def test_hooks_are_written_in_python_3_7(script: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["3.7", "3.10", "3.13"])
-def test_a_hook_runs_under_another_python_in_an_empty_environment(
+def test_a_hook_runs_under_any_python_in_an_empty_environment(
     installed: Installed, version: str
 ) -> None:
     found = [
@@ -62,7 +62,7 @@ def test_a_hook_runs_under_another_python_in_an_empty_environment(
 # What farmhaul is given
 
 
-def test_farmhaul_gets_the_settings_and_nothing_of_the_managers_own(
+def test_farmhaul_gets_only_its_settings(
     installed: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONHOME", "/opt/Thinkbox/python")
@@ -87,7 +87,7 @@ def test_a_job_without_ftrack_ids_is_ignored_with_one_line(installed: Installed)
     assert installed.calls == []
 
 
-def test_what_the_job_says_becomes_a_line_of_a_manifest(installed: Installed) -> None:
+def test_values_of_a_job_become_a_line_of_a_manifest(installed: Installed) -> None:
     values = {
         "ftrack_version_id": VERSION,
         "ftrack_name": "beauty",
@@ -102,7 +102,7 @@ def test_what_the_job_says_becomes_a_line_of_a_manifest(installed: Installed) ->
     assert second == {**first, "name": "depth"}
 
 
-def test_what_a_job_may_carry_are_keys_of_a_manifest(installed: Installed) -> None:
+def test_a_job_may_have_all_keys_of_a_manifest(installed: Installed) -> None:
     hook = installed.module()
     # The hook looks at no file, so that it would not notice a missing one.
     keys = set(MANIFEST_KEYS) - {"allow_missing"}
@@ -131,10 +131,10 @@ def test_frames_are_written_as_farmhaul_reads_them(
 # When farmhaul does not take it
 
 
-def test_a_farmhaul_that_hangs_is_left_to_go_on_and_the_hook_returns(installed: Installed) -> None:
+def test_a_farmhaul_that_hangs_continues_in_the_background(installed: Installed) -> None:
     installed.gate.touch()
     code, text, _ = enqueue_bare(installed.folder, str(BIN / "python"), [line()])
-    assert (code, "goes on by itself" in text) == (0, True)
+    assert (code, "in the background" in text) == (0, True)
     assert len(installed.left) == 1  # it has not ended yet
     installed.gate.unlink()
     wait_until(lambda: installed.left == [])
@@ -150,7 +150,7 @@ def test_without_farmhaul_a_private_manifest_is_kept_for_flush_spool(
     assert oct(kept.stat().st_mode)[-3:] == "600"
 
 
-def test_what_farmhaul_refuses_is_set_aside_and_told(installed: Installed) -> None:
+def test_an_upload_that_farmhaul_refuses_is_set_aside(installed: Installed) -> None:
     installed.answer(code=2, says="farmhaul: version id 'x' is not a UUID")
     code, text = installed.module().enqueue([line()])
     [aside] = installed.left
@@ -158,7 +158,7 @@ def test_what_farmhaul_refuses_is_set_aside_and_told(installed: Installed) -> No
     assert aside.suffix == ".bad"
 
 
-def test_a_spool_that_can_not_be_written_loses_nothing(
+def test_a_spool_that_cannot_be_written_loses_nothing(
     installed: Installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
@@ -172,12 +172,12 @@ def test_a_spool_that_can_not_be_written_loses_nothing(
     assert json.loads(kept.read_text())["path"] == "/mnt/prod/second.exr"
 
 
-def test_a_fault_of_the_hook_itself_is_one_line(installed: Installed) -> None:
+def test_an_error_of_the_hook_is_one_line(installed: Installed) -> None:
     code, text = installed.module().enqueue([line(name={1, 2})])  # not JSON
     assert (code, text.count("\n"), text[:30]) == (3, 0, "farmhaul: nothing is queued: T")
 
 
-def test_the_command_for_tasks_hands_on_arguments_and_exit_code(installed: Installed) -> None:
+def test_the_command_passes_on_arguments_and_exit_code(installed: Installed) -> None:
     installed.answer(code=3)
     hook = str(installed.folder / "farmhaul-hook")
     command = ["/bin/sh", hook, "/mnt/ä b.exr", "--component-id", "x"]

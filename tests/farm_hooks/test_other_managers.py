@@ -42,7 +42,7 @@ class Element:
         self.cmds.append(options)
 
 
-def test_tractor_runs_the_upload_as_a_second_command_without_a_shell(installed: Installed) -> None:
+def test_tractor_runs_the_upload_as_a_second_command(installed: Installed) -> None:
     tractor = load(
         HOOKS / "tractor" / "farmhaul_tractor.py", HOOK=str(installed.folder / "farmhaul-hook")
     )
@@ -167,11 +167,11 @@ def test_ayons_metadata_becomes_a_manifest(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "root", "why"),
     [
-        (["a.1001.exr", "b.1002.exr"], "work=/mnt", "are no sequence of frames"),
-        (["a.1001.exr", "a.1002.exr"], "publish=/mnt", "--root lacks it"),
+        (["a.1001.exr", "b.1002.exr"], "work=/mnt", "are not one sequence of frames"),
+        (["a.1001.exr", "a.1002.exr"], "publish=/mnt", "or --root has no 'work'"),
     ],
 )
-def test_what_ayon_wrote_and_we_can_not_read_is_told(
+def test_ayon_metadata_that_cannot_be_read_is_refused(
     tmp_path: Path, files: list[str], root: str, why: str
 ) -> None:
     done = run_ayon(ayon_metadata(tmp_path, files), "--root", root, "--version-id", VERSION)
@@ -183,7 +183,7 @@ def test_what_ayon_wrote_and_we_can_not_read_is_told(
 
 
 @pytest.mark.parametrize(("render", "code"), [(0, 0), (7, 0), (0, 3)])
-def test_a_wrapper_queues_after_the_render_and_ends_as_the_render_did(
+def test_a_wrapper_queues_and_exits_as_the_render_did(
     installed: Installed, tmp_path: Path, render: int, code: int
 ) -> None:
     installed.answer(code=code)

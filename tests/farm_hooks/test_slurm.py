@@ -153,7 +153,7 @@ def test_the_controller_queues_and_logs_each_frame_that_succeeded(
     for log in ("epilog.log", "jobcomp.log"):
         wait_told(place, log, lines=3)
         assert told(place, log).count('"upload_id"') == 2
-    assert "ended with 1:0; nothing is queued" in told(place, "epilog.log")
+    assert "exit code 1:0; nothing is queued" in told(place, "epilog.log")
     assert "FAILED; nothing is queued" in told(place, "jobcomp.log")
 
 
@@ -267,7 +267,7 @@ def test_the_hook_refuses_a_path_that_every_array_task_would_send(tmp_path: Path
     job = {"SLURM_JOB_COMMENT": comment, "SLURM_ARRAY_TASK_ID": "42"}
 
     assert call_hook(tmp_path, log, **job) == 0
-    assert "each task of an array would send the same" in log.read_text()
+    assert "nothing is queued. Write %4a" in log.read_text()
 
 
 @pytest.mark.parametrize("farmhaul", ["/bin/false", "/nowhere/farmhaul"])

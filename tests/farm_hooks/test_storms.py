@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,6 @@ from tests.farm_hooks.stand import enqueue_bare, settings_of, wait_stored
 pytestmark = pytest.mark.chaos
 
 HOOKS_AT_ONCE = 50
-AWAY_S = 30
 Tell = Callable[[str, Sequence[float]], None]
 
 
@@ -47,7 +45,7 @@ def wait_each_stored_once(farm: Farm, rows: Sequence[tuple[Path, str]]) -> None:
         assert len(farm.sandbox.store.puts(component_id)) == 1
 
 
-def test_fifty_hooks_at_once_have_all_their_files_located(
+def test_fifty_hooks_at_once_lose_no_file(
     farm: Farm, installed: Installed, rows: list[tuple[Path, str]], tell_p95: Tell
 ) -> None:
     installed.configure(**settings_of(farm))
@@ -60,7 +58,7 @@ def test_fifty_hooks_at_once_have_all_their_files_located(
     wait_until(lambda: not [*spool.rglob("*.json*")], 120)
 
 
-def test_files_of_hooks_that_fire_while_redis_is_down_are_located(
+def test_hooks_that_fire_while_redis_is_down_lose_no_file(
     farm: Farm, installed: Installed, rows: list[tuple[Path, str]], tell_p95: Tell
 ) -> None:
     installed.configure(**settings_of(farm))
@@ -69,10 +67,11 @@ def test_files_of_hooks_that_fire_while_redis_is_down_are_located(
         # Some are under way when Redis goes, some come while it is away.
         some = pool.map(lambda row: fire(installed, row), rows[:10])
         farm.sandbox.redis.stop()
-        away = time.monotonic()
         others = pool.map(lambda row: fire(installed, row), rows[10:])
         seconds = [*some, *others]
-    time.sleep(max(0, AWAY_S - (time.monotonic() - away)))
+    # Each hook has spooled its file, or farmhaul would still be trying: an outage of many seconds.
+    spooled = len(rows) - 10
+    wait_until(lambda: len([*spool.glob("*.json")]) >= spooled, 120)
     farm.sandbox.redis.start()
 
     tell_p95("hooks at once without Redis", seconds)
@@ -80,9 +79,7 @@ def test_files_of_hooks_that_fire_while_redis_is_down_are_located(
     wait_until(lambda: not [*spool.rglob("*.json*")], 120)
 
 
-def test_a_worker_with_other_mounts_finds_paths_of_a_hook_without(
-    farm: Farm, installed: Installed
-) -> None:
+def test_a_worker_maps_the_path_of_a_hook_without_mounts(farm: Farm, installed: Installed) -> None:
     installed.configure(**settings_of(farm))
     frames = [farm.make_file(f"f.{number}.exr", 500, "v 1") for number in (1, 2)]
     large = farm.make_file("large.mov", b"", "v 1")

@@ -1,6 +1,6 @@
 #!/bin/bash
 # after-render.sh RENDER-COMMAND... -- ENQUEUE-ARGUMENTS...
-# Renders, and queues what came of it. The exit code is the render's.
+# Runs a render and, if it succeeds, queues its files. The exit code is the render's.
 #
 #   after-render.sh blender -b shot.blend -a -- '/mnt/prod/f.####.exr [1-240]' --version-id UUID
 
@@ -18,5 +18,5 @@ fi
 shift
 
 "${render[@]}" || exit
-"$HOOK" "$@" || echo "farmhaul: not queued, exit code $?" >&2
+"$HOOK" "$@" || echo "farmhaul: the upload was not queued (exit code $?)" >&2
 exit 0

@@ -1,13 +1,13 @@
 """Hands finished renders to ``farmhaul enqueue`` from inside a render manager.
 
 Needs Python 3.7 and nothing else. Nothing here raises or waits for long: a manager calls
-`enqueue`, writes its line into the log, and goes on.
+`enqueue`, writes its line to the log, and continues.
 
-An upload is written to disk before farmhaul is started, and removed from there by farmhaul-send
-when farmhaul has it. So nothing is lost when farmhaul is not installed on this host, is killed,
-or the host goes down: farmhaul flush-spool, or a worker here, sends what lies there for a minute.
-farmhaul is waited for 1 s and then left running: it has the upload in Redis or its spool a
-moment later, where killing it would make a busy controller do the work twice.
+The hook writes an upload to disk before it starts farmhaul; farmhaul-send removes the file when
+farmhaul has the upload. Nothing is lost if farmhaul is not installed on this host or is killed, or
+if the host goes down: farmhaul flush-spool, or a worker here, sends every file that is older than
+a minute. The hook waits 1 s for farmhaul, then leaves it running. A moment later the upload is in
+Redis or in the spool; if the hook killed farmhaul, a busy controller would do the work twice.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ HERE = Path(__file__).resolve().parent
 SETTINGS = (HERE / "hook.env", Path("/etc/farmhaul/hook.env"))
 SPOOL = "/var/spool/farmhaul"
 
-#: A hook has to return within 2 s. farmhaul takes half a second; fifty hooks at once on two busy
-#: cores have added 1 s to this (measured 2026-11).
+#: A hook must return within 2 s. farmhaul takes half a second. Fifty hooks at once on two busy
+#: cores added 1 s to this (measured 2026-11).
 WAIT_S = 1.0
 
-#: What a job may carry, each with ftrack_ before it: keys of a manifest.
+#: Keys of a manifest that a job may have, each with the prefix ftrack_.
 TEXTS = (
     "component_id",
     "version_id",
@@ -51,10 +51,10 @@ _under_way: list[subprocess.Popen[bytes]] = []
 
 
 def upload(path: str, lookup: Callable[[str], Any], number: int | str = "") -> dict[str, Any]:
-    """Make a manifest's line of what the job says of a path; empty when it names no ftrack id.
+    """Return the manifest line for an output of a job; empty if the job names no ftrack id.
 
-    *lookup* gives the job's value of a key, or nothing. With *number*, several outputs of a job
-    are told apart: ftrack_version_id1 goes before ftrack_version_id.
+    *lookup* returns the job's value of a key, or nothing. *number* is the number of the output if
+    a job has several: ftrack_version_id1 then wins over ftrack_version_id.
     """
 
     def value(key: str) -> str:
@@ -67,7 +67,7 @@ def upload(path: str, lookup: Callable[[str], Any], number: int | str = "") -> d
         if value(key).lower() in {"1", "true", "yes", "on"}:
             found[key] = True
     if value("metadata"):
-        # Text that is no JSON goes on as it is: farmhaul refuses it, and says why.
+        # A text that is not JSON is passed on, because farmhaul refuses it and says why.
         try:
             found["metadata"] = json.loads(value("metadata"))
         except ValueError:
@@ -77,10 +77,9 @@ def upload(path: str, lookup: Callable[[str], Any], number: int | str = "") -> d
 
 
 def sequence(path: str, frames: Iterable[int]) -> str:
-    """Write the frames of f.####.exr as farmhaul reads them: f.%04d.exr [1001-1240].
+    """Return a sequence as farmhaul reads it: f.%04d.exr [1001-1240] for f.####.exr.
 
-    A # or ? stands for each digit. Without them the path is that of one file, and so it is with
-    a single frame.
+    Each # or ? stands for a digit. A path without them, or with a single frame, is one file.
     """
     numbers = sorted(set(frames))
     marks = list(re.finditer(r"[#?]+(?=[^#?/\\]*$)", path))
@@ -94,27 +93,27 @@ def sequence(path: str, frames: Iterable[int]) -> str:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Write ascending numbers compactly: 1001-1100, 1110."""
-    runs: list[list[int]] = []
+    """Return ascending numbers as ranges: 1001-1100, 1110."""
+    found: list[list[int]] = []
     for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
         else:
-            runs.append([number, number])
-    return ", ".join(f"{one}-{other}" if one != other else f"{one}" for one, other in runs)
+            found.append([number, number])
+    return ", ".join(f"{first}-{last}" if first != last else f"{first}" for first, last in found)
 
 
 def enqueue(uploads: Iterable[dict[str, Any]]) -> tuple[int, str]:
-    """Hand uploads over; gives an exit code and one line for the manager's log. Never raises.
+    """Hand uploads to farmhaul; return an exit code and one line for the log. Never raises.
 
-    The code is 0 when farmhaul has the uploads or is still taking them in, 2 when it refuses
-    them, and 3 when it could not take them: they then lie in the manifest that the line names.
+    The code is 0 if farmhaul has the uploads or is still working on them, 2 if it refuses them,
+    and 3 if it could not take them: they are then in the manifest that the line names.
     """
     try:
-        code, text = _enqueue([one for one in uploads if one])
-    except Exception as error:  # noqa: BLE001 our faults must not stop a farm
+        code, text = _enqueue([upload for upload in uploads if upload])
+    except Exception as error:  # noqa: BLE001 an error of the hook must not stop a farm
         code, text = NOT_QUEUED, f"nothing is queued: {type(error).__name__}: {error}"
-    # In ASCII, as nobody knows the encoding of a manager's log.
+    # ASCII, because the encoding of a manager's log is not known.
     line = " ".join(text.split()).encode("ascii", "backslashreplace").decode()
     return code, f"farmhaul: {line}"
 
@@ -133,15 +132,15 @@ def _enqueue(uploads: Sequence[dict[str, Any]]) -> tuple[int, str]:
             farmhaul = _send(manifest, environment, output)
             code = farmhaul.wait(max(0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
-            return 0, f"{what}: farmhaul needs longer than usual, and goes on by itself"
+            return 0, f"{what}: farmhaul takes longer than usual and continues in the background"
         except OSError as error:
-            # Windows, for one: a host with farmhaul sends what lies in a shared folder.
+            # On Windows, for example: a host with farmhaul sends the manifests in a shared folder.
             return NOT_QUEUED, f"{what}: kept in {manifest} ({error.strerror})"
         output.seek(0)
         lines = output.read().decode("utf-8", "replace").splitlines()
-    said = "; ".join(one.replace("farmhaul: ", "") for one in lines if not one.startswith("{"))
+    said = "; ".join(line.replace("farmhaul: ", "") for line in lines if not line.startswith("{"))
     if code == 0:
-        states = Counter(json.loads(one)["state"] for one in lines if one.startswith("{"))
+        states = Counter(json.loads(line)["state"] for line in lines if line.startswith("{"))
         counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
         return 0, f"{what}: queued ({counts}){said and '; ' + said}"
     if code == REFUSED:
@@ -150,7 +149,7 @@ def _enqueue(uploads: Sequence[dict[str, Any]]) -> tuple[int, str]:
 
 
 def _environment() -> dict[str, str]:
-    """All that farmhaul is given: the settings. A daemon's own environment may do it harm."""
+    """Return farmhaul's environment: only the settings, because a daemon's own may break it."""
     found = {name: text for name, text in os.environ.items() if name.startswith("FARMHAUL_")}
     for settings in SETTINGS:
         if settings.exists():
@@ -164,7 +163,7 @@ def _environment() -> dict[str, str]:
 
 
 def _keep(folder: Path, uploads: Sequence[dict[str, Any]]) -> Path:
-    """Write a manifest, whole or not at all: into the spool, or else where anybody may write."""
+    """Write a manifest atomically, into the spool or else into the folder for temporary files."""
     name = f"{time.time():.0f}-"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -172,7 +171,7 @@ def _keep(folder: Path, uploads: Sequence[dict[str, Any]]) -> Path:
     except OSError:
         handle, unfinished = tempfile.mkstemp(".tmp", f"farmhaul-{name}")
     with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.writelines(json.dumps(one) + "\n" for one in uploads)
+        file.writelines(json.dumps(upload) + "\n" for upload in uploads)
         file.flush()
         os.fsync(file.fileno())
     manifest = Path(unfinished).with_suffix(".jsonl")
@@ -183,8 +182,8 @@ def _keep(folder: Path, uploads: Sequence[dict[str, Any]]) -> Path:
 def _send(
     manifest: Path, environment: dict[str, str], output: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    """Start farmhaul-send in a process group of its own, which no manager ends with its job."""
-    _under_way[:] = [one for one in _under_way if one.poll() is None]
+    """Start farmhaul-send in a process group of its own, so that no manager kills it with a job."""
+    _under_way[:] = [process for process in _under_way if process.poll() is None]
     process = subprocess.Popen(
         ["/bin/sh", str(HERE / "farmhaul-send"), str(manifest)],
         stdin=subprocess.DEVNULL,

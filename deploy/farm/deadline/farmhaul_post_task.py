@@ -1,4 +1,4 @@
-"""Deadline 10 post-task script: queues the frames of each task as soon as it is done.
+"""Deadline 10 post-task script: queues the frames of a task as soon as it has finished.
 
 For jobs with ftrack_each_frame=1 and a version id: each frame becomes a component of its own.
 """
@@ -11,13 +11,13 @@ from typing import Any
 
 from Deadline.Scripting import RepositoryUtils
 
-#: Where farmhaul_hook.py lies, on all Workers.
+#: The folder of farmhaul_hook.py on all Workers.
 HOOK_FOLDER = "/opt/farmhaul/hook"
 
 
 def __main__(*args: Any) -> None:  # noqa: N807 Deadline's name
     plugin = args[0]
-    # An exception here would fail a task that has rendered well.
+    # An exception here would fail a task whose render has succeeded.
     try:
         line = _enqueue(plugin)
     except Exception as error:  # noqa: BLE001
@@ -44,7 +44,7 @@ def _enqueue(plugin: Any) -> str:
             path = hook.sequence(output, [frame])
             upload = hook.upload(path, job.GetJobExtraInfoKeyValue, number)
             if upload.get("version_id"):
-                # One name for all frames would be one component.
+                # With the same name, all frames would be the same component.
                 upload["name"] = PurePath(path.replace("\\", "/")).stem
                 uploads.append(upload)
     line: str = hook.enqueue(uploads)[1]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A job type of Flamenco 3.3 and newer: render with Blender, then queue the frames for ftrack.
-// Belongs into the folder "scripts" beside flamenco-manager. {farmhaul} is a variable of the
+// Copy it to the folder "scripts" next to flamenco-manager. {farmhaul} is a variable of the
 // manager: the path of the command on each platform.
 
 const JOB_TYPE = {
@@ -10,13 +10,13 @@ const JOB_TYPE = {
           eval: "f'{C.scene.frame_start}-{C.scene.frame_end}'",
           description: "Frames to render: 1-250, or 1-100, 120" },
         { key: "chunk_size", type: "int32", default: 1, visible: "submission",
-          description: "Frames in one task" },
+          description: "Frames per task" },
         { key: "render_output_path", type: "string", subtype: "file_path", required: true,
-          description: "Where frames go, without suffix: /mnt/prod/sh010/v003/######" },
+          description: "Path of the frames without suffix: /mnt/prod/sh010/v003/######" },
         { key: "ftrack_version_id", type: "string", default: "",
-          description: "The AssetVersion to upload to; without it nothing is uploaded" },
+          description: "The AssetVersion to upload to; if it is empty, nothing is uploaded" },
         { key: "ftrack_name", type: "string", default: "main",
-          description: "The name of the component below that version" },
+          description: "The name of the component under that version" },
 
         { key: "blendfile", type: "string", required: true, visible: "web" },
         { key: "format", type: "string", required: true, visible: "web",
@@ -58,13 +58,13 @@ function compileJob(job) {
             "--name", settings.ftrack_name,
         ],
     }));
-    // All frames or none: the task runs when each of these has succeeded.
+    // All frames or none: the task runs when every render task has succeeded.
     renderTasks.forEach((task) => upload.addDependency(task));
     job.addTask(upload);
 }
 
-// /p/###### becomes /p/%06d.exr [1-250]. Blender writes a number of four digits where the path
-// has no #.
+// /p/###### becomes /p/%06d.exr [1-250]. If the path has no #, Blender appends a number of four
+// digits.
 function sequence(settings) {
     const out = settings.render_output_path;
     const hashes = /#+(?=[^#/\\]*$)/;

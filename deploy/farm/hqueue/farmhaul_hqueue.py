@@ -1,20 +1,20 @@
-"""HQueue: a job that queues what its children have rendered."""
+"""HQueue: a job that queues the files that its children have rendered."""
 
 from __future__ import annotations
 
 import shlex
 from typing import Any, Sequence  # noqa: UP035 Python 3.7
 
-#: On all clients.
+#: The path on all clients.
 HOOK = "/opt/farmhaul/hook/farmhaul-hook"
 
 
 def with_upload(
     children: Sequence[dict[str, Any]], *uploads: Sequence[str], name: str = "ftrack"
 ) -> dict[str, Any]:
-    """Make the spec of a parent; HQueue runs its command when all children have succeeded.
+    """Return the spec of a parent job; HQueue runs it when all children have succeeded.
 
-    Each of *uploads* are the arguments of one farmhaul enqueue, as in
+    Each of *uploads* is a list of arguments for farmhaul enqueue, such as
     ["/mnt/prod/f.%04d.exr [1001-1240]", "--version-id", "9f1d…", "--name", "main"].
     """
     commands = [" ".join(shlex.quote(word) for word in (HOOK, *upload)) for upload in uploads]

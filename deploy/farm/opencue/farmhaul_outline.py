@@ -1,7 +1,7 @@
-"""Layers for OpenCue's pyoutline that queue what a job renders for ftrack.
+"""Layers for OpenCue's pyoutline that queue the files of a job for ftrack.
 
-Launch with ``outline.cuerun.launch(ol, use_pycuerun=False)``, as CueSubmit does: the commands
-are then handed to cuebot as they stand, and a frame needs no Python of the outline.
+Launch with ``outline.cuerun.launch(ol, use_pycuerun=False)``, as CueSubmit does: cuebot then gets
+the commands unchanged, and a frame does not need the outline's Python.
 
     render = outline.modules.shell.Shell("render", command=[...], range="1001-1240")
     ol.add_layer(render)
@@ -20,15 +20,15 @@ from outline.depend import DependType
 from outline.layer import OutlinePostCommand
 from outline.modules.shell import Shell, ShellCommand
 
-#: A frame that only queues is small, and must not take a render's place for long.
+#: A frame that only queues an upload needs little, and must not block a render for long.
 _SMALL = {"cores": 0.1, "memory": "256m", "timeout": 2, "threadable": False}
 
 
 class Farmhaul:
     """Makes the layers; *settings* are the FARMHAUL_… variables that the frames get.
 
-    RQD starts a frame in a bare environment, so they travel with the layer. Who sees the job
-    sees them: name secrets by their files (FARMHAUL_REDIS_URL_FILE).
+    They are part of the layer, because RQD starts a frame in an empty environment. Anyone who can
+    see the job can see them: name the files of secrets (FARMHAUL_REDIS_URL_FILE).
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class Farmhaul:
         self._command = command
 
     def after_each_frame(self, render: Any, path: str, version_id: str) -> Any:
-        """Queue each frame when it is done, as a component of its own.
+        """Return a layer that queues each frame when it is done, as a component of its own.
 
-        *path* has the frame as ``%04d``, which is what cuebot can write.
+        *path* contains ``%04d`` for the frame number.
         """
-        # OpenCue pads a frame number to four digits and knows no other padding.
+        # OpenCue always pads frame numbers to four digits.
         file = re.sub(r"%04d", "#ZFRAME#", path)
         layer = Shell(
             f"{render.get_name()}_farmhaul",
@@ -55,7 +55,7 @@ class Farmhaul:
         return layer
 
     def after_layer(self, render: Any, path: str, version_id: str, name: str) -> Any:
-        """Queue all frames of a layer as one sequence, when the last one is done."""
+        """Return a layer that queues all frames as one sequence, when the last one is done."""
         sequence = f"{path} [{render.get_frame_range()}]"
         layer = ShellCommand(
             f"{render.get_name()}_farmhaul",
@@ -66,16 +66,16 @@ class Farmhaul:
         return layer
 
     def after_job(self, path: str, frames: str, version_id: str, name: str) -> Any:
-        """Queue a sequence when the job has ended in whatever way.
+        """Return a post job that queues a sequence when the job has ended.
 
-        Of a job that has failed or was killed frames are missing: farmhaul says which, and
-        queues nothing.
+        It also runs after a job that failed or was killed. Frames are missing then: farmhaul names
+        them and queues nothing.
         """
         command = self._line(f"{path} [{frames}]", version_id, "--name", name)
         return OutlinePostCommand("farmhaul", command=command, **self._arguments())
 
     def _line(self, path: str, version_id: str, *options: str) -> str:
-        # cuebot takes one string, which a shell on the host reads.
+        # cuebot takes one string, which a shell on the host runs.
         words = [self._command, "enqueue", path, "--version-id", version_id, *options]
         return shlex.join(words)
 

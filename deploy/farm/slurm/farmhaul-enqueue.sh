@@ -6,13 +6,13 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --kill-on-invalid-dep=yes
-# A job of its own that queues what another job has rendered; its arguments are those of
-# farmhaul enqueue. %a and %4a in them stand for the task of a job array.
+# A job that queues the files of another job. Its arguments are those of farmhaul enqueue, with
+# %a or %4a for the task of a job array.
 #
 #   sbatch --dependency=afterok:JOB farmhaul-enqueue.sh '/mnt/prod/f.%04d.exr [1001-1240]' …
 #   sbatch --dependency=aftercorr:JOB --array=1001-1240 farmhaul-enqueue.sh /mnt/prod/f.%4a.exr …
 
-# These two are to be set. The job has the environment of whoever submitted it besides.
+# Set these two. The job also has the environment of the user who submitted it.
 PATH=/usr/local/bin:/usr/bin:/bin # where scontrol is
 SETTINGS=/etc/farmhaul/hook.env # as in deploy/farm/common/hook.env.example
 
@@ -33,18 +33,18 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     done
 fi
 
-export PYTHONUTF8=1 # paths are UTF-8, whatever the locale
+export PYTHONUTF8=1 # paths are UTF-8 in any locale
 set -a
 # shellcheck disable=SC1090 # a farm's own file
 [ -r "$SETTINGS" ] && . "$SETTINGS"
 set +a
 "${FARMHAUL_COMMAND:-/opt/farmhaul/bin/farmhaul}" enqueue "$@"
 code=$?
-# 3: Redis is away, and the spool can not be written either. Slurm does not try failed jobs
-# again by itself, but a requeued one, some two minutes later.
+# 3: Redis is not reachable, and the spool cannot be written. Slurm does not run a failed job
+# again, but it does run a requeued one, about two minutes later.
 if [ "$code" -eq 3 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 30 ]; then
     echo "farmhaul: not queued; Slurm runs this job again in two minutes" >&2
     scontrol requeue "$SLURM_JOB_ID"
-    sleep 30 # until Slurm ends it; it would count as failed before
+    sleep 30 # until Slurm kills this job; if it exited first, it would count as failed
 fi
 exit "$code"

@@ -1,12 +1,12 @@
 #!/bin/bash
-# Submit a render, and the upload of what it renders after it: two jobs, two ids on stdout.
+# Submits a render and a job that uploads its files: two jobs, two ids on stdout.
 #
 #   farmhaul-sbatch.sh ENQUEUE-ARGUMENTS -- SBATCH-ARGUMENTS
 #   farmhaul-sbatch.sh '/mnt/prod/f.%04d.exr [1001-1240]' --version-id UUID --name main -- \
 #       --array=1001-1240 render.sh
 #
-# The upload is queued once, when all of the render has succeeded (afterok). With %a or %4a in
-# ENQUEUE-ARGUMENTS, it is once for each task of the array, when that has succeeded (aftercorr).
+# The upload is queued once, when the whole render has succeeded (afterok). With %a or %4a in
+# ENQUEUE-ARGUMENTS, it is queued for each task of the array that has succeeded (aftercorr).
 set -euo pipefail
 
 here=$(dirname "$(readlink -f "$0")")
@@ -25,17 +25,17 @@ render=$(sbatch --parsable "$@")
 render=${render%%;*} # a federation appends its cluster
 echo "$render"
 if [[ " ${upload[*]} " != *" --component-id"* && " ${upload[*]} " != *" --version-id"* ]]; then
-    echo "farmhaul-sbatch.sh: no ftrack id is given; job $render renders, and nothing is queued" >&2
+    echo "farmhaul-sbatch.sh: no ftrack id given: job $render renders, but nothing is queued" >&2
     exit 0
 fi
 
 condition=(--dependency="afterok:$render")
 if [[ "${upload[*]}" =~ %[0-9]*a ]]; then
-    # Tasks that have started stand on lines of their own; %4 at an end is the limit at once.
+    # Started tasks have lines of their own. %4 at the end limits how many run at once.
     array=$(SLURM_BITSTR_LEN=0 scontrol show job --oneliner "$render" |
         sed -En 's/.* ArrayTaskId=([^ %]+).*/\1/p' | paste -sd,)
     if [[ -z $array ]]; then
-        echo "farmhaul-sbatch.sh: %a stands for a task of an array, and job $render has none" >&2
+        echo "farmhaul-sbatch.sh: %a needs a job array, and job $render is not one" >&2
         exit 2
     fi
     condition=(--dependency="aftercorr:$render" --array="$array")

@@ -1,22 +1,22 @@
 #!/bin/sh
-# What Slurm's controller calls when a job has ended: as EpilogSlurmctld, or as the program
-# of jobcomp/script. It queues what the job's comment names:
+# Slurm's controller calls this when a job has ended: as EpilogSlurmctld, or as the program of
+# jobcomp/script. It queues the upload that the job's comment names:
 #
 #   --comment='farmhaul {"path": "/mnt/prod/f.%04d.exr [1001-1240]", "version_id": "…", "publish": "main"}'
 #
-# After "farmhaul " comes one line of a manifest (farmhaul enqueue --manifest). In a job array
-# the path names the task as Slurm's own file names do: %a, or %4a for four digits.
+# After "farmhaul " comes one line of a manifest (farmhaul enqueue --manifest). In a job array, the
+# path names the task as in Slurm's own file names: %a, or %4a for four digits.
 
-# These three are to be set. Slurm calls its hooks without PATH, HOME and arguments.
+# Set these three. Slurm calls its hooks without PATH, HOME and arguments.
 PATH=/usr/local/bin:/usr/bin:/bin # where scontrol is
 SETTINGS=/etc/farmhaul/hook.env # as in deploy/farm/common/hook.env.example
 LOG=/var/log/slurm/farmhaul.log
 
 export PATH
 
-# A hook that fails would be told of in slurmctld's log and mend nothing.
+# A failure would only add a line to slurmctld's log.
 trap 'exit 0' EXIT
-# "command" keeps the shell alive when the log can not be written.
+# With "command", the shell continues if the log cannot be written.
 command exec 2>/dev/null >>"$LOG" && exec 2>&1
 
 say() {
@@ -24,20 +24,20 @@ say() {
 }
 
 if [ -n "${JOBSTATE:-}" ]; then
-    # jobcomp/script. It alone tells the state: a requeue comes as PENDING, a failure as FAILED.
+    # jobcomp/script. Only it gets the state: PENDING for a requeue, FAILED for a failure.
     job=$JOBID task=$ARRAYTASKID
     [ "$ARRAYJOBID" = 0 ] && task=
     [ "$JOBSTATE" = COMPLETED ] || {
         say "$JOBSTATE; nothing is queued"
         exit 0
     }
-    # It is not given the comment. Slurm remembers ended jobs for MinJobAge, 300 s.
+    # It does not get the comment. Slurm remembers ended jobs for MinJobAge (300 s).
     comment=$(timeout --kill-after=1 2 scontrol show job "$job" | sed -n '/^ *Comment=/ { s///p; q; }')
 else
-    # EpilogSlurmctld. A requeue looks like a success here; README.md tells why it does no harm.
+    # EpilogSlurmctld. A requeue looks like a success; README.md explains why it does no harm.
     job=$SLURM_JOB_ID task=${SLURM_ARRAY_TASK_ID:-} comment=${SLURM_JOB_COMMENT:-}
     [ "${SLURM_JOB_EXIT_CODE2:-0:0}" = 0:0 ] || {
-        say "ended with $SLURM_JOB_EXIT_CODE2; nothing is queued"
+        say "exit code $SLURM_JOB_EXIT_CODE2; nothing is queued"
         exit 0
     }
 fi
@@ -45,7 +45,7 @@ fi
 case $comment in
 'farmhaul '*) line=${comment#farmhaul } ;;
 *)
-    say "its comment names no upload; nothing is queued"
+    say "the comment names no upload; nothing is queued"
     exit 0
     ;;
 esac
@@ -63,18 +63,18 @@ array*%a* | array*%[0-9]a* | array*%[0-9][0-9]a*)
     line=$(printf '%s\n' "$line" | awk -v task="$task" "$number")
     ;;
 array*)
-    say "each task of an array would send the same; write %4a into the path, or queue it by" \
-        "farmhaul-sbatch.sh once all tasks are done; nothing is queued"
+    say "every task of the array would send the same files; nothing is queued. Write %4a into the" \
+        "path, or use farmhaul-sbatch.sh to queue the sequence when all tasks have succeeded"
     exit 0
     ;;
 esac
 
-export PYTHONUTF8=1 # paths are UTF-8, whatever the locale
+export PYTHONUTF8=1 # paths are UTF-8 in any locale
 set -a
 # shellcheck disable=SC1090 # a farm's own file
 [ -r "$SETTINGS" ] && . "$SETTINGS"
 set +a
-# The controller may not mount the storage, so a worker looks at the file (--no-stat).
+# A worker checks the file (--no-stat), because the controller may not mount the storage.
 told=$(printf '%s\n' "$line" |
     timeout --kill-after=1 5 "${FARMHAUL_COMMAND:-/opt/farmhaul/bin/farmhaul}" enqueue --no-stat --manifest=- 2>&1) || told="exit code $?: $told"
 say "$told"

@@ -1,20 +1,21 @@
-"""Tractor 2: adds the upload to a job that tractor.api.author makes, when it is submitted."""
+"""Tractor 2: adds an upload to a job of tractor.api.author before it is submitted."""
 
 from __future__ import annotations
 
 from typing import Any, Iterable  # noqa: UP035 Python 3.7
 
-#: On all blades.
+#: The path on all blades.
 HOOK = "/opt/farmhaul/hook/farmhaul-hook"
 
 
 def arguments(path: str, frames: Iterable[int] = (), **target: Any) -> list[str]:
-    """Give the argv that queues a file or a sequence; *target* are options of farmhaul enqueue.
+    """Return the argv that queues a file or a sequence.
 
-    In *path* # stands for each digit of the frame: Tractor reads %04d as one of its own %-codes.
+    In *path*, each # stands for a digit of the frame number, because Tractor would read %04d as
+    one of its own codes. *target* are options of farmhaul enqueue, such as version_id.
     """
     numbers = ",".join(str(frame) for frame in sorted(set(frames)))
-    # A lone # has four digits for farmhaul, and @ always has one.
+    # For farmhaul, a single # is four digits, and every @ is one.
     argv = [HOOK, f"{path.replace('#', '@')} [{numbers}]" if numbers else path]
     for name, value in target.items():
         option = f"--{name.replace('_', '-')}"
@@ -26,10 +27,10 @@ def arguments(path: str, frames: Iterable[int] = (), **target: Any) -> list[str]
 
 
 def enqueue_after_task(task: Any, argv: list[str], service: str = "") -> Any:
-    """Add a second Cmd: it runs on a blade when the first one has ended with 0."""
+    """Add a second Cmd, which runs on a blade when the first one has succeeded."""
     return task.newCommand(argv=argv, service=service)
 
 
 def enqueue_after_job(job: Any, argv: list[str], service: str = "") -> Any:
-    """Add a postscript: it runs once, when the whole job is done."""
+    """Add a postscript, which runs once, when the whole job is done."""
     return job.newPostscript(argv=argv, when="done", service=service)

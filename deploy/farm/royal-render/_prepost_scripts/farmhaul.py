@@ -1,4 +1,4 @@
-"""Royal Render post script: queues the images of a job for ftrack, once, when it is done."""
+"""Royal Render post script: queues the images of a finished job for ftrack."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-#: Where farmhaul_hook.py lies, on all clients.
+#: The folder of farmhaul_hook.py on all clients.
 HOOK_FOLDER = "/opt/farmhaul/hook"
 
 sys.path.insert(0, HOOK_FOLDER)
 
 
 def job_of(job_id: int) -> Any:
-    import rrGlobal  # noqa: PLC0415 Royal Render's, there inside rrPythonconsole alone
+    import rrGlobal  # noqa: PLC0415 only rrPythonconsole has it
 
     sys.path.append(rrGlobal.rrModPyrrPath())
     import libpyRR2  # noqa: PLC0415 as rrGlobal
@@ -22,7 +22,7 @@ def job_of(job_id: int) -> Any:
     tcp.setServer(rrGlobal.rrServer(), 7773)
     tcp.setLogin("", "")
     if not tcp.jobList_GetSend(job_id):
-        raise OSError(f"rrServer does not tell of job {job_id}: {tcp.errorMessage()}")
+        raise OSError(f"rrServer does not return job {job_id}: {tcp.errorMessage()}")
     job = tcp.jobs.getJobSend(job_id)
     tcp.jobs.setPathTargetOS(job.sceneOS)
     return job
@@ -32,7 +32,7 @@ def main() -> int:
     parser = ArgumentParser()
     parser.add_argument("-jid", type=int, required=True)
     try:
-        import farmhaul_hook  # noqa: PLC0415 it may be missing here
+        import farmhaul_hook  # noqa: PLC0415 it may not be installed here
 
         job = job_of(parser.parse_args().jid)
         folder = job.imageDir.rstrip("/\\")
@@ -41,7 +41,7 @@ def main() -> int:
         path = f"{folder}/{job.imageFileName}{marks}{job.imageExtension}"
         path = farmhaul_hook.sequence(path, frames)
         code, line = farmhaul_hook.enqueue([farmhaul_hook.upload(path, job.customData_Str)])
-    except Exception as error:  # noqa: BLE001 one line in the log of the job, and a retry
+    except Exception as error:  # noqa: BLE001 one line in the log of the job, then a retry
         code, line = 3, f"farmhaul: nothing is queued: {type(error).__name__}: {error}"
     print(line)
     return code

@@ -1,4 +1,4 @@
-"""Deadline 10 event plugin: when a job has finished, its outputs are queued for ftrack."""
+"""Deadline 10 event plug-in: queues the outputs of a finished job for ftrack."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
         del self.OnJobFinishedCallback
 
     def OnJobFinished(self, job: Any) -> None:  # noqa: N802 Deadline's name
-        """Queue each output of a job that names an ftrack id; the job stays done whatever comes."""
+        """Queue every output of a job that names an ftrack id. An error never fails the job."""
         try:
             code, line = self._enqueue(job)
-        except Exception as error:  # noqa: BLE001 an event plugin must not stop Deadline
+        except Exception as error:  # noqa: BLE001 an event plug-in must not stop Deadline
             code, line = 3, f"farmhaul: nothing is queued: {type(error).__name__}: {error}"
         log = self.LogWarning if code else self.LogInfo
         log(line)
 
     def _enqueue(self, job: Any) -> tuple[int, str]:
         hook = _load(self.GetConfigEntryWithDefault("HookFolder", "/opt/farmhaul/hook"))
-        # A person may have changed its frames since it was handed to us.
+        # Somebody may have changed the frames of the job since it was submitted.
         job = RepositoryUtils.GetJob(job.JobId, True) or job  # noqa: FBT003 Deadline's signature
         lookup = job.GetJobExtraInfoKeyValue
         if lookup("ftrack_each_frame"):
@@ -44,7 +44,7 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
         outputs = zip(job.JobOutputDirectories, job.JobOutputFileNames)  # noqa: B905 Python 3.7
         uploads = []
         for number, (folder, name) in enumerate(outputs):
-            # What a job carries is written as on the machine that submitted it.
+            # A job has the paths of the machine that submitted it.
             path = RepositoryUtils.CheckPathMapping(f"{folder.rstrip('/' + chr(92))}/{name}")
             uploads.append(hook.upload(hook.sequence(path, job.JobFramesList), lookup, number))
         answer: tuple[int, str] = hook.enqueue(uploads)
@@ -52,7 +52,7 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
 
 
 def _load(folder: str) -> Any:
-    # By its place: Deadline's own search path stays as it is.
+    # Loaded by its path, so that Deadline's own search path does not change.
     folder = RepositoryUtils.CheckPathMapping(folder)
     spec = importlib.util.spec_from_file_location("farmhaul_hook", f"{folder}/farmhaul_hook.py")
     if spec is None or spec.loader is None:
