@@ -9,15 +9,16 @@ import base64
 import os
 import re
 import urllib.request
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from tasks.records.states import STAGES
 from tests.browser.chromium import NoBrowser, chromium
 from tests.farm import BIN, Farm, wait_until
+from tests.helpers.skipping import skip_loudly
 from tests.sandbox import Sandbox, seed
 from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
 
@@ -25,7 +26,6 @@ from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 LOGIN = "operator:a-password-of-the-test"
-STAGES = ("compute_checksum", "get_put_metadata", "put_file", "create_component_location")
 REFUSAL = "<Error><Code>EntityTooLarge</Code></Error>"  # S3's form
 VIEW = {"width": 1600, "height": 520}
 
@@ -35,14 +35,10 @@ Shoot = Callable[[Any, str], None]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     try:
-        with chromium() as one:
-            yield one
+        with chromium() as running:
+            yield running
     except NoBrowser as error:
-        # A skip is easily overlooked; pytest lists warnings at the end.
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.warn(f"NO PAGE OF FLOWER WAS TESTED: {error}", stacklevel=1)
-        pytest.skip(f"no browser: {error}")
+        skip_loudly("NO PAGE OF FLOWER WAS TESTED", error)
 
 
 @pytest.fixture(scope="module")

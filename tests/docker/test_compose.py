@@ -8,7 +8,6 @@ import json
 import random
 import urllib.error
 import urllib.request
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import redis
 
 from tests.docker.engine import Engine, NoEngine, engine
 from tests.docker.stack import Stack, stack, wait_until
+from tests.helpers.skipping import skip_loudly
 
 # The time of the first test includes the installation of the engine, and all builds.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1800)]
@@ -32,11 +32,7 @@ def docker_engine() -> Iterator[Engine]:
         with engine() as running:
             yield running
     except NoEngine as error:
-        # A skip is easily overlooked; pytest lists warnings at the end.
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.warn(f"NOTHING ABOUT CONTAINERS WAS TESTED: {error}", stacklevel=1)
-        pytest.skip(f"no Docker engine: {error}")
+        skip_loudly("NOTHING ABOUT CONTAINERS WAS TESTED", error)
 
 
 @pytest.fixture(scope="module")

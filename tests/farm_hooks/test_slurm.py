@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from tests.farm_hooks.stand import (
     wait_stored,
     write_settings,
 )
+from tests.helpers.skipping import skip_loudly
 from tests.sandbox.process import NO_REDIS
 
 #: Writes a file named by Slurm's own task number, as a renderer would.
@@ -61,11 +61,7 @@ def running_slurm(place: Path) -> Iterator[Cluster]:
             scontrol.chmod(0o755)
             yield one
     except NoPackages as error:
-        # A skip is easily overlooked among the dots; pytest lists warnings in the end.
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.warn(f"NOTHING ABOUT SLURM WAS TESTED: {error}", stacklevel=1)
-        pytest.skip(f"no Slurm: {error}")
+        skip_loudly("NOTHING ABOUT SLURM WAS TESTED", error)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import requests
 from cryptography.fernet import Fernet
 
 from tasks.config.sealing import UNREADABLE
+from tasks.records.states import STAGES
 from tests.farm import BIN, Farm, wait_until
 from tests.helpers.exporter import exporter
 from tests.helpers.redis_traffic import everything_said_to, values_of
@@ -26,12 +27,6 @@ from tests.sandbox import RedisServer, Sandbox, seed
 from tests.sandbox.process import CLOSED_PORT, Child, free_ports
 
 SIGNED_URL = "X-Amz-Signature"
-STAGES = {
-    "farmhaul.compute_checksum",
-    "farmhaul.get_put_metadata",
-    "farmhaul.put_file",
-    "farmhaul.create_component_location",
-}
 FOLDER = "secret-show"
 #: What servers quote where they should not.
 QUOTED = "quoted-by-a-server"
@@ -297,7 +292,7 @@ def test_flower_shows_the_four_tasks_and_no_secret(farm: Farm, flower: str) -> N
     farm.wait_state([failed.id], "failed")
     wait_until(lambda: any(task["state"] == "FAILURE" for task in tasks().values()))
 
-    assert {task["name"] for task in tasks().values()} == STAGES
+    assert {task["name"] for task in tasks().values()} == {f"farmhaul.{stage}" for stage in STAGES}
     assert {task["state"] for task in tasks().values()} == {"SUCCESS", "FAILURE"}
     [failure] = [task for task in tasks().values() if task["state"] == "FAILURE"]
     assert failed.component_id in failure["exception"]
