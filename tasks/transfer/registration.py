@@ -59,8 +59,8 @@ NOTHING_YET = Existing()
 def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> list[Operation]:
     """Return the operations that create the component, if needed, and its location.
 
-    A component of ours that exists is updated. A target without a version is a component of
-    somebody else: only its location is created. An encoding is noted in the metadata in the same
+    If the component exists and farmhaul has created it, it is updated. A target without a version
+    is somebody else's component: only its location is created. An encoding is noted in the metadata in the same
     call, so that it is started once for each state of the file.
     """
     target = transfer.target

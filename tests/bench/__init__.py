@@ -1,1 +1,1 @@
-"""Benchmarks: farmhaul beside what its users have today, on the same servers in one run."""
+"""Benchmarks: farmhaul and the tools that its users have today, on the same servers in one run."""

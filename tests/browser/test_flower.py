@@ -1,6 +1,6 @@
 """Flower's pages as an operator sees them, with real workers and a real browser.
 
-FARMHAUL_SCREENSHOTS=docs/img in the environment takes the pictures of docs/deployment.md anew.
+FARMHAUL_SCREENSHOTS=docs/img in the environment takes the pictures of docs/deployment.md again.
 """
 
 from __future__ import annotations

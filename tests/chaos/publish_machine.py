@@ -1,7 +1,7 @@
 """What may happen to publishes and their files, in any order (hypothesis).
 
 Publishes share frames, as when a sequence is enqueued by itself and with its movie, or in parts;
-hooks are killed while they write, frames rendered anew, and files fail.
+hooks are killed while they write, frames rendered again, and files fail.
 """
 
 from __future__ import annotations

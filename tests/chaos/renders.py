@@ -118,9 +118,9 @@ class Hooks:
         content = random.Random(seed).randbytes(size)
         with render.busy:
             if way == "renamed over":
-                beside = render.path.with_suffix(".tmp")
-                beside.write_bytes(content)
-                beside.replace(render.path)
+                temporary = render.path.with_suffix(".tmp")
+                temporary.write_bytes(content)
+                temporary.replace(render.path)
             else:
                 with render.path.open("wb") as file:
                     for start in range(0, size, size // 4 + 1):

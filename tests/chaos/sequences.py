@@ -83,9 +83,9 @@ class SequenceHooks:
         sequence = self.dice.choice(known)
         frame = self.dice.randrange(FIRST, FIRST + sequence.frames)
         with sequence.busy:
-            beside = sequence.folder / "beauty.tmp"
-            beside.write_bytes(self.dice.randbytes(self.dice.choice(FRAME_BYTES)))
-            beside.replace(sequence.path(frame))
+            temporary = sequence.folder / "beauty.tmp"
+            temporary.write_bytes(self.dice.randbytes(self.dice.choice(FRAME_BYTES)))
+            temporary.replace(sequence.path(frame))
             self._enqueue(sequence)
 
     def _enqueue(self, sequence: RenderedSequence) -> None:

@@ -1,4 +1,4 @@
-"""Flower beside the demo's workers, on a free port of loopback."""
+"""Flower for the demo's workers, on a free port of loopback."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def kept() -> Iterator[None]:
 
     A dockerd that has ended leaves a firewall that forwards nothing. To run it with
     --iptables=false is no way around it: where another dockerd has ever been, its rules
-    drop what the containers of ours send to each other (tried: Redis timed out).
+    drop the packets between our containers (tried: Redis timed out).
     """
     saved = _iptables("iptables-save")
     forwarding = _FORWARDING.read_text()

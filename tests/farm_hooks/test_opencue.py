@@ -38,7 +38,7 @@ def spec_of(opencue: Path, farm: Farm, out: Path, kind: str) -> str:
         "PATH": os.environ["PATH"],
         "HOME": str(out),
         "PYTHONPATH": str(HOOKS / "opencue"),
-        "PYTHONDONTWRITEBYTECODE": "1",  # beside what is shipped
+        "PYTHONDONTWRITEBYTECODE": "1",  # no files among those that are shipped
     }
     done = subprocess.run(
         [

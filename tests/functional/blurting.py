@@ -23,7 +23,7 @@ SECRETS = ("FTRACK_API_KEY", "FARMHAUL_SECRET_KEY", "FARMHAUL_REDIS_URL")
 def _blurt(transfer: Transfer, where: str) -> RuntimeError:
     secrets = [os.environ[name] for name in SECRETS]
     url = _url_of(transfer)
-    return RuntimeError(f"a fault of ours {where}: {url} {secrets} {url.partition('?')[2]}")
+    return RuntimeError(f"a bug {where}: {url} {secrets} {url.partition('?')[2]}")
 
 
 def _url_of(transfer: Transfer) -> str:

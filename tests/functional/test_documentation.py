@@ -31,7 +31,7 @@ from tests.helpers.log_events import logged_events
 from tests.sandbox.process import CHECKOUT
 from workers.cli import cli
 
-#: An environment variable of ours; NAME_FILE is the same one.
+#: An environment variable of farmhaul; NAME_FILE is the same one.
 VARIABLE = re.compile(r"\b(?:FTRACK|FARMHAUL)_[A-Z0-9_]+\b")
 
 

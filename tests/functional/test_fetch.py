@@ -262,7 +262,7 @@ def test_a_worker_fetches_an_enqueued_file_despite_an_outage(farm: Farm) -> None
     sandbox = farm.sandbox
     content = random.randbytes(100_000)
     component_id = add_file(sandbox, content)
-    out = farm.make_file("beside.txt", b"x").parent
+    out = farm.make_file("other.txt", b"x").parent
     number = sandbox.faults.add("store", "status", 503, times=1, method="GET")
 
     with everything_said_to(farm.redis) as wire:
@@ -284,7 +284,7 @@ def test_a_worker_fetches_an_enqueued_file_despite_an_outage(farm: Farm) -> None
 def test_with_a_secret_key_not_even_a_retry_shows_a_path(make_farm: MakeFarm) -> None:
     farm = make_farm(env={"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()})
     component_id = add_file(farm.sandbox, b"secret name")
-    out = farm.make_file("beside.txt", b"x", f"hush-{uuid.uuid4()}").parent
+    out = farm.make_file("other.txt", b"x", f"hush-{uuid.uuid4()}").parent
     number = farm.sandbox.faults.add("store", "status", 503, times=1, method="GET")
 
     with everything_said_to(farm.redis) as wire:
@@ -299,7 +299,7 @@ def test_with_a_secret_key_not_even_a_retry_shows_a_path(make_farm: MakeFarm) ->
 
 def test_a_worker_follows_no_symlink_out_of_the_roots(farm: Farm, tmp_path: Path) -> None:
     component_id = add_file(farm.sandbox, b"x")
-    out = farm.make_file("beside.txt", b"x").parent / "later"
+    out = farm.make_file("other.txt", b"x").parent / "later"
     with farm.frozen():
         done = farm.cli("fetch", component_id, "--to", out, "--enqueue")
         out.symlink_to(tmp_path)

@@ -302,7 +302,7 @@ def test_a_record_without_a_valid_seal_is_dropped_and_counted(sealed: Farm) -> N
 
 
 def test_a_sealed_request_does_not_fit_another_record(sealed: Farm) -> None:
-    """What was sealed for one upload can not be moved to another component's record."""
+    """What was sealed for one upload cannot be moved to another component's record."""
     upload_id = sealed.upload().id
     sealed.wait_located([upload_id])
     fields = {**sealed.record(upload_id), "component": str(uuid.uuid4()), "stored": ""}

@@ -149,7 +149,7 @@ def test_frames_rendered_again_meanwhile_do_not_hold_up_the_others(
     whole = pattern(folder, "1001-1040")
     [first] = farm.enqueue(whole, "--version-id", VERSION, "--name", "main")
     for number in (1003, 1039, 1040):
-        (folder / f"beauty.{number}.exr").write_bytes(b"anew" * number)
+        (folder / f"beauty.{number}.exr").write_bytes(b"new!" * number)
     [again] = farm.enqueue(
         pattern(folder, "1003, 1039-1040"), "--version-id", VERSION, "--name", "main"
     )
@@ -172,8 +172,8 @@ def test_a_retried_publish_does_not_replace_newer_frames(
     what = ("--version-id", VERSION, "--name", "main")
     [first] = farm.enqueue(pattern(folder, "1001-1003"), *what)
     farm.wait_state([first["upload_id"]], "failed")
-    anew = folder / "beauty.1001.exr"
-    anew.write_bytes(b"anew" * 1000)
+    frame = folder / "beauty.1001.exr"
+    frame.write_bytes(b"new!" * 1000)
     [again] = farm.enqueue(pattern(folder, "1001"), *what)
     farm.wait_located([again["upload_id"]])
 
@@ -190,7 +190,7 @@ def test_a_publish_whose_files_all_have_newer_ones_is_superseded(hook: Farm) -> 
     [old] = hook.enqueue(*what)
     render(hook, range(1, 4))
     for path in folder.iterdir():
-        path.write_bytes(b"anew")
+        path.write_bytes(b"new!")
     [new] = hook.enqueue(*what)
     assert hook.states([old["upload_id"], new["upload_id"]]) == ["superseded", "storing"]
     shown = json.loads(hook.cli("status", old["upload_id"]).stdout)

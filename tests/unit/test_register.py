@@ -100,7 +100,7 @@ def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
     ("name", "told"),
     [
         ("PermissionError", RequestRefusedError),
-        # Somebody was quicker between our look and the call: it is looked at anew.
+        # Somebody was quicker between our look and the call: it is looked up again.
         ("IntegrityError", UnexpectedAnswerError),
     ],
 )

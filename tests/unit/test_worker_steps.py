@@ -202,7 +202,7 @@ def test_a_step_continues_after_errors_and_logs_an_outage_once(
     worker: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = [redis.ConnectionError("refused"), redis.TimeoutError("silent")]
-    step = Counting(worker, [*away, RuntimeError("a fault of ours")])
+    step = Counting(worker, [*away, RuntimeError("a bug")])
     step.start(worker)
     assert step.done.wait(10)
     step.stop(worker)
