@@ -60,7 +60,7 @@ check: venv ## Check style, formatting, types, imports, spelling, shell and Lua 
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
 	$(BIN)/lint-imports --no-logo
-	SKIP=codespell,phrases $(BIN)/pre-commit run --all-files
+	$(BIN)/pre-commit run --all-files
 	$(BIN)/python -m tests.module_sizes
 
 .PHONY: spell

@@ -59,9 +59,9 @@ NOTHING_YET = Existing()
 def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> list[Operation]:
     """Return the operations that create the component, if needed, and its location.
 
-    If the component exists and farmhaul has created it, it is updated. A target without a version
-    is somebody else's component: only its location is created. An encoding is noted in the metadata in the same
-    call, so that it is started once for each state of the file.
+    If farmhaul created the component before, it is updated. A target without a version is
+    somebody else's component: only its location is created. An encoding is noted in the metadata
+    in the same call, so that it is started once for each state of the file.
     """
     target = transfer.target
     if target.version_id is None:

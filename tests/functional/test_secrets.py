@@ -265,7 +265,7 @@ def test_signed_urls_are_unreadable_even_without_a_secret_key(farm: Farm) -> Non
 
 @pytest.fixture
 def flower(farm: Farm, tmp_path: Path) -> Iterator[str]:
-    """Flower beside the workers; its address."""
+    """Start Flower for the workers, and return its address."""
     [port] = free_ports(1)
     address = f"http://127.0.0.1:{port}"
     child = Child(
