@@ -120,7 +120,7 @@ def test_an_unreadable_spool_file_is_put_aside(farm: Farm, spool: Path) -> None:
     broken = leave_manifest(spool, "left.jsonl", {"path": "/a.exr", "component_id": "x"})
     done = farm.cli("flush-spool", env={"FARMHAUL_SPOOL": str(spool)})
     assert flushed(done) == 1
-    assert "left.jsonl is put aside as .bad: manifest line 1: component_id 'x'" in done.stderr
+    assert "left.jsonl renamed to .bad: manifest line 1: component_id 'x'" in done.stderr
     assert {path.name for path in spool.rglob("*.*")} == {"0000.bad", "0001.bad", "left.bad"}
     assert broken.with_suffix(".bad").read_text()
     farm.wait_located([upload["upload_id"]])

@@ -338,6 +338,22 @@ def test_a_long_list_of_missing_frames_is_shortened(tmp_path: Path) -> None:
     assert "49 of 99 frames are missing: 1, 3, 5, 7, 9, 11, 13, 15, 17, 19 and 39 more;" in told
 
 
+@pytest.mark.parametrize(("holes", "more"), [(10, ""), (11, " and 1 more")])
+def test_up_to_ten_ranges_of_missing_frames_are_named(
+    tmp_path: Path, holes: int, more: str
+) -> None:
+    _render(tmp_path, *(f"f.{number:04d}.exr" for number in range(0, 2 * holes + 1, 2)))
+    assert f": 1, 3, 5, 7, 9, 11, 13, 15, 17, 19{more}; " in _refused(tmp_path, look=True)
+
+
+@pytest.mark.parametrize(("letters", "more"), [("abc", False), ("abcd", True)])
+def test_up_to_three_sequences_of_a_folder_are_named(
+    tmp_path: Path, letters: str, *, more: bool
+) -> None:
+    _render(tmp_path, *(f"{letter}.1001.exr" for letter in letters))
+    assert (" and 1 more)" in _refused(tmp_path, look=True)) == more
+
+
 def test_a_hole_of_millions_of_frames_is_reported_by_its_ends(tmp_path: Path) -> None:
     _render(tmp_path, "f.0001.exr", "f.9999999999.exr")
     assert "missing: 2-9999999998;" in _refused(tmp_path / "f.%04d.exr", look=True)

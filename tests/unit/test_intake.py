@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasks.config.settings import Settings
 from tasks.intake.build import Options, build_requests
-from tasks.intake.errors import BadInputError
+from tasks.intake.errors import BadInputError, printable, quoted
 from tasks.intake.manifest import MANIFEST_KEYS, Entry, read_manifest
 from tasks.intake.request import Request, UploadRequest
 from tasks.transfer.models import Target
@@ -431,6 +431,18 @@ def test_a_huge_line_is_read_or_refused_briefly(build: Build) -> None:
 
     assert "x'… is longer than 4096 characters" in complaint(build, entry)
     assert manifest_complaint(huge).startswith("manifest line 1: not valid JSON ")
+
+
+def test_a_text_may_have_4096_characters(build: Build) -> None:
+    Entry("/" + "x" * 4095, COMPONENT).check_texts()
+
+    assert "longer than 4096" in complaint(build, Entry("/" + "x" * 4096, COMPONENT))
+
+
+def test_a_message_quotes_100_characters_and_prints_300() -> None:
+    assert (quoted("x" * 100), quoted("x" * 101)) == (f"'{'x' * 100}'", f"'{'x' * 100}'…")
+    assert printable("x" * 300) == "x" * 300
+    assert printable("a" * 150 + "-" + "b" * 150) == "a" * 150 + "…" + "b" * 150
 
 
 # Publishes

@@ -13,6 +13,10 @@ def test_a_url_names_sentinels_master_and_database() -> None:
     )
 
 
+def test_defaults_are_port_26379_and_database_0() -> None:
+    assert Sentinel.from_url("sentinel://one/farm") == Sentinel((("one", 26379),), "farm", 0)
+
+
 def test_a_login_may_have_any_character_in_percent_encoding() -> None:
     sentinel = Sentinel.from_url("sentinel://us%40er:p%2Fw%3A@one/farm")
 

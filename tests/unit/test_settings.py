@@ -243,3 +243,35 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         path = str(tmp_path / name)
         [line] = faults(FARMHAUL_SECRET_KEY_FILE=path)
         assert line == f"FARMHAUL_SECRET_KEY_FILE: {why.format(path)}"
+
+
+# Borders
+
+
+def test_numbers_at_their_limits_are_accepted() -> None:
+    assert read(FARMHAUL_CONNECTIONS="1").connections == 1
+    assert read(FARMHAUL_CONNECTIONS="999").connections == 999
+    assert read(FARMHAUL_LEASE_SECONDS="0.000000001").lease_s == 1e-9
+    assert read(FARMHAUL_LEASE_SECONDS="9" * 9).lease_s == 999_999_999
+    for longer in ("9" * 10, "0.0000000001"):
+        [line] = faults(FARMHAUL_LEASE_SECONDS=longer)
+        assert longer in line
+
+
+def test_a_key_has_exactly_44_characters() -> None:
+    assert read(FARMHAUL_SECRET_KEY="A" * 43 + "=").secret_keys == ("A" * 43 + "=",)
+    for key in ("A" * 42 + "=", "A" * 44 + "="):
+        assert "key 1 is not a Fernet key" in faults(FARMHAUL_SECRET_KEY=key)[0]
+
+
+def test_a_variable_with_a_default_has_the_documented_one() -> None:
+    settings = read()
+
+    assert (settings.connections, settings.spool, settings.log_format) == (32, "", "console")
+    assert settings.events is False
+
+
+@pytest.mark.parametrize(("text", "events"), [("on", True), ("off", False)])
+def test_events_are_on_or_off(text: str, *, events: bool) -> None:
+    assert read(FARMHAUL_FTRACK_EVENTS=text).events is events
+    assert "'yes' " in faults(FARMHAUL_FTRACK_EVENTS="yes")[0]

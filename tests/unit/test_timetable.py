@@ -59,3 +59,26 @@ def test_any_text_is_a_rate_or_a_value_error(text: str) -> None:
     except ValueError:
         return
     assert rate is None or rate > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("1k", 1e3), ("9" * 12, 999_999_999_999.0), ("0.001", 0.001), ("1.5M", 1.5e6)],
+)
+def test_a_rate_at_its_limits_is_read(text: str, rate: float) -> None:
+    assert at(text, 12) == rate
+
+
+@pytest.mark.parametrize("text", ["9" * 13, "0.0001", "24:00-01:00=5M", "08:60-09:00=5M", "0.000"])
+def test_a_rate_beyond_its_limits_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write 50M"):
+        Timetable.from_text(text)
+
+
+def test_a_span_with_equal_ends_is_the_whole_day() -> None:
+    assert [at("08:00-08:00=5M,else=off", hour) for hour in (0, 8, 23)] == [5e6] * 3
+
+
+def test_a_span_may_have_the_first_and_the_last_minute() -> None:
+    table = "00:00-23:59=5M,else=off"
+    assert [at(table, 0), at(table, 23, 58), at(table, 23, 59)] == [5e6, 5e6, None]

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,24 @@ def test_a_still_has_the_size_that_ffprobe_finds(ffprobe: Probe) -> None:
 )
 def test_values_that_are_not_valid_for_a_review_are_refused(entry: Entry, told: str) -> None:
     assert told in _refused(entry)
+
+
+def test_values_at_their_limits_are_accepted() -> None:
+    limits = Entry("/p/a.mp4", frame_range="0-999999999", fps="1000", resolution="99999x1")
+    assert _meta(limits) == {
+        "frameIn": 0,
+        "frameOut": 999_999_999,
+        "frameRate": 1000,
+        "width": 99_999,
+        "height": 1,
+    }
+    assert _meta(replace(limits, frame_range="7-7"))["frameOut"] == 7
+    for beyond in (
+        replace(limits, fps="1000.1"),
+        replace(limits, resolution="100000x1"),
+        replace(limits, frame_range="0-9999999999"),
+    ):
+        assert " is not a " in _refused(beyond)
 
 
 @pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg here to make a movie with")
