@@ -1,4 +1,4 @@
-"""The documentation as a site: builds without warnings, asks nobody, explains each message."""
+"""The documentation as a site: it builds without a warning, and loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.helpers.error_examples import EXAMPLES
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = sorted((ROOT / "docs" / "img").glob("*.svg"))
 TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
-#: What a browser loads by itself, in distinction to a link that somebody follows.
+#: Resources that a browser loads by itself, unlike a link that somebody follows.
 LOADED = re.compile(
     r"""<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=["']?(?:https?:)?//[^\s>]*"""
 )
@@ -61,12 +61,12 @@ def test_a_picture_has_a_title_and_loads_nothing(picture: Path) -> None:
     assert re.findall(r"(?:href|src)=\S*|@import|url\((?!#)[^)]*|<script", text) == []
 
 
-def test_what_builds_the_site_is_pinned_by_hash_and_names_no_place() -> None:
+def test_the_packages_that_build_the_site_are_pinned_by_hash() -> None:
     lock = (ROOT / "docs" / "requirements.lock").read_text(encoding="utf-8")
     entries = re.split(r"(?m)^(?=[a-z0-9])", lock)[1:]
 
     assert "://" not in lock
-    assert [one for one in entries if "==" not in one or "--hash=sha256:" not in one] == []
+    assert [it for it in entries if "==" not in it or "--hash=sha256:" not in it] == []
 
 
 def test_the_tables_of_options_are_those_of_the_code() -> None:

@@ -1,4 +1,4 @@
-"""What README.md and docs/ say is so: options, output, keys in Redis, links."""
+"""README.md and docs/ are true: options, output, variables, keys in Redis, log events, links."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.helpers.log_events import logged_events
 from tests.sandbox.process import CHECKOUT
 from workers.cli import cli
 
-#: An environment variable of farmhaul; NAME_FILE is the same one.
+#: An environment variable of farmhaul; NAME_FILE is the same variable.
 VARIABLE = re.compile(r"\b(?:FTRACK|FARMHAUL)_[A-Z0-9_]+\b")
 
 
@@ -48,8 +48,8 @@ def test_the_reference_has_a_section_for_each_command() -> None:
 def test_the_reference_lists_the_options_that_help_shows(name: str) -> None:
     command = cli.commands[name]
     context = click.Context(command, info_name=name, help_option_names=["-h", "--help"])
-    options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
-    records = [one.get_help_record(context) for one in options]
+    options = [it for it in command.get_params(context) if isinstance(it, click.Option)]
+    records = [option.get_help_record(context) for option in options]
 
     documented = first_cells(section(DOCS["cli.md"], f"farmhaul {name}"))
 
@@ -59,7 +59,7 @@ def test_the_reference_lists_the_options_that_help_shows(name: str) -> None:
 # README
 
 
-def test_the_example_is_what_one_sees(farm: Farm) -> None:
+def test_the_example_in_the_readme_is_what_you_see(farm: Farm) -> None:
     frame = exr(FRAME_WIDTH, FRAME_HEIGHT, moved_by=0)
     path = farm.make_file("sh010_beauty_v003.1001.exr", frame, "readme/v003")
     example = block_after(README, "runs these commands")
@@ -128,8 +128,8 @@ def test_each_key_in_redis_is_documented(farm: Farm) -> None:
         "ftrack", "error", "PermissionError", action="complete_multipart_upload"
     )
     refused = farm.enqueue(large, "--component-id", farm.sandbox.ftrack.add_component("main"))
-    farm.wait_located(one["upload_id"] for one in uploads)
-    farm.wait_state([one["upload_id"] for one in refused], "failed")
+    farm.wait_located(upload["upload_id"] for upload in uploads)
+    farm.wait_state([upload["upload_id"] for upload in refused], "failed")
     keys |= set(farm.redis.scan_iter())
 
     patterns = [key_pattern(name) for name in first_cells(DOCS["state.md"])]

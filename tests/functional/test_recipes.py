@@ -1,4 +1,4 @@
-"""The recipes of docs/publishing.md, run as they stand there, and what they leave."""
+"""The recipes of docs/publishing.md, run as they are written there, and their results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.sandbox import seed
 
 @pytest.fixture
 def renders(farm: Farm) -> Path:
-    """What the recipes name, in a folder ``v003``: made as the document says."""
+    """Return a folder ``v003`` with the files that the recipes name, made as the page says."""
     folder = farm.sandbox.storage / os.urandom(6).hex()
     script = block_after(DOCS["publishing.md"], "recipe: setup")
     environment = {**os.environ, "FARMHAUL_STORAGE_ROOTS": str(folder)}
@@ -34,7 +34,7 @@ def renders(farm: Farm) -> Path:
 
 
 def follow(farm: Farm, renders: Path, recipe: str) -> None:
-    """Run a recipe, and compare what it shows on a terminal with the document."""
+    """Run a recipe, and compare its output on a terminal with the page."""
     lines = block_after(DOCS["publishing.md"], f"recipe: {recipe}").splitlines(keepends=True)
     script = "".join(line[2:] for line in lines if line.startswith(("$ ", "> ")))
     expected = "".join(line for line in lines if not line.startswith(("$ ", "> ")))
@@ -48,7 +48,7 @@ def follow(farm: Farm, renders: Path, recipe: str) -> None:
 
 def names(farm: Farm, kind: str) -> list[str]:
     entities = farm.sandbox.ftrack.entities(kind)
-    return sorted(str(one["name"]) for one in entities if one.get("version_id"))
+    return sorted(str(entity["name"]) for entity in entities if entity.get("version_id"))
 
 
 def test_frames_movie_and_thumbnail_become_visible_by_one_call(farm: Farm, renders: Path) -> None:
@@ -56,17 +56,17 @@ def test_frames_movie_and_thumbnail_become_visible_by_one_call(farm: Farm, rende
 
     [sequence] = farm.sandbox.ftrack.entities("SequenceComponent")
     files = farm.sandbox.ftrack.entities("FileComponent")
-    frames = [one for one in files if one.get("container_id") == sequence["id"]]
+    frames = [file for file in files if file.get("container_id") == sequence["id"]]
     assert (sequence["name"], len(frames)) == ("exr", 30)
     assert names(farm, "FileComponent") == ["movie", "still"]
-    [still] = [one for one in files if one["name"] == "still"]
+    [still] = [file for file in files if file["name"] == "still"]
     for kind, entity_id in (("AssetVersion", seed.VERSION_ID), ("Task", seed.TASK_ID)):
         entity = farm.sandbox.ftrack.get(kind, entity_id)
         assert entity
         assert entity["thumbnail_id"] == still["id"]
     assert [job["status"] for job in farm.sandbox.ftrack.entities("Job")] == ["done"]
     [call] = farm.sandbox.ftrack.calls("encode_media")
-    made = [one for one in call["operations"] if one.get("entity_type") == "ComponentLocation"]
+    made = [it for it in call["operations"] if it.get("entity_type") == "ComponentLocation"]
     assert len(made) == len(farm.sandbox.ftrack.entities("ComponentLocation")) == 33
 
 
@@ -89,7 +89,7 @@ def test_loose_files_become_components_of_their_own(farm: Farm, renders: Path) -
 
     assert names(farm, "FileComponent") == ["comp", "ftrackreview-mp4", "plate"]
     described = farm.sandbox.ftrack.entities("Metadata")
-    assert sorted(one["key"] for one in described) == ["colour", "colour", "ftr_meta"]
+    assert sorted(metadata["key"] for metadata in described) == ["colour", "colour", "ftr_meta"]
     assert not farm.sandbox.ftrack.entities("Job")
 
 
@@ -112,8 +112,8 @@ def test_the_keys_and_fields_of_a_publish_are_documented(farm: Farm, renders: Pa
 
     assert {key.split(":")[1] for key in keys} >= {"files", "left", "file", "jobs"}
     assert fields >= {"publish", "total", "complete", "jobs", "job_state"}
-    assert [key for key in keys if not any(one.fullmatch(key) for one in patterns)] == []
-    assert [name for name in fields if not any(one.fullmatch(name) for one in documented)] == []
+    assert [key for key in keys if not any(pattern.fullmatch(key) for pattern in patterns)] == []
+    assert [name for name in fields if not any(field.fullmatch(name) for field in documented)] == []
 
 
 def test_each_key_of_a_manifest_is_documented() -> None:
@@ -122,9 +122,7 @@ def test_each_key_of_a_manifest_is_documented() -> None:
     assert set(first_cells(table.partition("\n\nA key")[0])) >= set(MANIFEST_KEYS)
 
 
-def test_new_bytes_of_what_was_visible_are_encoded_whatever_breaks(
-    farm: Farm, renders: Path
-) -> None:
+def test_new_bytes_of_a_visible_file_are_encoded_whatever_breaks(farm: Farm, renders: Path) -> None:
     movie, what = renders / "sh010.mov", ("--version-id", seed.VERSION_ID, "--encode", "--wait")
     farm.enqueue(movie, *what)
     movie.write_bytes(b"rendered again")
