@@ -14,7 +14,7 @@ from typing import Any
 
 from tasks.stage.base import Outcomes, Stage
 from tasks.stage.message import Message
-from tasks.transfer import put
+from tasks.transfer import http, put
 from tasks.transfer.models import Batch, Transfer
 
 SECRETS = ("FTRACK_API_KEY", "FARMHAUL_SECRET_KEY", "FARMHAUL_REDIS_URL")
@@ -59,6 +59,6 @@ def _hand_on(really: Callable[..., Message]) -> Callable[..., Message]:
     return hand_on
 
 
-put.TIMEOUT_S = (30.0, 1.0)  # type: ignore[attr-defined]
+http.TIMEOUT_S = (30.0, 1.0)
 put.send = _send(put.send)
 Stage.hand_on = _hand_on(Stage.hand_on)  # type: ignore[method-assign]
