@@ -12,7 +12,7 @@ from tasks.records.scripts import assembled_scripts
 from tasks.records.states import ENDED, LIVE, MOVES, STATES
 from tests.docs_tables import CLI, with_states
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / "docs" / "img" / "states.svg"
 #: What builds a key; a message for a person has a space after the colon.
 KEY = re.compile(r"""["']farmhaul:(?! )|\bPREFIX\b""")
