@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent
 WHEELS = ROOT / "build" / "nox"
 PYTHONS = nox.project.python_versions(nox.project.load_toml(ROOT / "pyproject.toml"))
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+# Tests that read the checkout's source or pages are in other folders.
 TESTS = ("tests/unit", "tests/functional/test_uploads.py")
 INSTALLED = """
 import sysconfig, tasks, workers

@@ -137,6 +137,15 @@ def test_each_key_in_redis_is_documented(farm: Farm) -> None:
     assert {f"{PREFIX}{name}" for name in ("limits", "hosts", "reconciler", "state:failed")} <= keys
 
 
+def test_every_event_has_a_constant_name() -> None:
+    events = list(logged_events())
+
+    assert len(events) > 15
+    assert [
+        event for event in events if not re.fullmatch(r"[a-z]+(_[a-z]+)+", event.name or "")
+    ] == []
+
+
 def test_each_log_event_is_documented() -> None:
     documented = first_cells(section(DOCS["troubleshooting.md"], "Log lines of workers"))
     logged = {event.name for event in logged_events() if event.level not in {"debug", "info"}}

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from pathlib import Path
 
 import pytest
 
 from tasks.log import log
-from tests.helpers.log_events import logged_events
 from workers.logs import JsonFormatter
 
 
 def as_json(record: logging.LogRecord) -> dict[str, object]:
     fields: dict[str, object] = json.loads(JsonFormatter("w1@node7").format(record))
     return fields
-
-
-def test_every_event_has_a_constant_name() -> None:
-    events = list(logged_events())
-
-    assert len(events) > 15
-    assert [
-        event for event in events if not re.fullmatch(r"[a-z]+(_[a-z]+)+", event.name or "")
-    ] == []
 
 
 def test_people_read_the_name_then_the_fields_then_the_text(
