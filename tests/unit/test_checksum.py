@@ -171,3 +171,15 @@ def test_a_mount_that_fails_mid_file_is_a_file_not_ready() -> None:
         pytest.raises(FileNotReadyError, match=r"cannot read main\.exr: Input/output error"),
     ):
         md5_of(broken, "main.exr", 0, 100, lambda: None)
+
+
+@pytest.mark.parametrize("size", [1, BLOCK_BYTES, BLOCK_BYTES + 5, 2 * BLOCK_BYTES + 5])
+def test_a_part_is_hashed_without_the_bytes_around_it(size: int, root: Path) -> None:
+    content = os.urandom(4 * BLOCK_BYTES)
+    path = root / "main.mov"
+    path.write_bytes(content)
+
+    with path.open("rb") as file:
+        md5_bytes = md5_of(file, str(path), 1000, size, lambda: None)
+
+    assert base64.b64encode(md5_bytes).decode() == digest_of(content[1000 : 1000 + size])

@@ -130,6 +130,63 @@ def test_a_part_with_a_bit_flipped_is_fetched_anew(node: Node) -> None:
     assert node.content == CONTENT
 
 
+def test_an_empty_part_asks_for_the_whole_file(node: Node) -> None:
+    node.begun(b"", md5_tag(CONTENT))
+
+    node.get(whole())
+
+    assert b"Range" not in dict(node.server.requests[0].headers)
+
+
+def test_a_part_is_continued_under_an_etag_that_is_no_md5(node: Node) -> None:
+    node.begun(CONTENT[:5000], '"0-2"')
+
+    node.get(rest(4999, etag='"0-2"'))
+
+    assert node.content == CONTENT
+
+
+def test_a_stale_part_leaves_none_of_its_bytes_behind(node: Node) -> None:
+    node.begun(b"x" * 20_000, '"of-another-state"')
+
+    with pytest.raises(ServiceUnavailableError):
+        node.get(whole()[:-4000])
+
+    assert node.part.read_bytes() == CONTENT[:6000]
+
+
+@pytest.mark.parametrize("etag", ["", '"0-2"'], ids=["md5", "no md5"])
+def test_a_file_that_is_here_already_is_not_fetched(node: Node, etag: str) -> None:
+    (node.path / "plate.exr").write_bytes(CONTENT)
+    node.etag.write_text("of a download that was stopped")
+
+    assert node.get(rest(0, etag=etag)) == Fetched("present", len(CONTENT))
+
+    assert len(node.server.requests) == 1
+    assert [path.name for path in node.path.iterdir()] == ["plate.exr"]
+
+
+@pytest.mark.parametrize(
+    "here", [CONTENT[:-1], CONTENT + b"0", b"x" + CONTENT[1:]], ids=["short", "long", "other"]
+)
+def test_a_target_with_other_bytes_is_replaced(node: Node, here: bytes) -> None:
+    (node.path / "plate.exr").write_bytes(here)
+
+    assert node.get(rest(0), whole()) == Fetched("fetched", len(CONTENT))
+
+    assert node.content == CONTENT
+
+
+def test_a_download_that_is_cancelled_stops_at_the_next_block(node: Node) -> None:
+    def cancel() -> None:
+        raise FatalError("cancelled")
+
+    node.server.answers = [whole()]
+    with pytest.raises(FatalError, match="cancelled"):
+        get_file(node.file, node.folder, lambda _: node.server.url, store_session(1), cancel)
+    assert not (node.path / "plate.exr").exists()
+
+
 def test_an_answer_cut_short_is_kept_for_the_next_try(node: Node) -> None:
     with pytest.raises(ServiceUnavailableError):
         node.get(whole()[:-4000])
@@ -201,8 +258,9 @@ def test_an_empty_file_is_a_file(node: Node) -> None:
         (http("503 Slow Down"), ServiceUnavailableError),
         (http("302 Found", headers={"Location": "http://127.0.0.1:1/"}), FatalError),
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nof no length", UnexpectedAnswerError),
+        (http("206 Partial Content", b"of no range"), UnexpectedAnswerError),
     ],
-    ids=["refused", "expired", "gone", "down", "elsewhere", "no length"],
+    ids=["refused", "expired", "gone", "down", "elsewhere", "no length", "no range"],
 )
 def test_what_the_store_says_otherwise_is_an_error_without_the_url(
     node: Node, answer: bytes, error: type[Exception]
@@ -244,13 +302,14 @@ def test_ftrack_may_send_to_https_alone_except_on_loopback(
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
+        (http("400 Bad Request"), FatalError),
         (http("403 Forbidden"), FatalError),
         (http("404 Not Found"), FatalError),
         (http("502 Bad Gateway"), ServiceUnavailableError),
         (http(body=b"bytes"), UnexpectedAnswerError),
         (None, ServiceUnavailableError),
     ],
-    ids=["forbidden", "unknown", "down", "no redirect", "silent"],
+    ids=["bad", "forbidden", "unknown", "down", "no redirect", "silent"],
 )
 def test_an_error_of_ftrack_is_without_the_key_that_is_in_the_url(
     odd: OddServer, answer: bytes | None, error: type[Exception]

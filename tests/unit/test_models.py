@@ -15,6 +15,7 @@ from tasks.transfer.models import (
     Target,
     Transfer,
     derived_id,
+    part_count,
     part_size_bytes,
 )
 
@@ -91,7 +92,17 @@ def test_a_fingerprint_is_the_checksum_or_else_the_identity() -> None:
 
 @pytest.mark.parametrize(
     ("size_mib", "part_mib"),
-    [(65, 8), (128, 8), (129, 16), (1024, 16), (1025, 32), (8192, 32), (8193, 64), (65537, 128)],
+    [
+        (65, 8),
+        (128, 8),
+        (129, 16),
+        (1024, 16),
+        (1025, 32),
+        (8192, 32),
+        (8193, 64),
+        (65536, 64),
+        (65537, 128),
+    ],
 )
 def test_parts_have_the_sizes_of_ftracks_own_client(size_mib: int, part_mib: int) -> None:
     assert part_size_bytes(size_mib * MIB) == part_mib * MIB
@@ -101,3 +112,15 @@ def test_a_batch_leaves_out_what_is_stored() -> None:
     here, there = transfer_of("/a"), replace(transfer_of("/b"), stored=True)
 
     assert Batch("a-claim", (here, there)).not_stored == (here,)
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "count"), [(64 * MIB + 1, 9), (72 * MIB, 9), (72 * MIB + 1, 10), (128 * MIB, 16)]
+)
+def test_the_last_part_may_be_a_single_byte(size_bytes: int, count: int) -> None:
+    assert part_count(size_bytes) == count
+
+
+def test_a_file_is_large_above_64_mib() -> None:
+    # Nodes of two releases must agree on it, as only some files have a checksum.
+    assert LARGE_BYTES == 67_108_864

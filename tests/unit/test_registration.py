@@ -250,6 +250,13 @@ def test_a_long_sequence_belongs_to_its_version_with_the_last_post(
 
     posts = publish_operations(Publish((CONTAINER,)), frames(7), Existing())
 
+    made = [
+        each["entity_data"]["name"]
+        for post in posts
+        for each in post
+        if each.get("entity_type") == "FileComponent"
+    ]
+    assert made == [str(number) for number in range(1, 8)]
     counts = [[kind for _, kind in summary(post)].count("FileComponent") for post in posts]
     assert counts == [3, 3, 1, 0]
     assert posts[0][0]["entity_data"]["version_id"] is None
@@ -260,6 +267,14 @@ def test_a_long_sequence_belongs_to_its_version_with_the_last_post(
         "entity_data": {"size": 70, "version_id": VERSION},
     }
     assert summary(posts[-1][1:]) == [("create", "ComponentLocation")]
+
+
+def test_one_frame_too_many_for_a_post_makes_it_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "FRAMES_A_POST", 3)
+
+    posts = publish_operations(Publish((CONTAINER,)), frames(4), Existing())
+
+    assert [len(post) for post in posts] == [1 + 2 * 3, 2 * 1, 2]
 
 
 def test_a_sequence_has_the_size_of_old_and_new_frames() -> None:
