@@ -38,7 +38,7 @@ def put_parts(self: Stage, message: RunMessage) -> Message:
     """Send a run of a large file's parts; the task that finishes the last run hands it on.
 
     Safe to run twice: finished parts are skipped, sending the same bytes as the same part is
-    idempotent, and only one task joins the runs.
+    idempotent, and only one task hands the file on.
     """
     parts = self.clients.parts
     run = parts.start_run(message["upload"], message["fence"], message["run"], self.worker)
@@ -47,16 +47,16 @@ def put_parts(self: Stage, message: RunMessage) -> Message:
         return message
     batch = Batch(message["claim"], (run.transfer,))
     outcomes = _send_parts(self, batch, dict(run.parts))
-    refused = [outcome for outcome in outcomes if isinstance(outcome, UploadError)]
-    if refused:
-        return _after_refusal(self, message, batch, refused, sent=len(refused) < len(outcomes))
-    joins, following = parts.end_run(run.transfer, message["run"], str(self.request.id))
-    if joins:
-        # The record decides who joins: the last run to finish, however often it is delivered.
-        done = replace(run.transfer, stored=True)
-        return self.hand_on(batch, {done.upload_id: done}, service="store")
-    if following is not None:
-        _send(self, RunMessage(**{**message, "run": following}))
+    errors = [outcome for outcome in outcomes if isinstance(outcome, UploadError)]
+    if errors:
+        return _after_errors(self, message, batch, errors, sent=len(errors) < len(outcomes))
+    is_last, next_run = parts.end_run(run.transfer, message["run"], str(self.request.id))
+    if is_last:
+        # The record decides which run was the last to finish, however often it is delivered.
+        stored = replace(run.transfer, stored=True)
+        return self.hand_on(batch, {stored.upload_id: stored}, service="store")
+    if next_run is not None:
+        _send(self, RunMessage(**{**message, "run": next_run}))
     self.end_chain()
     return message
 
@@ -79,19 +79,19 @@ def _send_part(
 ) -> Transfer:
     throttle = clients.limits.throttle(part.size_bytes)
 
-    def check_lease(sent_bytes: int) -> None:
+    def on_progress(sent_bytes: int) -> None:
         heartbeat(transfer.upload_id, -1)  # the finished parts are the progress
         throttle(sent_bytes)
 
     roots = clients.settings.storage_roots
-    etag = put_part(transfer, part, url, clients.store, roots=roots, check_lease=check_lease)
+    etag = put_part(transfer, part, url, clients.store, roots=roots, on_progress=on_progress)
     if not clients.parts.part_done(transfer, part, etag):
         raise LeaseLostError(transfer.upload_id)
     return transfer
 
 
-def _after_refusal(
-    stage: Stage, message: RunMessage, batch: Batch, refused: list[UploadError], *, sent: bool
+def _after_errors(
+    stage: Stage, message: RunMessage, batch: Batch, errors: list[UploadError], *, sent: bool
 ) -> Message:
     """Try the rest of a run again, or hand the file on with its worst error.
 
@@ -99,8 +99,8 @@ def _after_refusal(
     """
     [transfer] = batch.transfers
     stage.clients.parts.survived(transfer, message["run"])
-    worst = next((error for error in refused if isinstance(error, FatalError)), refused[0])
-    if any(isinstance(error, UrlRefusedError) for error in refused):
+    worst = next((error for error in errors if isinstance(error, FatalError)), errors[0])
+    if any(isinstance(error, UrlRefusedError) for error in errors):
         stage.clients.parts.expire(transfer)
     elif sent and not isinstance(worst, FatalError):
         # The run makes progress, so the missing parts are tried at once, without a delay.

@@ -62,18 +62,18 @@ class Spool:
             os.close(folder)
 
     def flush(
-        self, app: Celery, commands: Commands, settings: Settings, most: int | None = None
+        self, app: Celery, commands: Commands, settings: Settings, limit: int | None = None
     ) -> int:
         """Enqueue the spooled requests, delete their files, and return the number of uploads.
 
-        ``most`` limits the number of files.
+        ``limit`` is the maximum number of files.
 
         Raises:
             RedisError: Redis is not reachable, or full.
             OSError: the folder cannot be read.
         """
         count = 0
-        waiting = self.waiting()[:most]
+        waiting = self.waiting()[:limit]
         for start in range(0, len(waiting), ENQUEUE_STEP):
             found = dict(self._read(waiting[start : start + ENQUEUE_STEP], settings))
             requests = [request for requests in found.values() for request in requests]

@@ -45,7 +45,7 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     unsigned = [file for file in batch.not_stored if not (file.is_large and parts.is_signed(file))]
     # A multipart upload that is already open for the same file contents is used again.
     to_sign = [parts.with_multipart(file) for file in unsigned]
-    signed = self.ask(lambda files: sign(self.clients.ftrack, files), to_sign)
+    signed = self.call_once(lambda files: sign(self.clients.ftrack, files), to_sign)
     for outcome in signed.values():
         if isinstance(outcome, Transfer) and outcome.is_large:
             parts.open_multipart(outcome)
@@ -60,8 +60,9 @@ def put_file(self: Stage, message: Message) -> Message:
     under the same key is idempotent, and ftrack shows nothing before the last stage.
     """
     batch = self.take(message)
-    if large := [transfer for transfer in batch.not_stored if transfer.is_large]:
-        return start_runs(self, batch, large[0])
+    large = next((transfer for transfer in batch.not_stored if transfer.is_large), None)
+    if large is not None:  # It is alone in its batch.
+        return start_runs(self, batch, large)
     with self.heartbeat(batch) as heartbeat:
         sent = self.each(batch.not_stored, lambda file: send_file(self.clients, file, heartbeat))
     return self.hand_on(batch, sent, service="store")

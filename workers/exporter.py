@@ -51,10 +51,10 @@ KINDS = sorted(
 )
 #: The help text of each counter, by its name in tasks.records.counters.
 COUNTERS = {
-    "enqueued": "Uploads and files of publishes that became pending by enqueue or retry.",
+    "enqueued": "Uploads and members of publishes that became pending by enqueue or retry.",
     "located": "Uploads located.",
     "located_bytes": "Bytes of located uploads.",
-    "stored": "Files of publishes stored.",
+    "stored": "Members of publishes stored.",
     "stored_bytes": "Bytes sent to the media store.",
     "cancelled": "Uploads cancelled.",
     "superseded": "Uploads superseded by a newer file.",

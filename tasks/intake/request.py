@@ -19,11 +19,11 @@ PRIORITIES = {"urgent": 0, "normal": 1, "low": 2}
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """One file as its record has it: an upload, or a file of a publish.
+    """One file as its record has it: an upload, or a member of a publish.
 
     ``size_bytes`` and ``mtime_ns`` are None with --no-stat. ``host`` is the only node that sees
     the file; it is empty when all do. ``asked_at`` (seconds since 1970) is set when a request
-    reaches Redis later than it was made. ``is_member`` marks a file of a publish.
+    reaches Redis later than it was made. ``is_member`` marks a member of a publish.
     """
 
     path: str
@@ -38,7 +38,7 @@ class UploadRequest:
 
     @property
     def upload_id(self) -> str:
-        """The id; the same request for the same state of the file is the same upload."""
+        """The id; the same request for the same version of the file is the same upload."""
         target = self.target
         what = (target.version_id, target.name)
         if target.version_id is None or self.is_member:

@@ -111,8 +111,8 @@ class Commands:
     def retry(self, upload_id: str) -> Retried:
         """Make an ended upload pending again.
 
-        A publish tries again with its files that are not stored. For a file of a publish, its
-        publish tries again: the latest one, if it has several.
+        A publish is retried with its members that are not stored. For a member, its publish is
+        retried: the latest one, if it has several.
         """
         names = ("component", "request", "size", "score", "host", "publish", "total")
         values = self.scripts.client.hmget(upload_key(upload_id), names)
@@ -146,13 +146,13 @@ class Commands:
     def cancel(self, upload_id: str) -> str:
         """Stop an upload, and return its state; the state of an unknown upload is empty."""
         ttl_s = self.scripts.ttl_s
-        state = to_text(self.scripts.run("cancel", id=upload_id, ttl_s=ttl_s, as_file=False))
+        state = to_text(self.scripts.run("cancel", id=upload_id, ttl_s=ttl_s, as_member=False))
         if state == "cancelled":
-            # The files of a publish stop too.
+            # The members of a publish stop too.
             pipeline = self.scripts.client.pipeline(transaction=False)
-            for file in self.scripts.client.smembers(left_key(upload_id)):
+            for member in self.scripts.client.smembers(left_key(upload_id)):
                 run = self.scripts.run
-                run("cancel", client=pipeline, id=to_text(file), ttl_s=ttl_s, as_file=True)
+                run("cancel", client=pipeline, id=to_text(member), ttl_s=ttl_s, as_member=True)
             pipeline.execute()
         return state
 

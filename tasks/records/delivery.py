@@ -41,22 +41,22 @@ class Delivery:
     unsized: set[str] = field(default_factory=set)
 
 
-def within_bounds(delivery: Delivery, most_bytes: int) -> tuple[list[Transfer], list[Settlement]]:
-    """Split a delivery into the transfers that fit into *most_bytes*, and the others.
+def within_bounds(delivery: Delivery, max_bytes: int) -> tuple[list[Transfer], list[Settlement]]:
+    """Split a delivery into the transfers that fit into *max_bytes*, and the others.
 
     Files whose size is not known are looked at now. The others become pending again, with their
     sizes noted.
     """
     fitting: list[Transfer] = []
     others: list[Settlement] = []
-    room_bytes = most_bytes
+    room_bytes = max_bytes
     for transfer in delivery.transfers:
         size_bytes = 0
         if transfer.upload_id in delivery.unsized:
             with suppress(OSError):  # The stage itself reports what is wrong with the file.
                 size_bytes = os.stat(transfer.path).st_size
         # A large file is alone in its batch.
-        needed_bytes = most_bytes if size_bytes > LARGE_BYTES else size_bytes
+        needed_bytes = max_bytes if size_bytes > LARGE_BYTES else size_bytes
         if fitting and (needed_bytes >= room_bytes or room_bytes == 0):
             others.append(
                 Settlement(transfer, "pending", {"size": size_bytes} if size_bytes else {})

@@ -82,12 +82,12 @@ def pending_key(host: str = "") -> str:
 
 
 def files_key(publish_id: str) -> str:
-    """Return the key of the files of a publish."""
+    """Return the key of the members of a publish."""
     return FILES + publish_id
 
 
 def left_key(publish_id: str) -> str:
-    """Return the key of those files of a publish that are not stored yet."""
+    """Return the key of those members of a publish that are not stored yet."""
     return LEFT + publish_id
 
 

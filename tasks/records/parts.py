@@ -1,9 +1,10 @@
 """The parts record of a large file: which parts are stored, and where the others go.
 
-A hash per file holds the id of the multipart upload, the identity of the file, the ETag of each
-finished part (``etag:N``), and the sealed URLs of each run of parts (``urls:RUN``). A list holds
-the runs that no task has yet. Finished parts survive any crash, and count only while the file is
-unchanged. The URLs are kept here because ten thousand of them would make messages of megabytes.
+A hash for each file holds the id of the multipart upload, the identity of the file, the ETag of
+each finished part (``etag:N``), and the sealed URLs of each run of parts (``urls:RUN``). A list
+holds the runs that no task has yet. Finished parts survive any crash, and count only while the
+file is unchanged. The URLs are kept here because ten thousand of them would make messages of
+megabytes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class PartsRecord:
         self.urls = urls
 
     def multipart_id(self, transfer: Transfer) -> str:
-        """Return the multipart upload that is open for this state of the file, or nothing."""
+        """Return the multipart upload that is open for this version of the file, or nothing."""
         multipart_id, identity = self._fields(transfer, "multipart", "identity")
         return multipart_id if identity == _identity_key(transfer.known_identity) else ""
 
@@ -93,10 +94,10 @@ class PartsRecord:
             if name.startswith("etag:")
         }
 
-    def fan_out(self, transfer: Transfer, most: int) -> list[int]:
-        """Set out the runs that have parts missing, and return the first ones, *most* of them.
+    def fan_out(self, transfer: Transfer, limit: int) -> list[int]:
+        """Queue the runs that have missing parts; return the first *limit* of them, to begin now.
 
-        The tasks of runs that have ended take the others, one by one.
+        A task that ends its run takes the next one of the others.
         """
         finished = self.etags(transfer)
         runs = plan_runs(transfer.size_bytes)
@@ -105,7 +106,7 @@ class PartsRecord:
             for number, run in enumerate(runs)
             if any(part.number not in finished for part in run)
         ]
-        begun, later = missing[:most], missing[most:]
+        begun, later = missing[:limit], missing[limit:]
         is_ours = self.scripts.run(
             "fan_out",
             id=transfer.upload_id,
@@ -160,11 +161,11 @@ class PartsRecord:
         return bool(is_ours)
 
     def end_run(self, transfer: Transfer, number: int, task_id: str) -> tuple[bool, int | None]:
-        """End a run; return whether this task joins the parts, and the next run."""
-        joins, following = self.scripts.run(
+        """End a run; return whether it was the last one, and the next run if there is one."""
+        is_last, next_run = self.scripts.run(
             "end_run", id=transfer.upload_id, fence=transfer.fence, run=number, task=task_id
         )
-        return bool(joins), None if following is None else int(following)
+        return bool(is_last), None if next_run is None else int(next_run)
 
     def located_before(self, transfer: Transfer, *, located: bool) -> bool:
         """Note, once, whether the component was located before its parts were joined."""

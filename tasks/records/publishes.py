@@ -11,30 +11,31 @@ from tasks.transfer.models import Transfer
 
 
 class Publishes:
-    """The files of publishes, and ftrack's encoding jobs."""
+    """The members of publishes, and ftrack's encoding jobs."""
 
     def __init__(self, record: Record) -> None:
         self.record = record
         self.scripts = record.scripts
         self.redis = record.scripts.client
 
-    def files_of(self, publish: Transfer) -> list[Transfer]:
-        """Return the stored files of a publish, by path: frame 2 comes before frame 10.
+    def members_of(self, publish: Transfer) -> list[Transfer]:
+        """Return the stored members of a publish, by path: frame 2 comes before frame 10.
 
         Raises:
-            FileRefusedError: some of the files are not recorded as stored.
+            FileRefusedError: some members are not recorded as stored.
         """
-        members = self.redis.smembers(files_key(publish.upload_id))
-        ids = [to_text(upload_id) for upload_id in members]
+        ids = [
+            to_text(upload_id) for upload_id in self.redis.smembers(files_key(publish.upload_id))
+        ]
         pipeline = self.redis.pipeline(transaction=False)
         for upload_id in ids:
             pipeline.hmget(upload_key(upload_id), "request", "file", "stored")
-        files = []
+        members = []
         for upload_id, row in zip(ids, pipeline.execute(), strict=True):
             with suppress(SealBrokenError, ValueError):
                 request, file, fingerprint = (to_text(value) for value in row)
-                files.append(self.record.transfer(upload_id, request, file, fingerprint))
-        stored = [file for file in files if file.stored]
+                members.append(self.record.transfer(upload_id, request, file, fingerprint))
+        stored = [member for member in members if member.stored]
         total = int(self.redis.hget(upload_key(publish.upload_id), "total") or 0)
         # There may be more than that, when a newer file has just taken the place of one.
         if len(stored) < total:
@@ -43,11 +44,11 @@ class Publishes:
                 "enqueue the whole publish again: stored files are not sent again"
             )
             raise FileRefusedError(publish.path, why)
-        return sorted(stored, key=lambda file: (len(file.path), file.path))
+        return sorted(stored, key=lambda member: (len(member.path), member.path))
 
-    def take_due_jobs(self, again_s: float, most: int) -> dict[str, list[str]]:
+    def take_due_jobs(self, again_s: float, limit: int) -> dict[str, list[str]]:
         """Return the jobs to ask ftrack about now, by upload id; each is due again in *again_s*."""
-        rows = self.scripts.run("take_due_jobs", again_s=again_s, most=most)
+        rows = self.scripts.run("take_due_jobs", again_s=again_s, max_jobs=limit)
         return {to_text(upload_id): to_text(jobs).split(",") for upload_id, jobs in rows}
 
     def record_job_state(self, upload_id: str, state: str, *, final: bool) -> None:

@@ -30,10 +30,10 @@ CLAIM_BYTES = 256 << 20
 CLAIM_TTL_S = 7 * 86400
 #: An upload that was delivered more often than this to one stage has killed its workers.
 MAX_DELIVERIES = 5
-#: A publish whose files were not all recorded within a day fails.
+#: A publish whose members were not all recorded within a day fails.
 OPEN_PUBLISH_S = 86400
-#: Bounds of one run of the reconciler, so that it never blocks Redis for long.
-MAX_PROMOTED = 1000
+#: Limits of one run of the reconciler, so that it never blocks Redis for long.
+MAX_DUE = 1000
 MAX_OVERDUE = 100
 #: The target of a request that cannot be read.
 _NO_TARGET = Target(component_id="")
@@ -122,7 +122,7 @@ class Record:
         except (AttributeError, KeyError, TypeError):
             raise ValueError(f"{what} is of a version that this worker does not know") from None
         known = replace(transfer, path=path, identity=identity, checksum=checksum, fence=fence)
-        # Otherwise nothing is stored, or the bytes of another state of the file are.
+        # Otherwise nothing is stored, or the bytes of another version of the file are.
         is_stored = bool(stored) and stored == known.content_fingerprint
         return replace(known, stored=True) if is_stored else known
 
@@ -200,17 +200,17 @@ class Record:
             claims=list(claims),
         )
 
-    def promote_due(self) -> tuple[dict[str, int], list[str]]:
-        """Make due retries pending.
+    def apply_due(self) -> tuple[dict[str, int], list[str]]:
+        """Apply time-based changes: due retries become pending, old open publishes fail.
 
         Returns:
             The number of pending uploads by host, and the claims whose deadline has passed.
         """
         pending, overdue = self.scripts.run(
-            "promote_due",
+            "apply_due",
             ttl_s=self.scripts.ttl_s,
-            most=MAX_PROMOTED,
-            most_claims=MAX_OVERDUE,
+            max_uploads=MAX_DUE,
+            max_claims=MAX_OVERDUE,
             open_s=OPEN_PUBLISH_S,
         )
         counts = {to_text(host): int(count) for host, count in pending}

@@ -1,8 +1,8 @@
 """The state machine of an upload: its stages, its states, and every move between them.
 
-This page is the reference. The scripts in ``lua/`` make the moves, a model-based test checks that
-they make no others (tests/chaos/machine.py), and the table in docs/cli.md and the diagram in
-docs/architecture.md are written from here (``python -m tests.docs_tables``).
+This module is the reference. The scripts in ``lua/`` make the moves, and a model-based test checks
+that they make no others (tests/chaos/machine.py). ``python -m tests.docs_tables`` writes the table
+in docs/cli.md from here; a test compares the picture docs/img/states.svg with it.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ STATES = {
     "pending": "A worker may claim it.",
     "active": "A worker is running a stage for it.",
     "retrying": "A stage failed for now; `error` says why. farmhaul tries again by itself.",
-    "storing": "A sequence or a publish: its files are being sent, and nothing is visible yet.",
-    "stored": "A file of a sequence or publish: its bytes are in the media store.",
+    "storing": "A sequence or a publish: its members are being sent, and nothing is visible yet.",
+    "stored": "A member (a file of a sequence or publish): its bytes are in the media store.",
     "located": "The bytes are in the media store, and ftrack shows them.",
     "failed": "You have to act; `error` says on what.",
     "cancelled": "It was cancelled by `farmhaul cancel`.",
-    "superseded": "Its component has a newer upload; for a publish, each of its files has.",
+    "superseded": "Its component has a newer upload; for a publish, each of its members has.",
 }
 
 #: An upload in one of these still moves by itself; its record does not expire.
@@ -35,8 +35,8 @@ ENDED = ("stored", "located", "failed", "cancelled", "superseded")
 #: What ftrack reports of an encoding that has not finished.
 UNFINISHED_JOBS = ("queued", "running")
 
-#: The score of a pending upload, lowest first: its class (urgent, normal, low) times the first
-#: step, plus the second unless people look at it before the rest, plus milliseconds since 1970.
+#: The score of a pending upload, lowest first: its priority (0 urgent, 1 normal, 2 low) times
+#: the first step, plus the second unless it is a preview, plus milliseconds since 1970.
 PRIORITY_STEP = 10**13
 PREVIEW_STEP = 5 * 10**12
 
@@ -56,7 +56,7 @@ MOVES = (
     Move("", "superseded", ("enqueue",), "a spool is sent late, after a newer upload"),
     Move("pending", "active", ("deliver",), "a worker claims it"),
     Move("active", "located", ("settle",), "the last stage is done"),
-    Move("active", "stored", ("settle",), "for a file of a publish, its bytes are stored"),
+    Move("active", "stored", ("settle",), "for a member, its bytes are stored"),
     Move("active", "retrying", ("settle", "deliver"), "a stage failed for now"),
     Move("active", "failed", ("settle", "deliver", "start_run"), "a stage failed for good"),
     Move(
@@ -65,18 +65,18 @@ MOVES = (
         ("settle", "deliver", "reclaim"),
         "its claim was lost, or its batch was taken apart",
     ),
-    Move("retrying", "pending", ("promote_due",), "its time has come"),
+    Move("retrying", "pending", ("apply_due",), "its delay has passed"),
     Move(
         "storing",
         "pending",
         ("settle", "enqueue", "complete_publish", "retry_publish"),
-        "all of its files are stored",
+        "all of its members are stored",
     ),
     Move(
         "storing",
         "failed",
-        ("settle", "deliver", "start_run", "cancel", "complete_publish", "promote_due"),
-        "one of its files failed, or not all files were recorded within a day",
+        ("settle", "deliver", "start_run", "cancel", "complete_publish", "apply_due"),
+        "one of its members failed, or not all of them were recorded within a day",
     ),
     *(Move(state, "cancelled", ("cancel",), "by `cancel`") for state in (*LIVE, "failed")),
     *(
@@ -109,12 +109,12 @@ def score(priority: int, *, is_preview: bool) -> int:
 
 
 def priority_of(pending_score: float) -> int:
-    """Return the class of a pending upload: 0 for urgent."""
+    """Return the priority of a pending upload: 0 for urgent."""
     return int(pending_score // PRIORITY_STEP)
 
 
 def is_preview(pending_score: float) -> bool:
-    """Return whether people look at a pending upload before the rest."""
+    """Return whether a pending upload is a preview, which people look at before the rest."""
     return pending_score % PRIORITY_STEP < PREVIEW_STEP
 
 

@@ -63,7 +63,7 @@ class UploadState:
     updated: float
     due: float | None
     tries: int
-    #: For a publish: the number of its files, and how many of them are stored.
+    #: For a publish: the number of its members, and how many of them are stored.
     files: int = 0
     stored: int = 0
     #: What ftrack reports of its encoding: queued, running, done, failed; empty without one.
@@ -77,13 +77,13 @@ class UploadState:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the upload ended otherwise than its user wanted."""
+        """Whether it is not located or stored, or its encoding failed; true of live uploads too."""
         return self.state not in {"located", "stored"} or self.job_state == "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Pending uploads of one class and host; the host is empty where all nodes see the files."""
+    """Pending uploads of one priority and host; the host is empty where all nodes see the files."""
 
     host: str
     priority: str
@@ -136,7 +136,7 @@ class Status:
         ]
 
     def _errors_of(self, publish_ids: Sequence[str]) -> Iterator[dict[str, str]]:
-        """Return for each publish the error of a file that retries, from a sample of its files."""
+        """Return for each publish the error of a member that retries, from a sample of them."""
         pipeline = self.client.pipeline(transaction=False)
         for publish_id in publish_ids:
             pipeline.smembers(left_key(publish_id))
@@ -149,11 +149,11 @@ class Status:
             kinds = {error: kind for state, error, kind in files if state == "retrying" and error}
             yield {"error": min(kinds), "error_kind": kinds[min(kinds)]} if kinds else {}
 
-    def files_left(self, publish_id: str, most: int) -> list[UploadState]:
-        """Read up to *most* files of a publish that are not stored, the failed ones first."""
+    def members_left(self, publish_id: str, limit: int) -> list[UploadState]:
+        """Read up to *limit* members of a publish that are not stored, the failed ones first."""
         ids = [to_text(upload_id) for upload_id in self.client.smembers(left_key(publish_id))]
         found = [file for file in self.find(ids) if file is not None]
-        return sorted(found, key=lambda file: (file.state != "failed", file.path))[:most]
+        return sorted(found, key=lambda file: (file.state != "failed", file.path))[:limit]
 
     def not_ended(self, upload_ids: Sequence[str]) -> list[str]:
         """Return the uploads that have a record and have not ended; cheap to poll."""

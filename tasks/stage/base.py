@@ -18,7 +18,7 @@ from tasks.stage.context import Clients, clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, to_message, with_signed
 from tasks.stage.redaction import RedactedTask, internal_error
-from tasks.stage.retry_policy import wait_for
+from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Batch, Transfer
 
@@ -26,8 +26,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 Outcomes = dict[str, Transfer | errors.UploadError]
 
-#: Outcomes that show that the service is up: only it can have caused them.
-ANSWERS = (
+#: Outcomes that prove that the service is up: only it can have caused them.
+PROVES_SERVICE_UP = (
     Transfer,
     errors.RequestRefusedError,
     errors.StoreRefusedError,
@@ -121,7 +121,7 @@ class Stage(RedactedTask):
             for transfer, outcome in zip(transfers, outcomes, strict=True)
         }
 
-    def ask(
+    def call_once(
         self, call: Callable[[Sequence[Transfer]], Outcomes], transfers: Sequence[Transfer]
     ) -> Outcomes:
         """Make one call for all transfers; an unexpected error is the outcome of each of them."""
@@ -164,20 +164,20 @@ class Stage(RedactedTask):
         """Record the outcomes of a batch, and return the message for the next stage.
 
         ``outcomes`` may omit transfers for which there was nothing to do. ``service`` is the one
-        that this stage called.
+        that this stage called; its gate opens if an outcome proves that it is up.
 
         Raises:
             UploadsFailedError: some uploads have failed for good; the others are handed on.
         """
         states = self._settle(batch, outcomes, service)
         self._log_errors(outcomes, states)
-        going_on = _going_on(batch, outcomes, states)
-        message = to_message(batch.claim_id, going_on, self.clients.urls)
+        continuing = _continuing(batch, outcomes, states)
+        message = to_message(batch.claim_id, continuing, self.clients.urls)
         if failed := _failed(outcomes, states):
-            if going_on:
+            if continuing:
                 self._send_next(message)
             raise errors.UploadsFailedError("\n".join(failed))
-        if not going_on:
+        if not continuing:
             self.end_chain()
         return message
 
@@ -223,7 +223,7 @@ class Stage(RedactedTask):
         kind = type(outcome).__name__
         if not isinstance(outcome, errors.RetryableError):
             return Settlement(transfer, "failed", {"error": explained(outcome), "error_kind": kind})
-        return Settlement(transfer, "retrying", FORGET.get(type(outcome), {}), wait_for(outcome))
+        return Settlement(transfer, "retrying", FORGET.get(type(outcome), {}), retry_plan(outcome))
 
     def _done(self, transfer: Transfer) -> Outcome:
         is_last = self.stage == STAGES[-1]
@@ -246,8 +246,12 @@ class Stage(RedactedTask):
         }
 
 
-def _going_on(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:
-    """Return the transfers that the next stage receives."""
+def _continuing(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:
+    """Return the transfers that the message for the next stage names.
+
+    After the last stage they are the located ones: no stage follows, but the message is also the
+    task's result, whose summary Flower and the logs show.
+    """
     latest = [outcomes.get(transfer.upload_id, transfer) for transfer in batch.transfers]
     return [
         outcome
@@ -267,6 +271,6 @@ def _failed(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:
 
 def _answered(service: str, outcomes: Outcomes) -> list[str]:
     """Return the services whose gate may open: one usable answer shows that they are up."""
-    if not any(isinstance(outcome, ANSWERS) for outcome in outcomes.values()):
+    if not any(isinstance(outcome, PROVES_SERVICE_UP) for outcome in outcomes.values()):
         return []
     return [service, "credentials"] if service == "ftrack" else [service]

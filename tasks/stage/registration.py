@@ -26,32 +26,32 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
     small = [transfer for transfer in stored if not (transfer.is_large or transfer.publish)]
     large = [transfer for transfer in stored if transfer.is_large]
     publishes = [transfer for transfer in stored if transfer.publish]
-    files: dict[str, list[Transfer]] = {}
+    members: dict[str, list[Transfer]] = {}
 
     def show(publish: Transfer) -> Transfer:
-        files[publish.upload_id] = clients.publishes.files_of(publish)
+        members[publish.upload_id] = clients.publishes.members_of(publish)
         return locate_publish(
             clients.ftrack,
             publish,
-            files[publish.upload_id],
+            members[publish.upload_id],
             lambda: heartbeat(publish.upload_id, -1),
         )
 
     outcomes: Outcomes = {
         transfer.upload_id: LeaseLostError(transfer.upload_id) for transfer in batch.not_stored
     }
-    outcomes |= stage.ask(lambda transfers: locate(clients.ftrack, transfers), small)
+    outcomes |= stage.call_once(lambda transfers: locate(clients.ftrack, transfers), small)
     outcomes |= stage.each(large, lambda transfer: join_parts(clients, transfer))
     outcomes |= stage.each(publishes, show)
     if clients.events:
-        clients.events.located(located_components(outcomes, files))
+        clients.events.located(located_components(outcomes, members))
     return outcomes
 
 
 def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
     """Join the parts of a stored large file and register it, in one API call.
 
-    A file of a publish is joined only; the publish registers it. If the answer to an earlier
+    A member of a publish is joined only; the publish registers it. If the answer to an earlier
     call was lost, the location shows that the call succeeded: it did not exist before.
     """
     parts, ftrack = clients.parts, clients.ftrack
@@ -72,11 +72,11 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
 
 
 def located_components(
-    outcomes: Outcomes, files: Mapping[str, Sequence[Transfer]]
+    outcomes: Outcomes, members: Mapping[str, Sequence[Transfer]]
 ) -> Iterator[str]:
     """Yield the ids of all components that have a location since this stage.
 
-    ``files`` are the files of each publish, by the upload id of the publish.
+    ``members`` are those of each publish, by the upload id of the publish.
     """
     for upload_id, outcome in outcomes.items():
         if not isinstance(outcome, Transfer):
@@ -85,4 +85,4 @@ def located_components(
             yield outcome.component_id
             continue
         yield from (container.target.component_id for container in outcome.publish.containers)
-        yield from (file.component_id for file in files[upload_id])
+        yield from (member.component_id for member in members[upload_id])

@@ -75,8 +75,8 @@ def full_jitter(retries: int, policy: Policy, share: float) -> float:
     return max(delay_s, policy.at_least_s)
 
 
-def wait_for(error: errors.RetryableError) -> dict[str, Any]:
-    """Turn an error into what ``settle.lua`` needs to let the upload wait, or fail.
+def retry_plan(error: errors.RetryableError) -> dict[str, Any]:
+    """Return what ``settle.lua`` needs to make the upload wait after this error, or fail.
 
     The script computes the delay as ``full_jitter`` does: only Redis knows the number of retries.
     """

@@ -14,9 +14,9 @@ def send_file(clients: Clients, transfer: Transfer, heartbeat: Heartbeat) -> Tra
     """Send a file by one PUT, and return its transfer as stored."""
     throttle = clients.limits.throttle(transfer.size_bytes)
 
-    def check_lease(sent_bytes: int) -> None:
+    def on_progress(sent_bytes: int) -> None:
         heartbeat(transfer.upload_id, sent_bytes)
         throttle(sent_bytes)
 
-    put_file(transfer, clients.store, clients.settings.storage_roots, check_lease)
+    put_file(transfer, clients.store, clients.settings.storage_roots, on_progress)
     return replace(transfer, stored=True, signed=None)

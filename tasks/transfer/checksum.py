@@ -37,7 +37,7 @@ def compute_checksum(
             return fresh  # each part is hashed when it is sent
         md5_bytes = md5_of(file, transfer.path, 0, identity.size_bytes, check_lease)
         require_unchanged(file, transfer.path, identity)
-    # If anything was stored before, it was another state of the file.
+    # If anything was stored before, it was another version of the file.
     return replace(fresh, checksum=base64.b64encode(md5_bytes).decode())
 
 

@@ -27,7 +27,7 @@ KINDS = (
 
 
 def identity_of(status: os.stat_result) -> FileIdentity:
-    """Return what identifies the state of a file, taken from its stat."""
+    """Return what identifies the version of a file, taken from its stat."""
     return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 

@@ -163,7 +163,7 @@ class Transfer:
     multipart: Multipart | None = None
     stored: bool = False
     fence: int = 0
-    #: Whether it is a file of a publish, which then registers all of its files together.
+    #: Whether it is a member of a publish, which then registers all of its members together.
     is_member: bool = False
     #: Set for the last step of a publish, which has no file of its own.
     publish: Publish | None = None
@@ -203,7 +203,7 @@ class Transfer:
 
     @property
     def content_fingerprint(self) -> str:
-        """What distinguishes the stored bytes from another state of the file."""
+        """What distinguishes the stored bytes from another version of the file."""
         identity = self.known_identity
         return self.checksum or f"{identity.size_bytes}:{identity.mtime_ns}:{identity.inode}"
 

@@ -57,23 +57,23 @@ def put_part(
     session: requests.Session,
     *,
     roots: Sequence[str],
-    check_lease: Callable[[int], None] = lambda _sent_bytes: None,
+    on_progress: Callable[[int], None] = lambda _sent_bytes: None,
 ) -> str:
     """Send one part to its presigned URL; return its ETag, which is needed to join the parts.
 
     The part is read twice: to hash it, and to send it. The page cache makes this cheap, and the
-    use of memory does not depend on the size of a part. ``check_lease`` is called as in
+    use of memory does not depend on the size of a part. ``on_progress`` is called as in
     ``put_file``, and with 0 while the part is hashed.
 
     Raises what ``put_file`` raises.
     """
     with open_checked(transfer.path, roots) as file:
         require_unchanged(file, transfer.path, transfer.known_identity)
-        md5 = md5_of(file, transfer.path, part.offset, part.size_bytes, lambda: check_lease(0))
+        md5 = md5_of(file, transfer.path, part.offset, part.size_bytes, lambda: on_progress(0))
         md5_base64 = base64.b64encode(md5).decode()
 
         def attempt(headers: dict[str, str]) -> str:
-            body = FileBody(file, transfer.path, part.size_bytes, check_lease, part.offset)
+            body = FileBody(file, transfer.path, part.size_bytes, on_progress, part.offset)
             as_file = replace(transfer, checksum=md5_base64, signed=SignedPut(url, headers))
             return send(as_file, body, session)
 

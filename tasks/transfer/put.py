@@ -84,11 +84,11 @@ def put_file(
     transfer: Transfer,
     session: requests.Session,
     roots: Sequence[str],
-    check_lease: Callable[[int], None] = lambda _sent_bytes: None,
+    on_progress: Callable[[int], None] = lambda _sent_bytes: None,
 ) -> None:
     """Send the file to its presigned URL; return once the store has all of it (HTTP 200).
 
-    ``check_lease`` is called before each block with the number of bytes sent so far, and may
+    ``on_progress`` is called before each block with the number of bytes sent so far, and may
     raise to stop.
 
     Raises:
@@ -102,7 +102,7 @@ def put_file(
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
         require_unchanged(file, transfer.path, transfer.known_identity)
-        body = FileBody(file, transfer.path, transfer.size_bytes, check_lease)
+        body = FileBody(file, transfer.path, transfer.size_bytes, on_progress)
         send(transfer, body, session)
         require_unchanged(file, transfer.path, transfer.known_identity)
 
@@ -119,13 +119,13 @@ class FileBody:
         file: BinaryIO,
         path: str,
         size_bytes: int,
-        check_lease: Callable[[int], None],
+        on_progress: Callable[[int], None],
         offset: int = 0,
     ) -> None:
         self.file = file
         self.path = path
         self.left_bytes = self.size_bytes = size_bytes
-        self.check_lease = check_lease
+        self.on_progress = on_progress
         self.end = offset + size_bytes
 
     def read(self, block_bytes: int) -> bytes:
@@ -138,7 +138,7 @@ class FileBody:
         # Once all is sent, stopping would not prevent the store from accepting the file. Only its
         # response shows whether a newer file of the component may be sent.
         if self.left_bytes:
-            self.check_lease(self.size_bytes - self.left_bytes)
+            self.on_progress(self.size_bytes - self.left_bytes)
         with reading(self.path):
             offset = self.end - self.left_bytes
             block = os.pread(self.file.fileno(), min(block_bytes, self.left_bytes), offset)

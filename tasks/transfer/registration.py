@@ -61,7 +61,7 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
 
     If farmhaul created the component before, it is updated. A target without a version is
     somebody else's component: only its location is created. An encoding is noted in the metadata
-    in the same call, so that it is started once for each state of the file.
+    in the same call, so that it is started once for each version of the file.
     """
     target = transfer.target
     if target.version_id is None:

@@ -23,7 +23,7 @@ from tasks.records.keys import upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import ENDED, LIVE, STAGES
-from tasks.stage.retry_policy import wait_for
+from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Target, Transfer
 from tests.chaos.healing import let_time_pass
@@ -46,7 +46,7 @@ SCRIPTS = {
     "deliver": {"deliver"},
     "settle": {"settle"},
     "cancel": {"cancel"},
-    "promote due": {"promote_due"},
+    "apply due": {"apply_due"},
     "reclaim": {"reclaim"},
     "heartbeat": {"heartbeat"},
     "pass time": set[str](),
@@ -155,7 +155,7 @@ class Uploads(RuleBasedStateMachine):
         _, stage, one = data.draw(st.sampled_from(self.held))
         if (outcome == "located") != (stage == STAGES[-1] and outcome in {"advanced", "located"}):
             outcome = "located" if outcome == "advanced" else "advanced"
-        wait = wait_for(data.draw(st.sampled_from(ERRORS))) if outcome == "retrying" else None
+        wait = retry_plan(data.draw(st.sampled_from(ERRORS))) if outcome == "retrying" else None
         self.settle_one(stage, one, outcome, wait)
 
     def settle_one(
@@ -201,8 +201,8 @@ class Uploads(RuleBasedStateMachine):
 
     @rule()
     def tick(self) -> None:
-        self.act = "promote due"
-        counts, overdue = self.record.promote_due()
+        self.act = "apply due"
+        counts, overdue = self.record.apply_due()
         assert counts[""] == self.client.zcard("farmhaul:pending")
         assert set(overdue) <= set(self.client.zrange("farmhaul:claims", 0, -1))
 

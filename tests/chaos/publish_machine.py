@@ -25,7 +25,7 @@ from tasks.records.publishes import Publishes
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import LIVE, STAGES
-from tasks.stage.retry_policy import wait_for
+from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Container, FileIdentity, Publish, Target, Transfer, derived_id
 from tests.chaos.healing import let_time_pass
@@ -49,7 +49,7 @@ SCRIPTS = {
     "work": {"deliver", "settle"},
     "cancel": {"cancel"},
     "retry": {"retry_publish", "enqueue", "complete_publish"},
-    "pass time": {"promote_due"},
+    "pass time": {"apply_due"},
     "lose the lease": {"reclaim"},
 }
 PUBLISH = Publish((Container(SEQUENCE, ".exr", 4),))
@@ -110,7 +110,7 @@ class PublishedUploads(RuleBasedStateMachine):
                 settlement = Settlement(one, "failed", {"error": "no", "error_kind": "Refused"})
             else:
                 error = errors.ServiceUnavailableError("store", "503")
-                settlement = Settlement(one, "retrying", {}, wait_for(error))
+                settlement = Settlement(one, "retrying", {}, retry_plan(error))
             self.record.settle([settlement])
 
     @rule(data=st.data())
@@ -129,7 +129,7 @@ class PublishedUploads(RuleBasedStateMachine):
     def time_passes(self) -> None:
         self.act = "pass time"
         let_time_pass(self.client)
-        self.record.promote_due()
+        self.record.apply_due()
 
     @rule(claim=st.sampled_from(CLAIMS))
     def lease_runs_out(self, claim: str) -> None:
@@ -212,7 +212,7 @@ class PublishedUploads(RuleBasedStateMachine):
         if one.publish is not None:
             if is_last:
                 try:
-                    Publishes(self.record).files_of(one)
+                    Publishes(self.record).members_of(one)
                 except errors.FileRefusedError as error:
                     event("files of a publish are not stored any more")
                     return Settlement(one, "failed", {"error": str(error), "error_kind": "Gone"})

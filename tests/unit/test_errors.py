@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tasks.config.remedies import FILE_REMEDIES, explained
-from tasks.stage.retry_policy import POLICIES, wait_for
+from tasks.stage.retry_policy import POLICIES, retry_plan
 from tasks.transfer import errors
 from tests.helpers.error_examples import EXAMPLES
 
@@ -112,7 +112,7 @@ def test_an_outage_without_retry_after_has_none() -> None:
 def test_every_retryable_error_has_a_policy_and_can_wait(cls: type[errors.RetryableError]) -> None:
     assert cls in POLICIES
 
-    wait = json.loads(json.dumps(wait_for(cls(*EXAMPLES[cls][0])), allow_nan=False))
+    wait = json.loads(json.dumps(retry_plan(cls(*EXAMPLES[cls][0])), allow_nan=False))
 
     assert wait["kind"] == cls.__name__
     assert wait["error"] == explained(example(cls))

@@ -1,4 +1,4 @@
-"""Large files in parts: no gap, no part twice, and no byte of another state of the file."""
+"""Large files in parts: no gap, no part twice, and no byte of another version of the file."""
 
 from __future__ import annotations
 
@@ -137,10 +137,10 @@ def test_a_file_that_changes_before_or_during_a_part_is_noticed(
             os.utime(transfer.path, ns=(1, 1))
 
     part = Part(1, 0, 2 * BLOCK_BYTES)
-    for check_lease in (touch, lambda _: None):
+    for on_progress in (touch, lambda _: None):
         with pytest.raises(FileChangedError, match="mtime"):
             put_part(
-                transfer, part, f"{odd.url}/part", session, roots=roots, check_lease=check_lease
+                transfer, part, f"{odd.url}/part", session, roots=roots, on_progress=on_progress
             )
 
     assert len(odd.requests) == 1
@@ -149,7 +149,7 @@ def test_a_file_that_changes_before_or_during_a_part_is_noticed(
 def test_a_part_stops_when_it_is_no_longer_ours(
     frame: Frame, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
-    def check_lease(_sent_bytes: int) -> None:
+    def on_progress(_sent_bytes: int) -> None:
         raise LeaseLostError("an upload")
 
     with pytest.raises(LeaseLostError):
@@ -159,7 +159,7 @@ def test_a_part_stops_when_it_is_no_longer_ours(
             f"{odd.url}/part",
             session,
             roots=roots,
-            check_lease=check_lease,
+            on_progress=on_progress,
         )
 
     assert odd.requests == []

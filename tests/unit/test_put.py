@@ -599,14 +599,14 @@ def test_a_file_that_changes_while_it_is_sent_is_noticed_at_once(
 ) -> None:
     once = iter([None])
 
-    def check_lease(sent_bytes: int) -> None:
+    def on_progress(sent_bytes: int) -> None:
         if sent_bytes:
             for _ in once:
                 change(Path(large.path), how)
 
     started = time.monotonic()
     with pytest.raises(FileChangedError):
-        put_file(large, session, roots, check_lease)
+        put_file(large, session, roots, on_progress)
 
     assert time.monotonic() - started < 5
     # Never more than was announced, whatever the file has become.
@@ -647,12 +647,12 @@ def test_progress_is_told_between_blocks(
 def test_sending_stops_at_the_next_block_once_the_lease_is_lost(
     large: Transfer, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
 ) -> None:
-    def check_lease(sent_bytes: int) -> None:
+    def on_progress(sent_bytes: int) -> None:
         if sent_bytes >= 2 * BLOCK_BYTES:
             raise LeaseLostError(large.upload_id)
 
     with pytest.raises(LeaseLostError):
-        put_file(large, session, roots, check_lease)
+        put_file(large, session, roots, on_progress)
 
     odd.close()
     assert all(len(one.body) <= 3 * BLOCK_BYTES for one in odd.requests)

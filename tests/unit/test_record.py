@@ -239,7 +239,7 @@ def test_a_publish_may_stay_open_for_a_day(record: Record, open_s: int, state: s
     commands.write([commands.new_record(request)])  # its hook dies here
     record.scripts.client.zadd(keys.OPEN, {request.upload_id: now_of(record) - open_s})
 
-    record.promote_due()
+    record.apply_due()
 
     assert field(record, request.upload_id, "state") == state
 
@@ -300,7 +300,7 @@ def make_due(record: Record) -> None:
     client: Any = record.scripts.client
     for upload_id in client.zrange(keys.RETRYING, 0, -1):
         client.zadd(keys.RETRYING, {upload_id: 0})
-    record.promote_due()
+    record.apply_due()
 
 
 def now_of(record: Record) -> float:

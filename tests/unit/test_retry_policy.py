@@ -19,7 +19,7 @@ from tasks.records.keys import gate_key, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.stage import retry_policy
-from tasks.stage.retry_policy import POLICIES, full_jitter, wait_for
+from tasks.stage.retry_policy import POLICIES, full_jitter, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Target
 from tests.helpers.error_examples import EXAMPLES
@@ -81,13 +81,13 @@ class Upload:
             self.client.delete(gate_key(service))
         claim_id = uuid.uuid4().hex
         [transfer] = self.record.deliver(claim_id, "compute_checksum", "w1@node7").transfers
-        wait = wait_for(error) | overrides
+        wait = retry_plan(error) | overrides
         return self.record.settle([Settlement(transfer, "retrying", {}, wait)])[self.upload_id]
 
     def end_wait(self) -> None:
         """Make the upload pending, as after its delay."""
         self.client.zadd("farmhaul:retrying", {self.upload_id: 0})
-        self.record.promote_due()
+        self.record.apply_due()
 
     def age_first_error(self, seconds: float) -> None:
         now_s, _ = self.client.time()
@@ -164,7 +164,7 @@ def test_retry_after_is_granted_up_to_a_quarter_of_an_hour(
 
 
 def test_two_uploads_that_failed_together_have_other_delays() -> None:
-    shares = [wait_for(example(errors.LeaseLostError))["jitter"] for _ in range(20)]
+    shares = [retry_plan(example(errors.LeaseLostError))["jitter"] for _ in range(20)]
 
     assert len(set(shares)) > 1
     assert all(0 <= share <= 1 for share in shares)

@@ -33,7 +33,7 @@ def test_an_unexpected_error_of_a_joint_call_retries_each_upload(
     def broken(_transfers: Sequence[Transfer]) -> Outcomes:
         raise KeyError("a bug of farmhaul")
 
-    outcomes = Probe().ask(broken, [ONE, OTHER])
+    outcomes = Probe().call_once(broken, [ONE, OTHER])
     assert set(outcomes) == {"/mnt/1.exr", "/mnt/2.exr"}
     assert all(isinstance(outcome, UnexpectedAnswerError) for outcome in outcomes.values())
     assert "KeyError, see the log" in str(outcomes["/mnt/1.exr"])

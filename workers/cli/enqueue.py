@@ -181,7 +181,7 @@ def submit(settings: Settings, requests: Sequence[Request]) -> list[str]:
     if settings.spool:
         # These uploads are queued. farmhaul flush-spool reports what is wrong with the spool.
         with suppress(redis.RedisError, OSError):
-            Spool(settings.spool).flush(app, commands, settings, most=SPOOLED_AT_ONCE)
+            Spool(settings.spool).flush(app, commands, settings, limit=SPOOLED_AT_ONCE)
     return states
 
 

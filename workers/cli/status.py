@@ -41,7 +41,7 @@ def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
     for upload in uploads:
         click.echo(output.state_line(upload, human=human))
         if human and upload_ids and upload.files:
-            for file in reader.files_left(upload.upload_id, FILES_SHOWN):
+            for file in reader.members_left(upload.upload_id, FILES_SHOWN):
                 click.echo(f"  {output.state_line(file, human=True)}")
 
 

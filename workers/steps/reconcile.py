@@ -59,7 +59,7 @@ class Reconciler:
 
     def reconcile(self) -> None:
         """Make due uploads pending, take back lost claims, and send missing wake-ups."""
-        pending, overdue = self.record.promote_due()
+        pending, overdue = self.record.apply_due()
         if overdue:
             carried = set(self._claims_in_messages(pending))
             for claim_id in overdue:

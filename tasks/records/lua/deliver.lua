@@ -20,8 +20,8 @@
 local claim, stage, host = args.claim, args.stage, args.host
 local claim_key = KEY.claim .. claim
 
--- A gate is a circuit breaker: while it is closed, nothing passes. When its time has come, one
--- claim passes as a probe. Returns the gates to probe, or nil when one is closed.
+-- A gate is a circuit breaker: while it is closed, nothing passes. When its delay has passed,
+-- one claim passes as a probe. Returns the gates to probe, or nil when one is closed.
 local function gates_to_probe()
   local to_probe = {}
   for _, service in ipairs(SERVICES) do
@@ -75,8 +75,9 @@ local function claim_pending()
   end
 end
 
--- Put an upload back by itself: its batch has killed its worker twice, and this finds the culprit.
-local function take_apart(id, key, state, own_host, score)
+-- Make an upload pending again, in a batch of its own: its batch has killed its worker twice, and
+-- this finds the culprit.
+local function requeue_alone(id, key, state, own_host, score)
   leave_claim(id, claim)
   -- This delivery is not carried out, so it cannot kill a worker.
   redis.call('HINCRBY', key, 'deliveries:' .. stage, -1)
@@ -86,7 +87,7 @@ local function take_apart(id, key, state, own_host, score)
 end
 
 -- Whether this stage changes the component's bytes: it sends them, or makes a large file's parts,
--- or a publish's files, the component's bytes.
+-- or a publish's members, the component's bytes.
 local function sends_bytes(key)
   local size, total = unpack(redis.call('HMGET', key, 'size', 'total'))
   local is_large = (tonumber(size or '') or 0) > args.large_bytes
@@ -112,16 +113,17 @@ local function deliver(id, is_one_of_many)
     count('redelivered')
   end
   if deliveries > args.max_deliveries then
-    fail_killer(id, state, args.worker, args.max_deliveries, args.ttl_s)
+    fail_worker_killer(id, state, args.worker, args.max_deliveries, args.ttl_s)
     return nil
   end
   if deliveries > 2 and is_one_of_many then
-    take_apart(id, key, state, own_host, score)
+    requeue_alone(id, key, state, own_host, score)
     return nil
   end
   local fence = redis.call('HINCRBY', key, 'fence', 1)
   if sends_bytes(key) and not may_put(id, fence, args.lease_s) then
     leave_claim(id, claim)
+    -- Not an error of this upload, so it counts no try and needs no backoff.
     make_retrying(id, NOW + 2, 'older upload of the component')
     return nil
   end
@@ -142,4 +144,4 @@ if #rows > 0 then
   redis.call('ZADD', KEY.claims, NOW + 2 * args.lease_s, claim)
   redis.call('EXPIRE', claim_key, args.claim_ttl_s)
 end
-return done(rows)
+return finish_script(rows)

@@ -1,11 +1,11 @@
--- End a run of parts. The task that ends the last run joins the parts; when it is delivered
--- again, it joins them again.
+-- End a run of parts. The task that ends the last run hands the file on to the last stage, which
+-- joins the parts. If that task is delivered again, it hands the file on again.
 --
 -- id, fence   the upload, and the fencing token of this delivery
 -- run         the number of the run, from 0
 -- task        the id of the Celery task
 --
--- Returns {1 when this task joins, the next run or false}.
+-- Returns {1 if this task ended the last run, the next run or false}.
 --- @include "base"
 --- @include "moves"
 

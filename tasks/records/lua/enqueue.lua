@@ -1,16 +1,16 @@
 -- Write the record of an upload, and make it pending. Enqueueing the same upload again changes
--- nothing. A publish is `storing` until all of its files are recorded and stored.
+-- nothing. A publish is `storing` until all of its members are recorded and stored.
 --
 -- id, component, request   the upload, its component, its sealed request
 -- size          bytes; absent when nobody has looked at the file
--- score         of the pending upload, without its time: class, and what people look at first
+-- score         of the pending upload, without its time: its priority, and whether it is a preview
 -- host          the only node that sees the file, or empty
 -- recheck       the file was not looked at: upload it again even if it was located
 -- revive        an operator retries the upload
 -- ttl_s         how long the record of an ended upload is kept
 -- asked_at      when the upload was asked for; absent means now (a spool is sent later)
--- publish       the publish that this is a file of; absent for others
--- total         number of files of a publish; absent for others
+-- publish       the publish that this is a member of; absent for others
+-- total         number of members of a publish; absent for others
 --
 -- Returns {its state, 1 when it is new}.
 --- @include "base"
@@ -28,7 +28,7 @@ local state = redis.call('HGET', key, 'state')
 local current, current_since = unpack(redis.call('HMGET', component_key, 'current', 'since'))
 local has_newer = current and current ~= id
 
--- Join a file to its publish. Returns whether the file is stored already.
+-- Add a member to its publish. Returns whether the member is already stored.
 local function attach_to_publish(publish)
   local publishes = publish
   for _, other in ipairs(waiting_publishes(id)) do
@@ -97,7 +97,7 @@ if args.publish then
 end
 
 if state and LIVE[state] then
-  -- A publish whose hook died before it had recorded all files is continued.
+  -- A publish whose hook died before it had recorded all members is continued.
   local is_open = state == 'storing' and redis.call('HEXISTS', key, 'complete') == 0
   return { state, is_open and 1 or 0 }
 end
@@ -114,7 +114,7 @@ if args.revive and has_newer then
   return { state, 0 }
 end
 
--- A publish supersedes none. Where two publishes share files, each file decides for itself.
+-- A publish supersedes none. If two publishes share members, each member decides for itself.
 if not is_publish and has_newer then
   if tonumber(current_since or 0) > asked_at then
     if not state then
@@ -132,8 +132,8 @@ if is_publish then
   redis.call('HSET', key, 'total', args.total, 'sent', 0)
   move(id, state, 'storing')
   redis.call('ZADD', KEY.open, NOW, id)
-  return done({ 'storing', 1 })
+  return finish_script({ 'storing', 1 })
 end
 make_pending(id, state, args.host, score)
 count('enqueued')
-return done({ 'pending', 1 })
+return finish_script({ 'pending', 1 })

@@ -1,4 +1,4 @@
--- Set out the runs of a large file's parts.
+-- Queue the runs of a large file's parts: note the runs that begin when others have ended.
 --
 -- id, fence   the upload, and the fencing token of this delivery
 -- total       number of parts

@@ -1,9 +1,9 @@
 -- Note the multipart upload of a large file, with the sealed URLs of its runs. Parts of another
--- multipart upload, or of another state of the file, are dropped.
+-- multipart upload, or of another version of the file, are dropped.
 --
 -- id, fence   the upload, and the fencing token of this delivery
 -- multipart   S3's id of the multipart upload
--- identity    the state of the file: size, mtime, inode
+-- identity    the version of the file: size, mtime, inode, device
 -- urls        {urls:RUN = sealed URLs}
 -- ttl_s       how long they are kept
 --

@@ -19,4 +19,4 @@ if redis.call('HSETNX', key, 'etag:' .. args.number, args.etag) == 1 then
   redis.call('HINCRBY', upload_key(args.id), 'sent', args.size_bytes)
   count('stored_bytes', args.size_bytes)
 end
-return done(1)
+return finish_script(1)

@@ -30,4 +30,4 @@ if taken > 0 then
 end
 redis.call('DEL', KEY.claim .. claim)
 redis.call('ZREM', KEY.claims, claim)
-return done(taken)
+return finish_script(taken)

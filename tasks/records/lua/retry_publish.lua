@@ -1,10 +1,11 @@
--- Let an ended publish try again with the files that it has. A publish that is still open goes on,
+-- Open an ended publish again with the members that it has. A publish that is still open stays so,
 -- because its retry may have been killed.
 --
 -- id      the publish
 -- ttl_s   how long records are kept
 --
--- Returns {state, the ids of the files that are not stored when it is storing again}.
+-- Returns {its state, the ids of the members to enqueue again}. The list is empty unless the
+-- publish is storing.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -13,10 +14,10 @@
 local id, key = args.id, upload_key(args.id)
 local state, component = unpack(redis.call('HMGET', key, 'state', 'component'))
 if state == 'storing' and redis.call('HEXISTS', key, 'complete') == 0 then
-  return done({ state, redis.call('SMEMBERS', KEY.left .. id) })
+  return finish_script({ state, redis.call('SMEMBERS', KEY.left .. id) })
 end
 if not state or LIVE[state] then
-  return done({ state or '', {} })
+  return finish_script({ state or '', {} })
 end
 redis.call('HSET', KEY.component .. component, 'current', id, 'since', NOW)
 redis.call('EXPIRE', KEY.component .. component, args.ttl_s)
@@ -27,13 +28,14 @@ for _, lasting in ipairs({ key, KEY.files .. id, KEY.left .. id }) do
 end
 move(id, state, 'storing')
 redis.call('ZADD', KEY.open, NOW, id)
--- Stored files with a newer one go too: they would be registered over it, with their own size.
-for _, file in ipairs(redis.call('SMEMBERS', KEY.files .. id)) do
-  if is_outdated(file) then
-    do_without(id, file, args.ttl_s)
+-- Drop each member whose component has a newer file, even if the member is stored: registering it
+-- would replace the newer file's size in ftrack by its own.
+for _, member in ipairs(redis.call('SMEMBERS', KEY.files .. id)) do
+  if is_outdated(member) then
+    drop_from_publish(id, member, args.ttl_s)
   end
 end
 if not is_storing(id) then
-  return done({ redis.call('HGET', key, 'state'), {} })
+  return finish_script({ redis.call('HGET', key, 'state'), {} })
 end
-return done({ 'storing', redis.call('SMEMBERS', KEY.left .. id) })
+return finish_script({ 'storing', redis.call('SMEMBERS', KEY.left .. id) })

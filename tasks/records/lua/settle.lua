@@ -17,7 +17,8 @@
 
 local ttl_s = args.ttl_s
 
--- One failure of many may be chance; three with no success between them are an outage.
+-- A single failure may be chance; three without a good answer in between are an outage. A strike is
+-- counted for each upload, so one failed call for a batch of three closes the gate.
 local STRIKES = 3
 
 local function strike(service, delay_s)
@@ -55,8 +56,9 @@ local function retry_or_fail(id, key, retry)
   return 'retrying'
 end
 
--- An upload has recovered only when the stage that failed has come through: on its way there, the
--- upload passes through the earlier stages again.
+-- Note that an upload has recovered, once the stage that failed has succeeded: on the way there,
+-- the upload passes through the earlier stages again. `tries:KIND` stays, so an error that keeps
+-- coming back becomes final.
 local function note_recovery(key)
   local stage, retry_stage = unpack(redis.call('HMGET', key, 'stage', 'retry_stage'))
   if retry_stage and tonumber(stage) >= tonumber(retry_stage) then
@@ -140,4 +142,4 @@ for _, settlement in ipairs(args.settlements) do
   end
   rows[#rows + 1] = { id, state }
 end
-return done(rows)
+return finish_script(rows)

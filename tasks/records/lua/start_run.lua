@@ -21,9 +21,9 @@ local key = upload_key(id)
 redis.call('HSET', key, 'worker', args.worker)
 local deliveries = redis.call('HINCRBY', parts_key, 'deliveries:' .. args.run, 1)
 if deliveries > args.max_deliveries then
-  fail_killer(id, 'active', args.worker, args.max_deliveries, args.ttl_s)
+  fail_worker_killer(id, 'active', args.worker, args.max_deliveries, args.ttl_s)
   redis.call('HDEL', parts_key, 'deliveries:' .. args.run)
-  return done({})
+  return finish_script({})
 end
 local request, file = unpack(redis.call('HMGET', key, 'request', 'file'))
 local row = { request, file, redis.call('HGET', parts_key, 'urls:' .. args.run) or '' }
@@ -33,4 +33,4 @@ for _, name in ipairs(redis.call('HKEYS', parts_key)) do
     row[#row + 1] = number
   end
 end
-return done(row)
+return finish_script(row)

@@ -1,13 +1,13 @@
 -- Take the encoding jobs that ftrack must be asked about now, and schedule each for its next turn.
 --
 -- again_s   seconds until the next turn
--- most      number of jobs
+-- max_jobs   number of jobs
 --
 -- Returns rows {upload id, job ids separated by commas}.
 --- @include "base"
 
 local rows = {}
-local due = redis.call('ZRANGEBYSCORE', KEY.jobs, '-inf', NOW, 'LIMIT', 0, args.most)
+local due = redis.call('ZRANGEBYSCORE', KEY.jobs, '-inf', NOW, 'LIMIT', 0, args.max_jobs)
 for _, id in ipairs(due) do
   local jobs = redis.call('HGET', upload_key(id), 'jobs')
   if jobs then

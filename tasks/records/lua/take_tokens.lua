@@ -4,11 +4,11 @@
 --
 -- Returns, as text, the seconds to wait before the tokens may be used.
 --
--- The bucket is a single timestamp (GCRA): the time until which the rate is already booked. Who
--- takes tokens waits until that time, and moves it forward for those who come later.
+-- The bucket is a single timestamp (GCRA): the time until which the rate is already allocated. A
+-- caller waits until that time, and moves it forward for later callers.
 --- @include "base"
 
 local key = KEY.bucket .. args.bucket
-local booked = math.max(tonumber(redis.call('GET', key) or 0), NOW - args.burst_s)
-redis.call('SET', key, string.format('%.6f', booked + args.amount / args.rate), 'EX', 3600)
-return string.format('%.6f', math.max(booked - NOW, 0))
+local allocated = math.max(tonumber(redis.call('GET', key) or 0), NOW - args.burst_s)
+redis.call('SET', key, string.format('%.6f', allocated + args.amount / args.rate), 'EX', 3600)
+return string.format('%.6f', math.max(allocated - NOW, 0))

@@ -1,7 +1,7 @@
 -- Lifetime counters, counted where the thing happens, so that they are exact whatever dies.
 --
--- They are written once, when the script returns: four commands for each upload would make a
--- settlement a third slower. So a script that counts returns by `return done(answer)`.
+-- A script writes them once, when it returns: four commands for each upload would make a settlement
+-- a third slower. So a script that counts ends with `return finish_script(answer)`.
 
 local counted = {}
 
@@ -20,7 +20,8 @@ local function count_seconds(score)
   count('seconds_sum', took)
 end
 
-local function done(answer)
+-- Write what the script has counted, and return its answer.
+local function finish_script(answer)
   for field, by in pairs(counted) do
     if field == 'seconds_sum' then
       redis.call('HINCRBYFLOAT', KEY.totals, field, string.format('%.3f', by))

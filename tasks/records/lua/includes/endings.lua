@@ -1,6 +1,6 @@
 -- How an upload ends, and what that means for the publishes that wait for it.
 
--- The publishes that a file belongs to: several, when a sequence is enqueued by itself and again
+-- The publishes that a member belongs to: several, if a sequence is enqueued by itself and again
 -- with its movie.
 local function publishes_of(id)
   return string.gmatch(redis.call('HGET', upload_key(id), 'publish') or '', '[^,]+')
@@ -20,7 +20,7 @@ local function waiting_publishes(id)
   return found
 end
 
--- Let a publish become visible when all of its files are stored. A chain of its own does it.
+-- Let a publish become visible when all of its members are stored. A chain of its own does it.
 local function publish_if_stored(id)
   local key = upload_key(id)
   local state, complete, host, score = unpack(redis.call('HMGET', key, 'state', 'complete',
@@ -40,9 +40,9 @@ local function is_outdated(id)
   return current and current ~= id
 end
 
--- Take a file that has a newer one out of a publish. A publish that has no file left is
--- superseded.
-local function do_without(publish, id, ttl)
+-- Drop a member whose component has a newer file from a publish. A publish that has no member left
+-- is superseded.
+local function drop_from_publish(publish, id, ttl)
   local key = upload_key(publish)
   local state = redis.call('HGET', key, 'state')
   if LIVE[state] and redis.call('SREM', KEY.files .. publish, id) == 1 then
@@ -59,11 +59,12 @@ end
 -- A newer file has taken the component over, in a publish of its own or alone.
 local function leave_publishes(id, ttl)
   for publish in publishes_of(id) do
-    do_without(publish, id, ttl)
+    drop_from_publish(publish, id, ttl)
   end
 end
 
--- A file of publishes has ended: it is stored, or it ended in a way that makes them fail.
+-- Inform the publishes of a member that it has ended: it is stored, or superseded, or makes them
+-- fail.
 local function inform_publishes(id, to, ttl)
   if to == 'superseded' then
     leave_publishes(id, ttl)
@@ -119,7 +120,7 @@ function finish(id, from, to, ttl)
   inform_publishes(id, to, ttl)
 end
 
-local function fail_killer(id, from, worker, times, ttl)
+local function fail_worker_killer(id, from, worker, times, ttl)
   redis.call('HSET', upload_key(id), 'error_kind', 'WorkerKilled', 'error',
     'it killed its worker ' .. times .. ' times, most recently ' .. worker
     .. '; check the log and the memory limit of that worker, then run farmhaul retry')

@@ -1,10 +1,10 @@
 -- Moves between states; tasks/records/states.py lists them all.
 
 -- Move an upload to another state. `from` is the state it is in, or false for a new upload.
--- The files of a publish have an index of their own, so that people find uploads in theirs.
+-- The members of publishes have an index of their own, so that the other one lists uploads only.
 local function move(id, from, to)
-  local is_file = redis.call('HEXISTS', upload_key(id), 'publish') == 1
-  local index = is_file and KEY.file_state or KEY.state
+  local is_member = redis.call('HEXISTS', upload_key(id), 'publish') == 1
+  local index = is_member and KEY.file_state or KEY.state
   if from then
     redis.call('ZREM', index .. from, id)
   end
@@ -45,7 +45,7 @@ local function is_ours(id, fence)
   return state == 'active' and tonumber(current) == fence
 end
 
--- Forget what an earlier life of the upload has counted: it would cut the new one short.
+-- Reset the counters of earlier attempts, or this one would fail early.
 local function forget_tries(id)
   for _, field in ipairs(redis.call('HKEYS', upload_key(id))) do
     if string.find(field, '^tries:') or string.find(field, '^deliveries:') then

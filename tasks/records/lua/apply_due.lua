@@ -1,9 +1,9 @@
--- Do what time alone brings about. One worker of the farm runs this each second: due retries
--- become pending, publishes that stay open for too long fail, ended uploads leave the index.
+-- Apply time-based changes: make due retries pending, fail publishes that were open for too long,
+-- and remove expired uploads from the indexes. The reconciler runs this each second.
 --
 -- ttl_s          how long the record of an ended upload is kept
--- most           number of uploads to move
--- most_claims    number of overdue claims to return
+-- max_uploads    number of uploads to move
+-- max_claims     number of overdue claims to return
 -- open_s         how long a publish may stay open
 --
 -- Returns {rows {host, number of pending uploads}, claims whose deadline has passed}.
@@ -13,7 +13,7 @@
 --- @include "endings"
 
 local function due_in(key, before)
-  return redis.call('ZRANGEBYSCORE', key, '-inf', before, 'LIMIT', 0, args.most)
+  return redis.call('ZRANGEBYSCORE', key, '-inf', before, 'LIMIT', 0, args.max_uploads)
 end
 
 for _, id in ipairs(due_in(KEY.retrying, NOW)) do
@@ -49,5 +49,5 @@ for _, host in ipairs(redis.call('SMEMBERS', KEY.hosts)) do
   end
   pending[#pending + 1] = { host, size }
 end
-local overdue = redis.call('ZRANGEBYSCORE', KEY.claims, '-inf', NOW, 'LIMIT', 0, args.most_claims)
-return done({ pending, overdue })
+local overdue = redis.call('ZRANGEBYSCORE', KEY.claims, '-inf', NOW, 'LIMIT', 0, args.max_claims)
+return finish_script({ pending, overdue })
