@@ -130,6 +130,17 @@ def test_a_part_with_a_bit_flipped_is_fetched_anew(node: Node) -> None:
     assert node.content == CONTENT
 
 
+@pytest.mark.parametrize("etag", [None, 'W/"weak"'], ids=["no part", "weak"])
+def test_without_a_strong_etag_the_whole_file_is_fetched(node: Node, etag: str | None) -> None:
+    if etag is not None:
+        node.begun(CONTENT[:5000], etag)
+
+    node.get(whole())
+
+    assert b"Range" not in dict(node.server.requests[0].headers)
+    assert node.content == CONTENT
+
+
 def test_an_empty_part_asks_for_the_whole_file(node: Node) -> None:
     node.begun(b"", md5_tag(CONTENT))
 
