@@ -208,7 +208,7 @@ class Status:
         ]
 
     def counts(self) -> dict[str, int]:
-        """Count the uploads in each state; files of publishes are not uploads of their own."""
+        """Count the uploads in each state; members are not uploads of their own."""
         pipeline = self.client.pipeline(transaction=False)
         for state in STATES:
             pipeline.zcard(state_key(state))

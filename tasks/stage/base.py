@@ -18,7 +18,7 @@ from tasks.stage.context import Clients, clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, to_message, with_signed
 from tasks.stage.redaction import RedactedTask, internal_error
-from tasks.stage.retry_policy import retry_plan
+from tasks.stage.retry_policy import FORGET, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Batch, Transfer
 
@@ -34,14 +34,6 @@ PROVES_SERVICE_UP = (
     errors.UrlRefusedError,
     errors.DigestMismatchError,
 )
-
-
-#: The fields that the record clears after an error, so that the work is done again. After a
-#: digest mismatch the file is read again, even if it looks unchanged.
-FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
-    errors.DigestMismatchError: {"file": ""},
-    errors.MultipartGoneError: {"stored": ""},
-}
 
 
 class Stage(RedactedTask):

@@ -1,8 +1,13 @@
-"""The one place that decides on retries: which error, how often, how long, what waits with it.
+"""The one place that decides how errors are retried: which one, how often, after which delay.
 
 An upload that must be retried goes back to the record and is claimed again. An outage therefore
 leaves no tasks with a countdown in the memory of workers, and a gate (a circuit breaker) for each
 service holds back new claims. Downloads have no record: Celery or the command waits for them.
+
+Three rules are elsewhere, because they need what only those places know. ``tasks/parts.py`` sends
+a run again at once if some of its parts were stored. ``deliver.lua`` lets an upload wait 2 s for
+an older upload of its component. ``MAX_DELIVERIES`` in ``tasks/records/record.py`` ends uploads
+that kill their workers.
 """
 
 from __future__ import annotations
@@ -49,6 +54,13 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.MultipartGoneError: Policy(3, DAY_S, 1, 30),
     errors.LeaseLostError: Policy(math.inf, DAY_S, 1, 30),
     errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
+}
+
+#: The fields that the record clears after an error, so that the work is done again. After a
+#: digest mismatch the file is read again, even if it looks unchanged.
+FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
+    errors.DigestMismatchError: {"file": ""},
+    errors.MultipartGoneError: {"stored": ""},
 }
 
 #: A download by a task: 12 retries take about 20 minutes at most.
