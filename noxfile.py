@@ -62,7 +62,9 @@ def test(session: nox.Session) -> None:
     shutil.copy("pyproject.toml", folder)
     session.chdir(folder)
     session.run("python", "-c", INSTALLED)
-    session.run("python", "-m", "pytest", "-q", "-n", "2", *(session.posargs or TESTS))
+    # loadfile: else each process starts the sandbox and the workers of the same fixtures.
+    pytest = ("python", "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile")
+    session.run(*pytest, *(session.posargs or TESTS))
 
 
 for version in PYTHONS:
