@@ -18,9 +18,10 @@ def main() -> int:
     code = 0
     for path in sys.argv[1:]:
         try:
-            lua.compile(Path(path).read_bytes(), name=f"@{path}", mode="t")
+            lua.compile(Path(path).read_bytes(), name="@", mode="t")
         except lua51.LuaSyntaxError as error:
-            print(str(error).removeprefix("error loading code: "))
+            # Lua would cut a long name, so the path is put in front here.
+            print(path + str(error).removeprefix("error loading code: "))
             code = 1
     return code
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import redis
 
 from tasks.config.path_map import mapped
+from tasks.config.remedies import explained
 from tasks.config.settings import Settings
 from tasks.intake.request import transfer_from_record
 from tasks.records.delivery import Delivery, Settlement
@@ -93,7 +94,7 @@ class Record:
                 unreadable = Transfer(
                     delivered.upload_id, _NO_TARGET, "", fence=int(delivered.fence)
                 )
-                fields = {"error": str(error), "error_kind": type(error).__name__}
+                fields = {"error": explained(error), "error_kind": type(error).__name__}
                 delivery.refused.append(Settlement(unreadable, "failed", fields))
                 continue
             delivery.transfers.append(transfer)

@@ -237,7 +237,7 @@ def test_bad_input_is_refused_and_nothing_is_fetched(hook: Farm, tmp_path: Path)
         (there, elsewhere): "not in ftrack.server",
         (evil,): "rename it in ftrack",
         (hidden,): "rename it in ftrack",
-        (there, twin): "would be plate.exr",
+        (there, twin): "plate.exr",
     }
     for ids, expected in cases.items():
         done = hook.cli("fetch", *ids, "--to", out)
