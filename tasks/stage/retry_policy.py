@@ -40,13 +40,13 @@ class Policy:
     at_least_s: float = 0.0
 
 
-#: An outage is waited out for a day; what looks like a fault of farmhaul fails soon.
+#: Uploads wait out an outage for a day; errors that look like a fault of farmhaul fail soon.
 POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.ServiceUnavailableError: Policy(math.inf, DAY_S, 2, 300),
     # Waits until somebody fixes the key; the gate lets one batch try each minute.
     errors.CredentialsRefusedError: Policy(math.inf, 14 * DAY_S, 60, 60, at_least_s=60),
-    # An NFS client may keep "no such file" for 60 s (acdirmax, nfs(5)): a dozen tries
-    # take about 8 minutes.
+    # An NFS client may keep "no such file" for 60 s (acdirmax, nfs(5)): a dozen tries take five
+    # minutes on average, and less than ten.
     errors.FileNotReadyError: Policy(12, DAY_S, 2, 90, at_least_s=1),
     errors.FileChangedError: Policy(5, DAY_S, 4, 60, at_least_s=1),
     errors.UrlRefusedError: Policy(5, DAY_S, 1, 30),
@@ -63,7 +63,7 @@ FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
     errors.MultipartGoneError: {"stored": ""},
 }
 
-#: A download by a task: 12 retries take about 20 minutes at most.
+#: A download by a task: 12 retries take a quarter of an hour on average, half an hour at most.
 DOWNLOAD_TASK = Policy(13, math.inf, 2, 300)
 #: Another process is already fetching the file: checked again every 30 s, for a day.
 DOWNLOAD_BUSY = Policy(2881, math.inf, 30, 30, at_least_s=30)
@@ -88,7 +88,7 @@ def full_jitter(retries: int, policy: Policy, share: float) -> float:
 
 
 def retry_plan(error: errors.RetryableError) -> dict[str, Any]:
-    """Return what ``settle.lua`` needs to make the upload wait after this error, or fail.
+    """Return the arguments with which ``settle.lua`` lets the upload wait, or fail.
 
     The script computes the delay as ``full_jitter`` does: only Redis knows the number of retries.
     """
