@@ -42,7 +42,7 @@ def subclasses(kind: type[UploadError]) -> Iterator[type[UploadError]]:
 
 
 #: How many uploads the sample metrics look at: the retrying ones that are due first, and the ones
-#: that are active longest.
+#: that have been active longest.
 SAMPLE = 50
 #: The values of the label ``kind``. All of them are exported from the start, because Prometheus
 #: misses the first increase of a counter that did not exist before it.
@@ -171,11 +171,11 @@ class FarmCollector(Collector):
         for upload_id, _ in ids:
             pipeline.hget(upload_key(to_text(upload_id)), "stage")
         (seconds, _), *stages = pipeline.execute()
-        what = f"Active uploads by stage, among the {SAMPLE} that are active longest."
+        what = f"Active uploads by stage, among the {SAMPLE} that have been active longest."
         active = Gauge("farmhaul_active_sample", what, labels=["stage"])
         oldest = Gauge(
             "farmhaul_active_oldest_seconds",
-            "How long the oldest upload is active.",
+            "How long the oldest upload has been active.",
             labels=["stage"],
         )
         ages: dict[str, list[float]] = {stage: [] for stage in STAGES}

@@ -24,7 +24,7 @@ from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Target, Transfer
 
 #: The bounds of a claim: up to 50 uploads keep one API call short; up to 256 MiB keep a task so
-#: short that a hung one can be told from a slow one.
+#: short that a hung one can be distinguished from a slow one.
 CLAIM_UPLOADS = 50
 CLAIM_BYTES = 256 << 20
 #: A claim whose chain never ends is forgotten after a week; its uploads are reclaimed long before.
@@ -121,14 +121,15 @@ class Record:
             checksum = fields.pop("checksum")
             identity = FileIdentity(**fields)
         except (AttributeError, KeyError, TypeError):
-            raise ValueError(f"{what} is of a version that this worker does not know") from None
+            why = "was written by a version that this worker cannot read"
+            raise ValueError(f"{what} {why}") from None
         known = replace(transfer, path=path, identity=identity, checksum=checksum, fence=fence)
         # Otherwise nothing is stored, or the bytes of another version of the file are.
         is_stored = bool(stored) and stored == known.content_fingerprint
         return replace(known, stored=True) if is_stored else known
 
     def seal_file(self, transfer: Transfer) -> str:
-        """Return what a later delivery must know of the file, for the field ``file``."""
+        """Return the value of the field ``file``: the file's identity and checksum."""
         known = asdict(transfer.known_identity) | {"checksum": transfer.checksum}
         return self.scripts.codec.encode(known)
 
@@ -162,7 +163,7 @@ class Record:
         return {to_text(upload_id): to_text(state) for upload_id, state in states}
 
     def _sealed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        # An error names a path, so it is sealed.
+        # An error may name a path, so it is sealed.
         codec = self.scripts.codec
         return {
             name: codec.seal_text(value) if name == "error" else value

@@ -22,7 +22,7 @@ STATES = {
     "storing": "A sequence or a publish: its members are being sent, and nothing is visible yet.",
     "stored": "A member (a file of a sequence or publish): its bytes are in the media store.",
     "located": "The bytes are in the media store, and ftrack shows them.",
-    "failed": "You have to act; `error` says on what.",
+    "failed": "farmhaul does not try again; `error` says why. You must act.",
     "cancelled": "It was cancelled by `farmhaul cancel`.",
     "superseded": "Its component has a newer upload; for a publish, each of its members has.",
 }
@@ -32,7 +32,7 @@ LIVE = ("pending", "active", "retrying", "storing")
 #: An upload in one of these stays there until someone enqueues or retries it.
 ENDED = ("stored", "located", "failed", "cancelled", "superseded")
 
-#: What ftrack reports of an encoding that has not finished.
+#: The states of ftrack's jobs for encodings that have not finished.
 UNFINISHED_JOBS = ("queued", "running")
 
 #: The score of a pending upload, lowest first: its priority (0 urgent, 1 normal, 2 low) times

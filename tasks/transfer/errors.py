@@ -9,19 +9,19 @@
     │   ├── UrlRefusedError             the presigned URL has expired or is not accepted
     │   ├── DigestMismatchError         the store received other bytes than were read
     │   ├── MultipartGoneError          the store no longer knows a multipart upload
-    │   ├── LeaseLostError              another worker has taken over, or may have
+    │   ├── LeaseLostError              this worker no longer holds the upload
     │   └── UnexpectedAnswerError       a response that no rule explains
     └── FatalError                      the upload fails: a person has to act
         ├── FileRefusedError            not a file that may be uploaded
         ├── RequestRefusedError         ftrack refused
         ├── StoreRefusedError           the store refused
         ├── SealBrokenError             not sealed with this farm's key
-        └── UploadsFailedError          fails a task if uploads of its batch failed
+        └── UploadsFailedError          uploads of a task's batch failed
 
 A message states the facts: what failed, which file or component, why, and what farmhaul does
-next. What you can do about it, by which setting or command, is added by
-``tasks.config.remedies``, since this package does not know them. All arguments are plain and
-positional, because Celery stores an error as JSON and rebuilds it as ``Class(*args)``.
+next. ``tasks.config.remedies`` adds what you can do about it, because this package knows no
+settings and no commands. All arguments are plain and positional, because Celery stores an error
+as JSON and rebuilds it as ``Class(*args)``.
 
 Errors that never end an upload are defined where they are raised: ``FtrackRefusal`` and
 ``BeingFetchedError`` in this package; ``SettingsError``, ``BadInputError``, ``FramesError`` and
@@ -111,7 +111,10 @@ class _RefusedByStore(Exception):
 
 
 class UrlRefusedError(_RefusedByStore, RetryableError):
-    """The store refused the presigned URL. farmhaul asks for a new one."""
+    """The store refused the presigned URL. farmhaul asks for a new one.
+
+    ``status`` is 0 if there was no URL to send to.
+    """
 
     @property
     def has_expired(self) -> bool:
@@ -119,6 +122,8 @@ class UrlRefusedError(_RefusedByStore, RetryableError):
         return "xpired" in self.code
 
     def __str__(self) -> str:
+        if not self.status:
+            return f"component {self.component_id} has no presigned URL; farmhaul has one signed"
         return (
             f"the store refused the presigned URL of component {self.component_id} "
             f"({self.status} {self.code}); farmhaul has it signed again"
@@ -160,14 +165,17 @@ class MultipartGoneError(RetryableError):
 
 
 class LeaseLostError(RetryableError):
-    """This worker was silent for longer than its lease, so another may have taken over."""
+    """This worker no longer holds the upload: another has it, it has ended, or the lease is up."""
 
     def __init__(self, upload_id: str) -> None:
         super().__init__(upload_id)
         self.upload_id = upload_id
 
     def __str__(self) -> str:
-        return f"upload {self.upload_id} was taken over by another worker; this one stops"
+        return (
+            f"this worker no longer holds upload {self.upload_id}: it was taken over by another "
+            "worker, cancelled or superseded, or Redis is away; this worker stops"
+        )
 
 
 class UnexpectedAnswerError(RetryableError):
@@ -188,7 +196,7 @@ class FatalError(UploadError):
 
 
 class FileRefusedError(FatalError):
-    """The path is not a regular, non-empty file in the storage roots, or a publish lacks files.
+    """The file, or its name in ftrack, does not fit; or a publish lacks files.
 
     ``why`` continues the sentence that starts with the path.
     """
@@ -234,7 +242,7 @@ class SealBrokenError(FatalError):
         self.what = what
 
     def __str__(self) -> str:
-        return f"{self.what} is not sealed with a key of this node, so it is dropped"
+        return f"{self.what} is not sealed with a key of this node, so it is not used"
 
 
 class UploadsFailedError(FatalError):

@@ -41,7 +41,7 @@ def check_kind(path: str, status: os.stat_result, *, allow_empty: bool) -> None:
         if is_kind(status.st_mode):
             raise FileRefusedError(path, why)
     if not status.st_size and not allow_empty:
-        raise FileRefusedError(path, "is empty, such as after a failed render", "empty")
+        raise FileRefusedError(path, "is empty, perhaps after a failed render", "empty")
 
 
 def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:

@@ -100,7 +100,7 @@ def _locked(folder: int, name: str) -> Iterator[BinaryIO]:
             except BlockingIOError:
                 raise BeingFetchedError from None
             with suppress(FileNotFoundError):
-                # The one that held the lock before may have renamed the file to its target.
+                # The previous holder of the lock may have renamed the file to its target.
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if os.path.samestat(status, os.fstat(part.fileno())):
                     yield part
@@ -170,7 +170,7 @@ def _verify(component_id: str, part: BinaryIO, stored: Stored, md5_hex: str) -> 
         why = f"the response ended after {part.tell()} of {stored.size_bytes} bytes"
         raise ServiceUnavailableError("store", why)
     if stored.md5_hex and md5_hex != stored.md5_hex:
-        why = f"{md5_hex} is the MD5 of what arrived, {stored.md5_hex} in the store"
+        why = f"the received bytes have MD5 {md5_hex}, those in the store {stored.md5_hex}"
         _start_over(component_id, part, why)
 
 

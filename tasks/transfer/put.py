@@ -151,11 +151,12 @@ class FileBody:
 def send(transfer: Transfer, body: FileBody, session: requests.Session) -> str:
     """PUT a body to the transfer's presigned URL; return the store's ETag without quotes.
 
-    Raises what ``put_file`` raises.
+    Raises:
+        UploadError: see ``put_file``.
     """
     signed = transfer.signed
     if signed is None or not signed.url:
-        raise UrlRefusedError(transfer.component_id, 0, "there is none")
+        raise UrlRefusedError(transfer.component_id, 0, "no URL")
     # An empty stream would be sent chunked, which a presigned PUT does not allow.
     stream = body if body.size_bytes else b""
     headers = _headers(signed, body.size_bytes)

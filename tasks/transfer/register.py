@@ -113,7 +113,7 @@ def locate_publish(
     """
     publish = transfer.publish
     if publish is None:
-        raise ValueError(f"transfer {transfer.upload_id} is no publish")
+        raise ValueError(f"transfer {transfer.upload_id} is not a publish")
     existing = look_up(ftrack, [*publish.containers, *files])
     for file in files:
         if taken := _name_taken(file, existing):

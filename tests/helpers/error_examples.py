@@ -43,7 +43,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (ID, "NoSuchUpload"),
         (ID, "cannot be joined", "NoSuchUpload", "again"),
     ),
-    errors.LeaseLostError: ((ID,), (ID, "another worker", "this one stops")),
+    errors.LeaseLostError: ((ID,), (ID, "another worker", "cancelled", "this worker stops")),
     errors.UnexpectedAnswerError: (
         ("ftrack", "an API call", "HTTP 418"),
         ("ftrack", "an API call", "HTTP 418"),
@@ -62,7 +62,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
     ),
     errors.SealBrokenError: (
         ("a task message",),
-        ("a task message", "not sealed", "dropped", "FARMHAUL_SECRET_KEY"),
+        ("a task message", "not sealed", "not used", "FARMHAUL_SECRET_KEY"),
     ),
     errors.UploadsFailedError: (
         (f"{ID}: {PATH} is empty",),

@@ -135,5 +135,5 @@ def test_what_is_known_of_a_file_by_a_newer_version_is_refused(
     record = parts.record
     [request] = parts.redis.hmget(f"farmhaul:upload:{movie.upload_id}", "request")
     assert isinstance(request, bytes)
-    with pytest.raises(ValueError, match="of a version"):
+    with pytest.raises(ValueError, match="by a version"):
         record.transfer(movie.upload_id, request.decode(), file, "")

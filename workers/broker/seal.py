@@ -62,7 +62,7 @@ def _fault(message: Any, queue: str) -> str:
     broadcast = queue.endswith(".pidbox") or queue.startswith("celeryev.")
     headers = message["headers"]
     if ("task" in headers) is broadcast:
-        return "it does not belong into this kind of queue"
+        return "it does not belong in this kind of queue"
     if message["content-type"] not in CONTENT_TYPES:
         return "farmhaul does not use its content type"
     base64.b64decode(message["body"], validate=True)

@@ -147,7 +147,10 @@ def _tried(act: Callable[[], T], stop: Event) -> T:
             policy = DOWNLOAD_COMMAND_OUTAGE if is_outage else DOWNLOAD_COMMAND_OTHER
             tries[is_outage] += 1
             if stop.is_set() or tries[is_outage] >= policy.max_tries:
-                why = explained(error)
-                raise FatalError(f"given up after {tries.total()} tries: {why}") from None
+                # Only the facts: unlike a worker, this command does not try again by itself.
+                facts = str(error).partition("; ")[0]
+                raise FatalError(
+                    f"{facts}; gave up after {tries.total()} tries, so run the command again later"
+                ) from None
             asked_s = min(getattr(error, "retry_after_s", None) or 0.0, policy.cap_s)
         stop.wait(asked_s + full_jitter(tries.total() - 1, policy, random.random()))

@@ -43,7 +43,7 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
 @click.command()
 @click.argument("upload_ids", nargs=-1, required=True, metavar="UPLOAD_ID...")
 def cancel(upload_ids: tuple[str, ...]) -> None:
-    """Cancel uploads. One that is being sent stops within seconds.
+    """Cancel uploads. A file that is being sent stops within seconds.
 
     \b
     farmhaul cancel 5d27e920-…

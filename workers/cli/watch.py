@@ -41,7 +41,9 @@ Poll = Callable[[], Changes]
 @click.command()
 @click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
 def watch(upload_ids: tuple[str, ...]) -> None:
-    """Show uploads as they change. Named ones are shown until they end, all until Ctrl-C.
+    """Show uploads as they change.
+
+    If you name uploads, exits when they have ended. Otherwise, shows all uploads until Ctrl-C.
 
     \b
     farmhaul watch

@@ -1,4 +1,4 @@
-"""What doctor checks of the farm in Redis: records, refusals, gates, workers and queues."""
+"""Doctor's checks of the farm in Redis: records, refusals, gates, workers and queues."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _wake_up(farm: Farm) -> Iterator[Finding]:
         pipeline.delete(trial)
         pipeline.execute()
     except redis.exceptions.NoPermissionError:
-        says = "this Redis user may not wake workers: uploads wait until a worker looks by itself"
+        says = "this Redis user may not wake workers: uploads wait for the reconciler"
         step = (
             "on nodes that enqueue, give the user the rights of the hook user in "
             "deploy/redis/users.acl"
@@ -88,14 +88,17 @@ def _secret(farm: Farm) -> Iterator[Finding]:
 def _refusals(farm: Farm) -> Iterator[Finding]:
     count = int(farm.client.hget(TOTALS, "refused") or 0)
     if count:
-        says = f"{count} messages or records were rejected: not sealed with this farm's key"
+        says = (
+            f"{count} messages or records were refused: malformed, of another version, or not "
+            "sealed with this farm's key"
+        )
         step = (
             "see message_refused and upload_refused in the workers' logs; compare "
             "FARMHAUL_SECRET_KEY on all nodes; find out who else writes to Redis"
         )
         yield Finding("warning", "refusals", says, step)
     else:
-        yield Finding("ok", "refusals", "no message or record was rejected")
+        yield Finding("ok", "refusals", "no message or record was refused")
 
 
 def _gates(farm: Farm) -> Iterator[Finding]:
@@ -165,8 +168,8 @@ def _uploads(farm: Farm) -> Iterator[Finding]:
     stuck = farm.status.silent_for(STUCK_S, SAMPLE)
     if stuck:
         says = (
-            f"{len(stuck)} of the {SAMPLE} uploads that are active longest were not renewed for "
-            f"{STUCK_S:.0f} s, such as {stuck[0]}"
+            f"{len(stuck)} of the {SAMPLE} uploads that have been active longest were not renewed "
+            f"for {STUCK_S:.0f} s, such as {stuck[0]}"
         )
         step = f"run farmhaul status {stuck[0]}, and look at the log of that worker"
         yield Finding("warning", "uploads", says, step)
