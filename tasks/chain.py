@@ -71,7 +71,7 @@ def wake(app: Celery, chains: int, host: str = "") -> None:
 
 
 def enqueue(app: Celery, commands: Commands, requests: Sequence[Request]) -> list[str]:
-    """Write the records of uploads, send the wake-ups they need, and return each one's state.
+    """Write the records of uploads, send the wake-ups they need, and return the state of each.
 
     Safe to run twice: a known upload stays as it is. If the process dies between the two steps,
     nothing is lost: the reconciler sends the missing wake-ups.

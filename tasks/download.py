@@ -1,4 +1,4 @@
-"""Downloads: a component's files into a folder of this node, by the command or by a worker."""
+"""Download a component's files into a folder of this node, for the command and for workers."""
 
 from __future__ import annotations
 

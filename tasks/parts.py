@@ -95,7 +95,7 @@ def _after_errors(
 ) -> Message:
     """Try the rest of a run again, or hand the file on with its worst error.
 
-    ``sent`` says whether other parts of the run were sent.
+    ``sent`` is true if other parts of the run were sent.
     """
     [transfer] = batch.transfers
     stage.clients.parts.survived(transfer, message["run"])

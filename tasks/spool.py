@@ -27,8 +27,8 @@ from tasks.intake.request import Request, from_spool, to_spool
 from tasks.log import log
 from tasks.records.commands import ENQUEUE_STEP, Commands
 
-#: The farmhaul command of its hook may still be reading a younger manifest; farmhaul-hook stops
-#: the command after 65 s.
+#: A hook's command may still be reading a younger manifest; farmhaul-hook stops that command
+#: after 65 s.
 LEFT_OVER_S = 70
 
 
@@ -133,7 +133,7 @@ def _is_left_over(manifest: Path) -> bool:
 def _requests(path: Path, settings: Settings) -> Sequence[Request]:
     if path.suffix == ".json":
         return [from_spool(json.loads(path.read_text(encoding="utf-8")))]
-    # Meanwhile, somebody may have enqueued a newer file for the component.
+    # Since then, somebody may have enqueued a newer file for the component.
     asked_at = path.stat().st_mtime
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         requests = build_requests(read_manifest(lines), settings, Options(stat=False))

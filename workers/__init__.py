@@ -1,4 +1,4 @@
-"""What runs on a farm node: the Celery application, and the command ``farmhaul``."""
+"""The programs of a farm node: the Celery application, and the command ``farmhaul``."""
 
 from workers.app import app
 

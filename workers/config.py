@@ -18,7 +18,7 @@ from tasks.config.settings import Settings, SettingsError
 from workers.broker import seal
 from workers.exit_codes import BAD_INPUT, complain
 
-#: kombu's own transports let a worker exit when Redis restarts; see ``workers.broker.transport``.
+#: With kombu's own, a worker may exit when Redis restarts; see ``workers.broker.transport``.
 TRANSPORTS = {
     "redis": "workers.broker.transport:Transport",
     "rediss": "workers.broker.transport:Transport",
@@ -65,7 +65,7 @@ def make_config(settings: Settings) -> dict[str, Any]:
         },
         "result_backend": url,
         "result_backend_transport_options": master,
-        # The record holds an upload's state. Of the results, only errors are kept, for an hour.
+        # The record holds an upload's state. Only the errors of failed tasks are kept, for an hour.
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": True,
         "result_expires": 3600,

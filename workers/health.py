@@ -3,7 +3,7 @@
 After a broken connection, a worker may stay up, and even answer a ping, but take no more tasks
 from its queue. So every few seconds each worker notes in Redis that it takes tasks: it has asked
 for tasks recently, or all its processes are busy. A worker whose note is too old is no longer
-listed. That it is up, and its version, it notes in any case.
+listed. Each worker also notes its version, whether it takes tasks or not.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Health(PeriodicStep):
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit code: 0 the worker takes tasks, 1 it does not, 2 or 3 it cannot be asked."""
+    """Return the exit code: 0 if the worker takes tasks, 1 if not, 2 or 3 if it cannot be asked."""
     name = arguments[0] if arguments else f"celery@{socket.gethostname()}"
     try:
         status = Status(fail_fast_redis(Settings.from_environment()), Codec(()))

@@ -1,8 +1,8 @@
 """How workers log: lines for people, or JSON objects for programs (FARMHAUL_LOG_FORMAT).
 
 ``tasks.log`` makes farmhaul's own lines; docs/troubleshooting.md lists the events. Celery's lines
-about tasks become events too. No line shows a secret, whoever wrote it: errors of libraries contain
-whole URLs, and a traceback shows the error that caused an error.
+about tasks become events too. No line shows a secret, not even the line of a library: errors of
+libraries contain whole URLs, and a traceback shows the error that caused an error.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; a traceback is one of its fields."""
         task_id, stage = _task(record)
-        # What tasks.log adds; the attributes of other libraries may mean anything.
+        # Added by tasks.log; the attributes of other libraries may mean anything.
         own = vars(record) if record.name == log.name else {}
         fields: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),

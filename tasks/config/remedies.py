@@ -1,4 +1,4 @@
-"""What you can do about an error: the settings and commands that ``tasks.transfer`` lacks."""
+"""The remedy for each error: settings and commands, which ``tasks.transfer`` does not know."""
 
 from __future__ import annotations
 

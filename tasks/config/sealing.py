@@ -62,7 +62,7 @@ class Codec:
     def decode(
         self, text: str | bytes, what: str = "a value in Redis", within_s: int | None = None
     ) -> Any:
-        """Return the value that ``encode`` made a text of.
+        """Return the value of a text that ``encode`` has made.
 
         Args:
             text: the text.

@@ -148,8 +148,8 @@ class _Reader:
 
 
 def _split(text: str) -> SplitResult | None:
-    # urllib's errors would repeat what is in the place of the port: part of the password, if the
-    # password contains a slash.
+    # urllib's errors would repeat the text in the place of the port. If a password contains a
+    # slash, that text is part of it.
     try:
         url = urlsplit(text)
         return url if url.hostname and url.port != 0 else None

@@ -1,4 +1,4 @@
-"""From what a user wrote to requests: everything is checked before anything is queued."""
+"""Turn entries into requests; everything is checked before anything is queued."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tasks.transfer.models import Container, Publish, Target, derived_id
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How all entries of a call are read.
+    """The options that hold for all entries of a call.
 
     ``stat`` looks at the files on this host; without it, only workers do. ``node_local`` means
     that only this host sees the files. ``allow_missing`` accepts sequences with holes, and
@@ -39,7 +39,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """What an entry becomes: a component with its file, or with its frames."""
+    """The component that an entry becomes, with its file or its frames."""
 
     entry: Entry
     path: str
@@ -106,7 +106,7 @@ def _component(entry: Entry, settings: Settings, options: Options) -> Component:
 def _sequence(entry: Entry, frames: Frames, settings: Settings, options: Options) -> Component:
     check_sequence(entry, frames)
     folder = os.path.dirname(frames.head)
-    # Once for all frames. Workers check every frame when they open it.
+    # Checked once for all frames. Workers check each frame when they open it.
     _check_roots(frames.pattern, folder, settings, options)
     stem = PurePath(frames.head).name if not frames.head.endswith("/") else ""
     default = stem.rstrip("._- ") or PurePath(folder).name
@@ -173,7 +173,7 @@ def _check_publish(name: str, group: Sequence[Component]) -> None:
     """Check that the components of a publish have one version, one priority, one thumbnail.
 
     Raises:
-        BadInputError: they do not.
+        BadInputError: they have more than one.
     """
     version_id, priority = group[0].target.version_id, group[0].entry.priority
     for what, others in (

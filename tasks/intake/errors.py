@@ -10,7 +10,7 @@ MAX_PRINTED = 300
 
 
 class BadInputError(Exception):
-    """Farmhaul cannot do what the user asked for; the text is one line that says why."""
+    """Farmhaul cannot do what the user asked for; the text is one line that explains why."""
 
 
 class FramesError(ValueError):
@@ -28,8 +28,8 @@ def quoted(text: str) -> str:
 def printable(text: str) -> str:
     """Return the text without quotes, on one line: for paths, so that they can be copied.
 
-    Names on disk may hold any characters: a text with unprintable ones is escaped. Of a text
-    above MAX_PRINTED characters, the middle is left out, because paths differ at their end.
+    Names on disk may hold any characters: a text with unprintable ones is escaped. A text above
+    MAX_PRINTED characters loses its middle, because paths differ at their end.
     """
     if len(text) > MAX_PRINTED:
         text = f"{text[: MAX_PRINTED // 2]}…{text[-MAX_PRINTED // 2 :]}"

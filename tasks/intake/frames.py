@@ -1,4 +1,4 @@
-"""Image sequences: which frames of what a user wrote are on disk."""
+"""Find the frames of an image sequence on disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.intake.notation import (
     too_many,
 )
 
-#: How many ranges of missing frames, and how many sequences of a folder, a message names.
+#: The most ranges of missing frames, and sequences of a folder, that a message names.
 MAX_RANGES_SHOWN = 10
 MAX_SEQUENCES_SHOWN = 3
 
@@ -32,7 +32,8 @@ WINDOWS_FILES = {"thumbs.db", "desktop.ini"}
 def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
     """Read a sequence as a user wrote it: a pattern with or without ranges, or a folder.
 
-    Return None for the path of an ordinary file. A file that exists is one, whatever its name.
+    Return None for the path of an ordinary file. A file that exists is one, even if its name
+    looks like a pattern.
 
     Args:
         text: the path as the user wrote it.
@@ -142,7 +143,7 @@ def _in_folder(folder: str) -> Frames:
 def _grouped(folder: str, head: str, tail: str, digits: list[str]) -> Frames:
     padded = {len(text) for text in digits if text.startswith("0") and len(text) > 1}
     widths = padded or {len(text) for text in digits}
-    # A leading zero tells the padding. Without one, 1001-1240 counts as padded to 4 digits,
+    # A leading zero shows the padding. Without one, 1001-1240 counts as padded to 4 digits,
     # because all numbers have that many, and 8-12 counts as not padded.
     padding = min(widths) if len(widths) == 1 else 0
     frames = Frames(os.path.join(folder, head), tail, padding if padding > 1 else 0, ())
@@ -188,7 +189,7 @@ def _whole(found: Frames, *, allow_missing: bool) -> Frames:
     numbers = found.numbers
     count = numbers[-1] - numbers[0] + 1 - len(numbers)
     if count and not allow_missing:
-        # From the ends of each hole: a stray f.99999999.exr makes one too large to count through.
+        # Computed from the ends of a hole: a stray f.99999999.exr makes it too large to count.
         holes = [
             frame_range(number + 1, following - 1)
             for number, following in itertools.pairwise(numbers)

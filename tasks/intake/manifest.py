@@ -1,4 +1,4 @@
-"""What a user wrote, as options or as a manifest: one entry for each component."""
+"""Entries: a component that a user has described, by options or by a line of a manifest."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ MANIFEST_KEYS: dict[str, type] = {
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
 
-#: Characters that fit into no header and no log line (control characters, line breaks), and lone
+#: Characters that cannot be in a header or a log line (control characters, line breaks), and lone
 #: surrogates, which stand for bytes that are not UTF-8.
 UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-#: Characters that a text may have. PATH_MAX of Linux is as many bytes.
+#: The maximum length of a text in characters; PATH_MAX of Linux is the same number of bytes.
 MAX_TEXT = 4096
 
 
@@ -63,7 +63,7 @@ class Entry:
     where: str = field(default="", compare=False)
 
     def label(self, key: str) -> str:
-        """Return what the user calls a key: itself in a manifest, an option elsewhere."""
+        """Return a key as the user wrote it: its name in a manifest, otherwise the option."""
         return key if self.where else f"--{key.replace('_', '-')}"
 
     def check_texts(self) -> None:

@@ -13,7 +13,7 @@ MAX_FRAMES = 100_000
 #: A time stamp to the second, used as a frame number, has 14 digits.
 MAX_DIGITS = 18
 
-#: What stands for the frame number. A name such as "100%done" or "logo@2x" has none.
+#: The marks for the frame number. A name such as "100%done" or "logo@2x" has none.
 PRINTF = re.compile(r"%0[0-9]{1,4}d|%[0-9]{0,4}d(?![^\W_])")
 OTHER_MARKS = re.compile(r"(?:#+|@+|\$F[0-9]{0,4})(?![^\W_#@])")
 
@@ -92,7 +92,7 @@ def parse(text: str) -> Frames | None:
 def _padding(mark: str, text: str) -> int:
     """Return the number of digits that a mark stands for; 0 when numbers are not padded.
 
-    A single # is four digits, as in fileseq; of several, each is one digit, as in Nuke.
+    A single # is four digits, as in fileseq; if there are several, each is one digit, as in Nuke.
     """
     if mark == "#":
         digits = 4

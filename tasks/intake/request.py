@@ -1,4 +1,4 @@
-"""What a user asks for: the upload of a file into a component, or a publish of several."""
+"""Requests: the upload of a file into a component, or a publish of several files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.transfer.models import Container, Publish, Target, Transfer, derived_id
 
-#: An id as ftrack writes them.
+#: An id as ftrack writes it.
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 #: The order of pending uploads: a lower number goes first.
@@ -70,9 +70,9 @@ class UploadRequest:
 class PublishRequest:
     """Components that become visible together, once all of their files are stored.
 
-    A publish is either one sequence, or what a user has named as one. ``component_id`` is the
-    component of the sequence, or an id derived from the name. ``path`` is the sequence as the user
-    wrote it, or the name.
+    A publish is either one sequence, or all entries with the same publish name.
+    ``component_id`` is the component of the sequence, or an id derived from the name. ``path`` is
+    the sequence as the user wrote it, or the name.
     """
 
     path: str
@@ -119,7 +119,7 @@ Request = UploadRequest | PublishRequest
 
 
 def _options_key(target: Target) -> str:
-    """Return a text that differs when ftrack would have to do something else with the same file.
+    """Return a text that differs if ftrack must do something else with the same file.
 
     It is part of the upload's id: if a user enqueues a stored file again with --thumbnail, this
     is a new upload.

@@ -20,7 +20,7 @@ def check_entry(entry: Entry) -> None:
     """Check that an entry has one valid target, and only keys that go together.
 
     Raises:
-        BadInputError: it does not.
+        BadInputError: the entry breaks a rule.
     """
     for key in IDS:
         value = getattr(entry, key)
@@ -68,7 +68,7 @@ def check_sequence(entry: Entry, frames: Frames) -> None:
     """Check that an entry which is a sequence has a version, and no keys of a single file.
 
     Raises:
-        BadInputError: it does not.
+        BadInputError: the entry breaks a rule.
     """
     if not entry.version_id:
         raise BadInputError(

@@ -45,7 +45,7 @@ _REMEDIES = {
 
 
 class Probe(NamedTuple):
-    """The first video stream as ffprobe describes it; empty, with the reason, if it does not."""
+    """The first video stream as ffprobe describes it; empty, with a reason, if ffprobe fails."""
 
     stream: dict[str, Any]
     trouble: str = ""
@@ -152,7 +152,7 @@ def _fps(text: object) -> float | None:
 
 
 def _count(stream: Mapping[str, Any], fps: float) -> int:
-    """Return the number of frames, from the duration if need be: WebM has no other."""
+    """Return the number of frames; without one, as in WebM, compute it from the duration."""
     try:
         return int(stream["nb_frames"])
     except (KeyError, ValueError):
@@ -173,7 +173,7 @@ def _probed(path: str) -> Probe:
     # Only this file: a playlist that pretends to be a movie could name others.
     command += ["-protocol_whitelist", "file", "-of", "json", f"file:{path}"]
     try:
-        done = subprocess.run(  # noqa: S603 - a list, with no shell
+        done = subprocess.run(  # noqa: S603 a list, with no shell
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -1,4 +1,4 @@
-"""What hooks and operators do with records: enqueue, retry, cancel."""
+"""The commands of hooks and operators: enqueue, retry, cancel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENQUEUE_STEP = 500
 
 @dataclass(frozen=True, slots=True)
 class NewRecord:
-    """The arguments of ``enqueue.lua``, which says what they mean."""
+    """The arguments of ``enqueue.lua``, which explains them."""
 
     id: str
     component: str
@@ -41,7 +41,7 @@ class Enqueued(NamedTuple):
 
 
 class Retried(NamedTuple):
-    """The state of an upload that was retried, on which host its file is, and what is new."""
+    """The result of a retry: the file's host, the state, and whether the upload is live again."""
 
     host: str
     state: str
@@ -101,7 +101,10 @@ class Commands:
         return answers
 
     def backlog(self, host: str, queue_key: str) -> tuple[int, int]:
-        """Return the number of pending uploads of a host (or of all), and of a queue's messages."""
+        """Return how many uploads are pending, and how many messages are in a queue.
+
+        An empty *host* stands for the files that all nodes see.
+        """
         pipeline = self.scripts.client.pipeline(transaction=False)
         pipeline.zcard(pending_key(host))
         pipeline.llen(queue_key)

@@ -16,7 +16,7 @@ from tasks.records.keys import TOTALS, to_text
 
 #: The upper bounds of the durations, in seconds, as lua/includes/counters.lua has them.
 BOUNDS_S = tuple(2**n for n in range(18))
-#: Reported as 0 before they first happen, because a rate needs a beginning.
+#: Reported as 0 before they first happen, because a rate needs a first value.
 NAMES = (
     *("enqueued", "located", "located_bytes", "stored", "stored_bytes", "cancelled"),
     *("superseded", "claims_lost", "redelivered", "events_dropped"),

@@ -10,15 +10,15 @@ from typing import Any, Literal
 
 from tasks.transfer.models import LARGE_BYTES, Transfer
 
-#: What a stage may have done with a transfer; "advanced" hands it to the next stage.
+#: The outcomes of a stage for a transfer; "advanced" hands it to the next stage.
 Outcome = Literal["advanced", "stored", "located", "retrying", "failed", "pending"]
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a stage has done with one transfer, as ``settle.lua`` takes it.
+    """The outcome of a stage for one transfer, as ``settle.lua`` takes it.
 
-    ``fields`` are fields of the record to write. ``retry`` says how the upload is tried again
+    ``fields`` are fields of the record to write. ``retry`` sets how the upload is tried again
     (``tasks.stage.retry_policy``); only a "retrying" settlement has one.
     """
 
@@ -30,7 +30,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a delivered task works on.
+    """The work of a delivered task.
 
     ``refused`` are records that were not sealed with this farm's key, already settled as failed.
     ``unsized`` are the ids of files that nobody has looked at yet (``--no-stat``).

@@ -1,6 +1,6 @@
 """Every key that farmhaul has in Redis; no other module builds one.
 
-docs/state.md says what each key holds. The scripts in ``lua/`` get their names from LUA_KEYS.
+docs/state.md explains each key. The scripts in ``lua/`` get their names from LUA_KEYS.
 """
 
 from __future__ import annotations
@@ -107,5 +107,5 @@ def gate_key(service: str) -> str:
 
 
 def to_text(value: Any) -> str:
-    """Return what Redis answered as text; None becomes the empty text."""
+    """Return a value from Redis as text; None becomes the empty text."""
     return value.decode() if isinstance(value, bytes) else str(value or "")

@@ -30,9 +30,9 @@ class Run:
 class PartsRecord:
     """Reads and writes the parts records.
 
-    Whatever changes which parts are stored or to be sent is refused under an old fencing token.
-    The notes that are harmless to repeat (``expire``, ``forget``, ``survived``,
-    ``located_before``) are written without one.
+    Under an old fencing token, no write may change which parts are stored or still missing. Notes
+    that are harmless to repeat (``expire``, ``forget``, ``survived``, ``located_before``) need no
+    token.
     """
 
     def __init__(self, record: Record, urls: Codec) -> None:
@@ -53,7 +53,7 @@ class PartsRecord:
         return replace(transfer, multipart=Multipart(multipart_id)) if multipart_id else transfer
 
     def is_signed(self, transfer: Transfer) -> bool:
-        """Return whether the URLs of its parts are here and are not known to have expired."""
+        """Return whether the record has URLs for the parts that are not known to have expired."""
         [expired] = self._fields(transfer, "expired")
         return bool(self.multipart_id(transfer)) and not expired
 
@@ -118,7 +118,7 @@ class PartsRecord:
         return begun if is_ours else []
 
     def start_run(self, upload_id: str, fence: int, number: int, worker: str) -> Run | None:
-        """Take over a run; None when the upload has ended, or is another delivery's by now."""
+        """Take over a run; None if the upload has ended, or another delivery has taken it over."""
         row = self.scripts.run(
             "start_run",
             id=upload_id,

@@ -1,4 +1,4 @@
-"""What workers read and note of publishes, and of the jobs that encode reviewables."""
+"""How workers read publishes, and note the jobs that encode reviewables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Publishes:
                 members.append(self.record.transfer(upload_id, request, file, fingerprint))
         stored = [member for member in members if member.stored]
         total = int(self.redis.hget(upload_key(publish.upload_id), "total") or 0)
-        # There may be more than that, when a newer file has just taken the place of one.
+        # More may be stored, if a newer file has just taken the place of one.
         if len(stored) < total:
             why = (
                 f"has {total - len(stored)} of {total} files that are not recorded as stored; "
@@ -52,5 +52,5 @@ class Publishes:
         return {to_text(upload_id): to_text(jobs).split(",") for upload_id, jobs in rows}
 
     def record_job_state(self, upload_id: str, state: str, *, final: bool) -> None:
-        """Note what ftrack reports of an upload's encoding job."""
+        """Note the state that ftrack reports for an upload's encoding job."""
         self.scripts.run("record_job_state", id=upload_id, state=state, final=final)

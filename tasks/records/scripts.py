@@ -1,8 +1,8 @@
 """Running the scripts in ``lua/``: each is one atomic move.
 
-A script takes its arguments as one JSON object. What several scripts share is in
-``lua/includes``; a line ``--- @include "NAME"`` stands for that file, joined into this one line,
-so that a line number in an error of Redis is that of the file.
+A script takes its arguments as one JSON object. Shared code is in ``lua/includes``. A line
+``--- @include "NAME"`` stands for that file, joined into one line, so the line numbers in Redis'
+errors are those of the script.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _joined(include: Traversable) -> str:
 
 
 def _constants() -> str:
-    """Return what Lua has to know of keys and states, as one line of Lua."""
+    """Return the keys, states and stages that the scripts use, as one line of Lua."""
     tables: dict[str, dict[str, Any] | list[Any]] = {
         "KEY": keys.LUA_KEYS,
         "LIVE": dict.fromkeys(states.LIVE, True),

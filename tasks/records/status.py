@@ -66,7 +66,7 @@ class UploadState:
     #: For a publish: the number of its members, and how many of them are stored.
     files: int = 0
     stored: int = 0
-    #: What ftrack reports of its encoding: queued, running, done, failed; empty without one.
+    #: ftrack's encoding: queued, running, done or failed; empty if there is none.
     job_ids: tuple[str, ...] = ()
     job_state: str = ""
 
@@ -108,7 +108,7 @@ class Status:
         self.codec = codec
 
     def find(self, upload_ids: Sequence[str]) -> list[UploadState | None]:
-        """Read uploads; None for an id that no record has."""
+        """Read uploads; the state of an unknown id is None."""
         pipeline = self.client.pipeline(transaction=False)
         for upload_id in upload_ids:
             pipeline.hgetall(upload_key(upload_id))

@@ -47,7 +47,7 @@ class Stage(RedactedTask):
     acks_late = True
     reject_on_worker_lost = True
     ignore_result = True
-    # In characters: the summary, which comes first in a message, and nothing else.
+    # In characters: enough for the summary, which comes first in a message, and for nothing else.
     resultrepr_maxsize = 80
     # Expected errors, which Celery logs without a traceback.
     throws = (errors.UploadError,)
@@ -174,7 +174,7 @@ class Stage(RedactedTask):
         return message
 
     def _settle(self, batch: Batch, outcomes: Outcomes, service: str) -> dict[str, str]:
-        """Write what became of a batch to the record, and return the state of each upload."""
+        """Write the outcomes of a batch to the record, and return the state of each upload."""
         settlements = [
             self._settlement(transfer, outcomes.get(transfer.upload_id, transfer))
             for transfer in batch.transfers

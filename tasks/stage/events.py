@@ -1,9 +1,10 @@
-"""Announce located components on ftrack's event hub, as the official clients do; best effort.
+"""Announce located components on ftrack's event hub, as the official clients do.
 
-The protocol is Socket.IO 0.9 (https://github.com/socketio/socket.io-spec): a handshake over
-HTTP, then packets ``TYPE:ID:ENDPOINT:DATA`` on a websocket. ``ftrack_api.event.hub`` speaks it
-too, but it mutes all logging of the process while it reconnects, follows redirects with the API
-key in its headers, and starts threads that never stop.
+This is best effort: an event that cannot be sent is dropped. The protocol is Socket.IO 0.9
+(https://github.com/socketio/socket.io-spec): a handshake over HTTP, then packets
+``TYPE:ID:ENDPOINT:DATA`` on a websocket. ``ftrack_api.event.hub`` speaks it too, but it mutes all
+logging of the process while it reconnects, follows redirects with the API key in its headers, and
+starts threads that never stop.
 """
 
 from __future__ import annotations
@@ -171,10 +172,10 @@ class _Hub:
         headers = {"ftrack-user": ftrack.api_user, "ftrack-api-key": ftrack.api_key}
         base = f"{ftrack.server_url}/socket.io/1/"
         # A redirect would send the key to another host.
-        answer = requests.get(base, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
-        if answer.status_code != requests.codes.ok:
-            raise HubError(f"the event hub answered the handshake with {answer.status_code}")
-        session_id, *_, transports = answer.text.split(":")
+        response = requests.get(base, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
+        if response.status_code != requests.codes.ok:
+            raise HubError(f"the event hub answered the handshake with {response.status_code}")
+        session_id, *_, transports = response.text.split(":")
         if "websocket" not in transports.split(","):
             raise HubError("the event hub offers no websocket")
         # Trust the same certificates as requests does.

@@ -30,7 +30,7 @@ LARGEST_PIECE_BYTES = 4 << 20
 
 
 class Limits:
-    """Keeps the threads of this process within the farm's limits; free of cost without any."""
+    """Keeps the threads of this process within the farm's limits; costs nothing without limits."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Limits:
             self._wait("api_rate", rate, 1)
 
     def throttle(self, size_bytes: int) -> Callable[[int], None]:
-        """Return what a PUT calls with the number of bytes sent so far; the call may wait."""
+        """Return a function that a PUT calls with the number of bytes sent so far; it may wait."""
         taken = 0
 
         def throttled(sent_bytes: int) -> None:
@@ -72,7 +72,7 @@ class Limits:
         try:
             wait_s = self._take(bucket, rate, amount)
         except redis.RedisError:
-            wait_s = amount / rate  # each process by itself
+            wait_s = amount / rate  # without Redis, each process keeps the limit by itself
         if wait_s:
             self._sleep(wait_s)
 

@@ -74,7 +74,7 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
 def located_components(
     outcomes: Outcomes, members: Mapping[str, Sequence[Transfer]]
 ) -> Iterator[str]:
-    """Yield the ids of all components that have a location since this stage.
+    """Yield the ids of all components that this stage has given a location.
 
     ``members`` are those of each publish, by the upload id of the publish.
     """

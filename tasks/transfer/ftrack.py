@@ -40,7 +40,7 @@ MAX_RESPONSE_BYTES = 16 << 20
 
 
 class FtrackRefusal(Exception):
-    """ftrack refused a POST as a whole. It does not say which operation was the reason."""
+    """ftrack refused a POST as a whole, without naming the operation that is the reason."""
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(name, why)
@@ -110,7 +110,10 @@ class FtrackClient:
     def call_in_groups(self, groups: Sequence[Sequence[Operation]]) -> list[list[Result]]:
         """POST all groups in one call; return the results of each group.
 
-        Without any operation, no call is made. Raises what ``call`` raises.
+        Without any operation, no call is made.
+
+        Raises:
+            FtrackRefusal, UploadError: see ``call``.
         """
         operations = [operation for group in groups for operation in group]
         results = iter(self.call(operations) if operations else [])

@@ -36,7 +36,7 @@ MAX_STATUS_CHARS = 60
 #: An error of S3 or GCS is a short XML document; the rest of a response is not read.
 MAX_ERROR_BYTES = 10_000
 
-#: A URL that can be written into a request: RFC 9112, without what clients refuse to send.
+#: A URL that can be written into a request: RFC 9112, without characters that clients refuse.
 URL = re.compile(r"https?://[!-~]+")
 
 OUTAGE_STATUS = {
@@ -166,7 +166,7 @@ def status_of(response: requests.Response) -> str:
 
 
 def without_secrets(error: Exception) -> str:
-    """Name an error of requests or urllib3 without its text, which contains the whole URL."""
+    """Return the kind of an HTTP error without its text, which contains the whole URL."""
     causes: list[BaseException] = [error]
     while (deeper := _cause_of(causes[-1])) is not None and deeper not in causes:
         causes.append(deeper)

@@ -52,7 +52,7 @@ def part_count(size_bytes: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What shows whether a file is still in the state that was read before.
+    """The identity of a file's state; it shows whether the file has changed since it was read.
 
     ``device`` is for people only, and not compared: each node numbers its NFS mounts itself, and
     the stages of an upload run on different nodes.
@@ -95,7 +95,7 @@ class Multipart:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the file becomes in ftrack.
+    """The component that the file becomes in ftrack.
 
     With ``component_id`` alone, it is the file of a component that exists. With ``version_id``
     and ``name``, the component is created in that version, together with its location.

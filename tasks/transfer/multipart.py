@@ -65,7 +65,8 @@ def put_part(
     use of memory does not depend on the size of a part. ``on_progress`` is called as in
     ``put_file``, and with 0 while the part is hashed.
 
-    Raises what ``put_file`` raises.
+    Raises:
+        UploadError: see ``put_file``.
     """
     with open_checked(transfer.path, roots) as file:
         require_unchanged(file, transfer.path, transfer.known_identity)
@@ -100,7 +101,7 @@ def complete(
     ``etags`` are by part number. ``register`` are the operations that register the file.
 
     Raises:
-        MultipartGoneError: the store does not know the multipart upload, or no longer.
+        MultipartGoneError: the store does not know the multipart upload, or has forgotten it.
         UnexpectedAnswerError: the file is registered already.
         RequestRefusedError: ftrack refused for another reason.
         UploadError: what ``FtrackClient.call`` raises.

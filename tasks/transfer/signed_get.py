@@ -35,7 +35,7 @@ AS_STORED = {"Accept-Encoding": "identity"}
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a response of the store says about the object.
+    """The object that a response of the store describes.
 
     ``start`` is the offset of the first byte in the response, ``size_bytes`` the size of the
     whole object. ``etag`` includes its quotes. ``md5_hex`` is empty if the ETag is not an MD5.
@@ -112,10 +112,10 @@ def get_object(
 
 
 def stored_in(component_id: str, response: requests.Response) -> Stored:
-    """Return what a response to ``get_object`` says about the object.
+    """Return the object that a response to ``get_object`` describes.
 
     Raises:
-        UnexpectedAnswerError: it does not say how large the object is.
+        UnexpectedAnswerError: the response does not contain the size of the object.
     """
     headers = response.headers
     etag = headers.get("ETag", "")

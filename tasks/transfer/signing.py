@@ -21,7 +21,7 @@ from tasks.transfer.ftrack import (
 from tasks.transfer.http import URL
 from tasks.transfer.models import Multipart, SignedPut, Transfer, part_count
 
-#: What can be written into a request: RFC 9110, without what clients refuse to send.
+#: Headers that can be written into a request: RFC 9110, without characters that clients refuse.
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"(?!\s)[^\r\n\0\ud800-\udfff]*")
 

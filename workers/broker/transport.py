@@ -7,7 +7,7 @@ becomes a connection error: the worker reconnects, the message is delivered agai
 shows that its work is done.
 
 Anyone who can write to Redis can put anything into a queue. Foreign messages are dropped here,
-before Celery sees them (``workers.broker.seal``), because kombu would let the worker exit.
+before Celery sees them (``workers.broker.seal``), because they would make the worker exit.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ def _state_text(upload: UploadState) -> str:
 
 
 def trouble(upload: UploadState) -> str:
-    """Say why an upload that was waited for is not in ftrack as requested."""
+    """Return why an upload that was waited for is not in ftrack as requested."""
     if upload.state == "located" and upload.job_state == "failed":
         return "located, but ftrack could not encode it; see the job in ftrack"
     if upload.state == "located":

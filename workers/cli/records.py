@@ -1,4 +1,4 @@
-"""What several commands need of the records: opening them, and finding uploads by id."""
+"""Open the records, and find uploads by id; several commands share this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def open_records() -> Scripts:
 
 
 def open_status() -> Status:
-    """Open the records of that farm for reading alone."""
+    """Open the records of that farm, for reading only."""
     settings = Settings.from_environment()
     return Status(fail_fast_redis(settings), message_codec(settings))
 

@@ -1,4 +1,4 @@
-"""``farmhaul flush-spool``: enqueue the requests that hooks had to keep on disk."""
+"""``farmhaul flush-spool``: enqueue the requests that hooks have kept on disk."""
 
 from __future__ import annotations
 

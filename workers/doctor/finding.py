@@ -1,4 +1,4 @@
-"""What doctor's checks share: the finding, the farm that they look at, and comparing clocks."""
+"""The parts that doctor's checks share: findings, the farm, and the comparison of clocks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Farm:
-    """What a check of the farm can read: this node's settings, and the Redis that they name."""
+    """The farm as a check reads it: this node's settings, and the Redis that they name."""
 
     settings: Settings
     client: redis.Redis

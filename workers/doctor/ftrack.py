@@ -1,4 +1,4 @@
-"""What doctor checks of ftrack and, with ``--put``, of its media store."""
+"""Doctor's checks of ftrack and, with ``--put``, of its media store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What doctor checks on this node: the storage roots, the spool, the installed packages."""
+"""Doctor's checks of this node: the storage roots, the spool, the installed packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What doctor checks of the Redis server: version, speed, TLS, persistence, memory, clock."""
+"""Doctor's checks of the Redis server: version, speed, TLS, persistence, memory, clock."""
 
 from __future__ import annotations
 

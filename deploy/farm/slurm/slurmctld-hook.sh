@@ -75,6 +75,6 @@ set -a
 [ -r "$SETTINGS" ] && . "$SETTINGS"
 set +a
 # A worker checks the file (--no-stat), because the controller may not mount the storage.
-told=$(printf '%s\n' "$line" |
-    timeout --kill-after=1 5 "${FARMHAUL_COMMAND:-/opt/farmhaul/bin/farmhaul}" enqueue --no-stat --manifest=- 2>&1) || told="exit code $?: $told"
-say "$told"
+printed=$(printf '%s\n' "$line" |
+    timeout --kill-after=1 5 "${FARMHAUL_COMMAND:-/opt/farmhaul/bin/farmhaul}" enqueue --no-stat --manifest=- 2>&1) || printed="exit code $?: $printed"
+say "$printed"

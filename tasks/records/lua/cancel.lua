@@ -1,5 +1,5 @@
--- Stop an upload, in whatever state it is. A failed upload becomes cancelled too, so that nobody
--- looks at it again.
+-- Stop an upload in any live state. A failed upload becomes cancelled too, so that nobody looks at
+-- it again.
 --
 -- id          the upload
 -- ttl_s       how long the record of an ended upload is kept

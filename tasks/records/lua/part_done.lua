@@ -1,9 +1,9 @@
 -- Note a finished part.
 --
 -- id, fence    the upload, and the fencing token of this delivery
--- number       of the part, from 1
--- etag         that the store answered
--- size_bytes   of the part
+-- number       the number of the part, from 1
+-- etag         the ETag in the store's response
+-- size_bytes   the size of the part
 --
 -- Returns 1, or 0 when the upload is no longer this delivery's.
 --- @include "base"

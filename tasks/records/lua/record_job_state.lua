@@ -1,4 +1,4 @@
--- Note what ftrack reports of an upload's encoding job.
+-- Note the state that ftrack reports for an upload's encoding job.
 --
 -- id, state   the upload, and ftrack's state of the job
 -- final       whether the state cannot change any more

@@ -1,4 +1,4 @@
--- Settle what a stage has done with each upload. Nothing is written for an upload that has ended,
+-- Settle the outcome of a stage for each upload. Nothing is written for an upload that has ended,
 -- or whose fencing token is an old one.
 --
 -- settlements   list of {id, fence, outcome, fields, retry}

@@ -1,4 +1,4 @@
--- Lifetime counters, counted where the thing happens, so that they are exact whatever dies.
+-- Lifetime counters. A script counts its own moves, so the counters stay exact when a process dies.
 --
 -- A script writes them once, when it returns: four commands for each upload would make a settlement
 -- a third slower. So a script that counts ends with `return finish_script(answer)`.

@@ -56,7 +56,7 @@ local function drop_from_publish(publish, id, ttl)
   end
 end
 
--- A newer file has taken the component over, in a publish of its own or alone.
+-- Take a file out of its publishes, because a newer file has taken over its component.
 local function leave_publishes(id, ttl)
   for publish in publishes_of(id) do
     drop_from_publish(publish, id, ttl)
@@ -86,7 +86,7 @@ local function inform_publishes(id, to, ttl)
   end
 end
 
--- End an upload. The new fencing token locks out whoever still works on it.
+-- End an upload. The new fencing token locks out a worker that is still busy with it.
 function finish(id, from, to, ttl)
   local key = upload_key(id)
   local claim, host, kind, size, score = unpack(redis.call('HMGET', key, 'claim', 'host',
