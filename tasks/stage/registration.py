@@ -57,12 +57,12 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
     parts, ftrack = clients.parts, clients.ftrack
     register = []
     if not transfer.is_member:
-        present = look_up(ftrack, [transfer])
-        located = transfer.component_id in present.located
+        existing = look_up(ftrack, [transfer])
+        located = transfer.component_id in existing.located
         before = parts.located_before(transfer, located=located)
         if located and not before:
             return transfer
-        register = locate_operations(transfer, present)
+        register = locate_operations(transfer, existing)
     try:
         jobs = complete(parts.with_multipart(transfer), parts.etags(transfer), ftrack, register)
     except MultipartGoneError:

@@ -23,11 +23,11 @@ from tasks.transfer.models import Container, Transfer
 from tasks.transfer.registration import (
     NOTHING_YET,
     Existing,
+    existing_operations,
     frames_operations,
     job_ids,
     locate_operations,
     parse_existing,
-    present_operations,
     publish_operations,
 )
 
@@ -187,7 +187,7 @@ def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Exi
     for start in range(0, len(wanted), LOOKED_UP_AT_ONCE):
         batch = wanted[start : start + LOOKED_UP_AT_ONCE]
         try:
-            more = parse_existing(ftrack.call(present_operations(batch)))
+            more = parse_existing(ftrack.call(existing_operations(batch)))
         except FtrackRefusal as refusal:
             component_id = batch[0].target.component_id
             raise RequestRefusedError(component_id, "look up", str(refusal)) from None

@@ -152,7 +152,7 @@ def job_ids(results: Sequence[Result]) -> tuple[str, ...]:
     return tuple(job for result in results if isinstance(job := result.get("job_id"), str))
 
 
-def present_operations(transfers: Sequence[Transfer | Container]) -> list[Operation]:
+def existing_operations(transfers: Sequence[Transfer | Container]) -> list[Operation]:
     """Return the queries for existing components, locations, and metadata that will be set."""
     targets = [transfer.target for transfer in transfers]
     ids = quoted(target.component_id for target in targets)
@@ -169,7 +169,7 @@ def present_operations(transfers: Sequence[Transfer | Container]) -> list[Operat
 
 
 def parse_existing(results: Sequence[Result]) -> Existing:
-    """Return what the results of ``present_operations`` contain.
+    """Return what the results of ``existing_operations`` contain.
 
     A location with another resource identifier than ours does not count.
     """

@@ -20,11 +20,11 @@ from tasks.transfer.models import (
 from tasks.transfer.registration import (
     ENCODED,
     Existing,
+    existing_operations,
     frames_operations,
     job_ids,
     locate_operations,
     parse_existing,
-    present_operations,
     publish_operations,
 )
 
@@ -171,7 +171,7 @@ def test_a_thumbnail_is_that_of_the_version_and_of_the_task(
     ids=["plain", "encode", "metadata"],
 )
 def test_metadata_is_looked_up_only_where_it_will_be_set(target: Target, queries: int) -> None:
-    operations = present_operations([stored(target), stored(SEQUENCE)])
+    operations = existing_operations([stored(target), stored(SEQUENCE)])
 
     assert len(operations) == queries
     assert all(ID in each["expression"] for each in operations)
