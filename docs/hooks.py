@@ -1,4 +1,4 @@
-"""What the site needs beyond docs/: pages from elsewhere in the repository, and links to them."""
+"""Add pages from elsewhere in the repository to the site, and make links lead to them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
-    """Make links to such pages lead to the site; of other files show the name alone."""
+    """Make links to such pages lead to the site; for other files, show only the name."""
     here = page.file.src_uri
     source = SOURCES.get(here, f"docs/{here}")
 

@@ -80,8 +80,9 @@ def make_config(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         # No idle worker can take a task that a busy worker has prefetched.
         "worker_prefetch_multiplier": 1,
-        # No task moves more than CLAIM_BYTES, and a stalled connection times out after a minute.
-        # A task that takes longer hangs, for example on a mount that is gone.
+        # No task moves more than twice CLAIM_BYTES: files of known sizes, and others. A stalled
+        # connection times out after a minute. So a task that takes longer than this hangs, for
+        # example on a mount that is gone.
         "task_time_limit": 3600,
         # After a second SIGTERM (cold shutdown), running tasks still get this time to finish.
         "worker_soft_shutdown_timeout": 20,
