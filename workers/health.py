@@ -25,7 +25,7 @@ from tasks.records.status import WORKER_S, Status
 from workers.broker import transport
 from workers.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
 from workers.steps.periodic import PeriodicStep
-from workers.wording import redis_trouble
+from workers.wording import redis_problem
 
 #: kombu asks for tasks every second; after this time without, something is wrong.
 SILENT_S = 20.0
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     except SettingsError as error:
         return complain(error, BAD_INPUT)
     except redis.RedisError as error:
-        return complain(redis_trouble(error), NO_REDIS)
+        return complain(redis_problem(error), NO_REDIS)
     return 0 if takes_tasks else complain(f"{name} takes no tasks", FAULT)
 
 

@@ -18,7 +18,7 @@ def size(size_bytes: int | None) -> str:
     return f"{value:.1f} TB"
 
 
-def redis_trouble(error: redis.RedisError) -> str:
+def redis_problem(error: redis.RedisError) -> str:
     """Return what is wrong and, after ``; ``, what to do.
 
     It does not contain the URL, which may hold a password.

@@ -1,4 +1,4 @@
-"""The record of an upload, as workers use it: claimed, moved from stage to stage, renewed.
+"""The record of an upload, as workers use it: they claim it, renew the claim, and settle stages.
 
 docs/state.md lists the fields of a record. Only the scripts in ``lua/`` move an upload to another
 state, so that each move is atomic.

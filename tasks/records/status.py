@@ -215,7 +215,7 @@ class Status:
         return dict(zip(STATES, pipeline.execute(), strict=True))
 
     def backlog(self) -> list[Backlog]:
-        """Count the pending uploads by class and host, with the age of the oldest of each.
+        """Count the pending uploads by priority and host, with the age of the oldest of each.
 
         A retried upload keeps its place, so its age counts from its enqueue.
         """

@@ -29,7 +29,7 @@ from workers.cli.status import status
 from workers.cli.uploads import cancel, retry
 from workers.cli.watch import watch
 from workers.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain
-from workers.wording import redis_trouble
+from workers.wording import redis_problem
 
 #: The exit code of each kind of error that a command raises; the first kind that fits counts.
 CODES: dict[type[Exception], int] = {
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         code = _run(arguments)
     except tuple(CODES) as error:
-        text = redis_trouble(error) if isinstance(error, redis.RedisError) else explained(error)
+        text = redis_problem(error) if isinstance(error, redis.RedisError) else explained(error)
         code = complain(text, next(CODES[kind] for kind in CODES if isinstance(error, kind)))
     except BrokenPipeError:
         # The reader of our output has closed it; what is still buffered goes nowhere.

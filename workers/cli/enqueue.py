@@ -59,7 +59,9 @@ SPOOLED_AT_ONCE = 100
 @click.option("--node-local", is_flag=True, help="Only this host sees the files.")
 @click.option("--allow-empty", is_flag=True, help="Accept files of 0 bytes.")
 @click.option("--no-stat", is_flag=True, help="Do not check the files here; a worker does.")
-@click.option("--wait", is_flag=True, help="Return when all uploads are located or have failed.")
+@click.option(
+    "--wait", is_flag=True, help="Return when all uploads, and their encodings, have ended."
+)
 @click.option(
     "--timeout", type=click.FloatRange(min=0), metavar="S",
     help="With --wait: return after this many seconds at the latest.",
@@ -110,7 +112,7 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
     for request, state in zip(requests, states, strict=True):
         click.echo(output.upload_line(request, state, human=human))
     for upload in failed:
-        complain(f"{upload.path}: {output.trouble(upload)}", FAILED)
+        complain(f"{upload.path}: {output.problem(upload)}", FAILED)
     if failed or (wait and "spooled" in states):
         raise SystemExit(FAILED)
 

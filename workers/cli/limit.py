@@ -30,7 +30,9 @@ def limit(bandwidth: str | None, api_rate: str | None, *, clear: bool) -> None:
     wanted = {"bandwidth": bandwidth, "api_rate": api_rate}
     given = {name: value for name, value in wanted.items() if value is not None}
     if clear and given:
-        raise BadInputError("--clear cannot be combined with other options; it removes all limits")
+        raise BadInputError(
+            "--clear cannot be combined with other options; it removes the overrides"
+        )
     for name, value in given.items():
         try:
             Timetable.from_text(value)

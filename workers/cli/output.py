@@ -83,7 +83,7 @@ def _state_text(upload: UploadState) -> str:
     return "  ".join(text for text in (line, progress, encoding, upload.error) if text)
 
 
-def trouble(upload: UploadState) -> str:
+def problem(upload: UploadState) -> str:
     """Return why an upload that was waited for is not in ftrack as requested."""
     if upload.state == "located" and upload.job_state == "failed":
         return "located, but ftrack could not encode it; see the job in ftrack"

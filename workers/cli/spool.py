@@ -36,4 +36,4 @@ def flush_spool() -> None:
             f"FARMHAUL_SPOOL: {error.filename} cannot be read: {error.strerror}; "
             "run farmhaul flush-spool as the hooks' user"
         ) from None
-    click.echo(f"{count} uploads enqueued from the spool")
+    click.echo(f"{count} {'upload' if count == 1 else 'uploads'} enqueued from the spool")

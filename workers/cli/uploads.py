@@ -14,7 +14,7 @@ from workers.cli.records import find_known, open_records
 @click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
 @click.option("--failed", is_flag=True, help="Retry all failed uploads.")
 def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
-    """Start failed or cancelled uploads again. Stored files are not sent again.
+    """Make ended uploads pending again. Stored files are not sent again, unless they have changed.
 
     \b
     farmhaul retry 5d27e920-…

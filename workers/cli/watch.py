@@ -1,7 +1,7 @@
 """``farmhaul watch``: show uploads as they change, polled every second.
 
 Only what the screen shows is read, so that ten thousand uploads cost Redis no more than twenty:
-about 20 commands a second, and one for each row (a test counts them).
+about 20 commands per second, and one for each row (a test counts them).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from workers.cli import output
 from workers.cli.records import find_known, open_status
 from workers.cli.watch_table import WatchTable, printable
 from workers.exit_codes import FAILED
-from workers.wording import redis_trouble
+from workers.wording import redis_problem
 
 INTERVAL_S = 1.0
 
@@ -78,7 +78,7 @@ def _lines(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
             away = False
         except (redis.ConnectionError, redis.TimeoutError) as error:
             if not away:
-                click.echo(f"farmhaul: {redis_trouble(error)}; trying again", err=True)
+                click.echo(f"farmhaul: {redis_problem(error)}; trying again", err=True)
             away, changes = True, Changes([], all_ended=False)
         for upload in changes.uploads:
             _print(printable(output.state_line(upload, human=True)))

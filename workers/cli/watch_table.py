@@ -15,7 +15,7 @@ from tasks.records.keys import TOTALS
 from tasks.records.states import LIVE, STAGES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.wording import redis_trouble, size
+from workers.wording import redis_problem, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,7 @@ class WatchTable:
             self.away = ""
         except (redis.ConnectionError, redis.TimeoutError) as error:
             self.away = self.away or f"{datetime.now().astimezone():%H:%M:%S}: " + (
-                redis_trouble(error)
+                redis_problem(error)
             )
             return
         now = time.monotonic()
@@ -129,7 +129,7 @@ class WatchTable:
 
     @staticmethod
     def _titles() -> str:
-        return f"{'sent':<{BAR_COLUMNS}} {'a second':>9} {'eta':>5} try node"
+        return f"{'sent':<{BAR_COLUMNS}} {'per s':>9} {'eta':>5} try node"
 
     def _rest(self, upload: UploadState, ascii_only: bool) -> str:
         if upload.error and upload.state != "active":

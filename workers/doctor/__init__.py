@@ -16,7 +16,7 @@ from tasks.config.settings import Settings, SettingsError
 from workers.doctor import farm, node, redis_server
 from workers.doctor.finding import Farm, Finding
 from workers.doctor.ftrack import ftrack
-from workers.wording import redis_trouble
+from workers.wording import redis_problem
 
 
 def diagnose(*, put: bool = False) -> Iterator[Finding]:
@@ -55,5 +55,5 @@ def _ask_redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _redis_fault(name: str, error: redis.RedisError) -> Finding:
-    says, _, step = redis_trouble(error).partition("; ")
+    says, _, step = redis_problem(error).partition("; ")
     return Finding("fault", name, says, step)
