@@ -10,7 +10,7 @@
     │   ├── DigestMismatchError         the store received other bytes than were read
     │   ├── MultipartGoneError          the store no longer knows a multipart upload
     │   ├── LeaseLostError              this worker no longer holds the upload
-    │   └── UnexpectedAnswerError       a response that no rule explains
+    │   └── UnexpectedAnswerError       an unexpected response
     └── FatalError                      the upload fails: a person has to act
         ├── FileRefusedError            not a file that may be uploaded
         ├── RequestRefusedError         ftrack refused
@@ -179,7 +179,7 @@ class LeaseLostError(RetryableError):
 
 
 class UnexpectedAnswerError(RetryableError):
-    """``service`` answered in a way that no rule explains; a few more attempts may help."""
+    """``service`` gave an unexpected response; a few more attempts may help."""
 
     def __init__(self, service: str, what: str, why: str) -> None:
         super().__init__(service, what, why)

@@ -100,7 +100,7 @@ def locate_publish(
     files: Sequence[Transfer],
     before_post: Callable[[], None] = lambda: None,
 ) -> Transfer:
-    """Register all files of a publish; return its transfer with the ids of encoding jobs.
+    """Register all members of a publish; return its transfer with the ids of encoding jobs.
 
     Safe to repeat, like ``locate``. ``before_post`` is called before each POST, and may raise to
     stop.

@@ -1,6 +1,6 @@
 -- The arguments of the script, the clock, and the names of keys.
 --
--- KEY comes from tasks/records/keys.py. Times are seconds of Redis' own clock, so that the clocks
+-- KEY comes from tasks/records/keys.py. Times are seconds of Redis's clock, so that the clocks
 -- of farm nodes need not agree.
 
 local args = cjson.decode(ARGV[1])
