@@ -114,6 +114,14 @@ class RedisServer:
         timer.daemon = True
         timer.start()
 
+    def answers(self) -> bool:
+        """Return whether Redis answers now."""
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=0.5, retry=None) as client:
+                return self._answers(client)
+        except (ConnectionError, redis.RedisError):
+            return False
+
     def flush(self) -> None:
         with self.client() as client:
             client.flushall()
