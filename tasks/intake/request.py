@@ -141,6 +141,9 @@ def from_spool(values: Mapping[str, Any]) -> Request:
     Raises:
         KeyError, TypeError, ValueError: the values are not those of a request.
     """
+    asked_at = values.get("asked_at")
+    if asked_at is not None and type(asked_at) not in {int, float}:
+        raise TypeError(f"asked_at is {asked_at!r}, which is not a number of seconds")
     if "publish" not in values:
         return UploadRequest(**{**values, "target": _target(values["target"])})
     files = tuple(

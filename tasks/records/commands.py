@@ -81,7 +81,7 @@ class Commands:
             ),
             host=request.host,
             recheck=request.size_bytes is None,
-            asked_at=request.asked_at,
+            asked_at=request.asked_at or None,
             publish=publish_id,
             total=len(request.files) if isinstance(request, PublishRequest) else None,
         )

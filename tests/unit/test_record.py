@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -259,6 +260,21 @@ def test_the_scores_of_pending_uploads_go_by_class_preview_and_age(record: Recor
 
     wanted = [urgent, later, preview, normal, low]
     assert [keys.to_text(one) for one in order] == [request.upload_id for request in wanted]
+
+
+@pytest.mark.parametrize("asked_at", ["1795", "later", True])
+def test_an_odd_time_of_asking_means_now(record: Record, asked_at: Any) -> None:
+    component = Target(str(uuid.uuid4()))
+    older, newer = (UploadRequest(f"/mnt/{n}.exr", component, 1, n) for n in (1, 2))
+    commands = Commands(record.scripts)
+    commands.enqueue([older])
+    odd = commands.new_record(newer)
+
+    [enqueued] = commands.write([replace(odd, asked_at=asked_at)])
+
+    assert enqueued.state == ("superseded" if asked_at == "1795" else "pending")
+    # The component is not poisoned either.
+    assert commands.enqueue([UploadRequest("/mnt/3.exr", component, 1, 3)])[0].state == "pending"
 
 
 def retry_of(**options: float | str) -> dict[str, float | str]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.intake.request import UploadRequest, transfer_from_record
+from tasks.intake.request import UploadRequest, from_spool, to_spool, transfer_from_record
 from tasks.transfer.models import Target, Transfer
 
 VERSION = "9d1ad1a2-5b1c-4a0e-9a55-0a1b2c3d4e5f"
@@ -95,3 +95,12 @@ def test_any_value_in_a_record_is_read_or_a_value_error(value: Any) -> None:
             transfer_from_record(REQUEST.upload_id, record)
         except ValueError as error:
             assert "request" in str(error)  # noqa: PT017 most values are refused, some fit
+
+
+@pytest.mark.parametrize("asked_at", ["1795000000", True, [], {}])
+def test_a_spooled_request_has_a_number_as_its_time(asked_at: object) -> None:
+    values = to_spool(UploadRequest("/mnt/a.exr", TARGET, 6, 1_000), 1795.5)
+
+    assert from_spool(values).asked_at == 1795.5
+    with pytest.raises(TypeError):
+        from_spool({**values, "asked_at": asked_at})

@@ -20,7 +20,7 @@
 
 local id, key, ttl_s = args.id, upload_key(args.id), args.ttl_s
 local component_key = KEY.component .. args.component
-local asked_at = args.asked_at or NOW
+local asked_at = tonumber(args.asked_at) or NOW
 local size = args.size or ''
 local is_publish = args.total ~= nil
 
@@ -116,7 +116,7 @@ end
 
 -- A publish supersedes none. If two publishes share members, each member decides for itself.
 if not is_publish and has_newer then
-  if tonumber(current_since or 0) > asked_at then
+  if (tonumber(current_since or 0) or 0) > asked_at then
     if not state then
       record_superseded()
     end
