@@ -10,7 +10,10 @@ MAX_PRINTED = 300
 
 
 class BadInputError(Exception):
-    """Farmhaul cannot do what the user asked for; the text is one line that explains why."""
+    """Farmhaul cannot do what the user asked for; the text is one line that explains why.
+
+    A usage error of the command line has a second line, which names the help.
+    """
 
 
 class FramesError(ValueError):

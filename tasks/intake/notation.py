@@ -10,6 +10,8 @@ from tasks.intake.errors import FramesError, printable
 
 #: A sequence with more frames is a typing error: 100,000 frames are more than an hour of film.
 MAX_FRAMES = 100_000
+#: A range that is wider than this is a typing error too, even when its step leaves few frames.
+MAX_SPAN = 10_000_000
 #: A time stamp to the second, used as a frame number, has 14 digits.
 MAX_DIGITS = 18
 
@@ -135,6 +137,8 @@ def _range(part: str, text: str) -> range:
         raise FramesError(
             f"{printable(text)}: {printable(part)} runs backwards; did you mean {last}-{first}?"
         )
+    if last - first >= MAX_SPAN:
+        raise too_many(text)
     return range(first, last + 1, step)
 
 

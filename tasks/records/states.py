@@ -27,6 +27,9 @@ STATES = {
     "superseded": "Its component has a newer upload; for a publish, each of its members has.",
 }
 
+#: The states of uploads that people count: the files of publishes have an index of their own.
+UPLOAD_STATES = tuple(state for state in STATES if state != "stored")
+
 #: An upload in one of these still moves by itself; its record does not expire.
 LIVE = ("pending", "active", "retrying", "storing")
 #: An upload in one of these stays there until someone enqueues or retries it.

@@ -27,8 +27,8 @@ from tasks.records.states import (
     PRIORITY_STEP,
     SERVICES,
     STAGES,
-    STATES,
     UNFINISHED_JOBS,
+    UPLOAD_STATES,
     enqueued_at,
 )
 from tasks.transfer.errors import SealBrokenError
@@ -210,9 +210,9 @@ class Status:
     def counts(self) -> dict[str, int]:
         """Count the uploads in each state; members are not uploads of their own."""
         pipeline = self.client.pipeline(transaction=False)
-        for state in STATES:
+        for state in UPLOAD_STATES:
             pipeline.zcard(state_key(state))
-        return dict(zip(STATES, pipeline.execute(), strict=True))
+        return dict(zip(UPLOAD_STATES, pipeline.execute(), strict=True))
 
     def backlog(self) -> list[Backlog]:
         """Count the pending uploads by priority and host, with the age of the oldest of each.

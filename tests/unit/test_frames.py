@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tasks.intake.errors import FramesError
 from tasks.intake.frames import read_frames
-from tasks.intake.notation import Frames
+from tasks.intake.notation import MAX_SPAN, Frames
 
 
 def _read(text: str | Path, *, look: bool = False, allow_missing: bool = False) -> Frames:
@@ -506,3 +506,9 @@ def test_a_folder_with_too_many_frames_is_refused(
     monkeypatch.setattr("tasks.intake.frames.MAX_FRAMES", 3)
     _render(tmp_path, *(f"f.{number}.exr" for number in range(4)))
     assert "f.%d.exr has more than" in _refused(tmp_path, look=True)
+
+
+def test_a_range_that_is_too_wide_is_refused_whatever_its_step() -> None:
+    wide = MAX_SPAN
+    assert "has more than" in _refused(f"f.%04d.exr [1-{wide + 1}x{wide}]", look=False)
+    assert _read(f"f.%04d.exr [1-{wide}x{wide}]").numbers == (1,)

@@ -86,7 +86,3 @@ def _hint(error: click.ClickException) -> str:
     """Return the line with which click itself ends a usage error; empty for other errors."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     return f"\nTry '{context.command_path} --help' for help." if context else ""
-
-
-if __name__ == "__main__":
-    main()

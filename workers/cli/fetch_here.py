@@ -148,7 +148,8 @@ def _tried(act: Callable[[], T], stop: Event) -> T:
             tries[is_outage] += 1
             if stop.is_set() or tries[is_outage] >= policy.max_tries:
                 # Only the facts: unlike a worker, this command does not try again by itself.
-                facts = str(error).partition("; ")[0]
+                text = str(error)
+                facts = text.rpartition("; ")[0] or text
                 raise FatalError(
                     f"{facts}; gave up after {tries.total()} tries, so run the command again later"
                 ) from None

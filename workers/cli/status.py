@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from tasks.records.states import LIVE, STATES
+from tasks.records.states import LIVE, UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.records import find_known, open_status
@@ -46,6 +46,6 @@ def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
 
 
 def _uploads_in(reader: Status, which: str | None) -> Sequence[UploadState]:
-    states = {"failed": ("failed",), "all": STATES}.get(which or "", LIVE)
+    states = {"failed": ("failed",), "all": UPLOAD_STATES}.get(which or "", LIVE)
     # A record may expire between the two reads.
     return [upload for upload in reader.find(reader.ids_in(states)) if upload is not None]

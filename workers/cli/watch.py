@@ -17,7 +17,7 @@ import click
 import redis
 
 from tasks.records.keys import state_key, to_text
-from tasks.records.states import STATES
+from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.records import find_known, open_status
@@ -120,7 +120,7 @@ def _moved(status: Status, since: float) -> tuple[list[str], float]:
     Both times are seconds since 1970 by Redis' clock.
     """
     pipeline = status.client.pipeline(transaction=False)
-    for state in STATES:
+    for state in UPLOAD_STATES:
         pipeline.zrangebyscore(state_key(state), f"({since!r}", "+inf", withscores=True)
     moves = {to_text(upload_id): at for rows in pipeline.execute() for upload_id, at in rows}
     return sorted(moves, key=moves.__getitem__), max(moves.values(), default=since)

@@ -11,7 +11,7 @@ from kombu.transport.redis import Channel
 from tasks.chain import QUEUE
 from tasks.config.sealing import FERNET, message_codec
 from tasks.records.keys import ALIVE, TOTALS, to_text, upload_key
-from tasks.records.states import STATES
+from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import WORKER_S
 from tasks.transfer.errors import SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding
@@ -55,7 +55,7 @@ def _secret(farm: Farm) -> Iterator[Finding]:
     """Check that this node's keys read the records, and that the records are sealed."""
     codec = message_codec(farm.settings)
     pipeline = farm.client.pipeline(transaction=False)
-    for upload_id in farm.status.ids_in(STATES, limit=SAMPLE):
+    for upload_id in farm.status.ids_in(UPLOAD_STATES, limit=SAMPLE):
         pipeline.hget(upload_key(upload_id), "request")
     requests = [to_text(request) for request in pipeline.execute() if request]
     plain = [request for request in requests if not request.startswith(FERNET)]
