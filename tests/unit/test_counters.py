@@ -1,0 +1,201 @@
+"""The lifetime counters, and what a publish records of its files, each exact."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import redis
+
+from tasks.config.sealing import Codec
+from tasks.intake.request import PublishRequest, UploadRequest
+from tasks.records import keys
+from tasks.records.commands import Commands
+from tasks.records.counters import read
+from tasks.records.delivery import Settlement
+from tasks.records.publishes import Publishes
+from tasks.records.record import Record
+from tasks.records.scripts import Scripts
+from tasks.records.states import PREVIEW_STEP, STAGES
+from tasks.transfer.models import Container, FileIdentity, Publish, Target, Transfer
+from tests.sandbox import RedisServer
+
+SIZE = 700
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
+    with redis_server.client() as client:
+        client.flushdb()
+        yield client
+
+
+@pytest.fixture
+def record(client: redis.Redis) -> Record:
+    return Record(Scripts(client, Codec([])))
+
+
+@pytest.fixture
+def commands(record: Record) -> Commands:
+    return Commands(record.scripts)
+
+
+def request_of(**options: Any) -> UploadRequest:
+    return UploadRequest(f"/mnt/{uuid.uuid4()}.exr", Target(str(uuid.uuid4())), SIZE, 1, **options)
+
+
+def publish_of(count: int) -> PublishRequest:
+    sequence = Target.under_version(str(uuid.uuid4()), "exr")
+    files = tuple(
+        UploadRequest(f"/mnt/{n}.exr", Target.frame(sequence, str(n)), SIZE, 1, is_member=True)
+        for n in range(count)
+    )
+    publish = Publish((Container(sequence, ".exr", 4),))
+    return PublishRequest("/mnt", sequence.component_id, publish, files)
+
+
+def known(record: Record, transfer: Transfer, **options: Any) -> Settlement:
+    """Return the settlement of a stage that knows the file, and may have stored it."""
+    identity = FileIdentity(SIZE, 1, 2, 3)
+    done = replace(transfer, identity=identity, checksum="x", **options)
+    stored = done.content_fingerprint if done.stored else ""
+    fields: dict[str, str | int] = {"file": record.seal_file(done), "size": SIZE, "stored": stored}
+    return Settlement(transfer, "stored" if done.is_member else "advanced", fields)
+
+
+def pass_stages(record: Record, claim: str = "claim") -> Transfer:
+    """Bring one upload through all stages but the last, and return its delivery to that."""
+    for stage in STAGES[:-1]:
+        [transfer] = record.deliver(claim, stage, "w1").transfers
+        record.settle([known(record, transfer, stored=stage == "put_file")])
+    [transfer] = record.deliver(claim, STAGES[-1], "w1").transfers
+    return transfer
+
+
+def test_a_located_upload_counts_once(record: Record, commands: Commands) -> None:
+    request = request_of()
+    for is_new in (True, False):
+        assert commands.enqueue([request]) == [("pending", is_new)]
+    transfer = pass_stages(record)
+    record.settle([Settlement(transfer, "located", {"size": SIZE})])
+
+    assert commands.enqueue([request]) == [("located", False)]
+    totals = read(record.scripts.client)
+    counted = {name: count for name, count in totals.plain.items() if count}
+    assert counted == {
+        "enqueued": 1,
+        "located": 1,
+        "located_bytes": SIZE,
+        "stored_bytes": SIZE,
+    }
+    assert totals.buckets["+Inf"] == 1
+    assert totals.seconds_sum > 0
+
+
+@pytest.mark.parametrize(
+    ("age_s", "bound"),
+    [(-60, "1"), (40, "64"), (600, "1024"), (100_000, "131072"), (200_000, "+Inf")],
+)
+def test_durations_count_by_powers_of_two(
+    record: Record, commands: Commands, age_s: int, bound: str
+) -> None:
+    request = request_of()
+    commands.enqueue([request])
+    client = record.scripts.client
+    seconds, _ = client.time()
+    begun_ms = int((seconds - age_s) * 1000)
+    client.hset(keys.upload_key(request.upload_id), "score", 10**13 + PREVIEW_STEP + begun_ms)
+
+    record.settle([Settlement(pass_stages(record), "located", {"size": SIZE})])
+
+    buckets = read(client).buckets
+    assert next(name for name, count in buckets.items() if count) == bound
+    assert read(client).seconds_sum == pytest.approx(max(age_s, 0), abs=20)
+
+
+def test_a_failure_counts_by_its_kind(record: Record, commands: Commands) -> None:
+    commands.enqueue([request_of()])
+    [transfer] = record.deliver("claim", STAGES[0], "w1").transfers
+    record.settle([Settlement(transfer, "failed", {"error": "no", "error_kind": "Refused"})])
+
+    totals = read(record.scripts.client)
+    assert totals.by_kind["failed"] == {"Refused": 1}
+    assert totals.plain["located"] == 0
+
+
+def test_a_lost_claim_counts_once_and_locks_its_worker_out(
+    record: Record, commands: Commands
+) -> None:
+    commands.enqueue([request_of(), request_of()])
+    held = record.deliver("claim", STAGES[0], "w1").transfers
+    record.scripts.client.zadd(keys.CLAIMS, {"claim": 1})
+
+    assert record.reclaim("claim") == 2
+    assert set(record.settle([known(record, one) for one in held]).values()) == {"lost"}
+    assert read(record.scripts.client).plain["claims_lost"] == 1
+    assert record.reclaim("claim") == 0
+
+
+def test_a_publish_counts_the_bytes_of_its_stored_files(record: Record, commands: Commands) -> None:
+    request = publish_of(2)
+    assert commands.enqueue([request]) == [("storing", True)]
+    assert commands.enqueue([request]) == [("storing", False)]
+    first, second = record.deliver("claim", STAGES[0], "w1").transfers
+
+    def sent() -> tuple[str, str]:
+        values = record.scripts.client.hmget(keys.upload_key(request.upload_id), "sent", "state")
+        return keys.to_text(values[0]), keys.to_text(values[1])
+
+    record.settle([known(record, first, stored=True)])
+    assert sent() == (str(SIZE), "storing")
+    record.settle([known(record, second, stored=True)])
+    assert sent() == (str(2 * SIZE), "pending")
+    assert read(record.scripts.client).plain["stored"] == 2
+    assert read(record.scripts.client).plain["stored_bytes"] == 2 * SIZE
+
+
+def test_a_publish_fails_with_the_error_of_its_file(record: Record, commands: Commands) -> None:
+    request = publish_of(2)
+    commands.enqueue([request])
+    file, _ = record.deliver("claim", STAGES[0], "w1").transfers
+    record.settle([Settlement(file, "failed", {"error": "torn", "error_kind": "Torn"})])
+
+    names = ("state", "error", "error_kind")
+    values = record.scripts.client.hmget(keys.upload_key(request.upload_id), *names)
+    assert [keys.to_text(value) for value in values] == ["failed", "torn", "Torn"]
+
+
+def test_a_publish_that_is_retried_waits_for_what_is_left(
+    record: Record, commands: Commands
+) -> None:
+    request = publish_of(2)
+    commands.enqueue([request])
+    first, second = record.deliver("claim", STAGES[0], "w1").transfers
+    record.settle([known(record, first, stored=True)])
+    record.settle([Settlement(second, "failed", {"error": "torn", "error_kind": "Torn"})])
+
+    assert commands.retry(request.upload_id) == ("", "storing", True)
+    left = record.scripts.client.smembers(keys.left_key(request.upload_id))
+    assert {keys.to_text(one) for one in left} == {second.upload_id}
+    assert commands.retry(request.upload_id).state == "storing"
+    [again] = record.deliver("again", STAGES[0], "w1").transfers
+    assert again.upload_id == second.upload_id
+
+
+def test_each_encoding_job_is_due_once_in_its_interval(record: Record, commands: Commands) -> None:
+    requests = [request_of(), request_of()]
+    for number, request in enumerate(requests):
+        commands.enqueue([request])
+        transfer = pass_stages(record, f"claim {number}")
+        record.settle([Settlement(transfer, "located", {"jobs": f"a{number},b{number}"})])
+    publishes = Publishes(record)
+
+    due = publishes.take_due_jobs(60, 10)
+
+    assert due == {one.upload_id: [f"a{n}", f"b{n}"] for n, one in enumerate(requests)}
+    assert publishes.take_due_jobs(60, 10) == {}
+    publishes.record_job_state(requests[0].upload_id, "done", final=True)
+    assert record.scripts.client.zcard(keys.JOBS) == 1
