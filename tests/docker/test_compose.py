@@ -240,5 +240,5 @@ def test_flower_does_not_start_without_a_login(farm: Stack, environment: list[st
     # Its message goes to stderr, which is only returned if the command fails.
     said = farm.compose("run", "--rm", "-T", *options, "flower", timeout_s=60, check=False)
 
-    assert "no login is set" in said
+    assert "FLOWER_BASIC_AUTH_FILE" in said
     assert "Visit me at" not in said
