@@ -103,7 +103,8 @@ def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
     assert most_messages <= 40 + backlog / 50
     assert memory_kib(farm) - before < 60_000, "KiB, of six processes"
     assert held >= backlog - 50 * 8, "uploads that cannot run yet stay pending"
-    assert calls < 50 * 8, "the gate (a circuit breaker) holds calls back"
+    # Up to eight batches of 50 may be in flight when the gate (a circuit breaker) closes.
+    assert calls <= 50 * 8, "the gate holds calls back"
 
     farm.sandbox.faults.clear()
 
