@@ -39,7 +39,7 @@ venv: .venv/.installed ## Create .venv with all that the tests need, pinned by h
 .PHONY: test
 test: venv ## Run the tests, and measure the coverage of all processes that they start
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
