@@ -185,6 +185,23 @@ def test_a_publish_that_is_retried_waits_for_what_is_left(
     assert again.upload_id == second.upload_id
 
 
+@pytest.mark.parametrize("priority", ["urgent", "normal", "low"])
+@pytest.mark.parametrize("encode", [True, False])
+def test_a_retry_keeps_the_place_in_the_queue(
+    record: Record, commands: Commands, priority: str, encode: bool
+) -> None:
+    target = Target.under_version(str(uuid.uuid4()), "main", encode=encode)
+    request = UploadRequest("/mnt/main.mov", target, SIZE, 1, priority)
+    client: Any = record.scripts.client
+    commands.enqueue([request])
+    [(_, before)] = client.zrange(keys.PENDING, 0, -1, withscores=True)
+    commands.cancel(request.upload_id)
+
+    assert commands.retry(request.upload_id).is_new
+    [(_, after)] = client.zrange(keys.PENDING, 0, -1, withscores=True)
+    assert after // PREVIEW_STEP == before // PREVIEW_STEP
+
+
 def test_each_encoding_job_is_due_once_in_its_interval(record: Record, commands: Commands) -> None:
     requests = [request_of(), request_of()]
     for number, request in enumerate(requests):

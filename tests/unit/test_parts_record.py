@@ -137,3 +137,18 @@ def test_what_is_known_of_a_file_by_a_newer_version_is_refused(
     assert isinstance(request, bytes)
     with pytest.raises(ValueError, match="by a version"):
         record.transfer(movie.upload_id, request.decode(), file, "")
+
+
+def test_whether_a_component_was_located_is_noted_once(parts: PartsRecord, movie: Transfer) -> None:
+    assert not parts.located_before(movie, located=False)
+    assert not parts.located_before(movie, located=True)
+
+    parts.forget(movie)
+    assert parts.located_before(movie, located=True)
+    assert parts.located_before(movie, located=False)
+
+
+def test_only_a_large_file_has_a_multipart_upload(parts: PartsRecord, movie: Transfer) -> None:
+    assert parts.with_multipart(movie).multipart is not None
+    small = replace(movie, identity=replace(IDENTITY, size_bytes=6))
+    assert parts.with_multipart(small).multipart is None

@@ -1,0 +1,120 @@
+"""What decides over a batch and a record without Redis: bounds, scores, fingerprints."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redis
+from cryptography.fernet import Fernet
+
+from tasks.config.sealing import Codec
+from tasks.intake.request import UploadRequest
+from tasks.records import states
+from tasks.records.delivery import Delivery, within_bounds
+from tasks.records.record import Record
+from tasks.records.scripts import Scripts
+from tasks.transfer.models import LARGE_BYTES, FileIdentity, Target, Transfer
+
+BATCH_BYTES = 1000
+
+
+@pytest.fixture
+def record() -> Record:
+    return Record(Scripts(redis.Redis(), Codec([Fernet.generate_key().decode()])))
+
+
+def unsized(folder: Path, *sizes: int) -> Delivery:
+    """Return a delivery of sparse files whose sizes nobody knows yet."""
+    transfers = []
+    for size in sizes:
+        path = folder / f"{uuid.uuid4()}.exr"
+        with path.open("wb") as file:
+            file.truncate(size)
+        transfers.append(Transfer(path.name, Target(str(uuid.uuid4())), str(path)))
+    return Delivery(transfers, [], {transfer.upload_id for transfer in transfers})
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fits"),
+    [
+        ([400, 599], 2),
+        ([400, 600], 1),
+        ([1000, 1], 1),
+        ([1000, 0], 1),
+        ([999, 0, 0], 3),
+        ([5000, 1], 1),
+        ([1, LARGE_BYTES + 1, 1], 2),
+    ],
+)
+def test_a_batch_takes_unsized_files_within_its_bytes(
+    tmp_path: Path, sizes: list[int], fits: int
+) -> None:
+    delivery = unsized(tmp_path, *sizes)
+
+    fitting, others = within_bounds(delivery, BATCH_BYTES)
+
+    assert len(fitting) == fits
+    assert len(fitting) + len(others) == len(sizes)
+    left = {one.transfer.upload_id: dict(one.fields) for one in others}
+    for transfer, size in zip(delivery.transfers, sizes, strict=True):
+        if transfer not in fitting:
+            assert left[transfer.upload_id] == ({"size": size} if size else {})
+
+
+def test_a_file_of_exactly_the_large_size_shares_its_batch(tmp_path: Path) -> None:
+    for size, fits in ((LARGE_BYTES, 2), (LARGE_BYTES + 1, 1)):
+        fitting, _ = within_bounds(unsized(tmp_path, size, 1), 2 * LARGE_BYTES)
+        assert len(fitting) == fits
+
+
+def test_a_missing_file_is_left_to_the_stage() -> None:
+    gone = Transfer("gone", Target(str(uuid.uuid4())), "/nowhere/f.exr")
+
+    fitting, others = within_bounds(Delivery([gone], [], {"gone"}), BATCH_BYTES)
+
+    assert (fitting, others) == ([gone], [])
+
+
+@pytest.mark.parametrize("priority", [0, 1, 2])
+@pytest.mark.parametrize("is_preview", [True, False])
+def test_a_score_keeps_priority_preview_and_time(priority: int, is_preview: bool) -> None:
+    score = states.score(priority, is_preview=is_preview) + 1_795_000_123_456
+
+    assert states.priority_of(score) == priority
+    assert states.is_preview(score) is is_preview
+    assert states.enqueued_at(score) == 1_795_000_123.456
+
+
+def test_a_score_is_exact_as_a_double() -> None:
+    largest = states.score(2, is_preview=False) + states.PREVIEW_STEP - 1
+
+    assert float(largest) != float(largest - 1)
+
+
+def test_a_file_counts_as_stored_only_under_its_fingerprint(record: Record) -> None:
+    request = UploadRequest("/mnt/a.exr", Target(str(uuid.uuid4())), 6, 1)
+    sealed = record.scripts.codec.encode(request.to_record())
+    known = replace(
+        record.transfer(request.upload_id, sealed, "", ""),
+        identity=FileIdentity(6, 1, 2, 3),
+        checksum="x",
+    )
+    file, stored = record.seal_file(known), known.content_fingerprint
+
+    def is_stored(fingerprint: str) -> bool:
+        return record.transfer(request.upload_id, sealed, file, fingerprint).stored
+
+    assert is_stored(stored)
+    assert not is_stored("")
+    assert not is_stored(f"{stored}0")
+
+
+def test_the_fields_of_a_settlement_hide_the_error_alone(record: Record) -> None:
+    sealed = record._sealed({"error": "/mnt/secret.exr is gone", "error_kind": "Gone", "size": 6})
+
+    assert "secret" not in sealed["error"]
+    assert record.scripts.codec.unseal_text(sealed["error"]) == "/mnt/secret.exr is gone"
+    assert (sealed["error_kind"], sealed["size"]) == ("Gone", 6)
