@@ -39,39 +39,32 @@ def test_a_redis_that_is_there_answers(
         assert client.ping()
 
 
-def test_a_hook_gives_redis_one_try_of_less_than_two_seconds() -> None:
+@pytest.mark.parametrize(
+    ("url", "error"),
+    [
+        ("redis://127.0.0.1:{port}/0", redis.TimeoutError),
+        ("sentinel://127.0.0.1:{port}/farm", redis.ConnectionError),
+    ],
+    ids=["Redis", "a sentinel"],
+)
+def test_a_hook_gives_a_silent_server_one_try(url: str, error: type[redis.RedisError]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(0)
-        port = silent.getsockname()[1]
+        settings = Settings(url.format(port=silent.getsockname()[1]))
 
-        with (
-            fail_fast_redis(Settings(f"redis://127.0.0.1:{port}/0")) as client,
-            pytest.raises(redis.TimeoutError),
-        ):
+        with fail_fast_redis(settings) as client, pytest.raises(error):
             client.ping()
 
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
-    # A host that does not answer at all, or one that accepts the connection and is silent.
-    options = client.get_connection_kwargs()
+
+
+def test_a_hook_waits_for_redis_for_less_than_two_seconds() -> None:
+    options = fail_fast_redis(Settings("redis://127.0.0.1:1/0")).get_connection_kwargs()
+
+    # For a host that does not answer at all, and for one that accepts and is silent.
     assert (options["socket_connect_timeout"], options["socket_timeout"]) == (1, 1.5)
-
-
-def test_a_hook_gives_each_sentinel_one_try() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(0)
-        port = silent.getsockname()[1]
-
-        with (
-            fail_fast_redis(Settings(f"sentinel://127.0.0.1:{port}/farm")) as client,
-            pytest.raises(redis.ConnectionError),
-        ):
-            client.ping()
-
-        silent.accept()[0].close()
-        with pytest.raises(BlockingIOError):
-            silent.accept()
 
 
 def test_a_hook_is_told_that_redis_is_not_there(redis_server: RedisServer) -> None:
