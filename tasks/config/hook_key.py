@@ -1,0 +1,70 @@
+"""The keys by which hooks sign: made from FARMHAUL_SECRET_KEY, which they do not reveal.
+
+A hook runs on every render node. With a hook key, a node can ask for uploads, but it cannot open
+what workers have sealed.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import re
+from collections.abc import Sequence
+
+KEY_BYTES = 32
+INFO = b"farmhaul hook key"
+#: SHA-256, the hash of all signatures here.
+HASH = "sha256"
+HASH_BYTES = 32
+
+
+def derive_hook_key(secret_key: str) -> bytes:
+    """Return the hook key of a Fernet key (44 characters of URL-safe base64)."""
+    return hkdf_sha256(_decoded(secret_key), salt=b"", info=INFO, size_bytes=KEY_BYTES)
+
+
+def hkdf_sha256(material: bytes, *, salt: bytes, info: bytes, size_bytes: int) -> bytes:
+    """Derive a key by HKDF, as RFC 5869 has it; cryptography's own would be slow to import."""
+    key = hmac.digest(salt or bytes(HASH_BYTES), material, HASH)
+    block, blocks = b"", b""
+    for number in range(1, -(-size_bytes // HASH_BYTES) + 1):
+        block = hmac.digest(key, block + info + bytes([number]), HASH)
+        blocks += block
+    return blocks[:size_bytes]
+
+
+def hook_key_text(keys: bytes | Sequence[bytes]) -> str:
+    """Return the value of FARMHAUL_HOOK_KEY for one key, or for several, the newest first."""
+    several = [keys] if isinstance(keys, bytes) else keys
+    return ",".join(_encoded(key) for key in several)
+
+
+def hook_keys_from_text(text: str) -> tuple[bytes, ...]:
+    """Read a value of FARMHAUL_HOOK_KEY: keys with commas between them, the newest first.
+
+    Raises:
+        ValueError: it has no key, or one that is malformed; the message never repeats it.
+    """
+    texts = [key.strip() for key in text.split(",") if key.strip()]
+    for number, key in enumerate(texts, start=1):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{43}=", key):
+            raise ValueError(
+                f"key {number} is not a hook key (44 characters of base64); "
+                "copy what farmhaul key hook prints"
+            )
+    if not texts:
+        raise ValueError("contains no key; unset it to send requests unsigned")
+    return tuple(_decoded(key) for key in texts)
+
+
+def _encoded(key: bytes) -> str:
+    # binascii, because base64 is one more module to import at each start of a hook.
+    return binascii.b2a_base64(key, newline=False).translate(_TO_URL).decode("ascii")
+
+
+def _decoded(text: str) -> bytes:
+    return binascii.a2b_base64(text.encode("ascii").translate(_FROM_URL))
+
+
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_", b"+/")

@@ -1,0 +1,181 @@
+"""The entry: how requests travel from a hook to a worker, signed as a whole.
+
+    farmhaul/1 SIGNATURE
+    {"id": "…", "asked_at": 1795651200.0, "host": "node7", "requests": [{…}, …]}
+
+The signature is an HMAC-SHA256 in 64 hexadecimal digits, or "-" where no key is set. It is over
+the version and the body, so nothing of an entry can be altered. The entry lies in Redis, where
+others can write: nothing of a body is read before its signature fits.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import json
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from tasks.config.hook_key import HASH
+
+#: The largest body: bounds the memory that one entry takes in a worker.
+MAX_BYTES = 16 * 1024 * 1024
+VERSION = b"farmhaul/1"
+UNSIGNED = b"-"
+#: The first line: the version, a space and the signature.
+_HEAD_BYTES = len(VERSION) + 1 + 64
+#: As long as a name in DNS may be.
+MAX_HOST = 255
+#: The year 5138: a time in milliseconds is not one in seconds.
+MAX_TIME_S = 1e11
+
+
+class EntryRefusedError(Exception):
+    """An entry is not taken in.
+
+    ``reason`` says why ("it is not signed"). ``host`` is what the entry itself says about its
+    sender, for the log; it is empty where nothing readable is said, and it proves nothing.
+    """
+
+    def __init__(self, reason: str, host: str = "") -> None:
+        super().__init__(reason, host)
+        self.reason = reason
+        self.host = host
+
+    def __str__(self) -> str:
+        return f"an entry of {self.host or 'an unknown host'} was refused: {self.reason}"
+
+
+class SignedButNoKeyError(EntryRefusedError):
+    """The entry is signed, and this worker has no key: another worker may have it."""
+
+
+class Envelope(NamedTuple):
+    """What an entry says: ``asked_at`` is in seconds since 1970, ``host`` the sender's name."""
+
+    id: str
+    asked_at: float
+    host: str
+    requests: list[dict[str, Any]]
+
+
+FIELDS = set(Envelope._fields)
+
+
+def make_body(requests: Sequence[Mapping[str, Any]], asked_at: float, host: str) -> bytes:
+    """Return the body for requests in the form of ``tasks.intake.wire``."""
+    # The host comes first, where it is found in an entry that is not read.
+    values = {"host": host, "id": os.urandom(16).hex(), "asked_at": asked_at, "requests": requests}
+    # ASCII, because a path on disk need not be valid Unicode.
+    return json.dumps(values, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def sign(body: bytes, keys: Sequence[bytes]) -> bytes:
+    """Return the entry of a body, signed with the first key, or unsigned without keys."""
+    signature = _signature(body, keys[0]) if keys else UNSIGNED
+    return VERSION + b" " + signature + b"\n" + body
+
+
+def open_entry(entry: bytes, keys: Sequence[bytes]) -> Envelope:
+    """Check an entry and return what it says; the form of each request is left to ``wire``.
+
+    Without keys, only unsigned entries are accepted; with keys, only signed ones.
+
+    Raises:
+        SignedButNoKeyError: the entry is signed, and there are no keys.
+        EntryRefusedError: it is unsigned, altered, too large, of another version or malformed.
+    """
+    try:
+        return _read(_signed_body(entry, keys))
+    except EntryRefusedError as error:
+        raise type(error)(error.reason, host_in(entry)) from None
+
+
+def host_in(entry: bytes) -> str:
+    """Return the host that an unchecked entry or body names near its start, or an empty text."""
+    match = re.search(rb'"host":"([^"\\\x00-\x1f\x7f]{1,255})"', entry[:512])
+    host = match[1].decode("utf-8", "replace") if match else ""
+    return host if host.isprintable() else ""
+
+
+def _signature(body: bytes, key: bytes) -> bytes:
+    return hmac.digest(key, VERSION + b"\n" + body, HASH).hex().encode("ascii")
+
+
+def _signed_body(entry: bytes, keys: Sequence[bytes]) -> bytes:
+    head, end, _ = entry[: _HEAD_BYTES + 1].partition(b"\n")
+    version, _, signature = head.partition(b" ")
+    if version != VERSION or not end:
+        raise EntryRefusedError("it is not an entry of this version of farmhaul")
+    body = entry[len(head) + 1 :]
+    if len(body) > MAX_BYTES:
+        raise EntryRefusedError(f"it has more than {MAX_BYTES} bytes")
+    if signature == UNSIGNED:
+        if keys:
+            raise EntryRefusedError("it is not signed")
+    elif not re.fullmatch(rb"[0-9a-f]{64}", signature):
+        raise EntryRefusedError("its first line is malformed")
+    elif not keys:
+        raise SignedButNoKeyError("it is signed, and this worker has no key")
+    elif not any(hmac.compare_digest(signature, _signature(body, key)) for key in keys):
+        raise EntryRefusedError("its signature does not fit: another key, or altered")
+    return body
+
+
+def _read(body: bytes) -> Envelope:
+    try:
+        values = _decoder().decode(body.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise EntryRefusedError("it is not UTF-8 text") from None
+    except ValueError:
+        # Python's own text would repeat parts of the body.
+        raise EntryRefusedError("it is not JSON") from None
+    except RecursionError:
+        raise EntryRefusedError("it is nested too deeply") from None
+    if not isinstance(values, dict) or values.keys() != FIELDS:
+        raise EntryRefusedError("it does not have exactly the fields of an envelope")
+    _check(values)
+    return Envelope(**values)
+
+
+@functools.lru_cache(maxsize=1)
+def _decoder() -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_once, parse_float=_finite, parse_constant=_no_constant
+    )
+
+
+def _check(values: dict[str, Any]) -> None:
+    ident, asked_at, host, requests = (values[name] for name in Envelope._fields)
+    if not (isinstance(ident, str) and re.fullmatch("[0-9a-f]{32}", ident)):
+        raise EntryRefusedError("its id is not 32 hexadecimal digits")
+    # A bool is an int for isinstance.
+    if type(asked_at) not in {int, float} or not 0 < asked_at < MAX_TIME_S:
+        raise EntryRefusedError("its time is not a time")
+    if not (isinstance(host, str) and 0 < len(host) <= MAX_HOST and host.isprintable()):
+        raise EntryRefusedError("its host is not a name")
+    if not (isinstance(requests, list) and requests):
+        raise EntryRefusedError("it has no requests")
+    if not all(isinstance(request, dict) for request in requests):
+        raise EntryRefusedError("a request is not an object")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise EntryRefusedError("it has a field twice")
+    return values
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise EntryRefusedError("it has a number that is too large")
+    return number
+
+
+def _no_constant(_: str) -> NoReturn:
+    raise EntryRefusedError("it has a number that is not finite")
