@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 from celery import Celery
@@ -137,4 +136,4 @@ def _requests(path: Path, settings: Settings) -> Sequence[Request]:
     asked_at = path.stat().st_mtime
     with path.open(encoding="utf-8", errors="surrogateescape") as lines:
         requests = build_requests(read_manifest(lines), settings, Options(stat=False))
-    return [replace(request, asked_at=asked_at) for request in requests]
+    return [request._replace(asked_at=asked_at) for request in requests]

@@ -7,7 +7,8 @@ from typing import Any
 from celery import Celery
 from celery.signals import celeryd_init
 
-from tasks.config.settings import Settings, SettingsError
+from tasks.config.environment import SettingsError
+from tasks.config.settings import Settings
 from workers.exit_codes import BAD_INPUT, complain
 
 # Celery reads the configuration when it is first needed, so importing this package cannot fail.

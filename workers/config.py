@@ -12,9 +12,10 @@ from kombu import Queue
 from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.chain import FETCH_PRIORITY, PRIORITY_OF, QUEUE, queue_of
+from tasks.config.environment import SettingsError
 from tasks.config.sealing import SERIALIZER, message_codec, register_serializer
 from tasks.config.sentinel import Sentinel
-from tasks.config.settings import Settings, SettingsError
+from tasks.config.settings import Settings
 from workers.broker import seal
 from workers.exit_codes import BAD_INPUT, complain
 

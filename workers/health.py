@@ -16,9 +16,10 @@ from importlib.metadata import version
 import redis
 from celery.worker import state
 
+from tasks.config.environment import SettingsError
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import Codec
-from tasks.config.settings import Settings, SettingsError
+from tasks.config.settings import Settings
 from tasks.log import log
 from tasks.records.keys import ALIVE, WORKERS
 from tasks.records.status import WORKER_S, Status

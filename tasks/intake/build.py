@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 
 from tasks.config.path_map import absolute, check_here
@@ -19,7 +19,7 @@ from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequ
 from tasks.intake.rules import check_entry, check_sequence
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.files import check_kind, identity_of
-from tasks.transfer.models import Container, Publish, Target, derived_id
+from tasks.transfer.targets import Container, Publish, Target, derived_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def _request(group: Sequence[Component]) -> Request:
     containers = tuple(
         component.container for component in group if component.container is not None
     )
-    files = [replace(file, is_member=True) for component in group for file in component.files]
+    files = [file._replace(is_member=True) for component in group for file in component.files]
     if name is None:
         return PublishRequest(
             first.path, first.target.component_id, Publish(containers), tuple(files)

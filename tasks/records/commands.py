@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -63,7 +63,7 @@ class Commands:
         answers = self.write(map(self.new_record, requests))
         for number, (request, (_, is_new)) in enumerate(zip(requests, answers, strict=True)):
             if is_new and isinstance(request, PublishRequest):
-                files = (replace(file, asked_at=request.asked_at) for file in request.files)
+                files = (file._replace(asked_at=request.asked_at) for file in request.files)
                 self.write(self.new_record(file, request.upload_id) for file in files)
                 answers[number] = Enqueued(self._complete(request.upload_id), is_new=True)
         return answers

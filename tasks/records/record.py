@@ -15,13 +15,14 @@ import redis
 from tasks.config.path_map import mapped
 from tasks.config.remedies import explained
 from tasks.config.settings import Settings
-from tasks.intake.request import transfer_from_record
 from tasks.records.delivery import Delivery, Settlement
 from tasks.records.keys import to_text
+from tasks.records.requests import transfer_from_record
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.states import STAGES
 from tasks.transfer.errors import SealBrokenError
-from tasks.transfer.models import LARGE_BYTES, FileIdentity, Target, Transfer
+from tasks.transfer.models import LARGE_BYTES, FileIdentity, Transfer
+from tasks.transfer.targets import Target
 
 #: The bounds of a claim: up to 50 uploads keep one API call short; up to 256 MiB keep a task so
 #: short that a hung one can be distinguished from a slow one.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
+
+from tasks.transfer.targets import Publish, Target
 
 #: The id of ftrack.server, the location whose files are in ftrack's media store
 #: (ftrack-python, ``source/ftrack_api/symbol.py``).
@@ -28,15 +28,6 @@ PART_SIZES_BYTES = (
     (64 * 1024 * MIB, 64 * MIB),
 )
 LARGEST_PART_BYTES = 128 * MIB
-
-#: Ids are derived from what they identify. So a call that is repeated after a lost response, or
-#: a hook that runs twice, uses the same id, and creates no second entity.
-NAMESPACE = uuid.UUID("6f0c0a5e-6c5f-5d0c-9a4e-8f1f2d7c4b11")
-
-
-def derived_id(*values: object) -> str:
-    """Return the UUIDv5 of the values: the same values always have the same id."""
-    return str(uuid.uuid5(NAMESPACE, "\0".join(str(value) for value in values)))
 
 
 def part_size_bytes(size_bytes: int) -> int:
@@ -91,53 +82,6 @@ class Multipart:
 
     upload_id: str
     urls: dict[int, str] = field(default_factory=dict, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """The component that the file becomes in ftrack.
-
-    With ``component_id`` alone, it is the file of a component that exists. With ``version_id``
-    and ``name``, the component is created in that version, together with its location.
-    """
-
-    component_id: str
-    version_id: str | None = None
-    name: str | None = None
-    thumbnail: bool = False
-    encode: bool = False
-    #: The task that gets the same thumbnail as the version.
-    task_id: str | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
-    #: The sequence that the file is a frame of. Then ``name`` is the frame number.
-    container_id: str | None = None
-
-    @classmethod
-    def under_version(cls, version_id: str, name: str, **more: Any) -> Target:
-        """Return the target for a component of a version; its id is derived from both."""
-        return cls(derived_id("component", version_id, name), version_id, name, **more)
-
-    @classmethod
-    def frame(cls, container: Target, name: str) -> Target:
-        """Return the target for a frame, named by its number as in ftrack's own clients."""
-        component_id = derived_id("frame", container.component_id, name)
-        return cls(component_id, container.version_id, name, container_id=container.component_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A sequence in ftrack: a SequenceComponent, whose members are the frames."""
-
-    target: Target
-    file_type: str
-    padding: int
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """The sequences of a publish, whose components become visible together."""
-
-    containers: tuple[Container, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tasks.transfer.ftrack import (
     bisect_refusals,
     rows_of,
 )
-from tasks.transfer.models import Container, Transfer
+from tasks.transfer.models import Transfer
 from tasks.transfer.registration import (
     NOTHING_YET,
     Existing,
@@ -30,6 +30,7 @@ from tasks.transfer.registration import (
     parse_existing,
     publish_operations,
 )
+from tasks.transfer.targets import Container
 
 #: The components that are looked up in one POST.
 LOOKED_UP_AT_ONCE = 500

@@ -7,14 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.transfer.ftrack import Operation, Result, query, quoted, rows_of
-from tasks.transfer.models import (
-    SERVER_LOCATION_ID,
-    Container,
-    Publish,
-    Target,
-    Transfer,
-    derived_id,
-)
+from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
+from tasks.transfer.targets import Container, Publish, Target, derived_id
 
 #: The metadata key that notes for which bytes of a component an encoding was started. Its value
 #: is a ``Transfer.content_fingerprint``.
@@ -222,7 +216,7 @@ def publish_operations(
         ]
         by_then = existing
         if len(posts) > 1:
-            hidden = replace(target, version_id=None)
+            hidden = target._replace(version_id=None)
             before += [_sequence_operations(hidden, fields, existing) + posts[0], *posts[1:]]
             posts = []
             by_then = replace(existing, components=existing.components | {target.component_id})

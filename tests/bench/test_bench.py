@@ -12,10 +12,11 @@ import requests
 
 from tasks.transfer.checksum import compute_checksum
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.models import Target, Transfer
+from tasks.transfer.models import Transfer
 from tasks.transfer.put import put_file, store_session
 from tasks.transfer.register import locate
 from tasks.transfer.signing import sign
+from tasks.transfer.targets import Target
 from tests.bench import plot
 from tests.bench.result import Result
 from tests.bench.result import Target as Goal

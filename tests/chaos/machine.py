@@ -25,7 +25,8 @@ from tasks.records.scripts import Scripts
 from tasks.records.states import ENDED, LIVE, STAGES
 from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
-from tasks.transfer.models import Target, Transfer
+from tasks.transfer.models import Transfer
+from tasks.transfer.targets import Target
 from tests.chaos.healing import let_time_pass
 from tests.chaos.invariants import moves_of, records, wrong_indexes
 

@@ -27,7 +27,8 @@ from tasks.records.scripts import Scripts
 from tasks.records.states import LIVE, STAGES
 from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
-from tasks.transfer.models import Container, FileIdentity, Publish, Target, Transfer, derived_id
+from tasks.transfer.models import FileIdentity, Transfer
+from tasks.transfer.targets import Container, Publish, Target, derived_id
 from tests.chaos.healing import let_time_pass
 from tests.chaos.invariants import reachable, records, wrong_indexes
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.transfer.models import Target
+from tasks.transfer.targets import Target
 from tests.farm import Farm
 
 #: Sizes of files in a mix: most are small, like the frames of a farm; some take several seconds

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.transfer.models import Target
+from tasks.transfer.targets import Target
 from tests.chaos.invariants import md5_of, told
 from tests.farm import Farm
 

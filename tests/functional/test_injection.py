@@ -22,7 +22,7 @@ from kombu.transport import _transport_cache
 from tasks.config.sealing import CONTENT_TYPE, SERIALIZER, Codec
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
-from tasks.transfer.models import Target
+from tasks.transfer.targets import Target
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
 

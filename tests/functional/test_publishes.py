@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.transfer.models import Target
+from tasks.transfer.targets import Target
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.sandbox import seed

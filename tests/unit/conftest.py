@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tasks.transfer.checksum import compute_checksum
-from tasks.transfer.models import SignedPut, Target, Transfer
+from tasks.transfer.models import SignedPut, Transfer
+from tasks.transfer.targets import Target
 from tests.unit.odd_server import OddServer
 
 Frame = Callable[..., Transfer]

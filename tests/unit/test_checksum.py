@@ -11,7 +11,8 @@ import pytest
 
 from tasks.transfer.checksum import BLOCK_BYTES, compute_checksum, md5_of
 from tasks.transfer.errors import FileChangedError, FileNotReadyError, LeaseLostError
-from tasks.transfer.models import SignedPut, Target, Transfer
+from tasks.transfer.models import SignedPut, Transfer
+from tasks.transfer.targets import Target
 from tests.unit.conftest import Frame, digest_of, new_id
 
 # RFC 1321, appendix A.5; RFC 1864 asks for the base64 of the 16 bytes.

@@ -20,7 +20,8 @@ from tasks.records.publishes import Publishes
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import PREVIEW_STEP, STAGES
-from tasks.transfer.models import Container, FileIdentity, Publish, Target, Transfer
+from tasks.transfer.models import FileIdentity, Transfer
+from tasks.transfer.targets import Container, Publish, Target
 from tests.sandbox import RedisServer
 
 SIZE = 700

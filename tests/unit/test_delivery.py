@@ -16,7 +16,8 @@ from tasks.records import states
 from tasks.records.delivery import Delivery, within_bounds
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
-from tasks.transfer.models import LARGE_BYTES, FileIdentity, Target, Transfer
+from tasks.transfer.models import LARGE_BYTES, FileIdentity, Transfer
+from tasks.transfer.targets import Target
 
 BATCH_BYTES = 1000
 

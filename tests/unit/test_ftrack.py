@@ -22,9 +22,10 @@ from tasks.transfer.errors import (
     UploadError,
 )
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
-from tasks.transfer.models import LARGE_BYTES, FileIdentity, Multipart, Target, Transfer
+from tasks.transfer.models import LARGE_BYTES, FileIdentity, Multipart, Transfer
 from tasks.transfer.register import locate, look_up
 from tasks.transfer.signing import sign
+from tasks.transfer.targets import Target
 from tests.helpers.http_errors import errors_of_http_libraries
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, new_id

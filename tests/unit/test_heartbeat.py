@@ -18,7 +18,8 @@ from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.stage.heartbeat import INTERVAL_S, LEASE_SHARE, Heartbeat
 from tasks.transfer.errors import LeaseLostError
-from tasks.transfer.models import Batch, Target
+from tasks.transfer.models import Batch
+from tasks.transfer.targets import Target
 from tests.sandbox import RedisServer
 
 LEASE_S = 10.0

@@ -18,7 +18,7 @@ from tasks.intake.build import Options, build_requests
 from tasks.intake.errors import BadInputError, printable, quoted
 from tasks.intake.manifest import MANIFEST_KEYS, Entry, read_manifest
 from tasks.intake.request import Request, UploadRequest
-from tasks.transfer.models import Target
+from tasks.transfer.targets import Target
 
 COMPONENT = "5d2c9f6e-1b1e-4b4a-9d0c-3f1f8c6c7a10"
 VERSION = "9f1d4c1e-7a3b-4a55-8a5e-0c9b6a1f2e3d"

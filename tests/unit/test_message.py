@@ -9,7 +9,8 @@ from cryptography.fernet import Fernet
 
 from tasks.config.sealing import Codec
 from tasks.stage.message import summary, to_message, with_signed
-from tasks.transfer.models import Batch, FileIdentity, SignedPut, Target, Transfer
+from tasks.transfer.models import Batch, FileIdentity, SignedPut, Transfer
+from tasks.transfer.targets import Target
 
 URLS = Codec([Fernet.generate_key().decode()])
 

@@ -1,8 +1,7 @@
-"""The values that travel: ids that follow from what they stand for, and what is kept out."""
+"""The values that travel from stage to stage, and what is kept out of them."""
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 
 import pytest
@@ -12,35 +11,17 @@ from tasks.transfer.models import (
     MIB,
     Batch,
     FileIdentity,
-    Target,
     Transfer,
-    derived_id,
     part_count,
     part_size_bytes,
 )
+from tasks.transfer.targets import Target
 
-VERSION = "9f1d4c1e-7a3b-4a55-8a5e-0c9b6a1f2e3d"
 IDENTITY = FileIdentity(6, 1_000, 7, 1)
 
 
 def transfer_of(path: str = "/mnt/prod/main.0101.exr") -> Transfer:
     return Transfer("an-upload", Target("a-component"), path)
-
-
-def test_the_same_values_have_the_same_id_and_others_another() -> None:
-    assert derived_id("a", 1) == derived_id("a", 1)
-    assert (
-        len({derived_id("a", 1), derived_id("a", 2), derived_id("a1"), derived_id("", "a1")}) == 4
-    )
-    # A release that changes it would make a second entity of each upload that is under way.
-    assert derived_id("component", "v", "n") == "947bc0f3-81aa-58f0-bf93-00ca140d956e"
-
-
-def test_the_id_of_a_versions_component_follows_from_its_name() -> None:
-    main, beauty = (Target.under_version(VERSION, name) for name in ("main", "beauty"))
-
-    assert main == Target.under_version(VERSION, "main")
-    assert uuid.UUID(main.component_id) != uuid.UUID(beauty.component_id)
 
 
 @pytest.mark.parametrize(

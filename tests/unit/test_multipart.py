@@ -23,11 +23,12 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.models import LARGE_BYTES, MIB, Multipart, Target, Transfer, part_size_bytes
+from tasks.transfer.models import LARGE_BYTES, MIB, Multipart, Transfer, part_size_bytes
 from tasks.transfer.multipart import RUN_BYTES, Part, complete, plan_parts, plan_runs, put_part
 from tasks.transfer.put import BLOCK_BYTES, store_session
 from tasks.transfer.registration import locate_operations
 from tasks.transfer.signing import sign
+from tasks.transfer.targets import Target
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, digest_of
 from tests.unit.odd_server import OK, OddServer, http

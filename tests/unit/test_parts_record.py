@@ -16,8 +16,9 @@ from tasks.records.commands import Commands
 from tasks.records.delivery import Settlement
 from tasks.records.parts import PartsRecord
 from tasks.records.record import MAX_DELIVERIES, open_record
-from tasks.transfer.models import FileIdentity, Multipart, Target, Transfer
+from tasks.transfer.models import FileIdentity, Multipart, Transfer
 from tasks.transfer.multipart import plan_runs
+from tasks.transfer.targets import Target
 from tests.sandbox import RedisServer
 
 KEY = Codec(["A" * 43 + "="])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.files import open_checked
-from tasks.transfer.models import Target
+from tasks.transfer.targets import Target
 
 COMPONENT = "5d2c9f6e-1b1e-4b4a-9d0c-3f1f8c6c7a10"
 VERSION = "9f1d4c1e-7a3b-4a55-8a5e-0c9b6a1f2e3d"
@@ -154,7 +153,7 @@ def test_a_worker_maps_a_record_and_the_upload_keeps_its_id(
         transfer = record.transfer(request.upload_id, row, "", "")
 
         assert transfer.path == str(root / "main.exr")
-        assert transfer.upload_id == replace(request, host="other").upload_id
+        assert transfer.upload_id == request._replace(host="other").upload_id
 
 
 def test_a_path_mapped_by_a_worker_must_be_below_its_roots(root: Path) -> None:

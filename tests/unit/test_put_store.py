@@ -19,9 +19,10 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.models import SignedPut, Target, Transfer
+from tasks.transfer.models import SignedPut, Transfer
 from tasks.transfer.put import put_file, store_session
 from tasks.transfer.signing import sign
+from tasks.transfer.targets import Target
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, new_id
 

@@ -27,7 +27,8 @@ from tasks.records.record import (
 )
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
-from tasks.transfer.models import LARGE_BYTES, Container, Publish, Target, Transfer
+from tasks.transfer.models import LARGE_BYTES, Transfer
+from tasks.transfer.targets import Container, Publish, Target
 from tests.sandbox import RedisServer
 
 LEASE_S = 10

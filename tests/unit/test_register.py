@@ -15,7 +15,8 @@ from tasks.transfer.errors import (
     UploadError,
 )
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.models import Container, Publish, Target, Transfer
+from tasks.transfer.models import Transfer
+from tasks.transfer.targets import Container, Publish, Target
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, new_id
 

@@ -8,15 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.transfer import registration
-from tasks.transfer.models import (
-    SERVER_LOCATION_ID,
-    Container,
-    FileIdentity,
-    Publish,
-    Target,
-    Transfer,
-    derived_id,
-)
+from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Transfer
 from tasks.transfer.registration import (
     ENCODED,
     Existing,
@@ -27,6 +19,7 @@ from tasks.transfer.registration import (
     parse_existing,
     publish_operations,
 )
+from tasks.transfer.targets import Container, Publish, Target, derived_id
 
 VERSION = "9f1d4c1e-7a3b-4a55-8a5e-0c9b6a1f2e3d"
 TARGET = Target.under_version(VERSION, "main")
@@ -112,7 +105,7 @@ def test_the_bytes_of_a_component_are_encoded_once(
     known: str | None, expected: list[tuple[str, str]]
 ) -> None:
     metadata = {} if known is None else {(ID, ENCODED): known}
-    transfer = stored(replace(TARGET, encode=True))
+    transfer = stored(TARGET._replace(encode=True))
 
     operations = locate_operations(transfer, Existing(metadata=metadata))[2:]
 
@@ -128,7 +121,7 @@ def test_the_bytes_of_a_component_are_encoded_once(
 
 
 def test_metadata_is_created_or_updated() -> None:
-    target = replace(TARGET, metadata=(("new", "1"), ("old", "2")))
+    target = TARGET._replace(metadata=(("new", "1"), ("old", "2")))
     existing = Existing(metadata={(ID, "old"): "0"})
 
     create, update = locate_operations(stored(target), existing)[2:]
@@ -153,7 +146,7 @@ def test_metadata_is_created_or_updated() -> None:
 def test_a_thumbnail_is_that_of_the_version_and_of_the_task(
     thumbnail: bool, task_id: str | None, expected: set[tuple[str, str]]
 ) -> None:
-    target = replace(TARGET, thumbnail=thumbnail, task_id=task_id)
+    target = TARGET._replace(thumbnail=thumbnail, task_id=task_id)
 
     operations = locate_operations(stored(target))[2:]
 
@@ -165,8 +158,8 @@ def test_a_thumbnail_is_that_of_the_version_and_of_the_task(
     ("target", "queries"),
     [
         (TARGET, 2),
-        (replace(TARGET, encode=True), 3),
-        (replace(TARGET, metadata=(("key", "value"),)), 3),
+        (TARGET._replace(encode=True), 3),
+        (TARGET._replace(metadata=(("key", "value"),)), 3),
     ],
     ids=["plain", "encode", "metadata"],
 )

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.intake.request import UploadRequest, from_spool, to_spool, transfer_from_record
-from tasks.transfer.models import Target, Transfer
+from tasks.intake.request import PublishRequest, Request, UploadRequest, from_spool, to_spool
+from tasks.records.requests import transfer_from_record
+from tasks.transfer.models import Transfer
+from tasks.transfer.targets import Container, Publish, Target
 
 VERSION = "9d1ad1a2-5b1c-4a0e-9a55-0a1b2c3d4e5f"
 TARGET = Target.under_version(VERSION, "main", thumbnail=True)
@@ -104,3 +106,106 @@ def test_a_spooled_request_has_a_number_as_its_time(asked_at: object) -> None:
     assert from_spool(values).asked_at == 1795.5
     with pytest.raises(TypeError):
         from_spool({**values, "asked_at": asked_at})
+
+
+# What former versions have written
+
+
+MAIN = Target.under_version(VERSION, "main", thumbnail=True, metadata=(("a", "ü"), ("b", "2")))
+SEQUENCE = Target.under_version(VERSION, "seq")
+FRAME = UploadRequest("/mnt/f.1.exr", Target.frame(SEQUENCE, "1"), 5, 1, is_member=True)
+PUBLISH = PublishRequest(
+    "/mnt/f.%d.exr [1]",
+    SEQUENCE.component_id,
+    Publish((Container(SEQUENCE, ".exr", 4),)),
+    (FRAME,),
+)
+#: Requests, with their records as version 0.1 has written them.
+KNOWN: dict[str, tuple[Request, dict[str, Any]]] = {
+    "version": (
+        UploadRequest("/mnt/a.exr", MAIN, 6, 1000, allow_empty=True),
+        {
+            "id": "ec3abe7c-5564-5380-b67c-fbb375ee0961",
+            "path": "/mnt/a.exr",
+            "target": {
+                "component_id": "e6c8b187-1a0f-54ef-b749-a4a33223d8b3",
+                "version_id": VERSION,
+                "name": "main",
+                "thumbnail": True,
+                "metadata": [["a", "ü"], ["b", "2"]],
+            },
+            "allow_empty": True,
+        },
+    ),
+    "component": (
+        UploadRequest("/mnt/a.exr", Target(VERSION)),
+        {
+            "id": "a15e9eef-a9c7-5914-a62e-dd5d462ee1ed",
+            "path": "/mnt/a.exr",
+            "target": {"component_id": VERSION},
+            "allow_empty": False,
+        },
+    ),
+    "frame": (
+        FRAME,
+        {
+            "id": "0cf8ca20-ec37-5e97-a32a-47b86b6f6e2a",
+            "path": "/mnt/f.1.exr",
+            "target": {
+                "component_id": "b79de6c7-2616-5d2d-9389-3128c6ab2814",
+                "version_id": VERSION,
+                "name": "1",
+                "container_id": "c64886d5-5296-5c24-81d0-9ceb172f033b",
+            },
+            "allow_empty": False,
+            "is_member": True,
+        },
+    ),
+    "publish": (
+        PUBLISH,
+        {
+            "id": "2a0f6e69-db4d-53eb-a88a-b67d7e7207fd",
+            "path": "/mnt/f.%d.exr [1]",
+            "target": {"component_id": "c64886d5-5296-5c24-81d0-9ceb172f033b"},
+            "allow_empty": False,
+            "publish": {
+                "containers": [
+                    {
+                        "target": {
+                            "component_id": "c64886d5-5296-5c24-81d0-9ceb172f033b",
+                            "version_id": VERSION,
+                            "name": "seq",
+                            "thumbnail": False,
+                            "encode": False,
+                            "task_id": None,
+                            "metadata": [],
+                            "container_id": None,
+                        },
+                        "file_type": ".exr",
+                        "padding": 4,
+                    }
+                ]
+            },
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_ids_and_records_are_those_of_former_versions(name: str) -> None:
+    """A change would upload everything again that is known, or stop what is under way."""
+    wanted, record = KNOWN[name]
+
+    assert json.loads(json.dumps(wanted.to_record())) == record
+    assert wanted.upload_id == record["id"]
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_request_is_the_same_after_the_spool(name: str) -> None:
+    wanted, _ = KNOWN[name]
+    spooled = json.loads(json.dumps(to_spool(wanted, 1795.5)))
+
+    again = from_spool(spooled)
+
+    assert again == wanted._replace(asked_at=1795.5)
+    assert again.upload_id == wanted.upload_id

@@ -21,7 +21,7 @@ from tasks.records.scripts import Scripts
 from tasks.stage import retry_policy
 from tasks.stage.retry_policy import POLICIES, full_jitter, retry_plan
 from tasks.transfer import errors
-from tasks.transfer.models import Target
+from tasks.transfer.targets import Target
 from tests.helpers.error_examples import EXAMPLES
 from tests.sandbox import RedisServer
 

@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.config.environment import SettingsError
 from tasks.config.sealing import (
     CONTENT_TYPE,
     SERIALIZER,
@@ -18,7 +19,7 @@ from tasks.config.sealing import (
     register_serializer,
     url_codec,
 )
-from tasks.config.settings import FtrackSettings, Settings, SettingsError
+from tasks.config.settings import FtrackSettings, Settings
 from tasks.transfer.errors import SealBrokenError
 
 KEY, OTHER = Fernet.generate_key().decode(), Fernet.generate_key().decode()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from tasks.config.settings import FtrackSettings, Settings, SettingsError
+from tasks.config.environment import SettingsError
+from tasks.config.settings import FtrackSettings, Settings
 
 FTRACK = {
     "FTRACK_SERVER": "https://studio.ftrackapp.com/",
@@ -231,7 +232,7 @@ def test_the_value_wins_over_the_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "binary").write_bytes(b"\xff\xff")
     (tmp_path / "empty").write_text("\n")
 
     for name, why in (
@@ -243,6 +244,24 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         path = str(tmp_path / name)
         [line] = faults(FARMHAUL_SECRET_KEY_FILE=path)
         assert line == f"FARMHAUL_SECRET_KEY_FILE: {why.format(path)}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfk3y\r\n",
+        "k3y\r\n".encode("utf-16"),
+        b"\xfe\xff" + "k3y\r\n".encode("utf-16-be"),
+        b"k3y",
+    ],
+    ids=["utf-8 with a mark", "utf-16", "utf-16 big-endian", "plain"],
+)
+def test_a_secret_may_be_written_by_a_windows_program(tmp_path: Path, content: bytes) -> None:
+    secret = tmp_path / "key"
+    secret.write_bytes(content)
+    environment = {**FTRACK, "FTRACK_API_KEY": "", "FTRACK_API_KEY_FILE": str(secret)}
+
+    assert read(**environment).require_ftrack().api_key == "k3y"
 
 
 # Borders

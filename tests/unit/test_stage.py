@@ -13,7 +13,8 @@ from tasks.records.record import CLAIM_BYTES
 from tasks.stage.base import Outcomes, Stage
 from tasks.stage.registration import located_components
 from tasks.transfer.errors import FileChangedError, UnexpectedAnswerError
-from tasks.transfer.models import LARGE_BYTES, Container, Publish, Target, Transfer
+from tasks.transfer.models import LARGE_BYTES, Transfer
+from tasks.transfer.targets import Container, Publish, Target
 
 
 class Probe(Stage):

@@ -23,7 +23,7 @@ from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records.commands import Commands
 from tasks.records.record import open_record
-from tasks.transfer.models import Target
+from tasks.transfer.targets import Target
 from tests.farm import wait_until
 from tests.sandbox import RedisServer
 from workers import health

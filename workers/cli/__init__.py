@@ -15,8 +15,8 @@ from typing import Any
 import click
 import redis
 
+from tasks.config.environment import SettingsError
 from tasks.config.remedies import explained
-from tasks.config.settings import SettingsError
 from tasks.intake.errors import BadInputError
 from tasks.transfer.errors import UploadError
 from workers.cli.doctor import doctor

@@ -22,9 +22,10 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
-from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Target, Transfer, derived_id
+from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Transfer
 from tasks.transfer.put import FileBody, send, store_session
 from tasks.transfer.signing import sign
+from tasks.transfer.targets import Target, derived_id
 from workers.doctor.finding import Finding, skew
 
 #: The bytes that ``--put`` sends.

@@ -1,0 +1,102 @@
+"""Variables of the environment, and how those are read that hooks and workers share."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from tasks.config.texts import read_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """The environment is not valid; the text has one line for each error."""
+
+
+class Reader:
+    """Reads variables and collects their errors, so that a person can fix all of them together."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.faults: list[str] = []
+
+    def text(self, name: str) -> str:
+        """Return NAME, or the content of the file that NAME_FILE names (a mounted secret)."""
+        file = self.environment.get(f"{name}_FILE", "")
+        if self.environment.get(name) or not file:
+            return self.environment.get(name, "").strip()
+        try:
+            text = read_text(file).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            self.faults.append(f"{name}_FILE: cannot read {file}: {why}")
+            return ""
+        if not text:
+            self.faults.append(f"{name}_FILE: {file} is empty; write the value into it")
+        return text
+
+    def value(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        """Return the parsed value of NAME, or the default if it is not set or not valid."""
+        text = self.text(name)
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.faults.append(f"{name}: {error}")
+            return default
+
+    def check(self) -> None:
+        """Check that everything read so far was valid.
+
+        Raises:
+            SettingsError: something was not; the text names all of it.
+        """
+        if self.faults:
+            raise SettingsError("\n".join(self.faults))
+
+
+# Each of these raises ValueError for a text that is not valid.
+
+
+def absolute_path(text: str) -> str:
+    """Return the text, which must be an absolute path."""
+    if not os.path.isabs(text):
+        raise ValueError(f"{text!r} is not an absolute path")
+    return text
+
+
+def storage_roots(text: str) -> tuple[str, ...]:
+    """Return the folders of a text, without symlinks: they are compared with real paths."""
+    roots = [absolute_path(root) for root in text.split(os.pathsep) if root]
+    return tuple(os.path.realpath(root) for root in roots)
+
+
+def path_map(text: str) -> tuple[tuple[str, str], ...]:
+    """Return the prefixes of other systems, each with the folder that it stands for here."""
+    pairs = [pair.partition("=") for pair in text.split(";") if pair]
+    for source, equals, target in pairs:
+        if not (source and equals and os.path.isabs(target)):
+            raise ValueError(
+                f"{source + equals + target!r} does not map a folder to an absolute path; "
+                "write P:\\=/mnt/prod;Q:\\=/mnt/cache"
+            )
+    return tuple((source, target) for source, _, target in pairs)
+
+
+def secret_keys(text: str) -> tuple[str, ...]:
+    """Return the Fernet keys of a text: 32 bytes each, in URL-safe base64."""
+    keys = tuple(key.strip() for key in text.split(",") if key.strip())
+    # Checked without cryptography, whose import is slow. The message never repeats the key.
+    for number, key in enumerate(keys, start=1):
+        if not re.fullmatch(r"[A-Za-z0-9_-]{43}=", key):
+            raise ValueError(f"key {number} is not a Fernet key (44 characters of base64)")
+    if not keys:
+        raise ValueError("contains no key; unset it to send messages unencrypted")
+    return keys

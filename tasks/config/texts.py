@@ -1,0 +1,35 @@
+"""Texts in files, as programs on Linux and on Windows write them."""
+
+from __future__ import annotations
+
+import codecs
+
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def decode_text(content: bytes, errors: str = "strict") -> str:
+    r"""Return the text of a file's content, with each line ended by \n.
+
+    The content is UTF-8, with or without the byte order mark that Notepad writes, or UTF-16 with
+    one, as PowerShell's ``>`` writes it.
+
+    Args:
+        content: the bytes of the file.
+        errors: what to do with bytes that are no text, as in ``bytes.decode``.
+
+    Raises:
+        UnicodeDecodeError: the content is no such text, and *errors* is strict.
+    """
+    encoding = "utf-16" if content.startswith(_UTF16) else "utf-8-sig"
+    return content.decode(encoding, errors).replace("\r\n", "\n")
+
+
+def read_text(path: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnicodeDecodeError: it is not such a text.
+    """
+    with open(path, "rb") as file:
+        return decode_text(file.read())

@@ -1,0 +1,73 @@
+"""What a file becomes in ftrack, and the ids of it. Hooks and workers derive the same ids."""
+
+from __future__ import annotations
+
+import hashlib
+
+from tasks.transfer.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Ids are derived from what they identify. So a call that is repeated after a lost response, or
+#: a hook that runs twice, uses the same id, and creates no second entity.
+NAMESPACE = "6f0c0a5e-6c5f-5d0c-9a4e-8f1f2d7c4b11"
+_NAMESPACE_BYTES = bytes.fromhex(NAMESPACE.replace("-", ""))
+
+
+def derived_id(*values: object) -> str:
+    """Return the UUIDv5 of the values: the same values always have the same id.
+
+    Computed as RFC 4122 (4.3) says, because hooks must start without the import of ``uuid``.
+    """
+    name = "\0".join([str(value) for value in values]).encode()
+    digest = bytearray(hashlib.sha1(_NAMESPACE_BYTES + name).digest()[:16])  # noqa: S324 no secret
+    digest[6] = digest[6] & 0x0F | 0x50  # version 5
+    digest[8] = digest[8] & 0x3F | 0x80  # the variant of RFC 4122
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+class Target(NamedTuple):
+    """The component that the file becomes in ftrack.
+
+    With ``component_id`` alone, it is the file of a component that exists. With ``version_id``
+    and ``name``, the component is created in that version, together with its location.
+    ``task_id`` is the task that gets the same thumbnail as the version. ``container_id`` is the
+    sequence that the file is a frame of; then ``name`` is the frame number.
+    """
+
+    component_id: str
+    version_id: str | None = None
+    name: str | None = None
+    thumbnail: bool = False
+    encode: bool = False
+    task_id: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    container_id: str | None = None
+
+    @classmethod
+    def under_version(cls, version_id: str, name: str, **more: Any) -> Target:
+        """Return the target for a component of a version; its id is derived from both."""
+        return cls(derived_id("component", version_id, name), version_id, name, **more)
+
+    @classmethod
+    def frame(cls, container: Target, name: str) -> Target:
+        """Return the target for a frame, named by its number as in ftrack's own clients."""
+        component_id = derived_id("frame", container.component_id, name)
+        return cls(component_id, container.version_id, name, container_id=container.component_id)
+
+
+class Container(NamedTuple):
+    """A sequence in ftrack: a SequenceComponent, whose members are the frames."""
+
+    target: Target
+    file_type: str
+    padding: int
+
+
+class Publish(NamedTuple):
+    """The sequences of a publish, whose components become visible together."""
+
+    containers: tuple[Container, ...] = ()
