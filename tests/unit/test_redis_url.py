@@ -102,9 +102,7 @@ def test_any_login_can_be_written_in_percent_encoding(user: str, password: str, 
         "redis://:s3cr3t{}@host",
     ],
 )
-def test_a_character_that_needs_an_escape_is_refused_and_the_escape_named(
-    form: str, raw: str
-) -> None:
+def test_an_unescaped_character_is_refused_and_its_escape_named(form: str, raw: str) -> None:
     with pytest.raises(ValueError, match="write %23 for #, %25 for %") as refusal:
         parse_redis_url(form.format(raw))
 
