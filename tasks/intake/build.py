@@ -111,7 +111,7 @@ def _sequence(entry: Entry, frames: Frames, settings: Settings, options: Options
     stem = PurePath(frames.head).name if not frames.head.endswith("/") else ""
     default = stem.rstrip("._- ") or PurePath(folder).name
     target = _under_version(entry, default)
-    container = Container(target, PurePath(f"_{frames.tail}").suffix, frames.padding)
+    container = Container(target, frames.file_type, frames.padding)
     files = []
     for number in frames.numbers:
         frame = Target.frame(target, frames.name(number))

@@ -57,6 +57,12 @@ class Frames:
         mark = f"%0{self.padding}d" if self.padding else "%d"
         return f"{self.head}{mark}{self.tail}"
 
+    @property
+    def file_type(self) -> str:
+        """The extension with its dot, as in ftrack; empty if there is none."""
+        dot = self.tail.rfind(".")
+        return self.tail[dot:] if -1 < dot < len(self.tail) - 1 else ""
+
     def __str__(self) -> str:
         return f"{self.pattern} [{', '.join(compact(self.numbers))}]"
 

@@ -1,0 +1,270 @@
+"""A request as plain JSON values: how it travels through the inbox, and lies in the spool.
+
+Only what a user asked for is sent. Ids are derived from it on both sides, so nobody can ask for one
+thing under the id of another. A sequence is its pattern and ranges, with its frames' sizes and
+mtimes as two lists: 100,000 frames are at most 7 MB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+from tasks.intake.fields import (
+    Fields,
+    check_bounds,
+    check_host,
+    check_identity,
+    check_metadata,
+    check_number,
+    check_path,
+    check_tail,
+    check_text,
+)
+from tasks.intake.notation import MAX_DIGITS, Frames, compact
+from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
+from tasks.transfer.models import Container, Publish, Target, derived_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def to_wire(request: Request) -> dict[str, Any]:
+    """Return a request as plain values, for JSON; ``asked_at`` is not one of them.
+
+    Raises:
+        ValueError: workers would refuse it; the text is a short reason.
+    """
+    if isinstance(request, UploadRequest):
+        return {**_file_values(request), **_shared_values(request)}
+    first = request.files[0]
+    version_id = str(first.target.version_id)
+    shared = {"version_id": version_id, **_shared_values(first)}
+    check_bounds(len(request.files), sum(len(file.path) for file in request.files))
+    containers = {row.target.component_id: row for row in request.publish.containers}
+    if request.component_id in containers:
+        whole = _sequence_values(containers[request.component_id], request.files, request.path)
+        return {**whole, **shared}
+    components: list[dict[str, Any]] = []
+    for container_id, files in groupby(request.files, lambda file: file.target.container_id):
+        if container_id is None:
+            components += map(_file_values, files)
+        else:
+            components.append(_sequence_values(containers[container_id], tuple(files)))
+    for values in components:
+        values.pop("version_id", None)
+    return {"publish": check_text("publish", request.path), "components": components, **shared}
+
+
+def from_wire(values: object) -> Request:
+    """Return the request that ``to_wire`` has turned into plain values; everything is checked.
+
+    Raises:
+        ValueError: the values are not those of a request; the text is a short reason.
+    """
+    fields = Fields(values)
+    shared: dict[str, Any] = {
+        "priority": fields.take("priority", str, "normal"),
+        "host": check_host(fields.take("host", str, "")),
+        "allow_empty": fields.take("allow_empty", bool, default=False),
+    }
+    if shared["priority"] not in PRIORITIES:
+        raise ValueError("priority is not one of " + ", ".join(PRIORITIES))
+    request: Request
+    if "components" in fields:
+        request = _publish(fields, {**shared, "is_member": True})
+    elif "head" in fields:
+        version_id = fields.uuid("version_id")
+        container, frames, files = _sequence(fields, version_id, {**shared, "is_member": True}, 0)
+        publish = Publish((container,))
+        request = PublishRequest(str(frames), container.target.component_id, publish, files)
+    elif "component_id" in fields:
+        request = _file(fields, Target(fields.uuid("component_id")), shared)
+    else:
+        target = _under_version(fields, fields.uuid("version_id"))
+        request = _file(fields, target, shared)
+    fields.end()
+    return request
+
+
+# From requests to values
+
+
+def _shared_values(file: UploadRequest) -> dict[str, Any]:
+    """Return what all files of a request have in common, without what is the default."""
+    values: dict[str, Any] = {"priority": file.priority} if file.priority != "normal" else {}
+    if file.host:
+        values["host"] = check_host(file.host)
+    if file.allow_empty:
+        values["allow_empty"] = True
+    return values
+
+
+def _file_values(file: UploadRequest) -> dict[str, Any]:
+    values: dict[str, Any] = {"path": check_path("path", file.path)}
+    if file.target.version_id is None:
+        values["component_id"] = file.target.component_id
+    else:
+        values.update(_target_values(file.target))
+    if file.size_bytes is not None:
+        values["size"], values["mtime_ns"] = file.size_bytes, file.mtime_ns
+    return values
+
+
+def _target_values(target: Target) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "version_id": target.version_id,
+        "name": check_text("name", target.name or ""),
+    }
+    values.update((key, True) for key in ("thumbnail", "encode") if getattr(target, key))
+    if target.task_id:
+        values["task_id"] = target.task_id
+    if target.metadata:
+        values["metadata"] = dict(check_metadata(dict(target.metadata)))
+    return values
+
+
+def _sequence_values(
+    container: Container, files: Sequence[UploadRequest], path: str | None = None
+) -> dict[str, Any]:
+    """Return the values of a sequence; ``path`` is how its user wrote it, if it is known."""
+    patterns = _patterns(container, files)
+    frames = next((found for found in patterns if path in {None, str(found)}), None)
+    if frames is None:
+        raise ValueError("the names of its frames have no pattern")
+    values = {
+        **_target_values(container.target),
+        "head": check_path("head", frames.head),
+        "tail": check_tail(frames.tail),
+        "padding": frames.padding,
+        "frames": compact(frames.numbers),
+    }
+    if files[0].size_bytes is not None:
+        values["sizes"] = [file.size_bytes for file in files]
+        values["mtimes_ns"] = [file.mtime_ns for file in files]
+    return values
+
+
+def _patterns(container: Container, files: Sequence[UploadRequest]) -> Iterator[Frames]:
+    """Yield the patterns that the frames may have; mostly one, but a1.1.exr alone has two."""
+    first, name = files[0].path, str(files[0].target.name)
+    numbers = tuple(int(str(file.target.name)) for file in files)
+    start = first.find(name, first.rfind("/") + 1)
+    while start >= 0:
+        head, tail = first[:start], first[start + len(name) :]
+        found = Frames(head, tail, container.padding, numbers)
+        if found.file_type == container.file_type and all(
+            file.path == f"{head}{file.target.name}{tail}" for file in files
+        ):
+            yield found
+        start = first.find(name, start + 1)
+
+
+# From values to requests
+
+
+def _publish(fields: Fields, shared: dict[str, Any]) -> PublishRequest:
+    name = check_text("publish", fields.take("publish", str))
+    version_id = fields.uuid("version_id")
+    containers: list[Container] = []
+    files: list[UploadRequest] = []
+    targets: list[Target] = []
+    characters = 0
+    for row in fields.take("components", list):
+        values = Fields(row)
+        if "head" in values:
+            container, _, members = _sequence(values, version_id, shared, len(files))
+            containers.append(container)
+            targets.append(container.target)
+        else:
+            targets.append(_under_version(values, version_id))
+            members = (_file(values, targets[-1], shared),)
+        values.end()
+        files += members
+        characters += sum(len(file.path) for file in members)
+        check_bounds(len(files), characters)
+    if not files:
+        raise ValueError("the publish has no components")
+    if len({target.component_id for target in targets}) < len(targets):
+        raise ValueError("two components of the publish have the same name")
+    if sum(target.thumbnail for target in targets) > 1:
+        raise ValueError("the publish has a second thumbnail")
+    component_id = derived_id("publish", version_id, name)
+    return PublishRequest(name, component_id, Publish(tuple(containers)), tuple(files))
+
+
+def _sequence(
+    fields: Fields, version_id: str, shared: dict[str, Any], before: int
+) -> tuple[Container, Frames, tuple[UploadRequest, ...]]:
+    """Return a sequence; ``before`` is the number of files before it in the same request."""
+    target = Target.under_version(
+        version_id, check_text("name", fields.take("name", str)), metadata=fields.metadata()
+    )
+    frames = Frames(
+        check_path("head", fields.take("head", str)),
+        check_tail(fields.take("tail", str)),
+        check_number("padding", fields.take("padding", int), 0, MAX_DIGITS),
+        _numbers(fields.take("frames", list), before),
+    )
+    count = len(frames.numbers)
+    check_bounds(count, count * len(frames.path(frames.numbers[-1])))
+    identities: Sequence[tuple[int | None, int | None]] = [(None, None)] * count
+    if "sizes" in fields or "mtimes_ns" in fields:
+        sizes = fields.take("sizes", list)
+        mtimes_ns = fields.take("mtimes_ns", list)
+        if not len(sizes) == len(mtimes_ns) == count:
+            raise ValueError(f"{count} frames have {len(sizes)} sizes and {len(mtimes_ns)} mtimes")
+        identities = list(map(check_identity, sizes, mtimes_ns))
+
+    def frame(number: int, identity: tuple[int | None, int | None]) -> UploadRequest:
+        member = Target.frame(target, frames.name(number))
+        return UploadRequest(frames.path(number), member, *identity, **shared)
+
+    files = tuple(map(frame, frames.numbers, identities))
+    return Container(target, frames.file_type, frames.padding), frames, files
+
+
+def _file(fields: Fields, target: Target, shared: dict[str, Any]) -> UploadRequest:
+    path = check_path("path", fields.take("path", str))
+    if path.endswith("/"):
+        raise ValueError("path is a folder")
+    size = mtime_ns = None
+    if "size" in fields or "mtime_ns" in fields:
+        size, mtime_ns = check_identity(fields.take("size", int), fields.take("mtime_ns", int))
+    return UploadRequest(path, target, size, mtime_ns, **shared)
+
+
+def _under_version(fields: Fields, version_id: str) -> Target:
+    thumbnail = fields.take("thumbnail", bool, default=False)
+    if "task_id" in fields and not thumbnail:
+        raise ValueError("task_id needs thumbnail")
+    return Target.under_version(
+        version_id,
+        check_text("name", fields.take("name", str)),
+        thumbnail=thumbnail,
+        encode=fields.take("encode", bool, default=False),
+        task_id=fields.uuid("task_id") if thumbnail and "task_id" in fields else None,
+        metadata=fields.metadata(),
+    )
+
+
+def _numbers(ranges: list[Any], before: int) -> tuple[int, ...]:
+    """Read ascending ranges, as ``compact`` has written them."""
+    numbers: list[int] = []
+    following = 0
+    for text in ranges:
+        first, dash, last = text.partition("-") if type(text) is str else ("", "", "")
+        for digits in (first, last if dash else first):
+            if not (digits.isascii() and digits.isdecimal() and len(digits) <= MAX_DIGITS):
+                raise ValueError("frames has something that is not a range")
+        frames = range(int(first), int(last or first) + 1)
+        if not frames or frames[0] < following:
+            raise ValueError("frames are not in ascending order")
+        # The length is known before any frame is stored: "1-999999999" costs nothing.
+        check_bounds(before + len(numbers) + len(frames))
+        numbers += frames
+        following = frames[-1] + 1
+    if not numbers:
+        raise ValueError("the sequence has no frames")
+    return tuple(numbers)
