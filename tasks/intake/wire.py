@@ -23,7 +23,7 @@ from tasks.intake.fields import (
 )
 from tasks.intake.notation import MAX_DIGITS, Frames, compact
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
-from tasks.transfer.models import Container, Publish, Target, derived_id
+from tasks.transfer.targets import Container, Publish, Target, derived_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

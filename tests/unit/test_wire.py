@@ -20,7 +20,7 @@ from tasks.intake.manifest import UNFIT, Entry
 from tasks.intake.notation import MAX_FRAMES, Frames
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.intake.wire import from_wire, to_wire
-from tasks.transfer.models import Container, Publish, Target
+from tasks.transfer.targets import Container, Publish, Target
 
 VERSION = "9d1ad1a2-5b1c-4a0e-9a55-0a1b2c3d4e5f"
 COMPONENT = "3a7f0ed1-24c9-4c53-9c6c-7d9d1a8f1f11"
