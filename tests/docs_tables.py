@@ -24,7 +24,7 @@ from workers.cli import cli
 ROOT = Path(__file__).resolve().parent.parent
 CLI = ROOT / "docs" / "cli.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
-SETTINGS = ROOT / "tasks" / "config" / "settings.py"
+SETTINGS = [ROOT / "tasks" / "config" / name for name in ("hook_settings.py", "settings.py")]
 
 OPTIONS = re.compile(r"(?m)^\| option \| does \|\n\|---\|---\|\n(?:\|.*\n)+")
 VARIABLES = re.compile(r"(?m)(^\| variable \| default \|.*\n\|[-|]+\n)((?:\|.*\n)+)")
@@ -59,16 +59,23 @@ def _section(part: str) -> str:
 def defaults() -> dict[str, str]:
     """Return the default of each variable that the settings read, in the code's order."""
     found: dict[str, str] = {}
-    for node in ast.walk(ast.parse(SETTINGS.read_text(encoding="utf-8"))):
+    nodes = [node for path in SETTINGS for node in _expressions(path)]
+    for node in nodes:
         if isinstance(node, ast.Constant) and VARIABLE.fullmatch(str(node.value)):
             found.setdefault(str(node.value), "none")
-    for node in ast.walk(ast.parse(SETTINGS.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             name = str(node.args[0].value)
             given = [*node.args[2:], *(it.value for it in node.keywords if it.arg == "default")]
             if name in found and given:
                 found[name] = _default(ast.unparse(given[0]))
     return dict(sorted(found.items(), key=lambda item: not item[0].startswith("FTRACK_")))
+
+
+def _expressions(path: Path) -> list[ast.expr]:
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    expressions = [node for node in nodes if isinstance(node, ast.expr)]
+    return sorted(expressions, key=lambda node: node.lineno)
 
 
 def _default(code: str) -> str:
