@@ -1,0 +1,185 @@
+"""Requests on local disk until Redis has them (FARMHAUL_SPOOL).
+
+    NAME.json               a body of an envelope, unsigned: it is signed when it is sent
+    manifests/NAME.jsonl    a manifest that a hook could not check, or that somebody else wrote
+    ….json.new, ….jsonl.new a hook works on it, or was killed
+    ….bad                   refused: somebody has to look at it
+
+Any number of hooks may write at once. Sending a request twice is harmless: it is the same upload.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from tasks.intake import disk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+#: A hook finishes with its file within 2 s; a hook that was killed leaves an older one.
+IN_FLIGHT_S = 10.0
+#: A larger file is not from a hook.
+MAX_BYTES = 64 * 1024 * 1024
+
+
+class UnfitError(Exception):
+    """A file in the spool is not a request of this user's; the text says why."""
+
+
+class Spool:
+    """A folder of requests. Only its owner can use it, because paths may be secret."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.manifests = os.path.join(folder, "manifests")
+
+    def keep(self, body: bytes) -> str:
+        """Write a body, and return its path.
+
+        If this process is killed then, the body is sent later. Call ``settle`` to make sure of
+        that even if the host fails.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        return disk.write_new(self._own(self.folder), body, ".json.new")
+
+    def keep_manifest(self, lines: bytes, suffix: str = ".jsonl.new") -> str:
+        """Write a manifest as ``keep`` does; with the suffix ``.bad``, it is not sent.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        self._own(self.folder)
+        return disk.write_new(self._own(self.manifests), lines, suffix)
+
+    def settle(self, paths: Iterable[str]) -> list[str]:
+        """Wait until kept files are on the disk, let others send them, and return their new paths.
+
+        Raises:
+            OSError: the disk does not take them.
+        """
+        settled = []
+        for path in paths:
+            disk.sync(path)
+            settled.append(os.path.splitext(path)[0])
+            disk.move(path, settled[-1])
+        for folder in {os.path.dirname(path) for path in settled}:
+            disk.sync_folder(folder)
+        return settled
+
+    def discard(self, paths: Iterable[str]) -> None:
+        """Remove files that were sent. One that cannot be removed is sent again, harmlessly."""
+        for path in paths:
+            try:
+                disk.remove(path)
+            except OSError:
+                continue
+
+    def put_aside(self, path: str) -> str:
+        """Rename a file to ``.bad``, and return its new path.
+
+        Raises:
+            OSError: the folder does not allow it.
+        """
+        folder, name = os.path.split(path)
+        stem = os.path.join(folder, name.split(".", 1)[0] or "spool")
+        bad = f"{stem}.bad"
+        if os.path.lexists(bad):
+            bad = f"{stem}-{os.urandom(3).hex()}.bad"
+        disk.move(path, bad)
+        return bad
+
+    def waiting(self) -> list[str]:
+        """Return the files to send, oldest first: those that are settled, and those left behind.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        return [
+            os.path.join(folder, name)
+            for folder, suffix in ((self.folder, ".json"), (self.manifests, ".jsonl"))
+            for name in disk.names(folder)
+            if name.endswith(suffix)
+            or (name.endswith(f"{suffix}.new") and _is_left_behind(os.path.join(folder, name)))
+        ]
+
+    def unreadable(self) -> list[str]:
+        """Return the files that were put aside for somebody to fix.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        return [
+            os.path.join(folder, name)
+            for folder in (self.folder, self.manifests)
+            for name in disk.names(folder)
+            if name.endswith(".bad")
+        ]
+
+    def read(self, path: str) -> tuple[bytes, float]:
+        """Return the content of a file, and when it was written.
+
+        Raises:
+            UnfitError: it is not a request of this user's.
+            OSError: it cannot be read.
+        """
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise UnfitError("it is not a file")
+        descriptor = os.open(path, disk.SAFE)
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)  # the name may lead to something else by now
+            if not stat.S_ISREG(status.st_mode):
+                raise UnfitError("it is not a file")
+            if status.st_size > MAX_BYTES:
+                raise UnfitError(f"it has {status.st_size} bytes; the maximum is {MAX_BYTES}")
+            if not disk.WINDOWS and status.st_uid not in self._trusted():
+                raise UnfitError(
+                    f"it belongs to user {status.st_uid}, and user {os.geteuid()} does not sign "
+                    "requests of others"
+                )
+            return file.read(MAX_BYTES), status.st_mtime
+
+    def check_owner(self, folder: str = "") -> os.stat_result:
+        """Return the status of the folder, if nobody else can change what is in it.
+
+        Raises:
+            OSError: it belongs to another user, or it is not a folder.
+        """
+        folder = folder or self.folder
+        status = os.stat(folder)
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
+        if not disk.WINDOWS and os.geteuid() != 0 and status.st_uid not in {os.geteuid(), 0}:
+            raise PermissionError(errno.EPERM, f"it belongs to user {status.st_uid}", folder)
+        return status
+
+    def _own(self, folder: str) -> str:
+        """Make a folder if it does not exist, and close it to others if it is ours."""
+        try:
+            os.makedirs(os.path.dirname(folder), exist_ok=True)  # others may need to enter these
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            status = self.check_owner(folder)
+            is_ours = not disk.WINDOWS and status.st_uid == os.geteuid()
+            # Several users share a sticky folder on purpose, and each sends his own requests.
+            if is_ours and status.st_mode & 0o077 and not status.st_mode & stat.S_ISVTX:
+                os.chmod(folder, 0o700)
+        return folder
+
+    def _trusted(self) -> set[int]:
+        # Root also sends the requests of the user that the folder was made for.
+        user = os.geteuid()
+        return {0, user} if user else {0, os.stat(self.folder).st_uid}
+
+
+def _is_left_behind(path: str) -> bool:
+    try:
+        return time.time() - os.lstat(path).st_mtime > IN_FLIGHT_S
+    except OSError:  # its hook has just finished with it
+        return False

@@ -1,0 +1,296 @@
+"""The spool: files that hooks keep until Redis has them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tasks.intake import disk
+from tasks.intake.errors import BadInputError
+from tasks.intake.flush import BODIES_AT_ONCE, flush
+from tasks.intake.spool import IN_FLIGHT_S, MAX_BYTES, Spool
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+NOBODY = 65534
+
+
+class Inbox:
+    """Where a flush sends to, and what it says."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self.got: list[bytes] = []
+        self.parcels: list[int] = []
+        self.said: list[tuple[str, str]] = []
+
+    def build(
+        self, path: str, content: bytes, written_at: float
+    ) -> tuple[list[bytes], int, list[tuple[str, str]]]:
+        """Read lines; those with "bad" are refused."""
+        lines = content.decode().splitlines()
+        bad = [(line, f"{line} is bad") for line in lines if "bad" in line]
+        good = [line.encode() for line in lines if "bad" not in line]
+        if not good:
+            raise BadInputError("all is bad")
+        return [b" ".join(good)], len(good), bad
+
+    def push(self, bodies: Sequence[bytes]) -> None:
+        self.got += bodies
+        self.parcels.append(len(bodies))
+
+    def flush(self, **options: float) -> int:
+        return flush(
+            self.spool, self.build, self.push, lambda *said: self.said.append(said), **options
+        )  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(str(tmp_path / "var" / "spool"))
+
+
+@pytest.fixture
+def inbox(spool: Spool) -> Inbox:
+    return Inbox(spool)
+
+
+def left_behind(path: str) -> str:
+    old = time.time() - IN_FLIGHT_S - 1
+    os.utime(path, (old, old), follow_symlinks=False)
+    return path
+
+
+def test_a_kept_body_is_private_and_not_sent_while_its_hook_is_at_work(
+    spool: Spool, inbox: Inbox
+) -> None:
+    path = spool.keep(b"one")
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o700
+    assert inbox.flush() == 0
+    spool.discard([path])
+    assert os.listdir(spool.folder) == []
+
+
+def test_a_settled_body_and_one_left_behind_are_sent(spool: Spool, inbox: Inbox) -> None:
+    [settled] = spool.settle([spool.keep(b"one")])
+    assert settled.endswith(".json")
+    left_behind(spool.keep(b"two"))
+    spool.settle([spool.keep_manifest(b"three\nfour\n")])
+    left_behind(spool.keep_manifest(b"five"))
+    assert inbox.flush() == 5
+    assert sorted(inbox.got) == [b"five", b"one", b"three four", b"two"]
+    assert inbox.parcels == [4]
+    assert inbox.flush() == 0
+    assert spool.waiting() == []
+
+
+def test_the_oldest_is_sent_first_and_a_limit_is_kept(
+    spool: Spool, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        monkeypatch.setattr(time, "time", lambda now=1_790_000_000 + number: now)
+        spool.settle([spool.keep(str(number).encode())])
+    assert inbox.flush(limit=2) == 2
+    assert inbox.got == [b"0", b"1"]
+    assert inbox.flush(until=time.monotonic()) == 0
+    assert len(spool.waiting()) == 2
+
+
+def test_many_bodies_are_sent_in_several_commands(spool: Spool, inbox: Inbox) -> None:
+    for number in range(BODIES_AT_ONCE + 1):
+        spool.settle([spool.keep(str(number).encode())])
+    assert inbox.flush() == BODIES_AT_ONCE + 1
+    assert inbox.parcels == [BODIES_AT_ONCE, 1]
+
+
+def test_what_cannot_be_pushed_stays(
+    spool: Spool, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.settle([spool.keep(b"one")])
+
+    def refuse(bodies: Sequence[bytes]) -> None:
+        raise ConnectionError("Redis is away")
+
+    monkeypatch.setattr(inbox, "push", refuse)
+    with pytest.raises(ConnectionError, match="Redis is away"):
+        inbox.flush()
+    assert len(spool.waiting()) == 1
+
+
+def test_a_bad_file_is_put_aside_and_said_and_others_go(spool: Spool, inbox: Inbox) -> None:
+    spool.settle([spool.keep_manifest(b"bad")])
+    spool.settle([spool.keep(b"\xff")])
+    spool.settle([spool.keep(b"good")])
+    assert inbox.flush() == 1
+    assert inbox.got == [b"good"]
+    assert len(spool.unreadable()) == 2
+    reasons = sorted(reason for _, reason in inbox.said)
+    assert reasons[0].startswith("renamed to .bad: UnicodeDecodeError")
+    assert reasons[1] == "renamed to .bad: all is bad"
+    assert inbox.flush() == 0
+
+
+def test_one_bad_line_of_a_manifest_does_not_hold_up_the_others(spool: Spool, inbox: Inbox) -> None:
+    spool.settle([spool.keep_manifest("one\nbad ü\ntwo".encode())])
+    assert inbox.flush() == 2
+    assert inbox.got == [b"one two"]
+    [bad] = spool.unreadable()
+    assert Path(bad).read_text(encoding="utf-8") == "bad ü\n"
+    [(_, reason)] = inbox.said
+    assert reason == f"put into {bad}: bad ü is bad"
+
+
+def test_what_is_not_a_file_neither_hangs_nor_blocks(spool: Spool, inbox: Inbox) -> None:
+    spool.settle([spool.keep(b"good"), spool.keep_manifest(b"fine")])
+    os.mkfifo(f"{spool.folder}/0.json")
+    os.mkfifo(left_behind_fifo := f"{spool.folder}/1.json.new")
+    left_behind(left_behind_fifo)
+    os.mkdir(f"{spool.manifests}/0.jsonl")
+    os.symlink("/etc/passwd", f"{spool.folder}/2.json")
+    Path(spool.folder, "2.bad").touch()  # the name is taken
+    assert inbox.flush() == 2
+    assert sorted(inbox.got) == [b"fine", b"good"]
+    assert {reason for _, reason in inbox.said} == {"renamed to .bad: it is not a file"}
+    assert spool.waiting() == []
+    assert len(spool.unreadable()) == 5
+
+
+@needs_root
+def test_a_file_of_another_user_is_not_sent(spool: Spool, inbox: Inbox) -> None:
+    [path] = spool.settle([spool.keep(b"forged")])
+    os.chown(path, NOBODY, NOBODY)
+    assert inbox.flush() == 0
+    [(_, reason)] = inbox.said
+    assert "it belongs to user 65534" in reason
+
+
+@needs_root
+def test_root_sends_the_spool_of_the_user_it_belongs_to(spool: Spool, inbox: Inbox) -> None:
+    [path] = spool.settle([spool.keep(b"asked")])
+    os.chown(path, NOBODY, NOBODY)
+    os.chown(spool.folder, NOBODY, NOBODY)
+    assert inbox.flush() == 1
+
+
+@needs_root
+def test_a_folder_of_another_user_is_neither_used_nor_sent(spool: Spool) -> None:
+    os.makedirs(spool.folder)
+    os.chmod(spool.folder, 0o777)
+    os.chown(spool.folder, NOBODY - 1, NOBODY - 1)
+    code = (
+        "import os, sys; from tasks.intake.spool import Spool; os.setuid(65534)\n"
+        "try: Spool(sys.argv[1]).keep(b'x')\n"
+        "except OSError as error: print(error.strerror)"
+    )
+    for folder in list(Path(spool.folder).parents)[:4]:
+        folder.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, "-c", code, spool.folder], capture_output=True, text=True
+    )
+    assert done.stdout == "it belongs to user 65533\n", done.stderr
+
+
+def test_a_spool_that_others_could_read_is_closed_to_them(spool: Spool) -> None:
+    os.makedirs(spool.folder)
+    os.chmod(spool.folder, 0o755)
+    spool.keep(b"x")
+    assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o700
+
+
+def test_a_sticky_spool_is_shared_on_purpose(spool: Spool) -> None:
+    os.makedirs(spool.folder)
+    os.chmod(spool.folder, 0o1777)
+    spool.keep(b"x")
+    assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o1777
+
+
+def test_a_spool_that_is_a_file_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "spool").touch()
+    spool = Spool(str(tmp_path / "spool"))
+    with pytest.raises(NotADirectoryError):
+        spool.keep(b"x")
+    with pytest.raises(NotADirectoryError):
+        spool.waiting()
+
+
+def test_two_processes_do_not_send_the_same_files(spool: Spool, inbox: Inbox) -> None:
+    spool.settle([spool.keep(b"one")])
+    entered, go_on = threading.Event(), threading.Event()
+    slow = Inbox(spool)
+
+    def wait(bodies: Sequence[bytes]) -> None:
+        entered.set()
+        assert go_on.wait(10)
+
+    slow.push = wait  # type: ignore[method-assign]
+    first = threading.Thread(target=slow.flush)
+    first.start()
+    assert entered.wait(10)
+    assert inbox.flush() == 0  # a hook does not wait
+    threading.Timer(0.1, go_on.set).start()
+    assert inbox.flush(wait_s=10) == 0  # the command does: the file is gone then
+    first.join()
+    assert inbox.got == []
+    assert spool.waiting() == []
+
+
+def test_a_disk_that_is_full_keeps_no_half_request(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resource = pytest.importorskip("resource")
+    body = b"x" * 100_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            spool.keep(body)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert os.listdir(spool.folder) == []
+
+
+def test_a_file_of_many_gigabytes_is_put_aside(spool: Spool, inbox: Inbox) -> None:
+    [path] = spool.settle([spool.keep(b"")])
+    os.truncate(path, MAX_BYTES + 1)
+    assert inbox.flush() == 0
+    assert "the maximum is" in inbox.said[0][1]
+
+
+def test_nothing_is_lost_when_a_hook_is_killed_at_once(spool: Spool, inbox: Inbox) -> None:
+    code = (
+        "import os, sys; from tasks.intake.spool import Spool\n"
+        "Spool(sys.argv[1]).keep(b'asked'); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, spool.folder])
+    assert done.returncode == -signal.SIGKILL
+    [name] = os.listdir(spool.folder)
+    left_behind(os.path.join(spool.folder, name))
+    assert inbox.flush() == 1
+
+
+def test_a_file_that_a_scanner_holds_open_is_renamed_a_moment_later(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "WINDOWS", True)
+    calls: list[str] = []
+
+    def busy(source: str, target: str) -> None:
+        calls.append(source)
+        if len(calls) < 3:
+            raise PermissionError(13, "a scanner reads it")
+        os.rename(source, target)
+
+    monkeypatch.setattr(os, "replace", busy)
+    [path] = spool.settle([spool.keep(b"x")])
+    assert (len(calls), os.path.exists(path)) == (3, True)
