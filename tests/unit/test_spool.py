@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,10 +48,11 @@ class Inbox:
         self.got += bodies
         self.parcels.append(len(bodies))
 
-    def flush(self, **options: float) -> int:
-        return flush(
-            self.spool, self.build, self.push, lambda *said: self.said.append(said), **options
-        )  # type: ignore[arg-type]
+    def flush(self, **options: Any) -> int:
+        def say(path: str, reason: str) -> None:
+            self.said.append((path, reason))
+
+        return flush(self.spool, self.build, self.push, say, **options)
 
 
 @pytest.fixture
