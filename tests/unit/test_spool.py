@@ -71,9 +71,7 @@ def left_behind(path: str) -> str:
     return path
 
 
-def test_a_kept_body_is_private_and_not_sent_while_its_hook_is_at_work(
-    spool: Spool, inbox: Inbox
-) -> None:
+def test_a_kept_body_is_private_and_waits_for_its_hook(spool: Spool, inbox: Inbox) -> None:
     path = spool.keep(b"one")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
     assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o700
