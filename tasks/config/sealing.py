@@ -4,20 +4,25 @@ Every value is JSON. With FARMHAUL_SECRET_KEY, messages, results and the request
 also sealed with Fernet. A program that can write to Redis, but has no key, then cannot make a
 worker read a file.
 
-Signed URLs are always sealed. Only workers read them, and workers share ftrack's API key: without
-FARMHAUL_SECRET_KEY, the key for URLs is derived from the API key.
+Signed URLs are always sealed, with a key of their own that FARMHAUL_HOOK_KEY does not reveal. Only
+workers read them, and workers share ftrack's API key: without FARMHAUL_SECRET_KEY, the key for URLs
+is derived from the API key.
+
+The ETags of parts are signed: they are no secret, but a worker believes no other's.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import register
 
+from tasks.config.hook_key import hkdf_sha256
 from tasks.transfer.errors import SealBrokenError
 
 if TYPE_CHECKING:
@@ -36,6 +41,10 @@ UNREADABLE = (
 
 #: The start of every Fernet token: version 0x80, then a time whose first bytes are zero.
 FERNET = "gAAAA"
+
+#: The labels of the keys that are derived from FARMHAUL_SECRET_KEY (the "info" of HKDF).
+URL_KEY = b"farmhaul presigned URLs"
+PART_KEY = b"farmhaul finished parts"
 
 
 class Codec:
@@ -113,6 +122,33 @@ class Codec:
         return self._made
 
 
+class Signer:
+    """Signs short values that anybody may read, but nobody else may invent, such as ETags."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """Take keys: the first one signs, all of them check. Without keys nothing is signed."""
+        self._keys = tuple(keys)
+
+    def __repr__(self) -> str:
+        return f"Signer({len(self._keys)} keys)"
+
+    def sign(self, *values: str | int) -> str:
+        """Return the signature of the values in this order; empty without keys."""
+        return _signature(self._keys[0], values) if self._keys else ""
+
+    def is_valid(self, signature: str, *values: str | int) -> bool:
+        """Return whether ``sign`` made the signature for these values; true without keys."""
+        given = signature.encode()
+        made = (_signature(key, values).encode() for key in self._keys)
+        return not self._keys or any(hmac.compare_digest(given, one) for one in made)
+
+
+def _signature(key: bytes, values: Sequence[str | int]) -> str:
+    # JSON, so that no other values have the same text. 128 bits are enough: nobody can try
+    # signatures without a worker that answers.
+    return hmac.digest(key, json.dumps(values).encode(), "sha256").hex()[:32]
+
+
 def message_codec(settings: Settings) -> Codec:
     """Return the codec for messages, results and records."""
     return Codec(settings.secret_keys)
@@ -125,11 +161,27 @@ def url_codec(settings: Settings) -> Codec:
         SettingsError: there is neither a secret key nor an API key.
     """
     if settings.secret_keys:
-        return Codec(settings.secret_keys)
+        derived = [base64.urlsafe_b64encode(key).decode() for key in _derived(settings, URL_KEY)]
+        # A checkout from before the first release sealed URLs with the secret keys themselves.
+        return Codec([*derived, *settings.secret_keys])
     ftrack = settings.require_ftrack()
     material = f"farmhaul signed URLs\0{ftrack.server_url}\0{ftrack.api_key}"
     digest = hashlib.sha256(material.encode()).digest()
     return Codec([base64.urlsafe_b64encode(digest).decode()])
+
+
+def part_signer(settings: Settings) -> Signer:
+    """Return what signs the ETags of parts.
+
+    Without a secret key they are not signed. A key derived from the API key would make workers
+    that have different API keys refuse each other's parts, and others could forge requests anyway.
+    """
+    return Signer(_derived(settings, PART_KEY))
+
+
+def _derived(settings: Settings, label: bytes) -> list[bytes]:
+    materials = [base64.urlsafe_b64decode(key) for key in settings.secret_keys]
+    return [hkdf_sha256(one, salt=b"", info=label, size_bytes=32) for one in materials]
 
 
 def register_serializer(codec: Codec) -> None:

@@ -1,27 +1,36 @@
 """The parts record of a large file: which parts are stored, and where the others go.
 
 A hash for each file holds the id of the multipart upload, the identity of the file, the ETag of
-each finished part (``etag:N``), and the sealed URLs of each run of parts (``urls:RUN``). A list
-holds the runs that no task has yet. Finished parts survive any crash, and count only while the
-file is unchanged. The URLs are kept here because ten thousand of them would make messages of
-megabytes.
+each finished part with its signature (``etag:N``, ``seal:N``), and the sealed URLs of each run of
+parts (``urls:RUN``). A list holds the runs that no task has yet. Finished parts survive any crash,
+and count only while the file is unchanged. The URLs are kept here because ten thousand of them
+would make messages of megabytes.
+
+URLs and ETags belong to one upload, multipart upload and version of the file, and their seals say
+so. What somebody has copied from another record, or invented, is refused: URLs are then signed
+again, and parts sent again. The signature has a field of its own, because a worker of an earlier
+version reads ``etag:N`` as the ETag.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tasks.config.sealing import Codec
+from tasks.config.sealing import Codec, Signer
 from tasks.records.keys import parts_key, runs_key, to_text
 from tasks.records.record import MAX_DELIVERIES, Record
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import FileIdentity, Multipart, Transfer
-from tasks.transfer.multipart import Part, plan_runs
+from tasks.transfer.multipart import Part, plan_parts, plan_runs
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The work of one task: parts of a file, each with its presigned URL."""
+    """The work of one task: parts of a file, each with its presigned URL.
+
+    ``transfer`` has the multipart upload that they belong to.
+    """
 
     transfer: Transfer
     parts: tuple[tuple[Part, str], ...]
@@ -35,12 +44,13 @@ class PartsRecord:
     token.
     """
 
-    def __init__(self, record: Record, urls: Codec) -> None:
-        """Use *record* for the records, and *urls* to seal presigned URLs."""
+    def __init__(self, record: Record, urls: Codec, signer: Signer) -> None:
+        """Use *record* for the records, *urls* to seal presigned URLs, *signer* for ETags."""
         self.record = record
         self.scripts = record.scripts
         self.redis = record.scripts.client
         self.urls = urls
+        self.signer = signer
 
     def multipart_id(self, transfer: Transfer) -> str:
         """Return the multipart upload that is open for this version of the file, or nothing."""
@@ -63,7 +73,12 @@ class PartsRecord:
             raise ValueError(f"transfer {transfer.upload_id} has no multipart upload")
         urls = transfer.multipart.urls
         sealed = {
-            f"urls:{number}": self.urls.encode([urls[part.number] for part in run])
+            f"urls:{number}": self.urls.encode(
+                {
+                    "for": [*_version(transfer), number],
+                    "urls": [urls[part.number] for part in run],
+                }
+            )
             for number, run in enumerate(plan_runs(transfer.size_bytes))
         }
         self.scripts.run(
@@ -85,14 +100,14 @@ class PartsRecord:
         self.redis.delete(parts_key(transfer.upload_id), runs_key(transfer.upload_id))
 
     def etags(self, transfer: Transfer) -> dict[int, str]:
-        """Return the ETags of the finished parts, by part number."""
+        """Return the ETags of the finished parts, by part number.
+
+        Those that no worker of this farm has signed for this multipart upload are left out.
+        """
         fields = self.redis.hgetall(parts_key(transfer.upload_id))
         named = {to_text(name): to_text(value) for name, value in fields.items()}
-        return {
-            int(name.removeprefix("etag:")): value
-            for name, value in sorted(named.items())
-            if name.startswith("etag:")
-        }
+        opened = replace(transfer, multipart=Multipart(named.get("multipart", "")))
+        return self._signed(opened, plan_parts(transfer.size_bytes), named)
 
     def fan_out(self, transfer: Transfer, limit: int) -> list[int]:
         """Queue the runs that have missing parts; return the first *limit* of them, to begin now.
@@ -112,6 +127,7 @@ class PartsRecord:
             id=transfer.upload_id,
             fence=transfer.fence,
             total=sum(len(run) for run in runs),
+            finished=list(finished),
             later=later,
             ttl_s=self.scripts.ttl_s,
         )
@@ -130,17 +146,21 @@ class PartsRecord:
         )
         if not row:
             return None
-        request, file, sealed, *finished = (to_text(value) for value in row)
-        transfer = replace(self.record.transfer(upload_id, request, file, ""), fence=fence)
+        request, file, multipart_id, sealed = (to_text(value) for value in row)
+        transfer = replace(
+            self.record.transfer(upload_id, request, file, ""),
+            fence=fence,
+            multipart=Multipart(multipart_id),
+        )
         parts = plan_runs(transfer.size_bytes)[number]
-        try:
-            urls = self.urls.decode(sealed, "a signed URL")
-        except SealBrokenError:
-            urls = [""] * len(parts)  # The store refuses these, so they are signed again.
+        urls = self._unsealed_urls(transfer, number, sealed, len(parts))
+        names = [f"{kind}:{part.number}" for part in parts for kind in ("etag", "seal")]
+        known = dict(zip(names, self._fields(transfer, *names), strict=True))
+        finished = self._signed(transfer, parts, known)
         missing = (
             (part, url)
             for part, url in zip(parts, urls, strict=True)
-            if str(part.number) not in finished
+            if part.number not in finished
         )
         return Run(transfer, tuple(missing))
 
@@ -156,6 +176,7 @@ class PartsRecord:
             fence=transfer.fence,
             number=part.number,
             etag=etag,
+            seal=self.signer.sign(*_version(transfer), part.number, etag),
             size_bytes=part.size_bytes,
         )
         return bool(is_ours)
@@ -173,9 +194,43 @@ class PartsRecord:
         self.redis.hsetnx(key, "located_before", int(located))
         return to_text(self.redis.hget(key, "located_before")) == "1"
 
+    def _signed(
+        self, transfer: Transfer, parts: Sequence[Part], fields: Mapping[str, str]
+    ) -> dict[int, str]:
+        """Return those of the parts' ETags whose signature fits, by part number."""
+        etags = {part.number: fields.get(f"etag:{part.number}", "") for part in parts}
+        return {
+            number: etag
+            for number, etag in etags.items()
+            if etag
+            and self.signer.is_valid(
+                fields.get(f"seal:{number}", ""), *_version(transfer), number, etag
+            )
+        }
+
+    def _unsealed_urls(
+        self, transfer: Transfer, number: int, sealed: str, count: int
+    ) -> Sequence[str]:
+        # The store refuses empty URLs, so they are signed again.
+        refused = [""] * count
+        try:
+            value = self.urls.decode(sealed, "a signed URL")
+        except SealBrokenError:
+            return refused
+        if isinstance(value, list):  # a checkout from before the first release sealed only these
+            return value if [type(url) for url in value] == [str] * count else refused
+        is_ours = isinstance(value, dict) and value.get("for") == [*_version(transfer), number]
+        return value["urls"] if is_ours else refused
+
     def _fields(self, transfer: Transfer, *names: str) -> list[str]:
         values = self.redis.hmget(parts_key(transfer.upload_id), names)
         return [to_text(value) for value in values]
+
+
+def _version(transfer: Transfer) -> tuple[str, str, str]:
+    """Return what the parts belong to: the upload, the multipart upload, the file's version."""
+    multipart_id = transfer.multipart.upload_id if transfer.multipart else ""
+    return transfer.upload_id, multipart_id, _identity_key(transfer.known_identity)
 
 
 def _identity_key(identity: FileIdentity) -> str:

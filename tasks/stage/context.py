@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import requests
 
 from tasks.config.redis_client import worker_redis
-from tasks.config.sealing import Codec, url_codec
+from tasks.config.sealing import Codec, part_signer, url_codec
 from tasks.config.settings import Settings
 from tasks.records.parts import PartsRecord
 from tasks.records.publishes import Publishes
@@ -56,7 +56,7 @@ def clients() -> Clients:
         ftrack=FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, limits.api_call),
         store=store_session(settings.connections),
         urls=urls,
-        parts=PartsRecord(record, urls),
+        parts=PartsRecord(record, urls, part_signer(settings)),
         publishes=Publishes(record),
         limits=limits,
         events=open_events(settings),

@@ -8,8 +8,8 @@ from dataclasses import replace
 from tasks.stage.base import Outcomes, Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
-from tasks.transfer.errors import LeaseLostError, MultipartGoneError
-from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.errors import LeaseLostError, MultipartGoneError, PartsMissingError
+from tasks.transfer.models import Batch, Transfer, part_count
 from tasks.transfer.multipart import complete
 from tasks.transfer.register import locate, locate_publish, look_up
 from tasks.transfer.registration import locate_operations
@@ -53,6 +53,10 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
 
     A member of a publish is joined only; the publish registers it. If the answer to an earlier
     call was lost, the location shows that the call succeeded: it did not exist before.
+
+    Raises:
+        PartsMissingError: not every part of the file has a valid ETag.
+        MultipartGoneError: the store does not know the parts.
     """
     parts, ftrack = clients.parts, clients.ftrack
     register = []
@@ -63,8 +67,12 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
         if located and not before:
             return transfer
         register = locate_operations(transfer, existing)
+    etags = parts.etags(transfer)
+    if missing := part_count(transfer.size_bytes) - len(etags):
+        # The store would join those that are there, and the file would end too early.
+        raise PartsMissingError(transfer.component_id, missing)
     try:
-        jobs = complete(parts.with_multipart(transfer), parts.etags(transfer), ftrack, register)
+        jobs = complete(parts.with_multipart(transfer), etags, ftrack, register)
     except MultipartGoneError:
         parts.forget(transfer)
         raise

@@ -52,6 +52,8 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.UrlRefusedError: Policy(5, DAY_S, 1, 30),
     errors.DigestMismatchError: Policy(3, DAY_S, 1, 30),
     errors.MultipartGoneError: Policy(3, DAY_S, 1, 30),
+    # While workers are upgraded, an old one may send parts whose ETags it does not sign.
+    errors.PartsMissingError: Policy(10, DAY_S, 1, 30),
     errors.LeaseLostError: Policy(math.inf, DAY_S, 1, 30),
     errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
 }
@@ -61,6 +63,7 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
 FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
     errors.DigestMismatchError: {"file": ""},
     errors.MultipartGoneError: {"stored": ""},
+    errors.PartsMissingError: {"stored": ""},
 }
 
 #: A download by a task: 12 retries take a quarter of an hour on average, half an hour at most.

@@ -9,6 +9,7 @@
     │   ├── UrlRefusedError             the presigned URL has expired or is not accepted
     │   ├── DigestMismatchError         the store received other bytes than were read
     │   ├── MultipartGoneError          the store no longer knows a multipart upload
+    │   ├── PartsMissingError           parts of a file that counts as stored are not recorded
     │   ├── LeaseLostError              this worker no longer holds the upload
     │   └── UnexpectedAnswerError       an unexpected response
     └── FatalError                      the upload fails: a person has to act
@@ -161,6 +162,21 @@ class MultipartGoneError(RetryableError):
         return (
             f"the parts of component {self.component_id} cannot be joined ({self.why}); "
             "farmhaul sends all of them again"
+        )
+
+
+class PartsMissingError(RetryableError):
+    """The record has no ETag for some parts of a stored file, or none that a worker signed."""
+
+    def __init__(self, component_id: str, missing: int) -> None:
+        super().__init__(component_id, missing)
+        self.component_id = component_id
+        self.missing = missing
+
+    def __str__(self) -> str:
+        return (
+            f"the record of component {self.component_id} lacks {self.missing} finished parts, or "
+            "somebody else has written them; farmhaul sends these parts again"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.farm import Farm, Upload, Worker, wait_until
 from tests.functional.conftest import MakeFarm
@@ -195,6 +196,31 @@ def test_stored_parts_are_joined_although_the_record_lacks_a_note(farm: Farm, mo
     farm.sandbox.faults.remove(number)
     assert_located_whole(farm, upload)
     assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
+
+
+@pytest.mark.parametrize("has_key", [True, False], ids=["sealed", "plain"])
+def test_parts_that_are_missing_or_forged_are_sent_again(
+    make_farm: MakeFarm, has_key: bool
+) -> None:
+    env = {"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()} if has_key else {}
+    farm = make_farm(workers=1, env=env)
+    joining = {"action": "complete_multipart_upload"}
+    number = farm.sandbox.faults.add("ftrack", "status", 503, **joining)
+    upload = upload_large(farm, farm.make_file("forged.mov", SIZE))
+    farm.wait_state([upload.id], "retrying")
+    key = f"farmhaul:parts:{upload.id}"
+    farm.redis.hdel(key, "etag:10")
+    if has_key:
+        # The second is the ETag of another part, with the signature of that part.
+        forged = {"etag:2": "0" * 32, "etag:3": farm.redis.hget(key, "etag:4")}
+        farm.redis.hset(key, mapping={**forged, "seal:3": farm.redis.hget(key, "seal:4")})
+    farm.sandbox.faults.remove(number)
+
+    assert_located_whole(farm, upload)
+
+    sent = part_numbers(farm, upload.component_id)
+    again = {2, 3, 10} if has_key else {10}
+    assert sent == Counter(range(1, 11)) + Counter(again)
 
 
 def test_cancelling_stops_a_large_file_between_blocks(farm: Farm, movie: Path) -> None:

@@ -43,6 +43,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (ID, "NoSuchUpload"),
         (ID, "cannot be joined", "NoSuchUpload", "again"),
     ),
+    errors.PartsMissingError: ((ID, 2), (ID, "2 finished parts", "again")),
     errors.LeaseLostError: ((ID,), (ID, "another worker", "cancelled", "this worker stops")),
     errors.UnexpectedAnswerError: (
         ("ftrack", "an API call", "HTTP 418"),

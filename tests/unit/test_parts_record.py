@@ -5,11 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from tasks.config.redis_client import worker_redis
-from tasks.config.sealing import Codec
+from tasks.config.sealing import Codec, Signer
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records.commands import Commands
@@ -22,6 +23,7 @@ from tasks.transfer.targets import Target
 from tests.sandbox import RedisServer
 
 KEY = Codec(["A" * 43 + "="])
+SIGNER = Signer([b"a key"])
 SIZE = 600 << 20
 IDENTITY = FileIdentity(SIZE, 1, 2, 3)
 
@@ -30,7 +32,7 @@ IDENTITY = FileIdentity(SIZE, 1, 2, 3)
 def parts(redis_server: RedisServer) -> Iterator[PartsRecord]:
     settings = Settings(redis_server.url, lease_s=5)
     with worker_redis(settings) as client:
-        yield PartsRecord(open_record(settings, client), KEY)
+        yield PartsRecord(open_record(settings, client), KEY, SIGNER)
 
 
 @pytest.fixture
@@ -47,8 +49,22 @@ def movie(parts: PartsRecord) -> Transfer:
         [transfer] = record.deliver("claim", stage, "w1").transfers
     planned = [part for run in plan_runs(SIZE) for part in run]
     urls = {part.number: f"https://store/{part.number}" for part in planned}
-    parts.open_multipart(replace(transfer, multipart=Multipart("an-upload", urls)))
+    transfer = replace(transfer, multipart=Multipart("an-upload", urls))
+    parts.open_multipart(transfer)
     return transfer
+
+
+def finish(parts: PartsRecord, movie: Transfer, number: int) -> None:
+    """Note a part as its worker does."""
+    planned = {part.number: part for run in plan_runs(SIZE) for part in run}
+    assert parts.part_done(movie, planned[number], f"etag {number}")
+
+
+def first_run(parts: PartsRecord, movie: Transfer) -> dict[int, str]:
+    """Return what the first run has to send: the URLs by part number."""
+    run = parts.start_run(movie.upload_id, movie.fence, 0, "w1")
+    assert run is not None
+    return {part.number: url for part, url in run.parts}
 
 
 def test_a_run_that_kills_its_worker_each_time_ends_the_upload(
@@ -91,6 +107,7 @@ def test_who_holds_an_old_fencing_number_writes_no_part(
     parts: PartsRecord, movie: Transfer
 ) -> None:
     [newer] = parts.record.deliver("claim", "put_file", "w2").transfers
+    newer = replace(newer, multipart=movie.multipart)
     part = plan_runs(SIZE)[0][0]
     assert not parts.part_done(movie, part, "etag")
     assert parts.fan_out(movie, 16) == []
@@ -116,17 +133,108 @@ def test_urls_of_a_key_that_is_gone_are_refused_and_so_signed_again(
     parts: PartsRecord, movie: Transfer
 ) -> None:
     parts.fan_out(movie, 16)
-    other = PartsRecord(parts.record, Codec(["B" * 43 + "="]))
-    run = other.start_run(movie.upload_id, movie.fence, 0, "w1")
-    assert run is not None
-    assert {url for _, url in run.parts} == {""}
+    other = PartsRecord(parts.record, Codec(["B" * 43 + "="]), SIGNER)
+    assert set(first_run(other, movie).values()) == {""}
+
+
+def test_urls_of_another_multipart_upload_or_run_are_refused(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    parts.fan_out(movie, 16)
+    key = f"farmhaul:parts:{movie.upload_id}"
+    assert first_run(parts, movie)[1] == "https://store/1"
+
+    ours, others = parts.redis.hmget(key, ["urls:0", "urls:1"])
+    swapped: list[dict[Any, Any]] = [{"urls:0": others}, {"urls:0": ours, "multipart": "another"}]
+    parts.redis.hset(key, mapping=swapped[0])
+    assert set(first_run(parts, movie).values()) == {""}
+
+    parts.redis.hset(key, mapping=swapped[1])
+    assert set(first_run(parts, movie).values()) == {""}
+
+
+def test_what_is_sealed_for_something_else_is_no_url(parts: PartsRecord, movie: Transfer) -> None:
+    parts.fan_out(movie, 16)
+    key = f"farmhaul:parts:{movie.upload_id}"
+    others: list[Any] = [[{}] * 16, ["https://store/1"], "https://store/1", {"path": "/etc/x"}]
+    for value in others:
+        parts.redis.hset(key, "urls:0", KEY.encode(value))
+        assert set(first_run(parts, movie).values()) == {""}, value
+
+
+def test_urls_in_the_form_before_the_first_release_are_used(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    parts.fan_out(movie, 16)
+    planned = plan_runs(SIZE)[0]
+    former = KEY.encode([f"https://store/{part.number}" for part in planned])
+    parts.redis.hset(f"farmhaul:parts:{movie.upload_id}", "urls:0", former)
+
+    assert first_run(parts, movie)[2] == "https://store/2"
+
+
+def test_an_etag_that_no_worker_has_signed_is_refused(parts: PartsRecord, movie: Transfer) -> None:
+    finish(parts, movie, 1)
+    finish(parts, movie, 2)
+    key = f"farmhaul:parts:{movie.upload_id}"
+    signed = parts.redis.hget(key, "seal:2")
+    forged: dict[Any, Any] = {
+        "etag:1": "altered",
+        "etag:3": "invented",
+        "seal:3": "0" * 32,
+        "etag:4": "etag 2",  # copied
+        "seal:4": signed,
+        "etag:5": "by an older version",
+        "done": 99,
+    }
+    parts.redis.hset(key, mapping=forged)
+
+    assert parts.etags(movie) == {2: "etag 2"}
+    assert parts.fan_out(movie, 16) == [0, 1, 2]
+    assert parts.redis.hget(key, "done") == b"1"
+    assert sorted(first_run(parts, movie)) == [1, *range(3, 17)]
+    for number in (1, 3):
+        finish(parts, movie, number)
+    assert parts.etags(movie) == {1: "etag 1", 2: "etag 2", 3: "etag 3"}
+    assert parts.redis.hget(key, "done") == b"3"
+
+
+def test_an_etag_of_another_upload_or_version_is_refused(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    finish(parts, movie, 1)
+    key = f"farmhaul:parts:{movie.upload_id}"
+    others = (
+        replace(movie, upload_id="another"),
+        replace(movie, identity=replace(IDENTITY, mtime_ns=2)),
+    )
+    parts.redis.copy(key, "farmhaul:parts:another")
+    assert [parts.etags(other) for other in others] == [{}, {}]
+    assert parts.etags(movie) == {1: "etag 1"}
+    parts.redis.hset(key, "multipart", "another")
+    assert parts.etags(movie) == {}
+
+
+def test_a_forged_etag_is_replaced_by_the_workers(parts: PartsRecord, movie: Transfer) -> None:
+    parts.fan_out(movie, 16)
+    parts.redis.hset(f"farmhaul:parts:{movie.upload_id}", mapping={"etag:1": "x", "seal:1": ""})
+    assert 1 in first_run(parts, movie)
+    finish(parts, movie, 1)
+    assert parts.etags(movie) == {1: "etag 1"}
+
+
+def test_without_a_secret_key_etags_are_not_signed(parts: PartsRecord, movie: Transfer) -> None:
+    plain = PartsRecord(parts.record, KEY, Signer([]))
+    finish(plain, movie, 1)
+    assert plain.etags(movie) == {1: "etag 1"}
+    assert parts.etags(movie) == {}
 
 
 def test_a_transfer_without_a_multipart_upload_has_nothing_to_lay(
     parts: PartsRecord, movie: Transfer
 ) -> None:
     with pytest.raises(ValueError, match="has no multipart upload"):
-        parts.open_multipart(movie)
+        parts.open_multipart(replace(movie, multipart=None))
 
 
 @pytest.mark.parametrize("file", ["[]", "{}", '{"checksum": null, "new": 1}'])
@@ -150,6 +258,7 @@ def test_whether_a_component_was_located_is_noted_once(parts: PartsRecord, movie
 
 
 def test_only_a_large_file_has_a_multipart_upload(parts: PartsRecord, movie: Transfer) -> None:
-    assert parts.with_multipart(movie).multipart is not None
-    small = replace(movie, identity=replace(IDENTITY, size_bytes=6))
+    unsigned = replace(movie, multipart=None)
+    assert parts.with_multipart(unsigned).multipart is not None
+    small = replace(unsigned, identity=replace(IDENTITY, size_bytes=6))
     assert parts.with_multipart(small).multipart is None

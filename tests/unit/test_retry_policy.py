@@ -38,6 +38,7 @@ LAST_TRY = {
     errors.UrlRefusedError: 5,
     errors.DigestMismatchError: 3,
     errors.MultipartGoneError: 3,
+    errors.PartsMissingError: 10,
     errors.LeaseLostError: None,
     errors.UnexpectedAnswerError: 5,
 }
@@ -51,6 +52,7 @@ DELAYS_S: dict[type[errors.RetryableError], tuple[list[float], float]] = {
     errors.UrlRefusedError: ([1, 2, 4, 8], 0),
     errors.DigestMismatchError: ([1, 2], 0),
     errors.MultipartGoneError: ([1, 2], 0),
+    errors.PartsMissingError: ([1, 2, 4, 8, 16, 30, 30, 30, 30], 0),
     errors.LeaseLostError: ([1, 2, 4, 8, 16, 30, 30], 0),
     errors.UnexpectedAnswerError: ([2, 4, 8, 16], 0),
 }

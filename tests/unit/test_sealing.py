@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import kombu.serialization
@@ -11,11 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.config.environment import SettingsError
+from tasks.config.hook_key import derive_hook_key
 from tasks.config.sealing import (
     CONTENT_TYPE,
     SERIALIZER,
     Codec,
+    Signer,
     message_codec,
+    part_signer,
     register_serializer,
     url_codec,
 )
@@ -91,6 +95,7 @@ def test_json_that_python_cannot_read_is_a_broken_seal(text: str) -> None:
 
 def test_keys_are_in_no_repr() -> None:
     assert repr(Codec([KEY])) == "Codec(1 keys)"
+    assert repr(Signer([b"key"])) == "Signer(1 keys)"
 
 
 def test_messages_are_sealed_when_there_is_a_key() -> None:
@@ -99,10 +104,63 @@ def test_messages_are_sealed_when_there_is_a_key() -> None:
     assert Codec([KEY]).decode(sealed) == VALUE
 
 
-def test_signed_urls_are_sealed_with_the_secret_key() -> None:
-    sealed = url_codec(sealed_settings(secret_keys=(KEY,))).encode(VALUE)
+def test_signed_urls_are_sealed_with_a_key_of_their_own() -> None:
+    settings = sealed_settings(secret_keys=(KEY, OTHER))
+    sealed = url_codec(settings).encode(VALUE)
 
-    assert Codec([KEY]).decode(sealed) == VALUE
+    assert url_codec(settings).decode(sealed) == VALUE
+    hook_key = base64.urlsafe_b64encode(derive_hook_key(KEY)).decode()
+    for key in (KEY, hook_key):
+        with pytest.raises(SealBrokenError):
+            Codec([key]).decode(sealed)
+
+
+def test_while_keys_are_changed_urls_of_the_former_key_are_read() -> None:
+    sealed = url_codec(sealed_settings(secret_keys=(OTHER,))).encode(VALUE)
+
+    assert url_codec(sealed_settings(secret_keys=(KEY, OTHER))).decode(sealed) == VALUE
+    with pytest.raises(SealBrokenError):
+        url_codec(sealed_settings(secret_keys=(KEY,))).decode(sealed)
+
+
+def test_urls_sealed_before_the_first_release_are_read() -> None:
+    sealed = Codec([KEY]).encode(VALUE)
+
+    assert url_codec(sealed_settings(secret_keys=(KEY,))).decode(sealed) == VALUE
+
+
+def test_with_a_secret_key_urls_depend_on_nothing_else() -> None:
+    """Two API keys, or two spellings of the server, may be in use while one is replaced."""
+    sealed = url_codec(sealed_settings(secret_keys=(KEY,), ftrack=SERVER)).encode(VALUE)
+    other = FtrackSettings("https://STUDIO.ftrackapp.com", "farm", "other key")
+
+    assert url_codec(sealed_settings(secret_keys=(KEY,), ftrack=other)).decode(sealed) == VALUE
+
+
+def test_a_signature_fits_the_values_in_their_order_alone() -> None:
+    signer = part_signer(sealed_settings(secret_keys=(KEY,)))
+    signature = signer.sign("an upload", 3, "an etag")
+
+    assert signer.is_valid(signature, "an upload", 3, "an etag")
+    for values in (("an upload", 4, "an etag"), ("an upload", 3), ("an upload, 3", "an etag")):
+        assert not signer.is_valid(signature, *values)
+    for other in ("", "ünï", signature[:-1], f"{signature}0"):
+        assert not signer.is_valid(other, "an upload", 3, "an etag")
+
+
+def test_while_keys_are_changed_signatures_of_each_are_valid() -> None:
+    old, new = (part_signer(sealed_settings(secret_keys=keys)) for keys in ((OTHER,), (KEY, OTHER)))
+
+    assert new.is_valid(old.sign("an etag"), "an etag")
+    assert not old.is_valid(new.sign("an etag"), "an etag")
+
+
+def test_without_a_secret_key_nothing_is_signed() -> None:
+    signer = part_signer(sealed_settings(ftrack=SERVER))
+
+    assert signer.sign("an etag") == ""
+    assert signer.is_valid("", "an etag")
+    assert signer.is_valid("of another version", "an etag")
 
 
 def test_without_a_secret_key_urls_are_sealed_by_the_api_key() -> None:

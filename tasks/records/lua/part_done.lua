@@ -2,7 +2,7 @@
 --
 -- id, fence    the upload, and the fencing token of this delivery
 -- number       the number of the part, from 1
--- etag         the ETag in the store's response
+-- etag, seal   the ETag in the store's response, and its signature (empty without a secret key)
 -- size_bytes   the size of the part
 --
 -- Returns 1, or 0 when the upload is no longer this delivery's.
@@ -14,7 +14,10 @@ if not is_ours(args.id, args.fence) then
   return 0
 end
 local key = KEY.parts .. args.id
-if redis.call('HSETNX', key, 'etag:' .. args.number, args.etag) == 1 then
+-- An ETag that is there already is of the same bytes, or somebody has invented it.
+local is_new = redis.call('HSETNX', key, 'etag:' .. args.number, args.etag) == 1
+redis.call('HSET', key, 'etag:' .. args.number, args.etag, 'seal:' .. args.number, args.seal)
+if is_new then
   redis.call('HINCRBY', key, 'done', 1)
   redis.call('HINCRBY', upload_key(args.id), 'sent', args.size_bytes)
   count('stored_bytes', args.size_bytes)

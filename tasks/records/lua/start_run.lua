@@ -6,8 +6,8 @@
 -- max_deliveries   deliveries after which the file fails, because it kills its workers
 -- ttl_s            how long the record of an ended upload is kept
 --
--- Returns {request, file, sealed URLs, the numbers of finished parts …}; nothing when the upload
--- is no longer this delivery's.
+-- Returns {request, file, id of the multipart upload, sealed URLs}; nothing when the upload is no
+-- longer this delivery's.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -26,11 +26,5 @@ if deliveries > args.max_deliveries then
   return finish_script({})
 end
 local request, file = unpack(redis.call('HMGET', key, 'request', 'file'))
-local row = { request, file, redis.call('HGET', parts_key, 'urls:' .. args.run) or '' }
-for _, name in ipairs(redis.call('HKEYS', parts_key)) do
-  local number = string.match(name, '^etag:(%d+)$')
-  if number then
-    row[#row + 1] = number
-  end
-end
-return finish_script(row)
+local multipart, urls = unpack(redis.call('HMGET', parts_key, 'multipart', 'urls:' .. args.run))
+return finish_script({ request, file, multipart or '', urls or '' })
