@@ -95,18 +95,19 @@ class Entry:
                 )
 
 
-def read_manifest(lines: Iterable[str], priority: str = "normal") -> list[Entry]:
+def read_manifest(lines: Iterable[str], priority: str = "normal", first: int = 1) -> list[Entry]:
     """Read a manifest, which is JSON lines.
 
     Args:
         lines: the lines of the manifest. Empty ones are skipped.
         priority: the priority of lines that do not name one.
+        first: the number of the first line.
 
     Raises:
         BadInputError: a line is not valid; the text names the first of them by its number.
     """
     entries = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=first):
         if line.strip():
             entries.append(_entry(line, f"manifest line {number}: ", priority))
     if not entries:

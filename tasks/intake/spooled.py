@@ -1,0 +1,49 @@
+"""Read the files of a spool: bodies, manifests, and requests of the former version."""
+
+from __future__ import annotations
+
+import json
+
+from tasks.intake.bodies import make_bodies
+from tasks.intake.envelope import open_entry, sign
+from tasks.intake.errors import BadInputError
+from tasks.intake.request import from_spool
+from tasks.intake.salvage import sort_out
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from tasks.intake.flush import Build, Built
+
+
+def reader(settings: Any, host: str) -> Build:
+    """Return what ``flush`` reads the files of a spool with.
+
+    Args:
+        settings: the path map and the roots, for manifests.
+        host: the name of this host.
+    """
+
+    def build(path: str, content: bytes, written_at: float) -> Built:
+        if ".jsonl" in path:
+            return _manifest(content, written_at, settings, host)
+        # Since then, somebody may have enqueued a newer file for the component: both forms say
+        # when they were asked for.
+        values = json.loads(content)
+        if "requests" in values:
+            return [content], len(open_entry(sign(content, ()), ()).requests), ()
+        request = from_spool(values)
+        return make_bodies([request], request.asked_at or written_at, host), 1, ()
+
+    return build
+
+
+def _manifest(content: bytes, written_at: float, settings: Any, host: str) -> Built:
+    from tasks.config.texts import decode_text
+
+    lines = decode_text(content, "surrogateescape").split("\n")
+    requests, refused = sort_out(lines, settings)
+    if not requests:
+        raise BadInputError("; ".join(reason for _, reason in refused))
+    return make_bodies(requests, written_at, host), len(requests), refused
