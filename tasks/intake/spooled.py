@@ -31,6 +31,8 @@ def reader(settings: Any, host: str) -> Build:
         # Since then, somebody may have enqueued a newer file for the component: both forms say
         # when they were asked for.
         values = json.loads(content)
+        if not isinstance(values, dict):
+            raise BadInputError("it is not a JSON object")
         if "requests" in values:
             return [content], len(open_entry(sign(content, ()), ()).requests), ()
         request = from_spool(values)

@@ -63,7 +63,7 @@ def test_a_body_is_sent_as_it_is() -> None:
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"requests": 1}', b"1", b"\xff"])
 def test_a_body_that_is_damaged_is_refused(content: bytes) -> None:
-    with pytest.raises((ValueError, TypeError, EntryRefusedError)):
+    with pytest.raises((ValueError, BadInputError, EntryRefusedError)):
         BUILD("/spool/1.json", content, 9.0)
 
 
