@@ -13,10 +13,11 @@ from kombu.transport import TRANSPORT_ALIASES
 
 from tasks.chain import FETCH_PRIORITY, PRIORITY_OF, QUEUE, queue_of
 from tasks.config.environment import SettingsError
+from tasks.config.redis_url import parse_redis_url
 from tasks.config.sealing import SERIALIZER, message_codec, register_serializer
-from tasks.config.sentinel import Sentinel
 from tasks.config.settings import Settings
 from workers.broker import seal
+from workers.broker.address import celery_address
 from workers.exit_codes import BAD_INPUT, complain
 
 #: With kombu's own, a worker may exit when Redis restarts; see ``workers.broker.transport``.
@@ -40,17 +41,14 @@ def make_config(settings: Settings) -> dict[str, Any]:
     register_serializer(message_codec(settings))
     seal.use(message_codec(settings))
     TRANSPORT_ALIASES.update(TRANSPORTS)
-    url, master = settings.redis_url, {}
-    if url.startswith("sentinel://"):
-        sentinel = Sentinel.from_url(url)
-        url, master = sentinel.kombu_url(), {"master_name": sentinel.master}
+    address = celery_address(parse_redis_url(settings.redis_url))
     return {
-        "broker_url": url,
+        **address,
         "broker_connection_retry_on_startup": True,
         # None: forever. A worker outlives any outage of Redis.
         "broker_connection_max_retries": None,
         "broker_transport_options": {
-            **master,
+            **address["broker_transport_options"],
             # After this time, a dead worker's tasks are delivered again. A live worker renews
             # its leases.
             "visibility_timeout": settings.lease_s,
@@ -64,8 +62,6 @@ def make_config(settings: Settings) -> dict[str, Any]:
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
         },
-        "result_backend": url,
-        "result_backend_transport_options": master,
         # The record holds an upload's state. Only the errors of failed tasks are kept, for an hour.
         "task_ignore_result": True,
         "task_store_errors_even_if_ignored": True,

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote
 
 from celery import current_task
 from celery.app import trace
@@ -27,6 +27,7 @@ from celery.signals import (
 )
 from celery.utils.log import get_multiprocessing_logger
 
+from tasks.config.redis_url import parse_redis_url
 from tasks.config.settings import Settings
 from tasks.log import log
 
@@ -100,11 +101,11 @@ class WithoutSecrets(logging.Formatter):
 
 def _secrets(settings: Settings) -> Iterator[str]:
     """Yield all secrets of this node, also as JSON and URLs write them."""
-    password = urlsplit(settings.redis_url).password or ""
+    url = parse_redis_url(settings.redis_url)
     key = settings.ftrack.api_key if settings.ftrack else ""
-    for secret in (*settings.secret_keys, key, password, unquote(password)):
+    for secret in (*settings.secret_keys, key, url.password, url.sentinel_password):
         if len(secret) >= SHORTEST_SECRET:
-            yield from (secret, json.dumps(secret)[1:-1])
+            yield from (secret, json.dumps(secret)[1:-1], quote(secret, safe=""))
 
 
 def _task(record: logging.LogRecord) -> tuple[str, str]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 import binascii
 import hmac
 import re
-from collections.abc import Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KEY_BYTES = 32
 INFO = b"farmhaul hook key"

@@ -9,7 +9,7 @@ import redis.sentinel
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
-from tasks.config.sentinel import Sentinel
+from tasks.config.redis_url import RedisUrl, parse_redis_url
 from tasks.config.settings import Settings
 
 
@@ -41,16 +41,43 @@ def fail_fast_redis(settings: Settings) -> redis.Redis:
     )
 
 
-def _connect(url: str, **options: Any) -> redis.Redis:
-    if not url.startswith("sentinel://"):
-        return redis.Redis.from_url(url, **options)
-    address = Sentinel.from_url(url)
+def ssl_options(url: RedisUrl) -> dict[str, Any]:
+    """Return the options of redis-py for TLS; certificates are always verified."""
+    return {
+        "ssl_cert_reqs": "required",
+        "ssl_check_hostname": url.ssl_check_hostname,
+        # None, not an empty text, stands for the system's authorities.
+        "ssl_ca_certs": url.ssl_ca_certs or None,
+        "ssl_certfile": url.ssl_certfile or None,
+        "ssl_keyfile": url.ssl_keyfile or None,
+    }
+
+
+def sentinel_login(url: RedisUrl) -> dict[str, Any]:
+    """Return the options of redis-py for the sentinels' own login, if they want one."""
+    if not url.sentinel_password:
+        return {}
+    return {"username": url.sentinel_user or None, "password": url.sentinel_password}
+
+
+def _connect(text: str, **options: Any) -> redis.Redis:
+    url = parse_redis_url(text)
+    options |= {"db": url.db, "username": url.user or None, "password": url.password or None}
+    if url.scheme == "sentinel":
+        return _connect_to_master(url, options)
+    if url.scheme == "unix":
+        return redis.Redis(unix_socket_path=url.path, **options)
+    if url.scheme == "rediss":
+        options |= {"ssl": True, **ssl_options(url)}
+    [(host, port)] = url.hosts
+    return redis.Redis(host=host, port=port, **options)
+
+
+def _connect_to_master(url: RedisUrl, options: dict[str, Any]) -> redis.Redis:
     timeouts = {name: value for name, value in options.items() if name.startswith("socket_")}
     # If a sentinel does not answer, the client asks the next one instead of trying again.
     without_retries = {**timeouts, "retry": Retry(NoBackoff(), retries=0)}
     make: Any = redis.sentinel.Sentinel  # redis-py has no types for it
-    sentinels = make(address.hosts, sentinel_kwargs=without_retries)
-    client: redis.Redis = sentinels.master_for(
-        address.master, db=address.db, username=address.user, password=address.password, **options
-    )
+    sentinels = make(url.hosts, sentinel_kwargs={**without_retries, **sentinel_login(url)})
+    client: redis.Redis = sentinels.master_for(url.master, **options)
     return client

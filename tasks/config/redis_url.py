@@ -12,7 +12,8 @@ The user and password are those of the Redis server. The sentinels' own are the 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from tasks.transfer.named_tuple import NamedTuple
 
 PORT = 6379
 SENTINEL_PORT = 26379

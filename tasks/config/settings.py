@@ -16,11 +16,9 @@ from tasks.config.environment import (
     secret_keys,
     storage_roots,
 )
-from tasks.config.sentinel import Sentinel
+from tasks.config.redis_url import parse_redis_url
 from tasks.config.timetable import NO_LIMIT, Timetable
 from tasks.transfer.models import LOOPBACK
-
-REDIS_SCHEMES = {"redis", "rediss"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +122,7 @@ def _split(text: str) -> SplitResult | None:
 
 
 def _redis_url(text: str) -> str:
-    if text.startswith("sentinel://"):
-        Sentinel.from_url(text)
-        return text
-    url = _split(text)
-    if url is None or url.scheme not in REDIS_SCHEMES or not re.fullmatch(r"/?\d*", url.path):
-        raise ValueError(
-            "is not a Redis URL; write redis://host:6379/0, or rediss://… for TLS, "
-            "with %2F for a slash in the password"
-        )
+    parse_redis_url(text)
     return text
 
 

@@ -16,10 +16,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
 
 from tasks.config.hook_key import HASH
+from tasks.transfer.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, NoReturn
 
 #: The largest body: bounds the memory that one entry takes in a worker.
 MAX_BYTES = 16 * 1024 * 1024

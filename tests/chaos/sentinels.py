@@ -16,13 +16,18 @@ MASTER = "farm"
 
 
 class Sentinels:
-    """Two servers and three sentinels; ``url`` is a value for FARMHAUL_REDIS_URL."""
+    """Two servers and three sentinels; ``url`` is a value for FARMHAUL_REDIS_URL.
 
-    def __init__(self, folder: Path) -> None:
-        self.first = RedisServer(folder / "first")
+    ``password`` is that of the servers, ``own_password`` that of the sentinels.
+    """
+
+    def __init__(self, folder: Path, password: str = "", own_password: str = "") -> None:
+        self.password, self.own_password = password, own_password
+        auth = [f"masterauth {password}"] if password else []
+        self.first = RedisServer(folder / "first", password=password, extra=auth)
         self.first.start()
-        extra = [f"replicaof 127.0.0.1 {self.first.port}"]
-        self.second = RedisServer(folder / "second", extra=extra)
+        auth.append(f"replicaof 127.0.0.1 {self.first.port}")
+        self.second = RedisServer(folder / "second", password=password, extra=auth)
         self.second.start()
         wait_until(lambda: self._info(self.second, "master_link_status") == "up")
         self.ports = free_ports(3)
@@ -32,12 +37,14 @@ class Sentinels:
     @property
     def url(self) -> str:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
-        return f"sentinel://{hosts}/{MASTER}"
+        login = f":{self.password}@" if self.password else ""
+        own = f"?sentinel_password={self.own_password}" if self.own_password else ""
+        return f"sentinel://{login}{hosts}/{MASTER}{own}"
 
     @property
     def master(self) -> RedisServer:
         """The server that the sentinels name as the master."""
-        with redis.Redis(port=self.ports[0], decode_responses=True) as sentinel:
+        with self._client(self.ports[0]) as sentinel:
             _, port = sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER)
         return self.first if int(port) == self.first.port else self.second
 
@@ -64,17 +71,25 @@ class Sentinels:
             f"sentinel monitor {MASTER} 127.0.0.1 {self.first.port} 2\n"
             f"sentinel down-after-milliseconds {MASTER} 1500\n"
             f"sentinel failover-timeout {MASTER} 6000\n"
+            + (f"sentinel auth-pass {MASTER} {self.password}\n" if self.password else "")
+            + (
+                f"requirepass {self.own_password}\nsentinel sentinel-pass {self.own_password}\n"
+                if self.own_password
+                else ""
+            )
         )
         child = Child(
             "sentinel", [_find_binary(), conf, "--sentinel"], folder / f"sentinel-{port}.log"
         )
-        with redis.Redis(port=port) as sentinel:
+        with self._client(port) as sentinel:
             child.wait_ready(lambda: _answers(sentinel))
         return child
 
-    @staticmethod
-    def _knows_all(port: int) -> bool:
-        with redis.Redis(port=port, decode_responses=True) as sentinel:
+    def _client(self, port: int) -> redis.Redis:
+        return redis.Redis(port=port, password=self.own_password or None, decode_responses=True)
+
+    def _knows_all(self, port: int) -> bool:
+        with self._client(port) as sentinel:
             [state] = sentinel.execute_command("SENTINEL", "MASTERS")
             named = (
                 state
@@ -97,9 +112,9 @@ def _answers(client: redis.Redis) -> bool:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Sentinels]:
+def running(folder: Path, password: str = "", own_password: str = "") -> Iterator[Sentinels]:
     """Run them during the block."""
-    sentinels = Sentinels(folder)
+    sentinels = Sentinels(folder, password, own_password)
     try:
         yield sentinels
     finally:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import redis
@@ -16,7 +18,18 @@ from tasks.intake.request import UploadRequest
 from tasks.records.commands import Commands
 from tasks.records.record import open_record
 from tasks.transfer.targets import Target
+from tests.chaos import sentinels
+from tests.chaos.sentinels import Sentinels
+from tests.docker.certificate import make_certificate
+from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
+
+
+@pytest.fixture(scope="module")
+def password_sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    """Sentinels with a password of their own, of a master with another."""
+    with sentinels.running(tmp_path_factory.mktemp("sentinels"), "pw", "own") as group:
+        yield group
 
 
 def test_a_worker_waits_for_a_redis_that_restarts(redis_server: RedisServer) -> None:
@@ -58,6 +71,50 @@ def test_a_hook_gives_a_silent_server_one_try(url: str, error: type[redis.RedisE
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
+
+
+@pytest.mark.parametrize("connect", [worker_redis, fail_fast_redis])
+def test_redis_is_reached_by_tls_and_its_certificate_is_verified(
+    connect: Callable[[Settings], redis.Redis], redis_server: RedisServer, tmp_path: Path
+) -> None:
+    authority, other = tmp_path / "ca.pem", tmp_path / "other.pem"
+    make_certificate(["localhost"], other, tmp_path / "unused.pem")
+    make_certificate(["localhost"], authority, tmp_path / "server.pem")
+    with tls_front(redis_server.port, tmp_path / "server.pem") as port:
+        url = f"rediss://localhost:{port}/0?ssl_ca_certs="
+
+        with connect(Settings(f"{url}{authority}")) as client:
+            assert client.ping()
+        with (
+            fail_fast_redis(Settings(f"{url}{other}")) as client,
+            pytest.raises(redis.ConnectionError, match="certificate verify failed"),
+        ):
+            client.ping()
+
+
+@pytest.mark.parametrize("connect", [worker_redis, fail_fast_redis])
+def test_redis_is_reached_by_its_socket(
+    connect: Callable[[Settings], redis.Redis], tmp_path: Path
+) -> None:
+    path = tmp_path / "redis 1.sock"
+    server = RedisServer(tmp_path / "redis", password="p@w", extra=[f'unixsocket "{path}"'])
+    server.start()
+    try:
+        url = f"unix://:p%40w@{quote(str(path))}?db=3"
+        with connect(Settings(url)) as client:
+            client.set("here", 1)
+        with redis.Redis(port=server.port, password="p@w", db=3) as there:
+            assert there.get("here") == b"1"
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("connect", [worker_redis, fail_fast_redis])
+def test_sentinels_and_master_each_get_their_own_login(
+    connect: Callable[[Settings], redis.Redis], password_sentinels: Sentinels
+) -> None:
+    with connect(Settings(password_sentinels.url)) as client:
+        assert client.ping()
 
 
 def test_a_hook_waits_for_redis_for_less_than_two_seconds() -> None:

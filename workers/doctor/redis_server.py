@@ -6,8 +6,8 @@ import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
+from tasks.config.redis_url import parse_redis_url
 from tasks.transfer.models import LOOPBACK
 from workers.doctor.finding import Farm, Finding, Level, skew
 from workers.wording import size
@@ -47,11 +47,12 @@ def server(farm: Farm) -> Iterator[Finding]:
     yield from skew("Redis", seconds + micros / 1e6, farm.settings)
 
 
-def _encryption(url: str) -> Iterator[Finding]:
-    scheme, host = urlsplit(url).scheme, urlsplit(url.partition(",")[0]).hostname or ""
-    if scheme != "rediss" and host not in LOOPBACK:
+def _encryption(text: str) -> Iterator[Finding]:
+    url = parse_redis_url(text)
+    hosts = ", ".join(host for host, _ in url.hosts if host not in LOOPBACK)
+    if hosts and url.scheme != "rediss":
         step = "use rediss:// and give Redis a certificate, unless you trust the whole network"
-        yield Finding("warning", "redis", f"the connection to {host} is not encrypted", step)
+        yield Finding("warning", "redis", f"the connection to {hosts} is not encrypted", step)
 
 
 def _persistence(info: dict[str, Any]) -> Iterator[Finding]:

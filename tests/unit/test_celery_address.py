@@ -1,0 +1,96 @@
+"""The address of Redis for kombu and Celery: the same as redis-py's, with verified TLS."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+import pytest
+from kombu import Connection
+from kombu.utils.url import parse_url
+
+from tasks.config.redis_url import parse_redis_url
+from workers.broker.address import celery_address
+
+
+def address_of(text: str) -> dict[str, Any]:
+    return celery_address(parse_redis_url(text))
+
+
+@pytest.mark.parametrize("setting", ["broker_url", "result_backend"])
+def test_kombu_reads_what_was_written(setting: str) -> None:
+    url = address_of("redis://us%40er:p%2Fw%23%25@redis.studio:6380/2")[setting]
+
+    assert parse_url(url) == {
+        "transport": "redis",
+        "hostname": "redis.studio",
+        "port": 6380,
+        "userid": "us@er",
+        "password": "p/w#%",
+        "virtual_host": "2",
+    }
+
+
+def test_without_a_password_kombu_gets_no_login() -> None:
+    assert address_of("redis://[::1]")["broker_url"] == "redis://[::1]:6379/0"
+
+
+def test_kombu_gets_login_and_database_for_every_sentinel() -> None:
+    settings = address_of("sentinel://user:p%2Fw@one:1,[::2]:2/farm/3")
+
+    assert settings["broker_url"] == (
+        "sentinel://user:p%2Fw@one:1/3;sentinel://user:p%2Fw@[::2]:2/3"
+    )
+    assert settings["broker_transport_options"] == {"master_name": "farm", "sentinel_kwargs": {}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "user"),
+    [("sentinel_password=s3", None), ("sentinel_username=w&sentinel_password=s3", "w")],
+)
+@pytest.mark.parametrize(
+    "setting", ["broker_transport_options", "result_backend_transport_options"]
+)
+def test_the_sentinels_get_a_login_of_their_own(
+    setting: str, parameters: str, user: str | None
+) -> None:
+    options = address_of(f"sentinel://:pw@one/farm?{parameters}")[setting]
+
+    assert options["sentinel_kwargs"] == {"username": user, "password": "s3"}
+
+
+def test_a_socket_is_passed_on_with_its_database() -> None:
+    url = address_of("unix://:p%2Fw@/run/redis%201.sock?db=2")["broker_url"]
+
+    assert url == "redis+socket://:p%2Fw@/run/redis%201.sock?virtual_host=2"
+
+
+@pytest.mark.parametrize("setting", ["broker_use_ssl", "redis_backend_use_ssl"])
+def test_tls_is_always_verified(setting: str) -> None:
+    plain = address_of("rediss://h")[setting]
+    own = address_of("rediss://h?ssl_ca_certs=/ca.pem&ssl_certfile=/c&ssl_check_hostname=false")
+
+    assert plain == {
+        "ssl_cert_reqs": ssl.CERT_REQUIRED,
+        "ssl_check_hostname": True,
+        "ssl_ca_certs": None,
+        "ssl_certfile": None,
+        "ssl_keyfile": None,
+    }
+    assert own[setting] == {
+        **plain,
+        "ssl_check_hostname": False,
+        "ssl_ca_certs": "/ca.pem",
+        "ssl_certfile": "/c",
+    }
+
+
+def test_without_tls_there_are_no_options_for_it() -> None:
+    assert "broker_use_ssl" not in address_of("redis://h")
+
+
+def test_kombu_verifies_the_certificate_of_the_broker() -> None:
+    settings = address_of("rediss://h?ssl_ca_certs=/ca.pem")
+
+    with Connection(settings["broker_url"], ssl=settings["broker_use_ssl"]) as connection:
+        assert connection.ssl["ssl_cert_reqs"] is ssl.CERT_REQUIRED
