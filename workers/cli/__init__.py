@@ -22,6 +22,7 @@ from tasks.transfer.errors import UploadError
 from workers.cli.doctor import doctor
 from workers.cli.enqueue import enqueue
 from workers.cli.fetch import fetch
+from workers.cli.key import key
 from workers.cli.limit import limit
 from workers.cli.processes import exporter, worker
 from workers.cli.spool import flush_spool
@@ -48,7 +49,7 @@ def cli() -> None:
 
 for command in (enqueue, status, watch, retry, cancel, limit, fetch, flush_spool):
     cli.add_command(command)
-for command in (doctor, exporter, worker):
+for command in (key, doctor, exporter, worker):
     cli.add_command(command)
 
 
