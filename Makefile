@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 BIN := .venv/bin
 JOBS ?= 2
-DEEP := docker or browser or slurm or chaos
+DEEP := docker or browser or slurm or windows or chaos
 MINUTES ?= 30
 SEED ?=
 UPGRADE ?=
@@ -46,7 +46,7 @@ test: venv ## Run the tests, and measure the coverage of all processes that they
 # If no test is selected, pytest exits with 5. That is not a failure here, so the selection is
 # tried first.
 .PHONY: test-deep
-test-deep: venv ## Run the tests that need Docker, a browser, Slurm or minutes
+test-deep: venv ## Run the tests that need Docker, a browser, Slurm, Wine or minutes
 	@code=0; $(BIN)/pytest --collect-only --quiet -m "$(DEEP)" >/dev/null 2>&1 || code=$$?; \
 	if [ $$code -eq 5 ]; then \
 		echo "no test has one of the markers: $(DEEP)"; \
