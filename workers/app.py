@@ -9,7 +9,7 @@ from celery.signals import celeryd_init
 
 from tasks.config.environment import SettingsError
 from tasks.config.settings import Settings
-from workers.exit_codes import BAD_INPUT, complain
+from tasks.intake.exit_codes import BAD_INPUT, complain
 
 # Celery reads the configuration when it is first needed, so importing this package cannot fail.
 # Only workers import the tasks, because a hook needs none of their dependencies.

@@ -16,9 +16,9 @@ from tasks.config.environment import SettingsError
 from tasks.config.redis_url import parse_redis_url
 from tasks.config.sealing import SERIALIZER, message_codec, register_serializer
 from tasks.config.settings import Settings
+from tasks.intake.exit_codes import BAD_INPUT, complain
 from workers.broker import seal
 from workers.broker.address import celery_address
-from workers.exit_codes import BAD_INPUT, complain
 
 #: With kombu's own, a worker may exit when Redis restarts; see ``workers.broker.transport``.
 TRANSPORTS = {

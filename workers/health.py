@@ -20,11 +20,11 @@ from tasks.config.environment import SettingsError
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
+from tasks.intake.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
 from tasks.log import log
 from tasks.records.keys import ALIVE, WORKERS
 from tasks.records.status import WORKER_S, Status
 from workers.broker import transport
-from workers.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
 from workers.steps.periodic import PeriodicStep
 from workers.wording import redis_problem
 

@@ -1,21 +1,9 @@
-"""Wording that the command line and doctor share: sizes, and what is wrong with Redis."""
+"""What is wrong with Redis, in words that the command line and doctor share."""
 
 from __future__ import annotations
 
 import redis
 import redis.sentinel
-
-
-def size(size_bytes: int | None) -> str:
-    """Return a size in decimal units, such as ``12.3 MB``; ``?`` if it is unknown."""
-    if size_bytes is None:
-        return "?"
-    value = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:  # noqa: PLR2004 the step of the units
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def redis_problem(error: redis.RedisError) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.intake.answer import size
 from tests.sandbox import Sandbox
-from workers.wording import size
 
 
 @dataclass(frozen=True, slots=True)

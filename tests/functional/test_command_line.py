@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from tasks.intake import exit_codes
 from tests.farm import BIN, Farm, heed_sigint, wait_until
-from workers import cli, exit_codes
+from workers import cli
 
 UPLOAD_KEYS = ["upload_id", "component_id", "path", "size", "state"]
 STATUS_KEYS = [

@@ -18,6 +18,7 @@ import redis
 from tasks.config.environment import SettingsError
 from tasks.config.remedies import explained
 from tasks.intake.errors import BadInputError
+from tasks.intake.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain
 from tasks.transfer.errors import UploadError
 from workers.cli.doctor import doctor
 from workers.cli.enqueue import enqueue
@@ -29,7 +30,6 @@ from workers.cli.spool import flush_spool
 from workers.cli.status import status
 from workers.cli.uploads import cancel, retry
 from workers.cli.watch import watch
-from workers.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain
 from workers.wording import redis_problem
 
 #: The exit code of each kind of error that a command raises; the first kind that fits counts.

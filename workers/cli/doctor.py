@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from tasks.intake.exit_codes import FAULT
 from workers.cli import output
-from workers.exit_codes import FAULT
 
 
 @click.command()

@@ -12,8 +12,10 @@ import redis
 from tasks.config.redis_client import fail_fast_redis, worker_redis
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
+from tasks.intake.answer import upload_line
 from tasks.intake.build import Options, build_requests
 from tasks.intake.errors import BadInputError
+from tasks.intake.exit_codes import FAILED, complain
 from tasks.intake.manifest import Entry, read_manifest
 from tasks.intake.request import PRIORITIES, Request
 from tasks.records.commands import Commands
@@ -21,7 +23,6 @@ from tasks.records.scripts import open_scripts
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.wait import wait_for
-from workers.exit_codes import FAILED, complain
 
 #: How many spooled uploads one ``enqueue`` sends along; a hook must not wait for thousands.
 SPOOLED_AT_ONCE = 100
@@ -110,7 +111,7 @@ def enqueue(  # noqa: PLR0917 the arguments are click's
         states = [ended[request.upload_id].state for request in requests]
         failed = [upload for upload in ended.values() if upload.has_failed or not upload.has_ended]
     for request, state in zip(requests, states, strict=True):
-        click.echo(output.upload_line(request, state, human=human))
+        click.echo(upload_line(request, state, human=human))
     for upload in failed:
         complain(f"{upload.path}: {output.problem(upload)}", FAILED)
     if failed or (wait and "spooled" in states):

@@ -12,11 +12,11 @@ from tasks.config.redis_client import fail_fast_redis
 from tasks.config.remedies import explained
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
+from tasks.intake.exit_codes import FAILED
 from tasks.intake.request import UUID
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.files import check_roots
 from workers.cli import output
-from workers.exit_codes import FAILED
 
 
 @click.command()

@@ -19,7 +19,9 @@ import click
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
 from tasks.download import open_folder, signer
+from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
+from tasks.intake.exit_codes import FAILED, complain
 from tasks.stage.retry_policy import (
     DOWNLOAD_COMMAND_OTHER,
     DOWNLOAD_COMMAND_OUTAGE,
@@ -36,8 +38,6 @@ from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.get import BeingFetchedError, Fetched, get_file
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.put import store_session
-from workers.exit_codes import FAILED, complain
-from workers.wording import size
 
 T = TypeVar("T")
 

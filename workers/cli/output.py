@@ -9,10 +9,9 @@ from datetime import datetime
 
 import click
 
-from tasks.intake.request import PublishRequest, Request
+from tasks.intake.answer import size
 from tasks.records.states import LIVE
 from tasks.records.status import UploadState
-from workers.wording import size
 
 
 def _is_human(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
@@ -24,23 +23,6 @@ json_option = click.option(
     "--json", "human", is_flag=True, callback=_is_human,
     help="Print JSON lines, even on a terminal.",
 )  # fmt: skip
-
-
-def upload_line(request: Request, state: str, *, human: bool) -> str:
-    """Return the line of ``enqueue`` for an upload; in JSON, ``size`` is in bytes or null."""
-    if human:
-        return f"{state:<10} {request.upload_id}  {size(request.size_bytes):>9}  {request.path}"
-    files = {"files": len(request.files)} if isinstance(request, PublishRequest) else {}
-    return json.dumps(
-        {
-            "upload_id": request.upload_id,
-            "component_id": request.component_id,
-            "path": request.path,
-            "size": request.size_bytes,
-            "state": state,
-            **files,
-        }
-    )
 
 
 def state_line(upload: UploadState, *, human: bool) -> str:

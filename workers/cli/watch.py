@@ -16,13 +16,13 @@ from typing import NamedTuple
 import click
 import redis
 
+from tasks.intake.exit_codes import FAILED
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.records import find_known, open_status
 from workers.cli.watch_table import WatchTable, printable
-from workers.exit_codes import FAILED
 from workers.wording import redis_problem
 
 INTERVAL_S = 1.0

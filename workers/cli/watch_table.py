@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from tasks.intake.answer import size
 from tasks.records.keys import TOTALS
 from tasks.records.states import LIVE, STAGES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.wording import redis_problem, size
+from workers.wording import redis_problem
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.config.redis_url import parse_redis_url
+from tasks.intake.answer import size
 from tasks.transfer.models import LOOPBACK
 from workers.doctor.finding import Farm, Finding, Level, skew
-from workers.wording import size
 
 #: ZRANGE with REV, which tasks.records.status uses, came with 6.2:
 #: https://redis.io/docs/latest/commands/zrange/
