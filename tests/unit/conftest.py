@@ -14,7 +14,9 @@ import pytest
 from tasks.transfer.checksum import compute_checksum
 from tasks.transfer.models import SignedPut, Transfer
 from tasks.transfer.targets import Target
+from tests.sandbox import RedisServer
 from tests.unit.odd_server import OddServer
+from tests.unit.records import Farm
 
 Frame = Callable[..., Transfer]
 
@@ -73,3 +75,10 @@ def odd() -> Iterator[OddServer]:
     """A server that says what no sane one would."""
     with OddServer() as server:
         yield server
+
+
+@pytest.fixture
+def farm(redis_server: RedisServer) -> Iterator[Farm]:
+    """The records of a farm that has none yet."""
+    with redis_server.client() as client:
+        yield Farm(client)

@@ -25,7 +25,7 @@ for _, member in ipairs(redis.call('SMEMBERS', KEY.left .. id)) do
     if is_outdated(member) then
       drop_from_publish(id, member, args.ttl_s)
     else
-      inform_publishes(member, state or 'lost', args.ttl_s)
+      inform_publishes(member, state, args.ttl_s)
     end
     if not is_storing(id) then
       return finish_script(redis.call('HGET', key, 'state'))

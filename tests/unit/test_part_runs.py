@@ -1,0 +1,165 @@
+"""The runs of a large file's parts, when messages come twice and uploads are signed again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tasks.config.sealing import Codec, Signer
+from tasks.records import keys
+from tasks.records.parts import PartsRecord
+from tasks.records.record import MAX_DELIVERIES
+from tasks.records.states import STAGES
+from tasks.transfer.models import FileIdentity, Multipart, Transfer
+from tasks.transfer.multipart import Part, plan_runs
+from tests.unit.records import Farm, file_of
+
+SIZE = 600 << 20
+RUNS = plan_runs(SIZE)
+URLS = {part.number: f"https://store/{part.number}" for run in RUNS for part in run}
+
+
+@pytest.fixture
+def parts(farm: Farm) -> PartsRecord:
+    return PartsRecord(farm.record, Codec([]), Signer([]))
+
+
+@pytest.fixture
+def movie(farm: Farm, parts: PartsRecord) -> Transfer:
+    """A large file in its third stage, with its parts signed."""
+    farm.enqueue(file_of(size=SIZE))
+    [first] = farm.deliver()
+    known = replace(first, identity=FileIdentity(SIZE, 1, 2, 3), multipart=Multipart("m", URLS))
+    farm.settle(first, "advanced", file=farm.record.seal_file(known))
+    for stage in STAGES[1:3]:
+        [transfer] = farm.deliver(stage)
+        if stage != STAGES[2]:
+            farm.settle(transfer, "advanced")
+    movie = replace(known, fence=transfer.fence)
+    parts.open_multipart(movie)
+    return movie
+
+
+def part_fields(farm: Farm, movie: Transfer) -> dict[str, str]:
+    fields: dict[str, str] = farm.client.hgetall(keys.parts_key(movie.upload_id))
+    return fields
+
+
+def finish(parts: PartsRecord, movie: Transfer, *planned: Part) -> None:
+    for part in planned:
+        assert parts.part_done(movie, part, "etag")
+
+
+def test_parts_that_are_signed_again_stay_stored(
+    farm: Farm, parts: PartsRecord, movie: Transfer
+) -> None:
+    finish(parts, movie, RUNS[0][0])
+    parts.expire(movie)
+    assert not parts.is_signed(movie)
+
+    parts.open_multipart(movie)
+
+    assert parts.is_signed(movie)
+    assert parts.etags(movie) == {1: "etag"}
+    assert farm.field(movie.upload_id, "sent") == str(RUNS[0][0].size_bytes)
+    lifetime = farm.client.ttl(keys.parts_key(movie.upload_id))
+    assert lifetime == pytest.approx(farm.ttl_s, abs=2)
+
+
+def test_parts_of_another_multipart_upload_are_dropped(
+    farm: Farm, parts: PartsRecord, movie: Transfer
+) -> None:
+    finish(parts, movie, RUNS[0][0])
+    parts.fan_out(movie, 1)
+
+    parts.open_multipart(replace(movie, multipart=Multipart("another", URLS)))
+
+    assert parts.etags(movie) == {}
+    assert not farm.client.exists(keys.runs_key(movie.upload_id))
+    assert farm.field(movie.upload_id, "sent") == "0"
+
+
+def test_who_holds_an_old_fencing_token_opens_nothing(
+    farm: Farm, parts: PartsRecord, movie: Transfer
+) -> None:
+    farm.deliver(STAGES[2])
+
+    parts.open_multipart(replace(movie, multipart=Multipart("another", URLS)))
+
+    assert part_fields(farm, movie)["multipart"] == "m"
+
+
+def test_a_part_that_is_noted_twice_counts_once(
+    farm: Farm, parts: PartsRecord, movie: Transfer
+) -> None:
+    part = RUNS[0][0]
+
+    finish(parts, movie, part, part)
+
+    assert part_fields(farm, movie)["done"] == "1"
+    assert farm.field(movie.upload_id, "sent") == str(part.size_bytes)
+    assert farm.counted("stored_bytes") == part.size_bytes
+
+
+def test_runs_that_are_queued_again_are_queued_once(
+    farm: Farm, parts: PartsRecord, movie: Transfer
+) -> None:
+    for _ in range(2):
+        assert parts.fan_out(movie, 1) == [0]
+
+    key = keys.runs_key(movie.upload_id)
+    assert farm.client.lrange(key, 0, -1) == ["1", "2"]
+    assert farm.client.ttl(key) == pytest.approx(farm.ttl_s, abs=2)
+    finish(parts, movie, *RUNS[0])
+    assert [parts.end_run(movie, number, "t") for number in (0, 1)] == [(False, 1), (False, 2)]
+    assert parts.end_run(movie, 2, "t") == (False, None)
+
+
+def test_parts_that_are_queued_again_may_have_another_joiner(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    finish(parts, movie, *(part for run in RUNS for part in run))
+    assert parts.fan_out(movie, 1) == []
+    assert parts.end_run(movie, 2, "the first") == (True, None)
+    assert parts.end_run(movie, 2, "another") == (False, None)
+
+    parts.fan_out(movie, 1)
+
+    assert parts.end_run(movie, 2, "another") == (True, None)
+
+
+def test_a_run_that_ends_before_parts_are_counted_is_not_last(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    assert parts.end_run(movie, 0, "task") == (False, None)
+
+
+def test_a_run_shows_its_worker(farm: Farm, parts: PartsRecord, movie: Transfer) -> None:
+    assert parts.start_run(movie.upload_id, movie.fence, 0, "node9")
+
+    assert farm.field(movie.upload_id, "worker") == "node9"
+    assert farm.counted("redelivered") == 0
+
+
+def test_a_run_that_has_ended_has_not_killed_its_worker(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    for _ in range(2):
+        for _ in range(MAX_DELIVERIES):
+            assert parts.start_run(movie.upload_id, movie.fence, 1, "w1")
+        parts.end_run(movie, 1, "task")
+
+
+def test_a_file_that_killed_its_workers_can_be_retried(
+    farm: Farm, parts: PartsRecord, movie: Transfer
+) -> None:
+    for _ in range(MAX_DELIVERIES + 1):
+        parts.start_run(movie.upload_id, movie.fence, 1, "w1")
+    assert farm.state(movie.upload_id) == "failed"
+    assert farm.counted("failed") == {"WorkerKilled": 1}
+
+    farm.commands.retry(movie.upload_id)
+
+    [again] = farm.pass_stages(STAGES[2], "again")
+    assert parts.start_run(movie.upload_id, again.fence, 1, "w1")
