@@ -18,6 +18,9 @@ JOBS = f"{PREFIX}jobs"
 HOSTS = f"{PREFIX}hosts"
 TOTALS = f"{PREFIX}totals"
 LIMITS = f"{PREFIX}limits"
+#: Entries that hooks have pushed, and those that workers are taking in.
+INBOX = f"{PREFIX}inbox"
+TAKING = f"{PREFIX}taking"
 #: The lock of the reconciler: the worker that reconciles.
 RECONCILER = f"{PREFIX}reconciler"
 #: Workers, by when they last took tasks, and by when they last ran.
@@ -57,6 +60,8 @@ LUA_KEYS = {
     "jobs": JOBS,
     "hosts": HOSTS,
     "totals": TOTALS,
+    "inbox": INBOX,
+    "taking": TAKING,
     "unacked_index": "unacked_index",
 }
 

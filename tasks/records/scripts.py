@@ -38,18 +38,19 @@ class Scripts:
             name: client.register_script(text) for name, text in assembled_scripts().items()
         }
 
-    def run(self, name: str, *, client: Any = None, **arguments: Any) -> Any:
+    def run(self, name: str, *values: bytes, client: Any = None, **arguments: Any) -> Any:
         """Run a script, by *client* when that is a pipeline.
 
         Args:
             name: the file in ``lua/``, without its suffix; the file lists the arguments.
+            values: bytes that JSON cannot hold, ``ARGV[2]`` and so on in the script.
             client: a pipeline that collects the answers.
             arguments: plain values. An argument that is None is absent in the script.
         """
         given = {key: value for key, value in arguments.items() if value is not None}
         # A lone surrogate, as in a name that is not UTF-8, would make Redis refuse the call.
         text = json.dumps(given, separators=(",", ":"), ensure_ascii=False)
-        return self._scripts[name](args=[text.encode(errors="replace")], client=client)
+        return self._scripts[name](args=[text.encode(errors="replace"), *values], client=client)
 
 
 def open_scripts(settings: Settings, client: redis.Redis) -> Scripts:

@@ -28,12 +28,12 @@ def _run() -> None:
     script, number = sys.argv[1], int(sys.argv[2])
     run = Scripts.run
 
-    def deadly(self: Scripts, name: str, *, client: Any = None, **arguments: Any) -> Any:
+    def deadly(self: Scripts, name: str, *values: bytes, **arguments: Any) -> Any:
         nonlocal number
         number -= name == script
         if not number:
             os.kill(os.getpid(), signal.SIGKILL)
-        return run(self, name, client=client, **arguments)
+        return run(self, name, *values, **arguments)
 
     Scripts.run = deadly  # type: ignore[method-assign]
     sys.argv[1:] = sys.argv[3:]

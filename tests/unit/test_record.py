@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -271,7 +270,7 @@ def test_an_odd_time_of_asking_means_now(record: Record, asked_at: Any) -> None:
     commands.enqueue([older])
     odd = commands.new_record(newer)
 
-    [enqueued] = commands.write([replace(odd, asked_at=asked_at)])
+    [enqueued] = commands.write([odd._replace(asked_at=asked_at)])
 
     assert enqueued.state == ("superseded" if asked_at == "1795" else "pending")
     # The component is not poisoned either.

@@ -13,6 +13,9 @@ from tasks.config.settings import Settings
 from tasks.log import log
 from tasks.records.record import open_record
 
+#: The pause after an error, for a step that has no interval.
+ERROR_PAUSE_S = 1.0
+
 
 class PeriodicStep(bootsteps.StartStopStep):
     """A worker's step that calls ``act`` every ``interval_s`` seconds, also after an error.
@@ -44,13 +47,16 @@ class PeriodicStep(bootsteps.StartStopStep):
 
     def _run(self) -> None:
         reachable = True
-        while not self._stopped.wait(self.interval_s):
+        pause_s = self.interval_s
+        while not self._stopped.wait(pause_s):
+            pause_s = max(self.interval_s, ERROR_PAUSE_S)
             try:
                 self.act()
-                reachable = True
             except redis.RedisError as error:
                 if reachable:
                     log.warning("redis_away", step=type(self).__name__, text=str(error))
                 reachable = False
             except Exception:
                 log.exception("unexpected_error", step=type(self).__name__)
+            else:
+                reachable, pause_s = True, self.interval_s

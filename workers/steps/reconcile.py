@@ -19,6 +19,7 @@ from kombu.transport.redis import Channel
 
 from tasks.chain import list_key, queue_of, wake
 from tasks.log import log
+from tasks.records.inbox import Overdue
 from tasks.records.keys import RECONCILER, to_text
 from tasks.records.record import CLAIM_UPLOADS, Record
 from tasks.records.states import STAGES
@@ -35,9 +36,13 @@ MAX_MESSAGES = 1000
 class Reconcile(PeriodicStep):
     """Runs the reconciler in this worker, whenever no other worker does."""
 
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self.reconciler = Reconciler(worker.app, self.record, str(worker.hostname))
+
     def act(self) -> None:
         """Reconcile once."""
-        Reconciler(self.worker.app, self.record, str(self.worker.hostname)).run()
+        self.reconciler.run()
 
 
 class Reconciler:
@@ -48,17 +53,21 @@ class Reconciler:
         self.record = record
         self.redis = record.scripts.client
         self.name = name
+        self.overdue = Overdue(record.scripts)
 
     def run(self) -> None:
         """Reconcile once, unless another worker holds the lock."""
         if to_text(self.redis.get(RECONCILER)) == self.name:
             self.redis.expire(RECONCILER, LOCK_S)
         elif not self.redis.set(RECONCILER, self.name, nx=True, ex=LOCK_S):
+            self.overdue.forget()
             return
         self.reconcile()
 
     def reconcile(self) -> None:
         """Make due uploads pending, take back lost claims, and send missing wake-ups."""
+        if count := self.overdue.give_back():
+            log.warning("requests_returned", entries=count, text="the worker that took them died")
         pending, overdue = self.record.apply_due()
         if overdue:
             carried = set(self._claims_in_messages(pending))

@@ -1,0 +1,131 @@
+"""The inbox as workers use it: they take entries, and remove each once its requests have records.
+
+An entry is in ``farmhaul:inbox`` until a worker takes it, and then in ``farmhaul:taking``, which
+all workers share. If the worker dies, the reconciler gives the entry back. An entry may therefore
+be taken in twice, which changes nothing: ``enqueue.lua`` recognizes the request.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import redis
+
+from tasks.records.keys import INBOX, TAKING, to_text
+from tasks.records.scripts import Scripts
+
+#: The bounds of what a worker takes in at once, so that a round takes about a second.
+MAX_ENTRIES = 500
+MAX_BYTES = 1 << 20
+
+#: When a worker that has not finished with an entry is taken for dead. A large entry takes longer:
+#: a publish of 100,000 frames has 3 MB and takes 15 s (measured 2026-11).
+OVERDUE_S = 10.0
+BYTES_A_SECOND = 50_000
+#: How many of the oldest entries the reconciler looks at each second, so that it blocks Redis for
+#: a few milliseconds at most.
+OLDEST = 100
+OLDEST_BYTES = 8 << 20
+
+#: When an entry says that it was made; an entry whose beginning looks otherwise has no age.
+_ASKED_AT = re.compile(rb'"asked_at":(\d{1,11}(?:\.\d{1,9})?)[,}]')
+
+
+class Inbox:
+    """Takes entries from the inbox; one instance a thread, because ``take`` blocks its connection.
+
+    A client's ``socket_timeout`` must be longer than ``wait_s``.
+    """
+
+    def __init__(self, scripts: Scripts) -> None:
+        self.scripts = scripts
+
+    def take(self, wait_s: float) -> list[bytes]:
+        """Wait for an entry, and return it with those behind it; after *wait_s*, return none."""
+        # redis-py's types of replies cover asyncio, too.
+        client: Any = self.scripts.client
+        try:
+            first = client.blmove(INBOX, TAKING, wait_s, "RIGHT", "LEFT")
+        except redis.OutOfMemoryError:
+            # The script may take entries nevertheless. Those that are refused make room.
+            return self._take_more(MAX_ENTRIES, MAX_BYTES)
+        if first is None:
+            return []
+        return [first, *self._take_more(MAX_ENTRIES - 1, MAX_BYTES - len(first))]
+
+    def _take_more(self, max_entries: int, max_bytes: int) -> list[bytes]:
+        if max_bytes <= 0:
+            return []
+        return cast(
+            "list[bytes]", self.scripts.run("take", max_entries=max_entries, max_bytes=max_bytes)
+        )
+
+    def remove(self, entries: Sequence[bytes], refused: int = 0) -> None:
+        """Remove entries: their requests have records, or were *refused*, which is counted."""
+        if entries or refused:
+            self.scripts.run("taken", *entries, refused=refused)
+
+    def give_back(self, entries: Sequence[bytes]) -> None:
+        """Put entries back into the inbox, behind all others."""
+        if entries:
+            self.scripts.run("taken", *entries, refused=0, give_back=True)
+
+
+class Overdue:
+    """Gives entries back whose worker has died; for the process that holds the reconciler's lock.
+
+    Entries do not say when they were taken, so this process notes when it first saw them.
+    """
+
+    def __init__(self, scripts: Scripts, clock: Callable[[], float] = time.monotonic) -> None:
+        self.scripts = scripts
+        self._clock = clock
+        #: For each mark (see ``oldest_taken.lua``): when it becomes overdue.
+        self._due: dict[str, float] = {}
+
+    def give_back(self) -> int:
+        """Give back what has been there for too long, and return how many entries that were."""
+        now = self._clock()
+        overdue = [mark for mark, due in self._due.items() if due <= now]
+        given_back, rows = self.scripts.run(
+            "oldest_taken", overdue=overdue, max_entries=OLDEST, max_bytes=OLDEST_BYTES
+        )
+        found = {to_text(mark): now + OVERDUE_S + size / BYTES_A_SECOND for mark, size in rows}
+        # What is not there any more was taken in.
+        self._due = {mark: self._due.get(mark, due) for mark, due in found.items()}
+        return int(given_back)
+
+    def forget(self) -> None:
+        """Forget what was seen: another process holds the lock."""
+        self._due.clear()
+
+
+class Waiting(NamedTuple):
+    """What is not taken in yet: the number of entries, and the age of the oldest in seconds.
+
+    An entry is what one hook has sent: up to 500 requests. The age is by the clock of that hook;
+    it is None if there is no entry, or if the oldest one does not say when it was made.
+    """
+
+    entries: int
+    oldest_s: float | None
+
+
+def waiting(client: redis.Redis) -> Waiting:
+    """Count the entries that are not taken in yet."""
+    pipeline = client.pipeline(transaction=False)
+    pipeline.time()
+    for key in (INBOX, TAKING):
+        pipeline.llen(key)
+        pipeline.lindex(key, -1)
+    (seconds, _), in_inbox, first, in_taking, second = pipeline.execute()
+    ages = [seconds - float(asked[1]) for asked in map(_asked_at, (first, second)) if asked]
+    return Waiting(in_inbox + in_taking, max(0.0, *ages) if ages else None)
+
+
+def _asked_at(entry: bytes | str | None) -> re.Match[bytes] | None:
+    start = (entry or b"")[:2048]
+    return _ASKED_AT.search(start if isinstance(start, bytes) else start.encode())

@@ -1,0 +1,448 @@
+"""How workers take in what hooks have pushed, on a real Redis."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.config.hook_key import derive_hook_key, hook_key_text
+from tasks.config.redis_client import worker_redis
+from tasks.config.sealing import Codec
+from tasks.config.settings import Settings
+from tasks.intake.envelope import make_body, sign
+from tasks.intake.request import UploadRequest
+from tasks.intake.wire import to_wire
+from tasks.records.commands import Commands
+from tasks.records.delivery import Outcome, Settlement
+from tasks.records.inbox import MAX_BYTES, MAX_ENTRIES, OVERDUE_S, Inbox, Overdue, waiting
+from tasks.records.keys import INBOX, TAKING, TOTALS, upload_key
+from tasks.records.record import Record
+from tasks.records.scripts import Scripts
+from tasks.records.states import STAGES
+from tasks.transfer.targets import Target
+from tests.farm import wait_until
+from tests.sandbox import RedisServer
+from workers.app import app
+from workers.steps import intake
+from workers.steps.intake import Intake, TakeIn
+
+SECRET_KEY = "m1zHLZqkDnWsDq8kFYsRNPYbqBoH2PV2vPcnvYUbEOU="
+KEY = derive_hook_key(SECRET_KEY)
+
+
+@pytest.fixture
+def client(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client whose answers are text."""
+    monkeypatch.setenv("FARMHAUL_REDIS_URL", redis_server.url)
+    with redis_server.client() as client:
+        yield client
+        client.config_set("maxmemory", 0)
+
+
+@pytest.fixture
+def scripts(client: Any) -> Scripts:
+    """The scripts of a worker, whose answers are bytes."""
+    return Scripts(worker_redis(Settings.from_environment()), Codec([]))
+
+
+@pytest.fixture
+def step(client: Any) -> TakeIn:
+    return TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
+
+
+@pytest.fixture
+def signing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers of this farm have a key."""
+    monkeypatch.setenv("FARMHAUL_HOOK_KEY", hook_key_text(KEY))
+
+
+def upload(size: int | None = 10, **options: Any) -> UploadRequest:
+    mtime_ns = None if size is None else 1
+    return UploadRequest(f"/mnt/{uuid.uuid4()}.exr", Target(new_id()), size, mtime_ns, **options)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def entry_of(
+    *requests: UploadRequest, keys: Sequence[bytes] = (), asked_at: float = 0, host: str = "node7"
+) -> bytes:
+    return sign(make_body([*map(to_wire, requests)], asked_at or time.time(), host), keys)
+
+
+def push(client: Any, *entries: bytes) -> None:
+    client.lpush(INBOX, *entries)
+
+
+def states(client: Any, *requests: UploadRequest) -> list[str | None]:
+    return [client.hget(upload_key(request.upload_id), "state") for request in requests]
+
+
+def lengths(client: Any) -> tuple[int, int]:
+    return client.llen(INBOX), client.llen(TAKING)
+
+
+# Taking in
+
+
+def test_the_requests_of_an_entry_become_pending_and_wake_workers(
+    step: TakeIn, client: Any
+) -> None:
+    first, second = upload(), upload(None)
+    push(client, entry_of(first, second))
+
+    step.act()
+
+    assert states(client, first, second) == ["pending", "pending"]
+    assert lengths(client) == (0, 0)
+    assert client.llen("farmhaul\x06\x163") == 1
+
+
+def test_a_round_takes_so_many_entries_and_bytes_and_not_more(
+    scripts: Scripts, client: Any
+) -> None:
+    inbox = Inbox(scripts)
+    push(client, *(b"%d" % number for number in range(MAX_ENTRIES + 1)))
+    assert inbox.take(1) == [b"%d" % number for number in range(MAX_ENTRIES)]
+    assert lengths(client) == (1, MAX_ENTRIES)
+    assert inbox.take(1) == [b"500"]
+
+    half = bytes(MAX_BYTES // 2)
+    push(client, b"x", half, half, b"not any more")
+    assert inbox.take(1) == [b"x", half, half]
+    push(client, bytes(MAX_BYTES))
+    assert inbox.take(1) == [b"not any more", bytes(MAX_BYTES)]
+    push(client, bytes(MAX_BYTES), b"waits")
+    assert inbox.take(1) == [bytes(MAX_BYTES)]
+
+
+def test_an_empty_inbox_is_waited_for(scripts: Scripts) -> None:
+    began = time.monotonic()
+
+    assert Inbox(scripts).take(0.3) == []
+
+    assert time.monotonic() - began >= 0.25
+
+
+def test_the_time_of_asking_decides_which_file_is_newer(step: TakeIn, client: Any) -> None:
+    component = Target(new_id())
+    older, newer = (UploadRequest(f"/mnt/{n}.exr", component, 1, n) for n in (1, 2))
+    now = time.time()
+    push(client, entry_of(newer, asked_at=now - 60), entry_of(older, asked_at=now - 600))
+
+    step.act()
+
+    assert states(client, newer, older) == ["pending", "superseded"]
+
+
+def test_a_clock_that_is_ahead_wins_only_until_now(step: TakeIn, client: Any) -> None:
+    component = Target(new_id())
+    first, second = (UploadRequest(f"/mnt/{n}.exr", component, 1, n) for n in (1, 2))
+    push(client, entry_of(first, asked_at=time.time() + 86400))
+    step.act()
+    time.sleep(0.01)
+    push(client, entry_of(second, asked_at=time.time()))
+
+    step.act()
+
+    assert states(client, first, second) == ["superseded", "pending"]
+
+
+# Taking in twice
+
+
+def test_an_upload_that_is_taken_in_twice_is_not_sent_twice(
+    step: TakeIn, scripts: Scripts, client: Any
+) -> None:
+    """Not even one whose file nobody has looked at, or one that an operator has cancelled."""
+    unseen, cancelled = upload(None), upload()
+    entry = entry_of(unseen, cancelled)
+    push(client, entry)
+    step.act()
+    Commands(scripts).cancel(cancelled.upload_id)
+    locate(Record(scripts))
+    before = [client.hgetall(upload_key(one.upload_id)) for one in (unseen, cancelled)]
+    assert [fields["state"] for fields in before] == ["located", "cancelled"]
+
+    push(client, entry)
+    step.act()
+
+    assert [client.hgetall(upload_key(one.upload_id)) for one in (unseen, cancelled)] == before
+    push(client, entry_of(unseen, cancelled))  # somebody asks for them again
+    step.act()
+    assert states(client, unseen, cancelled) == ["pending", "pending"]
+
+
+def locate(record: Record) -> None:
+    for stage in STAGES:
+        transfers = record.deliver("claim", stage, "w1").transfers
+        outcome: Outcome = "located" if stage == STAGES[-1] else "advanced"
+        record.settle([Settlement(one, outcome) for one in transfers])
+
+
+def test_entries_of_a_dead_worker_come_back_after_ten_seconds(
+    scripts: Scripts, client: Any
+) -> None:
+    now = 100.0
+    overdue = Overdue(scripts, lambda: now)
+    push(client, b"small", bytes(1_000_000))
+    Inbox(scripts).take(1)
+
+    assert overdue.give_back() == 0
+    now += OVERDUE_S - 0.1
+    assert overdue.give_back() == 0
+    now += 0.2
+    assert overdue.give_back() == 1
+    assert client.lrange(INBOX, 0, -1) == ["small"]
+    now += 20.0
+    assert overdue.give_back() == 1, "a large entry has more time"
+    assert lengths(client) == (2, 0)
+
+
+def test_what_is_taken_in_meanwhile_has_ten_seconds_of_its_own(
+    scripts: Scripts, client: Any
+) -> None:
+    now = 100.0
+    overdue, inbox = Overdue(scripts, lambda: now), Inbox(scripts)
+    for _ in range(3):
+        push(client, b"again and again")
+        entries = inbox.take(1)
+        assert overdue.give_back() == 0
+        inbox.remove(entries)
+        now += 5
+        assert overdue.give_back() == 0
+    push(client, b"again and again")
+    inbox.take(1)
+    overdue.give_back()
+    overdue.forget()
+    now += OVERDUE_S + 1
+    assert overdue.give_back() == 0, "another process held the lock"
+
+
+def test_a_slow_worker_removes_nothing_that_was_given_back(scripts: Scripts, client: Any) -> None:
+    push(client, b"one", b"two")
+    inbox = Inbox(scripts)
+    entries = inbox.take(1)
+    inbox.give_back(entries[:1])
+
+    inbox.remove(entries)
+
+    assert client.lrange(INBOX, 0, -1) == ["one"]
+    assert lengths(client) == (1, 0)
+
+
+# What is refused
+
+BODY = b'{"host":"node9","id":"%s","asked_at":1.0,"requests":%s}'
+
+
+def bad_entries() -> list[bytes]:
+    good = entry_of(upload(), keys=[KEY])
+    return [
+        entry_of(upload(), host="node9"),
+        good.replace(b"/mnt/", b"/etc/"),
+        b"\x00\xff",
+        sign(BODY % (b"a" * 32, b"[{}]"), [KEY]),
+        sign(BODY % (b"b" * 32, b'[{"path":"relative"}]'), [KEY]),
+        sign(BODY % (b"c" * 32, b'"\xff"'), [KEY]),
+    ]
+
+
+@pytest.mark.usefixtures("signing")
+def test_what_is_refused_is_counted_logged_and_not_run(
+    step: TakeIn, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = bad_entries(), upload()
+    push(client, *bad[:3], entry_of(good, keys=[KEY]), *bad[3:])
+
+    step.act()
+
+    assert states(client, good) == ["pending"]
+    assert len(client.keys("farmhaul:upload:*")) == 1
+    assert client.hget(TOTALS, "refused_requests") == str(len(bad))
+    assert lengths(client) == (0, 0)
+    assert "requests_refused count=1 hosts=node9 it is not signed" in caplog.text
+    assert "hosts=unknown it is not an entry of this version of farmhaul" in caplog.text
+
+
+@pytest.mark.usefixtures("signing")
+def test_a_malformed_request_does_not_lose_the_others_of_its_entry(
+    step: TakeIn, client: Any
+) -> None:
+    good = upload()
+    values: list[Any] = [to_wire(good), {"path": 5}]
+    push(client, sign(make_body(values, time.time(), "node7"), [KEY]))
+
+    step.act()
+
+    assert states(client, good) == ["pending"]
+    assert client.hget(TOTALS, "refused_requests") == "1"
+
+
+@pytest.mark.usefixtures("signing")
+def test_a_flood_of_refused_entries_fills_no_log(
+    step: TakeIn, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    push(client, *(entry_of(upload(), host=f"node{number}") for number in range(400)))
+
+    step.act()
+
+    [line] = caplog.messages
+    assert line.startswith("requests_refused count=400 hosts=node0,node1,node10,node100,node101,…")
+
+
+@pytest.mark.parametrize("what", ["from_wire", "enqueue"])
+def test_an_unexpected_error_loses_only_the_request_that_caused_it(
+    what: str,
+    step: TakeIn,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    requests = [upload() for _ in range(3)]
+    culprit = requests[1]
+    genuine = getattr(intake, what)
+
+    def breaks(*arguments: Any) -> Any:
+        if culprit.path in repr(arguments):
+            raise ZeroDivisionError("by nought")
+        return genuine(*arguments)
+
+    monkeypatch.setattr(intake, what, breaks)
+    push(client, *map(entry_of, requests))
+
+    step.act()
+
+    assert states(client, *requests) == ["pending", None, "pending"]
+    assert lengths(client) == (0, 0)
+    assert client.hget(TOTALS, "refused_requests") == "1"
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_record_that_redis_refuses_holds_up_no_other(step: TakeIn, client: Any) -> None:
+    broken, good = upload(), upload()
+    client.set(upload_key(broken.upload_id), "not a hash")
+    push(client, entry_of(broken), entry_of(good))
+
+    step.act()
+
+    assert states(client, good) == ["pending"]
+    assert lengths(client) == (0, 1), "it is tried again"
+
+
+def test_a_worker_without_a_key_leaves_signed_requests_to_others(
+    client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(intake, "PAUSE_S", 0)
+    step = TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
+    signed, unsigned = upload(), upload()
+    push(client, entry_of(signed, keys=[KEY]), entry_of(unsigned))
+
+    step.act()
+    step.act()
+
+    assert states(client, signed, unsigned) == [None, "pending"]
+    assert lengths(client) == (1, 0)
+    [line] = caplog.messages
+    assert line.startswith("no_hook_key requests are signed: set FARMHAUL_SECRET_KEY")
+
+
+@pytest.mark.usefixtures("signing")
+def test_a_full_redis_keeps_requests_and_lets_refused_ones_go(
+    client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(intake, "PAUSE_S", 0)
+    step = TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
+    good = upload()
+    push(client, *bad_entries(), entry_of(good, keys=[KEY]))
+    client.config_set("maxmemory", 1)
+
+    step.act()
+    step.act()
+
+    assert states(client, good) == [None]
+    assert lengths(client) == (1, 0)
+    assert client.hget(TOTALS, "refused_requests") == "6"
+    assert [line for line in caplog.messages if line.startswith("redis_full")] == [
+        "redis_full requests wait in the inbox: raise maxmemory"
+    ]
+    client.config_set("maxmemory", 0)
+    step.act()
+    assert states(client, good) == ["pending"]
+
+
+# The thread
+
+
+def test_a_worker_takes_in_at_once_and_until_it_is_stopped(step: TakeIn, client: Any) -> None:
+    step.start(None)
+    first, second = upload(), upload()
+    time.sleep(0.2)
+    push(client, entry_of(first))
+    wait_until(lambda: states(client, first) == ["pending"], 3)
+
+    step.stop(None)
+    push(client, entry_of(second))
+
+    # It was waiting for an entry, and puts the one back that it gets.
+    wait_until(lambda: lengths(client) == (1, 0), 3)
+    time.sleep(0.2)
+    assert states(client, second) == [None]
+
+
+def test_a_warm_shutdown_finishes_what_is_being_taken_in(
+    step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = upload()
+    busy, genuine = threading.Event(), Intake.take_in
+
+    def slow(self: Intake, entries: Sequence[bytes]) -> list[bytes]:
+        busy.set()
+        time.sleep(0.3)
+        return genuine(self, entries)
+
+    monkeypatch.setattr(Intake, "take_in", slow)
+    step.start(None)
+    push(client, entry_of(request))
+    assert busy.wait(3)
+
+    step.stop(None)
+
+    assert states(client, request) == ["pending"]
+
+
+def test_the_step_goes_on_after_redis_was_killed(
+    step: TakeIn, client: Any, redis_server: RedisServer
+) -> None:
+    step.start(None)
+    time.sleep(0.2)
+    redis_server.kill()
+    redis_server.start()
+    request = upload()
+    push(client, entry_of(request))
+
+    wait_until(lambda: states(client, request) == ["pending"], 20)
+    step.stop(None)
+
+
+# Counts
+
+
+def test_what_is_not_taken_in_yet_is_counted_with_its_age(scripts: Scripts, client: Any) -> None:
+    assert waiting(client) == (0, None)
+    push(client, entry_of(upload(), asked_at=time.time() - 100), entry_of(upload()))
+    assert waiting(client).entries == 2
+    assert waiting(client).oldest_s == pytest.approx(100, abs=3)
+
+    Inbox(scripts).take(1)
+    push(client, b"junk")
+
+    assert waiting(client).entries == 3
+    assert waiting(scripts.client).oldest_s == pytest.approx(100, abs=3)

@@ -1,0 +1,206 @@
+"""Takes in what hooks have pushed: checks each entry of the inbox, and writes the records.
+
+    inbox → taking → records → wake-ups → out of taking
+
+An entry leaves ``farmhaul:taking`` last. A worker that dies before leaves it there, and the
+reconciler gives it back. Storage roots are not checked here, because a node that lacks a root must
+not refuse what other nodes can read: ``compute_checksum`` checks them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import redis
+from celery import Celery
+
+from tasks.chain import enqueue
+from tasks.config.hook_settings import HookSettings
+from tasks.intake.envelope import EntryRefusedError, SignedButNoKeyError, open_entry
+from tasks.intake.request import Request
+from tasks.intake.wire import from_wire
+from tasks.log import log
+from tasks.records.commands import Commands
+from tasks.records.inbox import Inbox
+from tasks.records.scripts import Scripts
+from workers.steps.periodic import PeriodicStep
+
+#: How long a worker waits for an entry; its client waits 10 s for an answer of Redis.
+WAIT_S = 5.0
+#: The pause of a worker that cannot take in, so that others get the entries it has put back.
+PAUSE_S = 5.0
+#: How long a warm shutdown waits for what is being taken in; the rest goes back.
+STOP_S = 60.0
+#: Larger entries are opened one by one, after the others, because they take longer and need memory.
+LARGE_BYTES = 64 << 10
+#: A flood of refused entries fills the log with so many lines a round, of so many hosts each.
+MOST_REASONS, MOST_HOSTS = 5, 5
+
+
+class Asked(NamedTuple):
+    """A request, with the number of its entry, and the host that asked for it."""
+
+    entry: int
+    host: str
+    request: Request
+
+
+class Refusals:
+    """The requests that were refused, by reason and host."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._hosts: dict[str, list[str]] = defaultdict(list)
+
+    def add(self, reason: str, host: str) -> None:
+        self.count += 1
+        self._hosts[reason].append(host or "unknown")
+
+    def log(self) -> None:
+        """Write a line for each reason."""
+        for reason, hosts in [*self._hosts.items()][:MOST_REASONS]:
+            names = sorted(set(hosts))
+            shown = ",".join([*names[:MOST_HOSTS], *(["…"] if names[MOST_HOSTS:] else [])])
+            log.error("requests_refused", count=len(hosts), hosts=shown, text=reason)
+
+
+class Intake:
+    """Turns entries into records."""
+
+    def __init__(self, app: Celery, scripts: Scripts, keys: Sequence[bytes]) -> None:
+        self.app = app
+        self.inbox = Inbox(scripts)
+        self.commands = Commands(scripts)
+        self.keys = keys
+
+    def take_in(self, entries: Sequence[bytes]) -> list[bytes]:
+        """Take entries in, and return those that this worker cannot check, for want of a key."""
+        small = [entry for entry in entries if len(entry) <= LARGE_BYTES]
+        large = sorted((entry for entry in entries if len(entry) > LARGE_BYTES), key=len)
+        keyless: list[bytes] = []
+        for group in filter(None, (small, *([entry] for entry in large))):
+            keyless += self._take_in(group)
+        return keyless
+
+    def _take_in(self, entries: Sequence[bytes]) -> list[bytes]:
+        refusals = Refusals()
+        keyless: set[int] = set()
+        asked: list[Asked] = []
+        for number, entry in enumerate(entries):
+            try:
+                asked += self._opened(number, entry, refusals)
+            except SignedButNoKeyError:
+                keyless.add(number)
+        wanted = {one.entry for one in asked}
+        # These go first: if Redis is full, they make room.
+        refused = [n for n in range(len(entries)) if n not in wanted | keyless]
+        self._remove(entries, refused, refusals)
+
+        unwritten, refusals = set[int](), Refusals()
+        if asked:
+            unwritten = self._write(asked, refusals)
+        self._remove(entries, wanted - unwritten, refusals)
+        return [entries[number] for number in keyless]
+
+    def _opened(self, number: int, entry: bytes, refusals: Refusals) -> Iterable[Asked]:
+        """Return the requests of an entry, without those that are malformed."""
+        asked: list[Asked] = []
+        host = ""
+        try:
+            envelope = open_entry(entry, self.keys)
+            host = envelope.host
+            for values in envelope.requests:
+                try:
+                    request = from_wire(values)
+                except ValueError as error:
+                    refusals.add(str(error), host)
+                else:
+                    # The time as it was said: enqueue.lua recognizes the request by it.
+                    asked.append(Asked(number, host, request._replace(asked_at=envelope.asked_at)))
+        except SignedButNoKeyError:
+            raise
+        except EntryRefusedError as error:
+            refusals.add(error.reason, error.host)
+        except Exception as error:  # the other entries are taken in
+            log.exception("unexpected_error", step=type(self).__name__)
+            refusals.add(f"it cannot be read: {type(error).__name__}", host)
+        return asked
+
+    def _write(self, asked: Sequence[Asked], refusals: Refusals) -> set[int]:
+        """Write records and send wake-ups; return the entries that Redis refused, which stay."""
+        try:
+            enqueue(self.app, self.commands, [one.request for one in asked])
+        except (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError):
+            raise
+        except Exception as error:
+            log.exception("unexpected_error", step=type(self).__name__)
+            if len(asked) > 1:
+                return set[int]().union(*(self._write([one], refusals) for one in asked))
+            if isinstance(error, redis.RedisError):
+                return {asked[0].entry}
+            refusals.add(f"it cannot be recorded: {type(error).__name__}", asked[0].host)
+        return set()
+
+    def _remove(self, entries: Sequence[bytes], numbers: Iterable[int], refusals: Refusals) -> None:
+        self.inbox.remove([entries[number] for number in numbers], refused=refusals.count)
+        refusals.log()
+
+
+class TakeIn(PeriodicStep):
+    """Takes in whatever hooks push, in this worker as in all others."""
+
+    interval_s = 0.0
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        keys = HookSettings.from_environment().hook_keys
+        self.intake = Intake(worker.app, self.record.scripts, keys)
+        self.inbox = self.intake.inbox
+        #: Held while entries are taken in, and for ever by ``stop``.
+        self._round = threading.Lock()
+        self._said: set[str] = set()
+
+    def stop(self, worker: Any) -> None:
+        """Finish what is being taken in, and take no more."""
+        super().stop(worker)
+        self._round.acquire(timeout=STOP_S)
+
+    def act(self) -> None:
+        """Wait for entries, and take them in."""
+        entries = self.inbox.take(WAIT_S)
+        if not entries:
+            return
+        if not self._round.acquire(blocking=False):
+            self.inbox.give_back(entries)
+            return
+        try:
+            self._take_in(entries)
+        finally:
+            self._round.release()
+
+    def _take_in(self, entries: Sequence[bytes]) -> None:
+        try:
+            keyless = self.intake.take_in(entries)
+        except redis.OutOfMemoryError:
+            if self._is_news("full"):
+                log.error("redis_full", text="requests wait in the inbox: raise maxmemory")  # noqa: TRY400 no traceback
+            self._put_back(entries)
+            return
+        self._said.discard("full")
+        if keyless:
+            if self._is_news("no key"):
+                why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
+                log.error("no_hook_key", text=why)
+            self._put_back(keyless)
+
+    def _put_back(self, entries: Sequence[bytes]) -> None:
+        self.inbox.give_back(entries)
+        self._stopped.wait(PAUSE_S)
+
+    def _is_news(self, trouble: str) -> bool:
+        is_news = trouble not in self._said
+        self._said.add(trouble)
+        return is_news
