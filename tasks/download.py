@@ -14,8 +14,8 @@ from tasks.config.settings import FtrackSettings
 from tasks.stage.context import clients
 from tasks.stage.redaction import RedactedTask
 from tasks.stage.retry_policy import DOWNLOAD_BUSY, DOWNLOAD_TASK, Policy, full_jitter
+from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FatalError, RetryableError, UploadError
-from tasks.transfer.files import check_roots
 from tasks.transfer.get import BeingFetchedError, get_file
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.signed_get import signed_url

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
 
+from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
-from tasks.transfer.files import check_roots
+from tasks.transfer.windows import has_drive, is_windows_path, ordinary, with_slashes
 
-#: Windows paths: with a drive letter, or on a share (UNC).
-WINDOWS = re.compile(r"[A-Za-z]:|\\\\|//")
-#: Windows paths that cannot be anything else, so that no Linux host finds a file there.
-FOREIGN = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 
 def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
@@ -26,10 +25,12 @@ def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
         path_map: prefixes of other systems, each with the folder it stands for on this one.
     """
     pairs = sorted(path_map, key=lambda pair: -len(pair[0]))
-    if any(target != "/" and _below(path, target) for _, target in pairs):
-        return path
+    for _, target in pairs:
+        fold = _fold_of(target)
+        if target != "/" and _below(fold(path), fold(target)):
+            return path
     for source, target in pairs:
-        fold = _windows if WINDOWS.match(source) else str
+        fold = _fold_of(source)
         prefix, whole = fold(source).rstrip("/"), fold(path)
         if _below(whole, prefix):
             # Folding keeps the length, so the rest of the path can keep its case.
@@ -43,12 +44,14 @@ def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
 def absolute(path: str, path_map: Iterable[tuple[str, str]]) -> str:
     """Return the path for the record: mapped and absolute.
 
-    A Windows path that this host's map does not cover is left to the workers' maps.
+    A Windows path is left to the workers' maps, unless this host's map covers it.
     """
-    here = mapped(path, path_map)
-    if FOREIGN.match(here):
-        return here[:2] + here[2:].replace("\\", "/")
-    return os.path.abspath(here)
+    here = mapped(ordinary(path), path_map)
+    if os.sep == "\\":
+        here = ordinary(os.path.abspath(here))
+    elif not is_windows_path(here):
+        return os.path.abspath(here)
+    return with_slashes(here)
 
 
 def check_here(path: str, real_path: str, roots: Sequence[str], *, look: bool) -> None:
@@ -61,9 +64,9 @@ def check_here(path: str, real_path: str, roots: Sequence[str], *, look: bool) -
         look: whether this host looks at the file.
 
     Raises:
-        FileRefusedError: the path is outside, or it is a Windows path and this host must look.
+        FileRefusedError: the path is outside, or another system must look at it.
     """
-    if not FOREIGN.match(path):
+    if not is_windows_path(path) or (look and os.sep == "\\"):
         check_roots(path, real_path, roots)
     elif look:
         raise FileRefusedError(
@@ -76,6 +79,11 @@ def check_here(path: str, real_path: str, roots: Sequence[str], *, look: bool) -
 def _below(path: str, folder: str) -> bool:
     folder = folder.rstrip("/")
     return path == folder or path.startswith(f"{folder}/")
+
+
+def _fold_of(prefix: str) -> Callable[[str], str]:
+    """Return how paths are made equal that a prefix of a map covers."""
+    return _windows if has_drive(prefix) or prefix.startswith(("\\\\", "//")) else str
 
 
 def _windows(path: str) -> str:

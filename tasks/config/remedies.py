@@ -22,6 +22,6 @@ FILE_REMEDIES: dict[errors.FileFault, str] = {
 def explained(error: Exception) -> str:
     """Return the message of an error with its remedy, if there is one."""
     remedy = REMEDIES.get(type(error), "") if isinstance(error, errors.UploadError) else ""
-    if isinstance(error, errors.FileNotReadyError | errors.FileRefusedError):
+    if isinstance(error, (errors.FileNotReadyError, errors.FileRefusedError)):
         remedy = FILE_REMEDIES.get(error.fault, "")
     return f"{error}; {remedy}" if remedy else str(error)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import PurePath
 
 from tasks.config.path_map import absolute, check_here
 from tasks.config.remedies import explained
-from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError, FramesError, quoted
-from tasks.intake.frames import read_frames
-from tasks.intake.manifest import Entry
-from tasks.intake.notation import Frames
-from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
+from tasks.intake.notation import may_have_mark
+from tasks.intake.request import PRIORITIES, PublishRequest, UploadRequest
 from tasks.intake.rules import check_entry, check_sequence
+from tasks.transfer.allowed import check_kind
 from tasks.transfer.errors import FileRefusedError
-from tasks.transfer.files import check_kind, identity_of
+from tasks.transfer.named_tuple import NamedTuple
 from tasks.transfer.targets import Container, Publish, Target, derived_id
+from tasks.transfer.windows import is_windows_path, on_disk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TypeAlias
+
+    from tasks.config.hook_settings import HookSettings
+    from tasks.config.settings import Settings
+    from tasks.intake.manifest import Entry
+    from tasks.intake.notation import Frames
+    from tasks.intake.request import Request
+
+    AnySettings: TypeAlias = HookSettings | Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """The options that hold for all entries of a call.
 
     ``stat`` looks at the files on this host; without it, only workers do. ``node_local`` means
@@ -37,8 +44,7 @@ class Options:
     allow_missing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Component:
+class Component(NamedTuple):
     """The component that an entry becomes, with its file or its frames."""
 
     entry: Entry
@@ -48,7 +54,9 @@ class Component:
     container: Container | None = None
 
 
-def build_requests(entries: Sequence[Entry], settings: Settings, options: Options) -> list[Request]:
+def build_requests(
+    entries: Sequence[Entry], settings: AnySettings, options: Options
+) -> list[Request]:
     """Check all entries and return their requests.
 
     The entries of a publish become one request, in the place of the first of them.
@@ -78,7 +86,7 @@ def build_requests(entries: Sequence[Entry], settings: Settings, options: Option
     return [_request(group) for group in groups.values()]
 
 
-def _component(entry: Entry, settings: Settings, options: Options) -> Component:
+def _component(entry: Entry, settings: AnySettings, options: Options) -> Component:
     entry.check_texts()
     check_entry(entry)
     if entry.priority not in PRIORITIES:
@@ -89,13 +97,7 @@ def _component(entry: Entry, settings: Settings, options: Options) -> Component:
     if not entry.path:
         raise BadInputError(f"{entry.where}the path is empty; write the path of a file")
     path = absolute(entry.path, settings.path_map)
-    # A folder stands for a sequence only under a version.
-    frames = None
-    if entry.version_id or not os.path.isdir(path):
-        allow_missing = options.allow_missing or entry.allow_missing
-        # Without a look at the disk, only the slash shows that the path is a folder.
-        slash = "/" if not options.stat and entry.path.endswith("/") else ""
-        frames = read_frames(path + slash, look=options.stat, allow_missing=allow_missing)
+    frames = _frames(entry, path, options)
     if frames is not None:
         return _sequence(entry, frames, settings, options)
     _check_roots(path, path, settings, options)
@@ -103,13 +105,29 @@ def _component(entry: Entry, settings: Settings, options: Options) -> Component:
     return Component(entry, path, target, (_file(entry, path, target, options),))
 
 
-def _sequence(entry: Entry, frames: Frames, settings: Settings, options: Options) -> Component:
+def _frames(entry: Entry, path: str, options: Options) -> Frames | None:
+    """Return the frames of an entry; None if it is an ordinary file."""
+    is_folder = (options.stat or not entry.version_id) and os.path.isdir(on_disk(path))
+    # A folder stands for a sequence only under a version.
+    if is_folder and not entry.version_id:
+        return None
+    # Without a look at the disk, only the slash shows that the path is a folder.
+    slashes = ("/", "\\") if is_windows_path(path) else "/"
+    slash = "/" if not options.stat and entry.path.endswith(slashes) else ""
+    if not (is_folder or slash or may_have_mark(path)):
+        return None
+    from tasks.intake.frames import read_frames
+
+    allow_missing = options.allow_missing or entry.allow_missing
+    return read_frames(path + slash, look=options.stat, allow_missing=allow_missing)
+
+
+def _sequence(entry: Entry, frames: Frames, settings: AnySettings, options: Options) -> Component:
     check_sequence(entry, frames)
     folder = os.path.dirname(frames.head)
     # Checked once for all frames. Workers check each frame when they open it.
     _check_roots(frames.pattern, folder, settings, options)
-    stem = PurePath(frames.head).name if not frames.head.endswith("/") else ""
-    default = stem.rstrip("._- ") or PurePath(folder).name
+    default = _name(frames.head).rstrip("._- ") or _name(folder.rstrip("/"))
     target = _under_version(entry, default)
     container = Container(target, frames.file_type, frames.padding)
     files = []
@@ -122,21 +140,27 @@ def _sequence(entry: Entry, frames: Frames, settings: Settings, options: Options
 def _file(entry: Entry, path: str, target: Target, options: Options) -> UploadRequest:
     size_bytes = mtime_ns = None
     if options.stat:
-        identity = identity_of(_status(entry, path, options))
-        size_bytes, mtime_ns = identity.size_bytes, identity.mtime_ns
-    host = socket.gethostname() if options.node_local else ""
+        status = _status(entry, path, options)
+        size_bytes, mtime_ns = status.st_size, status.st_mtime_ns
+    host = _this_host() if options.node_local else ""
     return UploadRequest(
         path, target, size_bytes, mtime_ns, entry.priority, host, options.allow_empty
     )
 
 
-def _check_roots(path: str, place: str, settings: Settings, options: Options) -> None:
-    check_here(path, os.path.realpath(place), settings.storage_roots, look=options.stat)
+def _this_host() -> str:
+    from socket import gethostname
+
+    return gethostname()
+
+
+def _check_roots(path: str, place: str, settings: AnySettings, options: Options) -> None:
+    check_here(path, os.path.realpath(on_disk(place)), settings.storage_roots, look=options.stat)
 
 
 def _status(entry: Entry, path: str, options: Options) -> os.stat_result:
     try:
-        status = os.stat(path)
+        status = os.stat(on_disk(path))
     except FileNotFoundError:
         raise BadInputError(
             f"{entry.where}{path}: no such file exists here; "
@@ -189,7 +213,7 @@ def _check_publish(name: str, group: Sequence[Component]) -> None:
 
 
 def _two_files(known: Component, other: Component) -> BadInputError:
-    where = known.entry.where.removesuffix(": ")
+    where = known.entry.where.rstrip(": ")
     target = other.target
     if target.version_id:
         what = f"component {quoted(target.name or '')} of version {target.version_id}"
@@ -206,7 +230,7 @@ def _two_files(known: Component, other: Component) -> BadInputError:
 
 def _target(entry: Entry, path: str) -> Target:
     if entry.version_id:
-        return _under_version(entry, PurePath(path).stem, path)
+        return _under_version(entry, _stem(_name(path)), path)
     return Target(str(entry.component_id).lower())
 
 
@@ -216,7 +240,7 @@ def _under_version(entry: Entry, default_name: str, path: str = "") -> Target:
         from tasks.intake.web_review import review_of
 
         name, described = review_of(entry, path)
-        metadata |= described
+        metadata.update(described)
     name = default_name if name is None else name
     if not name.strip():
         raise BadInputError(
@@ -231,3 +255,18 @@ def _under_version(entry: Entry, default_name: str, path: str = "") -> Target:
         task_id=entry.task_id.lower() if entry.task_id else None,
         metadata=tuple(sorted(metadata.items())),
     )
+
+
+# Not pathlib: hooks start without it, and its rules differ between versions of Python. The ids of
+# components follow from these names.
+
+
+def _name(path: str) -> str:
+    """Return the last part of a path with slashes."""
+    return path.rpartition("/")[2]
+
+
+def _stem(name: str) -> str:
+    """Return a file's name without its suffix."""
+    dot = name.rfind(".")
+    return name[:dot] if 0 < dot < len(name) - 1 else name

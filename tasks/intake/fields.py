@@ -5,10 +5,10 @@ What these refuse is a ValueError with a short reason, which never repeats the v
 
 from __future__ import annotations
 
-from tasks.config.path_map import FOREIGN
-from tasks.intake.manifest import MAX_TEXT, UNFIT
+from tasks.intake.manifest import MAX_TEXT, is_unfit
 from tasks.intake.notation import MAX_FRAMES
-from tasks.intake.request import UUID
+from tasks.intake.request import is_uuid
+from tasks.transfer.windows import is_windows_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Fields:
             ValueError: it is not there, or not a UUID.
         """
         text = str(self.take(key, str))
-        if not UUID.fullmatch(text):
+        if not is_uuid(text):
             raise ValueError(f"{key} is not a UUID")
         return text.lower()
 
@@ -90,7 +90,7 @@ def check_fit(key: str, text: str) -> str:
     """
     if len(text) > MAX_TEXT:
         raise ValueError(f"{key} is longer than {MAX_TEXT} characters")
-    if UNFIT.search(text):
+    if is_unfit(text):
         raise ValueError(f"{key} has characters that cannot be stored")
     return text
 
@@ -112,7 +112,7 @@ def check_path(key: str, text: str) -> str:
     Raises:
         ValueError: it is not absolute, or does not fit.
     """
-    if not (text.startswith("/") or FOREIGN.match(text)):
+    if not (text.startswith("/") or is_windows_path(text)):
         raise ValueError(f"{key} is not an absolute path")
     return check_fit(key, text)
 

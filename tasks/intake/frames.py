@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
 
 from tasks.intake.errors import FramesError, printable
 from tasks.intake.notation import (
@@ -20,6 +18,11 @@ from tasks.intake.notation import (
     parse,
     too_many,
 )
+from tasks.transfer.windows import on_disk
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 #: The most ranges of missing frames, and sequences of a folder, that a message names.
 MAX_RANGES_SHOWN = 10
@@ -77,7 +80,7 @@ def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
 
 def _mode(text: str) -> int:
     try:
-        return os.stat(text).st_mode
+        return os.stat(on_disk(text)).st_mode
     except (OSError, ValueError):  # ValueError: it contains a NUL, which build.py refuses
         return 0
 
@@ -146,7 +149,7 @@ def _grouped(folder: str, head: str, tail: str, digits: list[str]) -> Frames:
     # A leading zero shows the padding. Without one, 1001-1240 counts as padded to 4 digits,
     # because all numbers have that many, and 8-12 counts as not padded.
     padding = min(widths) if len(widths) == 1 else 0
-    frames = Frames(os.path.join(folder, head), tail, padding if padding > 1 else 0, ())
+    frames = Frames(f"{folder.rstrip('/')}/{head}", tail, padding if padding > 1 else 0, ())
     if odd := [text for text in digits if text != frames.name(int(text))]:
         other = next(text for text in digits if len(text) != len(odd[0]))
         raise FramesError(
@@ -160,7 +163,7 @@ def _grouped(folder: str, head: str, tail: str, digits: list[str]) -> Frames:
 def _names(folder: str) -> Iterator[str]:
     """Yield the names of files, from one listing: a stat of each would take minutes on NFS."""
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(on_disk(folder)) as entries:
             for entry in entries:
                 if not entry.is_dir(follow_symlinks=False):
                     yield entry.name
@@ -192,7 +195,7 @@ def _whole(found: Frames, *, allow_missing: bool) -> Frames:
         # Computed from the ends of a hole: a stray f.99999999.exr makes it too large to count.
         holes = [
             frame_range(number + 1, following - 1)
-            for number, following in itertools.pairwise(numbers)
+            for number, following in zip(numbers, numbers[1:])
             if following - number > 1
         ]
         raise _missing(found, holes, count, count + len(numbers))

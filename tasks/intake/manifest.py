@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 from tasks.intake.errors import BadInputError, quoted
+from tasks.transfer.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
 
 #: The keys of a manifest line, and the types of their values.
 MANIFEST_KEYS: dict[str, type] = {
@@ -32,13 +35,18 @@ _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strin
 
 #: Characters that cannot be in a header or a log line (control characters, line breaks), and lone
 #: surrogates, which stand for bytes that are not UTF-8.
-UNFIT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+UNFIT = "[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 #: The maximum length of a text in characters; PATH_MAX of Linux is the same number of bytes.
 MAX_TEXT = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+def is_unfit(text: str) -> bool:
+    """Return whether a text has characters that cannot be stored."""
+    # To compile the pattern costs a hook as much as all else that it does with an entry.
+    return not text.isprintable() and re.search(UNFIT, text) is not None
+
+
+class Entry(NamedTuple):
     """One component as the user wrote it.
 
     ``where`` is the place in a manifest, such as "manifest line 7: "; it is empty for an entry
@@ -57,10 +65,10 @@ class Entry:
     frame_range: str | None = None
     fps: str | None = None
     resolution: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = {}
     publish: str | None = None
     allow_missing: bool = False
-    where: str = field(default="", compare=False)
+    where: str = ""
 
     def label(self, key: str) -> str:
         """Return a key as the user wrote it: its name in a manifest, otherwise the option."""
@@ -88,7 +96,7 @@ class Entry:
                     f"{self.where}the {what} {quoted(text)} is longer than {MAX_TEXT} characters; "
                     "shorten it"
                 )
-            if UNFIT.search(text):
+            if is_unfit(text):
                 raise BadInputError(
                     f"{self.where}the {what} {quoted(text)} contains characters that cannot be "
                     "stored (control characters, or bytes that are not UTF-8); rename it"
@@ -122,7 +130,7 @@ def _entry(line: str, where: str, priority: str) -> Entry:
         raise BadInputError(
             f"{where}not valid JSON ({_reason(error)}); write one object per line"
         ) from None
-    if not isinstance(values, Mapping):
+    if not isinstance(values, dict):
         raise BadInputError(f'{where}not a JSON object; write {{"path": …, "component_id": …}}')
     for key, value in values.items():
         if key not in MANIFEST_KEYS:

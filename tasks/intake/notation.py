@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
 from tasks.intake.errors import FramesError, printable
+from tasks.transfer.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: A sequence with more frames is a typing error: 100,000 frames are more than an hour of film.
 MAX_FRAMES = 100_000
@@ -15,24 +18,25 @@ MAX_SPAN = 10_000_000
 #: A time stamp to the second, used as a frame number, has 14 digits.
 MAX_DIGITS = 18
 
-#: The marks for the frame number. A name such as "100%done" or "logo@2x" has none.
-PRINTF = re.compile(r"%0[0-9]{1,4}d|%[0-9]{0,4}d(?![^\W_])")
-OTHER_MARKS = re.compile(r"(?:#+|@+|\$F[0-9]{0,4})(?![^\W_#@])")
+# The patterns are compiled when they are used: most files are no sequences.
 
-NAME_AND_RANGES = re.compile(r"(.*?\S)(?:\s*\[([^\[\]]*)\]|\s+(-?[0-9][-0-9,x\s]*))", re.DOTALL)
+#: The marks for the frame number. A name such as "100%done" or "logo@2x" has none.
+PRINTF = r"%0[0-9]{1,4}d|%[0-9]{0,4}d(?![^\W_])"
+OTHER_MARKS = r"(?:#+|@+|\$F[0-9]{0,4})(?![^\W_#@])"
+#: One of these is in every mark.
+MARKING = frozenset("%#@$")
+
+NAME_AND_RANGES = r"(?s)(.*?\S)(?:\s*\[([^\[\]]*)\]|\s+(-?[0-9][-0-9,x\s]*))"
 ONE_RANGE = r"[0-9]+(?:-[0-9]+)?(?:x[0-9]+)?"
 #: Ranges right before the mark, as fileseq writes them. A single number is a range only after a
 #: dot: it is the frame in "f.1001#.exr", and part of the name in "sh010####.exr".
-RANGES_BEFORE = re.compile(
-    rf"(?<![0-9])(?:{ONE_RANGE}(?:,{ONE_RANGE})+|[0-9]+-[0-9]+(?:x[0-9]+)?)$"
-)
-NUMBER_BEFORE = re.compile(r"(?<=\.)[0-9]+$")
+RANGES_BEFORE = rf"(?<![0-9])(?:{ONE_RANGE}(?:,{ONE_RANGE})+|[0-9]+-[0-9]+(?:x[0-9]+)?)$"
+NUMBER_BEFORE = r"(?<=\.)[0-9]+$"
 NUMBER = rf"[0-9]{{1,{MAX_DIGITS}}}"
-RANGE = re.compile(rf"({NUMBER})(?:\s*-\s*({NUMBER})(?:x({NUMBER}))?)?")
+RANGE = rf"({NUMBER})(?:\s*-\s*({NUMBER})(?:x({NUMBER}))?)?"
 
 
-@dataclass(frozen=True, slots=True)
-class Frames:
+class Frames(NamedTuple):
     """Files whose names differ only by a frame number."""
 
     head: str
@@ -67,6 +71,11 @@ class Frames:
         return f"{self.pattern} [{', '.join(compact(self.numbers))}]"
 
 
+def may_have_mark(text: str) -> bool:
+    """Return whether the name at the end of a path may have a mark, and needs to be parsed."""
+    return not MARKING.isdisjoint(text.rpartition("/")[2])
+
+
 def parse(text: str) -> Frames | None:
     """Read a pattern with or without frame ranges.
 
@@ -75,11 +84,13 @@ def parse(text: str) -> Frames | None:
     Raises:
         FramesError: the pattern or its ranges are not valid.
     """
+    if not may_have_mark(text):
+        return None
     folder, slash, name = text.rpartition("/")
     ranges = None
-    if split := NAME_AND_RANGES.fullmatch(name):
+    if split := re.fullmatch(NAME_AND_RANGES, name):
         name, ranges = split[1], split[2] if split[2] is not None else split[3]
-    marks = list(PRINTF.finditer(name)) or list(OTHER_MARKS.finditer(name))
+    marks = list(re.finditer(PRINTF, name)) or list(re.finditer(OTHER_MARKS, name))
     if not marks:
         return None
     if len(marks) > 1:
@@ -89,12 +100,12 @@ def parse(text: str) -> Frames | None:
         )
     mark = marks[0]
     head, tail = name[: mark.start()], name[mark.end() :]
-    if before := RANGES_BEFORE.search(head) or NUMBER_BEFORE.search(head):
+    if before := re.search(RANGES_BEFORE, head) or re.search(NUMBER_BEFORE, head):
         if ranges is not None:
             raise FramesError(f"{printable(text)} names its frames twice; write them once")
         head, ranges = head[: before.start()], before[0]
     frames = check_positive(Frames(f"{folder}{slash}{head}", tail, _padding(mark[0], text), ()))
-    return frames if ranges is None else replace(frames, numbers=_numbers(ranges, text))
+    return frames if ranges is None else frames._replace(numbers=_numbers(ranges, text))
 
 
 def _padding(mark: str, text: str) -> int:
@@ -130,7 +141,7 @@ def _numbers(ranges: str, text: str) -> tuple[int, ...]:
 
 def _range(part: str, text: str) -> range:
     """Read one range: 1001, 1001-1240, or every second frame of it with 1001-1240x2."""
-    match = RANGE.fullmatch(part)
+    match = re.fullmatch(RANGE, part)
     step = int(match[3] or 1) if match else 0
     if match is None or not step:
         raise FramesError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 
 from tasks.transfer.named_tuple import NamedTuple
 from tasks.transfer.targets import Container, Publish, Target, derived_id
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, TypeAlias
 
-#: An id as ftrack writes it.
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+HEXADECIMAL = frozenset("0123456789abcdefABCDEF-")
 
 #: The order of pending uploads: a lower number goes first.
 PRIORITIES = {"urgent": 0, "normal": 1, "low": 2}
@@ -124,6 +122,12 @@ class PublishRequest(_PublishFields):
 Request: TypeAlias = "UploadRequest | PublishRequest"
 
 
+def is_uuid(text: str) -> bool:
+    """Return whether a text is an id as ftrack writes it, in upper or lower case."""
+    sizes = [len(digits) for digits in text.split("-")]
+    return sizes == [8, 4, 4, 4, 12] and HEXADECIMAL.issuperset(text)
+
+
 def _options_key(target: Target) -> str:
     """Return a text that differs if ftrack must do something else with the same file.
 
@@ -187,7 +191,7 @@ def target_from(values: Mapping[str, Any]) -> Target:
     # These ids become part of queries, and without a secret key anybody may have written them.
     for name in ("component_id", "version_id", "task_id", "container_id"):
         value = getattr(target, name)
-        if not (value is None and name != "component_id") and not UUID.fullmatch(str(value)):
+        if not (value is None and name != "component_id") and not is_uuid(str(value)):
             raise TypeError(f"{name} is not a UUID")
     return target
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from tasks.intake.errors import BadInputError, listed, quoted
-from tasks.intake.manifest import Entry
-from tasks.intake.notation import Frames
-from tasks.intake.request import UUID
+from tasks.intake.request import is_uuid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tasks.intake.manifest import Entry
+    from tasks.intake.notation import Frames
 
 IDS = ("component_id", "version_id", "task_id")
 #: Keys that need a component that is created, not one that exists.
@@ -24,7 +27,7 @@ def check_entry(entry: Entry) -> None:
     """
     for key in IDS:
         value = getattr(entry, key)
-        if value is not None and not UUID.fullmatch(value):
+        if value is not None and not is_uuid(value):
             raise BadInputError(
                 f"{entry.where}{entry.label(key)} {quoted(value)} is not a UUID; "
                 "copy the id from ftrack"

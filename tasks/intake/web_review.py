@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
-from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 from tasks.intake.errors import BadInputError, listed, quoted
-from tasks.intake.manifest import Entry
+from tasks.transfer.named_tuple import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from tasks.intake.manifest import Entry
 
 NAMES = {
     ".mp4": "ftrackreview-mp4",
@@ -92,7 +95,7 @@ def _given(entry: Entry) -> dict[str, Any]:
         match = FRAME_RANGE.fullmatch(entry.frame_range)
         if match is None or int(match[2]) < int(match[1]):
             raise _not_valid(entry, "frame_range", "a frame range; write 1001-1240")
-        meta |= {"frameIn": int(match[1]), "frameOut": int(match[2])}
+        meta.update(frameIn=int(match[1]), frameOut=int(match[2]))
     if entry.fps is not None:
         fps = _fps(entry.fps)
         if fps is None:
@@ -102,7 +105,7 @@ def _given(entry: Entry) -> dict[str, Any]:
         match = RESOLUTION.fullmatch(entry.resolution)
         if match is None:
             raise _not_valid(entry, "resolution", "a size in pixels; write 1920x1080")
-        meta |= {"width": int(match[1]), "height": int(match[2])}
+        meta.update(width=int(match[1]), height=int(match[2]))
     return meta
 
 
@@ -119,7 +122,7 @@ def _movie(entry: Entry, path: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if fps is not None:
         found["frameRate"] = fps
         if count := _count(stream, fps):
-            found |= {"frameIn": 0, "frameOut": count}
+            found.update(frameIn=0, frameOut=count)
     meta = {**found, **given}
     missing = [
         f"{entry.label(key)} {example}"
@@ -165,6 +168,9 @@ def _count(stream: Mapping[str, Any], fps: float) -> int:
 
 def _probed(path: str) -> Probe:
     """Have ffprobe describe the first video stream of a file."""
+    import shutil
+    import subprocess
+
     program = shutil.which("ffprobe")
     if program is None:
         return Probe({}, "ffprobe, which would read the file, is not installed here")

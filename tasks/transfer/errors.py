@@ -31,10 +31,12 @@ Errors that never end an upload are defined where they are raised: ``FtrackRefus
 
 from __future__ import annotations
 
-from typing import Literal
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal, TypeAlias
 
 #: Why a file is not accepted, if you can do something about it on this side.
-FileFault = Literal["", "empty", "outside_roots"]
+FileFault: TypeAlias = "Literal['', 'empty', 'outside_roots']"
 
 
 class UploadError(Exception):

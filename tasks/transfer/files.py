@@ -1,14 +1,13 @@
-"""Files on disk: which of them may be uploaded, and whether they are still the same."""
+"""Opening files to upload, and whether they are still the same."""
 
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import BinaryIO
 
+from tasks.transfer.allowed import check_kind, check_roots
 from tasks.transfer.errors import (
     FileChangedError,
     FileNotReadyError,
@@ -17,49 +16,10 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.models import FileIdentity
 
-KINDS = (
-    (stat.S_ISDIR, "is a directory; name the files in it"),
-    (stat.S_ISFIFO, "is a FIFO; only regular files can be uploaded"),
-    (stat.S_ISSOCK, "is a socket; only regular files can be uploaded"),
-    (stat.S_ISCHR, "is a device; only regular files can be uploaded"),
-    (stat.S_ISBLK, "is a device; only regular files can be uploaded"),
-)
-
 
 def identity_of(status: os.stat_result) -> FileIdentity:
     """Return what identifies the version of a file, taken from its stat."""
     return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
-
-
-def check_kind(path: str, status: os.stat_result, *, allow_empty: bool) -> None:
-    """Check that a file is regular, and not empty.
-
-    Raises:
-        FileRefusedError: it is not.
-    """
-    for is_kind, why in KINDS:
-        if is_kind(status.st_mode):
-            raise FileRefusedError(path, why)
-    if not status.st_size and not allow_empty:
-        raise FileRefusedError(path, "is empty, perhaps after a failed render", "empty")
-
-
-def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
-    """Check that ``real_path``, which is ``path`` with all symlinks resolved, is in ``roots``.
-
-    The roots are real paths too.
-
-    Raises:
-        FileRefusedError: it is outside of all of them.
-    """
-    if not any(Path(real_path).is_relative_to(root) for root in roots):
-        # A symlink may point to any bytes, but an error must fit into a record.
-        target = real_path.encode(errors="backslashreplace").decode()
-        where = "is" if real_path == path else f"leads to {target}, which is"
-        listed = os.pathsep.join(roots) or "there are none"
-        raise FileRefusedError(
-            path, f"{where} outside the storage roots ({listed})", "outside_roots"
-        )
 
 
 @contextmanager

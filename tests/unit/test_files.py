@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.transfer.allowed import check_kind, check_roots
 from tasks.transfer.errors import FileChangedError, FileNotReadyError, FileRefusedError
 from tasks.transfer.files import (
-    check_kind,
-    check_roots,
     identity_of,
     open_checked,
     require_unchanged,

@@ -336,7 +336,7 @@ def test_a_manifest_is_read_line_by_line() -> None:
 
     entries = read_manifest(lines, priority="urgent")
 
-    assert entries == [
+    assert [entry._replace(where="") for entry in entries] == [
         Entry("/a", COMPONENT, priority="urgent"),
         Entry("/b", version_id=VERSION, name="n", thumbnail=True, priority="urgent"),
         Entry("/c", COMPONENT, priority="low"),

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,11 +239,11 @@ def test_values_at_their_limits_are_accepted() -> None:
         "width": 99_999,
         "height": 1,
     }
-    assert _meta(replace(limits, frame_range="7-7"))["frameOut"] == 7
+    assert _meta(limits._replace(frame_range="7-7"))["frameOut"] == 7
     for beyond in (
-        replace(limits, fps="1000.1"),
-        replace(limits, resolution="100000x1"),
-        replace(limits, frame_range="0-9999999999"),
+        limits._replace(fps="1000.1"),
+        limits._replace(resolution="100000x1"),
+        limits._replace(frame_range="0-9999999999"),
     ):
         assert " is not a " in _refused(beyond)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tasks.config.settings import Settings
 from tasks.intake.build import Options, build_requests
 from tasks.intake.fields import MAX_METADATA, MAX_PATHS
-from tasks.intake.manifest import UNFIT, Entry
+from tasks.intake.manifest import Entry, is_unfit
 from tasks.intake.notation import MAX_FRAMES, Frames
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.intake.wire import from_wire, to_wire
@@ -428,7 +428,7 @@ def test_anything_else_is_a_request_or_a_value_error(
     with suppress(ValueError):
         request = from_wire({**base, **changed})
         assert over_the_wire(request) == request
-        assert not UNFIT.search(request.path)
+        assert not is_unfit(request.path)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from tasks.config.remedies import explained
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED
-from tasks.intake.request import UUID
+from tasks.intake.request import is_uuid
+from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
-from tasks.transfer.files import check_roots
 from workers.cli import output
 
 
@@ -34,7 +34,7 @@ def fetch(component_ids: tuple[str, ...], folder: str, *, enqueue: bool, human: 
     Files that are already there are left alone. An interrupted download continues.
     """  # noqa: D301 click takes \b for "do not wrap"
     for component_id in component_ids:
-        if not UUID.fullmatch(component_id):
+        if not is_uuid(component_id):
             raise BadInputError(
                 f"component id {component_id[:100]!r} is not a UUID; copy it from ftrack"
             )

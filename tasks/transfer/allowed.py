@@ -1,0 +1,58 @@
+"""Which files may be uploaded: regular files that are in the storage roots."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from tasks.transfer.errors import FileRefusedError
+from tasks.transfer.windows import ordinary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KINDS = (
+    (stat.S_ISDIR, "is a directory; name the files in it"),
+    (stat.S_ISFIFO, "is a FIFO; only regular files can be uploaded"),
+    (stat.S_ISSOCK, "is a socket; only regular files can be uploaded"),
+    (stat.S_ISCHR, "is a device; only regular files can be uploaded"),
+    (stat.S_ISBLK, "is a device; only regular files can be uploaded"),
+)
+
+
+def check_kind(path: str, status: os.stat_result, *, allow_empty: bool) -> None:
+    """Check that a file is regular, and not empty.
+
+    Raises:
+        FileRefusedError: it is not.
+    """
+    for is_kind, why in KINDS:
+        if is_kind(status.st_mode):
+            raise FileRefusedError(path, why)
+    if not status.st_size and not allow_empty:
+        raise FileRefusedError(path, "is empty, perhaps after a failed render", "empty")
+
+
+def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
+    """Check that ``real_path``, which is ``path`` with all symlinks resolved, is in ``roots``.
+
+    The roots are real paths too.
+
+    Raises:
+        FileRefusedError: it is outside of all of them.
+    """
+    if not any(_is_below(real_path, root) for root in roots):
+        # A symlink may point to any bytes, but an error must fit into a record.
+        target = real_path.encode(errors="backslashreplace").decode()
+        where = "is" if real_path == path else f"leads to {target}, which is"
+        listed = os.pathsep.join(roots) or "there are none"
+        raise FileRefusedError(
+            path, f"{where} outside the storage roots ({listed})", "outside_roots"
+        )
+
+
+def _is_below(path: str, root: str) -> bool:
+    # normcase: Windows ignores case, and takes both slashes.
+    whole, folder = (os.path.normcase(ordinary(text)) for text in (path, root))
+    return whole == folder or whole.startswith(folder.rstrip(os.sep) + os.sep)
