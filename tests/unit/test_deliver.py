@@ -43,6 +43,15 @@ def test_a_stage_is_delivered_neither_after_its_turn_nor_before(farm: Farm, stag
     assert farm.deliver(SIGN)[0].fence == transfer.fence + 1
 
 
+def test_a_later_stage_waits_for_the_first_one_of_its_claim(farm: Farm) -> None:
+    """Its message may be one of an older claim, which was made again under its id."""
+    farm.enqueue(file_of())
+    [transfer] = farm.deliver()
+
+    assert farm.deliver(SIGN) == []
+    assert farm.settle(transfer, "advanced") == "active"
+
+
 def test_a_claim_lasts_two_leases_and_is_forgotten_after_a_week(farm: Farm) -> None:
     farm.enqueue(file_of())
     farm.deliver()

@@ -213,3 +213,34 @@ def test_an_older_delivery_of_the_same_batch_stops(
 
     with pytest.raises(LeaseLostError):
         heartbeat(old.upload_id)
+
+
+def test_what_has_not_started_keeps_its_progress(
+    heartbeat: Heartbeat, batch: Batch, clock: Clock, client: redis.Redis
+) -> None:
+    started, other = (transfer.upload_id for transfer in batch.transfers)
+    client.hset(upload_key(other), "sent", 5)
+    clock.now += INTERVAL_S
+
+    heartbeat(started)
+
+    assert [client.hget(upload_key(one), "sent") for one in (started, other)] == [b"0", b"5"]
+
+
+def test_a_thread_keeps_the_lease_while_a_block_is_stuck(
+    heartbeat: Heartbeat, batch: Batch, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    def confirm(*_: object) -> set[str]:
+        asked.set()
+        return set()
+
+    monkeypatch.setattr("tasks.stage.heartbeat.INTERVAL_S", 0.01)
+    monkeypatch.setattr(heartbeat._record, "heartbeat", confirm)
+    with heartbeat:
+        for _ in range(2):
+            clock.now += 0.7 * LEASE_S
+            assert asked.wait(5)
+            asked.clear()
+        heartbeat(batch.transfers[0].upload_id)
