@@ -1,0 +1,159 @@
+"""Opens a connection to a host and port or to a socket, all of it by one deadline."""
+
+from __future__ import annotations
+
+import socket
+
+from tasks.config.redis_url import address
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from typing import Any
+
+    from tasks.config.redis_url import RedisUrl
+    from tasks.intake.deadline import Deadline
+
+#: localhost is always these (RFC 6761), so that no look-up is needed for it.
+_LOOPBACK = ("127.0.0.1", "::1")
+
+
+class UnreachableError(Exception):
+    """There is no connection; the text says to what, and why."""
+
+
+def reach(url: RedisUrl, place: tuple[str, int] | None, deadline: Deadline) -> socket.socket:
+    """Return a connected socket: to the host and port, or else to the URL's Unix socket.
+
+    With a URL of the scheme rediss, its TLS handshake is done.
+
+    Raises:
+        UnreachableError: it cannot be reached in time.
+    """
+    where = url.path if place is None else address(*place)
+    try:
+        if place is None:
+            return _connected(_unix_family(), url.path, deadline)
+        connected = _reach_host(*place, deadline)
+        return (
+            _with_tls(url, connected, place[0], deadline) if url.scheme == "rediss" else connected
+        )
+    except (OSError, ValueError) as error:
+        raise UnreachableError(f"{where}: {reason(error)}") from None
+
+
+def reason(error: Exception) -> str:
+    """Return why a step of the network failed, on one line."""
+    # Two classes before Python 3.10.
+    if isinstance(error, (TimeoutError, socket.timeout)):
+        return "no answer in time"
+    text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
+    return " ".join(str(text).split()) or type(error).__name__
+
+
+def _unix_family() -> int:
+    family: int | None = getattr(socket, "AF_UNIX", None)
+    if family is None:
+        raise OSError("this system has no Unix sockets for Python; use redis:// or rediss://")
+    return family
+
+
+def _reach_host(host: str, port: int, deadline: Deadline) -> socket.socket:
+    failed: Exception | None = None
+    places = _addresses(host, port, deadline)
+    for number, (family, place) in enumerate(places):
+        try:
+            return _connected(family, place, deadline.share(len(places) - number))
+        except OSError as error:
+            # The first address is the usual one: its error tells more.
+            failed = failed or error
+    raise failed or OSError("it has no address")
+
+
+def _connected(family: int, place: Any, deadline: Deadline) -> socket.socket:
+    connecting = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connecting.settimeout(deadline.left_s())
+        connecting.connect(place)
+    except BaseException:
+        connecting.close()
+        raise
+    return connecting
+
+
+def _addresses(host: str, port: int, deadline: Deadline) -> list[tuple[int, Any]]:
+    if host == "localhost":
+        return [(_family(number), (number, port)) for number in _LOOPBACK]
+    if ":" in host or host.replace(".", "").isdigit():
+        return _look_up(host, port, socket.AI_NUMERICHOST)
+    # A look-up has no timeout, so it gets a thread that is left behind.
+    import threading
+
+    found: list[Any] = []
+    thread = threading.Thread(target=_look_up_into, args=(found, host, port), daemon=True)
+    thread.start()
+    thread.join(deadline.left_s())
+    if not found:
+        raise OSError("no answer to the look-up of its name in time")
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return list(found[0])
+
+
+def _family(number: str) -> int:
+    return socket.AF_INET6 if ":" in number else socket.AF_INET
+
+
+def _look_up(host: str, port: int, flags: int = 0) -> list[tuple[int, Any]]:
+    # As bytes: for a text, Python would import the codec of international names.
+    found = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM, flags=flags)
+    return [(family, place) for family, _, _, _, place in found]
+
+
+def _look_up_into(found: list[Any], host: str, port: int) -> None:
+    try:
+        found.append(_look_up(host, port))
+    except OSError as error:
+        found.append(error)
+
+
+def _with_tls(
+    url: RedisUrl, connected: socket.socket, host: str, deadline: Deadline
+) -> ssl.SSLSocket:
+    try:
+        context = _tls_context(url)
+        secured = context.wrap_socket(
+            connected, server_hostname=host, do_handshake_on_connect=False
+        )
+    except BaseException:
+        connected.close()
+        raise
+    try:
+        secured.settimeout(deadline.left_s())
+        secured.do_handshake()
+    except Exception as error:
+        secured.close()
+        if getattr(error, "verify_message", ""):
+            raise OSError(
+                f"its certificate is not accepted: {reason(error)}; "
+                "name its authority with ssl_ca_certs"
+            ) from None
+        raise
+    return secured
+
+
+def _tls_context(url: RedisUrl) -> ssl.SSLContext:
+    # Imported late: only rediss:// needs it.
+    import ssl
+
+    try:
+        context = ssl.create_default_context(cafile=url.ssl_ca_certs or None)
+    except OSError as error:
+        raise OSError(f"ssl_ca_certs: cannot use {url.ssl_ca_certs}: {reason(error)}") from None
+    context.check_hostname = url.ssl_check_hostname
+    if url.ssl_certfile:
+        try:
+            context.load_cert_chain(url.ssl_certfile, url.ssl_keyfile or None)
+        except OSError as error:
+            raise OSError(f"ssl_certfile: cannot use {url.ssl_certfile}: {reason(error)}") from None
+    return context

@@ -1,0 +1,65 @@
+"""What each refusal of Redis means, and what to do about it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tasks.intake.resp import RefusalError
+
+#: Refusals that end by themselves, or at another server: such a Redis is asked again once.
+PASSING = frozenset({"READONLY", "LOADING", "MASTERDOWN"})
+
+_LOGIN = "check the user and password in FARMHAUL_REDIS_URL"
+_RIGHTS = "compare its user with deploy/redis/users.acl"
+_MASTER = "set FARMHAUL_REDIS_URL to the master, or to the sentinels"
+_CLUSTER = (
+    "this is a Redis Cluster, which farmhaul does not support",
+    "use a single Redis, or a master with sentinels",
+)
+_KNOWN = {
+    "OOM": (
+        "Redis is full and accepts no uploads",
+        "raise maxmemory, or wait until some finish",
+    ),
+    "MISCONF": ("Redis cannot write to its disk and accepts no uploads", "look at that disk"),
+    "READONLY": ("this Redis is a replica and cannot be written", _MASTER),
+    "MASTERDOWN": ("this Redis is a replica that has lost its master", _MASTER),
+    "LOADING": ("Redis has just started and is loading its data", "try again later"),
+    "NOREPLICAS": ("Redis has too few replicas to accept uploads", "look at the replicas"),
+    "BUSY": ("Redis is busy with a script", "an administrator may call SCRIPT KILL"),
+    "WRONGTYPE": ("farmhaul:inbox is not a list", "delete that key in Redis"),
+    "NOAUTH": ("Redis refuses access: it wants a password", _LOGIN),
+    "WRONGPASS": ("Redis refuses access: it does not accept the login", _LOGIN),
+    "DENIED": ("Redis refuses access: it is in protected mode", "set a password in Redis"),
+    "MOVED": _CLUSTER,
+    "ASK": _CLUSTER,
+    "CROSSSLOT": _CLUSTER,
+    "CLUSTERDOWN": _CLUSTER,
+}
+#: Errors without a code of their own, by the command that they answer.
+_OTHERS = {
+    "AUTH": _KNOWN["WRONGPASS"],
+    "SELECT": ("Redis does not have this database", "correct its number in FARMHAUL_REDIS_URL"),
+}
+
+
+def explained(refusal: RefusalError, where: str) -> str:
+    """Return one line: what Redis says, which one, and what to do.
+
+    Redis' own text is left out, because it may repeat what it was asked, so also a password.
+    """
+    what, step = _meaning(refusal)
+    return f"{what} ({where}); {step}"
+
+
+def _meaning(refusal: RefusalError) -> tuple[str, str]:
+    if refusal.code in _KNOWN:
+        return _KNOWN[refusal.code]
+    if refusal.code == "NOPERM":
+        return f"Redis refuses access: this user may not {refusal.command}", _RIGHTS
+    if "max number of clients" in refusal.text:
+        return "Redis has no connection left", "raise maxclients in Redis"
+    if "cluster mode" in refusal.text:
+        return _CLUSTER
+    unknown = f"Redis refuses {refusal.command}", "look at its log, and at FARMHAUL_REDIS_URL"
+    return _OTHERS.get(refusal.command, unknown)

@@ -1,0 +1,94 @@
+"""Asks the sentinels which Redis is the master."""
+
+from __future__ import annotations
+
+import re
+
+from tasks.config.redis_url import address
+from tasks.intake.reach import UnreachableError, reach, reason
+from tasks.intake.resp import Connection, NotRedisError, RefusalError, command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tasks.config.redis_url import RedisUrl
+    from tasks.intake.deadline import Deadline
+
+_LOGIN_CODES = {"NOAUTH", "WRONGPASS", "NOPERM"}
+
+
+class NoMasterError(Exception):
+    """No sentinel names a master; the text is one line that explains why."""
+
+
+def find_master(url: RedisUrl, deadline: Deadline, first: int = 0) -> tuple[str, int]:
+    """Return the host and port of the master that a sentinel names.
+
+    The sentinels are asked one after the other, beginning with number ``first``. None of them
+    can use up the time of the others, or that of the master.
+
+    Raises:
+        NoMasterError: no sentinel names a master in time.
+    """
+    first %= len(url.hosts)
+    sentinels = url.hosts[first:] + url.hosts[:first]
+    wants_login = knows_none = False
+    unreachable = ""
+    for number, place in enumerate(sentinels):
+        try:
+            # One share more, for the master itself.
+            master = _ask(url, place, deadline.share(len(sentinels) - number + 1))
+        except RefusalError as refusal:
+            wants_login = wants_login or refusal.code in _LOGIN_CODES
+            unreachable = unreachable or f"{address(*place)}: it is not a sentinel"
+        except UnreachableError as error:
+            unreachable = unreachable or str(error)
+        except OSError as error:
+            unreachable = unreachable or f"{address(*place)}: {reason(error)}"
+        else:
+            if master is not None:
+                return master
+            knows_none = True
+    why = _explained(url, unreachable, wants_login=wants_login, knows_none=knows_none)
+    raise NoMasterError(why)
+
+
+def _explained(url: RedisUrl, unreachable: str, *, wants_login: bool, knows_none: bool) -> str:
+    if knows_none:
+        return (
+            f"no sentinel knows a master {url.master} ({url.where}); check FARMHAUL_REDIS_URL, "
+            "and that a master is elected"
+        )
+    if wants_login and url.sentinel_password:
+        return (
+            f"the sentinels do not accept their login ({url.where}); check sentinel_username and "
+            "sentinel_password in FARMHAUL_REDIS_URL"
+        )
+    if wants_login:
+        return (
+            f"the sentinels want a login of their own ({url.where}); add "
+            "?sentinel_password=PASSWORD to FARMHAUL_REDIS_URL"
+        )
+    return (
+        f"no sentinel is reachable ({unreachable}); check FARMHAUL_REDIS_URL, and that the "
+        "sentinels are running"
+    )
+
+
+def _ask(url: RedisUrl, place: tuple[str, int], deadline: Deadline) -> tuple[str, int] | None:
+    with reach(url, place, deadline) as connected:
+        connection = Connection(connected, deadline)
+        login = [word for word in (url.sentinel_user, url.sentinel_password) if word]
+        commands = [command("AUTH", *login)] if login else []
+        commands.append(command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", url.master))
+        connection.send(commands)
+        refused = connection.refusal("AUTH") if login else None
+        try:
+            named = connection.texts("SENTINEL")
+        except RefusalError as refusal:
+            raise refused or refusal from None
+    if named is None:
+        return None
+    host, port = [*named, "", ""][:2]
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,253}", host or "") or not (port or "").isdigit():
+        raise NotRedisError("it names no host and port")
+    return str(host), int(port or 0)
