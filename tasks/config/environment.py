@@ -6,6 +6,7 @@ import os
 import re
 
 from tasks.config.texts import read_text
+from tasks.transfer.windows import real_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def absolute_path(text: str) -> str:
 def storage_roots(text: str) -> tuple[str, ...]:
     """Return the folders of a text, without symlinks: they are compared with real paths."""
     roots = [absolute_path(root) for root in text.split(os.pathsep) if root]
-    return tuple(os.path.realpath(root) for root in roots)
+    return tuple(real_path(root) for root in roots)
 
 
 def path_map(text: str) -> tuple[tuple[str, str], ...]:

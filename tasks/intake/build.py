@@ -14,7 +14,7 @@ from tasks.transfer.allowed import check_kind
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.named_tuple import NamedTuple
 from tasks.transfer.targets import Container, Publish, Target, derived_id
-from tasks.transfer.windows import is_windows_path, on_disk
+from tasks.transfer.windows import is_windows_path, on_disk, real_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _this_host() -> str:
 
 
 def _check_roots(path: str, place: str, settings: AnySettings, options: Options) -> None:
-    check_here(path, os.path.realpath(on_disk(place)), settings.storage_roots, look=options.stat)
+    check_here(path, real_path(place), settings.storage_roots, look=options.stat)
 
 
 def _status(entry: Entry, path: str, options: Options) -> os.stat_result:

@@ -42,17 +42,21 @@ def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
     Raises:
         FileRefusedError: it is outside of all of them.
     """
-    if not any(_is_below(real_path, root) for root in roots):
+    real = _comparable(real_path)
+    if not any(_is_below(real, _comparable(root)) for root in roots):
         # A symlink may point to any bytes, but an error must fit into a record.
         target = real_path.encode(errors="backslashreplace").decode()
-        where = "is" if real_path == path else f"leads to {target}, which is"
+        where = "is" if real == _comparable(path) else f"leads to {target}, which is"
         listed = os.pathsep.join(roots) or "there are none"
         raise FileRefusedError(
             path, f"{where} outside the storage roots ({listed})", "outside_roots"
         )
 
 
-def _is_below(path: str, root: str) -> bool:
-    # normcase: Windows ignores case, and takes both slashes.
-    whole, folder = (os.path.normcase(ordinary(text)) for text in (path, root))
-    return whole == folder or whole.startswith(folder.rstrip(os.sep) + os.sep)
+def _comparable(path: str) -> str:
+    # Windows ignores case, and takes both slashes.
+    return os.path.normcase(ordinary(path))
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

@@ -44,3 +44,11 @@ def on_disk(path: str) -> str:
     if full.startswith(LONG):
         return full
     return LONG_SHARE + full[2:] if full.startswith("\\\\") else LONG + full
+
+
+def real_path(path: str) -> str:
+    """Return a path with all symlinks resolved; on Windows, in the ordinary form."""
+    try:
+        return ordinary(os.path.realpath(on_disk(path)))
+    except OSError:  # Windows, if the server is away: whoever opens the file says why
+        return os.path.abspath(path)
