@@ -112,6 +112,6 @@ def test_the_contract_names_what_a_hook_imports() -> None:
         if contract["name"].startswith("A hook needs the standard library alone")
     ]
     own = {name for name in hook_modules() if name.count(".") > 1}
-    beside = {name for name in own if not name.startswith("tasks.intake.")}
+    others = {name for name in own if not name.startswith("tasks.intake.")}
 
-    assert set(contract["source_modules"]) == {"tasks.intake", *beside}
+    assert set(contract["source_modules"]) == {"tasks.intake", *others}
