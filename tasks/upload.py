@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from celery import shared_task
 
 from tasks.parts import start_runs
@@ -10,6 +12,7 @@ from tasks.stage.message import Message
 from tasks.stage.registration import register_all
 from tasks.stage.sending import send_file
 from tasks.transfer import checksum
+from tasks.transfer.asked import check_host
 from tasks.transfer.models import Transfer
 from tasks.transfer.signing import sign
 
@@ -24,11 +27,13 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
     """
     batch = self.claim(host)
     heartbeat = self.heartbeat(batch)
+    this_host = socket.gethostname()
     roots = self.clients.settings.storage_roots
 
     def check(transfer: Transfer) -> Transfer:
         if transfer.publish is not None:
             return transfer
+        check_host(transfer.path, transfer.asked, this_host)
         return checksum.compute_checksum(transfer, roots, lambda: heartbeat(transfer.upload_id))
 
     return self.hand_on(batch, self.each(batch.transfers, check))

@@ -8,6 +8,7 @@ REMEDIES: dict[type[errors.UploadError], str] = {
     errors.CredentialsRefusedError: (
         "uploads wait until you correct FTRACK_API_USER and FTRACK_API_KEY and restart the workers"
     ),
+    errors.FileShrunkError: "if that is right, enqueue it again",
     errors.RequestRefusedError: "fix it in ftrack, then: farmhaul retry",
     errors.StoreRefusedError: "ask the administrators of the store, then: farmhaul retry",
     errors.SealBrokenError: "is FARMHAUL_SECRET_KEY the same on all nodes?",
@@ -15,6 +16,7 @@ REMEDIES: dict[type[errors.UploadError], str] = {
 
 FILE_REMEDIES: dict[errors.FileFault, str] = {
     "empty": "to upload empty files, use --allow-empty",
+    "outdated": "enqueue it again",
     "outside_roots": "move it there, or add its folder to FARMHAUL_STORAGE_ROOTS",
 }
 

@@ -61,9 +61,18 @@ class UploadRequest(NamedTuple):
     def to_record(self) -> dict[str, Any]:
         """Return what a worker needs to know, as the record keeps it (sealed)."""
         target = {name: value for name, value in self.target._asdict().items() if value}
-        member = {"is_member": True} if self.is_member else {}
-        named = {"id": self.upload_id, "path": self.path, "target": target}
-        return {**named, "allow_empty": self.allow_empty, **member}
+        values: dict[str, Any] = {"id": self.upload_id, "path": self.path, "target": target}
+        values["allow_empty"] = self.allow_empty
+        # The file must still be this one when a worker reads it.
+        known = {
+            "size": self.size_bytes,
+            "mtime_ns": self.mtime_ns,
+            "host": self.host or None,
+            "asked_at": self.asked_at,
+            "is_member": self.is_member or None,
+        }
+        values.update((name, value) for name, value in known.items() if value is not None)
+        return values
 
 
 class _PublishFields(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -71,6 +72,9 @@ class Commands:
     def new_record(self, request: Request, publish_id: str | None = None) -> NewRecord:
         """Return the record of a request; *publish_id* is the publish that it is a file of."""
         values = request.to_record()
+        if "asked_at" in values:
+            # The age of a request counts from now at the latest.
+            values["asked_at"] = min(values["asked_at"], time.time())
         return NewRecord(
             id=values["id"],  # derived once, because that takes time
             component=request.component_id,

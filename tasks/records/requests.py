@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.intake.request import publish_from, target_from
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import AskedFor, Transfer
 
 
 def transfer_from_record(upload_id: str, request: Any) -> Transfer:
@@ -25,8 +26,19 @@ def transfer_from_record(upload_id: str, request: Any) -> Transfer:
             publish = publish_from(request["publish"])
             return Transfer(upload_id, target, path, allow_empty, stored=True, publish=publish)
         is_member = bool(request.get("is_member"))
-        return Transfer(upload_id, target, path, allow_empty, is_member=is_member)
+        asked = _asked_for(request)
+        return Transfer(upload_id, target, path, allow_empty, asked, is_member=is_member)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"this worker cannot read the request, perhaps of another version: {error}"
         ) from None
+
+
+def _asked_for(request: Mapping[str, Any]) -> AskedFor:
+    # A record of a former version has none of these.
+    kinds = {"size": (int,), "mtime_ns": (int,), "host": (str,), "asked_at": (int, float)}
+    for name, types in kinds.items():
+        if name in request and type(request[name]) not in types:
+            raise TypeError(f"{name} is of another type")
+    size, mtime_ns, host, at = map(request.get, kinds)
+    return AskedFor(size, mtime_ns, host or "", at)

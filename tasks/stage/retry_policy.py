@@ -48,6 +48,8 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     # An NFS client may keep "no such file" for 60 s (acdirmax, nfs(5)): a dozen tries take five
     # minutes on average, and less than ten.
     errors.FileNotReadyError: Policy(12, DAY_S, 2, 90, at_least_s=1),
+    # Written again, and seen by NFS as late as a new file.
+    errors.FileShrunkError: Policy(12, DAY_S, 2, 90, at_least_s=1),
     errors.FileChangedError: Policy(5, DAY_S, 4, 60, at_least_s=1),
     errors.UrlRefusedError: Policy(5, DAY_S, 1, 30),
     errors.DigestMismatchError: Policy(3, DAY_S, 1, 30),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
+from tasks.transfer.asked import check_asked
 from tasks.transfer.files import identity_of, open_checked, reading, require_unchanged
 from tasks.transfer.models import Transfer
 
@@ -26,6 +28,7 @@ def compute_checksum(
 
     Raises:
         FileNotReadyError, FileRefusedError: see ``open_checked``.
+        FileShrunkError, FileRefusedError: it is not the file that was asked for.
         FileChangedError: the file was written to while it was read.
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
@@ -33,6 +36,7 @@ def compute_checksum(
         fresh = replace(transfer, identity=identity, checksum=None, stored=False, signed=None)
         if transfer.identity == identity and (transfer.checksum or transfer.is_large):
             return transfer
+        check_asked(transfer.path, transfer.asked, identity, time.time())
         if fresh.is_large:
             return fresh  # each part is hashed when it is sent
         md5_bytes = md5_of(file, transfer.path, 0, identity.size_bytes, check_lease)

@@ -5,6 +5,7 @@
     │   ├── ServiceUnavailableError     ftrack or the store is down, slow or overloaded
     │   ├── CredentialsRefusedError     ftrack does not accept the API user or key
     │   ├── FileNotReadyError           the file is not there, or not readable, yet
+    │   ├── FileShrunkError             the file is smaller than when it was asked for
     │   ├── FileChangedError            the file was written to while it was read or sent
     │   ├── UrlRefusedError             the presigned URL has expired or is not accepted
     │   ├── DigestMismatchError         the store received other bytes than were read
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from typing import Literal, TypeAlias
 
 #: Why a file is not accepted, if you can do something about it on this side.
-FileFault: TypeAlias = "Literal['', 'empty', 'outside_roots']"
+FileFault: TypeAlias = "Literal['', 'empty', 'outside_roots', 'outdated']"
 
 
 class UploadError(Exception):
@@ -89,6 +90,22 @@ class FileNotReadyError(RetryableError):
 
     def __str__(self) -> str:
         return f"cannot read {self.path}: {self.why}; is it there, and mounted on this node?"
+
+
+class FileShrunkError(RetryableError):
+    """The file is smaller than when it was asked for: cut off, or being written again."""
+
+    def __init__(self, path: str, asked_bytes: int, size_bytes: int) -> None:
+        super().__init__(path, asked_bytes, size_bytes)
+        self.path = path
+        self.asked_bytes = asked_bytes
+        self.size_bytes = size_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} changed since it was queued: it had {self.asked_bytes} bytes and has "
+            f"{self.size_bytes}"
+        )
 
 
 class FileChangedError(RetryableError):

@@ -65,6 +65,21 @@ class FileIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedFor:
+    """The file as its hook saw it, the only host that sees it (or ""), and when it was asked for.
+
+    ``size_bytes`` and ``mtime_ns`` are None if nobody looked at the file, ``at`` (in seconds since
+    1970, by the clock of the hook, and not later than that of the worker that took the request in)
+    if a former version has written the record.
+    """
+
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+    host: str = ""
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SignedPut:
     """A presigned URL to PUT a file to, and the headers it was signed with. Both are secrets."""
 
@@ -101,6 +116,7 @@ class Transfer:
     target: Target
     path: str
     allow_empty: bool = False
+    asked: AskedFor = AskedFor()
     identity: FileIdentity | None = None
     checksum: str | None = None
     signed: SignedPut | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -84,6 +85,28 @@ def test_a_file_that_vanishes_is_waited_for_and_then_fails(farm: Farm) -> None:
 
     wait_until(ended, 40)
     assert str(upload.path) in errors_of(farm, upload)
+
+
+def test_a_file_or_frame_cut_off_after_its_enqueue_is_never_located(farm: Farm) -> None:
+    with farm.frozen():
+        cut = farm.upload(content=1_000_000)
+        os.truncate(cut.path, 400_000)
+        first = farm.make_file("a.1001.exr", 50_000)
+        frame = farm.make_file("a.1002.exr", 50_000, first.parent.name)
+        [frames] = farm.enqueue(first.parent, "--version-id", farm.sandbox.ftrack.version_id)
+        os.truncate(frame, 20_000)
+    ids = [cut.id, frames["upload_id"]]
+
+    def ended() -> bool:
+        let_time_pass(farm.redis)
+        return farm.states(ids) == ["failed", "failed"]
+
+    wait_until(ended, 60, lambda: str([farm.record(upload_id) for upload_id in ids]))
+    for upload_id, sizes in zip(ids, ((1_000_000, 400_000), (50_000, 20_000)), strict=True):
+        said = "changed since it was queued: it had {} bytes and has {}".format(*sizes)
+        assert said in farm.record(upload_id)["error"]
+    assert farm.sandbox.ftrack.entities("ComponentLocation") == []
+    assert farm.sandbox.store.puts(cut.component_id) == []
 
 
 def test_a_newer_file_wins_over_one_that_is_being_sent(farm: Farm) -> None:

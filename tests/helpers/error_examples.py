@@ -27,6 +27,10 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (PATH, "it is empty", "empty"),
         ("cannot read", PATH, "it is empty", "--allow-empty"),
     ),
+    errors.FileShrunkError: (
+        (PATH, 10_485_760, 4_194_304),
+        (PATH, "changed since it was queued", "10485760 bytes", "4194304", "enqueue it again"),
+    ),
     errors.FileChangedError: (
         (PATH, "size 5 → 9"),
         (PATH, "changed", "size 5 → 9", "still being written?"),

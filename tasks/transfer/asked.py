@@ -1,0 +1,50 @@
+"""Whether a file is the one that was asked for.
+
+Anyone who can write to the inbox may send an old request once more. It must not upload what lies at
+the path by now: a file that differs is accepted only for a day, in which it is rendered again while
+its upload waits.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from tasks.transfer.errors import FileRefusedError, FileShrunkError
+from tasks.transfer.models import AskedFor, FileIdentity
+
+MAX_AGE_S = 86400.0
+#: Hooks may see the file by another file system: FAT counts times in steps of 2 s, SMB in 100 ns.
+MTIME_STEP_NS = 2 * 10**9
+
+
+def check_asked(path: str, asked: AskedFor, found: FileIdentity, now_s: float) -> None:
+    """Compare a file with what its hook saw, at a time in seconds since 1970.
+
+    Raises:
+        FileShrunkError: it is smaller. Perhaps it is being written again.
+        FileRefusedError: it differs, and the request is too old for that.
+    """
+    if asked.size_bytes is None:
+        return  # with --no-stat, nobody has looked at it
+    if found.size_bytes < asked.size_bytes:
+        raise FileShrunkError(path, asked.size_bytes, found.size_bytes)
+    is_same = found.size_bytes == asked.size_bytes and _is_near(found.mtime_ns, asked.mtime_ns)
+    if not is_same and asked.at is not None and now_s - asked.at > MAX_AGE_S:
+        when = datetime.fromtimestamp(asked.at, UTC)
+        why = f"has changed since it was asked for on {when:%Y-%m-%d %H:%M} UTC"
+        raise FileRefusedError(path, why, "outdated")
+
+
+def check_host(path: str, asked: AskedFor, host: str) -> None:
+    """Check that a file that only one host sees is read there.
+
+    Raises:
+        FileRefusedError: *host* is another one, where the path may lead to another file.
+    """
+    if asked.host not in {"", host}:
+        why = f"is to be read on {asked.host} alone, and this worker runs on {host}"
+        raise FileRefusedError(path, why)
+
+
+def _is_near(mtime_ns: int, asked_ns: int | None) -> bool:
+    return asked_ns is None or abs(mtime_ns - asked_ns) < MTIME_STEP_NS
