@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, cast
 
 import redis
 
-from tasks.records.keys import INBOX, TAKING, to_text
+from tasks.intake.inbox import INBOX
+from tasks.records.keys import TAKING, to_text
 from tasks.records.scripts import Scripts
 
 #: The bounds of what a worker takes in at once, so that a round takes about a second.

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.intake.inbox import INBOX
+
 PREFIX = "farmhaul:"
 
 #: Indexes, counters and locks: there is one of each.
@@ -18,8 +20,7 @@ JOBS = f"{PREFIX}jobs"
 HOSTS = f"{PREFIX}hosts"
 TOTALS = f"{PREFIX}totals"
 LIMITS = f"{PREFIX}limits"
-#: Entries that hooks have pushed, and those that workers are taking in.
-INBOX = f"{PREFIX}inbox"
+#: The entries of the inbox that workers are taking in.
 TAKING = f"{PREFIX}taking"
 #: The lock of the reconciler: the worker that reconciles.
 RECONCILER = f"{PREFIX}reconciler"

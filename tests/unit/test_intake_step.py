@@ -16,12 +16,13 @@ from tasks.config.redis_client import worker_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
 from tasks.intake.envelope import make_body, sign
+from tasks.intake.inbox import INBOX
 from tasks.intake.request import UploadRequest
 from tasks.intake.wire import to_wire
 from tasks.records.commands import Commands
 from tasks.records.delivery import Outcome, Settlement
 from tasks.records.inbox import MAX_BYTES, MAX_ENTRIES, OVERDUE_S, Inbox, Overdue, waiting
-from tasks.records.keys import INBOX, TAKING, TOTALS, upload_key
+from tasks.records.keys import TAKING, TOTALS, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
