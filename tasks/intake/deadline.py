@@ -11,6 +11,11 @@ class Deadline:
     def __init__(self, within_s: float) -> None:
         self._moment = time.monotonic() + within_s
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no time is left."""
+        return time.monotonic() >= self._moment
+
     def left_s(self) -> float:
         """Return the seconds that are left.
 
