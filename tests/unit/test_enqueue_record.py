@@ -7,7 +7,7 @@ import uuid
 import pytest
 
 from tasks.intake.request import UploadRequest
-from tasks.records import keys
+from tasks.records import keys, states
 from tasks.records.states import STAGES
 from tasks.transfer.targets import Target
 from tests.unit.records import Farm, file_of, sequence_of
@@ -79,6 +79,7 @@ def test_the_same_file_again_keeps_what_is_known_of_it(farm: Farm) -> None:
     [upload_id] = farm.enqueue(request)
     [transfer] = farm.pass_stages(STAGES[-1])
     created = farm.field(upload_id, "created")
+    assert float(created) == pytest.approx(farm.now(), abs=2)
     farm.settle(transfer, "failed", error="no", error_kind="Refused", file="f", stored="s")
     farm.client.hset(keys.upload_key(upload_id), mapping={"tries:X": 1, "deliveries:1": 1})
 
@@ -89,6 +90,9 @@ def test_the_same_file_again_keeps_what_is_known_of_it(farm: Farm) -> None:
     gone = ("error", "error_kind", "stage", "worker", "tries:X", "deliveries:1", "claim")
     assert {name: farm.field(upload_id, name) for name in gone} == dict.fromkeys(gone, "")
     assert farm.client.ttl(keys.upload_key(upload_id)) == -1
+    score = farm.client.zscore(keys.PENDING, upload_id)
+    assert score == float(farm.field(upload_id, "score"))
+    assert states.enqueued_at(score) == pytest.approx(farm.now(), abs=2)
 
 
 def test_what_a_component_has_is_known_for_two_weeks(farm: Farm, component: Target) -> None:

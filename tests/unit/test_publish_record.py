@@ -54,8 +54,13 @@ def test_a_publish_of_files_that_are_stored_is_pending_at_once(farm: Farm) -> No
     shared = member_of()
     farm.enqueue(sequence_of(shared))
     store_all(farm)
+    farm.client.expire(keys.upload_key(shared.upload_id), 60)
+    request = sequence_of(shared)
+    later = begun(farm, request)
 
-    [later] = farm.enqueue(sequence_of(shared))
+    again = farm.commands.new_record(shared, later)
+    assert farm.commands.write([again]) == [("stored", False)]
+    farm.enqueue(request)
 
     assert farm.state(later) == "pending"
     assert farm.field(later, "sent") == str(SIZE)
@@ -93,7 +98,7 @@ def test_a_cancelled_publish_leaves_failed_files_as_they_are(farm: Farm) -> None
     assert farm.commands.cancel(publish_id) == "cancelled"
 
     assert farm.state(failed) == "failed"
-    assert farm.commands.cancel(failed) == "cancelled", "nobody looks at it again"
+    assert farm.commands.cancel(failed) == farm.state(failed) == "cancelled"
     assert farm.commands.cancel("unknown") == ""
 
 
@@ -147,6 +152,21 @@ def test_a_stored_frame_leaves_its_publish_for_a_newer_one(farm: Farm) -> None:
 
     assert total(farm, publish_id) == "1"
     assert farm.state(older.upload_id) == "stored", "it had ended before"
+
+
+@pytest.mark.parametrize(("others", "state"), [(1, "storing"), (0, "superseded")])
+def test_a_publish_that_comes_late_leaves_newer_files_alone(
+    farm: Farm, others: int, state: str
+) -> None:
+    frame = Target(str(uuid.uuid4()))
+    [newer] = farm.enqueue(file_of(frame))
+    files = [member_of(frame), *(member_of() for _ in range(others))]
+    late = sequence_of(*files)._replace(asked_at=farm.now() - 60)
+
+    assert farm.commands.enqueue([late]) == [(state, True)]
+
+    assert farm.states([newer, files[0].upload_id]) == ["pending", "superseded"]
+    assert total(farm, late.upload_id) == str(others)
 
 
 def test_a_publish_that_has_ended_keeps_its_files(farm: Farm) -> None:
