@@ -75,8 +75,12 @@ def absolute_path(text: str) -> str:
 
 def storage_roots(text: str) -> tuple[str, ...]:
     """Return the folders of a text, without symlinks: they are compared with real paths."""
-    roots = [absolute_path(root) for root in text.split(os.pathsep) if root]
-    return tuple(real_path(root) for root in roots)
+    return tuple(real_path(root) for root in roots_as_written(text))
+
+
+def roots_as_written(text: str) -> tuple[str, ...]:
+    """Return the folders of a text; nothing is looked up, because a mount may hang."""
+    return tuple(absolute_path(root) for root in text.split(os.pathsep) if root)
 
 
 def path_map(text: str) -> tuple[tuple[str, str], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tasks.config.environment import Reader, absolute_path, path_map, secret_keys, storage_roots
+from tasks.config.environment import Reader, absolute_path, path_map, roots_as_written, secret_keys
 from tasks.config.redis_url import RedisUrl, parse_redis_url
 from tasks.transfer.named_tuple import NamedTuple
 
@@ -18,8 +18,9 @@ REDIS_URL = parse_redis_url("redis://localhost:6379/0")
 class HookSettings(NamedTuple):
     """Everything that a hook reads from its environment; see ``docs/configuration.md``.
 
-    ``hook_keys`` sign requests; the first one is used. ``may_read`` tells whether this node may
-    have the right to read records: with only a hook key it has none.
+    ``storage_roots`` are as the user wrote them, and may lead through symlinks. ``hook_keys`` sign
+    requests; the first one is used. ``may_read`` tells whether this node may have the right to
+    read records: with only a hook key it has none.
     """
 
     redis_url: RedisUrl
@@ -38,7 +39,7 @@ class HookSettings(NamedTuple):
         """
         read = Reader(environment)
         redis_url = read.value("FARMHAUL_REDIS_URL", parse_redis_url, REDIS_URL)
-        roots: tuple[str, ...] = read.value("FARMHAUL_STORAGE_ROOTS", storage_roots, ())
+        roots: tuple[str, ...] = read.value("FARMHAUL_STORAGE_ROOTS", roots_as_written, ())
         pairs: tuple[tuple[str, str], ...] = read.value("FARMHAUL_PATH_MAP", path_map, ())
         secret: tuple[str, ...] = read.value("FARMHAUL_SECRET_KEY", secret_keys, ())
         given: tuple[bytes, ...] = read.value("FARMHAUL_HOOK_KEY", _hook_keys, ())

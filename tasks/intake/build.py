@@ -10,7 +10,7 @@ from tasks.intake.errors import BadInputError, FramesError, quoted
 from tasks.intake.notation import may_have_mark
 from tasks.intake.request import PRIORITIES, PublishRequest, UploadRequest
 from tasks.intake.rules import check_entry, check_sequence
-from tasks.transfer.allowed import check_kind
+from tasks.transfer.allowed import check_kind, is_below
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.named_tuple import NamedTuple
 from tasks.transfer.targets import Container, Publish, Target, derived_id
@@ -107,7 +107,7 @@ def _component(entry: Entry, settings: AnySettings, options: Options) -> Compone
 
 def _frames(entry: Entry, path: str, options: Options) -> Frames | None:
     """Return the frames of an entry; None if it is an ordinary file."""
-    is_folder = (options.stat or not entry.version_id) and os.path.isdir(on_disk(path))
+    is_folder = options.stat and os.path.isdir(on_disk(path))
     # A folder stands for a sequence only under a version.
     if is_folder and not entry.version_id:
         return None
@@ -155,7 +155,10 @@ def _this_host() -> str:
 
 
 def _check_roots(path: str, place: str, settings: AnySettings, options: Options) -> None:
-    check_here(path, real_path(place), settings.storage_roots, look=options.stat)
+    if not options.stat and is_below(os.path.normpath(place), settings.storage_roots):
+        return  # a hook must not hang with a mount, and workers check the open file
+    roots = [real_path(root) for root in settings.storage_roots]
+    check_here(path, real_path(place), roots, look=options.stat)
 
 
 def _status(entry: Entry, path: str, options: Options) -> os.stat_result:

@@ -48,7 +48,7 @@ def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
     """
     mode = _mode(text) if look else 0
     if stat.S_ISDIR(mode):
-        return _whole(_in_folder(text), allow_missing=allow_missing)
+        return _whole(sequence_of(text, _names(text)), allow_missing=allow_missing)
     if mode:
         return None
     written = parse(text)
@@ -114,10 +114,14 @@ def _on_disk(written: Frames) -> Frames:
     return _some(written, numbers)
 
 
-def _in_folder(folder: str) -> Frames:
-    """Return the only sequence in a folder. Files without a number in their names are ignored."""
+def sequence_of(folder: str, names: Iterable[str]) -> Frames:
+    """Return the only sequence in a folder with these files. Names without a number are ignored.
+
+    Raises:
+        FramesError: they are not one sequence.
+    """
     texts: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name in _names(folder):
+    for name in names:
         if name.startswith(".") or name.lower() in WINDOWS_FILES:
             continue
         stem, tail = os.path.splitext(name)

@@ -42,21 +42,24 @@ def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
     Raises:
         FileRefusedError: it is outside of all of them.
     """
-    real = _comparable(real_path)
-    if not any(_is_below(real, _comparable(root)) for root in roots):
+    if not is_below(real_path, roots):
         # A symlink may point to any bytes, but an error must fit into a record.
         target = real_path.encode(errors="backslashreplace").decode()
-        where = "is" if real == _comparable(path) else f"leads to {target}, which is"
+        is_itself = _comparable(real_path) == _comparable(path)
+        where = "is" if is_itself else f"leads to {target}, which is"
         listed = os.pathsep.join(roots) or "there are none"
         raise FileRefusedError(
             path, f"{where} outside the storage roots ({listed})", "outside_roots"
         )
 
 
+def is_below(path: str, folders: Sequence[str]) -> bool:
+    """Return whether a path is one of the folders, or in one; nothing is looked up."""
+    whole = _comparable(path)
+    starts = (_comparable(folder).rstrip(os.sep) for folder in folders)
+    return any(whole == start or whole.startswith(start + os.sep) for start in starts)
+
+
 def _comparable(path: str) -> str:
     # Windows ignores case, and takes both slashes.
     return os.path.normcase(ordinary(path))
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)

@@ -1,0 +1,129 @@
+"""hook.env: the settings of the hooks on a host, in lines NAME='VALUE'.
+
+The file that FARMHAUL_HOOK_ENV names, else hook.env beside farmhaul-hook.pyz, else the host's own.
+A manager starts hooks in environments of many kinds, so the file wins over the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from tasks.config.texts import decode_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAME = "hook.env"
+
+
+class HookEnvError(Exception):
+    """hook.env cannot be used; the text names the file, the user or the line, and the remedy."""
+
+    def __init__(self, text: str, settings: Mapping[str, str]) -> None:
+        super().__init__(text, settings)
+        self.settings = settings
+        """What can be known without the file: enough to keep a request."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def hook_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment, or os.environ, with the settings of hook.env and with a spool.
+
+    Raises:
+        HookEnvError: the file is there and cannot be read, or a line of it is not a setting.
+    """
+    known = dict(os.environ if environment is None else environment)
+    given = known.get("FARMHAUL_HOOK_ENV", "")
+    folders = [*_beside(), _home(known)]
+    for path in [given] if given else [os.path.join(folder, NAME) for folder in folders]:
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if given:
+                raise HookEnvError(
+                    f"FARMHAUL_HOOK_ENV: there is no file {path}", _kept(known)
+                ) from error
+            continue
+        except OSError as error:
+            raise HookEnvError(
+                f"{path} cannot be read by the user {_user()}: {error.strerror}; "
+                "let the user that runs the hooks read it",
+                _kept(known),
+            ) from None
+        settings, faults = parse(content)
+        known.update(settings)
+        if faults:
+            raise HookEnvError(f"{path}: {'; '.join(faults)}", _kept(known))
+        break
+    return _kept(known)
+
+
+def parse(content: bytes) -> tuple[dict[str, str], list[str]]:
+    """Return the settings of a file, and what is wrong with it; a bad line spoils no other one."""
+    settings = {}
+    faults = []
+    # Windows' own texts may be in a code page. Then only the lines with such letters are unclear.
+    text = decode_text(content, "surrogateescape")
+    for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
+        if not line or line.startswith("#"):
+            continue
+        match = re.fullmatch(
+            r"""(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:'([^']*)'|"([^"]*)"|([^'"\s]*))"""
+            r"\s*(?:(?<=\s)#.*)?",
+            line,
+        )
+        if match is None:
+            faults.append(f"line {number} is not NAME='VALUE'")
+        elif re.search("[\ud800-\udfff]", line):
+            faults.append(f"line {number} is not UTF-8 text; save the file as UTF-8")
+        elif match[2] is None and re.search(r"[$`]", match[3] or match[4] or ""):
+            # A shell would put something else there, and this is not a shell.
+            faults.append(f"line {number}: {match[1]} contains $ or `; write it in single quotes")
+        else:
+            settings[match[1]] = next(
+                (group for group in match.groups()[1:] if group is not None), ""
+            )
+    return settings, faults
+
+
+def default_spool(environment: Mapping[str, str]) -> str:
+    """Return the spool of a host where none is set."""
+    if os.name == "nt":
+        return os.path.join(_home(environment), "spool")
+    return "/var/spool/farmhaul"
+
+
+def _beside() -> list[str]:
+    """Return the folder of farmhaul-hook.pyz, or the one that it was unpacked into."""
+    if not __name__.startswith("farmhaul_hook."):
+        return []  # this is an installed farmhaul
+    archive = getattr(globals().get("__loader__"), "archive", "")
+    return [os.path.dirname(archive or os.path.dirname(os.path.dirname(__file__)))]
+
+
+def _home(environment: Mapping[str, str]) -> str:
+    if os.name == "nt":
+        return os.path.join(environment.get("ProgramData") or r"C:\ProgramData", "farmhaul")
+    return "/etc/farmhaul"
+
+
+def _kept(environment: dict[str, str]) -> dict[str, str]:
+    if not environment.get("FARMHAUL_SPOOL"):
+        environment["FARMHAUL_SPOOL"] = default_spool(environment)
+    return environment
+
+
+def _user() -> str:
+    if os.name == "nt":
+        return os.environ.get("USERNAME", "") or "of this process"
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

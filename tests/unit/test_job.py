@@ -1,0 +1,127 @@
+"""What a job of a render manager says: ids, flags, outputs and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tasks.intake.job import FLAGS, TEXTS, files, flag, outputs, sequence, upload
+from tasks.intake.manifest import MANIFEST_KEYS
+from tasks.intake.notation import parse
+
+VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
+
+
+def looking_up(values: Mapping[str, str]) -> Any:
+    """What managers answer of keys they do not know: an empty text."""
+    return lambda key: values.get(key, "")
+
+
+@pytest.mark.parametrize("word", ["1", "true", "YES", " on "])
+def test_words_for_yes(word: str) -> None:
+    assert flag(word) is True
+
+
+@pytest.mark.parametrize("word", ["0", "False", "no", "OFF", "", "  ", None])
+def test_words_for_no(word: str | None) -> None:
+    assert flag(word) is False
+
+
+@pytest.mark.parametrize("word", ["maybe", "2", "y", "nein"])
+def test_another_word_is_an_error_that_names_it(word: str) -> None:
+    with pytest.raises(ValueError, match=f"ftrack_encode is '{word}', which is neither yes nor no"):
+        flag(word, "ftrack_encode")
+
+
+def test_values_of_a_job_become_a_line_of_a_manifest() -> None:
+    values = {
+        "ftrack_version_id": VERSION,
+        "ftrack_name": "beauty",
+        "ftrack_name1": "depth",
+        "ftrack_encode": "True",
+        "ftrack_thumbnail": "1",
+        "ftrack_thumbnail1": "0",
+        "ftrack_metadata": '{"fps": "24"}',
+    }
+    first, second = (upload("/a.exr", looking_up(values), number) for number in (0, 1))
+    line = {"path": "/a.exr", "version_id": VERSION, "encode": True, "metadata": {"fps": "24"}}
+    assert first == {**line, "name": "beauty", "thumbnail": True}
+    assert second == {**line, "name": "depth"}
+
+
+def test_a_job_without_an_id_has_no_line() -> None:
+    assert upload("/a.exr", looking_up({"ftrack_name": "main"})) == {}
+
+
+def test_what_is_not_valid_stays_in_the_line_and_is_refused_later() -> None:
+    values = {"ftrack_version_id": VERSION, "ftrack_encode": "maybe", "ftrack_metadata": "{"}
+    line = upload("/a.exr", looking_up(values))
+    assert (line["encode"], line["metadata"]) == ("maybe", "{")
+
+
+def test_a_job_may_have_all_keys_of_a_manifest() -> None:
+    # The hook looks at no file, so that it would not notice a missing one.
+    assert {*TEXTS, *FLAGS, "metadata", "path"} == set(MANIFEST_KEYS) - {"allow_missing"}
+
+
+@pytest.mark.parametrize(
+    ("path", "frames", "written"),
+    [
+        ("/p/f.####.exr", [1003, 1001, 1002, 1010], "/p/f.%04d.exr [1001-1003, 1010]"),
+        ("/p/f.####.exr", [7], "/p/f.0007.exr"),
+        ("/p/f.????.exr", [1, 2], "/p/f.%04d.exr [1-2]"),
+        ("/p/f.@@@@.exr", [1, 2], "/p/f.%04d.exr [1-2]"),
+        ("/p/f.$F4.exr", [1, 2], "/p/f.%04d.exr [1-2]"),
+        ("/p/f.%04d.exr", [1, 2], "/p/f.%04d.exr [1-2]"),
+        ("/p/f.%04d.exr", [7], "/p/f.0007.exr"),
+        ("/p/f.%d.exr", [9, 10], "/p/f.%01d.exr [9-10]"),
+        ("/p/take #3/v#2_#.exr", [9, 10], "/p/take #3/v#2_%01d.exr [9-10]"),
+        ("/p/logo@2x.####.exr", [9, 10], "/p/logo@2x.%04d.exr [9-10]"),
+        (r"P:\sh 010\f.##.exr", [1, 2], r"P:\sh 010\f.%02d.exr [1-2]"),
+        (r"\\nas\prod\main.mov", [1, 2], r"\\nas\prod\main.mov"),
+        ("/p/f.####.exr", [], "/p/f.####.exr"),
+    ],
+)
+def test_frames_are_written_as_farmhaul_reads_them(
+    path: str, frames: list[int], written: str
+) -> None:
+    assert sequence(path, frames) == written
+    if "[" in written:
+        read = parse(written)
+        assert read is not None
+        assert read.numbers == tuple(sorted(frames))
+
+
+def test_outputs_are_pairs_of_folder_and_name() -> None:
+    paths, missing = outputs(["/p/a/", "P:\\b\\", "/c"], ["x.exr", "y.exr", "z.exr"])
+    assert paths == {0: "/p/a/x.exr", 1: "P:\\b/y.exr", 2: "/c/z.exr"}
+    assert missing == []
+
+
+def test_what_an_output_lacks_is_named_and_the_others_count() -> None:
+    assert outputs(["/a", "/b", ""], ["x.exr"]) == (
+        {0: "/a/x.exr"},
+        ["output 1 has a folder and no file name: /b"],
+    )
+    assert outputs([""], ["x.exr"]) == ({}, ["output 0 has a file name and no folder: x.exr"])
+
+
+def test_a_job_without_outputs_lacks_the_first() -> None:
+    paths, [missing] = outputs([], [])
+    assert paths == {}
+    assert missing.startswith("the job has no output")
+
+
+def test_files_by_frame_are_a_sequence_as_the_command_reads_it() -> None:
+    assert files("/p", "a.mov") == "/p/a.mov"
+    assert files("/p/", ["a.0001.exr"]) == "/p/a.0001.exr"
+    assert files("/p", ["v2_a.1004.exr", "v2_a.1001.exr"]) == "/p/v2_a.%04d.exr [1001, 1004]"
+    assert files("/p", ["a.9.exr", "a.10.exr"]) == "/p/a.%d.exr [9-10]"
+
+
+@pytest.mark.parametrize("names", [["a.1001.exr", "b.1002.exr"], ["a.1001.exr", "notes.txt"], []])
+def test_files_that_are_not_one_sequence_are_an_error(names: list[str]) -> None:
+    with pytest.raises(ValueError, match="/p"):
+        files("/p", names)
