@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.bench import document
 from tests.bench.result import Result
-from tests.bench.scenarios import cold, costs, files, growth, large, memory, model, sink, storm
+from tests.bench.scenarios import costs, files, growth, hooks, large, memory, model, sink, storm
 from tests.bench.stand import Stand
 
 Scenario = Callable[[Stand, bool], list[Result]]
@@ -35,7 +35,7 @@ SCENARIOS: dict[str, Scenario] = {
     "large": large.run,
     "growth": growth.run,
     "costs": costs.run,
-    "cold": cold.run,
+    "hooks": hooks.run,
     "memory": memory.run,
     "model": model.run,
 }

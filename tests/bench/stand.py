@@ -169,6 +169,15 @@ class Stand:
 
     def rival(self, name: str, files: Sequence[str], **options: str) -> Usage:
         """Run one of ``tests.bench.rivals``; its seconds do not include its start."""
+        command = python_module(f"{__package__}.rivals.{name}", self.job(files, **options))
+        usage, output = self._timed(command)
+        figures: dict[str, Any] = json.loads(output.splitlines()[-1])
+        for figure, value in figures.items():
+            setattr(usage, figure, value)
+        return usage
+
+    def job(self, files: Sequence[str], **options: str) -> str:
+        """Return the job for a rival, as its argument."""
         job = Job(
             tuple(files),
             self._tag(),
@@ -179,12 +188,7 @@ class Stand:
             seed.VERSION_ID,
             options,
         )
-        command = python_module(f"{__package__}.rivals.{name}", job.to_text())
-        usage, output = self._timed(command)
-        figures: dict[str, Any] = json.loads(output.splitlines()[-1])
-        for figure, value in figures.items():
-            setattr(usage, figure, value)
-        return usage
+        return job.to_text()
 
     def cold(self, *command: str | Path) -> float:
         """Return the wall-clock time of a command in seconds, from start to exit."""
