@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 
-from tasks.config.texts import read_text
+from tasks.config.texts import is_key, read_text
 from tasks.transfer.windows import real_path
 
 TYPE_CHECKING = False
@@ -100,7 +99,7 @@ def secret_keys(text: str) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in text.split(",") if key.strip())
     # Checked without cryptography, whose import is slow. The message never repeats the key.
     for number, key in enumerate(keys, start=1):
-        if not re.fullmatch(r"[A-Za-z0-9_-]{43}=", key):
+        if not is_key(key):
             raise ValueError(f"key {number} is not a Fernet key (44 characters of base64)")
     if not keys:
         raise ValueError("contains no key; unset it to send messages unencrypted")

@@ -1,9 +1,11 @@
-"""Texts in files, as programs on Linux and on Windows write them."""
+"""Texts in files, as programs on Linux and on Windows write them; and keys as texts."""
 
 from __future__ import annotations
 
 import codecs
 
+_BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+KEY_LENGTH = 44
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -33,3 +35,8 @@ def read_text(path: str) -> str:
     """
     with open(path, "rb") as file:
         return decode_text(file.read())
+
+
+def is_key(text: str) -> bool:
+    """Return whether a text is a key: 32 bytes in URL-safe base64."""
+    return len(text) == KEY_LENGTH and text[-1] == "=" and _BASE64.issuperset(text[:-1])

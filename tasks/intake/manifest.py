@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-
 from tasks.intake.errors import BadInputError, quoted
 from tasks.transfer.named_tuple import NamedTuple
 
@@ -42,8 +39,11 @@ MAX_TEXT = 4096
 
 def is_unfit(text: str) -> bool:
     """Return whether a text has characters that cannot be stored."""
-    # To compile the pattern costs a hook as much as all else that it does with an entry.
-    return not text.isprintable() and re.search(UNFIT, text) is not None
+    if text.isprintable():
+        return False
+    import re
+
+    return re.search(UNFIT, text) is not None
 
 
 class Entry(NamedTuple):
@@ -124,6 +124,8 @@ def read_manifest(lines: Iterable[str], priority: str = "normal", first: int = 1
 
 
 def _entry(line: str, where: str, priority: str) -> Entry:
+    import json
+
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -147,8 +149,8 @@ def _entry(line: str, where: str, priority: str) -> Entry:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return error.msg
+    if message := getattr(error, "msg", ""):  # JSONDecodeError
+        return str(message)
     return "nested too deeply" if isinstance(error, RecursionError) else "a number is too long"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from tasks.intake.errors import FramesError, printable
 from tasks.transfer.named_tuple import NamedTuple
 
@@ -18,7 +16,8 @@ MAX_SPAN = 10_000_000
 #: A time stamp to the second, used as a frame number, has 14 digits.
 MAX_DIGITS = 18
 
-# The patterns are compiled when they are used: most files are no sequences.
+# re is imported where a pattern is used: most files are no sequences, and it takes a hook half as
+# long to import it as to start Python.
 
 #: The marks for the frame number. A name such as "100%done" or "logo@2x" has none.
 PRINTF = r"%0[0-9]{1,4}d|%[0-9]{0,4}d(?![^\W_])"
@@ -86,6 +85,8 @@ def parse(text: str) -> Frames | None:
     """
     if not may_have_mark(text):
         return None
+    import re
+
     folder, slash, name = text.rpartition("/")
     ranges = None
     if split := re.fullmatch(NAME_AND_RANGES, name):
@@ -141,6 +142,8 @@ def _numbers(ranges: str, text: str) -> tuple[int, ...]:
 
 def _range(part: str, text: str) -> range:
     """Read one range: 1001, 1001-1240, or every second frame of it with 1001-1240x2."""
+    import re
+
     match = re.fullmatch(RANGE, part)
     step = int(match[3] or 1) if match else 0
     if match is None or not step:
@@ -167,6 +170,8 @@ def check_positive(frames: Frames) -> Frames:
     Raises:
         FramesError: there is a minus before the number.
     """
+    import re
+
     if re.search(r"(?:^|[._/\s])-$", frames.head):
         raise FramesError(
             f"{printable(frames.pattern)} has negative frame numbers, which ftrack does not "

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 from tasks.transfer.named_tuple import NamedTuple
 from tasks.transfer.targets import Container, Publish, Target, derived_id
 
@@ -91,11 +89,16 @@ class PublishRequest(_PublishFields):
     the sequence as the user wrote it, or the name.
     """
 
-    # A class below a named tuple has a __dict__, which keeps the id: the id of 10,000 files
-    # takes a tenth of a second.
-    @functools.cached_property
+    @property
     def upload_id(self) -> str:
         """The id; the same files in the same state with the same options are the same publish."""
+        # A class below a named tuple has a __dict__. It keeps the id, because that of 10,000
+        # files takes a tenth of a second.
+        if "upload_id" not in self.__dict__:
+            self.__dict__["upload_id"] = self._derived_id()
+        return str(self.__dict__["upload_id"])
+
+    def _derived_id(self) -> str:
         files = (file.upload_id for file in self.files)
         options = (_options_key(container.target) for container in self.publish.containers)
         return derived_id("publish", self.component_id, *files, *options)

@@ -82,7 +82,7 @@ def main() -> None:
         "keys": [key.hex() for key in SETTINGS.hook_keys],
         "records": [request.to_record() for request in requests],
         "sent": [request.to_record() for request in map(from_wire, sent)],
-        "spooled": [request.to_record() for request in spooled],
+        "spooled": [request._replace(asked_at=None).to_record() for request in spooled],
         "refusals": [refusal(entry) for entry in BAD],
     }
     print(json.dumps(results))
