@@ -26,6 +26,7 @@ from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
 from tasks.records.counters import read
+from tasks.records.inbox import waiting
 from tasks.records.keys import CLAIMS, RETRYING, state_key, to_text, upload_key
 from tasks.records.states import SERVICES, STAGES
 from tasks.records.status import Backlog, Status
@@ -60,6 +61,7 @@ COUNTERS = {
     "superseded": "Uploads superseded by a newer file.",
     "claims_lost": "Claims taken back because their message was lost.",
     "redelivered": "Uploads delivered again because a worker's lease expired.",
+    "refused_requests": "Requests of hooks refused: unsigned, altered, malformed or unknown.",
     "events_dropped": "Events that could not be sent to ftrack's event hub.",
     "failed": "Uploads failed, by kind of error.",
     "retried": "Waits of uploads before another try, by kind of error.",
@@ -96,6 +98,7 @@ class FarmCollector(Collector):
         for state, count in self._status.counts().items():
             uploads.add_metric([state], count)
         yield uploads
+        yield from self._inbox()
         yield from self._pending(backlog)
         yield from self._messages({"", *(row.host for row in backlog)})
         yield self._retrying()
@@ -104,6 +107,13 @@ class FarmCollector(Collector):
         workers = len(self._status.workers())
         yield Gauge("farmhaul_workers", "Workers that take tasks.", value=workers)
         yield from self._totals()
+
+    def _inbox(self) -> Iterator[Gauge]:
+        found = waiting(self._redis)
+        what = "Entries that hooks have sent and no worker has taken in: up to 500 requests each."
+        yield Gauge("farmhaul_inbox_entries", what, value=found.entries)
+        what = "Age of the oldest of them, by the clock of its hook."
+        yield Gauge("farmhaul_inbox_oldest_seconds", what, value=found.oldest_s or 0.0)
 
     @staticmethod
     def _pending(backlog: list[Backlog]) -> Iterator[Gauge]:

@@ -122,8 +122,9 @@ def waiting(client: redis.Redis) -> Waiting:
     for key in (INBOX, TAKING):
         pipeline.llen(key)
         pipeline.lindex(key, -1)
-    (seconds, _), in_inbox, first, in_taking, second = pipeline.execute()
-    ages = [seconds - float(asked[1]) for asked in map(_asked_at, (first, second)) if asked]
+    (seconds, micros), in_inbox, first, in_taking, second = pipeline.execute()
+    now = seconds + micros / 1e6
+    ages = [now - float(asked[1]) for asked in map(_asked_at, (first, second)) if asked]
     return Waiting(in_inbox + in_taking, max(0.0, *ages) if ages else None)
 
 

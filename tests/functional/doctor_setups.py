@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tasks.intake.envelope import make_body, sign
 from tests.docker.certificate import make_certificate
 from tests.farm import Farm
 from tests.sandbox import RedisServer
@@ -40,6 +41,11 @@ class SetUp:
     next: str
     arrange: Arrange
     options: tuple[str, ...] = ()
+
+
+def unsigned_entry(age_s: float) -> bytes:
+    """Return an entry that a hook has pushed so many seconds ago."""
+    return sign(make_body([], time.time() - age_s, "node7"), [])
 
 
 def note_worker(client: Any, name: str = "w1@node7", version: str = VERSION) -> None:

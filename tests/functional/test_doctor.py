@@ -27,6 +27,7 @@ from tests.functional.doctor_setups import (
     redis_by,
     redis_with,
     unknown_authority,
+    unsigned_entry,
 )
 from tests.helpers.imports import loaded_by
 from tests.sandbox import RedisServer
@@ -86,8 +87,8 @@ def test_a_healthy_farm_has_neither_faults_nor_warnings(farm: Farm, tmp_path: Pa
 
     assert wrong(findings) == {}
     looked_at = ("settings", "roots", "spool", "celery", "ftrack", "store", "redis", "aof")
-    also = ("memory", "wake-up", "secret", "refusals", "gate", "workers", "queue", "uploads")
-    assert {*looked_at, *also} <= {finding["what"] for finding in findings}
+    also = ("memory", "wake-up", "secret", "refusals", "inbox", "gate", "workers", "queue")
+    assert {*looked_at, *also, "uploads"} <= {finding["what"] for finding in findings}
     [stored] = [finding["says"] for finding in findings if finding["what"] == "store"]
     assert stored.startswith("127.0.0.1 accepted a signed PUT of 22 bytes in ")
 
@@ -226,7 +227,8 @@ BROKEN = {
         done(lambda farm: farm.upload(env={"FARMHAUL_SECRET_KEY": None})),
     ),
     "no secret key": SetUp(
-        "fault", "secret", "nothing is sealed", "make a key", given(FARMHAUL_SECRET_KEY=None),
+        "fault", "secret", "and requests and messages are unsigned", "make a key",
+        given(FARMHAUL_SECRET_KEY=None),
     ),
     "no worker": SetUp(
         "fault", "workers", "no worker takes tasks", "farmhaul worker",
@@ -253,6 +255,14 @@ BROKEN = {
     ),
     "an upload that is active and silent": SetUp(
         "warning", "uploads", "not renewed for 600 s", "farmhaul status", done(stuck),
+    ),
+    "requests that no worker takes in": SetUp(
+        "fault", "inbox", "1 entries of hooks are not taken in, the oldest for 6", "start workers",
+        done(lambda farm: farm.redis.lpush("farmhaul:inbox", unsigned_entry(age_s=60))),
+    ),
+    "requests that were refused": SetUp(
+        "warning", "refusals", "2 requests of hooks were refused", "requests_refused",
+        done(lambda farm: farm.redis.hset("farmhaul:totals", "refused_requests", 2)),
     ),
     "messages that were refused": SetUp(
         "warning", "refusals", "3 messages or records", "FARMHAUL_SECRET_KEY",

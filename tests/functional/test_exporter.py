@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 import urllib.request
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
+from tasks.intake.envelope import make_body, sign
 from tests.farm import Farm, wait_until
 from tests.helpers.exporter import MONITORING, exporter
 from tests.helpers.imports import loaded_by
@@ -38,12 +40,16 @@ def test_a_scrape_shows_pending_uploads_and_their_age(hook: Farm, tmp_path: Path
     hook.redis.zincrby("farmhaul:pending", -7200_000, old)
     hook.upload()
     hook.upload("--node-local")
+    entries = [sign(make_body([], time.time() - age_s, "node7"), []) for age_s in (90, 5)]
+    hook.redis.lpush("farmhaul:inbox", *entries)
     with exporter(hook, tmp_path) as url:
         seen = scrape(url)
 
     host = socket.gethostname()
     assert seen["farmhaul_redis_up",] == 1
     assert seen["farmhaul_uploads", "pending"] == 3
+    assert seen["farmhaul_inbox_entries",] == 2
+    assert 90 <= seen["farmhaul_inbox_oldest_seconds",] < 120
     assert seen["farmhaul_pending", "", "urgent"] == seen["farmhaul_pending", "", "normal"] == 1
     assert seen["farmhaul_pending", host, "normal"] == 1
     assert 7200 <= seen["farmhaul_pending_oldest_seconds", "", "urgent"] < 7300
@@ -139,7 +145,7 @@ def test_a_scrape_shows_counters_and_durations(farm: Farm, tmp_path: Path) -> No
     assert seen["farmhaul_failed_total", "RequestRefusedError"] == 1
     assert seen["farmhaul_failed_total", "StoreRefusedError"] == 0
     assert seen["farmhaul_refused_total",] == 3
-    assert seen["farmhaul_events_dropped_total",] == 0
+    assert seen["farmhaul_events_dropped_total",] == seen["farmhaul_refused_requests_total",] == 0
     assert seen["farmhaul_upload_seconds_bucket", "64"] == 0
     assert seen["farmhaul_upload_seconds_bucket", "256"] == 1
     assert seen["farmhaul_upload_seconds_bucket", "+Inf"] == 1

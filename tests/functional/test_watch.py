@@ -206,9 +206,10 @@ def test_watch_and_wait_exit_with_4_if_an_encoding_fails(hook: Farm) -> None:
 
 def test_without_names_each_change_is_a_line_until_ctrl_c(hook: Farm) -> None:
     kept = hook.upload().id
+    hook.redis.lpush("farmhaul:inbox", "not taken in")
     with piped(hook) as process:
         assert process.stdout
-        assert process.stdout.readline().endswith("  1 pending\n")
+        assert process.stdout.readline().endswith("  1 pending, 1 in the inbox\n")
         new = hook.upload().id
         hook.cli("cancel", kept)
         missing = {f"pending    {new}", f"cancelled  {kept}"}

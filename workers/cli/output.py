@@ -76,9 +76,13 @@ def problem(upload: UploadState) -> str:
     return f"{upload.state}: {upload.error}" if upload.error else upload.state
 
 
-def counts_line(counts: Mapping[str, int]) -> str:
-    """Return how many uploads are in each state; states without uploads are left out."""
-    return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no uploads"
+def counts_line(counts: Mapping[str, int], in_inbox: int) -> str:
+    """Return how many uploads are in each state; states without uploads are left out.
+
+    ``in_inbox`` is the number of entries of hooks that no worker has taken in yet.
+    """
+    texts = [f"{count} {state}" for state, count in counts.items() if count]
+    return ", ".join([*texts, *([f"{in_inbox} in the inbox"] if in_inbox else [])]) or "no uploads"
 
 
 def failures(uploads: Sequence[UploadState]) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from tasks.records.inbox import waiting
 from tasks.records.states import LIVE, UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
@@ -30,10 +31,11 @@ def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
     farmhaul status 5d27e920-…
 
     Without arguments, shows the number of uploads in each state, and the unfinished ones.
+    "In the inbox" is what hooks have sent and no worker has taken in yet.
     """  # noqa: D301 click takes \b for "do not wrap"
     reader = open_status()
     if human and not upload_ids and which is None:
-        click.echo(output.counts_line(reader.counts()))
+        click.echo(output.counts_line(reader.counts(), waiting(reader.client).entries))
     uploads = find_known(reader, upload_ids) if upload_ids else _uploads_in(reader, which)
     if human and which == "failed":
         click.echo("\n".join(output.failures(uploads)) or "no uploads have failed")

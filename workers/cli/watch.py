@@ -17,6 +17,7 @@ import click
 import redis
 
 from tasks.intake.exit_codes import FAILED
+from tasks.records.inbox import waiting
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState
@@ -104,7 +105,7 @@ def _poll_named(status: Status, upload_ids: Sequence[str]) -> Poll:
 
 def _poll_all(status: Status) -> Poll:
     since = float(status.client.time()[0])
-    _print(output.counts_line(status.counts()))
+    _print(output.counts_line(status.counts(), waiting(status.client).entries))
 
     def poll() -> Changes:
         nonlocal since

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from tasks.intake.answer import size
+from tasks.records.inbox import waiting
 from tasks.records.keys import TOTALS
 from tasks.records.states import LIVE, STAGES
 from tasks.records.status import Status, UploadState
@@ -77,11 +78,12 @@ class WatchTable:
     def _totals(self) -> str:
         stored = int(self.status.client.hget(TOTALS, "stored_bytes") or 0)
         self._note(FARM, time.monotonic(), stored)
+        in_inbox = waiting(self.status.client).entries
         workers = len(self.status.workers())
         gates = [gate for gate in self.status.gates() if gate.closed]
         closed = ", ".join(f"{gate.service} since {clock(gate.since)}" for gate in gates)
         return (
-            f"{output.counts_line(self.status.counts())}\n"
+            f"{output.counts_line(self.status.counts(), in_inbox)}\n"
             f"{size(round(self.rate(FARM)))}/s  {workers} worker{'s' * (workers != 1)}  "
             f"{f'gate closed: {closed}' if closed else 'all gates open'}"
         )

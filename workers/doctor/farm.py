@@ -9,7 +9,9 @@ import redis
 from kombu.transport.redis import Channel
 
 from tasks.chain import QUEUE
+from tasks.config.hook_settings import HookSettings
 from tasks.config.sealing import FERNET, message_codec
+from tasks.records.inbox import waiting
 from tasks.records.keys import ALIVE, TOTALS, to_text, upload_key
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import WORKER_S
@@ -17,6 +19,8 @@ from tasks.transfer.errors import SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding
 
 OLD_PENDING_S = 3600.0
+#: Workers take an entry in at once; after this time, the one of a worker that has died.
+OLD_ENTRY_S = 10.0
 #: A stage renews its uploads several times a lease, but its message may be queued for a while.
 STUCK_S = 600.0
 #: How many records of each state are read.
@@ -74,7 +78,10 @@ def _secret(farm: Farm) -> Iterator[Finding]:
         yield Finding("fault", "secret", says, step)
     if not farm.settings.secret_keys:
         step = "make a key with cryptography's Fernet.generate_key, and set it on all nodes"
-        yield Finding("fault", "secret", "FARMHAUL_SECRET_KEY is not set: nothing is sealed", step)
+        says = "FARMHAUL_SECRET_KEY is not set: nothing is sealed"
+        if not HookSettings.from_environment().hook_keys:
+            says += ", and requests and messages are unsigned"
+        yield Finding("fault", "secret", says, step)
     elif plain:
         says = (
             f"{len(plain)} of {len(requests)} records checked are not sealed; workers refuse them"
@@ -86,7 +93,15 @@ def _secret(farm: Farm) -> Iterator[Finding]:
 
 
 def _refusals(farm: Farm) -> Iterator[Finding]:
-    count = int(farm.client.hget(TOTALS, "refused") or 0)
+    fields = ("refused", "refused_requests")
+    count, requests = (int(value or 0) for value in farm.client.hmget(TOTALS, fields))
+    if requests:
+        says = f"{requests} requests of hooks were refused"
+        step = (
+            "see requests_refused in the workers' logs: it names hosts and reasons; set "
+            "FARMHAUL_HOOK_KEY there as farmhaul key hook prints it"
+        )
+        yield Finding("warning", "refusals", says, step)
     if count:
         says = (
             f"{count} messages or records were refused: malformed, of another version, or not "
@@ -97,8 +112,22 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
             "FARMHAUL_SECRET_KEY on all nodes; find out who else writes to Redis"
         )
         yield Finding("warning", "refusals", says, step)
+    if not count + requests:
+        yield Finding("ok", "refusals", "no request, message or record was refused")
+
+
+def _inbox(farm: Farm) -> Iterator[Finding]:
+    """Check that workers take in what hooks have sent."""
+    entries, oldest_s = waiting(farm.client)
+    if oldest_s is not None and oldest_s > OLD_ENTRY_S:
+        says = f"{entries} entries of hooks are not taken in, the oldest for {oldest_s:.0f} s"
+        step = (
+            "start workers; if they run, look for no_hook_key, redis_full and redis_away in their "
+            "logs, and compare the clocks of hooks and Redis"
+        )
+        yield Finding("fault", "inbox", says, step)
     else:
-        yield Finding("ok", "refusals", "no message or record was refused")
+        yield Finding("ok", "inbox", f"{entries} entries of hooks are to be taken in")
 
 
 def _gates(farm: Farm) -> Iterator[Finding]:
@@ -181,6 +210,7 @@ CHECKS: dict[str, Check] = {
     "wake-up": _wake_up,
     "secret": _secret,
     "refusals": _refusals,
+    "inbox": _inbox,
     "gate": _gates,
     "workers": _workers,
     "queue": _queue,
