@@ -7,18 +7,19 @@ what workers have sealed.
 from __future__ import annotations
 
 import binascii
-import hmac
 import re
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 KEY_BYTES = 32
 INFO = b"farmhaul hook key"
-#: SHA-256, the hash of all signatures here.
-HASH = "sha256"
+#: Of SHA-256.
 HASH_BYTES = 32
+BLOCK_BYTES = 64
 
 
 def derive_hook_key(secret_key: str) -> bytes:
@@ -28,12 +29,41 @@ def derive_hook_key(secret_key: str) -> bytes:
 
 def hkdf_sha256(material: bytes, *, salt: bytes, info: bytes, size_bytes: int) -> bytes:
     """Derive a key by HKDF, as RFC 5869 has it; cryptography's own would be slow to import."""
-    key = hmac.digest(salt or bytes(HASH_BYTES), material, HASH)
+    key = hmac_sha256(salt, material)
     block, blocks = b"", b""
     for number in range(1, -(-size_bytes // HASH_BYTES) + 1):
-        block = hmac.digest(key, block + info + bytes([number]), HASH)
+        block = hmac_sha256(key, block + info + bytes([number]))
         blocks += block
     return blocks[:size_bytes]
+
+
+def hmac_sha256(key: bytes, message: bytes) -> bytes:
+    """Return the HMAC-SHA256 (RFC 2104) of a message.
+
+    The modules hmac and hashlib would load OpenSSL, which takes a hook a third of the time that
+    an empty Python takes (measured with 3.11).
+    """
+    sha256 = _sha256()
+    if len(key) > BLOCK_BYTES:
+        key = sha256(key).digest()
+    key = key.ljust(BLOCK_BYTES, b"\0")
+    inner = sha256(key.translate(_INNER) + message).digest()
+    return bytes(sha256(key.translate(_OUTER) + inner).digest())
+
+
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+
+
+def _sha256() -> Any:
+    # Python's own, which hashlib takes where there is no OpenSSL.
+    name = "_sha2" if sys.version_info >= (3, 12) else "_sha256"
+    try:
+        return __import__(name).sha256
+    except ImportError:
+        import hashlib
+
+        return hashlib.sha256
 
 
 def hook_key_text(keys: bytes | Sequence[bytes]) -> str:

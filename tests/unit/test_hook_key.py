@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hmac
+import subprocess
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
@@ -14,9 +17,11 @@ from hypothesis import strategies as st
 from tasks.config.hook_key import (
     derive_hook_key,
     hkdf_sha256,
+    hmac_sha256,
     hook_key_text,
     hook_keys_from_text,
 )
+from tests.sandbox.process import CHECKOUT
 
 #: RFC 5869, A.1 to A.3: material, salt, info, and the key.
 VECTORS = [
@@ -67,6 +72,32 @@ def test_the_derivation_is_that_of_cryptography(
     oracle = HKDF(hashes.SHA256(), size, salt, info)
 
     assert hkdf_sha256(material, salt=salt, info=info, size_bytes=size) == oracle.derive(material)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=300))
+def test_the_hmac_is_that_of_python(key: bytes, message: bytes) -> None:
+    assert hmac_sha256(key, message) == hmac.digest(key, message, "sha256")
+
+
+@pytest.mark.parametrize("hidden", ["", "_sha2 _sha256"], ids=["own", "OpenSSL's"])
+@pytest.mark.parametrize("version", ["3.8", "3.11", "3.12", "3.13"])
+def test_other_pythons_make_the_same_hmac(version: str, hidden: str) -> None:
+    pythons = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    if not pythons:
+        pytest.skip(f"no Python {version} here")
+    script = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({hidden.split()}))\n"
+        "from tasks.config.hook_key import hmac_sha256\n"
+        "made = hmac_sha256(b'k' * 32, b'message')\n"
+        "print(made.hex(), 'hashlib' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [pythons[0], "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    expected = hmac.digest(b"k" * 32, b"message", "sha256").hex()
+    assert done.stdout.split() == [expected, str(bool(hidden))]
 
 
 def test_a_hook_key_comes_from_the_bytes_of_the_secret_key() -> None:
