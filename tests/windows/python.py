@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from tests.sandbox.process import CHECKOUT
+
 HERE = Path(__file__).parent
 LOCK = HERE / "requirements.lock"
 LAUNCHER = HERE / "launch.c"
@@ -50,6 +52,7 @@ class WindowsPython:
             **{name: text for name, text in os.environ.items() if not _is_settings(name)},
             "WINEPREFIX": str(prefix),
             "WINEDEBUG": "-all",
+            "PYTHONPATH": windows_path(CHECKOUT),
             "LC_ALL": "C.UTF-8",
         }
 
