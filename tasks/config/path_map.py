@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
-from tasks.transfer.windows import has_drive, is_windows_path, ordinary, with_slashes
+from tasks.transfer.windows import has_drive, is_posix_path, is_windows_path, ordinary, with_slashes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,10 +45,13 @@ def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
 def absolute(path: str, path_map: Iterable[tuple[str, str]]) -> str:
     """Return the path for the record: mapped and absolute.
 
-    A Windows path is left to the workers' maps, unless this host's map covers it.
+    Another system's path is left to the workers' maps, unless this host's map covers it.
     """
     here = mapped(ordinary(path), path_map)
     if os.sep == "\\":
+        if is_posix_path(here):
+            # Windows would put its current drive before it, and no worker could map that.
+            return posixpath.normpath(here)
         here = ordinary(os.path.abspath(here))
     elif not is_windows_path(here):
         return os.path.abspath(here)
@@ -66,12 +70,16 @@ def check_here(path: str, real_path: str, roots: Sequence[str], *, look: bool) -
     Raises:
         FileRefusedError: the path is outside, or another system must look at it.
     """
-    if not is_windows_path(path) or (look and os.sep == "\\"):
-        check_roots(path, real_path, roots)
+    on_windows = os.sep == "\\"
+    is_foreign = is_posix_path(path) if on_windows else is_windows_path(path)
+    if not is_foreign:
+        if look or not on_windows:
+            check_roots(path, real_path, roots)
     elif look:
+        kind, what = ("Linux", "folder") if on_windows else ("Windows", "drive or share")
         raise FileRefusedError(
             path,
-            "is a Windows path that FARMHAUL_PATH_MAP does not map here; add its drive or share, "
+            f"is a {kind} path that FARMHAUL_PATH_MAP does not map here; add its {what}, "
             "or use --no-stat to let workers map it",
         )
 

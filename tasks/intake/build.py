@@ -155,8 +155,10 @@ def _this_host() -> str:
 
 
 def _check_roots(path: str, place: str, settings: AnySettings, options: Options) -> None:
-    if not options.stat and is_below(os.path.normpath(place), settings.storage_roots):
-        return  # a hook must not hang with a mount, and workers check the open file
+    if not options.stat and (
+        is_windows_path(path) or is_below(os.path.normpath(place), settings.storage_roots)
+    ):
+        return  # a hook must not hang with a mount or a server, and workers check the open file
     roots = [real_path(root) for root in settings.storage_roots]
     check_here(path, real_path(place), roots, look=options.stat)
 

@@ -17,6 +17,11 @@ def is_windows_path(path: str) -> bool:
     return path.startswith("\\\\") or (path[1:3] in {":\\", ":/"} and has_drive(path))
 
 
+def is_posix_path(path: str) -> bool:
+    """Return whether a path starts at the root of a system that has no drives."""
+    return path[:1] == "/" and path[1:2] != "/"
+
+
 def has_drive(path: str) -> bool:
     """Return whether a path starts with the letter of a drive."""
     return path[1:2] == ":" and path[0].isascii() and path[0].isalpha()

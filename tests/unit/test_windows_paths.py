@@ -67,7 +67,8 @@ def test_a_long_path_has_its_ordinary_form_on_any_system(path: str, expected: st
         ("Q:\\A.exr", "P:/prod/q/A.exr"),
         ("P:\\PROD\\a.exr", "P:/PROD/a.exr"),
         ("\\\\nas\\VOL\\a.exr", "\\\\nas/VOL/a.exr"),
-        ("/mnt/production/a.exr", "Z:/mnt/production/a.exr"),
+        ("/mnt/production/../x/a.exr", "/mnt/x/a.exr"),
+        ("\\production\\a.exr", "Z:/production/a.exr"),
     ],
 )
 @pytest.mark.usefixtures("on_windows")
@@ -107,6 +108,14 @@ def test_a_path_outside_the_roots_is_refused_on_windows() -> None:
         with pytest.raises(FileRefusedError, match=r"is outside the storage roots \(P:"):
             check_here(real.replace("\\", "/"), real, ROOTS, look=True)
         check_here(windows.with_slashes(real), real, ROOTS, look=False)
+
+
+@pytest.mark.usefixtures("on_windows")
+def test_windows_does_not_look_at_paths_of_linux() -> None:
+    path = "/mnt/prod/a.exr"
+    with pytest.raises(FileRefusedError, match="is a Linux path that FARMHAUL_PATH_MAP does not"):
+        check_here(path, "Z:\\mnt\\prod\\a.exr", ROOTS, look=True)
+    check_here(path, "Z:\\mnt\\prod\\a.exr", ROOTS, look=False)
 
 
 def test_only_windows_looks_at_windows_paths() -> None:

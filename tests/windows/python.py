@@ -47,6 +47,7 @@ class WindowsPython:
     def __init__(self, prefix: Path) -> None:
         self.program = _python()
         prefix.mkdir()
+        self.drive_c = prefix / "drive_c"
         self._devices = prefix / "dosdevices"
         self._wine = {
             **{name: text for name, text in os.environ.items() if not _is_settings(name)},

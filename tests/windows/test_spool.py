@@ -39,7 +39,7 @@ def test_requests_are_kept_byte_for_byte_until_they_are_sent(
     assert not list(folder.glob("*.json"))
 
 
-def test_a_file_that_a_scanner_holds_open_is_replaced_as_soon_as_it_is_closed(
+def test_a_file_that_a_scanner_holds_open_is_replaced_in_the_end(
     windows: WindowsPython, folder: Path
 ) -> None:
     assert inside(windows, "moved_over_an_open_file", folder) == "new"
