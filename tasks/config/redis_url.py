@@ -11,12 +11,16 @@ The user and password are those of the Redis server. The sentinels' own are the 
 
 from __future__ import annotations
 
-import re
-
 from tasks.transfer.named_tuple import NamedTuple
 
 PORT = 6379
 SENTINEL_PORT = 26379
+
+#: How long the name of a host may be (RFC 1035), and an address of IPv6 as a text.
+NAME_SIZES = range(1, 254)
+ADDRESS_SIZES = range(2, 46)
+#: A longer parameter is not shown.
+MAX_SHOWN = 40
 
 _TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_cert_reqs")
 #: The parameters that a URL of each scheme may have.
@@ -26,7 +30,8 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "unix": ("db",),
     "sentinel": ("sentinel_username", "sentinel_password"),
 }
-_HOST = r"(?P<host>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?"
+_NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+_NUMERIC = frozenset("0123456789ABCDEFabcdef:.")
 _FORM = (
     "is not a Redis URL; write redis://host:6379/0, rediss://host:6379/0 for TLS, "
     "unix:///path/redis.sock or sentinel://host:26379,host:26379/MASTER/0"
@@ -108,10 +113,12 @@ def _unescaped(text: str, reserved: str) -> str:
         raise ValueError(f"contains a character that must be escaped; {_ESCAPES}")
     if "%" not in text:
         return text
+    # Imported late: few URLs have escapes, and a hook must start fast.
+    import re
+    from urllib.parse import unquote
+
     if re.search("%(?![0-9A-Fa-f]{2})", text):
         raise ValueError(f"contains a % that starts no escape; {_ESCAPES}")
-    # Imported late: few URLs have escapes, and a hook must start fast.
-    from urllib.parse import unquote
 
     try:
         plain = unquote(text, errors="strict")
@@ -124,31 +131,45 @@ def _unescaped(text: str, reserved: str) -> str:
 
 def _with_place(url: RedisUrl, text: str) -> RedisUrl:
     if url.scheme == "unix":
-        if not re.fullmatch(r"/[^/].*", text):
+        if not text.startswith("/") or text[1:2] in {"", "/"}:
             raise ValueError("has no path of a socket; write unix:///path/redis.sock")
         return url._replace(path=_unescaped(text, "[]"))
     if url.scheme == "sentinel":
-        match = re.fullmatch(r"([^/]+)/([A-Za-z0-9._-]+)(?:/([0-9]{1,9}))?", text)
-        if match is None:
+        listed, _, rest = text.partition("/")
+        master, slash, db = rest.partition("/")
+        if not (listed and master and _NAME.issuperset(master)) or (
+            slash and not _is_number(db, 9)
+        ):
             raise ValueError(
                 "is not a Sentinel URL; write sentinel://host:26379,host:26379/MASTER[/DB]"
             )
-        hosts = tuple(_host(host, SENTINEL_PORT) for host in match[1].split(","))
-        return url._replace(hosts=hosts, master=match[2], db=int(match[3] or 0))
-    match = re.fullmatch(r"([^/]*)(?:/([0-9]{0,9}))?", text)
-    if match is None:
+        hosts = tuple(_host(host, SENTINEL_PORT) for host in listed.split(","))
+        return url._replace(hosts=hosts, master=master, db=int(db or 0))
+    host, _, db = text.partition("/")
+    if db and not _is_number(db, 9):
         raise ValueError(_FORM)
-    return url._replace(hosts=(_host(match[1], PORT),), db=int(match[2] or 0))
+    return url._replace(hosts=(_host(host, PORT),), db=int(db or 0))
 
 
 def _host(text: str, default_port: int) -> tuple[str, int]:
-    match = re.fullmatch(_HOST, text)
-    if match is None:
+    bracket = text.find("]") + 1  # of the address of IPv6, which has colons
+    name, colon, port = text[bracket:].partition(":")
+    if bracket:
+        fits = text[0] == "[" and not name
+        name = text[1 : bracket - 1]
+        fits = fits and len(name) in ADDRESS_SIZES and _NUMERIC.issuperset(name)
+    else:
+        fits = len(name) in NAME_SIZES and _NAME.issuperset(name)
+    if not fits or (colon and not _is_number(port, 5)):
         raise ValueError(_FORM)
-    port = int(match["port"] or default_port)
-    if not 0 < port < 1 << 16:
+    number = int(port or default_port)
+    if not 0 < number < 1 << 16:
         raise ValueError("has a port that is not from 1 to 65535")
-    return match["host"].strip("[]"), port
+    return name, number
+
+
+def _is_number(text: str, digits: int) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= digits
 
 
 def _with_parameters(url: RedisUrl, query: str) -> RedisUrl:
@@ -166,7 +187,8 @@ def _with_parameters(url: RedisUrl, query: str) -> RedisUrl:
 
 
 def _unknown(name: str, scheme: str, query: str) -> str:
-    if "password" in query or not re.fullmatch("[A-Za-z_]{1,40}", name):
+    is_name = name.isascii() and name.replace("_", "").isalpha() and len(name) <= MAX_SHOWN
+    if "password" in query or not is_name:
         # It may be the rest of a password with an & in it.
         return f"has an unknown parameter; {_ESCAPES}"
     known = " and ".join(_PARAMETERS[scheme]) or "no parameters"
@@ -183,7 +205,7 @@ def _with_values(url: RedisUrl, values: dict[str, str]) -> RedisUrl:
     if check not in {"true", "false"}:
         raise ValueError("has another ssl_check_hostname than true or false")
     db = values.pop("db", str(url.db))
-    if not re.fullmatch("[0-9]{1,9}", db):
+    if not _is_number(db, 9):
         raise ValueError("has a db that is not a number")
     if "ssl_keyfile" in values and "ssl_certfile" not in values:
         raise ValueError("has ssl_keyfile without ssl_certfile")

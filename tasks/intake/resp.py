@@ -5,8 +5,6 @@ https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 from __future__ import annotations
 
-import re
-
 from tasks.intake.deadline import Deadline
 
 TYPE_CHECKING = False
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
 MAX_LINE = 1024
 MAX_BULK = 1024
 MAX_ITEMS = 16
+MAX_CODE = 20
+MAX_DIGITS = 19
 _BLOCK = 65_536
 
 
@@ -33,7 +33,8 @@ class RefusalError(Exception):
         self.command = command
         self.text = text
         code = text.partition(" ")[0]
-        self.code = code if re.fullmatch("[A-Z]{2,20}", code) else ""
+        is_code = code.isascii() and code.isalpha() and code.isupper() and 1 < len(code) <= MAX_CODE
+        self.code = code if is_code else ""
 
 
 class NotRedisError(OSError):
@@ -139,6 +140,7 @@ class Connection:
 
 
 def _number(text: bytes, most: int) -> int:
-    if not re.fullmatch(rb"[0-9]{1,19}", text) or int(text) > most:
+    # bytes.isdigit knows the digits of ASCII alone.
+    if not text.isdigit() or len(text) > MAX_DIGITS or int(text) > most:
         raise NotRedisError("it does not answer as Redis does")
     return int(text)
