@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import posixpath
-import re
 
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
@@ -97,4 +96,8 @@ def _fold_of(prefix: str) -> Callable[[str], str]:
 def _windows(path: str) -> str:
     # Windows accepts both slashes and ignores case. Only ASCII, because other letters may change
     # their length in lower case.
-    return re.sub("[A-Z]", lambda match: match[0].lower(), path.replace("\\", "/"))
+    return path.translate(_FOLDED)
+
+
+_UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_FOLDED = str.maketrans(_UPPER + "\\", _UPPER.lower() + "/")

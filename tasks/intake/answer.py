@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from tasks.intake.json_text import json_text
 from tasks.intake.request import PublishRequest
 
 TYPE_CHECKING = False
@@ -16,7 +15,7 @@ def upload_line(request: Request, state: str, *, human: bool) -> str:
     if human:
         return f"{state:<10} {request.upload_id}  {size(request.size_bytes):>9}  {request.path}"
     files = {"files": len(request.files)} if isinstance(request, PublishRequest) else {}
-    return json.dumps(
+    return json_text(
         {
             "upload_id": request.upload_id,
             "component_id": request.component_id,
@@ -24,7 +23,9 @@ def upload_line(request: Request, state: str, *, human: bool) -> str:
             "size": request.size_bytes,
             "state": state,
             **files,
-        }
+        },
+        comma=", ",
+        colon=": ",
     )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 from tasks.intake.envelope import MAX_BYTES, make_body
 from tasks.intake.errors import BadInputError, printable
+from tasks.intake.json_text import json_text
 from tasks.intake.wire import to_wire
 
 TYPE_CHECKING = False
@@ -50,7 +49,7 @@ def _measured(request: Request) -> tuple[dict[str, Any], int]:
         values = to_wire(request)
     except ValueError as error:
         raise BadInputError(f"{printable(request.path)} cannot be sent: {error}") from None
-    size = len(json.dumps(values, separators=(",", ":")))
+    size = len(json_text(values))
     if size + ENVELOPE_BYTES > MAX_BYTES:
         raise BadInputError(
             f"{printable(request.path)} makes a request of {size} bytes, and {MAX_BYTES} is the "
