@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tasks.config.texts import is_key, read_text
-from tasks.transfer.windows import real_path
+from tasks.transfer.windows import is_absolute, real_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Reader:
 
 def absolute_path(text: str) -> str:
     """Return the text, which must be an absolute path."""
-    if not os.path.isabs(text):
+    if not is_absolute(text):
         raise ValueError(f"{text!r} is not an absolute path")
     return text
 
@@ -86,7 +86,7 @@ def path_map(text: str) -> tuple[tuple[str, str], ...]:
     """Return the prefixes of other systems, each with the folder that it stands for here."""
     pairs = [pair.partition("=") for pair in text.split(";") if pair]
     for source, equals, target in pairs:
-        if not (source and equals and os.path.isabs(target)):
+        if not (source and equals and is_absolute(target)):
             raise ValueError(
                 f"{source + equals + target!r} does not map a folder to an absolute path; "
                 "write P:\\=/mnt/prod;Q:\\=/mnt/cache"

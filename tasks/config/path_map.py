@@ -37,7 +37,8 @@ def mapped(path: str, path_map: Iterable[tuple[str, str]]) -> str:
             rest = path[len(prefix) :]
             if fold is _windows:
                 rest = rest.replace("\\", "/")
-            return os.path.join(target, rest.lstrip("/"))
+            # Not os.path.join, as a host of one system may map to the paths of another.
+            return f"{target.rstrip('/')}/{rest.lstrip('/')}"
     return path
 
 

@@ -22,6 +22,15 @@ def is_posix_path(path: str) -> bool:
     return path[:1] == "/" and path[1:2] != "/"
 
 
+def is_absolute(path: str) -> bool:
+    """Return whether a path is absolute here, or on a system without drives.
+
+    Hosts of both systems may share their settings, and Python 3.13 on Windows no longer counts
+    /mnt/prod as absolute.
+    """
+    return os.path.isabs(path) or is_posix_path(path)
+
+
 def has_drive(path: str) -> bool:
     """Return whether a path starts with the letter of a drive."""
     return path[1:2] == ":" and path[0].isascii() and path[0].isalpha()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tasks.config import path_map
+from tasks.config import environment, path_map
 from tasks.config.path_map import absolute, check_here, mapped
 from tasks.transfer import allowed, windows
 from tasks.transfer.errors import FileRefusedError
@@ -116,6 +116,19 @@ def test_windows_does_not_look_at_paths_of_linux() -> None:
     with pytest.raises(FileRefusedError, match="is a Linux path that FARMHAUL_PATH_MAP does not"):
         check_here(path, "Z:\\mnt\\prod\\a.exr", ROOTS, look=True)
     check_here(path, "Z:\\mnt\\prod\\a.exr", ROOTS, look=False)
+
+
+@pytest.mark.usefixtures("on_windows")
+def test_windows_maps_to_paths_of_linux_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As Python 3.13 has it.
+    monkeypatch.setattr(ntpath, "isabs", lambda text: ntpath.splitdrive(text)[0] != "")
+    pairs = environment.path_map("P:\\=/mnt/prod;\\\\NAS\\vol=/mnt/cache/")
+
+    assert absolute("p:\\sh\\a.exr", pairs) == "/mnt/prod/sh/a.exr"
+    assert absolute("\\\\nas\\vol\\a.exr", pairs) == "/mnt/cache/a.exr"
+    assert environment.absolute_path("P:\\prod") == "P:\\prod"
+    with pytest.raises(ValueError, match="is not an absolute path"):
+        environment.absolute_path("\\prod")
 
 
 def test_only_windows_looks_at_windows_paths() -> None:
