@@ -7,8 +7,9 @@ what workers have sealed.
 from __future__ import annotations
 
 import binascii
-import re
 import sys
+
+from tasks.config.texts import is_key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def hook_keys_from_text(text: str) -> tuple[bytes, ...]:
     """
     texts = [key.strip() for key in text.split(",") if key.strip()]
     for number, key in enumerate(texts, start=1):
-        if not re.fullmatch(r"[A-Za-z0-9_-]{43}=", key):
+        if not is_key(key):
             raise ValueError(
                 f"key {number} is not a hook key (44 characters of base64); "
                 "copy what farmhaul key hook prints"

@@ -10,16 +10,14 @@ others can write: nothing of a body is read before its signature fits.
 
 from __future__ import annotations
 
-import functools
-import json
-import math
 import os
-import re
 
+from tasks.intake.json_text import json_text
 from tasks.transfer.named_tuple import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import json
     from collections.abc import Mapping, Sequence
     from typing import Any, NoReturn
 
@@ -28,7 +26,10 @@ MAX_BYTES = 16 * 1024 * 1024
 VERSION = b"farmhaul/1"
 UNSIGNED = b"-"
 #: The first line: the version, a space and the signature.
-_HEAD_BYTES = len(VERSION) + 1 + 64
+_SIGNATURE_BYTES = 64
+_HEAD_BYTES = len(VERSION) + 1 + _SIGNATURE_BYTES
+_HEX = frozenset(b"0123456789abcdef")
+_ID_LENGTH = 32
 #: As long as a name in DNS may be.
 MAX_HOST = 255
 #: The year 5138: a time in milliseconds is not one in seconds.
@@ -72,7 +73,7 @@ def make_body(requests: Sequence[Mapping[str, Any]], asked_at: float, host: str)
     # The host comes first, where it is found in an entry that is not read.
     values = {"host": host, "id": os.urandom(16).hex(), "asked_at": asked_at, "requests": requests}
     # ASCII, because a path on disk need not be valid Unicode.
-    return json.dumps(values, separators=(",", ":"), allow_nan=False).encode("ascii")
+    return json_text(values).encode("ascii")
 
 
 def sign(body: bytes, keys: Sequence[bytes]) -> bytes:
@@ -103,6 +104,8 @@ def open_entry(entry: bytes, keys: Sequence[bytes]) -> Envelope:
 
 def host_in(entry: bytes) -> str:
     """Return the host that an unchecked entry or body names near its start, or an empty text."""
+    import re
+
     match = re.search(rb'"host":"([^"\\\x00-\x1f\x7f]{1,255})"', entry[:512])
     host = match[1].decode("utf-8", "replace") if match else ""
     return host if host.isprintable() else ""
@@ -119,7 +122,7 @@ def _signed_body(entry: bytes, keys: Sequence[bytes]) -> bytes:
     if signature == UNSIGNED:
         if keys:
             raise EntryRefusedError("it is not signed")
-    elif not re.fullmatch(rb"[0-9a-f]{64}", signature):
+    elif len(signature) != _SIGNATURE_BYTES or not _HEX.issuperset(signature):
         raise EntryRefusedError("its first line is malformed")
     elif not keys:
         raise SignedButNoKeyError("it is signed, and this worker has no key")
@@ -155,16 +158,26 @@ def _read(body: bytes) -> Envelope:
     return Envelope(**values)
 
 
-@functools.lru_cache(maxsize=1)
 def _decoder() -> json.JSONDecoder:
-    return json.JSONDecoder(
-        object_pairs_hook=_once, parse_float=_finite, parse_constant=_no_constant
-    )
+    if not _decoders:
+        # Imported late: only workers read entries.
+        import json
+
+        _decoders.append(
+            json.JSONDecoder(
+                object_pairs_hook=_once, parse_float=_finite, parse_constant=_no_constant
+            )
+        )
+    return _decoders[0]
+
+
+_decoders: list[json.JSONDecoder] = []
 
 
 def _check(values: dict[str, Any]) -> None:
     ident, asked_at, host, requests = (values[name] for name in Envelope._fields)
-    if not (isinstance(ident, str) and re.fullmatch("[0-9a-f]{32}", ident)):
+    is_id = isinstance(ident, str) and len(ident) == _ID_LENGTH and ident.isascii()
+    if not is_id or not _HEX.issuperset(ident.encode()):
         raise EntryRefusedError("its id is not 32 hexadecimal digits")
     # A bool is an int for isinstance.
     if type(asked_at) not in {int, float} or not 0 < asked_at < MAX_TIME_S:
@@ -186,7 +199,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if not math.isfinite(number):
+    if number - number != 0:
         raise EntryRefusedError("it has a number that is too large")
     return number
 

@@ -6,8 +6,6 @@ because redis-py alone takes longer to import than a hook may take.
 
 from __future__ import annotations
 
-import contextlib
-import re
 import time
 
 from tasks.config.redis_url import address
@@ -81,14 +79,15 @@ def _push(
     except (UnreachableError, TimeoutError) as error:
         kind = _PassingError if url.scheme == "sentinel" else InboxError
         raise kind(_unreachable(str(error))) from None
-    with connected:
-        try:
-            return _exchange(Connection(connected, deadline), url, entries, upload_ids)
-        except RefusalError as refusal:
-            kind = _PassingError if refusal.code in PASSING else InboxError
-            raise kind(explained(refusal, where)) from None
-        except OSError as error:
-            raise InboxError(_unreachable(f"{where}: {reason(error)}")) from None
+    try:
+        return _exchange(Connection(connected, deadline), url, entries, upload_ids)
+    except RefusalError as refusal:
+        kind = _PassingError if refusal.code in PASSING else InboxError
+        raise kind(explained(refusal, where)) from None
+    except OSError as error:
+        raise InboxError(_unreachable(f"{where}: {reason(error)}")) from None
+    finally:
+        connected.close()
 
 
 def _unreachable(why: str) -> str:
@@ -123,8 +122,10 @@ def _exchange(
     commands.append(command("LPUSH", INBOX, *entries))
     commands += [command("HGET", RECORD + upload_id, "state") for upload_id in upload_ids]
     # A Redis that closes the connection may have said why: that is read below.
-    with contextlib.suppress(ConnectionError):
+    try:  # noqa: SIM105 contextlib is slow to import
         connection.send(commands)
+    except ConnectionError:
+        pass
     refused: Exception | None = None
     try:
         if login:
@@ -137,11 +138,13 @@ def _exchange(
 
 def _states(connection: Connection, count: int) -> list[str | None]:
     states: list[str | None] = []
-    # The entries are pushed: whatever happens now is no reason to push them again.
-    with contextlib.suppress(OSError):
+    try:
         while len(states) < count:
             states.append(_state(connection))
-    return states + [None] * (count - len(states))
+    except OSError:
+        # The entries are pushed: this is no reason to push them again.
+        states += [None] * (count - len(states))
+    return states
 
 
 def _state(connection: Connection) -> str | None:
@@ -149,4 +152,4 @@ def _state(connection: Connection) -> str | None:
         state = connection.text("HGET")
     except RefusalError:
         return None
-    return state if state and re.fullmatch("[a-z]{1,20}", state) else None
+    return state if state and state.isascii() and state.isalpha() and state.islower() else None

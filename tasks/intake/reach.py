@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import socket
+# Not the module socket: it makes an enum of each kind of constant, and its import costs a hook
+# more than half of an empty Python.
+import _socket
 
 from tasks.config.redis_url import address
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
+    from _socket import socket
+    from _thread import LockType
     from typing import Any
 
     from tasks.config.redis_url import RedisUrl
@@ -22,7 +26,9 @@ class UnreachableError(Exception):
     """There is no connection; the text says to what, and why."""
 
 
-def reach(url: RedisUrl, place: tuple[str, int] | None, deadline: Deadline) -> socket.socket:
+def reach(
+    url: RedisUrl, place: tuple[str, int] | None, deadline: Deadline
+) -> socket | ssl.SSLSocket:
     """Return a connected socket: to the host and port, or else to the URL's Unix socket.
 
     With a URL of the scheme rediss, its TLS handshake is done.
@@ -45,20 +51,20 @@ def reach(url: RedisUrl, place: tuple[str, int] | None, deadline: Deadline) -> s
 def reason(error: Exception) -> str:
     """Return why a step of the network failed, on one line."""
     # Two classes before Python 3.10.
-    if isinstance(error, (TimeoutError, socket.timeout)):
+    if isinstance(error, (TimeoutError, _socket.timeout)):
         return "no answer in time"
     text = getattr(error, "verify_message", "") or getattr(error, "strerror", "") or str(error)
     return " ".join(str(text).split()) or type(error).__name__
 
 
 def _unix_family() -> int:
-    family: int | None = getattr(socket, "AF_UNIX", None)
+    family: int | None = getattr(_socket, "AF_UNIX", None)
     if family is None:
         raise OSError("this system has no Unix sockets for Python; use redis:// or rediss://")
     return family
 
 
-def _reach_host(host: str, port: int, deadline: Deadline) -> socket.socket:
+def _reach_host(host: str, port: int, deadline: Deadline) -> socket:
     failed: Exception | None = None
     places = _addresses(host, port, deadline)
     for number, (family, place) in enumerate(places):
@@ -70,8 +76,8 @@ def _reach_host(host: str, port: int, deadline: Deadline) -> socket.socket:
     raise failed or OSError("it has no address")
 
 
-def _connected(family: int, place: Any, deadline: Deadline) -> socket.socket:
-    connecting = socket.socket(family, socket.SOCK_STREAM)
+def _connected(family: int, place: Any, deadline: Deadline) -> socket:
+    connecting = _socket.socket(family, _socket.SOCK_STREAM)
     try:
         connecting.settimeout(deadline.left_s())
         connecting.connect(place)
@@ -85,14 +91,15 @@ def _addresses(host: str, port: int, deadline: Deadline) -> list[tuple[int, Any]
     if host == "localhost":
         return [(_family(number), (number, port)) for number in _LOOPBACK]
     if ":" in host or host.replace(".", "").isdigit():
-        return _look_up(host, port, socket.AI_NUMERICHOST)
+        return _look_up(host, port, _socket.AI_NUMERICHOST)
     # A look-up has no timeout, so it gets a thread that is left behind.
-    import threading
+    import _thread
 
     found: list[Any] = []
-    thread = threading.Thread(target=_look_up_into, args=(found, host, port), daemon=True)
-    thread.start()
-    thread.join(deadline.left_s())
+    is_done = _thread.allocate_lock()
+    is_done.acquire()
+    _thread.start_new_thread(_look_up_into, (found, is_done, host, port))
+    is_done.acquire(timeout=deadline.left_s())
     if not found:
         raise OSError("no answer to the look-up of its name in time")
     if isinstance(found[0], Exception):
@@ -101,32 +108,33 @@ def _addresses(host: str, port: int, deadline: Deadline) -> list[tuple[int, Any]
 
 
 def _family(number: str) -> int:
-    return socket.AF_INET6 if ":" in number else socket.AF_INET
+    return _socket.AF_INET6 if ":" in number else _socket.AF_INET
 
 
 def _look_up(host: str, port: int, flags: int = 0) -> list[tuple[int, Any]]:
     # As bytes: for a text, Python would import the codec of international names.
-    found = socket.getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM, flags=flags)
+    found = _socket.getaddrinfo(host.encode("ascii"), port, type=_socket.SOCK_STREAM, flags=flags)
     return [(family, place) for family, _, _, _, place in found]
 
 
-def _look_up_into(found: list[Any], host: str, port: int) -> None:
+def _look_up_into(found: list[Any], is_done: LockType, host: str, port: int) -> None:
     try:
         found.append(_look_up(host, port))
     except OSError as error:
         found.append(error)
+    is_done.release()
 
 
-def _with_tls(
-    url: RedisUrl, connected: socket.socket, host: str, deadline: Deadline
-) -> ssl.SSLSocket:
+def _with_tls(url: RedisUrl, connected: socket, host: str, deadline: Deadline) -> ssl.SSLSocket:
+    import socket
+
+    # What ssl wraps must be a socket of the module socket.
+    wrapped = socket.socket(fileno=connected.detach())
     try:
         context = _tls_context(url)
-        secured = context.wrap_socket(
-            connected, server_hostname=host, do_handshake_on_connect=False
-        )
+        secured = context.wrap_socket(wrapped, server_hostname=host, do_handshake_on_connect=False)
     except BaseException:
-        connected.close()
+        wrapped.close()
         raise
     try:
         secured.settimeout(deadline.left_s())

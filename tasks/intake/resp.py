@@ -9,7 +9,8 @@ from tasks.intake.deadline import Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
+    import ssl
+    from _socket import socket
     from collections.abc import Iterable
 
 #: A reply to a hook is a state, a host or an error. More than this is not from Redis.
@@ -57,7 +58,7 @@ class Connection:
     3.10, socket.timeout at the deadline; both are an OSError too.
     """
 
-    def __init__(self, connected: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, connected: socket | ssl.SSLSocket, deadline: Deadline) -> None:
         self.socket = connected
         self.deadline = deadline
         self._received = b""

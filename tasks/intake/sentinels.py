@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-from tasks.config.redis_url import address
+from tasks.config.redis_url import address, parse_redis_url
 from tasks.intake.reach import UnreachableError, reach, reason
 from tasks.intake.resp import Connection, NotRedisError, RefusalError, command
 
@@ -75,20 +73,28 @@ def _explained(url: RedisUrl, unreachable: str, *, wants_login: bool, knows_none
 
 
 def _ask(url: RedisUrl, place: tuple[str, int], deadline: Deadline) -> tuple[str, int] | None:
-    with reach(url, place, deadline) as connected:
-        connection = Connection(connected, deadline)
-        login = [word for word in (url.sentinel_user, url.sentinel_password) if word]
-        commands = [command("AUTH", *login)] if login else []
-        commands.append(command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", url.master))
-        connection.send(commands)
-        refused = connection.refusal("AUTH") if login else None
-        try:
-            named = connection.texts("SENTINEL")
-        except RefusalError as refusal:
-            raise refused or refusal from None
+    connected = reach(url, place, deadline)
+    try:
+        named = _named(Connection(connected, deadline), url)
+    finally:
+        connected.close()
     if named is None:
         return None
-    host, port = [*named, "", ""][:2]
-    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,253}", host or "") or not (port or "").isdigit():
-        raise NotRedisError("it names no host and port")
-    return str(host), int(port or 0)
+    host, port = [*named, None, None][:2]
+    try:
+        # The host is checked as one of a URL is.
+        return parse_redis_url(f"redis://{address(host or '', int(port or ''))}").hosts[0]
+    except ValueError:
+        raise NotRedisError("it names no host and port") from None
+
+
+def _named(connection: Connection, url: RedisUrl) -> list[str | None] | None:
+    login = [word for word in (url.sentinel_user, url.sentinel_password) if word]
+    commands = [command("AUTH", *login)] if login else []
+    commands.append(command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", url.master))
+    connection.send(commands)
+    refused = connection.refusal("AUTH") if login else None
+    try:
+        return connection.texts("SENTINEL")
+    except RefusalError as refusal:
+        raise refused or refusal from None

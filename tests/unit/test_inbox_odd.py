@@ -261,7 +261,7 @@ def sleeping_dns(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ended.wait(10)
         raise socket.gaierror
 
-    monkeypatch.setattr("socket.getaddrinfo", sleep)
+    monkeypatch.setattr("_socket.getaddrinfo", sleep)
     yield
     ended.set()
 
@@ -287,8 +287,8 @@ def test_localhost_needs_no_look_up() -> None:
 
 def test_a_process_ends_although_its_look_up_does_not() -> None:
     script = (
-        "import socket, time\n"
-        "socket.getaddrinfo = lambda *a, **k: time.sleep(30)\n"
+        "import _socket, time\n"
+        "_socket.getaddrinfo = lambda *a, **k: time.sleep(30)\n"
         "from tasks.config.redis_url import parse_redis_url\n"
         "from tasks.intake.inbox import InboxError, push\n"
         "try:\n"
@@ -321,6 +321,6 @@ def test_each_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> Non
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", firewalled)),
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port)),
         ]
-        monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
+        monkeypatch.setattr("_socket.getaddrinfo", lambda *_, **__: found)
 
         assert push(parse_redis_url("redis://redis.studio"), [b"entry"]) == []
