@@ -26,10 +26,11 @@ def json_text(value: object, comma: str = ",", colon: str = ":") -> str:
 
     Raises:
         TypeError: the value has something else in it.
+        ValueError: a number is not finite.
     """
     # Whoever has read JSON has paid for it, and json is faster.
     if json := sys.modules.get("json"):
-        return str(json.dumps(value, separators=(comma, colon)))
+        return str(json.dumps(value, separators=(comma, colon), allow_nan=False))
     return _text(value, comma, colon)
 
 
@@ -38,7 +39,11 @@ def _text(value: object, comma: str, colon: str) -> str:
         return _quoted(value)
     if value is None or value is True or value is False:
         return _CONSTANTS[value]
-    if isinstance(value, (int, float)):
+    if isinstance(value, int):
+        return repr(value)
+    if isinstance(value, float):
+        if value - value:  # not a number, or infinite
+            raise ValueError("JSON has only finite numbers")
         return repr(value)
     if isinstance(value, (list, tuple)):
         return f"[{comma.join([_text(item, comma, colon) for item in value])}]"

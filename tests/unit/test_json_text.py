@@ -38,6 +38,14 @@ def test_what_is_no_value_of_json_is_refused() -> None:
             json_text(value)
 
 
+def test_only_finite_numbers_are_written() -> None:
+    for number in (float("nan"), float("inf"), float("-inf")):
+        with pytest.raises(ValueError, match="finite"):
+            module._text({"a": [number]}, ",", ":")
+        with pytest.raises(ValueError, match=r"JSON|range"):
+            json_text(number)
+
+
 def test_a_process_without_json_does_not_import_it() -> None:
     code = (
         "import sys; from tasks.intake.json_text import json_text\n"
