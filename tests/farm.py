@@ -415,7 +415,8 @@ class Farm:
 
         def quiet() -> bool:
             queues = [key for key in self.redis.scan_iter("farmhaul*") if _is_queue(key)]
-            return not queues and not self.redis.exists("unacked")
+            others = ("unacked", "farmhaul:inbox", "farmhaul:taking")
+            return not queues and not self.redis.exists(*others)
 
         wait_until(quiet, timeout_s, lambda: f"still busy: {sorted(self.redis.scan_iter('*'))}")
 

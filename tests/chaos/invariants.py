@@ -185,8 +185,9 @@ def queues(client: Any) -> list[str]:
 
 
 def live_count(client: Any) -> int:
-    """How many uploads have not ended."""
-    return sum(int(client.zcard(f"farmhaul:state:{state}")) for state in LIVE)
+    """How many uploads have not ended, or are not taken in."""
+    waiting = sum(int(client.llen(key)) for key in ("farmhaul:inbox", "farmhaul:taking"))
+    return waiting + sum(int(client.zcard(f"farmhaul:state:{state}")) for state in LIVE)
 
 
 def records(client: Any) -> Iterator[tuple[str, dict[str, str]]]:

@@ -20,6 +20,7 @@ WEIGHTS = {
     "kill_group": 12,
     "kill_parent": 8,
     "kill_child": 14,
+    "kill_taking": 10,
     "freeze": 12,
     "stop_warmly": 6,
     "redis_kill": 8,
@@ -89,6 +90,14 @@ class Troubles:
 
     def _kill_parent(self) -> None:
         self._kill(self._worker(), "parent")
+
+    def _kill_taking(self) -> None:
+        """Kill a worker while one takes in requests."""
+        end = time.monotonic() + 1
+        while not self.farm.redis.exists("farmhaul:taking"):
+            if time.monotonic() > end:
+                raise ProcessLookupError("none takes in anything")
+        self._kill(self._worker(), "group")
 
     def _kill(self, worker: Worker, victim: str) -> None:
         self._may_be_dead.add(worker.name)
