@@ -7,7 +7,6 @@ mtimes as two lists: 100,000 frames are at most 7 MB.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from tasks.intake.fields import (
@@ -27,6 +26,7 @@ from tasks.transfer.targets import Container, Publish, Target, derived_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+try:  # hashlib would load OpenSSL, which takes a hook a third of an empty Python
+    from _sha1 import sha1  # type: ignore[import-not-found]
+except ImportError:  # Python can be built without it
+    from hashlib import sha1
 
 from tasks.transfer.named_tuple import NamedTuple
 
@@ -22,7 +25,7 @@ def derived_id(*values: object) -> str:
     Computed as RFC 4122 (4.3) says, because hooks must start without the import of ``uuid``.
     """
     name = "\0".join([str(value) for value in values]).encode()
-    digest = bytearray(hashlib.sha1(_NAMESPACE_BYTES + name).digest()[:16])  # noqa: S324 no secret
+    digest = bytearray(sha1(_NAMESPACE_BYTES + name).digest()[:16])  # noqa: S324 no secret
     digest[6] = digest[6] & 0x0F | 0x50  # version 5
     digest[8] = digest[8] & 0x3F | 0x80  # the variant of RFC 4122
     text = digest.hex()

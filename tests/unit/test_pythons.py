@@ -19,8 +19,9 @@ FILES = ("main.mov", "main.mp4", "f.0001.exr", "f.0002.exr", "other/a.1.exr", "o
 
 #: Modules that cost a cold start more than they are worth to one file.
 SLOW = {
-    *("dataclasses", "inspect", "pathlib", "ssl", "subprocess", "tempfile", "threading"),
-    *("typing", "urllib", "uuid", "tasks.intake.frames", "tasks.intake.web_review"),
+    *("collections", "contextlib", "dataclasses", "enum", "functools", "hashlib", "hmac"),
+    *("inspect", "json", "pathlib", "re", "socket", "ssl", "subprocess", "tempfile", "threading"),
+    *("types", "typing", "urllib", "uuid", "tasks.intake.frames", "tasks.intake.web_review"),
 }
 #: One file, from the environment to a signed entry.
 ONE_FILE = """
