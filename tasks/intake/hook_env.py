@@ -1,6 +1,6 @@
 """hook.env: the settings of the hooks on a host, in lines NAME='VALUE'.
 
-The file that FARMHAUL_HOOK_ENV names, else hook.env beside farmhaul-hook.pyz, else the host's own.
+The file that FARMHAUL_HOOK_ENV names, else hook.env next to farmhaul-hook.pyz, else the host's own.
 A manager starts hooks in environments of many kinds, so the file wins over the environment.
 """
 
