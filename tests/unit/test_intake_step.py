@@ -202,7 +202,7 @@ def test_entries_of_a_dead_worker_come_back_after_ten_seconds(
     now += 0.2
     assert overdue.give_back() == 1
     assert client.lrange(INBOX, 0, -1) == ["small"]
-    now += 20.0
+    now += 40.0
     assert overdue.give_back() == 1, "a large entry has more time"
     assert lengths(client) == (2, 0)
 
@@ -431,6 +431,31 @@ def test_the_step_goes_on_after_redis_was_killed(
 
     wait_until(lambda: states(client, request) == ["pending"], 20)
     step.stop(None)
+
+
+def test_a_long_sequence_holds_up_no_other_request(
+    step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "LARGE_BYTES", 1000)
+    large, small = upload()._replace(path="/mnt/" + "x" * 1500), upload()
+    go_on, genuine = threading.Event(), Intake.take_in
+
+    def slow(self: Intake, entries: Sequence[bytes]) -> list[bytes]:
+        if len(entries[0]) > 1000:
+            go_on.wait(10)
+        return genuine(self, entries)
+
+    monkeypatch.setattr(Intake, "take_in", slow)
+    push(client, entry_of(large), entry_of(small))
+    step.act()
+    push(client, entry_of(later := upload()))
+    step.act()
+
+    assert states(client, large, small, later) == [None, "pending", "pending"]
+    go_on.set()
+    step.stop(None)
+    assert states(client, large) == ["pending"]
+    assert lengths(client) == (0, 0)
 
 
 # Counts

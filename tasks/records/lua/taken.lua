@@ -11,7 +11,7 @@
 local removed = 0
 for number = 2, #ARGV do
   -- It is missing if it was returned meanwhile, because this worker was slow.
-  if redis.call('LREM', KEY.taking, 1, ARGV[number]) == 1 then
+  if redis.call('LREM', KEY.taking, -1, ARGV[number]) == 1 then
     removed = removed + 1
     if args.give_back then
       redis.call('LPUSH', KEY.inbox, ARGV[number])
