@@ -24,7 +24,7 @@ else:
                 defaults = {field: members[field] for field in fields if field in members}
                 getters = {field: property(itemgetter(index)) for index, field in enumerate(fields)}
                 members = {**members, **getters, "_fields": fields, "_field_defaults": defaults}
-                members["__slots__"] = ()
+                members.update(__slots__=(), __match_args__=fields)
             return type.__new__(cls, name, bases, members)
 
     class NamedTuple(tuple, metaclass=_Fields):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import typing
 import uuid
 
 import pytest
@@ -31,6 +32,11 @@ class Point(NamedTuple):
 
     def __str__(self) -> str:
         return f"at {self.x}"
+
+
+class Standard(typing.NamedTuple):
+    x: int
+    y: int = 7
 
 
 class Named(Point):
@@ -82,6 +88,32 @@ def test_a_named_tuple_refuses_what_is_no_field_of_it() -> None:
     del values["x"], values["z"]
     with pytest.raises(TypeError, match="'x'"):
         Point(**values)
+
+
+@given(st.lists(st.integers(), max_size=4), st.dictionaries(st.sampled_from("xyz"), st.integers()))
+def test_a_named_tuple_is_made_as_the_standard_library_makes_it(
+    values: list[int], named: dict[str, int]
+) -> None:
+    made: list[object] = []
+    for kind in (Standard, Point):
+        try:
+            made.append(kind(*values, **named))
+        except TypeError:
+            made.append("refused")
+
+    assert made[0] == made[1]
+    assert hash(made[0]) == hash(made[1])
+
+
+def test_a_named_tuple_is_unpacked_matched_and_has_no_room_for_more() -> None:
+    x, y = Point(1)
+    match Point(1):
+        case Point(first, second):
+            assert (first, second) == (x, y) == (1, 7)
+    with pytest.raises(AttributeError):
+        object.__setattr__(Point(1), "z", 2)
+    with pytest.raises(TypeError, match="'z'"):
+        Point(1)._replace(z=2)  # type: ignore[call-arg]
 
 
 def test_a_class_below_a_named_tuple_stays_itself() -> None:
