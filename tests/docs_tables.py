@@ -18,8 +18,9 @@ from pathlib import Path
 
 import click
 
+from tasks.intake.command import ENQUEUE, FLUSH_SPOOL
 from tasks.records.states import MOVES, STATES
-from workers.cli import cli
+from workers.cli.group import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 CLI = ROOT / "docs" / "cli.md"
@@ -44,16 +45,24 @@ def _section(part: str) -> str:
     name = re.match(r"## farmhaul (\S+)", part)
     if name is None or name[1] == "worker" or name[1] not in cli.commands:  # Celery's own options
         return part
-    command = cli.commands[name[1]]
-    context = click.Context(command, info_name=name[1], help_option_names=["-h", "--help"])
-    options = [it for it in command.get_params(context) if isinstance(it, click.Option)]
-    records = [record for option in options if (record := option.get_help_record(context))]
+    records = shown_options(name[1])
     written = dict(re.findall(r"(?m)^\| `(.+?)` \| (.+) \|$", part))
     rows = [
         f"| `{cell}` | {written.get(cell) or _cell(does)} |\n"
         for cell, does in ((_cell(option), does) for option, does in records)
     ]
     return OPTIONS.sub(lambda _: "| option | does |\n|---|---|\n" + "".join(rows), part, count=1)
+
+
+def shown_options(name: str) -> list[tuple[str, str]]:
+    """Return the options that ``farmhaul NAME --help`` shows, and what it says of each."""
+    for hook_command in (ENQUEUE, FLUSH_SPOOL):
+        if hook_command.name == name:
+            return [(option.shown, option.does) for option in hook_command.options]
+    command = cli.commands[name]
+    context = click.Context(command, info_name=name, help_option_names=["-h", "--help"])
+    options = [it for it in command.get_params(context) if isinstance(it, click.Option)]
+    return [record for option in options if (record := option.get_help_record(context))]
 
 
 def defaults() -> dict[str, str]:

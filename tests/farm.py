@@ -71,6 +71,7 @@ class Worker:
             "farmhaul": (BIN / "farmhaul", "worker"),
         }
         self.command = [*map(str, start[command]), f"--hostname={name}@%h", *options]
+        self.is_frozen = False
         self._log_start = 0
         self._child: Child | None = None
 
@@ -98,6 +99,7 @@ class Worker:
         self._log_start = self.log.stat().st_size if self.log.exists() else 0
         # Child passes os.environ on: coverage gets into the worker by it.
         self._child = Child(self.name, self.command, self.log, env=self.env)
+        self.is_frozen = False
 
     def wait_ready(self, timeout_s: float = 60) -> None:
         self.child.wait_ready(lambda: " ready." in self.log_text(), timeout_s)
@@ -140,9 +142,11 @@ class Worker:
     def freeze(self) -> None:
         """Stop it and its pool where they are (SIGSTOP)."""
         os.killpg(self.pid, signal.SIGSTOP)
+        self.is_frozen = True
 
     def thaw(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)
+        self.is_frozen = False
 
     def restart(self) -> None:
         """Start it again, after a warm shutdown if it runs."""
@@ -288,11 +292,23 @@ class Farm:
         stdin: str | None = None,
         env: Mapping[str, str | None] | None = None,
     ) -> list[dict[str, Any]]:
-        """Run ``farmhaul enqueue``; return what it printed, a dict for each upload."""
+        """Run ``farmhaul enqueue``; return what it printed, a dict for each upload.
+
+        If no worker is there to take them in, the uploads have records when this returns.
+        """
         done = self.cli("enqueue", *arguments, stdin=stdin, env=env)
         if done.returncode:
             raise AssertionError(f"enqueue exited with {done.returncode}: {done.stderr}")
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        uploads = [json.loads(line) for line in done.stdout.splitlines()]
+        is_pushed = any(upload["state"] != "spooled" for upload in uploads)
+        if is_pushed and all(worker.is_frozen for worker in self.workers):
+            self.take_in()
+        return uploads
+
+    def take_in(self) -> None:
+        """Take in once what hooks have pushed, as a worker does."""
+        command = [sys.executable, "-m", "tests.helpers.take_in"]
+        subprocess.run(command, check=True, cwd=CHECKOUT, env=self.environment(), timeout=60)
 
     def enqueue_manifest(
         self, entries: Iterable[Mapping[str, Any]], *arguments: str

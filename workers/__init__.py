@@ -1,5 +1,17 @@
 """The programs of a farm node: the Celery application, and the command ``farmhaul``."""
 
-from workers.app import app
+from __future__ import annotations
 
-__all__ = ["app"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+def __getattr__(name: str) -> Celery:
+    # ``celery -A workers`` looks for this. It is imported late, because the command ``farmhaul``
+    # is in this package too, and a hook starts it for every frame.
+    if name != "celery":
+        raise AttributeError(name)
+    from workers.app import app
+
+    return app

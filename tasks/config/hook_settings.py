@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 
 from tasks.config.environment import Reader, absolute_path, path_map, roots_as_written, secret_keys
-from tasks.config.redis_url import RedisUrl, parse_redis_url
+from tasks.config.redis_url import PORT, RedisUrl, parse_redis_url
 from tasks.transfer.named_tuple import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-REDIS_URL = parse_redis_url("redis://localhost:6379/0")
+# Not parsed: that would take time at each start of a hook.
+REDIS_URL = RedisUrl("redis", (("localhost", PORT),))
 
 
 class HookSettings(NamedTuple):

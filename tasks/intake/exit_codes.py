@@ -16,8 +16,13 @@ INTERRUPTED = 130
 """Ctrl-C, as shells count signals: 128 + SIGINT."""
 
 
+def say(text: object) -> None:
+    """Write lines to stderr, each after ``farmhaul: ``."""
+    for line in str(text).splitlines():
+        print(f"farmhaul: {line}", file=sys.stderr)  # noqa: T201 for people, with or without logs
+
+
 def complain(error: object, code: int) -> int:
     """Write an error to stderr, each line after ``farmhaul: ``; return the code."""
-    for line in str(error).splitlines():
-        print(f"farmhaul: {line}", file=sys.stderr)  # noqa: T201 for people, with or without logs
+    say(error)
     return code

@@ -9,9 +9,11 @@ from itertools import chain, islice
 import redis
 
 from tasks.config.sealing import UNREADABLE, Codec
+from tasks.intake.inbox import INBOX
 from tasks.intake.request import PRIORITIES
 from tasks.records.keys import (
     HOSTS,
+    TAKING,
     WORKERS,
     file_state_key,
     files_key,
@@ -166,6 +168,20 @@ class Status:
             for upload_id, (state, job_state) in states
             if to_text(state) in LIVE or to_text(job_state) in UNFINISHED_JOBS
         ]
+
+    def not_taken_in(self, entries: Sequence[bytes]) -> list[bytes]:
+        """Return the entries of the inbox whose requests have no records yet.
+
+        Each poll sends the entries to Redis, which compares them with all that wait.
+        """
+        # A transaction, because a worker that goes on moves entries between the two lists.
+        pipeline = self.client.pipeline(transaction=True)
+        for entry in entries:
+            for key in (INBOX, TAKING):
+                pipeline.lpos(key, entry)  # type: ignore[arg-type] # bytes are as good
+        places = pipeline.execute()
+        found = zip(entries, places[::2], places[1::2], strict=True)
+        return [entry for entry, *places in found if places != [None, None]]
 
     def _state(self, upload_id: str, fields: Mapping[str, str], stored: int) -> UploadState | None:
         if not fields:

@@ -1,5 +1,7 @@
 """``python -m tests.chaos.killed SCRIPT NUMBER ARGUMENT…``: run farmhaul, and kill it midway.
 
+With the argument ``take-in`` alone, it takes in what hooks have pushed, as a worker does.
+
 It dies when it is about to run a script of ``tasks/records/lua`` for the NUMBERth time.
 """
 
@@ -13,8 +15,11 @@ from typing import Any
 
 from tasks.records.scripts import Scripts
 from tests.farm import Farm
+from tests.helpers import take_in
 from tests.sandbox.process import CHECKOUT
 from workers.cli import main
+
+TAKE_IN = "take-in"
 
 
 def cli_killed(farm: Farm, script: str, number: int, *arguments: str) -> None:
@@ -37,7 +42,10 @@ def _run() -> None:
 
     Scripts.run = deadly  # type: ignore[method-assign]
     sys.argv[1:] = sys.argv[3:]
-    main()
+    if sys.argv[1:] == [TAKE_IN]:
+        take_in.main()
+    else:
+        main()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.invariants import wrong_indexes
-from tests.chaos.killed import cli_killed
+from tests.chaos.killed import TAKE_IN, cli_killed
 from tests.farm import Farm, wait_until
 from tests.sandbox import seed
 
@@ -88,23 +88,15 @@ def wait_located_whole(farm: Farm, upload_id: str, frames: int = 12) -> None:
 
 
 @pytest.mark.chaos
-def test_a_publish_of_a_killed_hook_is_hidden_until_enqueued_again(
-    farm: Farm,
-) -> None:
-    what = ("enqueue", sequence(farm), "--version-id", seed.VERSION_ID)
-    cli_killed(farm, "complete_publish", 1, *what)
-    [upload_id] = farm.redis.zrange("farmhaul:open", 0, -1)
-    wait_until(lambda: farm.redis.scard(f"farmhaul:left:{upload_id}") == 0)
-    assert "if its enqueue was killed, enqueue it again" in farm.cli("status").stdout
-    assert farm.sandbox.ftrack.entities("ComponentLocation") == []
-    # As if it had been open for a day.
-    farm.redis.zadd("farmhaul:open", {upload_id: 1})
-    farm.wait_state([upload_id], "failed")
-    assert "enqueue it again" in farm.cli("status", upload_id).stdout
-    assert list(wrong_indexes(farm.redis)) == []
-    assert farm.cli(*what).returncode == 0
-    wait_located_whole(farm, upload_id)
-    assert len(farm.sandbox.store.puts()) == 12, "stored files are not sent again"
+@pytest.mark.parametrize("script", ["enqueue", "complete_publish", "taken"])
+def test_a_publish_whose_worker_dies_as_it_takes_it_in_is_whole(hook: Farm, script: str) -> None:
+    done = hook.cli("enqueue", sequence(hook), "--version-id", seed.VERSION_ID)
+    upload_id = json.loads(done.stdout)["upload_id"]
+    cli_killed(hook, script, 1, TAKE_IN)
+    assert hook.redis.llen("farmhaul:taking") == 1
+    hook.add()
+    wait_located_whole(hook, upload_id)
+    assert len(hook.sandbox.store.puts()) == 12
 
 
 @pytest.mark.chaos

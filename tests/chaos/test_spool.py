@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import pytest
 
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
-from tests.farm import Farm, Upload, wait_until
+from tests.farm import BIN, Farm, Upload, wait_until
+from tests.sandbox.process import NO_REDIS
 
 
 @pytest.fixture
@@ -126,3 +130,42 @@ def test_a_spooled_upload_does_not_replace_a_newer_file(
     assert hook.cli("flush-spool").returncode == 0
     hook.wait_quiet()
     assert hook.sandbox.store.read(spooled.component_id) == b"better pixels"
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+def test_hooks_that_are_killed_lose_nothing_they_have_answered(
+    make_farm: MakeFarm, spool: Path
+) -> None:
+    """Killed at any moment, with Redis there or away; no file is sent twice."""
+    farm = make_farm(workers=1, env={"FARMHAUL_SPOOL": str(spool)})
+    dice = random.Random(11)
+    began = time.monotonic()
+    assert farm.cli("enqueue", "--help").returncode == 0
+    usual_s = time.monotonic() - began
+    asked: list[str] = []
+    answered: list[Upload] = []
+    for number in range(80):
+        path = farm.make_file(f"{number}.exr", 1000)
+        asked.append(farm.sandbox.ftrack.add_component(path.name))
+        away = {"FARMHAUL_REDIS_URL": NO_REDIS} if number % 3 == 0 else {}
+        with subprocess.Popen(
+            [BIN / "farmhaul", "enqueue", path, "--component-id", asked[-1]],
+            env=farm.environment(away),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as hook:
+            time.sleep(dice.uniform(0, 2 * usual_s))
+            hook.kill()
+            printed = hook.communicate()[0]
+        answered += [
+            Upload(upload["upload_id"], asked[-1], path)
+            for upload in map(json.loads, printed.splitlines())
+        ]
+    assert 10 < len(answered) < 80, "kills came too early or too late to tell anything"
+
+    # A worker sends what killed hooks have left, once it is sure that they are gone.
+    wait_until(lambda: not list(spool.glob("*.json*")), 60)
+    wait_arrived(farm, answered)
+    farm.wait_quiet()
+    assert max(len(farm.sandbox.store.puts(component_id)) for component_id in asked) == 1

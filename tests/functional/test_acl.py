@@ -119,7 +119,7 @@ def test_a_hook_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -> Non
     component_id = guarded.farm.sandbox.ftrack.add_component()
     path = guarded.farm.make_file("main.exr", 20_000)
     [queued] = guarded.farm.enqueue(path, "--component-id", component_id)
-    assert queued["state"] == "pending"
+    assert queued["state"] == "queued"
 
 
 @pytest.mark.usefixtures("all_allowed")

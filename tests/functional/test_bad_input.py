@@ -162,8 +162,8 @@ def test_a_device_is_refused(hook: Farm) -> None:
         "--thumbnail and --encode need --version-id; they cannot",
     ),
     (["--version-id", ID, "--name", "  "], "has an empty name; set --name"),
-    (["--component-id", ID, "--priority", "asap"], "'asap' is not one of 'urgent'"),
-    (["--component-id", ID, "--wait", "--timeout", "soon"], "'soon' is not a valid float"),
+    (["--component-id", ID, "--priority", "asap"], "--priority 'asap' is not one of urgent"),
+    (["--component-id", ID, "--wait", "--timeout", "soon"], "'soon' is not a number of seconds"),
     (["--component-id", ID, "--timeout", "-1"], "-1"),
     (["--component"], "--component"),
     (["--component-id"], "requires an argument"),
@@ -276,10 +276,9 @@ def test_without_storage_roots_nothing_is_queued(hook: Farm, frame: Path) -> Non
 def test_all_errors_of_the_environment_are_reported_together(hook: Farm, frame: Path) -> None:
     wrong = {
         "FARMHAUL_STORAGE_ROOTS": "renders",
-        "FARMHAUL_LEASE_SECONDS": "soon",
+        "FARMHAUL_SPOOL": "spool",
         "FARMHAUL_SECRET_KEY": "hunter2-is-my-secret",
         "FARMHAUL_PATH_MAP": "P:",
-        "FTRACK_SERVER": "http://studio.example",
     }
     done = hook.cli("enqueue", frame, "--component-id", ID, env=wrong)
     assert done.returncode == 2
@@ -341,7 +340,7 @@ def test_a_redis_that_does_not_answer_is_tried_once(hook: Farm, frame: Path) -> 
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):  # one try: a hook does not try again
             silent.accept()
-    assert "Redis is not reachable (Timeout" in line
+    assert "no answer in time" in line
 
 
 def test_a_host_without_an_address_is_reported(hook: Farm, frame: Path) -> None:

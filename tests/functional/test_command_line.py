@@ -17,6 +17,7 @@ import pytest
 from tasks.intake import exit_codes
 from tests.farm import BIN, Farm, heed_sigint, wait_until
 from workers import cli
+from workers.cli import group
 
 UPLOAD_KEYS = ["upload_id", "component_id", "path", "size", "state"]
 STATUS_KEYS = [
@@ -67,7 +68,7 @@ def test_enqueue_prints_only_a_json_line_for_each_upload(hook: Farm) -> None:
     uploads = lines_of(done)
     assert [list(upload) for upload in uploads] == [UPLOAD_KEYS, UPLOAD_KEYS]
     assert [upload["path"] for upload in uploads] == [str(path) for path in paths]
-    assert [(upload["size"], upload["state"]) for upload in uploads] == [(1000, "pending")] * 2
+    assert [(upload["size"], upload["state"]) for upload in uploads] == [(1000, "queued")] * 2
     for upload in uploads:
         uuid.UUID(upload["upload_id"])
         uuid.UUID(upload["component_id"])
@@ -90,7 +91,7 @@ def test_a_terminal_gets_lines_for_people_without_json(hook: Farm) -> None:
 
     upload = json.loads(asked)
     assert list(upload) == UPLOAD_KEYS
-    assert shown.split() == ["pending", upload["upload_id"], "12.3", "MB", str(path)]
+    assert shown.split() == ["queued", upload["upload_id"], "12.3", "MB", str(path)]
 
 
 def test_a_relative_path_starts_at_the_working_folder(hook: Farm) -> None:
@@ -152,9 +153,9 @@ def test_wait_exits_with_4_after_its_timeout(hook: Farm) -> None:
     )
     assert time.monotonic() - began >= 0.5
     assert done.returncode == 4
-    assert [line["state"] for line in lines_of(done)] == ["pending"]
+    assert [line["state"] for line in lines_of(done)] == ["queued"]
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"farmhaul: {path}: pending: ")
+    assert line == f"farmhaul: {path}: not taken in by any worker"
 
 
 def test_an_interrupted_wait_exits_with_130_and_keeps_the_upload(hook: Farm) -> None:
@@ -167,7 +168,7 @@ def test_an_interrupted_wait_exits_with_130_and_keeps_the_upload(hook: Farm) -> 
         text=True,
         preexec_fn=heed_sigint,
     )
-    wait_until(lambda: hook.redis.zcard("farmhaul:state:pending"))
+    wait_until(lambda: hook.redis.llen("farmhaul:inbox"))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
 
@@ -175,6 +176,7 @@ def test_an_interrupted_wait_exits_with_130_and_keeps_the_upload(hook: Farm) -> 
     assert out == ""
     [line] = err.splitlines()
     assert line.startswith("farmhaul: interrupted")
+    hook.take_in()
     assert hook.redis.zcard("farmhaul:pending") == 1
 
 
@@ -284,7 +286,7 @@ def test_a_usage_error_names_the_help(capsys: pytest.CaptureFixture[str]) -> Non
     assert hint == "farmhaul: Try 'farmhaul enqueue --help' for help."
 
 
-@pytest.mark.parametrize("command", sorted(cli.cli.commands.keys() - {"worker"}))
+@pytest.mark.parametrize("command", sorted(group.cli.commands.keys() - {"worker"}))
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([command, "-h"])
@@ -297,7 +299,7 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
 def test_help_names_all_commands_and_needs_no_environment(hook: Farm) -> None:
     done = hook.cli("--help", env={"FARMHAUL_STORAGE_ROOTS": "wrong", "FARMHAUL_REDIS_URL": "x"})
     assert done.returncode == 0
-    for command in cli.cli.commands:
+    for command in group.cli.commands:
         assert f"\n  {command} " in done.stdout
 
 

@@ -223,7 +223,7 @@ BROKEN = {
         done(lambda farm: (farm.upload(), farm.env.update(FARMHAUL_SECRET_KEY=OTHER_KEY))),
     ),
     "a hook without the secret key": SetUp(
-        "fault", "secret", "1 of 1 records checked are not sealed", "for all hooks",
+        "warning", "refusals", "1 requests of hooks were refused", "requests_refused",
         done(lambda farm: farm.upload(env={"FARMHAUL_SECRET_KEY": None})),
     ),
     "no secret key": SetUp(
@@ -358,7 +358,7 @@ def test_a_spool_with_waiting_and_unreadable_requests(lone: Farm, tmp_path: Path
 def test_a_spool_with_abandoned_manifests(lone: Farm, tmp_path: Path) -> None:
     manifests = tmp_path / "manifests"
     manifests.mkdir()
-    for name in ("1.bad", "at-its-hook.jsonl", "left.jsonl"):
+    for name in ("1.bad", "at-its-hook.jsonl.new", "left.jsonl"):
         (manifests / name).touch()
     os.utime(manifests / "left.jsonl", (0, 0))
 

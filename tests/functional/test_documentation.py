@@ -9,13 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
 from tasks.records.keys import PREFIX
 from tasks.transfer.models import LARGE_BYTES
 from tests.demo.renders import FRAME_HEIGHT, FRAME_WIDTH, exr
-from tests.docs_tables import defaults
+from tests.docs_tables import defaults, shown_options
 from tests.farm import BIN, Farm
 from tests.helpers.documents import (
     DOCS,
@@ -29,7 +28,7 @@ from tests.helpers.documents import (
 )
 from tests.helpers.log_events import logged_events
 from tests.sandbox.process import CHECKOUT
-from workers.cli import cli
+from workers.cli.group import cli
 
 #: An environment variable of farmhaul; NAME_FILE is the same variable.
 VARIABLE = re.compile(r"\b(?:FTRACK|FARMHAUL)_[A-Z0-9_]+\b")
@@ -46,14 +45,11 @@ def test_the_reference_has_a_section_for_each_command() -> None:
 
 @pytest.mark.parametrize("name", [name for name in cli.commands if name != "worker"])
 def test_the_reference_lists_the_options_that_help_shows(name: str) -> None:
-    command = cli.commands[name]
-    context = click.Context(command, info_name=name, help_option_names=["-h", "--help"])
-    options = [it for it in command.get_params(context) if isinstance(it, click.Option)]
-    records = [option.get_help_record(context) for option in options]
+    records = shown_options(name)
 
     documented = first_cells(section(DOCS["cli.md"], f"farmhaul {name}"))
 
-    assert documented[: len(records)] == [record[0] for record in records if record]
+    assert documented[: len(records)] == [record[0] for record in records]
 
 
 # README

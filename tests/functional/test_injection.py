@@ -312,13 +312,21 @@ def test_a_sealed_request_does_not_fit_another_record(sealed: Farm) -> None:
     assert len(sealed.sandbox.store.puts()) == 2
 
 
-def test_a_hook_with_another_key_is_told_by_status_what_is_wrong(sealed: Farm) -> None:
-    other = Fernet.generate_key().decode()
-    upload_id = sealed.upload(env={"FARMHAUL_SECRET_KEY": other}).id
-    sealed.wait_state([upload_id], "failed")
-    for key in (other, keys_of(sealed)[0]):
-        error = error_of(sealed, upload_id, FARMHAUL_SECRET_KEY=key)
-        assert "is FARMHAUL_SECRET_KEY the same on all nodes?" in error
+@pytest.mark.parametrize("key", ["", Fernet.generate_key().decode()], ids=["none", "other"])
+def test_what_a_hook_with_another_key_asks_for_is_refused(sealed: Farm, key: str) -> None:
+    """The log of the worker says why; the hook cannot know."""
+    path = sealed.make_file("main.exr", 1000)
+    component_id = sealed.sandbox.ftrack.add_component("main.exr")
+    waited = sealed.cli(
+        "enqueue", path, "--component-id", component_id, "--wait",
+        env={"FARMHAUL_SECRET_KEY": key or None},
+    )  # fmt: skip
+
+    assert waited.returncode == 4
+    assert "look for requests_refused in their logs" in waited.stderr
+    line = sealed.workers[0].log_text().partition("requests_refused")[2]
+    assert ("another key, or altered" if key else "it is not signed") in line
+    assert sealed.redis.hget("farmhaul:totals", "refused_requests") == "1"
     assert sealed.sandbox.store.puts() == []
 
 

@@ -31,7 +31,7 @@ def fire_without_redis(farm: Farm, spool: Path, *options: str) -> dict[str, str]
     }
     done = farm.cli("enqueue", path, "--component-id", component_id, *options, env=away)
     assert done.returncode == 0, done
-    assert done.stderr.startswith("farmhaul: Redis is unreachable")
+    assert done.stderr.startswith("farmhaul: Redis is not reachable")
     assert str(spool) in done.stderr
     upload: dict[str, str] = json.loads(done.stdout)
     assert upload["state"] == "spooled"
@@ -98,7 +98,7 @@ def test_an_abandoned_manifest_counts_from_when_it_was_written(farm: Farm, spool
         {"path": str(other), "component_id": free},
     )
     at_its_hook = leave_manifest(
-        spool, "2-young.jsonl", {"path": str(old), "component_id": contested}, age_s=0
+        spool, "2-young.jsonl.new", {"path": str(old), "component_id": contested}, age_s=0
     )
     env = {"FARMHAUL_SPOOL": str(spool)}
     away = farm.cli("flush-spool", env={**env, "FARMHAUL_REDIS_URL": NO_REDIS})
@@ -132,7 +132,7 @@ def test_a_spool_that_cannot_be_read_is_one_line_and_exit_2(farm: Farm, tmp_path
     done = farm.cli("flush-spool", env={"FARMHAUL_SPOOL": str(no_folder)})
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"farmhaul: FARMHAUL_SPOOL: {no_folder}/manifests ")
+    assert line.startswith(f"farmhaul: FARMHAUL_SPOOL: {no_folder} cannot be read: ")
     assert "Not a directory" in line
 
 
@@ -149,4 +149,4 @@ def test_a_spool_that_cannot_be_written_is_exit_3(farm: Farm, tmp_path: Path) ->
     assert (done.returncode, done.stdout) == (3, "")
     [line] = done.stderr.splitlines()
     assert "FARMHAUL_SPOOL" in line
-    assert f"File exists in {no_folder}" in line
+    assert f"cannot be written either: Not a directory in {no_folder}" in line

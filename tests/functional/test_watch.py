@@ -199,9 +199,15 @@ def test_watch_and_wait_exit_with_4_if_an_encoding_fails(hook: Farm) -> None:
         rest, _ = process.communicate(timeout=60)
     assert "encoding failed" in rest
     assert process.returncode == 4
-    waited = hook.cli("enqueue", *what, "--wait")
-    assert waited.returncode == 4
-    assert f"farmhaul: {path}: located, but " in waited.stderr
+    command = [str(BIN / "farmhaul"), "enqueue", *map(str, what), "--wait"]
+    with subprocess.Popen(
+        command, env=hook.environment(), stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        wait_until(lambda: hook.redis.llen("farmhaul:inbox"))
+        hook.take_in()
+        _, said = waiting.communicate(timeout=60)
+    assert waiting.returncode == 4
+    assert f"farmhaul: {path}: located, but " in said
 
 
 def test_without_names_each_change_is_a_line_until_ctrl_c(hook: Farm) -> None:

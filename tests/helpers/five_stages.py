@@ -14,7 +14,7 @@ from celery import shared_task  # noqa: E402 the others read STAGES when they ar
 
 from tasks.stage.base import Stage  # noqa: E402
 from tasks.stage.message import Message  # noqa: E402
-from workers import app  # noqa: E402
+from workers.app import app  # noqa: E402
 from workers.cli import main  # noqa: E402
 
 #: Where the new stage leaves the paths that it has seen.

@@ -195,7 +195,7 @@ def test_a_worker_logs_an_unreadable_spool_once(
     step = FlushSpool(worker)
     step.act()
     step.act()
-    assert caplog.messages == [f"spool_not_readable path={spool}/manifests Not a directory"]
+    assert caplog.messages == [f"spool_not_readable path={spool} Not a directory"]
 
 
 def test_a_step_continues_after_errors_and_logs_an_outage_once(

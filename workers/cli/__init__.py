@@ -1,89 +1,36 @@
 """The command ``farmhaul``: hooks call it to upload files, operators to see and steer uploads.
 
-Each module holds one command, or two that belong together, and imports what it needs when it
-runs, because a hook's cold start counts. Nothing here may write a record by itself: commands call
+A hook runs it for every frame, so the two commands of hooks are started here, before anything is
+imported that only the others need. Nothing here may write a record by itself: commands call
 ``tasks`` and print the result.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
-from typing import Any
 
-import click
-import redis
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-from tasks.config.environment import SettingsError
-from tasks.config.remedies import explained
-from tasks.intake.errors import BadInputError
-from tasks.intake.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain
-from tasks.transfer.errors import UploadError
-from workers.cli.doctor import doctor
-from workers.cli.enqueue import enqueue
-from workers.cli.fetch import fetch
-from workers.cli.key import key
-from workers.cli.limit import limit
-from workers.cli.processes import exporter, worker
-from workers.cli.spool import flush_spool
-from workers.cli.status import status
-from workers.cli.uploads import cancel, retry
-from workers.cli.watch import watch
-from workers.wording import redis_problem
+    from tasks.intake.command import Wait
 
-#: The exit code of each kind of error that a command raises; the first kind that fits counts.
-CODES: dict[type[Exception], int] = {
-    BadInputError: BAD_INPUT,
-    SettingsError: BAD_INPUT,
-    redis.RedisError: NO_REDIS,
-    UploadError: FAILED,
-}
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="farmhaul")
-def cli() -> None:
-    """Upload the files of a render farm into ftrack's media store, each exactly once."""
-
-
-for command in (enqueue, status, watch, retry, cancel, limit, fetch, flush_spool):
-    cli.add_command(command)
-for command in (key, doctor, exporter, worker):
-    cli.add_command(command)
+HOOK_COMMANDS = {"enqueue", "flush-spool"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit; an error becomes lines on stderr and an exit code."""
-    try:
-        code = _run(arguments)
-    except tuple(CODES) as error:
-        text = redis_problem(error) if isinstance(error, redis.RedisError) else explained(error)
-        code = complain(text, next(CODES[kind] for kind in CODES if isinstance(error, kind)))
-    except BrokenPipeError:
-        # The reader of our output has closed it; what is still buffered goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except KeyboardInterrupt:
-        code = complain("interrupted; uploads that are queued continue", INTERRUPTED)
-    sys.exit(code)
+    """Run a command and exit; an error becomes lines on stderr and an exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in HOOK_COMMANDS:
+        from tasks.intake import command
+
+        sys.exit(command.main(given, _prepare_wait))
+    from workers.cli import group
+
+    sys.exit(group.main(given))
 
 
-def _run(arguments: Sequence[str] | None) -> Any:
-    # Not cli.main(), which exits with 1 when the reader closes the pipe.
-    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
-    try:
-        with cli.make_context("farmhaul", given) as context:
-            return cli.invoke(context)
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except click.Abort:
-        raise KeyboardInterrupt from None
-    except click.ClickException as error:
-        raise BadInputError(error.format_message() + _hint(error)) from None
+def _prepare_wait() -> Wait:
+    from workers.cli.wait import prepare
 
-
-def _hint(error: click.ClickException) -> str:
-    """Return the line with which click itself ends a usage error; empty for other errors."""
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"\nTry '{context.command_path} --help' for help." if context else ""
+    return prepare()

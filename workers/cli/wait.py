@@ -1,53 +1,122 @@
-"""How ``enqueue --wait`` waits: it polls the records until the uploads have ended."""
+"""How ``enqueue --wait`` waits: it polls the inbox, then the records, until all have ended."""
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import redis
 
+from tasks.config.redis_client import worker_redis
+from tasks.config.sealing import message_codec
+from tasks.config.settings import Settings
+from tasks.intake.exit_codes import say
+from tasks.intake.inbox import InboxError
 from tasks.records.status import Status, UploadState
 from tasks.transfer.errors import FatalError
+from workers.cli.output import problem
+from workers.wording import redis_problem
 
 #: The pause between two polls grows to a fiftieth of the time waited so far, within these bounds:
 #: a wait of a second ends at once, and a wait of an hour costs Redis next to nothing.
 SHORTEST_PAUSE_S = 0.02
 LONGEST_PAUSE_S = 1.0
+#: A poll of the inbox sends the entries, so large ones are polled less often.
+BYTES_A_SECOND = 10_000_000
+ENTRIES_AT_ONCE = 50
+
+#: A worker takes an entry in at once. After this time, something is wrong.
+TAKEN_IN_S = 5.0
+NOT_TAKEN_IN = (
+    "no worker has taken it in yet: is one running with the same FARMHAUL_SECRET_KEY? "
+    "(farmhaul doctor)"
+)
+REFUSED = "no record: the workers have refused it; look for requests_refused in their logs"
+
+Ended = Sequence[tuple[str, str]]
+
+
+def prepare() -> Callable[[Sequence[str], Sequence[bytes], float | None], Ended]:
+    """Return what waits; ``tasks.intake.command`` describes it.
+
+    Raises:
+        SettingsError: the environment is not valid.
+    """
+    settings = Settings.from_environment()
+    status = Status(worker_redis(settings), message_codec(settings))
+    return functools.partial(_wait, status)
+
+
+def _wait(
+    status: Status, upload_ids: Sequence[str], entries: Sequence[bytes], timeout_s: float | None
+) -> Ended:
+    try:
+        return wait_for(status, upload_ids, entries, timeout_s)
+    except redis.RedisError as error:
+        raise InboxError(redis_problem(error)) from None
 
 
 def wait_for(
-    status: Status, upload_ids: Sequence[str], timeout_s: float | None
-) -> dict[str, UploadState]:
-    """Poll until all uploads have ended or the time is up; return their last states.
+    status: Status, upload_ids: Sequence[str], entries: Sequence[bytes], timeout_s: float | None
+) -> Ended:
+    """Poll until all uploads have ended or the time is up.
 
-    The records are polled because Celery's results can be lost. If Redis restarts, the wait
-    goes on.
+    Return the last state of each, and what is wrong with it. The records are polled because
+    Celery's results can be lost. If Redis restarts, the wait goes on.
 
     Raises:
         FatalError: a record has expired, or Redis has lost it.
         RedisError: Redis is still unreachable when the time is up.
     """
-    deadline = time.monotonic() + (float("inf") if timeout_s is None else timeout_s)
     began = time.monotonic()
-    live = list(upload_ids)
+    deadline = began + (float("inf") if timeout_s is None else timeout_s)
+    ids = list(dict.fromkeys(upload_ids))
+    live, seen = ids, set[str]()
+    waiting = entries
+    is_said = False
     while True:
-        try:
-            live = status.not_ended(live)
-            if not live or time.monotonic() >= deadline:
-                return _found(status, upload_ids)
-        except (redis.ConnectionError, redis.TimeoutError):
-            if time.monotonic() >= deadline:
-                raise
         now = time.monotonic()
+        try:
+            if waiting:
+                waiting = _not_taken_in(status, waiting)
+            if not waiting:
+                live = status.not_ended(live)
+                seen.update(live)
+            if not (waiting or live) or now >= deadline:
+                found = dict(zip(ids, status.find(ids), strict=True))
+                return [_result(one, found[one], one in seen, waiting) for one in upload_ids]
+        except (redis.ConnectionError, redis.TimeoutError):
+            if now >= deadline:
+                raise
+        if waiting and not is_said and now - began >= TAKEN_IN_S:
+            say(NOT_TAKEN_IN)
+            is_said = True
         pause_s = min(max((now - began) / 50, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
+        pause_s = max(pause_s, sum(map(len, waiting[:ENTRIES_AT_ONCE])) / BYTES_A_SECOND)
         time.sleep(min(pause_s, max(deadline - now, 0)))
 
 
-def _found(status: Status, upload_ids: Sequence[str]) -> dict[str, UploadState]:
-    found: dict[str, UploadState] = {}
-    for upload_id, upload in zip(upload_ids, status.find(upload_ids), strict=True):
-        if upload is None:
-            raise FatalError(f"the record of upload {upload_id} is no longer in Redis")
-        found[upload_id] = upload
-    return found
+def _not_taken_in(status: Status, waiting: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the entries that wait; those behind one that waits are not looked at."""
+    while waiting:
+        found = status.not_taken_in(waiting[:ENTRIES_AT_ONCE])
+        if found:
+            return [*found, *waiting[ENTRIES_AT_ONCE:]]
+        waiting = waiting[ENTRIES_AT_ONCE:]
+    return []
+
+
+def _result(
+    upload_id: str, upload: UploadState | None, is_known: bool, waiting: Sequence[bytes]
+) -> tuple[str, str]:
+    """Return the state of an upload, and what is wrong with it."""
+    # Without its entry, the record may be that of an earlier attempt.
+    if waiting and (upload is None or (upload.has_ended and upload.has_failed)):
+        return "queued", "not taken in by any worker"
+    if upload is None and is_known:
+        raise FatalError(f"the record of upload {upload_id} is no longer in Redis")
+    if upload is None:
+        return "queued", REFUSED
+    is_done = upload.has_ended and not upload.has_failed
+    return upload.state, "" if is_done else problem(upload)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from tasks.config.settings import Settings
-from tasks.spool import Spool
+from tasks.intake.spool import Spool
 from workers.doctor.finding import Finding
 
 #: A folder that cannot be listed within this time hangs, as a dead NFS mount does.
@@ -72,7 +72,7 @@ def spool(settings: Settings) -> Iterator[Finding]:
         )
         return
     if bad:
-        was = ".json" if bad[0].parent == kept.folder else ".jsonl"
+        was = ".json" if os.path.dirname(bad[0]) == kept.folder else ".jsonl"
         step = f"fix {bad[0]} and rename it to {was}, or remove it"
         yield Finding("warning", "spool", f"{len(bad)} spooled requests cannot be read", step)
     if waiting:

@@ -1,0 +1,276 @@
+"""``farmhaul enqueue`` and ``farmhaul flush-spool``: the commands that hooks call.
+
+They run without anything that is not in the standard library. An installed ``farmhaul`` adds what
+``--wait`` needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tasks.config.environment import SettingsError
+from tasks.config.hook_settings import HookSettings
+from tasks.config.remedies import explained
+from tasks.config.texts import decode_text
+from tasks.intake.answer import upload_line
+from tasks.intake.build import Options, build_requests
+from tasks.intake.deliver import FLUSH_WAIT_S, deliver, flush_spool
+from tasks.intake.errors import BadInputError
+from tasks.intake.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain, say
+from tasks.intake.inbox import InboxError
+from tasks.intake.manifest import Entry, read_manifest
+from tasks.intake.options import HELP, Command, Option, help_text, read_options
+from tasks.intake.request import PRIORITIES
+from tasks.transfer.errors import UploadError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from tasks.intake.request import Request
+
+    #: Waits for uploads, which are in these entries of the inbox, for so many seconds at most;
+    #: returns the state of each, and what is wrong with it, or an empty text.
+    Wait = Callable[[Sequence[str], Sequence[bytes], float | None], Sequence[tuple[str, str]]]
+
+ENQUEUE = Command(
+    "enqueue",
+    "[OPTIONS] PATH...",
+    """\
+Queue files and image sequences for upload. Returns at once, except with --wait.
+
+farmhaul enqueue /mnt/prod/sh010.mov --component-id 2c5e…
+farmhaul enqueue '/mnt/prod/sh010.%04d.exr [1001-1240]' --version-id 9f1d… --name main
+farmhaul enqueue --manifest list.jsonl --wait
+
+Prints a line for each upload. You can enqueue a file again: it is the same upload.""",
+    (
+        Option("--component-id", "UUID", "The existing component to upload PATH to."),
+        Option("--version-id", "UUID", "Create a component in this asset version."),
+        Option(
+            "--name", "TEXT", "Name of the new component; by default the file name without suffix."
+        ),
+        Option("--thumbnail", "", "Make the file the version's thumbnail."),
+        Option("--task-id", "UUID", "With --thumbnail: make it this task's as well."),
+        Option("--encode", "", "Let ftrack encode the file for review."),
+        Option("--reviewable", "", "The file can be reviewed as it is: mp4, webm, jpg or png."),
+        Option("--frame-range", "RANGE", "Frame range of a reviewable movie, such as 1001-1240."),
+        Option("--fps", "FPS", "Frames per second of a reviewable movie."),
+        Option("--resolution", "WxH", "Width and height of a reviewable, in pixels."),
+        Option(
+            "--metadata",
+            "KEY=VALUE",
+            "Metadata of the new component; repeatable.",
+            repeatable=True,
+        ),
+        Option("--manifest", "FILENAME", "Read uploads from a file of JSON lines; - reads stdin."),
+        Option(
+            "--priority",
+            f"[{'|'.join(PRIORITIES)}]",
+            "Which pending uploads go first. The default is normal.",
+        ),
+        Option("--allow-missing", "", "Accept sequences with missing frames."),
+        Option("--node-local", "", "Only this host sees the files."),
+        Option("--allow-empty", "", "Accept files of 0 bytes."),
+        Option("--no-stat", "", "Do not check the files here; a worker does."),
+        Option("--wait", "", "Return when all uploads, and their encodings, have ended."),
+        Option("--timeout", "S", "With --wait: return after this many seconds at the latest."),
+        Option("--json", "", "Print JSON lines, even on a terminal."),
+        HELP,
+    ),
+)
+
+FLUSH_SPOOL = Command(
+    "flush-spool",
+    "[OPTIONS]",
+    """\
+Enqueue the uploads in this host's spool (FARMHAUL_SPOOL).
+
+Hooks put them there while Redis was unreachable.
+
+farmhaul flush-spool
+
+The next farmhaul enqueue on this host, and a worker on this host, also do this.""",
+    (HELP,),
+)
+
+#: The options that say what to do with a single upload: a manifest has keys for them.
+UPLOAD_OPTIONS = (
+    "component_id", "version_id", "name", "thumbnail", "task_id", "encode", "reviewable",
+    "frame_range", "fps", "resolution", "metadata",
+)  # fmt: skip
+
+
+def main(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None = None) -> int:
+    """Run a command and return its exit code; an error becomes lines on stderr.
+
+    Args:
+        arguments: the name of the command, and its arguments.
+        prepare_wait: returns what ``--wait`` waits with, before anything is sent.
+    """
+    name, *rest = arguments
+    try:
+        if name == ENQUEUE.name:
+            return _enqueue(rest, prepare_wait)
+        return _flush_spool(rest)
+    except (BadInputError, SettingsError) as error:
+        return complain(error, BAD_INPUT)
+    except InboxError as error:
+        return complain(error, NO_REDIS)
+    except UploadError as error:
+        return complain(explained(error), FAILED)
+    except KeyboardInterrupt:
+        return complain("interrupted; uploads that are queued continue", INTERRUPTED)
+
+
+def _print(lines: Sequence[str]) -> None:
+    """Print lines to stdout; whoever reads them may have gone away."""
+    try:
+        if sys.stdout is not None:
+            # A name in any encoding must not be an error of the terminal's.
+            sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+            print("\n".join(lines), flush=True)  # noqa: T201 the answer
+    except OSError as error:
+        # What is still buffered goes nowhere, also when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            say(f"stdout cannot be written: {error.strerror}; nothing else went wrong")
+
+
+def _enqueue(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None) -> int:
+    options, paths = read_options(ENQUEUE, arguments)
+    if options["help"]:
+        _print([help_text(ENQUEUE)])
+        return 0
+    timeout_s = _timeout_s(options["timeout"])
+    if timeout_s is not None and not options["wait"]:
+        raise BadInputError("--timeout needs --wait; without --wait, enqueue returns at once")
+    requests, settings = _requests(paths, options)
+    wait = _wait(prepare_wait) if options["wait"] else None
+
+    delivered = deliver(requests, settings, say)
+    if wait is None or not delivered.entries:
+        _print_answers(requests, delivered.states, as_json=options["json"])
+        # There is nothing to wait for while Redis is away.
+        return FAILED if options["wait"] else 0
+    ended = wait([request.upload_id for request in requests], delivered.entries, timeout_s)
+    _print_answers(requests, [state for state, _ in ended], as_json=options["json"])
+    troubles = {
+        request.upload_id: f"{request.path}: {trouble}"
+        for request, (_, trouble) in zip(requests, ended)
+        if trouble
+    }
+    for trouble in troubles.values():
+        say(trouble)
+    return FAILED if troubles else 0
+
+
+def _requests(paths: Sequence[str], options: dict[str, Any]) -> tuple[list[Request], HookSettings]:
+    entries = _entries(paths, options)
+    settings = HookSettings.from_environment()
+    how = Options(
+        allow_empty=options["allow_empty"],
+        stat=not options["no_stat"],
+        node_local=options["node_local"],
+        allow_missing=options["allow_missing"],
+    )
+    try:
+        return build_requests(entries, settings, how), settings
+    except OSError as error:  # an absolute path would not need the working folder
+        why = f"the working folder cannot be read: {error.strerror}; write absolute paths"
+        raise BadInputError(why) from None
+
+
+def _entries(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
+    given = {key: options[key] for key in UPLOAD_OPTIONS if options[key] not in (None, False, [])}
+    priority = "normal" if options["priority"] is None else options["priority"]
+    if priority not in PRIORITIES:
+        raise BadInputError(f"--priority {priority!r} is not one of {', '.join(PRIORITIES)}")
+    if options["manifest"] is not None:
+        if paths or given:
+            raise BadInputError(
+                "--manifest cannot be combined with paths or options of a single upload; "
+                "write these into its lines"
+            )
+        return read_manifest(_lines(options["manifest"]), priority)
+    if not paths:
+        raise BadInputError("name a file to upload, or use --manifest; see farmhaul enqueue --help")
+    for key in ("name", "thumbnail", "reviewable"):
+        if key in given and len(paths) > 1:
+            option = f"--{key} {given[key]}" if key == "name" else f"--{key}"
+            raise BadInputError(
+                f"{option} is for one file, but {len(paths)} are given; enqueue them one by one, "
+                "or use --manifest"
+            )
+    if "metadata" in given:
+        given["metadata"] = dict(map(_pair, given["metadata"]))
+    return [Entry(path, priority=priority, **given) for path in paths]
+
+
+def _lines(manifest: str) -> list[str]:
+    try:
+        if manifest == "-":
+            content = sys.stdin.buffer.read()
+        else:
+            with open(manifest, "rb") as file:
+                content = file.read()
+    except OSError as error:
+        raise BadInputError(f"cannot read the manifest {manifest}: {error.strerror}") from None
+    return decode_text(content, "surrogateescape").split("\n")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise BadInputError(
+            f"--metadata {text!r} is not KEY=VALUE; write, for example, --metadata colour=ACEScg"
+        )
+    return key, value
+
+
+def _timeout_s(text: str | None) -> float | None:
+    try:
+        seconds = None if text is None else float(text)
+    except ValueError:
+        seconds = -1.0
+    # Not a number is not below 0 either.
+    if seconds is not None and not seconds >= 0:
+        raise BadInputError(f"--timeout {text!r} is not a number of seconds; write 60, or 0.5")
+    return seconds
+
+
+def _wait(prepare_wait: Callable[[], Wait] | None) -> Wait:
+    if prepare_wait is None:
+        raise BadInputError(
+            "--wait needs an installed farmhaul; leave it out here, and watch the uploads with "
+            "farmhaul status"
+        )
+    return prepare_wait()
+
+
+def _print_answers(requests: Sequence[Request], states: Sequence[str], *, as_json: bool) -> None:
+    human = not as_json and sys.stdout is not None and sys.stdout.isatty()
+    _print([upload_line(*row, human=human) for row in zip(requests, states)])
+
+
+def _flush_spool(arguments: Sequence[str]) -> int:
+    options, others = read_options(FLUSH_SPOOL, arguments)
+    if options["help"]:
+        _print([help_text(FLUSH_SPOOL)])
+        return 0
+    if others:
+        raise BadInputError(f"flush-spool takes no arguments, but {others[0]!r} is one")
+    settings = HookSettings.from_environment()
+    if not settings.spool:
+        raise BadInputError("FARMHAUL_SPOOL is not set, so there is no spool to flush")
+    try:
+        count = flush_spool(settings, say, wait_s=FLUSH_WAIT_S)
+    except OSError as error:
+        raise BadInputError(
+            f"FARMHAUL_SPOOL: {error.filename} cannot be read: {error.strerror}; "
+            "run farmhaul flush-spool as the hooks' user"
+        ) from None
+    _print([f"{count} {'upload' if count == 1 else 'uploads'} enqueued from the spool"])
+    return 0

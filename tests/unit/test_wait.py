@@ -1,0 +1,129 @@
+"""How --wait waits: for a worker to take the request in, then for the upload to end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tasks.config.sealing import Codec
+from tasks.intake.envelope import make_body, sign
+from tasks.intake.inbox import INBOX
+from tasks.records.keys import TAKING, upload_key
+from tasks.records.status import Status
+from tasks.transfer.errors import FatalError
+from tests.sandbox import RedisServer
+from workers.cli import wait
+from workers.cli.wait import NOT_TAKEN_IN, REFUSED, wait_for
+
+ID = "5d27e920-0000-4000-8000-000000000001"
+ENTRY = sign(make_body([{"path": "/mnt/a.exr"}], 1_795_651_200.0, "node7"), [])
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> Iterator[Any]:
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def status(client: Any) -> Status:
+    return Status(client, Codec([]))
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wait, "TAKEN_IN_S", 0.1)
+
+
+def later(*acts: Callable[[], object]) -> threading.Thread:
+    """Do these one after the other, with pauses in which the wait polls."""
+
+    def run() -> None:
+        for act in acts:
+            time.sleep(0.2)
+            act()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def set_state(client: Any, state: str, **more: str) -> Callable[[], object]:
+    return lambda: client.hset(upload_key(ID), mapping={"state": state, **more})
+
+
+def test_it_waits_until_an_entry_is_taken_in_and_the_upload_ended(
+    client: Any, status: Status, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.lpush(INBOX, ENTRY)
+    # An earlier attempt, which is no answer to this request.
+    set_state(client, "failed", error="why")()
+    worker = later(
+        lambda: client.lmove(INBOX, TAKING, "RIGHT", "LEFT"),
+        set_state(client, "pending"),
+        lambda: client.lrem(TAKING, 0, ENTRY),
+        set_state(client, "located"),
+    )
+    began = time.monotonic()
+
+    assert wait_for(status, [ID], [ENTRY], 20) == [("located", "")]
+
+    assert time.monotonic() - began >= 0.6
+    worker.join()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("key", [INBOX, TAKING])
+def test_it_says_once_that_no_worker_has_taken_it_in(
+    client: Any, status: Status, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client.lpush(key, ENTRY)
+
+    ended = wait_for(status, [ID], [ENTRY], 0.5)
+
+    assert ended == [("queued", "not taken in by any worker")]
+    assert capsys.readouterr().err == f"farmhaul: {NOT_TAKEN_IN}\n"
+
+
+def test_an_earlier_failure_is_not_the_end_of_what_waits(client: Any, status: Status) -> None:
+    client.lpush(INBOX, ENTRY)
+    set_state(client, "failed", error="why")()
+
+    assert wait_for(status, [ID], [ENTRY], 0.1) == [("queued", "not taken in by any worker")]
+
+
+def test_what_workers_have_refused_has_no_record(client: Any, status: Status) -> None:
+    client.lpush(INBOX, ENTRY)
+    worker = later(lambda: client.delete(INBOX))
+
+    assert wait_for(status, [ID], [ENTRY], 20) == [("queued", REFUSED)]
+    worker.join()
+
+
+def test_a_record_that_vanishes_is_an_error(client: Any, status: Status) -> None:
+    set_state(client, "active")()
+    worker = later(lambda: client.delete(upload_key(ID)))
+
+    with pytest.raises(FatalError, match="is no longer in Redis"):
+        wait_for(status, [ID], [ENTRY], 20)
+    worker.join()
+
+
+def test_many_entries_are_looked_at_in_groups(client: Any, status: Status) -> None:
+    entries = [ENTRY + str(number).encode() for number in range(250)]
+    client.lpush(INBOX, *entries)
+    waiting = wait._not_taken_in(status, entries)
+    client.ltrim(INBOX, 0, 9)  # the oldest are taken first
+
+    assert (len(waiting), wait._not_taken_in(status, waiting)) == (250, entries[240:])
+
+
+def test_the_same_upload_named_twice_has_one_answer_each(client: Any, status: Status) -> None:
+    set_state(client, "located")()
+
+    assert wait_for(status, [ID, ID], [ENTRY], 5) == [("located", "")] * 2
