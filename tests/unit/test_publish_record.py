@@ -247,7 +247,7 @@ class TestARetry:
 
     def test_is_open_until_its_files_are_enqueued_again(self, farm: Farm) -> None:
         [publish_id] = farm.enqueue(sequence_of(2))
-        fail_one(farm)
+        failed = fail_one(farm)
         run = farm.record.scripts.run
 
         state, left = run("retry_publish", id=publish_id, ttl_s=60)
@@ -255,7 +255,8 @@ class TestARetry:
         assert (state, len(left)) == ("storing", 2)
         assert farm.client.zscore(keys.OPEN, publish_id) == pytest.approx(farm.now(), abs=2)
         # Its command was killed here.
-        assert farm.commands.retry(publish_id).is_new
+        assert farm.commands.retry(publish_id) == ("", "storing", True)
+        assert farm.state(failed) == "pending"
         assert farm.client.zcard(keys.OPEN) == 0
         assert farm.commands.retry(publish_id).state == "storing"
 
@@ -310,6 +311,7 @@ class TestARetry:
         farm.commands.cancel(publish_id)
         component = keys.COMPONENT + request.component_id
         farm.client.hset(component, mapping={"current": "another", "since": 1})
+        farm.client.expire(component, 60)
 
         farm.commands.retry(publish_id)
 
