@@ -158,14 +158,15 @@ def test_a_stored_frame_leaves_its_publish_for_a_newer_one(farm: Farm) -> None:
 def test_a_publish_that_comes_late_leaves_newer_files_alone(
     farm: Farm, others: int, state: str
 ) -> None:
-    frame = Target(str(uuid.uuid4()))
-    [newer] = farm.enqueue(file_of(frame))
-    files = [member_of(frame), *(member_of() for _ in range(others))]
+    frames = [Target(str(uuid.uuid4())) for _ in range(2)]
+    newer = farm.enqueue(*map(file_of, frames))
+    files = [*map(member_of, frames), *(member_of() for _ in range(others))]
     late = sequence_of(*files)._replace(asked_at=farm.now() - 60)
 
     assert farm.commands.enqueue([late]) == [(state, True)]
 
-    assert farm.states([newer, files[0].upload_id]) == ["pending", "superseded"]
+    assert farm.states(newer) == ["pending", "pending"]
+    assert farm.states([file.upload_id for file in files[:2]]) == ["superseded", "superseded"]
     assert total(farm, late.upload_id) == str(others)
 
 
@@ -332,3 +333,15 @@ def test_a_publish_enqueued_again_after_it_ended_begins_anew(farm: Farm) -> None
 
     assert farm.commands.enqueue([request]) == [("pending", True)], "its files are stored"
     assert farm.field(publish_id, "sent") == str(2 * SIZE)
+
+
+def test_a_file_that_is_stored_in_the_end_has_no_error(farm: Farm) -> None:
+    farm.enqueue(sequence_of(1))
+    [file] = farm.deliver()
+    farm.retry_later(file)
+    farm.make_due()
+    assert farm.field(file.upload_id, "error")
+
+    store_all(farm)
+
+    assert farm.field(file.upload_id, "error") + farm.field(file.upload_id, "error_kind") == ""
