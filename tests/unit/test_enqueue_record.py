@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 
 import pytest
 
-from tasks.intake.request import UploadRequest
+from tasks.intake.request import Request, UploadRequest
 from tasks.records import keys, states
 from tasks.records.states import STAGES
 from tasks.transfer.targets import Target
@@ -178,3 +179,26 @@ def test_a_publish_supersedes_no_other(farm: Farm) -> None:
     farm.enqueue(first, second)
 
     assert farm.states([first.upload_id, second.upload_id]) == ["storing", "storing"]
+
+
+@pytest.mark.parametrize("make", [file_of, lambda **asked: sequence_of(1)._replace(**asked)])
+def test_a_request_that_is_taken_in_twice_starts_once(
+    farm: Farm, make: Callable[..., Request]
+) -> None:
+    request = make(asked_at=farm.now() - 5)
+    farm.enqueue(request)
+    farm.commands.cancel(request.upload_id)
+
+    assert farm.commands.enqueue([request]) == [("cancelled", False)]
+
+    asked_again = request._replace(asked_at=farm.now())
+    assert farm.commands.enqueue([asked_again])[0].is_new
+
+
+def test_a_clock_that_is_ahead_does_not_hold_back_later_files(
+    farm: Farm, component: Target
+) -> None:
+    farm.enqueue(file_of(component, asked_at=farm.now() + 3600))
+
+    assert since(farm, component) == pytest.approx(farm.now(), abs=2)
+    assert farm.commands.enqueue([file_of(component)]) == [("pending", True)]
