@@ -106,6 +106,20 @@ def test_a_server_that_reads_nothing_ends_at_the_deadline() -> None:
     assert time.monotonic() - began < TIMEOUT_S + 0.3
 
 
+def test_a_server_that_reads_slowly_ends_at_the_deadline() -> None:
+    def sip(connection: socket.socket) -> None:
+        while connection.recv(1 << 20):
+            time.sleep(0.05)
+
+    with raw_server(sip) as server:
+        url = parse_redis_url(url_of(server))
+        began = time.monotonic()
+        with pytest.raises(InboxError, match="no answer in time"):
+            push(url, [b"x" * 100_000_000], (), TIMEOUT_S)
+
+    assert time.monotonic() - began < TIMEOUT_S + 0.4
+
+
 def test_a_host_that_takes_no_connection_ends_at_the_deadline() -> None:
     with full_backlog() as port:
         assert f"(127.0.0.1:{port}: no answer in time)" in refused(f"redis://127.0.0.1:{port}")
