@@ -22,7 +22,7 @@ from tests.sandbox.process import CHECKOUT, python_module
 EMPTY = "python -c pass"
 ENQUEUE = "farmhaul enqueue"
 BARE = "bare Celery send_task"
-COLD = "farmhaul enqueue"
+MOMENTS = ("the hook exits", "first API call", "first byte at the store", "the file is located")
 
 
 def run(stand: Stand, quick: bool) -> list[Result]:
@@ -73,7 +73,7 @@ def _storm(stand: Stand, count: int, runs: int) -> Result:
     files = stand.files(count, 200_000, "small")
     usages = alternate(
         [
-            Contestant(COLD, lambda: _cold_hooks(stand, files), runs),
+            Contestant(ENQUEUE, lambda: _cold_hooks(stand, files), runs),
             Contestant(OFFICIAL, lambda: _cold_scripts(stand, files), runs),
         ]
     )
@@ -84,8 +84,8 @@ def _storm(stand: Stand, count: int, runs: int) -> Result:
         "uploads its file."
     )
     name = f"{count} cold hooks, two at a time, until located ÷ the official client's scripts"
-    result.targets = [Target(name, ratio(usages, OFFICIAL, COLD), ">= 2", TIMES)]
-    exits = median(usage.start_s for usage in usages[COLD])
+    result.targets = [Target(name, ratio(usages, OFFICIAL, ENQUEUE), ">= 2", TIMES)]
+    exits = median(usage.start_s for usage in usages[ENQUEUE])
     result.notes = [f"all {count} hooks have exited after {exits:.2f} s"]
     return result
 
@@ -116,12 +116,15 @@ def _two_at_a_time(stand: Stand, commands: Sequence[Sequence[str]]) -> Usage:
 def _one_file(stand: Stand, runs: int) -> Result:
     [path] = stand.files(1, 200_000, "one")
     tag = f"one{time.monotonic_ns()}"
-    exits, located = [], []
+    moments: dict[str, list[float]] = {name: [] for name in MOMENTS}
     for number in range(runs):
         stand.sink.reset()
         began = time.monotonic()
-        exits.append(_timed(stand, _enqueue(path, f"{tag}.{number}")))
-        located.append(_located(stand, 1, began).seconds)
+        exited_s = _timed(stand, _enqueue(path, f"{tag}.{number}"))
+        usage = _located(stand, 1, began)
+        call, put = usage.api["first_call"] - began, usage.store["first_put"] - began
+        for name, moment in zip(MOMENTS, (exited_s, call, put, usage.seconds), strict=True):
+            moments[name].append(moment)
     result = Result(
         "one-file",
         "One file of 200 kB, from its hook to ftrack",
@@ -135,10 +138,10 @@ def _one_file(stand: Stand, runs: int) -> Result:
             f"{1000 * median(times):.0f}",
             f"{1000 * min(times):.0f} to {1000 * max(times):.0f}",
         )
-        for name, times in (("the hook exits", exits), ("the file is located", located))
+        for name, times in moments.items()
     ]
     name = "one 200 kB file, from the start of the hook to located"
-    result.targets = [Target(name, 1000 * median(located), "<= 80", " ms")]
+    result.targets = [Target(name, 1000 * median(moments[MOMENTS[-1]]), "<= 80", " ms")]
     return result
 
 
