@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import open_entry, sign
 from tasks.intake.errors import BadInputError
 from tasks.intake.request import from_spool
-from tasks.intake.salvage import sort_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +23,9 @@ def reader(settings: Any, host: str) -> Build:
     """
 
     def build(path: str, content: bytes, written_at: float) -> Built:
+        # Imported late, as below: every hook looks at its spool, and few find something in it.
+        import json
+
         if ".jsonl" in path:
             return _manifest(content, written_at, settings, host)
         # Since then, somebody may have enqueued a newer file for the component: both forms say
@@ -43,6 +43,7 @@ def reader(settings: Any, host: str) -> Build:
 
 def _manifest(content: bytes, written_at: float, settings: Any, host: str) -> Built:
     from tasks.config.texts import decode_text
+    from tasks.intake.salvage import sort_out
 
     lines = decode_text(content, "surrogateescape").split("\n")
     requests, refused = sort_out(lines, settings)
