@@ -114,6 +114,18 @@ def test_a_record_that_vanishes_is_an_error(client: Any, status: Status) -> None
     worker.join()
 
 
+def test_a_user_who_may_not_read_is_told_that_it_is_queued(
+    client: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.execute_command("ACL SETUSER hook on >pw resetkeys %W~farmhaul:inbox -@all +lpush")
+    url = redis_server.url.replace("redis://", "redis://hook:pw@")
+    monkeypatch.setenv("FARMHAUL_REDIS_URL", url)
+    try:
+        assert wait.prepare()([ID, ID], [ENTRY], 5) == [("queued", wait.NOT_READABLE)] * 2
+    finally:
+        client.execute_command("ACL DELUSER hook")
+
+
 def test_many_entries_are_looked_at_in_groups(client: Any, status: Status) -> None:
     entries = [ENTRY + str(number).encode() for number in range(250)]
     client.lpush(INBOX, *entries)

@@ -33,6 +33,10 @@ NOT_TAKEN_IN = (
     "(farmhaul doctor)"
 )
 REFUSED = "no record: the workers have refused it; look for requests_refused in their logs"
+NOT_READABLE = (
+    "queued, but this Redis user may not read records, so --wait cannot tell how it ends; "
+    "use the FARMHAUL_REDIS_URL of an operator"
+)
 
 Ended = Sequence[tuple[str, str]]
 
@@ -53,6 +57,8 @@ def _wait(
 ) -> Ended:
     try:
         return wait_for(status, upload_ids, entries, timeout_s)
+    except redis.exceptions.NoPermissionError:
+        return [("queued", NOT_READABLE)] * len(upload_ids)
     except redis.RedisError as error:
         raise InboxError(redis_problem(error)) from None
 
