@@ -4,6 +4,20 @@ from __future__ import annotations
 
 import redis
 import redis.sentinel
+from redis import exceptions
+
+from tasks.intake.refusals import MEANINGS
+
+#: redis-py takes the code from the text of these.
+CODES: dict[type[redis.RedisError], str] = {
+    redis.ReadOnlyError: "READONLY",
+    redis.BusyLoadingError: "LOADING",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.ClusterDownError: "CLUSTERDOWN",
+    exceptions.ClusterCrossSlotError: "CROSSSLOT",
+    exceptions.AskError: "ASK",
+    exceptions.MovedError: "MOVED",
+}
 
 
 def redis_problem(error: redis.RedisError) -> str:
@@ -13,8 +27,15 @@ def redis_problem(error: redis.RedisError) -> str:
     """
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
         return f"Redis refuses access: {error}; check the user and password in FARMHAUL_REDIS_URL"
+    if isinstance(error, redis.sentinel.MasterNotFoundError) and "Authentication" in str(error):
+        return (
+            "the sentinels do not accept the login; check sentinel_username and sentinel_password "
+            "in FARMHAUL_REDIS_URL"
+        )
     if isinstance(error, redis.sentinel.MasterNotFoundError):
         return "no sentinel knows a master; check FARMHAUL_REDIS_URL, and that a master is elected"
     if isinstance(error, redis.OutOfMemoryError):
         return "Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"
+    if meaning := MEANINGS.get(CODES.get(type(error)) or str(error).partition(" ")[0]):
+        return "; ".join(meaning)
     return f"Redis is not reachable ({error}); check FARMHAUL_REDIS_URL, and that Redis is running"

@@ -16,7 +16,8 @@ _CLUSTER = (
     "this is a Redis Cluster, which farmhaul does not support",
     "use a single Redis, or a master with sentinels",
 )
-_KNOWN = {
+#: What the code of an error means, and what to do.
+MEANINGS = {
     "OOM": (
         "Redis is full and accepts no uploads",
         "raise maxmemory, or wait until some finish",
@@ -38,7 +39,7 @@ _KNOWN = {
 }
 #: Errors without a code of their own, by the command that they answer.
 _OTHERS = {
-    "AUTH": _KNOWN["WRONGPASS"],
+    "AUTH": MEANINGS["WRONGPASS"],
     "SELECT": ("Redis does not have this database", "correct its number in FARMHAUL_REDIS_URL"),
 }
 
@@ -53,8 +54,8 @@ def explained(refusal: RefusalError, where: str) -> str:
 
 
 def _meaning(refusal: RefusalError) -> tuple[str, str]:
-    if refusal.code in _KNOWN:
-        return _KNOWN[refusal.code]
+    if refusal.code in MEANINGS:
+        return MEANINGS[refusal.code]
     if refusal.code == "NOPERM":
         return f"Redis refuses access: this user may not {refusal.command}", _RIGHTS
     if "max number of clients" in refusal.text:
