@@ -39,7 +39,7 @@ def test_what_redis_py_raises_is_explained(answer: bytes, said: str) -> None:
         assert problem(f"redis://:s3cr3t@127.0.0.1:{server.port}").startswith(said)
 
 
-def test_sentinels_that_want_a_login_are_told_from_those_without_a_master() -> None:
+def test_sentinels_that_want_a_login_are_not_without_a_master() -> None:
     with raw_server(b"-NOAUTH Authentication required.\r\n" * 5) as locked:
         assert problem(f"sentinel://127.0.0.1:{locked.port}/farm").startswith(
             "the sentinels do not accept the login; check sentinel_username"
