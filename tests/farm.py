@@ -308,7 +308,8 @@ class Farm:
     def take_in(self) -> None:
         """Take in once what hooks have pushed, as a worker does."""
         command = [sys.executable, "-m", "tests.helpers.take_in"]
-        subprocess.run(command, check=True, cwd=CHECKOUT, env=self.environment(), timeout=60)
+        env = self.environment(self.workers[0].env if self.workers else None)
+        subprocess.run(command, check=True, cwd=CHECKOUT, env=env, timeout=60)
 
     def enqueue_manifest(
         self, entries: Iterable[Mapping[str, Any]], *arguments: str

@@ -80,9 +80,56 @@ def test_pods_run_as_a_user_without_privileges_or_write_access(
         assert not context["allowPrivilegeEscalation"]
         assert context["capabilities"] == {"drop": ["ALL"]}
         items = next(v for v in pod["volumes"] if v["name"] == "secrets")["secret"]["items"]
+        probe = container["readinessProbe"].get("exec", {}).get("command", [])
         words = [*container["command"], *(entry["value"] for entry in container.get("env", []))]
-        read = {word.rpartition("/")[2] for word in words if word.startswith("/run/secrets/")}
+        read = set(re.findall(r"/run/secrets/farmhaul/(\w+)", " ".join([*words, *probe])))
         assert {item["path"] for item in items} == read
+
+
+def test_each_part_logs_into_redis_as_its_own_user(manifests: list[dict[str, Any]]) -> None:
+    yaml = pytest.importorskip("yaml")
+    services = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]
+    found: dict[str, set[str]] = {}
+    for name in ("worker", "exporter", "flower"):
+        [unit] = [unit.read_text() for unit in UNITS if f"-{name}" in unit.name]
+        [pod] = [one["spec"] for one in pods_of(manifests) if one["labels"] == f"farmhaul-{name}"]
+        text = f"{unit} {pod['volumes']} {services[name]['secrets']}"
+        found[name] = set(re.findall(r"redis_url_\w+", text))
+
+    assert found == {name: {f"redis_url_{name}"} for name in found}
+    assert "redis_url_operator" in services["operator"]["secrets"]
+
+
+def test_pods_reach_only_what_they_need(manifests: list[dict[str, Any]]) -> None:
+    policies = [manifest["spec"] for manifest in manifests if manifest["kind"] == "NetworkPolicy"]
+    covered: dict[str, dict[str, Any]] = {}
+    for policy in policies:
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+        selector = policy["podSelector"]
+        names = [selector.get("matchLabels", {}).get("app")]
+        names += [name for rule in selector.get("matchExpressions", []) for name in rule["values"]]
+        covered |= {name: policy for name in names if name}
+
+    assert sorted(covered) == sorted(one["labels"] for one in pods_of(manifests))
+    assert covered["farmhaul-redis"]["egress"] == []
+    [rule] = covered["farmhaul-redis"]["ingress"]
+    [clients] = rule["from"]
+    assert set(clients["podSelector"]["matchExpressions"][0]["values"]) == covered.keys() - {
+        "farmhaul-redis"
+    }
+    # Only workers leave the cluster, and only for https.
+    outside = {name: "ipBlock" in str(policy["egress"]) for name, policy in covered.items()}
+    assert outside == {name: name == "farmhaul-worker" for name in covered}
+
+
+def pods_of(manifests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the pods of all workloads: the label "app" of each, and its spec."""
+    kinds = ("Deployment", "StatefulSet")
+    templates = [one["spec"]["template"] for one in manifests if one["kind"] in kinds]
+    return [
+        {"labels": template["metadata"]["labels"]["app"], "spec": template["spec"]}
+        for template in templates
+    ]
 
 
 def test_redis_has_the_same_settings_in_a_pod_as_in_a_container(
@@ -94,8 +141,11 @@ def test_redis_has_the_same_settings_in_a_pod_as_in_a_container(
     lines = (DEPLOY / "redis" / "redis.conf").read_text().splitlines()
     settings = dict(line.split(maxsplit=1) for line in lines if line and line[0] != "#")
 
-    own = {**dict(zip(words[::2], words[1::2], strict=True)), "--bind": "* -::*"}
-    own |= {"--protected-mode": "yes", "--include": settings["include"]}
+    given = re.findall(
+        r"(--\S+) ((?:(?!--).)*)", f"{' '.join(word or '<empty>' for word in words)} "
+    )
+    own = {name: value.strip().replace("<empty>", "") for name, value in given}
+    own |= {"--bind": "* -::*", "--protected-mode": "yes", "--include": settings["include"]}
     assert program == "redis-server"
     assert own == {f"--{name}": value.strip('"') for name, value in settings.items()}
     # make-secrets.sh writes the name of the service into the URLs.

@@ -23,17 +23,24 @@ keep() { # keep NAME: write stdin to the file NAME, atomically
 }
 
 whole=yes
-for name in redis_auth redis_url_hook redis_url_worker redis_url_flower redis_url_exporter; do
+for name in redis_auth redis_url_hook redis_url_operator redis_url_worker redis_url_flower \
+    redis_url_exporter redis_password_admin redis_password_health; do
     [ -e "$folder/$name" ] || whole=no
 done
 if [ $whole = no ]; then
     # The users and the URLs contain the same passwords, so all are created together.
     passwords=$(mktemp -d)
     trap 'rm -rf "$passwords"' EXIT
-    for user in hook worker flower exporter; do
+    for user in hook operator worker flower exporter admin health; do
         random | tr -d '=\n' > "$passwords/$user"
+    done
+    for user in hook operator worker flower exporter; do
         printf 'redis://%s:%s@redis:6379/0\n' "$user" "$(cat "$passwords/$user")" |
             keep "redis_url_$user"
+    done
+    # For redis-cli, which takes a password from the environment, but a URL from its command line.
+    for user in admin health; do
+        keep "redis_password_$user" < "$passwords/$user"
     done
     sh "$(dirname "$0")/../redis/make-acl.sh" "$passwords" > "$passwords/acl"
     keep redis_auth < "$passwords/acl"

@@ -3,12 +3,12 @@
 #
 #   deploy/redis/make-acl.sh PASSWORDS > /etc/redis/users.acl
 #
-# PASSWORDS is a folder with a file for each user: hook, worker, flower and exporter. A password
-# may contain only letters, digits, - and _, because it is also part of a URL.
+# PASSWORDS is a folder with a file for each user: hook, operator, worker, flower, exporter, admin
+# and health. A password may contain only letters, digits, - and _, because it is part of a URL.
 set -eu
 folder=${1:?give the folder of the passwords; see the first lines of this script}
 acl=$(cat "$(dirname "$0")/users.acl")
-for user in hook worker flower exporter; do
+for user in hook operator worker flower exporter admin health; do
     password=$(cat "$folder/$user") || exit 2
     case $password in
         '' | *[!A-Za-z0-9_-]*)

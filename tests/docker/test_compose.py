@@ -61,7 +61,7 @@ def _enqueue(farm: Stack, frames: dict[Path, str]) -> list[dict[str, str]]:
         for path in frames
     )
     said = farm.compose(
-        "run", "--rm", "-T", "worker", "farmhaul", "enqueue", "--manifest=-", stdin=manifest
+        "run", "--rm", "-T", "operator", "farmhaul", "enqueue", "--manifest=-", stdin=manifest
     )
     return [json.loads(line) for line in said.splitlines()]
 
@@ -156,9 +156,16 @@ def test_redis_answers_nobody_without_the_password_but_a_health_check(farm: Stac
     container = farm.containers("redis")[0]
 
     assert "NOAUTH" in farm.inside(container, "redis-cli", "dbsize", check=False)
-    health = ("redis-cli", "--user", "health", "--pass", "-", "--no-auth-warning")
-    assert "PONG" in farm.inside(container, *health, "ping")
-    assert "NOPERM" in farm.inside(container, *health, "dbsize", check=False)
+
+    def as_health(command: str) -> str:
+        secret = "$(cat /run/secrets/redis_password_health)"
+        script = f"REDISCLI_AUTH={secret} redis-cli --user health {command}"
+        return farm.inside(container, "sh", "-c", script, check=False)
+
+    assert "PONG" in as_health("ping")
+    assert "NOPERM" in as_health("dbsize")
+    guessed = ("redis-cli", "--user", "health", "--pass", "guessed", "ping")
+    assert "PONG" not in farm.inside(container, *guessed, check=False)
 
 
 def _written(farm: Stack) -> bool:

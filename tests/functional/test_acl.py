@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
+import re
+import shlex
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,77 +17,14 @@ from typing import Any
 import pytest
 import redis
 import requests
-from cryptography.fernet import Fernet
 
-from tests.farm import BIN, Farm, wait_until
+from tests.farm import BIN, wait_until
+from tests.functional.guarded import MAKE_ACL, USERS, Guarded, answers, redis_cli
 from tests.sandbox import RedisServer, Sandbox, seed
 from tests.sandbox.process import CHECKOUT, Child, free_ports
 
 # Each role has its own farms; together, the tests take a minute.
 pytestmark = pytest.mark.chaos
-
-USERS = ("hook", "worker", "flower", "exporter")
-MAKE_ACL = CHECKOUT / "deploy/redis/make-acl.sh"
-
-
-class Guarded:
-    """A farm on a Redis that loads the shipped ACL file; each part logs in as its own user."""
-
-    def __init__(self, sandbox: Sandbox, folder: Path) -> None:
-        passwords = folder / "passwords"
-        passwords.mkdir()
-        for user in USERS:
-            (passwords / user).write_text(f"{secrets.token_urlsafe(16)}\n")
-        made = subprocess.run([MAKE_ACL, passwords], capture_output=True, text=True, check=True)
-        acl = folder / "users.acl"
-        # The tests read ACL LOG as this user.
-        acl.write_text(f"{made.stdout}user auditor on nopass ~* &* +@all\n")
-        self.acl = made.stdout
-        self.passwords = {user: (passwords / user).read_text().strip() for user in USERS}
-        self.server = RedisServer(folder / "redis", extra=(f"aclfile {acl}",))
-        self.server.launch()
-        spool = {"FARMHAUL_SPOOL": str(folder / "spool")}
-        env = {"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode(), **spool}
-        self.farm = Farm(sandbox, folder / "farm", 1, env=env)
-        self.farm.env["FARMHAUL_REDIS_URL"] = self.url("hook")
-        self.farm.workers[0].env |= {**env, "FARMHAUL_REDIS_URL": self.url("worker")}
-        self.farm.redis = self.client("worker")
-        self.client("health").ping()
-
-    def url(self, user: str) -> str:
-        return f"redis://{user}:{self.passwords[user]}@127.0.0.1:{self.server.port}/0"
-
-    def client(self, user: str) -> Any:
-        if user in {"health", "auditor"}:
-            client: Any = redis.Redis(
-                port=self.server.port, username=user, password="any", decode_responses=True
-            )
-            wait_until(lambda: answers(client))
-            return client
-        return redis.Redis.from_url(self.url(user), decode_responses=True)
-
-    @contextmanager
-    def nothing_refused(self, but: Sequence[str] = ()) -> Iterator[None]:
-        """Check that Redis refuses nothing in the block, even if the refusal is ignored."""
-        with self.client("auditor") as auditor:
-            auditor.acl_log_reset()
-            yield
-            log = auditor.acl_log()
-        # redis-py names itself, and ignores the refusal: see users.acl.
-        known = {"client|setinfo", *but}
-        refused = {
-            f"{entry['username']}: {entry['object']}"
-            for entry in log
-            if entry["object"] not in known
-        }
-        assert refused == set()
-
-
-def answers(client: Any) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.ConnectionError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +47,7 @@ def all_allowed(guarded: Guarded) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -> None:
+def test_an_operator_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -> None:
     upload = guarded.farm.upload()
     guarded.farm.wait_located([upload.id])
 
@@ -123,15 +61,26 @@ def test_a_hook_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -> Non
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_wakes_workers_for_its_uploads(guarded: Guarded) -> None:
-    with guarded.farm.frozen():
+def test_an_operator_wakes_workers_by_a_retry(guarded: Guarded) -> None:
+    farm, queue = guarded.farm, "farmhaul\x06\x163"
+    with farm.frozen():
+        upload = farm.upload()
+        guarded.client("worker").delete(queue)
         for _ in range(2):  # the first may be on its way to the worker already
-            guarded.farm.upload()
-        assert guarded.client("worker").llen("farmhaul\x06\x163")
+            for command in ("cancel", "retry"):
+                assert farm.cli(command, upload.id).returncode == 0
+        assert guarded.client("worker").llen(queue)
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_sets_limits_and_lets_a_worker_fetch(guarded: Guarded) -> None:
+def test_a_hook_enqueues_with_its_user_and_key(guarded: Guarded) -> None:
+    [upload] = guarded.hook_enqueues(guarded.farm.make_file("main.exr", 1000))
+    assert upload["state"] == "queued"
+    guarded.farm.wait_located([upload["upload_id"]])
+
+
+@pytest.mark.usefixtures("all_allowed")
+def test_an_operator_sets_limits_and_lets_a_worker_fetch(guarded: Guarded) -> None:
     farm = guarded.farm
     upload = guarded.farm.upload()
     farm.wait_located([upload.id])
@@ -152,7 +101,7 @@ def test_the_health_check_reads_the_workers(guarded: Guarded) -> None:
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_flushes_its_spool(guarded: Guarded) -> None:
+def test_an_operator_flushes_a_spool(guarded: Guarded) -> None:
     [port] = free_ports(1)
     component_id = guarded.farm.sandbox.ftrack.add_component("main.exr")
     path = guarded.farm.make_file("main.exr", 1000)
@@ -168,7 +117,7 @@ def test_a_hook_flushes_its_spool(guarded: Guarded) -> None:
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_retries_a_large_file_that_failed(guarded: Guarded) -> None:
+def test_an_operator_retries_a_large_file_that_failed(guarded: Guarded) -> None:
     farm = guarded.farm
     component_id = farm.sandbox.ftrack.add_component("main.mov")
     path = farm.make_file("main.mov", 70 << 20)
@@ -185,7 +134,7 @@ def test_a_hook_retries_a_large_file_that_failed(guarded: Guarded) -> None:
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_a_hook_enqueues_retries_and_cancels_sequences(guarded: Guarded) -> None:
+def test_an_operator_enqueues_retries_and_cancels_sequences(guarded: Guarded) -> None:
     farm = guarded.farm
     folder = farm.make_file("beauty.1001.exr", 1000).parent
     farm.make_file("beauty.1002.exr", 1000, folder.name)
@@ -204,7 +153,7 @@ def test_a_hook_enqueues_retries_and_cancels_sequences(guarded: Guarded) -> None
     assert farm.states([other["upload_id"]]) == ["cancelled"]
 
 
-def test_doctor_reads_all_as_a_worker_but_not_as_a_hook(guarded: Guarded) -> None:
+def test_doctor_reads_all_as_a_worker_and_as_an_operator(guarded: Guarded) -> None:
     def findings(user: str) -> list[dict[str, str]]:
         url = {"FARMHAUL_REDIS_URL": guarded.url(user)}
         done = guarded.farm.cli("doctor", "--json", env=url)
@@ -212,10 +161,42 @@ def test_doctor_reads_all_as_a_worker_but_not_as_a_hook(guarded: Guarded) -> Non
 
     guarded.farm.upload()
     with guarded.nothing_refused():
-        assert [row for row in findings("worker") if "may not" in row["says"]] == []
-    restricted = [row for row in findings("hook") if "may not" in row["says"]]
-    assert {row["what"] for row in restricted} == {"redis"}
-    assert all(row["level"] == "warning" for row in restricted)
+        for user in ("worker", "operator"):
+            assert [row for row in findings(user) if "may not" in row["says"]] == []
+    [about_redis] = [row for row in findings("hook") if row["what"] == "redis"]
+    assert about_redis["level"] == "warning"
+    assert "may only push" in about_redis["says"]
+
+
+@pytest.mark.usefixtures("all_allowed")
+def test_an_admin_does_what_the_pages_say(guarded: Guarded) -> None:
+    upload = guarded.farm.upload()
+    guarded.farm.wait_located([upload.id])
+    pages = ("operations.md", "state.md", "troubleshooting.md", "uninstalling.md", "deployment.md")
+    text = "".join((CHECKOUT / "docs" / page).read_text() for page in pages)
+    for command in ADMIN:
+        assert command[:2] == ("SCRIPT", "KILL") or command[0] in text, command
+
+    with guarded.client("admin") as client:
+        for command in ADMIN:
+            # There may be nothing to kill, or another background save; the log has refusals.
+            with suppress(redis.ResponseError):
+                client.execute_command(*command)
+        assert list(client.scan_iter(match="farmhaul:upload:*"))
+
+
+def test_an_admin_takes_a_backup(guarded: Guarded, tmp_path: Path) -> None:
+    cli = redis_cli()
+    upload = guarded.farm.upload()
+    guarded.farm.wait_located([upload.id])
+    # As docs/operations.md says; the password is in no command line.
+    command = [*cli, "-p", str(guarded.server.port), "--user", "admin", "--rdb", "backup.rdb"]
+    env = {"REDISCLI_AUTH": guarded.passwords["admin"]}
+    with guarded.nothing_refused():
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert upload.id.encode() in (tmp_path / "backup.rdb").read_bytes()
 
 
 @pytest.mark.usefixtures("all_allowed")
@@ -290,6 +271,29 @@ def test_a_user_who_may_send_no_task_is_refused(guarded: Guarded) -> None:
     assert "Traceback" not in done.stderr
 
 
+#: What docs/ tells an administrator to do by redis-cli.
+ADMIN: list[tuple[str, ...]] = [
+    ("INFO",),
+    ("MEMORY", "STATS"),
+    ("LATENCY", "DOCTOR"),
+    ("SLOWLOG", "GET"),
+    ("ACL", "LOG"),
+    ("CLIENT", "LIST"),
+    ("CLIENT", "KILL", "ID", "999999"),
+    ("SCRIPT", "KILL"),
+    ("CONFIG", "GET", "maxmemory"),
+    ("CONFIG", "SET", "appendonly", "yes"),
+    ("CONFIG", "SET", "maxmemory-policy", "noeviction"),
+    ("SAVE",),
+    ("BGSAVE",),
+    ("HDEL", "farmhaul:totals", "refused"),
+    ("ZADD", "farmhaul:retrying", "XX", "0", "no-upload"),
+    ("ZREM", "farmhaul:jobs", "no-upload"),
+    ("DEL", "farmhaul:gate:store"),
+    ("UNLINK", "farmhaul:bucket:none"),
+]
+
+#: Refused to each user, unless it is admin and the command is among ADMIN.
 COMMON: list[tuple[str, ...]] = [
     ("FLUSHALL",),
     ("FLUSHDB",),
@@ -299,32 +303,45 @@ COMMON: list[tuple[str, ...]] = [
     ("MONITOR",),
     ("SHUTDOWN", "NOSAVE"),
     ("BGREWRITEAOF",),
+    ("SAVE",),
     ("ACL", "LIST"),
+    ("ACL", "LOG"),
+    ("ACL", "SETUSER", "hook", "+@all"),
     ("MODULE", "LIST"),
     ("REPLICAOF", "127.0.0.1", "1"),
     ("SCRIPT", "FLUSH"),
+    ("SCRIPT", "KILL"),
     ("FUNCTION", "LIST"),
     ("CLIENT", "LIST"),
+    ("CLIENT", "KILL", "ID", "1"),
+    ("EVAL", "return 1", "0"),
     ("SET", "other", "1"),
     ("GET", "other"),
 ]
 REFUSED: dict[str, list[tuple[str, ...]]] = {
-    "hook": [
+    "operator": [
         ("GET", "celery-task-meta-1"),
         ("HGETALL", "unacked"),
         ("LRANGE", "farmhaul", "0", "-1"),
+        ("LRANGE", "farmhaul:inbox", "0", "-1"),
         ("RPOP", "farmhaul"),
+        ("RPOP", "farmhaul:inbox"),
+        ("DEL", "farmhaul"),
+        ("DEL", "farmhaul\x06\x163"),
+        ("HSET", "farmhaul", "a", "b"),
+        ("LPUSH", "farmhaul:taking", "x"),
         ("PUBLISH", "/0.celery.pidbox", "{}"),
         ("SUBSCRIBE", "/0.celeryev/task.sent"),
         ("script", "return redis.call('KEYS', '*')"),
         ("script", "return redis.call('DEL', 'unacked')"),
         ("SCAN", "0"),
-        ("INFO",),
     ],
     "worker": [("SET", "other:1", "1"), ("script", "return redis.call('FLUSHALL')")],
     "flower": [
         ("HGETALL", "farmhaul:upload:1"),
         ("HSET", "farmhaul:upload:1", "state", "located"),
+        ("LRANGE", "farmhaul:inbox", "0", "-1"),
+        ("LPUSH", "farmhaul:inbox", "x"),
         ("DEL", "farmhaul"),
         ("LPUSH", "farmhaul", "{}"),
         ("LPUSH", "farmhaul\x06\x163", "{}"),
@@ -335,20 +352,57 @@ REFUSED: dict[str, list[tuple[str, ...]]] = {
         ("HSET", "farmhaul:upload:1", "state", "located"),
         ("DEL", "farmhaul:pending"),
         ("LPUSH", "farmhaul", "{}"),
+        ("LPUSH", "farmhaul:inbox", "x"),
         ("script", "return 1"),
         ("SCAN", "0"),
         ("PUBLISH", "/0.celery.pidbox", "{}"),
         ("HGETALL", "celery-task-meta-1"),
         ("INFO",),
     ],
+    "admin": [
+        ("SET", "farmhaul:limits", "1"),
+        ("LPUSH", "farmhaul", "{}"),
+        ("LPUSH", "farmhaul:inbox", "x"),
+        ("PUBLISH", "/0.celery.pidbox", "{}"),
+        ("script", "return 1"),
+    ],
 }
+#: A hook may only push into the inbox, and the health check may only PING.
+EVERYTHING = [
+    *{command for commands in REFUSED.values() for command in commands},
+    ("LLEN", "farmhaul:inbox"),
+    ("LINDEX", "farmhaul:inbox", "0"),
+    ("DEL", "farmhaul:inbox"),
+    ("LTRIM", "farmhaul:inbox", "1", "0"),
+    ("LPUSH", "farmhaul:taking", "x"),
+    ("LPUSH", "farmhaul:inbox2", "x"),
+    ("HGET", "farmhaul:upload:1", "state"),
+    ("HGETALL", "farmhaul:parts:1"),
+    ("EXISTS", "farmhaul:upload:1"),
+    ("TYPE", "farmhaul:inbox"),
+    ("MULTI",),
+    ("WATCH", "farmhaul:inbox"),
+    ("EVALSHA", "0" * 40, "0"),
+    ("SCRIPT", "LOAD", "return 1"),
+    ("TIME",),
+    ("SELECT", "0"),
+    ("PSYNC", "?", "-1"),
+    ("CLIENT", "NO-EVICT", "on"),
+]
+REFUSED |= {"hook": [*EVERYTHING, ("PING",), ("INFO",)]}
+REFUSED |= {"health": [*EVERYTHING, ("LPUSH", "farmhaul:inbox", "x")]}
+REFUSED["hook"].remove(("LPUSH", "farmhaul:inbox", "x"))
+
+
+MAY = {command[:2] for command in ADMIN} | {("BGREWRITEAOF",), ("CONFIG", "GET")}
 
 
 @pytest.mark.parametrize("user", USERS)
 def test_a_user_is_refused_everything_it_does_not_need(guarded: Guarded, user: str) -> None:
     with guarded.client(user) as client:
         allowed = []
-        for command in [*COMMON, *REFUSED[user]]:
+        common = [command for command in COMMON if user != "admin" or command[:2] not in MAY]
+        for command in [*common, *REFUSED[user]]:
             try:
                 if command[0] == "script":
                     client.register_script(command[1])()
@@ -361,6 +415,63 @@ def test_a_user_is_refused_everything_it_does_not_need(guarded: Guarded, user: s
                     continue
             allowed.append(" ".join(command))
     assert allowed == []
+
+
+def test_a_hook_pushes_into_the_inbox(guarded: Guarded) -> None:
+    # As redis-py does it, and as a hook's own client: nothing but AUTH and LPUSH.
+    with guarded.nothing_refused(), guarded.client("hook") as client:
+        assert client.lpush("farmhaul:inbox", "an entry") == 1
+    guarded.farm.redis.lrem("farmhaul:inbox", 0, "an entry")
+
+
+def test_the_health_check_sees_whether_redis_answers(guarded: Guarded, tmp_path: Path) -> None:
+    """The command of docker-compose.yml and of deploy/kubernetes/redis.yaml."""
+    cli = redis_cli()
+    secret = tmp_path / "redis_password_health"
+    compose = (CHECKOUT / "docker-compose.yml").read_text()
+    found = re.search(r'"CMD-SHELL", "(.+)"\]', compose)
+    assert found
+    command = found[1].replace("$$", "$").replace("/run/secrets/redis_password_health", str(secret))
+    command = command.replace("redis-cli", f"{shlex.join(cli)} -p {guarded.server.port}")
+    codes = []
+    for password in (guarded.passwords["health"], "guessed"):
+        secret.write_text(f"{password}\n")
+        codes.append(subprocess.run(["sh", "-c", command], capture_output=True).returncode)
+
+    assert codes == [0, 1]
+    assert "nopass" not in guarded.acl
+
+
+def test_clients_that_do_not_read_cannot_fill_redis(tmp_path: Path) -> None:
+    """With the limits of deploy/redis/redis.conf, on a smaller maxmemory."""
+    conf = (CHECKOUT / "deploy/redis/redis.conf").read_text()
+    limits = re.findall(r"(?m)^(?:maxmemory-clients|proto-max|client-).*$", conf)
+    assert len(limits) == 4
+    users = ("user health on >health -@all +ping", "user admin on >admin ~* &* +@all")
+    server = RedisServer(tmp_path / "redis", extra=(*limits, "maxmemory 128mb", *users))
+    server.launch()
+    admin = redis.Redis(port=server.port, username="admin", password="admin")
+    wait_until(lambda: answers(admin))
+    word = b"x" * (8 << 20)
+    ping = b"*2\r\n$4\r\nPING\r\n$%d\r\n%s\r\n" % (len(word), word)
+    silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(24)]
+    try:
+        for client in silent:
+            client.settimeout(2)
+            client.sendall(b"AUTH health health\r\n")
+            with suppress(OSError):  # Redis has disconnected it, or reads no more
+                for _ in range(4):
+                    client.sendall(ping)
+
+        assert admin.info("stats")["evicted_clients"] > 0
+        assert admin.info("memory")["used_memory"] < 64 << 20
+        assert admin.set("farmhaul:an-upload", "pending")
+        with pytest.raises(redis.RedisError):
+            admin.set("farmhaul:too-long", b"x" * (65 << 20))
+    finally:
+        for client in silent:
+            client.close()
+        server.stop()
 
 
 def test_nobody_logs_in_without_a_password(guarded: Guarded) -> None:
@@ -378,8 +489,12 @@ def test_each_user_logs_in_with_its_container_secret(tmp_path: Path) -> None:
     server.launch()
     try:
         for user in USERS:
-            url = (tmp_path / f"redis_url_{user}").read_text().strip()
-            client = redis.Redis.from_url(url.replace("redis:6379", f"127.0.0.1:{server.port}"))
+            password = tmp_path / f"redis_password_{user}"
+            if password.exists():
+                client = redis.Redis(port=server.port, username=user, password=password.read_text())
+            else:
+                url = (tmp_path / f"redis_url_{user}").read_text().strip()
+                client = redis.Redis.from_url(url.replace("redis:6379", f"127.0.0.1:{server.port}"))
             wait_until(partial(answers, client))
     finally:
         server.stop()

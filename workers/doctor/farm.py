@@ -44,10 +44,7 @@ def _wake_up(farm: Farm) -> Iterator[Finding]:
         pipeline.execute()
     except redis.exceptions.NoPermissionError:
         says = "this Redis user may not wake workers: uploads wait for the reconciler"
-        step = (
-            "on nodes that enqueue, give the user the rights of the hook user in "
-            "deploy/redis/users.acl"
-        )
+        step = "for operators, give the user the rights of the operator in deploy/redis/users.acl"
         yield Finding("warning", "wake-up", says, step)
     except redis.ResponseError:
         return  # full, or a replica: other checks report that
