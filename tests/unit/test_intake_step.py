@@ -458,6 +458,34 @@ def test_a_long_sequence_holds_up_no_other_request(
     assert lengths(client) == (0, 0)
 
 
+def test_a_silent_redis_does_not_hold_a_worker_for_ever(scripts: Scripts) -> None:
+    options = scripts.client.connection_pool.connection_kwargs
+
+    assert intake.WAIT_S + 3 <= options["socket_timeout"] <= 30
+    assert options["socket_keepalive"]
+
+
+@pytest.mark.chaos
+@pytest.mark.usefixtures("signing")
+def test_ten_thousand_requests_are_taken_in(client: Any) -> None:
+    """Prints the time; it is below 2 s on an idle machine."""
+    step = TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
+    pipeline = client.pipeline(transaction=False)
+    for _ in range(10_000):
+        pipeline.lpush(INBOX, entry_of(upload(), keys=[KEY]))
+    pipeline.execute()
+    began, cpu_s = time.monotonic(), time.process_time()
+    while client.llen(INBOX):
+        step.act()
+
+    print(
+        f"10,000 requests: {time.monotonic() - began:.2f} s, "
+        f"{time.process_time() - cpu_s:.2f} s of CPU time in the worker"
+    )
+    assert client.zcard("farmhaul:pending") == 10_000
+    assert lengths(client) == (0, 0)
+
+
 # Counts
 
 

@@ -39,7 +39,7 @@ STOP_S = 60.0
 #: frames have 2.8 MB, and take 15 s of CPU and 80 MiB of memory (measured 2026-11).
 LARGE_BYTES = 64 << 10
 #: A flood of refused entries fills the log with so many lines a round, of so many hosts each.
-MOST_REASONS, MOST_HOSTS = 5, 5
+MOST_REASONS, MOST_HOSTS, LONGEST_REASON = 5, 5, 200
 
 
 class Asked(NamedTuple):
@@ -59,7 +59,7 @@ class Refusals:
 
     def add(self, reason: str, host: str) -> None:
         self.count += 1
-        self._hosts[reason].append(host or "unknown")
+        self._hosts[reason[:LONGEST_REASON]].append(host or "unknown")
 
     def log(self) -> None:
         """Write a line for each reason."""
