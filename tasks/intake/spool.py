@@ -101,13 +101,14 @@ class Spool:
         Raises:
             OSError: the folder cannot be read.
         """
-        return [
+        found = [
             os.path.join(folder, name)
             for folder, suffix in ((self.folder, ".json"), (self.manifests, ".jsonl"))
             for name in disk.names(folder)
             if name.endswith(suffix)
             or (name.endswith(f"{suffix}.new") and _is_left_behind(os.path.join(folder, name)))
         ]
+        return [path for path in found if self._is_ours(path)] if found else []
 
     def unreadable(self) -> list[str]:
         """Return the files that were put aside for somebody to fix.
@@ -138,7 +139,7 @@ class Spool:
                 raise UnfitError("it is not a file")
             if status.st_size > MAX_BYTES:
                 raise UnfitError(f"it has {status.st_size} bytes; the maximum is {MAX_BYTES}")
-            if not disk.WINDOWS and status.st_uid not in self._trusted():
+            if not self._is_trusted(status.st_uid):
                 raise UnfitError(
                     f"it belongs to user {status.st_uid}, and user {os.geteuid()} does not sign "
                     "requests of others"
@@ -172,10 +173,24 @@ class Spool:
                 os.chmod(folder, 0o700)
         return folder
 
-    def _trusted(self) -> set[int]:
-        # Root also sends the requests of the user that the folder was made for.
-        user = os.geteuid()
-        return {0, user} if user else {0, os.stat(self.folder).st_uid}
+    def _is_trusted(self, owner: int) -> bool:
+        """Return whether this user signs the requests of another one."""
+        if disk.WINDOWS or owner in {0, os.geteuid()}:
+            return True
+        if os.geteuid() != 0:
+            return False
+        # Root sends for the user that the folder was made for; in a shared one, for all.
+        folder = os.stat(self.folder)
+        return owner == folder.st_uid or bool(folder.st_mode & stat.S_ISVTX)
+
+    def _is_ours(self, path: str) -> bool:
+        """Return whether a file is this user's to send; in a shared folder, others send theirs."""
+        if disk.WINDOWS or not os.stat(self.folder).st_mode & stat.S_ISVTX:
+            return True
+        try:
+            return self._is_trusted(os.lstat(path).st_uid)
+        except OSError:  # its hook has just finished with it
+            return False
 
 
 def _is_left_behind(path: str) -> bool:

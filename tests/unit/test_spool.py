@@ -213,6 +213,24 @@ def test_a_sticky_spool_is_shared_on_purpose(spool: Spool) -> None:
     assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o1777
 
 
+@needs_root
+def test_in_a_shared_spool_each_user_sends_his_own_and_root_sends_all(
+    spool: Spool, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (spool.folder, spool.manifests):
+        os.makedirs(folder)
+        os.chmod(folder, 0o1777)
+    for number, user in enumerate([NOBODY, NOBODY - 1]):
+        [path] = spool.settle([spool.keep(b"%d" % number)])
+        os.chown(path, user, user)
+    with monkeypatch.context() as as_nobody:
+        as_nobody.setattr(os, "geteuid", lambda: NOBODY)
+        assert inbox.flush() == 1
+    assert (inbox.got, inbox.said) == ([b"0"], [])
+    assert inbox.flush() == 1
+    assert spool.unreadable() == []
+
+
 def test_a_spool_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "spool").touch()
     spool = Spool(str(tmp_path / "spool"))
