@@ -107,9 +107,10 @@ site: .venv-docs/.installed ## Build the documentation site in build/site
 	PYTHONDONTWRITEBYTECODE=1 NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --site-dir $(abspath $(SITE))
 
 .PHONY: dist
-dist: venv ## Build sdist and wheel reproducibly in dist
+dist: venv ## Build sdist, wheel and farmhaul-hook.pyz reproducibly in dist
 	rm -f dist/farmhaul-*
 	$(BIN)/python -m build --no-isolation .
+	$(BIN)/python hatch_build.py dist/farmhaul-hook.pyz
 	cd dist && sha256sum farmhaul-* > SHA256SUMS
 
 .PHONY: nox

@@ -178,7 +178,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         yield archive
 
 
-def test_the_wheel_holds_tasks_and_workers_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_holds_our_packages_and_the_hook_alone(wheel: zipfile.ZipFile) -> None:
     ours = {
         str(path.relative_to(ROOT))
         for folder in ("tasks", "workers")
@@ -188,7 +188,8 @@ def test_the_wheel_holds_tasks_and_workers_and_nothing_else(wheel: zipfile.ZipFi
 
     installed = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
-    assert installed == ours
+    hook = f"farmhaul-{PYPROJECT['project']['version']}.data/data/share/farmhaul/farmhaul-hook.pyz"
+    assert installed == {*ours, hook}
     assert {"tasks/py.typed", "workers/py.typed", "workers/cli/__init__.py"} <= installed
     assert LUA
     assert installed >= LUA

@@ -18,6 +18,7 @@ VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["versi
 PACKAGED = (
     "tasks",
     "workers",
+    "hatch_build.py",
     "pyproject.toml",
     "README.md",
     "CHANGELOG.md",

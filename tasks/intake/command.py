@@ -168,7 +168,7 @@ def _enqueue(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None) 
 
 
 def _requests(paths: Sequence[str], options: dict[str, Any]) -> tuple[list[Request], HookSettings]:
-    entries = _entries(paths, options)
+    entries = entries_of(paths, options)
     settings = HookSettings.from_environment()
     how = Options(
         allow_empty=options["allow_empty"],
@@ -183,7 +183,7 @@ def _requests(paths: Sequence[str], options: dict[str, Any]) -> tuple[list[Reque
         raise BadInputError(why) from None
 
 
-def _entries(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
+def entries_of(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
     given = {key: options[key] for key in UPLOAD_OPTIONS if options[key] not in (None, False, [])}
     priority = "normal" if options["priority"] is None else options["priority"]
     if priority not in PRIORITIES:

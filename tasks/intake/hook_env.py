@@ -99,16 +99,20 @@ def default_spool(environment: Mapping[str, str]) -> str:
 
 
 def _beside() -> list[str]:
-    """Return the folder of farmhaul-hook.pyz, or the one that it was unpacked into."""
+    """Return the folder of farmhaul-hook.pyz; if it was unpacked, the one it was unpacked into."""
     if not __name__.startswith("farmhaul_hook."):
         return []  # this is an installed farmhaul
     archive = getattr(globals().get("__loader__"), "archive", "")
-    return [os.path.dirname(archive or os.path.dirname(os.path.dirname(__file__)))]
+    if archive:
+        return [os.path.dirname(archive)]
+    unpacked = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    return [unpacked, os.path.dirname(unpacked)]
 
 
 def _home(environment: Mapping[str, str]) -> str:
     if os.name == "nt":
-        return os.path.join(environment.get("ProgramData") or r"C:\ProgramData", "farmhaul")
+        # os.environ has its names in capitals there.
+        return os.path.join(environment.get("PROGRAMDATA") or r"C:\ProgramData", "farmhaul")
     return "/etc/farmhaul"
 
 

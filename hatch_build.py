@@ -1,0 +1,140 @@
+"""Build farmhaul-hook.pyz: the hook as one file that any Python from 3.8 runs or imports.
+
+    python hatch_build.py dist/farmhaul-hook.pyz
+
+It contains tasks.intake, and what that imports of tasks.config and tasks.transfer, as a package
+named farmhaul_hook: in the Python of a render manager there may be another package named tasks.
+hatchling calls this too, for the wheel. The same sources make the same bytes.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+ROOT = Path(__file__).resolve().parent
+NAME = "farmhaul-hook.pyz"
+#: The command, and the library.
+ENTRIES = ("tasks.intake.standalone", "tasks.intake.hook")
+#: Before 1980, a zip has no time.
+TIME = (1980, 1, 1, 0, 0, 0)
+
+PACKAGE = '''\
+"""Queue finished renders for ftrack, from inside a render manager: see ``enqueue``."""
+
+__version__ = "{version}"
+__all__ = ["enqueue", "files", "flag", "outputs", "ranges", "refuse", "sequence", "upload"]
+
+
+def __getattr__(name):
+    # Not before it is used: the command needs less of it.
+    if name in __all__:
+        from farmhaul_hook.intake import hook
+
+        return getattr(hook, name)
+    raise AttributeError(name)
+'''
+MAIN = """\
+import sys
+
+if sys.version_info < (3, 8):
+    sys.exit("farmhaul: farmhaul-hook.pyz needs Python 3.8 or later; this one is " + sys.version)
+from farmhaul_hook.intake.standalone import main
+
+sys.exit(main())
+"""
+
+
+def build(target: Path) -> None:
+    """Write the file."""
+    sources = {"__main__.py": MAIN, "farmhaul_hook/__init__.py": _package()}
+    for path in _needed():
+        name = path.relative_to(ROOT / "tasks").as_posix()
+        sources[f"farmhaul_hook/{name}"] = _renamed(path.read_text(encoding="utf-8"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    new = target.with_name(f".{target.name}.{os.getpid()}")  # another build may read the old one
+    with new.open("wb") as file:
+        file.write(b"#!/usr/bin/env python3\n")
+        with zipfile.ZipFile(file, "w") as archive:
+            for name in sorted(sources):
+                info = zipfile.ZipInfo(name, TIME)
+                info.create_system = 3  # Unix, whatever builds it
+                info.external_attr = 0o100644 << 16
+                archive.writestr(info, sources[name].encode("utf-8"))
+    new.chmod(0o755)
+    new.replace(target)
+
+
+def _package() -> str:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return PACKAGE.format(version=project["version"])
+
+
+def _renamed(source: str) -> str:
+    return re.sub(r"^(\s*(?:from|import) )tasks\b", r"\1farmhaul_hook", source, flags=re.MULTILINE)
+
+
+def _needed() -> list[Path]:
+    """Return the modules that the entries import, directly or not, and their packages."""
+    found: set[Path] = set()
+    waiting = [path for name in ENTRIES for path in _paths(name)]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            for name in _imports(ast.parse(path.read_text(encoding="utf-8"))):
+                waiting += _paths(name)
+    return sorted(found - {ROOT / "tasks" / "__init__.py"})
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
+    """Yield the names of tasks' modules, and of what is imported from them."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING"):
+            continue
+        if isinstance(child, ast.ImportFrom) and (child.module or "").startswith("tasks"):
+            if not _paths(str(child.module)):
+                raise ModuleNotFoundError(f"there is no {child.module}")
+            yield str(child.module)
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
+        elif isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names if alias.name.startswith("tasks."))
+        yield from _imports(child)
+
+
+def _paths(name: str) -> list[Path]:
+    """Return the file of a module and those of its packages; none for a name in a module."""
+    parts = name.split(".")
+    module = ROOT.joinpath(*parts).with_suffix(".py")
+    if module.exists():
+        packages = range(1, len(parts))
+    elif ROOT.joinpath(*parts, "__init__.py").exists():
+        packages, module = range(1, len(parts) + 1), ROOT / "tasks" / "__init__.py"
+    else:
+        return []
+    return [module, *(ROOT.joinpath(*parts[:depth], "__init__.py") for depth in packages)]
+
+
+class FarmhaulHook(BuildHookInterface[Any]):
+    """Adds the file to the wheel."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+        """Build the file; hatchling puts it where pip installs shared data."""
+        target = Path(self.root, "build", NAME)
+        build(target)
+        build_data["shared_data"][str(target)] = f"share/farmhaul/{NAME}"
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))

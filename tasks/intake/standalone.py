@@ -1,0 +1,103 @@
+"""farmhaul-hook.pyz as a command: ``enqueue`` and ``flush-spool`` with the settings of hook.env."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tasks.intake import command
+from tasks.intake.errors import BadInputError
+from tasks.intake.exit_codes import BAD_INPUT, NO_REDIS, complain
+from tasks.intake.hook_env import HookEnvError, hook_environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from tasks.intake.manifest import Entry
+
+HELP = """\
+Usage: python farmhaul-hook.pyz COMMAND [OPTIONS]...
+
+  Queue finished renders for ftrack. It needs Python 3.8 or later, and nothing else.
+
+Commands:
+  enqueue      Queue files and image sequences for upload.
+  flush-spool  Enqueue the uploads in this host's spool (FARMHAUL_SPOOL).
+
+Options:
+  --version    Show the version and exit.
+  -h, --help   Show this message and exit.
+
+Settings are in hook.env next to this file, in the file that FARMHAUL_HOOK_ENV names, or in
+the host's own: /etc/farmhaul/hook.env, on Windows C:\\ProgramData\\farmhaul\\hook.env."""
+
+COMMANDS = ("enqueue", "flush-spool")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command, and return its exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    if words[:1] == ["--version"]:
+        return _print(f"farmhaul-hook.pyz {_version()}")
+    if words[:1] in (["-h"], ["--help"]):
+        return _print(HELP)
+    if not words or words[0] not in COMMANDS:
+        what = f"{words[0]!r} is not a command" if words else "no command is given"
+        return complain(f"{what}; see --help", BAD_INPUT)
+    try:
+        os.environ.update(hook_environment())
+    except HookEnvError as error:
+        if {"-h", "--help"} & set(words):
+            return command.main(words)
+        return _keep(words[1:], error) if words[0] == "enqueue" else complain(error, BAD_INPUT)
+    return command.main(words)
+
+
+def _keep(arguments: Sequence[str], trouble: HookEnvError) -> int:
+    """Keep what cannot be sent without settings; return the exit code of "not queued"."""
+    import json
+
+    from tasks.intake.options import read_options
+    from tasks.intake.spool import Spool
+
+    try:
+        options, paths = read_options(command.ENQUEUE, arguments)
+        entries = command.entries_of(paths, options)
+    except BadInputError as error:
+        return complain(error, BAD_INPUT)
+    if options["node_local"]:
+        return complain(f"{trouble}; nothing is kept, because of --node-local", NO_REDIS)
+    lines = "".join(f"{json.dumps(_values(entry))}\n" for entry in entries)
+    spool = Spool(trouble.settings["FARMHAUL_SPOOL"])
+    try:
+        [kept] = spool.settle([spool.keep_manifest(lines.encode("ascii"))])
+    except OSError as error:
+        why = f"nothing is kept, because {spool.folder} cannot be written: {error.strerror}"
+        return complain(f"{trouble}; {why}", NO_REDIS)
+    return complain(f"{trouble}; kept in {kept}", NO_REDIS)
+
+
+def _values(entry: Entry) -> dict[str, Any]:
+    """Return an entry as a line of a manifest has it."""
+    from tasks.intake.manifest import MANIFEST_KEYS
+
+    values = {key: getattr(entry, key) for key in MANIFEST_KEYS}
+    return {key: value for key, value in values.items() if value not in (None, False, {})}
+
+
+def _print(text: str) -> int:
+    print(text)  # noqa: T201 the answer
+    return 0
+
+
+def _version() -> str:
+    if __name__.startswith("farmhaul_hook."):
+        # In farmhaul-hook.pyz, this package has another name, and the version of its sources.
+        import farmhaul_hook
+
+        return str(farmhaul_hook.__version__)
+    from importlib.metadata import version
+
+    return version("farmhaul")
