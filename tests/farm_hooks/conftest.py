@@ -1,4 +1,4 @@
-"""A hook folder as a farm installs it, and a farm of one worker that takes what hooks queue."""
+"""A hook as a farm installs it, and a farm of one worker that takes in what hooks queue."""
 
 from __future__ import annotations
 
@@ -14,80 +14,79 @@ from typing import Any
 
 import pytest
 
+from tasks.intake.envelope import open_entry
+from tasks.intake.inbox import INBOX
+from tasks.intake.request import PublishRequest, Request
+from tasks.intake.wire import from_wire
 from tests.farm import Farm
-from tests.farm_hooks.stand import HOOKS, write_settings
+from tests.farm_hooks.stand import write_settings
+from tests.helpers.pyz import NAME, built_pyz
 from tests.sandbox import Sandbox
+from tests.sandbox.process import NO_REDIS
+from tests.sandbox.redis_server import RedisServer
 
-RECORDER = """\
-#!{python} -S
-import json, os, sys, time
-given = sys.argv[1:]
-manifest = open(given[given.index("--manifest") + 1]).read() if "--manifest" in given else ""
-call = dict(argv=given, env=dict(os.environ), manifest=manifest, cwd=os.getcwd())
-with open({calls!r}, "a") as calls:
-    calls.write(json.dumps(call) + "\\n")
-while os.path.exists({gate!r}):
-    time.sleep(0.05)
-{answer}
-sys.exit({code})
-"""
+TellP95 = Callable[[str, Sequence[float]], float]
 
 
 class Installed:
-    """The folder /opt/farmhaul/hook of a test, and what its farmhaul was called with."""
+    """A folder with farmhaul-hook.pyz and hook.env, and what hooks have sent by it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: RedisServer) -> None:
         self.folder = folder
+        self.file = folder / NAME
         self.spool = folder / "spool"
-        self.manifests = self.spool / "manifests"
-        #: While this exists, farmhaul does not end.
-        self.gate = folder / "gate"
-        self._calls = folder / "calls.jsonl"
+        self._url = server.url
+        self._client = server.client()
+        self._client.delete(INBOX)
         folder.mkdir()
-        for name in ("farmhaul-hook", "farmhaul-send", "farmhaul_hook.py"):
-            shutil.copy(HOOKS / "common" / name, folder)
+        shutil.copy(built_pyz(), folder)
         self.configure()
-        self.answer()
 
     def configure(self, **settings: str) -> None:
         """Write hook.env."""
-        command = str(self.folder / "farmhaul")
-        known = {"FARMHAUL_COMMAND": command, "FARMHAUL_SPOOL": str(self.spool)}
+        known = {
+            "FARMHAUL_REDIS_URL": self._url,
+            "FARMHAUL_STORAGE_ROOTS": "/mnt",
+            "FARMHAUL_SPOOL": str(self.spool),
+        }
         write_settings(self.folder / "hook.env", {**known, **settings})
 
-    def answer(self, code: int = 0, says: str = "") -> None:
-        """Let farmhaul end with *code*, having said this on stderr."""
-        lines = [f"print({says!r}, file=sys.stderr)"] if says else []
-        if not code:
-            lines.append("""print('{"path": "x", "state": "pending"}')""")
-        text = RECORDER.format(
-            python=sys.executable,
-            calls=str(self._calls),
-            gate=str(self.gate),
-            answer="\n".join(lines),
-            code=code,
-        )
-        (self.folder / "farmhaul").write_text(text)
-        (self.folder / "farmhaul").chmod(0o755)
+    def break_down(self) -> None:
+        """Let uploads be neither queued nor spooled."""
+        (self.folder / "file").touch()
+        spool = str(self.folder / "file")
+        self.configure(FARMHAUL_REDIS_URL=NO_REDIS, FARMHAUL_SPOOL=spool)
 
     @property
-    def calls(self) -> list[dict[str, Any]]:
-        if not self._calls.exists():
-            return []
-        return [json.loads(line) for line in self._calls.read_text().splitlines()]
+    def command(self) -> tuple[str, ...]:
+        """How managers start the hook."""
+        return (sys.executable, "-I", "-X", "utf8", str(self.file))
 
     @property
-    def queued(self) -> list[dict[str, Any]]:
-        """The lines of all manifests that farmhaul was called with."""
-        return [json.loads(line) for call in self.calls for line in call["manifest"].splitlines()]
+    def requests(self) -> list[Request]:
+        """What lies in the inbox, oldest first."""
+        entries = [str(entry).encode() for entry in self._client.lrange(INBOX, 0, -1)[::-1]]
+        return [from_wire(values) for one in entries for values in open_entry(one, ()).requests]
+
+    @property
+    def queued(self) -> list[tuple[str, str]]:
+        """The path of each request in the inbox, and the name of its component."""
+        return [(request.path, _name(request)) for request in self.requests]
 
     @property
     def left(self) -> list[Path]:
-        """Manifests that lie there."""
-        return sorted(self.manifests.iterdir()) if self.manifests.exists() else []
+        """The files in the spool."""
+        return sorted(path for path in self.spool.rglob("*") if path.is_file())
 
-    def module(self) -> Any:
-        return load(self.folder / "farmhaul_hook.py")
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of the manifests in the spool."""
+        return [json.loads(line) for path in self.left for line in path.read_text().splitlines()]
+
+
+def _name(request: Request) -> str:
+    if isinstance(request, PublishRequest):
+        return str(request.publish.containers[0].target.name)
+    return str(request.target.name)
 
 
 def load(path: Path, **values: Any) -> Any:
@@ -108,8 +107,11 @@ def looking_up(values: Mapping[str, str]) -> Any:
 
 
 @pytest.fixture
-def installed(tmp_path: Path) -> Installed:
-    return Installed(tmp_path / "hook folder")
+def installed(tmp_path: Path, redis_server: RedisServer) -> Iterator[Installed]:
+    yield Installed(tmp_path / "hook ü", redis_server)
+    # The next test has a file of its own.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "farmhaul_hook"]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="package")
@@ -141,12 +143,15 @@ def out(farm: Farm) -> Path:
 
 
 @pytest.fixture
-def tell_p95(capsys: pytest.CaptureFixture[str]) -> Callable[[str, Sequence[float]], None]:
-    """Say how long hooks took; there is no right time on a machine that others use as well."""
+def tell_p95(capsys: pytest.CaptureFixture[str]) -> TellP95:
+    """Say how long hooks took, and return the p95; other programs use this machine as well."""
 
-    def tell(name: str, seconds: Sequence[float]) -> None:
+    def tell(name: str, seconds: Sequence[float]) -> float:
+        p50 = statistics.median(seconds)
         p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
+        shown = f"p50 {p50:.3f} s, p95 {p95:.3f} s, longest {max(seconds):.3f} s"
         with capsys.disabled():
-            print(f"\n{name}: p95 {p95:.2f} s, longest {max(seconds):.2f} s ({len(seconds)} hooks)")
+            print(f"\n{name}: {shown} ({len(seconds)} hooks)")
+        return p95
 
     return tell

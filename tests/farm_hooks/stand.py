@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,11 +14,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.farm import BIN, Farm, wait_until
+from tests.farm import Farm, wait_until
+from tests.helpers.pyz import built_pyz
 from tests.sandbox.process import CHECKOUT
 
 HOOKS = CHECKOUT / "deploy" / "farm"
-FARMHAUL = str(BIN / "farmhaul")
 #: What a hook needs to know; ftrack's credentials are not among it. The spool, as on a busy
 #: machine Redis may not answer a hook in time, and the worker's map stays the worker's.
 _SETTINGS = ("FARMHAUL_REDIS_URL", "FARMHAUL_STORAGE_ROOTS", "FARMHAUL_SPOOL")
@@ -26,7 +27,7 @@ _SETTINGS = ("FARMHAUL_REDIS_URL", "FARMHAUL_STORAGE_ROOTS", "FARMHAUL_SPOOL")
 def settings_of(farm: Farm, **changes: str) -> dict[str, str]:
     """The settings of a node that only enqueues."""
     known = {name: farm.env[name] for name in _SETTINGS if name in farm.env}
-    return {"FARMHAUL_COMMAND": FARMHAUL, **known, **changes}
+    return {**known, **changes}
 
 
 def write_settings(path: Path, settings: Mapping[str, str]) -> None:
@@ -37,8 +38,9 @@ def put_in_place(hook: str, folder: Path, **lines: str | Path) -> Path:
     """Copy a hook into *folder* with the lines set that its head asks for."""
     text = (HOOKS / hook).read_text()
     for name, value in lines.items():
-        start = text.index(f"\n{name}=") + 1
-        text = f"{text[:start]}{name}='{value}'{text[text.index(chr(10), start) :]}"
+        sign = "=" if f"\n{name}=" in text else " = "
+        start = text.index(f"\n{name}{sign}") + 1
+        text = f"{text[:start]}{name}{sign}'{value}'{text[text.index(chr(10), start) :]}"
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / Path(hook).name
     copy.write_text(text)
@@ -93,21 +95,37 @@ def timed(command: Sequence[str | Path], env: Mapping[str, str], times: int = 20
     return taken
 
 
-def enqueue_bare(folder: Path, python: str, uploads: list[dict[str, Any]]) -> Any:
-    """Call the hook in *folder* as a daemon would: another Python, and nothing in the environment.
+def enqueue_bare(file: Path, python: str, uploads: list[dict[str, Any]]) -> Any:
+    """Import the hook as a daemon would: another Python, and nothing in the environment.
 
-    Gives its exit code, its line for the log, and the seconds that it took.
+    Gives its exit code, its line for the log, and the seconds that it took, without the import.
     """
     code = (
-        "import json, sys, time; sys.path.insert(0, sys.argv[1]); import farmhaul_hook as hook;"
-        "began = time.time(); code, line = hook.enqueue(json.loads(sys.argv[2]));"
+        "import json, sys, time; sys.path.insert(0, sys.argv[1]);"
+        "from farmhaul_hook import enqueue; began = time.time();"
+        "code, line = enqueue(json.loads(sys.argv[2]));"
         "print(json.dumps([code, line, time.time() - began]))"
     )
     done = subprocess.run(
-        [python, "-B", "-c", code, folder, json.dumps(uploads)],
+        [python, "-I", "-S", "-B", "-X", "utf8", "-c", code, file, json.dumps(uploads)],
         env={},
         capture_output=True,
         text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return json.loads(done.stdout)
+
+
+def command_of(file: Path) -> list[str]:
+    """Return how a shell starts the hook."""
+    return [sys.executable, "-I", "-X", "utf8", str(file)]
+
+
+def installed_in(folder: Path, farm: Farm, **changes: str) -> Path:
+    """Put the hook and its hook.env into a folder; return the path of the hook."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / built_pyz().name
+    shutil.copy(built_pyz(), file)
+    write_settings(folder / "hook.env", settings_of(farm, **changes))
+    return file

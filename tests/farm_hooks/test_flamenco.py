@@ -6,15 +6,16 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import warnings
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from tests.farm import Farm
-from tests.farm_hooks.stand import FARMHAUL, HOOKS, settings_of, timed, wait_stored
+from tests.farm_hooks.conftest import TellP95
+from tests.farm_hooks.stand import HOOKS, installed_in, timed, wait_stored
 
 JOB_TYPE = HOOKS / "flamenco" / "farmhaul_render.js"
 
@@ -81,12 +82,13 @@ def compiled(node: str, **settings: object) -> tuple[dict[str, Any], str]:
     return cast("dict[str, Any]", json.loads(done.stdout)), done.stderr
 
 
-def upload_words(job: dict[str, Any]) -> list[str]:
-    """The words of the command that queues, with the manager's variable in place."""
+def upload_words(job: dict[str, Any], hook: Path = Path("hook")) -> list[str]:
+    """The words of the command that queues, with the manager's variables in place."""
     [command] = job["tasks"][-1]["commands"]
     assert command["name"] == "exec"
-    exe = command["parameters"]["exe"].replace("{farmhaul}", FARMHAUL)
-    return [exe, *command["parameters"]["args"]]
+    variables = {"{farmhaulPython}": sys.executable, "{farmhaulHook}": str(hook)}
+    words = [command["parameters"]["exe"], *command["parameters"]["args"]]
+    return [variables.get(word, word) for word in words]
 
 
 def test_the_task_that_queues_waits_for_every_render(node: str) -> None:
@@ -108,12 +110,27 @@ def test_the_task_that_queues_waits_for_every_render(node: str) -> None:
         ("/p/f.######", "/p/f.%06d.exr [1001-1003]"),
         ("/p#1/f_##_v1", "/p#1/f_%02d_v1.exr [1001-1003]"),
         ("/p/f_", "/p/f_%04d.exr [1001-1003]"),
+        # With a mark, Blender leaves an extension that is there; else the number comes after it.
+        ("/p/f.####.exr", "/p/f.%04d.exr [1001-1003]"),
+        ("/p/f.####.EXR", "/p/f.%04d.EXR [1001-1003]"),
+        ("/p/f.exr", "/p/f.exr%04d.exr [1001-1003]"),
+        ("/p/f.####.png", "/p/f.%04d.png.exr [1001-1003]"),
     ],
 )
 def test_the_path_is_written_as_farmhaul_reads_sequences(node: str, output: str, path: str) -> None:
     job, _ = compiled(node, ftrack_version_id="9f1d", render_output_path=output)
 
-    assert upload_words(job)[1:] == ["enqueue", path, "--version-id", "9f1d", "--name", "main"]
+    assert upload_words(job)[1:] == [
+        "hook", "enqueue", path, "--version-id", "9f1d", "--name", "main",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("written", [".jpg", ".jpeg", ".JPG"])
+def test_blender_leaves_both_spellings_of_an_extension(node: str, written: str) -> None:
+    output = {"render_output_path": f"/p/f.####{written}", "image_file_extension": ".jpg"}
+    job, _ = compiled(node, ftrack_version_id="9f1d", **output)
+
+    assert upload_words(job)[3] == f"/p/f.%04d{written} [1001-1003]"
 
 
 def test_a_job_without_an_ftrack_id_only_renders(node: str) -> None:
@@ -132,19 +149,18 @@ def test_the_job_type_declares_every_setting_that_it_reads(node: str) -> None:
 
 @pytest.mark.slurm
 def test_the_compiled_command_brings_the_frames_into_ftrack(
-    node: str, farm: Farm, out: Path, tell_p95: Callable[[str, Sequence[float]], None]
+    node: str, farm: Farm, out: Path, tmp_path: Path, tell_p95: TellP95
 ) -> None:
     for number in (1001, 1002, 1003):
         Path(out / f"f.{number:06d}.exr").write_bytes(b"frame %d" % number)
     job, _ = compiled(
         node, ftrack_version_id=farm.sandbox.ftrack.version_id, render_output_path=f"{out}/f.######"
     )
-    words = upload_words(job)
-    # exec runs it without a shell, in the environment of Flamenco's worker.
-    settings = settings_of(farm)
-    done = subprocess.run(words, env=settings, capture_output=True, text=True, timeout=60)
+    words = upload_words(job, installed_in(tmp_path, farm))
+    # exec runs it without a shell.
+    done = subprocess.run(words, env={}, capture_output=True, text=True, timeout=60)
 
     assert done.returncode == 0, done.stderr
     wait_stored(farm, [b"frame 1001", b"frame 1002", b"frame 1003"])
-    tell_p95("farmhaul enqueue, by Flamenco's exec", timed(words, settings))
+    tell_p95("the hook, by Flamenco's exec", timed(words, {}))
     farm.wait_quiet()

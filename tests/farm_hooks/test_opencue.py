@@ -15,7 +15,13 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.farm import Farm, wait_until
-from tests.farm_hooks.stand import FARMHAUL, HOOKS, environment_of, settings_of, wait_stored
+from tests.farm_hooks.stand import (
+    HOOKS,
+    command_of,
+    environment_of,
+    installed_in,
+    wait_stored,
+)
 from tests.sandbox.process import Child, accepts, free_ports
 
 #: The installation of RQD and pyoutline takes time on a new machine.
@@ -32,8 +38,7 @@ def opencue() -> Path:
 
 def spec_of(opencue: Path, farm: Farm, out: Path, kind: str) -> str:
     """The job with a hook of some kind, as pyoutline would send it to cuebot."""
-    settings = settings_of(farm)
-    del settings["FARMHAUL_COMMAND"]
+    hook = command_of(installed_in(out.parent / "hook", farm))
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(out),
@@ -43,7 +48,7 @@ def spec_of(opencue: Path, farm: Farm, out: Path, kind: str) -> str:
     done = subprocess.run(
         [
             opencue / "python", HERE / "outlines.py", kind, out, farm.sandbox.ftrack.version_id,
-            FARMHAUL, json.dumps(settings),
+            json.dumps(hook),
         ],
         env=environment,
         capture_output=True, text=True, timeout=60,
@@ -139,8 +144,8 @@ def test_a_path_is_safe_from_the_shell_that_reads_the_command(
     layers = ElementTree.fromstring(spec.rpartition('.dtd">')[2]).findall("job/layers/layer")
     command = layers[1].findtext("cmd") or ""
     words = subprocess.run(
-        ["/bin/sh", "-c", command.replace(FARMHAUL, "printf '%s\\n'", 1)],
+        ["/bin/sh", "-c", f"printf '%s\\n' {command}"],
         capture_output=True, text=True, timeout=30,
     ).stdout.splitlines()  # fmt: skip
 
-    assert words[1] == f"{out}/it's $HOME; a b/f.%04d.exr [1001-1003]"
+    assert words[words.index("enqueue") + 1] == f"{out}/it's $HOME; a b/f.%04d.exr [1001-1003]"

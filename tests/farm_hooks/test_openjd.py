@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.farm import Farm
-from tests.farm_hooks.stand import FARMHAUL, HOOKS, environment_of, settings_of, wait_stored
+from tests.farm_hooks.stand import HOOKS, environment_of, settings_of, wait_stored
+from tests.helpers.pyz import built_pyz
 from tests.sandbox.process import NO_REDIS
 
 #: The installation of openjd-cli takes time on a new machine; a run does not.
@@ -43,8 +45,10 @@ class Job:
             "Frames": "1001-1003",
             "Output": str(self.out),
             "FtrackVersionId": farm.sandbox.ftrack.version_id,
-            "Farmhaul": FARMHAUL,
+            "FarmhaulHook": str(built_pyz()),
+            "Python": sys.executable,
             "FarmhaulRedisUrlFile": str(self.redis_url),
+            "FarmhaulHookKeyFile": "",
             "FarmhaulStorageRoots": settings["FARMHAUL_STORAGE_ROOTS"],
             "FarmhaulSpool": settings["FARMHAUL_SPOOL"],
         }

@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from tasks.intake.notation import parse
 from tests.farm_hooks.conftest import Installed, load
 from tests.farm_hooks.stand import HOOKS, put_in_place
 
@@ -43,49 +42,52 @@ class Element:
 
 
 def test_tractor_runs_the_upload_as_a_second_command(installed: Installed) -> None:
-    tractor = load(
-        HOOKS / "tractor" / "farmhaul_tractor.py", HOOK=str(installed.folder / "farmhaul-hook")
-    )
+    tractor = load(HOOKS / "tractor" / "farmhaul_tractor.py", HOOK=installed.command)
     task, job = Element(), Element()
     task.newCommand(argv=["prman", "f.0001.rib"])
     tractor.enqueue_after_task(
         task, tractor.arguments("/mnt/a b/f.0001.exr", version_id=VERSION), "PixarRender"
     )
-    argv = tractor.arguments(
-        "/mnt/a b/f.####.exr", [1, 2, 4], version_id=VERSION, name="main", encode=True
-    )
+    argv = tractor.arguments("/mnt/take #3/f.####.exr", [1, 2, 4], version_id=VERSION, name="main")
     tractor.enqueue_after_job(job, argv, "PixarRender")
 
     for cmd in (task.cmds[1], job.cmds[0]):
         assert subprocess.run(cmd["argv"], env={}).returncode == 0
-    assert [call["argv"][2:] for call in installed.calls] == [
-        ["/mnt/a b/f.0001.exr", "--version-id", VERSION],
-        ["/mnt/a b/f.@@@@.exr [1,2,4]", "--version-id", VERSION, "--name", "main", "--encode"],
+    assert installed.queued == [
+        ("/mnt/a b/f.0001.exr", "f.0001"),
+        ("/mnt/take #3/f.%04d.exr [1-2, 4]", "main"),
     ]
-    assert "%" not in argv[1]
-    frames = parse(argv[1])
-    assert frames is not None
-    assert frames.path(4) == "/mnt/a b/f.0004.exr"
+    # Tractor would replace it.
+    assert "%" not in " ".join(argv)
+
+
+def test_tractors_blades_on_windows_have_their_own_paths() -> None:
+    tractor = load(HOOKS / "tractor" / "farmhaul_tractor.py")
+    argv = tractor.arguments(
+        r"P:\f.####.exr", [1, 2], windows=True, version_id=VERSION, encode=True
+    )
+    assert argv[0].endswith(r"\python.exe")
+    assert argv[-5:] == ["--no-stat", r"P:\f.@@@@.exr [1,2]", "--version-id", VERSION, "--encode"]
 
 
 # HQueue
 
 
 def test_hqueues_parent_queues_what_its_children_rendered(installed: Installed) -> None:
-    hqueue = load(
-        HOOKS / "hqueue" / "farmhaul_hqueue.py", HOOK=str(installed.folder / "farmhaul-hook")
-    )
+    hqueue = load(HOOKS / "hqueue" / "farmhaul_hqueue.py", HOOK=installed.command)
     frames = [{"name": f"f{n}", "shell": "bash", "command": "true"} for n in (1, 2)]
     path = "/mnt/it's $HOME/f.%04d.exr [1-2]"
-    spec = hqueue.with_upload(frames, [path, "--version-id", VERSION], ["/b.mov", "--encode"])
+    spec = hqueue.with_upload(
+        frames, [path, "--version-id", VERSION], ["/mnt/b.mov", "--version-id", VERSION, "--encode"]
+    )
     assert json.loads(json.dumps(spec))["children"] == frames
 
     def run() -> int:
         return subprocess.run([spec["shell"], "-c", spec["command"]], env={}).returncode
 
     assert run() == 0
-    assert [call["argv"][2] for call in installed.calls] == [path, "/b.mov"]
-    installed.answer(code=3)
+    assert installed.queued == [(path, "f"), ("/mnt/b.mov", "b")]
+    installed.break_down()
     assert run() == 3  # HQueue tries it again
 
 
@@ -116,7 +118,7 @@ def test_royal_renders_post_script_queues_the_images_of_its_job(
 ) -> None:
     source = HOOKS / "royal-render" / "_prepost_scripts" / "farmhaul.py"
     script = tmp_path / "farmhaul.py"
-    script.write_text(source.read_text().replace("/opt/farmhaul/hook", str(installed.folder)))
+    script.write_text(source.read_text().replace("/opt/farmhaul-hook", str(installed.folder)))
     for name, text in ROYAL_RENDER.items():
         (script.parent / name).write_text(text)
     command = [sys.executable, "-B", str(script), "-jid", str(job_id)]
@@ -126,8 +128,7 @@ def test_royal_renders_post_script_queues_the_images_of_its_job(
         assert "no such job" in done.stdout
         assert installed.queued == []
     else:
-        path = "/mnt/prod/sh 010/f.%04d.exr [1, 3, 5]"
-        assert installed.queued == [{"version_id": VERSION, "name": "main", "path": path}]
+        assert installed.queued == [("/mnt/prod/sh 010/f.%04d.exr [1, 3, 5]", "main")]
 
 
 # AYON
@@ -146,66 +147,98 @@ def ayon_metadata(folder: Path, files: Any) -> Path:
     return path
 
 
-def run_ayon(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, HOOKS / "ayon" / "farmhaul_ayon.py", *arguments]
+def run_ayon(installed: Installed, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    source = HOOKS / "ayon" / "farmhaul_ayon.py"
+    script = installed.folder / "farmhaul_ayon.py"
+    script.write_text(source.read_text().replace("/opt/farmhaul-hook", str(installed.folder)))
+    command = [sys.executable, "-B", script, *arguments, "--version-id", VERSION]
     return subprocess.run([*map(str, command)], capture_output=True, text=True)
 
 
-def test_ayons_metadata_becomes_a_manifest(tmp_path: Path) -> None:
-    metadata = ayon_metadata(tmp_path, ["sh010.1001.exr", "sh010.1002.exr", "sh010.1004.exr"])
-    done = run_ayon(metadata, "--root", "work=/mnt/prod", "--version-id", VERSION)
+FRAMES = ["sh010.1001.exr", "sh010.1002.exr", "sh010.1004.exr"]
+MOVIE = ("/mnt/prod/sh 010/v003/sh010.mp4", "renderMain_mp4")
+
+
+def test_what_ayons_metadata_names_is_queued(installed: Installed, tmp_path: Path) -> None:
+    metadata = ayon_metadata(tmp_path, FRAMES)
+    planned = run_ayon(installed, metadata, "--root", "work=/mnt/prod", "--dry-run")
+    assert (planned.returncode, installed.queued) == (0, [])
+    assert [json.loads(line)["name"] for line in planned.stdout.splitlines()] == [
+        "renderMain_exr",
+        "renderMain_mp4",
+    ]
+    done = run_ayon(installed, metadata, "--root", "work=/mnt/prod")
     assert (done.returncode, done.stderr) == (0, "")
-    exr, movie = map(json.loads, done.stdout.splitlines())
-    frames = parse(exr["path"])
-    assert frames is not None
-    assert frames.path(1004) == "/mnt/prod/sh 010/v003/sh010.1004.exr"
-    assert frames.numbers == (1001, 1002, 1004)
-    assert (exr["name"], exr["version_id"]) == ("renderMain_exr", VERSION)
-    assert movie["path"] == "/mnt/prod/sh 010/v003/sh010.mp4"
+    assert done.stdout.endswith("2 queued\n")
+    path = "/mnt/prod/sh 010/v003/sh010.%04d.exr [1001-1002, 1004]"
+    assert installed.queued == [(path, "renderMain_exr"), MOVIE]
 
 
 @pytest.mark.parametrize(
-    ("files", "root", "why"),
+    ("files", "why"),
     [
-        (["a.1001.exr", "b.1002.exr"], "work=/mnt", "are not one sequence of frames"),
-        (["a.1001.exr", "a.1002.exr"], "publish=/mnt", "or --root has no 'work'"),
+        (["a.1001.exr", "b.1002.exr"], "contains more than one sequence"),
+        ([*FRAMES, "notes.txt"], "4 files are not one sequence of frames"),
+        ([], "renderMain_exr: "),
+        (None, "renderMain_exr: "),
     ],
 )
-def test_ayon_metadata_that_cannot_be_read_is_refused(
-    tmp_path: Path, files: list[str], root: str, why: str
+def test_a_representation_that_cannot_be_read_does_not_hold_up_others(
+    installed: Installed, tmp_path: Path, files: Any, why: str
 ) -> None:
-    done = run_ayon(ayon_metadata(tmp_path, files), "--root", root, "--version-id", VERSION)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    done = run_ayon(installed, ayon_metadata(tmp_path, files), "--root", "work=/mnt/prod")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert why in done.stderr
+    assert installed.queued == [MOVIE]
+
+
+def test_ayon_metadata_with_an_unknown_root_is_refused(
+    installed: Installed, tmp_path: Path
+) -> None:
+    done = run_ayon(installed, ayon_metadata(tmp_path, FRAMES), "--root", "publish=/mnt")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 2)
+    assert "there is no 'work' in the metadata or in --root" in done.stderr
 
 
 # Anything else
 
 
-@pytest.mark.parametrize(("render", "code"), [(0, 0), (7, 0), (0, 3)])
+def after_render(
+    installed: Installed, folder: Path, *words: str
+) -> subprocess.CompletedProcess[str]:
+    script = put_in_place("anything/after_render.py", folder, HOOK=installed.file)
+    return subprocess.run(
+        [sys.executable, str(script), *words], capture_output=True, text=True, timeout=60
+    )
+
+
+UPLOAD = ("--", "/mnt/a b.exr", "--no-stat", "--version-id", VERSION)
+
+
+@pytest.mark.parametrize(("render", "away"), [(0, False), (7, False), (0, True)])
 def test_a_wrapper_queues_and_exits_as_the_render_did(
-    installed: Installed, tmp_path: Path, render: int, code: int
+    installed: Installed, tmp_path: Path, render: int, away: bool
 ) -> None:
-    installed.answer(code=code)
-    script = put_in_place(
-        "anything/after-render.sh", tmp_path / "bin", HOOK=installed.folder / "farmhaul-hook"
-    )
-    command = [str(script), "sh", "-c", f"exit {render}", "--", "/a b.exr", "--version-id", VERSION]
-    done = subprocess.run(command, capture_output=True, text=True)
+    if away:
+        installed.break_down()
+    done = after_render(installed, tmp_path, "sh", "-c", f"exit {render}", *UPLOAD)
     assert done.returncode == render
-    assert [call["argv"][2] for call in installed.calls] == ([] if render else ["/a b.exr"])
-    assert ("not queued" in done.stderr) == bool(code)
+    assert installed.queued == ([] if render or away else [("/mnt/a b.exr", "a b")])
+    assert ("not queued" in done.stderr) == away
 
 
-def test_any_script_can_write_a_manifest_into_the_command(installed: Installed) -> None:
-    # The fake takes - for a file's name.
-    (installed.folder / "farmhaul").write_text("#!/bin/sh\ncat >>received\n")
-    line = json.dumps({"path": "/mnt/ü.exr", "version_id": VERSION})
-    subprocess.run(
-        [installed.folder / "farmhaul-hook", "--manifest", "-"],
-        input=line,
-        text=True,
-        check=True,
-        cwd=installed.folder,
-    )
-    assert (installed.folder / "received").read_text() == line
+def test_a_render_may_have_a_double_dash_of_its_own(installed: Installed, tmp_path: Path) -> None:
+    words = ("sh", "-c", f'echo "$@" >"{tmp_path}/given"', "-a", "--", "--cycles-device", "CUDA")
+    done = after_render(installed, tmp_path, *words, *UPLOAD)
+    assert (done.returncode, (tmp_path / "given").read_text()) == (0, "-- --cycles-device CUDA\n")
+    assert installed.queued == [("/mnt/a b.exr", "a b")]
+
+
+def test_a_wrapper_without_a_render_or_an_upload_says_what_to_write(
+    installed: Installed, tmp_path: Path
+) -> None:
+    for words in ([], ["true"], ["true", "--"], UPLOAD):
+        done = after_render(installed, tmp_path, *words)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert after_render(installed, tmp_path, "/nowhere", *UPLOAD).returncode == 127
+    assert installed.queued == []

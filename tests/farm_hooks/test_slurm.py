@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.debian import NoPackages
 from tests.farm import Farm, wait_until
+from tests.farm_hooks.conftest import Installed, TellP95
 from tests.farm_hooks.slurm_cluster import Cluster, cluster
 from tests.farm_hooks.stand import (
     put_in_place,
@@ -19,9 +22,11 @@ from tests.farm_hooks.stand import (
     wait_stored,
     write_settings,
 )
+from tests.helpers.pyz import NAME, built_pyz
 from tests.helpers.skipping import skip_loudly
 from tests.sandbox.process import NO_REDIS
 
+VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
 #: Writes a file named by Slurm's own task number, as a renderer would.
 RENDER = 'printf "frame %s" "$SLURM_ARRAY_TASK_ID" >"$OUT/f.$SLURM_ARRAY_TASK_ID.exr"'
 
@@ -34,12 +39,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def running_slurm(place: Path) -> Iterator[Cluster]:
-    settings = {"SETTINGS": place / "hook.env"}
+    settings = {"HOOK": place / NAME}
+    shutil.copy(built_pyz(), place)
     folder = place / "slurm"
     folder.mkdir()
     # Slurm is installed nowhere: its scontrol needs to be told where its things are.
     scontrol = place / "bin" / "scontrol"
-    path = f"{scontrol.parent}:/usr/bin:/bin"
+    path = f"{scontrol.parent}:{Path(sys.executable).parent}:/usr/bin:/bin"
     hook = "slurm/slurmctld-hook.sh"
     epilog = put_in_place(hook, place / "epilog", PATH=path, LOG=place / "epilog.log", **settings)
     jobcomp = put_in_place(
@@ -203,7 +209,8 @@ def test_while_redis_is_down_the_controller_spools(
 def test_slurm_requeues_an_upload_that_cannot_be_queued_or_spooled(
     slurm: Cluster, farm: Farm, place: Path, out: Path
 ) -> None:
-    away = {"FARMHAUL_REDIS_URL": NO_REDIS, "FARMHAUL_SPOOL": ""}
+    no_folder = str(place / NAME)
+    away = {"FARMHAUL_REDIS_URL": NO_REDIS, "FARMHAUL_SPOOL": no_folder}
     write_settings(place / "hook.env", settings_of(farm, **away))
     component = farm.sandbox.ftrack.add_component("f.exr")
     render, upload = sbatch(
@@ -237,48 +244,84 @@ def test_a_job_without_an_ftrack_id_logs_that_nothing_is_queued(
 # Without Slurm: the hook as the controller calls it, in an environment that holds nothing else.
 
 
-def call_hook(folder: Path, log: Path, farmhaul: str = "/bin/echo", **job: str) -> int:
-    settings = folder / "hook.env"
-    write_settings(settings, {"FARMHAUL_COMMAND": farmhaul})
-    hook = put_in_place("slurm/slurmctld-hook.sh", folder, LOG=log, SETTINGS=settings)
+def call_hook(installed: Installed, log: Path, **job: str) -> int:
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    lines: dict[str, str | Path] = {"LOG": log, "HOOK": installed.file, "PATH": path}
+    hook = put_in_place("slurm/slurmctld-hook.sh", installed.folder / "slurm", **lines)
     env = {"SLURM_JOB_ID": "7", "SLURM_JOB_EXIT_CODE2": "0:0", **job}
     return subprocess.run([hook], env=env, timeout=30).returncode
 
 
-def test_the_hook_puts_the_number_of_the_task_into_the_path(tmp_path: Path) -> None:
-    spy = tmp_path / "spy"
-    spy.write_text("#!/bin/sh\ncat\n")
-    spy.chmod(0o755)
-    comment = 'farmhaul {"path": "/p/%a/f.%6a.exr"}'
+def comment(path: str) -> str:
+    return "farmhaul " + json.dumps({"path": path, "version_id": VERSION})
+
+
+@pytest.mark.parametrize(
+    ("path", "queued"),
+    [
+        ("/mnt/%a/f.%6a.exr", "/mnt/42/f.000042.exr"),
+        ("/mnt/f.%02a.exr", "/mnt/f.42.exr"),
+    ],
+)
+def test_the_hook_puts_the_number_of_the_task_into_the_path(
+    installed: Installed, tmp_path: Path, path: str, queued: str
+) -> None:
+    job = {"SLURM_JOB_COMMENT": comment(path), "SLURM_ARRAY_TASK_ID": "42"}
+
+    assert call_hook(installed, tmp_path / "log", **job) == 0
+    assert [one for one, _ in installed.queued] == [queued]
+    [line] = (tmp_path / "log").read_text().splitlines()
+    assert 'job 7: {"upload_id"' in line
+
+
+@pytest.mark.parametrize("path", ["/mnt/f.%04d.exr [1-9]", "/mnt/f.%99999999a.exr"])
+def test_the_hook_refuses_a_path_that_every_array_task_would_send(
+    installed: Installed, tmp_path: Path, path: str
+) -> None:
     log = tmp_path / "log"
-    job = {"SLURM_JOB_COMMENT": comment, "SLURM_ARRAY_TASK_ID": "42"}
+    job = {"SLURM_JOB_COMMENT": comment(path), "SLURM_ARRAY_TASK_ID": "42"}
 
-    assert call_hook(tmp_path, log, str(spy), **job) == 0
-    assert 'job 7: {"path": "/p/42/f.000042.exr"}' in log.read_text()
-
-
-def test_the_hook_refuses_a_path_that_every_array_task_would_send(tmp_path: Path) -> None:
-    comment = 'farmhaul {"path": "/p/f.%04d.exr [1-9]"}'
-    log = tmp_path / "log"
-    job = {"SLURM_JOB_COMMENT": comment, "SLURM_ARRAY_TASK_ID": "42"}
-
-    assert call_hook(tmp_path, log, **job) == 0
+    assert call_hook(installed, log, **job) == 0
     assert "nothing is queued. Write %4a" in log.read_text()
+    assert installed.queued == []
 
 
-@pytest.mark.parametrize("farmhaul", ["/bin/false", "/nowhere/farmhaul"])
-def test_the_hook_never_fails_the_controller(tmp_path: Path, farmhaul: str) -> None:
-    comment = 'farmhaul {"path": "/p/f.exr"}'
+def test_a_comment_of_many_digits_does_not_reach_awk(installed: Installed, tmp_path: Path) -> None:
+    job = {"SLURM_JOB_COMMENT": comment("/mnt/%a/f.%99999999a.exr"), "SLURM_ARRAY_TASK_ID": "42"}
+
+    assert call_hook(installed, tmp_path / "log", **job) == 0
+    assert [path for path, _ in installed.queued] == ["/mnt/42/f.%99999999a.exr"]
+
+
+def test_a_comment_cannot_write_lines_of_its_own_into_the_log(
+    installed: Installed, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
+    forged = r'farmhaul {"path": "\n2026-11-26T00:00:00 job 8: forged"}'
+    for text in (forged, r"\nforged", "farmhaul \x1b[2J\nforged"):
+        assert call_hook(installed, log, SLURM_JOB_COMMENT=text) == 0
+    lines = log.read_text().splitlines()
+    assert len(lines) == 3
+    assert all(" job 7: " in line for line in lines)
+    assert "\x1b" not in log.read_text()
 
-    assert call_hook(tmp_path, log, farmhaul, SLURM_JOB_COMMENT=comment) == 0
-    assert "exit code 1" in log.read_text()  # 1, or 127 where there is no such command
-    assert call_hook(tmp_path, tmp_path / "none" / "log", SLURM_JOB_COMMENT=comment) == 0
+
+def test_the_hook_never_fails_the_controller(installed: Installed, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    job = {"SLURM_JOB_COMMENT": comment("/mnt/f.exr")}
+    installed.break_down()
+
+    assert call_hook(installed, log, **job) == 0
+    assert "exit code 3" in log.read_text()
+    installed.file.unlink()
+    assert call_hook(installed, log, **job) == 0
+    assert "exit code 2" in log.read_text()
+    assert call_hook(installed, tmp_path / "none" / "log", **job) == 0
 
 
 @pytest.mark.slurm
 def test_how_long_the_controllers_hook_takes(
-    farm: Farm, place: Path, slurm: Cluster, tell_p95: Callable[[str, Sequence[float]], None]
+    farm: Farm, place: Path, slurm: Cluster, tell_p95: TellP95
 ) -> None:
     path = farm.make_file("f.exr", b"done")
     line = {"path": str(path), "component_id": farm.sandbox.ftrack.add_component("f.exr")}

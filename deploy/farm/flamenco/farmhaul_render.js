@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A job type of Flamenco 3.3 and newer: render with Blender, then queue the frames for ftrack.
-// Copy it to the folder "scripts" next to flamenco-manager. {farmhaul} is a variable of the
-// manager: the path of the command on each platform.
+// Copy it to the folder "scripts" next to flamenco-manager. {farmhaulPython} and {farmhaulHook} are
+// variables of the manager: the paths of Python and of farmhaul-hook.pyz on each platform.
 
 const JOB_TYPE = {
     label: "Render, then upload to ftrack",
@@ -51,9 +51,9 @@ function compileJob(job) {
     }
     const upload = author.Task("upload-to-ftrack", "misc");
     upload.addCommand(author.Command("exec", {
-        exe: "{farmhaul}",
+        exe: "{farmhaulPython}",
         args: [
-            "enqueue", sequence(settings),
+            "{farmhaulHook}", "enqueue", sequence(settings),
             "--version-id", settings.ftrack_version_id,
             "--name", settings.ftrack_name,
         ],
@@ -72,5 +72,10 @@ function sequence(settings) {
     const pattern = mark
         ? out.replace(hashes, "%0" + mark[0].length + "d")
         : out + "%04d";
-    return pattern + settings.image_file_extension + " [" + settings.frames + "]";
+    // Blender appends no extension to a path that ends in it, but a number at the end comes first.
+    const extension = settings.image_file_extension;
+    const others = { ".jpg": ".jpeg", ".tif": ".tiff" };
+    const ends = (text) => text && out.toLowerCase().endsWith(text.toLowerCase());
+    const has = mark && (ends(extension) || ends(others[extension.toLowerCase()]));
+    return (has ? pattern : pattern + extension) + " [" + settings.frames + "]";
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from typing import Any, Sequence  # noqa: UP035 Python 3.7
 
-#: The path on all clients.
-HOOK = "/opt/farmhaul/hook/farmhaul-hook"
+#: Python and the hook on all clients. -I: the environment of a manager may break another Python.
+HOOK = ("/usr/bin/python3", "-I", "-X", "utf8", "/opt/farmhaul-hook/farmhaul-hook.pyz")
 
 
 def with_upload(
@@ -17,7 +17,10 @@ def with_upload(
     Each of *uploads* is a list of arguments for farmhaul enqueue, such as
     ["/mnt/prod/f.%04d.exr [1001-1240]", "--version-id", "9f1d…", "--name", "main"].
     """
-    commands = [" ".join(shlex.quote(word) for word in (HOOK, *upload)) for upload in uploads]
+    commands = [
+        " ".join(shlex.quote(word) for word in (*HOOK, "enqueue", "--no-stat", *upload))
+        for upload in uploads
+    ]
     return {
         "name": name,
         "shell": "bash",

@@ -5,7 +5,7 @@ the commands unchanged, and a frame does not need the outline's Python.
 
     render = outline.modules.shell.Shell("render", command=[...], range="1001-1240")
     ol.add_layer(render)
-    farmhaul = Farmhaul(settings={"FARMHAUL_REDIS_URL_FILE": "/etc/farmhaul/redis_url", ...})
+    farmhaul = Farmhaul()
     ol.add_layer(farmhaul.after_layer(render, "/mnt/prod/f.%04d.exr", version_id, name="main"))
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from outline.depend import DependType
@@ -21,21 +21,18 @@ from outline.layer import OutlinePostCommand
 from outline.modules.shell import Shell, ShellCommand
 
 #: A frame that only queues an upload needs little, and must not block a render for long.
-_SMALL = {"cores": 0.1, "memory": "256m", "timeout": 2, "threadable": False}
+_SMALL: dict[str, Any] = {"cores": 0.1, "memory": "256m", "timeout": 2, "threadable": False}
+
+
+#: Python and the hook on all hosts. -I: the environment of a job may break another Python.
+HOOK = ("/usr/bin/python3", "-I", "-X", "utf8", "/opt/farmhaul-hook/farmhaul-hook.pyz")
 
 
 class Farmhaul:
-    """Makes the layers; *settings* are the FARMHAUL_… variables that the frames get.
+    """Makes the layers. *hook* is the command; its settings are in hook.env on the hosts."""
 
-    They are part of the layer, because RQD starts a frame in an empty environment. Anyone who can
-    see the job can see them: name the files of secrets (FARMHAUL_REDIS_URL_FILE).
-    """
-
-    def __init__(
-        self, settings: Mapping[str, str], command: str = "/opt/farmhaul/bin/farmhaul"
-    ) -> None:
-        self._settings = {"PYTHONUTF8": "1", **settings}
-        self._command = command
+    def __init__(self, hook: Sequence[str] = HOOK) -> None:
+        self._hook = hook
 
     def after_each_frame(self, render: Any, path: str, version_id: str) -> Any:
         """Return a layer that queues each frame when it is done, as a component of its own.
@@ -49,7 +46,7 @@ class Farmhaul:
             command=self._line(file, version_id),
             range=render.get_frame_range(),
             chunk=1,
-            **self._arguments(),
+            **_SMALL,
         )
         layer.depend_on(render, DependType.FrameByFrame)
         return layer
@@ -60,7 +57,7 @@ class Farmhaul:
         layer = ShellCommand(
             f"{render.get_name()}_farmhaul",
             command=self._line(sequence, version_id, "--name", name),
-            **self._arguments(),
+            **_SMALL,
         )
         layer.depend_on(render, DependType.LayerOnLayer)
         return layer
@@ -72,12 +69,9 @@ class Farmhaul:
         them and queues nothing.
         """
         command = self._line(f"{path} [{frames}]", version_id, "--name", name)
-        return OutlinePostCommand("farmhaul", command=command, **self._arguments())
+        return OutlinePostCommand("farmhaul", command=command, **_SMALL)
 
     def _line(self, path: str, version_id: str, *options: str) -> str:
         # cuebot takes one string, which a shell on the host runs.
-        words = [self._command, "enqueue", path, "--version-id", version_id, *options]
+        words = [*self._hook, "enqueue", path, "--version-id", version_id, *options]
         return shlex.join(words)
-
-    def _arguments(self) -> dict[str, Any]:
-        return {"env": dict(self._settings), **_SMALL}

@@ -13,14 +13,14 @@
 #   sbatch --dependency=aftercorr:JOB --array=1001-1240 farmhaul-enqueue.sh /mnt/prod/f.%4a.exr …
 
 # Set these two. The job also has the environment of the user who submitted it.
-PATH=/usr/local/bin:/usr/bin:/bin # where scontrol is
-SETTINGS=/etc/farmhaul/hook.env # as in deploy/farm/common/hook.env.example
+PATH=/usr/local/bin:/usr/bin:/bin # where scontrol and python3 are
+HOOK=/opt/farmhaul-hook/farmhaul-hook.pyz
 
 export PATH
 
 # shellcheck disable=SC2016 # the program is awk's
 number='{
-    while (match($0, /%[0-9]*a/)) {
+    while (match($0, /%[0-9]?[0-9]?a/)) {
         width = substr($0, RSTART + 1, RLENGTH - 2) + 0
         $0 = substr($0, 1, RSTART - 1) sprintf("%0" width "d", task) substr($0, RSTART + RLENGTH)
     }
@@ -33,12 +33,8 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
     done
 fi
 
-export PYTHONUTF8=1 # paths are UTF-8 in any locale
-set -a
-# shellcheck disable=SC1090 # a farm's own file
-[ -r "$SETTINGS" ] && . "$SETTINGS"
-set +a
-"${FARMHAUL_COMMAND:-/opt/farmhaul/bin/farmhaul}" enqueue "$@"
+# -I: the variables of a job may break another Python. Paths are UTF-8 in any locale.
+python3 -I -X utf8 "$HOOK" enqueue "$@"
 code=$?
 # 3: Redis is not reachable, and the spool cannot be written. Slurm does not run a failed job
 # again, but it does run a requeued one, about two minutes later.

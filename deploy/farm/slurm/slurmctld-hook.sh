@@ -8,8 +8,8 @@
 # path names the task as in Slurm's own file names: %a, or %4a for four digits.
 
 # Set these three. Slurm calls its hooks without PATH, HOME and arguments.
-PATH=/usr/local/bin:/usr/bin:/bin # where scontrol is
-SETTINGS=/etc/farmhaul/hook.env # as in deploy/farm/common/hook.env.example
+PATH=/usr/local/bin:/usr/bin:/bin # where scontrol and python3 are
+HOOK=/opt/farmhaul-hook/farmhaul-hook.pyz
 LOG=/var/log/slurm/farmhaul.log
 
 export PATH
@@ -20,7 +20,8 @@ trap 'exit 0' EXIT
 command exec 2>/dev/null >>"$LOG" && exec 2>&1
 
 say() {
-    echo "$(date +%Y-%m-%dT%H:%M:%S) job $job: $*"
+    # echo would read backslashes, and a job's comment could then write lines of its own.
+    printf '%s job %s: %s\n' "$(date +%Y-%m-%dT%H:%M:%S)" "$job" "$*"
 }
 
 if [ -n "${JOBSTATE:-}" ]; then
@@ -52,7 +53,7 @@ esac
 
 # shellcheck disable=SC2016 # the program is awk's
 number='{
-    while (match($0, /%[0-9]*a/)) {
+    while (match($0, /%[0-9]?[0-9]?a/)) {
         width = substr($0, RSTART + 1, RLENGTH - 2) + 0
         $0 = substr($0, 1, RSTART - 1) sprintf("%0" width "d", task) substr($0, RSTART + RLENGTH)
     }
@@ -69,12 +70,8 @@ array*)
     ;;
 esac
 
-export PYTHONUTF8=1 # paths are UTF-8 in any locale
-set -a
-# shellcheck disable=SC1090 # a farm's own file
-[ -r "$SETTINGS" ] && . "$SETTINGS"
-set +a
 # A worker checks the file (--no-stat), because the controller may not mount the storage.
 printed=$(printf '%s\n' "$line" |
-    timeout --kill-after=1 5 "${FARMHAUL_COMMAND:-/opt/farmhaul/bin/farmhaul}" enqueue --no-stat --manifest=- 2>&1) || printed="exit code $?: $printed"
+    timeout --kill-after=1 5 python3 -I -X utf8 "$HOOK" enqueue --no-stat --manifest=- 2>&1) ||
+    printed="exit code $?: $printed"
 say "$printed"

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Iterable  # noqa: UP035 Python 3.7
 
-#: The path on all blades.
-HOOK = "/opt/farmhaul/hook/farmhaul-hook"
+#: Python and the hook on all blades. -I: the environment of a manager may break another Python.
+HOOK = ("/usr/bin/python3", "-I", "-X", "utf8", "/opt/farmhaul-hook/farmhaul-hook.pyz")
+HOOK_WINDOWS = (
+    r"C:\Program Files\Python312\python.exe",
+    "-I",
+    r"C:\Program Files\farmhaul-hook\farmhaul-hook.pyz",
+)
 
 
-def arguments(path: str, frames: Iterable[int] = (), **target: Any) -> list[str]:
+def arguments(
+    path: str, frames: Iterable[int] = (), *, windows: bool = False, **target: Any
+) -> list[str]:
     """Return the argv that queues a file or a sequence.
 
-    In *path*, each # stands for a digit of the frame number, because Tractor would read %04d as
-    one of its own codes. *target* are options of farmhaul enqueue, such as version_id.
+    In the name of *path*, each # stands for a digit of the frame number, because Tractor would
+    read %04d as one of its own codes. *windows* is for blades that run Windows. *target* are
+    options of farmhaul enqueue, such as version_id.
     """
     numbers = ",".join(str(frame) for frame in sorted(set(frames)))
-    # For farmhaul, a single # is four digits, and every @ is one.
-    argv = [HOOK, f"{path.replace('#', '@')} [{numbers}]" if numbers else path]
+    if numbers:
+        # For farmhaul, a single # is four digits, and every @ is one.
+        marks = re.sub(r"#+(?=[^#/\\]*$)", lambda mark: "@" * len(mark[0]), path)
+        path = f"{marks} [{numbers}]"
+    argv = [*(HOOK_WINDOWS if windows else HOOK), "enqueue", "--no-stat", path]
     for name, value in target.items():
         option = f"--{name.replace('_', '-')}"
         if value is True:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import ArgumentParser
 from typing import Any
 
-#: The folder of farmhaul_hook.py on all clients.
-HOOK_FOLDER = "/opt/farmhaul/hook"
+#: The file on all clients.
+HOOK = "/opt/farmhaul-hook/farmhaul-hook.pyz"
+HOOK_WINDOWS = r"C:\Program Files\farmhaul-hook\farmhaul-hook.pyz"
 
-sys.path.insert(0, HOOK_FOLDER)
+sys.path.insert(0, HOOK_WINDOWS if os.name == "nt" else HOOK)
 
 
 def job_of(job_id: int) -> Any:
@@ -44,7 +46,7 @@ def main() -> int:
     except Exception as error:  # noqa: BLE001 one line in the log of the job, then a retry
         code, line = 3, f"farmhaul: nothing is queued: {type(error).__name__}: {error}"
     print(line)
-    return code
+    return int(code)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from Deadline.Events import DeadlineEventListener
 from Deadline.Scripting import RepositoryUtils
+
+FOLDER = "/opt/farmhaul-hook"
+FOLDER_WINDOWS = r"C:\Program Files\farmhaul-hook"
 
 
 def GetDeadlineEventListener() -> DeadlineEventListener:  # noqa: N802 Deadline's name
@@ -35,28 +40,59 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
         log(line)
 
     def _enqueue(self, job: Any) -> tuple[int, str]:
-        hook = _load(self.GetConfigEntryWithDefault("HookFolder", "/opt/farmhaul/hook"))
+        if os.name == "nt":
+            folder = self.GetConfigEntryWithDefault("HookFolderWindows", FOLDER_WINDOWS)
+        else:
+            folder = self.GetConfigEntryWithDefault("HookFolder", FOLDER)
+        hook = load(folder)
         # Somebody may have changed the frames of the job since it was submitted.
         job = RepositoryUtils.GetJob(job.JobId, True) or job  # noqa: FBT003 Deadline's signature
         lookup = job.GetJobExtraInfoKeyValue
-        if lookup("ftrack_each_frame"):
-            return 0, "farmhaul: the frames of this job were queued one by one"
-        outputs = zip(job.JobOutputDirectories, job.JobOutputFileNames)  # noqa: B905 Python 3.7
+        paths, missing = hook.outputs([*job.JobOutputDirectories], [*job.JobOutputFileNames])
         uploads = []
-        for number, (folder, name) in enumerate(outputs):
+        for number, path in paths.items():
             # A job has the paths of the machine that submitted it.
-            path = RepositoryUtils.CheckPathMapping(f"{folder.rstrip('/' + chr(92))}/{name}")
-            uploads.append(hook.upload(hook.sequence(path, job.JobFramesList), lookup, number))
-        answer: tuple[int, str] = hook.enqueue(uploads)
+            here = RepositoryUtils.CheckPathMapping(path)
+            uploads.append(hook.upload(hook.sequence(here, job.JobFramesList), lookup, number))
+        answer: tuple[int, str]
+        try:
+            each_frame = hook.flag(lookup("ftrack_each_frame"), "ftrack_each_frame")
+        except ValueError as error:
+            answer = hook.refuse(uploads, str(error))
+            return answer
+        if getattr(job, "JobTileJob", False):
+            answer = hook.refuse(uploads, TILES) if any(uploads) else hook.enqueue([])
+            return answer
+        if each_frame and getattr(job, "JobPostTaskScript", "unknown"):
+            return 0, "farmhaul: the frames of this job were queued one by one"
+        answer = hook.enqueue(uploads)
+        if missing and (any(uploads) or names_id(hook, lookup)):
+            # A part of the job is not in ftrack, and nobody would look for it there.
+            return max(answer[0], 2), f"{answer[1]}; not queued: {'; '.join(missing)}"
+        if each_frame:
+            return max(answer[0], 2), f"{answer[1]}; ftrack_each_frame needs a PostTaskScript"
         return answer
 
 
-def _load(folder: str) -> Any:
-    # Loaded by its path, so that Deadline's own search path does not change.
-    folder = RepositoryUtils.CheckPathMapping(folder)
-    spec = importlib.util.spec_from_file_location("farmhaul_hook", f"{folder}/farmhaul_hook.py")
-    if spec is None or spec.loader is None:
-        raise ImportError(f"no farmhaul_hook.py in {folder}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+TILES = (
+    "this job renders tiles, whose tasks are no frames; "
+    "give the ftrack ids to the job that assembles them"
+)
+
+
+def names_id(hook: Any, lookup: Any) -> bool:
+    """Return whether a job names an ftrack id for any of its outputs."""
+    return any(hook.upload("", lookup, number) for number in ("", *range(10)))
+
+
+def load(folder: str) -> Any:
+    """Import farmhaul_hook from its file; Deadline's search path stays as it was."""
+    file = Path(RepositoryUtils.CheckPathMapping(folder), "farmhaul-hook.pyz")
+    if not file.exists():
+        raise FileNotFoundError(f"{file} is not on this host")
+    sys.path.insert(0, str(file))
+    try:
+        import farmhaul_hook  # noqa: PLC0415 it is in that file
+    finally:
+        sys.path.remove(str(file))
+    return farmhaul_hook
