@@ -9,6 +9,7 @@ import pytest
 from tasks.transfer import register
 from tasks.transfer import registration as entities
 from tasks.transfer.errors import (
+    FileRefusedError,
     LeaseLostError,
     RequestRefusedError,
     UnexpectedAnswerError,
@@ -119,3 +120,20 @@ def test_what_ftrack_says_against_a_sequence_is_told_in_its_own_words(
         register.locate_publish(ftrack, whole, frames(frame, [1], 10))
 
     assert not sandbox.ftrack.entities("SequenceComponent")
+
+
+def test_a_file_whose_name_is_a_sequence_in_ftrack_is_refused(
+    ftrack: FtrackClient, frame: Frame
+) -> None:
+    """A file that names the component by its id may be of any kind."""
+    whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
+    register.locate_publish(ftrack, whole, frames(frame, [1], 10))
+    named = frame(b"x", "f.exr", target=TARGET)
+    by_id = frame(b"x", "g.exr", target=Target(TARGET.component_id))
+
+    outcomes = register.locate(ftrack, [named, by_id])
+
+    refused = outcomes[named.upload_id]
+    assert isinstance(refused, FileRefusedError)
+    assert "is a file, but exr is a sequence in ftrack" in str(refused)
+    assert isinstance(outcomes[by_id.upload_id], Transfer)
