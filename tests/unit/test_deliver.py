@@ -76,7 +76,7 @@ def test_a_claim_lasts_two_leases_and_is_forgotten_after_a_week(farm: Farm) -> N
     assert farm.client.zscore(keys.CLAIMS, "claim") == pytest.approx(
         farm.now() + 2 * LEASE_S, abs=2
     )
-    assert farm.client.ttl(keys.CLAIM + "claim") == pytest.approx(CLAIM_TTL_S, abs=2)
+    assert farm.client.ttl(keys.CLAIM + "claim") == pytest.approx(CLAIM_TTL_S, abs=5)
 
 
 def test_an_empty_delivery_leaves_no_claim(farm: Farm) -> None:
@@ -149,7 +149,7 @@ def test_a_probe_without_an_answer_is_repeated_after_the_lease(farm: Farm) -> No
     farm.client.hset(gate, mapping={"strikes": 3, "until": 1})
     farm.enqueue(file_of())
     assert farm.deliver(claim="probe")
-    assert float(farm.client.hget(gate, "probed")) == pytest.approx(farm.now() + LEASE_S, abs=2)
+    assert float(farm.client.hget(gate, "probed")) == pytest.approx(farm.now() + LEASE_S, abs=5)
     farm.enqueue(file_of())
     assert farm.deliver(claim="behind it") == []
 
@@ -189,7 +189,8 @@ class TestAnOlderUploadThatIsStillSending:
 
         assert farm.state(newer) == "retrying"
         assert "older upload" in farm.field(newer, "retry_reason")
-        assert float(farm.field(newer, "due")) == pytest.approx(farm.now() + 2, abs=0.5)
+        due, updated = (float(farm.field(newer, name)) for name in ("due", "updated"))
+        assert due - updated == pytest.approx(2, abs=0.001)
         assert farm.counted("retried") == 0, "it is no error of its own"
         assert not farm.client.exists(keys.CLAIM + "newer")
 
@@ -214,7 +215,7 @@ class TestAnOlderUploadThatIsStillSending:
         putting = keys.COMPONENT + component.component_id
         assert farm.client.hget(putting, "putting") == older
         until = float(farm.client.hget(putting, "putting_until"))
-        assert until == pytest.approx(farm.now() + LEASE_S, abs=2)
+        assert until == pytest.approx(farm.now() + LEASE_S, abs=5)
         farm.enqueue(file_of(component))
         farm.client.hset(putting, "putting_until", farm.now() - 0.1)
 
@@ -241,7 +242,7 @@ class TestAnOlderUploadThatIsStillSending:
         assert farm.record.heartbeat("older", {older: (sender.fence, 5)}) == {older}
 
         until = float(farm.client.hget(putting, "putting_until"))
-        assert until == pytest.approx(farm.now() + LEASE_S, abs=2)
+        assert until == pytest.approx(farm.now() + LEASE_S, abs=5)
         assert farm.pass_stages(PUT, "newer") == []
 
     def test_a_delivery_that_was_replaced_holds_nothing(
@@ -279,7 +280,7 @@ def test_a_heartbeat_notes_progress_and_keeps_the_claim(farm: Farm) -> None:
     for sent_bytes, shown in ((0, "0"), (5, "5"), (-1, "5")):
         assert farm.record.heartbeat("claim", {upload_id: (transfer.fence, sent_bytes)}) == set()
         assert farm.field(upload_id, "sent") == shown
-    assert float(farm.field(upload_id, "updated")) == pytest.approx(farm.now(), abs=2)
+    assert float(farm.field(upload_id, "updated")) == pytest.approx(farm.now(), abs=5)
 
     assert farm.client.zscore(keys.CLAIMS, "claim") == pytest.approx(
         farm.now() + 2 * LEASE_S, abs=2
@@ -299,4 +300,4 @@ def test_a_worker_renews_the_messages_and_claims_that_it_holds(farm: Farm) -> No
     ]
     other, held = farm.client.zrange(keys.CLAIMS, 0, -1, withscores=True)
     assert other == ("another's", 1)
-    assert held == ("held", pytest.approx(farm.now() + 2 * LEASE_S, abs=2))
+    assert held == ("held", pytest.approx(farm.now() + 2 * LEASE_S, abs=5))

@@ -80,7 +80,7 @@ def test_the_same_file_again_keeps_what_is_known_of_it(farm: Farm) -> None:
     [upload_id] = farm.enqueue(request)
     [transfer] = farm.pass_stages(STAGES[-1])
     created = farm.field(upload_id, "created")
-    assert float(created) == pytest.approx(farm.now(), abs=2)
+    assert float(created) == pytest.approx(farm.now(), abs=5)
     farm.settle(transfer, "failed", error="no", error_kind="Refused", file="f", stored="s")
     farm.client.hset(keys.upload_key(upload_id), mapping={"tries:X": 1, "deliveries:1": 1})
 
@@ -93,7 +93,7 @@ def test_the_same_file_again_keeps_what_is_known_of_it(farm: Farm) -> None:
     assert farm.client.ttl(keys.upload_key(upload_id)) == -1
     score = farm.client.zscore(keys.PENDING, upload_id)
     assert score == float(farm.field(upload_id, "score"))
-    assert states.enqueued_at(score) == pytest.approx(farm.now(), abs=2)
+    assert states.enqueued_at(score) == pytest.approx(farm.now(), abs=5)
 
 
 def test_what_a_component_has_is_known_for_two_weeks(farm: Farm, component: Target) -> None:
@@ -101,8 +101,8 @@ def test_what_a_component_has_is_known_for_two_weeks(farm: Farm, component: Targ
 
     key = keys.COMPONENT + component.component_id
     assert farm.client.hget(key, "current") == upload_id
-    assert since(farm, component) == pytest.approx(farm.now(), abs=2)
-    assert farm.client.ttl(key) == pytest.approx(farm.ttl_s, abs=2)
+    assert since(farm, component) == pytest.approx(farm.now(), abs=5)
+    assert farm.client.ttl(key) == pytest.approx(farm.ttl_s, abs=5)
 
 
 class TestARequestThatComesLate:
@@ -116,9 +116,9 @@ class TestARequestThatComesLate:
 
         assert farm.field(late.upload_id, "error") == f"superseded by {newer}"
         assert farm.field(late.upload_id, "host") == "node7"
-        assert float(farm.field(late.upload_id, "created")) == pytest.approx(farm.now(), abs=2)
+        assert float(farm.field(late.upload_id, "created")) == pytest.approx(farm.now(), abs=5)
         lifetime = farm.client.ttl(keys.upload_key(late.upload_id))
-        assert lifetime == pytest.approx(farm.ttl_s, abs=2)
+        assert lifetime == pytest.approx(farm.ttl_s, abs=5)
         assert farm.client.zcard(keys.state_key("superseded")) == 1
 
     def test_leaves_an_upload_that_has_ended_as_it_is(self, farm: Farm, component: Target) -> None:
@@ -200,5 +200,5 @@ def test_a_clock_that_is_ahead_does_not_hold_back_later_files(
 ) -> None:
     farm.enqueue(file_of(component, asked_at=farm.now() + 3600))
 
-    assert since(farm, component) == pytest.approx(farm.now(), abs=2)
+    assert since(farm, component) == pytest.approx(farm.now(), abs=5)
     assert farm.commands.enqueue([file_of(component)]) == [("pending", True)]

@@ -64,7 +64,7 @@ def test_parts_that_are_signed_again_stay_stored(
     assert parts.etags(movie) == {1: "etag"}
     assert farm.field(movie.upload_id, "sent") == str(RUNS[0][0].size_bytes)
     lifetime = farm.client.ttl(keys.parts_key(movie.upload_id))
-    assert lifetime == pytest.approx(farm.ttl_s, abs=2)
+    assert lifetime == pytest.approx(farm.ttl_s, abs=5)
 
 
 def test_parts_of_another_multipart_upload_are_dropped(
@@ -110,7 +110,7 @@ def test_runs_that_are_queued_again_are_queued_once(
 
     key = keys.runs_key(movie.upload_id)
     assert farm.client.lrange(key, 0, -1) == ["1", "2"]
-    assert farm.client.ttl(key) == pytest.approx(farm.ttl_s, abs=2)
+    assert farm.client.ttl(key) == pytest.approx(farm.ttl_s, abs=5)
     finish(parts, movie, *RUNS[0])
     assert [parts.end_run(movie, number, "t") for number in (0, 1)] == [(False, 1), (False, 2)]
     assert parts.end_run(movie, 2, "t") == (False, None)

@@ -64,7 +64,7 @@ def test_a_publish_of_files_that_are_stored_is_pending_at_once(farm: Farm) -> No
 
     assert farm.state(later) == "pending"
     assert farm.field(later, "sent") == str(SIZE)
-    assert farm.client.ttl(keys.upload_key(shared.upload_id)) == pytest.approx(farm.ttl_s, abs=2)
+    assert farm.client.ttl(keys.upload_key(shared.upload_id)) == pytest.approx(farm.ttl_s, abs=5)
 
 
 def test_a_file_that_fails_ends_each_publish_that_waits_for_it(farm: Farm) -> None:
@@ -200,7 +200,7 @@ def test_a_hook_that_died_halfway_continues_its_publish(farm: Farm) -> None:
 def test_a_publish_is_open_from_its_enqueue(farm: Farm) -> None:
     publish_id = begun(farm, sequence_of(1))
 
-    assert farm.client.zscore(keys.OPEN, publish_id) == pytest.approx(farm.now(), abs=2)
+    assert farm.client.zscore(keys.OPEN, publish_id) == pytest.approx(farm.now(), abs=5)
     assert (farm.field(publish_id, "sent"), total(farm, publish_id)) == ("0", "1")
     farm.client.zadd(keys.OPEN, {publish_id: 1})
     farm.record.apply_due()
@@ -254,7 +254,7 @@ class TestARetry:
         state, left = run("retry_publish", id=publish_id, ttl_s=60)
 
         assert (state, len(left)) == ("storing", 2)
-        assert farm.client.zscore(keys.OPEN, publish_id) == pytest.approx(farm.now(), abs=2)
+        assert farm.client.zscore(keys.OPEN, publish_id) == pytest.approx(farm.now(), abs=5)
         # Its command was killed here.
         assert farm.commands.retry(publish_id) == ("", "storing", True)
         assert farm.state(failed) == "pending"
@@ -317,8 +317,8 @@ class TestARetry:
         farm.commands.retry(publish_id)
 
         assert farm.client.hget(component, "current") == publish_id
-        assert float(farm.client.hget(component, "since")) == pytest.approx(farm.now(), abs=2)
-        assert farm.client.ttl(component) == pytest.approx(farm.ttl_s, abs=2)
+        assert float(farm.client.hget(component, "since")) == pytest.approx(farm.now(), abs=5)
+        assert farm.client.ttl(component) == pytest.approx(farm.ttl_s, abs=5)
 
 
 def test_a_publish_enqueued_again_after_it_ended_begins_anew(farm: Farm) -> None:

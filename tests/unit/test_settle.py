@@ -37,9 +37,9 @@ def test_a_gate_stays_closed_for_the_delay_of_the_retry(farm: Farm) -> None:
     strike(farm)
 
     gate = farm.client.hgetall(STORE)
-    assert float(gate["until"]) == pytest.approx(farm.now() + 30, abs=1)
-    assert float(gate["since"]) == pytest.approx(farm.now(), abs=2)
-    assert farm.client.ttl(STORE) == pytest.approx(DAY_S, abs=2)
+    assert float(gate["until"]) == pytest.approx(farm.now() + 30, abs=5)
+    assert float(gate["since"]) == pytest.approx(farm.now(), abs=5)
+    assert farm.client.ttl(STORE) == pytest.approx(DAY_S, abs=5)
     assert farm.counted("outages") == {"store": 1}
 
 
@@ -59,7 +59,7 @@ def test_a_probe_that_fails_closes_the_gate_again(farm: Farm) -> None:
 
     strike(farm)
 
-    assert float(farm.client.hget(STORE, "until")) == pytest.approx(farm.now() + 30, abs=1)
+    assert float(farm.client.hget(STORE, "until")) == pytest.approx(farm.now() + 30, abs=5)
     assert farm.client.hget(STORE, "probed") is None, "the next probe is due after the delay"
     assert farm.counted("outages") == {"store": 2}
 
@@ -80,9 +80,9 @@ def test_a_retry_says_why_and_when_and_is_counted(farm: Farm) -> None:
     farm.retry_later(transfer, delay_s=4)
 
     assert farm.field(upload_id, "retry_reason") == farm.field(upload_id, "error_kind") == "Refused"
-    due = farm.now() + 4
-    assert float(farm.field(upload_id, "due")) == pytest.approx(due, abs=1)
-    assert farm.client.zscore(keys.RETRYING, upload_id) == pytest.approx(due, abs=1)
+    due, updated = (float(farm.field(upload_id, name)) for name in ("due", "updated"))
+    assert due - updated == pytest.approx(4, abs=0.001)
+    assert farm.client.zscore(keys.RETRYING, upload_id) == pytest.approx(due, abs=0.001)
     assert farm.counted("retried") == {"Refused": 1}
 
 
@@ -206,7 +206,7 @@ def test_an_upload_that_is_located_says_when_and_has_no_error(farm: Farm) -> Non
 
     farm.settle(transfer, "located")
 
-    assert float(farm.field(upload_id, "located")) == pytest.approx(farm.now(), abs=2)
+    assert float(farm.field(upload_id, "located")) == pytest.approx(farm.now(), abs=5)
     assert farm.field(upload_id, "error") + farm.field(upload_id, "error_kind") == ""
     assert farm.client.zcard(keys.JOBS) == 0, "nothing is encoded"
 
@@ -218,7 +218,7 @@ def test_an_encoding_is_queued_and_asked_about_at_once(farm: Farm) -> None:
     farm.settle(transfer, "located", jobs="a-job")
 
     assert farm.field(upload_id, "job_state") == "queued"
-    assert farm.client.zscore(keys.JOBS, upload_id) == pytest.approx(farm.now(), abs=2)
+    assert farm.client.zscore(keys.JOBS, upload_id) == pytest.approx(farm.now(), abs=5)
 
 
 def test_an_upload_that_has_ended_is_kept_for_two_weeks(farm: Farm) -> None:
@@ -232,7 +232,7 @@ def test_an_upload_that_has_ended_is_kept_for_two_weeks(farm: Farm) -> None:
 
     farm.settle(transfer, "located")
 
-    assert farm.client.ttl(keys.upload_key(upload_id)) == pytest.approx(14 * DAY_S, abs=2)
+    assert farm.client.ttl(keys.upload_key(upload_id)) == pytest.approx(14 * DAY_S, abs=5)
     gone = ("due", "retry_reason", "since", "retries", "retry_stage", "exclusive", "sent")
     assert {name: farm.field(upload_id, name) for name in gone} == dict.fromkeys(gone, "")
 
@@ -275,7 +275,7 @@ def test_the_publish_and_its_index_end_with_it(farm: Farm) -> None:
 
     names = (keys.files_key, keys.left_key, keys.upload_key)
     for key in (name(publish_id) for name in names):
-        assert farm.client.ttl(key) == pytest.approx(14 * DAY_S, abs=2)
+        assert farm.client.ttl(key) == pytest.approx(14 * DAY_S, abs=5)
     assert farm.client.zcard(keys.OPEN) == 0
     assert farm.field(publish_id, "sent") == "0", "what was sent of a publish is still shown"
 
@@ -372,7 +372,7 @@ def test_a_job_is_asked_about_again_after_its_interval(farm: Farm) -> None:
     rows = farm.record.scripts.run("take_due_jobs", again_s=60, max_jobs=10)
 
     assert rows == [[upload_id, "a"]]
-    assert farm.client.zscore(keys.JOBS, upload_id) == pytest.approx(farm.now() + 60, abs=2)
+    assert farm.client.zscore(keys.JOBS, upload_id) == pytest.approx(farm.now() + 60, abs=5)
     assert farm.client.zscore(keys.JOBS, "expired") is None
     farm.client.zadd(keys.JOBS, {upload_id: 1})
     assert farm.record.scripts.run("take_due_jobs", again_s=60, max_jobs=0) == []
@@ -383,5 +383,6 @@ def test_a_bucket_that_nobody_uses_is_forgotten(farm: Farm) -> None:
         run = farm.record.scripts.run
         return float(run("take_tokens", bucket="b", rate=10, amount=amount, burst_s=0.1))
 
-    assert [take(50), take(1)] == [0, pytest.approx(4.9, abs=0.2)]
-    assert farm.client.ttl(keys.BUCKET + "b") == pytest.approx(3600, abs=2)
+    assert take(50) == 0
+    assert 3 < take(1) <= 4.9
+    assert farm.client.ttl(keys.BUCKET + "b") == pytest.approx(3600, abs=5)
