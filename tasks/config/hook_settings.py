@@ -46,7 +46,9 @@ class HookSettings(NamedTuple):
         given: tuple[bytes, ...] = read.value("FARMHAUL_HOOK_KEY", _hook_keys, ())
         spool = read.value("FARMHAUL_SPOOL", absolute_path, "")
         read.check()
-        keys = given or tuple(map(_derived, secret))
+        # The secret key wins: a worker whose FARMHAUL_HOOK_KEY was not changed with it would
+        # refuse what all other nodes sign.
+        keys = tuple(map(_derived, secret)) or given
         return cls(redis_url, roots, pairs, keys, may_read=not given or bool(secret), spool=spool)
 
     def __repr__(self) -> str:

@@ -63,7 +63,14 @@ def test_a_node_with_only_a_hook_key_may_not_read_records(tmp_path: Path) -> Non
     for settings in (read(FARMHAUL_HOOK_KEY=text), read(FARMHAUL_HOOK_KEY_FILE=str(file))):
         assert settings.hook_keys == (derive_hook_key(secret),)
         assert not settings.may_read
-    assert read(FARMHAUL_HOOK_KEY=text, FARMHAUL_SECRET_KEY=new_secret()).may_read
+
+
+def test_the_secret_key_wins_over_a_hook_key() -> None:
+    secret, other = new_secret(), hook_key_text(derive_hook_key(new_secret()))
+    settings = read(FARMHAUL_HOOK_KEY=other, FARMHAUL_SECRET_KEY=secret)
+
+    assert settings.hook_keys == (derive_hook_key(secret),)
+    assert settings.may_read
 
 
 def test_all_errors_are_reported_together_without_secrets() -> None:
