@@ -74,7 +74,10 @@ def _secret(farm: Farm) -> Iterator[Finding]:
         )
         yield Finding("fault", "secret", says, step)
     if not farm.settings.secret_keys:
-        step = "make a key with cryptography's Fernet.generate_key, and set it on all nodes"
+        step = (
+            "make a key with cryptography's Fernet.generate_key; give it to workers and operators, "
+            "and what farmhaul key hook prints to hooks"
+        )
         says = "FARMHAUL_SECRET_KEY is not set: nothing is sealed"
         if not HookSettings.from_environment().hook_keys:
             says += ", and requests and messages are unsigned"
@@ -83,7 +86,7 @@ def _secret(farm: Farm) -> Iterator[Finding]:
         says = (
             f"{len(plain)} of {len(requests)} records checked are not sealed; workers refuse them"
         )
-        step = "set FARMHAUL_SECRET_KEY for all hooks, then enqueue those uploads again"
+        step = "set FARMHAUL_SECRET_KEY on all workers, then enqueue those uploads again"
         yield Finding("fault", "secret", says, step)
     elif not unreadable:
         yield Finding("ok", "secret", f"set; it reads all {len(requests)} records checked")
@@ -106,7 +109,7 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
         )
         step = (
             "see message_refused and upload_refused in the workers' logs; compare "
-            "FARMHAUL_SECRET_KEY on all nodes; find out who else writes to Redis"
+            "FARMHAUL_SECRET_KEY on all workers; find out who else writes to Redis"
         )
         yield Finding("warning", "refusals", says, step)
     if not count + requests:
