@@ -109,8 +109,12 @@ def flush_spool(
         InboxError: Redis is not reachable, or full; what is not sent stays.
         OSError: the folder cannot be read.
     """
-    from tasks.intake.flush import flush
     from tasks.intake.spool import Spool
+
+    spool = Spool(settings.spool)
+    if not spool.waiting():  # the rule, so what reads files is not imported
+        return 0
+    from tasks.intake.flush import flush
     from tasks.intake.spooled import reader
 
     def send(bodies: Sequence[bytes]) -> object:
@@ -118,7 +122,7 @@ def flush_spool(
         return _push(settings, _signed(bodies, settings), end)
 
     return flush(
-        Spool(settings.spool),
+        spool,
         reader(settings, host_name()),
         send,
         lambda path, reason: say(f"{path} {reason}"),

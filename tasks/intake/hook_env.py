@@ -7,7 +7,6 @@ A manager starts hooks in environments of many kinds, so the file wins over the 
 from __future__ import annotations
 
 import os
-import re
 
 from tasks.config.texts import decode_text
 
@@ -72,23 +71,38 @@ def parse(content: bytes) -> tuple[dict[str, str], list[str]]:
     for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
         if not line or line.startswith("#"):
             continue
-        match = re.fullmatch(
-            r"""(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:'([^']*)'|"([^"]*)"|([^'"\s]*))"""
-            r"\s*(?:(?<=\s)#.*)?",
-            line,
-        )
-        if match is None:
-            faults.append(f"line {number} is not NAME='VALUE'")
-        elif re.search("[\ud800-\udfff]", line):
-            faults.append(f"line {number} is not UTF-8 text; save the file as UTF-8")
-        elif match[2] is None and re.search(r"[$`]", match[3] or match[4] or ""):
-            # A shell would put something else there, and this is not a shell.
-            faults.append(f"line {number}: {match[1]} contains $ or `; write it in single quotes")
-        else:
-            settings[match[1]] = next(
-                (group for group in match.groups()[1:] if group is not None), ""
-            )
+        try:
+            name, value = _setting(line)
+            settings[name] = value
+        except ValueError as error:
+            faults.append(f"line {number} {error}")
     return settings, faults
+
+
+def _setting(line: str) -> tuple[str, str]:
+    """Return the name and the value of a line. Not by re, whose import a hook would wait for."""
+    name, equals, value = line.partition("=")
+    name, value = name.strip(), value.strip()
+    if name.startswith("export "):
+        name = name[len("export ") :].strip()
+    quote = value[:1] if value[:1] in {"'", '"'} else ""
+    if quote:
+        value, end, rest = value[1:].partition(quote)
+    else:
+        end = "\n"
+        value, space, rest = value.partition(" ")
+        rest = space + rest
+    is_comment = not rest.strip() or (rest[0].isspace() and rest.strip().startswith("#"))
+    if not (equals and name.isidentifier() and name.isascii() and end and is_comment):
+        raise ValueError("is not NAME='VALUE'")
+    if not quote and not {"'", '"'}.isdisjoint(value):
+        raise ValueError("is not NAME='VALUE'")
+    if any("\ud800" <= character <= "\udfff" for character in line):
+        raise ValueError("is not UTF-8 text; save the file as UTF-8")
+    if quote != "'" and not {"$", "`"}.isdisjoint(value):
+        # A shell would put something else there, and this is not a shell.
+        raise ValueError(f"has {name} with $ or `; write its value in single quotes")
+    return name, value
 
 
 def default_spool(environment: Mapping[str, str]) -> str:

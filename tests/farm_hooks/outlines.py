@@ -15,7 +15,7 @@ from outline.modules.shell import Shell
 
 
 def main() -> None:
-    kind, out, version_id, command = sys.argv[1:]
+    kind, out, version_id, enqueue = sys.argv[1:]
     frames = "1001-1003"
     job = outline.Outline("sh010", show="demo", shot="sh010", user="artist", frame_range=frames)
     # Frame 1002 fails where a file "fail" says so.
@@ -23,7 +23,7 @@ def main() -> None:
     command = f"{check} && printf 'frame #IFRAME#' >{out}/f.#ZFRAME#.exr"
     render = Shell("render", command=command, range=frames)
     job.add_layer(render)
-    hook = Farmhaul(json.loads(command))
+    hook = Farmhaul(json.loads(enqueue))
     path = f"{out}/f.%04d.exr"
     if kind == "after_each_frame":
         job.add_layer(hook.after_each_frame(render, path, version_id))

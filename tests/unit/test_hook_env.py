@@ -42,6 +42,9 @@ def test_without_a_file_there_is_the_environment_and_a_spool() -> None:
         ("  export FARMHAUL_PATH_MAP = 'a'", "a"),
         ("FARMHAUL_PATH_MAP='$HOME `x`'", "$HOME `x`"),
         ("FARMHAUL_PATH_MAP=", ""),
+        ("FARMHAUL_PATH_MAP=''", ""),
+        ("FARMHAUL_PATH_MAP='a\tb'\t# a comment", "a\tb"),
+        ("FARMHAUL_PATH_MAP='x=y'", "x=y"),
         ("FARMHAUL_PATH_MAP='Ü'", "Ü"),
     ],
 )
@@ -63,8 +66,16 @@ def test_lines_are_read_as_shells_and_notepad_write_them(
         ("FARMHAUL_REDIS_URL", "line 1 is not NAME='VALUE'"),
         ("FARMHAUL_REDIS_URL='a", "line 1 is not NAME='VALUE'"),
         ("FARMHAUL_REDIS_URL='a' b", "line 1 is not NAME='VALUE'"),
+        ("FARMHAUL_REDIS_URL='a'#b", "line 1 is not NAME='VALUE'"),
+        ("FARMHAUL_REDIS_URL=a b", "line 1 is not NAME='VALUE'"),
+        ("FARMHAUL_REDIS_URL=a'b'", "line 1 is not NAME='VALUE'"),
+        ("FARMHAUL REDIS_URL=a", "line 1 is not NAME='VALUE'"),
+        ("='a'", "line 1 is not NAME='VALUE'"),
         (". /etc/farmhaul/other.env", "line 1 is not NAME='VALUE'"),
-        ('FARMHAUL_REDIS_URL="$URL"', "line 1: FARMHAUL_REDIS_URL contains $ or `; write it in"),
+        (
+            'FARMHAUL_REDIS_URL="$URL"',
+            "line 1 has FARMHAUL_REDIS_URL with $ or `; write its value in",
+        ),
     ],
 )
 def test_a_line_that_is_no_setting_is_named_and_spoils_no_other(line: str, fault: str) -> None:
