@@ -81,20 +81,18 @@ class WindowsPython:
 
     def run(
         self,
-        *arguments: str | Path,
+        *arguments: str,
         stdin: bytes = b"",
         env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        timeout_s: float = 60,
+        program: str | Path = "",
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run Python with arguments as Windows has them; ``env`` is added to an empty one."""
+        """Run Python, or a program by its path on Windows; ``env`` is added to an empty one."""
         return subprocess.run(
-            [WINE, self.program, *arguments],
+            [WINE, program or self.program, *arguments],
             input=stdin,
             capture_output=True,
             env={**self._wine, **(env or {})},
-            cwd=cwd,
-            timeout=timeout_s,
+            timeout=60,
         )
 
     def _quiet(self, *command: str | Path) -> None:
