@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import compileall
+import itertools
 import os
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,11 +19,14 @@ from tests.bench.result import TIMES, Result, Target
 from tests.bench.scenarios.side_by_side import OFFICIAL, Contestant, alternate, ratio, table
 from tests.bench.stand import TIMEOUT_S, Stand
 from tests.farm import BIN, wait_until
+from tests.helpers.pyz import built_pyz
 from tests.sandbox import seed
 from tests.sandbox.process import CHECKOUT, python_module
 
 EMPTY = "python -c pass"
 ENQUEUE = "farmhaul enqueue"
+FILE = "python farmhaul-hook.pyz enqueue"
+UNPACKED = "the same, unpacked"
 BARE = "bare Celery send_task"
 MOMENTS = ("the hook exits", "first API call", "first byte at the store", "the file is located")
 
@@ -36,10 +42,13 @@ def run(stand: Stand, quick: bool) -> list[Result]:
 def _start(stand: Stand, runs: int) -> Result:
     """The cold start. No worker runs: it would take CPU time from the commands."""
     [path] = stand.files(1, 200_000, "cold")
-    numbers = iter(range(runs))
+    numbers = itertools.count()
+    packed, unpacked = str(built_pyz()), _unpack(stand.folder / "farmhaul-hook.pyz")
     commands: dict[str, Callable[[], Sequence[str]]] = {
         EMPTY: lambda: (sys.executable, "-c", "pass"),
         ENQUEUE: lambda: _enqueue(path, f"cold.{next(numbers)}"),
+        FILE: lambda: _enqueue(path, f"cold.{next(numbers)}", sys.executable, packed),
+        UNPACKED: lambda: _enqueue(path, f"cold.{next(numbers)}", sys.executable, unpacked),
         BARE: lambda: python_module("tests.bench.rivals.bare_send"),
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
@@ -51,7 +60,9 @@ def _start(stand: Stand, runs: int) -> Result:
     result = Result(
         "cold",
         "The cold start of a hook",
-        "Wall-clock time of a whole process, including its start. No worker is running.",
+        "Wall-clock time of a whole process, including its start. No worker is running. "
+        "farmhaul-hook.pyz is compiled at each start, unless it is unpacked as "
+        "`deploy/farm/README.md` says.",
         ("", "ms", "fastest to slowest", "against an empty Python"),
     )
     result.rows = [
@@ -67,6 +78,14 @@ def _start(stand: Stand, runs: int) -> Result:
     pairwise = median(a / b for a, b in zip(seconds[ENQUEUE], seconds[EMPTY], strict=True))
     result.targets = [Target("cold hook ÷ empty Python", pairwise, "<= 3", TIMES)]
     return result
+
+
+def _unpack(folder: Path) -> str:
+    """Unpack the file as deploy/farm/README.md says."""
+    with zipfile.ZipFile(built_pyz()) as packed:
+        packed.extractall(folder)
+    compileall.compile_dir(folder, quiet=1)
+    return str(folder)
 
 
 def _storm(stand: Stand, count: int, runs: int) -> Result:
@@ -145,13 +164,9 @@ def _one_file(stand: Stand, runs: int) -> Result:
     return result
 
 
-def _enqueue(path: str, name: str) -> list[str]:
-    return [
-        str(BIN / "farmhaul"),
-        "enqueue",
-        path,
-        *("--version-id", seed.VERSION_ID, "--name", name),
-    ]
+def _enqueue(path: str, name: str, *program: str) -> list[str]:
+    program = program or (str(BIN / "farmhaul"),)
+    return [*program, "enqueue", path, "--version-id", seed.VERSION_ID, "--name", name]
 
 
 def _located(stand: Stand, count: int, began: float) -> Usage:
