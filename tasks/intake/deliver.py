@@ -59,10 +59,11 @@ def deliver(requests: Sequence[Request], settings: HookSettings, say: Say) -> De
         BadInputError: a request is too large; nothing was sent.
         InboxError: nothing was sent, and there is no spool, or it cannot be written.
     """
-    end = time.monotonic() + TOTAL_S
     bodies = make_bodies(requests, time.time(), host_name())
     entries = _signed(bodies, settings)
     ids = [request.upload_id for request in requests] if settings.may_read else []
+    # From here on: to check 10,000 files takes longer than a hook may wait for Redis.
+    end = time.monotonic() + TOTAL_S
     if not settings.spool:
         found = _push(settings, entries, end, ids)
         return Delivered(_states(found, requests), entries)

@@ -58,6 +58,8 @@ def test_an_operator_enqueues_and_looks_and_a_worker_uploads(guarded: Guarded) -
     path = guarded.farm.make_file("main.exr", 20_000)
     [queued] = guarded.farm.enqueue(path, "--component-id", component_id)
     assert queued["state"] == "queued"
+    [waited] = guarded.farm.enqueue(path, "--component-id", component_id, "--wait")
+    assert waited["state"] == "located"
 
 
 @pytest.mark.usefixtures("all_allowed")

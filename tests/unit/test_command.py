@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from tasks.config.hook_key import derive_hook_key
 from tasks.intake import command, deliver
+from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import Envelope, open_entry
 from tasks.intake.inbox import INBOX, InboxError
 from tasks.intake.request import PublishRequest
@@ -166,6 +168,28 @@ def test_a_manifest_of_windows_is_read_from_stdin(
 
     assert host.enqueue("--manifest", "-")[0] == 0
     assert len(host.sent()) == 1
+
+
+def test_time_spent_on_the_requests_is_not_taken_from_redis(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliver, "TOTAL_S", 1.0)
+
+    def slowly(*arguments: Any) -> list[bytes]:
+        time.sleep(1.2)
+        return make_bodies(*arguments)
+
+    given: list[float] = []
+
+    def push(*arguments: Any) -> list[str | None]:
+        given.append(arguments[3])
+        return []
+
+    monkeypatch.setattr(deliver, "make_bodies", slowly)
+    monkeypatch.setattr(deliver, "push", push)
+
+    assert host.enqueue(host.file(), "--component-id", COMPONENT)[0] == 0
+    assert given[0] > 0.8
 
 
 # Redis is away
