@@ -37,7 +37,8 @@ def _enqueue(plugin: Any) -> tuple[int, str]:
         return 0, "farmhaul: ftrack_each_frame is not set; the job is queued when it has finished"
     first, last = plugin.GetStartFrame(), plugin.GetEndFrame()
     frames = [frame for frame in job.JobFramesList if first <= frame <= last]
-    paths, missing = hook.outputs([*job.JobOutputDirectories], [*job.JobOutputFileNames])
+    folders, names = job.JobOutputDirectories or (), job.JobOutputFileNames or ()
+    paths, missing = hook.outputs([*folders], [*names])
     uploads = []
     for number, place in paths.items():
         output = RepositoryUtils.CheckPathMapping(place)

@@ -48,7 +48,8 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
         # Somebody may have changed the frames of the job since it was submitted.
         job = RepositoryUtils.GetJob(job.JobId, True) or job  # noqa: FBT003 Deadline's signature
         lookup = job.GetJobExtraInfoKeyValue
-        paths, missing = hook.outputs([*job.JobOutputDirectories], [*job.JobOutputFileNames])
+        folders, names = job.JobOutputDirectories or (), job.JobOutputFileNames or ()
+        paths, missing = hook.outputs([*folders], [*names])
         uploads = []
         for number, path in paths.items():
             # A job has the paths of the machine that submitted it.
