@@ -63,7 +63,8 @@ class WindowsPython:
         Wine's own processes keep the output of the program that started them open. So the
         first program here has none, and later ones find those processes running.
         """
-        self._quiet(WINE_SERVER, "--persistent")
+        # So many seconds after the last program it ends by itself, if nobody calls stop.
+        self._quiet(WINE_SERVER, "--persistent=600")
         self._quiet(WINE, "wineboot", "--init")
         return self
 
