@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -107,4 +108,6 @@ def windows(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WindowsPython]
 def hook(windows: WindowsPython, tmp_path: Path, redis_server: RedisServer) -> Hook:
     prod = tmp_path / "prod"
     prod.mkdir()
+    # A test may have used the spool of a host without settings.
+    shutil.rmtree(windows.drive_c / "ProgramData" / "farmhaul", ignore_errors=True)
     return Hook(windows, built_pyz(), prod, redis_server.url)

@@ -43,7 +43,6 @@ def installed(hook: Hook, redis_server: RedisServer) -> Iterator[Hook]:
     yield hook
     python.unlink()
     shutil.rmtree(folder)
-    shutil.rmtree(data)
 
 
 def test_the_hook_runs_as_the_page_says(installed: Hook, redis_server: RedisServer) -> None:
