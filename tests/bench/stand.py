@@ -167,6 +167,11 @@ class Stand:
         command = [BIN / "farmhaul", "enqueue", "--manifest", manifest, *options]
         return self._timed([str(word) for word in command])[0]
 
+    def take_in(self) -> None:
+        """Write the records of what was enqueued while no worker runs."""
+        command = python_module("tests.helpers.take_in")
+        subprocess.run(command, cwd=CHECKOUT, env={**os.environ, **self.env}, check=True)
+
     def rival(self, name: str, files: Sequence[str], **options: str) -> Usage:
         """Run one of ``tests.bench.rivals``; its seconds do not include its start."""
         command = python_module(f"{__package__}.rivals.{name}", self.job(files, **options))

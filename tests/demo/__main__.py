@@ -123,6 +123,7 @@ class Demo:
         total_bytes = sum(upload["size"] for upload in uploads)
         end = time.monotonic() + TIMEOUT_S
         ids = [str(upload["upload_id"]) for upload in uploads]
+        wait_until(lambda: all(farm.states(ids)))  # workers take them in
         while True:
             done = farm.cli("status", "--json", *ids)
             if done.returncode:

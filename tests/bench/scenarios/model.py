@@ -89,6 +89,7 @@ def _memory(stand: Stand, path: str, count: int) -> tuple[float, float]:
     stand.redis.flush()
     before = RedisUse.look(stand.client).memory
     stand.enqueue([path] * count)
+    stand.take_in()
     pending = RedisUse.look(stand.client).memory - before
     with stand.farm(warm=False):
         while stand.client.zcard("farmhaul:state:located") < count:
