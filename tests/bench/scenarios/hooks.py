@@ -102,7 +102,7 @@ def _storm(stand: Stand, count: int, runs: int) -> Result:
         "when all files are located. Each script of the official client imports it, logs in and "
         "uploads its file."
     )
-    name = f"{count} cold hooks, two at a time, until located ÷ the official client's scripts"
+    name = "until located ÷ the official client's scripts"
     result.targets = [Target(name, ratio(usages, OFFICIAL, ENQUEUE), ">= 2", TIMES)]
     exits = median(usage.start_s for usage in usages[ENQUEUE])
     result.notes = [f"all {count} hooks have exited after {exits:.2f} s"]
@@ -159,7 +159,7 @@ def _one_file(stand: Stand, runs: int) -> Result:
         )
         for name, times in moments.items()
     ]
-    name = "one 200 kB file, from the start of the hook to located"
+    name = "from the start of the hook to located"
     result.targets = [Target(name, 1000 * median(moments[MOMENTS[-1]]), "<= 80", " ms")]
     return result
 
