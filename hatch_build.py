@@ -4,14 +4,19 @@
 
 It contains tasks.intake, and what that imports of tasks.config and tasks.transfer, as a package
 named farmhaul_hook: in the Python of a render manager there may be another package named tasks.
-hatchling calls this too, for the wheel. The same sources make the same bytes.
+For each Python that this machine has, it also contains the bytecode of these modules, because to
+compile them takes several times as long as all else that a hook does; any other Python compiles the
+sources. hatchling calls this too, for the wheel. The same sources and Pythons make the same bytes.
 """
 
 from __future__ import annotations
 
 import ast
+import base64
 import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 import zipfile
@@ -25,14 +30,22 @@ ROOT = Path(__file__).resolve().parent
 NAME = "farmhaul-hook.pyz"
 #: The command, and the library.
 ENTRIES = ("tasks.intake.standalone", "tasks.intake.hook")
+#: The minor versions of Python 3 whose bytecode is added.
+MINORS = range(8, 20)
+PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
 #: Before 1980, a zip has no time.
 TIME = (1980, 1, 1, 0, 0, 0)
 
 PACKAGE = '''\
 """Queue finished renders for ftrack, from inside a render manager: see ``enqueue``."""
 
+import sys
+
 __version__ = "{version}"
 __all__ = ["enqueue", "files", "flag", "outputs", "ranges", "refuse", "sequence", "upload"]
+
+# The folder exists if this Python was on the machine that built the file.
+__path__.insert(0, "%s/bytecode-%d%d" % (__path__[0], *sys.version_info[:2]))
 
 
 def __getattr__(name):
@@ -53,23 +66,42 @@ from farmhaul_hook.intake.standalone import main
 sys.exit(main())
 """
 
+#: Run by each Python: reads a name and a source a line, writes the content of a .pyc a line. Python
+#: uses such a .pyc without a look at its source.
+COMPILE = """\
+import ast, base64, sys
+from importlib._bootstrap_external import _code_to_hash_pyc
+from importlib.util import source_hash
+for line in sys.stdin:
+    name, source = ast.literal_eval(line)
+    code = compile(source, name, "exec", dont_inherit=True)
+    pyc = _code_to_hash_pyc(code, source_hash(source), False)
+    print(base64.b64encode(pyc).decode())
+"""
+
 
 def build(target: Path) -> None:
     """Write the file."""
-    sources = {"__main__.py": MAIN, "farmhaul_hook/__init__.py": _package()}
-    for path in _needed():
-        name = path.relative_to(ROOT / "tasks").as_posix()
-        sources[f"farmhaul_hook/{name}"] = _renamed(path.read_text(encoding="utf-8"))
+    modules = {
+        path.relative_to(ROOT / "tasks").as_posix(): _renamed(path.read_text(encoding="utf-8"))
+        for path in _needed()
+    }
+    contents = {"__main__.py": MAIN, "farmhaul_hook/__init__.py": _package()}
+    contents |= {f"farmhaul_hook/{name}": source for name, source in modules.items()}
+    files = {name: content.encode("utf-8") for name, content in contents.items()}
+    for minor, python in _pythons().items():
+        for name, pyc in _compiled(python, modules).items():
+            files[f"farmhaul_hook/bytecode-3{minor}/{name}c"] = pyc
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.{os.getpid()}")  # another build may read the old one
     with new.open("wb") as file:
         file.write(b"#!/usr/bin/env python3\n")
         with zipfile.ZipFile(file, "w") as archive:
-            for name in sorted(sources):
+            for name in sorted(files):
                 info = zipfile.ZipInfo(name, TIME)
                 info.create_system = 3  # Unix, whatever builds it
                 info.external_attr = 0o100644 << 16
-                archive.writestr(info, sources[name].encode("utf-8"))
+                archive.writestr(info, files[name])
     new.chmod(0o755)
     new.replace(target)
 
@@ -77,6 +109,43 @@ def build(target: Path) -> None:
 def _package() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return PACKAGE.format(version=project["version"])
+
+
+def _pythons() -> dict[int, str]:
+    """Return a Python for each minor version that is installed, on PATH or by pyenv."""
+    names = [f"python3.{minor}" for minor in MINORS]
+    programs = [
+        sys.executable,
+        *filter(None, map(shutil.which, names)),
+        *sorted(str(path) for path in PYENV.glob("3.*/bin/python3")),
+    ]
+    found: dict[int, str] = {}
+    for program in programs:
+        code = "import sys; print(sys.implementation.name, sys.version_info.minor)"
+        run = subprocess.run(  # noqa: S603 a list, with no shell
+            [program, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
+        )
+        # A shim of pyenv prints an error in place of a version.
+        name, _, minor = run.stdout.strip().partition(" ")
+        if name == "cpython" and int(minor) in MINORS:
+            found.setdefault(int(minor), program)
+    return found
+
+
+def _compiled(python: str, modules: dict[str, str]) -> dict[str, bytes]:
+    """Return the bytecode of modules by their names."""
+    lines = [repr((f"farmhaul_hook/{name}", source.encode())) for name, source in modules.items()]
+    env = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
+    run = subprocess.run(  # noqa: S603 a list, with no shell
+        [python, "-S", "-s", "-c", COMPILE],
+        env={**env, "PYTHONHASHSEED": "0"},  # otherwise the items of a set have no fixed order
+        cwd=ROOT.anchor,
+        input="\n".join(lines),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(zip(modules, map(base64.b64decode, run.stdout.splitlines()), strict=True))
 
 
 def _renamed(source: str) -> str:

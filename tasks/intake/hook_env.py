@@ -7,6 +7,7 @@ A manager starts hooks in environments of many kinds, so the file wins over the 
 from __future__ import annotations
 
 import os
+import sys
 
 from tasks.config.texts import decode_text
 
@@ -119,7 +120,8 @@ def _beside() -> list[str]:
     archive = getattr(globals().get("__loader__"), "archive", "")
     if archive:
         return [os.path.dirname(archive)]
-    unpacked = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
+    package = sys.modules[__name__.partition(".")[0]]  # of this module, there may be bytecode only
+    unpacked = os.path.dirname(os.path.dirname(str(package.__file__)))
     return [unpacked, os.path.dirname(unpacked)]
 
 

@@ -93,10 +93,31 @@ def test_its_package_has_a_name_of_its_own_and_needs_no_other() -> None:
         assert archive.namelist() == sorted(archive.namelist())
         for name in archive.namelist():
             assert name == "__main__.py" or name.startswith("farmhaul_hook/")
+            assert archive.getinfo(name).compress_type == zipfile.ZIP_STORED
+            if name.endswith(".pyc"):
+                continue
             for node in ast.walk(ast.parse(archive.read(name))):
                 if isinstance(node, ast.ImportFrom | ast.Import):
                     assert "tasks" not in ast.unparse(node), name
-            assert archive.getinfo(name).compress_type == zipfile.ZIP_STORED
+
+
+@pytest.mark.parametrize("minor", MINORS)
+def test_it_has_bytecode_for_each_python_of_the_machine_that_built_it(minor: int) -> None:
+    code = "import farmhaul_hook.intake.hook as hook; print(hook.__file__)"
+    command = [python(minor), "-S", "-c", code]
+    env = {"PYTHONPATH": str(built_pyz())}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert f"bytecode-3{minor}{os.sep}" in done.stdout, done.stderr
+
+
+def test_a_python_without_bytecode_compiles_the_sources(installed: Installed) -> None:
+    with zipfile.ZipFile(installed.file) as archive:
+        kept = {n: archive.read(n) for n in archive.namelist() if not n.endswith(".pyc")}
+    with zipfile.ZipFile(installed.file, "w") as archive:
+        for name, content in kept.items():
+            archive.writestr(name, content)
+    words = ("enqueue", "--no-stat", PATH, "--version-id", VERSION)
+    assert run(installed, *words).returncode == 0
 
 
 def test_the_wheel_carries_it_and_the_sdist_can_build_it(tmp_path: Path) -> None:
