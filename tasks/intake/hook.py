@@ -23,7 +23,7 @@ from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import sign
 from tasks.intake.errors import BadInputError
 from tasks.intake.flush import flush
-from tasks.intake.hook_env import HookEnvError, hook_environment
+from tasks.intake.hook_env import HookEnvError, hook_environment, spool_in
 from tasks.intake.job import files, flag, outputs, ranges, sequence, upload
 from tasks.intake.salvage import sort_out
 from tasks.intake.spool import Spool
@@ -63,7 +63,7 @@ def refuse(uploads: Iterable[dict[str, Any]], reason: str) -> tuple[int, str]:
     """Keep uploads for somebody to look at; return an exit code and one line. Never raises."""
     try:
         lines = [_line(upload) for upload in uploads if upload]
-        aside = _Kept(_environment()[0]["FARMHAUL_SPOOL"], lines, ".bad").path
+        aside = _Kept(spool_in(_environment()[0]), lines, ".bad").path
         return _answer(REFUSED, f"refused, set aside as {aside}: {reason}")
     except Exception as error:  # noqa: BLE001 as in enqueue
         return _answer(NOT_QUEUED, f"{reason}; nothing is kept: {type(error).__name__}: {error}")
@@ -78,7 +78,7 @@ def _enqueue(uploads: Sequence[dict[str, Any]]) -> tuple[int, str]:
         what += f" and {len(uploads) - 1} more"
     environment, trouble = _environment()
     lines = [_line(upload) for upload in uploads]
-    kept = _Kept(environment["FARMHAUL_SPOOL"], lines)
+    kept = _Kept(spool_in(environment), lines)
     try:
         if trouble:
             raise BadInputError(trouble)

@@ -106,6 +106,12 @@ def _setting(line: str) -> tuple[str, str]:
     return name, value
 
 
+def spool_in(environment: Mapping[str, str]) -> str:
+    """Return the spool of a hook whose settings may be wrong, so that it can keep a request."""
+    folder = environment.get("FARMHAUL_SPOOL", "")
+    return folder if os.path.isabs(folder) else default_spool(environment)
+
+
 def default_spool(environment: Mapping[str, str]) -> str:
     """Return the spool of a host where none is set."""
     if os.name == "nt":

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import sys
 
+from tasks.config.environment import SettingsError
+from tasks.config.hook_settings import HookSettings
 from tasks.intake import command
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import BAD_INPUT, NO_REDIS, complain
-from tasks.intake.hook_env import HookEnvError, hook_environment
+from tasks.intake.hook_env import HookEnvError, hook_environment, spool_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from tasks.intake.manifest import Entry
@@ -48,14 +50,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return complain(f"{what}; see --help", BAD_INPUT)
     try:
         os.environ.update(hook_environment())
+        settings = HookSettings.from_environment()
+        if not settings.storage_roots:
+            raise SettingsError("FARMHAUL_STORAGE_ROOTS is not set; write it into hook.env")
     except HookEnvError as error:
-        if {"-h", "--help"} & set(words):
-            return command.main(words)
-        return _keep(words[1:], error) if words[0] == "enqueue" else complain(error, BAD_INPUT)
+        return _without_settings(words, str(error), error.settings)
+    except SettingsError as error:
+        return _without_settings(words, "; ".join(str(error).splitlines()), os.environ)
     return command.main(words)
 
 
-def _keep(arguments: Sequence[str], trouble: HookEnvError) -> int:
+def _without_settings(words: list[str], trouble: str, environment: Mapping[str, str]) -> int:
+    """Do what can be done: show the help, or keep what is to be queued."""
+    if {"-h", "--help"} & set(words):
+        return command.main(words)
+    if words[0] != "enqueue":
+        return complain(trouble, BAD_INPUT)
+    return _keep(words[1:], trouble, spool_in(environment))
+
+
+def _keep(arguments: Sequence[str], trouble: str, folder: str) -> int:
     """Keep what cannot be sent without settings; return the exit code of "not queued"."""
     import json
 
@@ -70,11 +84,11 @@ def _keep(arguments: Sequence[str], trouble: HookEnvError) -> int:
     if options["node_local"]:
         return complain(f"{trouble}; nothing is kept, because of --node-local", NO_REDIS)
     lines = "".join(f"{json.dumps(_values(entry))}\n" for entry in entries)
-    spool = Spool(trouble.settings["FARMHAUL_SPOOL"])
+    spool = Spool(folder)
     try:
         [kept] = spool.settle([spool.keep_manifest(lines.encode("ascii"))])
     except OSError as error:
-        why = f"nothing is kept, because {spool.folder} cannot be written: {error.strerror}"
+        why = f"nothing is kept, because {folder} cannot be written: {error.strerror}"
         return complain(f"{trouble}; {why}", NO_REDIS)
     return complain(f"{trouble}; kept in {kept}", NO_REDIS)
 

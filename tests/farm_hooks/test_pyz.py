@@ -199,6 +199,30 @@ def test_settings_that_cannot_be_read_are_said_and_the_upload_kept(
     assert installed.lines() == [{**line(), "priority": "normal"}]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("FARMHAUL_REDIS_URL", "nonsense", "FARMHAUL_REDIS_URL: is not a Redis URL"),
+        ("FARMHAUL_HOOK_KEY_FILE", "/nowhere", "FARMHAUL_HOOK_KEY_FILE: cannot read /nowhere"),
+        ("FARMHAUL_STORAGE_ROOTS", "", "FARMHAUL_STORAGE_ROOTS is not set"),
+    ],
+)
+def test_a_wrong_setting_is_said_and_the_upload_kept(
+    installed: Installed, name: str, value: str, says: str
+) -> None:
+    installed.configure(**{name: value})
+    done = run(installed, "enqueue", "--no-stat", PATH, "--version-id", VERSION)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert says in done.stderr
+    assert f"kept in {installed.left[0]}" in done.stderr
+    assert run(installed, "enqueue", "--help").returncode == 0
+    assert run(installed, "flush-spool").returncode == 2
+
+    installed.configure()
+    assert run(installed, "flush-spool").returncode == 0
+    assert installed.queued == [(PATH, "a b")]
+
+
 def test_a_file_that_a_variable_names_wins(installed: Installed, tmp_path: Path) -> None:
     other = tmp_path / "other.env"
     shutil.move(installed.folder / "hook.env", other)

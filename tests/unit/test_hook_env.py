@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.intake.hook_env import HookEnvError, hook_environment, parse
+from tasks.intake.hook_env import HookEnvError, hook_environment, parse, spool_in
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -31,6 +31,11 @@ def test_without_a_file_there_is_the_environment_and_a_spool() -> None:
         "HOME": "/x",
         "FARMHAUL_SPOOL": "/var/spool/farmhaul",
     }
+
+
+def test_a_spool_that_is_not_absolute_is_not_used() -> None:
+    assert spool_in({"FARMHAUL_SPOOL": "spool"}) == "/var/spool/farmhaul"
+    assert spool_in({"FARMHAUL_SPOOL": "/s"}) == "/s"
 
 
 @pytest.mark.parametrize(
