@@ -28,6 +28,10 @@ BODIES_AT_ONCE = 50
 BYTES_AT_ONCE = 1024 * 1024
 
 
+class NotNowError(Exception):
+    """A file cannot be sent by this process; the text says why, and the file stays."""
+
+
 def flush(
     spool: Spool,
     build: Build,
@@ -44,7 +48,7 @@ def flush(
 
     Args:
         spool: the folder.
-        build: reads a file. If it raises an error, the file is put aside.
+        build: reads a file. If it raises an error other than NotNowError, the file is put aside.
         push: sends bodies. If it raises an error, files that are not sent stay.
         say: gets the path and the reason when a file is put aside or cannot be read.
         limit: the maximum number of files.
@@ -113,6 +117,9 @@ def _read(spool: Spool, path: str, build: Build, say: Say) -> Built:
     try:
         return build(path, *spool.read(path))
     except FileNotFoundError:  # its hook has just finished with it
+        return (), 0, ()
+    except NotNowError as error:
+        say(path, str(error))
         return (), 0, ()
     except Exception as error:  # noqa: BLE001 one bad file does not hold up the others
         reason = str(error) if isinstance(error, (BadInputError, UnfitError)) else repr(error)

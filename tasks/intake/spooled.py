@@ -5,6 +5,7 @@ from __future__ import annotations
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import open_entry, sign
 from tasks.intake.errors import BadInputError
+from tasks.intake.flush import NotNowError
 from tasks.intake.request import from_spool
 
 TYPE_CHECKING = False
@@ -27,6 +28,8 @@ def reader(settings: Any, host: str) -> Build:
         import json
 
         if ".jsonl" in path:
+            if not settings.storage_roots:
+                raise NotNowError("is left, because FARMHAUL_STORAGE_ROOTS is not set here")
             return _manifest(content, written_at, settings, host)
         # Since then, somebody may have enqueued a newer file for the component: both forms say
         # when they were asked for.

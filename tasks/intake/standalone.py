@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         os.environ.update(hook_environment())
         settings = HookSettings.from_environment()
-        if not settings.storage_roots:
+        if words[0] == "enqueue" and not settings.storage_roots:
             raise SettingsError("FARMHAUL_STORAGE_ROOTS is not set; write it into hook.env")
     except HookEnvError as error:
         return _without_settings(words, str(error), error.settings)

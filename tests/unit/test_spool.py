@@ -17,7 +17,7 @@ import pytest
 
 from tasks.intake import disk
 from tasks.intake.errors import BadInputError
-from tasks.intake.flush import BODIES_AT_ONCE, flush
+from tasks.intake.flush import BODIES_AT_ONCE, NotNowError, flush
 from tasks.intake.spool import IN_FLIGHT_S, MAX_BYTES, Spool
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
@@ -137,6 +137,20 @@ def test_a_bad_file_is_put_aside_and_said_and_others_go(spool: Spool, inbox: Inb
     assert reasons[0].startswith("renamed to .bad: UnicodeDecodeError")
     assert reasons[1] == "renamed to .bad: all is bad"
     assert inbox.flush() == 0
+
+
+def test_a_file_that_cannot_be_sent_here_is_said_and_stays(
+    spool: Spool, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.settle([spool.keep(b"one")])
+
+    def refuse(path: str, content: bytes, written_at: float) -> None:
+        raise NotNowError("is left")
+
+    monkeypatch.setattr(inbox, "build", refuse)
+    assert inbox.flush() == 0
+    assert [reason for _, reason in inbox.said] == ["is left"]
+    assert (len(spool.waiting()), spool.unreadable()) == (1, [])
 
 
 def test_one_bad_line_of_a_manifest_does_not_hold_up_the_others(spool: Spool, inbox: Inbox) -> None:

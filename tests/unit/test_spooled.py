@@ -12,6 +12,7 @@ from tasks.intake import bodies
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import EntryRefusedError, Envelope, open_entry, sign
 from tasks.intake.errors import BadInputError
+from tasks.intake.flush import NotNowError
 from tasks.intake.request import UploadRequest, to_spool
 from tasks.intake.salvage import sort_out
 from tasks.intake.spooled import reader
@@ -90,6 +91,12 @@ def test_a_manifest_of_bad_lines_alone_is_refused_with_each_reason() -> None:
         BadInputError, match=r"^manifest line 1: not valid JSON.*; manifest line 2:"
     ):
         BUILD("/spool/manifests/1.jsonl", b'{\n{"path": "/mnt/prod/a"}\n', 9.0)
+
+
+def test_a_manifest_is_left_where_no_roots_are_set() -> None:
+    here = reader(HookSettings(REDIS_URL), "node7")
+    with pytest.raises(NotNowError, match="FARMHAUL_STORAGE_ROOTS is not set here"):
+        here("/spool/manifests/1.jsonl", line("a.exr").encode(), 9.0)
 
 
 def test_bad_lines_do_not_hold_up_the_good_ones() -> None:
