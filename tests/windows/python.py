@@ -53,7 +53,6 @@ class WindowsPython:
             **{name: text for name, text in os.environ.items() if not _is_settings(name)},
             "WINEPREFIX": str(prefix),
             "WINEDEBUG": "-all",
-            "PYTHONPATH": windows_path(CHECKOUT),
             "LC_ALL": "C.UTF-8",
         }
 
@@ -95,6 +94,13 @@ class WindowsPython:
             env={**self._wine, **(env or {})},
             timeout=60,
         )
+
+    def run_module(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+        """Run a module of tests.windows, which must say nothing on stderr; return its output."""
+        with_us = {**(env or {}), "PYTHONPATH": windows_path(CHECKOUT)}
+        done = self.run("-B", "-m", f"tests.windows.{name}", *arguments, env=with_us)
+        assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode(errors="replace")
+        return done.stdout.decode()
 
     def _quiet(self, *command: str | Path) -> None:
         null = subprocess.DEVNULL

@@ -25,13 +25,9 @@ SINGLES = ["P:/sh 010/f.1001.exr", "\\\\server/prod/größe/z_1001.exr"]
 
 def finish(hook: Hook, folder: str = "") -> list[tuple[str, str]]:
     """Let a job of two outputs finish, then a task of its first frame; return what is logged."""
-    done = hook.windows.run(
-        "-B", "-m", "tests.windows.inside_deadline",
-        folder or windows_path(hook.pyz.parent), *FRAMES,
-        env=hook.env,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode(errors="replace")
-    log: list[tuple[str, str]] = [(level, text) for level, text in json.loads(done.stdout)]
+    folder = folder or windows_path(hook.pyz.parent)
+    said = json.loads(hook.windows.run_module("inside_deadline", folder, *FRAMES, env=hook.env))
+    log: list[tuple[str, str]] = [(level, text) for level, text in said]
     return log
 
 

@@ -22,9 +22,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def inside(windows: WindowsPython, step: str, folder: Path) -> Any:
-    done = windows.run("-B", "-m", "tests.windows.inside_spool", step, windows_path(folder))
-    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode(errors="replace")
-    return json.loads(done.stdout)
+    return json.loads(windows.run_module("inside_spool", step, windows_path(folder)))
 
 
 def test_requests_are_kept_byte_for_byte_until_they_are_sent(
