@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -59,30 +58,16 @@ def wait_each_stored_once(farm: Farm, rows: Sequence[tuple[Path, str]]) -> None:
         assert len(farm.sandbox.store.puts(component_id)) == 1
 
 
-def unpack(file: Path) -> None:
-    """Unpack the file in its place, as README.md says for a controller."""
-    archive = file.rename(file.with_name("archive"))
-    with zipfile.ZipFile(archive) as content:
-        content.extractall(file)
-    subprocess.run([sys.executable, "-m", "compileall", "-q", file], check=True)
-
-
-@pytest.mark.parametrize(
-    "scene", ["packed", "unpacked", "packed, Redis away", "unpacked, Redis away"]
-)
+@pytest.mark.parametrize("url", ["", NO_REDIS], ids=["Redis is there", "Redis is away"])
 def test_fifty_commands_at_once_lose_no_file(
-    farm: Farm, installed: Installed, rows: list[tuple[Path, str]], scene: str, tell_p95: TellP95
+    farm: Farm, installed: Installed, rows: list[tuple[Path, str]], url: str, tell_p95: TellP95
 ) -> None:
-    form, _, is_away = scene.partition(", ")
-    installed.configure(
-        **settings_of(farm, **({"FARMHAUL_REDIS_URL": NO_REDIS} if is_away else {}))
-    )
-    if form == "unpacked":
-        unpack(installed.file)
+    installed.configure(**settings_of(farm, **({"FARMHAUL_REDIS_URL": url} if url else {})))
     with ThreadPoolExecutor(HOOKS_AT_ONCE) as pool:
         seconds = list(pool.map(lambda row: start(installed.file, row), rows))
 
-    assert tell_p95(f"{HOOKS_AT_ONCE} commands at once, {scene}", seconds) < GENEROUS_S
+    away = " while Redis is away" if url else ""
+    assert tell_p95(f"{HOOKS_AT_ONCE} commands at once{away}", seconds) < GENEROUS_S
     wait_each_stored_once(farm, rows)
     spool = Path(farm.env["FARMHAUL_SPOOL"])  # a worker on this host sends it
     wait_until(lambda: not [*spool.rglob("*.json*")], 120)
