@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -467,6 +467,26 @@ def test_a_publish_has_one_version_priority_and_thumbnail(
     line = complaint(build, *entries)
     assert line.startswith("manifest line 2: ")
     assert told in line
+
+
+def test_with_no_stat_no_server_of_windows_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows waits longer for a server that is away than a hook may take."""
+
+    def away(path: object) -> NoReturn:
+        raise AssertionError(f"{path} was looked at")
+
+    monkeypatch.setattr("tasks.intake.build.real_path", away)
+    monkeypatch.setattr(os.path, "isdir", away)
+    blind = build_with("/mnt", stat=False)
+
+    [file, sequence] = blind(
+        [
+            Entry("\\\\nas\\vol\\a.exr", COMPONENT),
+            Entry("P:\\f.%04d.exr [1-3]", version_id=VERSION),
+        ]
+    )
+
+    assert (file.path, sequence.path) == ("\\\\nas/vol/a.exr", "P:/f.%04d.exr [1-3]")
 
 
 def test_a_folder_is_refused_without_a_look_at_the_disk(root: Path) -> None:
