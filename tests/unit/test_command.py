@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tasks.config.hook_key import derive_hook_key
+from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.intake import command, deliver
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import Envelope, open_entry
@@ -86,6 +86,19 @@ def spool(host: Host, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def away(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FARMHAUL_REDIS_URL", NO_REDIS)
+
+
+@pytest.fixture
+def pushed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Return what Redis would get: the arguments of each push."""
+    calls: list[tuple[Any, ...]] = []
+
+    def push(*arguments: Any) -> list[str | None]:
+        calls.append(arguments)
+        return [None] * len(arguments[2])
+
+    monkeypatch.setattr(deliver, "push", push)
+    return calls
 
 
 # The inbox
@@ -171,7 +184,7 @@ def test_a_manifest_of_windows_is_read_from_stdin(
 
 
 def test_time_spent_on_the_requests_is_not_taken_from_redis(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: Host, pushed: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deliver, "TOTAL_S", 1.0)
 
@@ -179,17 +192,31 @@ def test_time_spent_on_the_requests_is_not_taken_from_redis(
         time.sleep(1.2)
         return make_bodies(*arguments)
 
-    given: list[float] = []
-
-    def push(*arguments: Any) -> list[str | None]:
-        given.append(arguments[3])
-        return []
-
     monkeypatch.setattr(deliver, "make_bodies", slowly)
-    monkeypatch.setattr(deliver, "push", push)
 
     assert host.enqueue(host.file(), "--component-id", COMPONENT)[0] == 0
-    assert given[0] > 0.8
+    assert pushed[0][3] > 0.8
+
+
+def test_a_hook_that_may_not_read_does_not_ask_for_records(
+    host: Host, pushed: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = host.file()
+    host.enqueue(path, "--component-id", COMPONENT)
+    monkeypatch.setenv("FARMHAUL_HOOK_KEY", hook_key_text(derive_hook_key(SECRET_KEY)))
+    host.enqueue(path, "--component-id", COMPONENT)
+
+    assert [len(ids) for _, _, ids, _ in pushed] == [1, 0]
+
+
+def test_a_large_request_has_more_time(host: Host, pushed: list[tuple[Any, ...]]) -> None:
+    sequence = f"{host.root}/f.%08d.exr [1-200000x2]"
+
+    assert host.enqueue(sequence, "--no-stat", "--version-id", VERSION)[0] == 0
+
+    [(_, [entry], _, timeout_s)] = pushed
+    assert len(entry) > 800_000
+    assert deliver.TOTAL_S + 0.5 < timeout_s < deliver.TOTAL_S + 2
 
 
 # Redis is away
