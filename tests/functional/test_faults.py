@@ -131,10 +131,11 @@ def test_a_file_overwritten_during_its_upload_arrives_as_it_is_now(farm: Farm) -
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 4e6)
     upload = farm.upload(content=6_000_000)
     farm.wait_stage(upload.id, "put_file")
-    upload.path.write_bytes(b"rendered again")
+    again = b"rendered again" * 500_000  # a smaller file would count as cut off
+    upload.path.write_bytes(again)
     farm.sandbox.faults.clear()
     farm.wait_located([upload.id])
-    assert farm.sandbox.store.read(upload.component_id) == b"rendered again"
+    assert farm.sandbox.store.read(upload.component_id) == again
 
 
 def test_a_missing_file_is_reported_and_waited_for(farm: Farm) -> None:
