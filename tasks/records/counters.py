@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import redis
 
@@ -30,9 +30,9 @@ class Totals:
     """The counters since the first upload; ``buckets`` are cumulative, as Prometheus wants them."""
 
     plain: dict[str, int]
-    by_kind: dict[str, dict[str, int]] = field(default_factory=dict)
-    buckets: dict[str, int] = field(default_factory=dict)
-    seconds_sum: float = 0.0
+    by_kind: dict[str, dict[str, int]]
+    buckets: dict[str, int]
+    seconds_sum: float
 
 
 def read(client: redis.Redis) -> Totals:

@@ -57,7 +57,7 @@ def within_bounds(delivery: Delivery, max_bytes: int) -> tuple[list[Transfer], l
                 size_bytes = os.stat(transfer.path).st_size
         # A large file is alone in its batch.
         needed_bytes = max_bytes if size_bytes > LARGE_BYTES else size_bytes
-        if fitting and (needed_bytes >= room_bytes or room_bytes == 0):
+        if fitting and needed_bytes >= room_bytes:
             others.append(
                 Settlement(transfer, "pending", {"size": size_bytes} if size_bytes else {})
             )
