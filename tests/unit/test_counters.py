@@ -14,7 +14,7 @@ from tasks.config.sealing import Codec
 from tasks.intake.request import PublishRequest, UploadRequest
 from tasks.records import keys
 from tasks.records.commands import Commands
-from tasks.records.counters import read
+from tasks.records.counters import NAMES, read
 from tasks.records.delivery import Settlement
 from tasks.records.publishes import Publishes
 from tasks.records.record import Record
@@ -74,6 +74,26 @@ def pass_stages(record: Record, claim: str = "claim") -> Transfer:
         record.settle([known(record, transfer, stored=stage == "put_file")])
     [transfer] = record.deliver(claim, STAGES[-1], "w1").transfers
     return transfer
+
+
+def test_a_new_farm_shows_each_counter_as_zero(client: redis.Redis) -> None:
+    totals = read(client)
+
+    assert totals.plain == dict.fromkeys(NAMES, 0)
+    assert (totals.by_kind, totals.seconds_sum) == ({}, 0)
+    assert {*totals.buckets.values()} == {0}
+    assert [*totals.buckets][-2:] == ["131072", "+Inf"], "the scripts count what is longer as +Inf"
+
+
+def test_a_counter_that_cannot_be_read_is_left_out(client: redis.Redis) -> None:
+    odd = {"stored": "text", "located": "-1", "seconds_sum": "nan", "failed:A": "inf", "A-b": "1"}
+    for name, value in {**odd, "enqueued": "2"}.items():
+        client.hset(keys.TOTALS, name, value)
+
+    totals = read(client)
+
+    assert totals.plain == {**dict.fromkeys(NAMES, 0), "enqueued": 2}
+    assert (totals.by_kind, totals.seconds_sum) == ({}, 0)
 
 
 def test_a_located_upload_counts_once(record: Record, commands: Commands) -> None:

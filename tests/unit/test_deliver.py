@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.records import keys
-from tasks.records.record import CLAIM_TTL_S, MAX_DELIVERIES
+from tasks.records.record import MAX_DELIVERIES
 from tasks.records.states import STAGES
 from tasks.transfer.models import LARGE_BYTES, FileIdentity
 from tasks.transfer.targets import Target
@@ -39,6 +39,19 @@ def test_a_later_stage_is_told_what_is_known_of_the_file(farm: Farm) -> None:
 
     assert [transfers[one].identity for one in (sized, unsized)] == [identity, identity]
     assert [transfers[one].stored for one in (sized, unsized)] == [True, False]
+
+
+def test_a_record_that_cannot_be_read_holds_no_other_back(farm: Farm) -> None:
+    odd, *others = sorted(farm.enqueue(file_of(), file_of(), file_of()))
+    farm.client.zadd(keys.PENDING, {odd: 0})  # it is delivered first
+    farm.client.hset(keys.upload_key(odd), "request", "no JSON")
+
+    delivery = farm.record.deliver("claim", CHECKSUM, "w1")
+
+    assert sorted(transfer.upload_id for transfer in delivery.transfers) == others
+    [refused] = delivery.refused
+    assert (refused.transfer.upload_id, refused.outcome) == (odd, "failed")
+    assert farm.record.settle(delivery.refused) == {odd: "failed"}
 
 
 def test_only_a_message_that_comes_again_counts_as_redelivered(farm: Farm) -> None:
@@ -76,7 +89,7 @@ def test_a_claim_lasts_two_leases_and_is_forgotten_after_a_week(farm: Farm) -> N
     assert farm.client.zscore(keys.CLAIMS, "claim") == pytest.approx(
         farm.now() + 2 * LEASE_S, abs=2
     )
-    assert farm.client.ttl(keys.CLAIM + "claim") == pytest.approx(CLAIM_TTL_S, abs=5)
+    assert farm.client.ttl(keys.CLAIM + "claim") == pytest.approx(7 * 86400, abs=5)
 
 
 def test_an_empty_delivery_leaves_no_claim(farm: Farm) -> None:

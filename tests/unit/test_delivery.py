@@ -79,6 +79,22 @@ def test_a_missing_file_is_left_to_the_stage() -> None:
     assert (fitting, others) == ([gone], [])
 
 
+def test_only_a_file_of_unknown_size_takes_room(tmp_path: Path) -> None:
+    """The script has added up the other sizes already; a missing file has none."""
+    delivery = unsized(tmp_path, BATCH_BYTES - 1, 1)
+    sized = [
+        Transfer(f"sized {number}", Target(str(uuid.uuid4())), "/mnt/f.exr") for number in (1, 2)
+    ]
+    gone = Transfer("gone", Target(str(uuid.uuid4())), "/nowhere/f.exr")
+    first, last = delivery.transfers
+    batch = Delivery([first, *sized, gone, last], [], {*delivery.unsized, "gone"})
+
+    fitting, others = within_bounds(batch, BATCH_BYTES)
+
+    assert fitting == [first, *sized, gone]
+    assert [(one.transfer, one.fields) for one in others] == [(last, {"size": 1})]
+
+
 @pytest.mark.parametrize("priority", [0, 1, 2])
 @pytest.mark.parametrize("is_preview", [True, False])
 def test_a_score_keeps_priority_preview_and_time(priority: int, is_preview: bool) -> None:
@@ -86,6 +102,14 @@ def test_a_score_keeps_priority_preview_and_time(priority: int, is_preview: bool
 
     assert states.priority_of(score) == priority
     assert states.is_preview(score) is is_preview
+    assert states.enqueued_at(score) == 1_795_000_123.456
+
+
+def test_a_score_of_an_earlier_version_still_counts() -> None:
+    score = 26_795_000_123_456
+
+    assert states.priority_of(score) == 2
+    assert not states.is_preview(score)
     assert states.enqueued_at(score) == 1_795_000_123.456
 
 
@@ -109,8 +133,8 @@ def test_a_file_counts_as_stored_only_under_its_fingerprint(record: Record) -> N
         return record.transfer(request.upload_id, sealed, file, fingerprint).stored
 
     assert is_stored(stored)
-    assert not is_stored("")
-    assert not is_stored(f"{stored}0")
+    for other in ("", "a", f"{stored}0"):
+        assert not is_stored(other)
 
 
 def test_the_fields_of_a_settlement_hide_the_error_alone(record: Record) -> None:

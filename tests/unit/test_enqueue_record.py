@@ -11,7 +11,7 @@ from tasks.intake.request import Request, UploadRequest
 from tasks.records import keys, states
 from tasks.records.states import STAGES
 from tasks.transfer.targets import Target
-from tests.unit.records import Farm, file_of, sequence_of
+from tests.unit.records import SIZE, Farm, file_of, sequence_of
 
 
 @pytest.fixture
@@ -170,6 +170,17 @@ def test_a_located_upload_that_is_retried_is_sent_again(farm: Farm) -> None:
     upload_id = locate(farm, file_of(host=""))
 
     assert farm.commands.retry(upload_id) == ("", "pending", True)
+
+
+@pytest.mark.parametrize("size", [SIZE, None])
+def test_a_retry_knows_the_size_as_before(farm: Farm, size: int | None) -> None:
+    [upload_id] = farm.enqueue(file_of(size=size))
+    before = farm.field(upload_id, "size")
+    farm.commands.cancel(upload_id)
+
+    assert farm.commands.retry(upload_id).is_new
+
+    assert farm.field(upload_id, "size") == before
 
 
 def test_a_publish_supersedes_no_other(farm: Farm) -> None:

@@ -10,6 +10,7 @@ import pytest
 from tasks.records import keys
 from tasks.records.record import MAX_DELIVERIES
 from tasks.records.states import STAGES, STATES
+from tasks.records.status import Status
 from tasks.transfer.models import LARGE_BYTES
 from tests.unit.records import SIZE, Farm, file_of, sequence_of
 
@@ -295,6 +296,8 @@ def test_an_upload_is_listed_under_its_state_alone(farm: Farm) -> None:
 
     assert listed(keys.state_key) == {"active": 1, "pending": 1}
     assert listed(keys.file_state_key) == {"stored": 2}
+    shown = Status(farm.client, farm.record.scripts.codec).counts()
+    assert {state: count for state, count in shown.items() if count} == listed(keys.state_key)
 
 
 def test_what_is_cancelled_while_it_waits_leaves_the_queues(farm: Farm) -> None:
