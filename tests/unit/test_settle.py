@@ -288,6 +288,8 @@ def test_an_upload_is_listed_under_its_state_alone(farm: Farm) -> None:
 
     farm.enqueue(file_of(), sequence_of(2))
     assert listed(keys.state_key) == {"pending": 1, "storing": 1}
+    shown = Status(farm.client, farm.record.scripts.codec).counts()
+    assert {state: count for state, count in shown.items() if count} == listed(keys.state_key)
     assert listed(keys.file_state_key) == {"pending": 2}, "members are listed apart"
 
     for transfer in farm.deliver():
@@ -296,8 +298,6 @@ def test_an_upload_is_listed_under_its_state_alone(farm: Farm) -> None:
 
     assert listed(keys.state_key) == {"active": 1, "pending": 1}
     assert listed(keys.file_state_key) == {"stored": 2}
-    shown = Status(farm.client, farm.record.scripts.codec).counts()
-    assert {state: count for state, count in shown.items() if count} == listed(keys.state_key)
 
 
 def test_what_is_cancelled_while_it_waits_leaves_the_queues(farm: Farm) -> None:
