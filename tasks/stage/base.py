@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from celery import signature
@@ -215,7 +216,15 @@ class Stage(RedactedTask):
         kind = type(outcome).__name__
         if not isinstance(outcome, errors.RetryableError):
             return Settlement(transfer, "failed", {"error": explained(outcome), "error_kind": kind})
-        return Settlement(transfer, "retrying", FORGET.get(type(outcome), {}), retry_plan(outcome))
+        fields = dict(FORGET.get(type(outcome), {}))
+        if isinstance(outcome, errors.DigestMismatchError):
+            fields["file"] = self._to_read_again(transfer)
+        return Settlement(transfer, "retrying", fields, retry_plan(outcome))
+
+    def _to_read_again(self, transfer: Transfer) -> str:
+        """Return the field ``file`` for a file that is read again even if it looks unchanged."""
+        unlike_any = replace(transfer.known_identity, inode=-1)
+        return self.clients.record.seal_file(replace(transfer, identity=unlike_any, checksum=None))
 
     def _done(self, transfer: Transfer) -> Outcome:
         is_last = self.stage == STAGES[-1]

@@ -60,10 +60,8 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
 }
 
-#: The fields that the record clears after an error, so that the work is done again. After a
-#: digest mismatch the file is read again, even if it looks unchanged.
+#: The fields that the record clears after an error, so that the work is done again.
 FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
-    errors.DigestMismatchError: {"file": ""},
     errors.MultipartGoneError: {"stored": ""},
     errors.PartsMissingError: {"stored": ""},
 }

@@ -36,7 +36,8 @@ def compute_checksum(
         fresh = replace(transfer, identity=identity, checksum=None, stored=False, signed=None)
         if transfer.identity == identity and (transfer.checksum or transfer.is_large):
             return transfer
-        check_asked(transfer.path, transfer.asked, identity, time.time())
+        if transfer.identity is None:  # otherwise it was as asked, and has changed since
+            check_asked(transfer.path, transfer.asked, identity, time.time())
         if fresh.is_large:
             return fresh  # each part is hashed when it is sent
         md5_bytes = md5_of(file, transfer.path, 0, identity.size_bytes, check_lease)

@@ -114,7 +114,7 @@ def a_name_that_is_not_text(path: Path) -> Path:
 
 
 def a_name_of_two_lines(path: Path) -> Path:
-    return path.with_name("missing\nfarmhaul: all is well")
+    return path.with_name("a\nfarmhaul: well")
 
 
 @cases(
@@ -128,7 +128,7 @@ def a_name_of_two_lines(path: Path) -> Path:
     (a_way_out_by_dots, "is outside the storage roots ("),
     (a_link_to_itself, "symbolic links"),
     (a_name_that_is_not_text, "contains characters that cannot be stored"),
-    (a_name_of_two_lines, "missing\\nfarmhaul: all is well' contains characters"),
+    (a_name_of_two_lines, "a\\nfarmhaul: well' contains characters"),
 )
 def test_a_path_that_cannot_be_uploaded_is_refused(
     hook: Farm, frame: Path, given: Callable[[Path], Path], says: str
