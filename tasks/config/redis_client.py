@@ -79,5 +79,21 @@ def _connect_to_master(url: RedisUrl, options: dict[str, Any]) -> redis.Redis:
     without_retries = {**timeouts, "retry": Retry(NoBackoff(), retries=0)}
     make: Any = redis.sentinel.Sentinel  # redis-py has no types for it
     sentinels = make(url.hosts, sentinel_kwargs={**without_retries, **sentinel_login(url)})
-    client: redis.Redis = sentinels.master_for(url.master, **options)
+    client: redis.Redis = sentinels.master_for(
+        url.master, connection_class=MasterConnection, **options
+    )
     return client
+
+
+class MasterConnection(redis.sentinel.SentinelManagedConnection):
+    """Asks the sentinels each time that it connects.
+
+    redis-py's own does so only for a new command. A command that is tried again on a broken
+    connection, such as a BLMOVE that was waiting, goes back to the former master.
+    """
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 as in redis-py
+        """Send a command, if need be to another server than the one before."""
+        if not self._sock:
+            self.connect()  # type: ignore[no-untyped-call]
+        super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
