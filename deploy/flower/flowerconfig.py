@@ -16,6 +16,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from flower.views import BaseHandler
 from tornado.options import options
 
 #: "(beauty.1001.exr +49, 12.4 MB)" replaces the arguments of a task. The first stage claims its
@@ -80,6 +81,15 @@ def format_task(task: Any) -> Any:
     task.kwargs = task.result = None
     return task
 
+
+def add_inbox() -> None:
+    """Have the page Broker show what hooks have sent and no worker has taken in yet."""
+    names_of_queues = BaseHandler.get_active_queue_names
+    inbox = ["farmhaul:inbox", "farmhaul:taking"]
+    BaseHandler.get_active_queue_names = lambda page: [*names_of_queues(page), *inbox]
+
+
+add_inbox()
 
 # Flower's default is all addresses.
 address = options.address or "127.0.0.1"

@@ -234,11 +234,14 @@ def check_flower(guarded: Guarded, tmp_path: Path) -> None:
         "-A",
         "workers",
         "flower",
+        f"--conf={CHECKOUT / 'deploy/flower/flowerconfig.py'}",
         "--address=127.0.0.1",
         f"--port={port}",
     ]
     env = {
         **guarded.farm.env,
+        "FARMHAUL_FLOWER_OPEN": "yes",
+        "FLOWER_DB": str(tmp_path / "flower"),
         "FARMHAUL_REDIS_URL": guarded.url("flower"),
         "FLOWER_UNAUTHENTICATED_API": "true",
     }
@@ -260,7 +263,8 @@ def check_flower(guarded: Guarded, tmp_path: Path) -> None:
 
     assert "farmhaul" in str(worker["active_queues"])
     assert broker.status_code == 200
-    assert "farmhaul" in broker.text
+    for queue in ("farmhaul", "farmhaul:inbox", "farmhaul:taking"):
+        assert f">{queue}<" in re.sub(r"\s", "", broker.text)
 
 
 def test_a_user_who_may_send_no_task_is_refused(guarded: Guarded) -> None:
