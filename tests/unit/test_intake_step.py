@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.redis_client import worker_redis
@@ -29,7 +30,7 @@ from tasks.records.states import STAGES
 from tasks.transfer.targets import Target
 from tests.farm import wait_until
 from tests.sandbox import RedisServer
-from workers.app import app
+from workers.config import make_config
 from workers.steps import intake
 from workers.steps.intake import Intake, TakeIn
 
@@ -53,7 +54,15 @@ def scripts(client: Any) -> Scripts:
 
 
 @pytest.fixture
-def step(client: Any) -> TakeIn:
+def app(client: Any) -> Celery:
+    """An app of this test's own: that of the process may belong to another test's Redis."""
+    app = Celery("farmhaul", set_as_current=False)
+    app.conf.update(make_config(Settings.from_environment()))
+    return app
+
+
+@pytest.fixture
+def step(app: Celery) -> TakeIn:
     return TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
 
 
@@ -339,7 +348,7 @@ def test_a_record_that_redis_refuses_holds_up_no_other(step: TakeIn, client: Any
 
 
 def test_a_worker_without_a_key_leaves_signed_requests_to_others(
-    client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: Any, app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(intake, "PAUSE_S", 0)
     step = TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
@@ -357,7 +366,7 @@ def test_a_worker_without_a_key_leaves_signed_requests_to_others(
 
 @pytest.mark.usefixtures("signing")
 def test_a_full_redis_keeps_requests_and_lets_refused_ones_go(
-    client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: Any, app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(intake, "PAUSE_S", 0)
     step = TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
@@ -467,7 +476,7 @@ def test_a_silent_redis_does_not_hold_a_worker_for_ever(scripts: Scripts) -> Non
 
 @pytest.mark.chaos
 @pytest.mark.usefixtures("signing")
-def test_ten_thousand_requests_are_taken_in(client: Any) -> None:
+def test_ten_thousand_requests_are_taken_in(client: Any, app: Celery) -> None:
     """Prints the time; it is below 2 s on an idle machine."""
     step = TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
     pipeline = client.pipeline(transaction=False)
