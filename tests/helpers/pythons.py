@@ -9,11 +9,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import tasks
 from tests.helpers.skipping import skip_loudly
-from tests.sandbox.process import CHECKOUT
 
 #: The minor versions of Python 3 that hooks run on.
 MINORS = range(8, 15)
+#: The folder of the package ``tasks``: the checkout, or where its wheel is installed.
+SOURCE = Path(str(tasks.__file__)).resolve().parents[1]
 PYENV = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
 
 
@@ -44,7 +46,7 @@ def hook_modules() -> frozenset[str]:
     """Return ``tasks.intake``, the settings of a hook, and all that they import of farmhaul."""
     waiting = [
         "tasks.config.hook_settings",
-        *map(_dotted, sorted((CHECKOUT / "tasks" / "intake").glob("*.py"))),
+        *map(_dotted, sorted((SOURCE / "tasks" / "intake").glob("*.py"))),
     ]
     found: set[str] = set()
     while waiting:
@@ -58,19 +60,19 @@ def hook_modules() -> frozenset[str]:
 def copy_hook(folder: Path) -> Path:
     """Copy what a hook imports, and nothing else, into a folder."""
     for path in filter(None, map(_path, hook_modules())):
-        copy = folder / path.relative_to(CHECKOUT)
+        copy = folder / path.relative_to(SOURCE)
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
     return folder
 
 
 def _dotted(path: Path) -> str:
-    parts = path.relative_to(CHECKOUT).with_suffix("").parts
+    parts = path.relative_to(SOURCE).with_suffix("").parts
     return ".".join(part for part in parts if part != "__init__")
 
 
 def _path(name: str) -> Path | None:
-    path = CHECKOUT.joinpath(*name.split("."))
+    path = SOURCE.joinpath(*name.split("."))
     files = (path.with_suffix(".py"), path / "__init__.py")
     return next((file for file in files if name and file.is_file()), None)
 

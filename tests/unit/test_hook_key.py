@@ -21,7 +21,7 @@ from tasks.config.hook_key import (
     hook_key_text,
     hook_keys_from_text,
 )
-from tests.sandbox.process import CHECKOUT
+from tests.helpers.pythons import SOURCE
 
 #: RFC 5869, A.1 to A.3: material, salt, info, and the key.
 VECTORS = [
@@ -93,7 +93,7 @@ def test_other_pythons_make_the_same_hmac(version: str, hidden: str) -> None:
         "print(made.hex(), 'hashlib' in sys.modules)\n"
     )
     done = subprocess.run(
-        [pythons[0], "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True
+        [pythons[0], "-c", script], cwd=SOURCE, capture_output=True, text=True, check=True
     )
 
     expected = hmac.digest(b"k" * 32, b"message", "sha256").hex()

@@ -24,9 +24,9 @@ from tasks.records.keys import UPLOAD
 from tasks.records.states import UPLOAD_STATES
 from tests.docker.certificate import make_certificate
 from tests.farm import wait_until
+from tests.helpers.pythons import SOURCE
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
-from tests.sandbox.process import CHECKOUT
 
 PASSWORD = "plain-pw"
 ODD_PASSWORD = "p@s/s#3 %41"
@@ -412,7 +412,7 @@ def test_other_pythons_push_too(guarded: RedisServer, certificates: Path, versio
                 f"unix://hook:hook-pw@{quote(str(guarded.folder))}/r%201.sock",
                 f"rediss://:{PASSWORD}@localhost:{port}/0?ssl_ca_certs={certificates}/ca.pem",
             ],
-            cwd=CHECKOUT,
+            cwd=SOURCE,
             capture_output=True,
             text=True,
         )
@@ -437,7 +437,7 @@ def test_a_push_imports_nothing_heavy(redis_server: RedisServer) -> None:
             "-I",
             "-S",
             "-c",
-            f"import sys; sys.path.insert(0, {str(CHECKOUT)!r})\n" + script,
+            f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n" + script,
             redis_server.url,
         ],
         capture_output=True,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.intake import json_text as module
 from tasks.intake.json_text import json_text
-from tests.sandbox.process import CHECKOUT
+from tests.helpers.pythons import SOURCE
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
@@ -57,7 +57,7 @@ def test_a_process_without_json_does_not_import_it() -> None:
             "-I",
             "-S",
             "-c",
-            f"import sys; sys.path.insert(0, {str(CHECKOUT)!r})\n{code}",
+            f"import sys; sys.path.insert(0, {str(SOURCE)!r})\n{code}",
         ],
         capture_output=True,
         text=True,

@@ -19,7 +19,7 @@ from tasks.intake import disk
 from tasks.intake.errors import BadInputError
 from tasks.intake.flush import BODIES_AT_ONCE, NotNowError, flush
 from tasks.intake.spool import IN_FLIGHT_S, MAX_BYTES, Spool
-from tests.sandbox.process import CHECKOUT
+from tests.helpers.pythons import SOURCE
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
 NOBODY = 65534
@@ -211,7 +211,7 @@ def test_a_folder_of_another_user_is_neither_used_nor_sent(spool: Spool) -> None
     done = subprocess.run(
         [sys.executable, "-c", code, spool.folder],
         # Without what measures the coverage: that user may not write its data.
-        env={"PYTHONPATH": str(CHECKOUT)},
+        env={"PYTHONPATH": str(SOURCE)},
         capture_output=True,
         text=True,
     )
