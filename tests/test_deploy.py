@@ -6,7 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
+import yaml  # type: ignore[import-untyped]
+
+from tests.helpers.skipping import skip_loudly
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -19,7 +23,7 @@ MANIFESTS = [
 
 def test_systemd_accepts_the_units_and_finds_them_hardened(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
-        pytest.skip("NO SYSTEMD UNIT WAS CHECKED: systemd-analyze is not installed")
+        skip_loudly("NO SYSTEMD UNIT WAS CHECKED", "systemd-analyze is not installed")
     paths = [tmp_path / unit.name.replace("@.", "@1.") for unit in UNITS]
     for unit, path in zip(UNITS, paths, strict=True):
         # systemd-analyze looks for the command, and a test has no /opt/farmhaul.
@@ -50,18 +54,16 @@ def test_a_unit_loads_credentials_and_stops_its_parent_alone() -> None:
 
 @pytest.fixture(scope="module")
 def manifests() -> list[dict[str, Any]]:
-    yaml = pytest.importorskip("yaml", reason="NO MANIFEST WAS CHECKED: PyYAML is not installed")
     return [manifest for path in MANIFESTS for manifest in yaml.safe_load_all(path.read_text())]
 
 
 def test_kubernetes_schemas_accept_the_manifests(manifests: list[dict[str, Any]]) -> None:
-    schemas = pytest.importorskip("kubernetes_validate", reason="NO MANIFEST WAS CHECKED")
     builtin = [manifest for manifest in manifests if manifest["kind"] != "ScaledObject"]
 
     kinds = {manifest["kind"] for manifest in builtin}
     assert kinds > {"Deployment", "PodDisruptionBudget", "Service"}
     for manifest in builtin:
-        schemas.validate(manifest, "1.32", strict=True)
+        kubernetes_validate.validate(manifest, "1.32", strict=True)
 
 
 def test_pods_run_as_a_user_without_privileges_or_write_access(
@@ -87,7 +89,6 @@ def test_pods_run_as_a_user_without_privileges_or_write_access(
 
 
 def test_each_part_logs_into_redis_as_its_own_user(manifests: list[dict[str, Any]]) -> None:
-    yaml = pytest.importorskip("yaml")
     services = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]
     found: dict[str, set[str]] = {}
     for name in ("worker", "exporter", "flower"):

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ import pytest
 from tests.farm import Farm
 from tests.farm_hooks.conftest import TellP95
 from tests.farm_hooks.stand import HOOKS, installed_in, timed, wait_stored
+from tests.helpers.skipping import skip_loudly
 
 JOB_TYPE = HOOKS / "flamenco" / "farmhaul_render.js"
 
@@ -61,10 +61,7 @@ console.log(JSON.stringify({tasks, types}));
 def node() -> str:
     found = shutil.which("node")
     if found is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always")
-            warnings.warn("NOTHING ABOUT FLAMENCO WAS TESTED: no node on PATH", stacklevel=1)
-        pytest.skip("no node")
+        skip_loudly("NOTHING ABOUT FLAMENCO WAS TESTED", "no node on PATH")
     return found
 
 
