@@ -58,7 +58,8 @@ def test_a_worker_that_wakes_after_a_new_render_sends_no_old_bytes(
     wait_given_up(farm, worker, old)
 
     farm.wait_quiet()
-    assert farm.states([old.id]) == ["superseded"]
+    # The other worker may have sent the new bytes for the old upload before it took the new one in.
+    assert farm.states([old.id]) in (["superseded"], ["located"])
     wait_arrived(farm, [new])
     assert len(farm.sandbox.ftrack.locations(new.component_id)) == 1
 
