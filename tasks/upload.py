@@ -6,6 +6,7 @@ import socket
 
 from celery import shared_task
 
+from tasks.chain import wake
 from tasks.parts import start_runs
 from tasks.stage.base import Stage
 from tasks.stage.message import Message
@@ -36,7 +37,10 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
         check_host(transfer.path, transfer.asked, this_host)
         return checksum.compute_checksum(transfer, roots, lambda: heartbeat(transfer.upload_id))
 
-    return self.hand_on(batch, self.each(batch.transfers, check))
+    outcomes = self.each(batch.transfers, check)
+    batch, put_back = self.put_back_grown(batch, outcomes)
+    wake(self.app, put_back, host)
+    return self.hand_on(batch, outcomes)
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.get_put_metadata")

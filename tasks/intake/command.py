@@ -74,7 +74,12 @@ Prints a line for each upload. You can enqueue a file again: it is the same uplo
         Option("--allow-missing", "", "Accept sequences with missing frames."),
         Option("--node-local", "", "Only this host sees the files."),
         Option("--allow-empty", "", "Accept files of 0 bytes."),
-        Option("--no-stat", "", "Do not check the files here; a worker does."),
+        Option(
+            "--no-stat",
+            "",
+            "Do not look at the files here. A worker takes what it finds: that a file was cut off "
+            "since, it cannot know.",
+        ),
         Option("--wait", "", "Return when all uploads, and their encodings, have ended."),
         Option("--timeout", "S", "With --wait: return after this many seconds at the latest."),
         Option("--json", "", "Print JSON lines, even on a terminal."),
@@ -94,6 +99,12 @@ farmhaul flush-spool
 
 The next farmhaul enqueue on this host, and a worker on this host, also do this.""",
     (HELP,),
+)
+
+#: Said on a terminal; in JSON, the size is null.
+NO_STAT = (
+    "--no-stat: nobody has looked at the files; a worker uploads what is there by then, even if it "
+    "was cut off"
 )
 
 #: The options that say what to do with a single upload: a manifest has keys for them.
@@ -149,6 +160,8 @@ def _enqueue(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None) 
         raise BadInputError("--timeout needs --wait; without --wait, enqueue returns at once")
     requests, settings = _requests(paths, options)
     wait = _wait(prepare_wait) if options["wait"] else None
+    if options["no_stat"] and _is_human(as_json=options["json"]):
+        say(NO_STAT)
 
     delivered = deliver(requests, settings, say)
     if wait is None or not delivered.entries:
@@ -251,8 +264,12 @@ def _wait(prepare_wait: Callable[[], Wait] | None) -> Wait:
 
 
 def _print_answers(requests: Sequence[Request], states: Sequence[str], *, as_json: bool) -> None:
-    human = not as_json and sys.stdout is not None and sys.stdout.isatty()
+    human = _is_human(as_json=as_json)
     _print([upload_line(*row, human=human) for row in zip(requests, states)])
+
+
+def _is_human(*, as_json: bool) -> bool:
+    return not as_json and sys.stdout is not None and sys.stdout.isatty()
 
 
 def _flush_spool(arguments: Sequence[str]) -> int:

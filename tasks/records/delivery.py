@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -65,3 +65,20 @@ def within_bounds(delivery: Delivery, max_bytes: int) -> tuple[list[Transfer], l
         room_bytes -= needed_bytes
         fitting.append(transfer)
     return fitting, others
+
+
+def grown_out(transfers: Sequence[Transfer], max_bytes: int) -> list[Transfer]:
+    """Return the files that leave their batch, because files have grown since it was claimed.
+
+    The smallest ones stay together, up to *max_bytes*; a large file is alone in its batch. So one
+    file that has grown does not hold up the others.
+    """
+    left_out: list[Transfer] = []
+    stay_bytes = count = 0
+    for transfer in sorted(transfers, key=lambda transfer: transfer.size_bytes):
+        if count and (transfer.is_large or stay_bytes + transfer.size_bytes > max_bytes):
+            left_out.append(transfer)
+        else:
+            count += 1
+            stay_bytes += transfer.size_bytes
+    return left_out

@@ -11,7 +11,7 @@ from celery import signature
 
 from tasks.config.remedies import explained
 from tasks.log import log
-from tasks.records.delivery import Delivery, Outcome, Settlement, within_bounds
+from tasks.records.delivery import Delivery, Outcome, Settlement, grown_out, within_bounds
 from tasks.records.keys import TOTALS
 from tasks.records.record import CLAIM_BYTES
 from tasks.records.states import STAGES
@@ -101,6 +101,29 @@ class Stage(RedactedTask):
                 text=str(refusal.fields["error"]),
             )
         return delivery
+
+    def put_back_grown(self, batch: Batch, outcomes: Outcomes) -> tuple[Batch, int]:
+        """Make files pending again that no longer fit into the batch, with their sizes noted.
+
+        Return the batch without them, and their number.
+        """
+        found = [
+            outcome
+            for outcome in outcomes.values()
+            if isinstance(outcome, Transfer) and outcome.publish is None
+        ]
+        grown = {transfer.upload_id: transfer for transfer in grown_out(found, CLAIM_BYTES)}
+        if not grown:
+            return batch, 0
+        before = {transfer.upload_id: transfer for transfer in batch.transfers}
+        self.clients.record.settle(
+            [
+                Settlement(transfer, "pending", self._fields(before[upload_id], transfer))
+                for upload_id, transfer in grown.items()
+            ]
+        )
+        stay = [file for file in batch.transfers if file.upload_id not in grown]
+        return replace(batch, transfers=tuple(stay)), len(grown)
 
     def heartbeat(self, batch: Batch) -> Heartbeat:
         """Return the heartbeat that keeps the batch's lease while a long stage runs."""

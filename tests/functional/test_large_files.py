@@ -231,3 +231,19 @@ def test_cancelling_stops_a_large_file_between_blocks(farm: Farm, movie: Path) -
     farm.wait_quiet()
     assert farm.states([upload.id]) == ["cancelled"]
     assert not farm.sandbox.ftrack.locations(upload.component_id)
+
+
+def test_a_file_that_has_grown_does_not_hold_up_its_batch(make_farm: MakeFarm) -> None:
+    """The others are located while the store takes the large file slowly."""
+    farm = make_farm()
+    with farm.frozen():
+        grown, *others = farm.upload_many(20)
+        rate = {"component_id": grown.component_id}
+        farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6, **rate)
+        grown.path.write_bytes(bytes(SIZE))
+
+    farm.wait_located([upload.id for upload in others])
+
+    assert farm.record(grown.id)["state"] != "located"
+    farm.sandbox.faults.clear()
+    assert_located_whole(farm, grown)

@@ -500,3 +500,17 @@ def test_a_hook_starts_with_few_modules(
     before = loaded_by("pass")
     assert (loaded - before) & heavy == set()
     assert len(host.client.lrange(INBOX, 0, -1)) + len(host.kept) == 1
+
+
+def test_a_person_is_told_what_no_stat_cannot_know(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = host.file()
+    arguments = (path, "--version-id", VERSION, "--no-stat")
+    _, [answer], said = host.enqueue(*arguments)
+    assert (answer["size"], said) == (None, "")
+
+    monkeypatch.setattr(command, "_is_human", lambda *, as_json: not as_json)
+
+    assert "even if it was cut off" in host.enqueue(*arguments)[2]
+    assert host.enqueue(*arguments, "--json")[2] == ""

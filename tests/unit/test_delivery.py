@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from tasks.config.sealing import Codec
 from tasks.intake.request import UploadRequest
 from tasks.records import states
-from tasks.records.delivery import Delivery, within_bounds
+from tasks.records.delivery import Delivery, grown_out, within_bounds
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Transfer
@@ -93,6 +93,32 @@ def test_only_a_file_of_unknown_size_takes_room(tmp_path: Path) -> None:
 
     assert fitting == [first, *sized, gone]
     assert [(one.transfer, one.fields) for one in others] == [(last, {"size": 1})]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "leave"),
+    [
+        ([400, 600], []),
+        ([400, 601], [601]),
+        ([601, 400], [601]),
+        ([2000, 0, 3000], [2000, 3000]),
+        ([2000], []),
+        ([1, LARGE_BYTES + 1, 2], [LARGE_BYTES + 1]),
+        ([LARGE_BYTES + 2, LARGE_BYTES + 1], [LARGE_BYTES + 2]),
+    ],
+)
+def test_what_has_grown_beyond_the_bounds_leaves_the_others(
+    sizes: list[int], leave: list[int]
+) -> None:
+    files = [
+        replace(
+            Transfer(f"{n}", Target(str(uuid.uuid4())), "/mnt/f.exr"),
+            identity=FileIdentity(size, 1, 2, 3),
+        )
+        for n, size in enumerate(sizes)
+    ]
+
+    assert sorted(file.size_bytes for file in grown_out(files, BATCH_BYTES)) == leave
 
 
 @pytest.mark.parametrize("priority", [0, 1, 2])
