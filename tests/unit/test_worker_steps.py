@@ -15,7 +15,8 @@ from typing import Any
 import kombu
 import pytest
 import redis
-from celery.worker import state
+from celery.worker import WorkController, state
+from celery.worker.components import Pool
 from kombu.transport import redis as kombu_redis
 
 from tasks.config.redis_client import worker_redis
@@ -27,6 +28,7 @@ from tasks.transfer.targets import Target
 from tests.farm import wait_until
 from tests.sandbox import RedisServer
 from workers import health
+from workers.app import app
 from workers.broker import transport
 from workers.steps import lease
 from workers.steps.periodic import PeriodicStep
@@ -214,3 +216,18 @@ def test_a_step_continues_after_errors_and_logs_an_outage_once(
 def test_a_step_must_define_what_it_does(worker: SimpleNamespace) -> None:
     with pytest.raises(NotImplementedError):
         PeriodicStep(worker).act()
+
+
+def test_no_step_runs_while_the_pool_forks() -> None:
+    # A process that is forked while a thread imports a module waits for that import for ever.
+    blueprint = WorkController.Blueprint(steps=app.steps["worker"])
+    order = list(blueprint._finalize_steps(blueprint.claim_steps()))
+    steps = {order.index(step) for step in order if issubclass(step, PeriodicStep)}
+    assert len(steps) == len(app.steps["worker"])
+    assert order.index(Pool) < min(steps)
+
+
+def test_a_step_has_imported_what_it_unseals_with() -> None:
+    # A process of the pool that replaces a dead one is forked while the threads of the steps run.
+    code = "import sys, workers.steps.periodic; assert 'cryptography.fernet' in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
+import cryptography.fernet  # noqa: F401 before any thread: see PeriodicStep
 import redis
 from celery import bootsteps
 
@@ -22,8 +23,13 @@ class PeriodicStep(bootsteps.StartStopStep):
 
     It runs in a thread rather than as a timer of Celery's event loop, because the loop stops
     while the worker reconnects or shuts down warmly and, with the solo pool, while a task runs.
+
+    The thread starts when the pool has forked: a process that is forked while a thread imports a
+    module would wait for ever for that import. A process that replaces a dead one is forked while
+    the threads run, so what they would import late is imported here.
     """
 
+    requires = ("celery.worker.components:Pool",)
     interval_s = 1.0
 
     def __init__(self, worker: Any, **options: Any) -> None:
