@@ -40,12 +40,46 @@ PACKAGE = '''\
 """Queue finished renders for ftrack, from inside a render manager: see ``enqueue``."""
 
 import sys
+from importlib.util import MAGIC_NUMBER, spec_from_loader
+from marshal import loads
 
 __version__ = "{version}"
 __all__ = ["enqueue", "files", "flag", "outputs", "ranges", "refuse", "sequence", "upload"]
 
-# The folder exists if this Python was on the machine that built the file.
-__path__.insert(0, "%s/bytecode-%d%d" % (__path__[0], *sys.version_info[:2]))
+
+class Bytecode:
+    """Imports all modules from one entry of the zip, for which it is in sys.path_importer_cache.
+
+    Python would look up, open and read the zip for each of forty modules, and that takes longer
+    than to run them.
+    """
+
+    def __init__(self, content):
+        self.modules = loads(content)
+
+    def find_spec(self, name, target=None):
+        if name not in self.modules:
+            return None
+        folder = self.modules[name][0]
+        spec = spec_from_loader(name, self, is_package=bool(folder))
+        if folder:
+            path = __path__[0] + folder
+            sys.path_importer_cache[path] = self
+            spec.submodule_search_locations = [path]
+        return spec
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        exec(loads(self.modules[module.__name__][1]), module.__dict__)
+
+
+try:
+    _name = "bytecode-%d.%d-%s" % (*sys.version_info[:2], MAGIC_NUMBER.hex())
+    sys.path_importer_cache[__path__[0]] = Bytecode(__loader__.get_data(__path__[0] + "/" + _name))
+except OSError:
+    pass  # this Python was not on the machine that built the file: it compiles the sources
 
 
 def __getattr__(name):
@@ -61,22 +95,24 @@ import sys
 
 if sys.version_info < (3, 8):
     sys.exit("farmhaul: farmhaul-hook.pyz needs Python 3.8 or later; this one is " + sys.version)
+from farmhaul_hook.intake.exit_codes import leave
 from farmhaul_hook.intake.standalone import main
 
-sys.exit(main())
+leave(main())
 """
 
-#: Run by each Python: reads a name and a source a line, writes the content of a .pyc a line. Python
-#: uses such a .pyc without a look at its source.
+#: Run by each Python: reads a file, a module, its folder if it is a package, and a source a line;
+#: writes how this Python's bytecode is named above, and that of all modules.
 COMPILE = """\
-import ast, base64, sys
-from importlib._bootstrap_external import _code_to_hash_pyc
-from importlib.util import source_hash
+import ast, base64, marshal, sys
+from importlib.util import MAGIC_NUMBER
+modules = {}
 for line in sys.stdin:
-    name, source = ast.literal_eval(line)
-    code = compile(source, name, "exec", dont_inherit=True)
-    pyc = _code_to_hash_pyc(code, source_hash(source), False)
-    print(base64.b64encode(pyc).decode())
+    file, name, folder, source = ast.literal_eval(line)
+    code = compile(source, file, "exec", dont_inherit=True)
+    modules[name] = (folder, marshal.dumps(code))
+kind = "%d.%d-%s" % (*sys.version_info[:2], MAGIC_NUMBER.hex())
+print(kind, base64.b64encode(marshal.dumps(modules)).decode())
 """
 
 
@@ -89,9 +125,9 @@ def build(target: Path) -> None:
     contents = {"__main__.py": MAIN, "farmhaul_hook/__init__.py": _package()}
     contents |= {f"farmhaul_hook/{name}": source for name, source in modules.items()}
     files = {name: content.encode("utf-8") for name, content in contents.items()}
-    for minor, python in _pythons().items():
-        for name, pyc in _compiled(python, modules).items():
-            files[f"farmhaul_hook/bytecode-3{minor}/{name}c"] = pyc
+    for python in _pythons().values():
+        kind, bytecode = _compiled(python, modules)
+        files[f"farmhaul_hook/bytecode-{kind}"] = bytecode
     target.parent.mkdir(parents=True, exist_ok=True)
     new = target.with_name(f".{target.name}.{os.getpid()}")  # another build may read the old one
     with new.open("wb") as file:
@@ -132,9 +168,14 @@ def _pythons() -> dict[int, str]:
     return found
 
 
-def _compiled(python: str, modules: dict[str, str]) -> dict[str, bytes]:
-    """Return the bytecode of modules by their names."""
-    lines = [repr((f"farmhaul_hook/{name}", source.encode())) for name, source in modules.items()]
+def _compiled(python: str, modules: dict[str, str]) -> tuple[str, bytes]:
+    """Return the kind of a Python's bytecode, and that of all modules."""
+    lines = []
+    for file, source in modules.items():
+        folder = f"/{file.removesuffix('/__init__.py')}" if file.endswith("/__init__.py") else ""
+        path = folder or f"/{file.removesuffix('.py')}"
+        name = f"farmhaul_hook{path.replace('/', '.')}"
+        lines.append(repr((f"farmhaul_hook/{file}", name, folder, source.encode())))
     env = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
     run = subprocess.run(  # noqa: S603 a list, with no shell
         [python, "-S", "-s", "-c", COMPILE],
@@ -145,7 +186,8 @@ def _compiled(python: str, modules: dict[str, str]) -> dict[str, bytes]:
         text=True,
         check=True,
     )
-    return dict(zip(modules, map(base64.b64decode, run.stdout.splitlines()), strict=True))
+    kind, bytecode = run.stdout.split()
+    return kind, base64.b64decode(bytecode)
 
 
 def _renamed(source: str) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 FAULT = 1
 """``doctor`` found a fault, or the health check found that a worker takes no tasks."""
@@ -26,3 +31,14 @@ def complain(error: object, code: int) -> int:
     """Write an error to stderr, each line after ``farmhaul: ``; return the code."""
     say(error)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """Exit at once, because to take all modules down costs a hook a third of an empty Python."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            continue  # nobody reads it any more
+    os._exit(code)

@@ -120,15 +120,12 @@ def default_spool(environment: Mapping[str, str]) -> str:
 
 
 def _beside() -> list[str]:
-    """Return the folder of farmhaul-hook.pyz; if it was unpacked, the one it was unpacked into."""
+    """Return farmhaul-hook.pyz, which may be a folder that it was unpacked into, and its folder."""
     if not __name__.startswith("farmhaul_hook."):
         return []  # this is an installed farmhaul
-    archive = getattr(globals().get("__loader__"), "archive", "")
-    if archive:
-        return [os.path.dirname(archive)]
-    package = sys.modules[__name__.partition(".")[0]]  # of this module, there may be bytecode only
-    unpacked = os.path.dirname(os.path.dirname(str(package.__file__)))
-    return [unpacked, os.path.dirname(unpacked)]
+    package = sys.modules["farmhaul_hook"]  # a module that comes from bytecode has no __file__
+    place = os.path.dirname(os.path.dirname(str(package.__file__)))
+    return [place, os.path.dirname(place)]
 
 
 def _home(environment: Mapping[str, str]) -> str:

@@ -23,8 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in HOOK_COMMANDS:
         from tasks.intake import command
+        from tasks.intake.exit_codes import leave
 
-        sys.exit(command.main(given, _prepare_wait))
+        code = command.main(given, _prepare_wait)
+        if arguments is None:  # this process has nothing else to do
+            leave(code)
+        sys.exit(code)
     from workers.cli import group
 
     sys.exit(group.main(given))

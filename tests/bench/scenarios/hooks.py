@@ -82,7 +82,7 @@ def _without_bytecode(target: Path) -> str:
     """Copy farmhaul-hook.pyz as a Python sees it that the machine which built it does not have."""
     with zipfile.ZipFile(built_pyz()) as whole, zipfile.ZipFile(target, "w") as copy:
         for name in whole.namelist():
-            if not name.endswith(".pyc"):
+            if "bytecode-" not in name:
                 copy.writestr(name, whole.read(name))
     return str(target)
 
