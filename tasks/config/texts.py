@@ -22,7 +22,9 @@ def decode_text(content: bytes, errors: str = "strict") -> str:
     Raises:
         UnicodeDecodeError: the content is no such text, and *errors* is strict.
     """
-    encoding = "utf-16" if content.startswith(_UTF16) else "utf-8-sig"
+    if content.startswith(codecs.BOM_UTF8):
+        content = content[len(codecs.BOM_UTF8) :]  # for utf-8-sig, Python would import a module
+    encoding = "utf-16" if content.startswith(_UTF16) else "utf-8"
     return content.decode(encoding, errors).replace("\r\n", "\n")
 
 

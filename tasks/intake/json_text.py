@@ -7,12 +7,6 @@ from __future__ import annotations
 
 import sys
 
-try:
-    # A builtin module of CPython, which ``json`` itself uses for this.
-    from _json import encode_basestring_ascii as _quoted
-except ImportError:
-    from json.encoder import encode_basestring_ascii as _quoted
-
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
@@ -32,6 +26,17 @@ def json_text(value: object, comma: str = ",", colon: str = ":") -> str:
     if json := sys.modules.get("json"):
         return str(json.dumps(value, separators=(comma, colon), allow_nan=False))
     return _text(value, comma, colon)
+
+
+def _quoted(text: str) -> str:
+    if text.isascii() and text.isprintable() and "\\" not in text and '"' not in text:
+        return f'"{text}"'  # most are so, and the import of _json takes longer than all of them
+    try:
+        # A builtin module of CPython, which ``json`` itself uses for this.
+        from _json import encode_basestring_ascii
+    except ImportError:
+        from json.encoder import encode_basestring_ascii
+    return str(encode_basestring_ascii(text))
 
 
 def _text(value: object, comma: str, colon: str) -> str:
