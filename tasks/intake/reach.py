@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: localhost is always these (RFC 6761), so that no look-up is needed for it.
 _LOOPBACK = ("127.0.0.1", "::1")
+#: What OpenSSL says of a certificate for another host name, or another IP address.
+_OTHER_HOST = {62, 64}
+_NAME_THE_HOST = "name a host of the certificate in the URL, or set ssl_check_hostname=false"
 
 
 class UnreachableError(Exception):
@@ -142,10 +145,10 @@ def _with_tls(url: RedisUrl, connected: socket, host: str, deadline: Deadline) -
     except Exception as error:
         secured.close()
         if getattr(error, "verify_message", ""):
-            raise OSError(
-                f"its certificate is not accepted: {reason(error)}; "
-                "name its authority with ssl_ca_certs"
-            ) from None
+            is_other_host = getattr(error, "verify_code", 0) in _OTHER_HOST
+            step = _NAME_THE_HOST if is_other_host else "name its authority with ssl_ca_certs"
+            why = f"its certificate is not accepted: {reason(error).rstrip('.')}; {step}"
+            raise OSError(why) from None
         raise
     return secured
 

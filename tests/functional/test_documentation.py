@@ -29,6 +29,7 @@ from tests.helpers.documents import (
 from tests.helpers.log_events import logged_events
 from tests.sandbox.process import CHECKOUT
 from workers.cli.group import cli
+from workers.doctor.farm import CHECKS
 
 #: An environment variable of farmhaul; NAME_FILE is the same variable.
 VARIABLE = re.compile(r"\b(?:FTRACK|FARMHAUL)_[A-Z0-9_]+\b")
@@ -140,6 +141,12 @@ def test_each_log_event_is_documented() -> None:
     logged = {event.name for event in logged_events() if event.level not in {"debug", "info"}}
 
     assert set(documented) == logged
+
+
+def test_each_check_of_the_farm_is_documented() -> None:
+    documented = first_cells(section(DOCS["operations.md"], "farmhaul doctor"))
+
+    assert set(CHECKS) - set(documented) == set()
 
 
 def test_links_lead_somewhere() -> None:

@@ -327,8 +327,9 @@ def test_tls_verifies_the_certificate(
     assert inbox(guarded) == ENTRIES * 3
     for line in (stranger, other_name, system):
         assert "its certificate is not accepted: " in line
+    for line in (stranger, system):
         assert "name its authority with ssl_ca_certs" in line
-    assert "127.0.0.1" in other_name.partition("accepted")[2]
+    assert "not valid for '127.0.0.1'; name a host of the certificate in the URL" in other_name
 
 
 def test_tls_takes_large_entries(guarded: RedisServer, certificates: Path) -> None:
