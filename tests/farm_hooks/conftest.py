@@ -8,9 +8,9 @@ import shutil
 import statistics
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -25,7 +25,11 @@ from tests.sandbox import Sandbox
 from tests.sandbox.process import NO_REDIS
 from tests.sandbox.redis_server import RedisServer
 
-TellP95 = Callable[[str, Sequence[float]], float]
+
+class TellP95(Protocol):
+    """Prints how long hooks took, and how many times as long as something else; returns the p95."""
+
+    def __call__(self, name: str, seconds: Sequence[float], least: float = 0.0) -> float: ...
 
 
 class Installed:
@@ -146,10 +150,12 @@ def out(farm: Farm) -> Path:
 def tell_p95(capsys: pytest.CaptureFixture[str]) -> TellP95:
     """Say how long hooks took, and return the p95; other programs use this machine as well."""
 
-    def tell(name: str, seconds: Sequence[float]) -> float:
+    def tell(name: str, seconds: Sequence[float], least: float = 0.0) -> float:
         p50 = statistics.median(seconds)
         p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
         shown = f"p50 {p50:.3f} s, p95 {p95:.3f} s, longest {max(seconds):.3f} s"
+        if least:
+            shown += f", {p95 / least:.2f} times as long as those"
         with capsys.disabled():
             print(f"\n{name}: {shown} ({len(seconds)} hooks)")
         return p95
