@@ -44,7 +44,17 @@ from importlib.util import MAGIC_NUMBER, spec_from_loader
 from marshal import loads
 
 __version__ = "{version}"
-__all__ = ["enqueue", "files", "flag", "outputs", "ranges", "refuse", "sequence", "upload"]
+__all__ = [
+    "enqueue",
+    "files",
+    "flag",
+    "job_uploads",
+    "ranges",
+    "read_text",
+    "refuse",
+    "sequence",
+    "upload",
+]
 
 
 class Bytecode:

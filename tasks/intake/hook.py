@@ -18,13 +18,14 @@ import time
 
 from tasks.config.environment import SettingsError
 from tasks.config.hook_settings import HookSettings
+from tasks.config.texts import read_text
 from tasks.intake import disk, inbox
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import sign
 from tasks.intake.errors import BadInputError
 from tasks.intake.flush import flush
 from tasks.intake.hook_env import HookEnvError, hook_environment, spool_in
-from tasks.intake.job import files, flag, outputs, ranges, sequence, upload
+from tasks.intake.job import files, flag, job_uploads, ranges, sequence, upload
 from tasks.intake.salvage import sort_out
 from tasks.intake.spool import Spool
 from tasks.intake.spooled import reader
@@ -34,7 +35,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
-__all__ = ["enqueue", "files", "flag", "outputs", "ranges", "refuse", "sequence", "upload"]
+__all__ = [
+    "enqueue",
+    "files",
+    "flag",
+    "job_uploads",
+    "ranges",
+    "read_text",
+    "refuse",
+    "sequence",
+    "upload",
+]
 
 DONE = 0
 REFUSED = 2
@@ -46,34 +57,48 @@ SPOOLED_AT_ONCE = 100
 SPOOLED_WITHIN_S = 0.3
 
 
-def enqueue(uploads: Iterable[dict[str, Any]]) -> tuple[int, str]:
+def enqueue(uploads: Iterable[dict[str, Any]], faults: Sequence[str] = ()) -> tuple[int, str]:
     """Hand uploads over; return an exit code and one line for the log. Never raises.
 
     The code is 0 if farmhaul has the uploads or will send them from the spool, 2 if it refuses
     some of them, and 3 if somebody has to fix something before they can be sent. What is not sent
     is in the file that the line names. Uploads that are not refused are sent in any case.
+
+    Args:
+        uploads: lines of a manifest; empty ones do not count.
+        faults: what else of the job cannot be queued, as texts for the line. The code is then at
+            least 2, because nobody would look for it in ftrack.
     """
     try:
-        return _answer(*_enqueue([upload for upload in uploads if upload]))
+        given = [upload for upload in uploads if upload]
+        if given:
+            code, text = _enqueue(given)
+        elif faults:
+            code, text = REFUSED, "nothing is queued"
+        else:
+            code, text = DONE, "the job names no ftrack id; nothing is queued"
+        if faults:
+            code, text = max(code, REFUSED), f"{text}; not queued: {'; '.join(faults)}"
+        return _answer(code, text)
     except Exception as error:  # noqa: BLE001 an error of the hook must not stop a farm
-        return _answer(NOT_QUEUED, f"nothing is queued: {type(error).__name__}: {error}")
+        return _answer(NOT_QUEUED, f"nothing is queued: {_reason(error)}")
 
 
 def refuse(uploads: Iterable[dict[str, Any]], reason: str) -> tuple[int, str]:
     """Keep uploads for somebody to look at; return an exit code and one line. Never raises."""
     try:
         lines = [_line(upload) for upload in uploads if upload]
-        aside = _Kept(spool_in(_environment()[0]), lines, ".bad").path
-        return _answer(REFUSED, f"refused, set aside as {aside}: {reason}")
+        if not lines:
+            return _answer(REFUSED, f"refused: {reason}")
+        kept = _Kept(spool_in(_environment()[0]), lines, ".bad")
+        return _answer(REFUSED, f"refused, {kept.aside(kept.path)}: {reason}")
     except Exception as error:  # noqa: BLE001 as in enqueue
-        return _answer(NOT_QUEUED, f"{reason}; nothing is kept: {type(error).__name__}: {error}")
+        return _answer(NOT_QUEUED, f"{reason}; nothing is kept: {_reason(error)}")
 
 
-def _enqueue(uploads: Sequence[dict[str, Any]]) -> tuple[int, str]:
-    if not uploads:
-        return DONE, "the job names no ftrack id; nothing is queued"
+def _enqueue(uploads: Sequence[Any]) -> tuple[int, str]:
     began = time.time()
-    what = str(uploads[0].get("path", "an upload"))
+    what = str(uploads[0].get("path") if isinstance(uploads[0], dict) else "an upload")
     if len(uploads) > 1:
         what += f" and {len(uploads) - 1} more"
     environment, trouble = _environment()
@@ -85,9 +110,8 @@ def _enqueue(uploads: Sequence[dict[str, Any]]) -> tuple[int, str]:
         settings = HookSettings.from_environment(environment)
         requests, refused = sort_out(lines, settings)
         bodies = make_bodies(requests, began, socket.gethostname())
-    except (BadInputError, SettingsError) as error:
-        why = "; ".join(str(error).splitlines())
-        return NOT_QUEUED, f"{what}: not queued, {kept.settle()}: {why}"
+    except Exception as error:  # noqa: BLE001 whatever it is, the uploads are kept
+        return NOT_QUEUED, f"{what}: not queued, {kept.settle()}: {_reason(error)}"
     if refused:
         said = kept.set_aside(refused)
         if not requests:
@@ -96,9 +120,9 @@ def _enqueue(uploads: Sequence[dict[str, Any]]) -> tuple[int, str]:
     code = REFUSED if refused else DONE
     try:
         inbox.push(settings.redis_url, [sign(body, settings.hook_keys) for body in bodies])
-    except inbox.InboxError as error:
+    except Exception as error:  # noqa: BLE001 as above
         place = kept.settle()
-        return (NOT_QUEUED if kept.trouble else code), f"{what}: {error}; {place}"
+        return (NOT_QUEUED if kept.trouble else code), f"{what}: {_reason(error)}; {place}"
     kept.discard()
     return code, "; ".join(
         [f"{what}: {len(requests)} queued", *_send_along(kept.spool, settings, began)]
@@ -106,7 +130,7 @@ def _enqueue(uploads: Sequence[dict[str, Any]]) -> tuple[int, str]:
 
 
 class _Kept:
-    """Uploads on disk: in the spool, or in the folder for temporary files."""
+    """Uploads on disk: in the spool, or in the folder for temporary files, or nowhere."""
 
     def __init__(self, spool: str, lines: Sequence[str], suffix: str = ".jsonl.new") -> None:
         self.spool = Spool(spool)
@@ -115,18 +139,26 @@ class _Kept:
         self.path = self._write(lines, suffix)
 
     def _write(self, lines: Sequence[str], suffix: str) -> str:
+        """Return the path of a new file, or an empty text if no folder takes it."""
         content = "".join(f"{line}\n" for line in lines).encode("ascii")
         try:
             return self.spool.keep_manifest(content, suffix)
-        except OSError as error:
-            import tempfile
+        except (OSError, ValueError) as error:  # ValueError: the name contains a NUL
+            why = getattr(error, "strerror", None) or error
+            self.trouble = f"the spool {self.spool.folder} cannot be written ({why})"
+        import tempfile
 
-            self.trouble = f"the spool {self.spool.folder} cannot be written ({error.strerror})"
-            suffix = suffix.replace(".new", "")
-            return disk.write_new(tempfile.gettempdir(), content, suffix, "farmhaul-")
+        try:
+            folder = tempfile.gettempdir()
+            return disk.write_new(folder, content, suffix.replace(".new", ""), "farmhaul-")
+        except OSError as error:
+            self.trouble += f", nor can a temporary file ({error.strerror})"
+            return ""
 
     def settle(self) -> str:
         """Make sure that the uploads are on the disk; return where, for the log."""
+        if not self.path:
+            return f"and not kept, because {self.trouble}; enqueue it again when that is fixed"
         try:
             if not self.trouble:
                 return f"kept in {self.spool.settle([self.path])[0]}, and sent later"
@@ -141,11 +173,17 @@ class _Kept:
         """Keep refused lines as .bad, and the others as they are; return what to say."""
         bad = [line for line, _ in refused]
         good = [line for line in self.lines if line not in bad]
-        whole, aside = self.path, self._write(bad, ".bad")
-        self.path = self._write(good, ".jsonl.new") if good else ""
-        self.spool.discard([whole])
+        aside = self._write(bad, ".bad")
+        rest = self._write(good, ".jsonl.new") if aside and good else ""
+        if aside and (rest or not good):  # else the disk is full, and the first file stays
+            self.spool.discard([self.path])
+            self.path = rest
         reasons = "; ".join(reason for _, reason in refused)
-        return f"{len(bad)} refused, set aside as {aside}: {reasons}"
+        return f"{len(bad)} refused, {self.aside(aside)}: {reasons}"
+
+    def aside(self, path: str) -> str:
+        """Return where refused uploads are, for the log."""
+        return f"set aside as {path}" if path else f"and not kept, because {self.trouble}"
 
     def discard(self) -> None:
         self.spool.discard([self.path])
@@ -159,9 +197,19 @@ def _environment() -> tuple[dict[str, str], str]:
         return dict(error.settings), str(error)
 
 
-def _line(upload: dict[str, Any]) -> str:
-    # What is not JSON becomes a list, which no key takes: it is refused with a reason, not lost.
-    return json.dumps(upload, default=lambda value: [repr(value)])
+def _line(upload: object) -> str:
+    # What is not JSON becomes a list, which nothing takes: it is refused with a reason, not lost.
+    try:
+        return json.dumps(upload, default=lambda value: [repr(value)])
+    except (TypeError, ValueError, RecursionError):  # odd keys, or a value that contains itself
+        return json.dumps([repr(upload)])
+
+
+def _reason(error: Exception) -> str:
+    """Return an error as a text for the log: its own words if they are for people."""
+    if isinstance(error, (BadInputError, SettingsError, inbox.InboxError)):
+        return "; ".join(str(error).splitlines())
+    return f"{type(error).__name__}: {error}"
 
 
 def _send_along(spool: Spool, settings: HookSettings, began: float) -> list[str]:
@@ -175,7 +223,7 @@ def _send_along(spool: Spool, settings: HookSettings, began: float) -> list[str]
         inbox.push(settings.redis_url, [sign(body, settings.hook_keys) for body in bodies])
 
     # The uploads of this hook are queued. farmhaul flush-spool says what is wrong with a spool.
-    with contextlib.suppress(inbox.InboxError, OSError):
+    with contextlib.suppress(Exception):
         flush(
             spool,
             reader(settings, socket.gethostname()),

@@ -68,7 +68,10 @@ def parse(content: bytes) -> tuple[dict[str, str], list[str]]:
     settings = {}
     faults = []
     # Windows' own texts may be in a code page. Then only the lines with such letters are unclear.
-    text = decode_text(content, "surrogateescape")
+    try:
+        text = decode_text(content, "surrogateescape")
+    except UnicodeDecodeError:  # half a character of UTF-16
+        return {}, ["is not UTF-8 text; save the file as UTF-8"]
     for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
         if not line or line.startswith("#"):
             continue

@@ -7,11 +7,15 @@ import re
 
 from tasks.intake.frames import sequence_of
 from tasks.intake.notation import MAX_DIGITS, OTHER_MARKS, PRINTF
+from tasks.transfer.windows import is_absolute, is_windows_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
+
+    #: Returns a job's value of a key, or nothing.
+    Lookup = Callable[[str], Any]
 
 #: Keys of a manifest that a job may have, each with the prefix ftrack_.
 TEXTS = (
@@ -25,9 +29,12 @@ TEXTS = (
     "resolution",
     "priority",
 )
+IDS = ("component_id", "version_id")
 FLAGS = ("thumbnail", "encode", "reviewable")
 YES = ("1", "true", "yes", "on")
 NO = ("0", "false", "no", "off", "")
+#: A manager is asked for values of at least so many outputs, because it does not list them.
+NUMBERED = 10
 
 
 def flag(text: object, name: str = "flag") -> bool:
@@ -42,7 +49,7 @@ def flag(text: object, name: str = "flag") -> bool:
     return word in YES
 
 
-def upload(path: str, lookup: Callable[[str], Any], number: int | str = "") -> dict[str, Any]:
+def upload(path: str, lookup: Lookup, number: int | str = "") -> dict[str, Any]:
     """Return the manifest line for an output of a job; empty if the job names no ftrack id.
 
     *lookup* returns the job's value of a key, or nothing. *number* is the number of the output if
@@ -50,14 +57,10 @@ def upload(path: str, lookup: Callable[[str], Any], number: int | str = "") -> d
     """
 
     def value(key: str) -> str:
-        for name in (f"ftrack_{key}{number}", f"ftrack_{key}"):
-            text = lookup(name)
-            if text is not None and str(text).strip():
-                return str(text).strip()
-        return ""
+        return _value(lookup, f"ftrack_{key}{number}") or _value(lookup, f"ftrack_{key}")
 
     found: dict[str, Any] = {key: value(key) for key in TEXTS if value(key)}
-    if not {"component_id", "version_id"} & set(found):
+    if not set(IDS) & set(found):
         return {}
     for key in FLAGS:
         try:
@@ -72,6 +75,75 @@ def upload(path: str, lookup: Callable[[str], Any], number: int | str = "") -> d
             found["metadata"] = value("metadata")  # as above
     found["path"] = path
     return found
+
+
+def job_uploads(
+    folders: Sequence[str] | None,
+    names: Sequence[str] | None,
+    frames: Iterable[int] | None,
+    lookup: Lookup,
+    *,
+    here: Callable[[str], str] = str,
+    each_frame: bool = False,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the manifest lines for the outputs of a job, and what of it cannot be queued.
+
+    The second list has texts for the log. Both are empty if the job has no value of ftrack's. What
+    is wrong with one output leaves the others.
+
+    Args:
+        folders: the folders of the outputs; those and the names need not be of one length.
+        names: their file names, with a mark for the frame number.
+        frames: the frames of the job, or of a task of it.
+        lookup: returns the job's value of a key, or nothing.
+        here: returns this host's path for one of the host that submitted the job.
+        each_frame: make a line for each frame, not for all of them.
+    """
+    numbers = list(frames or ())
+    lines: list[dict[str, Any]] = []
+    faults: list[str] = []
+    found = list(outputs(folders or (), names or ()))
+    for number, path, fault in found:
+        try:
+            if fault:
+                # It is no fault if the output is not meant for ftrack.
+                faults += [fault] if upload("", lookup, number) else []
+                continue
+            place = here(path)
+            parts = [[frame] for frame in numbers] if each_frame and numbers else [numbers]
+            lines += [upload(sequence(place, part), lookup, number) for part in parts]
+        except Exception as error:  # noqa: BLE001 of the manager's API, or of an odd path
+            faults.append(f"output {number} ({path}): {type(error).__name__}: {error}")
+    lines = [line for line in lines if line]
+    return lines, [*faults, *_unused(lookup, [number for number, _, _ in found], lines)]
+
+
+def _unused(lookup: Lookup, numbers: Sequence[int], lines: Sequence[object]) -> list[str]:
+    """Return what a job says of ftrack that comes to nothing, as texts for the log."""
+    faults = []
+    general = _first_given(lookup, "")
+    if general and not numbers:
+        faults.append("the job has no output: set the folder and the file name of output 0")
+    elif general and not (lines or upload("", lookup)):
+        faults.append(f"the job has {general}, and no ftrack_version_id: set the id")
+    for number in sorted({*range(NUMBERED), *numbers}):
+        given = _first_given(lookup, number)
+        if given and number not in numbers:
+            faults.append(f"the job has {given}, and no output {number}")
+        elif given and not upload("", lookup, number):
+            faults.append(f"the job has {given}, and no ftrack_version_id{number}: set the id")
+    return faults
+
+
+def _first_given(lookup: Lookup, number: int | str) -> str:
+    """Return the name of a value that a job has for an output; empty if it has none."""
+    names = (f"ftrack_{key}{number}" for key in (*TEXTS, *FLAGS, "metadata"))
+    return next((name for name in names if _value(lookup, name)), "")
+
+
+def _value(lookup: Lookup, name: str) -> str:
+    text = lookup(name)
+    return "" if text is None else str(text).strip()
 
 
 def sequence(path: str, frames: Iterable[int]) -> str:
@@ -105,24 +177,20 @@ def files(folder: str, names: str | Sequence[str]) -> str:
     return str(found)
 
 
-def outputs(folders: Sequence[str], names: Sequence[str]) -> tuple[dict[int, str], list[str]]:
-    """Return the paths of a job's outputs by number, and what is missing, as a text for the log.
+def outputs(folders: Sequence[str], names: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """Yield the number of each output of a job, its path, and else what it lacks, for the log.
 
-    A manager has the folders and the names of outputs as two lists, which need not be of one
-    length.
+    A manager has the folders and the names of outputs as two lists. A name may have its folder in
+    itself.
     """
-    paths: dict[int, str] = {}
-    missing = []
     for number in range(max(len(folders), len(names))):
         folder, name = _at(folders, number), _at(names, number)
-        if folder and name:
-            paths[number] = _joined(folder, name)
+        if name and (folder or is_absolute(name) or is_windows_path(name)):
+            yield number, _joined(folder, name), ""
         elif folder or name:
             has, lacks = ("a folder", "file name") if folder else ("a file name", "folder")
-            missing.append(f"output {number} has {has} and no {lacks}: {folder or name}")
-    if not paths and not missing:
-        missing.append("the job has no output: set the folder and the file name of output 0")
-    return paths, missing
+            path = folder or name
+            yield number, path, f"output {number} has {has} and no {lacks}: {path}"
 
 
 def _at(texts: Sequence[str], number: int) -> str:
@@ -130,8 +198,10 @@ def _at(texts: Sequence[str], number: int) -> str:
 
 
 def _joined(folder: str, name: str) -> str:
+    if not folder or is_absolute(name) or is_windows_path(name):
+        return name
     # The separators of the system where the job was submitted, which need not be this one.
-    return f"{folder.rstrip('/' + chr(92))}/{name}" if folder else name
+    return f"{folder.rstrip('/' + chr(92))}/{name}"
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -176,7 +176,7 @@ def test_without_the_hook_the_job_stays_done_and_the_log_warns(
     monkeypatch.setattr(DeadlineEventListener, "hook_folder", "/nowhere")
     [(level, text)] = finish(make_job(IDS, [1]))
     assert level == "warning"
-    assert text.endswith("FileNotFoundError: /nowhere/farmhaul-hook.pyz is not on this host")
+    assert "/nowhere/farmhaul-hook.pyz is not on this host; install it" in text
 
 
 def test_the_settings_page_has_the_states_that_deadline_asks_for() -> None:
@@ -224,7 +224,8 @@ def test_the_frames_of_a_task_are_queued_singly_and_only_once(
         ("/mnt/prod/sh 010/depth/z_0005.exr", "z_0005"),
     ]
     assert installed.queued == queued
-    assert finish(job) == [("info", "farmhaul: the frames of this job were queued one by one")]
+    [(level, text)] = finish(job)
+    assert (level, "the tasks of this job have queued their frames" in text) == ("info", True)
     assert installed.queued == queued
 
 
@@ -256,9 +257,11 @@ def test_a_flag_that_is_no_flag_is_said_and_keeps_the_uploads(installed: Install
 def test_each_frame_without_the_script_is_queued_when_the_job_is_done(
     installed: Installed,
 ) -> None:
-    [(level, text)] = finish(make_job(EACH_FRAME, [1, 2]))
-    assert (level, "ftrack_each_frame needs a PostTaskScript" in text) == ("warning", True)
-    assert len(installed.queued) == 2
+    for script in ("", "/mnt/tools/other.py"):
+        [(level, text)] = finish(make_job(EACH_FRAME, [1, 2], JobPostTaskScript=script))
+        assert level == "warning"
+        assert f"set PostTaskScript ({script!r}) to farmhaul_post_task.py" in text
+    assert len(installed.queued) == 4
 
 
 def test_a_post_task_script_never_fails_its_task() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tasks.intake import hook
+from tasks.intake import disk, hook
 from tasks.intake.envelope import Envelope, open_entry
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import Request
@@ -205,13 +206,101 @@ def test_a_queued_upload_leaves_no_temporary_file_either(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_an_error_of_the_hook_is_one_line(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_of_the_hook_is_one_line_and_the_upload_is_kept(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("first\nsecond")
 
     monkeypatch.setattr("tasks.intake.hook.sort_out", fail)
     code, text = hook.enqueue([line()])
-    assert (code, text) == (3, "farmhaul: nothing is queued: RuntimeError: first second")
+    [kept] = host.left
+    assert (code, json.loads(kept.read_text())) == (3, line())
+    assert text == (
+        f"farmhaul: /mnt/prod/a.exr: not queued, kept in {kept}, and sent later: "
+        "RuntimeError: first second"
+    )
+
+
+def odd_uploads() -> list[Any]:
+    """What a studio's own hook may hand over by mistake."""
+    circle = line("circle.exr")
+    circle["metadata"] = circle
+    return [circle, {("a", "b"): 1}, "/mnt/prod/b.exr", line("a.exr"), ["c"], line(version_id="x")]
+
+
+def test_one_bad_entry_among_many_holds_up_no_other(host: Host) -> None:
+    code, text = hook.enqueue(odd_uploads())
+    assert (code, text.startswith("farmhaul: 5 refused, set aside as ")) == (2, True)
+    assert [request.path for request in host.requests] == ["/mnt/prod/a.exr"]
+    assert len(host.left[0].read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("redis", [True, False])
+@pytest.mark.parametrize("bad", [[], [line("b.exr", version_id="x")]])
+def test_a_full_disk_keeps_nothing_from_redis_and_is_said_without_it(
+    host: Host,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+    redis: bool,
+    bad: list[dict[str, Any]],
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    host.configure(FARMHAUL_REDIS_URL=redis_server.url if redis else NO_REDIS)
+    monkeypatch.setattr("tasks.intake.disk.write_new", full)
+    code, text = hook.enqueue([line("a.exr"), *bad])
+    assert (code, host.left) == (2 if redis and bad else 0 if redis else 3, [])
+    assert [request.path for request in host.requests] == (["/mnt/prod/a.exr"] if redis else [])
+    if not redis:
+        assert "and not kept, because the spool" in text
+        assert "nor can a temporary file (No space left on device)" in text
+    if bad:
+        assert "1 refused, and not kept, because" in text
+        assert "version_id 'x' is not a UUID" in text
+
+
+def test_a_disk_that_fills_up_while_lines_are_set_aside_loses_none(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_new = disk.write_new
+
+    def full_later(*arguments: Any) -> str:
+        if host.left:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_new(*arguments)
+
+    host.configure(FARMHAUL_REDIS_URL=NO_REDIS)
+    monkeypatch.setattr("tasks.intake.disk.write_new", full_later)
+    for uploads in ([line("a.exr"), line("b.exr", version_id="x")], [line(version_id="x")]):
+        code, _ = hook.enqueue(uploads)
+        [kept] = host.left
+        assert code in {2, 3}
+        assert [json.loads(one) for one in kept.read_text().splitlines()] == uploads
+        kept.unlink()
+
+
+def test_what_else_of_a_job_cannot_be_queued_is_in_the_line(host: Host) -> None:
+    code, text = hook.enqueue([line()], ["output 1 has no file name"])
+    assert (code, text) == (
+        2, "farmhaul: /mnt/prod/a.exr: 1 queued; not queued: output 1 has no file name"
+    )  # fmt: skip
+    code, text = hook.enqueue([], ["one", "two"])
+    assert (code, text) == (2, "farmhaul: nothing is queued; not queued: one; two")
+    assert hook.refuse([{}], "one") == (2, "farmhaul: refused: one")
+    assert len(host.requests) == 1
+    assert host.left == []
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfeF", b"\xff\xfe\x00\xd8"])
+def test_half_a_text_of_windows_is_said_and_the_upload_is_kept(
+    host: Host, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    host.settings.write_bytes(content)
+    monkeypatch.setenv("FARMHAUL_SPOOL", str(host.spool))
+    code, text = hook.enqueue([line()])
+    assert (code, "is not UTF-8 text; save the file as UTF-8" in text) == (3, True)
     assert len(host.left) == 1
 
 

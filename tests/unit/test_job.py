@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from tasks.intake.job import FLAGS, TEXTS, files, flag, outputs, sequence, upload
+from tasks.intake.job import (
+    FLAGS,
+    TEXTS,
+    files,
+    flag,
+    job_uploads,
+    outputs,
+    sequence,
+    upload,
+)
 from tasks.intake.manifest import MANIFEST_KEYS
 from tasks.intake.notation import parse
 
@@ -95,23 +104,91 @@ def test_frames_are_written_as_farmhaul_reads_them(
 
 
 def test_outputs_are_pairs_of_folder_and_name() -> None:
-    paths, missing = outputs(["/p/a/", "P:\\b\\", "/c"], ["x.exr", "y.exr", "z.exr"])
-    assert paths == {0: "/p/a/x.exr", 1: "P:\\b/y.exr", 2: "/c/z.exr"}
-    assert missing == []
+    folders, names = ["/p/a/", "P:\\b\\", "/c", "", "/d"], ["x", "y", "z", "/e/v", r"P:\w"]
+    assert [*outputs(folders, names)] == [
+        (0, "/p/a/x", ""),
+        (1, "P:\\b/y", ""),
+        (2, "/c/z", ""),
+        (3, "/e/v", ""),
+        (4, r"P:\w", ""),
+    ]
 
 
 def test_what_an_output_lacks_is_named_and_the_others_count() -> None:
-    assert outputs(["/a", "/b", ""], ["x.exr"]) == (
-        {0: "/a/x.exr"},
-        ["output 1 has a folder and no file name: /b"],
-    )
-    assert outputs([""], ["x.exr"]) == ({}, ["output 0 has a file name and no folder: x.exr"])
+    assert [*outputs(["/a", "/b", ""], ["x.exr"])] == [
+        (0, "/a/x.exr", ""),
+        (1, "/b", "output 1 has a folder and no file name: /b"),
+    ]
+    assert [*outputs([""], ["x.exr"])] == [
+        (0, "x.exr", "output 0 has a file name and no folder: x.exr")
+    ]
 
 
-def test_a_job_without_outputs_lacks_the_first() -> None:
-    paths, [missing] = outputs([], [])
-    assert paths == {}
-    assert missing.startswith("the job has no output")
+ID = {"ftrack_version_id": VERSION}
+
+
+@pytest.mark.parametrize(
+    ("values", "folders", "names", "paths", "faults"),
+    [
+        (ID, ["/a", "/b"], ["f.####.exr", "g.exr"], ["/a/f.%04d.exr [1-2]", "/b/g.exr"], []),
+        # A job that says nothing of ftrack is left alone, whatever it lacks.
+        ({}, ["/a"], [], [], []),
+        ({"ftrack_version_id": " "}, None, None, [], []),
+        # What it says comes to nothing, and nobody would notice.
+        (ID, None, None, [], ["the job has no output"]),
+        (ID, ["/a"], [], [], ["output 0 has a folder and no file name: /a"]),
+        (ID, [], ["/a/g.exr"], ["/a/g.exr"], []),
+        (ID, ["/a"], ["f.exr", "g.exr"], ["/a/f.exr"], ["output 1 has a file name and no folder"]),
+        ({"ftrack_name": "main"}, ["/a"], ["g.exr"], [], ["the job has ftrack_name, and no ftr"]),
+        ({"ftrack_encode": "1"}, None, None, [], ["the job has no output"]),
+        ({"ftrack_version_id1": VERSION}, ["/a"], ["g"], [], ["_version_id1, and no output 1"]),
+        ({**ID, "ftrack_name3": "x"}, ["/a"], ["g"], ["/a/g"], ["ftrack_name3, and no output 3"]),
+        # An output may be left out on purpose.
+        ({"ftrack_version_id0": VERSION}, ["/a", "/b"], ["g"], ["/a/g"], []),
+        ({"ftrack_version_id0": VERSION, "ftrack_fps": "1"}, ["/a", ""], ["g"], ["/a/g"], []),
+        (
+            {"ftrack_version_id0": VERSION, "ftrack_name1": "x"},
+            ["/a", "/b"],
+            ["g", "h"],
+            ["/a/g"],
+            ["the job has ftrack_name1, and no ftrack_version_id1: set the id"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_job_says_of_ftrack_is_queued_or_named(
+    values: dict[str, str],
+    folders: list[str] | None,
+    names: list[str] | None,
+    paths: list[str],
+    faults: list[str],
+) -> None:
+    lines, found = job_uploads(folders, names, [1, 2], looking_up(values))
+    assert [line["path"] for line in lines] == paths
+    assert len(found) == len(faults)
+    assert all(what in text for what, text in zip(faults, found, strict=True))
+
+
+def test_an_output_whose_path_cannot_be_mapped_leaves_the_others() -> None:
+    def here(path: str) -> str:
+        if "b" in path:
+            raise RuntimeError("no rule")
+        return path.replace("P:", "/mnt")
+
+    lines, faults = job_uploads(["P:/a", "P:/b"], ["f.#", "f"], [1], looking_up(ID), here=here)
+    assert [line["path"] for line in lines] == ["/mnt/a/f.1"]
+    assert faults == ["output 1 (P:/b/f): RuntimeError: no rule"]
+
+
+def test_each_frame_of_a_task_may_be_a_line() -> None:
+    lines, _ = job_uploads(["/a"], ["f.##"], [1, 2], looking_up(ID), each_frame=True)
+    assert [line["path"] for line in lines] == ["/a/f.01", "/a/f.02"]
+
+
+@pytest.mark.parametrize("frames", [None, []])
+def test_without_frames_the_output_is_left_to_be_refused(frames: list[int] | None) -> None:
+    for each_frame in (False, True):
+        lines, _ = job_uploads(["/a"], ["f.##.exr"], frames, looking_up(ID), each_frame=each_frame)
+        assert [line["path"] for line in lines] == ["/a/f.##.exr"]
 
 
 def test_files_by_frame_are_a_sequence_as_the_command_reads_it() -> None:

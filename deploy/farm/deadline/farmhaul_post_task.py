@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from Deadline.Scripting import RepositoryUtils
 
@@ -35,27 +35,35 @@ def _enqueue(plugin: Any) -> tuple[int, str]:
     # The event plug-in keeps the outputs of a job whose flag is no flag.
     if not hook.flag(lookup("ftrack_each_frame"), "ftrack_each_frame"):
         return 0, "farmhaul: ftrack_each_frame is not set; the job is queued when it has finished"
-    first, last = plugin.GetStartFrame(), plugin.GetEndFrame()
-    frames = [frame for frame in job.JobFramesList if first <= frame <= last]
-    folders, names = job.JobOutputDirectories or (), job.JobOutputFileNames or ()
-    paths, missing = hook.outputs([*folders], [*names])
-    uploads = []
-    for number, place in paths.items():
-        output = RepositoryUtils.CheckPathMapping(place)
-        for frame in frames:
-            upload = hook.upload(hook.sequence(output, [frame]), lookup, number)
-            if upload.get("version_id"):
-                # With the same name, all frames would be the same component.
-                upload["name"] = PurePath(upload["path"].replace("\\", "/")).stem
-                uploads.append(upload)
-    if getattr(job, "JobTileJob", False):
-        tiles = "this job renders tiles, whose tasks are no frames"
-        refused: tuple[int, str] = hook.refuse(uploads, f"{tiles}; leave out ftrack_each_frame")
-        return refused
-    code, line = hook.enqueue(uploads)
-    if missing:
-        return max(code, 2), f"{line}; not queued: {'; '.join(missing)}"
-    return code, line
+    uploads, faults = hook.job_uploads(
+        job.JobOutputDirectories,
+        job.JobOutputFileNames,
+        frames_of(plugin, job),
+        lookup,
+        here=RepositoryUtils.CheckPathMapping,
+        each_frame=True,
+    )
+    reasons = [NO_FRAMES] if getattr(job, "JobTileJob", False) else []
+    for upload in uploads:
+        upload.pop("name", None)  # all frames would be the same component
+        if "component_id" in upload:
+            reasons.append("frames need ftrack_version_id, because each is a component of its own")
+        if "publish" in upload:
+            reasons.append("each frame would replace the publish; leave out ftrack_publish")
+    if reasons and uploads:
+        reason = "; ".join([*dict.fromkeys(reasons), *faults])
+        return cast("tuple[int, str]", hook.refuse(uploads, reason))
+    return cast("tuple[int, str]", hook.enqueue(uploads, faults))
+
+
+NO_FRAMES = "this job renders tiles, whose tasks are no frames; leave out ftrack_each_frame"
+
+
+def frames_of(plugin: Any, job: Any) -> list[int]:
+    """Return the frames of a task. The list of a job tells which of its range are left out."""
+    first, last = sorted([plugin.GetStartFrame(), plugin.GetEndFrame()])
+    of_job = [frame for frame in job.JobFramesList or () if first <= frame <= last]
+    return of_job or [*range(first, last + 1)]
 
 
 def _load() -> Any:
@@ -63,7 +71,7 @@ def _load() -> Any:
     folder = RepositoryUtils.CheckPathMapping(FOLDER_WINDOWS if os.name == "nt" else FOLDER)
     file = Path(folder, "farmhaul-hook.pyz")
     if not file.exists():
-        raise FileNotFoundError(f"{file} is not on this host")
+        raise FileNotFoundError(f"{file} is not on this host; install it, or change FOLDER")
     sys.path.insert(0, str(file))
     try:
         import farmhaul_hook  # noqa: PLC0415 it is in that file

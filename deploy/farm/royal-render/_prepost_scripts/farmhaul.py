@@ -11,7 +11,8 @@ from typing import Any
 HOOK = "/opt/farmhaul-hook/farmhaul-hook.pyz"
 HOOK_WINDOWS = r"C:\Program Files\farmhaul-hook\farmhaul-hook.pyz"
 
-sys.path.insert(0, HOOK_WINDOWS if os.name == "nt" else HOOK)
+HERE = HOOK_WINDOWS if os.name == "nt" else HOOK
+sys.path.insert(0, HERE)
 
 
 def job_of(job_id: int) -> Any:
@@ -33,18 +34,22 @@ def job_of(job_id: int) -> Any:
 def main() -> int:
     parser = ArgumentParser()
     parser.add_argument("-jid", type=int, required=True)
+    job_id = parser.parse_args().jid
     try:
         import farmhaul_hook  # noqa: PLC0415 it may not be installed here
-
-        job = job_of(parser.parse_args().jid)
-        folder = job.imageDir.rstrip("/\\")
-        marks = "#" * job.imageFramePadding
+    except Exception as error:  # noqa: BLE001 one line in the log of the job
+        print(f"farmhaul: job {job_id} is not queued: install {HERE} on this client: {error}")
+        return 3
+    try:
+        job = job_of(job_id)
+        name = f"{job.imageFileName}{'#' * job.imageFramePadding}{job.imageExtension}"
         frames = range(job.seqStart, job.seqEnd + 1, max(job.seqStep, 1))
-        path = f"{folder}/{job.imageFileName}{marks}{job.imageExtension}"
-        path = farmhaul_hook.sequence(path, frames)
-        code, line = farmhaul_hook.enqueue([farmhaul_hook.upload(path, job.customData_Str)])
-    except Exception as error:  # noqa: BLE001 one line in the log of the job, then a retry
-        code, line = 3, f"farmhaul: nothing is queued: {type(error).__name__}: {error}"
+        uploads, faults = farmhaul_hook.job_uploads(
+            [job.imageDir], [name], frames, job.customData_Str
+        )
+        code, line = farmhaul_hook.enqueue(uploads, faults)
+    except Exception as error:  # noqa: BLE001 as above
+        code, line = 3, f"farmhaul: job {job_id} is not queued: {type(error).__name__}: {error}"
     print(line)
     return int(code)
 

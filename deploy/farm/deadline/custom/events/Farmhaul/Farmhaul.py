@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from Deadline.Events import DeadlineEventListener
 from Deadline.Scripting import RepositoryUtils
@@ -45,52 +45,54 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
         else:
             folder = self.GetConfigEntryWithDefault("HookFolder", FOLDER)
         hook = load(folder)
-        # Somebody may have changed the frames of the job since it was submitted.
-        job = RepositoryUtils.GetJob(job.JobId, True) or job  # noqa: FBT003 Deadline's signature
+        job = self._as_it_is_now(job)
         lookup = job.GetJobExtraInfoKeyValue
-        folders, names = job.JobOutputDirectories or (), job.JobOutputFileNames or ()
-        paths, missing = hook.outputs([*folders], [*names])
-        uploads = []
-        for number, path in paths.items():
-            # A job has the paths of the machine that submitted it.
-            here = RepositoryUtils.CheckPathMapping(path)
-            uploads.append(hook.upload(hook.sequence(here, job.JobFramesList), lookup, number))
-        answer: tuple[int, str]
+        # A job has the paths of the machine that submitted it.
+        uploads, faults = hook.job_uploads(
+            job.JobOutputDirectories,
+            job.JobOutputFileNames,
+            job.JobFramesList,
+            lookup,
+            here=RepositoryUtils.CheckPathMapping,
+        )
         try:
             each_frame = hook.flag(lookup("ftrack_each_frame"), "ftrack_each_frame")
         except ValueError as error:
-            answer = hook.refuse(uploads, str(error))
-            return answer
-        if getattr(job, "JobTileJob", False):
-            answer = hook.refuse(uploads, TILES) if any(uploads) else hook.enqueue([])
-            return answer
-        if each_frame and getattr(job, "JobPostTaskScript", "unknown"):
-            return 0, "farmhaul: the frames of this job were queued one by one"
-        answer = hook.enqueue(uploads)
-        if missing and (any(uploads) or names_id(hook, lookup)):
-            # A part of the job is not in ftrack, and nobody would look for it there.
-            return max(answer[0], 2), f"{answer[1]}; not queued: {'; '.join(missing)}"
-        if each_frame:
-            return max(answer[0], 2), f"{answer[1]}; ftrack_each_frame needs a PostTaskScript"
-        return answer
+            faults.append(str(error))
+            return cast("tuple[int, str]", hook.refuse(uploads, "; ".join(faults)))
+        if uploads and getattr(job, "JobTileJob", False):
+            return cast("tuple[int, str]", hook.refuse(uploads, TILES))
+        if each_frame and (uploads or faults):
+            # A Deadline that does not tell has run the script, as far as one can know.
+            script = str(getattr(job, "JobPostTaskScript", NAME) or "")
+            if script.lower().endswith(NAME):
+                return 0, "farmhaul: the tasks of this job have queued their frames; see their logs"
+            faults.append(f"its frames one by one: set PostTaskScript ({script!r}) to {NAME}")
+        return cast("tuple[int, str]", hook.enqueue(uploads, faults))
+
+    def _as_it_is_now(self, job: Any) -> Any:
+        """Return the job with the frames that somebody may have changed since it was submitted."""
+        try:
+            return RepositoryUtils.GetJob(job.JobId, True) or job  # noqa: FBT003 Deadline's signature
+        except Exception as error:  # noqa: BLE001 the job has frames without it
+            self.LogWarning(f"farmhaul: frames that were changed may be missing: {error}")
+            return job
 
 
 TILES = (
     "this job renders tiles, whose tasks are no frames; "
     "give the ftrack ids to the job that assembles them"
 )
-
-
-def names_id(hook: Any, lookup: Any) -> bool:
-    """Return whether a job names an ftrack id for any of its outputs."""
-    return any(hook.upload("", lookup, number) for number in ("", *range(10)))
+NAME = "farmhaul_post_task.py"
 
 
 def load(folder: str) -> Any:
     """Import farmhaul_hook from its file; Deadline's search path stays as it was."""
     file = Path(RepositoryUtils.CheckPathMapping(folder), "farmhaul-hook.pyz")
     if not file.exists():
-        raise FileNotFoundError(f"{file} is not on this host")
+        raise FileNotFoundError(
+            f"{file} is not on this host; install it, or set its folder in Configure Events"
+        )
     sys.path.insert(0, str(file))
     try:
         import farmhaul_hook  # noqa: PLC0415 it is in that file
