@@ -1,11 +1,10 @@
-"""Tractor, HQueue, Royal Render, AYON, and whatever else can start a command.
+"""Tractor, HQueue, Royal Render, and whatever else can start a command.
 
 Tractor, HQueue and Royal Render are closed and were not run. Their stand-ins have:
 - tractor.api.author: `newCommand` of a task, and `newPostscript(argv=, when=, service=)` of a job;
 - HQueue: a parent's `command` that its `shell` runs with -c, as hqserver's clients do;
 - Royal Render: `rrGlobal` and `libpyRR2` inside rrPythonconsole, as the scripts of
   BinaryAlchemy/RoyalRender-OpenExtensions and ynput/ayon-royalrender use them.
-AYON's metadata has the form that ayon-core's create_metadata_path writes.
 """
 
 from __future__ import annotations
@@ -131,75 +130,6 @@ def test_royal_renders_post_script_queues_the_images_of_its_job(
         assert installed.queued == [("/mnt/prod/sh 010/f.%04d.exr [1, 3, 5]", "main")]
 
 
-# AYON
-
-
-def ayon_metadata(folder: Path, files: Any) -> Path:
-    instance = {
-        "productName": "renderMain",
-        "representations": [
-            {"name": "exr", "files": files, "stagingDir": "{root[work]}/sh 010/v003"},
-            {"name": "mp4", "files": "sh010.mp4", "stagingDir": "{root[work]}/sh 010/v003"},
-        ],
-    }
-    path = folder / "renderMain_metadata.json"
-    path.write_text(json.dumps({"frameStart": 1001, "frameEnd": 1002, "instances": [instance]}))
-    return path
-
-
-def run_ayon(installed: Installed, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    source = HOOKS / "ayon" / "farmhaul_ayon.py"
-    script = installed.folder / "farmhaul_ayon.py"
-    script.write_text(source.read_text().replace("/opt/farmhaul-hook", str(installed.folder)))
-    command = [sys.executable, "-B", script, *arguments, "--version-id", VERSION]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True)
-
-
-FRAMES = ["sh010.1001.exr", "sh010.1002.exr", "sh010.1004.exr"]
-MOVIE = ("/mnt/prod/sh 010/v003/sh010.mp4", "renderMain_mp4")
-
-
-def test_what_ayons_metadata_names_is_queued(installed: Installed, tmp_path: Path) -> None:
-    metadata = ayon_metadata(tmp_path, FRAMES)
-    planned = run_ayon(installed, metadata, "--root", "work=/mnt/prod", "--dry-run")
-    assert (planned.returncode, installed.queued) == (0, [])
-    assert [json.loads(line)["name"] for line in planned.stdout.splitlines()] == [
-        "renderMain_exr",
-        "renderMain_mp4",
-    ]
-    done = run_ayon(installed, metadata, "--root", "work=/mnt/prod")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("2 queued\n")
-    path = "/mnt/prod/sh 010/v003/sh010.%04d.exr [1001-1002, 1004]"
-    assert installed.queued == [(path, "renderMain_exr"), MOVIE]
-
-
-@pytest.mark.parametrize(
-    ("files", "why"),
-    [
-        (["a.1001.exr", "b.1002.exr"], "contains more than one sequence"),
-        ([*FRAMES, "notes.txt"], "4 files are not one sequence of frames"),
-        ([], "renderMain_exr: "),
-        (None, "renderMain_exr: "),
-    ],
-)
-def test_a_representation_that_cannot_be_read_does_not_hold_up_others(
-    installed: Installed, tmp_path: Path, files: Any, why: str
-) -> None:
-    done = run_ayon(installed, ayon_metadata(tmp_path, files), "--root", "work=/mnt/prod")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert why in done.stderr
-    assert installed.queued == [MOVIE]
-
-
-def test_ayon_metadata_with_an_unknown_root_is_refused(
-    installed: Installed, tmp_path: Path
-) -> None:
-    done = run_ayon(installed, ayon_metadata(tmp_path, FRAMES), "--root", "publish=/mnt")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 2)
-    assert "there is no 'work' in the metadata or in --root" in done.stderr
-
-
 # Anything else
 
 
@@ -237,8 +167,11 @@ def test_a_render_may_have_a_double_dash_of_its_own(installed: Installed, tmp_pa
 def test_a_wrapper_without_a_render_or_an_upload_says_what_to_write(
     installed: Installed, tmp_path: Path
 ) -> None:
-    for words in ([], ["true"], ["true", "--"], UPLOAD):
+    for words in ((), UPLOAD):
         done = after_render(installed, tmp_path, *words)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    for dashes in ((), ("--",)):  # a variable of the job may be empty
+        done = after_render(installed, tmp_path, "true", *dashes)
+        assert (done.returncode, "nothing is queued" in done.stderr) == (0, True)
     assert after_render(installed, tmp_path, "/nowhere", *UPLOAD).returncode == 127
     assert installed.queued == []

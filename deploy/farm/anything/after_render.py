@@ -17,9 +17,11 @@ HOOK_WINDOWS = r"C:\Program Files\farmhaul-hook\farmhaul-hook.pyz"
 
 
 def main(arguments: list[str]) -> int:
-    split = len(arguments) - 1 - arguments[::-1].index("--") if "--" in arguments else 0
-    render, upload = arguments[:split], arguments[split + 1 :]
-    if not render or not upload:
+    end = len(arguments)
+    if "--" in arguments:
+        end -= 1 + arguments[::-1].index("--")
+    render, upload = arguments[:end], arguments[end + 1 :]
+    if not render:
         print("after_render.py: write RENDER-COMMAND -- ENQUEUE-ARGUMENTS", file=sys.stderr)
         return 2
     try:
@@ -30,6 +32,10 @@ def main(arguments: list[str]) -> int:
     if code:
         # A render that a signal ended has a negative code; a shell shows 128 and the signal.
         return code if code > 0 else 128 - code
+    if not upload:
+        # Such as a variable of the job that is empty. The render is worth more than its upload.
+        print("farmhaul: nothing is queued: no file follows -- after the render", file=sys.stderr)
+        return 0
     hook = HOOK_WINDOWS if os.name == "nt" else HOOK
     code = subprocess.call([sys.executable, "-I", "-X", "utf8", hook, "enqueue", *upload])
     if code:

@@ -10,78 +10,127 @@ import json
 import os
 import re
 import sys
-from pathlib import Path
-from typing import Any, Iterator  # noqa: UP035 Python 3.8
+from collections import Counter
+from typing import Any
 
 #: The file on all farm nodes.
 HOOK = "/opt/farmhaul-hook/farmhaul-hook.pyz"
 HOOK_WINDOWS = r"C:\Program Files\farmhaul-hook\farmhaul-hook.pyz"
+HERE = HOOK_WINDOWS if os.name == "nt" else HOOK
 
-sys.path.insert(0, HOOK_WINDOWS if os.name == "nt" else HOOK)
-import farmhaul_hook  # noqa: E402 it is in that file
-
-
-class UnreadableError(Exception):
-    """A representation that cannot be sent: what it is, and why."""
+sys.path.insert(0, HERE)
 
 
-def representations(metadata: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the name of each representation, and what is known of it."""
+def representations(metadata: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the representations, each with what is known of its instance, and what is wrong."""
+    found, faults = [], []
     for instance in metadata["instances"]:
-        for one in instance["representations"]:
-            folder = one.get("stagingDir") or instance.get("stagingDir") or ""
-            name = f"{instance.get('productName', '')}_{one.get('name', '')}".strip("_")
-            yield name, {**one, "stagingDir": folder}
+        for one in instance.get("representations") or ():
+            if isinstance(one, dict):
+                found.append({**instance, "tags": (), **one})
+            else:
+                faults.append(f"{one!r} is no representation")
+    names = Counter(one.get("name") for one in found)
+    for one in found:
+        # Several products have representations of one name, and here they share a version.
+        product = one.get("productName") if names[one.get("name")] > 1 else ""
+        one["name"] = "_".join(filter(None, [product, one.get("name")]))
+    return found, faults
 
 
-def line(name: str, one: dict[str, Any], roots: dict[str, str], version_id: str) -> dict[str, Any]:
+def skipped(one: dict[str, Any]) -> bool:
+    """Return whether AYON publishes no such file to ftrack."""
+    tags = set(one["tags"] or ())
+    is_media = {"thumbnail", "ftrackreview"} & tags or one.get("thumbnail")
+    # "delete" is for files that only others are made of; media is uploaded nevertheless.
+    return "publish_on_farm" in tags or ("delete" in tags and not is_media)
+
+
+def line(hook: Any, one: dict[str, Any], roots: dict[str, str], version_id: str) -> dict[str, Any]:
     """Return the line of a manifest for a representation.
 
     Raises:
-        UnreadableError: its files are not one sequence, or it names an unknown root.
+        ValueError: its files are not one sequence, or it names an unknown root.
     """
-    try:
-        # AYON writes paths without their root: {root[work]}/project/…
-        folder = re.sub(r"\{root\[(\w+)\]\}", lambda match: roots[match[1]], one["stagingDir"])
-        path = farmhaul_hook.files(folder, one["files"])
-    except KeyError as error:
-        raise UnreadableError(f"{name}: there is no {error} in the metadata or in --root") from None
-    except (ValueError, TypeError) as error:
-        raise UnreadableError(f"{name}: {error}") from None
-    return {"path": path, "version_id": version_id, "name": name}
+
+    def root(match: re.Match[str]) -> str:
+        if match[1] not in roots:
+            raise ValueError(f"write --root {match[1]}=FOLDER, which its path needs")
+        return roots[match[1]]
+
+    # AYON writes paths without their root: {root[work]}/project/…
+    folder = re.sub(r"\{root\[(\w+)\]\}", root, one.get("stagingDir") or "")
+    path = hook.files(folder, one["files"])
+    tags = set(one["tags"] or ())
+    if one.get("thumbnail") or "thumbnail" in tags:
+        return {"path": path, "version_id": version_id, "name": "thumbnail", "thumbnail": True}
+    if "ftrackreview" in tags:
+        return {"path": path, "version_id": version_id, "reviewable": True, **review(path, one)}
+    return {"path": path, "version_id": version_id, "name": one["name"]}
+
+
+def review(path: str, one: dict[str, Any]) -> dict[str, str]:
+    """Return what AYON knows of a movie; ffprobe finds the rest."""
+    known = {}
+    if one.get("resolutionWidth") and one.get("resolutionHeight"):
+        known["resolution"] = f"{one['resolutionWidth']}x{one['resolutionHeight']}"
+    if not path.lower().endswith((".png", ".jpg", ".jpeg")):
+        if one.get("fps"):
+            known["fps"] = str(one["fps"])
+        if isinstance(one.get("frameStart"), int) and isinstance(one.get("frameEnd"), int):
+            # In ftrack, the frames of a movie count from 0, and the end is their number.
+            known["frame_range"] = f"0-{one['frameEnd'] - one['frameStart'] + 1}"
+    return known
+
+
+def collect(hook: Any, options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the lines of a manifest, and what cannot be queued; one does not hold up others."""
+    found, faults = representations(json.loads(hook.read_text(options.metadata)))
+    if not found and not faults:
+        raise ValueError("it names no representation")
+    roots = dict(root.partition("=")[::2] for root in options.root)
+    uploads = []
+    for one in found:
+        try:
+            if skipped(one):
+                print(f"farmhaul: {one['name']} is left out, as AYON publishes no such file")
+            else:
+                uploads.append(line(hook, one, roots, options.version_id))
+        except ValueError as error:
+            faults.append(f"{one['name']}: {error}")
+        except Exception as error:  # noqa: BLE001 anything may be in a file
+            faults.append(f"{one['name']}: {type(error).__name__}: {error}")
+    return uploads, faults
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Queue the files of an AYON metadata file.")
-    parser.add_argument("metadata", type=Path)
+    parser.add_argument("metadata")
     parser.add_argument("--root", action="append", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--version-id", required=True)
     parser.add_argument("--dry-run", action="store_true", help="print the manifest, queue nothing")
     options = parser.parse_args()
     try:
-        metadata = json.loads(options.metadata.read_text(encoding="utf-8"))
-        roots = dict(root.split("=", 1) for root in options.root)
-        found = list(representations(metadata))
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        print(f"farmhaul: {options.metadata}: {type(error).__name__}: {error}", file=sys.stderr)
-        return 2
-    uploads, unreadable = [], []
-    for name, one in found:
-        try:
-            uploads.append(line(name, one, roots, options.version_id))
-        except UnreadableError as error:
-            unreadable.append(str(error))
-    code = 0
+        import farmhaul_hook as hook  # noqa: PLC0415 it may not be installed here
+    except Exception as error:  # noqa: BLE001 one line in the log of the job
+        return tell(3, f"{options.metadata}: not queued: install {HERE} on this node: {error}")
+    try:
+        uploads, faults = collect(hook, options)
+    except Exception as error:  # noqa: BLE001 as above
+        return tell(2, f"{options.metadata}: not queued: {type(error).__name__}: {error}")
     if options.dry_run:
         for upload in uploads:
             print(json.dumps(upload))
-    elif uploads:
-        code, text = farmhaul_hook.enqueue(uploads)
-        print(text)
-    # One representation that cannot be read does not hold up the others.
-    for text in unreadable:
-        print(f"farmhaul: not queued: {text}", file=sys.stderr)
-    return max(code, 2) if unreadable else code
+        return tell(2, f"not queued: {'; '.join(faults)}") if faults else 0
+    if not uploads and not faults:
+        return tell(0, "nothing is queued, because everything is left out")
+    code, text = hook.enqueue(uploads, faults)
+    return tell(code, text[len("farmhaul: ") :])
+
+
+def tell(code: int, text: str) -> int:
+    print(f"farmhaul: {text}", file=sys.stderr if code else sys.stdout)
+    return int(code)
 
 
 if __name__ == "__main__":

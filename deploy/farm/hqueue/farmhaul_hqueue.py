@@ -16,7 +16,12 @@ def with_upload(
 
     Each of *uploads* is a list of arguments for farmhaul enqueue, such as
     ["/mnt/prod/f.%04d.exr [1001-1240]", "--version-id", "9f1d…", "--name", "main"].
+
+    Raises:
+        ValueError: there is no upload.
     """
+    if not uploads:
+        raise ValueError("write what to upload; without it, submit the children alone")
     commands = [
         " ".join(shlex.quote(word) for word in (*HOOK, "enqueue", "--no-stat", *upload))
         for upload in uploads
@@ -24,7 +29,8 @@ def with_upload(
     return {
         "name": name,
         "shell": "bash",
-        "command": " && ".join(commands),
+        # One that is refused does not hold up the others, and the job fails nevertheless.
+        "command": "; ".join(["code=0", *(f"{one} || code=$?" for one in commands), "exit $code"]),
         "triesLeft": 3,
         "children": list(children),
     }

@@ -22,7 +22,12 @@ def arguments(
     In the name of *path*, each # stands for a digit of the frame number, because Tractor would
     read %04d as one of its own codes. *windows* is for blades that run Windows. *target* are
     options of farmhaul enqueue, such as version_id.
+
+    Raises:
+        ValueError: there is no ftrack id; the job would render, and its upload be refused.
     """
+    if not (target.get("component_id") or target.get("version_id")):
+        raise ValueError(f"no ftrack id for {path}: give version_id or component_id")
     numbers = ",".join(str(frame) for frame in sorted(set(frames)))
     if numbers:
         # For farmhaul, a single # is four digits, and every @ is one.
@@ -33,6 +38,9 @@ def arguments(
         option = f"--{name.replace('_', '-')}"
         if value is True:
             argv.append(option)
+        elif isinstance(value, dict):
+            for key, text in value.items():
+                argv += [option, f"{key}={text}"]
         elif value:
             argv += [option, str(value)]
     return argv

@@ -1,0 +1,168 @@
+"""AYON: a metadata file in the form that ayon-core's create_metadata_path writes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.intake.request import UploadRequest
+from tests.farm_hooks.conftest import Installed
+from tests.farm_hooks.stand import HOOKS
+
+VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
+FOLDER = "{root[work]}/sh 010/v003"
+FRAMES = ["sh010.1001.exr", "sh010.1002.exr", "sh010.1004.exr"]
+SEQUENCE = ("/mnt/prod/sh 010/v003/sh010.%04d.exr [1001-1002, 1004]", "exr")
+MOVIE = ("/mnt/prod/sh 010/v003/sh010.mov", "mov")
+
+
+def representation(name: str, files: Any, *tags: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "files": files, "stagingDir": FOLDER, "tags": [*tags], **more}
+
+
+EXR = representation("exr", FRAMES, "review")
+MOV = representation("mov", "sh010.mov")
+
+
+def metadata_of(folder: Path, *representations: Any, **more: Any) -> Path:
+    instance = {"productName": "renderMain", "representations": [*representations], **more}
+    path = folder / "renderMain_metadata.json"
+    path.write_text(json.dumps({"instances": [instance]}))
+    return path
+
+
+def run(installed: Installed, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    source = HOOKS / "ayon" / "farmhaul_ayon.py"
+    script = installed.folder / "farmhaul_ayon.py"
+    script.write_text(source.read_text().replace("/opt/farmhaul-hook", str(installed.folder)))
+    command = [sys.executable, "-B", script, *arguments, "--version-id", VERSION]
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60)
+
+
+def publish(installed: Installed, metadata: Path) -> subprocess.CompletedProcess[str]:
+    return run(installed, metadata, "--root", "work=/mnt/prod")
+
+
+def test_what_the_metadata_names_is_queued(installed: Installed, tmp_path: Path) -> None:
+    metadata = metadata_of(tmp_path, EXR, MOV)
+    planned = run(installed, metadata, "--root", "work=/mnt/prod", "--dry-run")
+    assert (planned.returncode, installed.queued) == (0, [])
+    assert [json.loads(line)["name"] for line in planned.stdout.splitlines()] == ["exr", "mov"]
+    done = publish(installed, metadata)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("2 queued\n")
+    assert installed.queued == [SEQUENCE, MOVIE]
+
+
+def test_representations_have_the_tags_that_ayon_gave_them(
+    installed: Installed, tmp_path: Path
+) -> None:
+    size = {"resolutionWidth": 1920, "resolutionHeight": 1080}
+    metadata = metadata_of(
+        tmp_path,
+        EXR,
+        representation("thumbnail", "t.jpg", "thumbnail", "delete"),
+        representation("h264", "r.mp4", "ftrackreview", fps=24.0, **size),
+        representation("png", "still.png", "delete"),
+        representation("abc", "later.abc", "publish_on_farm"),
+        frameStart=1001,
+        frameEnd=1012,
+    )
+    done = publish(installed, metadata)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(" is left out")[0] for line in done.stdout.splitlines()[:2]] == [
+        "farmhaul: png",
+        "farmhaul: abc",
+    ]
+    assert [name for _, name in installed.queued] == ["exr", "thumbnail", "ftrackreview-mp4"]
+    thumbnail, review = (
+        request.target for request in installed.requests if isinstance(request, UploadRequest)
+    )
+    assert (thumbnail.thumbnail, review.thumbnail) == (True, False)
+    assert json.loads(dict(review.metadata)["ftr_meta"]) == {
+        "frameIn": 0, "frameOut": 12, "frameRate": 24, "width": 1920, "height": 1080
+    }  # fmt: skip
+
+
+def test_products_of_one_version_are_told_apart(installed: Installed, tmp_path: Path) -> None:
+    path = metadata_of(tmp_path, EXR)
+    values = json.loads(path.read_text())
+    depth = representation("exr", "depth.exr")
+    values["instances"].append({"productName": "renderDepth", "representations": [depth, MOV]})
+    path.write_text(json.dumps(values))
+    assert publish(installed, path).returncode == 0
+    assert [name for _, name in installed.queued] == ["renderMain_exr", "renderDepth_exr", "mov"]
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        (["a.1001.exr", "b.1002.exr"], "contains more than one sequence"),
+        ([*FRAMES, "notes.txt"], "4 files are not one sequence of frames"),
+        ([], "exr: "),
+        (None, "exr: "),
+    ],
+)
+def test_a_representation_that_cannot_be_read_does_not_hold_up_others(
+    installed: Installed, tmp_path: Path, files: Any, why: str
+) -> None:
+    done = publish(installed, metadata_of(tmp_path, {**EXR, "files": files}, MOV))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "1 queued; not queued: exr: " in done.stderr
+    assert why in done.stderr
+    assert installed.queued == [MOVIE]
+
+
+def test_something_else_in_the_list_is_named(installed: Installed, tmp_path: Path) -> None:
+    done = publish(installed, metadata_of(tmp_path, "exr", MOV))
+    assert (done.returncode, "'exr' is no representation" in done.stderr) == (2, True)
+    assert installed.queued == [MOVIE]
+
+
+def test_two_files_of_one_name_are_not_mixed(installed: Installed, tmp_path: Path) -> None:
+    other = {**MOV, "files": "other.mov"}
+    done = publish(installed, metadata_of(tmp_path, MOV, other))
+    assert (done.returncode, "would get two files" in done.stderr) == (2, True)
+    assert installed.queued == [(MOVIE[0], "renderMain_mov")]
+    assert installed.left[0].suffix == ".bad"
+
+
+def test_metadata_with_an_unknown_root_is_refused(installed: Installed, tmp_path: Path) -> None:
+    for root in ("publish=/mnt", "work"):
+        done = run(installed, metadata_of(tmp_path, EXR), "--root", root)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert (
+        "write --root work=FOLDER, which its path needs"
+        in run(installed, metadata_of(tmp_path, EXR), "--root", "publish=/mnt").stderr
+    )
+    assert installed.queued == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b'{"instances": 1}', b'{"instances": []}', b"\xff\xfe{", b"\x80", None],
+)
+def test_a_file_that_is_no_metadata_is_one_line(
+    installed: Installed, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "metadata.json"
+    if content is not None:
+        path.write_bytes(content)
+    done = publish(installed, path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"farmhaul: {path}: ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_metadata_may_be_written_by_a_program_of_windows(
+    installed: Installed, tmp_path: Path, encoding: str
+) -> None:
+    path = metadata_of(tmp_path, MOV)
+    path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
+    assert publish(installed, path).returncode == 0
+    assert installed.queued == [MOVIE]
