@@ -69,7 +69,7 @@ def compiled(node: str, **settings: object) -> tuple[dict[str, Any], str]:
     """Compile a job; its tasks and the settings it asks for, and what it printed."""
     given = {
         "frames": "1001-1003", "chunk_size": 2, "render_output_path": "/p/f.######",
-        "ftrack_version_id": "", "ftrack_name": "main", "blendfile": "/p/a.blend",
+        "ftrack_version_id": "", "ftrack_name": "", "blendfile": "/p/a.blend",
         "format": "OPEN_EXR", "image_file_extension": ".exr", **settings,
     }  # fmt: skip
     done = subprocess.run(
@@ -118,7 +118,7 @@ def test_the_path_is_written_as_farmhaul_reads_sequences(node: str, output: str,
     job, _ = compiled(node, ftrack_version_id="9f1d", render_output_path=output)
 
     assert upload_words(job)[1:] == [
-        "hook", "enqueue", path, "--version-id", "9f1d", "--name", "main",
+        "-I", "-X", "utf8", "hook", "enqueue", path, "--version-id", "9f1d",
     ]  # fmt: skip
 
 
@@ -127,7 +127,15 @@ def test_blender_leaves_both_spellings_of_an_extension(node: str, written: str) 
     output = {"render_output_path": f"/p/f.####{written}", "image_file_extension": ".jpg"}
     job, _ = compiled(node, ftrack_version_id="9f1d", **output)
 
-    assert upload_words(job)[3] == f"/p/f.%04d{written} [1001-1003]"
+    assert upload_words(job)[6] == f"/p/f.%04d{written} [1001-1003]"
+
+
+def test_the_files_give_the_component_its_name_if_the_job_does_not(node: str) -> None:
+    job, _ = compiled(node, ftrack_version_id="9f1d", ftrack_name="main")
+
+    assert upload_words(job)[-2:] == ["--name", "main"]
+    [default] = [one["default"] for one in job["types"] if one["key"] == "ftrack_name"]
+    assert default == ""
 
 
 def test_a_job_without_an_ftrack_id_only_renders(node: str) -> None:

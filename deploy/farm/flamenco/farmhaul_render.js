@@ -15,8 +15,8 @@ const JOB_TYPE = {
           description: "Path of the frames without suffix: /mnt/prod/sh010/v003/######" },
         { key: "ftrack_version_id", type: "string", default: "",
           description: "The AssetVersion to upload to; if it is empty, nothing is uploaded" },
-        { key: "ftrack_name", type: "string", default: "main",
-          description: "The name of the component under that version" },
+        { key: "ftrack_name", type: "string", default: "",
+          description: "The name of the component; if it is empty, the files give it theirs" },
 
         { key: "blendfile", type: "string", required: true, visible: "web" },
         { key: "format", type: "string", required: true, visible: "web",
@@ -52,11 +52,11 @@ function compileJob(job) {
     const upload = author.Task("upload-to-ftrack", "misc");
     upload.addCommand(author.Command("exec", {
         exe: "{farmhaulPython}",
+        // -I: the environment of a worker may break another Python. Paths are UTF-8 in any locale.
         args: [
-            "{farmhaulHook}", "enqueue", sequence(settings),
+            "-I", "-X", "utf8", "{farmhaulHook}", "enqueue", sequence(settings),
             "--version-id", settings.ftrack_version_id,
-            "--name", settings.ftrack_name,
-        ],
+        ].concat(settings.ftrack_name ? ["--name", settings.ftrack_name] : []),
     }));
     // All frames or none: the task runs when every render task has succeeded.
     renderTasks.forEach((task) => upload.addDependency(task));

@@ -51,27 +51,32 @@ class Farmhaul:
         layer.depend_on(render, DependType.FrameByFrame)
         return layer
 
-    def after_layer(self, render: Any, path: str, version_id: str, name: str) -> Any:
-        """Return a layer that queues all frames as one sequence, when the last one is done."""
+    def after_layer(self, render: Any, path: str, version_id: str, name: str = "") -> Any:
+        """Return a layer that queues all frames as one sequence, when the last one is done.
+
+        Without a *name*, the component is named after the files.
+        """
         sequence = f"{path} [{render.get_frame_range()}]"
         layer = ShellCommand(
             f"{render.get_name()}_farmhaul",
-            command=self._line(sequence, version_id, "--name", name),
+            command=self._line(sequence, version_id, name),
             **_SMALL,
         )
         layer.depend_on(render, DependType.LayerOnLayer)
         return layer
 
-    def after_job(self, path: str, frames: str, version_id: str, name: str) -> Any:
+    def after_job(self, path: str, frames: str, version_id: str, name: str = "") -> Any:
         """Return a post job that queues a sequence when the job has ended.
 
         It also runs after a job that failed or was killed. Frames are missing then: farmhaul names
         them and queues nothing.
         """
-        command = self._line(f"{path} [{frames}]", version_id, "--name", name)
+        command = self._line(f"{path} [{frames}]", version_id, name)
         return OutlinePostCommand("farmhaul", command=command, **_SMALL)
 
-    def _line(self, path: str, version_id: str, *options: str) -> str:
+    def _line(self, path: str, version_id: str, name: str = "") -> str:
+        if not version_id:
+            raise ValueError(f"no ftrack id for {path}: give one, or leave out the layer")
+        words = [*self._hook, "enqueue", path, "--version-id", version_id]
         # cuebot takes one string, which a shell on the host runs.
-        words = [*self._hook, "enqueue", path, "--version-id", version_id, *options]
-        return shlex.join(words)
+        return shlex.join([*words, *(["--name", name] if name else [])])

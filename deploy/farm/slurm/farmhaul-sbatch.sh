@@ -24,7 +24,8 @@ shift
 render=$(sbatch --parsable "$@")
 render=${render%%;*} # a federation appends its cluster
 echo "$render"
-if [[ " ${upload[*]} " != *" --component-id"* && " ${upload[*]} " != *" --version-id"* ]]; then
+targeted=' --(component-id|version-id|manifest)[ =]'
+if [[ ! " ${upload[*]} " =~ $targeted ]]; then
     echo "farmhaul-sbatch.sh: no ftrack id given: job $render renders, but nothing is queued" >&2
     exit 0
 fi
@@ -33,11 +34,17 @@ condition=(--dependency="afterok:$render")
 if [[ "${upload[*]}" =~ %[0-9]*a ]]; then
     # Started tasks have lines of their own. %4 at the end limits how many run at once.
     array=$(SLURM_BITSTR_LEN=0 scontrol show job --oneliner "$render" |
-        sed -En 's/.* ArrayTaskId=([^ %]+).*/\1/p' | paste -sd,)
+        sed -En 's/.* ArrayTaskId=([^ %]+).*/\1/p' | paste -sd,) || true
     if [[ -z $array ]]; then
-        echo "farmhaul-sbatch.sh: %a needs a job array, and job $render is not one" >&2
+        echo "farmhaul-sbatch.sh: job $render renders, but nothing is queued: %a needs a job array," \
+            "and scontrol shows none for this job" >&2
         exit 2
     fi
     condition=(--dependency="aftercorr:$render" --array="$array")
 fi
-sbatch --parsable "${condition[@]}" "$here/farmhaul-enqueue.sh" "${upload[@]}"
+sbatch --parsable "${condition[@]}" "$here/farmhaul-enqueue.sh" "${upload[@]}" || {
+    code=$?
+    echo "farmhaul-sbatch.sh: job $render renders, but nothing is queued: sbatch has refused the" \
+        "job of the upload. Submit farmhaul-enqueue.sh with ${condition[*]}" >&2
+    exit "$code"
+}

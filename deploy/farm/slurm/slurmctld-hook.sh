@@ -17,11 +17,14 @@ export PATH
 # A failure would only add a line to slurmctld's log.
 trap 'exit 0' EXIT
 # With "command", the shell continues if the log cannot be written.
-command exec 2>/dev/null >>"$LOG" && exec 2>&1
+log=
+command exec 2>/dev/null >>"$LOG" && exec 2>&1 && log=$LOG
 
 say() {
     # echo would read backslashes, and a job's comment could then write lines of its own.
-    printf '%s job %s: %s\n' "$(date +%Y-%m-%dT%H:%M:%S)" "$job" "$*"
+    text="job $job: $(printf '%s' "$*" | tr '[:cntrl:]' ' ')"
+    { [ -n "$log" ] && printf '%s %s\n' "$(date +%Y-%m-%dT%H:%M:%S)" "$text"; } ||
+        logger -t farmhaul -- "$LOG cannot be written; $text"
 }
 
 if [ -n "${JOBSTATE:-}" ]; then
@@ -33,7 +36,12 @@ if [ -n "${JOBSTATE:-}" ]; then
         exit 0
     }
     # It does not get the comment. Slurm remembers ended jobs for MinJobAge (300 s).
-    comment=$(timeout --kill-after=1 2 scontrol show job "$job" | sed -n '/^ *Comment=/ { s///p; q; }')
+    shown=$(timeout --kill-after=1 2 scontrol show job "$job" 2>&1) || {
+        say "scontrol does not show it ($shown), so its comment is not known; nothing is queued." \
+            "If the comment names an upload, enqueue it by hand"
+        exit 0
+    }
+    comment=$(printf '%s\n' "$shown" | sed -n '/^ *Comment=/ { s///p; q; }')
 else
     # EpilogSlurmctld. A requeue looks like a success; README.md explains why it does no harm.
     job=$SLURM_JOB_ID task=${SLURM_ARRAY_TASK_ID:-} comment=${SLURM_JOB_COMMENT:-}
@@ -45,6 +53,10 @@ fi
 
 case $comment in
 'farmhaul '*) line=${comment#farmhaul } ;;
+*[Ff]armhaul*)
+    say "the comment does not begin with 'farmhaul ' and a JSON object; nothing is queued: $comment"
+    exit 0
+    ;;
 *)
     say "the comment names no upload; nothing is queued"
     exit 0
@@ -73,5 +85,5 @@ esac
 # A worker checks the file (--no-stat), because the controller may not mount the storage.
 printed=$(printf '%s\n' "$line" |
     timeout --kill-after=1 5 python3 -I -X utf8 "$HOOK" enqueue --no-stat --manifest=- 2>&1) ||
-    printed="exit code $?: $printed"
+    printed="exit code $?: $printed; the upload is $line"
 say "$printed"
