@@ -5,6 +5,7 @@ from __future__ import annotations
 from tasks.intake.envelope import MAX_BYTES, make_body
 from tasks.intake.errors import BadInputError, printable
 from tasks.intake.json_text import json_text
+from tasks.intake.request import PublishRequest
 from tasks.intake.wire import to_wire
 
 TYPE_CHECKING = False
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
     from tasks.intake.request import Request
 
-#: A worker opens a body as a whole, so its size bounds what one call takes, and what a lost call
-#: loses. A larger request, such as a sequence of 100,000 frames, is a body of its own.
+#: A worker takes in a body as a whole, so these bound what one call takes, and what a lost call
+#: loses. A larger request, such as a sequence of 100,000 frames, is a body of its own. Frames that
+#: nobody has looked at are only a few bytes, so they are counted too.
 REQUESTS_AT_ONCE = 500
+FILES_AT_ONCE = 10_000
 BYTES_AT_ONCE = 256 * 1024
 #: What an envelope adds to its requests.
 ENVELOPE_BYTES = 1024
@@ -30,13 +33,19 @@ def make_bodies(requests: Sequence[Request], asked_at: float, host: str) -> list
     """
     bodies = []
     group: list[dict[str, Any]] = []
-    group_bytes = 0
+    group_files = group_bytes = 0
     for request in requests:
         values, size = _measured(request)
-        if group and (len(group) == REQUESTS_AT_ONCE or group_bytes + size > BYTES_AT_ONCE):
+        files = len(request.files) if isinstance(request, PublishRequest) else 1
+        if group and (
+            len(group) == REQUESTS_AT_ONCE
+            or group_files + files > FILES_AT_ONCE
+            or group_bytes + size > BYTES_AT_ONCE
+        ):
             bodies.append(make_body(group, asked_at, host))
-            group, group_bytes = [], 0
+            group, group_files, group_bytes = [], 0, 0
         group.append(values)
+        group_files += files
         group_bytes += size
     if group:
         bodies.append(make_body(group, asked_at, host))

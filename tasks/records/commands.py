@@ -129,12 +129,14 @@ class Commands:
         """Make an ended upload pending again.
 
         A publish is retried with its members that are not stored. For a member, its publish is
-        retried: the latest one, if it has several.
+        retried: the latest one, if it has several. The state of an unknown upload is empty.
         """
         names = ("component", "request", "size", "score", "host", "publish", "total")
         values = self.scripts.client.hmget(upload_key(upload_id), names)
         *fields, publish, total = (to_text(value) for value in values)
-        host = fields[-1]
+        component, *_, host = fields
+        if not component:
+            return Retried(host, "", is_new=False)
         if publish or total:
             return Retried(host, *self._retry_publish(publish.rpartition(",")[2] or upload_id))
         [(state, is_new)] = self.write([_revived(upload_id, fields)])

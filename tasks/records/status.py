@@ -36,7 +36,7 @@ from tasks.records.states import (
 from tasks.transfer.errors import SealBrokenError
 
 #: Shown for a publish while its files are still being recorded.
-IS_OPEN = "not all of its files are recorded yet; if its enqueue was killed, enqueue it again"
+IS_OPEN = "not all of its files are recorded yet; if its worker dies, another one continues"
 #: A publish that waits for up to MOST_LEFT files shows the error of one of them, found among the
 #: first FILES_READ.
 MOST_LEFT, FILES_READ = 1000, 20

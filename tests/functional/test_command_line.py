@@ -271,6 +271,14 @@ def test_a_file_shows_its_progress_and_stops_when_cancelled(farm: Farm) -> None:
     assert put["status"] != 200
 
 
+def test_retry_of_all_failed_uploads_leaves_out_one_that_has_expired(hook: Farm) -> None:
+    expired = str(uuid.uuid4())
+    hook.redis.zadd("farmhaul:state:failed", {expired: 1})
+    done = hook.cli("retry", "--failed")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert hook.record(expired) == {}
+
+
 # Help
 
 

@@ -172,6 +172,14 @@ def test_a_located_upload_that_is_retried_is_sent_again(farm: Farm) -> None:
     assert farm.commands.retry(upload_id) == ("", "pending", True)
 
 
+def test_a_retry_of_an_upload_without_a_record_writes_none(farm: Farm) -> None:
+    before = farm.client.keys()
+
+    assert farm.commands.retry(str(uuid.uuid4())) == ("", "", False)
+
+    assert farm.client.keys() == before
+
+
 @pytest.mark.parametrize("size", [SIZE, None])
 def test_a_retry_knows_the_size_as_before(farm: Farm, size: int | None) -> None:
     [upload_id] = farm.enqueue(file_of(size=size))

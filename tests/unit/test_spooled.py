@@ -10,9 +10,11 @@ import pytest
 from tasks.config.hook_settings import REDIS_URL, HookSettings
 from tasks.intake import bodies
 from tasks.intake.bodies import make_bodies
+from tasks.intake.build import Options, build_requests
 from tasks.intake.envelope import EntryRefusedError, Envelope, open_entry, sign
 from tasks.intake.errors import BadInputError
 from tasks.intake.flush import NotNowError
+from tasks.intake.manifest import Entry
 from tasks.intake.request import UploadRequest, to_spool
 from tasks.intake.salvage import sort_out
 from tasks.intake.spooled import reader
@@ -49,6 +51,15 @@ def test_bodies_have_a_bounded_size() -> None:
     made = make_bodies([request(number, path) for number in range(100)], 5.0, "node7")
     assert len(made) == 2
     assert max(map(len, made)) < bodies.BYTES_AT_ONCE + bodies.ENVELOPE_BYTES
+
+
+def test_bodies_have_a_bounded_number_of_files() -> None:
+    entries = [
+        Entry(f"/mnt/prod/{n}/f.%04d.exr [1-4000]", version_id=VERSION, name=f"{n}")
+        for n in range(5)
+    ]
+    made = make_bodies(build_requests(entries, SETTINGS, Options(stat=False)), 5.0, "node7")
+    assert [len(opened(body).requests) for body in made] == [2, 2, 1]
 
 
 def test_a_request_that_no_worker_would_take_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

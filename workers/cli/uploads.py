@@ -29,13 +29,13 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
         raise BadInputError("name the uploads to retry, or retry all failed ones with --failed")
     scripts = open_records()
     commands, status = Commands(scripts), Status(scripts.client, scripts.codec)
-    ids = status.ids_in(["failed"]) if failed else upload_ids
-    find_known(status, ids)
+    find_known(status, upload_ids)
     hosts: dict[str, int] = {}
-    for upload_id in ids:
+    for upload_id in upload_ids or status.ids_in(["failed"]):
         host, state, new = commands.retry(upload_id)
         hosts[host] = hosts.get(host, 0) + new
-        click.echo(f"{upload_id} {state}")
+        if state:  # else its record has just expired
+            click.echo(f"{upload_id} {state}")
     for host, count in hosts.items():
         wake(app, count, host)
 
