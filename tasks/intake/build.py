@@ -7,7 +7,7 @@ import os
 from tasks.config.path_map import absolute, check_here
 from tasks.config.remedies import explained
 from tasks.intake.errors import BadInputError, FramesError, quoted
-from tasks.intake.notation import may_have_mark
+from tasks.intake.marks import may_have_mark
 from tasks.intake.request import PRIORITIES, PublishRequest, UploadRequest
 from tasks.intake.rules import check_entry, check_sequence
 from tasks.transfer.allowed import check_kind, is_below

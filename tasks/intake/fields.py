@@ -6,7 +6,7 @@ What these refuse is a ValueError with a short reason, which never repeats the v
 from __future__ import annotations
 
 from tasks.intake.manifest import MAX_TEXT, is_unfit
-from tasks.intake.notation import MAX_FRAMES
+from tasks.intake.ranges import MAX_FRAMES
 from tasks.intake.request import is_uuid
 from tasks.transfer.windows import is_windows_path
 

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections import defaultdict
 
 from tasks.intake.errors import FramesError, printable
-from tasks.intake.notation import (
-    MAX_DIGITS,
-    MAX_FRAMES,
-    Frames,
-    check_positive,
-    compact,
-    frame_range,
-    parse,
-    too_many,
-)
+from tasks.intake.manifest import is_unfit
+from tasks.intake.marks import is_udim
+from tasks.intake.notation import Frames, parse
+from tasks.intake.numbered import sequence_of, with_numbers
+from tasks.intake.ranges import MAX_DIGITS, compact, holes
 from tasks.transfer.windows import on_disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-#: The most ranges of missing frames, and sequences of a folder, that a message names.
+#: The most ranges of missing frames that a message names.
 MAX_RANGES_SHOWN = 10
-MAX_SEQUENCES_SHOWN = 3
-
-#: Files that Windows leaves in folders. Any other file with a number might be a frame.
-WINDOWS_FILES = {"thumbs.db", "desktop.ini"}
 
 
 def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
@@ -48,7 +37,7 @@ def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
     """
     mode = _mode(text) if look else 0
     if stat.S_ISDIR(mode):
-        return _whole(sequence_of(text, _names(text)), allow_missing=allow_missing)
+        return _whole(_in_folder(text), allow_missing=allow_missing)
     if mode:
         return None
     written = parse(text)
@@ -68,14 +57,15 @@ def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
         return written
     found = _on_disk(written)
     if not written.numbers:
-        return _whole(found, allow_missing=allow_missing)
+        # The tiles of a texture need not be neighbours: 1001, 1002, 1011.
+        return _whole(found, allow_missing=allow_missing or is_udim(text))
     existing = set(found.numbers)
     missing = [number for number in written.numbers if number not in existing]
     if len(missing) == len(written.numbers):
         raise FramesError(f"{printable(str(written))}: none of these frames exists")
     if missing and not allow_missing:
         raise _missing(written, compact(missing), len(missing), len(written.numbers))
-    return _some(written, (number for number in written.numbers if number in existing))
+    return with_numbers(written, (number for number in written.numbers if number in existing))
 
 
 def _mode(text: str) -> int:
@@ -85,11 +75,23 @@ def _mode(text: str) -> int:
         return 0
 
 
+def _in_folder(folder: str) -> Frames:
+    """Return the only sequence in a folder."""
+    found = sequence_of(folder, _names(folder))
+    if is_unfit(found.head) or is_unfit(found.tail):
+        raise FramesError(
+            f"{printable(found.pattern)} contains characters that cannot be stored "
+            "(control characters, or bytes that are not UTF-8); rename the frames"
+        )
+    return found
+
+
 def _on_disk(written: Frames) -> Frames:
     """Return the frames of a pattern that exist, from one listing of their folder."""
     folder, _, head = written.head.rpartition("/")
     others = []
     numbers = []
+    negative = ""
     for name in _names(f"{folder}/" if "/" in written.head else "."):
         if not (name.startswith(head) and name.endswith(written.tail)):
             continue
@@ -99,6 +101,14 @@ def _on_disk(written: Frames) -> Frames:
                 numbers.append(int(digits))
             else:
                 others.append(name)
+        elif digits[:1] == "-" and digits[1:].isdecimal() and head[-1:] in {"", ".", "_"}:
+            negative = name
+    if negative and not written.numbers:
+        raise FramesError(
+            f"{printable(written.pattern)} leaves out {printable(negative)}, because ftrack does "
+            "not support negative frame numbers; renumber the frames, or name those to upload: "
+            f"{printable(written.pattern)} [0-100]"
+        )
     if not numbers:
         other = f" (but {printable(min(others))} exists)" if others else ""
         raise FramesError(
@@ -109,59 +119,9 @@ def _on_disk(written: Frames) -> Frames:
         raise FramesError(
             f"{printable(written.pattern)} does not match {printable(min(others))}, whose number "
             f"has a different number of digits; if you want to leave it out, name the frames: "
-            f"{printable(str(_some(written, numbers)))}"
+            f"{printable(str(with_numbers(written, numbers)))}"
         )
-    return _some(written, numbers)
-
-
-def sequence_of(folder: str, names: Iterable[str]) -> Frames:
-    """Return the only sequence in a folder with these files. Names without a number are ignored.
-
-    Raises:
-        FramesError: they are not one sequence.
-    """
-    texts: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for name in names:
-        if name.startswith(".") or name.lower() in WINDOWS_FILES:
-            continue
-        stem, tail = os.path.splitext(name)
-        if tail[1:].isdecimal():  # "f.1001"
-            stem, tail = name, ""
-        # The last number is the frame, as in sh010_v003.1001.exr.
-        match = re.fullmatch(r"(.*?)([0-9]+)([^0-9]*)", stem, re.DOTALL)
-        if match:
-            texts[match[1], f"{match[3]}{tail}"].append(match[2])
-    if not texts:
-        raise FramesError(f"{printable(folder)}: this folder contains no frames; check the path")
-    found = [_grouped(folder, *ends, digits) for ends, digits in texts.items()]
-    if len(found) > 1:
-        found.sort(key=lambda frames: -len(frames.numbers))
-        names = [os.path.basename(frames.pattern) for frames in found]
-        rest = len(names) - MAX_SEQUENCES_SHOWN
-        raise FramesError(
-            f"{printable(folder)} contains more than one sequence "
-            f"({printable(', '.join(names[:MAX_SEQUENCES_SHOWN]))}"
-            f"{f' and {rest} more' if rest > 0 else ''}); write the one you mean: "
-            f"{printable(found[0].pattern)}"
-        )
-    return check_positive(found[0])
-
-
-def _grouped(folder: str, head: str, tail: str, digits: list[str]) -> Frames:
-    padded = {len(text) for text in digits if text.startswith("0") and len(text) > 1}
-    widths = padded or {len(text) for text in digits}
-    # A leading zero shows the padding. Without one, 1001-1240 counts as padded to 4 digits,
-    # because all numbers have that many, and 8-12 counts as not padded.
-    padding = min(widths) if len(widths) == 1 else 0
-    frames = Frames(f"{folder.rstrip('/')}/{head}", tail, padding if padding > 1 else 0, ())
-    if odd := [text for text in digits if text != frames.name(int(text))]:
-        other = next(text for text in digits if len(text) != len(odd[0]))
-        raise FramesError(
-            f"{printable(folder)} contains frames that are numbered in two ways "
-            f"({printable(head + odd[0] + tail)} and {printable(head + other + tail)}); "
-            "write the ones you mean as a pattern, such as f.%04d.exr"
-        )
-    return _some(frames, map(int, digits))
+    return with_numbers(written, numbers)
 
 
 def _names(folder: str) -> Iterator[str]:
@@ -178,13 +138,6 @@ def _names(folder: str) -> Iterator[str]:
         ) from None
 
 
-def _some(frames: Frames, numbers: Iterable[int]) -> Frames:
-    ascending = tuple(sorted(numbers))
-    if len(ascending) > MAX_FRAMES:
-        raise too_many(frames.pattern)
-    return Frames(frames.head, frames.tail, frames.padding, ascending)
-
-
 def _whole(found: Frames, *, allow_missing: bool) -> Frames:
     """Return the frames unless there are holes between the first and the last.
 
@@ -196,13 +149,7 @@ def _whole(found: Frames, *, allow_missing: bool) -> Frames:
     numbers = found.numbers
     count = numbers[-1] - numbers[0] + 1 - len(numbers)
     if count and not allow_missing:
-        # Computed from the ends of a hole: a stray f.99999999.exr makes it too large to count.
-        holes = [
-            frame_range(number + 1, following - 1)
-            for number, following in zip(numbers, numbers[1:])
-            if following - number > 1
-        ]
-        raise _missing(found, holes, count, count + len(numbers))
+        raise _missing(found, holes(numbers), count, count + len(numbers))
     return found
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 
-from tasks.intake.frames import sequence_of
-from tasks.intake.notation import MAX_DIGITS, OTHER_MARKS, PRINTF
+from tasks.intake.errors import FramesError
+from tasks.intake.notation import Frames, parse
+from tasks.intake.numbered import sequence_of
+from tasks.intake.ranges import MAX_DIGITS, compact
 from tasks.transfer.windows import is_absolute, is_windows_path
 
 TYPE_CHECKING = False
@@ -149,17 +150,34 @@ def _value(lookup: Lookup, name: str) -> str:
 def sequence(path: str, frames: Iterable[int]) -> str:
     """Return a sequence as farmhaul reads it: f.%04d.exr [1001-1240] for f.####.exr.
 
-    Each # or ? stands for a digit; %04d, $F4 and @@@@ are marks too. A path without a mark is one
-    file, and so is a path with a single frame.
+    The mark may be any that farmhaul reads, and Deadline's, whose # and ? stand anywhere in a name.
+    A path without a mark is one file, and so is a path with a single frame. If the mark cannot be
+    read, the frames are still added: enqueue then refuses the path, and says why.
     """
     numbers = sorted(set(frames))
-    mark = _mark(path)
-    if mark is None or not numbers:
+    # The separators of the system where the job was submitted, which need not be this one.
+    start = max(path.rfind("/"), path.rfind("\\")) + 1
+    folder, name = path[:start], path[start:]
+    try:
+        found = _deadline(name, parse(name))
+    except FramesError:
+        return f"{path} [{ranges(numbers)}]"
+    if found is None or not numbers:
         return path
-    start, end, digits = mark
+    if found.numbers:
+        return f"{path} [{ranges(numbers)}]"
     if len(numbers) == 1:
-        return f"{path[:start]}{numbers[0]:0{digits}d}{path[end:]}"
-    return f"{path[:start]}%0{digits}d{path[end:]} [{ranges(numbers)}]"
+        return folder + found.path(numbers[0])
+    return f"{folder}{found.head}%0{found.padding or 1}d{found.tail} [{ranges(numbers)}]"
+
+
+def _deadline(name: str, found: Frames | None) -> Frames | None:
+    """Return a name as Deadline reads it: each # or ? of the last ones in it is a digit."""
+    end = max(name.rfind("#"), name.rfind("?")) + 1
+    head = name[:end].rstrip(name[end - 1 : end] or None)
+    if not end or (found is not None and found.head != head):
+        return found  # it has no such mark, or also another one
+    return Frames(head, name[end:], min(end - len(head), MAX_DIGITS), ())
 
 
 def files(folder: str, names: str | Sequence[str]) -> str:
@@ -206,25 +224,4 @@ def _joined(folder: str, name: str) -> str:
 
 def ranges(numbers: Iterable[int]) -> str:
     """Return ascending numbers as ranges: 1001-1100, 1110."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ", ".join(f"{first}-{last}" if first != last else f"{first}" for first, last in found)
-
-
-def _mark(path: str) -> tuple[int, int, int] | None:
-    """Return where the frame number is in the name of a file, and its digits."""
-    start = max(path.rfind("/"), path.rfind("\\")) + 1
-    name = path[start:]
-    # Deadline's marks stand anywhere in a name, also where farmhaul alone would not take them.
-    marks = [*re.finditer(PRINTF, name)]
-    marks = marks or [*re.finditer(OTHER_MARKS, name), *re.finditer("[#?]+", name)]
-    if not marks:
-        return None
-    mark = max(marks, key=lambda found: found.end())
-    text = mark[0]
-    digits = len(text) if text[0] in "#@?" else int(text.strip("%d$F") or 1)
-    return start + mark.start(), start + mark.end(), min(digits, MAX_DIGITS)
+    return ", ".join(compact(numbers))

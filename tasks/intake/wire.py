@@ -20,7 +20,8 @@ from tasks.intake.fields import (
     check_tail,
     check_text,
 )
-from tasks.intake.notation import MAX_DIGITS, Frames, compact
+from tasks.intake.notation import Frames
+from tasks.intake.ranges import MAX_DIGITS, compact
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
 from tasks.transfer.targets import Container, Publish, Target, derived_id
 

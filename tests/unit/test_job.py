@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks.intake.errors import FramesError
 from tasks.intake.job import (
     FLAGS,
     TEXTS,
@@ -91,6 +92,13 @@ def test_a_job_may_have_all_keys_of_a_manifest() -> None:
         (r"P:\sh 010\f.##.exr", [1, 2], r"P:\sh 010\f.%02d.exr [1-2]"),
         (r"\\nas\prod\main.mov", [1, 2], r"\\nas\prod\main.mov"),
         ("/p/f.####.exr", [], "/p/f.####.exr"),
+        ("/p/f#a.exr", [9, 10], "/p/f%01da.exr [9-10]"),
+        ("/p/f_####.exr", [998, 10000], "/p/f_%04d.exr [998, 10000]"),
+        ("/p/f.<F4>.exr", [1, 2], "/p/f.%04d.exr [1-2]"),
+        ("/p/f_[####].exr", [7], "/p/f_0007.exr"),
+        ("/p/f.{frame:04d}.exr", [7], "/p/f.0007.exr"),
+        ("/p/take#2_%04d.exr", [1, 2], "/p/take#2_%04d.exr [1-2]"),
+        ("/p/t#_/a.mov", [1, 2], "/p/t#_/a.mov"),
     ],
 )
 def test_frames_are_written_as_farmhaul_reads_them(
@@ -101,6 +109,24 @@ def test_frames_are_written_as_farmhaul_reads_them(
         read = parse(written)
         assert read is not None
         assert read.numbers == tuple(sorted(frames))
+
+
+@pytest.mark.parametrize(
+    ("path", "frames"),
+    [
+        ("/p/f.<frame>.exr", [1, 2]),
+        ("/p/f.$FF.exr", [7]),
+        ("/p/f.####_%04d.exr", [1, 2]),
+        ("/p/f.1-3#.exr", [1, 2]),
+        ("/p/f.####.exr", [-1, 1]),
+    ],
+)
+def test_a_mark_that_cannot_be_read_is_left_to_enqueue_to_refuse(
+    path: str, frames: list[int]
+) -> None:
+    written = sequence(path, frames)
+    with pytest.raises(FramesError):
+        parse(written)
 
 
 def test_outputs_are_pairs_of_folder_and_name() -> None:
@@ -198,7 +224,17 @@ def test_files_by_frame_are_a_sequence_as_the_command_reads_it() -> None:
     assert files("/p", ["a.9.exr", "a.10.exr"]) == "/p/a.%d.exr [9-10]"
 
 
-@pytest.mark.parametrize("names", [["a.1001.exr", "b.1002.exr"], ["a.1001.exr", "notes.txt"], []])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.1001.exr", "b.1002.exr"],
+        ["a.1001.exr", "notes.txt"],
+        ["sh010_v001.exr", "sh010_v002.exr"],
+        ["a.mov", "a.mp4"],
+        ["a.1.mov", "a.2.mov"],
+        [],
+    ],
+)
 def test_files_that_are_not_one_sequence_are_an_error(names: list[str]) -> None:
     with pytest.raises(ValueError, match="/p"):
         files("/p", names)

@@ -17,7 +17,8 @@ from tasks.config.settings import Settings
 from tasks.intake.build import Options, build_requests
 from tasks.intake.fields import MAX_METADATA, MAX_PATHS
 from tasks.intake.manifest import Entry, is_unfit
-from tasks.intake.notation import MAX_FRAMES, Frames
+from tasks.intake.notation import Frames
+from tasks.intake.ranges import MAX_FRAMES
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.intake.wire import from_wire, to_wire
 from tasks.transfer.targets import Container, Publish, Target
@@ -97,7 +98,7 @@ identities = st.lists(
 
 @st.composite
 def sequences(draw: st.DrawFn, /, **options: Any) -> Entry:
-    padding = draw(st.sampled_from(["%d", "%04d", "%08d"]))
+    padding = draw(st.sampled_from(["%01d", "%04d", "%08d"]))
     frames = ", ".join(map(str, draw(numbers)))
     path = f"{draw(folders)}/{draw(heads)}{padding}{draw(tails)} [{frames}]"
     return Entry(path, version_id=VERSION, metadata=draw(metadata), **options)
@@ -105,7 +106,7 @@ def sequences(draw: st.DrawFn, /, **options: Any) -> Entry:
 
 @st.composite
 def files(draw: st.DrawFn, /, **options: Any) -> Entry:
-    name = draw(words.filter(lambda word: not set(word) & set("%#@$[]") and word.strip("._- ")))
+    name = draw(words.filter(lambda word: not set(word) & set("%#@$<{[]?*") and word.strip("._- ")))
     path = f"{draw(folders)}/{name}.exr"
     if not options and draw(st.booleans()):
         return Entry(path, component_id=COMPONENT)
@@ -151,7 +152,7 @@ def test_a_request_comes_back_as_it_was_sent(request_sent: Request) -> None:
         Entry("/mnt/f.%04d.exr [1001]", version_id=VERSION),
         Entry("/mnt/a1.1001#.exr", version_id=VERSION),
         Entry("/mnt/1.%d.1.exr [1, 11]", version_id=VERSION),
-        Entry("/mnt/1%d1.exr [1, 11]", version_id=VERSION),
+        Entry("/mnt/1%01d1.exr [1, 11]", version_id=VERSION),
         Entry("/mnt/1.%d [1, 11]", version_id=VERSION),
         Entry("/mnt/f.%d. [1, 11]", version_id=VERSION),
         Entry("/mnt/1/%d [1]", version_id=VERSION),
