@@ -64,7 +64,7 @@ class Installed:
     @property
     def command(self) -> tuple[str, ...]:
         """How managers start the hook."""
-        return (sys.executable, "-I", "-X", "utf8", str(self.file))
+        return (sys.executable, "-I", "-S", "-X", "utf8", str(self.file))
 
     @property
     def requests(self) -> list[Request]:

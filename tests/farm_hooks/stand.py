@@ -119,7 +119,7 @@ def enqueue_bare(file: Path, python: str, uploads: list[dict[str, Any]]) -> Any:
 
 def command_of(file: Path) -> list[str]:
     """Return how a shell starts the hook."""
-    return [sys.executable, "-I", "-X", "utf8", str(file)]
+    return [sys.executable, "-I", "-S", "-X", "utf8", str(file)]
 
 
 def installed_in(folder: Path, farm: Farm, **changes: str) -> Path:

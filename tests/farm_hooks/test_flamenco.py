@@ -118,7 +118,7 @@ def test_the_path_is_written_as_farmhaul_reads_sequences(node: str, output: str,
     job, _ = compiled(node, ftrack_version_id="9f1d", render_output_path=output)
 
     assert upload_words(job)[1:] == [
-        "-I", "-X", "utf8", "hook", "enqueue", path, "--version-id", "9f1d",
+        "-I", "-S", "-X", "utf8", "hook", "enqueue", path, "--version-id", "9f1d",
     ]  # fmt: skip
 
 
@@ -127,7 +127,8 @@ def test_blender_leaves_both_spellings_of_an_extension(node: str, written: str) 
     output = {"render_output_path": f"/p/f.####{written}", "image_file_extension": ".jpg"}
     job, _ = compiled(node, ftrack_version_id="9f1d", **output)
 
-    assert upload_words(job)[6] == f"/p/f.%04d{written} [1001-1003]"
+    words = upload_words(job)
+    assert words[words.index("enqueue") + 1] == f"/p/f.%04d{written} [1001-1003]"
 
 
 def test_the_files_give_the_component_its_name_if_the_job_does_not(node: str) -> None:

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         print("farmhaul: nothing is queued: no file follows -- after the render", file=sys.stderr)
         return 0
     hook = HOOK_WINDOWS if os.name == "nt" else HOOK
-    code = subprocess.call([sys.executable, "-I", "-X", "utf8", hook, "enqueue", *upload])
+    code = subprocess.call([sys.executable, "-I", "-S", "-X", "utf8", hook, "enqueue", *upload])
     if code:
         print(f"farmhaul: the upload was not queued (exit code {code})", file=sys.stderr)
     return 0

@@ -54,7 +54,7 @@ function compileJob(job) {
         exe: "{farmhaulPython}",
         // -I: the environment of a worker may break another Python. Paths are UTF-8 in any locale.
         args: [
-            "-I", "-X", "utf8", "{farmhaulHook}", "enqueue", sequence(settings),
+            "-I", "-S", "-X", "utf8", "{farmhaulHook}", "enqueue", sequence(settings),
             "--version-id", settings.ftrack_version_id,
         ].concat(settings.ftrack_name ? ["--name", settings.ftrack_name] : []),
     }));

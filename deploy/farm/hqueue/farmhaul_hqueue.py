@@ -6,7 +6,7 @@ import shlex
 from typing import Any, Sequence  # noqa: UP035 Python 3.7
 
 #: Python and the hook on all clients. -I: the environment of a manager may break another Python.
-HOOK = ("/usr/bin/python3", "-I", "-X", "utf8", "/opt/farmhaul-hook/farmhaul-hook.pyz")
+HOOK = ("/usr/bin/python3", "-I", "-S", "-X", "utf8", "/opt/farmhaul-hook/farmhaul-hook.pyz")
 
 
 def with_upload(

@@ -25,7 +25,7 @@ _SMALL: dict[str, Any] = {"cores": 0.1, "memory": "256m", "timeout": 2, "threada
 
 
 #: Python and the hook on all hosts. -I: the environment of a job may break another Python.
-HOOK = ("/usr/bin/python3", "-I", "-X", "utf8", "/opt/farmhaul-hook/farmhaul-hook.pyz")
+HOOK = ("/usr/bin/python3", "-I", "-S", "-X", "utf8", "/opt/farmhaul-hook/farmhaul-hook.pyz")
 
 
 class Farmhaul:

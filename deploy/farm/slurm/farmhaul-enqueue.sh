@@ -34,7 +34,7 @@ if [ -n "${SLURM_ARRAY_TASK_ID:-}" ]; then
 fi
 
 # -I: the variables of a job may break another Python. Paths are UTF-8 in any locale.
-python3 -I -X utf8 "$HOOK" enqueue "$@"
+python3 -I -S -X utf8 "$HOOK" enqueue "$@"
 code=$?
 # 3: Redis is not reachable, and the spool cannot be written. Slurm does not run a failed job
 # again, but it does run a requeued one, about two minutes later.

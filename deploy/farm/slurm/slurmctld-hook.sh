@@ -84,6 +84,6 @@ esac
 
 # A worker checks the file (--no-stat), because the controller may not mount the storage.
 printed=$(printf '%s\n' "$line" |
-    timeout --kill-after=1 5 python3 -I -X utf8 "$HOOK" enqueue --no-stat --manifest=- 2>&1) ||
+    timeout --kill-after=1 5 python3 -I -S -X utf8 "$HOOK" enqueue --no-stat --manifest=- 2>&1) ||
     printed="exit code $?: $printed; the upload is $line"
 say "$printed"
