@@ -129,7 +129,7 @@ def _sequence(entry: Entry, frames: Frames, settings: AnySettings, options: Opti
     _check_roots(frames.pattern, folder, settings, options)
     default = _name(frames.head).rstrip("._- ") or _name(folder.rstrip("/"))
     target = _under_version(entry, default)
-    container = Container(target, frames.file_type, frames.padding)
+    container = Container(target, frames.file_type, frames.padding, frames.place)
     files = []
     for number in frames.numbers:
         frame = Target.frame(target, frames.name(number))
@@ -236,7 +236,7 @@ def _two_files(known: Component, other: Component) -> BadInputError:
 def _target(entry: Entry, path: str) -> Target:
     if entry.version_id:
         return _under_version(entry, _stem(_name(path)), path)
-    return Target(str(entry.component_id).lower())
+    return Target(str(entry.component_id).lower(), replace=entry.replace)
 
 
 def _under_version(entry: Entry, default_name: str, path: str = "") -> Target:
@@ -259,6 +259,7 @@ def _under_version(entry: Entry, default_name: str, path: str = "") -> Target:
         encode=entry.encode,
         task_id=entry.task_id.lower() if entry.task_id else None,
         metadata=tuple(sorted(metadata.items())),
+        replace=entry.replace,
     )
 
 

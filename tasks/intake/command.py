@@ -65,6 +65,7 @@ Prints a line for each upload. You can enqueue a file again: it is the same uplo
             "Metadata of the new component; repeatable.",
             repeatable=True,
         ),
+        Option("--replace", "", "Take over a component that holds other files."),
         Option("--manifest", "FILENAME", "Read uploads from a file of JSON lines; - reads stdin."),
         Option(
             "--priority",
@@ -110,7 +111,7 @@ NO_STAT = (
 #: The options that say what to do with a single upload: a manifest has keys for them.
 UPLOAD_OPTIONS = (
     "component_id", "version_id", "name", "thumbnail", "task_id", "encode", "reviewable",
-    "frame_range", "fps", "resolution", "metadata",
+    "frame_range", "fps", "resolution", "metadata", "replace",
 )  # fmt: skip
 
 

@@ -31,7 +31,7 @@ TEXTS = (
     "priority",
 )
 IDS = ("component_id", "version_id")
-FLAGS = ("thumbnail", "encode", "reviewable")
+FLAGS = ("thumbnail", "encode", "reviewable", "replace")
 YES = ("1", "true", "yes", "on")
 NO = ("0", "false", "no", "off", "")
 #: A manager is asked for values of at least so many outputs, because it does not list them.

@@ -27,6 +27,7 @@ MANIFEST_KEYS: dict[str, type] = {
     "publish": str,
     "priority": str,
     "allow_missing": bool,
+    "replace": bool,
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
 
@@ -68,6 +69,7 @@ class Entry(NamedTuple):
     metadata: Mapping[str, str] = {}
     publish: str | None = None
     allow_missing: bool = False
+    replace: bool = False
     where: str = ""
 
     def label(self, key: str) -> str:

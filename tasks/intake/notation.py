@@ -43,6 +43,11 @@ class Frames(NamedTuple):
         return f"{self.head}{mark}{self.tail}"
 
     @property
+    def place(self) -> str:
+        """The path with %d in place of the number: the same for all frames, however padded."""
+        return f"{self.head}%d{self.tail}"
+
+    @property
     def file_type(self) -> str:
         """The extension with its dot, as in ftrack; empty if there is none."""
         dot = self.tail.rfind(".")

@@ -146,7 +146,8 @@ def _options_key(target: Target) -> str:
     It is part of the upload's id: if a user enqueues a stored file again with --thumbnail, this
     is a new upload.
     """
-    return repr((target.thumbnail, target.encode, target.task_id, target.metadata))
+    options = (target.thumbnail, target.encode, target.task_id, target.metadata)
+    return repr((*options, "replace") if target.replace else options)
 
 
 def to_spool(request: Request, asked_at: float) -> dict[str, Any]:
@@ -166,12 +167,16 @@ def to_spool(request: Request, asked_at: float) -> dict[str, Any]:
 
 
 def _publish_values(publish: Publish) -> dict[str, Any]:
-    return {
-        "containers": [
-            {**container._asdict(), "target": container.target._asdict()}
-            for container in publish.containers
-        ]
-    }
+    return {"containers": [_container_values(container) for container in publish.containers]}
+
+
+def _container_values(container: Container) -> dict[str, Any]:
+    values = {**container._asdict(), "target": container.target._asdict()}
+    # A former version cannot read these: they are left out where they say nothing.
+    for where, name in ((values, "pattern"), (values["target"], "replace")):
+        if not where[name]:
+            del where[name]
+    return values
 
 
 def from_spool(values: Mapping[str, Any]) -> Request:

@@ -81,7 +81,8 @@ def from_wire(values: object) -> Request:
         publish = Publish((container,))
         request = PublishRequest(str(frames), container.target.component_id, publish, files)
     elif "component_id" in fields:
-        request = _file(fields, Target(fields.uuid("component_id")), shared)
+        replace = fields.take("replace", bool, default=False)
+        request = _file(fields, Target(fields.uuid("component_id"), replace=replace), shared)
     else:
         target = _under_version(fields, fields.uuid("version_id"))
         request = _file(fields, target, shared)
@@ -106,6 +107,8 @@ def _file_values(file: UploadRequest) -> dict[str, Any]:
     values: dict[str, Any] = {"path": check_path("path", file.path)}
     if file.target.version_id is None:
         values["component_id"] = file.target.component_id
+        if file.target.replace:
+            values["replace"] = True
     else:
         values.update(_target_values(file.target))
     if file.size_bytes is not None:
@@ -118,7 +121,7 @@ def _target_values(target: Target) -> dict[str, Any]:
         "version_id": target.version_id,
         "name": check_text("name", target.name or ""),
     }
-    values.update((key, True) for key in ("thumbnail", "encode") if getattr(target, key))
+    values.update((key, True) for key in ("thumbnail", "encode", "replace") if getattr(target, key))
     if target.task_id:
         values["task_id"] = target.task_id
     if target.metadata:
@@ -131,7 +134,14 @@ def _sequence_values(
 ) -> dict[str, Any]:
     """Return the values of a sequence; ``path`` is how its user wrote it, if it is known."""
     patterns = _patterns(container, files)
-    frames = next((found for found in patterns if path in {None, str(found)}), None)
+    frames = next(
+        (
+            found
+            for found in patterns
+            if path in {None, str(found)} and container.pattern in {"", found.place}
+        ),
+        None,
+    )
     if frames is None:
         raise ValueError("the names of its frames have no pattern")
     values = {
@@ -200,7 +210,10 @@ def _sequence(
 ) -> tuple[Container, Frames, tuple[UploadRequest, ...]]:
     """Return a sequence; ``before`` is the number of files before it in the same request."""
     target = Target.under_version(
-        version_id, check_text("name", fields.take("name", str)), metadata=fields.metadata()
+        version_id,
+        check_text("name", fields.take("name", str)),
+        metadata=fields.metadata(),
+        replace=fields.take("replace", bool, default=False),
     )
     frames = Frames(
         check_path("head", fields.take("head", str)),
@@ -223,7 +236,7 @@ def _sequence(
         return UploadRequest(frames.path(number), member, *identity, **shared)
 
     files = tuple(map(frame, frames.numbers, identities))
-    return Container(target, frames.file_type, frames.padding), frames, files
+    return Container(target, frames.file_type, frames.padding, frames.place), frames, files
 
 
 def _file(fields: Fields, target: Target, shared: dict[str, Any]) -> UploadRequest:
@@ -247,6 +260,7 @@ def _under_version(fields: Fields, version_id: str) -> Target:
         encode=fields.take("encode", bool, default=False),
         task_id=fields.uuid("task_id") if thumbnail and "task_id" in fields else None,
         metadata=fields.metadata(),
+        replace=fields.take("replace", bool, default=False),
     )
 
 

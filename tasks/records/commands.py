@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
-from tasks.intake.request import PRIORITIES, PublishRequest, Request
+from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
 from tasks.records import states
 from tasks.records.keys import left_key, pending_key, to_text, upload_key
+from tasks.records.places import places_of
 from tasks.records.scripts import Scripts
 
 #: Records written in one round trip, so that a manifest of any length needs bounded memory, and by
@@ -32,6 +33,8 @@ class NewRecord(NamedTuple):
     asked_at: float | None = None
     publish: str | None = None
     total: int | None = None
+    places: list[dict[str, Any]] | None = None
+    container: str | None = None
 
 
 class Enqueued(NamedTuple):
@@ -52,8 +55,10 @@ class Retried(NamedTuple):
 class Commands:
     """Writes the records that hooks and operators ask for."""
 
-    def __init__(self, scripts: Scripts) -> None:
+    def __init__(self, scripts: Scripts, path_map: Sequence[tuple[str, str]] = ()) -> None:
+        """Use *scripts*, and read paths as this node does (FARMHAUL_PATH_MAP)."""
         self.scripts = scripts
+        self.path_map = path_map
 
     def enqueue(self, requests: Sequence[Request]) -> list[Enqueued]:
         """Write records, and return the state of each upload.
@@ -89,6 +94,8 @@ class Commands:
             asked_at=request.asked_at or None,
             publish=publish_id,
             total=len(request.files) if isinstance(request, PublishRequest) else None,
+            places=[place._asdict() for place in places_of(request, self.path_map)] or None,
+            container=request.target.container_id if isinstance(request, UploadRequest) else None,
         )
 
     def write(self, records: Iterable[NewRecord]) -> list[Enqueued]:
@@ -99,11 +106,10 @@ class Commands:
             pipeline = self.scripts.client.pipeline(transaction=False)
             for start in range(0, len(step), RECORDS_A_CALL):
                 self._write_by(pipeline, step[start : start + RECORDS_A_CALL])
-            answers += [
-                Enqueued(to_text(state), bool(is_new))
-                for rows in pipeline.execute()
-                for state, is_new in rows
-            ]
+            for state, is_new, *replaced in chain(*pipeline.execute()):
+                answers.append(Enqueued(to_text(state), bool(is_new)))
+                for upload_id in replaced:
+                    self._stop_members(to_text(upload_id))
         return answers
 
     def _write_by(self, pipeline: Any, records: Sequence[NewRecord]) -> None:
@@ -167,13 +173,16 @@ class Commands:
         ttl_s = self.scripts.ttl_s
         state = to_text(self.scripts.run("cancel", id=upload_id, ttl_s=ttl_s, as_member=False))
         if state == "cancelled":
-            # The members of a publish stop too.
-            pipeline = self.scripts.client.pipeline(transaction=False)
-            for member in self.scripts.client.smembers(left_key(upload_id)):
-                run = self.scripts.run
-                run("cancel", client=pipeline, id=to_text(member), ttl_s=ttl_s, as_member=True)
-            pipeline.execute()
+            self._stop_members(upload_id)
         return state
+
+    def _stop_members(self, publish_id: str) -> None:
+        """Stop the members of a publish that has ended, unless another publish waits for them."""
+        pipeline = self.scripts.client.pipeline(transaction=False)
+        run, ttl_s = self.scripts.run, self.scripts.ttl_s
+        for member in self.scripts.client.smembers(left_key(publish_id)):
+            run("cancel", client=pipeline, id=to_text(member), ttl_s=ttl_s, as_member=True)
+        pipeline.execute()
 
 
 def _revived(upload_id: str, fields: Sequence[str], publish_id: str | None = None) -> NewRecord:

@@ -56,6 +56,7 @@ class Move(NamedTuple):
 MOVES = (
     Move("", "storing", ("enqueue",), "a sequence or a publish is enqueued"),
     Move("", "pending", ("enqueue",), "a file is enqueued"),
+    Move("", "failed", ("enqueue",), "its component holds other files"),
     Move("", "superseded", ("enqueue",), "a spool is sent late, after a newer upload"),
     Move("pending", "active", ("deliver",), "a worker claims it"),
     Move("active", "located", ("settle",), "the last stage is done"),
@@ -93,6 +94,11 @@ MOVES = (
     ),
     Move("failed", "superseded", ("enqueue",), "by `retry`, if its component has a newer upload"),
     *(Move(state, "pending", ("enqueue",), "by `enqueue` or `retry`") for state in ENDED),
+    *(
+        Move(state, "failed", ("enqueue",), "by `enqueue`, if its component holds other files now")
+        for state in ENDED
+        if state not in {"stored", "failed"}
+    ),
     *(
         Move(
             state,

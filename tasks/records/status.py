@@ -24,6 +24,7 @@ from tasks.records.keys import (
     to_text,
     upload_key,
 )
+from tasks.records.places import with_name
 from tasks.records.states import (
     LIVE,
     PRIORITY_STEP,
@@ -186,9 +187,11 @@ class Status:
     def _state(self, upload_id: str, fields: Mapping[str, str], stored: int) -> UploadState | None:
         if not fields:
             return None
+        error = self.codec.unseal_text(fields.get("error", ""))
         try:
-            path = str(self.codec.decode(fields["request"])["path"])
-        except (SealBrokenError, KeyError, TypeError):
+            request = self.codec.decode(fields["request"])
+            path, error = str(request["path"]), with_name(error, request)
+        except (SealBrokenError, KeyError, TypeError, AttributeError):
             path = UNREADABLE
         stage = int(fields.get("stage") or 0)
         is_open = fields.get("state") == "storing" and "complete" not in fields
@@ -201,7 +204,7 @@ class Status:
             size_bytes=int(fields["size"]) if fields.get("size") else None,
             sent_bytes=int(fields.get("sent") or 0),
             worker=fields.get("worker", ""),
-            error=IS_OPEN if is_open else self.codec.unseal_text(fields.get("error", "")),
+            error=IS_OPEN if is_open else error,
             error_kind=fields.get("error_kind", ""),
             created=float(fields.get("created") or 0),
             updated=float(fields.get("updated") or 0),

@@ -38,7 +38,8 @@ class Target(NamedTuple):
     With ``component_id`` alone, it is the file of a component that exists. With ``version_id``
     and ``name``, the component is created in that version, together with its location.
     ``task_id`` is the task that gets the same thumbnail as the version. ``container_id`` is the
-    sequence that the file is a frame of; then ``name`` is the frame number.
+    sequence that the file is a frame of; then ``name`` is the frame number. With ``replace``, the
+    upload takes over a component that has other files.
     """
 
     component_id: str
@@ -49,6 +50,7 @@ class Target(NamedTuple):
     task_id: str | None = None
     metadata: tuple[tuple[str, str], ...] = ()
     container_id: str | None = None
+    replace: bool = False
 
     @classmethod
     def under_version(cls, version_id: str, name: str, **more: Any) -> Target:
@@ -63,11 +65,16 @@ class Target(NamedTuple):
 
 
 class Container(NamedTuple):
-    """A sequence in ftrack: a SequenceComponent, whose members are the frames."""
+    """A sequence in ftrack: a SequenceComponent, whose members are the frames.
+
+    ``pattern`` is the path of its frames with %d in place of their number; it is empty in a record
+    of a former version.
+    """
 
     target: Target
     file_type: str
     padding: int
+    pattern: str = ""
 
 
 class Publish(NamedTuple):

@@ -30,7 +30,10 @@ from tasks.transfer.targets import Target
 from tests.chaos.healing import let_time_pass
 from tests.chaos.invariants import moves_of, records, wrong_indexes
 
-COMPONENTS = [str(uuid.UUID(int=number)) for number in range(2)]
+TARGETS = [Target.under_version(str(uuid.UUID(int=1)), name) for name in ("main", "matte")]
+COMPONENTS = [target.component_id for target in TARGETS]
+#: Files of two folders never follow each other in a component, unless they replace each other.
+FOLDERS = ["/mnt", "/mnt", "/other"]
 CLAIMS = ["claim one", "claim two"]
 OUTCOMES: list[Outcome] = ["advanced", "retrying", "failed", "pending"]
 ERRORS: list[errors.RetryableError] = [
@@ -67,6 +70,8 @@ class Uploads(RuleBasedStateMachine):
         #: Who sends the bytes of a component, and has not said that it is done.
         self.sending: dict[str, Transfer] = {}
         self.fences: dict[str, int] = {}
+        #: The folder whose files each component holds.
+        self.folders: dict[str, str] = {}
         self.states: dict[str, str] = {}
         self.act = "pass time"
 
@@ -79,19 +84,29 @@ class Uploads(RuleBasedStateMachine):
     @rule(
         component=st.sampled_from(COMPONENTS),
         version=st.integers(0, 2),
+        folder=st.sampled_from(FOLDERS),
+        replace=st.booleans(),
         stat=st.booleans(),
         spooled=st.booleans(),
     )
-    def enqueue(self, component: str, version: int, stat: bool, spooled: bool) -> None:
+    def enqueue(
+        self, component: str, version: int, folder: str, *, replace: bool, stat: bool, spooled: bool
+    ) -> None:
         self.act = "enqueue"
         size, mtime = (100 + version, version) if stat else (None, None)
         asked_at = 1.0 if spooled else None
-        request = UploadRequest(
-            f"/mnt/{version}.exr", Target(component), size, mtime, asked_at=asked_at
-        )
+        target = TARGETS[COMPONENTS.index(component)]._replace(replace=replace)
+        request = UploadRequest(f"{folder}/a.exr", target, size, mtime, asked_at=asked_at)
+        held = self.folders.get(component, folder)
         [(state, new)] = self.commands.enqueue([request])
         assert state == self.fields(request.upload_id)["state"]
         assert not new or state == "pending"
+        if new:
+            assert replace or held == folder, "other files took over a component"
+            self.folders[component] = folder
+        elif held != folder:
+            event("other files are refused")
+            assert state in ENDED
 
     @rule(claim=st.sampled_from(CLAIMS), stage=st.sampled_from(STAGES))
     def deliver(self, claim: str, stage: str) -> None:
@@ -140,7 +155,8 @@ class Uploads(RuleBasedStateMachine):
         if not self.sending:
             return
         component = data.draw(st.sampled_from(sorted(self.sending)))
-        self.enqueue(component, version, stat=True, spooled=False)
+        folder = self.folders[component]
+        self.enqueue(component, version, folder, replace=False, stat=True, spooled=False)
         for stage in STAGES[:3]:
             self.all_moves_are_legal()
             self.deliver(claim, stage)

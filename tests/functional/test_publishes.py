@@ -221,11 +221,20 @@ def test_options_added_to_an_unchanged_file_later_take_effect(farm: Farm) -> Non
     assert len(farm.sandbox.store.puts()) == sent
 
 
+def forget_places(farm: Farm) -> None:
+    """Let the records of all components expire."""
+    farm.redis.delete(*farm.redis.scan_iter("farmhaul:component:*"))
+
+
 def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> None:
     folder = render(farm, range(1001, 1004))
     what = ("--version-id", VERSION, "--name", "exr", "--wait")
     farm.enqueue(folder, *what)
     other = farm.make_file("beauty.01001.exr", 100).parent
+    done = farm.cli("enqueue", other, *what)
+    assert done.returncode == 4
+    assert f'component "exr" of version {VERSION} holds other files (upload ' in done.stderr
+    forget_places(farm)
     done = farm.cli("enqueue", other, *what)
     assert done.returncode == 4
     expected = "of padding 5, but exr in ftrack has 4"
@@ -234,6 +243,7 @@ def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> 
 
     still = farm.make_file("still.jpg", 100)
     farm.enqueue(still, "--version-id", VERSION, "--name", "still", "--wait")
+    forget_places(farm)
     done = farm.cli("enqueue", folder, "--version-id", VERSION, "--name", "still", "--wait")
     assert "is a sequence, but still is" in done.stderr
     expected = f"{still} is a file, but exr is a sequence"

@@ -72,10 +72,16 @@ class Refusals:
 class Intake:
     """Turns entries into records."""
 
-    def __init__(self, app: Celery, scripts: Scripts, keys: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        scripts: Scripts,
+        keys: Sequence[bytes],
+        path_map: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self.app = app
         self.inbox = Inbox(scripts)
-        self.commands = Commands(scripts)
+        self.commands = Commands(scripts, path_map)
         self.keys = keys
 
     def take_in(self, entries: Sequence[bytes]) -> list[bytes]:
@@ -151,7 +157,7 @@ class TakeIn(PeriodicStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         keys = HookSettings.from_environment().hook_keys
-        self.intake = Intake(worker.app, self.record.scripts, keys)
+        self.intake = Intake(worker.app, self.record.scripts, keys, self.record.path_map)
         self.inbox = self.intake.inbox
         #: Held while entries are taken in, and for ever by ``stop``.
         self._round = threading.Lock()

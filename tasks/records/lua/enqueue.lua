@@ -11,13 +11,18 @@
 --   asked_at    when the upload was asked for, by the clock of the one who asked; absent means now
 --   publish     the publish that this is a member of; absent for others
 --   total       number of members of a publish; absent for others
+--   places      list of {component, digests, replace}: where the files of its components lie; absent
+--               for members, and for a component that is named by its id
+--   container   the sequence that this is a frame of; absent for others
 -- ttl_s     how long the record of an ended upload is kept
 --
--- Returns a row for each record: {its state, 1 when it is new}.
+-- Returns a row for each record: {its state, 1 when it is new, the live uploads of other files that
+-- it replaces ...}.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
 --- @include "endings"
+--- @include "places"
 
 local ttl_s = args.ttl_s
 
@@ -53,13 +58,22 @@ local function is_complete(publish)
   return publish_state ~= 'storing' or complete, publish_state or ''
 end
 
--- Record an upload that a newer one has already superseded, as when a spool is sent late.
-local function record_superseded(record)
+-- Write what a new record says about an upload that ends at once.
+local function write_ended(record)
   redis.call('HSET', record.key, 'component', record.component, 'request', record.request, 'size',
-    record.size or '', 'host', record.host, 'claim', '', 'created', NOW, 'error',
-    'superseded by ' .. record.current)
-  move(record.id, false, 'superseded')
+    record.size or '', 'host', record.host, 'claim', '', 'created', record.created or NOW, 'asked',
+    record.asked_at or '')
+  if record.total then
+    redis.call('HSET', record.key, 'total', record.total)
+  end
   redis.call('EXPIRE', record.key, ttl_s)
+end
+
+-- Record an upload that a newer one has already superseded, as when a spool is sent late.
+local function record_superseded(record, newer)
+  write_ended(record)
+  redis.call('HSET', record.key, 'error', 'superseded by ' .. newer)
+  move(record.id, false, 'superseded')
 end
 
 local function supersede_older(record)
@@ -88,6 +102,11 @@ local function write_record(record, asked_at)
   redis.call('HSET', key, 'component', record.component, 'request', record.request, 'size',
     record.size or '', 'score', score, 'host', record.host, 'claim', '', 'created',
     record.created or NOW, 'asked', record.asked_at or record.asked or '')
+  if record.container then
+    -- So a registration knows which frames of the sequence are of other files.
+    local place = redis.call('HGET', KEY.component .. record.container, 'place')
+    redis.call('HSET', component_key, 'place', place or '')
+  end
   return score
 end
 
@@ -118,10 +137,14 @@ local function enqueue(record)
     local is_open = state == 'storing' and redis.call('HEXISTS', key, 'complete') == 0
     return { state, is_open and 1 or 0 }
   end
-  if state == 'located' and current == id and not record.recheck then
+  local places = record.places or {}
+  if state == 'located' and current == id and not (record.recheck or other_place(places)) then
     return { state, 0 }
   end
   if state and is_repeat and not record.publish then
+    return { state, 0 }
+  end
+  if record.revive and was_refused(key) then
     return { state, 0 }
   end
   if record.revive and has_newer then
@@ -136,14 +159,29 @@ local function enqueue(record)
 
   -- By Redis' clock at the latest: a clock that is ahead would win until its time has come.
   local asked_at = math.min(record.asked_at or NOW, NOW)
-  -- A publish supersedes none. If two publishes share members, each member decides for itself.
-  if record.total == nil and has_newer then
-    if (tonumber(current_since or 0) or 0) > asked_at then
-      if not state then
-        record_superseded(record)
-      end
-      return { state or 'superseded', 0 }
+  local taken = taken_place(places)
+  if taken then
+    write_ended(record)
+    refuse(id, state, taken.component)
+    return { 'failed', 0 }
+  end
+  -- A publish supersedes none, unless it replaces other files. If two publishes share members, each
+  -- member decides for itself.
+  local newer = later_holder(places, id, asked_at)
+  if record.total == nil and has_newer and (tonumber(current_since or 0) or 0) > asked_at then
+    newer = current
+  end
+  if newer then
+    if not state then
+      record_superseded(record, newer)
     end
+    return { state or 'superseded', 0 }
+  end
+  local replaced = {}
+  for _, place in ipairs(places) do
+    replaced[#replaced + 1] = take_place(place, id, asked_at, ttl_s)
+  end
+  if record.total == nil and has_newer then
     supersede_older(record)
   end
 
@@ -151,14 +189,14 @@ local function enqueue(record)
   if record.total then
     redis.call('DEL', KEY.files .. id, KEY.left .. id)
     redis.call('HDEL', key, 'complete')
-    redis.call('HSET', key, 'total', record.total, 'sent', 0)
+    redis.call('HSET', key, 'total', record.total, 'sent', 0, 'places', cjson.encode(places))
     move(id, state, 'storing')
     redis.call('ZADD', KEY.open, NOW, id)
-    return { 'storing', 1 }
+    return { 'storing', 1, unpack(replaced) }
   end
   make_pending(id, state, record.host, score)
   count('enqueued')
-  return { 'pending', 1 }
+  return { 'pending', 1, unpack(replaced) }
 end
 
 local rows = {}

@@ -10,6 +10,7 @@
 --- @include "counters"
 --- @include "moves"
 --- @include "endings"
+--- @include "places"
 
 local id, key = args.id, upload_key(args.id)
 local state, component = unpack(redis.call('HMGET', key, 'state', 'component'))
@@ -18,6 +19,11 @@ if state == 'storing' and redis.call('HEXISTS', key, 'complete') == 0 then
 end
 if not state or LIVE[state] then
   return finish_script({ state or '', {} })
+end
+-- Other files may have taken over a component of it, and must not be mixed with these.
+local places = redis.call('HGET', key, 'places')
+if was_refused(key) or (places and other_place(cjson.decode(places))) then
+  return finish_script({ state, {} })
 end
 redis.call('HSET', KEY.component .. component, 'current', id, 'since', NOW)
 redis.call('EXPIRE', KEY.component .. component, args.ttl_s)

@@ -1,0 +1,88 @@
+-- Places: where the files of a component lie, as digests in `place` of the component's record.
+-- `holder` is the upload that was let in last, `held_since` when it was asked for. One place has
+-- several digests if nodes map its path differently.
+
+local function is_of_place(component, digests)
+  local known = redis.call('HGET', KEY.component .. component, 'place') or ''
+  for _, digest in ipairs(digests) do
+    if string.find(known, digest, 1, true) then
+      return true
+    end
+  end
+  return known == ''
+end
+
+-- Return the first place whose component holds other files, or nil.
+local function other_place(places)
+  for _, place in ipairs(places) do
+    if not is_of_place(place.component, place.digests) then
+      return place
+    end
+  end
+end
+
+-- Return the first of them that must not be taken over, or nil.
+local function taken_place(places)
+  for _, place in ipairs(places) do
+    if not (place.replace or is_of_place(place.component, place.digests)) then
+      return place
+    end
+  end
+end
+
+local REFUSED = 'PlaceTaken'
+
+-- Whether an upload was refused because of its place. A retry cannot help it: of a sequence, not
+-- even the frames were recorded.
+local function was_refused(key)
+  local state, kind = unpack(redis.call('HMGET', key, 'state', 'error_kind'))
+  return state == 'failed' and kind == REFUSED
+end
+
+-- Fail an upload at once, so that no worker ever claims it. Its record is written already.
+local function refuse(id, state, component)
+  local key = upload_key(id)
+  local holder = redis.call('HGET', KEY.component .. component, 'holder') or ''
+  redis.call('HSET', key, 'error_kind', REFUSED, 'error', 'component ' .. component ..
+    ' holds other files (upload ' .. holder ..
+    '); use another --name, --replace, or another version')
+  move(id, state, 'failed')
+  count('failed:' .. REFUSED)
+end
+
+-- Return the upload of other files that took over a component, and was asked for later, or nil.
+local function later_holder(places, id, asked_at)
+  for _, place in ipairs(places) do
+    local holder, since = unpack(redis.call('HMGET', KEY.component .. place.component, 'holder',
+      'held_since'))
+    if holder and holder ~= id and tonumber(since or 0) > asked_at
+      and not is_of_place(place.component, place.digests) then
+      return holder
+    end
+  end
+end
+
+-- Take a place. Returns the live upload of other files that held it and is superseded, or nil.
+local function take_place(place, id, asked_at, ttl)
+  local key = KEY.component .. place.component
+  local known, holder = unpack(redis.call('HMGET', key, 'place', 'holder'))
+  local digests, ended = known or '', nil
+  if not is_of_place(place.component, place.digests) then
+    digests = ''
+    redis.call('HSET', key, 'replaced', 1)
+    local state = redis.call('HGET', upload_key(holder), 'state')
+    if holder ~= id and state and LIVE[state] then
+      redis.call('HSET', upload_key(holder), 'error', 'superseded by ' .. id)
+      finish(holder, state, 'superseded', ttl)
+      ended = holder
+    end
+  end
+  for _, digest in ipairs(place.digests) do
+    if not string.find(digests, digest, 1, true) then
+      digests = digests .. ' ' .. digest
+    end
+  end
+  redis.call('HSET', key, 'place', digests, 'holder', id, 'held_since', asked_at)
+  redis.call('EXPIRE', key, ttl)
+  return ended
+end

@@ -1,0 +1,284 @@
+"""Which files may follow each other in a component of a version, on a real Redis."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tasks.intake.request import PublishRequest, Request, UploadRequest
+from tasks.records import keys
+from tasks.records.commands import Commands
+from tasks.records.places import places_of
+from tasks.records.states import STAGES
+from tasks.records.status import Status
+from tasks.transfer.targets import Container, Publish, Target
+from tests.unit.records import Farm
+
+MTIME = 1
+
+
+@pytest.fixture
+def version() -> str:
+    return str(uuid.uuid4())
+
+
+def file(version: str, path: str, name: str = "main", **options: Any) -> UploadRequest:
+    asked = {key: options.pop(key) for key in ("size_bytes", "asked_at") if key in options}
+    asked.setdefault("size_bytes", 7)
+    return UploadRequest(
+        path, Target.under_version(version, name, **options), mtime_ns=MTIME, **asked
+    )
+
+
+def sequence(
+    version: str, head: str, tail: str = ".exr", count: int = 2, name: str = "main", **options: Any
+) -> PublishRequest:
+    target = Target.under_version(version, name, **options)
+    frames = [Target.frame(target, str(number)) for number in range(1, count + 1)]
+    files = [
+        UploadRequest(f"{head}{frame.name}{tail}", frame, 7, MTIME, is_member=True)
+        for frame in frames
+    ]
+    container = Container(target, tail, 0, f"{head}%d{tail}")
+    path = f"{head}%d{tail} [1-{count}]"
+    return PublishRequest(path, target.component_id, Publish((container,)), tuple(files))
+
+
+def publish(version: str, *parts: Request) -> PublishRequest:
+    """Return a publish of sequences and files."""
+    containers = [part.publish.containers for part in parts if isinstance(part, PublishRequest)]
+    files = [
+        one
+        for part in parts
+        for one in (
+            part.files if isinstance(part, PublishRequest) else (part._replace(is_member=True),)
+        )
+    ]
+    component_id = str(uuid.uuid5(uuid.UUID(version), "v3"))
+    return PublishRequest("v3", component_id, Publish(sum(containers, ())), tuple(files))
+
+
+def state_of(farm: Farm, request: Request) -> str:
+    [(state, _)] = farm.commands.enqueue([request])
+    assert state == farm.state(request.upload_id)
+    return state
+
+
+def error_of(farm: Farm, request: Request) -> str:
+    [found] = Status(farm.client, farm.record.scripts.codec).find([request.upload_id])
+    assert found is not None
+    return found.error
+
+
+def locate(farm: Farm, request: UploadRequest) -> None:
+    assert state_of(farm, request) == "pending"
+    [transfer] = farm.pass_stages(STAGES[-1], claim=str(uuid.uuid4()))
+    farm.settle(transfer, "located")
+
+
+OTHERS: dict[str, tuple[Callable[[str], Request], Callable[[str], Request]]] = {
+    "another type": (lambda v: file(v, "/p/sh010.mov"), lambda v: file(v, "/p/sh010.mp4")),
+    "another folder": (lambda v: file(v, "/p/beauty/f.exr"), lambda v: file(v, "/p/depth/f.exr")),
+    "another type of frames": (
+        lambda v: sequence(v, "/p/b."),
+        lambda v: sequence(v, "/p/b.", ".jpg"),
+    ),
+    "the other eye": (
+        lambda v: sequence(v, "/p/b.", "_left.exr"),
+        lambda v: sequence(v, "/p/b.", "_right.exr"),
+    ),
+    "a sequence after a file": (lambda v: file(v, "/p/b.exr"), lambda v: sequence(v, "/p/b.")),
+    "a file after a sequence": (lambda v: sequence(v, "/p/b."), lambda v: file(v, "/p/b.exr")),
+    "in a publish": (lambda v: sequence(v, "/p/b."), lambda v: publish(v, sequence(v, "/q/b."))),
+    "a file in a publish": (
+        lambda v: publish(v, sequence(v, "/p/b."), file(v, "/p/a.mov", "movie")),
+        lambda v: publish(v, sequence(v, "/p/b."), file(v, "/q/a.mov", "movie")),
+    ),
+    "after a publish": (
+        lambda v: publish(v, sequence(v, "/p/b."), file(v, "/p/a.mov", "movie")),
+        lambda v: file(v, "/q/a.mov", "movie"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_files_under_a_name_that_is_taken_are_refused(
+    farm: Farm, version: str, case: str
+) -> None:
+    first, other = (make(version) for make in OTHERS[case])
+    before = state_of(farm, first)
+    pending = farm.client.zrange(keys.PENDING, 0, -1)
+
+    assert state_of(farm, other) == "failed"
+
+    assert farm.state(first.upload_id) == before
+    assert farm.client.zrange(keys.PENDING, 0, -1) == pending
+    assert farm.counted("failed") == {"PlaceTaken": 1}
+    error = error_of(farm, other)
+    assert f"holds other files (upload {first.upload_id}); use another --name, --replace" in error
+    if case != "a file in a publish":  # its request does not name its single files
+        assert error.startswith(f'component "{other_name(other)}" of version {version} holds')
+    assert 0 < farm.client.ttl(keys.upload_key(other.upload_id)) <= farm.ttl_s
+    assert farm.client.zcard(keys.state_key("failed")) == 1
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_files_take_over_with_replace(farm: Farm, version: str, case: str) -> None:
+    first, other = (make(version) for make in OTHERS[case])
+    state_of(farm, first)
+
+    assert state_of(farm, with_replace(other)) in {"pending", "storing"}
+
+    assert farm.state(first.upload_id) == "superseded"
+    assert farm.field(first.upload_id, "error").startswith("superseded by ")
+    assert state_of(farm, first) == "failed", "and the first ones are the others now"
+
+
+def other_name(request: Request) -> str | None:
+    if isinstance(request, UploadRequest):
+        return request.target.name
+    return request.publish.containers[0].target.name
+
+
+def with_replace(request: Any) -> Any:
+    if isinstance(request, UploadRequest):
+        return request._replace(target=request.target._replace(replace=True))
+    containers = [
+        one._replace(target=one.target._replace(replace=True)) for one in request.publish.containers
+    ]
+    files = [one if one.target.container_id else with_replace(one) for one in request.files]
+    return request._replace(publish=Publish(tuple(containers)), files=tuple(files))
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (file("V", "/p/a.mov"), file("V", "/p/a.mov", size_bytes=8)),
+        (file("V", "/p/a.mov"), file("V", "/p/a.mov", thumbnail=True)),
+        (sequence("V", "/p/b.", count=2), sequence("V", "/p/b.", count=5)),
+        (
+            sequence("V", "/p/b.", count=2),
+            publish("9d1ad1a2-5b1c-4a0e-9a55-0a1b2c3d4e5f", sequence("V", "/p/b.", count=3)),
+        ),
+        (file("V", "P:/Prod/A.mov"), file("V", "p:/prod/a.mov", size_bytes=8)),
+    ],
+    ids=["newer", "other options", "more frames", "with its movie", "another case on Windows"],
+)
+def test_files_of_the_same_place_are_let_in(farm: Farm, first: Request, again: Request) -> None:
+    state_of(farm, first)
+
+    assert state_of(farm, again) in {"pending", "storing"}
+
+
+def test_a_place_is_known_by_any_of_its_names(farm: Farm, version: str) -> None:
+    linux = Commands(farm.record.scripts, [("P:", "/mnt/prod")])
+    macos = Commands(farm.record.scripts, [("P:", "/Volumes/prod")])
+    size = iter(range(1, 99))
+
+    def enqueued(commands: Commands, path: str) -> str:
+        return commands.enqueue([file(version, path, size_bytes=next(size))])[0].state
+
+    assert enqueued(linux, "P:/a.mov") == "pending"
+    assert enqueued(macos, "P:/a.mov") == "pending"
+    assert enqueued(linux, "/mnt/prod/a.mov") == "pending"
+    assert enqueued(linux, "/Volumes/prod/a.mov") == "pending"
+    assert enqueued(linux, "P:/b.mov") == "failed"
+
+
+def test_a_component_that_is_named_by_its_id_has_no_place(farm: Farm) -> None:
+    target = Target(str(uuid.uuid4()))
+    state_of(farm, UploadRequest("/p/a.mov", target, 7, MTIME))
+
+    assert state_of(farm, UploadRequest("/q/a.mp4", target, 7, MTIME)) == "pending"
+
+
+def test_a_record_without_a_place_takes_the_first_one(farm: Farm, version: str) -> None:
+    first = file(version, "/p/a.mov")
+    state_of(farm, first)
+    farm.client.hdel(keys.COMPONENT + first.component_id, "place", "holder", "held_since")
+
+    assert state_of(farm, file(version, "/q/a.mov")) == "pending"
+    assert state_of(farm, file(version, "/p/b.mov")) == "failed"
+
+
+@pytest.mark.parametrize("make", [file, sequence])
+def test_a_refused_upload_stays_failed_until_it_is_enqueued_with_another_name(
+    farm: Farm, version: str, make: Any
+) -> None:
+    state_of(farm, make(version, "/p/a"))
+    refused = make(version, "/q/a")
+    state_of(farm, refused)
+
+    assert farm.commands.retry(refused.upload_id) == ("", "failed", False)
+
+    assert "holds other files" in farm.field(refused.upload_id, "error")
+    assert state_of(farm, refused) == "failed"
+    assert farm.commands.cancel(refused.upload_id) == "cancelled"
+    assert state_of(farm, refused) == "failed"
+    farm.client.delete(keys.COMPONENT + refused.component_id)
+    assert state_of(farm, refused) in {"pending", "storing"}
+    assert farm.field(refused.upload_id, "error") == ""
+
+
+def test_a_refused_request_that_is_taken_in_twice_is_refused_once(farm: Farm, version: str) -> None:
+    state_of(farm, file(version, "/p/a.mov"))
+    refused = file(version, "/q/a.mov", asked_at=farm.now())
+    for _ in range(2):
+        assert state_of(farm, refused) == "failed"
+
+    assert farm.counted("failed") == {"PlaceTaken": 1}
+
+
+def test_a_sequence_that_was_replaced_is_not_retried(farm: Farm, version: str) -> None:
+    left = sequence(version, "/p/b.", "_left.exr", count=3)
+    state_of(farm, left)
+    farm.commands.cancel(left.upload_id)
+    state_of(farm, with_replace(sequence(version, "/p/b.", "_right.exr", count=2)))
+
+    assert farm.commands.retry(left.upload_id) == ("", "cancelled", False)
+
+
+def test_members_of_what_is_replaced_stop(farm: Farm, version: str) -> None:
+    left = sequence(version, "/p/b.", "_left.exr", count=3)
+    right = with_replace(sequence(version, "/p/b.", "_right.exr", count=2))
+    state_of(farm, left)
+
+    state_of(farm, right)
+
+    assert isinstance(right, PublishRequest)
+    assert farm.states([one.upload_id for one in left.files]) == ["cancelled"] * 3
+    assert farm.states([one.upload_id for one in right.files]) == ["pending"] * 2
+
+
+@pytest.mark.parametrize("make", [file, sequence])
+def test_an_older_request_does_not_take_over_what_a_newer_one_holds(
+    farm: Farm, version: str, make: Any
+) -> None:
+    newer = with_replace(make(version, "/p/a"))._replace(asked_at=farm.now())
+    late = with_replace(make(version, "/q/a"))._replace(asked_at=farm.now() - 60)
+    state_of(farm, newer)
+
+    assert state_of(farm, late) == "superseded"
+    assert farm.field(late.upload_id, "error") == f"superseded by {newer.upload_id}"
+
+
+def test_a_located_upload_of_other_files_is_not_reported_as_located(
+    farm: Farm, version: str
+) -> None:
+    first = file(version, "/p/a.mov")
+    locate(farm, first)
+    locate(farm, with_replace(file(version, "/p/a.mp4")))
+
+    assert state_of(farm, first) == "failed"
+
+
+def test_frames_know_the_place_of_their_sequence(farm: Farm, version: str) -> None:
+    one = sequence(version, "/p/b.")
+    state_of(farm, one)
+
+    [place] = places_of(one)
+    for component in (one.component_id, one.files[0].component_id):
+        assert farm.client.hget(keys.COMPONENT + component, "place").split() == place.digests
