@@ -3,10 +3,14 @@
 An entry is in ``farmhaul:inbox`` until a worker takes it, and then in ``farmhaul:taking``, which
 all workers share. If the worker dies, the reconciler gives the entry back. An entry may therefore
 be taken in twice, which changes nothing: ``enqueue.lua`` recognizes the request.
+
+The entry itself may be what the worker died of. If it comes back again, it is taken in alone, so
+that it takes no other with it, and at last it is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +19,7 @@ from typing import Any, NamedTuple, cast
 import redis
 
 from tasks.intake.inbox import INBOX
-from tasks.records.keys import TAKING, to_text
+from tasks.records.keys import RETURNED, TAKING, to_text
 from tasks.records.scripts import Scripts
 
 #: The bounds of what a worker takes in at once, so that a round takes about a second.
@@ -26,6 +30,10 @@ MAX_BYTES = 1 << 20
 #: a publish of 100,000 frames has 2.8 MB, and takes from 15 s to a minute on a busy machine.
 OVERDUE_S = 10.0
 BYTES_A_SECOND = 25_000
+#: An entry that has come back from so many workers is taken in alone, and then refused. After an
+#: outage of Redis, each entry that a worker held comes back once.
+ALONE_RETURNS = 2
+MAX_RETURNS = 5
 #: How many of the oldest entries the reconciler looks at each second, so that it blocks Redis for
 #: a few milliseconds at most.
 OLDEST = 100
@@ -64,6 +72,21 @@ class Inbox:
             "list[bytes]", self.scripts.run("take", max_entries=max_entries, max_bytes=max_bytes)
         )
 
+    def divided(self, entries: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """Return the entries to take in together, and those to take in one by one."""
+        client: Any = self.scripts.client
+        counts = [int(count or 0) for count in client.hmget(RETURNED, [*map(_mark, entries)])]
+        rows = list(zip(entries, counts, strict=True))
+        return (
+            [entry for entry, count in rows if count < ALONE_RETURNS],
+            [entry for entry, count in rows if count >= ALONE_RETURNS],
+        )
+
+    def forgive(self, entries: Sequence[bytes]) -> None:
+        """Forget that entries have come back: no worker died of them."""
+        if entries:
+            self.scripts.client.hdel(RETURNED, *map(_mark, entries))
+
     def remove(self, entries: Sequence[bytes], refused: int = 0) -> None:
         """Remove entries: their requests have records, or were *refused*, which is counted."""
         if entries or refused:
@@ -73,6 +96,18 @@ class Inbox:
         """Put entries back into the inbox, behind all others."""
         if entries:
             self.scripts.run("taken", *entries, refused=0, give_back=True)
+
+
+def _mark(entry: bytes) -> str:
+    """Return the mark of an entry, as ``oldest_taken.lua`` makes it."""
+    return hashlib.sha1(entry[:512], usedforsecurity=False).hexdigest()
+
+
+class Returned(NamedTuple):
+    """How many entries went back to the inbox, and how those begin that are refused instead."""
+
+    entries: int
+    refused: list[bytes]
 
 
 class Overdue:
@@ -87,17 +122,21 @@ class Overdue:
         #: For each mark (see ``oldest_taken.lua``): when it becomes overdue.
         self._due: dict[str, float] = {}
 
-    def give_back(self) -> int:
-        """Give back what has been there for too long, and return how many entries that were."""
+    def give_back(self) -> Returned:
+        """Give back what has been there for too long; refuse what has come back too often."""
         now = self._clock()
         overdue = [mark for mark, due in self._due.items() if due <= now]
-        given_back, rows = self.scripts.run(
-            "oldest_taken", overdue=overdue, max_entries=OLDEST, max_bytes=OLDEST_BYTES
+        given_back, rows, refused = self.scripts.run(
+            "oldest_taken",
+            overdue=overdue,
+            max_returns=MAX_RETURNS,
+            max_entries=OLDEST,
+            max_bytes=OLDEST_BYTES,
         )
         found = {to_text(mark): now + OVERDUE_S + size / BYTES_A_SECOND for mark, size in rows}
         # What is not there any more was taken in.
         self._due = {mark: self._due.get(mark, due) for mark, due in found.items()}
-        return int(given_back)
+        return Returned(int(given_back), refused)
 
     def forget(self) -> None:
         """Forget what was seen: another process holds the lock."""

@@ -22,6 +22,8 @@ TOTALS = f"{PREFIX}totals"
 LIMITS = f"{PREFIX}limits"
 #: The entries of the inbox that workers are taking in.
 TAKING = f"{PREFIX}taking"
+#: How often each of them has come back because its worker died.
+RETURNED = f"{PREFIX}returned"
 #: The lock of the reconciler: the worker that reconciles.
 RECONCILER = f"{PREFIX}reconciler"
 #: Workers, by when they last took tasks, and by when they last ran.
@@ -63,6 +65,7 @@ LUA_KEYS = {
     "totals": TOTALS,
     "inbox": INBOX,
     "taking": TAKING,
+    "returned": RETURNED,
     "unacked_index": "unacked_index",
 }
 

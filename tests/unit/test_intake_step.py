@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 import uuid
@@ -16,14 +17,22 @@ from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.redis_client import worker_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
-from tasks.intake.envelope import make_body, sign
+from tasks.intake.envelope import host_in, make_body, sign
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import UploadRequest
-from tasks.intake.wire import to_wire
+from tasks.intake.wire import from_wire, to_wire
 from tasks.records.commands import Commands
 from tasks.records.delivery import Outcome, Settlement
-from tasks.records.inbox import MAX_BYTES, MAX_ENTRIES, OVERDUE_S, Inbox, Overdue, waiting
-from tasks.records.keys import TAKING, TOTALS, upload_key
+from tasks.records.inbox import (
+    MAX_BYTES,
+    MAX_ENTRIES,
+    MAX_RETURNS,
+    OVERDUE_S,
+    Inbox,
+    Overdue,
+    waiting,
+)
+from tasks.records.keys import RETURNED, TAKING, TOTALS, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
@@ -33,6 +42,7 @@ from tests.sandbox import RedisServer
 from workers.config import make_config
 from workers.steps import intake
 from workers.steps.intake import Intake, TakeIn
+from workers.steps.reconcile import Reconciler
 
 SECRET_KEY = "m1zHLZqkDnWsDq8kFYsRNPYbqBoH2PV2vPcnvYUbEOU="
 KEY = derive_hook_key(SECRET_KEY)
@@ -205,14 +215,14 @@ def test_entries_of_a_dead_worker_come_back_after_ten_seconds(
     push(client, b"small", bytes(1_000_000))
     Inbox(scripts).take(1)
 
-    assert overdue.give_back() == 0
+    assert overdue.give_back().entries == 0
     now += OVERDUE_S - 0.1
-    assert overdue.give_back() == 0
+    assert overdue.give_back().entries == 0
     now += 0.2
-    assert overdue.give_back() == 1
+    assert overdue.give_back().entries == 1
     assert client.lrange(INBOX, 0, -1) == ["small"]
     now += 40.0
-    assert overdue.give_back() == 1, "a large entry has more time"
+    assert overdue.give_back().entries == 1, "a large entry has more time"
     assert lengths(client) == (2, 0)
 
 
@@ -224,16 +234,84 @@ def test_what_is_taken_in_meanwhile_has_ten_seconds_of_its_own(
     for _ in range(3):
         push(client, b"again and again")
         entries = inbox.take(1)
-        assert overdue.give_back() == 0
+        assert overdue.give_back().entries == 0
         inbox.remove(entries)
         now += 5
-        assert overdue.give_back() == 0
+        assert overdue.give_back().entries == 0
     push(client, b"again and again")
     inbox.take(1)
     overdue.give_back()
     overdue.forget()
     now += OVERDUE_S + 1
-    assert overdue.give_back() == 0, "another process held the lock"
+    assert overdue.give_back().entries == 0, "another process held the lock"
+
+
+def test_an_entry_that_kills_each_worker_is_refused_and_takes_no_other_with_it(
+    step: TakeIn, scripts: Scripts, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    overdue = Overdue(scripts, lambda: now)
+    poison, others = upload(), [upload() for _ in range(5)]
+    genuine = from_wire
+
+    def dies(values: Any) -> Any:
+        if values["path"] == poison.path:
+            raise SystemExit  # nothing of this worker goes on, as after a kill
+        return genuine(values)
+
+    monkeypatch.setattr(intake, "from_wire", dies)
+    push(client, *map(entry_of, [*others[:2], poison, *others[2:]]))
+    deaths, refused = 0, []
+    while client.llen(INBOX):
+        try:
+            step.act()
+        except SystemExit:
+            deaths += 1
+        overdue.give_back()
+        now += OVERDUE_S + 1
+        refused += overdue.give_back().refused
+
+    assert deaths == MAX_RETURNS
+    assert [host_in(start) for start in refused] == ["node7"]
+    assert states(client, *others) == ["pending"] * 5
+    assert states(client, poison) == [None]
+    assert lengths(client) == (0, 0)
+    assert client.hget(TOTALS, "refused_requests") == "1"
+
+
+def test_a_refused_entry_is_logged(
+    app: Celery, scripts: Scripts, client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    reconciler = Reconciler(app, Record(scripts))
+    client.lpush(TAKING, entry := entry_of(upload(), host="node9"))
+    client.hset(RETURNED, hashlib.sha1(entry[:512]).hexdigest(), MAX_RETURNS - 1)
+    reconciler.overdue = Overdue(scripts, iter([100.0, 200.0]).__next__)
+
+    reconciler.run()
+    reconciler.run()
+
+    assert caplog.messages == [
+        "requests_refused count=1 hosts=node9 5 workers died while they took it in"
+    ]
+
+
+def test_a_redis_that_refuses_a_record_is_no_death_of_a_worker(
+    step: TakeIn, scripts: Scripts, client: Any
+) -> None:
+    now = 100.0
+    overdue = Overdue(scripts, lambda: now)
+    broken = upload()
+    client.set(upload_key(broken.upload_id), "not a hash")
+    push(client, entry_of(broken))
+    for _ in range(MAX_RETURNS + 1):
+        step.act()
+        overdue.give_back()
+        now += OVERDUE_S + 1
+        assert overdue.give_back() == (1, [])
+
+    client.delete(upload_key(broken.upload_id))
+    step.act()
+    assert states(client, broken) == ["pending"]
 
 
 def test_a_slow_worker_removes_nothing_that_was_given_back(scripts: Scripts, client: Any) -> None:

@@ -102,6 +102,7 @@ class Intake:
         unwritten, refusals = set[int](), Refusals()
         if asked:
             unwritten = self._write(asked, refusals)
+            self.inbox.forgive([entries[number] for number in unwritten])
         self._remove(entries, wanted - unwritten, refusals)
         return [entries[number] for number in keyless]
 
@@ -181,11 +182,21 @@ class TakeIn(PeriodicStep):
             self.inbox.give_back(entries)
             return
         try:
-            self._take_in([entry for entry in entries if len(entry) <= LARGE_BYTES])
-            for entry in (entry for entry in entries if len(entry) > LARGE_BYTES):
-                self._take_in_large(entry)
+            entries, suspects = self.inbox.divided(entries)
+            # One that may kill this worker takes no other with it.
+            self.inbox.give_back(suspects[1:])
+            self._take_in_by_size(entries)
+            self._take_in_by_size(suspects[:1])
         finally:
             self._round.release()
+
+    def _take_in_by_size(self, entries: Sequence[bytes]) -> None:
+        small = [entry for entry in entries if len(entry) <= LARGE_BYTES]
+        if small:
+            self._take_in(small)
+        for entry in entries:
+            if len(entry) > LARGE_BYTES:
+                self._take_in_large(entry)
 
     def _take_in_large(self, entry: bytes) -> None:
         if not self._large.acquire(blocking=False):

@@ -18,8 +18,9 @@ from celery import Celery
 from kombu.transport.redis import Channel
 
 from tasks.chain import list_key, queue_of, wake
+from tasks.intake.envelope import host_in
 from tasks.log import log
-from tasks.records.inbox import Overdue
+from tasks.records.inbox import MAX_RETURNS, Overdue
 from tasks.records.keys import RECONCILER, to_text
 from tasks.records.record import CLAIM_UPLOADS, Record
 from tasks.records.states import STAGES
@@ -66,8 +67,7 @@ class Reconciler:
 
     def reconcile(self) -> None:
         """Make due uploads pending, take back lost claims, and send missing wake-ups."""
-        if count := self.overdue.give_back():
-            log.warning("requests_returned", entries=count, text="the worker that took them died")
+        self._give_back_entries()
         pending, overdue = self.record.apply_due()
         if overdue:
             carried = set(self._claims_in_messages(pending))
@@ -80,6 +80,15 @@ class Reconciler:
         for host, count in pending.items():
             if count and not self.redis.llen(list_key(queue_of(host), STAGES[0])):
                 wake(self.app, min(-(-count // CLAIM_UPLOADS), MAX_WAKE_UPS), host)
+
+    def _give_back_entries(self) -> None:
+        """Give back what a dead worker was taking in, and log what has killed too many of them."""
+        returned = self.overdue.give_back()
+        if count := returned.entries:
+            log.warning("requests_returned", entries=count, text="the worker that took them died")
+        for start in returned.refused:
+            why = f"{MAX_RETURNS} workers died while they took it in"
+            log.error("requests_refused", count=1, hosts=host_in(start) or "unknown", text=why)
 
     def _claims_in_messages(self, hosts: dict[str, int]) -> Iterator[str]:
         """Yield the ids of the claims that a queued or unacknowledged message still carries.

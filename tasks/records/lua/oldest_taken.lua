@@ -3,30 +3,44 @@
 -- A mark is the hash of the start of an entry, which has its signature or its random id.
 --
 -- overdue       the marks of entries that go back to the inbox
+-- max_returns   an entry that has come back so often is refused: it kills its workers
 -- max_entries   number of entries to look at
 -- max_bytes     their size together; the entry that exceeds it is the last one
 --
--- Returns {how many have gone back, rows {mark, size in bytes} of the others}.
+-- Returns {how many have gone back, rows {mark, size in bytes} of the others, the beginnings of those
+-- that are refused}.
 --- @include "base"
+--- @include "counters"
+
+local RETURNED_S = 86400
 
 local overdue = {}
 for _, mark in ipairs(args.overdue) do
   overdue[mark] = true
 end
-local given_back, rows, bytes = 0, {}, 0
+local given_back, rows, refused, bytes = 0, {}, {}, 0
 while #rows < args.max_entries and bytes < args.max_bytes do
   local entry = redis.call('LINDEX', KEY.taking, -1 - #rows)
   if not entry then
     break
   end
-  local mark = redis.sha1hex(string.sub(entry, 1, 512))
+  local start = string.sub(entry, 1, 512)
+  local mark = redis.sha1hex(start)
   if overdue[mark] then
+    -- This is first, because it makes room: a full Redis then refuses nothing of the rest.
     redis.call('LREM', KEY.taking, -1, entry)
-    redis.call('LPUSH', KEY.inbox, entry)
-    given_back = given_back + 1
+    if redis.call('HINCRBY', KEY.returned, mark, 1) < args.max_returns then
+      redis.call('LPUSH', KEY.inbox, entry)
+      given_back = given_back + 1
+    else
+      redis.call('HDEL', KEY.returned, mark)
+      refused[#refused + 1] = start
+      count('refused_requests', 1)
+    end
+    redis.call('EXPIRE', KEY.returned, RETURNED_S)
   else
     rows[#rows + 1] = { mark, #entry }
   end
   bytes = bytes + #entry
 end
-return { given_back, rows }
+return finish_script({ given_back, rows, refused })
