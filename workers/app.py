@@ -32,8 +32,7 @@ app.steps["worker"].update(
 def check_environment(sender: str, **_: Any) -> None:
     """Exit with a line for each wrong setting, instead of a traceback at the first task."""
     try:
-        settings = Settings.from_environment()
-        settings.require_ftrack()
+        settings = Settings.from_environment(for_worker=True)
     except SettingsError as error:
         raise SystemExit(complain(error, BAD_INPUT)) from None
     # Imported here, because hooks do not need it.

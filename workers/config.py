@@ -6,6 +6,7 @@ Their names and meanings: https://docs.celeryq.dev/en/stable/userguide/configura
 from __future__ import annotations
 
 import socket
+import sys
 from typing import Any
 
 from kombu import Queue
@@ -30,8 +31,10 @@ TRANSPORTS = {
 
 def read_settings() -> Settings:
     """Return the environment's settings; if they are wrong, exit with 2 and lines on stderr."""
+    # A worker says all that is wrong together; workers.app checks it again for other starters.
+    for_worker = "worker" in sys.argv[1:]
     try:
-        return Settings.from_environment()
+        return Settings.from_environment(for_worker=for_worker)
     except SettingsError as error:
         raise SystemExit(complain(error, BAD_INPUT)) from None
 

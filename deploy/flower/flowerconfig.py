@@ -19,6 +19,8 @@ from typing import Any
 from flower.views import BaseHandler
 from tornado.options import options
 
+from tasks.config.texts import NotTextError, read_text
+
 #: "(beauty.1001.exr +49, 12.4 MB)" replaces the arguments of a task. The first stage claims its
 #: files itself, so its result has the summary: "{'summary': 'beauty.1001.exr +49, 12.4 MB', …".
 SUMMARY = re.compile(r"^\(([^()].*?)\)(?= |$)|\{'summary': ['\"](.*?)(?:['\"], '|\.\.\.|$)")
@@ -29,9 +31,9 @@ def _logins() -> list[str]:
     file = os.environ.get("FLOWER_BASIC_AUTH_FILE", "")
     if file and not text:
         try:
-            text = Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "is not text"
+            text = read_text(file)
+        except (OSError, NotTextError) as error:
+            why = getattr(error, "strerror", None) or error
             raise SystemExit(f"FLOWER_BASIC_AUTH_FILE: cannot read {file}: {why}") from None
     # --basic_auth comes last, because everybody on the machine can read a command line. An empty
     # FLOWER_BASIC_AUTH sets the option to one empty login, which is skipped.

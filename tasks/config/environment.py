@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tasks.config.texts import is_key, read_text
+from tasks.config.texts import NotTextError, is_key, read_text, visible
 from tasks.transfer.windows import is_absolute, real_path
 
 TYPE_CHECKING = False
@@ -25,20 +25,34 @@ class Reader:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.environment = environment
         self.faults: list[str] = []
+        self._texts: dict[str, str] = {}
 
     def text(self, name: str) -> str:
         """Return NAME, or the content of the file that NAME_FILE names (a mounted secret)."""
+        if name not in self._texts:
+            self._texts[name] = self._read(name)
+        return self._texts[name]
+
+    def _read(self, name: str) -> str:
+        value = self.environment.get(name, "").strip()
         file = self.environment.get(f"{name}_FILE", "")
-        if self.environment.get(name) or not file:
-            return self.environment.get(name, "").strip()
+        if not file:
+            return value
+        if value:
+            self.faults.append(f"{name} and {name}_FILE are both set; unset one of them")
+            return value
+        shown = visible(file)
         try:
             text = read_text(file).strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or "it is not UTF-8 text"
-            self.faults.append(f"{name}_FILE: cannot read {file}: {why}")
+        except OSError as error:
+            self.faults.append(f"{name}_FILE: cannot read {shown}: {error.strerror}")
+            return ""
+        except ValueError as error:  # also a path with a NUL in it
+            why = error if isinstance(error, NotTextError) else "it is not the path of a file"
+            self.faults.append(f"{name}_FILE: cannot read {shown}: {why}")
             return ""
         if not text:
-            self.faults.append(f"{name}_FILE: {file} is empty; write the value into it")
+            self.faults.append(f"{name}_FILE: {shown} is empty; write the value into it")
         return text
 
     def value(self, name: str, parse: Callable[[str], T], default: T) -> T:

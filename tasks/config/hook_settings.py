@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import os
 
-from tasks.config.environment import Reader, absolute_path, path_map, roots_as_written, secret_keys
+from tasks.config.consistency import check_together
+from tasks.config.environment import (
+    Reader,
+    absolute_path,
+    path_map,
+    roots_as_written,
+    secret_keys,
+)
 from tasks.config.redis_url import PORT, RedisUrl, parse_redis_url
 from tasks.transfer.named_tuple import NamedTuple
 
@@ -45,9 +52,7 @@ class HookSettings(NamedTuple):
         secret: tuple[str, ...] = read.value("FARMHAUL_SECRET_KEY", secret_keys, ())
         given: tuple[bytes, ...] = read.value("FARMHAUL_HOOK_KEY", _hook_keys, ())
         spool = read.value("FARMHAUL_SPOOL", absolute_path, "")
-        read.check()
-        # The secret key wins: a worker whose FARMHAUL_HOOK_KEY was not changed with it would
-        # refuse what all other nodes sign.
+        check_together(read, redis_url, secret, given)
         keys = tuple(map(_derived, secret)) or given
         return cls(redis_url, roots, pairs, keys, may_read=not given or bool(secret), spool=spool)
 

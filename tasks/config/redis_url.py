@@ -11,6 +11,7 @@ The user and password are those of the Redis server. The sentinels' own are the 
 
 from __future__ import annotations
 
+from tasks.config.texts import visible
 from tasks.transfer.named_tuple import NamedTuple
 
 PORT = 6379
@@ -31,6 +32,7 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "sentinel": ("sentinel_username", "sentinel_password"),
 }
 _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
+_LETTERS = _NAME - frozenset("._-")
 _NUMERIC = frozenset("0123456789ABCDEFabcdef:.")
 _FORM = (
     "is not a Redis URL; write redis://host:6379/0, rediss://host:6379/0 for TLS, "
@@ -99,6 +101,23 @@ def parse_redis_url(text: str) -> RedisUrl:
     return _with_parameters(_with_place(url, place), query)
 
 
+def file_faults(url: RedisUrl) -> list[str]:
+    """Return a line for each file of a URL that cannot be read, such as that of an authority."""
+    names = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+    return [f"{name}: {fault}" for name in names for fault in unreadable(getattr(url, name))]
+
+
+def unreadable(path: str) -> list[str]:
+    """Return why a file cannot be read, in a list; an empty one if it can, or there is no path."""
+    if not path:
+        return []
+    try:
+        with open(path, "rb"):
+            return []
+    except OSError as error:
+        return [f"cannot read {visible(path)}: {error.strerror}"]
+
+
 def _login(text: str) -> tuple[str, str]:
     user, _, password = text.partition(":")
     user, password = _unescaped(user, "/?#[]@"), _unescaped(password, "/?#[]@")
@@ -119,7 +138,9 @@ def _unescaped(text: str, reserved: str) -> str:
 
     if re.search("%(?![0-9A-Fa-f]{2})", text):
         raise ValueError(f"contains a % that starts no escape; {_ESCAPES}")
-
+    if any(chr(int(code, 16)) in _LETTERS for code in re.findall("%(..)", text)):
+        # Nobody escapes these: it is a % of the password with two characters after it.
+        raise ValueError(f"contains a % with the code of a letter or digit; {_ESCAPES}")
     try:
         plain = unquote(text, errors="strict")
     except UnicodeDecodeError:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
 
+from tasks.config.consistency import check_together
 from tasks.config.environment import (
     Reader,
     SettingsError,
@@ -16,9 +17,19 @@ from tasks.config.environment import (
     secret_keys,
     storage_roots,
 )
+from tasks.config.hook_key import hook_keys_from_text
 from tasks.config.redis_url import parse_redis_url
+from tasks.config.texts import visible
 from tasks.config.timetable import NO_LIMIT, Timetable
 from tasks.transfer.models import LOOPBACK
+
+DAY_S = 86400.0
+FTRACK = ("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")
+NO_FTRACK = (
+    f"{FTRACK[0]}, {FTRACK[1]} and {FTRACK[2]} are not set; "
+    "a worker needs all three (or the same names with _FILE)"
+)
+EXAMPLE = "studio.ftrackapp.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +60,13 @@ class Settings:
     ftrack: FtrackSettings | None = None
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read the environment.
+    def from_environment(
+        cls, environment: Mapping[str, str] = os.environ, *, for_worker: bool = False
+    ) -> Settings:
+        """Read the environment; for a worker, check also that nothing is missing.
 
         Raises:
-            SettingsError: variables are not valid; the text names all of them.
+            SettingsError: variables are not valid or missing; the text names all of them.
         """
         read = Reader(environment)
         settings = cls(
@@ -71,7 +84,12 @@ class Settings:
             events=read.value("FARMHAUL_FTRACK_EVENTS", _switch, default=False),
             ftrack=_ftrack(read),
         )
-        read.check()
+        _check(read, settings)
+        if for_worker:
+            read.faults += _missing(read, settings)
+        hook_keys: tuple[bytes, ...] = read.value("FARMHAUL_HOOK_KEY", hook_keys_from_text, ())
+        url = parse_redis_url(settings.redis_url)
+        check_together(read, url, settings.secret_keys, hook_keys)
         return settings
 
     def require_ftrack(self) -> FtrackSettings:
@@ -81,20 +99,55 @@ class Settings:
             SettingsError: this node has none.
         """
         if self.ftrack is None:
-            raise SettingsError(
-                "FTRACK_SERVER, FTRACK_API_USER and FTRACK_API_KEY are not set; "
-                "a worker needs all three (or the same names with _FILE)"
-            )
+            raise SettingsError(NO_FTRACK)
         return self.ftrack
+
+
+def _check(read: Reader, settings: Settings) -> None:
+    """Note settings that contradict each other, and files that libraries cannot use."""
+    is_set = all(map(read.text, ("FARMHAUL_RECORD_DAYS", "FARMHAUL_LEASE_SECONDS")))
+    if is_set and settings.record_days * DAY_S < settings.lease_s:
+        read.faults.append(
+            f"FARMHAUL_RECORD_DAYS: {settings.record_days:g} days are shorter than the "
+            f"{settings.lease_s:g} s of FARMHAUL_LEASE_SECONDS"
+        )
+    url = parse_redis_url(settings.redis_url)
+    if settings.ftrack is not None or url.scheme == "rediss":
+        from tasks.config.trust import https_faults, redis_tls_faults
+
+        read.faults += redis_tls_faults(url)
+        if settings.ftrack is not None:
+            read.faults += https_faults(read.environment)
+
+
+def _missing(read: Reader, settings: Settings) -> Iterator[str]:
+    """Yield a line for each thing that a worker needs and does not have."""
+    if settings.ftrack is None and not any(read.text(name) for name in FTRACK):
+        yield NO_FTRACK
+    if not read.text("FARMHAUL_STORAGE_ROOTS"):
+        yield (
+            "FARMHAUL_STORAGE_ROOTS is not set; a worker uploads only files below the folders that "
+            "it names"
+        )
+    for root in settings.storage_roots:
+        try:
+            if not os.path.isdir(root):
+                os.stat(root)
+                yield f"FARMHAUL_STORAGE_ROOTS: {visible(root)} is not a folder"
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not a path"
+            yield (
+                f"FARMHAUL_STORAGE_ROOTS: {visible(root)}: {why}; mount it on this node, or leave "
+                "it out"
+            )
 
 
 def _ftrack(read: Reader) -> FtrackSettings | None:
     """Return the three ftrack settings, or None if none of them is set."""
-    names = ("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")
-    values = {name: read.text(name) for name in names}
+    values = {name: read.text(name) for name in FTRACK}
     server_url = read.value("FTRACK_SERVER", _server_url, "")
     missing = [name for name, text in values.items() if not text]
-    if len(missing) == len(names):
+    if len(missing) == len(FTRACK):
         return None
     if missing:
         read.faults.append(
@@ -102,7 +155,7 @@ def _ftrack(read: Reader) -> FtrackSettings | None:
             "set all three FTRACK_ variables or none"
         )
         return None
-    for name in names[1:]:
+    for name in FTRACK[1:]:
         if not values[name].isprintable():
             read.faults.append(
                 f"{name}: contains characters that cannot be sent in an HTTP header, "
@@ -111,30 +164,38 @@ def _ftrack(read: Reader) -> FtrackSettings | None:
     return FtrackSettings(server_url, values["FTRACK_API_USER"], values["FTRACK_API_KEY"])
 
 
-def _split(text: str) -> SplitResult | None:
-    # urllib's errors would repeat the text in the place of the port. If a password contains a
-    # slash, that text is part of it.
-    try:
-        url = urlsplit(text)
-        return url if url.hostname and url.port != 0 else None
-    except ValueError:
-        return None
-
-
 def _redis_url(text: str) -> str:
     parse_redis_url(text)
     return text
 
 
 def _server_url(text: str) -> str:
-    url = _split(text)
-    if url is None or url.scheme not in {"http", "https"} or url.query or url.fragment:
-        raise ValueError("is not a server URL; write https://studio.ftrackapp.com")
-    if url.username is not None:
+    """Return the URL in one spelling: the key for signed URLs is made from it on each worker."""
+    scheme, colon, _ = text.partition("://")
+    if "@" in text:  # before anything repeats it
         raise ValueError("contains a user; use FTRACK_API_USER and FTRACK_API_KEY for the login")
+    url = _split(text)
+    if url is None or scheme.lower() not in {"http", "https"} or url.query or url.fragment:
+        host = text.partition("/")[0]
+        example = host if not colon and _split(f"https://{host}") else EXAMPLE
+        raise ValueError(f"{text[:100]!r} is not a server URL; write https://{example}")
+    if url.path.strip("/"):
+        raise ValueError(
+            f"{text[:100]!r} has the path {url.path[:100]!r}; write {scheme}://{url.netloc}"
+        )
     if url.scheme == "http" and url.hostname not in LOOPBACK:
         raise ValueError(f"{text!r} would send the API key unencrypted; write https://…")
-    return text.rstrip("/")
+    host = url.netloc.lower().rstrip(".")
+    default = ":443" if url.scheme == "https" else ":80"
+    return f"{url.scheme}://{host.removesuffix(default).rstrip('.').removesuffix(':')}"
+
+
+def _split(text: str) -> SplitResult | None:
+    try:
+        url = urlsplit(text)
+        return url if url.hostname and url.port != 0 else None
+    except ValueError:  # of the port, or of an address of IPv6
+        return None
 
 
 def _positive(text: str) -> float:

@@ -6,26 +6,52 @@ import codecs
 
 _BASE64 = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 KEY_LENGTH = 44
-_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+#: Byte order marks; that of UTF-16 is the beginning of that of UTF-32.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+class NotTextError(ValueError):
+    """The content of a file is no text; the message says where, and what to do."""
 
 
 def decode_text(content: bytes, errors: str = "strict") -> str:
     r"""Return the text of a file's content, with each line ended by \n.
 
-    The content is UTF-8, with or without the byte order mark that Notepad writes, or UTF-16 with
-    one, as PowerShell's ``>`` writes it.
+    The content is UTF-8, with or without the byte order mark that Notepad writes, or UTF-16 or
+    UTF-32 with one, as PowerShell's ``>`` writes it. Lines end as on any system.
 
     Args:
         content: the bytes of the file.
-        errors: what to do with bytes that are no text, as in ``bytes.decode``.
+        errors: what to do with bytes that are not UTF-8, as in ``bytes.decode``.
 
     Raises:
-        UnicodeDecodeError: the content is no such text, and *errors* is strict.
+        NotTextError: the content is no such text, and *errors* is strict; or it has a byte order
+            mark and does not fit to it.
     """
+    for mark, encoding in _MARKS:
+        if content.startswith(mark):
+            try:
+                return _with_line_feeds(content.decode(encoding))
+            except UnicodeDecodeError:
+                name = encoding.upper()
+                raise NotTextError(
+                    f"it is not {name} text, as its first bytes say; save it as UTF-8"
+                ) from None
+    if b"\0" in content:
+        raise NotTextError(
+            "it has zero bytes, as UTF-16 without a byte order mark; save it as UTF-8"
+        )
     if content.startswith(codecs.BOM_UTF8):
         content = content[len(codecs.BOM_UTF8) :]  # for utf-8-sig, Python would import a module
-    encoding = "utf-16" if content.startswith(_UTF16) else "utf-8"
-    return content.decode(encoding, errors).replace("\r\n", "\n")
+    try:
+        return _with_line_feeds(content.decode("utf-8", errors))
+    except UnicodeDecodeError:
+        raise NotTextError(_place_of_fault(content)) from None
 
 
 def read_text(path: str) -> str:
@@ -33,10 +59,50 @@ def read_text(path: str) -> str:
 
     Raises:
         OSError: the file cannot be read.
-        UnicodeDecodeError: it is not such a text.
+        NotTextError: it is not such a text.
     """
     with open(path, "rb") as file:
         return decode_text(file.read())
+
+
+def byte_that_is_no_text(line: str) -> int:
+    """Return the number, from 1, of the first byte of a line that is not UTF-8; 0 if there is none.
+
+    The line was decoded with ``surrogateescape``.
+    """
+    for place, character in enumerate(line):
+        if "\udc80" <= character <= "\udcff":
+            return len(line[:place].encode("utf-8", "surrogatepass")) + 1
+    return 0
+
+
+def _place_of_fault(content: bytes) -> str:
+    # Not the byte itself: it may be one of a password.
+    lines = _with_line_feeds(content.decode("utf-8", "surrogateescape")).split("\n")
+    place = next(
+        f"line {number}, byte {byte_that_is_no_text(line)}"
+        for number, line in enumerate(lines, start=1)
+        if byte_that_is_no_text(line)
+    )
+    return f"it is not UTF-8 text ({place}), perhaps of a Windows code page; save it as UTF-8"
+
+
+def _with_line_feeds(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def visible(text: str) -> str:
+    r"""Return a text in which what does not print is escaped: \x1b, \n, \u202e, \udcff.
+
+    For texts that a file system, a server or another host has given, before a terminal or a log
+    gets them.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
 
 
 def is_key(text: str) -> bool:

@@ -12,7 +12,7 @@ import sys
 from tasks.config.environment import SettingsError
 from tasks.config.hook_settings import HookSettings
 from tasks.config.remedies import explained
-from tasks.config.texts import decode_text
+from tasks.config.texts import NotTextError, decode_text, visible
 from tasks.intake.answer import upload_line
 from tasks.intake.build import Options, build_requests
 from tasks.intake.deliver import FLUSH_WAIT_S, deliver, flush_spool
@@ -230,9 +230,15 @@ def _lines(manifest: str) -> list[str]:
         else:
             with open(manifest, "rb") as file:
                 content = file.read()
+    except ValueError:
+        raise BadInputError(f"--manifest {manifest[:100]!r} is not the name of a file") from None
     except OSError as error:
-        raise BadInputError(f"cannot read the manifest {manifest}: {error.strerror}") from None
-    return decode_text(content, "surrogateescape").split("\n")
+        why = f"cannot read the manifest {visible(manifest)}: {error.strerror}"
+        raise BadInputError(why) from None
+    try:
+        return decode_text(content, "surrogateescape").split("\n")
+    except NotTextError as error:
+        raise BadInputError(f"cannot read the manifest {visible(manifest)}: {error}") from None
 
 
 def _pair(text: str) -> tuple[str, str]:

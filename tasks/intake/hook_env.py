@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tasks.config.texts import decode_text
+from tasks.config.texts import NotTextError, byte_that_is_no_text, decode_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def hook_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
         try:
             with open(path, "rb") as file:
                 content = file.read()
-        except (FileNotFoundError, NotADirectoryError) as error:
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             if given:
                 raise HookEnvError(
                     f"FARMHAUL_HOOK_ENV: there is no file {path}", _kept(known)
@@ -56,6 +56,9 @@ def hook_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
                 _kept(known),
             ) from None
         settings, faults = parse(content)
+        for name in settings:  # the file wins, in whichever of the two forms it has a setting
+            known.pop(f"{name}_FILE", None)
+            known.pop(name[: -len("_FILE")] if name.endswith("_FILE") else "", None)
         known.update(settings)
         if faults:
             raise HookEnvError(f"{path}: {'; '.join(faults)}", _kept(known))
@@ -67,10 +70,10 @@ def parse(content: bytes) -> tuple[dict[str, str], list[str]]:
     """Return the settings of a file, and what is wrong with it; a bad line spoils no other one."""
     settings = {}
     faults = []
-    # Windows' own texts may be in a code page. Then only the lines with such letters are unclear.
     try:
+        # Windows' own texts may be in a code page. Only the lines with such letters are unclear.
         text = decode_text(content, "surrogateescape")
-    except UnicodeDecodeError:  # half a character of UTF-16
+    except NotTextError:  # half a character of UTF-16, or UTF-16 without a mark
         return {}, ["is not UTF-8 text; save the file as UTF-8"]
     for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
         if not line or line.startswith("#"):
@@ -101,8 +104,10 @@ def _setting(line: str) -> tuple[str, str]:
         raise ValueError("is not NAME='VALUE'")
     if not quote and not {"'", '"'}.isdisjoint(value):
         raise ValueError("is not NAME='VALUE'")
-    if any("\ud800" <= character <= "\udfff" for character in line):
+    if byte_that_is_no_text(line):
         raise ValueError("is not UTF-8 text; save the file as UTF-8")
+    if not value.replace("\t", " ").isprintable():
+        raise ValueError(f"has {name} with a character that does not print; write it again")
     if quote != "'" and not {"$", "`"}.isdisjoint(value):
         # A shell would put something else there, and this is not a shell.
         raise ValueError(f"has {name} with $ or `; write its value in single quotes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tasks.config.texts import byte_that_is_no_text
 from tasks.intake.errors import BadInputError, quoted
 from tasks.transfer.named_tuple import NamedTuple
 
@@ -127,6 +128,12 @@ def read_manifest(lines: Iterable[str], priority: str = "normal", first: int = 1
 
 def _entry(line: str, where: str, priority: str) -> Entry:
     import json
+
+    if place := byte_that_is_no_text(line):
+        raise BadInputError(
+            f"{where}byte {place} is not UTF-8 text, perhaps of a Windows code page; save the "
+            "manifest as UTF-8, or rename the file if its name has such bytes"
+        )
 
     try:
         values = json.loads(line)

@@ -45,10 +45,13 @@ def reader(settings: Any, host: str) -> Build:
 
 
 def _manifest(content: bytes, written_at: float, settings: Any, host: str) -> Built:
-    from tasks.config.texts import decode_text
+    from tasks.config.texts import NotTextError, decode_text
     from tasks.intake.salvage import sort_out
 
-    lines = decode_text(content, "surrogateescape").split("\n")
+    try:
+        lines = decode_text(content, "surrogateescape").split("\n")
+    except NotTextError as error:
+        raise BadInputError(str(error)) from None
     requests, refused = sort_out(lines, settings)
     if not requests:
         raise BadInputError("; ".join(reason for _, reason in refused))

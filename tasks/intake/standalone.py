@@ -49,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = f"{words[0]!r} is not a command of this file" if words else "no command is given"
         return complain(f"{what}, which has {' and '.join(COMMANDS)}; see --help", BAD_INPUT)
     try:
-        os.environ.update(hook_environment())
+        environment = hook_environment()
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]  # what hook.env sets in another form
+        os.environ.update(environment)
         settings = HookSettings.from_environment()
         if words[0] == "enqueue" and not settings.storage_roots:
             raise SettingsError("FARMHAUL_STORAGE_ROOTS is not set; write it into hook.env")

@@ -1,6 +1,6 @@
 """Flower's pages as an operator sees them, with real workers and a real browser.
 
-FARMHAUL_SCREENSHOTS=docs/img in the environment takes the pictures of docs/deployment.md again.
+SCREENSHOTS=docs/img in the environment takes the pictures of docs/deployment.md again.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def page(browser: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def shoot(tmp_path_factory: pytest.TempPathFactory) -> Shoot:
-    named = os.environ.get("FARMHAUL_SCREENSHOTS")
+    named = os.environ.get("SCREENSHOTS")
     folder = Path(named).absolute() if named else tmp_path_factory.mktemp("pictures")
 
     def take(page: Any, name: str) -> None:

@@ -514,3 +514,57 @@ def test_a_person_is_told_what_no_stat_cannot_know(
 
     assert "even if it was cut off" in host.enqueue(*arguments)[2]
     assert host.enqueue(*arguments, "--json")[2] == ""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_manifest_is_read_as_any_program_writes_it(host: Host, encoding: str, end: str) -> None:
+    path = host.file("größe 映.exr")
+    line = json.dumps({"path": path, "version_id": VERSION}, ensure_ascii=False)
+    manifest = host.root / "list.jsonl"
+    manifest.write_bytes(f"{line}{end}{end}".encode(encoding))
+
+    code, [answer], _ = host.enqueue("--manifest", str(manifest))
+
+    assert (code, answer["path"]) == (0, path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{}\r\n{{"path": "ä'.encode("cp1252"), "manifest line 2: byte 11 is not UTF-8 text"),
+        ('{"path": "a"}'.encode("utf-16-le"), "list.jsonl: it has zero bytes, as UTF-16 without"),
+        (
+            b"\xff\xfe{",
+            "list.jsonl: it is not UTF-16 text, as its first bytes say; save",
+        ),
+    ],
+)
+def test_a_manifest_that_is_no_text_is_refused_by_its_place(
+    host: Host, content: bytes, said: str
+) -> None:
+    path = json.dumps({"path": host.file(), "version_id": VERSION}).encode()
+    manifest = host.root / "list.jsonl"
+    manifest.write_bytes(content.replace(b"{}", path).replace(b"{{", b"{"))
+
+    code, answers, line = host.enqueue("--manifest", str(manifest))
+
+    assert (code, answers) == (2, [])
+    assert said in line
+    assert line.count("\n") == 1
+
+
+def test_wrong_settings_queue_and_keep_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unlike farmhaul-hook.pyz: whoever installs farmhaul sees the exit code."""
+    monkeypatch.setenv("FARMHAUL_SPOOL", str(host.spool))
+    monkeypatch.setenv("FARMHAUL_REDIS_URI", "s3cr3t")
+    monkeypatch.setenv("FARMHAUL_PATH_MAP", "P:")
+
+    code, answers, said = host.enqueue(host.file(), "--version-id", VERSION)
+
+    assert (code, answers, host.kept, host.sent()) == (2, [], [], [])
+    assert [line.split()[1] for line in said.splitlines()] == [
+        "FARMHAUL_PATH_MAP:",
+        "FARMHAUL_REDIS_URI",
+    ]
+    assert "s3cr3t" not in said

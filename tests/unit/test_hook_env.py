@@ -53,8 +53,8 @@ def test_a_spool_that_is_not_absolute_is_not_used() -> None:
         ("FARMHAUL_PATH_MAP='Ü'", "Ü"),
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lines_are_read_as_shells_and_notepad_write_them(
     line: str, value: str, encoding: str, end: str
 ) -> None:
@@ -77,6 +77,8 @@ def test_lines_are_read_as_shells_and_notepad_write_them(
         ("FARMHAUL REDIS_URL=a", "line 1 is not NAME='VALUE'"),
         ("='a'", "line 1 is not NAME='VALUE'"),
         (". /etc/farmhaul/other.env", "line 1 is not NAME='VALUE'"),
+        ("FARMHAUL_REDIS_URL='a\x1b'", "line 1 has FARMHAUL_REDIS_URL with a character that does"),
+        ("FARMHAUL_REDIS_URL='a\u200b'", "line 1 has FARMHAUL_REDIS_URL with a character that"),
         (
             'FARMHAUL_REDIS_URL="$URL"',
             "line 1 has FARMHAUL_REDIS_URL with $ or `; write its value in",
@@ -119,3 +121,23 @@ def test_a_file_that_its_user_may_not_read_is_said_with_the_user(tmp_path: Path)
     command = [sys.executable, "-c", code, str(tmp_path / "hook.env")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert "hook.env cannot be read by the user nobody: Permission denied" in done.stdout
+
+
+def test_a_file_of_utf_16_without_a_mark_is_said(tmp_path: Path) -> None:
+    named = write(tmp_path / "hook.env", "FARMHAUL_SPOOL='/s'\n".encode("utf-16-le"))
+    with pytest.raises(HookEnvError, match="is not UTF-8 text; save the file as UTF-8"):
+        hook_environment(named)
+
+
+@pytest.mark.parametrize(
+    ("line", "inherited"),
+    [
+        ("FARMHAUL_HOOK_KEY_FILE='/key'", "FARMHAUL_HOOK_KEY"),
+        ("FARMHAUL_HOOK_KEY='key'", "FARMHAUL_HOOK_KEY_FILE"),
+    ],
+)
+def test_the_file_wins_in_whichever_form_it_has_a_setting(
+    tmp_path: Path, line: str, inherited: str
+) -> None:
+    named = write(tmp_path / "hook.env", f"{line}\n")
+    assert inherited not in hook_environment({**named, inherited: "of the manager"})

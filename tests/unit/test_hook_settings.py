@@ -65,12 +65,29 @@ def test_a_node_with_only_a_hook_key_may_not_read_records(tmp_path: Path) -> Non
         assert not settings.may_read
 
 
-def test_the_secret_key_wins_over_a_hook_key() -> None:
+def test_a_hook_key_of_another_secret_key_is_refused() -> None:
     secret, other = new_secret(), hook_key_text(derive_hook_key(new_secret()))
-    settings = read(FARMHAUL_HOOK_KEY=other, FARMHAUL_SECRET_KEY=secret)
+    own = hook_key_text(derive_hook_key(secret))
+    assert read(FARMHAUL_HOOK_KEY=f"{other},{own}", FARMHAUL_SECRET_KEY=secret).may_read
 
-    assert settings.hook_keys == (derive_hook_key(secret),)
-    assert settings.may_read
+    with pytest.raises(SettingsError) as raised:
+        read(FARMHAUL_HOOK_KEY=other, FARMHAUL_SECRET_KEY=secret)
+
+    assert str(raised.value).startswith("FARMHAUL_HOOK_KEY: is not made from FARMHAUL_SECRET_KEY")
+
+
+def test_a_hook_says_what_workers_would_say() -> None:
+    environment = {
+        "FARMHAUL_REDIS_URL": "rediss://:s3cr3t@h?ssl_ca_certs=/none.pem",
+        "FARMHAUL_HOOK_KEYS": "s3cr3t",
+    }
+    with pytest.raises(SettingsError) as raised:
+        read(**environment)
+
+    assert str(raised.value).splitlines() == [
+        "FARMHAUL_REDIS_URL: ssl_ca_certs: cannot read /none.pem: No such file or directory",
+        "FARMHAUL_HOOK_KEYS is not a variable of farmhaul; did you mean FARMHAUL_HOOK_KEY?",
+    ]
 
 
 def test_all_errors_are_reported_together_without_secrets() -> None:

@@ -132,6 +132,8 @@ def test_an_unescaped_character_is_refused_and_its_escape_named(form: str, raw: 
         ("redis://host/\n", "contains a space or an unprintable character"),
         ("redis://:%FFs3cr3t@host", "has escapes that are not UTF-8"),
         ("redis://:s3cr3t%00@host", "contains %00"),
+        ("redis://:s3cr3t%41@host", "contains a % with the code of a letter or digit; in a user"),
+        ("sentinel://:s3cr3t%7a@one/farm", "contains a % with the code of a letter or digit"),
         ("redis://s3cr3t@host", "has a user without a password"),
         ("redis://s3cr3t:@host", "has a user without a password"),
         ("redis://host#s3cr3t", "contains a #"),

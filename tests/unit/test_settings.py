@@ -9,7 +9,13 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tasks.config.environment import SettingsError
+from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.settings import FtrackSettings, Settings
+from tasks.config.variables import READ
+from tasks.config.variables import faults as unknown_variables
+from tests.docker.certificate import make_certificate
+from tests.docs_tables import defaults
+from tests.sandbox.process import CHECKOUT
 
 FTRACK = {
     "FTRACK_SERVER": "https://studio.ftrackapp.com/",
@@ -154,6 +160,10 @@ def test_a_bad_value_is_reported_with_its_name_and_a_good_one(
         ("https://studio/?a=b", "is not a server URL"),
         ("https://studio/#a", "is not a server URL"),
         ("https://user:s3cr3t@studio", "use FTRACK_API_USER and FTRACK_API_KEY"),
+        ("user:s3cr3t@studio", "use FTRACK_API_USER and FTRACK_API_KEY"),
+        ("studio:443", "'studio:443' is not a server URL; write https://studio:443"),
+        ("https://studio/api/", "has the path '/api/'; write https://studio"),
+        ("https://studio/player/version/1", "write https://studio"),
         ("http://studio.ftrackapp.com", "would send the API key unencrypted; write https"),
         ("http://127.0.0.1.evil.com", "unencrypted"),
     ],
@@ -225,25 +235,34 @@ def test_a_secret_is_read_from_the_file_in_name_file(tmp_path: Path) -> None:
     assert read(**environment).require_ftrack().api_key == "from the file"
 
 
-def test_the_value_wins_over_the_file(tmp_path: Path) -> None:
-    environment = {**FTRACK, "FTRACK_API_KEY_FILE": str(tmp_path / "missing")}
+def test_a_value_and_a_file_contradict_each_other(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("other s3cr3t")
+    environment = {**FTRACK, "FTRACK_API_KEY_FILE": str(tmp_path / "key")}
 
-    assert read(**environment).require_ftrack().api_key == "k3y"
+    [line] = faults(**environment)
+
+    assert line == "FTRACK_API_KEY and FTRACK_API_KEY_FILE are both set; unset one of them"
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "binary").write_bytes(b"\xff\xff")
+    (tmp_path / "code page").write_bytes("geheim\r\nä".encode("cp1252"))
+    (tmp_path / "binary").write_bytes("s3cr3t".encode("utf-16-le"))
     (tmp_path / "empty").write_text("\n")
 
     for name, why in (
         ("missing", "cannot read {}: No such file or directory"),
         ("", "cannot read {}: Is a directory"),
-        ("binary", "cannot read {}: it is not UTF-8 text"),
+        ("\0", "cannot read {}\\x00: it is not the path of a file"),
+        (
+            "code page",
+            "cannot read {}: it is not UTF-8 text (line 2, byte 1), perhaps",
+        ),
+        ("binary", "cannot read {}: it has zero bytes, as UTF-16 without a byte order mark; save"),
         ("empty", "{} is empty; write the value into it"),
     ):
         path = str(tmp_path / name)
         [line] = faults(FARMHAUL_SECRET_KEY_FILE=path)
-        assert line == f"FARMHAUL_SECRET_KEY_FILE: {why.format(path)}"
+        assert line.startswith(f"FARMHAUL_SECRET_KEY_FILE: {why.format(path.rstrip(chr(0)))}")
 
 
 @pytest.mark.parametrize(
@@ -252,9 +271,11 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         b"\xef\xbb\xbfk3y\r\n",
         "k3y\r\n".encode("utf-16"),
         b"\xfe\xff" + "k3y\r\n".encode("utf-16-be"),
+        "k3y\r".encode("utf-32"),
+        b"\0\0\xfe\xff" + "k3y".encode("utf-32-be"),
         b"k3y",
     ],
-    ids=["utf-8 with a mark", "utf-16", "utf-16 big-endian", "plain"],
+    ids=["utf-8 with a mark", "utf-16", "utf-16 big-endian", "utf-32", "utf-32 be", "plain"],
 )
 def test_a_secret_may_be_written_by_a_windows_program(tmp_path: Path, content: bytes) -> None:
     secret = tmp_path / "key"
@@ -294,3 +315,158 @@ def test_a_variable_with_a_default_has_the_documented_one() -> None:
 def test_events_are_on_or_off(text: str, *, events: bool) -> None:
     assert read(FARMHAUL_FTRACK_EVENTS=text).events is events
     assert "'yes' " in faults(FARMHAUL_FTRACK_EVENTS="yes")[0]
+
+
+# What contradicts something else, or does not exist
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "https://studio.ftrackapp.com",
+        "https://studio.ftrackapp.com/",
+        "HTTPS://Studio.FTrackApp.com//",
+        "https://studio.ftrackapp.com:443",
+        "https://studio.ftrackapp.com:/",
+        "https://studio.ftrackapp.com.",
+        "  https://studio.ftrackapp.com\t",
+    ],
+)
+def test_all_spellings_of_a_server_are_one(spelling: str) -> None:
+    settings = read(**{**FTRACK, "FTRACK_SERVER": spelling})
+
+    assert settings.require_ftrack().server_url == "https://studio.ftrackapp.com"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("FARMHAUL_STORAGE_ROOT", "did you mean FARMHAUL_STORAGE_ROOTS?"),
+        ("FARMHAUL_REDIS_URI", "did you mean FARMHAUL_REDIS_URL?"),
+        ("FARMHAUL_SECRET_KEYS_FILE", "did you mean FARMHAUL_SECRET_KEY_FILE?"),
+        ("FARMHAUL_LEASE", "did you mean FARMHAUL_LEASE_SECONDS?"),
+        ("FARMHAUL_COLOUR", "unset it"),
+    ],
+)
+def test_a_misspelt_variable_is_named_without_its_value(name: str, said: str) -> None:
+    assert faults(**{name: "s3cr3t"}) == [f"{name} is not a variable of farmhaul; {said}"]
+
+
+def test_what_compose_and_kubernetes_set_is_no_mistake() -> None:
+    text = (CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8")
+    names = set(re.findall(r"FARMHAUL_[A-Z_]+", text))
+    assert "FARMHAUL_REDIS_PORT" in names
+    links = {
+        "FARMHAUL_REDIS_SERVICE_HOST": "10.0.0.1",
+        "FARMHAUL_REDIS_SERVICE_PORT_REDIS": "6379",
+        "FARMHAUL_REDIS_PORT_6379_TCP_ADDR": "10.0.0.1",
+        "FARMHAUL_REDIS_PORT": "tcp://10.0.0.1:6379",
+    }
+
+    assert unknown_variables({*names, *links}) == []
+
+
+def test_the_names_of_variables_are_those_that_are_documented() -> None:
+    documented = {name for name in defaults() if name.startswith("FARMHAUL_")}
+
+    assert documented == {*READ} - {"FARMHAUL_HOOK_ENV", "FARMHAUL_FLOWER_OPEN"}
+
+
+def test_a_hook_key_of_another_farm_is_refused() -> None:
+    secret, other = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    key = hook_key_text(derive_hook_key(secret))
+    read(FARMHAUL_SECRET_KEY=f"{other},{secret}", FARMHAUL_HOOK_KEY=key)
+
+    [line] = faults(FARMHAUL_SECRET_KEY=other, FARMHAUL_HOOK_KEY=key)
+
+    assert line.startswith("FARMHAUL_HOOK_KEY: is not made from FARMHAUL_SECRET_KEY")
+    assert key not in line
+
+
+def test_records_must_outlive_a_lease() -> None:
+    [line] = faults(FARMHAUL_RECORD_DAYS="0.001", FARMHAUL_LEASE_SECONDS="90")
+
+    assert line.startswith("FARMHAUL_RECORD_DAYS: 0.001 days are shorter than the 90 s of FARM")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot read {}: No such file or directory"),
+        (b"", "{} has no certificate in PEM form"),
+        ("PEM".encode("utf-16"), "{} has no certificate in PEM form"),
+    ],
+)
+@pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_a_bundle_that_requests_cannot_use_is_named(
+    tmp_path: Path, name: str, content: bytes | None, said: str
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+
+    [line] = faults(**FTRACK, **{name: str(bundle)})
+
+    assert line.startswith(f"{name}: {said.format(bundle)}; correct it, or unset it")
+    read(**{name: str(bundle)})  # this node calls nothing by HTTPS
+
+
+def test_a_bundle_of_certificates_is_accepted(tmp_path: Path) -> None:
+    make_certificate(["localhost"], tmp_path / "ca.pem", tmp_path / "server.pem")
+
+    for bundle in (tmp_path / "ca.pem", tmp_path):
+        assert read(**FTRACK, REQUESTS_CA_BUNDLE=str(bundle)).ftrack
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("socks5://u:s3cr3t@proxy:1080", "a proxy of socks5:// needs PySocks"),
+        ("http://u:s3cr3t@proxy:port", "is not the URL of a proxy; write http://proxy.studio"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named(value: str, said: str) -> None:
+    [line] = faults(**FTRACK, ALL_PROXY=value)
+
+    assert line.startswith(f"ALL_PROXY: {said}")
+    assert "s3cr3t" not in line
+    read(**FTRACK, ALL_PROXY="proxy.studio:3128")
+
+
+@pytest.mark.parametrize(
+    ("parameter", "file", "said"),
+    [
+        ("ssl_ca_certs", "none.pem", "ssl_ca_certs: cannot read {}: No such file or directory"),
+        ("ssl_ca_certs", "empty.pem", "ssl_ca_certs: {} has no certificate in PEM form"),
+        ("ssl_certfile", "none.pem", "ssl_certfile: cannot read {}: No such file or directory"),
+        ("ssl_certfile", "empty.pem", "ssl_certfile: {} is no certificate with a key"),
+    ],
+)
+def test_the_files_of_a_redis_url_are_read(
+    tmp_path: Path, parameter: str, file: str, said: str
+) -> None:
+    (tmp_path / "empty.pem").touch()
+    url = f"rediss://:s3cr3t@host/0?{parameter}={tmp_path / file}"
+
+    assert faults(FARMHAUL_REDIS_URL=url) == [f"FARMHAUL_REDIS_URL: {said.format(tmp_path / file)}"]
+
+
+def test_the_authorities_of_the_environment_are_read_for_redis_too() -> None:
+    [line] = faults(FARMHAUL_REDIS_URL="rediss://host", SSL_CERT_FILE="/none.pem")
+
+    assert line == "SSL_CERT_FILE: cannot read /none.pem: No such file or directory"
+    read(FARMHAUL_REDIS_URL="redis://host", SSL_CERT_FILE="/none.pem")
+
+
+def test_a_worker_is_told_all_that_it_lacks(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environment({"FARMHAUL_CONNECTIONS": "many"}, for_worker=True)
+    said = [line.partition(" ")[0] for line in str(raised.value).splitlines()]
+    assert said == ["FARMHAUL_CONNECTIONS:", "FTRACK_SERVER,", "FARMHAUL_STORAGE_ROOTS"]
+
+    roots = f"{tmp_path}:{tmp_path}/none:{__file__}"
+    with pytest.raises(SettingsError) as raised:
+        Settings.from_environment({**FTRACK, "FARMHAUL_STORAGE_ROOTS": roots}, for_worker=True)
+    missing, file = str(raised.value).splitlines()
+    assert missing.startswith(f"FARMHAUL_STORAGE_ROOTS: {tmp_path}/none: No such file or directory")
+    assert file == f"FARMHAUL_STORAGE_ROOTS: {Path(__file__).resolve()} is not a folder"
