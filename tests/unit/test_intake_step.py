@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
+from tasks.chain import enqueue
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.redis_client import worker_redis
 from tasks.config.sealing import Codec
@@ -312,6 +313,28 @@ def test_a_redis_that_refuses_a_record_is_no_death_of_a_worker(
     client.delete(upload_key(broken.upload_id))
     step.act()
     assert states(client, broken) == ["pending"]
+
+
+def test_a_round_writes_only_so_many_files_at_once(
+    step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MAX_FILES", 2)
+    sizes, genuine = [], enqueue
+
+    def counting(app: Celery, commands: Commands, requests: Sequence[Any]) -> list[str]:
+        sizes.append(len(requests))
+        return genuine(app, commands, requests)
+
+    monkeypatch.setattr(intake, "enqueue", counting)
+    good, greedy = [upload() for _ in range(5)], [upload() for _ in range(3)]
+    push(client, *map(entry_of, good[:3]), entry_of(*greedy), *map(entry_of, good[3:]))
+
+    step.act()
+
+    assert sizes == [2, 2, 1]
+    assert states(client, *good, *greedy) == [*["pending"] * 5, *[None] * 3]
+    assert lengths(client) == (0, 0)
+    assert client.hget(TOTALS, "refused_requests") == "1"
 
 
 def test_a_slow_worker_removes_nothing_that_was_given_back(scripts: Scripts, client: Any) -> None:

@@ -21,7 +21,8 @@ from celery import Celery
 from tasks.chain import enqueue
 from tasks.config.hook_settings import HookSettings
 from tasks.intake.envelope import EntryRefusedError, SignedButNoKeyError, open_entry
-from tasks.intake.request import Request
+from tasks.intake.fields import MAX_FILES
+from tasks.intake.request import PublishRequest, Request
 from tasks.intake.wire import from_wire
 from tasks.log import log
 from tasks.records.commands import Commands
@@ -40,6 +41,11 @@ STOP_S = 60.0
 LARGE_BYTES = 64 << 10
 #: A flood of refused entries fills the log with so many lines a round, of so many hosts each.
 MOST_REASONS, MOST_HOSTS, LONGEST_REASON = 5, 5, 200
+
+
+def files_of(request: Request) -> int:
+    """Return the number of files that a request asks for."""
+    return len(request.files) if isinstance(request, PublishRequest) else 1
 
 
 class Asked(NamedTuple):
@@ -86,14 +92,30 @@ class Intake:
 
     def take_in(self, entries: Sequence[bytes]) -> list[bytes]:
         """Take entries in, and return those that this worker cannot check, for want of a key."""
+        keyless: list[bytes] = []
+        while entries:
+            count, without_key = self._take_in_first(entries)
+            keyless += without_key
+            entries = entries[count:]
+        return keyless
+
+    def _take_in_first(self, entries: Sequence[bytes]) -> tuple[int, list[bytes]]:
+        """Take in as many as have MAX_FILES; return how many those are, and the keyless ones."""
         refusals = Refusals()
         keyless: set[int] = set()
         asked: list[Asked] = []
+        files = 0
         for number, entry in enumerate(entries):
             try:
-                asked += self._opened(number, entry, refusals)
+                opened = self._opened(number, entry, refusals)
             except SignedButNoKeyError:
                 keyless.add(number)
+                continue
+            asked += opened
+            files += sum(files_of(one.request) for one in opened)
+            if files >= MAX_FILES:
+                entries = entries[: number + 1]
+                break
         wanted = {one.entry for one in asked}
         # These go first: if Redis is full, they make room.
         refused = [n for n in range(len(entries)) if n not in wanted | keyless]
@@ -104,12 +126,13 @@ class Intake:
             unwritten = self._write(asked, refusals)
             self.inbox.forgive([entries[number] for number in unwritten])
         self._remove(entries, wanted - unwritten, refusals)
-        return [entries[number] for number in keyless]
+        return len(entries), [entries[number] for number in sorted(keyless)]
 
-    def _opened(self, number: int, entry: bytes, refusals: Refusals) -> Iterable[Asked]:
+    def _opened(self, number: int, entry: bytes, refusals: Refusals) -> list[Asked]:
         """Return the requests of an entry, without those that are malformed."""
         asked: list[Asked] = []
         host = ""
+        files = 0
         try:
             envelope = open_entry(entry, self.keys)
             host = envelope.host
@@ -119,12 +142,17 @@ class Intake:
                 except ValueError as error:
                     refusals.add(str(error), host)
                 else:
+                    files += files_of(request)
+                    if files > MAX_FILES:
+                        # A few bytes ask for a sequence: this would take all memory.
+                        raise EntryRefusedError(f"it has more than {MAX_FILES} files", host)
                     # The time as it was said: enqueue.lua recognizes the request by it.
                     asked.append(Asked(number, host, request._replace(asked_at=envelope.asked_at)))
         except SignedButNoKeyError:
             raise
         except EntryRefusedError as error:
             refusals.add(error.reason, error.host)
+            return []
         except Exception as error:  # the other entries are taken in
             log.exception("unexpected_error", step=type(self).__name__)
             refusals.add(f"it cannot be read: {type(error).__name__}", host)
