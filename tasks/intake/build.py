@@ -10,6 +10,7 @@ from tasks.intake.errors import BadInputError, FramesError, quoted
 from tasks.intake.marks import may_have_mark
 from tasks.intake.request import PRIORITIES, PublishRequest, UploadRequest
 from tasks.intake.rules import check_entry, check_sequence
+from tasks.intake.written import as_meant
 from tasks.transfer.allowed import check_kind, is_below
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.named_tuple import NamedTuple
@@ -96,7 +97,12 @@ def _component(entry: Entry, settings: AnySettings, options: Options) -> Compone
         )
     if not entry.path:
         raise BadInputError(f"{entry.where}the path is empty; write the path of a file")
-    path = absolute(entry.path, settings.path_map)
+    written = as_meant(entry, settings.storage_roots, look=options.stat)
+    path = absolute(written, settings.path_map)
+    if options.stat and not path.isascii():
+        from tasks.intake.unicode_forms import as_on_disk
+
+        path = as_on_disk(path)
     frames = _frames(entry, path, options)
     if frames is not None:
         return _sequence(entry, frames, settings, options)

@@ -15,6 +15,7 @@ from tasks.transfer.errors import (
     UploadError,
 )
 from tasks.transfer.models import FileIdentity
+from tasks.transfer.unicode_forms import in_other_form
 
 
 def identity_of(status: os.stat_result) -> FileIdentity:
@@ -49,7 +50,7 @@ def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) 
             new file late, and a program that overwrites a file empties it first.
         FileRefusedError: it is not a regular file, or it is outside the roots.
     """
-    with reading(path):
+    with reading(path), other_form_named(path):
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
         file = open(path, "rb", buffering=0, opener=_open_nonblocking)  # noqa: SIM115 returned
     try:
@@ -62,6 +63,23 @@ def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) 
         file.close()
         raise
     return file
+
+
+@contextmanager
+def other_form_named(path: str) -> Iterator[None]:
+    """Say so if a name is on disk in another Unicode form: then the file will not appear.
+
+    Raises:
+        FileNotReadyError: it is.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        found = "" if path.isascii() else in_other_form(path)
+        if found in {"", path}:  # it has come meanwhile
+            raise
+        why = f"only the Unicode form of a name differs; on disk it is {found!a}"
+        raise FileNotReadyError(path, why) from None
 
 
 def require_unchanged(file: BinaryIO, path: str, known: FileIdentity) -> None:

@@ -235,3 +235,14 @@ def test_a_file_whose_folder_became_a_file_is_not_ready(root: Path) -> None:
         folder.touch()
         with pytest.raises(FileNotReadyError, match="Not a directory"):
             require_unchanged(file, str(path), known)
+
+
+def test_a_name_in_another_unicode_form_is_shown(root: Path, roots: tuple[str, ...]) -> None:
+    (root / "e\u0301.exr").write_bytes(b"pixels")
+
+    with pytest.raises(FileNotReadyError) as missing:
+        open_checked(f"{root}/\u00e9.exr", roots)
+
+    assert f"on disk it is '{root}/e\\u0301.exr'" in str(missing.value)
+    with pytest.raises(FileNotReadyError, match="No such file"):
+        open_checked(f"{root}/\u00e8.exr", roots)

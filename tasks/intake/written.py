@@ -1,0 +1,136 @@
+r"""Paths as people and programs write them: what they mean, or what to write instead.
+
+A path of Windows may be anywhere in the long form or with slashes. What only a shell or cmd would
+have replaced, and what Windows itself would change, would lead to another file or to none.
+"""
+
+from __future__ import annotations
+
+import os
+
+from tasks.intake.errors import BadInputError, printable
+from tasks.transfer.allowed import is_below
+from tasks.transfer.windows import LONG, has_drive, is_posix_path, is_windows_path, ordinary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tasks.intake.manifest import Entry
+
+QUOTES = "\"'"
+SLASHES = "/\\"
+
+
+def as_meant(entry: Entry, roots: Sequence[str], *, look: bool) -> str:
+    """Return an entry's path in its ordinary form.
+
+    Args:
+        entry: its path is as somebody wrote it.
+        roots: the storage roots, which tell a share from a path with a slash too many.
+        look: whether this host looks at the disk: there, a file may have any name.
+
+    Raises:
+        BadInputError: the path is not one that this host or a worker can open; the text says what
+            to write.
+    """
+    path = _one_slash(_plain(entry.path), roots, look=look)
+    why = _fault(path)
+    if why or path.startswith("~/") or "%" in path or "$" in path:
+        # What exists is what it says; one look at a path that is odd costs nothing.
+        if look and not is_windows_path(path) and os.path.lexists(path):
+            return path
+        why = why or _unexpanded(path)
+    if why:
+        raise BadInputError(f"{entry.where}{printable(entry.path)} {why}")
+    return path
+
+
+def _plain(path: str) -> str:
+    r"""Return the ordinary form of what begins with //?/ or \\?\, with its drive in capitals.
+
+    A record names a drive in one way, because the upload's id is made from the path.
+    """
+    if path[:4].replace("/", "\\") == LONG:
+        path = ordinary(path.replace("/", "\\"))
+    if has_drive(path) and path[2:3] in set(SLASHES):
+        return path[0].upper() + path[1:]
+    return path
+
+
+def _one_slash(path: str, roots: Sequence[str], *, look: bool) -> str:
+    """Return what two slashes at the start mean where they are no share of this system's own."""
+    if os.sep != "/" or path[:2] != "//" or path[2:3] in {"", "/", ".", "?"}:
+        return path
+    local = path[1:]
+    if is_below(os.path.normpath(local), roots) or (look and os.path.lexists(local)):
+        return local
+    return f"\\\\{path[2:]}"
+
+
+def _fault(path: str) -> str:  # noqa: PLR0911 one for each thing that may be wrong
+    """Return what is wrong with the form of a path, and what to write; empty if nothing is."""
+    inner = path.strip(QUOTES)
+    is_quoted = path[0] in QUOTES and path[-1] == path[0]
+    if inner != path and (is_windows_path(inner) or (is_quoted and is_posix_path(inner))):
+        return f"has quotation marks in it; write {printable(inner)}"
+    if is_windows_path(path) and '"' in path:
+        return f"has a quotation mark in it; write {printable(path.replace(chr(34), ''))}"
+    if path[:5].lower() == "file:":
+        return "is a URL; write the path of the file"
+    device = path[:4].replace("/", "\\")
+    if device == LONG or (device == "\\\\.\\" and not path.startswith("//./")):
+        rest = path[4:]
+        good = printable(rest) if is_windows_path(rest) else "the drive or the share, such as P:\\"
+        return f"is a path of a device; write {good}"
+    if has_drive(path) and len(path) > len("P:") and path[2] not in SLASHES:
+        good = f"{path[:2]}\\{path[2:]}"
+        return f"depends on the current folder of drive {path[:2]}; write {printable(good)}"
+    if is_windows_path(path):
+        return _stripped(path)
+    return ""
+
+
+def _stripped(path: str) -> str:
+    names = path.replace("\\", "/").split("/")
+    bad = [name for name in names if name.rstrip(". ") != name and name not in {".", ".."}]
+    if not bad:
+        return ""
+    good = "\\".join(name.rstrip(". ") if name in bad else name for name in names)
+    return (
+        f"has a name with a dot or a space at its end, which Windows drops; write {printable(good)}"
+    )
+
+
+def _unexpanded(path: str) -> str:
+    if path.startswith("~/"):
+        return "begins with ~, which only a shell replaces; write the whole path"
+    for name in path.replace("\\", "/").split("/"):
+        variable = _variable(name)
+        if variable:
+            return (
+                f"has the variable {printable(variable)} in it, which nobody has replaced; write "
+                "its value"
+            )
+    return ""
+
+
+def _variable(name: str) -> str:
+    """Return the variable of cmd, PowerShell or a shell in a name, as it stands there."""
+    for text in name.split("%")[1:-1]:
+        # %d_ in b_%d_%d.exr is the mark of a frame, and %V is an eye.
+        if len(text) > 1 and text.isidentifier() and text[:2] != "d_":
+            return f"%{text}%"
+    start = name.find("${")
+    if start >= 0 and "}" in name[start:]:
+        return name[start : name.index("}", start) + 1]
+    if name[:5].lower() == "$env:":
+        return name
+    if name[:1] != "$":
+        return ""
+    end = 1
+    while end < len(name) and (name[end].isalnum() or name[end] == "_"):
+        end += 1
+    word = name[1:end]
+    is_frame = word[:1] == "F" and (word == "F" or word[1:].isdigit())
+    return "" if is_frame or not word.isidentifier() else f"${word}"
