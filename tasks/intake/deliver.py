@@ -60,7 +60,7 @@ def deliver(requests: Sequence[Request], settings: HookSettings, say: Say) -> De
         InboxError: nothing was sent, and there is no spool, or it cannot be written.
     """
     bodies = make_bodies(requests, time.time(), host_name())
-    entries = _signed(bodies, settings)
+    entries = signed(bodies, settings)
     ids = [request.upload_id for request in requests] if settings.may_read else []
     # From here on: to check 10,000 files takes longer than a hook may wait for Redis.
     end = time.monotonic() + TOTAL_S
@@ -120,7 +120,7 @@ def flush_spool(
 
     def send(bodies: Sequence[bytes]) -> object:
         end = time.monotonic() + TOTAL_S if until is None else until
-        return _push(settings, _signed(bodies, settings), end)
+        return _push(settings, signed(bodies, settings), end)
 
     return flush(
         spool,
@@ -139,7 +139,8 @@ def host_name() -> str:
     return name if name.isprintable() and name else "unknown"
 
 
-def _signed(bodies: Sequence[bytes], settings: HookSettings) -> list[bytes]:
+def signed(bodies: Sequence[bytes], settings: HookSettings) -> list[bytes]:
+    """Return the entries of bodies."""
     return [sign(body, settings.hook_keys) for body in bodies]
 
 

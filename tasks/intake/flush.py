@@ -6,6 +6,7 @@ import os
 import time
 
 from tasks.intake import disk
+from tasks.intake.envelope import EntryRefusedError
 from tasks.intake.errors import BadInputError
 from tasks.intake.spool import UnfitError
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 #: What one command carries: enough for speed, little enough for a slow line.
 BODIES_AT_ONCE = 50
 BYTES_AT_ONCE = 1024 * 1024
+#: Errors about a file whose text says what is wrong with it.
+FIT_FOR_PEOPLE = (BadInputError, UnfitError, EntryRefusedError)
 
 
 class NotNowError(Exception):
@@ -122,7 +125,7 @@ def _read(spool: Spool, path: str, build: Build, say: Say) -> Built:
         say(path, str(error))
         return (), 0, ()
     except Exception as error:  # noqa: BLE001 one bad file does not hold up the others
-        reason = str(error) if isinstance(error, (BadInputError, UnfitError)) else repr(error)
+        reason = str(error) if isinstance(error, FIT_FOR_PEOPLE) else repr(error)
         if isinstance(error, OSError):
             reason = f"cannot be read: {error.strerror}"
         if not isinstance(error, OSError) or isinstance(error, PermissionError):

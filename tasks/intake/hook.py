@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import time
 
 from tasks.config.environment import SettingsError
@@ -21,14 +20,12 @@ from tasks.config.hook_settings import HookSettings
 from tasks.config.texts import read_text
 from tasks.intake import disk, inbox
 from tasks.intake.bodies import make_bodies
-from tasks.intake.envelope import sign
+from tasks.intake.deliver import SPOOLED_AT_ONCE, flush_spool, host_name, signed
 from tasks.intake.errors import BadInputError
-from tasks.intake.flush import flush
 from tasks.intake.hook_env import HookEnvError, hook_environment, spool_in
 from tasks.intake.job import files, flag, job_uploads, ranges, sequence, upload
 from tasks.intake.salvage import sort_out
 from tasks.intake.spool import Spool
-from tasks.intake.spooled import reader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,9 +48,7 @@ DONE = 0
 REFUSED = 2
 NOT_QUEUED = 3
 
-#: How many spooled files a hook sends along, and the time within which it begins to. With the
-#: time limit of a command to Redis, it then ends within 2 s.
-SPOOLED_AT_ONCE = 100
+#: A hook that has taken longer leaves what is spooled to the next one.
 SPOOLED_WITHIN_S = 0.3
 
 
@@ -109,7 +104,7 @@ def _enqueue(uploads: Sequence[Any]) -> tuple[int, str]:
             raise BadInputError(trouble)
         settings = HookSettings.from_environment(environment)
         requests, refused = sort_out(lines, settings)
-        bodies = make_bodies(requests, began, socket.gethostname())
+        bodies = make_bodies(requests, began, host_name())
     except Exception as error:  # noqa: BLE001 whatever it is, the uploads are kept
         return NOT_QUEUED, f"{what}: not queued, {kept.settle()}: {_reason(error)}"
     if refused:
@@ -119,14 +114,12 @@ def _enqueue(uploads: Sequence[Any]) -> tuple[int, str]:
         what = f"{said}; {what}"
     code = REFUSED if refused else DONE
     try:
-        inbox.push(settings.redis_url, [sign(body, settings.hook_keys) for body in bodies])
+        inbox.push(settings.redis_url, signed(bodies, settings))
     except Exception as error:  # noqa: BLE001 as above
         place = kept.settle()
         return (NOT_QUEUED if kept.trouble else code), f"{what}: {_reason(error)}; {place}"
     kept.discard()
-    return code, "; ".join(
-        [f"{what}: {len(requests)} queued", *_send_along(kept.spool, settings, began)]
-    )
+    return code, "; ".join([f"{what}: {len(requests)} queued", *_send_along(settings, began)])
 
 
 class _Kept:
@@ -212,26 +205,13 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _send_along(spool: Spool, settings: HookSettings, began: float) -> list[str]:
+def _send_along(settings: HookSettings, began: float) -> list[str]:
     """Send some of what earlier hooks have spooled; return what to say of it."""
     said: list[str] = []
-    rest_s = SPOOLED_WITHIN_S - (time.time() - began)
-    if rest_s <= 0:
-        return said
-
-    def push(bodies: Sequence[bytes]) -> None:
-        inbox.push(settings.redis_url, [sign(body, settings.hook_keys) for body in bodies])
-
+    until = time.monotonic() + SPOOLED_WITHIN_S - (time.time() - began)
     # The uploads of this hook are queued. farmhaul flush-spool says what is wrong with a spool.
-    with contextlib.suppress(Exception):
-        flush(
-            spool,
-            reader(settings, socket.gethostname()),
-            push,
-            lambda path, reason: said.append(f"{path}: {reason}"),
-            limit=SPOOLED_AT_ONCE,
-            until=time.monotonic() + rest_s,
-        )
+    with contextlib.suppress(inbox.InboxError, OSError):
+        flush_spool(settings, said.append, limit=SPOOLED_AT_ONCE, until=until)
     return said
 
 

@@ -150,22 +150,6 @@ def _options_key(target: Target) -> str:
     return repr((*options, "replace") if target.replace else options)
 
 
-def to_spool(request: Request, asked_at: float) -> dict[str, Any]:
-    """Return a request as the spool keeps it: plain values, for JSON.
-
-    ``asked_at`` is when the user asked for it, in seconds since 1970.
-    """
-    values = request._replace(asked_at=asked_at)._asdict()
-    if isinstance(request, UploadRequest):
-        values["target"] = request.target._asdict()
-    else:
-        values["publish"] = _publish_values(request.publish)
-        values["files"] = [
-            {**file._asdict(), "target": file.target._asdict()} for file in request.files
-        ]
-    return values
-
-
 def _publish_values(publish: Publish) -> dict[str, Any]:
     return {"containers": [_container_values(container) for container in publish.containers]}
 
@@ -179,26 +163,8 @@ def _container_values(container: Container) -> dict[str, Any]:
     return values
 
 
-def from_spool(values: Mapping[str, Any]) -> Request:
-    """Return the request that ``to_spool`` has turned into plain values.
-
-    Raises:
-        KeyError, TypeError, ValueError: the values are not those of a request.
-    """
-    asked_at = values.get("asked_at")
-    if asked_at is not None and type(asked_at) not in {int, float}:
-        raise TypeError(f"asked_at is {asked_at!r}, which is not a number of seconds")
-    if "publish" not in values:
-        return UploadRequest(**{**values, "target": target_from(values["target"])})
-    files = tuple(
-        UploadRequest(**{**file, "target": target_from(file["target"])}) for file in values["files"]
-    )
-    publish = publish_from(values["publish"])
-    return PublishRequest(**{**values, "publish": publish, "files": files})
-
-
 def target_from(values: Mapping[str, Any]) -> Target:
-    """Return the target whose plain values are in a record or a spool.
+    """Return the target whose plain values are in a record.
 
     Raises:
         KeyError, TypeError, AttributeError, ValueError: they are not those of a target.
@@ -214,7 +180,7 @@ def target_from(values: Mapping[str, Any]) -> Target:
 
 
 def publish_from(values: Mapping[str, Any]) -> Publish:
-    """Return the publish whose plain values are in a record or a spool.
+    """Return the publish whose plain values are in a record.
 
     Raises:
         KeyError, TypeError, AttributeError, ValueError: they are not those of a publish.

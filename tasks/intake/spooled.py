@@ -1,4 +1,4 @@
-"""Read the files of a spool: bodies, manifests, and requests of the former version."""
+"""Read the files of a spool: bodies and manifests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import open_entry, sign
 from tasks.intake.errors import BadInputError
 from tasks.intake.flush import NotNowError
-from tasks.intake.request import from_spool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,22 +23,12 @@ def reader(settings: Any, host: str) -> Build:
     """
 
     def build(path: str, content: bytes, written_at: float) -> Built:
-        # Imported late, as below: every hook looks at its spool, and few find something in it.
-        import json
-
         if ".jsonl" in path:
             if not settings.storage_roots:
                 raise NotNowError("is left, because FARMHAUL_STORAGE_ROOTS is not set here")
             return _manifest(content, written_at, settings, host)
-        # Since then, somebody may have enqueued a newer file for the component: both forms say
-        # when they were asked for.
-        values = json.loads(content)
-        if not isinstance(values, dict):
-            raise BadInputError("it is not a JSON object")
-        if "requests" in values:
-            return [content], len(open_entry(sign(content, ()), ()).requests), ()
-        request = from_spool(values)
-        return make_bodies([request], request.asked_at or written_at, host), 1, ()
+        # Opened as a worker does that, so that what no worker would take in is put aside.
+        return [content], len(open_entry(sign(content, ()), ()).requests), ()
 
     return build
 

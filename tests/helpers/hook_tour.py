@@ -21,7 +21,6 @@ from tasks.intake.build import Options, build_requests  # noqa: E402
 from tasks.intake.envelope import open_entry, sign  # noqa: E402
 from tasks.intake.errors import BadInputError  # noqa: E402
 from tasks.intake.manifest import Entry, read_manifest  # noqa: E402
-from tasks.intake.request import from_spool, to_spool  # noqa: E402
 from tasks.intake.wire import from_wire  # noqa: E402
 
 VERSION = "9d1ad1a2-5b1c-4a0e-9a55-0a1b2c3d4e5f"
@@ -76,13 +75,11 @@ def main() -> None:
     sent = []
     for body in make_bodies(requests, 1795.5, "node7"):
         sent += open_entry(sign(body, SETTINGS.hook_keys), SETTINGS.hook_keys).requests
-    spooled = [from_spool(json.loads(json.dumps(to_spool(it, 1795.5)))) for it in requests]
     results = {
         "settings": repr(SETTINGS),
         "keys": [key.hex() for key in SETTINGS.hook_keys],
         "records": [request.to_record() for request in requests],
         "sent": [request.to_record() for request in map(from_wire, sent)],
-        "spooled": [request._replace(asked_at=None).to_record() for request in spooled],
         "refusals": [refusal(entry) for entry in BAD],
     }
     print(json.dumps(results))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.intake.request import PublishRequest, Request, UploadRequest, from_spool, to_spool
+from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.records.requests import transfer_from_record
 from tasks.transfer.models import AskedFor, Transfer
 from tasks.transfer.targets import Container, Publish, Target
@@ -113,15 +113,6 @@ def test_any_value_in_a_record_is_read_or_a_value_error(value: Any) -> None:
             assert "request" in str(error)  # noqa: PT017 most values are refused, some fit
 
 
-@pytest.mark.parametrize("asked_at", ["1795000000", True, [], {}])
-def test_a_spooled_request_has_a_number_as_its_time(asked_at: object) -> None:
-    values = to_spool(UploadRequest("/mnt/a.exr", TARGET, 6, 1_000), 1795.5)
-
-    assert from_spool(values).asked_at == 1795.5
-    with pytest.raises(TypeError):
-        from_spool({**values, "asked_at": asked_at})
-
-
 # What former versions have written
 
 
@@ -213,14 +204,3 @@ def test_ids_and_records_are_those_of_former_versions(name: str) -> None:
     now = json.loads(json.dumps(wanted.to_record()))
     assert {field: now[field] for field in record} == record
     assert wanted.upload_id == record["id"]
-
-
-@pytest.mark.parametrize("name", KNOWN)
-def test_a_request_is_the_same_after_the_spool(name: str) -> None:
-    wanted, _ = KNOWN[name]
-    spooled = json.loads(json.dumps(to_spool(wanted, 1795.5)))
-
-    again = from_spool(spooled)
-
-    assert again == wanted._replace(asked_at=1795.5)
-    assert again.upload_id == wanted.upload_id

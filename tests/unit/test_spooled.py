@@ -15,7 +15,7 @@ from tasks.intake.envelope import EntryRefusedError, Envelope, open_entry, sign
 from tasks.intake.errors import BadInputError
 from tasks.intake.flush import NotNowError
 from tasks.intake.manifest import Entry
-from tasks.intake.request import UploadRequest, to_spool
+from tasks.intake.request import UploadRequest
 from tasks.intake.salvage import sort_out
 from tasks.intake.spooled import reader
 from tasks.intake.wire import from_wire, to_wire
@@ -77,14 +77,6 @@ def test_a_body_is_sent_as_it_is() -> None:
 def test_a_body_that_is_damaged_is_refused(content: bytes) -> None:
     with pytest.raises((ValueError, BadInputError, EntryRefusedError)):
         BUILD("/spool/1.json", content, 9.0)
-
-
-def test_a_request_of_the_former_version_is_sent() -> None:
-    old = request(7)
-    made, count, _ = BUILD("/spool/1.json", json.dumps(to_spool(old, 5.0)).encode(), 9.0)
-    envelope = opened(made[0])
-    assert (count, envelope.asked_at, envelope.host) == (1, 5.0, "node7")
-    assert from_wire(envelope.requests[0]) == old
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
