@@ -14,6 +14,7 @@ from tasks.intake.written import as_meant
 from tasks.transfer.allowed import check_kind, is_below
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.named_tuple import NamedTuple
+from tasks.transfer.names import default_name, pattern_metadata
 from tasks.transfer.targets import Container, Publish, Target, derived_id
 from tasks.transfer.windows import is_windows_path, on_disk, real_path
 
@@ -133,8 +134,7 @@ def _sequence(entry: Entry, frames: Frames, settings: AnySettings, options: Opti
     folder = os.path.dirname(frames.head)
     # Checked once for all frames. Workers check each frame when they open it.
     _check_roots(frames.pattern, folder, settings, options)
-    default = _name(frames.head).rstrip("._- ") or _name(folder.rstrip("/"))
-    target = _under_version(entry, default)
+    target = _under_version(entry, frames.head, frames.tail, frames.padding)
     container = Container(target, frames.file_type, frames.padding, frames.place)
     files = []
     for number in frames.numbers:
@@ -241,23 +241,27 @@ def _two_files(known: Component, other: Component) -> BadInputError:
 
 def _target(entry: Entry, path: str) -> Target:
     if entry.version_id:
-        return _under_version(entry, _stem(_name(path)), path)
+        return _under_version(entry, path)
     return Target(str(entry.component_id).lower(), replace=entry.replace)
 
 
-def _under_version(entry: Entry, default_name: str, path: str = "") -> Target:
-    name, metadata = entry.name, dict(entry.metadata)
+def _under_version(entry: Entry, head: str, tail: str | None = None, padding: int = 0) -> Target:
+    """Return the target for a file, or for a sequence with this head, tail and padding."""
+    default = default_name(head, tail)
+    described: dict[str, str] = {}
     if entry.reviewable:
         from tasks.intake.web_review import review_of
 
-        name, described = review_of(entry, path)
-        metadata.update(described)
-    name = default_name if name is None else name
+        default, described = review_of(entry, head)
+    name = default if entry.name is None else entry.name
     if not name.strip():
         raise BadInputError(
             f"{entry.where}the component of {entry.path} has an empty name; "
             f"set {entry.label('name')}"
         )
+    is_own = name != default and not entry.reviewable
+    named = pattern_metadata(name, head, tail, padding, is_own=is_own, always=entry.replace)
+    metadata = {**entry.metadata, **described, **named}
     return Target.under_version(
         str(entry.version_id).lower(),
         name,
@@ -267,18 +271,3 @@ def _under_version(entry: Entry, default_name: str, path: str = "") -> Target:
         metadata=tuple(sorted(metadata.items())),
         replace=entry.replace,
     )
-
-
-# Not pathlib: hooks start without it, and its rules differ between versions of Python. The ids of
-# components follow from these names.
-
-
-def _name(path: str) -> str:
-    """Return the last part of a path with slashes."""
-    return path.rpartition("/")[2]
-
-
-def _stem(name: str) -> str:
-    """Return a file's name without its suffix."""
-    dot = name.rfind(".")
-    return name[:dot] if 0 < dot < len(name) - 1 else name

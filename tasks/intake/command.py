@@ -49,9 +49,7 @@ Prints a line for each upload. You can enqueue a file again: it is the same uplo
     (
         Option("--component-id", "UUID", "The existing component to upload PATH to."),
         Option("--version-id", "UUID", "Create a component in this asset version."),
-        Option(
-            "--name", "TEXT", "Name of the new component; by default the file name without suffix."
-        ),
+        Option("--name", "TEXT", "Name of the new component; by default after the file's name."),
         Option("--thumbnail", "", "Make the file the version's thumbnail."),
         Option("--task-id", "UUID", "With --thumbnail: make it this task's as well."),
         Option("--encode", "", "Let ftrack encode the file for review."),

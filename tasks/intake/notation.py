@@ -6,6 +6,7 @@ from tasks.intake.errors import FramesError, printable
 from tasks.intake.marks import find_mark, may_have_mark
 from tasks.intake.ranges import compact, numbers_of
 from tasks.transfer.named_tuple import NamedTuple
+from tasks.transfer.names import file_type
 
 NAME_AND_RANGES = r"(?s)(.*?\S)(?:\s*\[([^\[\]]*)\]|\s+(-?[0-9][-0-9,xy:\s]*))"
 ONE_RANGE = r"[0-9]+(?:-[0-9]+)?(?:[xy:]-?[0-9]+)?"
@@ -49,9 +50,8 @@ class Frames(NamedTuple):
 
     @property
     def file_type(self) -> str:
-        """The extension with its dot, as in ftrack; empty if there is none."""
-        dot = self.tail.rfind(".")
-        return self.tail[dot:] if -1 < dot < len(self.tail) - 1 else ""
+        """The extension with its dots, as in ftrack; empty if there is none."""
+        return file_type(f"0{self.tail}")
 
     def __str__(self) -> str:
         return f"{self.pattern} [{', '.join(compact(self.numbers))}]"

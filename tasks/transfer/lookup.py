@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tasks.transfer.errors import FatalError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Result, query, quoted, rows_of
 from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.names import PATTERN, file_name, frame_name
 
 #: Names from ftrack are not trusted. A name with a slash leads elsewhere. One that starts with a
 #: dot is a hidden file, such as a person's .profile or an unfinished download. Control characters
@@ -40,9 +41,10 @@ class _Found:
 def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[ComponentFile]:
     """Return the files of components: one for a FileComponent, one for each frame of a sequence.
 
-    ``component_ids`` are UUIDs in lower case. Frames have the names that ftrack's Python client
-    uses (``source/ftrack_api/structure/standard.py``), such as ``name.0101.exr``; the sequence
-    defines the padding of the number.
+    ``component_ids`` are UUIDs in lower case. Files have the names under which ``enqueue`` took
+    them. Frames of others have the names that ftrack's Python client uses
+    (``source/ftrack_api/structure/standard.py``), such as ``name.0101.exr``; the sequence defines
+    the padding of the number.
 
     Raises:
         FatalError: a component is unknown or not in ftrack.server, or its name is not a file name.
@@ -59,22 +61,28 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
                 f"ftrack has no file or sequence {component_id}, or this user may not see it; "
                 "is it the id of a component?"
             )
+    named = f'key is "{PATTERN}" and parent_id in ({quoted(component_ids)})'
+    patterns = {
+        _text(row, "parent_id"): _text(row, "value")
+        for row in _rows(ftrack, "parent_id, value", "Metadata", named)
+        if not UNFIT.search(_text(row, "value"))
+    }
     if frames:
         columns = "id, name, file_type, container_id"
         inside = f"container_id in ({quoted(frames)})"
         for row in _rows(ftrack, columns, "FileComponent", inside):
             frames.get(_text(row, "container_id"), []).append(row)
     found = [
-        _Found(component_id, ComponentFile(component_id, _file_name(_text(row, "name"), row)))
+        _Found(component_id, _file(row, patterns.get(component_id, "")))
         for component_id, row in single.items()
     ]
     for sequence in sequences:
         sequence_id = _text(sequence, "id")
         if not frames[sequence_id]:
             raise FatalError(f"sequence {sequence_id} has no frames in ftrack")
+        pattern = patterns.get(sequence_id, "")
         found += [
-            _Found(sequence_id, ComponentFile(_text(row, "id"), _frame_name(row, sequence)))
-            for row in frames[sequence_id]
+            _Found(sequence_id, _frame(row, sequence, pattern)) for row in frames[sequence_id]
         ]
     _require_located(ftrack, found)
     order = {component_id: number for number, component_id in enumerate(component_ids)}
@@ -118,24 +126,31 @@ def _rows(ftrack: FtrackClient, columns: str, entity_type: str, where: str) -> l
             return rows
 
 
-def _frame_name(frame: Result, sequence: Result) -> str:
-    number = _text(frame, "name")
+def _file(row: Result, pattern: str) -> ComponentFile:
+    return _fit(row, file_name(_text(row, "name"), _file_type(row), pattern))
+
+
+def _frame(row: Result, sequence: Result, pattern: str) -> ComponentFile:
+    number = _text(row, "name")
     if re.fullmatch("[0-9]+", number):
         padding = sequence.get("padding")
         number = number.zfill(padding if isinstance(padding, int) else 0)
-    return _file_name(f"{_text(sequence, 'name')}.{number}", frame)
+    return _fit(row, frame_name(_text(sequence, "name"), number, _file_type(row), pattern))
 
 
-def _file_name(stem: str, row: Result) -> str:
-    file_type = _text(row, "file_type").lstrip(".")
-    name = f"{stem}.{file_type}" if file_type else stem
+def _file_type(row: Result) -> str:
+    kind = _text(row, "file_type").lstrip(".")
+    return f".{kind}" if kind else ""
+
+
+def _fit(row: Result, name: str) -> ComponentFile:
     # Searched before encode(), which fails on a lone surrogate.
     if UNFIT.search(name) or len(name.encode()) > MAX_NAME_BYTES:
         raise FatalError(
             f"component {_text(row, 'id')} has a name that cannot be a file name here "
             f"({name[:80]!a}); rename it in ftrack"
         )
-    return name
+    return ComponentFile(_text(row, "id"), name)
 
 
 def _text(row: Result, attribute: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from tasks.transfer.names import file_type
 from tasks.transfer.targets import Publish, Target
 
 #: The id of ftrack.server, the location whose files are in ftrack's media store
@@ -142,8 +143,8 @@ class Transfer:
 
     @property
     def file_type(self) -> str:
-        """The extension with its dot, as in ftrack; empty if there is none."""
-        return PurePath(self.path).suffix
+        """The extension with its dots, as in ftrack; empty if there is none."""
+        return file_type(self.file_name)
 
     @property
     def known_identity(self) -> FileIdentity:

@@ -211,7 +211,7 @@ def publish_operations(
         fields = {"file_type": container.file_type, "size": sum(sizes.values())}
         fields["padding"] = container.padding
         posts = [
-            _frame_operations(own[start : start + FRAMES_A_POST], existing)
+            _frame_operations(own[start : start + FRAMES_A_POST], container, existing)
             for start in range(0, len(own), FRAMES_A_POST)
         ]
         by_then = existing
@@ -236,10 +236,13 @@ def _sequence_operations(
     return component_operations("SequenceComponent", target, fields, existing)
 
 
-def _frame_operations(frames: Sequence[Transfer], existing: Existing) -> list[Operation]:
+def _frame_operations(
+    frames: Sequence[Transfer], container: Container, existing: Existing
+) -> list[Operation]:
     operations = []
     for frame in frames:
-        fields = {"file_type": frame.file_type, "size": frame.size_bytes}
+        # Not the type of its own name: of sim.f0001, that would be .f0001.
+        fields = {"file_type": container.file_type, "size": frame.size_bytes}
         operations += component_operations("FileComponent", frame.target, fields, existing)
         operations += location_operations(frame.component_id, existing)
     return operations

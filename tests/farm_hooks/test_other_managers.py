@@ -85,7 +85,7 @@ def test_hqueues_parent_queues_what_its_children_rendered(installed: Installed) 
         return subprocess.run([spec["shell"], "-c", spec["command"]], env={}).returncode
 
     assert run() == 0
-    assert installed.queued == [(path, "f"), ("/mnt/b.mov", "b")]
+    assert installed.queued == [(path, "f"), ("/mnt/b.mov", "b_mov")]
     installed.break_down()
     assert run() == 3  # HQueue tries it again
 

@@ -142,4 +142,4 @@ def test_a_worker_maps_the_path_of_a_hook_without_mounts(farm: Farm, installed: 
 
     wait_stored(farm, [path.read_bytes() for path in (*frames, large)], 120)
     names = {one["name"] for one in farm.sandbox.ftrack.entities("Component")}
-    assert {"f", "large"} <= names
+    assert {"f", "large_mov"} <= names

@@ -105,6 +105,32 @@ def test_a_sequence_is_fetched_with_padded_frame_numbers(hook: Farm, tmp_path: P
     assert {line["state"] for line in lines} == {"fetched"}
 
 
+def test_files_come_back_under_the_names_that_were_enqueued(farm: Farm, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    patterns = (
+        "sim.%04d.bgeo.sc",
+        "v.%04d.vdb.gz",
+        "b.%04d_left.exr",
+        "b.%04d_right.exr",
+        "sim.%04d",
+    )
+    single = ("b.left.exr", "one.0001", "plate.jpg", "depth/z.1001.exr")
+    paths = [pattern.replace("%04d", number) for pattern in patterns for number in ("0001", "0002")]
+    folder = farm.make_file("sh 010.mov", 100).parent
+    for name in (*paths, *single):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(random.randbytes(2000))
+
+    asked = [folder / name for name in (*patterns, "sh 010.mov", *single)]
+    uploads = farm.enqueue(*asked, "--version-id", farm.sandbox.ftrack.version_id, "--wait")
+    fetch(farm, out, *(upload["component_id"] for upload in uploads))
+
+    rendered = {path.name: path.read_bytes() for path in folder.rglob("*.*")}
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == rendered
+    assert len(rendered) == 15
+
+
 def test_a_killed_fetch_is_continued_and_never_shows_the_key(hook: Farm, tmp_path: Path) -> None:
     content, sandbox, out = random.randbytes(6 * MB), hook.sandbox, tmp_path / "out"
     out.mkdir()

@@ -87,9 +87,10 @@ def test_ten_frames_rendered_again_are_sent_and_not_encoded_again(
 def test_loose_files_become_components_of_their_own(farm: Farm, renders: Path) -> None:
     follow(farm, renders, "loose")
 
-    assert names(farm, "FileComponent") == ["comp", "ftrackreview-mp4", "plate"]
+    assert names(farm, "FileComponent") == ["comp_nk", "ftrackreview-mp4", "plate"]
     described = farm.sandbox.ftrack.entities("Metadata")
-    assert sorted(metadata["key"] for metadata in described) == ["colour", "colour", "ftr_meta"]
+    keys = sorted(metadata["key"] for metadata in described)
+    assert keys == ["colour", "colour", "farmhaul_pattern", "ftr_meta"]
     assert not farm.sandbox.ftrack.entities("Job")
 
 

@@ -165,7 +165,7 @@ def test_a_component_of_a_version_is_named_after_its_file(farm: Farm) -> None:
     farm.wait_located([upload["upload_id"]])
     component = ftrack.get("FileComponent", upload["component_id"])
     assert component is not None
-    assert (component["name"], component["file_type"]) == (path.stem, ".mov")
+    assert (component["name"], component["file_type"]) == (f"{path.stem}_mov", ".mov")
 
 
 def test_the_official_client_reads_the_bytes_that_were_uploaded(farm: Farm) -> None:

@@ -15,6 +15,8 @@ from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.models import SERVER_LOCATION_ID
 from tests.unit.odd_server import OddServer, http
 
+Rows = list[dict[str, object]]
+
 FILE: dict[str, object] = {"id": "f", "name": "plate", "file_type": ".exr"}
 SEQUENCE: dict[str, object] = {"id": "s", "name": "main", "file_type": ".exr", "padding": 4}
 
@@ -34,8 +36,15 @@ def located(*ids: str) -> list[dict[str, object]]:
     return [{"component_id": component_id} for component_id in ids]
 
 
-def reply(odd: OddServer, *results: list[dict[str, object]]) -> None:
-    """Answer each query with rows: of files, of sequences, of frames if any, of locations."""
+def reply(
+    odd: OddServer,
+    files: Rows,
+    sequences: Rows,
+    *more: Rows,
+    pattern: dict[str, object] | None = None,
+) -> None:
+    """Answer each query with rows: of files, sequences, patterns, frames if any, locations."""
+    results = [files, sequences, [pattern] if pattern else [], *more]
     odd.answers = [http(body=json.dumps([{"data": rows}]).encode()) for rows in results]
 
 
@@ -50,7 +59,7 @@ def test_a_file_has_the_name_and_type_of_its_component(
     reply(odd, [FILE], [], located("f"))
 
     assert find_files(client, ["f"]) == [ComponentFile("f", "plate.exr")]
-    assert all(f'"{name}"' in asked(odd)[2] for name in ("f", SERVER_LOCATION_ID))
+    assert all(f'"{name}"' in asked(odd)[3] for name in ("f", SERVER_LOCATION_ID))
 
 
 @pytest.mark.parametrize(("file_type", "name"), [("", "plate"), ("mov", "plate.mov")])
@@ -79,6 +88,37 @@ def test_a_frame_is_named_by_its_padded_number(
     reply(odd, [], [SEQUENCE | {"padding": padding}], [frame(number)], located(f"s{number}"))
 
     assert find_files(client, ["s"]) == [ComponentFile(f"s{number}", name)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("f_%04d_left.exr", "f_0007_left.exr"),
+        ("100%%d.%d.exr", "100%d.0007.exr"),
+        ("%04d.exr", "0007.exr"),
+        # Of a file that somebody has replaced, and what is no pattern.
+        ("f_%04d_left.jpg", "main.0007.exr"),
+        ("f.exr", "main.0007.exr"),
+        ("%s%04d.exr", "main.0007.exr"),
+        ("%04d%04d.exr", "main.0007.exr"),
+        ("../%04d.exr", "main.0007.exr"),
+        (".%04d.exr", "main.0007.exr"),
+    ],
+)
+def test_a_frame_has_the_name_of_its_sequences_pattern(
+    pattern: str, name: str, client: FtrackClient, odd: OddServer
+) -> None:
+    row: dict[str, object] = {"parent_id": "s", "value": pattern}
+    reply(odd, [], [SEQUENCE], [frame("7")], located("s7"), pattern=row)
+
+    assert find_files(client, ["s"]) == [ComponentFile("s7", name)]
+
+
+def test_a_file_has_the_name_of_its_pattern(client: FtrackClient, odd: OddServer) -> None:
+    row: dict[str, object] = {"parent_id": "f", "value": "100%d.exr"}
+    reply(odd, [FILE], [], located("f"), pattern=row)
+
+    assert find_files(client, ["f"]) == [ComponentFile("f", "100%d.exr")]
 
 
 def test_files_are_in_the_order_of_the_ids_and_then_of_names(
@@ -161,10 +201,10 @@ def test_rows_are_read_page_by_page(
     reply(odd, [], [SEQUENCE], *pages, *located_pages)
 
     assert [file.component_id for file in find_files(client, ["s"])] == ids
-    assert "offset 0 limit 2" in asked(odd)[2]
+    assert "offset 0 limit 2" in asked(odd)[3]
     if count >= 2:
-        assert "offset 2 limit 2" in asked(odd)[3]
-    assert len(odd.requests) == 2 + len(pages) + len(located_pages)
+        assert "offset 2 limit 2" in asked(odd)[4]
+    assert len(odd.requests) == 3 + len(pages) + len(located_pages)
 
 
 def test_a_query_that_ftrack_refuses_is_final(client: FtrackClient, odd: OddServer) -> None:

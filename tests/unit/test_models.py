@@ -30,7 +30,7 @@ def transfer_of(path: str = "/mnt/prod/main.0101.exr") -> Transfer:
         ("/a/main.0101.exr", "main.0101.exr", ".exr"),
         ("/a/no_suffix", "no_suffix", ""),
         ("/a/.hidden", ".hidden", ""),
-        ("/a/ünï 🎬.tar.gz", "ünï 🎬.tar.gz", ".gz"),
+        ("/a/ünï 🎬.tar.gz", "ünï 🎬.tar.gz", ".tar.gz"),
     ],
 )
 def test_a_transfer_knows_the_files_name_and_type(path: str, name: str, suffix: str) -> None:

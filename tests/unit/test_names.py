@@ -1,0 +1,299 @@
+"""The names of components that users do not name, and the files that fetch makes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from operator import add
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from tasks.config.settings import Settings
+from tasks.intake.build import Options, build_requests
+from tasks.intake.errors import BadInputError
+from tasks.intake.manifest import Entry
+from tasks.intake.notation import Frames
+from tasks.intake.request import PublishRequest
+from tasks.intake.wire import from_wire, to_wire
+from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.lookup import find_files
+from tasks.transfer.models import FileIdentity, Transfer
+from tasks.transfer.names import (
+    COMPRESSED,
+    FAMILIES,
+    PASSES,
+    PATTERN,
+    default_name,
+    file_type,
+    pattern_metadata,
+)
+from tasks.transfer.registration import NOTHING_YET, locate_operations, publish_operations
+from tests.helpers.documents import DOCS, section
+from tests.sandbox import seed
+from tests.sandbox.entities import Entities
+from tests.sandbox.operations import Caller, Operations
+from tests.sandbox.schemas import load_schemas
+
+PAGE = DOCS["naming.md"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("beauty.exr", ".exr"),
+        ("beauty.1001.EXR", ".EXR"),
+        ("sim.0001.bgeo.sc", ".bgeo.sc"),
+        ("v.0001.vdb.gz", ".vdb.gz"),
+        ("a.tar.GZ", ".tar.GZ"),
+        ("a.0001.gz", ".gz"),
+        ("a.v002.gz", ".gz"),
+        (".tar.gz", ".gz"),
+        ("sim.0001", ""),
+        ("sim.٤", ""),
+        ("README", ""),
+        ("ends.", ""),
+        (".hidden", ""),
+        ("Dr. No", ""),
+        ("a.exr_old", ""),
+        ("clip.mp4", ".mp4"),
+        ("clip.3ds", ".3ds"),
+        ("render.été", ".été"),
+    ],
+)
+def test_the_type_of_a_file_is_its_extension(name: str, kind: str) -> None:
+    assert file_type(name) == kind
+
+
+@pytest.mark.parametrize(
+    ("tail", "kind"),
+    [(".exr", ".exr"), ("_left.exr", ".exr"), (".bgeo.sc", ".bgeo.sc"), ("", ""), (".0001", "")],
+)
+def test_the_type_of_a_sequence_is_that_of_its_tail(tail: str, kind: str) -> None:
+    frames = Frames("/mnt/f.", tail, 4, (1,))
+
+    assert frames.file_type == kind == file_type(posixpath.basename(frames.path(1)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("/p/beauty.exr", "/p/beauty.jpg"),
+        ("/p/sh010.mov", "/p/sh010.mp4"),
+        ("/p/beauty/f.1001.exr", "/p/depth/f.1001.exr"),
+        ("/p/left/f.1001.exr", "/p/right/f.1001.exr"),
+        ("/p/L/fall.exr", "/p/R/fall.exr"),
+        ("/p/CryptoMatte/f.exr", "/p/diffuse_direct/f.exr"),
+        ("/p/sim.bgeo.sc", "/p/sim.vdb.gz"),
+    ],
+)
+def test_files_that_lie_side_by_side_have_different_names(one: str, other: str) -> None:
+    assert default_name(one) != default_name(other)
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "other"),
+    [("/p/b.", "_left.exr", "_right.exr"), ("/p/b.", ".exr", ".jpg"), ("/p/", "L.exr", "R.exr")],
+)
+def test_sequences_that_lie_side_by_side_have_different_names(
+    head: str, tail: str, other: str
+) -> None:
+    assert default_name(head, tail) != default_name(head, other)
+
+
+def test_a_pass_in_the_name_is_not_put_before_it_again() -> None:
+    assert default_name("/p/depth/sh010_Depth.exr") == "sh010_Depth"
+    assert default_name("/p/diffuse_direct/f_diffuse.direct.exr") == "f_diffuse.direct"
+    assert default_name("/p/z/frenzy.exr") == "z_frenzy"
+
+
+@pytest.mark.parametrize("folder", ["v003", "images", "leftovers", "sh010_depth"])
+def test_the_name_of_another_folder_is_left_out(folder: str) -> None:
+    assert default_name(f"/depth/{folder}/f.exr") == "f"
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Return the cells of a table of the page, without backticks."""
+    table = [line for line in section(PAGE, heading).splitlines() if line.startswith("| `")]
+    assert table
+    return [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table]
+
+
+@pytest.mark.parametrize("row", rows("The name of a component"), ids=" ".join)
+def test_the_page_shows_the_names_that_components_get(row: list[str]) -> None:
+    path, name, kind = row
+    head, mark, tail = path.partition("%04d")
+    sequence = (Frames(head, tail, 4, (1001,)),) if mark else ()
+    kinds = [frames.file_type for frames in sequence] or [file_type(posixpath.basename(path))]
+
+    assert default_name(head, tail if mark else None) == name
+    assert [found or "none" for found in kinds] == [kind]
+
+
+def test_the_page_lists_the_folders_of_passes_and_the_compressions() -> None:
+    listed = PAGE.partition("<!-- passes -->")[2].partition("<!-- /passes -->")[0]
+    single, families = listed.split("begins with")
+    compressions = PAGE.partition("is a compression\n")[2].partition(")")[0]
+
+    assert words_in_code(single) == sorted(PASSES)
+    assert words_in_code(families) == list(FAMILIES)
+    assert words_in_code(compressions) == sorted(COMPRESSED)
+
+
+def words_in_code(text: str) -> list[str]:
+    return re.findall("`([^`]+)`", text)
+
+
+# What enqueue takes, fetch gives back
+
+
+class Server:
+    """The stand-in's engine, in this process."""
+
+    def __init__(self) -> None:
+        self.entities = Entities(load_schemas(None))
+        self.operations = Operations(self.entities, None, "", 0)
+        self.clear()
+
+    def clear(self) -> None:
+        self.entities.clear()
+        seed.seed(self.entities)
+
+    def call(self, operations: list[dict[str, Any]]) -> list[Any]:
+        return self.operations.run(
+            operations, Caller(seed.USER_ID, may_write=True, url_lifetime_s=9)
+        )
+
+
+SERVER = Server()
+
+
+def given_back(path: str | Path, name: str | None, root: str) -> list[str]:
+    """Return the names that fetch gives to the files of an entry, once they are in ftrack."""
+    entry = Entry(str(path), version_id=seed.VERSION_ID, name=name, where="line 1: ")
+    settings = Settings("", storage_roots=(root,))
+    [built] = build_requests([entry], settings, Options(allow_missing=True))
+    request = from_wire(to_wire(built))
+    SERVER.clear()
+    if isinstance(request, PublishRequest):
+        files = [transfer(file.target, file.path) for file in request.files]
+        for post in publish_operations(request.publish, files, NOTHING_YET):
+            SERVER.call(post)
+    else:
+        SERVER.call(locate_operations(transfer(request.target, request.path)))
+    found = find_files(cast("FtrackClient", SERVER), [request.component_id])
+    return sorted(file.name for file in found)
+
+
+def transfer(target: Any, path: str) -> Transfer:
+    return Transfer("u", target, path, identity=FileIdentity(1, 1, 1, 1), checksum="md5")
+
+
+@contextlib.contextmanager
+def folder_with(folder: str, names: Iterable[str]) -> Iterator[Path]:
+    with TemporaryDirectory() as root:
+        where = Path(root, folder)
+        where.mkdir()
+        for name in names:
+            (where / name).write_bytes(b"x")
+        yield where
+
+
+#: Names as people and programs write them: dots, digits, spaces, Unicode, odd extensions, marks.
+TEXTS = st.text(st.sampled_from(list("ab01._- %dé🎬#L$@")), max_size=8)
+TYPES = st.sampled_from(
+    ["", ".exr", ".EXR", ".jpg", ".bgeo.sc", ".vdb.gz", ".gz", ".0001", ".", ".été", "._old", ".%d"]
+)
+FOLDERS = st.sampled_from(["v003", "depth", "left", "Crypto_Matte", "a b", "%04d"])
+
+
+@settings(deadline=None)
+@given(folder=FOLDERS, text=TEXTS, kind=TYPES)
+@example(folder="v003", text="b_jpg", kind=".jpg")
+@example(folder="v003", text="sim", kind=".0001")
+@example(folder="depth", text="100%d", kind=".exr")
+def test_a_file_comes_back_under_its_name(folder: str, text: str, kind: str) -> None:
+    name = f"x{text}{kind}"
+    with folder_with(folder, [name]) as where:
+        assert given_back(where / name, None, str(where)) == [name]
+
+
+@settings(deadline=None)
+@given(text=TEXTS, kind=TYPES, own=TEXTS.map("x{}".format) | st.just("main_jpg"))
+@example(text="b", kind=".jpg", own="main_jpg")
+def test_a_file_that_the_user_named_comes_back_under_that_name(
+    text: str, kind: str, own: str
+) -> None:
+    name = f"x{text}{kind}"
+    with folder_with("v003", [name]) as where:
+        back = given_back(where / name, own, str(where))
+        assert back == [name if own == default_name(f"/{name}") else own + file_type(name)]
+
+
+@settings(deadline=None)
+@given(
+    folder=FOLDERS,
+    head=st.sampled_from(["", "b.", "b_", "f", "100%_", "sim.f", "é 🎬 ", "a.exr", "b_jpg."]),
+    tail=st.builds(add, st.sampled_from(["", "_left", "L", ".v2", ".left", " %", "_1a"]), TYPES),
+    padding=st.sampled_from([0, 4]),
+    numbers=st.sets(st.integers(0, 10_100), min_size=1, max_size=3),
+)
+@example("v003", "sim.", ".bgeo.sc", 4, {1, 2})
+@example("v003", "v.", ".vdb.gz", 4, {1, 2})
+@example("v003", "b.", "_left.exr", 4, {1, 2})
+@example("v003", "sim.", "", 4, {1, 2})
+@example("v003", "sim.", ".0001", 4, {1, 2})
+@example("depth", "", ".exr", 4, {1, 2})
+def test_frames_come_back_under_their_names(
+    folder: str, head: str, tail: str, padding: int, numbers: set[int]
+) -> None:
+    frames = Frames(head, tail, padding, tuple(sorted(numbers)))
+    names = sorted(map(frames.path, frames.numbers))
+    with folder_with(folder, names) as where:
+        try:
+            back = given_back(f"{where}/{frames}", None, str(where))
+        except BadInputError:
+            assume(False)  # a pattern that cannot be written, as with two marks
+        assert back == names
+
+
+@pytest.mark.parametrize(
+    ("pattern", "own", "first"),
+    [
+        ("b.%04d_left.exr", "main", "main.0001_left.exr"),
+        ("b_%04d.exr", "main", "main_0001.exr"),
+        ("b%04d.exr", "main", "main.0001.exr"),
+        ("%04d.exr", "main", "main.0001.exr"),
+        ("sim.%04d.bgeo.sc", "main", "main.0001.bgeo.sc"),
+        ("sim.%04d.bgeo.sc", "x_bgeo_sc", "x_bgeo_sc.0001.bgeo.sc"),
+        ("sim.%04d.bgeo.sc", "sim_bgeo_sc", "sim.0001.bgeo.sc"),
+    ],
+)
+def test_frames_that_the_user_named_come_back_under_that_name(
+    pattern: str, own: str, first: str
+) -> None:
+    names = [pattern.replace("%04d", number) for number in ("0001", "0002")]
+    with folder_with("v003", names) as where:
+        back = given_back(f"{where}/{pattern}", own, str(where))
+        assert back == [first, first.replace("0001", "0002")]
+
+
+def test_files_that_take_over_a_component_always_have_a_pattern() -> None:
+    # The component may have one of the files that were there.
+    assert pattern_metadata("f", "/p/f.", ".exr", 4) == {}
+    assert pattern_metadata("f", "/p/f.", ".exr", 4, always=True) == {PATTERN: "f.%04d.exr"}
+    assert pattern_metadata("f", "/p/f.exr", always=True) == {PATTERN: "f.exr"}
+
+
+@pytest.mark.parametrize("row", rows("The names that fetch gives back"), ids=" ".join)
+def test_the_page_shows_the_names_that_fetch_gives(row: list[str]) -> None:
+    path, own, written = row
+    folder, name = posixpath.split(path)
+    with folder_with(posixpath.basename(folder), [name.replace("%04d", "1001")]) as where:
+        assert given_back(where / name, own or None, str(where)) == [written]
