@@ -46,6 +46,7 @@ def test_retry_locates_what_failed_without_sending_stored_files(
     assert len(farm.sandbox.store.puts()) == 10
 
 
+@pytest.mark.chaos
 def test_workers_that_stop_warmly_one_by_one_lose_nothing(
     make_farm: MakeFarm,
 ) -> None:
