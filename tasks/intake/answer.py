@@ -1,12 +1,18 @@
-"""What ``enqueue`` prints for an upload: readable text on a terminal, otherwise a line of JSON."""
+"""What ``enqueue`` and ``check`` print: readable text on a terminal, otherwise a line of JSON."""
 
 from __future__ import annotations
 
+import os
+
 from tasks.intake.json_text import json_text
+from tasks.intake.ranges import compact, holes, some_of
 from tasks.intake.request import PublishRequest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from tasks.intake.build import Component
     from tasks.intake.request import Request
 
 
@@ -26,6 +32,38 @@ def upload_line(request: Request, state: str, *, human: bool) -> str:
         },
         comma=", ",
         colon=": ",
+    )
+
+
+def component_line(component: Component, *, human: bool) -> str:
+    """Return the line for a component that is not queued; in JSON, as ``upload_line``."""
+    target, files = component.target, component.files
+    sizes = [file.size_bytes for file in files]
+    size_bytes = None if None in sizes else sum(size or 0 for size in sizes)
+    values: dict[str, Any] = {
+        "kind": "file",
+        "name": target.name,
+        "file_type": os.path.splitext(component.path)[1],
+        "component_id": target.component_id,
+        "path": component.path,
+        "files": len(files),
+        "size": size_bytes,
+    }
+    missing: list[str] = []
+    if component.container is not None:
+        numbers = [int(str(file.target.name)) for file in files]
+        missing = holes(numbers)
+        values.update(kind="sequence", file_type=component.container.file_type)
+        values.update(frames=compact(numbers), missing=missing)
+    if component.entry.publish is not None:
+        values["publish"] = component.entry.publish
+    if not human:
+        return json_text(values, comma=", ", colon=": ")
+    count = f"{len(files)} {'file' if len(files) == 1 else 'files'}"
+    return (
+        f"{values['kind']:<8}  {target.name or target.component_id}  "
+        f"{values['file_type'] or '(no file type)'}  {count}  {size(size_bytes)}  {component.path}"
+        f"{f' without {some_of(missing)}' if missing else ''}"
     )
 
 

@@ -61,6 +61,17 @@ def build_requests(
 ) -> list[Request]:
     """Check all entries and return their requests.
 
+    Raises:
+        BadInputError: an entry is not valid; the text is about the first of them.
+    """
+    return [request_of(group) for group in build_components(entries, settings, options)]
+
+
+def build_components(
+    entries: Sequence[Entry], settings: AnySettings, options: Options
+) -> list[list[Component]]:
+    """Check all entries and return their components, those of each request together.
+
     The entries of a publish become one request, in the place of the first of them.
 
     Raises:
@@ -85,7 +96,7 @@ def build_requests(
             groups[number] = [component]
         elif known is component:
             groups.setdefault(entry.publish, []).append(component)
-    return [_request(group) for group in groups.values()]
+    return [*groups.values()]
 
 
 def _component(entry: Entry, settings: AnySettings, options: Options) -> Component:
@@ -186,7 +197,12 @@ def _status(entry: Entry, path: str, options: Options) -> os.stat_result:
     return status
 
 
-def _request(group: Sequence[Component]) -> Request:
+def request_of(group: Sequence[Component]) -> Request:
+    """Return the request for a component, or for the components of a publish.
+
+    Raises:
+        BadInputError: components of a publish do not go together.
+    """
     first = group[0]
     name = first.entry.publish
     if name is None and first.container is None:

@@ -1,4 +1,4 @@
-"""``farmhaul enqueue`` and ``farmhaul flush-spool``: the commands that hooks call.
+"""``farmhaul enqueue``, ``check`` and ``flush-spool``: the commands that hooks call.
 
 They run without anything that is not in the standard library. An installed ``farmhaul`` adds what
 ``--wait`` needs.
@@ -12,14 +12,14 @@ import sys
 from tasks.config.environment import SettingsError
 from tasks.config.hook_settings import HookSettings
 from tasks.config.remedies import explained
-from tasks.config.texts import NotTextError, decode_text, visible
-from tasks.intake.answer import upload_line
-from tasks.intake.build import Options, build_requests
+from tasks.intake.answer import component_line, upload_line
+from tasks.intake.arguments import components_of
+from tasks.intake.bodies import make_bodies
+from tasks.intake.build import request_of
 from tasks.intake.deliver import FLUSH_WAIT_S, deliver, flush_spool
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain, say
 from tasks.intake.inbox import InboxError
-from tasks.intake.manifest import Entry, read_manifest
 from tasks.intake.options import HELP, Command, Option, help_text, read_options
 from tasks.intake.request import PRIORITIES
 from tasks.transfer.errors import UploadError
@@ -27,7 +27,6 @@ from tasks.transfer.errors import UploadError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
 
     from tasks.intake.request import Request
 
@@ -86,6 +85,20 @@ Prints a line for each upload. You can enqueue a file again: it is the same uplo
     ),
 )
 
+CHECK = Command(
+    "check",
+    "[OPTIONS] PATH...",
+    """\
+Show what farmhaul enqueue would make of the same arguments. Queues nothing.
+
+farmhaul check '/mnt/prod/sh010.%04d.exr' --version-id 9f1d…
+farmhaul check --no-stat '/mnt/prod/sh010.%04d.exr [1-100x2]' --version-id 9f1d…
+
+Prints a line for each component. With --no-stat, it needs no rendered files: a submitter
+learns what would be refused before anything is rendered.""",
+    ENQUEUE.options,
+)
+
 FLUSH_SPOOL = Command(
     "flush-spool",
     "[OPTIONS]",
@@ -106,12 +119,6 @@ NO_STAT = (
     "was cut off"
 )
 
-#: The options that say what to do with a single upload: a manifest has keys for them.
-UPLOAD_OPTIONS = (
-    "component_id", "version_id", "name", "thumbnail", "task_id", "encode", "reviewable",
-    "frame_range", "fps", "resolution", "metadata", "replace",
-)  # fmt: skip
-
 
 def main(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None = None) -> int:
     """Run a command and return its exit code; an error becomes lines on stderr.
@@ -124,7 +131,7 @@ def main(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None = Non
     try:
         if name == ENQUEUE.name:
             return _enqueue(rest, prepare_wait)
-        return _flush_spool(rest)
+        return _check(rest) if name == CHECK.name else _flush_spool(rest)
     except (BadInputError, SettingsError) as error:
         return complain(error, BAD_INPUT)
     except InboxError as error:
@@ -157,7 +164,8 @@ def _enqueue(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None) 
     timeout_s = _timeout_s(options["timeout"])
     if timeout_s is not None and not options["wait"]:
         raise BadInputError("--timeout needs --wait; without --wait, enqueue returns at once")
-    requests, settings = _requests(paths, options)
+    groups, settings = components_of(paths, options)
+    requests = [request_of(group) for group in groups]
     wait = _wait(prepare_wait) if options["wait"] else None
     if options["no_stat"] and _is_human(as_json=options["json"]):
         say(NO_STAT)
@@ -179,73 +187,16 @@ def _enqueue(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None) 
     return FAILED if troubles else 0
 
 
-def _requests(paths: Sequence[str], options: dict[str, Any]) -> tuple[list[Request], HookSettings]:
-    entries = entries_of(paths, options)
-    settings = HookSettings.from_environment()
-    how = Options(
-        allow_empty=options["allow_empty"],
-        stat=not options["no_stat"],
-        node_local=options["node_local"],
-        allow_missing=options["allow_missing"],
-    )
-    try:
-        return build_requests(entries, settings, how), settings
-    except OSError as error:  # an absolute path would not need the working folder
-        why = f"the working folder cannot be read: {error.strerror}; write absolute paths"
-        raise BadInputError(why) from None
-
-
-def entries_of(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
-    given = {key: options[key] for key in UPLOAD_OPTIONS if options[key] not in (None, False, [])}
-    priority = "normal" if options["priority"] is None else options["priority"]
-    if priority not in PRIORITIES:
-        raise BadInputError(f"--priority {priority!r} is not one of {', '.join(PRIORITIES)}")
-    if options["manifest"] is not None:
-        if paths or given:
-            raise BadInputError(
-                "--manifest cannot be combined with paths or options of a single upload; "
-                "write these into its lines"
-            )
-        return read_manifest(_lines(options["manifest"]), priority)
-    if not paths:
-        raise BadInputError("name a file to upload, or use --manifest; see farmhaul enqueue --help")
-    for key in ("name", "thumbnail", "reviewable"):
-        if key in given and len(paths) > 1:
-            option = f"--{key} {given[key]}" if key == "name" else f"--{key}"
-            raise BadInputError(
-                f"{option} is for one file, but {len(paths)} are given; enqueue them one by one, "
-                "or use --manifest"
-            )
-    if "metadata" in given:
-        given["metadata"] = dict(map(_pair, given["metadata"]))
-    return [Entry(path, priority=priority, **given) for path in paths]
-
-
-def _lines(manifest: str) -> list[str]:
-    try:
-        if manifest == "-":
-            content = sys.stdin.buffer.read()
-        else:
-            with open(manifest, "rb") as file:
-                content = file.read()
-    except ValueError:
-        raise BadInputError(f"--manifest {manifest[:100]!r} is not the name of a file") from None
-    except OSError as error:
-        why = f"cannot read the manifest {visible(manifest)}: {error.strerror}"
-        raise BadInputError(why) from None
-    try:
-        return decode_text(content, "surrogateescape").split("\n")
-    except NotTextError as error:
-        raise BadInputError(f"cannot read the manifest {visible(manifest)}: {error}") from None
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise BadInputError(
-            f"--metadata {text!r} is not KEY=VALUE; write, for example, --metadata colour=ACEScg"
-        )
-    return key, value
+def _check(arguments: Sequence[str]) -> int:
+    options, paths = read_options(CHECK, arguments)
+    if options["help"]:
+        _print([help_text(CHECK)])
+        return 0
+    groups, _ = components_of(paths, options)
+    make_bodies([request_of(group) for group in groups], 0, "")  # refuses what is too large
+    human = _is_human(as_json=options["json"])
+    _print([component_line(component, human=human) for group in groups for component in group])
+    return 0
 
 
 def _timeout_s(text: str | None) -> float | None:

@@ -10,15 +10,12 @@ from tasks.intake.manifest import is_unfit
 from tasks.intake.marks import is_udim
 from tasks.intake.notation import Frames, parse
 from tasks.intake.numbered import sequence_of, with_numbers
-from tasks.intake.ranges import MAX_DIGITS, compact, holes
+from tasks.intake.ranges import MAX_DIGITS, compact, holes, some_of
 from tasks.transfer.windows import on_disk
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-#: The most ranges of missing frames that a message names.
-MAX_RANGES_SHOWN = 10
 
 
 def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
@@ -154,9 +151,8 @@ def _whole(found: Frames, *, allow_missing: bool) -> Frames:
 
 
 def _missing(frames: Frames, ranges: list[str], count: int, total: int) -> FramesError:
-    rest = len(ranges) - MAX_RANGES_SHOWN
     return FramesError(
         f"{printable(frames.pattern)}: {count} of {total} frames are missing: "
-        f"{', '.join(ranges[:MAX_RANGES_SHOWN])}{f' and {rest} more' if rest > 0 else ''}; "
+        f"{some_of(ranges)}; "
         "render them, or upload the others with --allow-missing"
     )

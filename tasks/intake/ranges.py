@@ -14,6 +14,8 @@ MAX_FRAMES = 100_000
 MAX_SPAN = 10_000_000
 #: A time stamp to the second, used as a frame number, has 14 digits.
 MAX_DIGITS = 18
+#: The most ranges that a message names.
+MAX_SHOWN = 10
 
 NUMBER = rf"[0-9]{{1,{MAX_DIGITS}}}"
 #: 1001, 1001-1240, 1240-1001, 1-10x2, 10-1x-2; 1-10y3 is what 1-10x3 leaves out.
@@ -104,6 +106,12 @@ def holes(numbers: Sequence[int]) -> list[str]:
         for number, following in zip(numbers, numbers[1:])
         if following - number > 1
     ]
+
+
+def some_of(ranges: Sequence[str]) -> str:
+    """Return ranges as a list of at most MAX_SHOWN."""
+    rest = len(ranges) - MAX_SHOWN
+    return f"{', '.join(ranges[:MAX_SHOWN])}{f' and {rest} more' if rest > 0 else ''}"
 
 
 def frame_range(first: int, last: int) -> str:

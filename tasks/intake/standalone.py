@@ -1,4 +1,4 @@
-"""farmhaul-hook.pyz as a command: ``enqueue`` and ``flush-spool`` with the settings of hook.env."""
+"""farmhaul-hook.pyz as a command: those of hooks, with the settings of hook.env."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 from tasks.config.environment import SettingsError
 from tasks.config.hook_settings import HookSettings
 from tasks.intake import command
-from tasks.intake.errors import BadInputError
+from tasks.intake.arguments import entries_of
+from tasks.intake.errors import BadInputError, listed
 from tasks.intake.exit_codes import BAD_INPUT, NO_REDIS, complain
 from tasks.intake.hook_env import HookEnvError, hook_environment, spool_in
 
@@ -26,6 +27,7 @@ Usage: python farmhaul-hook.pyz COMMAND [OPTIONS]...
 
 Commands:
   enqueue      Queue files and image sequences for upload.
+  check        Show what enqueue would make of the same arguments.
   flush-spool  Enqueue the uploads in this host's spool (FARMHAUL_SPOOL).
 
 Options:
@@ -35,7 +37,7 @@ Options:
 Settings are in hook.env next to this file, in the file that FARMHAUL_HOOK_ENV names, or in
 the host's own: /etc/farmhaul/hook.env, on Windows C:\\ProgramData\\farmhaul\\hook.env."""
 
-COMMANDS = ("enqueue", "flush-spool")
+COMMANDS = ("enqueue", "check", "flush-spool")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,14 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print(HELP)
     if not words or words[0] not in COMMANDS:
         what = f"{words[0]!r} is not a command of this file" if words else "no command is given"
-        return complain(f"{what}, which has {' and '.join(COMMANDS)}; see --help", BAD_INPUT)
+        return complain(f"{what}, which has {listed(COMMANDS)}; see --help", BAD_INPUT)
     try:
         environment = hook_environment()
         for name in os.environ.keys() - environment.keys():
             del os.environ[name]  # what hook.env sets in another form
         os.environ.update(environment)
         settings = HookSettings.from_environment()
-        if words[0] == "enqueue" and not settings.storage_roots:
+        if words[0] != "flush-spool" and not settings.storage_roots:
             raise SettingsError("FARMHAUL_STORAGE_ROOTS is not set; write it into hook.env")
     except HookEnvError as error:
         return _without_settings(words, str(error), error.settings)
@@ -81,7 +83,7 @@ def _keep(arguments: Sequence[str], trouble: str, folder: str) -> int:
 
     try:
         options, paths = read_options(command.ENQUEUE, arguments)
-        entries = command.entries_of(paths, options)
+        entries = entries_of(paths, options)
     except BadInputError as error:
         return complain(error, BAD_INPUT)
     if options["node_local"]:

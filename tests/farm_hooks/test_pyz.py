@@ -156,6 +156,14 @@ def test_waiting_needs_the_farmhaul_command(installed: Installed) -> None:
     assert "--wait needs an installed farmhaul" in done.stderr
 
 
+def test_it_checks_what_it_would_queue(installed: Installed) -> None:
+    done = run(installed, "check", "--no-stat", f"{PATH} [1-2]", "--version-id", VERSION)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    done = run(installed, "check", "--no-stat", PATH, "--version-id", VERSION)
+    assert (done.returncode, json.loads(done.stdout)["path"], done.stderr) == (0, PATH, "")
+    assert installed.queued == []
+
+
 def test_a_manifest_may_come_from_stdin(installed: Installed) -> None:
     words = ("enqueue", "--no-stat", "--manifest", "-")
     assert run(installed, *words, stdin=json.dumps(line())).returncode == 0

@@ -1,6 +1,6 @@
 """The command ``farmhaul``: hooks call it to upload files, operators to see and steer uploads.
 
-A hook runs it for every frame, so the two commands of hooks are started here, before anything is
+A hook runs it for every frame, so the commands of hooks are started here, before anything is
 imported that only the others need. Nothing here may write a record by itself: commands call
 ``tasks`` and print the result.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tasks.intake.command import Wait
 
-HOOK_COMMANDS = {"enqueue", "flush-spool"}
+HOOK_COMMANDS = {"enqueue", "check", "flush-spool"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,106 @@
+"""From the arguments of ``enqueue`` and ``check`` to the components that they name."""
+
+from __future__ import annotations
+
+import sys
+
+from tasks.config.hook_settings import HookSettings
+from tasks.config.texts import NotTextError, decode_text, visible
+from tasks.intake.build import Options, build_components
+from tasks.intake.errors import BadInputError
+from tasks.intake.manifest import Entry, read_manifest
+from tasks.intake.request import PRIORITIES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from tasks.intake.build import Component
+
+#: The options that say what to do with a single upload: a manifest has keys for them.
+UPLOAD_OPTIONS = (
+    "component_id", "version_id", "name", "thumbnail", "task_id", "encode", "reviewable",
+    "frame_range", "fps", "resolution", "metadata", "replace",
+)  # fmt: skip
+
+
+def components_of(
+    paths: Sequence[str], options: dict[str, Any]
+) -> tuple[list[list[Component]], HookSettings]:
+    """Return the components of each request, and the settings.
+
+    Raises:
+        BadInputError, SettingsError: something cannot be used.
+    """
+    entries = entries_of(paths, options)
+    settings = HookSettings.from_environment()
+    how = Options(
+        allow_empty=options["allow_empty"],
+        stat=not options["no_stat"],
+        node_local=options["node_local"],
+        allow_missing=options["allow_missing"],
+    )
+    try:
+        return build_components(entries, settings, how), settings
+    except OSError as error:  # an absolute path would not need the working folder
+        why = f"the working folder cannot be read: {error.strerror}; write absolute paths"
+        raise BadInputError(why) from None
+
+
+def entries_of(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
+    """Return what the user described, by arguments or by a manifest.
+
+    Raises:
+        BadInputError: they do not go together, or the manifest cannot be read.
+    """
+    given = {key: options[key] for key in UPLOAD_OPTIONS if options[key] not in (None, False, [])}
+    priority = "normal" if options["priority"] is None else options["priority"]
+    if priority not in PRIORITIES:
+        raise BadInputError(f"--priority {priority!r} is not one of {', '.join(PRIORITIES)}")
+    if options["manifest"] is not None:
+        if paths or given:
+            raise BadInputError(
+                "--manifest cannot be combined with paths or options of a single upload; "
+                "write these into its lines"
+            )
+        return read_manifest(_lines(options["manifest"]), priority)
+    if not paths:
+        raise BadInputError("name a file to upload, or use --manifest; see farmhaul enqueue --help")
+    for key in ("name", "thumbnail", "reviewable"):
+        if key in given and len(paths) > 1:
+            option = f"--{key} {given[key]}" if key == "name" else f"--{key}"
+            raise BadInputError(
+                f"{option} is for one file, but {len(paths)} are given; enqueue them one by one, "
+                "or use --manifest"
+            )
+    if "metadata" in given:
+        given["metadata"] = dict(map(_pair, given["metadata"]))
+    return [Entry(path, priority=priority, **given) for path in paths]
+
+
+def _lines(manifest: str) -> list[str]:
+    try:
+        if manifest == "-":
+            content = sys.stdin.buffer.read()
+        else:
+            with open(manifest, "rb") as file:
+                content = file.read()
+    except ValueError:
+        raise BadInputError(f"--manifest {manifest[:100]!r} is not the name of a file") from None
+    except OSError as error:
+        why = f"cannot read the manifest {visible(manifest)}: {error.strerror}"
+        raise BadInputError(why) from None
+    try:
+        return decode_text(content, "surrogateescape").split("\n")
+    except NotTextError as error:
+        raise BadInputError(f"cannot read the manifest {visible(manifest)}: {error}") from None
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise BadInputError(
+            f"--metadata {text!r} is not KEY=VALUE; write, for example, --metadata colour=ACEScg"
+        )
+    return key, value
