@@ -113,7 +113,9 @@ def job_uploads(
             place = here(path)
             parts = [[frame] for frame in numbers] if each_frame and numbers else [numbers]
             lines += [upload(sequence(place, part), lookup, number) for part in parts]
-        except Exception as error:  # noqa: BLE001 of the manager's API, or of an odd path
+        except FramesError as error:
+            faults.append(f"output {number}: {error}")
+        except Exception as error:  # noqa: BLE001 an error of the manager's
             faults.append(f"output {number} ({path}): {type(error).__name__}: {error}")
     lines = [line for line in lines if line]
     return lines, [*faults, *_unused(lookup, [number for number, _, _ in found], lines)]

@@ -99,10 +99,14 @@ def _keep(arguments: Sequence[str], trouble: str, folder: str) -> int:
 
 
 def _values(entry: Entry) -> dict[str, Any]:
-    """Return an entry as a line of a manifest has it."""
+    """Return an entry as a line of a manifest has it; whoever sends it has another folder."""
+    from tasks.config.path_map import absolute
     from tasks.intake.manifest import MANIFEST_KEYS
 
     values = {key: getattr(entry, key) for key in MANIFEST_KEYS}
+    if entry.path:
+        slash = "/" if entry.path.endswith("/") else ""  # it is a folder, and the path keeps that
+        values["path"] = absolute(entry.path, ()) + slash
     return {key: value for key, value in values.items() if value not in (None, False, {})}
 
 

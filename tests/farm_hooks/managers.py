@@ -218,7 +218,7 @@ def slurm_job(job: Job) -> Ran:
 PATH = f"{Path(sys.executable).parent}:/usr/bin:/bin"
 
 
-# Beside a render, or in the controller: nothing may fail because of it
+# Next to a render, or in the controller: nothing may fail because of it
 
 
 def slurm_controller(job: Job) -> Ran:
@@ -264,13 +264,13 @@ TASKS: dict[str, Run] = {
     "Flamenco": flamenco,
     "Slurm, a dependent job": slurm_job,
 }
-#: They run beside something that must not fail because of them.
-BESIDE: dict[str, Run] = {
+#: They run next to something that must not fail because of them.
+NEXT_TO: dict[str, Run] = {
     "Slurm's controller": slurm_controller,
     "anything else": anything,
     "OpenJD, frame by frame": openjd_frames,
 }
-ALL = {**LIBRARY, **TASKS, **BESIDE}
+ALL = {**LIBRARY, **TASKS, **NEXT_TO}
 
 
 def run(name: str, job: Job, monkeypatch: pytest.MonkeyPatch) -> Ran:

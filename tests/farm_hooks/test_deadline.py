@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,65 @@ def test_what_the_outputs_of_a_job_lack_is_a_warning(
     assert len(installed.queued) == count
 
 
+def test_outputs_that_would_be_one_component_are_not_mixed(installed: Installed) -> None:
+    ids = {"ftrack_version_id": VERSION, "ftrack_name": "main"}
+    [(level, text)] = finish(make_job(ids, [1, 2]))
+    assert (level, "component 'main'" in text, "would get two files" in text) == (
+        "warning",
+        True,
+        True,
+    )
+    assert installed.queued == [("/mnt/prod/sh 010/f.%04d.exr [1-2]", "main")]
+    assert installed.lines()[0]["path"] == "/mnt/prod/sh 010/depth/z_%04d.exr [1-2]"
+
+
+def fail(*_: object) -> Any:
+    raise RuntimeError("no connection to the database")
+
+
+@pytest.mark.parametrize("name", ["GetJob", "CheckPathMapping"])
+def test_an_error_of_deadlines_repository_is_a_warning(
+    installed: Installed, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    real = getattr(Repository, name)
+    outputs = ("P:\\sh 010\\depth/z_####.exr", "65a0")  # not the folder of the hook
+    broken = staticmethod(lambda *words: fail() if words[0] in outputs else real(*words))
+    monkeypatch.setattr(Repository, name, broken)
+    log = finish(make_job(IDS, [1, 2]))
+    assert log[0][0] == "warning"
+    assert "no connection to the database" in log[0][1]
+    # What does not depend on it is queued.
+    assert [one for _, one in installed.queued] == ["beauty", "depth"][: 3 - len(name) // 8]
+
+
+def test_an_error_of_a_job_is_a_warning(installed: Installed) -> None:
+    job = make_job(IDS, [1], GetJobExtraInfoKeyValue=fail)
+    logs = (finish(job), run_task(job, 1, 1, str(installed.folder)))
+    text = "farmhaul: nothing is queued: RuntimeError: no connection to the database"
+    assert [*logs] == [[("warning", text)], [("warning", text)]]
+
+
+@pytest.mark.parametrize("name", ["f.<frame>.exr", "f.%V.####.exr", "f.$F.####.exr"])
+def test_a_mark_that_can_be_read_in_two_ways_is_refused_and_kept(
+    installed: Installed, name: str
+) -> None:
+    ids = {"ftrack_version_id": VERSION}
+    one = {"JobOutputDirectories": ["/mnt/p"], "JobOutputFileNames": [name]}
+    [(level, text)] = finish(make_job(ids, [1, 2], **one))
+    assert (level, f"/mnt/p/{name} [1-2]" in text, installed.queued) == ("warning", True, [])
+    assert len(installed.lines()) == 1
+
+
+@pytest.mark.parametrize("frames", [None, []])
+def test_a_job_without_frames_is_refused_and_kept(
+    installed: Installed, frames: list[int] | None
+) -> None:
+    [(level, text)] = finish(make_job(IDS, [], JobFramesList=frames))
+    assert (level, "set aside as" in text) == ("warning", True)
+    assert installed.queued == []
+    assert len(installed.lines()) == 2
+
+
 def test_the_tiles_of_a_job_are_not_taken_for_frames(installed: Installed) -> None:
     [(level, text)] = finish(make_job(IDS, [0, 1, 2, 3], JobTileJob=True))
     assert (level, "give the ftrack ids to the job that assembles them" in text) == (
@@ -131,8 +191,8 @@ def test_the_frames_of_a_task_are_queued_singly_and_only_once(
     queued = [
         ("/mnt/prod/sh 010/f.0003.exr", "f.0003"),
         ("/mnt/prod/sh 010/f.0005.exr", "f.0005"),
-        ("/mnt/prod/sh 010/depth/z_0003.exr", "z_0003"),
-        ("/mnt/prod/sh 010/depth/z_0005.exr", "z_0005"),
+        ("/mnt/prod/sh 010/depth/z_0003.exr", "depth_z_0003"),
+        ("/mnt/prod/sh 010/depth/z_0005.exr", "depth_z_0005"),
     ]
     assert installed.queued == queued
     [(level, text)] = finish(job)
@@ -173,6 +233,33 @@ def test_each_frame_without_the_script_is_queued_when_the_job_is_done(
         assert level == "warning"
         assert f"set PostTaskScript ({script!r}) to farmhaul_post_task.py" in text
     assert len(installed.queued) == 4
+
+
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [
+        ({"ftrack_component_id": VERSION}, "frames need ftrack_version_id"),
+        ({"ftrack_version_id": VERSION, "ftrack_publish": "x"}, "would replace the publish"),
+    ],
+)
+def test_frames_that_would_replace_each_other_are_kept(
+    installed: Installed, ids: dict[str, str], says: str
+) -> None:
+    job = make_job({**ids, "ftrack_each_frame": "1"}, [1, 2], **SCRIPT)
+    [(level, text)] = run_task(job, 1, 2, str(installed.folder))
+    assert (level, says in text, installed.queued) == ("warning", True, [])
+    assert len(installed.lines()) == 4
+
+
+@pytest.mark.parametrize(("first", "last"), [(8, 9), (9, 8)])
+def test_a_task_that_its_job_does_not_list_has_its_own_frames(
+    installed: Installed, first: int, last: int
+) -> None:
+    ids = {"ftrack_version_id": VERSION, "ftrack_each_frame": "1"}
+    one = {"JobOutputDirectories": ["/mnt/p"], "JobOutputFileNames": ["f.##.exr"]}
+    job = make_job(ids, [1, 2], **one, **SCRIPT)
+    assert run_task(job, first, last, str(installed.folder))[0][0] == "info"
+    assert [path for path, _ in installed.queued] == ["/mnt/p/f.08.exr", "/mnt/p/f.09.exr"]
 
 
 def test_a_post_task_script_never_fails_its_task() -> None:

@@ -69,6 +69,15 @@ def test_tractors_blades_on_windows_have_their_own_paths() -> None:
     assert argv[-5:] == ["--no-stat", r"P:\f.@@@@.exr [1,2]", "--version-id", VERSION, "--encode"]
 
 
+def test_tractors_jobs_need_an_id_before_they_render() -> None:
+    tractor = load(HOOKS / "tractor" / "farmhaul_tractor.py")
+    for target in ({}, {"version_id": None, "name": "main"}):
+        with pytest.raises(ValueError, match="no ftrack id for /mnt/a"):
+            tractor.arguments("/mnt/a.exr", **target)
+    argv = tractor.arguments("/mnt/a.exr", version_id=VERSION, metadata={"a": "1", "b": "2"})
+    assert argv[-4:] == ["--metadata", "a=1", "--metadata", "b=2"]
+
+
 # HQueue
 
 
@@ -88,6 +97,16 @@ def test_hqueues_parent_queues_what_its_children_rendered(installed: Installed) 
     assert installed.queued == [(path, "f"), ("/mnt/b.mov", "b_mov")]
     installed.break_down()
     assert run() == 3  # HQueue tries it again
+
+
+def test_an_upload_that_hqueue_sees_refused_holds_up_no_other(installed: Installed) -> None:
+    hqueue = load(HOOKS / "hqueue" / "farmhaul_hqueue.py", HOOK=installed.command)
+    bad, good = (["/mnt/a.exr", "--version-id", text] for text in ("v003", VERSION))
+    spec = hqueue.with_upload([], bad, good)
+    assert subprocess.run(["bash", "-c", spec["command"]], env={}).returncode == 2
+    assert installed.queued == [("/mnt/a.exr", "a")]
+    with pytest.raises(ValueError, match="write what to upload"):
+        hqueue.with_upload([])
 
 
 # Royal Render

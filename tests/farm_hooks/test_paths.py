@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.farm_hooks.conftest import Installed
-from tests.farm_hooks.managers import ALL, BESIDE, LIBRARY, TASKS, Job, Ran, run
-from tests.sandbox.process import NO_REDIS
+from tests.farm_hooks.managers import ALL, LIBRARY, NEXT_TO, TASKS, Job, Ran, run
+from tests.farm_hooks.stand import HOOKS
+from tests.sandbox.process import CHECKOUT, NO_REDIS
 
 each_hook = pytest.mark.parametrize("hook", ALL)
 
@@ -50,7 +51,7 @@ def is_about(job: Job, path: str) -> bool:
 
 def check_exit(hook: str, ran: Ran, code: int) -> None:
     """Check that a task fails if it has to be tried again, or looked at, and else does not."""
-    assert ran.code == (None if hook in BESIDE or hook.startswith("Deadline") else code), ran.log
+    assert ran.code == (None if hook in NEXT_TO or hook.startswith("Deadline") else code), ran.log
     if hook.startswith("Deadline"):
         assert ran.log.startswith("warning " if code else "info "), ran.log
 
@@ -226,3 +227,34 @@ def test_a_path_of_windows_is_mapped(job: Job, hook: str, monkeypatch: pytest.Mo
     check_exit(hook, ran, 0)
     [(path, _)] = job.installed.queued
     assert is_about(job, path)
+
+
+def rows() -> list[list[str]]:
+    """The rows of the two tables that name tests."""
+    text = (HOOKS / "README.md").read_text()
+    section = text.partition("### Each case, and its test\n")[2].partition("\n### ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [line.strip("| ").split(" | ") for line in lines if "| test |" not in line]
+
+
+def test_each_case_of_the_page_names_a_test_that_exists() -> None:
+    sources = [*Path(__file__).parent.glob("test_*.py"), *(CHECKOUT / "tests/unit").glob("*.py")]
+    known = set(re.findall(r"(?m)^def (test_\w+)", "\n".join(map(Path.read_text, sources))))
+    named = [re.findall(r"`(test_\w+)`", row[-1]) for row in rows()]
+    assert all(named)
+    assert {name for names in named for name in names} - known == set()
+    assert len(named) > 40
+
+
+def test_each_test_of_all_hooks_is_on_the_page() -> None:
+    own = re.findall(r"@each_hook\ndef (test_\w+)", Path(__file__).read_text())
+    assert len(own) > 14
+    assert {*own} - {
+        name for row in rows() for name in re.findall(r"`(test_\w+)`", row[-1])
+    } == set()
+
+
+def test_all_folders_of_hooks_are_tried() -> None:
+    folders = {path.parent.name for path in HOOKS.glob("*/README.md")}
+    tried = " ".join(ALL).lower().replace(" ", "-")
+    assert {name for name in folders if name not in tried} == set()

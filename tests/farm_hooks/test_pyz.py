@@ -232,6 +232,17 @@ def test_a_wrong_setting_is_said_and_the_upload_kept(
     assert installed.queued == [(PATH, "a b")]
 
 
+def test_an_upload_that_is_kept_does_not_depend_on_the_working_folder(
+    installed: Installed,
+) -> None:
+    installed.configure(FARMHAUL_REDIS_URL="nonsense")
+    here = os.path.realpath(os.curdir)
+    for path in ("b/../a.exr", "frames/", "P:/a.exr"):
+        run(installed, "enqueue", "--no-stat", path, "--version-id", VERSION)
+    paths = [one["path"] for one in installed.lines()]
+    assert sorted(paths) == sorted([f"{here}/a.exr", f"{here}/frames/", "P:/a.exr"])
+
+
 def test_a_file_that_a_variable_names_wins(installed: Installed, tmp_path: Path) -> None:
     other = tmp_path / "other.env"
     shutil.move(installed.folder / "hook.env", other)

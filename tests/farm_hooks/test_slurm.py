@@ -245,7 +245,7 @@ def test_a_job_without_an_ftrack_id_logs_that_nothing_is_queued(
 
 
 def call_hook(installed: Installed, log: Path, **job: str) -> int:
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    path = f"{installed.folder}/bin:{Path(sys.executable).parent}:/usr/bin:/bin"
     lines: dict[str, str | Path] = {"LOG": log, "HOOK": installed.file, "PATH": path}
     hook = put_in_place("slurm/slurmctld-hook.sh", installed.folder / "slurm", **lines)
     env = {"SLURM_JOB_ID": "7", "SLURM_JOB_EXIT_CODE2": "0:0", **job}
@@ -304,6 +304,93 @@ def test_a_comment_cannot_write_lines_of_its_own_into_the_log(
     assert len(lines) == 3
     assert all(" job 7: " in line for line in lines)
     assert "\x1b" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "names no upload"),
+        ("render of sh010", "names no upload"),
+        ('farmhaul{"path": "/mnt/f.exr"}', "does not begin with 'farmhaul '"),
+        ('nightly; farmhaul {"path": "/mnt/f.exr"}', "does not begin with 'farmhaul '"),
+        ("farmhaul", "does not begin with 'farmhaul '"),
+    ],
+)
+def test_a_comment_that_is_not_understood_is_said(
+    installed: Installed, tmp_path: Path, text: str, says: str
+) -> None:
+    log = tmp_path / "log"
+    assert call_hook(installed, log, SLURM_JOB_COMMENT=text) == 0
+    [line] = log.read_text().splitlines()
+    assert (says in line, "nothing is queued" in line) == (True, True)
+
+
+def test_what_could_not_be_queued_is_in_the_log(installed: Installed, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    installed.break_down()
+    assert call_hook(installed, log, SLURM_JOB_COMMENT=comment("/mnt/a b.exr")) == 0
+    [line] = log.read_text().splitlines()
+    assert line.endswith(f"; the upload is {comment('/mnt/a b.exr').removeprefix('farmhaul ')}")
+
+
+def test_a_job_that_scontrol_does_not_show_is_said(installed: Installed, tmp_path: Path) -> None:
+    program(installed, "scontrol", "echo 'Invalid job id specified' >&2; exit 1")
+    log = tmp_path / "log"
+    job = {"JOBID": "7", "JOBSTATE": "COMPLETED", "ARRAYJOBID": "0", "ARRAYTASKID": ""}
+    assert call_hook(installed, log, **job) == 0
+    [line] = log.read_text().splitlines()
+    assert "Invalid job id specified" in line
+    assert "enqueue it by hand" in line
+
+
+@pytest.mark.parametrize("log", ["/nowhere/log", "/dev/full"])
+def test_a_log_that_cannot_be_written_goes_to_syslog(
+    installed: Installed, tmp_path: Path, log: str
+) -> None:
+    program(installed, "logger", f'printf "%s\\n" "$*" >>"{tmp_path}/syslog"')
+    assert call_hook(installed, Path(log), SLURM_JOB_COMMENT=comment("/etc/f.exr")) == 0
+    [line] = (tmp_path / "syslog").read_text().splitlines()
+    assert line.startswith(f"-t farmhaul -- {log} cannot be written; job 7: exit code 2: ")
+
+
+def program(installed: Installed, name: str, text: str) -> None:
+    """Put a program onto the PATH of the hook."""
+    path = installed.folder / "bin" / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+SBATCH = """case $* in
+*farmhaul-enqueue.sh*) echo refused >&2; exit 1 ;;
+*) echo 7 ;;
+esac"""
+
+
+@pytest.mark.parametrize(
+    ("upload", "code", "says"),
+    [
+        (["/mnt/f.exr"], 0, "no ftrack id given: job 7 renders, but nothing is queued"),
+        (["/mnt/f.exr", "--version-id", VERSION], 1, "sbatch has refused the job of the upload"),
+        (["--manifest", "list.jsonl"], 1, "sbatch has refused the job of the upload"),
+        (["/mnt/f.%a.exr", f"--version-id={VERSION}"], 2, "scontrol shows none for this job"),
+    ],
+)
+def test_a_render_that_is_submitted_without_its_upload_is_said(
+    installed: Installed, upload: list[str], code: int, says: str
+) -> None:
+    program(installed, "sbatch", SBATCH)
+    program(installed, "scontrol", "exit 1")
+    script = put_in_place("slurm/farmhaul-sbatch.sh", installed.folder)
+    done = subprocess.run(
+        [script, *upload, "--", "render.sh"],
+        env={"PATH": f"{installed.folder}/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (code, "7\n")
+    assert says in done.stderr
 
 
 def test_the_hook_never_fails_the_controller(installed: Installed, tmp_path: Path) -> None:
