@@ -30,10 +30,16 @@ class EventLog(logging.LoggerAdapter[logging.Logger]):
             for name, value in kwargs.items()
             if name not in _STANDARD and name != "text"
         }
-        words = [msg, *(f"{name}={value}" for name, value in fields.items()), text]
+        # A file system, a server or another host may have given these; JSON escapes them itself.
+        words = map(_visible, [msg, *(f"{name}={value}" for name, value in fields.items()), text])
         options = {name: value for name, value in kwargs.items() if name in _STANDARD}
         options["extra"] = {"event": msg, "fields": fields, "text": text}
         return " ".join(filter(None, words)), options
+
+
+def _visible(text: str) -> str:
+    # As tasks.config.texts, which is above this module.
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 log = EventLog(logging.getLogger("farmhaul"))

@@ -24,6 +24,7 @@ from tasks.chain import list_key, queue_of
 from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
+from tasks.config.texts import visible
 from tasks.intake.errors import BadInputError
 from tasks.records.counters import read
 from tasks.records.inbox import waiting
@@ -123,8 +124,8 @@ class FarmCollector(Collector):
             "farmhaul_pending_oldest_seconds", "Age of the oldest pending upload.", labels=labels
         )
         for row in backlog:
-            count.add_metric([row.priority, row.host], row.count)
-            age.add_metric([row.priority, row.host], row.oldest_s)
+            count.add_metric([row.priority, visible(row.host)], row.count)
+            age.add_metric([row.priority, visible(row.host)], row.oldest_s)
         yield from (count, age)
 
     def _messages(self, hosts: set[str]) -> Iterator[Gauge]:
@@ -137,7 +138,7 @@ class FarmCollector(Collector):
         unacked, claims, *lengths = pipeline.execute()
         queued = Gauge("farmhaul_messages", "Queued messages.", labels=["stage", "host"])
         for labels, length in zip(rows, lengths, strict=True):
-            queued.add_metric(labels, length)
+            queued.add_metric([*map(visible, labels)], length)
         yield queued
         yield Gauge(
             "farmhaul_messages_unacked",
@@ -154,7 +155,7 @@ class FarmCollector(Collector):
         what = f"Retrying uploads by reason, among the {SAMPLE} that are due first."
         retrying = Gauge("farmhaul_retrying_sample", what, labels=["reason"])
         for reason, count in Counter(map(to_text, pipeline.execute())).items():
-            retrying.add_metric([reason], count)
+            retrying.add_metric([visible(reason)], count)
         return retrying
 
     def _gates(self) -> Iterator[Gauge]:
@@ -213,7 +214,7 @@ class FarmCollector(Collector):
             what = COUNTERS.get(name, "A counter of the Redis hash farmhaul:totals.")
             family = CounterMetricFamily(f"farmhaul_{name}", what, labels=[label])
             for kind, count in counts.items():
-                family.add_metric([kind], count)
+                family.add_metric([visible(kind)], count)
             yield family
         yield HistogramMetricFamily(
             "farmhaul_upload_seconds",

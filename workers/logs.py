@@ -29,6 +29,7 @@ from celery.utils.log import get_multiprocessing_logger
 
 from tasks.config.redis_url import parse_redis_url
 from tasks.config.settings import Settings
+from tasks.config.texts import visible
 from tasks.log import log
 
 #: The events that Celery's lines become, by the template of the line.
@@ -44,6 +45,10 @@ CELERY_EVENTS = {
 
 #: The query of a URL, which contains its signature; urllib3 also logs it after a path alone.
 QUERY = re.compile(r"(?:\?|\bX-Amz-)[\w.~%-]+=[^\s\"'<>\\)]*", re.IGNORECASE)
+#: Control characters in lines of libraries; Celery's own colours, tabs and line breaks stay.
+UNPRINTABLE = re.compile(
+    "(\x1b\\[[0-9;]*m)|[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 #: In characters. A shorter text may be part of any word, and is no secret.
 SHORTEST_SECRET = 8
 
@@ -95,8 +100,12 @@ class WithoutSecrets(logging.Formatter):
         self.hidden = re.compile("|".join([*map(re.escape, forms), QUERY.pattern]), QUERY.flags)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        return self.hidden.sub("***", self.inner.format(record))
+        """Return the line, or the lines of a traceback."""
+        return UNPRINTABLE.sub(_escaped, self.hidden.sub("***", self.inner.format(record)))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[1] or visible(found[0])
 
 
 def _secrets(settings: Settings) -> Iterator[str]:

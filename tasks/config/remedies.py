@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tasks.config.texts import visible
 from tasks.transfer import errors
 
 REMEDIES: dict[type[errors.UploadError], str] = {
@@ -26,4 +27,6 @@ def explained(error: Exception) -> str:
     remedy = REMEDIES.get(type(error), "") if isinstance(error, errors.UploadError) else ""
     if isinstance(error, (errors.FileNotReadyError, errors.FileRefusedError)):
         remedy = FILE_REMEDIES.get(error.fault, "")
-    return f"{error}; {remedy}" if remedy else str(error)
+    text = f"{error}; {remedy}" if remedy else str(error)
+    # A file system or a server may have given a part of it. One line for each upload stays one.
+    return "\n".join(map(visible, text.split("\n")))

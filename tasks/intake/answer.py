@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tasks.config.texts import visible
 from tasks.intake.json_text import json_text
 from tasks.intake.ranges import compact, holes, some_of
 from tasks.intake.request import PublishRequest
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def upload_line(request: Request, state: str, *, human: bool) -> str:
     """Return the line for an upload; in JSON, ``size`` is in bytes or null."""
     if human:
-        return f"{state:<10} {request.upload_id}  {size(request.size_bytes):>9}  {request.path}"
+        path = visible(request.path)
+        return f"{state:<10} {request.upload_id}  {size(request.size_bytes):>9}  {path}"
     files = {"files": len(request.files)} if isinstance(request, PublishRequest) else {}
     return json_text(
         {
@@ -60,7 +62,7 @@ def component_line(component: Component, *, human: bool) -> str:
     if not human:
         return json_text(values, comma=", ", colon=": ")
     count = f"{len(files)} {'file' if len(files) == 1 else 'files'}"
-    return (
+    return visible(
         f"{values['kind']:<8}  {target.name or target.component_id}  "
         f"{values['file_type'] or '(no file type)'}  {count}  {size(size_bytes)}  {component.path}"
         f"{f' without {some_of(missing)}' if missing else ''}"

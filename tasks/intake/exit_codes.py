@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from tasks.config.texts import visible
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -22,9 +24,9 @@ INTERRUPTED = 130
 
 
 def say(text: object) -> None:
-    """Write lines to stderr, each after ``farmhaul: ``."""
+    """Write lines to stderr, each after ``farmhaul: ``; a terminal gets no control character."""
     for line in str(text).splitlines():
-        print(f"farmhaul: {line}", file=sys.stderr)  # noqa: T201 for people, with or without logs
+        print(f"farmhaul: {visible(line)}", file=sys.stderr)  # noqa: T201 for people, with or without logs
 
 
 def complain(error: object, code: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.intake.manifest import is_unfit
 from tasks.intake.request import publish_from, target_from
 from tasks.transfer.models import AskedFor, Transfer
 
@@ -19,8 +20,9 @@ def transfer_from_record(upload_id: str, request: Any) -> Transfer:
         if request["id"] != upload_id:
             raise ValueError("the request belongs to another upload")
         path, allow_empty = request["path"], bool(request["allow_empty"])
-        if not isinstance(path, str):
-            raise TypeError("no path")
+        if not isinstance(path, str) or is_unfit(path):
+            # One such path, with a NUL in it, would stop its whole batch.
+            raise TypeError("the path is no text that a file can have")
         target = target_from(request["target"])
         if "publish" in request:
             publish = publish_from(request["publish"])

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any, TypedDict
 
 from tasks.config.sealing import Codec
+from tasks.config.texts import visible
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import Batch, SignedPut, Transfer
 
@@ -60,7 +61,7 @@ def summary(transfers: Sequence[Transfer]) -> str:
         return "nothing to do"
     others = f" +{len(transfers) - 1}" if len(transfers) > 1 else ""
     size_bytes = sum(file.identity.size_bytes for file in transfers if file.identity)
-    return f"{transfers[0].file_name}{others}, {size_bytes / 1e6:.1f} MB"
+    return f"{visible(transfers[0].file_name)}{others}, {size_bytes / 1e6:.1f} MB"
 
 
 def _unsealed(sealed: str | None, urls: Codec) -> SignedPut | None:

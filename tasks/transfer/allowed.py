@@ -43,8 +43,8 @@ def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
         FileRefusedError: it is outside of all of them.
     """
     if not is_below(real_path, roots):
-        # A symlink may point to any bytes, but an error must fit into a record.
-        target = real_path.encode(errors="backslashreplace").decode()
+        # A symlink may point to any bytes, but an error must fit into a line of a record.
+        target = real_path if real_path.isprintable() else ascii(real_path)[1:-1]
         is_itself = _comparable(real_path) == _comparable(path)
         where = "is" if is_itself else f"leads to {target}, which is"
         listed = os.pathsep.join(roots) or "there are none"

@@ -322,3 +322,17 @@ def make_due(record: Record) -> None:
 def now_of(record: Record) -> float:
     seconds, microseconds = record.scripts.client.time()
     return float(seconds) + microseconds / 1e6
+
+
+def test_a_path_with_a_nul_fails_alone(record: Record) -> None:
+    """Without a key, anybody may write such a record; no system can open the file."""
+    good = request_of()
+    bad = request_of()._replace(path="/mnt/a\0b.exr")
+    enqueue(record, good, bad)
+
+    delivery = record.deliver("claim", STAGES[0], "w1")
+
+    assert [transfer.upload_id for transfer in delivery.transfers] == [good.upload_id]
+    [refused] = delivery.refused
+    assert refused.transfer.upload_id == bad.upload_id
+    assert "no text that a file can have" in str(refused.fields["error"])

@@ -18,6 +18,7 @@ import click
 
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
+from tasks.config.texts import visible
 from tasks.download import open_folder, signer
 from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
@@ -121,7 +122,7 @@ def _report(file: ComponentFile, done: Future[Fetched], folder: str, *, human: b
     except UploadError as error:
         complain(f"{path}: {explained(error)}", FAILED)
     if human:
-        click.echo(f"{state:<10} {file.component_id}  {size(size_bytes):>9}  {path}")
+        click.echo(f"{state:<10} {file.component_id}  {size(size_bytes):>9}  {visible(path)}")
     else:
         line = {"component_id": file.component_id, "path": path, "size": size_bytes, "state": state}
         click.echo(json.dumps(line))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tasks.config.texts import visible
 from tasks.config.timetable import Timetable
 from tasks.intake.errors import BadInputError
 from tasks.records.keys import LIMITS
@@ -44,4 +45,5 @@ def limit(bandwidth: str | None, api_rate: str | None, *, clear: bool) -> None:
         client.hset(LIMITS, name, value)
     live = read_live(client)
     for name in wanted:
-        click.echo(f"{name:<10} {live.get(name, 'not set; workers use their own environment')}")
+        value = live.get(name, "not set; workers use their own environment")
+        click.echo(f"{name:<10} {visible(str(value))}")

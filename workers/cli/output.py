@@ -9,6 +9,7 @@ from datetime import datetime
 
 import click
 
+from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.records.states import LIVE
 from tasks.records.status import UploadState
@@ -62,7 +63,7 @@ def _state_text(upload: UploadState) -> str:
         progress = f"{upload.stored} of {upload.files} files stored"
     encoding = f"encoding {upload.job_state}" if upload.job_state else ""
     line = f"{upload.state:<10} {upload.upload_id}  {size(upload.size_bytes):>9}  {upload.path}"
-    return "  ".join(text for text in (line, progress, encoding, upload.error) if text)
+    return visible("  ".join(text for text in (line, progress, encoding, upload.error) if text))
 
 
 def problem(upload: UploadState) -> str:
@@ -92,6 +93,6 @@ def failures(uploads: Sequence[UploadState]) -> list[str]:
         groups.setdefault(upload.error_kind, []).append(upload)
     lines = []
     for kind, group in sorted(groups.items(), key=lambda item: -len(item[1])):
-        lines.append(f"{len(group)} x {kind}")
+        lines.append(f"{len(group)} x {visible(kind)}")
         lines += [f"  {state_line(upload, human=True)}" for upload in group]
     return lines

@@ -12,6 +12,7 @@ import redis
 
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
+from tasks.config.texts import visible
 from tasks.records.status import Status
 
 #: A Date header counts whole seconds, and a response is in transit for part of one.
@@ -33,8 +34,8 @@ class Finding:
         """Return the finding as text for people, or as a line of JSON."""
         if not human:
             return json.dumps(asdict(self))
-        line = f"{self.level:<8} {self.what:<9} {self.says}"
-        return f"{line}\n{'':<18} next: {self.next}" if self.next else line
+        line = f"{self.level:<8} {self.what:<9} {visible(self.says)}"
+        return f"{line}\n{'':<18} next: {visible(self.next)}" if self.next else line
 
 
 @dataclass(frozen=True, slots=True)

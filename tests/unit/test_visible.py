@@ -1,0 +1,87 @@
+"""No control character of a name, a server or another host reaches a terminal or a log raw."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from tasks.config.remedies import explained
+from tasks.config.settings import Settings
+from tasks.config.texts import visible
+from tasks.intake.answer import upload_line
+from tasks.intake.exit_codes import say
+from tasks.intake.request import UploadRequest
+from tasks.log import log
+from tasks.records.status import UploadState
+from tasks.stage.message import summary
+from tasks.transfer.allowed import check_roots
+from tasks.transfer.errors import FileRefusedError, RequestRefusedError, UploadsFailedError
+from tasks.transfer.models import FileIdentity, Transfer
+from tasks.transfer.targets import Target
+from workers.cli.output import failures, state_line
+from workers.doctor.finding import Finding
+from workers.logs import WithoutSecrets
+
+ID = "2c5e8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
+ODD = "a\x1b[2J\nfarmhaul: well\x9b\u202e\udcff.exr"
+SHOWN = "a\\x1b[2J\\nfarmhaul: well\\x9b\\u202e\\udcff.exr"
+
+
+def test_what_does_not_print_is_escaped_and_the_rest_stays() -> None:
+    assert visible(ODD) == SHOWN
+    assert visible("größe 映 €.exr") == "größe 映 €.exr"
+
+
+def test_a_command_shows_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    say("no such file: \x1b]0;title\x07.exr")
+
+    assert capsys.readouterr().err == "farmhaul: no such file: \\x1b]0;title\\x07.exr\n"
+    request = UploadRequest("/mnt/\x1b[2J\u202e.exr", Target(ID))
+    assert upload_line(request, "queued", human=True).endswith("/mnt/\\x1b[2J\\u202e.exr")
+
+
+def test_status_and_doctor_show_no_control_characters() -> None:
+    upload = UploadState(
+        ID, ID, ODD, "active", "put_file", 1, 0, f"w1@{ODD}", ODD, ODD, 0.0, 0.0, None, 0
+    )
+    for line in (state_line(upload, human=True), *failures([replace(upload, state="failed")])):
+        assert line.isprintable()
+        assert SHOWN in line
+    finding = Finding("fault", "roots", ODD, ODD).line(human=True)
+    assert [line.count(SHOWN) for line in finding.split("\n")] == [1, 1]
+
+
+def test_an_error_is_one_line_whatever_a_server_or_a_symlink_says() -> None:
+    refusal = explained(RequestRefusedError(ID, "create", "no\x1b[2J"))
+    assert "no\\x1b[2J" in refusal
+    with pytest.raises(FileRefusedError) as leads_out:
+        check_roots("/mnt/a", f"/etc/{ODD}", ["/mnt"])
+    assert f"leads to /etc/{SHOWN}, which" in explained(leads_out.value)
+    assert explained(UploadsFailedError("one\ntwo\x1b")) == "one\ntwo\\x1b"
+
+
+def test_flower_shows_no_control_characters() -> None:
+    transfer = Transfer(ID, Target(ID), f"/mnt/{ODD}", identity=FileIdentity(1, 2, 3, 4))
+
+    assert summary([transfer]) == f"{SHOWN}, 0.0 MB"
+
+
+def test_a_line_of_a_log_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    log.warning("upload_failed", worker=ODD, text=ODD)
+
+    assert caplog.messages == [f"upload_failed worker={SHOWN} {SHOWN}"]
+    [record] = caplog.records
+    assert vars(record)["text"] == ODD  # JSON escapes it
+
+
+def test_lines_of_libraries_have_no_control_characters() -> None:
+    formatter = WithoutSecrets(
+        logging.Formatter("\x1b[1;31m%(message)s\x1b[0m"), Settings("redis://localhost")
+    )
+    record = logging.LogRecord("kombu", 30, "", 0, "odd: %s\n\tnext line", ("\x1b]0;x\x07",), None)
+
+    line = formatter.format(record)
+
+    assert line == "\x1b[1;31modd: \\x1b]0;x\\x07\n\tnext line\x1b[0m"
