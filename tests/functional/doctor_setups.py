@@ -48,6 +48,13 @@ def unsigned_entry(age_s: float) -> bytes:
     return sign(make_body([], time.time() - age_s, "node7"), [])
 
 
+def many_hosts(farm: Farm) -> None:
+    """Let node-local uploads wait on 20 hosts that do not exist."""
+    for number in range(20):
+        farm.redis.sadd("farmhaul:hosts", f"inv{number}")
+        farm.redis.zadd(f"farmhaul:pending:inv{number}", {"some upload": time.time() * 1000})
+
+
 def note_worker(client: Any, name: str = "w1@node7", version: str = VERSION) -> None:
     """Write the notes of a worker that takes tasks."""
     now, _ = client.time()

@@ -19,6 +19,7 @@ from tests.functional.doctor_setups import (
     done,
     given,
     hanging_root,
+    many_hosts,
     media_at,
     no_name,
     note_worker,
@@ -237,6 +238,10 @@ BROKEN = {
     "no worker on the host of node-local files": SetUp(
         "fault", "workers", f"no worker on {gethostname()}", "start a worker on",
         done(lambda farm: farm.upload("--node-local")),
+    ),
+    "no worker on many hosts of node-local files": SetUp(
+        "fault", "workers", "inv15, … takes tasks, but uploads of files there are pending (20 h",
+        "start a worker on", done(many_hosts),
     ),
     "a worker that takes nothing": SetUp(
         "fault", "workers", "no tasks: w2@node8", "restart", done(silent),

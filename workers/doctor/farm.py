@@ -151,9 +151,13 @@ def _workers(farm: Farm) -> Iterator[Finding]:
     yield from _versions(farm, workers)
     with_worker = {name.partition("@")[2] for name in workers}
     with_uploads = {row.host for row in farm.status.backlog() if row.host}
-    for host in sorted(with_uploads - with_worker):
-        says = f"no worker on {host} takes tasks, but uploads of files on {host} are pending"
-        yield Finding("fault", "workers", says, f"start a worker on {host}")
+    if lonely := sorted(with_uploads - with_worker):
+        # In one line: a hook can name any number of hosts.
+        hosts = _some(lonely)
+        says = f"no worker on {hosts} takes tasks, but uploads of files there are pending"
+        if lonely[8:]:
+            says += f" ({len(lonely)} hosts)"
+        yield Finding("fault", "workers", says, f"start a worker on {hosts}, or cancel the uploads")
 
 
 def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:

@@ -77,9 +77,14 @@ class Reconciler:
                 elif count := self.record.reclaim(claim_id):
                     log.warning("claim_lost", claim_id=claim_id, uploads=count, text="start again")
                     pending[""] = pending.get("", 0) + count
-        for host, count in pending.items():
-            if count and not self.redis.llen(list_key(queue_of(host), STAGES[0])):
-                wake(self.app, min(-(-count // CLAIM_UPLOADS), MAX_WAKE_UPS), host)
+        hosts = [host for host, count in pending.items() if count]
+        # In one round trip: a hook can name any number of hosts.
+        pipeline = self.redis.pipeline(transaction=False)
+        for host in hosts:
+            pipeline.llen(list_key(queue_of(host), STAGES[0]))
+        for host, queued in zip(hosts, pipeline.execute(), strict=True):
+            if not queued:
+                wake(self.app, min(-(-pending[host] // CLAIM_UPLOADS), MAX_WAKE_UPS), host)
 
     def _give_back_entries(self) -> None:
         """Give back what a dead worker was taking in, and log what has killed too many of them."""
