@@ -21,12 +21,20 @@ FILE_REMEDIES: dict[errors.FileFault, str] = {
     "outside_roots": "move it there, or add its folder to FARMHAUL_STORAGE_ROOTS",
 }
 
+TARGET_REMEDIES: dict[errors.Taken, str] = {
+    "": "give another id, or fix it in ftrack, then: farmhaul retry",
+    "name": "use another --name, --replace, or another version",
+    "component": "use --replace, or another component",
+}
+
 
 def explained(error: Exception) -> str:
     """Return the message of an error with its remedy, if there is one."""
     remedy = REMEDIES.get(type(error), "") if isinstance(error, errors.UploadError) else ""
     if isinstance(error, (errors.FileNotReadyError, errors.FileRefusedError)):
         remedy = FILE_REMEDIES.get(error.fault, "")
+    if isinstance(error, errors.TargetRefusedError):
+        remedy = TARGET_REMEDIES.get(error.taken, "")
     text = f"{error}; {remedy}" if remedy else str(error)
     # A file system or a server may have given a part of it. One line for each upload stays one.
     return "\n".join(map(visible, text.split("\n")))

@@ -147,7 +147,8 @@ def _options_key(target: Target) -> str:
     is a new upload.
     """
     options = (target.thumbnail, target.encode, target.task_id, target.metadata)
-    return repr((*options, "replace") if target.replace else options)
+    # A frame that is stored stays stored when its sequence replaces another one.
+    return repr((*options, "replace") if target.replace and not target.container_id else options)
 
 
 def _publish_values(publish: Publish) -> dict[str, Any]:

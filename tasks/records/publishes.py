@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
-from tasks.records.keys import files_key, to_text, upload_key
+from tasks.records.keys import COMPONENT, files_key, to_text, upload_key
 from tasks.records.record import Record
 from tasks.transfer.errors import FileRefusedError, SealBrokenError
 from tasks.transfer.models import Transfer
+from tasks.transfer.targets import Container
 
 
 class Publishes:
@@ -45,6 +47,31 @@ class Publishes:
             )
             raise FileRefusedError(publish.path, why)
         return sorted(stored, key=lambda member: (len(member.path), member.path))
+
+    def outdated_frames(self, container: Container, frame_ids: Sequence[str]) -> list[str]:
+        """Return which frames that a sequence has in ftrack are of the files that it replaces.
+
+        They are those that no upload of the same place has brought. Without a replacement, there
+        are none.
+        """
+        key = COMPONENT + container.target.component_id
+        replaced, place = map(to_text, self.redis.hmget(key, "replaced", "place"))
+        if not (replaced or container.target.replace):
+            return []
+        pipeline = self.redis.pipeline(transaction=False)
+        for frame_id in frame_ids:
+            pipeline.hget(COMPONENT + frame_id, "place")
+        known = [{*to_text(other).split()} for other in pipeline.execute()]
+        return [
+            frame_id
+            for frame_id, other in zip(frame_ids, known, strict=True)
+            if not other & {*place.split()}
+        ]
+
+    def forget_replaced(self, publish: Transfer) -> None:
+        """Note that ftrack has nothing left of the files that the sequences have replaced."""
+        for container in publish.publish.containers if publish.publish else ():
+            self.redis.hdel(COMPONENT + container.target.component_id, "replaced")
 
     def take_due_jobs(self, again_s: float, limit: int) -> dict[str, list[str]]:
         """Return the jobs to ask ftrack about now, by upload id; each is due again in *again_s*."""

@@ -31,6 +31,7 @@ Outcomes = dict[str, Transfer | errors.UploadError]
 PROVES_SERVICE_UP = (
     Transfer,
     errors.RequestRefusedError,
+    errors.TargetRefusedError,
     errors.StoreRefusedError,
     errors.UrlRefusedError,
     errors.DigestMismatchError,

@@ -30,12 +30,15 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
 
     def show(publish: Transfer) -> Transfer:
         members[publish.upload_id] = clients.publishes.members_of(publish)
-        return locate_publish(
+        located = locate_publish(
             clients.ftrack,
             publish,
             members[publish.upload_id],
             lambda: heartbeat(publish.upload_id, -1),
+            clients.publishes.outdated_frames,
         )
+        clients.publishes.forget_replaced(publish)
+        return located
 
     outcomes: Outcomes = {
         transfer.upload_id: LeaseLostError(transfer.upload_id) for transfer in batch.not_stored

@@ -16,6 +16,7 @@
     └── FatalError                      the upload fails: a person has to act
         ├── FileRefusedError            not a file that may be uploaded
         ├── RequestRefusedError         ftrack refused
+        ├── TargetRefusedError          what ftrack has there cannot take the file
         ├── StoreRefusedError           the store refused
         ├── SealBrokenError             not sealed with this farm's key
         └── UploadsFailedError          uploads of a task's batch failed
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 #: Why a file is not accepted, if you can do something about it on this side.
 FileFault: TypeAlias = "Literal['', 'empty', 'outside_roots', 'outdated']"
+
+#: What of a target holds something else.
+Taken: TypeAlias = "Literal['', 'name', 'component']"
 
 
 class UploadError(Exception):
@@ -257,6 +261,23 @@ class RequestRefusedError(FatalError):
 
     def __str__(self) -> str:
         return f"ftrack refused to {self.what} component {self.component_id}: {self.why}"
+
+
+class TargetRefusedError(FatalError):
+    """The component, the name or the task in ftrack cannot take the file.
+
+    ``target`` names it, and ``why`` continues the sentence. ``taken`` tells which of them holds
+    something else, if --replace could take it over.
+    """
+
+    def __init__(self, target: str, why: str, taken: Taken = "") -> None:
+        super().__init__(target, why, taken)
+        self.target = target
+        self.why = why
+        self.taken = taken
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.why}"
 
 
 class StoreRefusedError(_RefusedByStore, FatalError):

@@ -54,6 +54,8 @@ class FtrackRefusal(Exception):
     def is_duplicate(self) -> bool:
         """Whether an entity that the POST would create exists already."""
         why = self.why.lower()
+        if "foreign key" in why:  # what it refers to does not exist
+            return False
         return self.name == "IntegrityError" or "duplicate key" in why or "already ex" in why
 
 

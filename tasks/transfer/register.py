@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from tasks.transfer.checks import others_of, same_names_query
 from tasks.transfer.errors import (
     FileRefusedError,
     RequestRefusedError,
@@ -29,6 +30,7 @@ from tasks.transfer.registration import (
     locate_operations,
     parse_existing,
     publish_operations,
+    replaces,
 )
 from tasks.transfer.targets import Container
 
@@ -43,7 +45,7 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
 
     Safe to repeat: ids are derived, and existing entities are looked up and updated. A file that
     must be encoded is always looked up first, because its metadata shows whether an encoding
-    was started before.
+    was started before; so is one that replaces others.
     """
     exist: list[Transfer] = []
 
@@ -56,10 +58,10 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
             exist.extend(batch)
             return {}
 
-    others = [transfer for transfer in transfers if not transfer.target.encode]
+    look_first = [one for one in transfers if one.target.encode or one.target.replace]
+    others = [one for one in transfers if one not in look_first]
     outcomes = bisect_refusals(create, others, "register")
-    encodes = [transfer for transfer in transfers if transfer.target.encode]
-    return outcomes | _locate_existing(ftrack, [*exist, *encodes])
+    return outcomes | _locate_existing(ftrack, [*exist, *look_first])
 
 
 def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
@@ -95,16 +97,22 @@ def _name_taken(file: Transfer, existing: Existing) -> FileRefusedError | None:
     return FileRefusedError(file.path, why)
 
 
+def _all_if_replaced(container: Container, frame_ids: Sequence[str]) -> Sequence[str]:
+    return frame_ids if container.target.replace else ()
+
+
 def locate_publish(
     ftrack: FtrackClient,
     transfer: Transfer,
     files: Sequence[Transfer],
     before_post: Callable[[], None] = lambda: None,
+    outdated: Callable[[Container, Sequence[str]], Sequence[str]] = _all_if_replaced,
 ) -> Transfer:
     """Register all members of a publish; return its transfer with the ids of encoding jobs.
 
     Safe to repeat, like ``locate``. ``before_post`` is called before each POST, and may raise to
-    stop.
+    stop. ``outdated`` returns which frames of an existing sequence, of those that are not members,
+    are of the files that it replaces: they are deleted.
 
     Raises:
         FileRefusedError: the name is taken in ftrack by a file, or by another sequence.
@@ -124,7 +132,17 @@ def locate_publish(
         for container in publish.containers
         if container.target.component_id in existing.components
     }
-    existing = replace(existing, frames=frames)
+    ours = {file.component_id for file in files}
+    gone = {
+        container.target.component_id: outdated(container, left)
+        for container in publish.containers
+        if (
+            left := [
+                one for one in frames.get(container.target.component_id, ()) if one not in ours
+            ]
+        )
+    }
+    existing = replace(existing, frames=frames, outdated=gone)
     jobs: tuple[str, ...] = ()
     for operations in publish_operations(publish, files, existing):
         before_post()
@@ -163,6 +181,8 @@ def _require_same_sequence(rows: Sequence[Result], container: Container, path: s
     name = container.target.name
     if not rows:
         why = f"is a sequence, but {name} is a component of another kind in ftrack"
+    elif container.target.replace:
+        return
     elif (padding := int(rows[0].get("padding") or 0)) != container.padding:
         why = (
             f"has frame numbers of padding {container.padding}, but {name} in ftrack has {padding}"
@@ -187,10 +207,13 @@ def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Exi
     found = Existing()
     for start in range(0, len(wanted), LOOKED_UP_AT_ONCE):
         batch = wanted[start : start + LOOKED_UP_AT_ONCE]
+        replacing = [one.target for one in batch if replaces(one)]
+        groups = [existing_operations(batch), same_names_query(replacing)]
         try:
-            more = parse_existing(ftrack.call(existing_operations(batch)))
+            results, names = ftrack.call_in_groups(groups)
         except FtrackRefusal as refusal:
             component_id = batch[0].target.component_id
             raise RequestRefusedError(component_id, "look up", str(refusal)) from None
-        found = found.with_more(more)
+        others = others_of(row for result in names for row in rows_of(result))
+        found = found.with_more(parse_existing(results)).with_replaced(batch, others)
     return found

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tasks.transfer.checks import kind_of
 from tasks.transfer.ftrack import Operation, Result, query, quoted, rows_of
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
+from tasks.transfer.names import PATTERN
 from tasks.transfer.targets import Container, Publish, Target, derived_id
 
 #: The metadata key that notes for which bytes of a component an encoding was started. Its value
@@ -15,6 +17,11 @@ from tasks.transfer.targets import Container, Publish, Target, derived_id
 ENCODED = "farmhaul_encoded"
 
 SYSTEM_TYPES = {"FileComponent": "file", "SequenceComponent": "sequence"}
+TYPES = {
+    "file": "FileComponent",
+    "sequence": "SequenceComponent",
+    "container": "ContainerComponent",
+}
 
 #: A sequence with more frames is registered in several POSTs. ftrack needs one to two seconds
 #: for a POST of about 500 operations.
@@ -35,6 +42,10 @@ class Existing:
     metadata: Mapping[tuple[str, str], str] = field(default_factory=dict)
     #: For each sequence id: the size in bytes of each frame, by the frame's component id.
     frames: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    #: For each component that replaces others: their types and ids.
+    replaced: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    #: For each sequence id: frames in ftrack that are of the files that it replaces.
+    outdated: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def with_more(self, more: Existing) -> Existing:
         """Return the entities of both, with the frames of this one."""
@@ -44,23 +55,64 @@ class Existing:
             sequences=self.sequences | more.sequences,
             located=self.located | more.located,
             metadata={**self.metadata, **more.metadata},
+            replaced={**self.replaced, **more.replaced},
+        )
+
+    def with_replaced(
+        self, wanted: Sequence[Transfer | Container], others: Mapping[str, Sequence[Result]]
+    ) -> Existing:
+        """Return the same with what must be deleted before some of *wanted* are created.
+
+        ``others`` are rows of other programs' components, by the id that farmhaul would make.
+        """
+        result = self
+        replaced: dict[str, Sequence[tuple[str, str]]] = {}
+        for one in filter(replaces, wanted):
+            own_id = one.target.component_id
+            gone = [(TYPES[kind_of(row)], str(row.get("id"))) for row in others.get(own_id, ())]
+            is_sequence = own_id in self.sequences
+            if own_id in self.components and is_sequence != isinstance(one, Container):
+                gone.append((TYPES["sequence" if is_sequence else "file"], own_id))
+                result = result._without(own_id)
+            replaced[own_id] = gone
+        return replace(result, replaced={**self.replaced, **replaced})
+
+    def _without(self, component_id: str) -> Existing:
+        """Return what is left when a component is deleted."""
+        gone = {component_id}
+        return replace(
+            self,
+            components=self.components - gone,
+            sequences=self.sequences - gone,
+            located=self.located - gone,
+            metadata={key: value for key, value in self.metadata.items() if key[0] not in gone},
         )
 
 
 NOTHING_YET = Existing()
 
 
+def replaces(wanted: Transfer | Container) -> bool:
+    """Return whether this takes over the components of its version and name."""
+    target = wanted.target
+    return target.replace and target.version_id is not None and target.container_id is None
+
+
 def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> list[Operation]:
     """Return the operations that create the component, if needed, and its location.
 
     If farmhaul created the component before, it is updated. A target without a version is
-    somebody else's component: only its location is created. An encoding is noted in the metadata
-    in the same call, so that it is started once for each version of the file.
+    somebody else's component: it gets its size and its location. An encoding is noted in the
+    metadata in the same call, so that it is started once for each version of the file.
     """
     target = transfer.target
-    if target.version_id is None:
-        return location_operations(target.component_id, existing)
     fields = {"file_type": transfer.file_type, "size": transfer.size_bytes}
+    if target.version_id is None:
+        changed = _changed(target, fields)
+        return [
+            _update("FileComponent", target.component_id, changed),
+            *location_operations(target.component_id, existing),
+        ]
     operations = component_operations("FileComponent", target, fields, existing)
     operations += location_operations(target.component_id, existing)
     fingerprint = transfer.content_fingerprint
@@ -83,17 +135,26 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
 def component_operations(
     kind: str, target: Target, fields: Mapping[str, Any], existing: Existing
 ) -> list[Operation]:
-    """Return the operation that creates a component, or updates its size if it exists."""
+    """Return the operation that creates a component, or updates its size if it exists.
+
+    Before it come those that delete what the component replaces.
+    """
+    removals = [_delete(*other) for other in existing.replaced.get(target.component_id, ())]
     if target.component_id in existing.components:
-        changed = {name: fields[name] for name in ("size", "version_id") if name in fields}
-        return [_update(kind, target.component_id, changed)]
+        return [*removals, _update(kind, target.component_id, _changed(target, fields))]
     parent = (
         {"container_id": target.container_id}
         if target.container_id
         else {"version_id": target.version_id}
     )
     names = {"id": target.component_id, "name": target.name, "system_type": SYSTEM_TYPES[kind]}
-    return [_create(kind, {**names, **parent, **fields})]
+    return [*removals, _create(kind, {**names, **parent, **fields})]
+
+
+def _changed(target: Target, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that an existing component gets; other files may be of another type."""
+    names = {"size", "version_id", *(("file_type", "padding") if target.replace else ())}
+    return {name: value for name, value in fields.items() if name in names}
 
 
 def location_operations(component_id: str, existing: Existing = NOTHING_YET) -> list[Operation]:
@@ -120,6 +181,10 @@ def thumbnail_and_metadata_operations(
         else:
             named = {"parent_id": target.component_id, "parent_type": kind}
             operations.append(_create("Metadata", {**named, "key": key, "value": value}))
+    # The pattern of a sequence that was replaced would give the new frames its names.
+    pattern = (target.component_id, PATTERN)
+    if target.replace and pattern in existing.metadata and PATTERN not in dict(target.metadata):
+        operations.append({"action": "delete", "entity_type": "Metadata", "entity_key": [*pattern]})
     thumbnail = {"thumbnail_id": target.component_id}
     if target.thumbnail:
         operations.append(_update("AssetVersion", target.version_id, thumbnail))
@@ -141,6 +206,10 @@ def _update(entity_type: str, key: Any, fields: Mapping[str, Any]) -> Operation:
     }
 
 
+def _delete(entity_type: str, component_id: str) -> Operation:
+    return {"action": "delete", "entity_type": entity_type, "entity_key": [component_id]}
+
+
 def job_ids(results: Sequence[Result]) -> tuple[str, ...]:
     """Return the ids of the encoding jobs in the results of ``encode_media``."""
     return tuple(job for result in results if isinstance(job := result.get("job_id"), str))
@@ -155,7 +224,11 @@ def existing_operations(transfers: Sequence[Transfer | Container]) -> list[Opera
         query("id, system_type", "Component", f"id in ({ids})"),
         query("component_id, resource_identifier", "ComponentLocation", located),
     ]
-    described = [target.component_id for target in targets if target.metadata or target.encode]
+    described = [
+        target.component_id
+        for target in targets
+        if target.metadata or target.encode or target.replace
+    ]
     if described:
         where = f"parent_id in ({quoted(described)})"
         operations.append(query("parent_id, key, value", "Metadata", where))
@@ -206,7 +279,10 @@ def publish_operations(
     for container in publish.containers:
         target = container.target
         own = [file for file in files if file.target.container_id == target.component_id]
+        outdated = existing.outdated.get(target.component_id, ())
         sizes = dict(existing.frames.get(target.component_id, {}))
+        for frame_id in outdated:
+            del sizes[frame_id]
         sizes |= {frame.component_id: frame.size_bytes for frame in own}
         fields = {"file_type": container.file_type, "size": sum(sizes.values())}
         fields["padding"] = container.padding
@@ -219,7 +295,12 @@ def publish_operations(
             hidden = target._replace(version_id=None)
             before += [_sequence_operations(hidden, fields, existing) + posts[0], *posts[1:]]
             posts = []
-            by_then = replace(existing, components=existing.components | {target.component_id})
+            known = existing.components | {target.component_id}
+            by_then = replace(existing, components=known, replaced={})
+        removals = [_delete("FileComponent", frame_id) for frame_id in outdated]
+        while len(removals) > FRAMES_A_POST:
+            before.append([removals.pop() for _ in range(FRAMES_A_POST)])
+        last += removals
         last += _sequence_operations(target, {**fields, "version_id": target.version_id}, by_then)
         last += [operation for post in posts for operation in post]
         last += location_operations(target.component_id, existing)

@@ -7,17 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeGuard
 
-from tasks.transfer.errors import RequestRefusedError, UnexpectedAnswerError, UploadError
-from tasks.transfer.ftrack import (
-    FtrackClient,
-    Operation,
-    Outcomes,
-    Result,
-    bisect_refusals,
-    query,
-    quoted,
-    rows_of,
-)
+from tasks.transfer.checks import check_queries, parse_known, refusal_of
+from tasks.transfer.errors import UnexpectedAnswerError, UploadError
+from tasks.transfer.ftrack import FtrackClient, Operation, Outcomes, Result, bisect_refusals
 from tasks.transfer.http import URL
 from tasks.transfer.models import Multipart, SignedPut, Transfer, part_count
 
@@ -26,31 +18,25 @@ HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"(?!\s)[^\r\n\0\ud800-\udfff]*")
 
 
-def sign(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
+def sign(ftrack: FtrackClient, transfers: Sequence[Transfer], *, check: bool = True) -> Outcomes:
     """Have the PUT of each transfer signed, in one POST.
 
-    The same POST looks up the versions of new components, so that a missing version is noticed
-    before 100 GB are sent.
+    The same POST looks up the targets, so that one that cannot take the file is noticed before
+    100 GB are sent. Without ``check``, the component need not exist.
     """
 
     def call(batch: Sequence[Transfer]) -> Outcomes:
-        groups = [_version_operations(batch), *([_sign_operation(transfer)] for transfer in batch)]
-        versions, *signed = ftrack.call_in_groups(groups)
-        known = {str(row.get("id")) for result in versions for row in rows_of(result)}
+        queries = check_queries(batch) if check else []
+        groups = [*queries, *([_sign_operation(transfer)] for transfer in batch)]
+        results = ftrack.call_in_groups(groups)
+        known = parse_known(results[: len(queries)]) if check else None
         return {
-            transfer.upload_id: _parse_signed(transfer, result, known)
-            for transfer, [result] in zip(batch, signed, strict=True)
+            transfer.upload_id: (known and refusal_of(transfer, known))
+            or _parse_signed(transfer, result)
+            for transfer, [result] in zip(batch, results[len(queries) :], strict=True)
         }
 
     return bisect_refusals(call, transfers, "sign the upload of")
-
-
-def _version_operations(transfers: Sequence[Transfer]) -> list[Operation]:
-    targets = [transfer.target for transfer in transfers]
-    version_ids = sorted({target.version_id for target in targets if target.version_id})
-    if not version_ids:
-        return []
-    return [query("id", "AssetVersion", f"id in ({quoted(version_ids)})")]
 
 
 def _sign_operation(transfer: Transfer) -> Operation:
@@ -69,13 +55,7 @@ def _sign_operation(transfer: Transfer) -> Operation:
     return operation | {"parts": part_count(transfer.size_bytes)} | again
 
 
-def _parse_signed(
-    transfer: Transfer, result: Result, known_versions: set[str]
-) -> Transfer | UploadError:
-    version_id = transfer.target.version_id
-    if version_id and version_id not in known_versions:
-        why = f"version {version_id} does not exist"
-        return RequestRefusedError(transfer.component_id, "create", why)
+def _parse_signed(transfer: Transfer, result: Result) -> Transfer | UploadError:
     if transfer.is_large:
         return _parse_parts(transfer, result)
     url, headers = result.get("url"), result.get("headers")

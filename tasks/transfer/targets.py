@@ -61,7 +61,13 @@ class Target(NamedTuple):
     def frame(cls, container: Target, name: str) -> Target:
         """Return the target for a frame, named by its number as in ftrack's own clients."""
         component_id = derived_id("frame", container.component_id, name)
-        return cls(component_id, container.version_id, name, container_id=container.component_id)
+        return cls(
+            component_id,
+            container.version_id,
+            name,
+            container_id=container.component_id,
+            replace=container.replace,
+        )
 
 
 class Container(NamedTuple):

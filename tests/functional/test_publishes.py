@@ -245,8 +245,8 @@ def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> 
     farm.enqueue(still, "--version-id", VERSION, "--name", "still", "--wait")
     forget_places(farm)
     done = farm.cli("enqueue", folder, "--version-id", VERSION, "--name", "still", "--wait")
-    assert "is a sequence, but still is" in done.stderr
-    expected = f"{still} is a file, but exr is a sequence"
+    assert "is a file in ftrack, and " in done.stderr
+    expected = f"is a sequence in ftrack, and {still} is a file"
     done = farm.cli("enqueue", still, "--version-id", VERSION, "--name", "exr", "--wait")
     assert expected in done.stderr
     line = {"path": str(still), "version_id": VERSION, "name": "exr", "publish": "one"}

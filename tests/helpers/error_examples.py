@@ -61,6 +61,10 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (ID, "register", "ValidationError: no such version"),
         ("ftrack refused to register", ID, "no such version", "farmhaul retry"),
     ),
+    errors.TargetRefusedError: (
+        ('component "main" of version V', "is a sequence in ftrack", "name"),
+        ('component "main"', "is a sequence", "--name", "--replace", "another version"),
+    ),
     errors.StoreRefusedError: (
         (ID, 413, "EntityTooLarge"),
         ("the store refused", ID, "413 EntityTooLarge", "farmhaul retry"),

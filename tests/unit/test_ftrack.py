@@ -58,6 +58,11 @@ def existing(sandbox: Sandbox, count: int) -> list[Target]:
     return [Target(sandbox.ftrack.add_component(f"c{n}.exr", size=6)) for n in range(count)]
 
 
+def found(transfer: Transfer) -> dict[str, object]:
+    """The answer to the query for the component of a transfer."""
+    return {"data": [{"id": transfer.component_id, "system_type": "file"}]}
+
+
 def answer_of(value: object, status: str = "200 OK", headers: Mapping[str, str] = {}) -> bytes:
     return http(status, json.dumps(value).encode(), dict(headers))
 
@@ -345,7 +350,7 @@ def test_an_answer_nested_deeply_breaks_nothing(
 def test_a_batch_is_signed_in_one_call(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
-    transfers = frames(frame, [Target(new_id()) for _ in range(50)])
+    transfers = frames(frame, existing(sandbox, 50))
 
     outcomes = sign(ftrack, transfers)
 
@@ -369,14 +374,14 @@ def test_a_large_file_is_signed_in_parts_under_one_multipart_id(
     identity = FileIdentity(LARGE_BYTES + 1, 1, 1, 1)
     transfer = Transfer(new_id(), Target(new_id()), "/a.exr", identity=identity)
     urls = [{"part_number": n, "signed_url": f"https://store/{n}"} for n in range(1, 10)]
-    odd.answers = [answer_of([{"upload_id": "u1", "urls": urls}])]
+    odd.answers = [answer_of([found(transfer), {"upload_id": "u1", "urls": urls}])]
 
     first = sign(client, [transfer])[transfer.upload_id]
     assert isinstance(first, Transfer)
     sign(client, [first])
 
     assert first.multipart == Multipart("u1", {n: f"https://store/{n}" for n in range(1, 10)})
-    [asked, again] = [json.loads(request.body)[0] for request in odd.requests]
+    [asked, again] = [json.loads(request.body)[1] for request in odd.requests]
     assert asked["parts"] == 9
     assert "checksum" not in asked
     assert again["upload_id"] == "u1"
@@ -405,7 +410,7 @@ def test_a_signed_put_that_can_not_be_sent_is_not_taken(
     result: object, client: FtrackClient, odd: OddServer, frame: Frame
 ) -> None:
     transfer = frame()
-    odd.answers = [answer_of([result])]
+    odd.answers = [answer_of([found(transfer), result])]
 
     outcome = sign(client, [transfer])[transfer.upload_id]
 
@@ -419,7 +424,8 @@ def test_headers_of_any_file_name_are_taken(
 ) -> None:
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "X-Empty": ""}
     transfer = frame(b"pixels", name)
-    odd.answers = [answer_of([{"url": "https://store/x?y=z&a=%41", "headers": headers}])]
+    signed = {"url": "https://store/x?y=z&a=%41", "headers": headers}
+    odd.answers = [answer_of([found(transfer), signed])]
 
     outcome = sign(client, [transfer])[transfer.upload_id]
 

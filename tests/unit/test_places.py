@@ -205,9 +205,7 @@ def test_a_record_without_a_place_takes_the_first_one(farm: Farm, version: str) 
 
 
 @pytest.mark.parametrize("make", [file, sequence])
-def test_a_refused_upload_stays_failed_until_it_is_enqueued_with_another_name(
-    farm: Farm, version: str, make: Any
-) -> None:
+def test_a_retry_leaves_a_refused_upload_failed(farm: Farm, version: str, make: Any) -> None:
     state_of(farm, make(version, "/p/a"))
     refused = make(version, "/q/a")
     state_of(farm, refused)

@@ -125,15 +125,12 @@ def test_what_ftrack_says_against_a_sequence_is_told_in_its_own_words(
 def test_a_file_whose_name_is_a_sequence_in_ftrack_is_refused(
     ftrack: FtrackClient, frame: Frame
 ) -> None:
-    """A file that names the component by its id may be of any kind."""
     whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
     register.locate_publish(ftrack, whole, frames(frame, [1], 10))
     named = frame(b"x", "f.exr", target=TARGET)
-    by_id = frame(b"x", "g.exr", target=Target(TARGET.component_id))
 
-    outcomes = register.locate(ftrack, [named, by_id])
+    outcomes = register.locate(ftrack, [named])
 
     refused = outcomes[named.upload_id]
     assert isinstance(refused, FileRefusedError)
     assert "is a file, but exr is a sequence in ftrack" in str(refused)
-    assert isinstance(outcomes[by_id.upload_id], Transfer)

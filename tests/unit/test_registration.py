@@ -9,6 +9,7 @@ import pytest
 
 from tasks.transfer import registration
 from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Transfer
+from tasks.transfer.names import PATTERN
 from tasks.transfer.registration import (
     ENCODED,
     Existing,
@@ -74,9 +75,16 @@ def test_a_new_component_is_created_with_its_location() -> None:
     assert location == CREATE_LOCATION
 
 
-def test_a_component_that_was_named_by_its_id_only_gets_a_location() -> None:
-    assert locate_operations(stored(Target(ID))) == [CREATE_LOCATION]
-    assert locate_operations(stored(Target(ID)), Existing(located=frozenset({ID}))) == []
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_component_named_by_its_id_gets_size_and_location(replaces: bool) -> None:
+    target = Target(ID, replace=replaces)
+    [size, *location] = locate_operations(stored(target))
+
+    assert size["entity_key"] == [ID]
+    changed = {"size": 6, "file_type": ".mov"} if replaces else {"size": 6}
+    assert (size["action"], size["entity_data"]) == ("update", changed)
+    assert location == [CREATE_LOCATION]
+    assert locate_operations(stored(target), Existing(located=frozenset({ID}))) == [size]
 
 
 def test_a_component_that_exists_gets_its_new_size() -> None:
@@ -133,6 +141,19 @@ def test_metadata_is_created_or_updated() -> None:
         "value": "1",
     }
     assert (update["entity_key"], update["entity_data"]) == ([ID, "old"], {"value": "2"})
+
+
+def test_the_pattern_of_a_sequence_that_is_replaced_goes() -> None:
+    target = SEQUENCE._replace(replace=True)
+    known = Existing(
+        components=frozenset({target.component_id}),
+        metadata={(target.component_id, PATTERN): "f_%04d_left.exr"},
+    )
+
+    [post] = publish_operations(Publish((Container(target, ".exr", 4),)), [], known)
+
+    gone = [one["entity_key"] for one in post if one["action"] == "delete"]
+    assert gone == [[target.component_id, PATTERN]]
 
 
 @pytest.mark.parametrize(

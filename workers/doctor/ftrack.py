@@ -90,7 +90,7 @@ def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
         identity=FileIdentity(len(CONTENT), 0, 0, 0),
         checksum=base64.b64encode(digest).decode(),
     )
-    signed = sign(client, [transfer])[transfer.upload_id]
+    signed = sign(client, [transfer], check=False)[transfer.upload_id]
     if isinstance(signed, UploadError):
         step = f"ask ftrack's administrator to let the API user {server.api_user} upload"
         yield Finding("fault", "store", f"no PUT was signed: {_first_words(signed)}", step)

@@ -1,0 +1,174 @@
+"""Whether ftrack can take an upload: asked in the POST that signs it, before a byte is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.transfer.errors import RequestRefusedError, TargetRefusedError, UploadError
+from tasks.transfer.ftrack import Operation, Result, query, quoted, rows_of
+from tasks.transfer.models import Transfer
+from tasks.transfer.targets import Target, derived_id
+
+COLUMNS = "id, name, file_type, system_type, version_id"
+#: The components of a version that are looked at, about 200 bytes each.
+MOST_ROWS = 1000
+#: Two names of one format.
+SAME_TYPES = {"jpeg": "jpg", "tiff": "tif"}
+#: Characters that would end a text in a query.
+QUOTES = frozenset("\"'\\\n\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What ftrack has for the targets of a batch."""
+
+    versions: frozenset[str]
+    #: Rows by the component's id.
+    components: Mapping[str, Result]
+    #: Rows of components that other programs have made, by the id that farmhaul derives from
+    #: their version and name.
+    others: Mapping[str, Sequence[Result]]
+    #: The type of each object whose thumbnail will be set.
+    tasks: Mapping[str, str]
+
+
+def check_queries(transfers: Sequence[Transfer]) -> list[list[Operation]]:
+    """Return the queries whose results ``parse_known`` reads: four groups, some of them empty."""
+    targets = [transfer.target for transfer in transfers]
+    versions = {target.version_id for target in targets if target.version_id}
+    owners = {_owner_id(target) for target in targets}
+    tasks = {target.task_id for target in targets if target.task_id}
+    return [
+        _query("id", "AssetVersion", "id", versions),
+        _query(COLUMNS, "Component", "id", owners),
+        same_names_query(targets),
+        # Rows of the table of all contexts, because an id may be that of a shot.
+        _query("id", "Context", "id", tasks),
+    ]
+
+
+def same_names_query(targets: Iterable[Target]) -> list[Operation]:
+    """Return the query for components that have a target's version and name, whoever made them.
+
+    A frame does not know the name of its sequence: all components of its version are asked for.
+    """
+    of_versions, names, whole = set(), set(), set()
+    for target in targets:
+        if target.version_id and target.container_id:
+            whole.add(target.version_id)
+        elif target.version_id and target.name and QUOTES.isdisjoint(target.name):
+            of_versions.add(target.version_id)
+            names.add(target.name)
+    found = []
+    if names:
+        among = f"version_id in ({quoted(sorted(of_versions))})"
+        found.append(f"({among} and name in ({quoted(sorted(names))}))")
+    if whole:
+        found.append(f"version_id in ({quoted(sorted(whole))})")
+    where = " or ".join(found)
+    return [query(COLUMNS, "Component", f"{where} limit {MOST_ROWS}")] if where else []
+
+
+def parse_known(results: Sequence[Sequence[Result]]) -> Known:
+    """Return what the results of ``check_queries`` contain."""
+    versions, components, same_names, tasks = (
+        [row for result in group for row in rows_of(result)] for group in results
+    )
+    return Known(
+        frozenset(str(row.get("id")) for row in versions),
+        {str(row.get("id")): row for row in components},
+        others_of(same_names),
+        {str(row.get("id")): str(row.get("__entity_type__")) for row in tasks},
+    )
+
+
+def others_of(rows: Iterable[Result]) -> dict[str, list[Result]]:
+    """Return the rows of other programs' components, by the id that farmhaul would give them."""
+    found: dict[str, list[Result]] = {}
+    for row in rows:
+        ours = derived_id("component", row.get("version_id"), row.get("name"))
+        if row.get("id") != ours:
+            found.setdefault(ours, []).append(row)
+    return found
+
+
+def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
+    """Return why ftrack cannot take an upload, or None if it can, as far as is known."""
+    target = transfer.target
+    if target.version_id and target.version_id not in known.versions:
+        why = f"version {target.version_id} does not exist"
+        return RequestRefusedError(transfer.component_id, "create", why)
+    if target.task_id and known.tasks.get(target.task_id) != "Task":
+        kind = known.tasks.get(target.task_id)
+        why = f"is a {kind}, not a task" if kind else "does not exist in ftrack"
+        return TargetRefusedError(f"task {target.task_id}", why)
+    row = known.components.get(_owner_id(target))
+    if target.version_id is None:
+        return _refused_component(transfer, row)
+    if target.replace:
+        return None
+    return _refused_name(transfer, row, known.others.get(_owner_id(target), ()))
+
+
+def _refused_component(transfer: Transfer, row: Result | None) -> TargetRefusedError | None:
+    """Check a component that was named by its id."""
+    component = f"component {transfer.component_id}"
+    if row is None:
+        return TargetRefusedError(component, "does not exist in ftrack")
+    if kind_of(row) != "file":
+        return TargetRefusedError(component, f"is a {kind_of(row)} in ftrack, not a file")
+    if not (transfer.target.replace or _fits(transfer, row)):
+        why = f"is of type {row.get('file_type')} in ftrack, but the file is {transfer.path}"
+        return TargetRefusedError(component, why, "component")
+    return None
+
+
+def _refused_name(
+    transfer: Transfer, ours: Result | None, others: Sequence[Result]
+) -> TargetRefusedError | None:
+    """Check what ftrack has under the version and the name: of farmhaul, or of other programs."""
+    row = others[0] if others else ours
+    if row is None:
+        return None
+    target = transfer.target
+    component = f'component "{row.get("name")}" of version {target.version_id}'
+    wanted, is_one = ("sequence", "is a frame") if target.container_id else ("file", "is a file")
+    if others:
+        why = f"exists in ftrack already, made by another program ({row.get('id')})"
+    elif kind_of(row) != wanted:
+        why = f"is a {kind_of(row)} in ftrack, and {transfer.path} {is_one}"
+    elif not _fits(transfer, row):
+        why = f"is of type {row.get('file_type')} in ftrack, but the file is {transfer.path}"
+    else:
+        return None
+    return TargetRefusedError(component, why, "name")
+
+
+def kind_of(row: Result) -> str:
+    """Return what a component is: a file, a sequence or a container."""
+    kind = row.get("system_type")
+    return kind if kind in {"sequence", "container"} else "file"
+
+
+def _fits(transfer: Transfer, row: Result) -> bool:
+    """Whether the file's extension does not contradict the file type in ftrack."""
+    known, new = (_type(text) for text in (row.get("file_type"), transfer.file_type))
+    # One of them may have the last of two extensions alone: .gz and .vdb.gz.
+    return (
+        not known or not new or f".{known}".endswith(f".{new}") or f".{new}".endswith(f".{known}")
+    )
+
+
+def _type(text: object) -> str:
+    plain = text.lstrip(".").lower() if isinstance(text, str) else ""
+    return SAME_TYPES.get(plain, plain)
+
+
+def _owner_id(target: Target) -> str:
+    return target.container_id or target.component_id
+
+
+def _query(columns: str, entity_type: str, column: str, ids: Iterable[str]) -> list[Operation]:
+    wanted = sorted(ids)
+    return [query(columns, entity_type, f"{column} in ({quoted(wanted)})")] if wanted else []

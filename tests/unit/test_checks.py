@@ -1,0 +1,230 @@
+"""What ftrack has for a target is asked in the POST that signs: before a byte is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tasks.config.remedies import explained
+from tasks.transfer.errors import UploadError
+from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.models import Transfer
+from tasks.transfer.register import locate, locate_publish
+from tasks.transfer.signing import sign
+from tasks.transfer.targets import Container, Publish, Target
+from tests.sandbox import Sandbox, seed
+from tests.unit.conftest import Frame, new_id
+
+MAIN = Target.under_version(seed.VERSION_ID, "main")
+WAYS = "use another --name, --replace, or another version"
+OF_VERSION = f'component "main" of version {seed.VERSION_ID}'
+
+
+@pytest.fixture
+def ftrack(sandbox: Sandbox) -> Iterator[FtrackClient]:
+    client = FtrackClient(sandbox.ftrack_url, seed.API_USER, seed.API_KEY)
+    with client.session:
+        yield client
+
+
+def refusal(ftrack: FtrackClient, sandbox: Sandbox, transfer: Transfer) -> str:
+    """Return why a transfer is not signed; empty if it is."""
+    before = sandbox.ftrack.count_calls()
+    outcome = sign(ftrack, [transfer])[transfer.upload_id]
+    assert sandbox.ftrack.count_calls() == before + 1
+    if isinstance(outcome, UploadError):
+        return explained(outcome)
+    assert outcome.signed is not None
+    return ""
+
+
+def test_a_component_that_does_not_exist_is_refused(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    transfer = frame()
+
+    assert refusal(ftrack, sandbox, transfer) == (
+        f"component {transfer.component_id} does not exist in ftrack; "
+        "give another id, or fix it in ftrack, then: farmhaul retry"
+    )
+
+
+@pytest.mark.parametrize(
+    ("entity_type", "kind"),
+    [("SequenceComponent", "sequence"), ("ContainerComponent", "container")],
+)
+def test_a_component_that_is_no_file_is_refused(
+    entity_type: str, kind: str, ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    made = sandbox.ftrack.create(
+        entity_type, name="exr", version_id=seed.VERSION_ID, system_type=kind
+    )
+
+    for replace in (False, True):
+        transfer = frame(target=Target(made["id"], replace=replace))
+        assert f"is a {kind} in ftrack, not a file; " in refusal(ftrack, sandbox, transfer)
+
+
+@pytest.mark.parametrize(
+    ("known", "name", "fits"),
+    [
+        (".mov", "a.mp4", False),
+        (".mov", "a.MOV", True),
+        ("mov", "a.mov", True),
+        (".jpeg", "a.jpg", True),
+        ("", "a.mov", True),
+        (".mov", "a", True),
+        (".vdb.gz", "a.gz", True),
+        (".mov", "a.ov", False),
+    ],
+)
+def test_a_component_of_another_file_type_is_refused(
+    known: str, name: str, fits: bool, ftrack: FtrackClient, sandbox: Sandbox, *, frame: Frame
+) -> None:
+    target = Target(sandbox.ftrack.add_component("a", file_type=known))
+    said = refusal(ftrack, sandbox, frame(name=name, target=target))
+
+    assert (said == "") is fits, said
+    if not fits:
+        assert f"is of type {known} in ftrack, but the file is " in said
+        assert said.endswith("; use --replace, or another component")
+    assert not refusal(ftrack, sandbox, frame(name=name, target=target._replace(replace=True)))
+
+
+def test_a_task_that_does_not_exist_or_is_a_shot_is_refused(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    shot_id, missing = seed.SHOT_ID, new_id()
+    for task_id, why in ((shot_id, "is a Shot, not a task"), (missing, "does not exist in ftrack")):
+        target = MAIN._replace(thumbnail=True, task_id=task_id)
+        said = refusal(ftrack, sandbox, frame(target=target))
+        assert said.startswith(f"task {task_id} {why}; give another id")
+    target = MAIN._replace(thumbnail=True, task_id=seed.TASK_ID)
+    assert not refusal(ftrack, sandbox, frame(target=target))
+
+
+def test_a_version_that_does_not_exist_is_refused(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    version_id = new_id()
+    transfer = frame(target=Target.under_version(version_id, "main"))
+
+    assert f"version {version_id} does not exist" in refusal(ftrack, sandbox, transfer)
+
+
+def another_programs(sandbox: Sandbox) -> str:
+    return sandbox.ftrack.add_component("main.exr", size=5)
+
+
+def a_sequence(sandbox: Sandbox) -> str:
+    fields: dict[str, Any] = {"id": MAIN.component_id, "name": "main", "padding": 4}
+    return str(
+        sandbox.ftrack.create(
+            "SequenceComponent", version_id=seed.VERSION_ID, file_type=".exr", **fields
+        )["id"]
+    )
+
+
+def another_type(sandbox: Sandbox) -> str:
+    return sandbox.ftrack.add_component("main.mov", id=MAIN.component_id)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (another_programs, "exists in ftrack already, made by another program ("),
+        (a_sequence, "is a sequence in ftrack, and "),
+        (another_type, "is of type .mov in ftrack, but the file is "),
+    ],
+)
+def test_a_name_that_is_taken_in_ftrack_is_refused_or_replaced(
+    make: Any, why: str, ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    there = make(sandbox)
+    transfer = frame(target=MAIN)
+    said = refusal(ftrack, sandbox, transfer)
+    assert said.startswith(f"{OF_VERSION} {why}")
+    assert said.endswith(f"; {WAYS}")
+    # Another name of the same version is free.
+    assert not refusal(
+        ftrack, sandbox, frame(target=Target.under_version(seed.VERSION_ID, "other"))
+    )
+
+    replacing = frame(target=MAIN._replace(replace=True))
+    assert not refusal(ftrack, sandbox, replacing)
+    for _ in range(2):  # it may be registered twice
+        assert isinstance(locate(ftrack, [replacing])[replacing.upload_id], Transfer)
+
+    [component] = sandbox.ftrack.entities("Component")
+    assert component["id"] == MAIN.component_id
+    assert component["__entity_type__"] == "FileComponent"
+    assert (component["file_type"], component["size"]) == (".exr", 6)
+    assert there == MAIN.component_id or sandbox.ftrack.get("Component", there) is None
+    assert len(sandbox.ftrack.locations(MAIN.component_id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (another_programs, "exists in ftrack already, made by another program ("),
+        (lambda box: box.ftrack.add_component("main.exr", id=MAIN.component_id), "is a file in"),
+    ],
+)
+def test_a_frame_is_refused_if_the_name_of_its_sequence_is_taken(
+    make: Any, why: str, ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    make(sandbox)
+    said = refusal(ftrack, sandbox, frame(target=Target.frame(MAIN, "1001")))
+    assert said.startswith(f"{OF_VERSION} {why}")
+    assert said.endswith(WAYS)
+
+    target = MAIN._replace(replace=True)
+    file = frame(target=Target.frame(target, "1001"))
+    assert not refusal(ftrack, sandbox, file)
+    whole = Transfer(new_id(), target, "f", publish=Publish((Container(target, ".exr", 4),)))
+    for _ in range(2):
+        locate_publish(ftrack, whole, [file])
+
+    [sequence] = sandbox.ftrack.entities("SequenceComponent")
+    assert sequence["id"] == MAIN.component_id
+    [member] = sandbox.ftrack.entities("FileComponent")
+    assert member["container_id"] == MAIN.component_id
+
+
+def test_a_sequence_that_replaces_another_leaves_nothing_of_it(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.transfer.registration.FRAMES_A_POST", 2)
+
+    def register(target: Target, suffix: str, padding: int, numbers: range) -> None:
+        names = [f"{number:0{padding}d}" for number in numbers]
+        files = [
+            frame(b"x" * 10, f"f.{name}{suffix}", target=Target.frame(target, name))
+            for name in names
+        ]
+        publish = Publish((Container(target, suffix, padding),))
+        whole = Transfer(new_id(), target, "f", publish=publish)
+        locate_publish(ftrack, whole, files)
+
+    register(MAIN, ".exr", 4, range(1, 8))
+    register(MAIN._replace(replace=True), ".jpg", 5, range(7, 9))
+
+    [sequence] = sandbox.ftrack.entities("SequenceComponent")
+    assert (sequence["file_type"], sequence["padding"], sequence["size"]) == (".jpg", 5, 20)
+    assert sorted(one["name"] for one in sandbox.ftrack.entities("FileComponent")) == [
+        "00007",
+        "00008",
+    ]
+
+
+def test_a_name_with_quotes_breaks_no_query(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    named = ['a"b', "a'b", "a\\", 'x") or (id is not "']
+    transfers = [frame(target=Target.under_version(seed.VERSION_ID, name)) for name in named]
+    transfers.append(frame(target=MAIN._replace(replace=True)))
+
+    assert all(isinstance(one, Transfer) for one in sign(ftrack, transfers).values())
+    assert sandbox.ftrack.count_calls() == 1
