@@ -66,9 +66,14 @@ class Spool:
         """
         settled = []
         for path in paths:
-            disk.sync(path)
             settled.append(os.path.splitext(path)[0])
-            disk.move(path, settled[-1])
+            try:
+                disk.sync(path)
+                disk.move(path, settled[-1])
+            except FileNotFoundError:
+                # This hook was stopped for a while, and another process has sent what it left.
+                if not os.path.isdir(os.path.dirname(path)):
+                    raise
         for folder in {os.path.dirname(path) for path in settled}:
             disk.sync_folder(folder)
         return settled

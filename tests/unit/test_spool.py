@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -92,6 +93,20 @@ def test_a_settled_body_and_one_left_behind_are_sent(spool: Spool, inbox: Inbox)
     assert inbox.parcels == [4]
     assert inbox.flush() == 0
     assert spool.waiting() == []
+
+
+def test_what_another_process_has_sent_meanwhile_is_no_error(spool: Spool, inbox: Inbox) -> None:
+    """As after a hook was stopped for a minute, or its host was asleep."""
+    stopped = left_behind(spool.keep(b"one"))
+    assert inbox.flush() == 1
+
+    spool.settle([stopped, spool.keep(b"two")])
+
+    assert inbox.flush() == 1
+    assert inbox.got == [b"one", b"two"]
+    shutil.rmtree(spool.folder)
+    with pytest.raises(FileNotFoundError):
+        spool.settle([stopped])
 
 
 def test_the_oldest_is_sent_first_and_a_limit_is_kept(
