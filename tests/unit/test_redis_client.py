@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +15,12 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from tasks.config.redis_client import fail_fast_redis, worker_redis
+from tasks.config.redis_client import (
+    check_no_cluster,
+    fail_fast_redis,
+    is_cluster,
+    worker_redis,
+)
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records.commands import Commands
@@ -23,6 +31,7 @@ from tests.chaos.sentinels import Sentinels
 from tests.docker.certificate import make_certificate
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
+from tests.sandbox.process import CHECKOUT, NO_REDIS, free_ports
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +174,41 @@ def test_the_record_is_opened_as_the_environment_says(redis_server: RedisServer)
         assert b"secret" not in b"".join(stored.values())
         [transfer] = record.deliver("a-claim", "compute_checksum", "node7").transfers
         assert transfer.path == "/mnt/secret/name.exr"
+
+
+def test_a_worker_is_not_started_on_a_cluster(tmp_path: Path) -> None:
+    [bus] = free_ports(1)
+    node = RedisServer(tmp_path, extra=("cluster-enabled yes", f"cluster-port {bus}"))
+    node.start()
+    environment = {
+        **os.environ,
+        "FARMHAUL_REDIS_URL": node.url,
+        "FARMHAUL_STORAGE_ROOTS": str(tmp_path),
+        "FTRACK_SERVER": "http://127.0.0.1:1",
+        "FTRACK_API_USER": "farm",
+        "FTRACK_API_KEY": "k3y",
+    }
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "workers.cli", *arguments],
+            env=environment, cwd=CHECKOUT, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    try:
+        with node.client() as client:
+            assert is_cluster(client)  # whose slots nobody serves
+            client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
+            worker, doctor = run("worker", "--concurrency=1"), run("doctor")
+    finally:
+        node.stop()
+    assert (worker.returncode, worker.stderr.count("\n")) == (2, 1)
+    assert "is a Redis Cluster, which farmhaul does not support" in worker.stderr
+    assert '"this is a Redis Cluster, which farmhaul does not support"' in doctor.stdout
+
+
+def test_a_redis_that_is_away_or_single_is_no_cluster(redis_server: RedisServer) -> None:
+    for url in (redis_server.url, NO_REDIS):
+        with fail_fast_redis(Settings(url)) as client:
+            assert not is_cluster(client)
+        check_no_cluster(Settings(url))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import redis
 
 from tasks.config.environment import SettingsError
-from tasks.config.redis_client import fail_fast_redis
+from tasks.config.redis_client import fail_fast_redis, is_cluster
 from tasks.config.settings import Settings
 from workers.doctor import farm, node, redis_server
 from workers.doctor.finding import Farm, Finding
@@ -48,6 +48,10 @@ def _ask_redis(settings: Settings) -> Iterator[Finding]:
         return
     except redis.RedisError as error:
         yield _redis_fault("redis", error)
+        return
+    if is_cluster(client):
+        says = "this is a Redis Cluster, which farmhaul does not support"
+        yield Finding("fault", "redis", says, "use a single Redis, or a master with sentinels")
         return
     for name, check in {"redis": redis_server.server, **farm.CHECKS}.items():
         try:
