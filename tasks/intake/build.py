@@ -9,7 +9,7 @@ from tasks.config.remedies import explained
 from tasks.intake.errors import BadInputError, FramesError, quoted
 from tasks.intake.marks import may_have_mark
 from tasks.intake.request import PRIORITIES, PublishRequest, UploadRequest
-from tasks.intake.rules import check_entry, check_sequence
+from tasks.intake.rules import check_entry, check_sequence, check_thumbnail
 from tasks.intake.written import as_meant
 from tasks.transfer.allowed import check_kind, is_below
 from tasks.transfer.errors import FileRefusedError
@@ -118,6 +118,7 @@ def _component(entry: Entry, settings: AnySettings, options: Options) -> Compone
     frames = _frames(entry, path, options)
     if frames is not None:
         return _sequence(entry, frames, settings, options)
+    check_thumbnail(entry, path)
     _check_roots(path, path, settings, options)
     target = _target(entry, path)
     return Component(entry, path, target, (_file(entry, path, target, options),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.intake.errors import BadInputError, listed, quoted
 from tasks.intake.request import is_uuid
+from tasks.transfer.names import file_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ COMPONENT_OPTIONS = ("name", "thumbnail", "task_id", "encode", "reviewable", "me
 REVIEW_OPTIONS = ("frame_range", "fps", "resolution")
 #: Keys that need a single file, not a sequence.
 FILE_OPTIONS = ("thumbnail", "encode", "reviewable")
+#: Pictures that every browser shows.
+THUMBNAIL_TYPES = (".gif", ".jpeg", ".jpg", ".png")
 
 
 def check_entry(entry: Entry) -> None:
@@ -60,10 +63,18 @@ def check_entry(entry: Entry) -> None:
             f"{entry.label('reviewable')}; for a sequence, write its frames into the path: "
             "f.%04d.exr [1001-1240]"
         )
-    if entry.reviewable and entry.name is not None:
+
+
+def check_thumbnail(entry: Entry, path: str) -> None:
+    """Check that the file of an entry, if it becomes a thumbnail, is a picture that shows.
+
+    Raises:
+        BadInputError: ftrack and browsers show nothing for a file of its type.
+    """
+    if entry.thumbnail and file_type(path).lower() not in THUMBNAIL_TYPES:
         raise BadInputError(
-            f"{entry.where}{entry.label('name')} {quoted(entry.name)} cannot be used with "
-            f"{entry.label('reviewable')}; ftrack's player expects a name of its own"
+            f"{entry.where}{path} would show nothing as a thumbnail, which must be one of "
+            f"{', '.join(THUMBNAIL_TYPES)}; convert it, or leave out {entry.label('thumbnail')}"
         )
 
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from tasks.intake.manifest import Entry
 
-NAMES = {
-    ".mp4": "ftrackreview-mp4",
-    ".webm": "ftrackreview-webm",
-    ".jpg": "ftrackreview-image",
-    ".jpeg": "ftrackreview-image",
-    ".png": "ftrackreview-image",
-}
+#: The names that ftrack's player knows, by extension: first that of the lowest resolution.
+MP4 = tuple(f"ftrackreview-mp4{height}" for height in ("", "-1080", "-1440", "-2160"))
+WEBM = ("ftrackreview-webm",)
+IMAGE = ("ftrackreview-image", "ftrackreview-image-high")
+NAMES = {".mp4": MP4, ".webm": WEBM, ".jpg": IMAGE, ".jpeg": IMAGE, ".png": IMAGE}
+#: A movie with one of these sizes, in either direction, has at least the resolution of the name.
+SIZES = ((3840, 2160, MP4[3]), (2560, 1440, MP4[2]), (1920, 1080, MP4[1]))
 
 #: A hook must return within 2 seconds.
 PROBE_TIMEOUT_S = 1.5
@@ -67,14 +67,15 @@ def review_of(entry: Entry, path: str | None = None) -> tuple[str, dict[str, str
         BadInputError: ftrack cannot play the file, or a value is not valid or missing.
     """
     path = entry.path if path is None else path
-    name = NAMES.get(os.path.splitext(path)[1].lower())
-    if name is None:
+    names = NAMES.get(os.path.splitext(path)[1].lower())
+    if names is None:
         raise BadInputError(
             f"{entry.where}{path} cannot be reviewed as it is: ftrack plays "
             f"{listed([*NAMES])}; use {entry.label('encode')} to have ftrack convert the file"
         )
     given = _given(entry)
-    still = name == "ftrackreview-image"
+    name = _name(entry, names, given)
+    still = names is IMAGE
     if still and (entry.frame_range or entry.fps):
         raise BadInputError(
             f"{entry.where}{path} is a still image; {entry.label('frame_range')} and "
@@ -86,6 +87,23 @@ def review_of(entry: Entry, path: str | None = None) -> tuple[str, dict[str, str
     else:
         meta = given if len(given) == len(_MOVIE_KEYS) else _movie(entry, path, given)
     return name, {"ftr_meta": json.dumps(meta)}
+
+
+def _name(entry: Entry, names: tuple[str, ...], given: Mapping[str, Any]) -> str:
+    """Return the name that the entry gives, or else the name for the resolution that it gives."""
+    if entry.name in names:
+        return str(entry.name)
+    if entry.name is not None:
+        raise BadInputError(
+            f"{entry.where}{entry.label('name')} {quoted(entry.name)} is not a name that ftrack's "
+            f"player knows for {entry.path}; it knows {listed(names)}"
+        )
+    if names is MP4 and "width" in given:
+        short, long = sorted((given["width"], given["height"]))
+        for width, height, name in SIZES:
+            if long >= width or short >= height:
+                return name
+    return names[0]
 
 
 def _given(entry: Entry) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def test_single_enqueues_that_pile_up_are_signed_together(farm: Farm) -> None:
 def test_under_a_version_component_and_location_are_made_in_one_call(farm: Farm) -> None:
     ftrack = farm.sandbox.ftrack
     name = f"beauty {uuid.uuid4()}"
-    path = farm.make_file("sh010_v001.mov", 5000)
+    path = farm.make_file("sh010_v001.png", 5000)
     [upload] = farm.enqueue(
         path, "--version-id", ftrack.version_id, "--name", name, "--thumbnail", "--encode"
     )
@@ -134,7 +134,7 @@ def test_under_a_version_component_and_location_are_made_in_one_call(farm: Farm)
     component_id = upload["component_id"]
     component = ftrack.get("FileComponent", component_id)
     assert component is not None
-    assert (component["name"], component["file_type"]) == (name, ".mov")
+    assert (component["name"], component["file_type"]) == (name, ".png")
     assert (component["size"], component["version_id"]) == (5000, ftrack.version_id)
     assert len(ftrack.locations(component_id)) == 1
     assert farm.sandbox.store.read(component_id) == path.read_bytes()

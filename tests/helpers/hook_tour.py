@@ -35,7 +35,7 @@ SETTINGS = HookSettings.from_environment(
 )
 MANIFEST = [
     {"path": FOLDER + "/f.%04d.exr [1-2]", "version_id": VERSION, "publish": "shot"},
-    {"path": "P:\\main.mov", "version_id": VERSION, "publish": "shot", "thumbnail": True},
+    {"path": "P:\\main.jpg", "version_id": VERSION, "publish": "shot", "thumbnail": True},
     {
         "path": FOLDER + "/main.mp4",
         "version_id": VERSION,

@@ -142,7 +142,7 @@ def test_a_long_manifest_is_pushed_as_entries_of_bounded_size(host: Host) -> Non
 
 def test_the_options_reach_the_request(host: Host) -> None:
     code, _, _ = host.enqueue(
-        host.file("a.mov", b""), "--version-id", VERSION, "--name", "-left", "--thumbnail",
+        host.file("a.png", b""), "--version-id", VERSION, "--name", "-left", "--thumbnail",
         "--task-id", COMPONENT, "--encode", "--metadata", "a=b=c", "--metadata", "d=",
         "--priority", "urgent", "--node-local", "--allow-empty",
     )  # fmt: skip

@@ -68,10 +68,31 @@ def test_a_file_for_a_component_becomes_a_request(build: Build, file: Path) -> N
 
 
 def test_a_file_for_a_version_becomes_a_component_named_after_it(build: Build, file: Path) -> None:
-    [request] = build([Entry(str(file), version_id=VERSION.upper(), thumbnail=True, encode=True)])
+    [request] = build([Entry(str(file), version_id=VERSION.upper(), encode=True)])
     assert isinstance(request, UploadRequest)
 
-    assert request.target == Target.under_version(VERSION, "main.0101", thumbnail=True, encode=True)
+    assert request.target == Target.under_version(VERSION, "main.0101", encode=True)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".gif"])
+def test_a_picture_that_browsers_show_may_be_a_thumbnail(
+    suffix: str, build: Build, root: Path
+) -> None:
+    (root / f"still{suffix}").write_bytes(b"pixels")
+
+    [request] = build([Entry(f"{root}/still{suffix}", version_id=VERSION, thumbnail=True)])
+
+    assert isinstance(request, UploadRequest)
+    assert request.target.thumbnail
+
+
+@pytest.mark.parametrize("suffix", [".exr", ".dpx", ".mov", ".nk", ".tif", ".jpg.gz", ""])
+def test_a_thumbnail_that_shows_nothing_is_refused(suffix: str, build: Build, root: Path) -> None:
+    (root / f"still{suffix}").write_bytes(b"pixels")
+
+    line = complaint(build, Entry(f"{root}/still{suffix}", version_id=VERSION, thumbnail=True))
+
+    assert "would show nothing as a thumbnail, which must be one of .gif, .jpeg, .jpg, .png" in line
 
 
 def test_a_component_gets_the_name_that_the_user_gives(build: Build, file: Path) -> None:
@@ -232,10 +253,6 @@ def test_a_device_below_a_root_is_refused() -> None:
             "frame_range and fps need reviewable",
         ),
         ({"component_id": COMPONENT, "resolution": "1x1"}, "resolution needs reviewable"),
-        (
-            {"version_id": VERSION, "reviewable": True, "name": "cut"},
-            "name 'cut' cannot be used with reviewable",
-        ),
         (
             {"component_id": COMPONENT, "name": "x", "thumbnail": True, "encode": True},
             "name, thumbnail and encode need version_id; they cannot be used with component_id",
@@ -459,9 +476,10 @@ def test_a_message_quotes_100_characters_and_prints_300() -> None:
     ],
 )
 def test_a_publish_has_one_version_priority_and_thumbnail(
-    build: Build, file: Path, second: dict[str, Any], told: str
+    build: Build, root: Path, second: dict[str, Any], told: str
 ) -> None:
-    first = {"version_id": VERSION, "publish": "main", "path": str(file), "name": "one"}
+    (root / "still.jpg").write_bytes(b"pixels")
+    first = {"version_id": VERSION, "publish": "main", "path": f"{root}/still.jpg", "name": "one"}
     lines = [first | {"thumbnail": True}, first | {"name": "other"} | second]
     entries = read_manifest([json.dumps(line) for line in lines])
     line = complaint(build, *entries)

@@ -21,6 +21,7 @@ from tasks.intake.errors import BadInputError
 from tasks.intake.manifest import Entry
 from tasks.intake.notation import Frames
 from tasks.intake.request import PublishRequest
+from tasks.intake.web_review import review_of
 from tasks.intake.wire import from_wire, to_wire
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.lookup import find_files
@@ -134,6 +135,20 @@ def test_the_page_shows_the_names_that_components_get(row: list[str]) -> None:
 
     assert default_name(head, tail if mark else None) == name
     assert [found or "none" for found in kinds] == [kind]
+
+
+@pytest.mark.parametrize("row", rows("Reviewables"), ids=" ".join)
+def test_the_page_shows_the_names_that_reviewables_get(
+    row: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, resolution, name = row
+    ffprobe = tmp_path / "ffprobe"
+    stream = '{"width": 1920, "height": 1080, "r_frame_rate": "24/1", "nb_frames": "9"}'
+    ffprobe.write_text(f"#!/bin/sh\necho '{{\"streams\": [{stream}]}}'")
+    ffprobe.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    assert review_of(Entry(f"/mnt/{file}", resolution=resolution or None))[0] == name
 
 
 def test_the_page_lists_the_folders_of_passes_and_the_compressions() -> None:

@@ -15,7 +15,15 @@ from tests.helpers.pythons import MINORS, PYENV, copy_hook, hook_modules, python
 from tests.sandbox.process import CHECKOUT
 
 TOUR = CHECKOUT / "tests" / "helpers" / "hook_tour.py"
-FILES = ("main.mov", "main.mp4", "f.0001.exr", "f.0002.exr", "other/a.1.exr", "other/b.1.exr")
+FILES = (
+    "main.mov",
+    "main.mp4",
+    "main.jpg",
+    "f.0001.exr",
+    "f.0002.exr",
+    "other/a.1.exr",
+    "other/b.1.exr",
+)
 
 #: Modules that cost a cold start more than they are worth to one file.
 SLOW = {

@@ -95,6 +95,56 @@ def test_a_reviewable_component_has_the_name_that_ftrack_expects(
     assert review_of(Entry(path))[0] == name
 
 
+@pytest.mark.parametrize(
+    ("resolution", "name"),
+    [
+        ("1280x720", "ftrackreview-mp4"),
+        ("1919x1079", "ftrackreview-mp4"),
+        ("1920x1080", "ftrackreview-mp4-1080"),
+        ("2048x858", "ftrackreview-mp4-1080"),
+        ("1080x1920", "ftrackreview-mp4-1080"),
+        ("2560x1440", "ftrackreview-mp4-1440"),
+        ("4096x1716", "ftrackreview-mp4-2160"),
+        ("7680x4320", "ftrackreview-mp4-2160"),
+    ],
+)
+def test_movies_of_different_resolutions_have_different_names(
+    ffprobe: Probe, resolution: str, name: str
+) -> None:
+    ffprobe(_telling(MOVIE))
+    assert review_of(Entry("/p/a.mp4", resolution=resolution))[0] == name
+
+
+@pytest.mark.parametrize("path", ["/p/a.webm", "/p/a.png"])
+def test_other_reviewables_have_one_name_in_each_resolution(ffprobe: Probe, path: str) -> None:
+    ffprobe(_telling(MOVIE))
+    name = review_of(Entry(path))[0]
+    assert review_of(Entry(path, resolution="4096x2160"))[0] == name
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/p/a.mp4", "ftrackreview-mp4"),
+        ("/p/a.mp4", "ftrackreview-mp4-2160"),
+        ("/p/a.png", "ftrackreview-image-high"),
+    ],
+)
+def test_the_user_may_choose_one_of_the_names_that_ftrack_knows(
+    ffprobe: Probe, path: str, name: str
+) -> None:
+    ffprobe(_telling(MOVIE))
+    assert review_of(Entry(path, name=name, resolution="1920x1080"))[0] == name
+
+
+@pytest.mark.parametrize("name", ["", "cut", "ftrackreview-image", "ftrackreview-mp4-720"])
+def test_a_name_that_ftracks_player_does_not_know_is_refused(ffprobe: Probe, name: str) -> None:
+    ffprobe(_telling(MOVIE))
+    assert "is not a name that ftrack's player knows for /p/a.mp4; it knows ftrackreview-mp4, " in (
+        _refused(Entry("/p/a.mp4", name=name))
+    )
+
+
 def test_a_movie_is_described_by_ffprobe(ffprobe: Probe) -> None:
     asked = ffprobe(_telling(MOVIE))
     assert _meta(Entry("/p/a b.mp4")) == {

@@ -145,7 +145,7 @@ def test_a_request_comes_back_as_it_was_sent(request_sent: Request) -> None:
     "entry",
     [
         Entry("/mnt/a.exr", component_id=COMPONENT.upper(), priority="urgent"),
-        Entry("/mnt/a.exr", version_id=VERSION, thumbnail=True, task_id=TASK),
+        Entry("/mnt/a.jpg", version_id=VERSION, thumbnail=True, task_id=TASK),
         Entry("P:\\shots\\a.exr", component_id=COMPONENT),
         Entry("\\\\server\\share\\a.exr", component_id=COMPONENT),
         Entry("\\\\server\\share\\a.%04d.exr [1-3]", version_id=VERSION),

@@ -71,7 +71,8 @@ def line(hook: Any, one: dict[str, Any], roots: dict[str, str], version_id: str)
 
 def review(path: str, one: dict[str, Any]) -> dict[str, str]:
     """Return what AYON knows of a movie; ffprobe finds the rest."""
-    known = {}
+    # AYON's only name for a movie, whatever its resolution.
+    known = {"name": "ftrackreview-mp4"} if path.lower().endswith(".mp4") else {}
     if one.get("resolutionWidth") and one.get("resolutionHeight"):
         known["resolution"] = f"{one['resolutionWidth']}x{one['resolutionHeight']}"
     if not path.lower().endswith((".png", ".jpg", ".jpeg")):
