@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import replace
@@ -9,13 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from tasks.config.hook_settings import HookSettings
 from tasks.config.remedies import explained
-from tasks.intake.request import UploadRequest
+from tasks.intake.bodies import make_bodies
+from tasks.intake.build import Options, build_requests
+from tasks.intake.manifest import Entry
+from tasks.intake.request import PublishRequest, UploadRequest
+from tasks.intake.wire import from_wire
 from tasks.records.requests import transfer_from_record
 from tasks.transfer.asked import MAX_AGE_S, check_asked, check_host
 from tasks.transfer.checksum import compute_checksum
 from tasks.transfer.errors import FileRefusedError, FileShrunkError
-from tasks.transfer.models import AskedFor, FileIdentity, Transfer
+from tasks.transfer.models import LARGE_BYTES, AskedFor, FileIdentity, Transfer
 from tasks.transfer.targets import Target
 from tests.unit.conftest import Frame, digest_of, new_id
 
@@ -110,3 +116,37 @@ def asked_for(checked: Transfer, age_s: float) -> Transfer:
         asked_at=time.time() - age_s,
     )
     return transfer_from_record(request.upload_id, request.to_record())
+
+
+def test_a_large_file_cut_off_after_its_enqueue_is_not_sent_in_parts(
+    root: Path, roots: tuple[str, ...]
+) -> None:
+    path = root / "long.mov"
+    with path.open("wb") as file:
+        file.truncate(2 * LARGE_BYTES)
+    status = path.stat()
+    request = UploadRequest(str(path), Target(new_id()), status.st_size, status.st_mtime_ns)
+    os.truncate(path, LARGE_BYTES + 1)
+
+    with pytest.raises(FileShrunkError):
+        compute_checksum(transfer_from_record(request.upload_id, request.to_record()), roots)
+
+
+def test_a_frame_cut_off_while_it_was_spooled_is_not_hashed(
+    root: Path, roots: tuple[str, ...]
+) -> None:
+    frames = [root / f"f.{number:04d}.exr" for number in (1, 2)]
+    for frame_path in frames:
+        frame_path.write_bytes(b"0123456789")
+    settings = HookSettings.from_environment({"FARMHAUL_STORAGE_ROOTS": str(root)})
+    entry = Entry(f"{root}/f.%04d.exr", version_id=new_id())
+    spooled = make_bodies(build_requests([entry], settings, Options()), time.time(), "node7")
+    frames[1].write_bytes(b"0123")
+
+    [request] = map(from_wire, json.loads(spooled[0])["requests"])
+    assert isinstance(request, PublishRequest)
+    whole, cut = (transfer_from_record(one.upload_id, one.to_record()) for one in request.files)
+
+    assert compute_checksum(whole, roots).checksum == digest_of(b"0123456789")
+    with pytest.raises(FileShrunkError):
+        compute_checksum(cut, roots)

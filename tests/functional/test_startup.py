@@ -1,0 +1,100 @@
+"""Every process says all faults of its settings when it starts, one a line, and exits with 2."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.farm import BIN
+from tests.sandbox.process import CHECKOUT
+
+ID = "2c5e8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
+WRONG = {
+    "FARMHAUL_REDIS_URL": "redis://:s3cr3t#@host",
+    "FARMHAUL_STORAGE_ROOTS": "renders",
+    "FARMHAUL_SECRET_KEY": "A" * 43 + "=",
+    "FARMHAUL_SECRET_KEY_FILE": "/run/secrets/s3cr3t",
+    "FARMHAUL_SPOL": "s3cr3t",
+}
+#: What the faults begin with.
+FAULTS = (
+    "FARMHAUL_REDIS_URL: contains a character that must be escaped",
+    "FARMHAUL_STORAGE_ROOTS: 'renders' is not an absolute path",
+    "FARMHAUL_SECRET_KEY and FARMHAUL_SECRET_KEY_FILE are both set",
+    "FARMHAUL_SPOL is not a variable of farmhaul; did you mean FARMHAUL_SPOOL?",
+)
+#: What workers, and nodes that call ftrack, read beside these.
+OF_WORKERS = {
+    "FTRACK_SERVER": "studio.ftrackapp.com",
+    "FTRACK_API_USER": "farm",
+    "FTRACK_API_KEY": "k3y",
+    "FARMHAUL_LEASE_SECONDS": "a minute",
+    "REQUESTS_CA_BUNDLE": "/nowhere/ca.pem",
+}
+FAULTS_OF_WORKERS = (
+    "FARMHAUL_LEASE_SECONDS: 'a minute' is not",
+    "FTRACK_SERVER: 'studio.ftrackapp.com' is not a server URL; write https://studio",
+    "REQUESTS_CA_BUNDLE: cannot read /nowhere/ca.pem",
+)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    names = ("FARMHAUL_", "FTRACK_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]],
+        cwd=CHECKOUT, env={**kept, **WRONG, **OF_WORKERS}, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert "s3cr3t" not in (done.stdout + done.stderr).replace("/run/secrets/s3cr3t", "")
+    return done
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("farmhaul", "worker", "--concurrency=1"),
+        ("celery", "-A", "workers", "worker"),
+        ("farmhaul", "exporter"),
+        ("celery", "-A", "workers", "flower"),
+        ("farmhaul", "fetch", ID, "--to", "/tmp"),
+        ("farmhaul", "status"),
+        ("farmhaul", "enqueue", "f.exr", "--component-id", ID),
+    ],
+    ids=" ".join,
+)
+def test_each_process_says_all_faults_and_exits_with_2(command: tuple[str, ...]) -> None:
+    done = run(*command)
+
+    expected = FAULTS if "enqueue" in command else FAULTS + FAULTS_OF_WORKERS
+    lines = done.stderr.splitlines()
+    assert (done.returncode, len(lines)) == (2, len(expected)), done.stderr
+    for fault in expected:
+        assert [line for line in lines if line.startswith(f"farmhaul: {fault}")], done.stderr
+
+
+def test_doctor_lists_them_as_findings() -> None:
+    done = run("farmhaul", "doctor")
+
+    said = [json.loads(line)["says"] for line in done.stdout.splitlines()]
+    assert (done.returncode, len(said)) == (1, len(FAULTS + FAULTS_OF_WORKERS))
+    for fault in FAULTS + FAULTS_OF_WORKERS:
+        assert [line for line in said if line.startswith(fault)]
+
+
+def test_a_worker_says_what_is_missing(tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("F")}
+    environment = {**kept, "FARMHAUL_STORAGE_ROOTS": f"{tmp_path}:{tmp_path}/cache"}
+    done = subprocess.run(
+        [BIN / "celery", "-A", "workers", "worker"],
+        cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    ftrack, root = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert ftrack.startswith("farmhaul: FTRACK_SERVER, FTRACK_API_USER and FTRACK_API_KEY are not")
+    assert root.startswith(f"farmhaul: FARMHAUL_STORAGE_ROOTS: {tmp_path}/cache: No such file")
