@@ -168,9 +168,21 @@ class Layer:
         pass
 
 
+class FrameSet:
+    """OpenCue's frames, as far as the jobs here have them: 1-3."""
+
+    def __init__(self, frames: str) -> None:
+        first, _, last = frames.partition("-")
+        self._frames = [*range(int(first), int(last or first) + 1)]
+
+    def getAll(self) -> list[int]:  # noqa: N802 OpenCue's name
+        return self._frames
+
+
 def pyoutline(monkeypatch: pytest.MonkeyPatch, installed: Installed) -> tuple[Any, Any]:
     """Import the helper where pyoutline is not installed; the module, and its Farmhaul."""
     kinds: dict[str, dict[str, Any]] = {
+        "FileSequence": {"FrameSet": FrameSet},
         "outline.depend": {"DependType": SimpleNamespace(FrameByFrame=1, LayerOnLayer=2)},
         "outline.layer": {"OutlinePostCommand": Layer},
         "outline.modules.shell": {"Shell": Layer, "ShellCommand": Layer},

@@ -32,6 +32,7 @@ def test_the_task_that_queues_waits_for_every_render() -> None:
     [
         ("/p/f.######", "/p/f.%06d.exr [1001-1003]"),
         ("/p#1/f_##_v1", "/p#1/f_%02d_v1.exr [1001-1003]"),
+        ("/p/v#2_##", "/p/v#2_%02d.exr [1001-1003]"),
         ("/p/f_", "/p/f_%04d.exr [1001-1003]"),
         # With a mark, Blender leaves an extension that is there; else the number comes after it.
         ("/p/f.####.exr", "/p/f.%04d.exr [1001-1003]"),
@@ -46,6 +47,11 @@ def test_the_path_is_written_as_farmhaul_reads_sequences(output: str, path: str)
     assert upload_words(job)[1:] == [
         "-I", "-S", "-X", "utf8", "hook", "enqueue", path, "--version-id", "9f1d",
     ]  # fmt: skip
+
+
+def test_negative_frames_are_refused_before_they_are_rendered() -> None:
+    with pytest.raises(AssertionError, match="ftrack has no negative frames"):
+        compiled(ftrack_version_id="9f1d", frames="1-3, -2-2")
 
 
 @pytest.mark.parametrize("written", [".jpg", ".jpeg", ".JPG"])

@@ -137,6 +137,39 @@ def test_the_post_job_of_a_failed_job_names_missing_frames_only(
     wait_stored(farm, [b"frame 1001", b"frame 1002", b"frame 1003"])
 
 
+def written(opencue: Path, frames: str | None) -> str:
+    """The sequence that the layer asks for; an error's last line."""
+    program = (
+        "import sys, farmhaul_outline\n"
+        "print(farmhaul_outline._sequence('/p/f.%04d.exr', *sys.argv[1:] or [None]))"
+    )
+    done = subprocess.run(
+        [opencue / "python", "-B", "-c", program, *([] if frames is None else [frames])],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(HOOKS / "opencue")},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return (done.stdout or done.stderr).strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("frames", "ranges"),
+    [
+        ("1-10:5", "1-10"),
+        ("10-1x-1", "1-10"),
+        ("1-10y3", "2-3, 5-6, 8-9"),
+        ("1001-1005x2,1010", "1001, 1003, 1005, 1010"),
+        ("7", "7"),
+    ],
+)
+def test_opencues_own_library_reads_the_frames(opencue: Path, frames: str, ranges: str) -> None:
+    assert written(opencue, frames) == f"/p/f.%04d.exr [{ranges}]"
+
+
+@pytest.mark.parametrize("frames", ["-5-5", "1-9999x2", "1001-1010%2", None])
+def test_frames_that_farmhaul_refuses_make_no_layer(opencue: Path, frames: str | None) -> None:
+    assert written(opencue, frames).startswith("ValueError: ")
+
+
 def test_a_path_is_safe_from_the_shell_that_reads_the_command(
     opencue: Path, farm: Farm, out: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.intake.ranges import numbers_of
 from tests.farm import Farm
 from tests.farm_hooks.stand import HOOKS, environment_of, settings_of, wait_stored
 from tests.helpers.pyz import built_pyz
@@ -92,6 +94,41 @@ def test_the_dependent_step_queues_all_frames_after_the_last_one(job: Job, farm:
     # Requeued: the same once more.
     assert job.run("render_then_enqueue.yaml", "Enqueue").returncode == 0
     farm.wait_quiet()
+
+
+def test_frames_that_are_rendered_backwards_are_one_sequence(job: Job, farm: Farm) -> None:
+    job.parameters["Frames"] = "1003-1001:-1"
+    done = job.run("render_then_enqueue.yaml", "Enqueue")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    wait_stored(farm, [b"frame 1001", b"frame 1002", b"frame 1003"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("Frames", "-2-2"), ("FileName", "f.exr"), ("FtrackVersionId", "v003")]
+)
+def test_what_would_be_refused_is_not_rendered(job: Job, name: str, value: str) -> None:
+    job.parameters[name] = value
+    done = job.run("render_then_enqueue.yaml", "Enqueue")
+
+    assert done.returncode == 1
+    assert "farmhaul: " in done.stdout
+    assert [*job.out.iterdir()] == []
+
+
+def test_openjds_ranges_mean_the_same_to_farmhaul(openjd: Path) -> None:
+    """As the template writes them, with an x for each colon."""
+    texts = ["1001-1240", "1-10:5", "10-1:-1", "10-1:-3", "1, 5 - 7, 9-20 : 2", "7", "1-1"]
+    program = (
+        "import json, sys\nfrom openjd.model import IntRangeExpr\n"
+        "print(json.dumps([sorted(IntRangeExpr.from_str(text)) for text in sys.argv[1:]]))"
+    )
+    done = subprocess.run(
+        [openjd.with_name("python"), "-c", program, *texts], capture_output=True, timeout=60
+    )
+    ours = [numbers_of(text.replace(":", "x"), text) for text in texts]
+
+    assert [list(numbers) for numbers in ours] == json.loads(done.stdout)
 
 
 def test_a_failed_frame_holds_the_dependent_step_back(job: Job, farm: Farm) -> None:

@@ -66,7 +66,30 @@ def test_tractors_blades_on_windows_have_their_own_paths() -> None:
         r"P:\f.####.exr", [1, 2], windows=True, version_id=VERSION, encode=True
     )
     assert argv[0].endswith(r"\python.exe")
-    assert argv[-5:] == ["--no-stat", r"P:\f.@@@@.exr [1,2]", "--version-id", VERSION, "--encode"]
+    assert argv[-5:] == ["--no-stat", r"P:\f.@@@@.exr [1-2]", "--version-id", VERSION, "--encode"]
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("/mnt/f.#.exr", "/mnt/f.@.exr [1-2,4]"),
+        ("/mnt/v#2_##.exr", "/mnt/v#2_@@.exr [1-2,4]"),
+        ("/mnt/take #3/f.$F4.exr", "/mnt/take #3/f.$F4.exr [1-2,4]"),
+    ],
+)
+def test_tractors_sequences_are_written_as_farmhaul_reads_them(path: str, written: str) -> None:
+    tractor = load(HOOKS / "tractor" / "farmhaul_tractor.py")
+    assert written in tractor.arguments(path, [4, 2, 1], version_id=VERSION)
+    assert "/mnt/f.@@@@.exr [1001-5000]" in tractor.arguments(
+        "/mnt/f.####.exr", range(1001, 5001), version_id=VERSION
+    )
+
+
+@pytest.mark.parametrize("frames", [[-1, 1], range(1, 9999, 2)])
+def test_tractor_refuses_frames_before_they_are_rendered(frames: Any) -> None:
+    tractor = load(HOOKS / "tractor" / "farmhaul_tractor.py")
+    with pytest.raises(ValueError, match="negative, or too many"):
+        tractor.arguments("/mnt/f.####.exr", frames, version_id=VERSION)
 
 
 def test_tractors_jobs_need_an_id_before_they_render() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from collections import Counter
 from typing import Any
@@ -52,14 +51,13 @@ def line(hook: Any, one: dict[str, Any], roots: dict[str, str], version_id: str)
     Raises:
         ValueError: its files are not one sequence, or it names an unknown root.
     """
-
-    def root(match: re.Match[str]) -> str:
-        if match[1] not in roots:
-            raise ValueError(f"write --root {match[1]}=FOLDER, which its path needs")
-        return roots[match[1]]
-
     # AYON writes paths without their root: {root[work]}/project/…
-    folder = re.sub(r"\{root\[(\w+)\]\}", root, one.get("stagingDir") or "")
+    folder = one.get("stagingDir") or ""
+    for name, place in roots.items():
+        folder = folder.replace(f"{{root[{name}]}}", place)
+    _, unknown, name = folder.partition("{root[")
+    if unknown:
+        raise ValueError(f"write --root {name.partition(']')[0]}=FOLDER, which its path needs")
     path = hook.files(folder, one["files"])
     tags = set(one["tags"] or ())
     if one.get("thumbnail") or "thumbnail" in tags:

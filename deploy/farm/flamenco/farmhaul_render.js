@@ -28,6 +28,10 @@ const JOB_TYPE = {
 
 function compileJob(job) {
     const settings = job.settings;
+    if (settings.ftrack_version_id
+            && settings.frames.split(",").some((range) => range.trim().startsWith("-"))) {
+        throw new Error("farmhaul: ftrack has no negative frames; renumber them from 0 or higher");
+    }
     const renderTasks = frameChunker(settings.frames, settings.chunk_size).map((chunk) => {
         const task = author.Task("render-" + chunk, "blender");
         task.addCommand(author.Command("blender-render", {
@@ -63,14 +67,17 @@ function compileJob(job) {
     job.addTask(upload);
 }
 
-// /p/###### becomes /p/%06d.exr [1-250]. If the path has no #, Blender appends a number of four
-// digits.
+// /p/###### becomes /p/%06d.exr [1-250], by the last # of the name, as in Blender. If the name has no
+// #, Blender appends a number of four digits.
 function sequence(settings) {
     const out = settings.render_output_path;
-    const hashes = /#+(?=[^#/\\]*$)/;
-    const mark = hashes.exec(out);
+    const name = Math.max(out.lastIndexOf("/"), out.lastIndexOf("\\")) + 1;
+    const end = out.lastIndexOf("#") + 1;
+    const mark = end > name;
+    let start = end;
+    while (start > name && out[start - 1] === "#") start -= 1;
     const pattern = mark
-        ? out.replace(hashes, "%0" + mark[0].length + "d")
+        ? out.slice(0, start) + "%0" + (end - start) + "d" + out.slice(end)
         : out + "%04d";
     // Blender appends no extension to a path that ends in it, but a number at the end comes first.
     const extension = settings.image_file_extension;

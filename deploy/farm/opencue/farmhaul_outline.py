@@ -11,11 +11,11 @@ the commands unchanged, and a frame does not need the outline's Python.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from FileSequence import FrameSet
 from outline.depend import DependType
 from outline.layer import OutlinePostCommand
 from outline.modules.shell import Shell, ShellCommand
@@ -23,6 +23,8 @@ from outline.modules.shell import Shell, ShellCommand
 #: A frame that only queues an upload needs little, and must not block a render for long.
 _SMALL: dict[str, Any] = {"cores": 0.1, "memory": "256m", "timeout": 2, "threadable": False}
 
+#: The longest path that farmhaul takes, in characters.
+MAX_PATH = 4096
 
 #: Python and the hook on all hosts. -I: the environment of a job may break another Python.
 HOOK = ("/usr/bin/python3", "-I", "-S", "-X", "utf8", "/opt/farmhaul-hook/farmhaul-hook.pyz")
@@ -39,8 +41,10 @@ class Farmhaul:
 
         *path* contains ``%04d`` for the frame number.
         """
+        if "%04d" not in path:
+            raise ValueError(f"{path} has no %04d, so all frames would be the same file")
         # OpenCue always pads frame numbers to four digits.
-        file = re.sub(r"%04d", "#ZFRAME#", path)
+        file = path.replace("%04d", "#ZFRAME#")
         layer = Shell(
             f"{render.get_name()}_farmhaul",
             command=self._line(file, version_id),
@@ -56,7 +60,7 @@ class Farmhaul:
 
         Without a *name*, the component is named after the files.
         """
-        sequence = f"{path} [{render.get_frame_range()}]"
+        sequence = _sequence(path, render.get_frame_range())
         layer = ShellCommand(
             f"{render.get_name()}_farmhaul",
             command=self._line(sequence, version_id, name),
@@ -71,7 +75,7 @@ class Farmhaul:
         It also runs after a job that failed or was killed. Frames are missing then: farmhaul names
         them and queues nothing.
         """
-        command = self._line(f"{path} [{frames}]", version_id, name)
+        command = self._line(_sequence(path, frames), version_id, name)
         return OutlinePostCommand("farmhaul", command=command, **_SMALL)
 
     def _line(self, path: str, version_id: str, name: str = "") -> str:
@@ -80,3 +84,20 @@ class Farmhaul:
         words = [*self._hook, "enqueue", path, "--version-id", version_id]
         # cuebot takes one string, which a shell on the host runs.
         return shlex.join([*words, *(["--name", name] if name else [])])
+
+
+def _sequence(path: str, frames: str) -> str:
+    """Return a sequence as farmhaul reads it; OpenCue's own library reads the frames.
+
+    Raises:
+        ValueError: farmhaul would refuse the frames, after they are rendered.
+    """
+    numbers = set(FrameSet(frames or "").getAll())
+    firsts = sorted(number for number in numbers if number - 1 not in numbers)
+    lasts = sorted(number for number in numbers if number + 1 not in numbers)
+    pairs = zip(firsts, lasts)  # noqa: B905 Python 3.7
+    ranges = ", ".join(f"{a}-{b}" if a != b else f"{a}" for a, b in pairs)
+    sequence = f"{path} [{ranges}]"
+    if firsts[0] < 0 or len(sequence) > MAX_PATH:
+        raise ValueError(f"farmhaul refuses the frames of {sequence[:200]}: negative, or too many")
+    return sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Iterable  # noqa: UP035 Python 3.7
 
 #: Python and the hook on all blades. -I: the environment of a manager may break another Python.
@@ -12,6 +11,9 @@ HOOK_WINDOWS = (
     "-I",
     r"C:\Program Files\farmhaul-hook\farmhaul-hook.pyz",
 )
+
+#: The longest path that farmhaul takes, in characters.
+MAX_PATH = 4096
 
 
 def arguments(
@@ -24,15 +26,16 @@ def arguments(
     options of farmhaul enqueue, such as version_id.
 
     Raises:
-        ValueError: there is no ftrack id; the job would render, and its upload be refused.
+        ValueError: there is no ftrack id, or a frame that farmhaul refuses; the job would render,
+            and its upload be refused.
     """
     if not (target.get("component_id") or target.get("version_id")):
         raise ValueError(f"no ftrack id for {path}: give version_id or component_id")
-    numbers = ",".join(str(frame) for frame in sorted(set(frames)))
+    numbers = set(frames)
     if numbers:
-        # For farmhaul, a single # is four digits, and every @ is one.
-        marks = re.sub(r"#+(?=[^#/\\]*$)", lambda mark: "@" * len(mark[0]), path)
-        path = f"{marks} [{numbers}]"
+        path = f"{_marked(path)} [{_ranges(numbers)}]"
+        if min(numbers) < 0 or len(path) > MAX_PATH:
+            raise ValueError(f"farmhaul refuses the frames of {path[:200]}: negative, or too many")
     argv = [*(HOOK_WINDOWS if windows else HOOK), "enqueue", "--no-stat", path]
     for name, value in target.items():
         option = f"--{name.replace('_', '-')}"
@@ -44,6 +47,23 @@ def arguments(
         elif value:
             argv += [option, str(value)]
     return argv
+
+
+def _marked(path: str) -> str:
+    """Return a path with an @ for each # of the last ones; a single # would be four digits."""
+    head, mark, tail = path.rpartition("#")
+    start = head.rstrip("#")
+    if not mark or "/" in tail or "\\" in tail:
+        return path
+    return f"{start}{'@' * (len(head) - len(start) + 1)}{tail}"
+
+
+def _ranges(numbers: set[int]) -> str:
+    """Return numbers as ranges: 1001-1100,1110."""
+    firsts = sorted(number for number in numbers if number - 1 not in numbers)
+    lasts = sorted(number for number in numbers if number + 1 not in numbers)
+    pairs = zip(firsts, lasts)  # noqa: B905 Python 3.7
+    return ",".join(f"{a}-{b}" if a != b else f"{a}" for a, b in pairs)
 
 
 def enqueue_after_task(task: Any, argv: list[str], service: str = "") -> Any:
