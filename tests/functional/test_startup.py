@@ -27,7 +27,7 @@ FAULTS = (
     "FARMHAUL_SECRET_KEY and FARMHAUL_SECRET_KEY_FILE are both set",
     "FARMHAUL_SPOL is not a variable of farmhaul; did you mean FARMHAUL_SPOOL?",
 )
-#: What workers, and nodes that call ftrack, read beside these.
+#: What workers, and nodes that call ftrack, read in addition to these.
 OF_WORKERS = {
     "FTRACK_SERVER": "studio.ftrackapp.com",
     "FTRACK_API_USER": "farm",
