@@ -62,6 +62,8 @@ def test_the_picture_shows_every_move_and_no_other() -> None:
     drawn -= {(state, state) for state in STATES} | {("stored", "storing")}
     # Too rare for the picture: a spool that is sent late, and a component that holds other files.
     rare = {("", "superseded"), *((ended, "failed") for ended in ENDED if ended != "stored")}
+    # And a located upload whose retry is cancelled.
+    rare |= {(live, "located") for live in LIVE if live != "active"}
     rare = (rare | {("", "failed")}) - {("failed", "failed")}
     assert drawn | rare == {(move.before, move.after) for move in MOVES}
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tasks.config.sealing import Codec, Signer
-from tasks.records.keys import parts_key, runs_key, to_text
+from tasks.records.keys import parts_key, runs_key, to_text, upload_key
 from tasks.records.record import MAX_DELIVERIES, Record
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import FileIdentity, Multipart, Transfer
@@ -40,8 +40,8 @@ class PartsRecord:
     """Reads and writes the parts records.
 
     Under an old fencing token, no write may change which parts are stored or still missing. Notes
-    that are harmless to repeat (``expire``, ``forget``, ``survived``, ``located_before``) need no
-    token.
+    that are harmless to repeat (``expire``, ``forget``, ``survived``, ``located_before``,
+    ``note_joined``) need no token.
     """
 
     def __init__(self, record: Record, urls: Codec, signer: Signer) -> None:
@@ -193,6 +193,15 @@ class PartsRecord:
         key = parts_key(transfer.upload_id)
         self.redis.hsetnx(key, "located_before", int(located))
         return to_text(self.redis.hget(key, "located_before")) == "1"
+
+    def note_joined(self, transfer: Transfer) -> None:
+        """Note that the parts are one file in the store, also when the parts record is gone."""
+        self.redis.hset(upload_key(transfer.upload_id), "joined", transfer.content_fingerprint)
+
+    def is_joined(self, transfer: Transfer) -> bool:
+        """Return whether the parts of this version of the file are one file in the store."""
+        joined = to_text(self.redis.hget(upload_key(transfer.upload_id), "joined"))
+        return joined == transfer.content_fingerprint
 
     def _signed(
         self, transfer: Transfer, parts: Sequence[Part], fields: Mapping[str, str]

@@ -59,7 +59,7 @@ MOVES = (
     Move("", "failed", ("enqueue",), "its component holds other files"),
     Move("", "superseded", ("enqueue",), "a spool is sent late, after a newer upload"),
     Move("pending", "active", ("deliver",), "a worker claims it"),
-    Move("active", "located", ("settle",), "the last stage is done"),
+    Move("active", "located", ("settle", "cancel"), "the last stage is done"),
     Move("active", "stored", ("settle",), "for a member, its bytes are stored"),
     Move("active", "retrying", ("settle", "deliver"), "a stage failed for now"),
     Move("active", "failed", ("settle", "deliver", "start_run"), "a stage failed for good"),
@@ -83,6 +83,11 @@ MOVES = (
         "one of its members failed, or not all of them were recorded within a day",
     ),
     *(Move(state, "cancelled", ("cancel",), "by `cancel`") for state in (*LIVE, "failed")),
+    *(
+        Move(state, "located", ("cancel",), "by `cancel`, if it was located and is retried")
+        for state in LIVE
+        if state != "active"
+    ),
     *(
         Move(
             state,

@@ -8,9 +8,16 @@ from dataclasses import replace
 from tasks.stage.base import Outcomes, Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
-from tasks.transfer.errors import LeaseLostError, MultipartGoneError, PartsMissingError
+from tasks.transfer.errors import (
+    LeaseLostError,
+    MultipartGoneError,
+    PartsMissingError,
+    RequestRefusedError,
+    UnexpectedAnswerError,
+    UploadError,
+)
 from tasks.transfer.models import Batch, Transfer, part_count
-from tasks.transfer.multipart import complete
+from tasks.transfer.multipart import complete, is_joined
 from tasks.transfer.register import locate, locate_publish, look_up
 from tasks.transfer.registration import locate_operations
 
@@ -55,13 +62,17 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
     """Join the parts of a stored large file and register it, in one API call.
 
     A member of a publish is joined only; the publish registers it. If the answer to an earlier
-    call was lost, the location shows that the call succeeded: it did not exist before.
+    call was lost, the location shows that the call succeeded: it did not exist before. If ftrack
+    refuses the registration, the parts are joined nevertheless, and are not sent again.
 
     Raises:
         PartsMissingError: not every part of the file has a valid ETag.
         MultipartGoneError: the store does not know the parts.
+        UploadError: what ``locate`` returns, and what ``complete`` raises.
     """
     parts, ftrack = clients.parts, clients.ftrack
+    if parts.is_joined(transfer):
+        return transfer if transfer.is_member else _located(clients, transfer)
     register = []
     if not transfer.is_member:
         existing = look_up(ftrack, [transfer])
@@ -74,12 +85,25 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
     if missing := part_count(transfer.size_bytes) - len(etags):
         # The store would join those that are there, and the file would end too early.
         raise PartsMissingError(transfer.component_id, missing)
+    opened = parts.with_multipart(transfer)
     try:
-        jobs = complete(parts.with_multipart(transfer), etags, ftrack, register)
+        jobs = complete(opened, etags, ftrack, register)
     except MultipartGoneError:
         parts.forget(transfer)
         raise
+    except (RequestRefusedError, UnexpectedAnswerError):
+        if register and is_joined(opened, etags, ftrack):
+            parts.note_joined(transfer)
+        raise
+    parts.note_joined(transfer)
     return replace(transfer, job_ids=jobs)
+
+
+def _located(clients: Clients, transfer: Transfer) -> Transfer:
+    outcome = locate(clients.ftrack, [transfer])[transfer.upload_id]
+    if isinstance(outcome, UploadError):
+        raise outcome
+    return outcome
 
 
 def located_components(

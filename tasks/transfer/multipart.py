@@ -13,6 +13,7 @@ from tasks.transfer.errors import (
     MultipartGoneError,
     RequestRefusedError,
     UnexpectedAnswerError,
+    UploadError,
     UrlRefusedError,
 )
 from tasks.transfer.files import open_checked, require_unchanged
@@ -106,14 +107,8 @@ def complete(
         RequestRefusedError: ftrack refused for another reason.
         UploadError: what ``FtrackClient.call`` raises.
     """
-    join = {
-        "action": "complete_multipart_upload",
-        "component_id": transfer.component_id,
-        "upload_id": transfer.multipart.upload_id if transfer.multipart else "",
-        "parts": [{"part_number": number, "e_tag": etags[number]} for number in sorted(etags)],
-    }
     try:
-        return job_ids(ftrack.call([join, *register]))
+        return job_ids(ftrack.call([_join(transfer, etags), *register]))
     except FtrackRefusal as refusal:
         why = str(refusal)
         if "NoSuchUpload" in why or "InvalidPart" in why:
@@ -121,3 +116,27 @@ def complete(
         if refusal.is_duplicate:
             raise UnexpectedAnswerError("ftrack", "create ComponentLocation", why) from None
         raise RequestRefusedError(transfer.component_id, "complete", why) from None
+
+
+def is_joined(transfer: Transfer, etags: Mapping[int, str], ftrack: FtrackClient) -> bool:
+    """Join the parts alone, after ftrack has refused the POST that joins and registers.
+
+    ftrack takes back what a refused POST has written, but the store does not take back its part:
+    an upload that is gone by now was joined by that POST. Otherwise that POST would have said so.
+    """
+    try:
+        ftrack.call([_join(transfer, etags)])
+    except FtrackRefusal as refusal:
+        return "NoSuchUpload" in str(refusal)
+    except UploadError:
+        return False
+    return True
+
+
+def _join(transfer: Transfer, etags: Mapping[int, str]) -> Operation:
+    return {
+        "action": "complete_multipart_upload",
+        "component_id": transfer.component_id,
+        "upload_id": transfer.multipart.upload_id if transfer.multipart else "",
+        "parts": [{"part_number": number, "e_tag": etags[number]} for number in sorted(etags)],
+    }

@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 
 from tests.farm import Farm, Upload, Worker, wait_until
 from tests.functional.conftest import MakeFarm
+from tests.sandbox import seed
 
 MIB = 1 << 20
 #: 9 parts of 8 MiB and a rest, in one run.
@@ -247,3 +248,39 @@ def test_a_file_that_has_grown_does_not_hold_up_its_batch(make_farm: MakeFarm) -
     assert farm.record(grown.id)["state"] != "located"
     farm.sandbox.faults.clear()
     assert_located_whole(farm, grown)
+
+
+def test_a_refused_registration_sends_no_part_again(farm: Farm, movie: Path) -> None:
+    """The stand-in joins the parts, refuses the rest of the POST, and takes back its own part."""
+    ftrack = farm.sandbox.ftrack
+    task_id = str(ftrack.create("Task", name="comp", parent_id=seed.SHOT_ID)["id"])
+    number = farm.sandbox.faults.add("ftrack", "status", 503, action="complete_multipart_upload")
+    upload = farm.upload(
+        "--version-id", ftrack.version_id, "--thumbnail", "--task-id", task_id, path=movie
+    )
+    farm.wait_state([upload.id], "retrying")
+    ftrack.delete("Task", task_id)
+    farm.sandbox.faults.remove(number)
+    farm.wait_state([upload.id], "failed", timeout_s=60)
+
+    ftrack.create("Task", id=task_id, name="comp", parent_id=seed.SHOT_ID)
+    assert farm.cli("retry", upload.id).returncode == 0
+    assert_located_whole(farm, upload)
+    assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
+
+
+def test_a_retry_of_a_located_large_file_sends_nothing(farm: Farm, movie: Path) -> None:
+    upload = upload_large(farm, movie)
+    assert_located_whole(farm, upload)
+
+    with farm.frozen():
+        assert farm.cli("retry", upload.id).returncode == 0
+        assert farm.states([upload.id]) == ["pending"]
+        assert farm.cli("cancel", upload.id).stdout.split()[1] == "located"
+    farm.cli("retry", upload.id)
+    assert_located_whole(farm, upload)
+    farm.wait_quiet()
+    assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
+
+    movie.write_bytes(b"newer" * (SIZE // 5))
+    assert_located_whole(farm, upload_large(farm, movie))

@@ -221,3 +221,27 @@ def test_a_clock_that_is_ahead_does_not_hold_back_later_files(
 
     assert since(farm, component) == pytest.approx(farm.now(), abs=5)
     assert farm.commands.enqueue([file_of(component)]) == [("pending", True)]
+
+
+@pytest.mark.parametrize(("stored", "state"), [("s", "located"), ("", "cancelled")])
+def test_a_cancelled_retry_leaves_a_stored_upload_located(
+    farm: Farm, stored: str, state: str
+) -> None:
+    upload_id = locate(farm, file_of())
+    farm.commands.retry(upload_id)
+    farm.client.hset(keys.upload_key(upload_id), "stored", stored)
+
+    assert farm.commands.cancel(upload_id) == state
+    assert farm.client.zcard(keys.state_key(state)) == 1
+
+
+def test_a_cancelled_retry_leaves_a_stored_sequence_located(farm: Farm) -> None:
+    sequence = sequence_of(2)
+    [publish_id] = farm.enqueue(sequence)
+    for transfer in farm.deliver():
+        farm.store(transfer)
+    [publish] = farm.pass_stages(STAGES[-1], claim="publish")
+    farm.settle(publish, "located")
+    assert farm.commands.retry(publish_id).is_new
+
+    assert farm.commands.cancel(publish_id) == "located"

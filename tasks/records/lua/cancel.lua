@@ -1,5 +1,6 @@
 -- Stop an upload in any live state. A failed upload becomes cancelled too, so that nobody looks at
--- it again.
+-- it again. An upload that was located, and is retried, is located again if its bytes are stored:
+-- ftrack shows them.
 --
 -- id          the upload
 -- ttl_s       how long the record of an ended upload is kept
@@ -12,10 +13,23 @@
 --- @include "moves"
 --- @include "endings"
 
+local function is_in_ftrack(id)
+  local located, stored, total, component = unpack(redis.call('HMGET', upload_key(id), 'located',
+    'stored', 'total', 'component'))
+  if not located or redis.call('HGET', KEY.component .. component, 'current') ~= id then
+    return false
+  end
+  if total then
+    return redis.call('EXISTS', KEY.left .. id) == 0
+  end
+  return stored and stored ~= ''
+end
+
 local state = redis.call('HGET', upload_key(args.id), 'state')
 if state and LIVE[state] and not (args.as_member and #waiting_publishes(args.id) > 0) then
-  finish(args.id, state, 'cancelled', args.ttl_s)
-  return finish_script('cancelled')
+  local to = is_in_ftrack(args.id) and 'located' or 'cancelled'
+  finish(args.id, state, to, args.ttl_s)
+  return finish_script(to)
 end
 if state == 'failed' and not args.as_member then
   move(args.id, state, 'cancelled')

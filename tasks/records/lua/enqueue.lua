@@ -86,7 +86,7 @@ local function supersede_older(record)
     leave_publishes(current, ttl_s)
   end
   -- The store holds, or may hold, the other file's bytes under this component.
-  redis.call('HDEL', record.key, 'file', 'stored', 'located')
+  redis.call('HDEL', record.key, 'file', 'stored', 'joined', 'located')
 end
 
 local function write_record(record, asked_at)
