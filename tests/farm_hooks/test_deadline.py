@@ -99,6 +99,23 @@ def test_outputs_that_would_be_one_component_are_not_mixed(installed: Installed)
     assert installed.lines()[0]["path"] == "/mnt/prod/sh 010/depth/z_%04d.exr [1-2]"
 
 
+@pytest.mark.parametrize(
+    ("folders", "queued"),
+    [
+        (["/mnt/left", "/mnt/right"], ["left_f", "right_f"]),
+        (["/mnt/v1", "/mnt/v2"], ["f"]),  # and a warning: no rule tells these apart
+    ],
+)
+def test_outputs_without_a_name_are_told_apart_or_refused(
+    installed: Installed, folders: list[str], queued: list[str]
+) -> None:
+    names = ["f.####.exr", "f.####.exr"]
+    outputs = {"JobOutputDirectories": folders, "JobOutputFileNames": names}
+    [(level, _)] = finish(make_job({"ftrack_version_id": VERSION}, [1, 2], **outputs))
+    assert [name for _, name in installed.queued] == queued
+    assert (level, len(installed.left)) == (("info", 0) if len(queued) == 2 else ("warning", 1))
+
+
 def fail(*_: object) -> Any:
     raise RuntimeError("no connection to the database")
 
