@@ -319,6 +319,7 @@ def test_a_round_writes_only_so_many_files_at_once(
     step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake, "MAX_FILES", 2)
+    monkeypatch.setattr(intake, "ROUND_FILES", 2)
     sizes, genuine = [], enqueue
 
     def counting(app: Celery, commands: Commands, requests: Sequence[Any]) -> list[str]:
@@ -329,12 +330,30 @@ def test_a_round_writes_only_so_many_files_at_once(
     good, greedy = [upload() for _ in range(5)], [upload() for _ in range(3)]
     push(client, *map(entry_of, good[:3]), entry_of(*greedy), *map(entry_of, good[3:]))
 
-    step.act()
+    while client.llen(INBOX):
+        step.act()
 
     assert sizes == [2, 2, 1]
     assert states(client, *good, *greedy) == [*["pending"] * 5, *[None] * 3]
     assert lengths(client) == (0, 0)
     assert client.hget(TOTALS, "refused_requests") == "1"
+
+
+def test_frames_that_nobody_has_looked_at_have_time(scripts: Scripts, client: Any) -> None:
+    """They are a few bytes, and take as long as others."""
+    now = 100.0
+    overdue = Overdue(scripts, lambda: now)
+    entry = b'{"requests":[{"frames":["1-50000","60001-100000"]},{"frames":["1-9","11"]}]}'
+    push(client, entry, b'{"frames":["1-999999999999999"]}')
+    Inbox(scripts).take(1)
+    overdue.give_back()
+
+    now += OVERDUE_S + 90_000 * 28 / 25_000 - 1
+    assert overdue.give_back().entries == 0
+    now += 3
+    assert overdue.give_back().entries == 1
+    now += 700
+    assert overdue.give_back().entries == 1, "nobody is believed for ever"
 
 
 def test_a_slow_worker_removes_nothing_that_was_given_back(scripts: Scripts, client: Any) -> None:

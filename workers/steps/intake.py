@@ -39,6 +39,8 @@ STOP_S = 60.0
 #: A larger entry is taken in by a thread of its own, so that the others do not wait for it: 100,000
 #: frames have 2.8 MB, and take 15 s of CPU and 80 MiB of memory (measured 2026-11).
 LARGE_BYTES = 64 << 10
+#: The files of a round; what a hook sends in one entry has as many, or is one request.
+ROUND_FILES = 10_000
 #: A flood of refused entries fills the log with so many lines a round, of so many hosts each.
 MOST_REASONS, MOST_HOSTS, LONGEST_REASON = 5, 5, 200
 
@@ -92,15 +94,6 @@ class Intake:
 
     def take_in(self, entries: Sequence[bytes]) -> list[bytes]:
         """Take entries in, and return those that this worker cannot check, for want of a key."""
-        keyless: list[bytes] = []
-        while entries:
-            count, without_key = self._take_in_first(entries)
-            keyless += without_key
-            entries = entries[count:]
-        return keyless
-
-    def _take_in_first(self, entries: Sequence[bytes]) -> tuple[int, list[bytes]]:
-        """Take in as many as have MAX_FILES; return how many those are, and the keyless ones."""
         refusals = Refusals()
         keyless: set[int] = set()
         asked: list[Asked] = []
@@ -113,7 +106,9 @@ class Intake:
                 continue
             asked += opened
             files += sum(files_of(one.request) for one in opened)
-            if files >= MAX_FILES:
+            if files >= ROUND_FILES:
+                # The others do not wait for these: another worker may take them in.
+                self.inbox.give_back(entries[number + 1 :])
                 entries = entries[: number + 1]
                 break
         wanted = {one.entry for one in asked}
@@ -126,7 +121,7 @@ class Intake:
             unwritten = self._write(asked, refusals)
             self.inbox.forgive([entries[number] for number in unwritten])
         self._remove(entries, wanted - unwritten, refusals)
-        return len(entries), [entries[number] for number in sorted(keyless)]
+        return [entries[number] for number in sorted(keyless)]
 
     def _opened(self, number: int, entry: bytes, refusals: Refusals) -> list[Asked]:
         """Return the requests of an entry, without those that are malformed."""

@@ -13,6 +13,19 @@
 --- @include "counters"
 
 local RETURNED_S = 86400
+-- Frames that nobody has looked at are a few bytes, and take as long as others: by so many bytes
+-- each. Larger entries have the sizes of their frames.
+local SMALL_BYTES, BYTES_A_FRAME, MAX_BYTES = 65536, 28, 16777216
+
+local function weight(entry)
+  local bytes = #entry
+  if bytes <= SMALL_BYTES then
+    for first, last in string.gmatch(entry, '"(%d+)%-(%d+)"') do
+      bytes = bytes + math.max(tonumber(last) - tonumber(first) + 1, 0) * BYTES_A_FRAME
+    end
+  end
+  return string.format('%.0f', math.min(bytes, MAX_BYTES))
+end
 
 local overdue = {}
 for _, mark in ipairs(args.overdue) do
@@ -39,7 +52,7 @@ while #rows < args.max_entries and bytes < args.max_bytes do
     end
     redis.call('EXPIRE', KEY.returned, RETURNED_S)
   else
-    rows[#rows + 1] = { mark, #entry }
+    rows[#rows + 1] = { mark, weight(entry) }
   end
   bytes = bytes + #entry
 end
