@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-
 from tasks.config.texts import visible
 from tasks.intake.json_text import json_text
 from tasks.intake.ranges import compact, holes, some_of
 from tasks.intake.request import PublishRequest
+from tasks.transfer.names import file_type
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def component_line(component: Component, *, human: bool) -> str:
     values: dict[str, Any] = {
         "kind": "file",
         "name": target.name,
-        "file_type": os.path.splitext(component.path)[1],
+        "file_type": file_type(component.path.rpartition("/")[2]),
         "component_id": target.component_id,
         "path": component.path,
         "files": len(files),

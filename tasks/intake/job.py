@@ -7,7 +7,7 @@ import json
 from tasks.intake.errors import FramesError
 from tasks.intake.notation import Frames, parse
 from tasks.intake.numbered import sequence_of
-from tasks.intake.ranges import MAX_DIGITS, compact
+from tasks.intake.ranges import MAX_DIGITS, shortest
 from tasks.transfer.windows import is_absolute, is_windows_path
 
 TYPE_CHECKING = False
@@ -225,5 +225,5 @@ def _joined(folder: str, name: str) -> str:
 
 
 def ranges(numbers: Iterable[int]) -> str:
-    """Return ascending numbers as ranges: 1001-1100, 1110."""
-    return ", ".join(compact(numbers))
+    """Return ascending numbers as ranges: 1001-1100, 1110-1200x2."""
+    return shortest(numbers)

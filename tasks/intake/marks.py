@@ -47,6 +47,10 @@ REFUSED = {
         "{token} is no place for frames; write %04d there, and the frames after the name: "
         "f.%04d.exr [1001-1240]"
     ),
+    r"%%0?[0-9]*[di](?![^\W_])": "{token} has a % too many, as only batch files need; write %04d",
+    r"\$\{?(?:HIP|HIPNAME|HIPFILE|JOB|OS|WEDGE)\}?(?![^\W_])": (
+        "{token} is a variable of Houdini's; write the name as it is on disk"
+    ),
     r"\*": "{token} is a wildcard; write %04d for a frame number of four digits",
     r"<[^<>/]+>|\{@?(?i:frame)[^/]*\}|\$(?i:frame)(?![^\W_])": (
         "{token} is a token that only the program knows which wrote it; write %04d for a frame "

@@ -14,6 +14,8 @@ ONE_RANGE = r"[0-9]+(?:-[0-9]+)?(?:[xy:]-?[0-9]+)?"
 #: dot: it is the frame in "f.1001#.exr", and part of the name in "sh010####.exr".
 RANGES_BEFORE = rf"(?<![0-9])(?:{ONE_RANGE}(?:,{ONE_RANGE})+|[0-9]+-[0-9]+(?:[xy:]-?[0-9]+)?)$"
 NUMBER_BEFORE = r"(?<=\.)[0-9]+$"
+#: What follows a mark when there are ranges before those at the end.
+TWICE = r"(?s).*\s\[?[0-9][-0-9,xy:\s]*\]?"
 #: A name with an extension, whose frames are named although there is no place for a number.
 ONE_FILE = r"(?s).*\.[A-Za-z][A-Za-z0-9]*"
 
@@ -83,6 +85,8 @@ def parse(text: str) -> Frames | None:
             )
         return None
     head, tail = name[: mark.start], name[mark.end :]
+    if ranges is not None and re.fullmatch(TWICE, tail):
+        raise FramesError(f"{printable(text)} names its frames twice; write them once")
     if before := re.search(RANGES_BEFORE, head) or re.search(NUMBER_BEFORE, head):
         if ranges is not None:
             raise FramesError(f"{printable(text)} names its frames twice; write them once")

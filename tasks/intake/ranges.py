@@ -98,6 +98,30 @@ def compact(numbers: Iterable[int]) -> list[str]:
     return [frame_range(first, last) for first, last in ranges]
 
 
+def shortest(numbers: Iterable[int]) -> str:
+    """Return ascending numbers as ranges, with steps: 1001-1100, 1110-1200x2.
+
+    A path has room for few of the single frames of a long sequence.
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        run = runs[-1] if runs else []
+        if len(run) == 1 or (run and number - run[-1] == run[1] - run[0]):
+            run.append(number)
+        elif len(run) == 2 and run[1] - run[0] > 1:  # noqa: PLR2004 no step yet
+            runs.append([run.pop(), number])
+        else:
+            runs.append([number])
+    return ", ".join(map(_run, runs))
+
+
+def _run(run: list[int]) -> str:
+    step = run[1] - run[0] if run[1:] else 1
+    if step == 1:
+        return frame_range(run[0], run[-1])
+    return f"{run[0]}-{run[-1]}x{step}" if run[2:] else f"{run[0]}, {run[1]}"
+
+
 def holes(numbers: Sequence[int]) -> list[str]:
     """Return what ascending numbers leave out between the first and the last, as ranges."""
     # Computed from the ends of a hole: a stray f.99999999.exr makes it too large to count.

@@ -269,6 +269,9 @@ def test_an_existing_file_is_not_taken_for_a_pattern(tmp_path: Path, name: str) 
         ("/p/f.{frame:0>{@frame_padding}}.exr [1]", "is a token"),
         ("/p/f.<aov>.%04d.exr [1]", "<aov> is a token"),
         ("/p/t.<UVTILE>.tex", "<UVTILE> is a token"),
+        ("/p/f.%%04d.exr [1]", "%%04d has a % too many, as only batch"),
+        ("/p/$HIPNAME.$F4.exr [1]", "$HIPNAME is a variable of Houdini's"),
+        ("/p/f.%04d.exr [1-2] [3]", "frames twice"),
         ("/p/f_%V.%04d.exr [1]", "%V stands for the names of eyes"),
         ("/p/f_%v.exr", "enqueue each eye with its own path"),
         ("/p/f.*.exr", "* is a wildcard; write %04d"),
@@ -602,6 +605,28 @@ def test_what_is_no_frame_is_refused_with_its_path(
 def test_two_things_are_never_one_sequence(tmp_path: Path, names: list[str]) -> None:
     _render(tmp_path, *names)
     assert "more than one sequence" in _refused(tmp_path, look=True, allow_missing=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    head=st.from_regex(r"\A[a-zü][a-z0-9ü ]{0,8}[._-]\Z"),
+    tail=st.from_regex(r"\A(_(left|v[0-9]{2}|cam[12]|2k))?(\.exr|\.bgeo\.sc|\.vdb\.gz|\.tif)\Z"),
+    padding=st.sampled_from([0, 3, 4]),
+    numbers=st.sets(st.integers(0, 10_100), min_size=2, max_size=6),
+)
+def test_a_folder_and_the_pattern_of_its_frames_are_the_same(
+    head: str, tail: str, padding: int, numbers: set[int]
+) -> None:
+    with TemporaryDirectory() as folder:
+        written = Frames(f"{folder}/{head}", tail, padding, tuple(sorted(numbers)))
+        names = {os.path.basename(written.path(number)) for number in written.numbers}
+        _render(Path(folder), *names)
+
+        def found(text: str) -> set[str]:
+            frames = _read(text, look=True, allow_missing=True)
+            return {os.path.basename(frames.path(number)) for number in frames.numbers}
+
+        assert found(folder) == found(written.pattern) == found(str(written)) == names
 
 
 def test_a_pattern_that_leaves_out_negative_frames_needs_frames(tmp_path: Path) -> None:

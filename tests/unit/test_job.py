@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasks.intake.errors import FramesError
 from tasks.intake.job import (
@@ -15,11 +17,13 @@ from tasks.intake.job import (
     flag,
     job_uploads,
     outputs,
+    ranges,
     sequence,
     upload,
 )
 from tasks.intake.manifest import MANIFEST_KEYS
 from tasks.intake.notation import parse
+from tasks.intake.ranges import numbers_of
 
 VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
 
@@ -127,6 +131,26 @@ def test_a_mark_that_cannot_be_read_is_left_to_enqueue_to_refuse(
     written = sequence(path, frames)
     with pytest.raises(FramesError):
         parse(written)
+
+
+@given(st.sets(st.integers(0, 40), min_size=1))
+def test_ranges_are_the_same_frames_for_the_command(numbers: set[int]) -> None:
+    assert numbers_of(ranges(sorted(numbers)), "") == tuple(sorted(numbers))
+
+
+@pytest.mark.parametrize(
+    ("numbers", "written"),
+    [
+        (range(1, 4001, 2), "1-3999x2"),
+        ([1, 3, 4, 5], "1, 3-5"),
+        ([1, 3, 5, 6], "1-5x2, 6"),
+        ([1, 2, 4], "1-2, 4"),
+        ([1, 11], "1, 11"),
+        ([7], "7"),
+    ],
+)
+def test_a_step_makes_ranges_short(numbers: Iterable[int], written: str) -> None:
+    assert ranges(numbers) == written
 
 
 def test_outputs_are_pairs_of_folder_and_name() -> None:
