@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.farm_hooks.stand import HOOKS, enqueue_bare
 from tests.helpers.pythons import MINORS, python
 from tests.helpers.pyz import NAME, build_pyz, built_pyz
 from tests.sandbox.process import CHECKOUT, NO_REDIS
+from tests.sandbox.redis_server import RedisServer
 
 VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
 PATH = "/mnt/prod/Übersicht 01/a b.exr"
@@ -182,6 +184,22 @@ def test_without_redis_uploads_are_spooled_and_sent_later(installed: Installed) 
     assert (done.returncode, done.stdout) == (0, "2 uploads enqueued from the spool\n")
     assert {name for _, name in installed.queued} == {"a b", "b"}
     assert installed.left == []
+
+
+def test_a_command_that_is_killed_leaves_the_upload_in_the_spool(
+    installed: Installed, redis_server: RedisServer
+) -> None:
+    redis_server.pause(3)
+    words = ("enqueue", "--no-stat", PATH, "--version-id", VERSION)
+    child = subprocess.Popen([sys.executable, "-I", str(installed.file), *words], env={})
+    while not any(path.stat().st_size for path in installed.left):
+        time.sleep(0.01)
+    child.kill()
+    child.wait()
+    [kept] = installed.left
+    assert json.loads(kept.read_bytes())["requests"][0]["path"] == PATH
+    while not redis_server.answers():
+        time.sleep(0.1)
 
 
 def test_without_redis_and_spool_it_exits_with_3(installed: Installed) -> None:
