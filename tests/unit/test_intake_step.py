@@ -247,7 +247,7 @@ def test_what_is_taken_in_meanwhile_has_ten_seconds_of_its_own(
     assert overdue.give_back().entries == 0, "another process held the lock"
 
 
-def test_an_entry_that_kills_each_worker_is_refused_and_takes_no_other_with_it(
+def test_an_entry_that_kills_each_worker_is_refused_alone(
     step: TakeIn, scripts: Scripts, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
