@@ -90,7 +90,8 @@ class Reconciler:
         """Give back what a dead worker was taking in, and log what has killed too many of them."""
         returned = self.overdue.give_back()
         if count := returned.entries:
-            log.warning("requests_returned", entries=count, text="the worker that took them died")
+            why = "the worker that took them died, or is slow"
+            log.warning("requests_returned", entries=count, text=why)
         for start in returned.refused:
             why = f"{MAX_RETURNS} workers died while they took it in"
             log.error("requests_refused", count=1, hosts=host_in(start) or "unknown", text=why)
