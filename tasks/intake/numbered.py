@@ -32,6 +32,8 @@ BEFORE = (
     ("a camera or layer", r"(?:^|[^a-z])(?:cam|camera|layer|lyr|pass)$"),
     ("a level of detail", r"(?:^|[^a-z])(?:lod|level|mip)$"),  # codespell:ignore lod
     ("a size", r"[0-9]x$"),
+    ("a copy", r"\($"),
+    ("a date", r"(?:19|20)[0-9]{2}-[0-9]{2}-$"),
 )
 #: What it is if these follow it: 4k, 1080p, 24fps, 16bit, 1920x1080, and tiles as 1x1.
 AFTER = r"(?:[kp]|fps|bits?|px|mm|x[0-9]+)(?![a-z])"

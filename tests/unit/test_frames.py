@@ -579,6 +579,7 @@ def test_a_folder_of_negative_frames_is_refused(tmp_path: Path) -> None:
         (["_tile_1x1_2x2_.exr", "_tile_2x1_2x2_.exr"], "(its number is a size)"),
         (["t_u1_v1.tex", "t_u2_v1.tex"], "t_u2_v1.tex (its number is a version)"),
         (["f_2k.exr", "f_4k.exr"], "f_4k.exr (its number is a size)"),
+        (["f (1).exr", "f (2).exr"], "f (2).exr (its number is a copy)"),
         (["f_cam1.exr", "f_cam2.exr"], "(its number is a camera or layer)"),
     ],
 )
@@ -597,6 +598,7 @@ def test_what_is_no_frame_is_refused_with_its_path(
         ["f.1001_v001.exr", "f.1001_v002.exr"],
         ["sh010.1001.exr", "sh010.1002.exr", "sh020.1001.exr"],
         ["f.1001_left.exr", "f.1002_right.exr"],
+        ["2024-01-01.exr", "2024-01-02.exr"],
         ["f_tile01.1001.exr", "f_tile02.1001.exr"],
         ["f.1001.0.exr", "f.1001.5.exr", "f.1002.0.exr"],
         ["f_1080.1001.exr", "f_1081.1001.exr", "f_1080.1002.exr"],
