@@ -431,9 +431,12 @@ class Farm:
         """Poll until no message is queued or unacknowledged, so that Redis may be flushed."""
 
         def quiet() -> bool:
-            queues = [key for key in self.redis.scan_iter("farmhaul*") if _is_queue(key)]
-            others = ("unacked", "farmhaul:inbox", "farmhaul:taking")
-            return not queues and not self.redis.exists(*others)
+            # In one transaction, because what moves from one list to the next would be missed.
+            pipeline = self.redis.pipeline(transaction=True)
+            pipeline.keys("farmhaul*")
+            pipeline.exists("unacked", "farmhaul:inbox", "farmhaul:taking")
+            keys, others = pipeline.execute()
+            return not others and not any(map(_is_queue, keys))
 
         wait_until(quiet, timeout_s, lambda: f"still busy: {sorted(self.redis.scan_iter('*'))}")
 

@@ -141,7 +141,8 @@ def test_wait_exits_with_4_and_the_reason_if_an_upload_fails(farm: Farm) -> None
     assert done.returncode == 4
     assert [line["state"] for line in lines_of(done)] == ["failed", "located"]
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"farmhaul: {entries[0]['path']}: failed: ftrack refused to")
+    assert done.stderr.startswith(f"farmhaul: {entries[0]['path']}: failed: ")
+    assert f"component {bad} does not exist in ftrack" in done.stderr
     assert "then: farmhaul retry" in done.stderr
 
 
