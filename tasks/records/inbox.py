@@ -14,6 +14,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 import redis
@@ -30,8 +31,9 @@ MAX_BYTES = 1 << 20
 #: a publish of 100,000 frames has 2.8 MB, and takes from 15 s to a minute on a busy machine.
 OVERDUE_S = 10.0
 BYTES_A_SECOND = 25_000
-#: An entry that has come back from so many workers is taken in alone, and then refused. After an
-#: outage of Redis, each entry that a worker held comes back once.
+#: An entry that has come back from so many workers is taken in alone, and at last refused. After an
+#: outage of Redis, each entry that a worker held comes back once. A worker that dies with many
+#: entries has died of one of them at most, so only what was taken in alone is counted further.
 ALONE_RETURNS = 2
 MAX_RETURNS = 5
 #: How many of the oldest entries the reconciler looks at each second, so that it blocks Redis for
@@ -82,6 +84,12 @@ class Inbox:
             [entry for entry, count in rows if count >= ALONE_RETURNS],
         )
 
+    def note_alone(self, entry: bytes) -> None:
+        """Count that an entry is taken in alone: if this worker dies now, it is the cause."""
+        # A full Redis refuses this, and the entry as well.
+        with suppress(redis.OutOfMemoryError):
+            self.scripts.client.hincrby(RETURNED, _mark(entry), 1)
+
     def forgive(self, entries: Sequence[bytes]) -> None:
         """Forget that entries have come back: no worker died of them."""
         if entries:
@@ -129,6 +137,7 @@ class Overdue:
         given_back, rows, refused = self.scripts.run(
             "oldest_taken",
             overdue=overdue,
+            alone_returns=ALONE_RETURNS,
             max_returns=MAX_RETURNS,
             max_entries=OLDEST,
             max_bytes=OLDEST_BYTES,

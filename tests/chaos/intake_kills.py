@@ -133,6 +133,8 @@ def take_in(kill_at: int = -1, *, is_counted: bool = False) -> None:
     sys.settrace(killer)
     step.act()
     sys.settrace(None)
+    while kill_at < 0 and not is_counted and step.record.scripts.client.llen(INBOX):
+        step.act()  # what has come back twice is taken in one by one
     if is_counted:
         print(killer.count, flush=True)
     os._exit(0)
@@ -201,6 +203,7 @@ def kill_in_a_storm(record: Record, asked: Asked, kills: int) -> None:
         overdue.give_back()
         if client.llen(INBOX):
             take_in()
+            print(f"{client.llen(INBOX)} entries are left", flush=True)
 
 
 def run_for_ever(ready: int) -> NoReturn:

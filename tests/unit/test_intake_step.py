@@ -285,7 +285,7 @@ def test_a_refused_entry_is_logged(
 ) -> None:
     reconciler = Reconciler(app, Record(scripts))
     client.lpush(TAKING, entry := entry_of(upload(), host="node9"))
-    client.hset(RETURNED, hashlib.sha1(entry[:512]).hexdigest(), MAX_RETURNS - 1)
+    client.hset(RETURNED, hashlib.sha1(entry[:512]).hexdigest(), MAX_RETURNS)
     reconciler.overdue = Overdue(scripts, iter([100.0, 200.0]).__next__)
 
     reconciler.run()
@@ -354,6 +354,19 @@ def test_frames_that_nobody_has_looked_at_have_time(scripts: Scripts, client: An
     assert overdue.give_back().entries == 1
     now += 700
     assert overdue.give_back().entries == 1, "nobody is believed for ever"
+
+
+def test_entries_that_were_only_there_when_workers_died_are_not_refused(
+    scripts: Scripts, client: Any
+) -> None:
+    now = 100.0
+    overdue = Overdue(scripts, lambda: now)
+    push(client, b"one", b"two", b"three")
+    for _ in range(MAX_RETURNS + 1):
+        Inbox(scripts).take(1)
+        overdue.give_back()
+        now += OVERDUE_S + 1
+        assert overdue.give_back() == (3, [])
 
 
 def test_a_slow_worker_removes_nothing_that_was_given_back(scripts: Scripts, client: Any) -> None:

@@ -209,7 +209,9 @@ class TakeIn(PeriodicStep):
             # One that may kill this worker takes no other with it.
             self.inbox.give_back(suspects[1:])
             self._take_in_by_size(entries)
-            self._take_in_by_size(suspects[:1])
+            for suspect in suspects[:1]:
+                self.inbox.note_alone(suspect)
+                self._take_in_by_size([suspect])
         finally:
             self._round.release()
 

@@ -3,7 +3,9 @@
 -- A mark is the hash of the start of an entry, which has its signature or its random id.
 --
 -- overdue       the marks of entries that go back to the inbox
--- max_returns   an entry that has come back so often is refused: it kills its workers
+-- alone_returns   an entry that has come back so often is taken in alone. Workers count on from
+--                 there, because only then is it clear which entry a worker has died of
+-- max_returns   with this count an entry is refused
 -- max_entries   number of entries to look at
 -- max_bytes     their size together; the entry that exceeds it is the last one
 --
@@ -42,7 +44,11 @@ while #rows < args.max_entries and bytes < args.max_bytes do
   if overdue[mark] then
     -- This is first, because it makes room: a full Redis then refuses nothing of the rest.
     redis.call('LREM', KEY.taking, -1, entry)
-    if redis.call('HINCRBY', KEY.returned, mark, 1) < args.max_returns then
+    local returns = tonumber(redis.call('HGET', KEY.returned, mark) or 0)
+    if returns < args.alone_returns then
+      redis.call('HINCRBY', KEY.returned, mark, 1)
+    end
+    if returns < args.max_returns then
       redis.call('LPUSH', KEY.inbox, entry)
       given_back = given_back + 1
     else
