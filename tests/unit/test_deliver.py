@@ -208,6 +208,19 @@ class TestAnOlderUploadThatIsStillSending:
         assert not farm.client.exists(keys.CLAIM + "newer")
 
     @pytest.mark.usefixtures("older")
+    def test_holds_back_a_newer_one_as_long_as_it_takes(
+        self, farm: Farm, component: Target
+    ) -> None:
+        [newer] = farm.enqueue(file_of(component))
+        for number in range(MAX_DELIVERIES + 1):
+            assert farm.pass_stages(PUT, f"try {number}") == []
+            assert farm.state(newer) == "retrying"
+            farm.make_due()
+
+        assert farm.state(newer) == "pending"
+        assert farm.counted("failed") == 0
+
+    @pytest.mark.usefixtures("older")
     @pytest.mark.parametrize("size", [LARGE_BYTES, LARGE_BYTES + 1])
     def test_holds_back_the_last_stage_of_a_large_file_alone(
         self, farm: Farm, component: Target, size: int

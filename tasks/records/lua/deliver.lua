@@ -123,7 +123,8 @@ local function deliver(id, is_one_of_many)
   local fence = redis.call('HINCRBY', key, 'fence', 1)
   if sends_bytes(key) and not may_put(id, fence, args.lease_s) then
     leave_claim(id, claim)
-    -- Not an error of this upload, so it counts no try and needs no backoff.
+    -- Not an error of this upload, so it counts no try and no delivery, and needs no backoff.
+    redis.call('HINCRBY', key, 'deliveries:' .. stage, -1)
     make_retrying(id, NOW + 2, 'older upload of the component')
     return nil
   end
