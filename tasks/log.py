@@ -13,6 +13,8 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
+from tasks.config.texts import visible
+
 #: The keyword arguments that belong to ``logging`` itself; all others are fields of the event.
 _STANDARD = frozenset({"exc_info", "stack_info", "stacklevel"})
 
@@ -31,15 +33,10 @@ class EventLog(logging.LoggerAdapter[logging.Logger]):
             if name not in _STANDARD and name != "text"
         }
         # A file system, a server or another host may have given these; JSON escapes them itself.
-        words = map(_visible, [msg, *(f"{name}={value}" for name, value in fields.items()), text])
+        words = map(visible, [msg, *(f"{name}={value}" for name, value in fields.items()), text])
         options = {name: value for name, value in kwargs.items() if name in _STANDARD}
         options["extra"] = {"event": msg, "fields": fields, "text": text}
         return " ".join(filter(None, words)), options
-
-
-def _visible(text: str) -> str:
-    # As tasks.config.texts, which is above this module.
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 log = EventLog(logging.getLogger("farmhaul"))
