@@ -44,17 +44,7 @@ from importlib.util import MAGIC_NUMBER, spec_from_loader
 from marshal import loads
 
 __version__ = "{version}"
-__all__ = [
-    "enqueue",
-    "files",
-    "flag",
-    "job_uploads",
-    "ranges",
-    "read_text",
-    "refuse",
-    "sequence",
-    "upload",
-]
+{names}
 
 
 class Bytecode:
@@ -154,7 +144,9 @@ def build(target: Path) -> None:
 
 def _package() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return PACKAGE.format(version=project["version"])
+    library = (ROOT / "tasks" / "intake" / "hook.py").read_text(encoding="utf-8")
+    [names] = re.findall(r"(?ms)^__all__ = \[.*?^\]$", library)
+    return PACKAGE.format(version=project["version"], names=names)
 
 
 def _pythons() -> dict[int, str]:

@@ -23,7 +23,8 @@ from tasks.intake.bodies import make_bodies
 from tasks.intake.deliver import SPOOLED_AT_ONCE, flush_spool, host_name, signed
 from tasks.intake.errors import BadInputError
 from tasks.intake.hook_env import HookEnvError, hook_environment, spool_in
-from tasks.intake.job import files, flag, job_uploads, ranges, sequence, upload
+from tasks.intake.job import files, flag, job_uploads, sequence, upload
+from tasks.intake.ranges import shortest as ranges
 from tasks.intake.salvage import sort_out
 from tasks.intake.spool import Spool
 

@@ -163,14 +163,14 @@ def sequence(path: str, frames: Iterable[int]) -> str:
     try:
         found = _deadline(name, parse(name))
     except FramesError:
-        return f"{path} [{ranges(numbers)}]"
+        return f"{path} [{shortest(numbers)}]"
     if found is None or not numbers:
         return path
     if found.numbers:
-        return f"{path} [{ranges(numbers)}]"
+        return f"{path} [{shortest(numbers)}]"
     if len(numbers) == 1:
         return folder + found.path(numbers[0])
-    return f"{folder}{found.head}%0{found.padding or 1}d{found.tail} [{ranges(numbers)}]"
+    return f"{folder}{found.head}%0{found.padding or 1}d{found.tail} [{shortest(numbers)}]"
 
 
 def _deadline(name: str, found: Frames | None) -> Frames | None:
@@ -222,8 +222,3 @@ def _joined(folder: str, name: str) -> str:
         return name
     # The separators of the system where the job was submitted, which need not be this one.
     return f"{folder.rstrip('/' + chr(92))}/{name}"
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Return ascending numbers as ranges: 1001-1100, 1110-1200x2."""
-    return shortest(numbers)

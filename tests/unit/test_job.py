@@ -17,13 +17,12 @@ from tasks.intake.job import (
     flag,
     job_uploads,
     outputs,
-    ranges,
     sequence,
     upload,
 )
 from tasks.intake.manifest import MANIFEST_KEYS
 from tasks.intake.notation import parse
-from tasks.intake.ranges import numbers_of
+from tasks.intake.ranges import numbers_of, shortest
 
 VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
 
@@ -135,7 +134,7 @@ def test_a_mark_that_cannot_be_read_is_left_to_enqueue_to_refuse(
 
 @given(st.sets(st.integers(0, 40), min_size=1))
 def test_ranges_are_the_same_frames_for_the_command(numbers: set[int]) -> None:
-    assert numbers_of(ranges(sorted(numbers)), "") == tuple(sorted(numbers))
+    assert numbers_of(shortest(sorted(numbers)), "") == tuple(sorted(numbers))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +149,7 @@ def test_ranges_are_the_same_frames_for_the_command(numbers: set[int]) -> None:
     ],
 )
 def test_a_step_makes_ranges_short(numbers: Iterable[int], written: str) -> None:
-    assert ranges(numbers) == written
+    assert shortest(numbers) == written
 
 
 def test_outputs_are_pairs_of_folder_and_name() -> None:
