@@ -11,8 +11,6 @@ from tasks.config.settings import Settings
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def worker(options: tuple[str, ...]) -> None:
     """Start a worker, with the options of celery worker."""
-    if not {"-h", "--help"} & set(options):
-        Settings.from_environment(for_worker=True)  # before Celery reads a part of it
     from workers.app import app
 
     app.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", *options])
