@@ -8,7 +8,7 @@ from collections import defaultdict
 
 from tasks.intake.errors import FramesError, printable
 from tasks.intake.notation import Frames, check_positive
-from tasks.intake.ranges import MAX_DIGITS, MAX_FRAMES, too_many
+from tasks.intake.ranges import MAX_DIGITS, MAX_FRAMES, some_of, too_many
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,9 +115,10 @@ def sequence_of(folder: str, names: Iterable[str]) -> Frames:
     if len(found) > 1 or others:
         found.sort(key=lambda frames: -len(frames.numbers))
         patterns = [os.path.basename(frames.pattern) for frames in found]
-        shown = [*patterns, *sorted(name.name for name in others)]
+        names = [*patterns, *sorted(name.name for name in others)]
+        shown = [*map(printable, names)]
         raise FramesError(
-            f"{printable(folder)} contains more than one sequence ({_some_of(shown)}); "
+            f"{printable(folder)} contains more than one sequence ({some_of(shown, MAX_SHOWN)}); "
             f"write the one you mean: {printable(found[0].pattern)}"
         )
     return check_positive(found[0])
@@ -168,13 +169,8 @@ def _no_frames(folder: str, others: Sequence[_Name]) -> FramesError:
         "it is a movie" if first.is_movie else f"its number is {first.what(len(first.numbers) - 1)}"
     )
     path = f"{folder.rstrip('/')}/{first.name}"
-    what = _some_of(sorted(name.name for name in others))
+    what = some_of([*map(printable, sorted(name.name for name in others))], MAX_SHOWN)
     return FramesError(
         f"{printable(folder)} contains no frames, but {what} ({why}); "
         f"write the path of each file: {printable(path)}"
     )
-
-
-def _some_of(names: Sequence[str]) -> str:
-    rest = len(names) - MAX_SHOWN
-    return f"{printable(', '.join(names[:MAX_SHOWN]))}{f' and {rest} more' if rest > 0 else ''}"

@@ -132,10 +132,10 @@ def holes(numbers: Sequence[int]) -> list[str]:
     ]
 
 
-def some_of(ranges: Sequence[str]) -> str:
-    """Return ranges as a list of at most MAX_SHOWN."""
-    rest = len(ranges) - MAX_SHOWN
-    return f"{', '.join(ranges[:MAX_SHOWN])}{f' and {rest} more' if rest > 0 else ''}"
+def some_of(texts: Sequence[str], most: int = MAX_SHOWN) -> str:
+    """Return the first of some ranges or names, and how many more there are."""
+    rest = len(texts) - most
+    return f"{', '.join(texts[:most])}{f' and {rest} more' if rest > 0 else ''}"
 
 
 def frame_range(first: int, last: int) -> str:

@@ -240,7 +240,7 @@ BROKEN = {
         done(lambda farm: farm.upload("--node-local")),
     ),
     "no worker on many hosts of node-local files": SetUp(
-        "fault", "workers", "inv15, … takes tasks, but uploads of files there are pending (20 h",
+        "fault", "workers", "inv17 and 10 more takes tasks, but uploads of files there",
         "start a worker on", done(many_hosts),
     ),
     "a worker that takes nothing": SetUp(

@@ -11,6 +11,7 @@ from kombu.transport.redis import Channel
 from tasks.chain import QUEUE
 from tasks.config.hook_settings import HookSettings
 from tasks.config.sealing import FERNET, message_codec
+from tasks.intake.ranges import some_of
 from tasks.records.inbox import waiting
 from tasks.records.keys import ALIVE, TOTALS, to_text, upload_key
 from tasks.records.states import UPLOAD_STATES
@@ -144,7 +145,7 @@ def _workers(farm: Farm) -> Iterator[Finding]:
     """Check that workers take tasks, also on the hosts with node-local uploads."""
     workers = farm.status.workers()
     if workers:
-        yield Finding("ok", "workers", f"{len(workers)} take tasks: {_some(workers)}")
+        yield Finding("ok", "workers", f"{len(workers)} take tasks: {some_of(workers)}")
     else:
         step = "run farmhaul worker; restart a running worker that logs not_consuming"
         yield Finding("fault", "workers", "no worker takes tasks", step)
@@ -153,10 +154,8 @@ def _workers(farm: Farm) -> Iterator[Finding]:
     with_uploads = {row.host for row in farm.status.backlog() if row.host}
     if lonely := sorted(with_uploads - with_worker):
         # In one line: a hook can name any number of hosts.
-        hosts = _some(lonely)
+        hosts = some_of(lonely)
         says = f"no worker on {hosts} takes tasks, but uploads of files there are pending"
-        if lonely[8:]:
-            says += f" ({len(lonely)} hosts)"
         yield Finding("fault", "workers", says, f"start a worker on {hosts}, or cancel the uploads")
 
 
@@ -170,16 +169,12 @@ def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:
     found = {name: version for version, _, name in (to_text(row).partition(" ") for row in rows)}
     if silent := sorted(found.keys() - set(workers)):
         step = "restart them; see not_consuming in their logs, and the lines before it"
-        yield Finding("fault", "workers", f"running, but take no tasks: {_some(silent)}", step)
+        yield Finding("fault", "workers", f"running, but take no tasks: {some_of(silent)}", step)
     versions = {**dict.fromkeys(workers, "unknown"), **found}
     others = sorted(f"{name} {version}" for name, version in versions.items() if version != VERSION)
     if others:
-        says = f"{len(others)} have another version than this node's {VERSION}: {_some(others)}"
+        says = f"{len(others)} have another version than this node's {VERSION}: {some_of(others)}"
         yield Finding("warning", "workers", says, "upgrade the older ones, or this node")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join([*names[:8], *(["…"] if names[8:] else [])])
 
 
 def _queue(farm: Farm) -> Iterator[Finding]:
