@@ -127,21 +127,20 @@ def locate_publish(
     for file in files:
         if taken := _name_taken(file, existing):
             raise taken
-    frames = {
+    found = {
         container.target.component_id: _frame_sizes(ftrack, container, transfer.path)
         for container in publish.containers
         if container.target.component_id in existing.components
     }
+    frames = {component_id: sizes for component_id, (_, sizes) in found.items()}
     ours = {file.component_id for file in files}
-    gone = {
-        container.target.component_id: outdated(container, left)
-        for container in publish.containers
-        if (
-            left := [
-                one for one in frames.get(container.target.component_id, ()) if one not in ours
-            ]
-        )
-    }
+    gone = {}
+    for container in publish.containers:
+        padding, sizes = found.get(container.target.component_id, (0, {}))
+        if left := [one for one in sizes if one not in ours]:
+            # Frame 001 replaces frame 0001, although both are of one place.
+            is_same = padding == container.padding
+            gone[container.target.component_id] = outdated(container, left) if is_same else left
     existing = replace(existing, frames=frames, outdated=gone)
     jobs: tuple[str, ...] = ()
     for operations in publish_operations(publish, files, existing):
@@ -156,7 +155,10 @@ def locate_publish(
     return replace(transfer, job_ids=jobs)
 
 
-def _frame_sizes(ftrack: FtrackClient, container: Container, path: str) -> dict[str, int]:
+def _frame_sizes(
+    ftrack: FtrackClient, container: Container, path: str
+) -> tuple[int, dict[str, int]]:
+    """Return the padding of a sequence in ftrack, and the sizes of its frames."""
     # The size of a sequence is that of all its frames, including those of earlier publishes.
     sequence_id = container.target.component_id
     sizes: dict[str, int] = {}
@@ -166,30 +168,27 @@ def _frame_sizes(ftrack: FtrackClient, container: Container, path: str) -> dict[
             found, page = ftrack.call(operations)
         except FtrackRefusal as refusal:
             raise RequestRefusedError(sequence_id, "look up", str(refusal)) from None
-        _require_same_sequence(rows_of(found), container, path)
+        padding = _padding_of(rows_of(found), container, path)
         rows, known = rows_of(page), len(sizes)
         sizes |= {str(row.get("id")): _size_bytes(row) for row in rows}
         if len(rows) < FRAMES_A_PAGE:
-            return sizes
+            return padding, sizes
         if len(sizes) == known:  # such as from a server that ignores the offset
             what = f"the query for the frames of sequence {sequence_id}"
             raise UnexpectedAnswerError("ftrack", what, "the next page repeats the last one")
 
 
-def _require_same_sequence(rows: Sequence[Result], container: Container, path: str) -> None:
+def _padding_of(rows: Sequence[Result], container: Container, path: str) -> int:
     # The name of a frame is its number as it is written, so 1 and 001 would be two frames.
     name = container.target.name
     if not rows:
         why = f"is a sequence, but {name} is a component of another kind in ftrack"
-    elif container.target.replace:
-        return
-    elif (padding := int(rows[0].get("padding") or 0)) != container.padding:
-        why = (
-            f"has frame numbers of padding {container.padding}, but {name} in ftrack has {padding}"
-        )
-    else:
-        return
-    raise FileRefusedError(path, f"{why}; give it another name")
+        raise FileRefusedError(path, f"{why}; give it another name")
+    padding = int(rows[0].get("padding") or 0)
+    if padding != container.padding and not container.target.replace:
+        why = f"has frame numbers of padding {container.padding}, but {name} in ftrack has"
+        raise FileRefusedError(path, f"{why} {padding}; use another --name, or --replace")
+    return padding
 
 
 def _size_bytes(row: Result) -> int:

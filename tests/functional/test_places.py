@@ -90,6 +90,23 @@ def test_a_sequence_under_way_is_stopped_by_the_one_that_replaces_it(farm: Farm)
     assert sizes == {200: 20}
 
 
+def test_frames_with_another_padding_replace_all_frames_or_none(farm: Farm) -> None:
+    for number in range(1, 4):
+        farm.make_file(f"f.{number:04d}.exr", 100, folder="padded")
+        folder = farm.make_file(f"f.{number:03d}.exr", 200, folder="padded").parent
+    farm.enqueue(f"{folder}/f.%04d.exr [1-3]", *MAIN)
+    other = f"{folder}/f.%03d.exr [1-2]"
+
+    done = farm.cli("enqueue", other, *MAIN)
+    assert "of padding 3, but main in ftrack has 4; use another --name, or --replace" in done.stderr
+    assert Counter(one["size"] for one in farm.sandbox.ftrack.entities("FileComponent")) == {100: 3}
+
+    farm.enqueue(other, *MAIN, "--replace")
+    members = farm.sandbox.ftrack.entities("FileComponent")
+    assert sorted((one["name"], one["size"]) for one in members) == [("001", 200), ("002", 200)]
+    assert (component(farm)["padding"], component(farm)["size"]) == (3, 400)
+
+
 def test_a_frame_of_another_folder_does_not_replace_one(farm: Farm) -> None:
     first = farm.make_file("f.1001.exr", 1000)
     other = farm.make_file("f.1001.exr", 2000)
