@@ -255,8 +255,9 @@ def test_a_refused_registration_sends_no_part_again(farm: Farm, movie: Path) -> 
     ftrack = farm.sandbox.ftrack
     task_id = str(ftrack.create("Task", name="comp", parent_id=seed.SHOT_ID)["id"])
     number = farm.sandbox.faults.add("ftrack", "status", 503, action="complete_multipart_upload")
+    still = movie.rename(movie.with_suffix(".jpg"))
     upload = farm.upload(
-        "--version-id", ftrack.version_id, "--thumbnail", "--task-id", task_id, path=movie
+        "--version-id", ftrack.version_id, "--thumbnail", "--task-id", task_id, path=still
     )
     farm.wait_state([upload.id], "retrying")
     ftrack.delete("Task", task_id)
