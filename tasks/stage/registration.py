@@ -17,7 +17,7 @@ from tasks.transfer.errors import (
     UploadError,
 )
 from tasks.transfer.models import Batch, Transfer, part_count
-from tasks.transfer.multipart import complete, is_joined
+from tasks.transfer.multipart import complete, join_alone
 from tasks.transfer.register import locate, locate_publish, look_up
 from tasks.transfer.registration import locate_operations
 
@@ -92,7 +92,7 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
         parts.forget(transfer)
         raise
     except (RequestRefusedError, UnexpectedAnswerError):
-        if register and is_joined(opened, etags, ftrack):
+        if register and join_alone(opened, etags, ftrack):
             parts.note_joined(transfer)
         raise
     parts.note_joined(transfer)

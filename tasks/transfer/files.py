@@ -67,7 +67,7 @@ def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) 
 
 @contextmanager
 def other_form_named(path: str) -> Iterator[None]:
-    """Say so if a name is on disk in another Unicode form: then the file will not appear.
+    """Report a name that is on disk in another Unicode form: waiting for it would not help.
 
     Raises:
         FileNotReadyError: it is.

@@ -118,8 +118,8 @@ def complete(
         raise RequestRefusedError(transfer.component_id, "complete", why) from None
 
 
-def is_joined(transfer: Transfer, etags: Mapping[int, str], ftrack: FtrackClient) -> bool:
-    """Join the parts alone, after ftrack has refused the POST that joins and registers.
+def join_alone(transfer: Transfer, etags: Mapping[int, str], ftrack: FtrackClient) -> bool:
+    """Join the parts after ftrack has refused to join and register; return whether they are joined.
 
     ftrack takes back what a refused POST has written, but the store does not take back its part:
     an upload that is gone by now was joined by that POST. Otherwise that POST would have said so.

@@ -44,7 +44,7 @@ FAMILIES = (
     "transmission",
 )
 
-#: The metadata key for the name of a component's file, if its name and file type do not tell it.
+#: The metadata key for the name of a file, if its component's name and type are not enough.
 #: For a sequence, the value has a printf mark for the frame number, and %% for each other %.
 PATTERN = "farmhaul_pattern"
 

@@ -16,12 +16,13 @@ from tasks.transfer.targets import Container, Publish, Target, derived_id
 #: is a ``Transfer.content_fingerprint``.
 ENCODED = "farmhaul_encoded"
 
-SYSTEM_TYPES = {"FileComponent": "file", "SequenceComponent": "sequence"}
+#: Entity types by ``system_type``.
 TYPES = {
     "file": "FileComponent",
     "sequence": "SequenceComponent",
     "container": "ContainerComponent",
 }
+SYSTEM_TYPES = {entity_type: system_type for system_type, entity_type in TYPES.items()}
 
 #: A sequence with more frames is registered in several POSTs. ftrack needs one to two seconds
 #: for a POST of about 500 operations.
