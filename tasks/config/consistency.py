@@ -1,4 +1,4 @@
-"""What hooks and workers check alike of settings that are valid one by one."""
+"""The checks of settings together, which are the same for hooks and workers."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def _check(read: Reader, settings: Settings) -> None:
     if is_set and settings.record_days * DAY_S < settings.lease_s:
         read.faults.append(
             f"FARMHAUL_RECORD_DAYS: {settings.record_days:g} days are shorter than the "
-            f"{settings.lease_s:g} s of FARMHAUL_LEASE_SECONDS"
+            f"{settings.lease_s:g} s of FARMHAUL_LEASE_SECONDS; records must outlive a lease"
         )
     url = parse_redis_url(settings.redis_url)
     if settings.ftrack is not None or url.scheme == "rediss":

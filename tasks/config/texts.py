@@ -16,7 +16,7 @@ _MARKS = (
 
 
 class NotTextError(ValueError):
-    """The content of a file is no text; the message says where, and what to do."""
+    """The content of a file is not text; the message says where, and what to do."""
 
 
 def decode_text(content: bytes, errors: str = "strict") -> str:
@@ -31,7 +31,7 @@ def decode_text(content: bytes, errors: str = "strict") -> str:
 
     Raises:
         NotTextError: the content is no such text, and *errors* is strict; or it has a byte order
-            mark and does not fit to it.
+            mark and is not in that encoding.
     """
     for mark, encoding in _MARKS:
         if content.startswith(mark):

@@ -41,7 +41,7 @@ def redis_tls_faults(url: RedisUrl) -> Iterator[str]:
         except (OSError, ValueError):
             pair = "its key" if url.ssl_keyfile else "a key"
             shown = visible(url.ssl_certfile)
-            yield f"FARMHAUL_REDIS_URL: ssl_certfile: {shown} is no certificate with {pair}"
+            yield f"FARMHAUL_REDIS_URL: ssl_certfile: {shown} is not a PEM certificate with {pair}"
 
 
 def _bundle_fault(path: str) -> str:
@@ -72,7 +72,7 @@ def _proxy_fault(text: str) -> str:
     if not fits:
         return "is not the URL of a proxy; write http://proxy.studio:3128"
     if url.scheme.startswith("socks") and find_spec("socks") is None:
-        return f"a proxy of {url.scheme}:// needs PySocks, which is not installed here"
+        return f"a proxy of {url.scheme}:// needs PySocks; install it, or use an http proxy"
     return ""
 
 

@@ -25,7 +25,7 @@ READ = (
     "FARMHAUL_HOOK_ENV",
     "FARMHAUL_FLOWER_OPEN",
 )
-#: What docker-compose.yml reads: whoever starts it may have these in his environment.
+#: What docker-compose.yml reads. A command that runs in the same shell has these too.
 OF_COMPOSE = frozenset(
     {
         "FARMHAUL_CA_BUNDLE",

@@ -75,8 +75,8 @@ Prints a line for each upload. You can enqueue a file again: it is the same uplo
         Option(
             "--no-stat",
             "",
-            "Do not look at the files here. A worker takes what it finds: that a file was cut off "
-            "since, it cannot know.",
+            "Do not look at the files here. A worker uploads what it finds, and cannot know if "
+            "a file was cut off.",
         ),
         Option("--wait", "", "Return when all uploads, and their encodings, have ended."),
         Option("--timeout", "S", "With --wait: return after this many seconds at the latest."),

@@ -36,7 +36,7 @@ def complain(error: object, code: int) -> int:
 
 
 def leave(code: int) -> NoReturn:
-    """Exit at once, because to take all modules down costs a hook a third of an empty Python."""
+    """Exit at once, because taking all modules down costs a hook a third of an empty Python."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

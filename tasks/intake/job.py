@@ -89,8 +89,8 @@ def job_uploads(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the manifest lines for the outputs of a job, and what of it cannot be queued.
 
-    The second list has texts for the log. Both are empty if the job has no value of ftrack's. What
-    is wrong with one output leaves the others.
+    The second list has texts for the log. Both are empty if the job has no value for ftrack. A
+    fault of one output does not affect the others.
 
     Args:
         folders: the folders of the outputs; those and the names need not be of one length.
@@ -122,7 +122,7 @@ def job_uploads(
 
 
 def _unused(lookup: Lookup, numbers: Sequence[int], lines: Sequence[object]) -> list[str]:
-    """Return what a job says of ftrack that comes to nothing, as texts for the log."""
+    """Return texts for the log about values for ftrack that have no effect."""
     faults = []
     general = _first_given(lookup, "")
     if general and not numbers:

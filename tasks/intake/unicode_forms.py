@@ -22,7 +22,7 @@ def as_on_disk(path: str) -> str:
 
 
 def _pattern(names: list[str], name: str) -> str:
-    """Return a pattern in the form in which names of the folder fit to it, or nothing."""
+    """Return the form of a pattern that names in the folder match, or an empty text."""
     for text in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)):
         try:
             written = parse(text)

@@ -439,7 +439,7 @@ def test_a_proxy_that_cannot_be_used_is_named(value: str, said: str) -> None:
         ("ssl_ca_certs", "none.pem", "ssl_ca_certs: cannot read {}: No such file or directory"),
         ("ssl_ca_certs", "empty.pem", "ssl_ca_certs: {} has no certificate in PEM form"),
         ("ssl_certfile", "none.pem", "ssl_certfile: cannot read {}: No such file or directory"),
-        ("ssl_certfile", "empty.pem", "ssl_certfile: {} is no certificate with a key"),
+        ("ssl_certfile", "empty.pem", "ssl_certfile: {} is not a PEM certificate with a key"),
     ],
 )
 def test_the_files_of_a_redis_url_are_read(
