@@ -136,7 +136,11 @@ def _entry(line: str, where: str, priority: str) -> Entry:
         )
 
     try:
-        values = json.loads(line)
+        values = json.loads(line, object_pairs_hook=_unique_keys)
+    except KeyError as error:
+        raise BadInputError(
+            f"{where}{quoted(error.args[0])} stands there twice; write each key once"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise BadInputError(
             f"{where}not valid JSON ({_reason(error)}); write one object per line"
@@ -155,6 +159,16 @@ def _entry(line: str, where: str, priority: str) -> Entry:
     if "path" not in known:
         raise BadInputError(f'{where}has no path; write {{"path": …, "component_id": …}}')
     return Entry(**{"priority": priority, **known}, where=where)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # json would drop the first of two paths without a word.
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise KeyError(key)
+        values[key] = value
+    return values
 
 
 def _reason(error: Exception) -> str:

@@ -217,6 +217,7 @@ def test_a_command_that_is_not_valid_is_refused(hook: Farm, given: list[str], sa
     ("{'path': 'x'}", "not valid JSON (Expecting property name"),
     ("[" * 100_000, "not valid JSON (nested too deeply)"),
     ('"main.exr"', "not a JSON object; write"),
+    ('{"path": "/mnt/a.exr", "path": "/mnt/b.exr"}', "'path' stands there twice; write each key"),
     ('{"path": 7}', "path must be a string"),
     ('{"path": "x", "thumbnail": "yes"}', "thumbnail must be true or false"),
     ('{"path": "x", "component": "y"}', "'component' is not a key of a manifest"),

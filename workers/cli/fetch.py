@@ -31,7 +31,8 @@ def fetch(component_ids: tuple[str, ...], folder: str, *, enqueue: bool, human: 
     farmhaul fetch 3a7f0ed1-… --to /mnt/prod/plates
     farmhaul fetch 3a7f0ed1-… --to /mnt/prod/plates --enqueue
 
-    Files that are already there are left alone. An interrupted download continues.
+    Files of the same names are replaced, unless they have the same contents. An interrupted
+    download continues.
     """  # noqa: D301 click takes \b for "do not wrap"
     for component_id in component_ids:
         if not is_uuid(component_id):
