@@ -120,7 +120,7 @@ def _component(entry: Entry, settings: AnySettings, options: Options) -> Compone
         return _sequence(entry, frames, settings, options)
     check_thumbnail(entry, path)
     _check_roots(path, path, settings, options)
-    target = _target(entry, path)
+    target = _target(entry, path, options)
     return Component(entry, path, target, (_file(entry, path, target, options),))
 
 
@@ -131,7 +131,7 @@ def _frames(entry: Entry, path: str, options: Options) -> Frames | None:
     if is_folder and not entry.version_id:
         return None
     # Without a look at the disk, only the slash shows that the path is a folder.
-    slashes = ("/", "\\") if is_windows_path(path) else "/"
+    slashes = ("/", "\\") if is_windows_path(entry.path) or is_windows_path(path) else "/"
     slash = "/" if not options.stat and entry.path.endswith(slashes) else ""
     if not (is_folder or slash or may_have_mark(path)):
         return None
@@ -146,7 +146,7 @@ def _sequence(entry: Entry, frames: Frames, settings: AnySettings, options: Opti
     folder = os.path.dirname(frames.head)
     # Checked once for all frames. Workers check each frame when they open it.
     _check_roots(frames.pattern, folder, settings, options)
-    target = _under_version(entry, frames.head, frames.tail, frames.padding)
+    target = _under_version(entry, options, frames.head, frames.tail, frames.padding)
     container = Container(target, frames.file_type, frames.padding, frames.place)
     files = []
     for number in frames.numbers:
@@ -256,20 +256,22 @@ def _two_files(known: Component, other: Component) -> BadInputError:
     )
 
 
-def _target(entry: Entry, path: str) -> Target:
+def _target(entry: Entry, path: str, options: Options) -> Target:
     if entry.version_id:
-        return _under_version(entry, path)
+        return _under_version(entry, options, path)
     return Target(str(entry.component_id).lower(), replace=entry.replace)
 
 
-def _under_version(entry: Entry, head: str, tail: str | None = None, padding: int = 0) -> Target:
+def _under_version(
+    entry: Entry, options: Options, head: str, tail: str | None = None, padding: int = 0
+) -> Target:
     """Return the target for a file, or for a sequence with this head, tail and padding."""
     default = default_name(head, tail)
     described: dict[str, str] = {}
     if entry.reviewable:
         from tasks.intake.web_review import review_of
 
-        default, described = review_of(entry, head)
+        default, described = review_of(entry, head, look=options.stat)
     name = default if entry.name is None else entry.name
     if not name.strip():
         raise BadInputError(

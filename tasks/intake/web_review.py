@@ -54,7 +54,12 @@ class Probe(NamedTuple):
     trouble: str = ""
 
 
-def review_of(entry: Entry, path: str | None = None) -> tuple[str, dict[str, str]]:
+NOT_PROBED = Probe({}, "with --no-stat and in hooks, nobody looks at the file")
+
+
+def review_of(
+    entry: Entry, path: str | None = None, *, look: bool = True
+) -> tuple[str, dict[str, str]]:
     """Return the component's name and its metadata, ``{"ftr_meta": JSON}``.
 
     ffprobe reads frames, rate and size unless the entry gives them.
@@ -62,6 +67,7 @@ def review_of(entry: Entry, path: str | None = None) -> tuple[str, dict[str, str
     Args:
         entry: the upload.
         path: where this host finds the file, if not at the path that the user wrote.
+        look: let ffprobe read the file, which may hang with its storage.
 
     Raises:
         BadInputError: ftrack cannot play the file, or a value is not valid or missing.
@@ -82,10 +88,12 @@ def review_of(entry: Entry, path: str | None = None) -> tuple[str, dict[str, str
             f"{entry.label('fps')} are for movies"
         )
     meta: dict[str, Any]
+    known = given if still else len(given) == len(_MOVIE_KEYS)
+    probe = _probed(path) if look and not known else NOT_PROBED
     if still:
-        meta = {"format": "image", **(given or _size(_probed(path).stream))}
+        meta = {"format": "image", **(given or _size(probe.stream))}
     else:
-        meta = given if len(given) == len(_MOVIE_KEYS) else _movie(entry, path, given)
+        meta = given if known else _movie(entry, path, given, probe)
     return name, {"ftr_meta": json.dumps(meta)}
 
 
@@ -132,9 +140,9 @@ def _not_valid(entry: Entry, key: str, what: str) -> BadInputError:
     return BadInputError(f"{entry.where}{entry.label(key)} {value} is not {what}")
 
 
-def _movie(entry: Entry, path: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def _movie(entry: Entry, path: str, given: Mapping[str, Any], probe: Probe) -> dict[str, Any]:
     """Return the metadata of a movie: what the entry gives, and what ffprobe finds for the rest."""
-    stream, trouble = _probed(path)
+    stream, trouble = probe
     fps = _fps(stream.get("avg_frame_rate")) or _fps(stream.get("r_frame_rate"))
     found: dict[str, Any] = _size(stream)
     if fps is not None:

@@ -343,7 +343,15 @@ def test_nothing_is_looked_up_on_disks_that_may_hang(
 
     for name in ("stat", "lstat", "scandir", "listdir", "readlink"):
         watch(name)
+    program = host.folder / "ffprobe"
+    program.write_text(f"#!/bin/sh\ntouch {host.folder}/probed\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{host.folder}:{os.environ['PATH']}")
     uploads = [line("f.####.exr [1-3]"), line("d/a.mov"), line("b.exr", encode=True)]
+    uploads.append(line("still.png", reviewable=True))
     assert hook.enqueue(uploads)[0] == 0
     assert [path for path in looked_at if path.startswith(("/mnt", "/nowhere"))] == []
     assert looked_at  # the spool
+    code, text = hook.enqueue([line("a.mp4", reviewable=True)])
+    assert (code, "nobody looks at the file; give values such as" in text) == (2, True)
+    assert not (host.folder / "probed").exists()

@@ -510,3 +510,9 @@ def test_with_no_stat_no_server_of_windows_is_asked(monkeypatch: pytest.MonkeyPa
 def test_a_folder_is_refused_without_a_look_at_the_disk(root: Path) -> None:
     blind = build_with(root, stat=False)
     assert "is a folder, and --no-stat " in complaint(blind, Entry(f"{root}/", version_id=VERSION))
+
+
+def test_a_folder_of_windows_is_refused_without_a_look_at_the_disk() -> None:
+    settings = Settings("", storage_roots=("/mnt",), path_map=(("P:\\", "/mnt"),))
+    with pytest.raises(BadInputError, match="is a folder, and --no-stat "):
+        build_requests([Entry("P:\\v003\\", version_id=VERSION)], settings, Options(stat=False))

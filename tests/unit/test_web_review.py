@@ -234,6 +234,15 @@ def test_an_ffprobe_that_hangs_is_killed(ffprobe: Probe, monkeypatch: pytest.Mon
     assert "within 0.1 seconds" in _refused(Entry("/p/a.mp4"))
 
 
+def test_ffprobe_is_not_run_where_nobody_looks_at_files(ffprobe: Probe, tmp_path: Path) -> None:
+    ffprobe(f"touch {tmp_path}/asked")
+    _, still = review_of(Entry("/p/a.png"), look=False)
+    assert json.loads(still["ftr_meta"]) == {"format": "image"}
+    with pytest.raises(BadInputError, match="nobody looks at the file; give values such as "):
+        review_of(Entry("/p/a.mp4", fps="24"), look=False)
+    assert not (tmp_path / "asked").exists()
+
+
 @pytest.mark.usefixtures("no_ffprobe")
 def test_a_still_needs_neither_ffprobe_nor_its_size() -> None:
     assert _meta(Entry("/p/a.png")) == {"format": "image"}

@@ -68,7 +68,7 @@ def line(hook: Any, one: dict[str, Any], roots: dict[str, str], version_id: str)
 
 
 def review(path: str, one: dict[str, Any]) -> dict[str, str]:
-    """Return what AYON knows of a movie; ffprobe finds the rest."""
+    """Return what AYON knows of a movie; a hook does not look at the file for the rest."""
     # AYON's only name for a movie, whatever its resolution.
     known = {"name": "ftrackreview-mp4"} if path.lower().endswith(".mp4") else {}
     if one.get("resolutionWidth") and one.get("resolutionHeight"):
