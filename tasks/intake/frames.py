@@ -17,6 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+EXAMPLES = {"frames": "1001-1240", "tiles": "1001-1004, 1011"}
+
 
 def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
     """Read a sequence as a user wrote it: a pattern with or without ranges, or a folder.
@@ -47,9 +49,10 @@ def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
         return None
     if not look:
         if not written.numbers:
+            what, pattern = ("tiles", text) if is_udim(text) else ("frames", written.pattern)
             raise FramesError(
-                f"{printable(text)} names no frames, and --no-stat does not look at the disk; "
-                f'write "{printable(written.pattern)} [1001-1240]"'
+                f"{printable(text)} names no {what}, and --no-stat does not look at the disk; "
+                f'write "{printable(pattern)} [{EXAMPLES[what]}]"'
             )
         return written
     found = _on_disk(written)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from tasks.intake.errors import FramesError
+from tasks.intake.marks import is_udim
 from tasks.intake.notation import Frames, parse
 from tasks.intake.numbered import sequence_of
 from tasks.intake.ranges import MAX_DIGITS, shortest
@@ -154,7 +155,8 @@ def sequence(path: str, frames: Iterable[int]) -> str:
 
     The mark may be any that farmhaul reads, and Deadline's, whose # and ? stand anywhere in a name.
     A path without a mark is one file, and so is a path with a single frame. If the mark cannot be
-    read, the frames are still added: enqueue then refuses the path, and says why.
+    read, the frames are still added: enqueue then refuses the path, and says why. It also refuses
+    <UDIM>, whose tiles a job does not name.
     """
     numbers = sorted(set(frames))
     # The separators of the system where the job was submitted, which need not be this one.
@@ -164,8 +166,8 @@ def sequence(path: str, frames: Iterable[int]) -> str:
         found = _deadline(name, parse(name))
     except FramesError:
         return f"{path} [{shortest(numbers)}]"
-    if found is None or not numbers:
-        return path
+    if found is None or not numbers or is_udim(name):
+        return path  # the frames of a job are not the tiles of a texture
     if found.numbers:
         return f"{path} [{shortest(numbers)}]"
     if len(numbers) == 1:

@@ -77,8 +77,9 @@ def may_have_mark(text: str) -> bool:
 
 
 def is_udim(text: str) -> bool:
-    """Return whether the mark of a pattern stands for the tiles of a texture."""
-    return "udim" in text.rpartition("/")[2].lower()
+    """Return whether the mark of a valid pattern stands for the tiles of a texture."""
+    mark = find_mark(text.rpartition("/")[2], text)
+    return mark is not None and "udim" in mark.text.lower()
 
 
 def find_mark(name: str, text: str) -> Mark | None:

@@ -153,6 +153,20 @@ def test_a_mark_that_can_be_read_in_two_ways_is_refused_and_kept(
     assert len(installed.lines()) == 1
 
 
+def test_the_frames_of_a_job_are_not_the_tiles_of_a_texture(installed: Installed) -> None:
+    job = make_job(
+        {"ftrack_version_id": VERSION, "ftrack_each_frame": "1"}, [1, 2],
+        JobOutputDirectories=["/mnt/p"], JobOutputFileNames=["t.<UDIM>.exr"],
+        JobPostTaskScript="farmhaul_post_task.py",
+    )  # fmt: skip
+    whole = make_job({"ftrack_version_id": VERSION}, [1, 2], **{
+        name: getattr(job, name) for name in ("JobOutputDirectories", "JobOutputFileNames")
+    })  # fmt: skip
+    for [(level, text)] in (finish(whole), run_task(job, 1, 1, str(installed.folder))):
+        assert (level, "/mnt/p/t.<UDIM>.exr names no tiles" in text) == ("warning", True)
+    assert (installed.queued, len(installed.lines())) == ([], 2)
+
+
 @pytest.mark.parametrize("frames", [None, []])
 def test_a_job_without_frames_is_refused_and_kept(
     installed: Installed, frames: list[int] | None

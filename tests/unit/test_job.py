@@ -102,6 +102,10 @@ def test_a_job_may_have_all_keys_of_a_manifest() -> None:
         ("/p/f.{frame:04d}.exr", [7], "/p/f.0007.exr"),
         ("/p/take#2_%04d.exr", [1, 2], "/p/take#2_%04d.exr [1-2]"),
         ("/p/t#_/a.mov", [1, 2], "/p/t#_/a.mov"),
+        # The frames of a job are not the tiles of a texture.
+        ("/p/t.<UDIM>.exr", [1, 2], "/p/t.<UDIM>.exr"),
+        ("/p/t.<UDIM>.exr", [1], "/p/t.<UDIM>.exr"),
+        ("/p/udim_t.####.exr", [1, 2], "/p/udim_t.%04d.exr [1-2]"),
     ],
 )
 def test_frames_are_written_as_farmhaul_reads_them(
