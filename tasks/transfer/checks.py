@@ -13,6 +13,7 @@ from tasks.transfer.targets import Target, derived_id
 COLUMNS = "id, name, file_type, system_type, version_id"
 #: The components of a version that are looked at, about 200 bytes each.
 MOST_ROWS = 1000
+KINDS = {"SequenceComponent": "sequence", "ContainerComponent": "container"}
 #: Two names of one format.
 SAME_TYPES = {"jpeg": "jpg", "tiff": "tif"}
 #: Characters that would end a text in a query.
@@ -147,7 +148,7 @@ def _refused_name(
 
 def kind_of(row: Result) -> str:
     """Return what a component is: a file, a sequence or a container."""
-    kind = row.get("system_type")
+    kind = KINDS.get(str(row.get("__entity_type__")), row.get("system_type"))
     return kind if kind in {"sequence", "container"} else "file"
 
 
