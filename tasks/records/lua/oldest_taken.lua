@@ -2,12 +2,12 @@
 --
 -- A mark is the hash of the start of an entry, which has its signature or its random id.
 --
--- overdue       the marks of entries that go back to the inbox
+-- overdue         the marks of entries that go back to the inbox
 -- alone_returns   an entry that has come back so often is taken in alone. Workers count on from
 --                 there, because only then is it clear which entry a worker has died of
--- max_returns   with this count an entry is refused
--- max_entries   number of entries to look at
--- max_bytes     their size together; the entry that exceeds it is the last one
+-- max_returns     with this count an entry is refused
+-- max_entries     number of entries to look at
+-- max_bytes       their size together; the entry that exceeds it is the last one
 --
 -- Returns {how many have gone back, rows {mark, size in bytes} of the others, the beginnings of those
 -- that are refused}.
