@@ -31,15 +31,13 @@ app.steps["worker"].update(
 @celeryd_init.connect
 def check_environment(sender: str, **_: Any) -> None:
     """Exit with a line for each wrong setting, instead of a traceback at the first task."""
+    # Imported here, because only workers need them.
+    from tasks.records.cluster import check_no_cluster
+    from workers import logs
+
     try:
         settings = Settings.from_environment(for_worker=True)
-        # Imported here, because hooks do not need it.
-        from tasks.config.redis_client import check_no_cluster
-
         check_no_cluster(settings)
     except SettingsError as error:
         raise SystemExit(complain(error, BAD_INPUT)) from None
-    # Imported here, because hooks do not need it.
-    from workers import logs
-
     logs.set_up(sender, settings)

@@ -9,16 +9,8 @@ import redis.sentinel
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.retry import Retry
 
-from tasks.config.environment import SettingsError
 from tasks.config.redis_url import RedisUrl, parse_redis_url
 from tasks.config.settings import Settings
-
-#: What only a cluster answers.
-CLUSTER_ERRORS = (
-    redis.exceptions.ClusterCrossSlotError,
-    redis.exceptions.ClusterDownError,
-    redis.exceptions.MovedError,
-)
 
 
 def worker_redis(settings: Settings) -> redis.Redis:
@@ -47,33 +39,6 @@ def fail_fast_redis(settings: Settings) -> redis.Redis:
         socket_timeout=1.5,
         retry=Retry(NoBackoff(), retries=0),
     )
-
-
-def is_cluster(client: redis.Redis) -> bool:
-    """Return whether a server is a Redis Cluster, as far as it answers and this user may ask."""
-    try:
-        # Two keys in different slots, which a cluster refuses to look up together.
-        client.exists("farmhaul:inbox", "farmhaul:taking")
-    except CLUSTER_ERRORS:
-        return True
-    except redis.RedisError:
-        pass
-    return False
-
-
-def check_no_cluster(settings: Settings) -> None:
-    """Check that Redis is no cluster; one that does not answer is waited for later.
-
-    Raises:
-        SettingsError: it is one.
-    """
-    with fail_fast_redis(settings) as client:
-        if is_cluster(client):
-            where = parse_redis_url(settings.redis_url).where
-            raise SettingsError(
-                f"FARMHAUL_REDIS_URL: {where} is a Redis Cluster, which farmhaul does not support; "
-                "use a single Redis, or a master with sentinels"
-            )
 
 
 def ssl_options(url: RedisUrl) -> dict[str, Any]:

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-PREFIX = "FARMHAUL_"
+START = "FARMHAUL_"
 #: What the processes of farmhaul read; each but the last two may also be NAME_FILE.
 READ = (
     "FARMHAUL_REDIS_URL",
@@ -46,7 +46,7 @@ _PARTS = ("_SERVICE_PORT", "_PORT_")
 
 def faults(names: Iterable[str]) -> list[str]:
     """Return a line for each name that begins as farmhaul's do and is none of them."""
-    return [_fault(name) for name in sorted(names) if name.startswith(PREFIX) and not _known(name)]
+    return [_fault(name) for name in sorted(names) if name.startswith(START) and not _known(name)]
 
 
 def _known(name: str) -> bool:
@@ -58,9 +58,9 @@ def _known(name: str) -> bool:
 def _fault(name: str) -> str:
     from difflib import get_close_matches
 
-    rests = [variable[len(PREFIX) :] for variable in READ]
+    rests = [variable[len(START) :] for variable in READ]
     rests += [f"{rest}_FILE" for rest in rests]
-    found = get_close_matches(name[len(PREFIX) :], rests, n=1, cutoff=0.55)
-    step = f"did you mean {PREFIX}{found[0]}?" if found else "unset it"
+    found = get_close_matches(name[len(START) :], rests, n=1, cutoff=0.55)
+    step = f"did you mean {START}{found[0]}?" if found else "unset it"
     # Not the value: it may be a secret.
     return f"{name} is not a variable of farmhaul; {step}"

@@ -356,9 +356,7 @@ def test_frames_that_nobody_has_looked_at_have_time(scripts: Scripts, client: An
     assert overdue.give_back().entries == 1, "nobody is believed for ever"
 
 
-def test_entries_that_were_only_there_when_workers_died_are_not_refused(
-    scripts: Scripts, client: Any
-) -> None:
+def test_entries_that_were_there_when_workers_died_stay(scripts: Scripts, client: Any) -> None:
     now = 100.0
     overdue = Overdue(scripts, lambda: now)
     push(client, b"one", b"two", b"three")

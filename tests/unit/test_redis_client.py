@@ -15,14 +15,10 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from tasks.config.redis_client import (
-    check_no_cluster,
-    fail_fast_redis,
-    is_cluster,
-    worker_redis,
-)
+from tasks.config.redis_client import fail_fast_redis, worker_redis
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
+from tasks.records.cluster import check_no_cluster, is_cluster
 from tasks.records.commands import Commands
 from tasks.records.record import open_record
 from tasks.transfer.targets import Target
