@@ -455,3 +455,19 @@ def test_urgent_uploads_go_first_and_low_ones_last(one_worker: Farm) -> None:
     first, *_, last = sandbox.ftrack.calls("get_upload_metadata")
     assert urgent["component_id"] in components_of(first)
     assert low["component_id"] in components_of(last)
+
+
+def test_a_touched_file_comes_back_if_ftrack_and_the_store_have_lost_it(farm: Farm) -> None:
+    path = farm.make_file("main.exr", 1000)
+    what = (path, "--version-id", farm.sandbox.ftrack.version_id, "--wait")
+    [upload] = farm.enqueue(*what)
+    farm.sandbox.ftrack.delete("Component", upload["component_id"])
+    farm.sandbox.store.delete(upload["component_id"])
+    assert farm.enqueue(*what) == [upload], "ftrack is not asked again"
+    assert farm.sandbox.ftrack.get("Component", upload["component_id"]) is None
+
+    path.touch()
+    farm.enqueue(*what)
+
+    assert farm.sandbox.ftrack.locations(upload["component_id"])
+    assert farm.sandbox.store.size(upload["component_id"]) == 1000
