@@ -93,6 +93,8 @@ class FileNotReadyError(RetryableError):
         self.fault = fault
 
     def __str__(self) -> str:
+        if self.fault == "empty":
+            return f"{self.path} is empty, perhaps not written yet"
         return f"cannot read {self.path}: {self.why}; is it there, and mounted on this node?"
 
 

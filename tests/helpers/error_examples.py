@@ -25,7 +25,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
     ),
     errors.FileNotReadyError: (
         (PATH, "it is empty", "empty"),
-        ("cannot read", PATH, "it is empty", "--allow-empty"),
+        (f"{PATH} is empty, perhaps not written yet; to upload", "--allow-empty"),
     ),
     errors.FileShrunkError: (
         (PATH, 10_485_760, 4_194_304),
