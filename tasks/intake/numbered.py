@@ -128,7 +128,8 @@ def _changing(alike: Sequence[_Name]) -> int | None:
     """Return the place of the only number that differs between names, if it may be the frame."""
     columns = zip(*(name.numbers for name in alike))
     places = [place for place, column in enumerate(columns) if len(set(column)) > 1]
-    return places[0] if len(places) == 1 and not alike[0].what(places[0]) else None
+    # If one name shows another number as its frame, as in lay1_f.1001.exr, these are two things.
+    return places[0] if len(places) == 1 and places[0] == alike[0].frame() else None
 
 
 def _grouped(folder: str, head: str, tail: str, digits: list[str]) -> Frames:

@@ -119,11 +119,12 @@ def _variable(name: str) -> str:
     """Return the variable of cmd, PowerShell or a shell in a name, as it stands there."""
     for text in name.split("%")[1:-1]:
         # %d_ in b_%d_%d.exr is the mark of a frame, and %V is an eye.
-        if len(text) > 1 and text.isidentifier() and text[:2] != "d_":
+        if len(text) > 1 and text.isidentifier() and text[:2] != "d_" and not _is_mark(f"%{text}%"):
             return f"%{text}%"
-    start = name.find("${")
-    if start >= 0 and "}" in name[start:]:
-        return name[start : name.index("}", start) + 1]
+    for text in name.split("${")[1:]:
+        variable = f"${{{text.partition('}')[0]}}}"
+        if "}" in text and not _is_mark(variable):
+            return variable
     if name[:5].lower() == "$env:":
         return name
     if name[:1] != "$":
@@ -134,3 +135,12 @@ def _variable(name: str) -> str:
     word = name[1:end]
     is_frame = word[:1] == "F" and (word == "F" or word[1:].isdigit())
     return "" if is_frame or not word.isidentifier() else f"${word}"
+
+
+def _is_mark(text: str) -> bool:
+    """Return whether a text is a mark for the frame number, such as ${F4} or %frame4%."""
+    import re
+
+    from tasks.intake.marks import MARK
+
+    return re.fullmatch(MARK, text) is not None

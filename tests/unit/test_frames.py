@@ -600,6 +600,8 @@ def test_what_is_no_frame_is_refused_with_its_path(
         ["f.1001_left.exr", "f.1002_right.exr"],
         ["2024-01-01.exr", "2024-01-02.exr"],
         ["f_tile01.1001.exr", "f_tile02.1001.exr"],
+        ["lay1_f.1001.exr", "lay2_f.1001.exr"],
+        ["s_0010.0001.exr", "s_0011.0001.exr"],
         ["f.1001.0.exr", "f.1001.5.exr", "f.1002.0.exr"],
         ["f_1080.1001.exr", "f_1081.1001.exr", "f_1080.1002.exr"],
     ],
