@@ -41,7 +41,8 @@ class Reader:
         if value:
             self.faults.append(f"{name} and {name}_FILE are both set; unset one of them")
             return value
-        shown = visible(file)
+        # What is no path may be the secret itself.
+        shown = visible(file) if is_absolute(file) else "that file, whose path is not absolute"
         try:
             text = read_text(file).strip()
         except OSError as error:

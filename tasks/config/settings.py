@@ -178,7 +178,8 @@ def _server_url(text: str) -> str:
     if url is None or scheme.lower() not in {"http", "https"} or url.query or url.fragment:
         host = text.partition("/")[0]
         example = host if not colon and _split(f"https://{host}") else EXAMPLE
-        raise ValueError(f"{text[:100]!r} is not a server URL; write https://{example}")
+        shown = text.partition("?")[0][:100]  # a query may have a key in it
+        raise ValueError(f"{shown!r} is not a server URL; write https://{example}")
     if url.path.strip("/"):
         raise ValueError(
             f"{text[:100]!r} has the path {url.path[:100]!r}; write {scheme}://{url.netloc}"

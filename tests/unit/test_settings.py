@@ -157,7 +157,7 @@ def test_a_bad_value_is_reported_with_its_name_and_a_good_one(
         ("https://", "is not a server URL"),
         ("https://[studio", "is not a server URL"),
         ("https://studio:port", "is not a server URL"),
-        ("https://studio/?a=b", "is not a server URL"),
+        ("https://studio/?key=s3cr3t", "is not a server URL"),
         ("https://studio/#a", "is not a server URL"),
         ("https://user:s3cr3t@studio", "use FTRACK_API_USER and FTRACK_API_KEY"),
         ("user:s3cr3t@studio", "use FTRACK_API_USER and FTRACK_API_KEY"),
@@ -249,6 +249,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes("s3cr3t".encode("utf-16-le"))
     (tmp_path / "empty").write_text("\n")
 
+    [line] = faults(FARMHAUL_REDIS_URL_FILE="redis://:s3cr3t@host")
+    assert line.endswith(
+        "cannot read that file, whose path is not absolute: No such file or directory"
+    )
     for name, why in (
         ("missing", "cannot read {}: No such file or directory"),
         ("", "cannot read {}: Is a directory"),
