@@ -22,7 +22,7 @@ def transfer_from_record(upload_id: str, request: Any) -> Transfer:
         path, allow_empty = request["path"], bool(request["allow_empty"])
         if not isinstance(path, str) or is_unfit(path):
             # One such path, with a NUL in it, would stop its whole batch.
-            raise TypeError("the path is no text that a file can have")
+            raise TypeError("the path is not one that a file can have")
         target = target_from(request["target"])
         if "publish" in request:
             publish = publish_from(request["publish"])
