@@ -128,6 +128,7 @@ def main() -> int:
 
 
 def tell(code: int, text: str) -> int:
+    """Print a line for the log of the job, and return the exit code."""
     print(f"farmhaul: {text}", file=sys.stderr if code else sys.stdout)
     return int(code)
 
