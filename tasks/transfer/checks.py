@@ -10,7 +10,7 @@ from tasks.transfer.ftrack import Operation, Result, query, quoted, rows_of
 from tasks.transfer.models import Transfer
 from tasks.transfer.targets import Target, derived_id
 
-COLUMNS = "id, name, file_type, system_type, version_id"
+COLUMNS = "id, name, file_type, size, system_type, version_id"
 #: The components of a version that are looked at, about 200 bytes each.
 MOST_ROWS = 1000
 KINDS = {"SequenceComponent": "sequence", "ContainerComponent": "container"}
@@ -119,7 +119,8 @@ def _refused_component(transfer: Transfer, row: Result | None) -> TargetRefusedE
         return TargetRefusedError(component, "does not exist in ftrack")
     if kind_of(row) != "file":
         return TargetRefusedError(component, f"is a {kind_of(row)} in ftrack, not a file")
-    if not (transfer.target.replace or _fits(transfer, row)):
+    # An empty component takes any file: its type is set together with its size.
+    if row.get("size") and not (transfer.target.replace or _fits(transfer, row)):
         why = f"is of type {row.get('file_type')} in ftrack, but the file is {transfer.path}"
         return TargetRefusedError(component, why, "component")
     return None

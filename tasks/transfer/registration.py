@@ -103,15 +103,16 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
     """Return the operations that create the component, if needed, and its location.
 
     If farmhaul created the component before, it is updated. A target without a version is
-    somebody else's component: it gets its size and its location. An encoding is noted in the
-    metadata in the same call, so that it is started once for each version of the file.
+    somebody else's component: it gets its size, its file type and its location. An encoding is
+    noted in the metadata in the same call, so that it is started once for each version of the
+    file.
     """
     target = transfer.target
     fields = {"file_type": transfer.file_type, "size": transfer.size_bytes}
     if target.version_id is None:
-        changed = _changed(target, fields)
+        known = {name: value for name, value in fields.items() if value != ""}
         return [
-            _update("FileComponent", target.component_id, changed),
+            _update("FileComponent", target.component_id, known),
             *location_operations(target.component_id, existing),
         ]
     operations = component_operations("FileComponent", target, fields, existing)

@@ -227,7 +227,7 @@ def test_status_shows_failed_active_and_all_uploads(farm: Farm) -> None:
         [line] = lines_of(farm.cli("status", failed["upload_id"]))
         assert line["component_id"] == bad
         assert line["path"] == failed["path"]
-        assert line["stage"] == "create_component_location"
+        assert line["stage"] == "get_put_metadata"
         assert bad in line["error"]
         [line] = lines_of(farm.cli("status", located["upload_id"]))
         assert (line["state"], line["size"], line["error"]) == ("located", 1, "")

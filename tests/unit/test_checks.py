@@ -83,7 +83,7 @@ def test_a_component_that_is_no_file_is_refused(
 def test_a_component_of_another_file_type_is_refused(
     known: str, name: str, fits: bool, ftrack: FtrackClient, sandbox: Sandbox, *, frame: Frame
 ) -> None:
-    target = Target(sandbox.ftrack.add_component("a", file_type=known))
+    target = Target(sandbox.ftrack.add_component("a", file_type=known, size=5))
     said = refusal(ftrack, sandbox, frame(name=name, target=target))
 
     assert (said == "") is fits, said
@@ -91,6 +91,13 @@ def test_a_component_of_another_file_type_is_refused(
         assert f"is of type {known} in ftrack, but the file is " in said
         assert said.endswith("; use --replace, or another component")
     assert not refusal(ftrack, sandbox, frame(name=name, target=target._replace(replace=True)))
+
+
+def test_an_empty_component_takes_a_file_of_any_type(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    target = Target(sandbox.ftrack.add_component("a", file_type=".mov"))
+    assert not refusal(ftrack, sandbox, frame(name="a.mp4", target=target))
 
 
 def test_a_task_that_does_not_exist_or_is_a_shot_is_refused(

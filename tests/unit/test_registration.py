@@ -75,16 +75,14 @@ def test_a_new_component_is_created_with_its_location() -> None:
     assert location == CREATE_LOCATION
 
 
-@pytest.mark.parametrize("replaces", [False, True])
-def test_a_component_named_by_its_id_gets_size_and_location(replaces: bool) -> None:
-    target = Target(ID, replace=replaces)
-    [size, *location] = locate_operations(stored(target))
+def test_a_component_named_by_its_id_gets_size_type_and_location() -> None:
+    [size, *location] = locate_operations(stored(Target(ID)))
 
     assert size["entity_key"] == [ID]
-    changed = {"size": 6, "file_type": ".mov"} if replaces else {"size": 6}
+    changed = {"size": 6, "file_type": ".mov"}
     assert (size["action"], size["entity_data"]) == ("update", changed)
     assert location == [CREATE_LOCATION]
-    assert locate_operations(stored(target), Existing(located=frozenset({ID}))) == [size]
+    assert locate_operations(stored(Target(ID)), Existing(located=frozenset({ID}))) == [size]
 
 
 def test_a_component_that_exists_gets_its_new_size() -> None:
