@@ -7,7 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from tasks.config.settings import Settings
+from tasks.intake.build import Options, build_requests
+from tasks.intake.manifest import Entry
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.records import keys
 from tasks.records.commands import Commands
@@ -280,3 +285,36 @@ def test_frames_know_the_place_of_their_sequence(farm: Farm, version: str) -> No
     [place] = places_of(one)
     for component in (one.component_id, one.files[0].component_id):
         assert farm.client.hget(keys.COMPONENT + component, "place").split() == place.digests
+
+
+#: What people put side by side: folders, names, marks, text after the number, and types.
+PATHS = st.builds(
+    "/p/{}/{}{}{}".format,
+    st.sampled_from(["v1", "v2", "depth", "Depth", "left"]),
+    st.sampled_from(["b", "B", "b_left", "depth", "é"]),
+    st.sampled_from(["", ".0001", ".%04d", "_%04d", ".%d", ".%04d_left", "_left"]),
+    st.sampled_from([".exr", ".EXR", ".jpg", ".bgeo.sc", ".vdb.gz", ""]),
+)
+
+
+def thing(path: str) -> str:
+    """Return what a path stands for: a file, or the frames of one pattern, however padded."""
+    return path.replace("%04d", "%d")
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(paths=st.lists(PATHS, min_size=2, max_size=8), name=st.sampled_from([None, None, "main"]))
+def test_no_two_things_become_one(farm: Farm, paths: list[str], name: str | None) -> None:
+    version = str(uuid.uuid4())
+    holds: dict[str, str] = {}
+    for path in paths:
+        written = f"{path} [1-2]" if "%" in path else path
+        entry = Entry(written, version_id=version, name=name)
+        [request] = build_requests(
+            [entry], Settings("", storage_roots=("/p",)), Options(stat=False)
+        )
+        first = holds.setdefault(request.component_id, thing(path))
+
+        assert (state_of(farm, request) == "failed") == (first != thing(path))
