@@ -457,7 +457,7 @@ def test_urgent_uploads_go_first_and_low_ones_last(one_worker: Farm) -> None:
     assert low["component_id"] in components_of(last)
 
 
-def test_a_touched_file_comes_back_if_ftrack_and_the_store_have_lost_it(farm: Farm) -> None:
+def test_a_touched_file_comes_back_if_ftrack_has_lost_it(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     what = (path, "--version-id", farm.sandbox.ftrack.version_id, "--wait")
     [upload] = farm.enqueue(*what)
