@@ -187,7 +187,9 @@ def _padding_of(rows: Sequence[Result], container: Container, path: str) -> int:
     padding = int(rows[0].get("padding") or 0)
     if padding != container.padding and not container.target.replace:
         why = f"has frame numbers of padding {container.padding}, but {name} in ftrack has"
-        raise FileRefusedError(path, f"{why} {padding}; use another --name, or --replace")
+        raise FileRefusedError(
+            path, f"{why} {padding}; use another --name, --replace, or another version"
+        )
     return padding
 
 

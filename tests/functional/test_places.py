@@ -98,7 +98,8 @@ def test_frames_with_another_padding_replace_all_frames_or_none(farm: Farm) -> N
     other = f"{folder}/f.%03d.exr [1-2]"
 
     done = farm.cli("enqueue", other, *MAIN)
-    assert "of padding 3, but main in ftrack has 4; use another --name, or --replace" in done.stderr
+    ways = "use another --name, --replace, or another version"
+    assert f"of padding 3, but main in ftrack has 4; {ways}" in done.stderr
     assert Counter(one["size"] for one in farm.sandbox.ftrack.entities("FileComponent")) == {100: 3}
 
     farm.enqueue(other, *MAIN, "--replace")
