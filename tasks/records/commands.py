@@ -134,8 +134,9 @@ class Commands:
     def retry(self, upload_id: str) -> Retried:
         """Make an ended upload pending again.
 
-        A publish is retried with its members that are not stored. For a member, its publish is
-        retried: the latest one, if it has several. The state of an unknown upload is empty.
+        A publish is retried with all of its members; those that are stored and have not changed
+        are not sent again. For a member, its publish is retried: the latest one, if it has several.
+        The state of an unknown upload is empty.
         """
         names = ("component", "request", "size", "score", "host", "publish", "total")
         values = self.scripts.client.hmget(upload_key(upload_id), names)
@@ -172,7 +173,7 @@ class Commands:
         """Stop an upload, and return its state; the state of an unknown upload is empty."""
         ttl_s = self.scripts.ttl_s
         state = to_text(self.scripts.run("cancel", id=upload_id, ttl_s=ttl_s, as_member=False))
-        if state == "cancelled":
+        if state in {"cancelled", "located"}:
             self._stop_members(upload_id)
         return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,37 @@ def test_nothing_of_a_sequence_is_visible_before_all_of_it_is_stored(farm: Farm)
     farm.wait_located([upload["upload_id"]])
     assert in_ftrack(farm)["ComponentLocation"] == 11
     assert len(farm.sandbox.store.puts()) == 11
+
+
+def test_a_retry_sends_stored_frames_again_only_if_they_have_changed(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1011))
+    sequence = Target.under_version(VERSION, "main")
+    frames = {number: Target.frame(sequence, str(number)).component_id for number in (1003, 1007)}
+    farm.sandbox.faults.add("store", "status", 413, component_id=frames[1003], times=1)
+    [upload] = farm.enqueue(str(folder), "--version-id", VERSION, "--name", "main")
+    farm.wait_state([upload["upload_id"]], "failed")
+    farm.wait_quiet()
+    assert farm.cli("cancel", upload["upload_id"]).stdout.split()[1] == "cancelled"
+    (folder / "beauty.1007.exr").write_bytes(b"new!" * 1000)
+
+    farm.cli("retry", upload["upload_id"])
+
+    farm.wait_located([upload["upload_id"]])
+    puts = Counter(put["key"] for put in farm.sandbox.store.puts())
+    assert {one: count for one, count in puts.items() if count > 1} == dict.fromkeys(
+        frames.values(), 2
+    )
+    for row in farm.sandbox.ftrack.entities("FileComponent"):
+        content = (folder / f"beauty.{row['name']}.exr").read_bytes()
+        assert farm.sandbox.store.read(row["id"]) == content
+        assert row["size"] == len(content)
+
+    sent = len(farm.sandbox.store.puts())
+    assert farm.cli("retry", upload["upload_id"]).stdout.split()[1] == "storing"
+    farm.wait_located([upload["upload_id"]])
+    shown = json.loads(farm.cli("status", upload["upload_id"]).stdout)
+    assert (shown["stored"], shown["sent"]) == (10, 9 * 2000 + 4000)
+    assert len(farm.sandbox.store.puts()) == sent
 
 
 def test_a_sequence_is_the_same_upload_when_its_hook_fires_again(farm: Farm) -> None:
@@ -412,6 +444,11 @@ def test_a_large_file_is_part_of_a_publish(farm: Farm) -> None:
         row for row in farm.sandbox.ftrack.entities("FileComponent") if row["size"] > 2000
     ]
     assert farm.sandbox.store.size(component["id"]) == 70 << 20
+
+    sent = len(farm.sandbox.store.puts())
+    farm.cli("retry", upload["upload_id"])
+    farm.wait_located([upload["upload_id"]])
+    assert len(farm.sandbox.store.puts()) == sent
 
 
 def test_a_sequence_is_whole_although_a_worker_is_killed_midway(

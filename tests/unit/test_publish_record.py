@@ -261,6 +261,40 @@ class TestARetry:
         assert farm.client.zcard(keys.OPEN) == 0
         assert farm.commands.retry(publish_id).state == "storing"
 
+    def test_looks_at_stored_files_again(self, farm: Farm) -> None:
+        [publish_id] = farm.enqueue(sequence_of(2))
+        store_all(farm)
+        farm.commands.cancel(publish_id)
+
+        assert farm.commands.retry(publish_id) == ("", "storing", True)
+
+        assert farm.field(publish_id, "sent") == "0"
+        first, second = farm.deliver(claim="another")
+        assert [first.stored, second.stored] == [True, True], "what is stored is known"
+        for one in (first, second):
+            farm.store(one)
+        assert farm.state(publish_id) == "pending"
+        assert farm.field(publish_id, "sent") == str(2 * SIZE)
+
+    @pytest.mark.parametrize(("changed", "state"), [(False, "located"), (True, "cancelled")])
+    def test_of_a_located_publish_can_be_cancelled(
+        self, farm: Farm, state: str, *, changed: bool
+    ) -> None:
+        [publish_id] = farm.enqueue(sequence_of(2))
+        store_all(farm)
+        for stage in STAGES:
+            [transfer] = farm.deliver(stage)
+            farm.settle(transfer, "located" if stage == STAGES[-1] else "advanced")
+        farm.commands.retry(publish_id)
+        members = farm.client.smembers(keys.files_key(publish_id))
+        if changed:
+            one, _ = farm.deliver(claim="another")
+            farm.settle(one, "advanced", stored="")
+
+        assert farm.commands.cancel(publish_id) == state
+
+        assert farm.states([*members]) == ["cancelled", "cancelled"], "none is sent any more"
+
     def test_of_a_file_retries_its_publish(self, farm: Farm) -> None:
         shared = member_of()
         first, latest = farm.enqueue(sequence_of(shared), sequence_of(shared))

@@ -13,16 +13,30 @@
 --- @include "moves"
 --- @include "endings"
 
+local function is_stored(id)
+  return (redis.call('HGET', upload_key(id), 'stored') or '') ~= ''
+end
+
+-- A retried publish waits for all of its members until a worker has looked at each.
+local function are_stored(members)
+  for _, member in ipairs(members) do
+    if not is_stored(member) then
+      return false
+    end
+  end
+  return true
+end
+
 local function is_in_ftrack(id)
-  local located, stored, total, component = unpack(redis.call('HMGET', upload_key(id), 'located',
-    'stored', 'total', 'component'))
+  local located, total, component = unpack(redis.call('HMGET', upload_key(id), 'located', 'total',
+    'component'))
   if not located or redis.call('HGET', KEY.component .. component, 'current') ~= id then
     return false
   end
   if total then
-    return redis.call('EXISTS', KEY.left .. id) == 0
+    return are_stored(redis.call('SMEMBERS', KEY.left .. id))
   end
-  return stored and stored ~= ''
+  return is_stored(id)
 end
 
 local state = redis.call('HGET', upload_key(args.id), 'state')

@@ -1,5 +1,6 @@
--- Open an ended publish again with the members that it has. A publish that is still open stays so,
--- because its retry may have been killed.
+-- Open an ended publish again with the members that it has. It waits for all of them, because a file
+-- may have changed since it was stored: a worker looks at each, and sends only those that have. A
+-- publish that is still open stays so, because its retry may have been killed.
 --
 -- id      the publish
 -- ttl_s   how long records are kept
@@ -29,9 +30,8 @@ redis.call('HSET', KEY.component .. component, 'current', id, 'since', NOW)
 redis.call('EXPIRE', KEY.component .. component, args.ttl_s)
 forget_tries(id)
 redis.call('HDEL', key, 'error', 'error_kind', 'stage', 'worker', 'complete')
-for _, lasting in ipairs({ key, KEY.files .. id, KEY.left .. id }) do
-  redis.call('PERSIST', lasting)
-end
+redis.call('PERSIST', key)
+redis.call('PERSIST', KEY.files .. id)
 move(id, state, 'storing')
 redis.call('ZADD', KEY.open, NOW, id)
 -- Drop each member whose component has a newer file, even if the member is stored: registering it
@@ -44,4 +44,6 @@ end
 if not is_storing(id) then
   return finish_script({ redis.call('HGET', key, 'state'), {} })
 end
+redis.call('SUNIONSTORE', KEY.left .. id, KEY.files .. id)
+redis.call('HSET', key, 'sent', 0)
 return finish_script({ 'storing', redis.call('SMEMBERS', KEY.left .. id) })
