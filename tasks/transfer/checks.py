@@ -32,20 +32,25 @@ class Known:
     others: Mapping[str, Sequence[Result]]
     #: The type of each object whose thumbnail will be set.
     tasks: Mapping[str, str]
+    #: The padding of the frame numbers of sequences, by id.
+    paddings: Mapping[str, int]
 
 
 def check_queries(transfers: Sequence[Transfer]) -> list[list[Operation]]:
-    """Return the queries whose results ``parse_known`` reads: four groups, some of them empty."""
+    """Return the queries whose results ``parse_known`` reads: five groups, some of them empty."""
     targets = [transfer.target for transfer in transfers]
     versions = {target.version_id for target in targets if target.version_id}
     owners = {_owner_id(target) for target in targets}
     tasks = {target.task_id for target in targets if target.task_id}
+    sequences = {target.container_id for target in targets if target.container_id}
     return [
         _query("id", "AssetVersion", "id", versions),
         _query(COLUMNS, "Component", "id", owners),
         same_names_query(targets),
         # Rows of the table of all contexts, because an id may be that of a shot.
         _query("id", "Context", "id", tasks),
+        # Only this type has the attribute.
+        _query("id, padding", "SequenceComponent", "id", sequences),
     ]
 
 
@@ -73,7 +78,7 @@ def same_names_query(targets: Iterable[Target]) -> list[Operation]:
 
 def parse_known(results: Sequence[Sequence[Result]]) -> Known:
     """Return what the results of ``check_queries`` contain."""
-    versions, components, same_names, tasks = (
+    versions, components, same_names, tasks, sequences = (
         [row for result in group for row in rows_of(result)] for group in results
     )
     return Known(
@@ -81,6 +86,7 @@ def parse_known(results: Sequence[Sequence[Result]]) -> Known:
         {str(row.get("id")): row for row in components},
         others_of(same_names),
         {str(row.get("id")): str(row.get("__entity_type__")) for row in tasks},
+        {str(row.get("id")): int(row.get("padding") or 0) for row in sequences},
     )
 
 
@@ -104,12 +110,9 @@ def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
         kind = known.tasks.get(target.task_id)
         why = f"is a {kind}, not a task" if kind else "does not exist in ftrack"
         return TargetRefusedError(f"task {target.task_id}", why)
-    row = known.components.get(_owner_id(target))
     if target.version_id is None:
-        return _refused_component(transfer, row)
-    if target.replace:
-        return None
-    return _refused_name(transfer, row, known.others.get(_owner_id(target), ()))
+        return _refused_component(transfer, known.components.get(target.component_id))
+    return None if target.replace else _refused_name(transfer, known)
 
 
 def _refused_component(transfer: Transfer, row: Result | None) -> TargetRefusedError | None:
@@ -126,14 +129,14 @@ def _refused_component(transfer: Transfer, row: Result | None) -> TargetRefusedE
     return None
 
 
-def _refused_name(
-    transfer: Transfer, ours: Result | None, others: Sequence[Result]
-) -> TargetRefusedError | None:
+def _refused_name(transfer: Transfer, known: Known) -> TargetRefusedError | None:
     """Check what ftrack has under the version and the name: of farmhaul, or of other programs."""
-    row = others[0] if others else ours
+    target = transfer.target
+    owner_id = _owner_id(target)
+    others = known.others.get(owner_id)
+    row = others[0] if others else known.components.get(owner_id)
     if row is None:
         return None
-    target = transfer.target
     component = f'component "{row.get("name")}" of version {target.version_id}'
     wanted, is_one = ("sequence", "is a frame") if target.container_id else ("file", "is a file")
     if others:
@@ -142,6 +145,8 @@ def _refused_name(
         why = f"is a {kind_of(row)} in ftrack, and {transfer.path} {is_one}"
     elif not _fits(transfer, row):
         why = f"is of type {row.get('file_type')} in ftrack, but the file is {transfer.path}"
+    elif not _is_padded(target, padding := known.paddings.get(owner_id, 0)):
+        why = f"has frame numbers of padding {padding} in ftrack, but the file is {transfer.path}"
     else:
         return None
     return TargetRefusedError(component, why, "name")
@@ -160,6 +165,15 @@ def _fits(transfer: Transfer, row: Result) -> bool:
     return (
         not known or not new or f".{known}".endswith(f".{new}") or f".{new}".endswith(f".{known}")
     )
+
+
+def _is_padded(target: Target, padding: int) -> bool:
+    """Whether a frame's number is written with this padding, as far as one number can show."""
+    # The name of a frame is its number as it is written, so 1 and 001 would be two frames.
+    name = target.name or ""
+    if not (target.container_id and name.isdecimal()):
+        return True
+    return len(name) == max(padding, len(name.lstrip("0")), 1)
 
 
 def _type(text: object) -> str:

@@ -97,9 +97,10 @@ def test_frames_with_another_padding_replace_all_frames_or_none(farm: Farm) -> N
     farm.enqueue(f"{folder}/f.%04d.exr [1-3]", *MAIN)
     other = f"{folder}/f.%03d.exr [1-2]"
 
-    done = farm.cli("enqueue", other, *MAIN)
-    ways = "use another --name, --replace, or another version"
-    assert f"of padding 3, but main in ftrack has 4; {ways}" in done.stderr
+    said = refused(farm, other, *MAIN)
+    assert 'component "main" of version ' in said
+    assert " has frame numbers of padding 4 in ftrack, but the file is " in said
+    assert "; use another --name, --replace, or another version" in said
     assert Counter(one["size"] for one in farm.sandbox.ftrack.entities("FileComponent")) == {100: 3}
 
     farm.enqueue(other, *MAIN, "--replace")

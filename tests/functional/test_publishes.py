@@ -267,10 +267,16 @@ def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> 
     assert done.returncode == 4
     assert f'component "exr" of version {VERSION} holds other files (upload ' in done.stderr
     forget_places(farm)
+    sent = len(farm.sandbox.store.puts())
     done = farm.cli("enqueue", other, *what)
     assert done.returncode == 4
-    expected = "of padding 5, but exr in ftrack has 4"
-    assert expected in done.stderr
+    assert "has frame numbers of padding 4 in ftrack, but the file is " in done.stderr
+    assert len(farm.sandbox.store.puts()) == sent
+    # Only the whole sequence shows that its padding is another one.
+    forget_places(farm)
+    done = farm.cli("enqueue", f"{folder}/beauty.%03d.exr [1001-1003]", *what)
+    assert done.returncode == 4
+    assert "of padding 3, but exr in ftrack has 4" in done.stderr
     assert len(farm.sandbox.ftrack.entities("FileComponent")) == 3
 
     still = farm.make_file("still.jpg", 100)

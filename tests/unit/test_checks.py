@@ -200,6 +200,34 @@ def test_a_frame_is_refused_if_the_name_of_its_sequence_is_taken(
     assert member["container_id"] == MAIN.component_id
 
 
+@pytest.mark.parametrize(
+    ("padding", "number", "fits"),
+    [
+        (4, "0999", True),
+        (4, "10000", True),
+        (4, "999", False),
+        (4, "00999", False),
+        (0, "1", True),
+        (0, "0", True),
+        (0, "01", False),
+    ],
+)
+def test_a_frame_whose_number_has_another_padding_is_refused(
+    padding: int, number: str, fits: bool, ftrack: FtrackClient, sandbox: Sandbox, *, frame: Frame
+) -> None:
+    fields = {"id": MAIN.component_id, "name": "main", "file_type": ".exr", "padding": padding}
+    sandbox.ftrack.create("SequenceComponent", version_id=seed.VERSION_ID, **fields)
+    said = refusal(ftrack, sandbox, frame(target=Target.frame(MAIN, number)))
+
+    assert (said == "") is fits, said
+    if not fits:
+        why = f"has frame numbers of padding {padding} in ftrack, but the file is "
+        assert said.startswith(f"{OF_VERSION} {why}")
+        assert said.endswith(WAYS)
+    replacing = Target.frame(MAIN._replace(replace=True), number)
+    assert not refusal(ftrack, sandbox, frame(target=replacing))
+
+
 def test_a_sequence_that_replaces_another_leaves_nothing_of_it(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
