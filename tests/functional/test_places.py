@@ -52,6 +52,41 @@ def test_a_movie_of_another_type_needs_a_name_or_replace(farm: Farm) -> None:
     assert farm.sandbox.store.size(component(farm)["id"]) == 2000
 
 
+def test_a_retry_says_why_it_leaves_an_upload_as_it_is(farm: Farm) -> None:
+    first, second = farm.make_file("sh010.mov", 1000), farm.make_file("sh010.mp4", 2000)
+    [older] = farm.enqueue(first, *MAIN)
+    done = farm.cli("enqueue", second, *MAIN)
+    taken = json.loads(done.stdout)["upload_id"]
+
+    done = farm.cli("retry", taken)
+
+    assert (done.returncode, done.stdout) == (0, f"{taken} failed\n")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"farmhaul: {taken} was refused, so only another enqueue helps: ")
+    assert line.endswith("; use another --name, --replace, or another version")
+
+    with farm.frozen():
+        farm.make_file("sh010.mov", 1500, first.parent.name)
+        [superseded] = farm.enqueue(first, *MAIN[:-1])
+        [newer] = farm.enqueue(second, *MAIN[:-1], "--replace")
+        farm.take_in()
+        assert farm.cli("cancel", newer["upload_id"]).stdout.split()[1] == "cancelled"
+    for one, state, why in (
+        (superseded["upload_id"], "superseded", f"superseded by {newer['upload_id']}"),
+        (older["upload_id"], "located", "its component has a newer upload"),
+    ):
+        done = farm.cli("retry", one)
+        assert (done.returncode, done.stdout) == (0, f"{one} {state}\n")
+        assert done.stderr == (
+            f"farmhaul: {one} is not retried: {why}; if you want its files there, enqueue them "
+            "again (with --replace, if the newer ones are of another place)\n"
+        )
+    [again] = farm.enqueue(first, *MAIN, "--replace")
+    assert again["state"] == "located"
+    done = farm.cli("retry", again["upload_id"])
+    assert (done.stdout.split()[1], done.stderr) == ("pending", "")
+
+
 def test_the_eyes_of_a_sequence_are_never_mixed(farm: Farm) -> None:
     left = frames(farm, "_left.exr", range(1, 61))
     right = frames(farm, "_right.exr", range(1, 31), size=200)

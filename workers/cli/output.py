@@ -19,6 +19,9 @@ def _is_human(_context: click.Context, _parameter: click.Parameter, as_json: boo
     return sys.stdout.isatty() and not as_json
 
 
+#: The kind of error of an upload whose component holds other files (``lua/includes/places.lua``).
+REFUSED = "PlaceTaken"
+
 #: The option ``--json``; its command gets ``human``, which is true if a person reads the output.
 json_option = click.option(
     "--json", "human", is_flag=True, callback=_is_human,
@@ -75,6 +78,18 @@ def problem(upload: UploadState) -> str:
     if upload.state in LIVE:
         return f"{upload.state}: {upload.error or 'not finished yet'}"
     return f"{upload.state}: {upload.error}" if upload.error else upload.state
+
+
+def not_retried(upload: UploadState) -> str:
+    """Return why a retry leaves an ended upload as it is, and what to do."""
+    if upload.error_kind == REFUSED:
+        return f"{upload.upload_id} was refused, so only another enqueue helps: {upload.error}"
+    is_named = upload.state == "superseded" and upload.error
+    why = upload.error if is_named else "its component has a newer upload"
+    return (
+        f"{upload.upload_id} is not retried: {why}; if you want its files there, enqueue them "
+        "again (with --replace, if the newer ones are of another place)"
+    )
 
 
 def counts_line(counts: Mapping[str, int], in_inbox: int) -> str:

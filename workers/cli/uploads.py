@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 
 from tasks.intake.errors import BadInputError
+from tasks.intake.exit_codes import say
 from tasks.records.commands import Commands
+from tasks.records.states import LIVE
 from tasks.records.status import Status
+from workers.cli.output import not_retried
 from workers.cli.records import find_known, open_records
 
 
@@ -20,7 +23,7 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
     farmhaul retry 5d27e920-…
     farmhaul retry --failed
 
-    Prints each upload's id and state.
+    Prints each upload's id and state, and on stderr why one stays as it is.
     """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.chain import wake
     from workers.app import app
@@ -36,6 +39,9 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
         hosts[host] = hosts.get(host, 0) + new
         if state:  # else its record has just expired
             click.echo(f"{upload_id} {state}")
+        if state and not new and state not in LIVE:
+            [upload] = status.find([upload_id])
+            say(not_retried(upload) if upload else "")
     for host, count in hosts.items():
         wake(app, count, host)
 
