@@ -220,6 +220,7 @@ def test_a_retry_leaves_a_refused_upload_failed(farm: Farm, version: str, make: 
     assert "holds other files" in farm.field(refused.upload_id, "error")
     assert state_of(farm, refused) == "failed"
     assert farm.commands.cancel(refused.upload_id) == "cancelled"
+    assert farm.commands.retry(refused.upload_id) == ("", "cancelled", False)
     assert state_of(farm, refused) == "failed"
     farm.client.delete(keys.COMPONENT + refused.component_id)
     assert state_of(farm, refused) in {"pending", "storing"}

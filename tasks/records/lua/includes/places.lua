@@ -32,11 +32,10 @@ end
 
 local REFUSED = 'PlaceTaken'
 
--- Whether an upload was refused because of its place. A retry cannot help it: of a sequence, not
--- even the frames were recorded.
+-- Whether an upload was refused because of its place, even if it was cancelled since. A retry cannot
+-- help it: of a sequence, not even the frames were recorded.
 local function was_refused(key)
-  local state, kind = unpack(redis.call('HMGET', key, 'state', 'error_kind'))
-  return state == 'failed' and kind == REFUSED
+  return redis.call('HGET', key, 'error_kind') == REFUSED
 end
 
 -- Fail an upload at once, so that no worker ever claims it. Its record is written already.
