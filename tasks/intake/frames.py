@@ -6,11 +6,11 @@ import os
 import stat
 
 from tasks.intake.errors import FramesError, printable
-from tasks.intake.manifest import is_unfit
 from tasks.intake.marks import is_udim
 from tasks.intake.notation import Frames, parse
 from tasks.intake.numbered import sequence_of, with_numbers
 from tasks.intake.ranges import MAX_DIGITS, compact, holes, some_of
+from tasks.transfer.names import is_unfit
 from tasks.transfer.windows import on_disk
 
 TYPE_CHECKING = False

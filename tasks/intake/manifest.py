@@ -5,6 +5,7 @@ from __future__ import annotations
 from tasks.config.texts import byte_that_is_no_text
 from tasks.intake.errors import BadInputError, quoted
 from tasks.transfer.named_tuple import NamedTuple
+from tasks.transfer.names import is_unfit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,20 +33,8 @@ MANIFEST_KEYS: dict[str, type] = {
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
 
-#: Characters that cannot be in a header or a log line (control characters, line breaks), and lone
-#: surrogates, which stand for bytes that are not UTF-8.
-UNFIT = "[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 #: The maximum length of a text in characters; PATH_MAX of Linux is the same number of bytes.
 MAX_TEXT = 4096
-
-
-def is_unfit(text: str) -> bool:
-    """Return whether a text has characters that cannot be stored."""
-    if text.isprintable():
-        return False
-    import re
-
-    return re.search(UNFIT, text) is not None
 
 
 class Entry(NamedTuple):

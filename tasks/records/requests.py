@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.intake.manifest import is_unfit
 from tasks.intake.request import publish_from, target_from
 from tasks.transfer.models import AskedFor, Transfer
+from tasks.transfer.names import is_unfit
 
 
 def transfer_from_record(upload_id: str, request: Any) -> Transfer:

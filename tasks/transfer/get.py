@@ -52,8 +52,10 @@ def get_file(
     Raises:
         BeingFetchedError: another process or thread is fetching the component into the folder.
         ServiceUnavailableError, UrlRefusedError, UnexpectedAnswerError: another attempt may help.
-        FatalError: the store does not have the file, or it cannot be written.
+        FatalError: the store does not have the file, or it cannot be written, or has no fit name.
     """
+    if file.fault:
+        raise FatalError(file.fault)
     part_name = f".{file.component_id}.part"
     with _writing(file.component_id), _locked(folder, part_name) as part:
         url = sign(file.component_id)

@@ -9,13 +9,7 @@ from dataclasses import dataclass
 from tasks.transfer.errors import FatalError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Result, query, quoted, rows_of
 from tasks.transfer.models import SERVER_LOCATION_ID
-from tasks.transfer.names import PATTERN, file_name, frame_name
-
-#: Names from ftrack are not trusted. A name with a slash leads elsewhere. One that starts with a
-#: dot is a hidden file, such as a person's .profile or an unfinished download. Control characters
-#: and bytes that are not UTF-8 cannot be printed.
-UNFIT = re.compile("^\\.|[/\\\\\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|^$")
-MAX_NAME_BYTES = 255  # NAME_MAX of Linux
+from tasks.transfer.names import PATTERN, fetched_name, is_fit
 
 #: The rows of one response, as ftrack's Python client asks for them
 #: (``source/ftrack_api/query.py``).
@@ -24,10 +18,14 @@ PAGE_ROWS = 500
 
 @dataclass(frozen=True, slots=True)
 class ComponentFile:
-    """A file to fetch: the component that has its bytes, and the name of the file here."""
+    """A file to fetch: the component that has its bytes, and the name of the file here.
+
+    ``fault`` is why it cannot be fetched; then it has no name.
+    """
 
     component_id: str
     name: str
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
     the padding of the number.
 
     Raises:
-        FatalError: a component is unknown or not in ftrack.server, or its name is not a file name.
+        FatalError: a component is unknown or not in ftrack.server.
         RetryableError: what ``FtrackClient.call`` raises.
     """
     among = f"id in ({quoted(component_ids)})"
@@ -65,7 +63,6 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
     patterns = {
         _text(row, "parent_id"): _text(row, "value")
         for row in _rows(ftrack, "parent_id, value", "Metadata", named)
-        if not UNFIT.search(_text(row, "value"))
     }
     if frames:
         columns = "id, name, file_type, container_id"
@@ -105,7 +102,8 @@ def _require_located(ftrack: FtrackClient, found: Sequence[_Found]) -> None:
             subject = f"component {owner_id} is"
         else:
             count = sum(item.owner_id == owner_id for item in missing)
-            subject = f"frames of sequence {owner_id} ({count}, the first is {file.name}) are"
+            first = file.name or file.component_id
+            subject = f"frames of sequence {owner_id} ({count}, the first is {first}) are"
         raise FatalError(
             f"{subject} not in ftrack.server; it may be in another location, or not uploaded yet"
         )
@@ -127,7 +125,7 @@ def _rows(ftrack: FtrackClient, columns: str, entity_type: str, where: str) -> l
 
 
 def _file(row: Result, pattern: str) -> ComponentFile:
-    return _fit(row, file_name(_text(row, "name"), _file_type(row), pattern))
+    return _named(row, fetched_name(_text(row, "name"), _file_type(row), pattern))
 
 
 def _frame(row: Result, sequence: Result, pattern: str) -> ComponentFile:
@@ -135,7 +133,8 @@ def _frame(row: Result, sequence: Result, pattern: str) -> ComponentFile:
     if re.fullmatch("[0-9]+", number):
         padding = sequence.get("padding")
         number = number.zfill(padding if isinstance(padding, int) else 0)
-    return _fit(row, frame_name(_text(sequence, "name"), number, _file_type(row), pattern))
+    name = fetched_name(_text(sequence, "name"), _file_type(row), pattern, number)
+    return _named(row, name)
 
 
 def _file_type(row: Result) -> str:
@@ -143,14 +142,12 @@ def _file_type(row: Result) -> str:
     return f".{kind}" if kind else ""
 
 
-def _fit(row: Result, name: str) -> ComponentFile:
-    # Searched before encode(), which fails on a lone surrogate.
-    if UNFIT.search(name) or len(name.encode()) > MAX_NAME_BYTES:
-        raise FatalError(
-            f"component {_text(row, 'id')} has a name that cannot be a file name here "
-            f"({name[:80]!a}); rename it in ftrack"
-        )
-    return ComponentFile(_text(row, "id"), name)
+def _named(row: Result, name: str) -> ComponentFile:
+    component_id = _text(row, "id")
+    if is_fit(name):
+        return ComponentFile(component_id, name)
+    why = f"a name that cannot be a file name here ({name[:80]!a}); rename it in ftrack"
+    return ComponentFile(component_id, "", f"component {component_id} has {why}")
 
 
 def _text(row: Result, attribute: str) -> str:

@@ -48,6 +48,11 @@ FAMILIES = (
 #: For a sequence, the value has a printf mark for the frame number, and %% for each other %.
 PATTERN = "farmhaul_pattern"
 
+#: Characters that cannot be in a header or a log line (control characters, line breaks), and lone
+#: surrogates, which stand for bytes that are not UTF-8.
+UNFIT = "[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+MAX_NAME_BYTES = 255  # NAME_MAX of Linux
+
 
 def file_type(name: str) -> str:
     """Return the extension of a file with its dots, as in ftrack; empty if there is none.
@@ -114,6 +119,41 @@ def pattern_metadata(
         pattern = own.replace("%", "%%") + mark + tail.replace("%", "%%")
         is_enough = (own, tail) == (f"{_stem(name, kind)}.", kind)
     return {} if is_enough and not always else {PATTERN: pattern}
+
+
+def fetched_name(name: str, kind: str, pattern: str = "", number: str | None = None) -> str:
+    """Return the name under which ``fetch`` writes a file, if that is fit to be one.
+
+    Args:
+        name: the name of the component, or of the sequence that the file is a frame of.
+        kind: the file type with its dots.
+        pattern: the metadata PATTERN; one that is no name of a file does not count.
+        number: the padded number of a frame; None for a single file.
+    """
+    known = pattern if is_fit(pattern) else ""
+    if number is None:
+        return file_name(name, kind, known)
+    return frame_name(name, number, kind, known)
+
+
+def is_fit(name: str) -> bool:
+    """Return whether ``fetch`` may write a file under this name, which anybody may have chosen.
+
+    A name with a slash leads elsewhere. One that begins with a dot is a hidden file, such as a
+    person's .profile or an unfinished download.
+    """
+    if not name or name[0] == "." or not {"/", "\\"}.isdisjoint(name) or is_unfit(name):
+        return False
+    return len(name.encode()) <= MAX_NAME_BYTES
+
+
+def is_unfit(text: str) -> bool:
+    """Return whether a text has characters that cannot be stored."""
+    if text.isprintable():
+        return False
+    import re
+
+    return re.search(UNFIT, text) is not None
 
 
 def file_name(name: str, kind: str, pattern: str = "") -> str:

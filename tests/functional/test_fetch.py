@@ -253,16 +253,12 @@ def test_bad_input_is_refused_and_nothing_is_fetched(hook: Farm, tmp_path: Path)
     out.mkdir()
     there = add_file(sandbox, b"x")
     elsewhere = sandbox.ftrack.add_component("main.exr")
-    evil = add_file(sandbox, b"x", "../../evil")
-    hidden = add_file(sandbox, b"x", ".profile", file_type="")
     twin = add_file(sandbox, b"y")
     unknown = str(uuid.uuid4())
     cases = {
         ("nonsense",): "not a UUID",
         (unknown,): unknown,
         (there, elsewhere): "not in ftrack.server",
-        (evil,): "rename it in ftrack",
-        (hidden,): "rename it in ftrack",
         (there, twin): "plate.exr",
     }
     for ids, expected in cases.items():
@@ -341,12 +337,30 @@ def test_a_worker_follows_no_symlink_out_of_the_roots(farm: Farm, tmp_path: Path
 def test_a_name_that_is_not_a_plain_file_name_is_refused(
     hook: Farm, tmp_path: Path, name: str
 ) -> None:
-    from tasks.transfer.errors import FatalError
     from tasks.transfer.ftrack import FtrackClient
     from tasks.transfer.lookup import find_files
 
     component_id = add_file(hook.sandbox, b"x", name, file_type="")
     client = FtrackClient(hook.sandbox.ftrack_url, seed.API_USER, seed.API_KEY)
 
-    with pytest.raises(FatalError, match="rename it"):
-        find_files(client, [component_id])
+    [file] = find_files(client, [component_id])
+
+    assert (file.name, "rename it" in file.fault) == ("", True)
+
+
+def test_a_name_that_is_not_a_file_name_stops_no_other_file(hook: Farm, tmp_path: Path) -> None:
+    plate = add_file(hook.sandbox, b"plate")
+    odd = (".profile", ".profile", "../a")
+    unfit = [add_file(hook.sandbox, b"x", name, file_type="") for name in odd]
+    out = tmp_path / "out"
+    out.mkdir()
+
+    lines = fetch(hook, out, unfit[0], plate, *unfit[1:], code=4)
+
+    assert names(out) == ["plate.exr"]
+    state = {line["component_id"]: (line["state"], line["path"]) for line in lines}
+    assert state.pop(plate) == ("fetched", str(out / "plate.exr"))
+    assert state == dict.fromkeys(unfit, ("failed", None))
+    [told] = hook.cli("fetch", unfit[0], plate, "--to", out).stderr.splitlines()
+    assert unfit[0] in told
+    assert "rename it in ftrack" in told

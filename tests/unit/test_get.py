@@ -72,6 +72,16 @@ def node(tmp_path: Path, odd: OddServer) -> Iterator[Node]:
     os.close(made.folder)
 
 
+def test_a_file_without_a_name_is_refused_before_anything_is_asked(node: Node) -> None:
+    node.file = ComponentFile(new_id(), "", "it has no name")
+
+    with pytest.raises(FatalError, match="it has no name"):
+        node.get()
+
+    assert node.server.requests == []
+    assert [*node.path.iterdir()] == []
+
+
 def test_a_part_that_was_begun_is_continued_and_checked_as_a_whole(node: Node) -> None:
     node.begun(CONTENT[:5000], md5_tag(CONTENT))
 

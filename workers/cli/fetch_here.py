@@ -101,28 +101,31 @@ def _files(ftrack: FtrackSettings, ids: Sequence[str], stop: Event) -> list[Comp
         raise BadInputError(
             f"{error.server} refuses FTRACK_API_USER and FTRACK_API_KEY ({error.why}); check them"
         ) from None
-    [(name, count)] = Counter(file.name for file in files).most_common(1)
-    if count > 1:
-        raise BadInputError(
-            f"{count} of the files would be named {name}; fetch them into different folders"
-        )
+    named = Counter(file.name for file in files if not file.fault)
+    for name, count in named.most_common(1):
+        if count > 1:
+            raise BadInputError(
+                f"{count} of the files would be named {name}; fetch them into different folders"
+            )
     return files
 
 
 def _report(file: ComponentFile, done: Future[Fetched], folder: str, *, human: bool) -> bool:
     """Print the line of a file that has ended; return whether it is here.
 
-    In JSON, ``size`` is in bytes, and null after a failure.
+    In JSON, ``size`` is in bytes, and null after a failure. ``path`` is null if the file cannot
+    have one.
     """
-    path = os.path.join(folder, file.name)
+    path = None if file.fault else os.path.join(folder, file.name)
     state, size_bytes = "failed", None
     try:
         fetched = done.result()
         state, size_bytes = fetched.state, fetched.size_bytes
     except UploadError as error:
-        complain(f"{path}: {explained(error)}", FAILED)
+        complain(f"{path}: {explained(error)}" if path else explained(error), FAILED)
     if human:
-        click.echo(f"{state:<10} {file.component_id}  {size(size_bytes):>9}  {visible(path)}")
+        shown = visible(path or "?")
+        click.echo(f"{state:<10} {file.component_id}  {size(size_bytes):>9}  {shown}")
     else:
         line = {"component_id": file.component_id, "path": path, "size": size_bytes, "state": state}
         click.echo(json.dumps(line))
