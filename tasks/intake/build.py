@@ -9,12 +9,12 @@ from tasks.config.remedies import explained
 from tasks.intake.errors import BadInputError, FramesError, quoted
 from tasks.intake.marks import may_have_mark
 from tasks.intake.request import PRIORITIES, PublishRequest, UploadRequest
-from tasks.intake.rules import check_entry, check_sequence, check_thumbnail
+from tasks.intake.rules import check_entry, check_fetchable, check_sequence, check_thumbnail
 from tasks.intake.written import as_meant
 from tasks.transfer.allowed import check_kind, is_below
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.named_tuple import NamedTuple
-from tasks.transfer.names import default_name, pattern_metadata
+from tasks.transfer.names import PATTERN, default_name, fetched_name, pattern_metadata, type_of
 from tasks.transfer.targets import Container, Publish, Target, derived_id
 from tasks.transfer.windows import is_windows_path, on_disk, real_path
 
@@ -146,7 +146,7 @@ def _sequence(entry: Entry, frames: Frames, settings: AnySettings, options: Opti
     folder = os.path.dirname(frames.head)
     # Checked once for all frames. Workers check each frame when they open it.
     _check_roots(frames.pattern, folder, settings, options)
-    target = _under_version(entry, options, frames.head, frames.tail, frames.padding)
+    target = _under_version(entry, options, frames.head, frames)
     container = Container(target, frames.file_type, frames.padding, frames.place)
     files = []
     for number in frames.numbers:
@@ -263,9 +263,10 @@ def _target(entry: Entry, path: str, options: Options) -> Target:
 
 
 def _under_version(
-    entry: Entry, options: Options, head: str, tail: str | None = None, padding: int = 0
+    entry: Entry, options: Options, head: str, frames: Frames | None = None
 ) -> Target:
-    """Return the target for a file, or for a sequence with this head, tail and padding."""
+    """Return the target for the file at this path, or for frames with this head."""
+    tail, padding = (frames.tail, frames.padding) if frames else (None, 0)
     default = default_name(head, tail)
     described: dict[str, str] = {}
     if entry.reviewable:
@@ -280,6 +281,8 @@ def _under_version(
         )
     is_own = name != default and not entry.reviewable
     named = pattern_metadata(name, head, tail, padding, is_own=is_own, always=entry.replace)
+    last = frames.name(frames.numbers[-1]) if frames else None
+    check_fetchable(entry, fetched_name(name, type_of(head, tail), named.get(PATTERN, ""), last))
     metadata = {**entry.metadata, **described, **named}
     return Target.under_version(
         str(entry.version_id).lower(),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.intake.errors import BadInputError, listed, quoted
+from tasks.intake.errors import BadInputError, listed, printable, quoted
 from tasks.intake.request import is_uuid
-from tasks.transfer.names import file_type
+from tasks.transfer.names import file_type, name_fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +95,23 @@ def check_sequence(entry: Entry, frames: Frames) -> None:
         raise BadInputError(
             f"{entry.where}{listed(given)} cannot be used with a sequence, and "
             f"{frames.pattern} is one; upload a movie or a still for that"
+        )
+
+
+def check_fetchable(entry: Entry, written: str) -> None:
+    """Check that ``fetch`` can give a file back.
+
+    Args:
+        entry: the upload.
+        written: the name under which ``fetch`` would write the file, or its last frame.
+
+    Raises:
+        BadInputError: no file may have this name.
+    """
+    if why := name_fault(written):
+        raise BadInputError(
+            f"{entry.where}{printable(entry.path)} could not be fetched again, because its name "
+            f"there would be {quoted(written)}, which {why}; set another {entry.label('name')}"
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tasks.transfer.errors import FatalError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Result, query, quoted, rows_of
 from tasks.transfer.models import SERVER_LOCATION_ID
-from tasks.transfer.names import PATTERN, fetched_name, is_fit
+from tasks.transfer.names import PATTERN, fetched_name, name_fault
 
 #: The rows of one response, as ftrack's Python client asks for them
 #: (``source/ftrack_api/query.py``).
@@ -144,10 +144,10 @@ def _file_type(row: Result) -> str:
 
 def _named(row: Result, name: str) -> ComponentFile:
     component_id = _text(row, "id")
-    if is_fit(name):
-        return ComponentFile(component_id, name)
-    why = f"a name that cannot be a file name here ({name[:80]!a}); rename it in ftrack"
-    return ComponentFile(component_id, "", f"component {component_id} has {why}")
+    if why := name_fault(name):
+        what = f"a name that cannot be a file name here ({name[:80]!a} {why}); rename it in ftrack"
+        return ComponentFile(component_id, "", f"component {component_id} has {what}")
+    return ComponentFile(component_id, name)
 
 
 def _text(row: Result, attribute: str) -> str:

@@ -73,7 +73,7 @@ def default_name(head: str, tail: str | None = None) -> str:
     """Return the name of a component whose user gave none; empty if the path has no word for it."""
     folders, _, name = head.rpartition("/")
     folder = folders.rpartition("/")[2]
-    kind = _type_of(head, tail)
+    kind = type_of(head, tail)
     if tail is None:
         name = name[: len(name) - len(kind)]
     else:
@@ -107,7 +107,7 @@ def pattern_metadata(
         is_own: the user chose the name for this component, so its files get it too.
         always: never empty, because the component may have metadata of other files.
     """
-    kind = _type_of(head, tail)
+    kind = type_of(head, tail)
     own = head.rpartition("/")[2]
     if tail is None:
         pattern = name + kind if is_own else own
@@ -130,21 +130,27 @@ def fetched_name(name: str, kind: str, pattern: str = "", number: str | None = N
         pattern: the metadata PATTERN; one that is no name of a file does not count.
         number: the padded number of a frame; None for a single file.
     """
-    known = pattern if is_fit(pattern) else ""
+    known = "" if name_fault(pattern) else pattern
     if number is None:
         return file_name(name, kind, known)
     return frame_name(name, number, kind, known)
 
 
-def is_fit(name: str) -> bool:
-    """Return whether ``fetch`` may write a file under this name, which anybody may have chosen.
+def name_fault(name: str) -> str:
+    """Return why ``fetch`` must not write a file under this name; empty if it may.
 
-    A name with a slash leads elsewhere. One that begins with a dot is a hidden file, such as a
-    person's .profile or an unfinished download.
+    Anybody may have chosen it. A slash leads elsewhere. A dot at the start is that of a hidden
+    file, such as a person's .profile or an unfinished download.
     """
-    if not name or name[0] == "." or not {"/", "\\"}.isdisjoint(name) or is_unfit(name):
-        return False
-    return len(name.encode()) <= MAX_NAME_BYTES
+    if not name:
+        return "is empty"
+    if name[0] == ".":
+        return "begins with a dot"
+    if not {"/", "\\"}.isdisjoint(name):
+        return "has a slash in it"
+    if is_unfit(name):
+        return "has characters that cannot be stored"
+    return f"has more than {MAX_NAME_BYTES} bytes" if len(name.encode()) > MAX_NAME_BYTES else ""
 
 
 def is_unfit(text: str) -> bool:
@@ -178,7 +184,8 @@ def frame_name(name: str, number: str, kind: str, pattern: str = "") -> str:
     return f"{_stem(name, kind)}.{number}{kind}"
 
 
-def _type_of(head: str, tail: str | None) -> str:
+def type_of(head: str, tail: str | None) -> str:
+    """Return the file type of a file or a sequence with its dots; empty if there is none."""
     return file_type(head.rpartition("/")[2] if tail is None else f"0{tail}")
 
 

@@ -299,6 +299,63 @@ def test_frames_that_the_user_named_come_back_under_that_name(
         assert back == [first, first.replace("0001", "0002")]
 
 
+@pytest.mark.parametrize(
+    ("file", "own", "said"),
+    [
+        (".exr", None, "'.exr', which begins with a dot"),
+        (".hidden.exr", None, "'.hidden.exr', which begins with a dot"),
+        ("...", None, "'...', which begins with a dot"),
+        (".%04d.exr", ".v", "'.v.1001.exr', which begins with a dot"),
+        ("a\\b.exr", None, "'a\\\\b.exr', which has a slash in it"),
+        ("f.exr", "a/b", "'a/b.exr', which has a slash in it"),
+        ("f.exr", "..", "'...exr', which begins with a dot"),
+        ("f.%04d.exr", "a/b", "'a/b.1001.exr', which has a slash in it"),
+        ("f.exr", "é" * 126, "…, which has more than 255 bytes"),
+        # The last frame has one digit more than the first.
+        ("f.%d.exr", "x" * 249, "…, which has more than 255 bytes"),
+    ],
+)
+def test_a_name_that_fetch_could_not_write_is_refused(
+    file: str, own: str | None, said: str
+) -> None:
+    names = [file.replace("%04d", "1001").replace("%d", number) for number in ("9", "10")]
+    with folder_with("v003", names) as where, pytest.raises(BadInputError) as refused:
+        given_back(where / file, own, str(where))
+    assert said in str(refused.value)
+    assert str(refused.value).endswith("; set another name")
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "own", "back"),
+    [
+        ("v003", ".hidden.exr", "main", ["main.exr"]),
+        ("depth", ".hidden.exr", None, ["depth_.hidden.exr"]),
+        ("v003", ".%d.exr", None, ["v003.10.exr", "v003.9.exr"]),
+        ("v003", "f.exr", "é" * 125, ["é" * 125 + ".exr"]),
+        ("v003", "f.%d.exr", "x" * 249, ["x" * 249 + ".9.exr"]),
+    ],
+)
+def test_a_name_that_fetch_can_write_is_accepted(
+    folder: str, file: str, own: str | None, back: list[str]
+) -> None:
+    numbers = ("9", "10") if len(back) > 1 else ("9",)
+    with folder_with(folder, [file.replace("%d", number) for number in numbers]) as where:
+        assert given_back(where / file, own, str(where)) == back
+
+
+@settings(deadline=None)
+@given(own=st.text(max_size=5) | st.text(st.sampled_from("x./\\"), max_size=5), is_sequence=...)
+def test_what_is_accepted_can_be_fetched(own: str, is_sequence: bool) -> None:
+    with folder_with("v003", ["f.1001.exr"]) as where:
+        try:
+            [name] = given_back(
+                where / ("f.%04d.exr" if is_sequence else "f.1001.exr"), own, str(where)
+            )
+        except BadInputError:
+            return
+        assert name
+
+
 def test_files_that_take_over_a_component_always_have_a_pattern() -> None:
     # The component may have one of the files that were there.
     assert pattern_metadata("f", "/p/f.", ".exr", 4) == {}
