@@ -8,7 +8,7 @@ from tasks.config.path_map import absolute, check_here
 from tasks.config.remedies import explained
 from tasks.intake.errors import BadInputError, FramesError, quoted
 from tasks.intake.marks import may_have_mark
-from tasks.intake.request import PRIORITIES, PublishRequest, UploadRequest
+from tasks.intake.request import PRIORITIES, REVIEW_PREFIX, PublishRequest, UploadRequest
 from tasks.intake.rules import check_entry, check_fetchable, check_sequence, check_thumbnail
 from tasks.intake.written import as_meant
 from tasks.transfer.allowed import check_kind, is_below
@@ -279,6 +279,10 @@ def _under_version(
             f"{entry.where}the component of {entry.path} has an empty name; "
             f"set {entry.label('name')}"
         )
+    if name.startswith(REVIEW_PREFIX) and not entry.reviewable:
+        from tasks.intake.web_review import check_not_reserved
+
+        check_not_reserved(entry, name)
     is_own = name != default and not entry.reviewable
     named = pattern_metadata(name, head, tail, padding, is_own=is_own, always=entry.replace)
     last = frames.name(frames.numbers[-1]) if frames else None

@@ -15,6 +15,9 @@ HEXADECIMAL = frozenset("0123456789abcdefABCDEF-")
 #: The order of pending uploads: a lower number goes first.
 PRIORITIES = {"urgent": 0, "normal": 1, "low": 2}
 
+#: How the names of components begin that ftrack's player knows.
+REVIEW_PREFIX = "ftrackreview-"
+
 
 class UploadRequest(NamedTuple):
     """One file as its record has it: an upload, or a member of a publish.
@@ -54,7 +57,7 @@ class UploadRequest(NamedTuple):
     def is_preview(self) -> bool:
         """Whether people look at the file while the rest is still being uploaded."""
         target = self.target
-        return target.thumbnail or target.encode or (target.name or "").startswith("ftrackreview-")
+        return target.thumbnail or target.encode or (target.name or "").startswith(REVIEW_PREFIX)
 
     def to_record(self) -> dict[str, Any]:
         """Return what a worker needs to know, as the record keeps it (sealed)."""

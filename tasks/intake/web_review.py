@@ -11,7 +11,7 @@ import json
 import os
 import re
 
-from tasks.intake.errors import BadInputError, listed, quoted
+from tasks.intake.errors import BadInputError, listed, printable, quoted
 from tasks.transfer.named_tuple import NamedTuple
 
 TYPE_CHECKING = False
@@ -26,6 +26,7 @@ MP4 = tuple(f"ftrackreview-mp4{height}" for height in ("", "-1080", "-1440", "-2
 WEBM = ("ftrackreview-webm",)
 IMAGE = ("ftrackreview-image", "ftrackreview-image-high")
 NAMES = {".mp4": MP4, ".webm": WEBM, ".jpg": IMAGE, ".jpeg": IMAGE, ".png": IMAGE}
+RESERVED = {*MP4, *WEBM, *IMAGE}
 #: A movie with one of these sizes, in either direction, has at least the resolution of the name.
 SIZES = ((3840, 2160, MP4[3]), (2560, 1440, MP4[2]), (1920, 1080, MP4[1]))
 
@@ -95,6 +96,20 @@ def review_of(
     else:
         meta = given if known else _movie(entry, path, given, probe)
     return name, {"ftr_meta": json.dumps(meta)}
+
+
+def check_not_reserved(entry: Entry, name: str) -> None:
+    """Check the name of a component that is not reviewable.
+
+    Raises:
+        BadInputError: ftrack's player would look for a reviewable there, and find another file.
+    """
+    if name in RESERVED:
+        raise BadInputError(
+            f"{entry.where}{printable(entry.path)} would become the component {quoted(name)}, in "
+            f"which ftrack's player looks for a reviewable; use {entry.label('reviewable')}, or "
+            f"another {entry.label('name')}"
+        )
 
 
 def _name(entry: Entry, names: tuple[str, ...], given: Mapping[str, Any]) -> str:

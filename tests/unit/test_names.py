@@ -356,6 +356,30 @@ def test_what_is_accepted_can_be_fetched(own: str, is_sequence: bool) -> None:
         assert name
 
 
+@pytest.mark.parametrize(
+    ("file", "own"),
+    [
+        ("a.mov", "ftrackreview-mp4"),
+        ("a.mp4", "ftrackreview-mp4-1080"),
+        ("a.jpg", "ftrackreview-image-high"),
+        ("f.1001.exr", "ftrackreview-webm"),
+        ("f.%04d.exr", "ftrackreview-image"),
+        ("ftrackreview-mp4.exr", None),
+    ],
+)
+def test_a_name_of_ftracks_player_is_refused_without_reviewable(file: str, own: str | None) -> None:
+    names = [file.replace("%04d", "1001")]
+    with folder_with("v003", names) as where, pytest.raises(BadInputError) as refused:
+        given_back(where / file, own, str(where))
+    assert str(refused.value).endswith("a reviewable; use reviewable, or another name")
+
+
+def test_a_name_that_only_begins_like_a_reserved_one_is_accepted() -> None:
+    with folder_with("v003", ["ftrackreview-mp4.mp4"]) as where:
+        [back] = given_back(where / "ftrackreview-mp4.mp4", None, str(where))
+    assert back == "ftrackreview-mp4.mp4"
+
+
 def test_files_that_take_over_a_component_always_have_a_pattern() -> None:
     # The component may have one of the files that were there.
     assert pattern_metadata("f", "/p/f.", ".exr", 4) == {}
