@@ -75,7 +75,7 @@ def entries_of(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
                 "or use --manifest"
             )
     if "metadata" in given:
-        given["metadata"] = dict(map(_pair, given["metadata"]))
+        given["metadata"] = _pairs(given["metadata"])
     return [Entry(path, priority=priority, **given) for path in paths]
 
 
@@ -95,6 +95,15 @@ def _lines(manifest: str) -> list[str]:
         return decode_text(content, "surrogateescape").split("\n")
     except NotTextError as error:
         raise BadInputError(f"cannot read the manifest {visible(manifest)}: {error}") from None
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for key, value in map(_pair, texts):
+        if key in pairs:
+            raise BadInputError(f"--metadata {key!r} is given twice; write each key once")
+        pairs[key] = value
+    return pairs
 
 
 def _pair(text: str) -> tuple[str, str]:

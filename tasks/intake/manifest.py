@@ -33,6 +33,8 @@ MANIFEST_KEYS: dict[str, type] = {
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
 
+#: How the keys of metadata begin that farmhaul itself sets: farmhaul_pattern, farmhaul_encoded.
+OWN_KEYS = "farmhaul_"
 #: The maximum length of a text in characters; PATH_MAX of Linux is the same number of bytes.
 MAX_TEXT = 4096
 
@@ -70,7 +72,8 @@ class Entry(NamedTuple):
         """Check the texts of the entry that are stored and sent to ftrack.
 
         Raises:
-            BadInputError: a text is empty or too long, or it has characters that do not fit.
+            BadInputError: a text is empty or too long, or it has characters that do not fit, or a
+                key of metadata is farmhaul's own.
         """
         if self.publish is not None and not self.publish.strip():
             raise BadInputError(f"{self.where}publish is empty; write a name, or leave it out")
@@ -78,6 +81,12 @@ class Entry(NamedTuple):
             raise BadInputError(
                 f"{self.where}{self.label('metadata')} has an empty key; give each value a key"
             )
+        for key in self.metadata:
+            if key.startswith(OWN_KEYS):
+                raise BadInputError(
+                    f"{self.where}{self.label('metadata')} has the key {quoted(key)}, but farmhaul "
+                    f"itself writes those that begin with {OWN_KEYS}; use another key"
+                )
         texts = [("path", self.path), ("name", self.name or ""), ("publish", self.publish or "")]
         for key, value in self.metadata.items():
             # Tabs and line breaks may be part of a value.

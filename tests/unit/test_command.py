@@ -347,6 +347,10 @@ def test_a_file_of_the_spool_that_cannot_be_read_is_said_once(host: Host) -> Non
         (["--manifest", "/missing"], "cannot read the manifest /missing: No such file"),
         (["a", "b", "--name", "n"], "--name n is for one file, but 2 are given"),
         (["a", "--metadata", "key"], "--metadata 'key' is not KEY=VALUE"),
+        (
+            ["a", "--metadata", "a=1", "--metadata", "b=1", "--metadata", "a=2"],
+            "--metadata 'a' is given twice; write each key once",
+        ),
         (["a"], "has no target"),
     ],
 )

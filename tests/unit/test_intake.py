@@ -246,6 +246,11 @@ def test_a_device_below_a_root_is_refused() -> None:
         ({"version_id": VERSION, "name": " "}, "main.0101.exr has an empty name; set name"),
         ({"version_id": VERSION, "name": "a\0b"}, r"the name 'a\x00b' contains characters"),
         ({"version_id": VERSION, "name": "\ud800"}, r"the name '\ud800' contains characters"),
+        (
+            {"version_id": VERSION, "metadata": {"colour": "x", "farmhaul_pattern": "x"}},
+            "metadata has the key 'farmhaul_pattern', but farmhaul itself writes",
+        ),
+        ({"version_id": VERSION, "metadata": {"farmhaul_encoded": ""}}, "; use another key"),
         ({"component_id": COMPONENT, "name": "x"}, "name needs version_id; it cannot be used"),
         ({"component_id": COMPONENT, "thumbnail": True}, "thumbnail needs version_id; "),
         (
