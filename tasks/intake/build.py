@@ -115,16 +115,16 @@ def _component(entry: Entry, settings: AnySettings, options: Options) -> Compone
         from tasks.intake.unicode_forms import as_on_disk
 
         path = as_on_disk(path)
-    frames = _frames(entry, path, options)
+    frames = _frames(entry, path, settings, options)
     if frames is not None:
-        return _sequence(entry, frames, settings, options)
+        return _sequence(entry, frames, options)
     check_thumbnail(entry, path)
     _check_roots(path, path, settings, options)
     target = _target(entry, path, options)
     return Component(entry, path, target, (_file(entry, path, target, options),))
 
 
-def _frames(entry: Entry, path: str, options: Options) -> Frames | None:
+def _frames(entry: Entry, path: str, settings: AnySettings, options: Options) -> Frames | None:
     """Return the frames of an entry; None if it is an ordinary file."""
     is_folder = options.stat and os.path.isdir(on_disk(path))
     # A folder stands for a sequence only under a version.
@@ -135,17 +135,18 @@ def _frames(entry: Entry, path: str, options: Options) -> Frames | None:
     slash = "/" if not options.stat and entry.path.endswith(slashes) else ""
     if not (is_folder or slash or may_have_mark(path)):
         return None
+    if options.stat and not is_folder and os.path.exists(on_disk(path)):
+        return None  # a file, even if its name looks like a pattern
+    # Before anything is read, and once for all frames. Workers check each when they open it.
+    _check_roots(path, path if is_folder or slash else os.path.dirname(path), settings, options)
     from tasks.intake.frames import read_frames
 
     allow_missing = options.allow_missing or entry.allow_missing
     return read_frames(path + slash, look=options.stat, allow_missing=allow_missing)
 
 
-def _sequence(entry: Entry, frames: Frames, settings: AnySettings, options: Options) -> Component:
+def _sequence(entry: Entry, frames: Frames, options: Options) -> Component:
     check_sequence(entry, frames)
-    folder = os.path.dirname(frames.head)
-    # Checked once for all frames. Workers check each frame when they open it.
-    _check_roots(frames.pattern, folder, settings, options)
     target = _under_version(entry, options, frames.head, frames)
     container = Container(target, frames.file_type, frames.padding, frames.place)
     files = []

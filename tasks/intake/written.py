@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 QUOTES = "\"'"
 SLASHES = "/\\"
 
+#: Nuke's marks for the name of an eye, and what may stand there.
+EYES = {"%V": "left", "%v": "l"}
+_WORDS = str.maketrans("._-", "///")
+
 
 def as_meant(entry: Entry, roots: Sequence[str], *, look: bool) -> str:
     """Return an entry's path in its ordinary form.
@@ -40,7 +44,7 @@ def as_meant(entry: Entry, roots: Sequence[str], *, look: bool) -> str:
         # What exists is what it says; one look at a path that is odd costs nothing.
         if look and not is_windows_path(path) and os.path.lexists(path):
             return path
-        why = why or _unexpanded(path)
+        why = why or _unexpanded(path) or _eye_in_folder(path, look=look)
     if why:
         raise BadInputError(f"{entry.where}{printable(entry.path)} {why}")
     return path
@@ -111,6 +115,20 @@ def _unexpanded(path: str) -> str:
             return (
                 f"has the variable {printable(variable)} in it, which nobody has replaced; write "
                 "its value"
+            )
+    return ""
+
+
+def _eye_in_folder(path: str, *, look: bool) -> str:
+    """Return what is wrong if a folder is Nuke's mark for an eye, and none has that name."""
+    folder = path.replace("\\", "/").rpartition("/")[0]
+    words = folder.translate(_WORDS).split("/")
+    for mark, eye in EYES.items():
+        if mark in words and not (look and os.path.isdir(folder)):
+            good = path.replace(mark, eye)
+            return (
+                f"has {mark} in a folder, and farmhaul reads marks only in the name of a file; "
+                f"enqueue each eye with its own path, such as {printable(good)}"
             )
     return ""
 

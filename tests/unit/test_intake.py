@@ -492,6 +492,29 @@ def test_a_publish_has_one_version_priority_and_thumbnail(
     assert told in line
 
 
+@pytest.mark.parametrize("path", ["/", "/tmp", "/etc/f.%04d.exr", "/etc/####.conf [1-2]"])
+@pytest.mark.parametrize("look", [True, False])
+def test_a_folder_outside_the_roots_is_not_read(
+    path: str, look: bool, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(folder: object) -> NoReturn:
+        raise AssertionError(f"{folder} was read")
+
+    monkeypatch.setattr(os, "scandir", read)
+    entry = Entry(path, version_id=VERSION)
+
+    assert "outside the storage roots" in complaint(build_with(root, stat=look), entry)
+
+
+def test_a_link_to_a_file_below_the_roots_may_look_like_a_pattern(
+    build: Build, file: Path, root: Path
+) -> None:
+    link = root.parent / "f.####.exr"
+    link.symlink_to(file)
+
+    assert build([Entry(str(link), version_id=VERSION)])[0].path == str(link)
+
+
 def test_with_no_stat_no_server_of_windows_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows waits longer for a server that is away than a hook may take."""
 

@@ -71,6 +71,9 @@ def test_a_path_in_any_form_leads_to_its_file(path: str, expected: str) -> None:
         ("/mnt/${SHOT}_a/f.exr", "has the variable ${SHOT} in it"),
         ("$HIP/f.$F4.exr", "has the variable $HIP in it"),
         ("$env:RENDER\\f.exr", "has the variable $env:RENDER in it"),
+        ("/mnt/%V/f.%04d.exr [1-2]", "own path, such as /mnt/left/f.%04d.exr [1-2]"),
+        ("/mnt/a_%v/f.exr", "has %v in a folder, and farmhaul reads marks only in the name of a f"),
+        ("P:\\%V\\f.exr", "such as P:\\left\\f.exr"),
         ("~/f.exr", "begins with ~, which only a shell replaces"),
         ("file:///mnt/f.exr", "is a URL; write the path of the file"),
     ],
@@ -91,6 +94,14 @@ def test_a_file_of_linux_may_have_any_name(
     monkeypatch.chdir(tmp_path)
 
     assert recorded(name, tmp_path, look=True) == str(tmp_path.resolve() / name)
+
+
+def test_a_folder_of_linux_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "%V"
+    folder.mkdir()
+    (folder / "f.0001.exr").write_bytes(b"pixels")
+
+    assert recorded(f"{folder}/f.%04d.exr", tmp_path, look=True) == f"{folder}/f.%04d.exr [1]"
 
 
 # Unicode
