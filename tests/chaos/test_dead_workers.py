@@ -45,6 +45,7 @@ def test_another_worker_takes_over_when_one_is_killed_mid_upload(
     wait_arrived(farm, [upload])
 
 
+@pytest.mark.chaos
 def test_a_half_stored_batch_continues_with_the_other_half(farm: Farm) -> None:
     # One file of the batch stalls; files that are stored by then are not sent again.
     with farm.frozen():

@@ -99,6 +99,7 @@ def test_a_redis_that_hangs_for_longer_than_the_lease_is_waited_for(farm: Farm) 
     assert all(worker.alive for worker in farm.workers)
 
 
+@pytest.mark.chaos
 def test_a_full_redis_refuses_uploads_and_keeps_those_it_has(
     farm: Farm,
 ) -> None:

@@ -134,7 +134,10 @@ def test_a_request_has_the_same_ids_from_windows_and_from_linux(
         "/mnt/prod/main.mov",
         "/mnt/prod/f.@.exr [8-12]",
     )
-    lines = [json.dumps({"path": path, "version_id": VERSION, "name": path[-9:]}) for path in paths]
+    lines = [
+        json.dumps({"path": path, "version_id": VERSION, "name": f"name {number}"})
+        for number, path in enumerate(paths)
+    ]
     manifest = "\n".join(lines).encode()
     words = ("--manifest", "-", "--no-stat")
     here = {**hook.env, "FARMHAUL_STORAGE_ROOTS": "/mnt", "FARMHAUL_SPOOL": str(tmp_path / "spool")}

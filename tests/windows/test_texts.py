@@ -111,7 +111,7 @@ def test_settings_in_a_code_page_are_refused_and_the_request_is_kept(installed: 
     assert done.code == 3
     assert "hook.env: line 2 is not UTF-8 text; save the file as UTF-8" in done.said
     [kept] = (installed.prod / "spool" / "manifests").glob("*.jsonl")
-    assert json.loads(kept.read_bytes())["path"] == "P:\\main.exr"
+    assert json.loads(kept.read_bytes())["path"] == "P:/main.exr"
 
 
 def test_settings_that_cannot_be_read_are_named_with_the_user(installed: Hook) -> None:
