@@ -76,7 +76,7 @@ def test_an_operator_wakes_workers_by_a_retry(guarded: Guarded) -> None:
 
 @pytest.mark.usefixtures("all_allowed")
 def test_a_hook_enqueues_with_its_user_and_key(guarded: Guarded) -> None:
-    [upload] = guarded.hook_enqueues(guarded.farm.make_file("main.exr", 1000))
+    [upload] = guarded.hook_enqueues(guarded.farm.make_file("hooked.exr", 1000))
     assert upload["state"] == "queued"
     guarded.farm.wait_located([upload["upload_id"]])
 

@@ -44,6 +44,10 @@ end
 if not is_storing(id) then
   return finish_script({ redis.call('HGET', key, 'state'), {} })
 end
-redis.call('SUNIONSTORE', KEY.left .. id, KEY.files .. id)
+local files = redis.call('SMEMBERS', KEY.files .. id)
+redis.call('DEL', KEY.left .. id)
+for _, file in ipairs(files) do
+  redis.call('SADD', KEY.left .. id, file)
+end
 redis.call('HSET', key, 'sent', 0)
-return finish_script({ 'storing', redis.call('SMEMBERS', KEY.left .. id) })
+return finish_script({ 'storing', files })
