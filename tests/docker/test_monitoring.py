@@ -8,6 +8,7 @@ import re
 import subprocess
 import urllib.parse
 import urllib.request
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,20 @@ from tests.debian import NoPackages
 from tests.docker import engine, prometheus
 from tests.farm import Farm, wait_until
 from tests.helpers.exporter import MONITORING, exporter
+from tests.helpers.skipping import skip_loudly
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CHECKOUT, Child, free_ports
 
 # The time of the first test includes the download of Debian's package.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
-yaml: Any = pytest.importorskip("yaml", reason="NO MONITORING WAS TESTED: PyYAML is not here")
+yaml: Any = import_module("yaml")  # it has no types
 
 
 def program(name: str) -> str:
     try:
         return prometheus.program(name)
     except NoPackages as error:
-        pytest.skip(f"NO ALERT AND NO SCRAPE WAS TESTED: {error}")
+        skip_loudly("NO ALERT AND NO SCRAPE WAS TESTED", error)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_the_monitoring_services_are_pinned_and_confined() -> None:
     try:
         engine.install()
     except engine.NoEngine as error:
-        pytest.skip(f"docker-compose.yml WAS NOT READ: {error}")
+        skip_loudly("docker-compose.yml WAS NOT READ", error)
     said = engine.run(
         [
             "docker-compose",

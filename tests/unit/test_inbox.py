@@ -24,7 +24,7 @@ from tasks.records.keys import UPLOAD
 from tasks.records.states import UPLOAD_STATES
 from tests.docker.certificate import make_certificate
 from tests.farm import wait_until
-from tests.helpers.pythons import SOURCE
+from tests.helpers.pythons import SOURCE, python
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
 
@@ -387,8 +387,8 @@ def test_a_password_is_in_no_text_of_the_error(guarded: RedisServer) -> None:
         error = error.__context__
 
 
-@pytest.mark.parametrize("version", ["3.8", "3.13"])
-def test_other_pythons_push_too(guarded: RedisServer, certificates: Path, version: str) -> None:
+@pytest.mark.parametrize("minor", [8, 13])
+def test_other_pythons_push_too(guarded: RedisServer, certificates: Path, minor: int) -> None:
     script = (
         "import sys\n"
         "from tasks.config.redis_url import parse_redis_url\n"
@@ -400,13 +400,11 @@ def test_other_pythons_push_too(guarded: RedisServer, certificates: Path, versio
         "except InboxError as error:\n"
         "    print(error)\n"
     )
-    pythons = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    if not pythons:
-        pytest.skip(f"no Python {version} here")
+    program = python(minor)
     with tls_front(guarded.port, certificates / "server.pem") as port:
         done = subprocess.run(
             [
-                pythons[0],
+                program,
                 *("-W", "error", "-c", script),
                 f"redis://:{PASSWORD}@127.0.0.1:{guarded.port}",
                 f"redis://hook:hook-pw@localhost:{guarded.port}",

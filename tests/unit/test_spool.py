@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -21,8 +22,8 @@ from tasks.intake.errors import BadInputError
 from tasks.intake.flush import BODIES_AT_ONCE, NotNowError, flush
 from tasks.intake.spool import IN_FLIGHT_S, MAX_BYTES, Spool
 from tests.helpers.pythons import SOURCE
+from tests.helpers.skipping import need_root
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
 NOBODY = 65534
 
 
@@ -194,8 +195,8 @@ def test_what_is_not_a_file_neither_hangs_nor_blocks(spool: Spool, inbox: Inbox)
     assert len(spool.unreadable()) == 5
 
 
-@needs_root
 def test_a_file_of_another_user_is_not_sent(spool: Spool, inbox: Inbox) -> None:
+    need_root("A SPOOL OF ANOTHER USER WAS NOT TESTED")
     [path] = spool.settle([spool.keep(b"forged")])
     os.chown(path, NOBODY, NOBODY)
     assert inbox.flush() == 0
@@ -203,16 +204,16 @@ def test_a_file_of_another_user_is_not_sent(spool: Spool, inbox: Inbox) -> None:
     assert "it belongs to user 65534" in reason
 
 
-@needs_root
 def test_root_sends_the_spool_of_the_user_it_belongs_to(spool: Spool, inbox: Inbox) -> None:
+    need_root("A SPOOL OF ANOTHER USER WAS NOT TESTED")
     [path] = spool.settle([spool.keep(b"asked")])
     os.chown(path, NOBODY, NOBODY)
     os.chown(spool.folder, NOBODY, NOBODY)
     assert inbox.flush() == 1
 
 
-@needs_root
 def test_a_folder_of_another_user_is_neither_used_nor_sent(spool: Spool) -> None:
+    need_root("A SPOOL OF ANOTHER USER WAS NOT TESTED")
     os.makedirs(spool.folder)
     os.chmod(spool.folder, 0o777)
     os.chown(spool.folder, NOBODY - 1, NOBODY - 1)
@@ -247,10 +248,10 @@ def test_a_sticky_spool_is_shared_on_purpose(spool: Spool) -> None:
     assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o1777
 
 
-@needs_root
 def test_in_a_shared_spool_each_user_sends_his_own_and_root_sends_all(
     spool: Spool, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    need_root("A SPOOL OF ANOTHER USER WAS NOT TESTED")
     for folder in (spool.folder, spool.manifests):
         os.makedirs(folder)
         os.chmod(folder, 0o1777)
@@ -298,7 +299,6 @@ def test_two_processes_do_not_send_the_same_files(spool: Spool, inbox: Inbox) ->
 def test_a_disk_that_is_full_keeps_no_half_request(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resource = pytest.importorskip("resource")
     body = b"x" * 100_000
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

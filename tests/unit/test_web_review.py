@@ -14,6 +14,7 @@ import pytest
 from tasks.intake.errors import BadInputError
 from tasks.intake.manifest import Entry
 from tasks.intake.web_review import review_of
+from tests.helpers.skipping import skip_loudly
 
 Probe = Callable[[str], Path]
 
@@ -307,9 +308,10 @@ def test_values_at_their_limits_are_accepted() -> None:
         assert " is not a " in _refused(beyond)
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg here to make a movie with")
 @pytest.mark.parametrize("suffix", ["mp4", "webm"])
 def test_a_real_movie_is_described_by_the_real_ffprobe(tmp_path: Path, suffix: str) -> None:
+    if not shutil.which("ffmpeg"):
+        skip_loudly("NO REAL MOVIE WAS READ", "ffmpeg is not installed here")
     movie = tmp_path / f"a.{suffix}"
     source = "testsrc=size=64x48:rate=24000/1001:duration=1.001"
     command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-pix_fmt", "yuv420p"]
