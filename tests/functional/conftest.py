@@ -11,6 +11,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tests.farm import Farm
+from tests.functional.guarded import Guarded
 from tests.sandbox import Sandbox
 
 MakeFarm = Callable[..., Farm]
@@ -38,6 +39,19 @@ def farm(running_farm: Farm) -> Farm:
     running_farm.wait_quiet()
     running_farm.sandbox.reset()
     return running_farm
+
+
+@pytest.fixture(scope="module")
+def guarded(
+    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Guarded]:
+    """One worker on a Redis with the users of deploy/redis, started once for a module."""
+    made = Guarded(running_sandbox, tmp_path_factory.mktemp("guarded"))
+    try:
+        with made.farm:
+            yield made
+    finally:
+        made.server.stop()
 
 
 @pytest.fixture(scope="module")

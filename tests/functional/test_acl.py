@@ -20,23 +20,11 @@ import requests
 
 from tests.farm import BIN, wait_until
 from tests.functional.guarded import MAKE_ACL, USERS, Guarded, answers, redis_cli
-from tests.sandbox import RedisServer, Sandbox, seed
+from tests.sandbox import RedisServer, seed
 from tests.sandbox.process import CHECKOUT, Child, free_ports
 
 # Each role has its own farms; together, the tests take a minute.
 pytestmark = pytest.mark.chaos
-
-
-@pytest.fixture(scope="module")
-def guarded(
-    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Guarded]:
-    made = Guarded(running_sandbox, tmp_path_factory.mktemp("acl"))
-    try:
-        with made.farm:
-            yield made
-    finally:
-        made.server.stop()
 
 
 @pytest.fixture

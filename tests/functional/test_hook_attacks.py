@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from tasks.config.sealing import Codec
 from tasks.intake.envelope import MAX_BYTES, make_body, sign
 from tests.farm import Farm, wait_until
 from tests.functional.guarded import Guarded
-from tests.sandbox import Sandbox
 
 pytestmark = pytest.mark.chaos
 
@@ -64,18 +62,6 @@ class StolenNode:
         [key] = self.uploads() - before
         self.farm.wait_located([key.rpartition(":")[2]], timeout_s)
         return str(request["component_id"])
-
-
-@pytest.fixture(scope="module")
-def guarded(
-    running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Guarded]:
-    made = Guarded(running_sandbox, tmp_path_factory.mktemp("stolen"))
-    try:
-        with made.farm:
-            yield made
-    finally:
-        made.server.stop()
 
 
 @pytest.fixture
