@@ -12,6 +12,14 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UploadError,
 )
+from tasks.transfer.existing import (
+    NOTHING_YET,
+    Existing,
+    existing_operations,
+    frames_operations,
+    parse_existing,
+    replaces,
+)
 from tasks.transfer.ftrack import (
     FtrackClient,
     FtrackRefusal,
@@ -21,17 +29,7 @@ from tasks.transfer.ftrack import (
     rows_of,
 )
 from tasks.transfer.models import Transfer
-from tasks.transfer.registration import (
-    NOTHING_YET,
-    Existing,
-    existing_operations,
-    frames_operations,
-    job_ids,
-    locate_operations,
-    parse_existing,
-    publish_operations,
-    replaces,
-)
+from tasks.transfer.registration import job_ids, locate_operations, publish_operations
 from tasks.transfer.targets import Container
 
 #: The components that are looked up in one POST.

@@ -23,6 +23,7 @@ from tasks.intake.notation import Frames
 from tasks.intake.request import PublishRequest
 from tasks.intake.web_review import review_of
 from tasks.intake.wire import from_wire, to_wire
+from tasks.transfer.existing import NOTHING_YET
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.lookup import find_files
 from tasks.transfer.models import FileIdentity, Transfer
@@ -35,7 +36,7 @@ from tasks.transfer.names import (
     file_type,
     pattern_metadata,
 )
-from tasks.transfer.registration import NOTHING_YET, locate_operations, publish_operations
+from tasks.transfer.registration import locate_operations, publish_operations
 from tests.helpers.documents import DOCS, section
 from tests.sandbox import seed
 from tests.sandbox.entities import Entities

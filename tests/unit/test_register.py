@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tasks.transfer import register
-from tasks.transfer import registration as entities
+from tasks.transfer import existing, register, registration
 from tasks.transfer.errors import (
     FileRefusedError,
     LeaseLostError,
@@ -63,7 +62,7 @@ def test_a_server_that_repeats_its_first_page_is_not_asked_forever(
     monkeypatch.setattr(register, "FRAMES_A_PAGE", 4)
     whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
     register.locate_publish(ftrack, whole, frames(frame, range(1, 9), 10))
-    first_page = entities.frames_operations(TARGET.component_id, 0, 4)
+    first_page = existing.frames_operations(TARGET.component_id, 0, 4)
     monkeypatch.setattr(register, "frames_operations", lambda *_: first_page)
 
     with pytest.raises(UnexpectedAnswerError, match="the next page repeats"):
@@ -73,7 +72,7 @@ def test_a_server_that_repeats_its_first_page_is_not_asked_forever(
 def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
     sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entities, "FRAMES_A_POST", 3)
+    monkeypatch.setattr(registration, "FRAMES_A_POST", 3)
     whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
     files = frames(frame, range(1, 9), 10)
     posts = 0

@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 
 from tasks.transfer import registration
+from tasks.transfer.existing import (
+    Existing,
+    existing_operations,
+    frames_operations,
+    parse_existing,
+)
 from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Transfer
 from tasks.transfer.names import PATTERN
 from tasks.transfer.registration import (
     ENCODED,
-    Existing,
-    existing_operations,
-    frames_operations,
     job_ids,
     locate_operations,
-    parse_existing,
     publish_operations,
 )
 from tasks.transfer.targets import Container, Publish, Target, derived_id
