@@ -34,7 +34,8 @@ def wait_given_up(farm: Farm, worker: Worker, upload: Upload) -> None:
 
 def test_a_worker_that_wakes_after_its_lease_writes_nothing(farm: Farm) -> None:
     upload, worker = freeze_in_mid_upload(farm)
-    wait_until(lambda: len(farm.sandbox.store.puts()) == 2, 30)  # the other worker took over
+    begun = len(farm.sandbox.store.puts())  # on a slow machine, a lease has ended before
+    wait_until(lambda: len(farm.sandbox.store.puts()) > begun, 30)  # the other worker took over
     farm.sandbox.faults.clear()
     worker.thaw()
     wait_given_up(farm, worker, upload)
