@@ -47,6 +47,7 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing(farm: Farm) -> None:
     assert farm.states([upload.id]) == ["located"]
 
 
+@pytest.mark.chaos
 def test_a_worker_that_wakes_after_a_new_render_sends_no_old_bytes(
     farm: Farm,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.chaos import sentinels
@@ -13,6 +14,7 @@ from tests.farm import Farm, wait_until
 from tests.sandbox import Sandbox
 
 
+@pytest.mark.chaos
 def test_workers_and_hooks_follow_a_failover_and_nothing_is_lost(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

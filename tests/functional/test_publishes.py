@@ -457,6 +457,7 @@ def test_a_large_file_is_part_of_a_publish(farm: Farm) -> None:
     assert len(farm.sandbox.store.puts()) == sent
 
 
+@pytest.mark.chaos
 def test_a_sequence_is_whole_although_a_worker_is_killed_midway(
     make_farm: MakeFarm,
 ) -> None:
