@@ -87,6 +87,7 @@ def test_a_file_that_vanishes_is_waited_for_and_then_fails(farm: Farm) -> None:
     assert str(upload.path) in errors_of(farm, upload)
 
 
+@pytest.mark.chaos
 def test_a_file_or_frame_cut_off_after_its_enqueue_is_never_located(farm: Farm) -> None:
     with farm.frozen():
         cut = farm.upload(content=1_000_000)

@@ -55,9 +55,9 @@ def out_of_memory(farm: Farm) -> int:
     return int(errors.get("errorstat_OOM", {"count": 0})["count"])
 
 
-@pytest.mark.parametrize(
-    "kills", [1, pytest.param(10, marks=[pytest.mark.chaos, pytest.mark.timeout(400)])]
-)
+@pytest.mark.chaos
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kills", [1, 10])
 def test_redis_kills_under_load_cost_neither_workers_nor_uploads(
     make_farm: MakeFarm, tmp_path: object, kills: int
 ) -> None:

@@ -62,6 +62,7 @@ def test_a_large_file_is_sent_in_parts_each_once(farm: Farm, movie: Path) -> Non
     assert not farm.redis.exists(f"farmhaul:parts:{upload.id}")
 
 
+@pytest.mark.chaos
 def test_runs_of_a_large_file_are_taken_by_both_workers(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2, options=("--concurrency=1",))
     path = farm.make_file("long.mov", b"\x07\x08" * (300 * MIB // 2))
