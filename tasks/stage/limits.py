@@ -21,6 +21,7 @@ NAMES = ("bandwidth", "api_rate")
 
 #: A changed limit takes effect after this time at the latest.
 REFRESH_S = 2.0
+NEVER = float("-inf")
 #: Capacity that was unused for this long may be used at once; more would show as a peak.
 BURST_S = 0.1
 #: Tokens for bytes are taken in pieces: small ones keep many slow connections moving, large ones
@@ -43,7 +44,7 @@ class Limits:
         self._defaults = defaults
         self._sleep = sleep
         self._tables = dict(defaults)
-        self._refreshed = float("-inf")
+        self._refreshed = NEVER
         self._refreshing = threading.Lock()
 
     def api_call(self) -> None:
@@ -83,23 +84,28 @@ class Limits:
         return float(wait_s)
 
     def _rate(self, name: str) -> float | None:
-        now = time.monotonic()
-        if now - self._refreshed > REFRESH_S and self._refreshing.acquire(blocking=False):
+        # The first time, all threads wait for the limits: else the others would have none.
+        if self._is_stale() and self._refreshing.acquire(blocking=self._refreshed == NEVER):
             try:
-                self._refresh(now)
+                if self._is_stale():  # another thread may have refreshed meanwhile
+                    self._refresh()
             finally:
                 self._refreshing.release()
         table = self._tables.get(name)
         return table.at(datetime.now().astimezone()) if table else None
 
-    def _refresh(self, now: float) -> None:
-        self._refreshed = now
+    def _is_stale(self) -> bool:
+        return time.monotonic() - self._refreshed > REFRESH_S
+
+    def _refresh(self) -> None:
         try:
             live = read_live(self._scripts.client)
             tables = {name: Timetable.from_text(value) for name, value in live.items()}
+            self._tables = dict(self._defaults) | tables
         except (redis.RedisError, ValueError):
-            return  # the previous limits stay in force
-        self._tables = dict(self._defaults) | tables
+            pass  # the previous limits stay in force
+        finally:
+            self._refreshed = time.monotonic()
 
 
 def read_live(client: redis.Redis) -> dict[str, str]:

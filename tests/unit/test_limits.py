@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +15,7 @@ from tasks.config.settings import Settings
 from tasks.config.timetable import Timetable
 from tasks.records.keys import BUCKET, LIMITS
 from tasks.records.scripts import open_scripts
+from tasks.stage import limits as module
 from tasks.stage.limits import Limits
 from tests.sandbox import RedisServer
 
@@ -122,6 +125,28 @@ def test_a_limit_that_is_removed_stops_within_two_seconds(
 
     assert len(slept) == 1
     assert float(client.get(BUCKET + "api_rate")) == pytest.approx(until + 1 / 4, abs=1e-4)
+
+
+def test_no_thread_goes_without_the_limit_while_it_is_read(
+    redis_server: RedisServer, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book(client, "api_rate")
+    client.hset(LIMITS, "api_rate", "4")
+    slept: list[float] = []
+    settings = Settings(redis_server.url)
+    process = Limits(open_scripts(settings, fail_fast_redis(settings)), {}, sleep=slept.append)
+    read = module.read_live
+
+    def slowly(client: Any) -> dict[str, str]:
+        time.sleep(0.2)
+        return read(client)
+
+    monkeypatch.setattr(module, "read_live", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(process.api_call) for _ in range(8)]:
+            done.result()
+
+    assert len(slept) == 8
 
 
 def test_only_a_tenth_of_a_second_of_unused_rate_is_caught_up(
