@@ -2,48 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import posixpath
-import re
-from collections.abc import Iterable, Iterator
 from operator import add
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, cast
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from tasks.config.settings import Settings
-from tasks.intake.build import Options, build_requests
 from tasks.intake.errors import BadInputError
-from tasks.intake.manifest import Entry
 from tasks.intake.notation import Frames
-from tasks.intake.request import PublishRequest
-from tasks.intake.web_review import review_of
-from tasks.intake.wire import from_wire, to_wire
-from tasks.transfer.existing import NOTHING_YET
-from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.lookup import find_files
-from tasks.transfer.models import FileIdentity, Transfer
-from tasks.transfer.names import (
-    COMPRESSED,
-    FAMILIES,
-    PASSES,
-    PATTERN,
-    default_name,
-    file_type,
-    pattern_metadata,
-)
-from tasks.transfer.registration import locate_operations, publish_operations
-from tests.helpers.documents import DOCS, section
-from tests.sandbox import seed
-from tests.sandbox.entities import Entities
-from tests.sandbox.operations import Caller, Operations
-from tests.sandbox.schemas import load_schemas
-
-PAGE = DOCS["naming.md"]
+from tasks.transfer.names import PATTERN, default_name, file_type, pattern_metadata
+from tests.helpers.entries import folder_with, given_back
 
 
 @pytest.mark.parametrize(
@@ -120,105 +89,7 @@ def test_the_name_of_another_folder_is_left_out(folder: str) -> None:
     assert default_name(f"/depth/{folder}/f.exr") == "f"
 
 
-def rows(heading: str) -> list[list[str]]:
-    """Return the cells of a table of the page, without backticks."""
-    table = [line for line in section(PAGE, heading).splitlines() if line.startswith("| `")]
-    assert table
-    return [[cell.strip(" `") for cell in line.split("|")[1:-1]] for line in table]
-
-
-@pytest.mark.parametrize("row", rows("The name of a component"), ids=" ".join)
-def test_the_page_shows_the_names_that_components_get(row: list[str]) -> None:
-    path, name, kind = row
-    head, mark, tail = path.partition("%04d")
-    sequence = (Frames(head, tail, 4, (1001,)),) if mark else ()
-    kinds = [frames.file_type for frames in sequence] or [file_type(posixpath.basename(path))]
-
-    assert default_name(head, tail if mark else None) == name
-    assert [found or "none" for found in kinds] == [kind]
-
-
-@pytest.mark.parametrize("row", rows("Reviewables"), ids=" ".join)
-def test_the_page_shows_the_names_that_reviewables_get(
-    row: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file, resolution, name = row
-    ffprobe = tmp_path / "ffprobe"
-    stream = '{"width": 1920, "height": 1080, "r_frame_rate": "24/1", "nb_frames": "9"}'
-    ffprobe.write_text(f"#!/bin/sh\necho '{{\"streams\": [{stream}]}}'")
-    ffprobe.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-
-    assert review_of(Entry(f"/mnt/{file}", resolution=resolution or None))[0] == name
-
-
-def test_the_page_lists_the_folders_of_passes_and_the_compressions() -> None:
-    listed = PAGE.partition("<!-- passes -->")[2].partition("<!-- /passes -->")[0]
-    single, families = listed.split("begins with")
-    compressions = PAGE.partition("is a compression\n")[2].partition(")")[0]
-
-    assert words_in_code(single) == sorted(PASSES)
-    assert words_in_code(families) == list(FAMILIES)
-    assert words_in_code(compressions) == sorted(COMPRESSED)
-
-
-def words_in_code(text: str) -> list[str]:
-    return re.findall("`([^`]+)`", text)
-
-
 # What enqueue takes, fetch gives back
-
-
-class Server:
-    """The stand-in's engine, in this process."""
-
-    def __init__(self) -> None:
-        self.entities = Entities(load_schemas(None))
-        self.operations = Operations(self.entities, None, "", 0)
-        self.clear()
-
-    def clear(self) -> None:
-        self.entities.clear()
-        seed.seed(self.entities)
-
-    def call(self, operations: list[dict[str, Any]]) -> list[Any]:
-        return self.operations.run(
-            operations, Caller(seed.USER_ID, may_write=True, url_lifetime_s=9)
-        )
-
-
-SERVER = Server()
-
-
-def given_back(path: str | Path, name: str | None, root: str) -> list[str]:
-    """Return the names that fetch gives to the files of an entry, once they are in ftrack."""
-    entry = Entry(str(path), version_id=seed.VERSION_ID, name=name, where="line 1: ")
-    settings = Settings("", storage_roots=(root,))
-    [built] = build_requests([entry], settings, Options(allow_missing=True))
-    request = from_wire(to_wire(built))
-    SERVER.clear()
-    if isinstance(request, PublishRequest):
-        files = [transfer(file.target, file.path) for file in request.files]
-        for post in publish_operations(request.publish, files, NOTHING_YET):
-            SERVER.call(post)
-    else:
-        SERVER.call(locate_operations(transfer(request.target, request.path)))
-    found = find_files(cast("FtrackClient", SERVER), [request.component_id])
-    return sorted(file.name for file in found)
-
-
-def transfer(target: Any, path: str) -> Transfer:
-    return Transfer("u", target, path, identity=FileIdentity(1, 1, 1, 1), checksum="md5")
-
-
-@contextlib.contextmanager
-def folder_with(folder: str, names: Iterable[str]) -> Iterator[Path]:
-    with TemporaryDirectory() as root:
-        where = Path(root, folder)
-        where.mkdir()
-        for name in names:
-            (where / name).write_bytes(b"x")
-        yield where
 
 
 #: Names as people and programs write them: dots, digits, spaces, Unicode, odd extensions, marks.
@@ -386,11 +257,3 @@ def test_files_that_take_over_a_component_always_have_a_pattern() -> None:
     assert pattern_metadata("f", "/p/f.", ".exr", 4) == {}
     assert pattern_metadata("f", "/p/f.", ".exr", 4, always=True) == {PATTERN: "f.%04d.exr"}
     assert pattern_metadata("f", "/p/f.exr", always=True) == {PATTERN: "f.exr"}
-
-
-@pytest.mark.parametrize("row", rows("The names that fetch gives back"), ids=" ".join)
-def test_the_page_shows_the_names_that_fetch_gives(row: list[str]) -> None:
-    path, own, written = row
-    folder, name = posixpath.split(path)
-    with folder_with(posixpath.basename(folder), [name.replace("%04d", "1001")]) as where:
-        assert given_back(where / name, own or None, str(where)) == [written]

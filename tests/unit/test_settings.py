@@ -11,11 +11,7 @@ from cryptography.fernet import Fernet
 from tasks.config.environment import SettingsError
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.settings import FtrackSettings, Settings
-from tasks.config.variables import READ
-from tasks.config.variables import faults as unknown_variables
 from tests.docker.certificate import make_certificate
-from tests.docs_tables import defaults
-from tests.sandbox.process import CHECKOUT
 
 FTRACK = {
     "FTRACK_SERVER": "https://studio.ftrackapp.com/",
@@ -354,26 +350,6 @@ def test_all_spellings_of_a_server_are_one(spelling: str) -> None:
 )
 def test_a_misspelt_variable_is_named_without_its_value(name: str, said: str) -> None:
     assert faults(**{name: "s3cr3t"}) == [f"{name} is not a variable of farmhaul; {said}"]
-
-
-def test_what_compose_and_kubernetes_set_is_no_mistake() -> None:
-    text = (CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8")
-    names = set(re.findall(r"FARMHAUL_[A-Z_]+", text))
-    assert "FARMHAUL_REDIS_PORT" in names
-    links = {
-        "FARMHAUL_REDIS_SERVICE_HOST": "10.0.0.1",
-        "FARMHAUL_REDIS_SERVICE_PORT_REDIS": "6379",
-        "FARMHAUL_REDIS_PORT_6379_TCP_ADDR": "10.0.0.1",
-        "FARMHAUL_REDIS_PORT": "tcp://10.0.0.1:6379",
-    }
-
-    assert unknown_variables({*names, *links}) == []
-
-
-def test_the_names_of_variables_are_those_that_are_documented() -> None:
-    documented = {name for name in defaults() if name.startswith("FARMHAUL_")}
-
-    assert documented == {*READ} - {"FARMHAUL_HOOK_ENV", "FARMHAUL_FLOWER_OPEN"}
 
 
 def test_a_hook_key_of_another_farm_is_refused() -> None:

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import unicodedata
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from tasks.config.hook_settings import HookSettings
-from tasks.intake.build import Options, build_requests
 from tasks.intake.errors import BadInputError
-from tasks.intake.manifest import Entry
-from tests.helpers.documents import DOCS, section
+from tests.helpers.entries import recorded
 
 Form = Literal["NFC", "NFD"]
-VERSION = "9f1d4c1e-7a3b-4a55-8a5e-0c9b6a1f2e3d"
-MAP = "P:\\=/mnt/prod;\\\\nas\\vol=/mnt/vol"
-
-
-def recorded(path: str, root: str | Path = "/mnt", *, look: bool = False) -> str:
-    """Return the path that the record of an upload gets."""
-    settings = HookSettings.from_environment(
-        {"FARMHAUL_STORAGE_ROOTS": str(root), "FARMHAUL_PATH_MAP": MAP}
-    )
-    [request] = build_requests([Entry(path, version_id=VERSION)], settings, Options(stat=look))
-    return request.path
 
 
 @pytest.mark.parametrize(
@@ -104,27 +89,6 @@ def test_a_folder_of_linux_may_have_any_name(tmp_path: Path) -> None:
     assert recorded(f"{folder}/f.%04d.exr", tmp_path, look=True) == f"{folder}/f.%04d.exr [1]"
 
 
-# Unicode
-
-
-MARKS = [
-    (mark, line.split("|")[2].strip().startswith("refused"))
-    for line in section(DOCS["frames.md"], "Marks").splitlines()
-    if line.startswith("| `")
-    for mark in re.findall("`([^`]+)`", line.split("|")[1])
-]
-
-
-@pytest.mark.parametrize(("mark", "is_refused"), MARKS)
-def test_a_path_may_have_the_marks_of_the_page(mark: str, is_refused: bool) -> None:
-    name = mark if mark.startswith("f.") else f"f.{mark}.exr"
-    if is_refused:
-        with pytest.raises(BadInputError):
-            recorded(f"/mnt/p/{name} [1001]")
-    else:
-        assert re.fullmatch(r"/mnt/p/f\.(%04d|%d)\.exr \[1001\]", recorded(f"/mnt/p/{name} [1001]"))
-
-
 @pytest.mark.parametrize("name", ["f.%frame4%.exr [1001]", "f.${FRAME:4}.exr [1001]"])
 def test_a_mark_is_not_taken_for_a_variable(name: str) -> None:
     assert recorded(f"/mnt/p/{name}") == "/mnt/p/f.%04d.exr [1001]"
@@ -132,6 +96,9 @@ def test_a_mark_is_not_taken_for_a_variable(name: str) -> None:
         recorded(f"/mnt/p/${{F4}}_${{SHOT}}_{name}")
     with pytest.raises(BadInputError, match="does not say how many digits"):
         recorded("/mnt/p/f.%frame%.exr [1001]")
+
+
+# Unicode
 
 
 @pytest.mark.parametrize(("there", "written"), [("NFC", "NFD"), ("NFD", "NFC")])
