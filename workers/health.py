@@ -23,7 +23,8 @@ from tasks.config.settings import Settings
 from tasks.intake.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
 from tasks.log import log
 from tasks.records.keys import ALIVE, WORKERS
-from tasks.records.status import WORKER_S, Status
+from tasks.records.nodes import WORKER_S
+from tasks.records.status import Status
 from workers.broker import transport
 from workers.steps.periodic import PeriodicStep
 from workers.wording import redis_problem
@@ -37,6 +38,8 @@ class Health(PeriodicStep):
     """Notes that this worker is up and takes tasks; a worker that shuts down takes none."""
 
     interval_s = 5.0
+    #: At once: an upload that one node cannot read is left to those that are known.
+    first_s = 0.0
 
     def act(self) -> None:
         """Note both; if the worker takes no tasks, log an error instead of the second note."""

@@ -29,6 +29,8 @@ RECONCILER = f"{PREFIX}reconciler"
 #: Workers, by when they last took tasks, and by when they last ran.
 WORKERS = f"{PREFIX}workers"
 ALIVE = f"{PREFIX}alive"
+#: Workers that are set aside, with the reason: they take nothing that all nodes see.
+PAUSED = f"{PREFIX}paused"
 
 #: The beginning of a key; the id follows.
 UPLOAD = f"{PREFIX}upload:"
@@ -66,6 +68,8 @@ LUA_KEYS = {
     "inbox": INBOX,
     "taking": TAKING,
     "returned": RETURNED,
+    "workers": WORKERS,
+    "paused": PAUSED,
     "unacked_index": "unacked_index",
 }
 

@@ -17,7 +17,7 @@ import redis
 
 from tasks.config.sealing import Codec, message_codec
 from tasks.config.settings import Settings
-from tasks.records import keys, states
+from tasks.records import keys, nodes, states
 
 LUA = files("tasks.records") / "lua"
 INCLUDE = re.compile(r'^--- @include "(\w+)"$', re.MULTILINE)
@@ -87,6 +87,7 @@ def _constants() -> str:
         "ENDED": dict.fromkeys(states.ENDED, True),
         "SERVICES": list(states.SERVICES),
         "SCORE": {"preview_step": states.PREVIEW_STEP},
+        "NODE": {"worker_s": nodes.WORKER_S},
         "STAGE": {stage: number for number, stage in enumerate(states.STAGES, start=1)},
     }
     return " ".join(f"local {name} = {_lua(table)}" for name, table in tables.items())

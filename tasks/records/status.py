@@ -24,6 +24,7 @@ from tasks.records.keys import (
     to_text,
     upload_key,
 )
+from tasks.records.nodes import WORKER_S
 from tasks.records.places import with_name
 from tasks.records.states import (
     LIVE,
@@ -41,8 +42,6 @@ IS_OPEN = "not all of its files are recorded yet; if its worker dies, another on
 #: A publish that waits for up to MOST_LEFT files shows the error of one of them, found among the
 #: first FILES_READ.
 MOST_LEFT, FILES_READ = 1000, 20
-#: A worker that has not taken tasks for this long is gone, in seconds.
-WORKER_S = 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,10 @@ class Farm:
         [state] = self.record.settle([Settlement(transfer, "retrying", {}, plan)]).values()
         return state
 
+    def take_tasks(self, *workers: str) -> None:
+        """Note that these workers take tasks, as they do themselves."""
+        self.client.zadd(keys.WORKERS, dict.fromkeys(workers, self.now()))
+
     def make_due(self) -> None:
         """End the delays of all retries."""
         for upload_id in self.client.zrange(keys.RETRYING, 0, -1):

@@ -14,8 +14,8 @@ from tasks.config.sealing import FERNET, message_codec
 from tasks.intake.ranges import some_of
 from tasks.records.inbox import waiting
 from tasks.records.keys import ALIVE, TOTALS, to_text, upload_key
+from tasks.records.nodes import WORKER_S
 from tasks.records.states import UPLOAD_STATES
-from tasks.records.status import WORKER_S
 from tasks.transfer.errors import SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding
 

@@ -31,6 +31,8 @@ class PeriodicStep(bootsteps.StartStopStep):
 
     requires = ("celery.worker.components:Pool",)
     interval_s = 1.0
+    #: Before the first call.
+    first_s: float | None = None
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
@@ -53,7 +55,7 @@ class PeriodicStep(bootsteps.StartStopStep):
 
     def _run(self) -> None:
         reachable = True
-        pause_s = self.interval_s
+        pause_s = self.interval_s if self.first_s is None else self.first_s
         while not self._stopped.wait(pause_s):
             pause_s = max(self.interval_s, ERROR_PAUSE_S)
             try:

@@ -16,8 +16,11 @@
 --- @include "moves"
 --- @include "endings"
 --- @include "sending"
+--- @include "nodes"
 
 local claim, stage, host = args.claim, args.stage, args.host
+-- How many pending uploads a claim looks at, to find one that this node has not tried.
+local MOST_SCANNED = 1000
 local claim_key = KEY.claim .. claim
 
 -- A gate is a circuit breaker: while it is closed, nothing passes. When its delay has passed,
@@ -48,23 +51,39 @@ local function claim_one(id)
   return 1
 end
 
+-- Claim a batch of these. Returns how many it has.
+local function claim_some(ids)
+  local bytes, claimed = 0, 0
+  for _, id in ipairs(ids) do
+    local size, exclusive, tried = unpack(redis.call('HMGET', upload_key(id), 'size', 'exclusive',
+      'tried'))
+    -- What one host alone sees is left to nobody.
+    if host ~= '' or not is_left_to_others(tried, args.worker) then
+      -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
+      exclusive = exclusive or (tonumber(size) or 0) > args.large_bytes
+      bytes = bytes + (tonumber(size) or 0)
+      if claimed > 0 and (exclusive or bytes > args.max_bytes) then
+        break
+      end
+      claimed = claimed + claim_one(id)
+      if exclusive then
+        break
+      end
+    end
+  end
+  return claimed
+end
+
 local function claim_pending()
   local to_probe = gates_to_probe()
   if not to_probe then
     return
   end
-  local bytes, claimed = 0, 0
-  local first = redis.call('ZRANGE', pending_key(host), 0, args.max_uploads - 1)
-  for _, id in ipairs(first) do
-    local size, exclusive = unpack(redis.call('HMGET', upload_key(id), 'size', 'exclusive'))
-    -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
-    exclusive = exclusive or (tonumber(size) or 0) > args.large_bytes
-    bytes = bytes + (tonumber(size) or 0)
-    if claimed > 0 and (exclusive or bytes > args.max_bytes) then
-      break
-    end
-    claimed = claimed + claim_one(id)
-    if exclusive then
+  local claimed = 0
+  for first = 0, MOST_SCANNED - 1, args.max_uploads do
+    local ids = redis.call('ZRANGE', pending_key(host), first, first + args.max_uploads - 1)
+    claimed = claim_some(ids)
+    if claimed > 0 or #ids < args.max_uploads then
       break
     end
   end
