@@ -243,4 +243,4 @@ def _version(transfer: Transfer) -> tuple[str, str, str]:
 
 
 def _identity_key(identity: FileIdentity) -> str:
-    return f"{identity.size_bytes}:{identity.mtime_ns}:{identity.inode}:{identity.device}"
+    return f"{identity.size_bytes}:{identity.mtime_ns}"

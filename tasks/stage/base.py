@@ -247,7 +247,7 @@ class Stage(RedactedTask):
 
     def _to_read_again(self, transfer: Transfer) -> str:
         """Return the field ``file`` for a file that is read again even if it looks unchanged."""
-        unlike_any = replace(transfer.known_identity, inode=-1)
+        unlike_any = replace(transfer.known_identity, mtime_ns=-1)
         return self.clients.record.seal_file(replace(transfer, identity=unlike_any, checksum=None))
 
     def _done(self, transfer: Transfer) -> Outcome:

@@ -34,7 +34,8 @@ def compute_checksum(
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
         identity = identity_of(os.fstat(file.fileno()))
         fresh = replace(transfer, identity=identity, checksum=None, stored=False, signed=None)
-        if transfer.identity == identity and (transfer.checksum or transfer.is_large):
+        is_known = transfer.identity is not None and not transfer.identity.difference(identity)
+        if is_known and (transfer.checksum or transfer.is_large):
             return transfer
         if transfer.identity is None:  # otherwise it was as asked, and has changed since
             check_asked(transfer.path, transfer.asked, identity, time.time())

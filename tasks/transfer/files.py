@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
+from zlib import crc32
 
 from tasks.transfer.allowed import check_kind, check_roots
 from tasks.transfer.errors import (
@@ -20,7 +22,9 @@ from tasks.transfer.unicode_forms import in_other_form
 
 def identity_of(status: os.stat_result) -> FileIdentity:
     """Return what identifies the version of a file, taken from its stat."""
-    return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+    # Nodes number their mounts themselves, so two of them may use one number.
+    device = crc32(f"{socket.gethostname()} {status.st_dev}".encode())
+    return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino, device)
 
 
 @contextmanager
@@ -83,7 +87,7 @@ def other_form_named(path: str) -> Iterator[None]:
 
 
 def require_unchanged(file: BinaryIO, path: str, known: FileIdentity) -> None:
-    """Check that the descriptor *and* the path still have the ``known`` identity.
+    """Check that the descriptor has the ``known`` identity, *and* that the path is the same file.
 
     The path is checked too, because a renderer often writes a new file and renames it over.
 
@@ -91,12 +95,11 @@ def require_unchanged(file: BinaryIO, path: str, known: FileIdentity) -> None:
         FileChangedError: one of them has another identity.
     """
     with reading(path):
-        statuses = [os.fstat(file.fileno())]
+        opened = at_path = identity_of(os.fstat(file.fileno()))
         with suppress(FileNotFoundError):  # removed since, but its bytes can be read
-            statuses.append(os.stat(path))
-    for status in statuses:
-        if identity_of(status) != known:
-            raise FileChangedError(path, known.difference(identity_of(status)))
+            at_path = identity_of(os.stat(path))
+    if difference := known.difference(opened) or opened.difference(at_path):
+        raise FileChangedError(path, difference)
 
 
 def _open_nonblocking(path: str, flags: int) -> int:

@@ -46,18 +46,21 @@ def part_count(size_bytes: int) -> int:
 class FileIdentity:
     """The identity of a file's state; it shows whether the file has changed since it was read.
 
-    ``device`` is for people only, and not compared: each node numbers its NFS mounts itself, and
-    the stages of an upload run on different nodes.
+    The stages of an upload run on different nodes. Size and mtime are the same on all of them, but
+    with SMB or FUSE each node may give a file an inode of its own. ``device`` stands for one mount
+    of one node (``tasks.transfer.files``): only there are inodes compared.
     """
 
     size_bytes: int
     mtime_ns: int
     inode: int
-    device: int = field(compare=False)
+    device: int
 
     def difference(self, other: FileIdentity) -> str:
         """Describe what differs in ``other``, such as "size 6 → 11"; empty if nothing does."""
-        names = (("size_bytes", "size"), ("mtime_ns", "mtime"), ("inode", "inode"))
+        names = [("size_bytes", "size"), ("mtime_ns", "mtime")]
+        if self.device == other.device:
+            names.append(("inode", "inode"))
         return ", ".join(
             f"{name} {getattr(self, attribute)} → {getattr(other, attribute)}"
             for attribute, name in names
@@ -166,7 +169,7 @@ class Transfer:
     def content_fingerprint(self) -> str:
         """What distinguishes the stored bytes from another version of the file."""
         identity = self.known_identity
-        return self.checksum or f"{identity.size_bytes}:{identity.mtime_ns}:{identity.inode}"
+        return self.checksum or f"{identity.size_bytes}:{identity.mtime_ns}"
 
     @property
     def size_bytes(self) -> int:

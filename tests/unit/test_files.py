@@ -213,14 +213,36 @@ def test_a_replaced_file_of_equal_size_and_time_is_a_change(root: Path) -> None:
             require_unchanged(file, str(path), known)
 
 
-def test_a_file_is_the_same_on_a_node_with_another_device_number(
-    root: Path,
-) -> None:
+def test_a_file_is_the_same_on_a_node_with_another_inode(root: Path) -> None:
     path = root / "main.exr"
     path.write_bytes(b"pixels")
     known = identity_of(path.stat())
+    elsewhere = replace(known, device=known.device + 1, inode=known.inode + 1)
     with path.open("rb") as file:
-        require_unchanged(file, str(path), replace(known, device=known.device + 1))
+        require_unchanged(file, str(path), elsewhere)
+        with pytest.raises(FileChangedError, match="inode"):
+            require_unchanged(file, str(path), replace(elsewhere, device=known.device))
+
+
+def test_a_file_replaced_here_changed_whoever_checked_it(root: Path) -> None:
+    path = root / "main.exr"
+    path.write_bytes(b"pixels")
+    known = identity_of(path.stat())
+    elsewhere = replace(known, device=known.device + 1, inode=known.inode + 1)
+    other = root / "other.exr"
+    other.write_bytes(b"PIXELS")
+    os.utime(other, ns=(known.mtime_ns, known.mtime_ns))
+    with path.open("rb") as file:
+        other.replace(path)
+        with pytest.raises(FileChangedError, match=r"\(inode \d+ → \d+\)"):
+            require_unchanged(file, str(path), elsewhere)
+
+
+def test_two_nodes_never_share_a_device_number(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = identity_of(root.stat())
+    monkeypatch.setattr("socket.gethostname", lambda: "another-node")
+
+    assert identity_of(root.stat()).device != here.device
 
 
 def test_a_file_whose_folder_became_a_file_is_not_ready(root: Path) -> None:
