@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from tasks.config.texts import visible
 from tasks.transfer import errors
 
@@ -35,6 +37,10 @@ def explained(error: Exception) -> str:
         remedy = FILE_REMEDIES.get(error.fault, "")
     if isinstance(error, errors.TargetRefusedError):
         remedy = TARGET_REMEDIES.get(error.taken, "")
+    if isinstance(error, errors.OwnSettingsError):
+        from tasks.config.trust import remedy_for  # imported here, because no hook needs it
+
+        remedy = remedy_for(error, os.environ)
     text = f"{error}; {remedy}" if remedy else str(error)
     # A file system or a server may have given a part of it. One line for each upload stays one.
     return "\n".join(map(visible, text.split("\n")))

@@ -6,6 +6,7 @@ They would report a fault in these as an outage of ftrack or of Redis.
 from __future__ import annotations
 
 import os
+import re
 import ssl
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
@@ -13,20 +14,76 @@ from urllib.parse import urlsplit
 
 from tasks.config.redis_url import RedisUrl
 from tasks.config.texts import visible
+from tasks.transfer.errors import OwnFault, OwnSettingsError
 
 #: requests takes the first of these that is set.
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
+#: Where the operating system keeps its authorities in one file: Debian, Red Hat, SUSE, Alpine.
+SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+#: OpenSSL looks for the certificates of a folder by these names; "openssl rehash" makes them.
+HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
 def https_faults(environment: Mapping[str, str]) -> Iterator[str]:
     """Yield a line for each variable with which no call of ftrack or the store can succeed."""
-    bundle = next((name for name in BUNDLES if environment.get(name)), "")
-    if bundle and (why := _bundle_fault(environment[bundle])):
-        yield f"{bundle}: {why}; correct it, or unset it to trust the authorities of certifi"
+    name = bundle_variable(environment)
+    if name and (why := _bundle_fault(environment[name])):
+        yield f"{name}: {why}; correct it, or unset it to trust the authorities of certifi"
     for name in PROXIES:
         if why := _proxy_fault(environment.get(name, "")):
             yield f"{name}: {why}"
+
+
+def bundle_variable(environment: Mapping[str, str]) -> str:
+    """Return the variable that names the authorities for HTTPS, or "" if certifi's count."""
+    return next((name for name in BUNDLES if environment.get(name)), "")
+
+
+def system_bundle() -> str:
+    """Return the operating system's file of authorities, which requests does not read, or ""."""
+    return next(filter(os.path.isfile, SYSTEM_BUNDLES), "")
+
+
+def remedy_for(error: OwnSettingsError, environment: Mapping[str, str]) -> str:
+    """Return what to do about a fault of this node: it names the variable and its value."""
+    bundle, system = bundle_variable(environment), system_bundle()
+    value = f"{bundle}={visible(environment.get(bundle, ''))}"
+    proxy = _shown_proxy(error.url, environment)
+    such_as = f", such as that of this system, {system}" if system else ""
+    unset = f"set REQUESTS_CA_BUNDLE to a file with that authority{such_as}; restart the worker"
+    where = f"FTRACK_SERVER={error.url}" if error.service == "ftrack" else "the URLs of the store"
+    remedies: dict[OwnFault, str] = {
+        "ca_file": f"correct {value}" if bundle else "install the package certifi again",
+        "authority": f"add the authority to {value}" if bundle else unset,
+        "socks": f"install PySocks for {proxy}, or set it to an http proxy; restart the worker",
+        "proxy": f"correct {proxy}, name the host in NO_PROXY, or start the proxy",
+        "proxy_login": f"correct the user and the password in {proxy}; restart the worker",
+        "no_route": f"correct the network of that node, or {where}",
+        "no_name": f"correct the DNS of that node, or {where}",
+    }
+    return remedies[error.fault]
+
+
+def _shown_proxy(url: str, environment: Mapping[str, str]) -> str:
+    """Return the variable of the proxy for a URL, with its value, but without its login."""
+    scheme = urlsplit(url).scheme
+    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
+    for name in names:
+        if value := environment.get(name, "").strip():
+            return f"{name}={_without_login(value)}"
+    return "the proxy of the system's settings"
+
+
+def _without_login(proxy: str) -> str:
+    head, at, host = proxy.rpartition("@")
+    scheme, colon, _ = head.partition("://")
+    return visible(f"{scheme}://***@{host}" if colon else f"***@{host}") if at else visible(proxy)
 
 
 def redis_tls_faults(url: RedisUrl) -> Iterator[str]:
@@ -49,7 +106,9 @@ def _bundle_fault(path: str) -> str:
     shown = visible(path)
     try:
         if os.path.isdir(path):
-            return "" if os.listdir(path) else f"{shown} is an empty folder"
+            if any(map(HASHED_NAME.fullmatch, os.listdir(path))):
+                return ""
+            return f"{shown} has no certificate with a hashed name; run openssl rehash {shown}"
         with open(path, "rb"):
             pass
         _context().load_verify_locations(path)
@@ -61,18 +120,19 @@ def _bundle_fault(path: str) -> str:
 
 
 def _proxy_fault(text: str) -> str:
-    # Not the value: it may have a password.
     if not text.strip():
         return ""
     try:
         url = urlsplit(text if "://" in text else f"http://{text}")
-        fits = bool(url.hostname) and url.port != 0
+        # requests adds a missing scheme, but not before a login.
+        fits = bool(url.hostname) and url.port != 0 and ("://" in text or "@" not in text)
     except ValueError:
         fits = False
     if not fits:
+        # Not the value: it may have a password, and nobody knows where.
         return "is not the URL of a proxy; write http://proxy.studio:3128"
     if url.scheme.startswith("socks") and find_spec("socks") is None:
-        return f"a proxy of {url.scheme}:// needs PySocks; install it, or use an http proxy"
+        return f"{_without_login(text)} needs PySocks; install it, or use an http proxy"
     return ""
 
 

@@ -43,6 +43,8 @@ class Policy:
 #: Uploads wait out an outage for a day; errors that look like a fault of farmhaul fail soon.
 POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.ServiceUnavailableError: Policy(math.inf, DAY_S, 2, 300),
+    # Waits until somebody fixes the setting. It closes no gate: ftrack and the store are up.
+    errors.OwnSettingsError: Policy(math.inf, 14 * DAY_S, 10, 60, at_least_s=5),
     # Waits until somebody fixes the key; the gate lets one batch try each minute.
     errors.CredentialsRefusedError: Policy(math.inf, 14 * DAY_S, 60, 60, at_least_s=60),
     # An NFS client may keep "no such file" for 60 s (acdirmax, nfs(5)): a dozen tries take five

@@ -3,6 +3,7 @@
     UploadError
     ├── RetryableError                  farmhaul tries again by itself
     │   ├── ServiceUnavailableError     ftrack or the store is down, slow or overloaded
+    │   ├── OwnSettingsError            a setting or the network of this node is wrong
     │   ├── CredentialsRefusedError     ftrack does not accept the API user or key
     │   ├── FileNotReadyError           the file is not there, or not readable, yet
     │   ├── FileShrunkError             the file is smaller than when it was asked for
@@ -35,10 +36,15 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal, TypeAlias
+    from typing import ClassVar, Literal, TypeAlias
 
 #: Why a file is not accepted, if you can do something about it on this side.
 FileFault: TypeAlias = "Literal['', 'empty', 'outside_roots', 'outdated']"
+
+#: What of this node keeps it from a service.
+OwnFault: TypeAlias = (
+    "Literal['ca_file', 'authority', 'socks', 'proxy', 'proxy_login', 'no_route', 'no_name']"
+)
 
 #: What of a target holds something else.
 Taken: TypeAlias = "Literal['', 'name', 'component']"
@@ -66,6 +72,36 @@ class ServiceUnavailableError(RetryableError):
 
     def __str__(self) -> str:
         return f"waiting for {self.service}: {self.why}; farmhaul tries again by itself"
+
+
+class OwnSettingsError(RetryableError):
+    """``node`` cannot reach ``service``, because of its own settings or network.
+
+    It is no outage, so it closes no gate. ``url`` is the scheme and host of the service, and
+    ``why`` are the words of the library or of the operating system.
+    """
+
+    MEANINGS: ClassVar[dict[OwnFault, str]] = {
+        "ca_file": "its file of trusted authorities cannot be used",
+        "authority": "the certificate is from an authority that it does not trust",
+        "socks": "its proxy needs a package that is not installed",
+        "proxy": "its proxy cannot be used",
+        "proxy_login": "its proxy asks for a login",
+        "no_route": "it has no route to that host",
+        "no_name": "it cannot resolve that name",
+    }
+
+    def __init__(self, node: str, service: str, url: str, fault: OwnFault, why: str) -> None:
+        super().__init__(node, service, url, fault, why)
+        self.node = node
+        self.service = service
+        self.url = url
+        self.fault = fault
+        self.why = why
+
+    def __str__(self) -> str:
+        meaning = self.MEANINGS[self.fault]
+        return f"{self.node} cannot reach {self.service} ({self.url}): {meaning} ({self.why})"
 
 
 class CredentialsRefusedError(RetryableError):

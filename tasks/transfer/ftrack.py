@@ -20,6 +20,7 @@ from tasks.transfer.http import (
     TIMEOUT_S,
     PlainSession,
     body_of,
+    check_proxy,
     is_outage,
     one_line,
     retry_after_s,
@@ -95,18 +96,21 @@ class FtrackClient:
             FtrackRefusal: ftrack refused, and none of the operations has happened.
             CredentialsRefusedError: ftrack does not accept the API user or key.
             ServiceUnavailableError: there was no usable response.
+            OwnSettingsError: a setting or the network of this node is wrong.
             UnexpectedAnswerError: the response is not a list of results.
         """
         self._before_call()
-        with translated_errors("ftrack"):
+        url = f"{self.server_url}/api"
+        with translated_errors("ftrack", url):
             response = self.session.post(
-                f"{self.server_url}/api",
+                url,
                 json=list(operations),
                 timeout=TIMEOUT_S,
                 allow_redirects=False,
                 stream=True,
             )
             body = body_of(response, MAX_RESPONSE_BYTES)
+        check_proxy(response, "ftrack", url)
         return self._results(response, body, len(operations))
 
     def call_in_groups(self, groups: Sequence[Sequence[Operation]]) -> list[list[Result]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ import urllib3
 from requests.structures import CaseInsensitiveDict
 from urllib3.util import SKIP_HEADER
 
-from tasks.transfer.errors import ServiceUnavailableError
+from tasks.transfer.errors import OwnFault, OwnSettingsError, ServiceUnavailableError
+from tasks.transfer.own_faults import causes_of, own_fault
 
 # urllib3 logs whole URLs, including their signatures: all at DEBUG, and some in warnings.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -76,15 +78,40 @@ class PlainSession(requests.Session):
 
 
 @contextmanager
-def translated_errors(service: str) -> Iterator[None]:
-    """Raise ServiceUnavailableError in place of an error of the HTTP libraries.
+def translated_errors(service: str, url: str = "") -> Iterator[None]:
+    """Raise an UploadError in place of an error of the HTTP libraries.
 
-    Their texts contain the whole URL, and so its signature; only the kind is kept.
+    Their texts contain the whole URL, and so its signature; only the kind is kept. ``url`` is
+    the one that is called, unless the connection stands already.
+
+    Raises:
+        OwnSettingsError: a setting or the network of this node is wrong.
+        ServiceUnavailableError: anything else.
     """
     try:
         yield
     except HTTP_ERRORS as error:
-        raise ServiceUnavailableError(service, without_secrets(error)) from None
+        why = without_secrets(error)
+        if url and (fault := own_fault(error)):
+            raise _own(service, url, fault, why) from None
+        raise ServiceUnavailableError(service, why) from None
+
+
+def check_proxy(response: requests.Response, service: str, url: str) -> None:
+    """Check that a response is not that of a proxy which asks for a login.
+
+    Raises:
+        OwnSettingsError: it is.
+    """
+    if response.status_code == requests.codes.proxy_authentication_required:
+        response.close()
+        raise _own(service, url, "proxy_login", status_of(response))
+
+
+def _own(service: str, url: str, fault: OwnFault, why: str) -> OwnSettingsError:
+    parts = urlsplit(url)
+    host = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return OwnSettingsError(socket.gethostname(), service, host, fault, why)
 
 
 def send_raw(
@@ -103,7 +130,7 @@ def send_raw(
     2026-11). No redirect is followed. ``service`` is the name for errors: ftrack or store.
 
     Raises:
-        ServiceUnavailableError: there was no response.
+        ServiceUnavailableError, OwnSettingsError: there was no response.
     """
     request = requests.PreparedRequest()
     request.method, request.url, request.body = method, url, body
@@ -114,8 +141,10 @@ def send_raw(
     all_headers.update(headers)
     request.headers = all_headers
     settings = session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
-    with translated_errors(service):
-        return session.send(request, timeout=TIMEOUT_S, allow_redirects=False, **settings)
+    with translated_errors(service, url):
+        response = session.send(request, timeout=TIMEOUT_S, allow_redirects=False, **settings)
+    check_proxy(response, service, url)
+    return response
 
 
 def is_outage(status: int) -> bool:
@@ -167,16 +196,9 @@ def status_of(response: requests.Response) -> str:
 
 def without_secrets(error: Exception) -> str:
     """Return the kind of an HTTP error without its text, which contains the whole URL."""
-    causes: list[BaseException] = [error]
-    while (deeper := _cause_of(causes[-1])) is not None and deeper not in causes:
-        causes.append(deeper)
+    causes = causes_of(error)
     kind, cause = type(error).__name__, type(causes[-1]).__name__
     if isinstance(causes[-1], OSError) and not isinstance(causes[-1], requests.RequestException):
         # The operating system's own words, such as "Connection refused".
         cause = causes[-1].strerror or cause
     return kind if kind == cause else f"{kind}, {cause}"
-
-
-def _cause_of(error: BaseException) -> BaseException | None:
-    candidates = (getattr(error, "reason", None), *error.args, error.__cause__)
-    return next((cause for cause in candidates if isinstance(cause, BaseException)), None)

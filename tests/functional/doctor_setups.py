@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tasks.config.trust import BUNDLES
 from tasks.intake.envelope import make_body, sign
 from tests.docker.certificate import make_certificate
 from tests.farm import Farm
@@ -186,16 +187,28 @@ def unknown_authority(farm: Farm, folder: Path) -> Iterator[Env]:
 
     class Answer(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            with pytest.raises(ssl.SSLError):
-                context.wrap_socket(self.request, server_side=True)
+            with (
+                suppress(ssl.SSLError),
+                context.wrap_socket(self.request, server_side=True) as secure,
+            ):
+                secure.recv(65536)
+                secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
     with socketserver.TCPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         media_at(f"https://127.0.0.1:{server.server_address[1]}")(farm)
-        yield {}
+        yield dict.fromkeys(BUNDLES)
         server.shutdown()
         thread.join()
+
+
+@contextmanager
+def system_authority(farm: Farm, folder: Path) -> Iterator[Env]:
+    """Let an authority sign it that only the operating system knows."""
+    with pytest.MonkeyPatch.context() as patch, unknown_authority(farm, folder) as env:
+        patch.setattr("tasks.config.trust.SYSTEM_BUNDLES", (str(folder / "ca.pem"),))
+        yield env
 
 
 def nowhere() -> str:

@@ -27,6 +27,7 @@ from tests.functional.doctor_setups import (
     other_clock,
     redis_by,
     redis_with,
+    system_authority,
     unknown_authority,
     unsigned_entry,
 )
@@ -307,8 +308,25 @@ BROKEN = {
         "fault", "store", "Name or service not known", "DNS", no_name, PUT,
     ),
     "a media host of an unknown authority": SetUp(
-        "fault", "store", "certificate verify failed", "REQUESTS_CA_BUNDLE",
+        "fault", "store", "certificate verify failed", "set REQUESTS_CA_BUNDLE to a file with",
         unknown_authority, PUT,
+    ),
+    "a media host of an authority of this system": SetUp(
+        "fault", "store", "certificate verify failed", "/ca.pem, which has that authority",
+        system_authority, PUT,
+    ),
+    "a file of authorities that is gone": SetUp(
+        "fault", "settings", "REQUESTS_CA_BUNDLE: cannot read /gone.pem", "correct the variable",
+        given(REQUESTS_CA_BUNDLE="/gone.pem"),
+    ),
+    "a SOCKS proxy without PySocks": SetUp(
+        "fault", "settings", "ALL_PROXY: socks5://***@proxy:1 needs PySocks", "correct",
+        given(ALL_PROXY="socks5://u:hunter2@proxy:1"),
+    ),
+    "a proxy that is not there": SetUp(
+        "fault", "ftrack", "its proxy cannot be used", f"https_proxy=http://***@{nowhere()}",
+        given(FTRACK_SERVER="https://studio.example",
+              https_proxy=f"http://u:hunter2@{nowhere()}"),
     ),
 }  # fmt: skip
 

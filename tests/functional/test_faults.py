@@ -10,6 +10,7 @@ import pytest
 
 from tests.farm import Farm
 from tests.functional.conftest import MakeFarm
+from tests.helpers.raw_server import raw_server
 
 ON_LOCATE = {"action": "create", "entity_type": "ComponentLocation"}
 
@@ -162,3 +163,18 @@ def test_wrong_credentials_make_uploads_wait_and_not_fail(
     log = farm.workers[0].log_text()
     assert "refuses the credentials" in log
     assert "expired-key" not in log
+
+
+def test_a_proxy_that_wants_a_login_is_named_and_closes_no_gate(make_farm: MakeFarm) -> None:
+    refusal = b"HTTP/1.1 407 Login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    with raw_server(lambda connection: connection.sendall(refusal)) as proxy:
+        address = f"127.0.0.1:{proxy.port}"
+        farm = make_farm(env={"http_proxy": f"http://me:hunter2@{address}", "no_proxy": ""})
+        ids = [farm.upload().id for _ in range(4)]
+        farm.wait_state(ids, "retrying")
+
+        told = farm.cli("status", *ids).stdout
+
+    assert told.count(f"the password in http_proxy=http://***@{address}; restart") == len(ids)
+    assert "hunter2" not in told + farm.workers[0].log_text()
+    assert not farm.redis.keys("farmhaul:gate:*")

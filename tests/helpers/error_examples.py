@@ -14,6 +14,10 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         ("the store", "503 SlowDown", 7.5),
         ("the store", "503 SlowDown", "tries again"),
     ),
+    errors.OwnSettingsError: (
+        ("node7", "store", "https://media.studio", "no_name", "Name or service not known"),
+        ("node7", "store (https://media.studio)", "resolve", "Name or service", "DNS of that node"),
+    ),
     errors.CredentialsRefusedError: (
         ("https://studio.ftrackapp.com", "the key is not known"),
         (

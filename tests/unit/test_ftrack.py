@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.transfer.errors import (
     CredentialsRefusedError,
+    OwnSettingsError,
     RequestRefusedError,
     ServiceUnavailableError,
     UnexpectedAnswerError,
@@ -269,7 +270,7 @@ def test_any_content_of_an_error_can_be_written_down(
 @pytest.mark.parametrize(
     "cls", errors_of_http_libraries(), ids=lambda cls: f"{cls.__module__}.{cls.__name__}"
 )
-def test_whatever_the_libraries_raise_is_an_outage_of_ftrack(
+def test_whatever_the_libraries_raise_is_tried_again_with_ftrack(
     cls: type[Exception], client: FtrackClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = cls.__new__(cls)
@@ -280,7 +281,7 @@ def test_whatever_the_libraries_raise_is_an_outage_of_ftrack(
 
     monkeypatch.setattr("requests.adapters.HTTPAdapter.send", fail)
 
-    assert isinstance(error_of(client), ServiceUnavailableError)
+    assert isinstance(error_of(client), ServiceUnavailableError | OwnSettingsError)
 
 
 JSON = st.recursive(

@@ -32,6 +32,7 @@ MARGIN_S = 60
 #: The try that is the last one, and None where only the patience ends an upload.
 LAST_TRY = {
     errors.ServiceUnavailableError: None,
+    errors.OwnSettingsError: None,
     errors.CredentialsRefusedError: None,
     errors.FileNotReadyError: 12,
     errors.FileShrunkError: 12,
@@ -43,10 +44,14 @@ LAST_TRY = {
     errors.LeaseLostError: None,
     errors.UnexpectedAnswerError: 5,
 }
-PATIENCE_S = dict.fromkeys(LAST_TRY, DAY_S) | {errors.CredentialsRefusedError: 14 * DAY_S}
+PATIENCE_S = dict.fromkeys(LAST_TRY, DAY_S) | {
+    errors.OwnSettingsError: 14 * DAY_S,
+    errors.CredentialsRefusedError: 14 * DAY_S,
+}
 #: The longest delays before each retry, and the shortest one before any.
 DELAYS_S: dict[type[errors.RetryableError], tuple[list[float], float]] = {
     errors.ServiceUnavailableError: ([2, 4, 8, 16, 32, 64, 128, 256, 300, 300], 0),
+    errors.OwnSettingsError: ([10, 20, 40, 60, 60], 5),
     errors.CredentialsRefusedError: ([60, 60, 60], 60),
     errors.FileNotReadyError: ([2, 4, 8, 16, 32, 64, 90, 90, 90, 90, 90], 1),
     errors.FileShrunkError: ([2, 4, 8, 16, 32, 64, 90, 90, 90, 90, 90], 1),

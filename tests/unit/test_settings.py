@@ -394,6 +394,10 @@ def test_a_bundle_that_requests_cannot_use_is_named(
 def test_a_bundle_of_certificates_is_accepted(tmp_path: Path) -> None:
     make_certificate(["localhost"], tmp_path / "ca.pem", tmp_path / "server.pem")
 
+    [line] = faults(**FTRACK, REQUESTS_CA_BUNDLE=str(tmp_path))
+    (tmp_path / "0a1b2c3d.0").symlink_to("ca.pem")
+
+    assert "openssl rehash" in line
     for bundle in (tmp_path / "ca.pem", tmp_path):
         assert read(**FTRACK, REQUESTS_CA_BUNDLE=str(bundle)).ftrack
 
@@ -401,8 +405,9 @@ def test_a_bundle_of_certificates_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("socks5://u:s3cr3t@proxy:1080", "a proxy of socks5:// needs PySocks"),
+        ("socks5://u:s3cr3t@proxy:1080", "socks5://***@proxy:1080 needs PySocks"),
         ("http://u:s3cr3t@proxy:port", "is not the URL of a proxy; write http://proxy.studio"),
+        ("u:s3cr3t@proxy:3128", "is not the URL of a proxy; write http://proxy.studio"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named(value: str, said: str) -> None:

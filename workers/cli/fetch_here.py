@@ -31,6 +31,7 @@ from tasks.stage.retry_policy import (
 from tasks.transfer.errors import (
     CredentialsRefusedError,
     FatalError,
+    OwnSettingsError,
     RetryableError,
     ServiceUnavailableError,
     UploadError,
@@ -151,6 +152,8 @@ def _tried(act: Callable[[], T], stop: Event) -> T:
             policy = DOWNLOAD_COMMAND_OUTAGE if is_outage else DOWNLOAD_COMMAND_OTHER
             tries[is_outage] += 1
             if stop.is_set() or tries[is_outage] >= policy.max_tries:
+                if isinstance(error, OwnSettingsError):
+                    raise
                 # Only the facts: unlike a worker, this command does not try again by itself.
                 text = str(error)
                 facts = text.rpartition("; ")[0] or text

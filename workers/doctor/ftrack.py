@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
+import os
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from tasks.config.settings import FtrackSettings, Settings
+from tasks.config.trust import bundle_variable, remedy_for, system_bundle
 from tasks.transfer.errors import (
     CredentialsRefusedError,
     DigestMismatchError,
+    OwnSettingsError,
     ServiceUnavailableError,
     UploadError,
     UrlRefusedError,
 )
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
+from tasks.transfer.http import HTTP_ERRORS, TIMEOUT_S, PlainSession
 from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Transfer
 from tasks.transfer.put import FileBody, send, store_session
 from tasks.transfer.signing import sign
@@ -30,8 +36,6 @@ from workers.doctor.finding import Finding, skew
 
 #: The bytes that ``--put`` sends.
 CONTENT = b"farmhaul doctor --put\n"
-#: The system's error for a host name that has no address (getaddrinfo) matches this.
-NO_NAME = re.compile(r"\b(host)?name\b", re.IGNORECASE)
 
 
 def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
@@ -57,8 +61,10 @@ def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
         says = f"{server.server_url} refuses the API key of {server.api_user}"
         step = "correct FTRACK_API_USER and FTRACK_API_KEY here and on workers; restart the workers"
         yield Finding("fault", "ftrack", says, step)
+    except OwnSettingsError as error:
+        yield Finding("fault", "ftrack", str(error), _own_step(error))
     except (UploadError, FtrackRefusal) as error:
-        step = f"run curl -I {server.server_url} on this node; correct FTRACK_SERVER"
+        step = f"run {_curl(server.server_url)} on this node; correct FTRACK_SERVER"
         yield Finding("fault", "ftrack", _first_words(error), step)
     for date in dates[:1]:
         with suppress(ValueError):  # a proxy may send anything as its Date
@@ -95,7 +101,7 @@ def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
         step = f"ask ftrack's administrator to let the API user {server.api_user} upload"
         yield Finding("fault", "store", f"no PUT was signed: {_first_words(signed)}", step)
         return
-    host = urlsplit(signed.signed.url if signed.signed else "").hostname or ""
+    url = urlsplit(signed.signed.url if signed.signed else "")
     with tempfile.TemporaryFile() as file, store_session(connections=1) as session:
         file.write(CONTENT)
         file.flush()
@@ -104,16 +110,19 @@ def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
         try:
             send(signed, body, session)
         except UploadError as error:
-            yield Finding("fault", "store", *_trouble(error, host))
+            yield Finding("fault", "store", *_trouble(error, url))
             return
     took_ms = (time.perf_counter() - began) * 1000
-    says = f"{host} accepted a signed PUT of {len(CONTENT)} bytes in {took_ms:.0f} ms"
+    says = f"{url.hostname} accepted a signed PUT of {len(CONTENT)} bytes in {took_ms:.0f} ms"
     yield Finding("ok", "store", says)
 
 
-def _trouble(error: UploadError, host: str) -> tuple[str, str]:
+def _trouble(error: UploadError, url: SplitResult) -> tuple[str, str]:
     """Return what went wrong at the store, and what to do; neither contains the URL's query."""
+    host = url.hostname
     says = f"{host}: {_first_words(error)}"
+    if isinstance(error, OwnSettingsError):
+        return str(error), _own_step(error)
     if isinstance(error, UrlRefusedError):
         return (
             says,
@@ -123,15 +132,31 @@ def _trouble(error: UploadError, host: str) -> tuple[str, str]:
         return says, "bytes change in transit: test this node's memory, and look for a proxy"
     if not isinstance(error, ServiceUnavailableError):
         return says, "ask the operators of the store why it refuses this PUT"
-    says = f"{host}: {error.why}"
-    if "SSL" in error.why:
-        return (
-            says,
-            "set REQUESTS_CA_BUNDLE to the authority of its certificate, or correct that file",
-        )
-    if NO_NAME.search(error.why):
-        return says, f"run getent hosts {host} on this node; fix its DNS"
-    return says, f"run curl -I https://{host} on this node; check firewalls, proxies, and the store"
+    curl = _curl(f"{url.scheme}://{url.netloc}")
+    return (
+        f"{host}: {error.why}",
+        f"run {curl} on this node; check firewalls, proxies, and the store",
+    )
+
+
+def _own_step(error: OwnSettingsError) -> str:
+    """Return the remedy for a fault of this node, after a trial of the likeliest one."""
+    bundle = system_bundle()
+    if error.fault == "authority" and bundle and not bundle_variable(os.environ):
+        with PlainSession() as session, suppress(*HTTP_ERRORS):
+            session.head(error.url, verify=bundle, timeout=TIMEOUT_S)
+            return f"set REQUESTS_CA_BUNDLE={bundle}, which has that authority, on workers too"
+    return remedy_for(error, os.environ)
+
+
+def _curl(url: str) -> str:
+    """Return a command that takes the way of a worker: curl itself trusts other authorities."""
+    if url.startswith("http:"):
+        return f"curl -I {url}"
+    variable = bundle_variable(os.environ)
+    bundle = os.environ[variable] if variable else DEFAULT_CA_BUNDLE_PATH
+    option = "--capath" if os.path.isdir(bundle) else "--cacert"
+    return f"curl -I {option} {shlex.quote(bundle)} {url}"
 
 
 def _first_words(error: Exception) -> str:
