@@ -3,6 +3,9 @@
 import re
 import shutil
 import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +186,56 @@ def test_nobody_can_log_in_as_the_default_user_who_may_do_anything() -> None:
 
     assert default[:2] == ["off", "resetpass"]
     assert {"~*", "&*", "+@all"} == set(default[2:])
+
+
+@pytest.mark.parametrize("prefix", ["", "farm/flower", "/flower/"])
+def test_the_health_check_of_flower_follows_its_prefix_and_port(prefix: str) -> None:
+    asked: list[str] = []
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if self.path == wanted else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def check(**env: str) -> int:
+        given = {"FLOWER_PORT": str(server.server_port), "http_proxy": "http://127.0.0.1:1", **env}
+        command = [sys.executable, str(DEPLOY / "flower" / "healthcheck.py")]
+        return subprocess.run(command, env=given, capture_output=True, timeout=30).returncode
+
+    wanted = f"/{prefix.strip('/')}/healthcheck".replace("//", "/")
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        found = check(FLOWER_URL_PREFIX=prefix)
+        elsewhere = check(FLOWER_URL_PREFIX="other")
+        server.shutdown()
+        thread.join()
+
+    assert (found, elsewhere) == (0, 1)
+    assert asked == [wanted, "/other/healthcheck"]
+
+
+def test_containers_and_pods_ask_flower_by_that_health_check(
+    manifests: list[dict[str, Any]],
+) -> None:
+    command = ["python", "/etc/farmhaul/healthcheck.py"]
+    services = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]
+    [pod] = [one["spec"] for one in pods_of(manifests) if one["labels"] == "farmhaul-flower"]
+    [container] = pod["containers"]
+
+    assert services["flower"]["healthcheck"]["test"] == ["CMD", *command]
+    assert {"FLOWER_URL_PREFIX", "FLOWER_PORT"} <= services["flower"]["environment"].keys()
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container[probe]["exec"]["command"] == command
+    assert "flower/healthcheck.py" in (DEPLOY / "docker" / "Dockerfile").read_text()
+
+
+def test_workers_start_after_the_file_systems_of_the_network() -> None:
+    [unit] = [unit.read_text() for unit in UNITS if "-worker" in unit.name]
+    [after] = re.findall(r"(?m)^After=(.+)$", unit)
+
+    assert "remote-fs.target" in after.split()
