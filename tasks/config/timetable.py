@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, time
+from datetime import UTC, datetime, time, tzinfo
+from zoneinfo import ZoneInfo
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 RATE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)([kMG]?)")
@@ -22,7 +23,7 @@ class Timetable:
     """A rate for each time of the day, per second; None means no limit.
 
     ``spans`` are pairs of times with the rate from the first to just before the second; the first
-    span that fits counts. Times are local times of the node.
+    span that fits counts. The times are those of the farm's zone: see ``zone_named``.
     """
 
     spans: tuple[tuple[time, time, float | None], ...] = ()
@@ -51,7 +52,10 @@ class Timetable:
         return cls(tuple(spans), otherwise)
 
     def at(self, moment: datetime) -> float | None:
-        """Return the rate at a moment. A span from 20:00 to 08:00 goes over midnight."""
+        """Return the rate at a moment, whose zone is that of the times.
+
+        A span from 20:00 to 08:00 goes over midnight.
+        """
         now = moment.time()
         for begin, end, rate in self.spans:
             inside = begin <= now < end if begin < end else now >= begin or now < end
@@ -61,6 +65,28 @@ class Timetable:
 
 
 NO_LIMIT = Timetable()
+
+
+def zone_named(name: str) -> tzinfo:
+    """Return the time zone of a name such as Europe/Berlin.
+
+    Raises:
+        ValueError: this node knows no zone of that name.
+    """
+    if name == "UTC":  # also on a node without the package tzdata
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"{name!r} is not a time zone here; write Europe/Berlin, or UTC") from None
+
+
+def rate_text(rate: float | None) -> str:
+    """Return a rate as people write it."""
+    if rate is None:
+        return "off"
+    unit = next((unit for unit in "GMk" if rate >= UNITS[unit]), "")
+    return f"{rate / UNITS[unit]:g}{unit}"
 
 
 def _rate(text: str) -> float | None:

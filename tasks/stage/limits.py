@@ -9,15 +9,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 
 import redis
 
-from tasks.config.timetable import Timetable
+from tasks.config.timetable import Timetable, zone_named
 from tasks.records.keys import LIMITS, to_text
 from tasks.records.scripts import Scripts
 
 NAMES = ("bandwidth", "api_rate")
+#: The field for the zone of all timetables, so that nodes with other zones keep the same hours.
+ZONE = "zone"
 
 #: A changed limit takes effect after this time at the latest.
 REFRESH_S = 2.0
@@ -44,6 +46,7 @@ class Limits:
         self._defaults = defaults
         self._sleep = sleep
         self._tables = dict(defaults)
+        self._zone: tzinfo = UTC
         self._refreshed = NEVER
         self._refreshing = threading.Lock()
 
@@ -92,7 +95,7 @@ class Limits:
             finally:
                 self._refreshing.release()
         table = self._tables.get(name)
-        return table.at(datetime.now().astimezone()) if table else None
+        return table.at(datetime.now(self._zone)) if table else None
 
     def _is_stale(self) -> bool:
         return time.monotonic() - self._refreshed > REFRESH_S
@@ -100,8 +103,10 @@ class Limits:
     def _refresh(self) -> None:
         try:
             live = read_live(self._scripts.client)
+            zone = live.pop(ZONE, "UTC")
             tables = {name: Timetable.from_text(value) for name, value in live.items()}
             self._tables = dict(self._defaults) | tables
+            self._zone = zone_named(zone)
         except (redis.RedisError, ValueError):
             pass  # the previous limits stay in force
         finally:
@@ -109,8 +114,9 @@ class Limits:
 
 
 def read_live(client: redis.Redis) -> dict[str, str]:
-    """Return the limits that ``farmhaul limit`` has set."""
+    """Return the limits that ``farmhaul limit`` has set, and the zone of their times."""
     fields = client.hgetall(LIMITS)
+    known = (*NAMES, ZONE)
     return {
-        to_text(name): to_text(value) for name, value in fields.items() if to_text(name) in NAMES
+        to_text(name): to_text(value) for name, value in fields.items() if to_text(name) in known
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -106,3 +107,31 @@ def test_setting_and_clearing_a_limit_together_is_bad_input(hook: Farm) -> None:
     assert done.returncode == 2
     assert "--clear" in done.stderr
     assert not hook.redis.exists("farmhaul:limits")
+
+
+def test_the_zone_of_the_farm_is_shown_with_the_rates_of_now(hook: Farm) -> None:
+    # Whichever time it is, it is noon in one of the zones, and not within an hour of midnight.
+    hours_to_noon = 12 - datetime.now(UTC).hour
+    zone = f"Etc/GMT{-hours_to_noon:+d}"
+    table = "11:00-14:00=5M,else=80M"
+    own = {"FARMHAUL_API_RATE": "11:00-14:00=7,else=off", "TZ": "Pacific/Auckland"}
+
+    in_utc = hook.cli("limit", "--bandwidth", table, env=own).stdout.splitlines()
+    shown = hook.cli("limit", "--zone", zone, env=own).stdout.splitlines()
+
+    assert in_utc[2].startswith("zone       UTC, where it is ")
+    assert shown[0] == f"bandwidth  {table}; now 5M"
+    assert shown[1].endswith("workers use their own environment, which here gives 7 now")
+    assert re.match(rf"zone       {re.escape(zone)}, where it is 1[23]:", shown[2])
+    hook.cli("limit", "--clear")
+    assert hook.redis.hgetall("farmhaul:limits") == {"zone": zone}
+
+
+def test_a_zone_that_does_not_exist_is_refused(hook: Farm) -> None:
+    refused = hook.cli("limit", "--zone", "Europe/Atlantis")
+    hook.redis.hset("farmhaul:limits", "zone", "Europe/Atlantis")
+    shown = hook.cli("limit")
+
+    for done in (refused, shown):
+        assert done.returncode == 2
+        assert "'Europe/Atlantis' is not a time zone here; write Europe/Berlin" in done.stderr

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -33,9 +33,9 @@ def client(redis_server: RedisServer) -> Iterator[Any]:
         yield client
 
 
-def limits(url: str, slept: list[float]) -> Limits:
+def limits(url: str, slept: list[float], tables: Mapping[str, Timetable] = TABLES) -> Limits:
     settings = Settings(url)
-    return Limits(open_scripts(settings, fail_fast_redis(settings)), TABLES, sleep=slept.append)
+    return Limits(open_scripts(settings, fail_fast_redis(settings)), tables, sleep=slept.append)
 
 
 def test_without_redis_each_process_keeps_to_the_limits(slept: list[float]) -> None:
@@ -160,3 +160,26 @@ def test_only_a_tenth_of_a_second_of_unused_rate_is_caught_up(
     after, _ = client.time()
     free_at = float(client.get(BUCKET + "api_rate"))
     assert before - 0.1 <= free_at - 1 / 4 <= after + 1 - 0.1
+
+
+def test_all_nodes_keep_a_timetable_in_the_zone_of_the_farm(
+    redis_server: RedisServer, client: Any, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    time.tzset()
+    monkeypatch.setattr(module, "REFRESH_S", -1)
+    here = datetime.now(UTC)
+    hour = (here + timedelta(hours=5)).hour
+    table = f"{hour:02}:00-{(hour + 2) % 24:02}:00=7,else=off"
+    farm = limits(redis_server.url, slept, {"api_rate": Timetable.from_text(table)})
+
+    in_utc = farm._rate("api_rate")
+    client.hset(LIMITS, "zone", "Etc/GMT-5")  # five hours ahead of UTC
+    ahead = farm._rate("api_rate")
+    client.hset(LIMITS, mapping={"api_rate": "3", "zone": "Europe/Atlantis"})
+    unknown = farm._rate("api_rate")
+    monkeypatch.undo()
+    time.tzset()
+
+    assert (in_utc, ahead) == (None, 7)
+    assert unknown == 3, "a zone that this node lacks does not keep it from the limit"

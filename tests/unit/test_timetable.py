@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config.timetable import NO_LIMIT, Timetable
+from tasks.config.timetable import NO_LIMIT, Timetable, rate_text, zone_named
 
 
 def at(text: str, hour: int, minute: int = 0) -> float | None:
@@ -82,3 +82,17 @@ def test_a_span_with_equal_ends_is_the_whole_day() -> None:
 def test_a_span_may_have_the_first_and_the_last_minute() -> None:
     table = "00:00-23:59=5M,else=off"
     assert [at(table, 0), at(table, 23, 58), at(table, 23, 59)] == [5e6, 5e6, None]
+
+
+@pytest.mark.parametrize("text", ["off", "50M", "1.5G", "800k", "20", "0.5"])
+def test_a_rate_is_shown_as_it_is_written(text: str) -> None:
+    shown = rate_text(at(text, 12))
+
+    assert at(shown, 12) == at(text, 12)
+    assert shown == text
+
+
+@pytest.mark.parametrize("name", ["Europe/Atlantis", "Europe", "../etc/passwd", "+2", "", "a\0"])
+def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is not a time zone here; write Europe/Berlin, or UTC"):
+        zone_named(name)
