@@ -62,8 +62,6 @@ def make_config(settings: Settings) -> dict[str, Any]:
             "unacked_mutex_expire": 5,
             "priority_steps": [*sorted(PRIORITY_OF.values()), FETCH_PRIORITY],
             "queue_order_strategy": "priority",
-            "socket_connect_timeout": 5,
-            "socket_keepalive": True,
         },
         # The record holds an upload's state. Only the errors of failed tasks are kept, for an hour.
         "task_ignore_result": True,

@@ -21,12 +21,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from tasks.chain import list_key, queue_of
-from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
 from tasks.config.texts import visible
 from tasks.intake.errors import BadInputError
 from tasks.records.counters import read
+from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import waiting
 from tasks.records.keys import CLAIMS, RETRYING, state_key, to_text, upload_key
 from tasks.records.states import SERVICES, STAGES

@@ -17,11 +17,11 @@ import redis
 from celery.worker import state
 
 from tasks.config.environment import SettingsError
-from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
 from tasks.intake.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
 from tasks.log import log
+from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.keys import ALIVE, WORKERS
 from tasks.records.nodes import WORKER_S
 from tasks.records.status import Status

@@ -7,6 +7,7 @@ import redis.sentinel
 from redis import exceptions
 
 from tasks.intake.refusals import MEANINGS
+from tasks.records.fail_fast import NoMasterFoundError
 
 #: redis-py takes the code from the text of these.
 CODES: dict[type[redis.RedisError], str] = {
@@ -27,15 +28,21 @@ def redis_problem(error: redis.RedisError) -> str:
     """
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
         return f"Redis refuses access: {error}; check the user and password in FARMHAUL_REDIS_URL"
-    if isinstance(error, redis.sentinel.MasterNotFoundError) and "Authentication" in str(error):
-        return (
-            "the sentinels do not accept the login; check sentinel_username and sentinel_password "
-            "in FARMHAUL_REDIS_URL"
-        )
     if isinstance(error, redis.sentinel.MasterNotFoundError):
-        return "no sentinel knows a master; check FARMHAUL_REDIS_URL, and that a master is elected"
+        return _sentinel_problem(error)
     if isinstance(error, redis.OutOfMemoryError):
         return "Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"
     if meaning := MEANINGS.get(CODES.get(type(error)) or str(error).partition(" ")[0]):
         return "; ".join(meaning)
     return f"Redis is not reachable ({error}); check FARMHAUL_REDIS_URL, and that Redis is running"
+
+
+def _sentinel_problem(error: redis.sentinel.MasterNotFoundError) -> str:
+    if isinstance(error, NoMasterFoundError):
+        return str(error)
+    if "Authentication" in str(error):
+        return (
+            "the sentinels do not accept the login; check sentinel_username and sentinel_password "
+            "in FARMHAUL_REDIS_URL"
+        )
+    return "no sentinel knows a master; check FARMHAUL_REDIS_URL, and that a master is elected"

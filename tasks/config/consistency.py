@@ -22,7 +22,7 @@ def check_together(
         SettingsError: this or anything read so far was not valid; the text names all of it.
     """
     read.faults += [f"FARMHAUL_REDIS_URL: {fault}" for fault in file_faults(url)]
-    if url.scheme == "rediss" and not url.ssl_ca_certs:
+    if url.has_tls and not url.ssl_ca_certs:
         file = read.environment.get("SSL_CERT_FILE", "")
         read.faults += [f"SSL_CERT_FILE: {fault}" for fault in unreadable(file)]
     if secret and hook_keys:

@@ -1,7 +1,12 @@
-"""Connections to Redis: workers wait for it, hooks fail fast."""
+"""Connections to Redis for workers, which wait for it.
+
+A connection may be half open: its other side is gone, and nothing says so. Each command therefore
+has a timeout, and each socket is probed by the system while nothing is sent on it.
+"""
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import redis
@@ -12,14 +17,34 @@ from redis.retry import Retry
 from tasks.config.redis_url import RedisUrl, parse_redis_url
 from tasks.config.settings import Settings
 
+#: How long a worker waits until Redis accepts a connection, and for the answer to a command.
+#: BLMOVE and BRPOP wait for less.
+CONNECT_S = 5.0
+ANSWER_S = 10.0
+#: The same for a sentinel: the next one may know the master.
+SENTINEL_S = 2.0
+
+
+def keepalive_options() -> dict[int, int]:
+    """Return the TCP options by which a peer that is gone is noticed within 30 seconds.
+
+    The probes of keepalive stop while sent data is unconfirmed: TCP_USER_TIMEOUT limits that.
+    """
+    wanted = {
+        "TCP_KEEPIDLE": 15,
+        "TCP_KEEPINTVL": 5,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": 30_000,  # ms
+    }
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
+
 
 def worker_redis(settings: Settings) -> redis.Redis:
     """Return a client for a worker; while Redis restarts, it retries for about a minute."""
     return _connect(
         settings.redis_url,
-        socket_connect_timeout=5,
-        socket_timeout=10,
-        socket_keepalive=True,
+        socket_connect_timeout=CONNECT_S,
+        socket_timeout=ANSWER_S,
         retry=Retry(ExponentialWithJitterBackoff(cap=5, base=0.1), retries=20),
         # ReadOnlyError comes from a master that has just become a replica.
         retry_on_error=[
@@ -28,16 +53,6 @@ def worker_redis(settings: Settings) -> redis.Redis:
             redis.BusyLoadingError,
             redis.ReadOnlyError,
         ],
-    )
-
-
-def fail_fast_redis(settings: Settings) -> redis.Redis:
-    """Return a client for a hook: within 2 seconds it has an answer, or an error."""
-    return _connect(
-        settings.redis_url,
-        socket_connect_timeout=1,
-        socket_timeout=1.5,
-        retry=Retry(NoBackoff(), retries=0),
     )
 
 
@@ -53,11 +68,19 @@ def ssl_options(url: RedisUrl) -> dict[str, Any]:
     }
 
 
-def sentinel_login(url: RedisUrl) -> dict[str, Any]:
-    """Return the options of redis-py for the sentinels' own login, if they want one."""
-    if not url.sentinel_password:
-        return {}
-    return {"username": url.sentinel_user or None, "password": url.sentinel_password}
+def sentinel_options(url: RedisUrl) -> dict[str, Any]:
+    """Return the options of redis-py for the connections to the sentinels."""
+    options: dict[str, Any] = {
+        "socket_connect_timeout": SENTINEL_S,
+        "socket_timeout": SENTINEL_S,
+        # If a sentinel does not answer, the client asks the next one instead of trying again.
+        "retry": Retry(NoBackoff(), retries=0),
+    }
+    if url.sentinel_password:
+        options |= {"username": url.sentinel_user or None, "password": url.sentinel_password}
+    if url.has_tls:
+        options |= {"ssl": True, **ssl_options(url)}
+    return options
 
 
 def _connect(text: str, **options: Any) -> redis.Redis:
@@ -67,20 +90,24 @@ def _connect(text: str, **options: Any) -> redis.Redis:
         return _connect_to_master(url, options)
     if url.scheme == "unix":
         return redis.Redis(unix_socket_path=url.path, **options)
-    if url.scheme == "rediss":
+    if url.has_tls:
         options |= {"ssl": True, **ssl_options(url)}
     [(host, port)] = url.hosts
-    return redis.Redis(host=host, port=port, **options)
+    return redis.Redis(
+        host=host, port=port, socket_keepalive_options=keepalive_options(), **options
+    )
 
 
 def _connect_to_master(url: RedisUrl, options: dict[str, Any]) -> redis.Redis:
-    timeouts = {name: value for name, value in options.items() if name.startswith("socket_")}
-    # If a sentinel does not answer, the client asks the next one instead of trying again.
-    without_retries = {**timeouts, "retry": Retry(NoBackoff(), retries=0)}
+    kind: type[redis.Connection] = MasterConnection
+    if url.has_tls:
+        kind, options = MasterTlsConnection, {**options, **ssl_options(url)}
     make: Any = redis.sentinel.Sentinel  # redis-py has no types for it
-    sentinels = make(url.hosts, sentinel_kwargs={**without_retries, **sentinel_login(url)})
-    client: redis.Redis = sentinels.master_for(
-        url.master, connection_class=MasterConnection, **options
+    client: redis.Redis = make(url.hosts, sentinel_kwargs=sentinel_options(url)).master_for(
+        url.master,
+        connection_class=kind,
+        socket_keepalive_options=keepalive_options(),
+        **options,
     )
     return client
 
@@ -97,3 +124,7 @@ class MasterConnection(redis.sentinel.SentinelManagedConnection):
         if not self._sock:
             self.connect()  # type: ignore[no-untyped-call]
         super().send_packed_command(command, check_health)  # type: ignore[no-untyped-call]
+
+
+class MasterTlsConnection(MasterConnection, redis.SSLConnection):
+    """The same with TLS."""

@@ -6,7 +6,8 @@
     sentinel://[user:password@]host[:26379],host,…/MASTER[/DB]
 
 The user and password are those of the Redis server. The sentinels' own are the parameters
-``sentinel_username`` and ``sentinel_password``.
+``sentinel_username`` and ``sentinel_password``. With ``ssl=true``, TLS is used with the sentinels
+and with the server, and the parameters of rediss:// are valid too.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _PARAMETERS: dict[str, tuple[str, ...]] = {
     "redis": (),
     "rediss": _TLS,
     "unix": ("db",),
-    "sentinel": ("sentinel_username", "sentinel_password"),
+    "sentinel": ("sentinel_username", "sentinel_password", "ssl", *_TLS),
 }
 _NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
 _LETTERS = _NAME - frozenset("._-")
@@ -60,10 +61,16 @@ class RedisUrl(NamedTuple):
     master: str = ""
     sentinel_user: str = ""
     sentinel_password: str = ""
+    ssl: bool = False
     ssl_ca_certs: str = ""
     ssl_certfile: str = ""
     ssl_keyfile: str = ""
     ssl_check_hostname: bool = True
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether connections are encrypted, those to sentinels included."""
+        return self.scheme == "rediss" or self.ssl
 
     @property
     def where(self) -> str:
@@ -217,14 +224,15 @@ def _unknown(name: str, scheme: str, query: str) -> str:
 
 
 def _with_values(url: RedisUrl, values: dict[str, str]) -> RedisUrl:
+    ssl = _is_true("ssl", values.pop("ssl", "false"))
+    if url.scheme == "sentinel" and not ssl and any(name in _TLS for name in values):
+        raise ValueError("has parameters of TLS without ssl=true")
     if values.pop("ssl_cert_reqs", "required") != "required":
         raise ValueError(
             "has another ssl_cert_reqs than required: a certificate that is not verified protects "
             "nothing; name the authority's file with ssl_ca_certs"
         )
-    check = values.pop("ssl_check_hostname", "true").lower()
-    if check not in {"true", "false"}:
-        raise ValueError("has another ssl_check_hostname than true or false")
+    check = _is_true("ssl_check_hostname", values.pop("ssl_check_hostname", "true"))
     db = values.pop("db", str(url.db))
     if not _is_number(db, 9):
         raise ValueError("has a db that is not a number")
@@ -233,5 +241,11 @@ def _with_values(url: RedisUrl, values: dict[str, str]) -> RedisUrl:
     user = values.pop("sentinel_username", "")
     if user and "sentinel_password" not in values:
         raise ValueError("has sentinel_username without sentinel_password")
-    changed = url._replace(db=int(db), ssl_check_hostname=check == "true", sentinel_user=user)
+    changed = url._replace(db=int(db), ssl=ssl, ssl_check_hostname=check, sentinel_user=user)
     return changed._replace(**values)  # type: ignore[arg-type] # the others are texts
+
+
+def _is_true(name: str, text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise ValueError(f"has another {name} than true or false")
+    return text.lower() == "true"

@@ -112,7 +112,7 @@ def _check(read: Reader, settings: Settings) -> None:
             f"{settings.lease_s:g} s of FARMHAUL_LEASE_SECONDS; records must outlive a lease"
         )
     url = parse_redis_url(settings.redis_url)
-    if settings.ftrack is not None or url.scheme == "rediss":
+    if settings.ftrack is not None or url.has_tls:
         from tasks.config.trust import https_faults, redis_tls_faults
 
         read.faults += redis_tls_faults(url)

@@ -34,7 +34,7 @@ def reach(
 ) -> socket | ssl.SSLSocket:
     """Return a connected socket: to the host and port, or else to the URL's Unix socket.
 
-    With a URL of the scheme rediss, its TLS handshake is done.
+    If the URL asks for TLS, its handshake is done.
 
     Raises:
         UnreachableError: it cannot be reached in time.
@@ -44,9 +44,7 @@ def reach(
         if place is None:
             return _connected(_unix_family(), url.path, deadline)
         connected = _reach_host(*place, deadline)
-        return (
-            _with_tls(url, connected, place[0], deadline) if url.scheme == "rediss" else connected
-        )
+        return _with_tls(url, connected, place[0], deadline) if url.has_tls else connected
     except (OSError, ValueError) as error:
         raise UnreachableError(f"{where}: {reason(error)}") from None
 
@@ -154,7 +152,7 @@ def _with_tls(url: RedisUrl, connected: socket, host: str, deadline: Deadline) -
 
 
 def _tls_context(url: RedisUrl) -> ssl.SSLContext:
-    # Imported late: only rediss:// needs it.
+    # Imported late: only TLS needs it.
     import ssl
 
     try:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import redis
 
 from tasks.config.environment import SettingsError
-from tasks.config.redis_client import fail_fast_redis
 from tasks.config.redis_url import parse_redis_url
 from tasks.config.settings import Settings
 from tasks.intake.inbox import INBOX
+from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.keys import TAKING
 
 #: What only a cluster answers.

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from tasks.config.environment import SettingsError
-from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import FtrackSettings, Settings
 from tasks.log import log
+from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.keys import TOTALS
 from tasks.transfer.models import SERVER_LOCATION_ID
 

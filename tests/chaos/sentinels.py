@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import redis
 
+from tests.docker.certificate import make_certificate
 from tests.farm import wait_until
+from tests.helpers.tls_front import tls_front
 from tests.sandbox.process import Child, free_ports
 from tests.sandbox.redis_server import RedisServer, _find_binary
 
@@ -119,3 +121,33 @@ def running(folder: Path, password: str = "", own_password: str = "") -> Iterato
         yield sentinels
     finally:
         sentinels.stop()
+
+
+@contextmanager
+def running_with_tls(folder: Path) -> Iterator[tuple[str, RedisServer]]:
+    """Run a master and one sentinel behind TLS; yields a URL and the master.
+
+    The server of the wheel has no TLS, so the sentinel itself reaches its master without it.
+    """
+    folder.mkdir(exist_ok=True)
+    authority, certificate = folder / "ca.pem", folder / "server.pem"
+    make_certificate(["localhost", "127.0.0.1"], authority, certificate)
+    master = RedisServer(folder / "master", password="pw")
+    [port] = free_ports(1)
+    conf = folder / "sentinel.conf"
+    with ExitStack() as stack:
+        master.start()
+        stack.callback(master.stop)
+        front = stack.enter_context(tls_front(master.port, certificate, also_plain=True))
+        conf.write_text(
+            f'port {port}\nbind 127.0.0.1\ndir "{folder}"\n'
+            f"sentinel monitor {MASTER} 127.0.0.1 {front} 1\n"
+            f"sentinel auth-pass {MASTER} pw\n"
+        )
+        child = Child("sentinel", [_find_binary(), conf, "--sentinel"], folder / "sentinel.log")
+        stack.callback(child.stop)
+        with redis.Redis(port=port) as sentinel:
+            child.wait_ready(lambda: _answers(sentinel))
+        place = stack.enter_context(tls_front(port, certificate))
+        parameters = f"ssl=true&ssl_ca_certs={authority}"
+        yield f"sentinel://:pw@localhost:{place}/{MASTER}/1?{parameters}", master

@@ -35,3 +35,24 @@ def test_workers_and_hooks_follow_a_failover_and_nothing_is_lost(
             uploads += farm.upload_many(20)
             wait_arrived(farm, uploads, timeout_s=60)
             assert all(worker.alive for worker in farm.workers)
+
+
+@pytest.mark.chaos
+def test_a_farm_uploads_through_sentinels_by_tls(sandbox: Sandbox, tmp_path: Path) -> None:
+    with sentinels.running_with_tls(tmp_path / "group") as (url, master):
+        farm = Farm(sandbox, tmp_path / "farm", 1)
+        for env in (farm.env, *(worker.env for worker in farm.workers)):
+            env["FARMHAUL_REDIS_URL"] = url
+        farm.redis = master.client()
+        farm.redis.select(1)
+        with farm:
+            uploads = farm.upload_many(3)
+            wait_arrived(farm, uploads)
+            answers = [
+                farm.cli("status"),
+                farm.cli("retry", uploads[0].id),
+                farm.cli("fetch", uploads[0].component_id, "--to", sandbox.storage, "--enqueue"),
+            ]
+            log = farm.workers[0].log_text()
+    assert [done.returncode for done in answers] == [0, 0, 0], answers
+    assert "insecure" not in log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from typing import Any
 
@@ -41,7 +42,9 @@ def test_kombu_gets_login_and_database_for_every_sentinel() -> None:
     assert settings["broker_url"] == (
         "sentinel://user:p%2Fw@one:1/3;sentinel://user:p%2Fw@[::2]:2/3"
     )
-    assert settings["broker_transport_options"] == {"master_name": "farm", "sentinel_kwargs": {}}
+    for options in ("broker_transport_options", "result_backend_transport_options"):
+        assert settings[options]["master_name"] == "farm"
+        assert "password" not in settings[options]["sentinel_kwargs"]
 
 
 @pytest.mark.parametrize(
@@ -54,9 +57,9 @@ def test_kombu_gets_login_and_database_for_every_sentinel() -> None:
 def test_the_sentinels_get_a_login_of_their_own(
     setting: str, parameters: str, user: str | None
 ) -> None:
-    options = address_of(f"sentinel://:pw@one/farm?{parameters}")[setting]
+    options = address_of(f"sentinel://:pw@one/farm?{parameters}")[setting]["sentinel_kwargs"]
 
-    assert options["sentinel_kwargs"] == {"username": user, "password": "s3"}
+    assert (options["username"], options["password"]) == (user, "s3")
 
 
 def test_a_socket_is_passed_on_with_its_database() -> None:
@@ -89,8 +92,42 @@ def test_without_tls_there_are_no_options_for_it() -> None:
     assert "broker_use_ssl" not in address_of("redis://h")
 
 
-def test_kombu_verifies_the_certificate_of_the_broker() -> None:
-    settings = address_of("rediss://h?ssl_ca_certs=/ca.pem")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "rediss://h?ssl_ca_certs=/ca%201.pem&ssl_check_hostname=false",
+        "sentinel://one,two/farm?ssl=true&ssl_ca_certs=/ca%201.pem&ssl_check_hostname=false",
+    ],
+)
+@pytest.mark.parametrize("says_ssl", [True, False])
+def test_kombu_verifies_the_certificate_of_the_broker(url: str, says_ssl: bool) -> None:
+    settings = address_of(url)
+    # Celery does not pass broker_use_ssl to all its connections.
+    options = {"ssl": settings["broker_use_ssl"]} if says_ssl else {}
 
-    with Connection(settings["broker_url"], ssl=settings["broker_use_ssl"]) as connection:
-        assert connection.ssl["ssl_cert_reqs"] is ssl.CERT_REQUIRED
+    with Connection(settings["broker_url"], **options) as connection:
+        for one in (connection, connection.clone()):
+            assert one.ssl["ssl_cert_reqs"] is ssl.CERT_REQUIRED
+            assert (one.ssl["ssl_ca_certs"], one.ssl["ssl_check_hostname"]) == ("/ca 1.pem", False)
+            assert one.as_uri().partition("?")[1] == ""
+
+
+def test_sentinels_are_reached_by_tls_too() -> None:
+    settings = address_of("sentinel://one/farm?ssl=true&ssl_ca_certs=/ca.pem")
+
+    for options in ("broker_transport_options", "result_backend_transport_options"):
+        sentinels = settings[options]["sentinel_kwargs"]
+        assert (sentinels["ssl"], sentinels["ssl_cert_reqs"]) == (True, "required")
+        assert sentinels["ssl_ca_certs"] == "/ca.pem"
+
+
+@pytest.mark.parametrize("url", ["redis://h", "rediss://h", "sentinel://one/farm"])
+def test_no_connection_waits_for_an_answer_for_ever(url: str) -> None:
+    settings = address_of(url)
+
+    options = settings["broker_transport_options"]
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (10, 5)
+    assert options["socket_keepalive_options"][socket.TCP_KEEPIDLE] == 15
+    assert (settings["redis_socket_timeout"], settings["redis_socket_connect_timeout"]) == (10, 5)
+    if "sentinel_kwargs" in options:
+        assert options["sentinel_kwargs"]["socket_timeout"] == 2

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import Settings
 from tasks.config.timetable import Timetable
+from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.keys import BUCKET, LIMITS
 from tasks.records.scripts import open_scripts
 from tasks.stage import limits as module

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -15,16 +16,20 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from tasks.config.redis_client import fail_fast_redis, worker_redis
+from tasks.config.redis_client import worker_redis
+from tasks.config.redis_url import parse_redis_url
 from tasks.config.settings import Settings
+from tasks.intake.inbox import INBOX, push
 from tasks.intake.request import UploadRequest
 from tasks.records.cluster import check_no_cluster, is_cluster
 from tasks.records.commands import Commands
+from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.record import open_record
 from tasks.transfer.targets import Target
 from tests.chaos import sentinels
 from tests.chaos.sentinels import Sentinels
 from tests.docker.certificate import make_certificate
+from tests.helpers.raw_server import full_backlog
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
 from tests.sandbox.process import CHECKOUT, NO_REDIS, free_ports
@@ -92,7 +97,7 @@ def test_redis_is_reached_by_tls_and_its_certificate_is_verified(
             assert client.ping()
         with (
             fail_fast_redis(Settings(f"{url}{other}")) as client,
-            pytest.raises(redis.ConnectionError, match="certificate verify failed"),
+            pytest.raises(redis.ConnectionError, match="its certificate is not accepted: unable"),
         ):
             client.ping()
 
@@ -122,11 +127,58 @@ def test_sentinels_and_master_each_get_their_own_login(
         assert client.ping()
 
 
-def test_a_hook_waits_for_redis_for_less_than_two_seconds() -> None:
-    options = fail_fast_redis(Settings("redis://127.0.0.1:1/0")).get_connection_kwargs()
+def test_sentinels_and_master_are_reached_by_tls(tmp_path: Path) -> None:
+    with sentinels.running_with_tls(tmp_path / "group") as (url, master):
+        for connect in (worker_redis, fail_fast_redis):
+            with connect(Settings(url)) as client:
+                assert client.ping()
+        assert push(parse_redis_url(url), [b"entry"]) == []
+        with redis.Redis(port=master.port, password="pw", db=1) as there:
+            assert there.lrange(INBOX, 0, -1) == [b"entry"]
 
-    # For a host that does not answer at all, and for one that accepts and is silent.
-    assert (options["socket_connect_timeout"], options["socket_timeout"]) == (1, 1.5)
+        make_certificate(["localhost"], tmp_path / "other.pem", tmp_path / "unused.pem")
+        other = url.replace(str(tmp_path / "group" / "ca.pem"), str(tmp_path / "other.pem"))
+        with (
+            fail_fast_redis(Settings(other)) as client,
+            pytest.raises(redis.ConnectionError, match="certificate"),
+        ):
+            client.ping()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://127.0.0.1:{deaf}/0",
+        "sentinel://127.0.0.1:{deaf},127.0.0.1:{deaf},127.0.0.1:{deaf}/farm",
+        "sentinel://127.0.0.1:{silent},127.0.0.1:{silent},127.0.0.1:{silent}/farm",
+        "rediss://127.0.0.1:{silent}/0",
+    ],
+)
+def test_no_command_waits_for_a_redis_that_does_not_answer(url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, full_backlog() as deaf:
+        settings = Settings(url.format(silent=silent.getsockname()[1], deaf=deaf))
+        began = time.monotonic()
+        with fail_fast_redis(settings) as client, pytest.raises(redis.RedisError):
+            client.ping()
+
+    assert time.monotonic() - began < 4  # 1 s to connect, 1.5 s for the answer
+
+
+def test_no_command_waits_for_the_look_up_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wait(*_: object, **__: object) -> list[object]:
+        time.sleep(2)
+        return []
+
+    # There is no other way to a name server that is silent.
+    monkeypatch.setattr("_socket.getaddrinfo", wait)
+    began = time.monotonic()
+    with (
+        fail_fast_redis(Settings("redis://redis.studio")) as client,
+        pytest.raises(redis.ConnectionError, match="no answer to the look-up of its name in time"),
+    ):
+        client.ping()
+
+    assert time.monotonic() - began < 4
 
 
 def test_a_hook_is_told_that_redis_is_not_there(redis_server: RedisServer) -> None:
@@ -146,7 +198,7 @@ def test_a_hook_is_told_that_no_sentinel_is_there() -> None:
 
     with (
         fail_fast_redis(settings) as client,
-        pytest.raises(redis.ConnectionError, match="No master found for 'farm'"),
+        pytest.raises(redis.ConnectionError, match=f"no sentinel is reachable .127.0.0.1:{port}"),
     ):
         client.ping()
 

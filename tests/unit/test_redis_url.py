@@ -71,6 +71,18 @@ from tasks.config.redis_url import RedisUrl, parse_redis_url
             "sentinel://one/farm?sentinel_password=pw",
             RedisUrl("sentinel", (("one", 26379),), master="farm", sentinel_password="pw"),
         ),
+        (
+            "sentinel://one/farm?ssl=true&ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem",
+            RedisUrl(
+                "sentinel",
+                (("one", 26379),),
+                master="farm",
+                ssl=True,
+                ssl_ca_certs="/ca.pem",
+                ssl_certfile="/c.pem",
+            ),
+        ),
+        ("sentinel://one/farm?ssl=False", RedisUrl("sentinel", (("one", 26379),), master="farm")),
     ],
 )
 def test_a_url_is_read(text: str, url: RedisUrl) -> None:
@@ -144,6 +156,11 @@ def test_an_unescaped_character_is_refused_and_its_escape_named(form: str, raw: 
         ("rediss://host?ssl_cert_reqs=CERT_NONE", "a certificate that is not verified protects"),
         ("rediss://host?ssl_cert_reqs=optional", "has another ssl_cert_reqs than required"),
         ("rediss://host?ssl_check_hostname=no", "has another ssl_check_hostname than true or"),
+        ("sentinel://one/farm?ssl=1", "has another ssl than true or false"),
+        ("sentinel://one/farm?ssl_ca_certs=/ca", "has parameters of TLS without ssl=true"),
+        ("sentinel://one/farm?ssl_cert_reqs=required&ssl=false", "of TLS without ssl=true"),
+        ("sentinel://one/farm?ssl=true&ssl_cert_reqs=none", "has another ssl_cert_reqs than"),
+        ("rediss://host?ssl=true", "unknown parameter ssl; a rediss:// URL may have ssl_ca_certs"),
         ("rediss://host?ssl_keyfile=/k", "has ssl_keyfile without ssl_certfile"),
         ("rediss://host?ssl_ca_certs=", "has the parameter ssl_ca_certs without a value"),
         ("rediss://host?ssl_ca_certs", "has the parameter ssl_ca_certs without a value"),
@@ -197,3 +214,17 @@ def test_messages_name_the_place_and_no_text_has_a_password(text: str, where: st
 
     assert url.where == where
     assert "s3cr3t" not in f"{url} {url!r} {[url]}"
+
+
+@pytest.mark.parametrize(
+    ("text", "has_tls"),
+    [
+        ("redis://h", False),
+        ("rediss://h", True),
+        ("unix:///r.sock", False),
+        ("sentinel://one/farm", False),
+        ("sentinel://one/farm?ssl=true", True),
+    ],
+)
+def test_tls_is_what_the_url_says(text: str, has_tls: bool) -> None:
+    assert parse_redis_url(text).has_tls is has_tls

@@ -6,8 +6,8 @@ import pytest
 import redis
 import redis.sentinel
 
-from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import Settings
+from tasks.records.fail_fast import fail_fast_redis
 from tests.helpers.raw_server import raw_server
 from workers.wording import redis_problem
 
@@ -41,8 +41,9 @@ def test_what_redis_py_raises_is_explained(answer: bytes, said: str) -> None:
 
 def test_sentinels_that_want_a_login_are_not_without_a_master() -> None:
     with raw_server(b"-NOAUTH Authentication required.\r\n" * 5) as locked:
-        assert problem(f"sentinel://127.0.0.1:{locked.port}/farm").startswith(
-            "the sentinels do not accept the login; check sentinel_username"
-        )
+        said = problem(f"sentinel://127.0.0.1:{locked.port}/farm")
+    assert said.startswith(f"the sentinels want a login of their own (127.0.0.1:{locked.port}); ")
+    error = redis.sentinel.MasterNotFoundError("No master: Authentication required")
+    assert redis_problem(error).startswith("the sentinels do not accept the login; ")
     error = redis.sentinel.MasterNotFoundError("No master found for 'farm'")
     assert redis_problem(error).startswith("no sentinel knows a master; ")

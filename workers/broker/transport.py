@@ -21,6 +21,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.utils import json
 
 from workers.broker import seal
+from workers.broker.address import HEALTH_CHECK_S
 
 #: When this process last asked Redis for tasks (time.monotonic), for ``workers.health``.
 last_asked = time.monotonic()
@@ -107,11 +108,29 @@ class _Checked:
 
     channels: Any
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.cycle = _Poller()
+
     def _deliver(self, message: Any, queue: str) -> None:
         if why := seal.refusal(message, queue):
             next(iter(self.channels)).refuse(why)
             return
         super()._deliver(message, queue)  # type: ignore[misc]
+
+
+class _Poller(kombu_redis.MultiChannelPoller):
+    """Notices half-open subscriptions also in Flower, where no event loop has a timer for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._checked = time.monotonic()
+
+    def get(self, callback: Any, timeout: float | None = None) -> None:
+        if time.monotonic() - self._checked >= HEALTH_CHECK_S:
+            self._checked = time.monotonic()
+            self.maybe_check_subclient_health()
+        super().get(callback, timeout)
 
 
 class SentinelTransport(_Checked, kombu_redis.SentinelTransport):

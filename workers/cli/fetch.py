@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import click
 
-from tasks.config.redis_client import fail_fast_redis
 from tasks.config.remedies import explained
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED
 from tasks.intake.request import is_uuid
+from tasks.records.fail_fast import fail_fast_redis
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
 from workers.cli import output

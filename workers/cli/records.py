@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.config.redis_client import fail_fast_redis
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
+from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.status import Status, UploadState
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import redis
 
 from tasks.config.environment import SettingsError
-from tasks.config.redis_client import fail_fast_redis
 from tasks.config.settings import Settings
 from tasks.records.cluster import is_cluster
+from tasks.records.fail_fast import fail_fast_redis
 from workers.doctor import farm, node, redis_server
 from workers.doctor.finding import Farm, Finding
 from workers.doctor.ftrack import ftrack

@@ -50,8 +50,9 @@ def server(farm: Farm) -> Iterator[Finding]:
 def _encryption(text: str) -> Iterator[Finding]:
     url = parse_redis_url(text)
     hosts = ", ".join(host for host, _ in url.hosts if host not in LOOPBACK)
-    if hosts and url.scheme != "rediss":
-        step = "use rediss:// and give Redis a certificate, unless you trust the whole network"
+    if hosts and not url.has_tls:
+        tls = "ssl=true in the URL" if url.scheme == "sentinel" else "rediss://"
+        step = f"use {tls} and give Redis a certificate, unless you trust the whole network"
         yield Finding("warning", "redis", f"the connection to {hosts} is not encrypted", step)
 
 

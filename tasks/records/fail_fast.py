@@ -1,0 +1,67 @@
+"""Connections to Redis for commands: within seconds they have an answer, or an error.
+
+They connect as a hook does (``tasks.intake.reach``): by one deadline, the look-up of names and the
+sentinels included. redis-py would give each step, and each sentinel, a time of its own.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import redis
+import redis.sentinel
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tasks.config.redis_url import RedisUrl, parse_redis_url
+from tasks.config.settings import Settings
+from tasks.intake.deadline import Deadline
+from tasks.intake.reach import UnreachableError, reach
+from tasks.intake.sentinels import NoMasterError, find_master
+
+CONNECT_S = 1.0
+ANSWER_S = 1.5
+
+
+class NoMasterFoundError(redis.sentinel.MasterNotFoundError):
+    """No sentinel names a master; the text explains why, and what to do."""
+
+
+def fail_fast_redis(settings: Settings) -> redis.Redis:
+    """Return a client that does not wait: after 2.5 seconds, it has an answer or an error."""
+    url = parse_redis_url(settings.redis_url)
+    pool = redis.ConnectionPool(
+        connection_class=FailFastConnection,
+        url=url,
+        db=url.db,
+        username=url.user or None,
+        password=url.password or None,
+        socket_timeout=ANSWER_S,
+        retry=Retry(NoBackoff(), retries=0),
+    )
+    return redis.Redis.from_pool(pool)
+
+
+class FailFastConnection(redis.Connection):
+    """A connection to what a URL names: a server, a socket, or the master of sentinels."""
+
+    def __init__(self, *, url: RedisUrl, **options: Any) -> None:
+        super().__init__(**options)  # type: ignore[no-untyped-call]
+        self._url = url
+
+    def _connect(self) -> socket.socket:
+        deadline = Deadline(CONNECT_S)
+        place = self._url.hosts[0] if self._url.hosts else None
+        try:
+            if self._url.scheme == "sentinel":
+                place = find_master(self._url, deadline)
+            connected = reach(self._url, place, deadline)
+        except NoMasterError as error:
+            raise NoMasterFoundError(str(error)) from None
+        except UnreachableError as error:
+            raise redis.ConnectionError(str(error)) from None
+        if not isinstance(connected, socket.socket):  # it is, with TLS
+            connected = socket.socket(fileno=connected.detach())
+        connected.settimeout(self.socket_timeout)
+        return connected
