@@ -77,14 +77,18 @@ def _send_parts(stage: Stage, batch: Batch, urls: dict[Part, str]) -> list[Trans
 def _send_part(
     clients: Clients, transfer: Transfer, part: Part, url: str, heartbeat: Heartbeat
 ) -> Transfer:
-    throttle = clients.limits.throttle(part.size_bytes)
-
-    def on_progress(sent_bytes: int) -> None:
-        heartbeat(transfer.upload_id, -1)  # the finished parts are the progress
-        throttle(sent_bytes)
-
     roots = clients.settings.storage_roots
-    etag = put_part(transfer, part, url, clients.store, roots=roots, on_progress=on_progress)
+
+    def alive() -> None:
+        heartbeat(transfer.upload_id, -1)  # the finished parts are the progress
+
+    with clients.limits.transfer(part.size_bytes, alive) as throttle:
+
+        def on_progress(sent_bytes: int) -> int | None:
+            alive()
+            return throttle(sent_bytes)
+
+        etag = put_part(transfer, part, url, clients.store, roots=roots, on_progress=on_progress)
     if not clients.parts.part_done(transfer, part, etag):
         raise LeaseLostError(transfer.upload_id)
     return transfer

@@ -1,14 +1,17 @@
 """Rate limits that the whole farm shares: bytes a second sent, and API calls a second.
 
 All workers of all nodes take tokens from one bucket in Redis. FARMHAUL_BANDWIDTH and
-FARMHAUL_API_RATE set the limits, and ``farmhaul limit`` overrides them live.
+FARMHAUL_API_RATE set the limits, and ``farmhaul limit`` overrides them live. A transfer begins only
+when those in flight on the whole farm leave some of the bandwidth unused, so with a limit a few
+transfers go at full speed, and not many slowly (see ``tasks.stage.line``).
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
 
 import redis
@@ -16,6 +19,7 @@ import redis
 from tasks.config.timetable import Timetable, zone_named
 from tasks.records.keys import LIMITS, to_text
 from tasks.records.scripts import Scripts
+from tasks.stage.line import Line
 
 NAMES = ("bandwidth", "api_rate")
 #: The field for the zone of all timetables, so that nodes with other zones keep the same hours.
@@ -26,14 +30,23 @@ REFRESH_S = 2.0
 NEVER = float("-inf")
 #: Capacity that was unused for this long may be used at once; more would show as a peak.
 BURST_S = 0.1
-#: Tokens for bytes are taken in pieces: small ones keep many slow connections moving, large ones
-#: spare Redis. At a hundredth of the rate, the whole farm asks at most 100 times a second.
-SMALLEST_PIECE_BYTES = 256 << 10
+#: Tokens for bytes are taken in pieces. Large ones spare Redis: at a hundredth of the rate, the
+#: whole farm asks at most 100 times a second. A piece is sent at once, and the connection idles
+#: until the next one: so it is at most what the rate gives in PIECE_S.
+SMALL_PIECE_BYTES = 256 << 10
 LARGEST_PIECE_BYTES = 4 << 20
+PIECE_S = 0.5
+#: The next transfer of a process begins when the limit gives the others so much time at most.
+OVERLAP_S = 0.25
+
+
+def _piece(rate: float, left_bytes: int) -> int:
+    bounded = min(max(rate / 100, SMALL_PIECE_BYTES), LARGEST_PIECE_BYTES, rate * PIECE_S)
+    return max(int(min(bounded, left_bytes)), 1)
 
 
 class Limits:
-    """Keeps the threads of this process within the farm's limits; costs nothing without limits."""
+    """Keeps the threads of this process within the farm's limits; costs little without limits."""
 
     def __init__(
         self,
@@ -49,41 +62,87 @@ class Limits:
         self._zone: tzinfo = UTC
         self._refreshed = NEVER
         self._refreshing = threading.Lock()
+        self._line = Line()
 
     def api_call(self) -> None:
         """Wait until the farm may make one more API call."""
         if rate := self._rate("api_rate"):
             self._wait("api_rate", rate, 1)
 
-    def throttle(self, size_bytes: int) -> Callable[[int], None]:
-        """Return a function that a PUT calls with the number of bytes sent so far; it may wait."""
-        taken = 0
+    @contextmanager
+    def transfer(
+        self, size_bytes: int, alive: Callable[[], object] = lambda: None
+    ) -> Iterator[Callable[[int], int | None]]:
+        """Wait until a transfer may begin, and end it on leaving.
 
-        def throttled(sent_bytes: int) -> None:
+        The transfer calls the result before each block, with the number of bytes sent so far. The
+        call may wait, and returns the largest size of the block (None: any). ``alive`` is called
+        while the transfer waits for its begin, and may raise to stop.
+        """
+        taken = asked = 0
+
+        def wait_s(left_bytes: int) -> float:
             nonlocal taken
-            rate = self._rate("bandwidth")
-            if rate is None:
-                taken = sent_bytes
-            elif taken <= sent_bytes < size_bytes:
-                bounded = min(max(rate / 100, SMALLEST_PIECE_BYTES), LARGEST_PIECE_BYTES)
-                piece = int(min(bounded, size_bytes - taken))
-                taken += piece
-                self._wait("bandwidth", rate, piece)
+            if (rate := self._rate("bandwidth")) is None:
+                return 0.0
+            piece = _piece(rate, size_bytes)
+            # The farm's transfers leave nothing of the rate to another one. Those of this process
+            # do, if they end so soon that the line would be idle until the next one has begun.
+            is_turn = 0 < left_bytes < rate * OVERLAP_S
+            held_up_s = self._take("bandwidth", rate, piece, if_free=not is_turn)
+            if is_turn and held_up_s:
+                self._sleep(held_up_s)
+            elif held_up_s:
+                return held_up_s
+            taken = piece
+            return 0.0
 
-        return throttled
+        def throttle(sent_bytes: int) -> int | None:
+            nonlocal taken, asked
+            self._line.moved(flight, sent_bytes)
+            rate = self._rate("bandwidth")
+            if rate is None or sent_bytes < asked:  # without a limit, or sent once more
+                taken = sent_bytes
+            asked = sent_bytes
+            if rate is None or sent_bytes == size_bytes:
+                return None
+            if taken <= sent_bytes:
+                piece = _piece(rate, size_bytes - sent_bytes)
+                taken = sent_bytes + piece
+                self._wait("bandwidth", rate, piece)
+            return taken - sent_bytes
+
+        flight = self._line.begin(size_bytes, wait_s, alive)
+        try:
+            yield throttle
+        finally:
+            self._line.end(flight)
 
     def _wait(self, bucket: str, rate: float, amount: int) -> None:
-        try:
-            wait_s = self._take(bucket, rate, amount)
-        except redis.RedisError:
-            wait_s = amount / rate  # without Redis, each process keeps the limit by itself
-        if wait_s:
+        if wait_s := self._take(bucket, rate, amount):
             self._sleep(wait_s)
 
-    def _take(self, bucket: str, rate: float, amount: int) -> float:
-        wait_s = self._scripts.run(
-            "take_tokens", bucket=bucket, rate=rate, amount=amount, burst_s=BURST_S
-        )
+    def _take(self, bucket: str, rate: float, amount: int, *, if_free: bool = False) -> float:
+        """Take tokens; return the seconds to wait before they may be used.
+
+        With ``if_free``, they are taken only if there is nothing to wait for.
+        """
+        try:
+            wait_s = self._scripts.run(
+                "take_tokens",
+                bucket=bucket,
+                rate=rate,
+                amount=amount,
+                burst_s=BURST_S,
+                if_free=if_free,
+            )
+        except redis.RedisError:
+            # Without Redis, each process keeps the limit by itself.
+            cost_s = amount / rate
+            if not if_free:
+                return cost_s
+            self._sleep(cost_s)
+            return 0.0
         return float(wait_s)
 
     def _rate(self, name: str) -> float | None:

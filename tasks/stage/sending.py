@@ -12,11 +12,12 @@ from tasks.transfer.put import put_file
 
 def send_file(clients: Clients, transfer: Transfer, heartbeat: Heartbeat) -> Transfer:
     """Send a file by one PUT, and return its transfer as stored."""
-    throttle = clients.limits.throttle(transfer.size_bytes)
+    upload_id, roots = transfer.upload_id, clients.settings.storage_roots
+    with clients.limits.transfer(transfer.size_bytes, lambda: heartbeat(upload_id)) as throttle:
 
-    def on_progress(sent_bytes: int) -> None:
-        heartbeat(transfer.upload_id, sent_bytes)
-        throttle(sent_bytes)
+        def on_progress(sent_bytes: int) -> int | None:
+            heartbeat(upload_id, sent_bytes)
+            return throttle(sent_bytes)
 
-    put_file(transfer, clients.store, clients.settings.storage_roots, on_progress)
+        put_file(transfer, clients.store, roots, on_progress)
     return replace(transfer, stored=True, signed=None)

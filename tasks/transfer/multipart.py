@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import requests
@@ -19,7 +19,7 @@ from tasks.transfer.errors import (
 from tasks.transfer.files import open_checked, require_unchanged
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Operation
 from tasks.transfer.models import MIB, SignedPut, Transfer, part_size_bytes
-from tasks.transfer.put import FileBody, send
+from tasks.transfer.put import FileBody, OnProgress, send
 from tasks.transfer.registration import job_ids
 
 #: The parts that one task sends: as many bytes as a claim of small files has at most.
@@ -58,7 +58,7 @@ def put_part(
     session: requests.Session,
     *,
     roots: Sequence[str],
-    on_progress: Callable[[int], None] = lambda _sent_bytes: None,
+    on_progress: OnProgress = lambda _sent_bytes: None,
 ) -> str:
     """Send one part to its presigned URL; return its ETag, which is needed to join the parts.
 
@@ -71,7 +71,11 @@ def put_part(
     """
     with open_checked(transfer.path, roots) as file:
         require_unchanged(file, transfer.path, transfer.known_identity)
-        md5 = md5_of(file, transfer.path, part.offset, part.size_bytes, lambda: on_progress(0))
+
+        def on_hashed() -> None:
+            on_progress(0)
+
+        md5 = md5_of(file, transfer.path, part.offset, part.size_bytes, on_hashed)
         md5_base64 = base64.b64encode(md5).decode()
 
         def attempt(headers: dict[str, str]) -> str:

@@ -57,6 +57,10 @@ BROKEN_TRANSFER_CODES = {"RequestTimeout", "IncompleteBody"}
 MAX_HOSTS = 4
 
 
+#: See ``put_file``.
+OnProgress = Callable[[int], int | None]
+
+
 class StoreAdapter(HTTPAdapter):
     """Sends large blocks, and uses TCP keep-alive to notice a store that has disappeared."""
 
@@ -84,12 +88,12 @@ def put_file(
     transfer: Transfer,
     session: requests.Session,
     roots: Sequence[str],
-    on_progress: Callable[[int], None] = lambda _sent_bytes: None,
+    on_progress: OnProgress = lambda _sent_bytes: None,
 ) -> None:
     """Send the file to its presigned URL; return once the store has all of it (HTTP 200).
 
     ``on_progress`` is called before each block with the number of bytes sent so far, and may
-    raise to stop.
+    raise to stop. It returns the largest size of the block, or None.
 
     Raises:
         FileNotReadyError, FileRefusedError: see ``open_checked``.
@@ -119,7 +123,7 @@ class FileBody:
         file: BinaryIO,
         path: str,
         size_bytes: int,
-        on_progress: Callable[[int], None],
+        on_progress: OnProgress,
         offset: int = 0,
     ) -> None:
         self.file = file
@@ -138,7 +142,8 @@ class FileBody:
         # Once all is sent, stopping would not prevent the store from accepting the file. Only its
         # response shows whether a newer file of the component may be sent.
         if self.left_bytes:
-            self.on_progress(self.size_bytes - self.left_bytes)
+            most_bytes = self.on_progress(self.size_bytes - self.left_bytes)
+            block_bytes = min(block_bytes, most_bytes or block_bytes)
         with reading(self.path):
             offset = self.end - self.left_bytes
             block = os.pread(self.file.fileno(), min(block_bytes, self.left_bytes), offset)

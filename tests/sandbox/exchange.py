@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from .canned import body_length, operations_of, s3_error, stored
@@ -108,7 +110,7 @@ class Exchange:
             entry.status = int(refusal[9:12])
             self._client.send(refusal)
             return not head.closes
-        reply = self._ask(head, body, striking)
+        reply = self._ask(head, body, striking, entry)
         if "lost_answer" in striking:
             self.close()
             raise _Hangup
@@ -140,7 +142,13 @@ class Exchange:
             return s3_error(400, "EntityTooLarge", "The upload is larger than allowed")
         return None
 
-    def _ask(self, head: Head, body: bytes | None, striking: dict[Kind, Fault]) -> Head:
+    def _ask(
+        self,
+        head: Head,
+        body: bytes | None,
+        striking: dict[Kind, Fault],
+        entry: Entry | None = None,
+    ) -> Head:
         """Forward the request; return the head of the response."""
         upstream = self._connect()
         try:
@@ -148,7 +156,8 @@ class Exchange:
             if body is not None:
                 upstream.send(body)
             else:
-                self._pump_request(upstream, head.length, striking)
+                with self._cut_when_idle(striking.get("idle_cut_s")):
+                    self._pump_request(upstream, head.length, striking, entry)
         except (BrokenPipeError, ConnectionResetError):
             # The server may have answered and closed in the middle of the body.
             if not upstream.readable:
@@ -159,6 +168,16 @@ class Exchange:
             raise Closed("the server behind the front closed without an answer")
         return reply
 
+    @contextmanager
+    def _cut_when_idle(self, fault: Fault | None) -> Iterator[None]:
+        self._client.sock.settimeout(float(fault.value) if fault else None)
+        try:
+            yield
+        except TimeoutError:
+            self._client.reset()
+            raise _Hangup from None
+        self._client.sock.settimeout(None)
+
     def _connect(self) -> Connection:
         if self._upstream is not None and self._upstream.readable:
             self.close()  # between two requests only the end can be readable
@@ -167,7 +186,13 @@ class Exchange:
             self._upstream = Connection(socket.create_connection(address))
         return self._upstream
 
-    def _pump_request(self, upstream: Connection, length: int, striking: dict[Kind, Fault]) -> None:
+    def _pump_request(
+        self,
+        upstream: Connection,
+        length: int,
+        striking: dict[Kind, Fault],
+        entry: Entry | None,
+    ) -> None:
         bandwidth, stall = striking.get("bandwidth_bytes_s"), striking.get("stall")
         reset, flip = striking.get("reset"), "bad_digest" in striking
         pace = Pace(float(bandwidth.value) if bandwidth else None)
@@ -185,6 +210,8 @@ class Exchange:
                 raise _Hangup
             upstream.send(block)
             passed += len(block)
+            if entry is not None:
+                entry.came_bytes = passed
             pace.passed(len(block))
             if stall is not None and passed >= (stall.after_bytes or 0):
                 time.sleep(float(stall.value))

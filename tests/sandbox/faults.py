@@ -16,6 +16,7 @@ Kind: TypeAlias = Literal[
     "lost_answer",  # run the request, then close the connection without a response
     "reset",  # reset the connection after *after_bytes* of the body (a GET: end it), or at once
     "stall",  # after *after_bytes* of the body, read nothing for *value* seconds
+    "idle_cut_s",  # reset the connection when no byte of the body comes for *value* seconds
     "latency_s",  # wait *value* seconds before doing anything
     "bandwidth_bytes_s",  # at most *value* bytes a second, each way, for each connection
     "url_lifetime_s",  # URLs signed by this call last *value* seconds; 0: already expired

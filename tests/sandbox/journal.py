@@ -28,6 +28,8 @@ class Entry:
     part_number: int | None = None
     #: None: no response was sent.
     status: int | None = None
+    #: How much of the body of a PUT has come.
+    came_bytes: int = 0
     #: How much of the response's body was sent back.
     answer_bytes: int = 0
     faults: Sequence[str] = ()

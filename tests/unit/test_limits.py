@@ -17,6 +17,7 @@ from tasks.records.keys import BUCKET, LIMITS
 from tasks.records.scripts import open_scripts
 from tasks.stage import limits as module
 from tasks.stage.limits import Limits
+from tasks.transfer.errors import LeaseLostError
 from tests.sandbox import RedisServer
 
 TABLES = {"bandwidth": Timetable.from_text("1M"), "api_rate": Timetable.from_text("4")}
@@ -41,9 +42,10 @@ def limits(url: str, slept: list[float], tables: Mapping[str, Timetable] = TABLE
 def test_without_redis_each_process_keeps_to_the_limits(slept: list[float]) -> None:
     alone = limits("redis://127.0.0.1:1/0", slept)
     alone.api_call()
-    throttled = alone.throttle(500_000)
-    for sent_bytes in range(0, 500_000, 100_000):
-        throttled(sent_bytes)
+    with alone.transfer(500_000) as throttled:
+        sent_bytes = 0
+        while sent_bytes < 500_000:
+            sent_bytes += throttled(sent_bytes) or 0
     assert slept[0] == 0.25
     assert sum(slept[1:]) == pytest.approx(0.5)  # it waits for its own bytes
 
@@ -58,29 +60,67 @@ def book(client: Any, bucket: str) -> float:
 def test_a_small_file_takes_no_more_tokens_than_its_bytes(
     redis_server: RedisServer, client: Any, slept: list[float]
 ) -> None:
-    until = book(client, "bandwidth")
     farm = limits(redis_server.url, slept)
-    for _ in range(10):
-        throttled = farm.throttle(100_000)
-        throttled(0)
-        throttled(100_000)
+    with farm.transfer(100_000):
+        until = book(client, "bandwidth")
+        for _ in range(10):
+            with farm.transfer(100_000) as throttled:
+                throttled(0)
+                throttled(100_000)
 
     assert len(slept) == 10
     assert float(client.get(BUCKET + "bandwidth")) == pytest.approx(until + 1.0, abs=1e-4)
 
 
+def test_a_transfer_does_not_begin_while_the_farm_sends_all_it_may(
+    redis_server: RedisServer, client: Any, slept: list[float]
+) -> None:
+    farm, until = limits(redis_server.url, slept), book(client, "bandwidth")
+
+    def stop() -> None:
+        raise LeaseLostError("u")
+
+    with pytest.raises(LeaseLostError), farm.transfer(100_000, stop):
+        raise AssertionError("it has begun")
+
+    assert float(client.get(BUCKET + "bandwidth")) == until, "it takes nothing while it waits"
+    client.delete(BUCKET + "bandwidth")
+    with farm.transfer(100_000) as throttled:
+        assert throttled(0) == 100_000
+    assert slept == []
+
+
+def test_bytes_that_are_sent_once_more_take_tokens_once_more(
+    redis_server: RedisServer, client: Any, slept: list[float]
+) -> None:
+    with limits(redis_server.url, slept).transfer(400_000) as throttled:
+        until = book(client, "bandwidth")
+        for sent_bytes in (0, 256 << 10, 0, 256 << 10):
+            throttled(sent_bytes)
+
+    taken_s = float(client.get(BUCKET + "bandwidth")) - until
+    assert taken_s == pytest.approx((400_000 * 2 - (256 << 10)) / 1e6, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("rate", "piece"),
-    [("1M", 262_144), ("26214400", 262_144), ("100M", 1_000_000), ("10G", 4_194_304)],
+    [
+        ("100k", 50_000),
+        ("1M", 262_144),
+        ("26214400", 262_144),
+        ("100M", 1_000_000),
+        ("10G", 4_194_304),
+    ],
 )
 def test_a_piece_is_a_hundredth_of_the_rate_within_bounds(
     redis_server: RedisServer, client: Any, slept: list[float], rate: str, piece: int
 ) -> None:
     client.hset(LIMITS, "bandwidth", rate)
-    until = book(client, "bandwidth")
     bytes_a_second = Timetable.from_text(rate).at(datetime.now().astimezone()) or 0
 
-    limits(redis_server.url, slept).throttle(1 << 30)(0)
+    with limits(redis_server.url, slept).transfer(1 << 30) as throttled:
+        until = book(client, "bandwidth")
+        assert throttled(piece) == piece
 
     taken_s = float(client.get(BUCKET + "bandwidth")) - until
     assert taken_s == pytest.approx(piece / bytes_a_second, abs=2e-6)

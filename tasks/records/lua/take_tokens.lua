@@ -1,6 +1,7 @@
 -- Take tokens from a bucket that the whole farm shares: bytes to send, or API calls.
 --
 -- bucket, rate (tokens a second), amount, burst_s (seconds of unused rate that may be caught up)
+-- if_free   true: take them only if there is nothing to wait for
 --
 -- Returns, as text, the seconds to wait before the tokens may be used.
 --
@@ -10,5 +11,9 @@
 
 local key = KEY.bucket .. args.bucket
 local allocated = math.max(tonumber(redis.call('GET', key) or 0), NOW - args.burst_s)
+local wait_s = string.format('%.6f', math.max(allocated - NOW, 0))
+if args.if_free and allocated > NOW then
+  return wait_s
+end
 redis.call('SET', key, string.format('%.6f', allocated + args.amount / args.rate), 'EX', 3600)
-return string.format('%.6f', math.max(allocated - NOW, 0))
+return wait_s

@@ -1,0 +1,57 @@
+"""Slow lines: transfers follow each other, so none idles and a kill loses little."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from tasks.transfer.models import part_size_bytes
+from tests.chaos.conftest import MakeFarm
+from tests.chaos.scenes import busy_worker, wait_arrived
+from tests.farm import Farm, Upload, wait_until
+
+MIB = 1 << 20
+
+
+def came_bytes(farm: Farm, upload: Upload) -> int:
+    """Return how many bytes of an upload came to the store, also in PUTs that were broken off."""
+    return sum(put["came_bytes"] for put in farm.sandbox.store.puts(upload.component_id))
+
+
+def has_come(farm: Farm, upload: Upload, count: float) -> bool:
+    return came_bytes(farm, upload) >= count
+
+
+@pytest.mark.chaos
+def test_at_a_low_limit_the_store_cuts_no_idle_connection(
+    make_farm: MakeFarm,
+) -> None:
+    env = {"FARMHAUL_BANDWIDTH": "1M", "FARMHAUL_CONNECTIONS": "16"}
+    farm = make_farm(options=("--concurrency=4", "--without-gossip", "--without-mingle"), env=env)
+    farm.start()
+    farm.sandbox.faults.add("store", "idle_cut_s", 1.5, method="PUT")
+    with farm.frozen():
+        uploads = farm.upload_many(30, size=500_000)
+    wait_arrived(farm, uploads, timeout_s=60)
+    puts = farm.sandbox.store.puts()
+    assert [put["status"] for put in puts] == [200] * len(uploads)
+
+
+@pytest.mark.chaos
+def test_a_kill_at_a_low_limit_loses_the_part_that_was_under_way(make_farm: MakeFarm) -> None:
+    env = {"FARMHAUL_BANDWIDTH": "10M"}
+    farm = make_farm(workers=2, env=env)
+    farm.start()
+    path = farm.make_file("long.mov", b"\x07\x08" * (60 * MIB))
+    upload = farm.upload("--version-id", farm.sandbox.ftrack.version_id, path=path)
+    kills_at = (30e6, 80e6)
+    for came in kills_at:
+        wait_until(partial(has_come, farm, upload, came), 60)
+        busy_worker(farm).kill("group")
+        farm.start()
+    wait_arrived(farm, [upload], timeout_s=60)
+    # Each time the part under way, and the one that began just before its end.
+    lost = 2 * len(kills_at) * part_size_bytes(120 * MIB)
+    assert came_bytes(farm, upload) <= path.stat().st_size + lost
+    path.unlink()

@@ -1,0 +1,131 @@
+"""The line out: transfers follow each other on a slow one, and none waits on a fast one."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tasks.stage import line as module
+from tasks.stage.line import FIRST_BYTES, STALLED_S, Flight, Line
+
+MIB = 1 << 20
+PART = 16 * MIB
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class WaitsError(Exception):
+    """The transfer has not begun at once."""
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    monkeypatch.setattr(module, "LOOK_S", 0.001)
+    return Clock()
+
+
+@pytest.fixture
+def line(clock: Clock) -> Line:
+    return Line(clock)
+
+
+def begin(line: Line, size_bytes: int = PART) -> Flight:
+    """Begin a transfer that does not wait."""
+
+    def alive() -> None:
+        raise WaitsError
+
+    return line.begin(size_bytes, alive=alive)
+
+
+def in_flight(line: Line) -> int:
+    """Begin parts until one has to wait; return how many have begun."""
+    count = 0
+    try:
+        while count < 100:
+            begin(line)
+            count += 1
+    except WaitsError:
+        pass
+    return count
+
+
+def send_at(line: Line, clock: Clock, bytes_s: float, seconds: int) -> None:
+    """Send parts one after the other at a rate."""
+    for _ in range(seconds):
+        flight = begin(line, int(bytes_s))
+        clock.now += 1
+        line.moved(flight, int(bytes_s))
+        line.end(flight)
+
+
+def test_a_process_begins_with_one_part_or_with_many_small_files(line: Line) -> None:
+    small = [begin(line, 200_000) for _ in range(FIRST_BYTES // 200_000)]
+    for flight in small:
+        line.end(flight)
+    assert in_flight(line) == 1
+
+
+@pytest.mark.parametrize(
+    ("bytes_s", "least", "most"), [(1e5, 1, 1), (1e6, 1, 1), (5e6, 1, 2), (500e6, 80, 100)]
+)
+def test_parts_in_flight_follow_the_speed_of_the_line(
+    line: Line, clock: Clock, bytes_s: float, least: int, most: int
+) -> None:
+    send_at(line, clock, bytes_s, 6)
+    assert least <= in_flight(line) <= most
+
+
+def test_a_fast_line_stays_known_while_it_has_nothing_to_do(line: Line, clock: Clock) -> None:
+    send_at(line, clock, 500e6, 2)
+    clock.now += 3600
+    assert in_flight(line) > 20
+
+
+def test_a_line_that_has_become_slow_holds_the_next_parts_back(line: Line, clock: Clock) -> None:
+    send_at(line, clock, 500e6, 2)
+    flight = begin(line)
+    for second in range(1, 7):
+        clock.now += 1
+        line.moved(flight, second * 1000)
+    with pytest.raises(WaitsError):
+        begin(line)
+
+
+def test_a_transfer_that_hangs_does_not_hold_up_the_others(line: Line, clock: Clock) -> None:
+    begin(line)
+    with pytest.raises(WaitsError):
+        begin(line)
+    clock.now += STALLED_S
+    moving = begin(line)
+    line.moved(moving, PART - 1)
+    begin(line)
+
+
+def test_the_next_transfer_begins_when_one_ends(line: Line) -> None:
+    first, begun = begin(line), threading.Event()
+
+    def second() -> None:
+        line.begin(PART)
+        begun.set()
+
+    thread = threading.Thread(target=second, daemon=True)
+    thread.start()
+    assert not begun.wait(0.05)
+    line.end(first)
+    assert begun.wait(10)
+    thread.join(10)
+
+
+def test_a_transfer_that_is_stopped_while_it_waits_lets_others_pass(line: Line) -> None:
+    first = begin(line)
+    with pytest.raises(WaitsError):
+        begin(line)
+    line.end(first)
+    begin(line)
