@@ -11,9 +11,13 @@ REMEDIES: dict[type[errors.UploadError], str] = {
     errors.CredentialsRefusedError: (
         "uploads wait until you correct FTRACK_API_USER and FTRACK_API_KEY and restart the workers"
     ),
+    errors.InterceptedError: (
+        "look for a proxy or firewall that refuses it, and check FTRACK_SERVER"
+    ),
     errors.FileShrunkError: "if that is right, enqueue it again",
     errors.RequestRefusedError: "fix it in ftrack, then: farmhaul retry",
     errors.StoreRefusedError: "ask the administrators of the store, then: farmhaul retry",
+    errors.FailsAloneError: "find out what is special about it, then: farmhaul retry",
     errors.SealBrokenError: "is FARMHAUL_SECRET_KEY the same on all nodes?",
 }
 

@@ -33,12 +33,14 @@ class Delivery:
     """The work of a delivered task.
 
     ``refused`` are records that were not sealed with this farm's key, already settled as failed.
-    ``unsized`` are the ids of files that nobody has looked at yet (``--no-stat``).
+    ``unsized`` are the ids of files that nobody has looked at yet (``--no-stat``). ``to_wake`` are
+    the hosts that need another wake-up ("" for all nodes), because this claim left some pending.
     """
 
     transfers: list[Transfer] = field(default_factory=list)
     refused: list[Settlement] = field(default_factory=list)
     unsized: set[str] = field(default_factory=set)
+    to_wake: list[str] = field(default_factory=list)
 
 
 def within_bounds(delivery: Delivery, max_bytes: int) -> tuple[list[Transfer], list[Settlement]]:

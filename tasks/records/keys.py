@@ -44,6 +44,8 @@ PARTS = f"{PREFIX}parts:"
 RUNS = f"{PREFIX}runs:"
 GATE = f"{PREFIX}gate:"
 BUCKET = f"{PREFIX}bucket:"
+#: What the services have answered; the node's own follows after a colon.
+ANSWERS = f"{PREFIX}answers"
 
 #: The scripts' table KEY. Its last entry belongs to kombu (Channel.unacked_index_key).
 LUA_KEYS = {
@@ -57,6 +59,7 @@ LUA_KEYS = {
     "parts": PARTS,
     "runs": RUNS,
     "gate": GATE,
+    "answers": ANSWERS,
     "bucket": BUCKET,
     "retrying": RETRYING,
     "pending": PENDING,

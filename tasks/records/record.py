@@ -66,7 +66,7 @@ class Record:
         The first stage makes the claim, from the pending uploads of *host*, or from those that
         all nodes see when it is empty.
         """
-        rows = self.scripts.run(
+        rows, to_wake = self.scripts.run(
             "deliver",
             claim=claim_id,
             stage=STAGES.index(stage) + 1,
@@ -80,7 +80,7 @@ class Record:
             max_deliveries=MAX_DELIVERIES,
             large_bytes=LARGE_BYTES,
         )
-        delivery = Delivery()
+        delivery = Delivery(to_wake=[to_text(host) for host in to_wake])
         for row in rows:
             delivered = DeliveredRow(*map(to_text, row))
             try:
@@ -135,13 +135,14 @@ class Record:
         return self.scripts.codec.encode(known)
 
     def settle(
-        self, settlements: Sequence[Settlement], answered: Sequence[str] = ()
+        self, settlements: Sequence[Settlement], answered: Sequence[str] = (), passed: int = 0
     ) -> dict[str, str]:
         """Note what a stage has done with its transfers.
 
         Args:
-            settlements: one for each transfer.
+            settlements: one for each transfer; all have been in the same stage.
             answered: the services that have answered, so that their gates open.
+            passed: how many of the transfers have shown that the service of the stage is up.
 
         Returns:
             The state of each upload, or "lost" when another delivery has taken it over.
@@ -152,14 +153,18 @@ class Record:
                 "fence": settlement.transfer.fence,
                 "outcome": settlement.outcome,
                 "fields": self._sealed(settlement.fields),
-                "retry": settlement.retry and self._sealed(settlement.retry),
+                "retry": self._sealed_retry(settlement.retry),
             }
             for settlement in settlements
         ]
         if not rows:
             return {}
         states = self.scripts.run(
-            "settle", settlements=rows, answered=list(answered), ttl_s=self.scripts.ttl_s
+            "settle",
+            settlements=rows,
+            answered=list(answered),
+            passed=passed,
+            ttl_s=self.scripts.ttl_s,
         )
         return {to_text(upload_id): to_text(state) for upload_id, state in states}
 
@@ -170,6 +175,11 @@ class Record:
             name: codec.seal_text(value) if name == "error" else value
             for name, value in fields.items()
         }
+
+    def _sealed_retry(self, retry: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        if retry is None:
+            return None
+        return self._sealed(retry) | {"alone": self._sealed(retry.get("alone", {}))}
 
     def heartbeat(self, claim_id: str, sent: Mapping[str, tuple[int, int]]) -> set[str]:
         """Renew a claim in the middle of a stage, and note progress.

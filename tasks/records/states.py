@@ -12,7 +12,7 @@ from typing import NamedTuple
 #: The stages, in order. The chain, the priorities, the views and the scripts follow this tuple.
 STAGES = ("compute_checksum", "get_put_metadata", "put_file", "create_component_location")
 
-#: Each has a gate, which is a circuit breaker: while it is closed, no upload is claimed.
+#: Each has a gate, which is a circuit breaker: while it is closed, probes alone are claimed.
 SERVICES = ("ftrack", "store", "credentials")
 
 STATES = {

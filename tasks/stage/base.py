@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from celery import signature
 
+from tasks.chain import wake
 from tasks.config.remedies import explained
 from tasks.log import log
 from tasks.records.delivery import Delivery, Outcome, Settlement, grown_out, within_bounds
@@ -91,6 +92,8 @@ class Stage(RedactedTask):
     def _deliver(self, claim_id: str, host: str) -> Delivery:
         record = self.clients.record
         delivery = record.deliver(claim_id, self.stage, self.worker, host)
+        for own_host in delivery.to_wake:
+            wake(self.app, 1, own_host)
         record.settle(delivery.refused)
         if delivery.refused:
             record.scripts.client.hincrby(TOTALS, "refused", len(delivery.refused))
@@ -200,11 +203,20 @@ class Stage(RedactedTask):
 
     def _settle(self, batch: Batch, outcomes: Outcomes, service: str) -> dict[str, str]:
         """Write the outcomes of a batch to the record, and return the state of each upload."""
+        together = _failed_together(outcomes)
         settlements = [
-            self._settlement(transfer, outcomes.get(transfer.upload_id, transfer))
+            self._settlement(
+                transfer,
+                outcomes.get(transfer.upload_id, transfer),
+                together.get(transfer.upload_id, ()),
+            )
             for transfer in batch.transfers
         ]
-        return self.clients.record.settle(settlements, _answered(service, outcomes))
+        passed = sum(isinstance(outcome, PROVES_SERVICE_UP) for outcome in outcomes.values())
+        if not service or not passed:
+            return self.clients.record.settle(settlements)
+        answered = [service, "credentials"] if service == "ftrack" else [service]
+        return self.clients.record.settle(settlements, answered, passed)
 
     def _log_errors(self, outcomes: Outcomes, states: Mapping[str, str]) -> None:
         for upload_id, outcome in outcomes.items():
@@ -234,7 +246,12 @@ class Stage(RedactedTask):
                 (message,), chain=later, root_id=self.request.root_id, parent_id=self.request.id
             )
 
-    def _settlement(self, transfer: Transfer, outcome: Transfer | errors.UploadError) -> Settlement:
+    def _settlement(
+        self,
+        transfer: Transfer,
+        outcome: Transfer | errors.UploadError,
+        failed_together: Sequence[str],
+    ) -> Settlement:
         if isinstance(outcome, Transfer):
             return Settlement(transfer, self._done(outcome), self._fields(transfer, outcome))
         kind = type(outcome).__name__
@@ -243,7 +260,7 @@ class Stage(RedactedTask):
         fields = dict(FORGET.get(type(outcome), {}))
         if isinstance(outcome, errors.DigestMismatchError):
             fields["file"] = self._to_read_again(transfer)
-        return Settlement(transfer, "retrying", fields, retry_plan(outcome))
+        return Settlement(transfer, "retrying", fields, retry_plan(outcome, failed_together))
 
     def _to_read_again(self, transfer: Transfer) -> str:
         """Return the field ``file`` for a file that is read again even if it looks unchanged."""
@@ -294,8 +311,9 @@ def _failed(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _answered(service: str, outcomes: Outcomes) -> list[str]:
-    """Return the services whose gate may open: one usable answer shows that they are up."""
-    if not any(isinstance(outcome, PROVES_SERVICE_UP) for outcome in outcomes.values()):
-        return []
-    return [service, "credentials"] if service == "ftrack" else [service]
+def _failed_together(outcomes: Outcomes) -> dict[str, Sequence[str]]:
+    """Return for each upload those that failed with it in one call: they share its error."""
+    by_outcome: dict[int, list[str]] = {}
+    for upload_id, outcome in outcomes.items():
+        by_outcome.setdefault(id(outcome), []).append(upload_id)
+    return {upload_id: uploads for uploads in by_outcome.values() for upload_id in uploads}

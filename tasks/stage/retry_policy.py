@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,13 @@ from tasks.config.remedies import explained
 from tasks.transfer import errors
 
 DAY_S = 86400.0
+
+#: Errors for which the gate of their service closes once several uploads meet them.
+CLOSE_GATES = (
+    errors.ServiceUnavailableError,
+    errors.InterceptedError,
+    errors.CredentialsRefusedError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,8 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.ServiceUnavailableError: Policy(math.inf, DAY_S, 2, 300),
     # Waits until somebody fixes the setting. It closes no gate: ftrack and the store are up.
     errors.OwnSettingsError: Policy(math.inf, 14 * DAY_S, 10, 60, at_least_s=5),
+    # No outage: while all calls are refused, the gate saves the tries of most uploads.
+    errors.InterceptedError: Policy(12, DAY_S, 2, 300),
     # Waits until somebody fixes the key; the gate lets one batch try each minute.
     errors.CredentialsRefusedError: Policy(math.inf, 14 * DAY_S, 60, 60, at_least_s=60),
     # An NFS client may keep "no such file" for 60 s (acdirmax, nfs(5)): a dozen tries take five
@@ -61,6 +71,10 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.LeaseLostError: Policy(math.inf, DAY_S, 1, 30),
     errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
 }
+
+#: How often an upload may fail alone: while its service answers others, before and after it on the
+#: same node. A dozen tries take a quarter of an hour on average.
+MAX_ALONE = 12
 
 #: The fields that the record clears after an error, so that the work is done again.
 FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
@@ -92,24 +106,43 @@ def full_jitter(retries: int, policy: Policy, share: float) -> float:
     return max(delay_s, policy.at_least_s)
 
 
-def retry_plan(error: errors.RetryableError) -> dict[str, Any]:
+def retry_plan(error: errors.RetryableError, failed_together: Sequence[str] = ()) -> dict[str, Any]:
     """Return the arguments with which ``settle.lua`` lets the upload wait, or fail.
 
-    The script computes the delay as ``full_jitter`` does: only Redis knows the number of retries.
+    ``failed_together`` are the uploads for which one call failed, if there were several. The
+    script computes the delay as ``full_jitter`` does: only Redis knows the number of retries.
     """
     policy = POLICIES[type(error)]
     asked_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_RETRY_AFTER_S)
+    is_theirs = len(failed_together) > 1 and not isinstance(error, errors.OwnSettingsError)
+    shared = {"strike": min(failed_together)} if is_theirs else {}
     finite = {name: min(value, 1e15) for name, value in asdict(policy).items()}
-    return finite | {
-        "kind": type(error).__name__,
-        "error": explained(error),
-        "at_least_s": max(policy.at_least_s, asked_s),
-        "jitter": random.random(),
-        "gate": _gate_of(error),
-    }
+    return (
+        finite
+        | shared
+        | {
+            "kind": type(error).__name__,
+            "error": explained(error),
+            "at_least_s": max(policy.at_least_s, asked_s),
+            "jitter": random.random(),
+            "gate": _gate_of(error),
+            "alone": _fails_alone(error),
+        }
+    )
 
 
 def _gate_of(error: errors.RetryableError) -> str:
-    if isinstance(error, errors.ServiceUnavailableError | errors.CredentialsRefusedError):
-        return error.service
-    return ""
+    return error.service if isinstance(error, CLOSE_GATES) else ""
+
+
+def _fails_alone(error: errors.RetryableError) -> dict[str, Any]:
+    """Return how the upload fails in the end if its service answers all others."""
+    if not isinstance(error, CLOSE_GATES):
+        return {}
+    service = "ftrack" if error.service == "credentials" else error.service
+    final = errors.FailsAloneError(service, error.why, MAX_ALONE)
+    return {
+        "error": explained(final),
+        "error_kind": type(final).__name__,
+        "max_tries": MAX_ALONE,
+    }

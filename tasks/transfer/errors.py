@@ -4,6 +4,7 @@
     ├── RetryableError                  farmhaul tries again by itself
     │   ├── ServiceUnavailableError     ftrack or the store is down, slow or overloaded
     │   ├── OwnSettingsError            a setting or the network of this node is wrong
+    │   ├── InterceptedError            a proxy or firewall refuses calls to ftrack
     │   ├── CredentialsRefusedError     ftrack does not accept the API user or key
     │   ├── FileNotReadyError           the file is not there, or not readable, yet
     │   ├── FileShrunkError             the file is smaller than when it was asked for
@@ -19,6 +20,7 @@
         ├── RequestRefusedError         ftrack refused
         ├── TargetRefusedError          what ftrack has there cannot take the file
         ├── StoreRefusedError           the store refused
+        ├── FailsAloneError             ftrack or the store fails for this upload alone
         ├── SealBrokenError             not sealed with this farm's key
         └── UploadsFailedError          uploads of a task's batch failed
 
@@ -102,6 +104,23 @@ class OwnSettingsError(RetryableError):
     def __str__(self) -> str:
         meaning = self.MEANINGS[self.fault]
         return f"{self.node} cannot reach {self.service} ({self.url}): {meaning} ({self.why})"
+
+
+class InterceptedError(RetryableError):
+    """Something on the way to ``service`` refused the call: a 4xx that is not ftrack's own."""
+
+    retry_after_s = None
+
+    def __init__(self, service: str, why: str) -> None:
+        super().__init__(service, why)
+        self.service = service
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"a call to {self.service} was refused on the way ({self.why}); farmhaul tries again "
+            "a few times"
+        )
 
 
 class CredentialsRefusedError(RetryableError):
@@ -325,6 +344,22 @@ class StoreRefusedError(_RefusedByStore, FatalError):
         return (
             f"the store refused the file of component {self.component_id} "
             f"({self.status} {self.code})"
+        )
+
+
+class FailsAloneError(FatalError):
+    """``service`` (ftrack or the store) keeps failing for this upload, and answers others."""
+
+    def __init__(self, service: str, why: str, tries: int) -> None:
+        super().__init__(service, why, tries)
+        self.service = service
+        self.why = why
+        self.tries = tries
+
+    def __str__(self) -> str:
+        return (
+            f"{self.service} has failed {self.tries} times for this upload alone ({self.why}), and "
+            "has answered for others in between"
         )
 
 

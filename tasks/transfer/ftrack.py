@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import reprlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import requests
 
 from tasks.transfer.errors import (
     CredentialsRefusedError,
+    InterceptedError,
+    OwnSettingsError,
     RequestRefusedError,
     ServiceUnavailableError,
     UnexpectedAnswerError,
@@ -36,12 +39,20 @@ Outcomes = dict[str, Transfer | UploadError]
 
 CREDENTIALS_EXCEPTIONS = {"InvalidCredentialsError", "FTAuthenticationError"}
 OUTAGE_EXCEPTIONS = {"ServerError", "InternalError", "TimeoutError", "OperationalError"}
+#: Proxies often refuse requests above 1 MB (nginx: client_max_body_size 1m).
+MAX_REQUEST_BYTES = 900_000
+#: A call that took longer before it failed is not repeated for its halves: if ftrack answers
+#: nothing in time, that would take minutes.
+SPLIT_WITHIN_S = 10.0
 #: The response for a batch of 50 has about 100 kB.
 MAX_RESPONSE_BYTES = 16 << 20
 
 
 class FtrackRefusal(Exception):
-    """ftrack refused a POST as a whole, without naming the operation that is the reason."""
+    """ftrack refused a POST as a whole, without naming the operation that is the reason.
+
+    A POST that is too large, for us or for a proxy, is refused in the same way.
+    """
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(name, why)
@@ -58,6 +69,14 @@ class FtrackRefusal(Exception):
         if "foreign key" in why:  # what it refers to does not exist
             return False
         return self.name == "IntegrityError" or "duplicate key" in why or "already ex" in why
+
+
+TOO_LARGE = "the call is too large"
+
+
+#: What is asked of ftrack for several transfers at once. It may raise UploadError or FtrackRefusal.
+Call: TypeAlias = Callable[[Sequence[Transfer]], Outcomes]
+_Result: TypeAlias = "Outcomes | UploadError | FtrackRefusal"
 
 
 class FtrackClient:
@@ -98,13 +117,18 @@ class FtrackClient:
             ServiceUnavailableError: there was no usable response.
             OwnSettingsError: a setting or the network of this node is wrong.
             UnexpectedAnswerError: the response is not a list of results.
+            InterceptedError: a proxy or firewall has refused the call.
         """
+        request = json.dumps(list(operations), separators=(",", ":")).encode()
+        if len(request) > MAX_REQUEST_BYTES:
+            raise FtrackRefusal(TOO_LARGE, f"{len(request)} bytes; at most {MAX_REQUEST_BYTES}")
         self._before_call()
         url = f"{self.server_url}/api"
         with translated_errors("ftrack", url):
             response = self.session.post(
                 url,
-                json=list(operations),
+                data=request,
+                headers={"Content-Type": "application/json"},
                 timeout=TIMEOUT_S,
                 allow_redirects=False,
                 stream=True,
@@ -130,10 +154,7 @@ class FtrackClient:
         try:
             results = json.loads(body)
         except (ValueError, RecursionError):
-            # The HTML page of a proxy, or a response that was cut off. Even with a 4xx it is
-            # not a decision of ftrack.
-            why = f"{status_of(response)}, not JSON"
-            raise ServiceUnavailableError("ftrack", why, retry_after_s(response)) from None
+            raise _not_ftracks(response) from None
         if isinstance(results, dict) and "exception" in results:
             raise self._error_in(results, response)
         if is_outage(status):
@@ -168,28 +189,64 @@ class FtrackClient:
         return one_line(text.replace(self._api_key, "***"))
 
 
-def bisect_refusals(
-    call: Callable[[Sequence[Transfer]], Outcomes], transfers: Sequence[Transfer], action: str
-) -> Outcomes:
-    """Call once for all transfers; if ftrack refuses, bisect until the refused ones are found.
+def _not_ftracks(response: requests.Response) -> Exception:
+    """Return the error for a response that is not JSON: a proxy's page, or one that was cut off."""
+    status, why = response.status_code, f"{status_of(response)}, not JSON"
+    if status == requests.codes.request_entity_too_large:
+        return FtrackRefusal(TOO_LARGE, f"a proxy before ftrack answers {status_of(response)}")
+    if status >= requests.codes.bad_request and not is_outage(status):
+        return InterceptedError("ftrack", why)
+    return ServiceUnavailableError("ftrack", why, retry_after_s(response))
 
-    One refused transfer among 50 costs about a dozen calls, and the others succeed. ``action``
-    names the call in the error of a refused transfer, such as "register".
+
+def bisect_failures(call: Call, transfers: Sequence[Transfer], action: str) -> Outcomes:
+    """Call once for all transfers; if that fails, bisect until the reason is found.
+
+    One transfer among 50 that ftrack refuses, or has no usable answer for, costs about a dozen
+    calls, and the others succeed. If ftrack answers neither of two halves, it may be down: they
+    are not split further, and the transfers of each share one error object. ``action`` names the
+    call in the error of a refused transfer, such as "register".
     """
-    if not transfers:
-        return {}
+    return _bisect(call, transfers, action, _attempt(call, transfers)) if transfers else {}
+
+
+def _bisect(call: Call, transfers: Sequence[Transfer], action: str, result: _Result) -> Outcomes:
+    """Return the outcomes of transfers for which one call had this result."""
+    if isinstance(result, dict):
+        return result
+    if len(transfers) == 1:
+        [transfer] = transfers
+        if isinstance(result, FtrackRefusal):
+            result = RequestRefusedError(transfer.component_id, action, str(result))
+        return {transfer.upload_id: result}
+    middle = len(transfers) // 2
+    halves = [transfers[:middle], transfers[middle:]]
+    results = [_attempt(call, half) for half in halves]
+    outcomes: Outcomes = {}
+    may_be_down = all(isinstance(one, UploadError) for one in (result, *results))
+    for half, half_result in zip(halves, results, strict=True):
+        if may_be_down and isinstance(half_result, UploadError):
+            outcomes |= _same_for_all(half, half_result)
+        else:
+            outcomes |= _bisect(call, half, action, half_result)
+    return outcomes
+
+
+def _attempt(call: Call, transfers: Sequence[Transfer]) -> _Result:
+    begun = time.monotonic()
     try:
         return call(transfers)
-    except UploadError as error:
-        return {transfer.upload_id: error for transfer in transfers}
     except FtrackRefusal as refusal:
-        if len(transfers) == 1:
-            [transfer] = transfers
-            refused = RequestRefusedError(transfer.component_id, action, str(refusal))
-            return {transfer.upload_id: refused}
-    middle = len(transfers) // 2
-    first = bisect_refusals(call, transfers[:middle], action)
-    return first | bisect_refusals(call, transfers[middle:], action)
+        return refusal
+    except UploadError as error:
+        is_slow = time.monotonic() - begun > SPLIT_WITHIN_S
+        if is_slow or isinstance(error, OwnSettingsError):
+            return _same_for_all(transfers, error)
+        return error
+
+
+def _same_for_all(transfers: Sequence[Transfer], error: UploadError) -> Outcomes:
+    return {transfer.upload_id: error for transfer in transfers}
 
 
 def query(columns: str, entity_type: str, where: str) -> Operation:

@@ -10,7 +10,6 @@ from tasks.transfer.errors import (
     FileRefusedError,
     RequestRefusedError,
     UnexpectedAnswerError,
-    UploadError,
 )
 from tasks.transfer.existing import (
     NOTHING_YET,
@@ -25,7 +24,7 @@ from tasks.transfer.ftrack import (
     FtrackRefusal,
     Outcomes,
     Result,
-    bisect_refusals,
+    bisect_failures,
     rows_of,
 )
 from tasks.transfer.models import Transfer
@@ -58,24 +57,23 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
 
     look_first = [one for one in transfers if one.target.encode or one.target.replace]
     others = [one for one in transfers if one not in look_first]
-    outcomes = bisect_refusals(create, others, "register")
+    outcomes = bisect_failures(create, others, "register")
     return outcomes | _locate_existing(ftrack, [*exist, *look_first])
 
 
 def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
-    try:
-        existing = look_up(ftrack, transfers)
-    except UploadError as error:
-        return {transfer.upload_id: error for transfer in transfers}
-    refused: Outcomes = {
-        transfer.upload_id: taken
-        for transfer in transfers
-        if (taken := _name_taken(transfer, existing))
-    }
-    free = [transfer for transfer in transfers if transfer.upload_id not in refused]
-    return refused | bisect_refusals(
-        lambda batch: _register(ftrack, batch, existing), free, "register"
-    )
+    def update(batch: Sequence[Transfer]) -> Outcomes:
+        # Looked up by each call: one before it whose answer was lost may have created some.
+        existing = _look_up(ftrack, batch)
+        refused: Outcomes = {
+            transfer.upload_id: taken
+            for transfer in batch
+            if (taken := _name_taken(transfer, existing))
+        }
+        free = [transfer for transfer in batch if transfer.upload_id not in refused]
+        return refused | _register(ftrack, free, existing)
+
+    return bisect_failures(update, transfers, "register")
 
 
 def _register(ftrack: FtrackClient, batch: Sequence[Transfer], existing: Existing) -> Outcomes:
@@ -203,16 +201,20 @@ def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Exi
         RequestRefusedError: ftrack refused the query.
         UploadError: what ``FtrackClient.call`` raises.
     """
+    try:
+        return _look_up(ftrack, wanted)
+    except FtrackRefusal as refusal:
+        component_id = wanted[0].target.component_id
+        raise RequestRefusedError(component_id, "look up", str(refusal)) from None
+
+
+def _look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Existing:
     found = Existing()
     for start in range(0, len(wanted), LOOKED_UP_AT_ONCE):
         batch = wanted[start : start + LOOKED_UP_AT_ONCE]
         replacing = [one.target for one in batch if replaces(one)]
         groups = [existing_operations(batch), same_names_query(replacing)]
-        try:
-            results, names = ftrack.call_in_groups(groups)
-        except FtrackRefusal as refusal:
-            component_id = batch[0].target.component_id
-            raise RequestRefusedError(component_id, "look up", str(refusal)) from None
+        results, names = ftrack.call_in_groups(groups)
         others = others_of(row for result in names for row in rows_of(result))
         found = found.with_more(parse_existing(results)).with_replaced(batch, others)
     return found

@@ -9,7 +9,7 @@ from typing import TypeGuard
 
 from tasks.transfer.checks import check_queries, parse_known, refusal_of
 from tasks.transfer.errors import UnexpectedAnswerError, UploadError
-from tasks.transfer.ftrack import FtrackClient, Operation, Outcomes, Result, bisect_refusals
+from tasks.transfer.ftrack import FtrackClient, Operation, Outcomes, Result, bisect_failures
 from tasks.transfer.http import URL
 from tasks.transfer.models import Multipart, SignedPut, Transfer, part_count
 
@@ -36,7 +36,7 @@ def sign(ftrack: FtrackClient, transfers: Sequence[Transfer], *, check: bool = T
             for transfer, [result] in zip(batch, results[len(queries) :], strict=True)
         }
 
-    return bisect_refusals(call, transfers, "sign the upload of")
+    return bisect_failures(call, transfers, "sign the upload of")
 
 
 def _sign_operation(transfer: Transfer) -> Operation:

@@ -63,6 +63,8 @@ def test_a_scrape_shows_workers_gates_and_retry_reasons(farm: Farm, tmp_path: Pa
     farm.wait_located([farm.upload().id])
     farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
     farm.wait_state([farm.upload().id], "retrying")
+    # One upload closes no gate: several must meet the same.
+    farm.redis.hset("farmhaul:gate:credentials", "until", 9e9)
     with exporter(farm, tmp_path) as url:
         wait_until(lambda: scrape(url)["farmhaul_workers",] == len(farm.workers))
         seen = scrape(url)

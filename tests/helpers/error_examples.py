@@ -27,6 +27,10 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
             "FTRACK_API_KEY",
         ),
     ),
+    errors.InterceptedError: (
+        ("ftrack", "403 Forbidden, not JSON"),
+        ("ftrack", "403 Forbidden", "refused on the way", "proxy or firewall", "FTRACK_SERVER"),
+    ),
     errors.FileNotReadyError: (
         (PATH, "it is empty", "empty"),
         (f"{PATH} is empty, perhaps not written yet; to upload", "--allow-empty"),
@@ -72,6 +76,10 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
     errors.StoreRefusedError: (
         (ID, 413, "EntityTooLarge"),
         ("the store refused", ID, "413 EntityTooLarge", "farmhaul retry"),
+    ),
+    errors.FailsAloneError: (
+        ("the store", "500 InternalError", 12),
+        ("the store", "500 InternalError", "12 times", "alone", "others", "farmhaul retry"),
     ),
     errors.SealBrokenError: (
         ("a task message",),

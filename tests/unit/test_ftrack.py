@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tasks.transfer.errors import (
     CredentialsRefusedError,
+    InterceptedError,
     OwnSettingsError,
     RequestRefusedError,
     ServiceUnavailableError,
@@ -141,7 +142,10 @@ def test_an_answer_in_chunks_is_read_whole(client: FtrackClient, odd: OddServer)
     [
         (http("502 Bad Gateway", b"<html>"), ServiceUnavailableError, "502 Bad Gateway, not JSON"),
         (http("200 OK", b"<html>maintenance"), ServiceUnavailableError, "200 OK, not JSON"),
-        (http("404 Not Found", b"<html>"), ServiceUnavailableError, "404 Not Found, not JSON"),
+        (http("408 Timeout", b"<html>"), ServiceUnavailableError, "408 Timeout, not JSON"),
+        (http("404 Not Found", b"<html>"), InterceptedError, "404 Not Found, not JSON"),
+        (http("403 Forbidden", b"<html>"), InterceptedError, "403 Forbidden, not JSON"),
+        (http("401 No", b"<html>"), InterceptedError, "401 No, not JSON"),
         (http("200 OK", b'[{"action": "que'), ServiceUnavailableError, "not JSON"),
         (http("200 OK", b"\xff\xfe\xff"), ServiceUnavailableError, "not JSON"),
         (http("200 OK", b""), ServiceUnavailableError, "not JSON"),
@@ -494,14 +498,12 @@ def test_a_lost_answer_of_create_is_accepted_when_what_exists_is_ours(
     transfers = frames(frame, [target, *existing(sandbox, 3)])
     sandbox.faults.add("ftrack", "lost_answer", action="create", times=1)
 
-    lost = locate(ftrack, transfers)
-    again = locate(ftrack, transfers)
+    outcomes = locate(ftrack, transfers)
 
-    assert all(isinstance(error, ServiceUnavailableError) for error in lost.values())
-    assert again == {one.upload_id: one for one in transfers}
+    assert outcomes == {one.upload_id: one for one in transfers}
     assert [len(sandbox.ftrack.locations(one.component_id)) for one in transfers] == [1] * 4
-    # The lost one, the refused one, the question what is there, and the size that it has.
-    assert sandbox.ftrack.count_calls() == 4
+    # The lost one, its refused halves, the question what is there, and the size that it has.
+    assert sandbox.ftrack.count_calls() == 5
 
 
 def test_an_encoding_whose_answer_was_lost_is_not_asked_for_again(
@@ -588,7 +590,7 @@ def test_an_outage_during_bisection_affects_only_its_uploads(
     ]
 
 
-def test_refused_credentials_are_told_for_each_without_splitting(
+def test_refused_credentials_end_the_bisection_at_the_halves(
     sandbox: Sandbox, frame: Frame
 ) -> None:
     client = FtrackClient(sandbox.ftrack_url, seed.API_USER, "wrong")
@@ -597,7 +599,88 @@ def test_refused_credentials_are_told_for_each_without_splitting(
 
     assert len(outcomes) == 5
     assert all(isinstance(error, CredentialsRefusedError) for error in outcomes.values())
+    assert sandbox.ftrack.count_calls() == 3
+    assert len({id(error) for error in outcomes.values()}) == 2, "each half shares its error"
+
+
+#: Answers that ftrack gives for one upload, and for each call that contains it.
+POISONS: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[UploadError]]] = {
+    "status 500": (("status", 500), {}, ServiceUnavailableError),
+    "status 500, after it was done": (("status", 500), {"done": True}, ServiceUnavailableError),
+    "status 429": (("status", 429), {}, ServiceUnavailableError),
+    "a page with 502": (("status", 502), {"body": "<html>"}, ServiceUnavailableError),
+    "a page with 403": (("status", 403), {"body": "<html>"}, InterceptedError),
+    "a page with 413": (("status", 413), {"body": "<html>"}, RequestRefusedError),
+    "ServerError": (("error", "ServerError"), {}, ServiceUnavailableError),
+    "no credentials": (("error", "InvalidCredentialsError"), {}, CredentialsRefusedError),
+    "a refusal": (("error", "ValidationError"), {}, RequestRefusedError),
+    "junk": (("junk",), {}, ServiceUnavailableError),
+    "junk that is JSON": (("junk",), {"body": "[]"}, UnexpectedAnswerError),
+    "a lost answer": (("lost_answer",), {}, ServiceUnavailableError),
+    "a reset": (("reset",), {}, ServiceUnavailableError),
+}
+
+
+@pytest.mark.parametrize("step", [sign, locate], ids=["sign", "locate"])
+@pytest.mark.parametrize("poison", POISONS)
+def test_what_ftrack_answers_for_one_upload_of_fifty_fails_that_one_alone(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame, poison: str, step: Any
+) -> None:
+    transfers = frames(frame, existing(sandbox, 50))
+    bad = transfers[17]
+    arguments, conditions, expected = POISONS[poison]
+    sandbox.faults.add("ftrack", *arguments, component_id=bad.component_id, **conditions)
+
+    outcomes = step(ftrack, transfers)
+
+    assert isinstance(outcomes.pop(bad.upload_id), expected)
+    assert len(outcomes) == 49
+    assert all(isinstance(one, Transfer) for one in outcomes.values()), outcomes
+
+
+def test_two_poisons_in_both_halves_end_the_bisection(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    transfers = frames(frame, existing(sandbox, 8))
+    for bad in (transfers[1], transfers[6]):
+        sandbox.faults.add("ftrack", "status", 500, component_id=bad.component_id)
+
+    outcomes = sign(ftrack, transfers)
+
+    assert [type(one) for one in outcomes.values()] == [ServiceUnavailableError] * 8
+    assert outcomes[transfers[0].upload_id] is outcomes[transfers[1].upload_id]
+    assert outcomes[transfers[1].upload_id] is not outcomes[transfers[6].upload_id]
+
+
+def test_a_call_that_took_long_is_not_repeated_for_its_halves(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.transfer.ftrack.SPLIT_WITHIN_S", 0.0)
+    sandbox.faults.add("ftrack", "status", 503)
+
+    outcomes = sign(ftrack, frames(frame, existing(sandbox, 4)))
+
     assert sandbox.ftrack.count_calls() == 1
+    assert len({id(error) for error in outcomes.values()}) == 1
+
+
+def test_a_call_that_no_proxy_would_take_is_split(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    note = (("note", "x" * 100_000),)
+    targets = [
+        Target.under_version(sandbox.ftrack.version_id, f"c{n}", metadata=note) for n in range(12)
+    ]
+    too_much = (("note", "x" * 900_000),)
+    targets.append(Target.under_version(sandbox.ftrack.version_id, "all", metadata=too_much))
+    transfers = frames(frame, targets)
+
+    outcomes = locate(ftrack, transfers)
+
+    refused = outcomes.pop(transfers[-1].upload_id)
+    assert isinstance(refused, RequestRefusedError)
+    assert "too large" in str(refused)
+    assert outcomes == {one.upload_id: one for one in transfers[:-1]}
 
 
 def test_nothing_counts_as_ours_if_that_query_is_refused_too(

@@ -33,6 +33,7 @@ MARGIN_S = 60
 LAST_TRY = {
     errors.ServiceUnavailableError: None,
     errors.OwnSettingsError: None,
+    errors.InterceptedError: 12,
     errors.CredentialsRefusedError: None,
     errors.FileNotReadyError: 12,
     errors.FileShrunkError: 12,
@@ -52,6 +53,7 @@ PATIENCE_S = dict.fromkeys(LAST_TRY, DAY_S) | {
 DELAYS_S: dict[type[errors.RetryableError], tuple[list[float], float]] = {
     errors.ServiceUnavailableError: ([2, 4, 8, 16, 32, 64, 128, 256, 300, 300], 0),
     errors.OwnSettingsError: ([10, 20, 40, 60, 60], 5),
+    errors.InterceptedError: ([2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300], 0),
     errors.CredentialsRefusedError: ([60, 60, 60], 60),
     errors.FileNotReadyError: ([2, 4, 8, 16, 32, 64, 90, 90, 90, 90, 90], 1),
     errors.FileShrunkError: ([2, 4, 8, 16, 32, 64, 90, 90, 90, 90, 90], 1),

@@ -10,35 +10,23 @@
 -- max_deliveries         deliveries after which an upload fails, because it kills its workers
 -- large_bytes            a file above this size is sent in parts
 --
--- Returns rows {id, fence, request, file, stored, size}; size is empty when it is not known.
+-- Returns {rows {id, fence, request, file, stored, size}, hosts that need another wake-up}; size is
+-- empty when it is not known.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
 --- @include "endings"
 --- @include "sending"
 --- @include "nodes"
+--- @include "gates"
 
 local claim, stage, host = args.claim, args.stage, args.host
 -- How many pending uploads a claim looks at, to find one that this node has not tried.
 local MOST_SCANNED = 1000
 local claim_key = KEY.claim .. claim
 
--- A gate is a circuit breaker: while it is closed, nothing passes. When its delay has passed,
--- one claim passes as a probe. Returns the gates to probe, or nil when one is closed.
-local function gates_to_probe()
-  local to_probe = {}
-  for _, service in ipairs(SERVICES) do
-    local gate = KEY.gate .. service
-    local closed_until, probed_until = unpack(redis.call('HMGET', gate, 'until', 'probed'))
-    if tonumber(closed_until or 0) > NOW or tonumber(probed_until or 0) > NOW then
-      return nil
-    end
-    if closed_until then
-      to_probe[#to_probe + 1] = gate
-    end
-  end
-  return to_probe
-end
+-- The hosts that need another wake-up, because a batch was taken apart or a claim was cut short.
+local to_wake = {}
 
 local function claim_one(id)
   redis.call('ZREM', pending_key(host), id)
@@ -51,16 +39,18 @@ local function claim_one(id)
   return 1
 end
 
--- Claim a batch of these. Returns how many it has.
-local function claim_some(ids)
+-- Claim a batch of these. Returns how many it has. A probe is one upload; if it must be `fresh`, it
+-- is not one that has failed since the service's last good answer, which may be its own fault.
+local function claim_some(ids, to_probe, fresh)
   local bytes, claimed = 0, 0
   for _, id in ipairs(ids) do
     local size, exclusive, tried = unpack(redis.call('HMGET', upload_key(id), 'size', 'exclusive',
       'tried'))
     -- What one host alone sees is left to nobody.
-    if host ~= '' or not is_left_to_others(tried, args.worker) then
+    local is_left = host == '' and is_left_to_others(tried, args.worker)
+    if not is_left and not (fresh and was_struck(id, to_probe)) then
       -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
-      exclusive = exclusive or (tonumber(size) or 0) > args.large_bytes
+      exclusive = exclusive or to_probe[1] or (tonumber(size) or 0) > args.large_bytes
       bytes = bytes + (tonumber(size) or 0)
       if claimed > 0 and (exclusive or bytes > args.max_bytes) then
         break
@@ -74,23 +64,36 @@ local function claim_some(ids)
   return claimed
 end
 
+local function claim_first(to_probe, fresh)
+  for first = 0, MOST_SCANNED - 1, args.max_uploads do
+    local ids = redis.call('ZRANGE', pending_key(host), first, first + args.max_uploads - 1)
+    local claimed = claim_some(ids, to_probe, fresh)
+    if claimed > 0 or #ids < args.max_uploads then
+      return claimed
+    end
+  end
+  return 0
+end
+
 local function claim_pending()
-  local to_probe = gates_to_probe()
+  local to_probe = gates_to_probe(args.worker)
   if not to_probe then
     return
   end
-  local claimed = 0
-  for first = 0, MOST_SCANNED - 1, args.max_uploads do
-    local ids = redis.call('ZRANGE', pending_key(host), first, first + args.max_uploads - 1)
-    claimed = claim_some(ids)
-    if claimed > 0 or #ids < args.max_uploads then
-      break
-    end
+  local is_probe = #to_probe > 0
+  local claimed = claim_first(to_probe, is_probe)
+  if claimed == 0 and is_probe then
+    claimed = claim_first(to_probe, false)
   end
-  if claimed > 0 then
-    for _, gate in ipairs(to_probe) do
-      redis.call('HSET', gate, 'probed', NOW + args.lease_s)
-    end
+  if claimed == 0 then
+    return
+  end
+  for _, gate in ipairs(to_probe) do
+    redis.call('HSET', gate, 'probed', NOW + args.lease_s)
+  end
+  -- Wake-ups are counted in full batches. Where one is less, the next wake-up comes from here.
+  if not is_probe and claimed < args.max_uploads and redis.call('ZCARD', pending_key(host)) > 0 then
+    to_wake[host] = true
   end
 end
 
@@ -103,6 +106,7 @@ local function requeue_alone(id, key, state, own_host, score)
   redis.call('HSET', key, 'exclusive', 1)
   redis.call('HINCRBY', key, 'fence', 1)
   make_pending(id, state, own_host, score)
+  to_wake[own_host] = true
 end
 
 -- Whether this stage changes the component's bytes: it sends them, or makes a large file's parts,
@@ -164,4 +168,8 @@ if #rows > 0 then
   redis.call('ZADD', KEY.claims, NOW + 2 * args.lease_s, claim)
   redis.call('EXPIRE', claim_key, args.claim_ttl_s)
 end
-return finish_script(rows)
+local hosts = {}
+for own_host in pairs(to_wake) do
+  hosts[#hosts + 1] = own_host
+end
+return finish_script({ rows, hosts })

@@ -4,8 +4,11 @@
 -- settlements   list of {id, fence, outcome, fields, retry}
 --   outcome     advanced | stored | located | retrying | failed | pending
 --   fields      fields of the record to write
---   retry       {kind, error, max_tries, patience_s, delay_s, cap_s, jitter, at_least_s, gate}
+--   retry       {kind, error, max_tries, patience_s, delay_s, cap_s, jitter, at_least_s, gate} and
+--     strike      the upload that stands for all those of one call, if it failed for several
+--     alone       {error, error_kind, max_tries}: how it fails if its service answers all others
 -- answered      services that have answered, so that their gates open
+-- passed        how many of the uploads have shown that the stage's service is up
 -- ttl_s         how long the record of an ended upload is kept
 --
 -- Returns rows {id, the state that it has now, or 'lost'}.
@@ -14,32 +17,26 @@
 --- @include "moves"
 --- @include "endings"
 --- @include "sending"
+--- @include "nodes"
+--- @include "gates"
 
 local ttl_s = args.ttl_s
 
--- A single failure may be chance; three without a good answer in between are an outage. A strike is
--- counted for each upload, so one failed call for a batch of three closes the gate.
-local STRIKES = 3
-
-local function strike(service, delay_s)
-  local gate = KEY.gate .. service
-  local strikes = redis.call('HINCRBY', gate, 'strikes', 1)
-  local closed_until = tonumber(redis.call('HGET', gate, 'until') or 0)
-  redis.call('HSETNX', gate, 'since', NOW)
-  if closed_until <= NOW and (strikes >= STRIKES or service == 'credentials') then
-    redis.call('HSET', gate, 'until', NOW + delay_s)
-    count('outages:' .. service)
-    redis.call('HDEL', gate, 'probed')
-  end
-  redis.call('EXPIRE', gate, 86400)
-end
+-- How many uploads fail here because of a service.
+local failing = 0
 
 local function retry_or_fail(id, key, retry)
   local tries = redis.call('HINCRBY', key, 'tries:' .. retry.kind, 1)
   local retries = redis.call('HINCRBY', key, 'retries', 1)
   redis.call('HSETNX', key, 'since', NOW)
-  local since, stage = unpack(redis.call('HMGET', key, 'since', 'stage'))
+  local since, stage, node = unpack(redis.call('HMGET', key, 'since', 'stage', 'worker'))
   redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind, 'retry_stage', stage)
+  local is_alone = retry.gate ~= '' and fails_alone(key, stage, node, failing)
+  if is_alone and redis.call('HINCRBY', key, 'failed_alone', 1) >= retry.alone.max_tries then
+    redis.call('HSET', key, 'error', retry.alone.error, 'error_kind', retry.alone.error_kind)
+    finish(id, 'active', 'failed', ttl_s)
+    return 'failed'
+  end
   if tries >= retry.max_tries or NOW - tonumber(since) > retry.patience_s then
     finish(id, 'active', 'failed', ttl_s)
     return 'failed'
@@ -50,8 +47,17 @@ local function retry_or_fail(id, key, retry)
   redis.call('HINCRBY', key, 'fence', 1)
   make_retrying(id, NOW + delay_s, retry.kind)
   count('retried:' .. retry.kind)
+  if retry.gate ~= '' and not is_alone then
+    strike(retry.gate, retry.strike or id, node, retry)
+  end
+  -- It may be a fault of this upload, so from here on it is claimed alone, and holds up no others. In
+  -- an outage they stay together.
+  local may_be_its_own = retry.strike
   if retry.gate ~= '' then
-    strike(retry.gate, delay_s)
+    may_be_its_own = not is_closed(retry.gate)
+  end
+  if may_be_its_own then
+    redis.call('HSET', key, 'exclusive', 1)
   end
   return 'retrying'
 end
@@ -63,7 +69,7 @@ local function note_recovery(key)
   local stage, retry_stage = unpack(redis.call('HMGET', key, 'stage', 'retry_stage'))
   if retry_stage and tonumber(stage) >= tonumber(retry_stage) then
     redis.call('HDEL', key, 'since', 'retries', 'retry_stage', 'error', 'error_kind',
-      'retry_reason', 'due')
+      'retry_reason', 'due', 'failed', 'failed_alone')
   end
 end
 
@@ -123,9 +129,22 @@ local OUTCOMES = {
   retrying = retry,
 }
 
+-- The uploads of a settlement are in the same stage, on the same node.
+local function count_answers(first)
+  for _, settlement in ipairs(args.settlements) do
+    local retry = settlement.outcome == 'retrying' and settlement.retry
+    failing = failing + (retry and retry.gate ~= '' and 1 or 0)
+  end
+  if failing > 0 or args.passed > 0 then
+    local stage, node = unpack(redis.call('HMGET', upload_key(first.id), 'stage', 'worker'))
+    note_answers(stage or '', node or '', args.passed, failing)
+  end
+end
+
 for _, service in ipairs(args.answered) do
   redis.call('DEL', KEY.gate .. service)
 end
+count_answers(args.settlements[1])
 
 local rows = {}
 for _, settlement in ipairs(args.settlements) do

@@ -101,7 +101,8 @@ function finish(id, from, to, ttl)
   leave_claim(id, claim)
   move(id, from, to)
   redis.call('HINCRBY', key, 'fence', 1)
-  redis.call('HDEL', key, 'retry_reason', 'due', 'since', 'retries', 'retry_stage', 'exclusive')
+  redis.call('HDEL', key, 'retry_reason', 'due', 'since', 'retries', 'retry_stage', 'exclusive',
+    'failed', 'failed_alone')
   redis.call('EXPIRE', key, ttl)
   if redis.call('HEXISTS', key, 'total') == 1 then
     redis.call('EXPIRE', KEY.files .. id, ttl)

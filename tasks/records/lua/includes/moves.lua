@@ -48,7 +48,8 @@ end
 -- Reset the counters of earlier attempts, or this one would fail early.
 local function forget_tries(id)
   for _, field in ipairs(redis.call('HKEYS', upload_key(id))) do
-    if string.find(field, '^tries:') or string.find(field, '^deliveries:') then
+    if string.find(field, '^tries:') or string.find(field, '^deliveries:')
+      or string.find(field, '^failed') then
       redis.call('HDEL', upload_key(id), field)
     end
   end

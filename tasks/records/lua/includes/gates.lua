@@ -1,0 +1,122 @@
+-- Gates: circuit breakers, one for each service. A gate closes on what several different uploads on
+-- different nodes meet, without a good answer in between. An upload that fails alone, while its
+-- service answers others, closes none. Needs counters.lua and nodes.lua.
+--
+-- KEY.gate .. SERVICE holds the failures since the last good answer:
+--   since             the first of them
+--   struck:UPLOAD     the node on which this upload failed; strikes: how many uploads these are
+--   node:NODE         how many of them failed on this node; nodes: how many nodes these are
+--   until, closed     when to probe the closed gate, and how often it has closed
+--   until:NODE, held  the same for a node that meets what no other node has met yet
+--   probed            until when the answer to a probe is awaited
+--
+-- KEY.answers counts for each stage the uploads that its service answered (good:STAGE) and failed
+-- (bad:STAGE). KEY.answers .. ':' .. NODE notes when this node last got a good answer in a stage.
+
+-- Fewer may be chance.
+local STRIKES = 3
+local DAY_S = 86400
+
+local function is_closed(service)
+  return tonumber(redis.call('HGET', KEY.gate .. service, 'until') or 0) > NOW
+end
+
+-- When the next probe is due: exponential backoff, counted in this field of the gate.
+local function next_probe(gate, counter, retry)
+  local times = redis.call('HINCRBY', gate, counter, 1)
+  local backoff_s = math.min(retry.cap_s, retry.delay_s * 2 ^ math.min(times - 1, 30))
+  return NOW + math.max(backoff_s * retry.jitter, retry.at_least_s)
+end
+
+local function is_only_node(node)
+  for name in pairs(taking_nodes()) do
+    if name ~= node then
+      return false
+    end
+  end
+  return true
+end
+
+-- Note that an upload failed on a node because of its service. One stands for all those of a call.
+local function strike(service, id, node, retry)
+  local gate = KEY.gate .. service
+  redis.call('HSETNX', gate, 'since', NOW)
+  redis.call('EXPIRE', gate, DAY_S)
+  if redis.call('HSETNX', gate, 'struck:' .. id, node) == 1 then
+    redis.call('HINCRBY', gate, 'strikes', 1)
+    if redis.call('HINCRBY', gate, 'node:' .. node, 1) == 1 then
+      redis.call('HINCRBY', gate, 'nodes', 1)
+    end
+  end
+  local strikes, nodes, on_node, closed_until, held_until = unpack(redis.call('HMGET', gate,
+    'strikes', 'nodes', 'node:' .. node, 'until', 'until:' .. node))
+  if tonumber(closed_until or 0) > NOW or tonumber(strikes) < STRIKES then
+    return
+  end
+  if tonumber(nodes) > 1 or is_only_node(node) then
+    redis.call('HSET', gate, 'until', next_probe(gate, 'closed', retry))
+    redis.call('HDEL', gate, 'probed')
+    count('outages:' .. service)
+  elseif tonumber(on_node) >= STRIKES and tonumber(held_until or 0) <= NOW then
+    redis.call('HSET', gate, 'until:' .. node, next_probe(gate, 'held', retry))
+  end
+end
+
+-- Returns the gates that a claim of this node would probe, or nil if it may claim nothing.
+local function gates_to_probe(node)
+  local to_probe = {}
+  for _, service in ipairs(SERVICES) do
+    local gate = KEY.gate .. service
+    local closed_until, probed_until, held_until = unpack(redis.call('HMGET', gate, 'until',
+      'probed', 'until:' .. node))
+    local latest = math.max(tonumber(closed_until or 0), tonumber(probed_until or 0),
+      tonumber(held_until or 0))
+    if latest > NOW then
+      return nil
+    end
+    if closed_until then
+      to_probe[#to_probe + 1] = gate
+    end
+  end
+  return to_probe
+end
+
+-- Whether an upload has failed since the last good answer of one of these gates' services.
+local function was_struck(id, gates)
+  for _, gate in ipairs(gates) do
+    if redis.call('HEXISTS', gate, 'struck:' .. id) == 1 then
+      return true
+    end
+  end
+  return false
+end
+
+-- Note how many uploads of a stage its service has answered, and how many it has failed.
+local function note_answers(stage, node, good, bad)
+  if good > 0 then
+    redis.call('HINCRBY', KEY.answers, 'good:' .. stage, good)
+    if redis.call('HSET', KEY.answers .. ':' .. node, stage, NOW) == 1 then
+      redis.call('EXPIRE', KEY.answers .. ':' .. node, DAY_S)
+    end
+  end
+  if bad > 0 then
+    redis.call('HINCRBY', KEY.answers, 'bad:' .. stage, bad)
+  end
+end
+
+-- Whether an upload has failed again while its service answered others: this node too, and at least
+-- two for each other one that failed. So it is neither an outage nor the node. `bad_now` are the
+-- uploads that fail in this settlement.
+local function fails_alone(key, stage, node, bad_now)
+  local good, bad = unpack(redis.call('HMGET', KEY.answers, 'good:' .. stage, 'bad:' .. stage))
+  good, bad = tonumber(good or 0), tonumber(bad or 0)
+  local before = redis.call('HGET', key, 'failed')
+  redis.call('HSET', key, 'failed', cjson.encode({ stage, good, bad, NOW }))
+  if not before then
+    return false
+  end
+  local old_stage, old_good, old_bad, at = unpack(cjson.decode(before))
+  local passed, others = good - old_good, bad - old_bad - bad_now
+  local answered_at = tonumber(redis.call('HGET', KEY.answers .. ':' .. node, stage) or 0)
+  return old_stage == stage and passed > 0 and passed >= 2 * others and answered_at >= at
+end

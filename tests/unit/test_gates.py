@@ -1,0 +1,261 @@
+"""Gates: they close on an outage, and no upload that fails alone closes them or holds up others."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+
+import pytest
+
+from tasks.records import keys
+from tasks.records.delivery import Settlement
+from tasks.records.states import SERVICES, STAGES
+from tasks.stage.retry_policy import MAX_ALONE, retry_plan
+from tasks.transfer import errors
+from tasks.transfer.models import Transfer
+from tests.unit.records import Farm, file_of
+
+CHECKSUM, SIGN, PUT, REGISTER = STAGES
+ERRORS = {
+    "ftrack": errors.ServiceUnavailableError("ftrack", "503"),
+    "store": errors.ServiceUnavailableError("store", "503"),
+    "credentials": errors.CredentialsRefusedError("https://a", "no"),
+}
+each_service = pytest.mark.parametrize("service", SERVICES)
+
+
+def claim_on(farm: Farm, node: str) -> list[Transfer]:
+    """Claim what is pending, and bring it to the stage in which ftrack signs."""
+    claim = str(uuid.uuid4())
+    transfers = farm.deliver(CHECKSUM, claim, worker=node)
+    farm.record.settle([Settlement(transfer, "advanced") for transfer in transfers])
+    return farm.deliver(SIGN, claim, worker=node) if transfers else []
+
+
+def settle(
+    farm: Farm, failing: Iterable[Transfer], service: str, passing: Iterable[Transfer] = ()
+) -> dict[str, str]:
+    """End the stage of a batch, as a stage does; all that fails is tried again at once."""
+    good = list(passing)
+    plan = retry_plan(ERRORS[service]) | {"jitter": 0, "at_least_s": 0}
+    rows = [Settlement(transfer, "retrying", {}, plan) for transfer in failing]
+    rows += [Settlement(transfer, "advanced") for transfer in good]
+    return farm.record.settle(rows, [service] if good else [], len(good))
+
+
+def fail_one(farm: Farm, node: str, service: str) -> None:
+    """Let a new upload fail on a node, which had claimed it before the gate closed."""
+    gates = {name: farm.client.hgetall(keys.gate_key(name)) for name in SERVICES}
+    farm.client.delete(*map(keys.gate_key, SERVICES))
+    farm.enqueue(file_of())
+    transfers = claim_on(farm, node)
+    for name, gate in gates.items():
+        if gate:
+            farm.client.hset(keys.gate_key(name), mapping=gate)
+    plan = retry_plan(ERRORS[service]) | {"jitter": 1, "delay_s": 30, "cap_s": 30}
+    farm.record.settle([Settlement(transfer, "retrying", {}, plan) for transfer in transfers])
+
+
+def closed(farm: Farm, service: str) -> bool:
+    return float(farm.client.hget(keys.gate_key(service), "until") or 0) > farm.now()
+
+
+@each_service
+def test_three_uploads_on_two_nodes_close_a_gate(farm: Farm, service: str) -> None:
+    farm.take_tasks("w1", "w2")
+    fail_one(farm, "w1", service)
+    fail_one(farm, "w1", service)
+    assert not closed(farm, service)
+
+    fail_one(farm, "w2", service)
+
+    assert closed(farm, service)
+    farm.enqueue(file_of())
+    assert claim_on(farm, "w1") == claim_on(farm, "w2") == []
+
+
+@each_service
+def test_three_uploads_on_the_only_node_close_a_gate(farm: Farm, service: str) -> None:
+    farm.take_tasks("w1")
+    for _ in range(3):
+        assert not closed(farm, service)
+        fail_one(farm, "w1", service)
+
+    assert closed(farm, service)
+
+
+@each_service
+def test_what_one_node_of_two_meets_holds_that_node_alone(farm: Farm, service: str) -> None:
+    farm.take_tasks("w1", "w2")
+    for _ in range(5):
+        fail_one(farm, "w1", service)
+    farm.enqueue(file_of())
+
+    assert not closed(farm, service)
+    assert claim_on(farm, "w1") == []
+    [passing] = claim_on(farm, "w2")
+
+    settle(farm, [], service, [passing])
+
+    farm.enqueue(file_of())
+    assert claim_on(farm, "w1"), "a good answer on any node lets it go on"
+
+
+@each_service
+def test_one_upload_that_fails_often_closes_no_gate(farm: Farm, service: str) -> None:
+    farm.enqueue(file_of())
+    for node in ("w1", "w2", "w1", "w1", "w2"):
+        [transfer] = claim_on(farm, node)
+        settle(farm, [transfer], service)
+        farm.make_due()
+
+    assert not closed(farm, service)
+
+
+def test_the_uploads_of_one_failed_call_are_one_strike(farm: Farm) -> None:
+    farm.enqueue(*(file_of() for _ in range(6)))
+    transfers = claim_on(farm, "w1")
+    ids = [transfer.upload_id for transfer in transfers]
+    plan = retry_plan(ERRORS["ftrack"], ids)
+    farm.record.settle([Settlement(transfer, "retrying", {}, plan) for transfer in transfers])
+
+    assert not closed(farm, "ftrack")
+    assert farm.client.hget(keys.gate_key("ftrack"), "strikes") == "1"
+    farm.make_due()
+    assert [len(claim_on(farm, "w1")) for _ in range(6)] == [1] * 6, "each is claimed alone"
+
+
+def test_in_an_outage_uploads_stay_in_their_batches(farm: Farm) -> None:
+    farm.enqueue(*(file_of() for _ in range(6)))
+    transfers = claim_on(farm, "w1")
+    for _ in range(3):
+        fail_one(farm, "w1", "store")
+    assert closed(farm, "store")
+
+    settle(farm, transfers, "store")
+
+    farm.client.delete(keys.gate_key("store"))
+    farm.client.zadd(keys.RETRYING, dict.fromkeys([one.upload_id for one in transfers], 0))
+    farm.record.apply_due()
+    assert len(claim_on(farm, "w1")) == 6
+
+
+def test_a_probe_takes_an_upload_that_has_not_failed(farm: Farm) -> None:
+    bad = farm.enqueue(*(file_of() for _ in range(3)))
+    settle(farm, claim_on(farm, "w1"), "store")
+    [good] = farm.enqueue(file_of())
+    farm.make_due()
+    farm.client.hset(keys.gate_key("store"), "until", 1)
+
+    [probe] = claim_on(farm, "w1")
+
+    assert probe.upload_id == good
+    assert set(farm.states(bad)) == {"pending"}
+
+
+def test_without_another_upload_a_probe_takes_one_that_has_failed(farm: Farm) -> None:
+    farm.enqueue(*(file_of() for _ in range(3)))
+    settle(farm, claim_on(farm, "w1"), "store")
+    farm.make_due()
+    farm.client.hset(keys.gate_key("store"), "until", 1)
+
+    assert len(claim_on(farm, "w1")) == 1
+
+
+@each_service
+def test_an_upload_that_fails_alone_fails_in_the_end_by_itself(farm: Farm, service: str) -> None:
+    [bad] = farm.enqueue(file_of())
+    states = []
+    for _ in range(MAX_ALONE + 1):
+        [transfer] = claim_on(farm, "w1")
+        states.append(settle(farm, [transfer], service)[bad])
+        assert not farm.client.hget(keys.gate_key(service), "until")
+        farm.enqueue(*(file_of() for _ in range(2)))
+        settle(farm, [], service, claim_on(farm, "w1"))
+        farm.make_due()
+
+    assert states == ["retrying"] * MAX_ALONE + ["failed"]
+    assert farm.field(bad, "error_kind") == "FailsAloneError"
+    assert f"has failed {MAX_ALONE} times for this upload alone" in farm.field(bad, "error")
+    assert farm.counted("failed") == {"FailsAloneError": 1}
+
+
+@each_service
+def test_it_counts_again_after_a_retry_by_hand(farm: Farm, service: str) -> None:
+    test_an_upload_that_fails_alone_fails_in_the_end_by_itself(farm, service)
+    [bad] = farm.client.zrange(keys.state_key("failed"), 0, -1)
+
+    farm.commands.retry(bad)
+    [transfer] = claim_on(farm, "w1")
+
+    assert settle(farm, [transfer], service) == {bad: "retrying"}
+
+
+def test_an_outage_of_days_is_waited_out(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    for _ in range(3 * MAX_ALONE):
+        [transfer] = claim_on(farm, "w1")
+        assert settle(farm, [transfer], "ftrack") == {upload_id: "retrying"}
+        farm.make_due()
+
+
+def test_a_service_that_fails_half_of_all_uploads_fails_none_of_them_alone(farm: Farm) -> None:
+    [unlucky] = farm.enqueue(file_of())
+    for _ in range(3 * MAX_ALONE):
+        [transfer] = claim_on(farm, "w1")
+        settle(farm, [transfer], "store")
+        farm.enqueue(*(file_of() for _ in range(6)))
+        batch = claim_on(farm, "w1")
+        settle(farm, batch[:3], "store", batch[3:])
+        for one in batch[:3]:
+            farm.commands.cancel(one.upload_id)
+        farm.client.delete(keys.gate_key("store"))
+        farm.make_due()
+
+    assert farm.state(unlucky) == "pending"
+
+
+def test_what_one_node_alone_cannot_do_fails_no_upload(farm: Farm) -> None:
+    farm.take_tasks("bad", "good")
+    [unlucky] = farm.enqueue(file_of())
+    for _ in range(3 * MAX_ALONE):
+        [transfer] = claim_on(farm, "bad")
+        settle(farm, [transfer], "store")
+        farm.enqueue(*(file_of() for _ in range(3)))
+        settle(farm, [], "store", claim_on(farm, "good"))
+        farm.make_due()
+
+    assert farm.state(unlucky) == "pending"
+
+
+def test_an_upload_that_recovers_has_not_failed(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    for _ in range(2):
+        settle(farm, claim_on(farm, "w1"), "ftrack")
+        farm.make_due()
+    settle(farm, [], "ftrack", claim_on(farm, "w1"))
+
+    assert farm.field(upload_id, "failed") == farm.field(upload_id, "failed_alone") == ""
+
+
+def test_a_claim_that_was_cut_short_asks_for_another_wake_up(farm: Farm) -> None:
+    farm.enqueue(*(file_of() for _ in range(3)))
+    assert farm.record.deliver("all", CHECKSUM, "w1").to_wake == []
+    farm.client.flushall()
+    ids = farm.enqueue(*(file_of() for _ in range(3)))
+    for upload_id in ids:
+        farm.client.hset(keys.upload_key(upload_id), "exclusive", 1)
+
+    asked = [farm.record.deliver(str(number), CHECKSUM, "w1").to_wake for number in range(3)]
+
+    assert asked == [[""], [""], []]
+
+
+def test_a_batch_that_is_taken_apart_asks_for_a_wake_up(farm: Farm) -> None:
+    farm.enqueue(file_of(host="node7"), file_of(host="node7"))
+    for _ in range(2):
+        assert len(farm.deliver(host="node7")) == 2
+
+    delivery = farm.record.deliver("claim", CHECKSUM, "w1", host="node7")
+
+    assert (delivery.transfers, delivery.to_wake) == ([], ["node7"])
