@@ -1,4 +1,4 @@
-"""What is wrong with Redis, in words that the command line and doctor share."""
+"""What is wrong with Redis or lacks workers, in words that the commands share."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import redis
 import redis.sentinel
 from redis import exceptions
 
+from tasks.intake.ranges import some_of
 from tasks.intake.refusals import MEANINGS
 from tasks.records.fail_fast import NoMasterFoundError
+from tasks.records.status import Status
 
 #: redis-py takes the code from the text of these.
 CODES: dict[type[redis.RedisError], str] = {
@@ -19,6 +21,20 @@ CODES: dict[type[redis.RedisError], str] = {
     exceptions.AskError: "ASK",
     exceptions.MovedError: "MOVED",
 }
+
+
+NO_WORKER = (
+    "no worker takes tasks, so uploads wait: run farmhaul worker; if one runs, see farmhaul doctor"
+)
+
+
+def no_takers(status: Status) -> list[str]:
+    """Return a line if no worker takes tasks, or none on hosts with node-local uploads."""
+    workers = status.workers()
+    if not workers:
+        return [NO_WORKER]
+    hosts = status.hosts_without(workers)
+    return [f"no worker on {some_of(hosts)} takes tasks: files there wait"] if hosts else []
 
 
 def redis_problem(error: redis.RedisError) -> str:

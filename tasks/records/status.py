@@ -272,6 +272,11 @@ class Status:
         found = self.client.zrangebyscore(WORKERS, f"({now - WORKER_S}", "+inf")
         return sorted(to_text(name) for name in found)
 
+    def hosts_without(self, workers: Iterable[str]) -> list[str]:
+        """Return the hosts with pending node-local uploads on which none of these workers runs."""
+        with_worker = {name.partition("@")[2] for name in workers}
+        return sorted({row.host for row in self.backlog() if row.host} - with_worker)
+
     def silent_for(self, silent_s: float, limit: int) -> list[str]:
         """Return the active uploads that nobody has renewed for *silent_s*.
 

@@ -12,12 +12,13 @@ import pytest
 from tasks.config.sealing import Codec
 from tasks.intake.envelope import make_body, sign
 from tasks.intake.inbox import INBOX
-from tasks.records.keys import TAKING, upload_key
+from tasks.records.keys import TAKING, WORKERS, upload_key
 from tasks.records.status import Status
 from tasks.transfer.errors import FatalError
 from tests.sandbox import RedisServer
 from workers.cli import wait
 from workers.cli.wait import NOT_TAKEN_IN, REFUSED, wait_for
+from workers.wording import NO_WORKER
 
 ID = "5d27e920-0000-4000-8000-000000000001"
 ENTRY = sign(make_body([{"path": "/mnt/a.exr"}], 1_795_651_200.0, "node7"), [])
@@ -36,7 +37,7 @@ def status(client: Any) -> Status:
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wait, "TAKEN_IN_S", 0.1)
+    monkeypatch.setattr(wait, "LOOK_S", 0.1)
 
 
 def later(*acts: Callable[[], object]) -> threading.Thread:
@@ -50,6 +51,10 @@ def later(*acts: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=run)
     thread.start()
     return thread
+
+
+def note_worker(client: Any) -> None:
+    client.zadd(WORKERS, {"w1@node7": client.time()[0]})
 
 
 def set_state(client: Any, state: str, **more: str) -> Callable[[], object]:
@@ -83,11 +88,52 @@ def test_it_says_once_that_no_worker_has_taken_it_in(
     client: Any, status: Status, key: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     client.lpush(key, ENTRY)
+    note_worker(client)
 
     ended = wait_for(status, [ID], [ENTRY], 0.5)
 
     assert ended == [("queued", "not taken in by any worker")]
     assert capsys.readouterr().err == f"farmhaul: {NOT_TAKEN_IN}\n"
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("is_taken_in", [True, False])
+def test_it_says_once_that_no_worker_runs(
+    client: Any, status: Status, capsys: pytest.CaptureFixture[str], is_taken_in: bool
+) -> None:
+    if is_taken_in:
+        set_state(client, "pending")()
+    else:
+        client.lpush(INBOX, ENTRY)
+
+    wait_for(status, [ID], [ENTRY], 0.5)
+
+    assert capsys.readouterr().err == f"farmhaul: {NO_WORKER}\n"
+
+
+@pytest.mark.usefixtures("soon")
+def test_it_says_that_no_worker_runs_on_the_host_of_a_file(
+    client: Any, status: Status, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_state(client, "pending")()
+    note_worker(client)
+    client.sadd("farmhaul:hosts", "node9")
+    client.zadd("farmhaul:pending:node9", {ID: 1})
+
+    wait_for(status, [ID], [], 0.5)
+
+    assert capsys.readouterr().err.startswith("farmhaul: no worker on node9 takes tasks")
+
+
+@pytest.mark.usefixtures("soon")
+def test_it_says_nothing_while_workers_take_tasks(
+    client: Any, status: Status, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_state(client, "pending")()
+    note_worker(client)
+
+    assert wait_for(status, [ID], [], 0.5) == [("pending", "pending: not finished yet")]
+    assert capsys.readouterr().err == ""
 
 
 def test_an_earlier_failure_is_not_the_end_of_what_waits(client: Any, status: Status) -> None:

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import click
 
+from tasks.intake.exit_codes import say
 from tasks.records.inbox import waiting
 from tasks.records.states import LIVE, UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.records import find_known, open_status
+from workers.wording import no_takers
 
 #: How many of a publish's files are listed below it.
 FILES_SHOWN = 20
@@ -34,9 +36,14 @@ def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
     "In the inbox" is what hooks have sent and no worker has taken in yet.
     """  # noqa: D301 click takes \b for "do not wrap"
     reader = open_status()
+    in_inbox = 0 if upload_ids else waiting(reader.client).entries
     if human and not upload_ids and which is None:
-        click.echo(output.counts_line(reader.counts(), waiting(reader.client).entries))
+        click.echo(output.counts_line(reader.counts(), in_inbox))
     uploads = find_known(reader, upload_ids) if upload_ids else _uploads_in(reader, which)
+    if in_inbox or any(upload.state in LIVE for upload in uploads):
+        # On stderr, because a program reads stdout.
+        for line in no_takers(reader):
+            say(line)
     if human and which == "failed":
         click.echo("\n".join(output.failures(uploads)) or "no uploads have failed")
         return

@@ -16,7 +16,7 @@ from tasks.intake.inbox import InboxError
 from tasks.records.status import Status, UploadState
 from tasks.transfer.errors import FatalError
 from workers.cli.output import problem
-from workers.wording import redis_problem
+from workers.wording import no_takers, redis_problem
 
 #: The pause between two polls grows to a fiftieth of the time waited so far, within these bounds:
 #: a wait of a second ends at once, and a wait of an hour costs Redis next to nothing.
@@ -26,8 +26,9 @@ LONGEST_PAUSE_S = 1.0
 BYTES_A_SECOND = 10_000_000
 ENTRIES_AT_ONCE = 50
 
-#: A worker takes an entry in at once. After this time, something is wrong.
-TAKEN_IN_S = 5.0
+#: A worker takes an entry in at once. After this time, and every such time after it, the wait looks
+#: whether something is wrong.
+LOOK_S = 5.0
 NOT_TAKEN_IN = (
     "no worker has taken it in yet: is one running with the same FARMHAUL_SECRET_KEY? "
     "(farmhaul doctor)"
@@ -80,7 +81,7 @@ def wait_for(
     ids = list(dict.fromkeys(upload_ids))
     live, seen = ids, set[str]()
     waiting = entries
-    is_said = False
+    looked, said = began, ""
     while True:
         now = time.monotonic()
         try:
@@ -92,15 +93,26 @@ def wait_for(
             if not (waiting or live) or now >= deadline:
                 found = dict(zip(ids, status.find(ids), strict=True))
                 return [_result(one, found[one], one in seen, waiting) for one in upload_ids]
+            if now - looked >= LOOK_S:
+                looked, notice = now, _notice(status, waiting)
+                if notice not in {"", said}:
+                    say(notice)
+                said = notice
         except (redis.ConnectionError, redis.TimeoutError):
             if now >= deadline:
                 raise
-        if waiting and not is_said and now - began >= TAKEN_IN_S:
-            say(NOT_TAKEN_IN)
-            is_said = True
         pause_s = min(max((now - began) / 50, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
         pause_s = max(pause_s, sum(map(len, waiting[:ENTRIES_AT_ONCE])) / BYTES_A_SECOND)
         time.sleep(min(pause_s, max(deadline - now, 0)))
+
+
+def _notice(status: Status, waiting: Sequence[bytes]) -> str:
+    """Return why nothing may happen, or ""."""
+    try:
+        takers = no_takers(status)
+    except redis.exceptions.NoPermissionError:  # this user reads records, and not workers
+        takers = []
+    return "; ".join(takers) or (NOT_TAKEN_IN if waiting else "")
 
 
 def _not_taken_in(status: Status, waiting: Sequence[bytes]) -> Sequence[bytes]:

@@ -150,9 +150,7 @@ def _workers(farm: Farm) -> Iterator[Finding]:
         step = "run farmhaul worker; restart a running worker that logs not_consuming"
         yield Finding("fault", "workers", "no worker takes tasks", step)
     yield from _versions(farm, workers)
-    with_worker = {name.partition("@")[2] for name in workers}
-    with_uploads = {row.host for row in farm.status.backlog() if row.host}
-    if lonely := sorted(with_uploads - with_worker):
+    if lonely := farm.status.hosts_without(workers):
         # In one line: a hook can name any number of hosts.
         hosts = some_of(lonely)
         says = f"no worker on {hosts} takes tasks, but uploads of files there are pending"
