@@ -80,7 +80,9 @@ class Stage(RedactedTask):
         """Claim a batch of pending uploads; a redelivered task gets the same batch again."""
         delivery = self._deliver(self.request.id, host)
         fitting, others = within_bounds(delivery, CLAIM_BYTES)
-        self.clients.record.settle(others)
+        if others:
+            self.clients.record.settle(others)
+            wake(self.app, 1, host)
         return Batch(self.request.id, tuple(fitting))
 
     def take(self, message: Message) -> Batch:
@@ -144,12 +146,16 @@ class Stage(RedactedTask):
     def call_once(
         self, call: Callable[[Sequence[Transfer]], Outcomes], transfers: Sequence[Transfer]
     ) -> Outcomes:
-        """Make one call for all transfers; an unexpected error is the outcome of each of them."""
+        """Make one call for all transfers; after an unexpected error, make one for each of them."""
         try:
             return call(transfers)
         except Exception as error:  # noqa: BLE001 the other uploads go on
+            if len(transfers) == 1:
+                return {transfers[0].upload_id: self._log_unexpected(transfers[0], error)}
             return {
-                transfer.upload_id: self._log_unexpected(transfer, error) for transfer in transfers
+                upload_id: outcome
+                for transfer in transfers
+                for upload_id, outcome in self.call_once(call, [transfer]).items()
             }
 
     def in_threads(self, items: Sequence[T], act: Callable[[T], R]) -> list[R]:

@@ -119,7 +119,7 @@ class FtrackClient:
             UnexpectedAnswerError: the response is not a list of results.
             InterceptedError: a proxy or firewall has refused the call.
         """
-        request = json.dumps(list(operations), separators=(",", ":")).encode()
+        request = encoded(operations)
         if len(request) > MAX_REQUEST_BYTES:
             raise FtrackRefusal(TOO_LARGE, f"{len(request)} bytes; at most {MAX_REQUEST_BYTES}")
         self._before_call()
@@ -247,6 +247,11 @@ def _attempt(call: Call, transfers: Sequence[Transfer]) -> _Result:
 
 def _same_for_all(transfers: Sequence[Transfer], error: UploadError) -> Outcomes:
     return {transfer.upload_id: error for transfer in transfers}
+
+
+def encoded(operations: Sequence[Operation]) -> bytes:
+    """Return the body of a POST with these operations."""
+    return json.dumps(list(operations), separators=(",", ":")).encode()
 
 
 def query(columns: str, entity_type: str, where: str) -> Operation:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.transfer.existing import NOTHING_YET, SYSTEM_TYPES, Existing
-from tasks.transfer.ftrack import Operation, Result
+from tasks.transfer.ftrack import MAX_REQUEST_BYTES, Operation, Result, encoded
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.names import PATTERN
 from tasks.transfer.targets import Container, Publish, Target, derived_id
@@ -29,21 +29,31 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
     noted in the metadata in the same call, so that it is started once for each version of the
     file.
     """
-    target = transfer.target
-    fields = {"file_type": transfer.file_type, "size": transfer.size_bytes}
+    target, fields = transfer.target, _file_fields(transfer)
     if target.version_id is None:
         known = {name: value for name, value in fields.items() if value != ""}
         return [
             _update("FileComponent", target.component_id, known),
             *location_operations(target.component_id, existing),
         ]
+    fields["version_id"] = target.version_id
     operations = component_operations("FileComponent", target, fields, existing)
     operations += location_operations(target.component_id, existing)
+    return operations + _described(transfer, existing)
+
+
+def _file_fields(transfer: Transfer) -> dict[str, Any]:
+    return {"file_type": transfer.file_type, "size": transfer.size_bytes}
+
+
+def _described(transfer: Transfer, existing: Existing) -> list[Operation]:
+    """Return the operations for metadata, thumbnails and encoding of a file."""
+    target = transfer.target
     fingerprint = transfer.content_fingerprint
     encoded = existing.metadata.get((target.component_id, ENCODED))
     encode = target.encode and encoded != fingerprint
     mark = ((ENCODED, fingerprint),) if encode else ()
-    operations += thumbnail_and_metadata_operations("FileComponent", target, existing, mark)
+    operations = thumbnail_and_metadata_operations("FileComponent", target, existing, mark)
     if encode:
         operations.append(
             {
@@ -145,8 +155,20 @@ def publish_operations(
     """Return the POSTs that register a publish. All of it becomes visible with the last one.
 
     A long sequence is first created without a version, and its frames in batches. ftrack does
-    not show a component that belongs to no version.
+    not show a component that belongs to no version. If the last POST would be too large, all
+    sequences and single files are made like that. Only if it is still too large, by some 4,000
+    single files, the publish becomes visible in several steps.
     """
+    posts = _posts(publish, files, existing, shown_at_once=FRAMES_A_POST)
+    if len(encoded(posts[-1])) > MAX_REQUEST_BYTES:
+        posts = _posts(publish, files, existing, shown_at_once=0)
+    return [fitting for post in posts for fitting in _fitting(post)]
+
+
+def _posts(
+    publish: Publish, files: Sequence[Transfer], existing: Existing, shown_at_once: int
+) -> list[list[Operation]]:
+    """Return the POSTs; what has more files than ``shown_at_once`` is made before the last one."""
     before: list[list[Operation]] = []
     last: list[Operation] = []
     for container in publish.containers:
@@ -164,7 +186,7 @@ def publish_operations(
             for start in range(0, len(own), FRAMES_A_POST)
         ]
         by_then = existing
-        if len(posts) > 1:
+        if len(own) > shown_at_once:
             hidden = target._replace(version_id=None)
             before += [_sequence_operations(hidden, fields, existing) + posts[0], *posts[1:]]
             posts = []
@@ -178,10 +200,44 @@ def publish_operations(
         last += [operation for post in posts for operation in post]
         last += location_operations(target.component_id, existing)
         last += thumbnail_and_metadata_operations("SequenceComponent", target, existing)
-    for file in files:
-        if file.target.container_id is None:
-            last += locate_operations(file, existing)
+    single = [file for file in files if file.target.container_id is None]
+    for start in range(0, len(single), FRAMES_A_POST):
+        hidden_files: list[Operation] = []
+        for file in single[start : start + FRAMES_A_POST]:
+            if shown_at_once or not _can_be_hidden(file.target, existing):
+                last += locate_operations(file, existing)
+            else:
+                hidden_files += _hidden_file(file, existing)
+                version = {"version_id": file.target.version_id}
+                last.append(_update("FileComponent", file.component_id, version))
+                last += _described(file, existing)
+        before.append(hidden_files)
     return [*(post for post in before if post), last]
+
+
+def _can_be_hidden(target: Target, existing: Existing) -> bool:
+    return target.version_id is not None and target.component_id not in existing.components
+
+
+def _hidden_file(file: Transfer, existing: Existing) -> list[Operation]:
+    """Return the operations that create a file's component without a version."""
+    hidden = file.target._replace(version_id=None)
+    operations = component_operations("FileComponent", hidden, _file_fields(file), existing)
+    return operations + location_operations(file.component_id, existing)
+
+
+def _fitting(operations: Sequence[Operation]) -> list[list[Operation]]:
+    """Split operations, in their order, so that each list fits into a POST if possible."""
+    posts: list[list[Operation]] = []
+    room_bytes = 0
+    for operation in operations:
+        size_bytes = len(encoded([operation]))
+        if not posts or size_bytes > room_bytes:
+            posts.append([])
+            room_bytes = MAX_REQUEST_BYTES
+        posts[-1].append(operation)
+        room_bytes -= size_bytes
+    return posts
 
 
 def _sequence_operations(

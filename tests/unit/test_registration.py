@@ -14,6 +14,7 @@ from tasks.transfer.existing import (
     frames_operations,
     parse_existing,
 )
+from tasks.transfer.ftrack import encoded
 from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Transfer
 from tasks.transfer.names import PATTERN
 from tasks.transfer.registration import (
@@ -95,7 +96,8 @@ def test_a_component_that_exists_gets_its_new_size() -> None:
             "action": "update",
             "entity_type": "FileComponent",
             "entity_key": [ID],
-            "entity_data": {"size": 6},
+            # An interrupted publish may have left it without its version.
+            "entity_data": {"size": 6, "version_id": VERSION},
         }
     ]
 
@@ -314,3 +316,41 @@ def test_the_single_files_of_a_publish_are_located_in_the_last_post(
     assert publish_operations(Publish(), [stored(TARGET)], Existing()) == [
         locate_operations(stored(TARGET))
     ]
+
+
+def loose(count: int) -> list[Transfer]:
+    return [
+        stored(Target.under_version(VERSION, f"file {number}"), f"/a/{number}.mov")
+        for number in range(count)
+    ]
+
+
+def test_a_publish_of_2000_files_is_made_by_posts_that_a_proxy_takes() -> None:
+    files = [*frames(200), *loose(2000)]
+
+    posts = publish_operations(Publish((CONTAINER,)), files, Existing())
+
+    assert len(posts) > 1
+    assert max(len(encoded(post)) for post in posts) <= 900_000
+    # Nothing belongs to the version before the last POST, and all does after it.
+    assert not any(VERSION in encoded(post).decode() for post in posts[:-1])
+    assert encoded(posts[-1]).decode().count(VERSION) == 2001
+    located = [each for post in posts for each in post if "resource_identifier" in str(each)]
+    assert len(located) == 2201
+
+
+def test_an_interrupted_publish_of_2000_files_gets_its_version_in_the_end() -> None:
+    files = loose(2000)
+    made = frozenset(file.component_id for file in files[:600])
+
+    posts = publish_operations(Publish(), files, Existing(components=made, located=made))
+
+    assert max(len(encoded(post)) for post in posts) <= 900_000
+    assert encoded(posts[-1]).decode().count(VERSION) == 2000
+    assert len([1 for post in posts for each in post if each["action"] == "create"]) == 2 * 1400
+
+
+def test_even_a_publish_of_5000_files_is_made_by_posts_that_a_proxy_takes() -> None:
+    posts = publish_operations(Publish(), loose(5_000), Existing())
+
+    assert max(len(encoded(post)) for post in posts) <= 900_000

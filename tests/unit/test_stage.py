@@ -42,6 +42,18 @@ def test_an_unexpected_error_of_a_joint_call_retries_each_upload(
     assert "a bug of farmhaul" in caplog.text
 
 
+def test_an_unexpected_error_for_one_upload_leaves_the_others_of_its_call_alone() -> None:
+    def broken(transfers: Sequence[Transfer]) -> Outcomes:
+        if OTHER in transfers:
+            raise KeyError("a bug of farmhaul")
+        return {transfer.upload_id: transfer for transfer in transfers}
+
+    outcomes = Probe().call_once(broken, [ONE, OTHER])
+
+    assert outcomes["/mnt/1.exr"] is ONE
+    assert isinstance(outcomes["/mnt/2.exr"], UnexpectedAnswerError)
+
+
 def test_each_step_ends_with_its_own_result_or_error() -> None:
     def step(file: Transfer) -> Transfer:
         if file is ONE:
