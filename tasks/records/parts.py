@@ -41,7 +41,7 @@ class PartsRecord:
 
     Under an old fencing token, no write may change which parts are stored or still missing. Notes
     that are harmless to repeat (``expire``, ``forget``, ``survived``, ``located_before``,
-    ``note_joined``) need no token.
+    ``join_asked``, ``join_answered``, ``note_joined``) need no token.
     """
 
     def __init__(self, record: Record, urls: Codec, signer: Signer) -> None:
@@ -193,6 +193,21 @@ class PartsRecord:
         key = parts_key(transfer.upload_id)
         self.redis.hsetnx(key, "located_before", int(located))
         return to_text(self.redis.hget(key, "located_before")) == "1"
+
+    def join_asked(self, transfer: Transfer) -> float | None:
+        """Note that the parts are about to be joined.
+
+        Return how long ago an earlier call began, in seconds, if it has not been answered.
+        """
+        key = parts_key(transfer.upload_id)
+        now, _ = self.redis.time()
+        if self.redis.hsetnx(key, "join_asked", now):
+            return None
+        return float(now) - float(self.redis.hget(key, "join_asked") or now)
+
+    def join_answered(self, transfer: Transfer) -> None:
+        """Note that the last call to join the parts was answered."""
+        self.redis.hdel(parts_key(transfer.upload_id), "join_asked")
 
     def note_joined(self, transfer: Transfer) -> None:
         """Note that the parts are one file in the store, also when the parts record is gone."""

@@ -9,6 +9,7 @@ from tasks.stage.base import Outcomes, Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.transfer.errors import (
+    JoinUnderWayError,
     LeaseLostError,
     MultipartGoneError,
     PartsMissingError,
@@ -20,6 +21,10 @@ from tasks.transfer.models import Batch, Transfer, part_count
 from tasks.transfer.multipart import complete, join_alone
 from tasks.transfer.register import locate, locate_publish, look_up
 from tasks.transfer.registration import locate_operations
+
+#: How long the location of a file decides, after a call to join its parts had no answer. The
+#: parts are sent again when it has not appeared by then.
+JOIN_PATIENCE_S = 1800.0
 
 
 def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
@@ -68,6 +73,7 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
     Raises:
         PartsMissingError: not every part of the file has a valid ETag.
         MultipartGoneError: the store does not know the parts.
+        JoinUnderWayError: it does not, but an earlier call had no answer: it may have joined them.
         UploadError: what ``locate`` returns, and what ``complete`` raises.
     """
     parts, ftrack = clients.parts, clients.ftrack
@@ -86,17 +92,29 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
         # The store would join those that are there, and the file would end too early.
         raise PartsMissingError(transfer.component_id, missing)
     opened = parts.with_multipart(transfer)
+    asked_s_ago = parts.join_asked(transfer)
     try:
         jobs = complete(opened, etags, ftrack, register)
-    except MultipartGoneError:
+    except MultipartGoneError as error:
+        if error.may_be_joined and asked_s_ago is not None and asked_s_ago < JOIN_PATIENCE_S:
+            return _joined_before(clients, transfer)
         parts.forget(transfer)
         raise
     except (RequestRefusedError, UnexpectedAnswerError):
+        parts.join_answered(transfer)
         if register and join_alone(opened, etags, ftrack):
             parts.note_joined(transfer)
         raise
     parts.note_joined(transfer)
     return replace(transfer, job_ids=jobs)
+
+
+def _joined_before(clients: Clients, transfer: Transfer) -> Transfer:
+    """Settle a file whose parts an earlier call has joined, or is joining; it had no answer."""
+    if not transfer.is_member:  # its location decides, and join_parts asks for that first
+        raise JoinUnderWayError(transfer.component_id)
+    clients.parts.note_joined(transfer)
+    return transfer
 
 
 def _located(clients: Clients, transfer: Transfer) -> Transfer:

@@ -66,6 +66,8 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.UrlRefusedError: Policy(5, DAY_S, 1, 30),
     errors.DigestMismatchError: Policy(3, DAY_S, 1, 30),
     errors.MultipartGoneError: Policy(3, DAY_S, 1, 30),
+    # join_parts decides how long: then the parts are sent again.
+    errors.JoinUnderWayError: Policy(math.inf, DAY_S, 5, 30, at_least_s=2),
     # While workers are upgraded, an old one may send parts whose ETags it does not sign.
     errors.PartsMissingError: Policy(10, DAY_S, 1, 30),
     errors.LeaseLostError: Policy(math.inf, DAY_S, 1, 30),

@@ -12,6 +12,7 @@
     │   ├── UrlRefusedError             the presigned URL has expired or is not accepted
     │   ├── DigestMismatchError         the store received other bytes than were read
     │   ├── MultipartGoneError          the store no longer knows a multipart upload
+    │   ├── JoinUnderWayError           ftrack has not said yet whether the parts are joined
     │   ├── PartsMissingError           parts of a file that counts as stored are not recorded
     │   ├── LeaseLostError              this worker no longer holds the upload
     │   └── UnexpectedAnswerError       an unexpected response
@@ -238,10 +239,32 @@ class MultipartGoneError(RetryableError):
         self.component_id = component_id
         self.why = why
 
+    @property
+    def may_be_joined(self) -> bool:
+        """Whether the multipart upload is gone: it was joined, or the store has forgotten it."""
+        return "NoSuchUpload" in self.why
+
     def __str__(self) -> str:
         return (
             f"the parts of component {self.component_id} cannot be joined ({self.why}); "
             "farmhaul sends all of them again"
+        )
+
+
+class JoinUnderWayError(RetryableError):
+    """An earlier call to join the parts had no answer, and the store does not know them any more.
+
+    They are joined, or are being joined: then ftrack will show the location.
+    """
+
+    def __init__(self, component_id: str) -> None:
+        super().__init__(component_id)
+        self.component_id = component_id
+
+    def __str__(self) -> str:
+        return (
+            f"ftrack has not answered the call that joins the parts of component "
+            f"{self.component_id}; farmhaul tries again until it sees the location"
         )
 
 

@@ -108,8 +108,12 @@ class FtrackClient:
     def __repr__(self) -> str:
         return f"FtrackClient({self.server_url!r})"
 
-    def call(self, operations: Sequence[Operation]) -> list[Result]:
+    def call(
+        self, operations: Sequence[Operation], read_timeout_s: float | None = None
+    ) -> list[Result]:
         """POST operations and return their results, in the same order.
+
+        ``read_timeout_s`` is for a call that takes ftrack longer than others.
 
         Raises:
             FtrackRefusal: ftrack refused, and none of the operations has happened.
@@ -124,12 +128,13 @@ class FtrackClient:
             raise FtrackRefusal(TOO_LARGE, f"{len(request)} bytes; at most {MAX_REQUEST_BYTES}")
         self._before_call()
         url = f"{self.server_url}/api"
+        connect_s, read_s = TIMEOUT_S
         with translated_errors("ftrack", url):
             response = self.session.post(
                 url,
                 data=request,
                 headers={"Content-Type": "application/json"},
-                timeout=TIMEOUT_S,
+                timeout=(connect_s, read_timeout_s or read_s),
                 allow_redirects=False,
                 stream=True,
             )

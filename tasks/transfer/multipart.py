@@ -22,6 +22,9 @@ from tasks.transfer.models import MIB, SignedPut, Transfer, part_size_bytes
 from tasks.transfer.put import FileBody, OnProgress, send
 from tasks.transfer.registration import job_ids
 
+#: S3 may take minutes to join parts, and answers at the end. How long a call waits for that.
+JOIN_TIMEOUT_S = 600.0
+
 #: The parts that one task sends: as many bytes as a claim of small files has at most.
 RUN_BYTES = 256 * MIB
 
@@ -112,7 +115,8 @@ def complete(
         UploadError: what ``FtrackClient.call`` raises.
     """
     try:
-        return job_ids(ftrack.call([_join(transfer, etags), *register]))
+        operations = [_join(transfer, etags), *register]
+        return job_ids(ftrack.call(operations, JOIN_TIMEOUT_S))
     except FtrackRefusal as refusal:
         why = str(refusal)
         if "NoSuchUpload" in why or "InvalidPart" in why:
@@ -129,7 +133,7 @@ def join_alone(transfer: Transfer, etags: Mapping[int, str], ftrack: FtrackClien
     an upload that is gone by now was joined by that POST. Otherwise that POST would have said so.
     """
     try:
-        ftrack.call([_join(transfer, etags)])
+        ftrack.call([_join(transfer, etags)], JOIN_TIMEOUT_S)
     except FtrackRefusal as refusal:
         return "NoSuchUpload" in str(refusal)
     except UploadError:

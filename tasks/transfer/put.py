@@ -22,6 +22,7 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.files import open_checked, reading, require_unchanged
+from tasks.transfer.hearing import POOLS
 from tasks.transfer.http import (
     MAX_ERROR_BYTES,
     MAX_STATUS_CHARS,
@@ -53,6 +54,10 @@ DIGEST_CODES = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch"}
 #: Codes of a 400 that mean a transfer was cut short, not that the request was wrong.
 BROKEN_TRANSFER_CODES = {"RequestTimeout", "IncompleteBody"}
 
+#: An MD5, and what a proxy that could compress adds to it: Apache "-gzip", Jetty "--gzip". Such a
+#: proxy may also weaken the ETag: W/"…" (nginx).
+MD5_ETAG = re.compile(r"([0-9a-fA-F]{32})(?:[-;:]{1,2}(?:gzip|br|deflate|zstd))?")
+
 #: The number of hosts whose connections stay open: ftrack, and those of the store's buckets.
 MAX_HOSTS = 4
 
@@ -62,7 +67,7 @@ OnProgress = Callable[[int], int | None]
 
 
 class StoreAdapter(HTTPAdapter):
-    """Sends large blocks, and uses TCP keep-alive to notice a store that has disappeared."""
+    """Sends large blocks, and notices a store that has disappeared or that answers early."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Pass the settings of the socket to urllib3."""
@@ -72,6 +77,13 @@ class StoreAdapter(HTTPAdapter):
             (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         ]
         super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what makes the connections by way of a proxy."""
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = POOLS
+        return manager
 
 
 def store_session(connections: int) -> requests.Session:
@@ -156,6 +168,8 @@ class FileBody:
 def send(transfer: Transfer, body: FileBody, session: requests.Session) -> str:
     """PUT a body to the transfer's presigned URL; return the store's ETag without quotes.
 
+    It is empty if the store returns none that can be its own.
+
     Raises:
         UploadError: see ``put_file``.
     """
@@ -170,6 +184,8 @@ def send(transfer: Transfer, body: FileBody, session: requests.Session) -> str:
         response_body = body_of(response, MAX_ERROR_BYTES)
     if response.status_code != requests.codes.ok:
         raise _refusal(transfer, response, response_body)
+    if body.left_bytes:
+        raise ServiceUnavailableError("store", "it answered before it had the whole file")
     return _checked_etag(transfer, response)
 
 
@@ -222,9 +238,15 @@ def _md5_hex(transfer: Transfer) -> str:
 def _checked_etag(transfer: Transfer, response: requests.Response) -> str:
     # The ETag of S3 and GCS is the hex MD5 of the stored bytes. If the store encrypted them with
     # a key of its own, the ETag has another form or is not a digest, and proves nothing.
-    etag = response.headers.get("ETag", "").strip('"')
+    given = response.headers.get("ETag", "").strip()
+    etag = given.removeprefix("W/").strip('"')
     encrypted = any("server-side-encryption" in name.lower() for name in response.headers)
-    is_md5 = not encrypted and re.fullmatch(r"[0-9a-fA-F]{32}", etag)
-    if is_md5 and etag.lower() != _md5_hex(transfer):
-        raise _mismatch(transfer, etag.lower())
-    return etag
+    match = MD5_ETAG.fullmatch(etag)
+    if encrypted or not match:
+        return etag
+    md5_hex = match[1].lower()
+    if md5_hex == _md5_hex(transfer):
+        return md5_hex
+    if given.strip('"') == match[1]:
+        raise _mismatch(transfer, md5_hex)
+    return ""  # the ETag of a proxy proves nothing

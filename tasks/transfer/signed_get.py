@@ -26,8 +26,9 @@ from tasks.transfer.http import (
 )
 from tasks.transfer.models import LOOPBACK
 
-#: S3 and GCS return the hex MD5 of an object that came in one PUT; ``…-N`` is not an MD5.
-MD5_ETAG = re.compile(r'"([0-9a-fA-F]{32})"')
+#: S3 and GCS return the hex MD5 of an object that came in one PUT; ``…-N`` is not an MD5. A proxy
+#: that could compress may weaken the ETag, or add to it.
+MD5_ETAG = re.compile(r'(?:W/)?"([0-9a-fA-F]{32})(?:[-;:]{1,2}(?:gzip|br|deflate|zstd))?"')
 
 #: Bytes as they are stored: decoded ones would have another size and MD5.
 AS_STORED = {"Accept-Encoding": "identity"}

@@ -125,6 +125,17 @@ def test_a_large_file_arrives_whole_when_something_breaks_once(
     assert set(part_numbers(farm, upload.component_id).values()) == {1}
 
 
+@pytest.mark.chaos
+def test_a_join_that_outlasts_a_proxy_sends_no_part_again(farm: Farm, movie: Path) -> None:
+    joining = {"action": "complete_multipart_upload"}
+    farm.sandbox.faults.add("ftrack", "late_s", 3, times=1, **joining)
+    # While the store joins the parts, and after that, it does not know them.
+    farm.sandbox.faults.add("ftrack", "error", "NoSuchUpload", skip=1, **joining)
+    upload = upload_large(farm, movie)
+    assert_located_whole(farm, upload)
+    assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
+
+
 def test_a_multipart_upload_that_the_store_forgot_is_sent_again_whole(
     farm: Farm, movie: Path
 ) -> None:

@@ -55,6 +55,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (ID, "NoSuchUpload"),
         (ID, "cannot be joined", "NoSuchUpload", "again"),
     ),
+    errors.JoinUnderWayError: ((ID,), (ID, "not answered", "location", "again")),
     errors.PartsMissingError: ((ID, 2), (ID, "2 finished parts", "again")),
     errors.LeaseLostError: ((ID,), (ID, "another worker", "cancelled", "this worker stops")),
     errors.UnexpectedAnswerError: (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,6 +101,9 @@ class Exchange:
         if lifetime is not None:
             head = head.plus(LIFETIME_HEADER, str(lifetime.value))
         canned = striking.get("status") or striking.get("error") or striking.get("junk")
+        if (late := striking.get("late_s")) is not None and body is not None:
+            threading.Timer(float(late.value), self._run_late, (head, body)).start()
+            canned = Fault("ftrack", "status", 504)
         refusal = self._s3_rule(head) if body is None else None
         if refusal is None and canned is not None and not canned.done:
             refusal = canned_answer(canned)
@@ -122,6 +126,13 @@ class Exchange:
             return not head.closes
         entry.status = int(reply.start[1])
         return self._return(reply, head, striking, entry)
+
+    def _run_late(self, head: Head, body: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", self._upstream_port)) as sock:
+            upstream = Connection(sock)
+            upstream.send(head.raw)
+            upstream.send(body)
+            upstream.read_head()
 
     def _swallow(self, length: int, striking: dict[Kind, Fault]) -> None:
         """Read the body and drop it."""

@@ -14,6 +14,7 @@ Kind: TypeAlias = Literal[
     "error",  # ftrack's error object in a 200; *value* is the exception's name
     "junk",  # a 200 with truncated JSON; *body* replaces it
     "lost_answer",  # run the request, then close the connection without a response
+    "late_s",  # ftrack: respond 504 at once, and run the request *value* seconds later
     "reset",  # reset the connection after *after_bytes* of the body (a GET: end it), or at once
     "stall",  # after *after_bytes* of the body, read nothing for *value* seconds
     "idle_cut_s",  # reset the connection when no byte of the body comes for *value* seconds

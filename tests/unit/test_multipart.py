@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -284,3 +286,21 @@ def test_a_refusal_to_join_is_told_by_what_ftrack_says(
 
 def test_the_urls_of_parts_are_in_no_repr() -> None:
     assert "s3cr3t" not in repr(Multipart("u1", {1: "https://store/?sig=s3cr3t"}))
+
+
+def test_the_join_of_parts_may_take_longer_than_other_calls(
+    odd: OddServer, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.transfer.ftrack.TIMEOUT_S", (5.0, 0.2))
+    monkeypatch.setattr(multipart, "JOIN_TIMEOUT_S", 10.0)
+
+    def answer(connection: socket.socket) -> None:
+        time.sleep(0.6)
+        connection.sendall(http(body=b"[{}]"))
+
+    odd.answers = [answer]
+    client = FtrackClient(odd.url, "farm", "a-key")
+    transfer = replace(frame(), multipart=Multipart("u1", {}))
+
+    with client.session:
+        assert complete(transfer, {1: "a"}, client) == ()

@@ -163,3 +163,14 @@ def test_a_file_that_killed_its_workers_can_be_retried(
 
     [again] = farm.pass_stages(STAGES[2], "again")
     assert parts.start_run(movie.upload_id, again.fence, 1, "w1")
+
+
+def test_a_join_that_was_not_answered_is_known_the_next_time(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    assert parts.join_asked(movie) is None
+    assert parts.join_asked(movie) is not None
+
+    parts.join_answered(movie)
+
+    assert parts.join_asked(movie) is None

@@ -8,6 +8,7 @@ import os
 import pickle
 import socket
 import struct
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -33,8 +34,11 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.models import Transfer
+from tasks.transfer.multipart import Part, put_part
 from tasks.transfer.put import BLOCK_BYTES, FileBody, put_file, store_session
+from tests.docker.certificate import make_certificate
 from tests.helpers.http_errors import errors_of_http_libraries
+from tests.helpers.tls_front import tls_front
 from tests.unit.conftest import Frame, signed
 from tests.unit.odd_server import OddServer, http
 
@@ -403,6 +407,70 @@ def test_a_store_that_resets_in_the_middle_of_a_file_is_an_outage(
     assert isinstance(error_of(large, session, roots), ServiceUnavailableError)
 
 
+@pytest.fixture(params=["plain", "tls"])
+def front(
+    request: pytest.FixtureRequest, odd: OddServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """The URL of the odd server, or that of TLS in front of it."""
+    if request.param == "plain":
+        yield odd.url
+        return
+    authority, server = tmp_path / "ca.pem", tmp_path / "server.pem"
+    make_certificate(["127.0.0.1"], authority, server)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+    with tls_front(odd.port, server) as port:
+        yield f"https://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("413 Content Too Large", StoreRefusedError), ("503 Slow Down", ServiceUnavailableError)],
+)
+def test_a_store_that_answers_early_and_reads_no_further_is_heard(  # noqa: PLR0917 fixtures
+    status: str,
+    kind: type[UploadError],
+    front: str,
+    frame: Frame,
+    odd: OddServer,
+    session: requests.Session,
+    roots: tuple[str, ...],
+) -> None:
+    file = frame(os.urandom(40 * BLOCK_BYTES), url=f"{front}/bucket/key?{SIGNATURE}")
+    odd.hasty, ended = True, threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(xml(status, "Because"))
+        ended.wait(20)
+
+    odd.answers = [answer]
+
+    error = error_of(file, session, roots)
+    ended.set()
+
+    assert isinstance(error, kind)
+    assert status[:3] in str(error)
+    assert "Because" in str(error)
+
+
+def test_a_connection_that_was_answered_early_is_not_used_again(
+    large: Transfer, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
+) -> None:
+    odd.hasty, ended = True, threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(http("503 Slow Down"))
+        ended.wait(20)
+
+    odd.answers = [answer, http()]
+    assert isinstance(error_of(large, session, roots), ServiceUnavailableError)
+    ended.set()
+
+    error = error_of(large, session, roots)
+
+    assert "before it had the whole file" in str(error)
+    assert odd.connections == 2
+
+
 @pytest.mark.parametrize("hasty", [False, True], ids=["without-answer", "without-reading"])
 def test_a_stalled_connection_to_the_store_times_out(  # noqa: PLR0917 fixtures and cases
     hasty: bool,
@@ -502,6 +570,22 @@ def test_an_etag_of_the_same_bytes_is_accepted_in_any_case(
     put_file(transfer, session, roots)
 
     assert [request.body for request in odd.requests] == [b"pixels"]
+
+
+@pytest.mark.parametrize("form", ['W/"{}"', '"{}-gzip"', '"{};gzip"', 'W/"{}--gzip"', '"{}:br"'])
+def test_the_etag_of_a_proxy_stands_for_the_md5_in_it(
+    form: str,
+    transfer: Transfer,
+    odd: OddServer,
+    session: requests.Session,
+    roots: tuple[str, ...],
+) -> None:
+    odd.answers = [http(headers={"ETag": form.format(md5_hex(transfer))})]
+    part = Part(1, 0, transfer.size_bytes)
+
+    etag = put_part(transfer, part, f"{odd.url}/part", session, roots=roots)
+
+    assert etag == md5_hex(transfer)
 
 
 def test_an_etag_of_other_bytes_is_a_mismatch_that_names_both_digests(
