@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
+import redis
 import requests
 from celery import Task, shared_task
 
 from tasks.chain import FETCH_PRIORITY, QUEUE
+from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings
+from tasks.records.fetches import Fetches
 from tasks.stage.context import clients
-from tasks.stage.redaction import RedactedTask
+from tasks.stage.redaction import RedactedTask, internal_error
 from tasks.stage.retry_policy import DOWNLOAD_BUSY, DOWNLOAD_TASK, Policy, full_jitter
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FatalError, RetryableError, UploadError
-from tasks.transfer.get import BeingFetchedError, get_file
+from tasks.transfer.get import BeingFetchedError, get_file, part_name_of
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.signed_get import signed_url
+
+#: How often the record of a download shows what has arrived.
+PROGRESS_S = 1.0
 
 
 def signer(
@@ -72,15 +80,81 @@ def fetch_component(self: Task, component_id: str, folder: str) -> None:
     Safe to run twice: existing files are left alone, partial ones are continued, and a lock on
     the file keeps two runs apart.
     """
+    progress = Progress(Fetches(clients().record.scripts), self.request.id)
+    worker = str(self.request.hostname)
+    progress.begin(component_id, folder, worker)
     try:
-        _fetch(component_id, folder)
-    except BeingFetchedError:
+        _fetch(component_id, folder, progress)
+    except BeingFetchedError as error:
+        progress.fail(error, is_final=_is_last_try(self, DOWNLOAD_BUSY))
         raise _retry(self, component_id, DOWNLOAD_BUSY) from None
     except RetryableError as error:
+        progress.fail(error, is_final=_is_last_try(self, DOWNLOAD_TASK))
         raise _retry(self, component_id, DOWNLOAD_TASK, error) from None
+    except Exception as error:
+        progress.fail(error, is_final=True)
+        raise
+    progress.end()
 
 
-def _fetch(component_id: str, folder: str) -> None:
+class Progress:
+    """Notes in the record of a download how far it is; an outage of Redis does not stop it."""
+
+    def __init__(self, fetches: Fetches, fetch_id: str) -> None:
+        self._fetches = fetches
+        self._fetch_id = fetch_id
+        self._sizes: dict[str, int] = {}
+        self._files = self._fetched = 0
+        self._next_s = 0.0
+
+    def begin(self, component_id: str, folder: str, worker: str) -> None:
+        """Note that a worker has it."""
+        with suppress(redis.RedisError):
+            self._fetches.begin(
+                self._fetch_id, component_id, folder, state="fetching", worker=worker
+            )
+            self._fetches.trim()
+
+    def found(self, files: Sequence[ComponentFile]) -> None:
+        """Note how many files there are."""
+        self._files = len(files)
+        self._note()
+
+    def moved(self, file: ComponentFile, folder: int) -> None:
+        """Note, once a second at most, what has arrived of a file."""
+        if time.monotonic() < self._next_s:
+            return
+        self._next_s = time.monotonic() + PROGRESS_S
+        with suppress(OSError):  # it has just become the file
+            part = os.stat(part_name_of(file.component_id), dir_fd=folder)
+            self._sizes[file.component_id] = part.st_size
+        self._note()
+
+    def arrived(self, file: ComponentFile, size_bytes: int) -> None:
+        """Count a file that is here."""
+        self._sizes[file.component_id] = size_bytes
+        self._fetched += 1
+
+    def end(self) -> None:
+        """Note that all files are here."""
+        self._note(state="fetched")
+
+    def fail(self, error: Exception, *, is_final: bool) -> None:
+        """Note why files are not here."""
+        # Any other text may contain a presigned URL.
+        known = isinstance(error, UploadError | BeingFetchedError)
+        text = explained(error if known else internal_error("fetch_component", error))
+        state = "failed" if is_final else "retrying"
+        self._note(text, state=state, error_kind=type(error).__name__)
+
+    def _note(self, error: str = "", **fields: str | int) -> None:
+        received = sum(list(self._sizes.values()))
+        counted = {"files": self._files, "fetched": self._fetched, "received": received}
+        with suppress(redis.RedisError):
+            self._fetches.note(self._fetch_id, {**counted, **fields}, error)
+
+
+def _fetch(component_id: str, folder: str, progress: Progress) -> None:
     """Fetch all files of a component.
 
     Raises:
@@ -92,13 +166,15 @@ def _fetch(component_id: str, folder: str) -> None:
 
     def attempt(file: ComponentFile) -> Exception | None:
         try:
-            get_file(file, opened, sign, here.store)
+            fetched = get_file(file, opened, sign, here.store, lambda: progress.moved(file, opened))
         except Exception as error:  # noqa: BLE001 raised below; the folder stays open until then
             return error
+        progress.arrived(file, fetched.size_bytes)
         return None
 
     try:
         files = find_files(here.ftrack, [component_id])
+        progress.found(files)
         errors = [error for error in here.threads.map(attempt, files) if error]
     finally:
         os.close(opened)
@@ -120,6 +196,10 @@ def _open_below_roots(folder: str, component_id: str) -> int:
             f"component {component_id} cannot be fetched: its folder does not exist below "
             "FARMHAUL_STORAGE_ROOTS of this worker"
         ) from None
+
+
+def _is_last_try(task: Task, policy: Policy) -> bool:
+    return bool(task.request.retries >= policy.max_tries - 1)
 
 
 def _retry(

@@ -20,6 +20,8 @@ JOBS = f"{PREFIX}jobs"
 HOSTS = f"{PREFIX}hosts"
 TOTALS = f"{PREFIX}totals"
 LIMITS = f"{PREFIX}limits"
+#: Downloads by workers, by when they last moved.
+FETCHES = f"{PREFIX}fetches"
 #: The entries of the inbox that workers are taking in.
 TAKING = f"{PREFIX}taking"
 #: How often each of them has come back because its worker died.
@@ -34,6 +36,7 @@ PAUSED = f"{PREFIX}paused"
 
 #: The beginning of a key; the id follows.
 UPLOAD = f"{PREFIX}upload:"
+FETCH = f"{PREFIX}fetch:"
 STATE = f"{PREFIX}state:"
 FILE_STATE = f"{PREFIX}file:"
 FILES = f"{PREFIX}files:"
@@ -80,6 +83,11 @@ LUA_KEYS = {
 def upload_key(upload_id: str) -> str:
     """Return the key of an upload's record."""
     return UPLOAD + upload_id
+
+
+def fetch_key(fetch_id: str) -> str:
+    """Return the key of the record of a download by a worker."""
+    return FETCH + fetch_id
 
 
 def state_key(state: str) -> str:

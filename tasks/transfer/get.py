@@ -56,7 +56,7 @@ def get_file(
     """
     if file.fault:
         raise FatalError(file.fault)
-    part_name = f".{file.component_id}.part"
+    part_name = part_name_of(file.component_id)
     with _writing(file.component_id), _locked(folder, part_name) as part:
         url = sign(file.component_id)
         size_bytes = _present(file, folder, url, session)
@@ -77,6 +77,11 @@ def _tidy(component_id: str, folder: int) -> None:
     with suppress(FileNotFoundError):
         os.unlink(_etag_name(component_id), dir_fd=folder)
     os.fsync(folder)
+
+
+def part_name_of(component_id: str) -> str:
+    """Return the name of what has arrived of a file so far."""
+    return f".{component_id}.part"
 
 
 def _etag_name(component_id: str) -> str:

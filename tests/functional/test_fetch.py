@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from cryptography.fernet import Fernet
 
+from tasks.config.settings import Settings
+from tasks.download import Progress
+from tasks.records.fetches import Fetches
+from tasks.records.scripts import open_scripts
+from tasks.transfer.lookup import ComponentFile
 from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.helpers.redis_traffic import everything_said_to, values_of
-from tests.sandbox import Sandbox, seed
+from tests.sandbox import RedisServer, Sandbox, seed
 from tests.sandbox.official import official_client
 from tests.sandbox.process import CHECKOUT
 
@@ -317,6 +323,64 @@ def test_with_a_secret_key_not_even_a_retry_shows_a_path(make_farm: MakeFarm) ->
     assert farm.sandbox.faults.struck(number) == 1
     assert component_id in wire.text
     assert "hush-" not in wire.text
+
+
+def test_an_enqueued_download_is_followed_to_its_failure_and_retried(farm: Farm) -> None:
+    content = random.randbytes(100_000)
+    component_id = add_file(farm.sandbox, content)
+    out = farm.make_file("other.txt", b"x").parent
+    number = farm.sandbox.faults.add("store", "status", 404, method="GET")
+
+    def shown(*arguments: str) -> dict[str, Any]:
+        done = farm.cli("status", *arguments)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        return next(line for line in lines if line["task_id"] == task_id)
+
+    def is_now(state: str) -> bool:
+        return bool(farm.redis.hget(f"farmhaul:fetch:{task_id}", "state") == state)
+
+    with farm.frozen():
+        done = farm.cli("fetch", component_id, "--to", out, "--enqueue")
+        task_id = json.loads(done.stdout)["task_id"]
+        queued = shown("--fetches")
+    wait_until(lambda: is_now("failed"))
+    failed = shown(task_id)
+    farm.sandbox.faults.remove(number)
+    retried = farm.cli("retry", task_id)
+    wait_until(lambda: is_now("fetched"))
+    fetched = shown(task_id)
+
+    assert (queued["state"], queued["component_id"]) == ("queued", component_id)
+    assert queued["folder"] == str(out)
+    assert f"the store refuses to return the file of component {component_id}" in failed["error"]
+    assert failed["worker"]
+    assert retried.stdout == f"{task_id} queued\n"
+    assert (fetched["files"], fetched["fetched"], fetched["received"]) == (1, 1, len(content))
+    assert fetched["error"] == ""
+    assert (out / "plate.exr").read_bytes() == content
+
+
+def test_a_download_shows_what_has_arrived_and_why_it_waits(redis_server: RedisServer) -> None:
+    scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
+    fetches = Fetches(scripts)
+    progress = Progress(fetches, "one")
+    files = [ComponentFile("a", "a.exr"), ComponentFile("b", "b.exr")]
+
+    progress.begin("c", "/mnt/plates", "w1@node7")
+    progress.found(files)
+    progress.arrived(files[0], 700)
+    progress.fail(OSError("https://store?X-Amz-Signature=s3cr3t"), is_final=False)
+
+    [state] = fetches.find(["one", "unknown"]).values()
+    assert (state.state, state.worker, state.folder) == ("retrying", "w1@node7", "/mnt/plates")
+    assert (state.files, state.fetched, state.received_bytes) == (2, 1, 700)
+    assert "OSError" in state.error
+    assert "s3cr3t" not in state.error
+    assert fetches.ids() == ["one"]
+    scripts.client.zadd("farmhaul:fetches", {"expired": 1})
+    fetches.trim()
+    assert fetches.ids() == ["one"]
+    assert 0 < scripts.client.ttl("farmhaul:fetch:one") <= scripts.ttl_s
 
 
 def test_a_worker_follows_no_symlink_out_of_the_roots(farm: Farm, tmp_path: Path) -> None:

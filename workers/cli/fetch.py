@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Sequence
 
 import click
@@ -14,9 +15,12 @@ from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED
 from tasks.intake.request import is_uuid
 from tasks.records.fail_fast import fail_fast_redis
+from tasks.records.fetches import Fetches
+from tasks.records.scripts import open_scripts
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
 from workers.cli import output
+from workers.cli.fetch_task import send_fetch
 
 
 @click.command()
@@ -51,11 +55,6 @@ def fetch(component_ids: tuple[str, ...], folder: str, *, enqueue: bool, human: 
 
 
 def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool) -> None:
-    from kombu.exceptions import OperationalError
-
-    from tasks.chain import FETCH_PRIORITY, QUEUE
-    from workers.app import app
-
     if not os.path.isabs(folder):
         raise BadInputError(
             f"--to {folder} is a relative path; write an absolute path, because workers run in "
@@ -65,20 +64,11 @@ def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool
         check_roots(folder, os.path.realpath(folder), settings.storage_roots)
     except FileRefusedError as error:
         raise BadInputError(explained(error)) from None
-    fail_fast_redis(settings).ping()
+    client = fail_fast_redis(settings)
+    client.ping()
+    fetches = Fetches(open_scripts(settings, client))
     for component_id in ids:
-        try:
-            task = app.send_task(
-                "farmhaul.fetch_component",
-                kwargs={"component_id": component_id, "folder": folder},
-                queue=QUEUE,
-                priority=FETCH_PRIORITY,
-                ignore_result=True,
-                retry=False,
-                # Shown in events instead of the arguments, because messages are sealed, events not.
-                kwargsrepr=f"({component_id})",
-            )
-        except OperationalError as error:  # Redis may also be full or refuse our user
-            raise error.__cause__ or error from None
-        line = {"component_id": component_id, "task_id": task.id, "state": "queued"}
-        click.echo(f"queued     {task.id}  {component_id}" if human else json.dumps(line))
+        fetch_id = str(uuid.uuid4())
+        send_fetch(fetches, fetch_id, component_id, folder)
+        line = {"component_id": component_id, "task_id": fetch_id, "state": "queued"}
+        click.echo(f"queued     {fetch_id}  {component_id}" if human else json.dumps(line))

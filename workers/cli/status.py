@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import click
 
 from tasks.intake.exit_codes import say
+from tasks.records.fetches import Fetches
 from tasks.records.inbox import waiting
 from tasks.records.states import LIVE, UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.cli.records import find_known, open_status
+from workers.cli.fetch_task import fetch_line
+from workers.cli.records import find_known, open_records
 from workers.wording import no_takers
 
 #: How many of a publish's files are listed below it.
@@ -23,6 +25,7 @@ FILES_SHOWN = 20
 @click.option("--failed", "which", flag_value="failed", help="Show failed uploads with the reason.")
 @click.option("--active", "which", flag_value="active", help="Show unfinished uploads.")
 @click.option("--all", "which", flag_value="all", help="Show all uploads that have a record.")
+@click.option("--fetches", "which", flag_value="fetches", help="Show downloads by workers.")
 @output.json_option
 def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
     """Show the state of uploads, and why they wait or failed.
@@ -33,9 +36,17 @@ def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
     farmhaul status 5d27e920-…
 
     Without arguments, shows the number of uploads in each state, and the unfinished ones.
-    "In the inbox" is what hooks have sent and no worker has taken in yet.
+    "In the inbox" is what hooks have sent and no worker has taken in yet. An id may also be that of
+    a download (fetch --enqueue).
     """  # noqa: D301 click takes \b for "do not wrap"
-    reader = open_status()
+    scripts = open_records()
+    reader, fetches = Status(scripts.client, scripts.codec), Fetches(scripts)
+    found = fetches.find(fetches.ids() if which == "fetches" else upload_ids)
+    for fetch in found.values():
+        click.echo(fetch_line(fetch, human=human))
+    if which == "fetches" or (found and len(found) == len(set(upload_ids))):
+        return
+    upload_ids = tuple(one for one in upload_ids if one not in found)
     in_inbox = 0 if upload_ids else waiting(reader.client).entries
     if human and not upload_ids and which is None:
         click.echo(output.counts_line(reader.counts(), in_inbox))

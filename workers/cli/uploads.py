@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import say
 from tasks.records.commands import Commands
+from tasks.records.fetches import Fetches
 from tasks.records.states import LIVE
 from tasks.records.status import Status
+from workers.cli.fetch_task import send_fetch
 from workers.cli.output import not_retried
 from workers.cli.records import find_known, open_records
 
@@ -23,7 +27,8 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
     farmhaul retry 5d27e920-…
     farmhaul retry --failed
 
-    Prints each upload's id and state, and on stderr why one stays as it is.
+    Prints each upload's id and state, and on stderr why one stays as it is. An id may also be that
+    of a download (fetch --enqueue).
     """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.chain import wake
     from workers.app import app
@@ -31,6 +36,9 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
     if bool(upload_ids) == failed:
         raise BadInputError("name the uploads to retry, or retry all failed ones with --failed")
     scripts = open_records()
+    upload_ids = _retry_fetches(Fetches(scripts), upload_ids)
+    if not upload_ids and not failed:
+        return
     commands, status = Commands(scripts), Status(scripts.client, scripts.codec)
     find_known(status, upload_ids)
     hosts: dict[str, int] = {}
@@ -44,6 +52,20 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
             say(not_retried(upload) if upload else "")
     for host, count in hosts.items():
         wake(app, count, host)
+
+
+def _retry_fetches(fetches: Fetches, ids: Sequence[str]) -> tuple[str, ...]:
+    """Send downloads again, and return the other ids. One that is being made is left alone."""
+    found = fetches.find(ids)
+    for fetch_id, fetch in found.items():
+        state = fetch.state
+        if state != "fetching":
+            if not fetch.folder:
+                raise BadInputError(f"the record of {fetch_id} cannot be read here; fetch it again")
+            send_fetch(fetches, fetch_id, fetch.component_id, fetch.folder)
+            state = "queued"
+        click.echo(f"{fetch_id} {state}")
+    return tuple(one for one in ids if one not in found)
 
 
 @click.command()

@@ -1,0 +1,113 @@
+"""The records of downloads that workers make: ``farmhaul fetch --enqueue``.
+
+A download is one Celery task with all of its retries, so its id is the task's. Nothing but these
+records depends on them: a download that Redis has forgotten still arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.records.keys import FETCHES, fetch_key, to_text
+from tasks.records.scripts import Scripts
+from tasks.transfer.errors import SealBrokenError
+
+#: From queued to fetched or failed; ``retry`` makes it queued again.
+FETCH_STATES = ("queued", "fetching", "retrying", "fetched", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class FetchState:
+    """A download as ``status`` shows it. Times are seconds since 1970, by Redis' clock."""
+
+    fetch_id: str
+    component_id: str
+    folder: str
+    state: str
+    #: How many files the component has (0 until ftrack has told), and how many of them are here.
+    files: int
+    fetched: int
+    received_bytes: int
+    worker: str
+    error: str
+    error_kind: str
+    created: float
+    updated: float
+
+
+class Fetches:
+    """Writes and reads the records of downloads."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self.scripts = scripts
+        self.redis = scripts.client
+
+    def begin(self, fetch_id: str, component_id: str, folder: str, **fields: str | int) -> None:
+        """Write what is downloaded and where to, with a state."""
+        request = self.scripts.codec.encode({"component_id": component_id, "folder": folder})
+        self.note(fetch_id, {**fields, "component": component_id, "request": request})
+
+    def note(self, fetch_id: str, fields: Mapping[str, str | int], error: str = "") -> None:
+        """Write fields; the record is kept for FARMHAUL_RECORD_DAYS after the last time."""
+        now, _ = self.redis.time()
+        key, ttl_s = fetch_key(fetch_id), self.scripts.ttl_s
+        sealed = self.scripts.codec.seal_text(error)
+        values: dict[Any, Any] = {**fields, "error": sealed, "updated": now}
+        pipeline = self.redis.pipeline()
+        pipeline.hset(key, mapping=values)
+        pipeline.hsetnx(key, "created", now)
+        pipeline.expire(key, ttl_s)
+        pipeline.zadd(FETCHES, {fetch_id: now})
+        pipeline.expire(FETCHES, ttl_s)
+        pipeline.execute()
+
+    def trim(self) -> None:
+        """Remove expired records from the index; only workers may."""
+        now, _ = self.redis.time()
+        self.redis.zremrangebyscore(FETCHES, "-inf", now - self.scripts.ttl_s)
+
+    def forget(self, fetch_id: str) -> None:
+        """Remove a record whose task was not sent."""
+        pipeline = self.redis.pipeline()
+        pipeline.delete(fetch_key(fetch_id))
+        pipeline.zrem(FETCHES, fetch_id)
+        pipeline.execute()
+
+    def ids(self, limit: int = 10_000) -> list[str]:
+        """Return the downloads that have a record, the latest moved first."""
+        return [to_text(one) for one in self.redis.zrange(FETCHES, 0, limit - 1, desc=True)]
+
+    def find(self, fetch_ids: Sequence[str]) -> dict[str, FetchState]:
+        """Return the state of each download that has a record."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for fetch_id in fetch_ids:
+            pipeline.hgetall(fetch_key(fetch_id))
+        found: dict[str, FetchState] = {}
+        for fetch_id, row in zip(fetch_ids, pipeline.execute(), strict=True):
+            if row:
+                fields = {to_text(name): to_text(value) for name, value in row.items()}
+                found[fetch_id] = self._state(fetch_id, fields)
+        return found
+
+    def _state(self, fetch_id: str, fields: Mapping[str, str]) -> FetchState:
+        try:
+            request: Any = self.scripts.codec.decode(fields.get("request", ""))
+            folder = str(request["folder"])
+        except (SealBrokenError, KeyError, TypeError):
+            folder = ""
+        return FetchState(
+            fetch_id,
+            component_id=fields.get("component", ""),
+            folder=folder,
+            state=fields.get("state", ""),
+            files=int(fields.get("files") or 0),
+            fetched=int(fields.get("fetched") or 0),
+            received_bytes=int(fields.get("received") or 0),
+            worker=fields.get("worker", ""),
+            error=self.scripts.codec.unseal_text(fields.get("error", "")),
+            error_kind=fields.get("error_kind", ""),
+            created=float(fields.get("created") or 0),
+            updated=float(fields.get("updated") or 0),
+        )

@@ -1,0 +1,63 @@
+"""Downloads by workers: how they are sent, and the lines that show them."""
+
+from __future__ import annotations
+
+import json
+
+from tasks.config.texts import visible
+from tasks.intake.answer import size
+from tasks.records.fetches import Fetches, FetchState
+
+
+def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) -> None:
+    """Record a download, and let a worker make it.
+
+    Raises:
+        RedisError: Redis does not take it; then there is no record either.
+    """
+    from kombu.exceptions import OperationalError
+
+    from tasks.chain import FETCH_PRIORITY, QUEUE
+    from workers.app import app
+
+    fetches.begin(fetch_id, component_id, folder, state="queued")
+    try:
+        app.send_task(
+            "farmhaul.fetch_component",
+            kwargs={"component_id": component_id, "folder": folder},
+            task_id=fetch_id,
+            queue=QUEUE,
+            priority=FETCH_PRIORITY,
+            ignore_result=True,
+            retry=False,
+            # Shown in events instead of the arguments, because messages are sealed, events not.
+            kwargsrepr=f"({component_id})",
+        )
+    except OperationalError as error:  # Redis may also be full or refuse our user
+        fetches.forget(fetch_id)
+        raise error.__cause__ or error from None
+
+
+def fetch_line(fetch: FetchState, *, human: bool) -> str:
+    """Return the line of ``status`` for a download; in JSON, ``received`` is in bytes."""
+    if human:
+        files = f"{fetch.fetched} of {fetch.files} files" if fetch.files else ""
+        where = f"{fetch.component_id} -> {fetch.folder}"
+        worker = f"on {fetch.worker}" if fetch.state == "fetching" else ""
+        line = f"{fetch.state:<10} {fetch.fetch_id}  {size(fetch.received_bytes):>9}  {where}"
+        return visible("  ".join(text for text in (line, files, worker, fetch.error) if text))
+    return json.dumps(
+        {
+            "task_id": fetch.fetch_id,
+            "component_id": fetch.component_id,
+            "folder": fetch.folder,
+            "state": fetch.state,
+            "files": fetch.files,
+            "fetched": fetch.fetched,
+            "received": fetch.received_bytes,
+            "worker": fetch.worker,
+            "error": fetch.error,
+            "created": fetch.created,
+            "updated": fetch.updated,
+        }
+    )
