@@ -50,6 +50,8 @@ def make_config(settings: Settings) -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         # None: forever. A worker outlives any outage of Redis.
         "broker_connection_max_retries": None,
+        # Nor does it exit when Redis refuses a command, for example because it is a replica now.
+        "broker_channel_error_retry": True,
         "broker_transport_options": {
             **address["broker_transport_options"],
             # After this time, a dead worker's tasks are delivered again. A live worker renews

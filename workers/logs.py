@@ -7,6 +7,7 @@ libraries contain whole URLs, and a traceback shows the error that caused an err
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import re
@@ -15,6 +16,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+import redis
+from billiard.exceptions import RestartFreqExceeded
 from celery import current_task
 from celery.app import trace
 from celery.apps import worker as celery_worker
@@ -26,11 +29,13 @@ from celery.signals import (
     task_prerun,
 )
 from celery.utils.log import get_multiprocessing_logger
+from kombu.exceptions import OperationalError
 
 from tasks.config.redis_url import parse_redis_url
 from tasks.config.settings import Settings
 from tasks.config.texts import visible
 from tasks.log import log
+from workers.wording import redis_problem
 
 #: The events that Celery's lines become, by the template of the line.
 CELERY_EVENTS = {
@@ -101,7 +106,27 @@ class WithoutSecrets(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, or the lines of a traceback."""
+        record = _explained(record)
         return UNPRINTABLE.sub(_escaped, self.hidden.sub("***", self.inner.format(record)))
+
+
+def _explained(record: logging.LogRecord) -> logging.LogRecord:
+    """Let a line of Celery or kombu say what is wrong with Redis, instead of a traceback."""
+    if record.name.partition(".")[0] not in {"celery", "kombu"}:
+        return record
+    plain = copy.copy(record)
+    if isinstance(record.args, tuple):
+        plain.args = tuple(map(_named, record.args))
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, redis.RedisError | OperationalError | RestartFreqExceeded):
+        plain.exc_info = plain.exc_text = None
+    return plain
+
+
+def _named(value: object) -> object:
+    if isinstance(value, OperationalError):
+        value = value.__cause__ or redis.ConnectionError(str(value))
+    return redis_problem(value) if isinstance(value, redis.RedisError) else value
 
 
 def _escaped(found: re.Match[str]) -> str:

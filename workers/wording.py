@@ -48,6 +48,8 @@ def redis_problem(error: redis.RedisError) -> str:
         return _sentinel_problem(error)
     if isinstance(error, redis.OutOfMemoryError):
         return "Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"
+    if str(error).startswith("DB index"):
+        return "Redis does not have this database; correct its number in FARMHAUL_REDIS_URL"
     if meaning := MEANINGS.get(CODES.get(type(error)) or str(error).partition(" ")[0]):
         return "; ".join(meaning)
     return f"Redis is not reachable ({error}); check FARMHAUL_REDIS_URL, and that Redis is running"

@@ -11,15 +11,21 @@ with FARMHAUL_FLOWER_OPEN=yes.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from flower.views import BaseHandler
+from kombu.transport.redis import Channel
 from tornado.options import options
 
+from tasks.chain import FETCH_PRIORITY, PRIORITY_OF
+from tasks.config.settings import Settings
 from tasks.config.texts import NotTextError, read_text
+from tasks.records.fail_fast import fail_fast_redis
 
 #: "(beauty.1001.exr +49, 12.4 MB)" replaces the arguments of a task. The first stage claims its
 #: files itself, so its result has the summary: "{'summary': 'beauty.1001.exr +49, 12.4 MB', …".
@@ -84,6 +90,25 @@ def format_task(task: Any) -> Any:
     return task
 
 
+class Queues:
+    """Counts messages. Flower's own class does not know all forms of FARMHAUL_REDIS_URL."""
+
+    async def queues(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """Return the number of messages in each queue, whatever their priority."""
+        return await asyncio.to_thread(_count, list(names))
+
+
+def _count(names: list[str]) -> list[dict[str, Any]]:
+    priorities = [*PRIORITY_OF.values(), FETCH_PRIORITY]
+    with fail_fast_redis(Settings.from_environment()) as client:
+        pipeline = client.pipeline(transaction=False)
+        for name in names:
+            for priority in priorities:
+                pipeline.llen(f"{name}{Channel.sep}{priority}" if priority else name)
+        lengths = iter(pipeline.execute())
+    return [{"name": name, "messages": sum(next(lengths) for _ in priorities)} for name in names]
+
+
 def add_inbox() -> None:
     """Have the page Broker show what hooks have sent and no worker has taken in yet."""
     names_of_queues = BaseHandler.get_active_queue_names
@@ -91,6 +116,7 @@ def add_inbox() -> None:
     BaseHandler.get_active_queue_names = lambda page: [*names_of_queues(page), *inbox]
 
 
+BaseHandler.get_broker = lambda _: Queues()
 add_inbox()
 
 # Flower's default is all addresses.

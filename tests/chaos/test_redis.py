@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived, wait_attempt_to_connect, wait_sending
 from tests.farm import Farm, Upload, wait_until
+from tests.sandbox import RedisServer, Sandbox
 
 
 def all_consume(farm: Farm) -> None:
@@ -122,6 +124,31 @@ def test_a_full_redis_refuses_uploads_and_keeps_those_it_has(
     wait_arrived(farm, uploads)
     assert all(worker.alive for worker in farm.workers)
     all_consume(farm)
+
+
+@pytest.mark.chaos
+def test_a_worker_waits_for_a_redis_that_refuses(sandbox: Sandbox, tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    farm = Farm(sandbox, tmp_path / "farm", 1, command="farmhaul")
+    for env in (farm.env, farm.workers[0].env):
+        env["FARMHAUL_REDIS_URL"] = server.url
+    farm.redis = server.client()
+    refusals = [
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE"), "Redis is a replica"),
+        (("ACL", "SETUSER", "default", "-brpop"), ("ACL", "SETUSER", "default", "+@all"), "access"),
+    ]
+    try:
+        with farm:
+            for refuse, accept, says in refusals:
+                farm.redis.execute_command(*refuse)
+                wait_until(lambda: says in farm.workers[0].log_text(), 30, farm.workers[0].log_text)  # noqa: B023
+                farm.redis.execute_command(*accept)
+                wait_arrived(farm, [farm.upload()])
+            log = farm.workers[0].log_text()
+    finally:
+        server.stop()
+    assert "Traceback" not in log
 
 
 @pytest.mark.chaos

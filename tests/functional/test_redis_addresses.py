@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import socket
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.docker.certificate import make_certificate
-from tests.farm import Farm
+from tests.farm import BIN, Farm, Upload, wait_until
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer, Sandbox
+from tests.sandbox.process import CHECKOUT
+
+#: What asks Redis, and a part of its answer.
+CHECKS = {
+    "status": '"upload_id": ',
+    "retry": " pending",
+    "fetch": '"state": "queued"',
+    "doctor": '"what": "redis", "says": "version',
+    "health": "",
+    "exporter": "farmhaul_redis_up 1",
+    "Flower": '"name": "farmhaul:inbox"',
+}
+EXPORTER = """
+from prometheus_client import CollectorRegistry, generate_latest
+from tasks.config.settings import Settings
+from tasks.records.fail_fast import fail_fast_redis
+from workers.exporter import FarmCollector
+registry = CollectorRegistry()
+registry.register(FarmCollector(fail_fast_redis(Settings.from_environment())))
+print(generate_latest(registry).decode())
+"""
+FLOWER = """
+import asyncio, json, runpy
+import flower.options
+queues = runpy.run_path("deploy/flower/flowerconfig.py")["Queues"]()
+print(json.dumps(asyncio.run(queues.queues(["farmhaul:inbox", "farmhaul"]))))
+"""
 
 
 @pytest.mark.parametrize("address", ["TLS", "socket"])
@@ -34,10 +64,47 @@ def test_a_farm_uploads_with_any_address_of_redis(
             farm.redis.select(1)
             with farm:
                 upload = farm.upload(content=200_000)
-                done = farm.cli("status", upload.id, "--json")
                 farm.wait_located([upload.id])
+                done = others(farm, upload, CHECKS if address == "TLS" else ["status"])
+                log = farm.workers[0].log_text()
     finally:
         server.stop()
 
-    assert done.returncode == 0, done.stderr
-    assert upload.id in done.stdout
+    for name, one in done.items():
+        assert (name, one.stderr) == (name, "")
+        assert one.returncode in {0, int(name == "doctor")}, name
+        assert CHECKS[name] in one.stdout, name
+    assert "insecure" not in log
+
+
+def others(
+    farm: Farm, upload: Upload, names: Iterable[str]
+) -> dict[str, subprocess.CompletedProcess[str]]:
+    """Run these parts of farmhaul at once."""
+    name = f"w1@{socket.gethostname()}"
+    if "health" in names:
+        wait_until(lambda: farm.redis.zscore("farmhaul:workers", name))
+    storage = str(upload.path.parent)
+    commands: dict[str, list[str | Path]] = {
+        "status": [BIN / "farmhaul", "status", upload.id],
+        "retry": [BIN / "farmhaul", "retry", upload.id],
+        "fetch": [BIN / "farmhaul", "fetch", upload.component_id, "--to", storage, "--enqueue"],
+        "doctor": [BIN / "farmhaul", "doctor"],
+        "health": [BIN / "python", "-m", "workers.health", name],
+        "exporter": [BIN / "python", "-c", EXPORTER],
+        "Flower": [BIN / "python", "-c", FLOWER],
+    }
+    ours = {"FARMHAUL_FLOWER_OPEN": "yes", "FLOWER_DB": f"{farm.folder}/flower"}
+    running = {
+        name: subprocess.Popen(
+            command, cwd=CHECKOUT, env={**farm.environment(farm.workers[0].env), **ours},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for name, command in commands.items()
+        if name in names
+    }  # fmt: skip
+    output = {name: one.communicate(timeout=60) for name, one in running.items()}
+    return {
+        name: subprocess.CompletedProcess(name, one.returncode, *output[name])
+        for name, one in running.items()
+    }

@@ -6,6 +6,10 @@ as unrecoverable: the whole worker exits (measured: in 1 of 3 series of five Red
 becomes a connection error: the worker reconnects, the message is delivered again, and the record
 shows that its work is done.
 
+A Redis that refuses a command, because it has become a replica or cannot write to its disk, would
+make the worker exit too. Here that is a connection error as well: the worker says why, and tries
+again until Redis accepts it.
+
 Anyone who can write to Redis can put anything into a queue. Foreign messages are dropped here,
 before Celery sees them (``workers.broker.seal``), because they would make the worker exit.
 """
@@ -20,11 +24,15 @@ import redis
 from kombu.transport import redis as kombu_redis
 from kombu.utils import json
 
+from tasks.log import log
 from workers.broker import seal
 from workers.broker.address import HEALTH_CHECK_S
+from workers.wording import redis_problem
 
 #: When this process last asked Redis for tasks (time.monotonic), for ``workers.health``.
 last_asked = time.monotonic()
+#: How long a worker waits before it asks a Redis again that refuses to answer.
+REFUSED_PAUSE_S = 1.0
 
 
 class _QoS(kombu_redis.QoS):
@@ -33,7 +41,12 @@ class _QoS(kombu_redis.QoS):
     def restore_visible(self, *args: Any, **options: Any) -> None:
         # Redelivery is for workers: Flower's Redis user, for example, may not touch their messages.
         with suppress(redis.exceptions.NoPermissionError):
-            super().restore_visible(*args, **options)
+            try:
+                super().restore_visible(*args, **options)
+            except redis.OutOfMemoryError:
+                raise
+            except redis.ResponseError as error:
+                log.warning("redis_refuses", text=redis_problem(error))
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         try:
@@ -58,6 +71,13 @@ class _Guarded:
         client = super()._create_client(asynchronous)  # type: ignore[misc]
         client.set_response_callback("BRPOP", self._readable)
         return client
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except redis.ResponseError as error:
+            time.sleep(REFUSED_PAUSE_S)  # Celery connects again at once
+            raise redis.ConnectionError(redis_problem(error)) from None
 
     def _readable(self, response: Any, **_: Any) -> Any:
         # kombu reads the item right after this; None means that the queue is empty.

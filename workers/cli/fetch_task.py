@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import redis
+
 from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.records.fetches import Fetches, FetchState
+from workers.cli.records import open_app
 
 
 def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) -> None:
@@ -18,8 +21,8 @@ def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) 
     from kombu.exceptions import OperationalError
 
     from tasks.chain import FETCH_PRIORITY, QUEUE
-    from workers.app import app
 
+    app = open_app()
     fetches.begin(fetch_id, component_id, folder, state="queued")
     try:
         app.send_task(
@@ -35,7 +38,8 @@ def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) 
         )
     except OperationalError as error:  # Redis may also be full or refuse our user
         fetches.forget(fetch_id)
-        raise error.__cause__ or error from None
+        known = isinstance(error.__cause__, redis.RedisError)
+        raise (error.__cause__ if known else redis.ConnectionError(str(error))) from None
 
 
 def fetch_line(fetch: FetchState, *, human: bool) -> str:

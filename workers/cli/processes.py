@@ -11,9 +11,14 @@ from tasks.config.settings import Settings
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def worker(options: tuple[str, ...]) -> None:
     """Start a worker, with the options of celery worker."""
+    from celery.bin.celery import celery
+
     from workers.app import app
 
-    app.worker_main(["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", *options])
+    # As app.worker_main() does, which drops the exit code.
+    celery.params[0].default = app
+    arguments = ["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", *options]
+    raise SystemExit(celery.main(arguments, standalone_mode=False))
 
 
 @click.command()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
-from tasks.records.fail_fast import fail_fast_redis
+from tasks.records.fail_fast import ANSWER_S, CONNECT_S, fail_fast_redis
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.status import Status, UploadState
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 
 def open_records() -> Scripts:
@@ -22,6 +26,19 @@ def open_status() -> Status:
     """Open the records of that farm, for reading only."""
     settings = Settings.from_environment()
     return Status(fail_fast_redis(settings), message_codec(settings))
+
+
+def open_app() -> Celery:
+    """Return the application, to send tasks: it gives Redis no more time than the records do."""
+    from workers.app import app
+
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "socket_connect_timeout": CONNECT_S,
+        "socket_timeout": ANSWER_S,
+        "max_retries": 0,
+    }
+    return app
 
 
 def find_known(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:

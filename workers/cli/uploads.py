@@ -14,7 +14,7 @@ from tasks.records.states import LIVE
 from tasks.records.status import Status
 from workers.cli.fetch_task import send_fetch
 from workers.cli.output import not_retried
-from workers.cli.records import find_known, open_records
+from workers.cli.records import find_known, open_app, open_records
 
 
 @click.command()
@@ -31,7 +31,6 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
     of a download (fetch --enqueue).
     """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.chain import wake
-    from workers.app import app
 
     if bool(upload_ids) == failed:
         raise BadInputError("name the uploads to retry, or retry all failed ones with --failed")
@@ -51,7 +50,7 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
             [upload] = status.find([upload_id])
             say(not_retried(upload) if upload else "")
     for host, count in hosts.items():
-        wake(app, count, host)
+        wake(open_app(), count, host)
 
 
 def _retry_fetches(fetches: Fetches, ids: Sequence[str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from tasks.config.redis_client import worker_redis
 from tasks.config.settings import Settings
 from tasks.log import log
 from tasks.records.record import open_record
+from workers.wording import redis_problem
 
 #: The pause after an error, for a step that has no interval.
 ERROR_PAUSE_S = 1.0
@@ -62,7 +63,7 @@ class PeriodicStep(bootsteps.StartStopStep):
                 self.act()
             except redis.RedisError as error:
                 if reachable:
-                    log.warning("redis_away", step=type(self).__name__, text=str(error))
+                    log.warning("redis_away", step=type(self).__name__, text=redis_problem(error))
                 reachable = False
             except Exception:
                 log.exception("unexpected_error", step=type(self).__name__)
