@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
+from tasks.config.remedies import explained
+from tasks.transfer.errors import OwnSettingsError
 from tests.farm import Farm, wait_until
 from tests.functional.doctor_setups import (
     SetUp,
@@ -89,7 +91,7 @@ def test_a_healthy_farm_has_neither_faults_nor_warnings(farm: Farm, tmp_path: Pa
 
     assert wrong(findings) == {}
     looked_at = ("settings", "roots", "spool", "celery", "ftrack", "store", "redis", "aof")
-    also = ("memory", "wake-up", "secret", "refusals", "inbox", "gate", "workers", "queue")
+    also = ("memory", "wake-up", "secret", "refusals", "inbox", "gate", "reach", "workers", "queue")
     assert {*looked_at, *also, "uploads"} <= {finding["what"] for finding in findings}
     [stored] = [finding["says"] for finding in findings if finding["what"] == "store"]
     assert stored.startswith("127.0.0.1 accepted a signed PUT of 22 bytes in ")
@@ -136,6 +138,22 @@ def silent(farm: Farm) -> None:
     now, _ = farm.redis.time()
     farm.redis.zadd("farmhaul:alive", {"0.1.0 w2@node8": now})
     note_worker(farm.redis)
+
+
+def wait_for_proxy(farm: Farm) -> None:
+    """An upload of another node waits for the settings of that node."""
+    upload_id = farm.upload().id
+    error = OwnSettingsError("node9", "ftrack", "https://studio.example", "proxy_login", "407")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("https_proxy", "")
+        patch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy:3128")
+        text = explained(error)
+    farm.redis.zrem("farmhaul:state:pending", upload_id)
+    farm.redis.zrem("farmhaul:pending", upload_id)
+    farm.redis.zadd("farmhaul:state:retrying", {upload_id: 1})
+    farm.redis.zadd("farmhaul:retrying", {upload_id: 9e9})
+    fields = {"state": "retrying", "error": text, "error_kind": "OwnSettingsError"}
+    farm.redis.hset(f"farmhaul:upload:{upload_id}", mapping=fields)
 
 
 def stuck(farm: Farm) -> None:
@@ -254,6 +272,10 @@ BROKEN = {
     "a worker that tells no version": SetUp(
         "warning", "workers", "w1@node7 unknown", "upgrade",
         done(lambda farm: farm.redis.delete("farmhaul:alive")),
+    ),
+    "a proxy of another node that wants a login": SetUp(
+        "fault", "reach", "node9 cannot reach ftrack (https://studio.example): its proxy asks for",
+        "the password in HTTPS_PROXY=http://***@proxy:3128", done(wait_for_proxy),
     ),
     "an upload that has waited for hours": SetUp(
         "warning", "queue", "the oldest for 72", "add workers",

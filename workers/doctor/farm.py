@@ -13,10 +13,10 @@ from tasks.config.hook_settings import HookSettings
 from tasks.config.sealing import FERNET, message_codec
 from tasks.intake.ranges import some_of
 from tasks.records.inbox import waiting
-from tasks.records.keys import ALIVE, TOTALS, to_text, upload_key
+from tasks.records.keys import ALIVE, RETRYING, TOTALS, to_text, upload_key
 from tasks.records.nodes import WORKER_S
 from tasks.records.states import UPLOAD_STATES
-from tasks.transfer.errors import SealBrokenError
+from tasks.transfer.errors import OwnSettingsError, SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding
 
 OLD_PENDING_S = 3600.0
@@ -141,6 +141,24 @@ def _gates(farm: Farm) -> Iterator[Finding]:
         yield Finding("ok", "gate", "all gates are open: no outage is known")
 
 
+def _reach(farm: Farm) -> Iterator[Finding]:
+    """Report what keeps any node from ftrack or the store, as its retrying uploads say."""
+    pipeline = farm.client.pipeline(transaction=False)
+    for upload_id in farm.client.zrange(RETRYING, 0, SAMPLE - 1):
+        pipeline.hmget(upload_key(to_text(upload_id)), "error_kind", "error")
+    codec = message_codec(farm.settings)
+    errors = {
+        codec.unseal_text(to_text(error))
+        for kind, error in pipeline.execute()
+        if to_text(kind) == OwnSettingsError.__name__
+    }
+    for error in sorted(errors):
+        says, _, step = error.partition("; ")
+        yield Finding("fault", "reach", says, step or "run doctor on that node")
+    if not errors:
+        yield Finding("ok", "reach", "no upload waits for a setting or the network of a node")
+
+
 def _workers(farm: Farm) -> Iterator[Finding]:
     """Check that workers take tasks, also on the hosts with node-local uploads."""
     workers = farm.status.workers()
@@ -209,6 +227,7 @@ CHECKS: dict[str, Check] = {
     "refusals": _refusals,
     "inbox": _inbox,
     "gate": _gates,
+    "reach": _reach,
     "workers": _workers,
     "queue": _queue,
     "uploads": _uploads,
