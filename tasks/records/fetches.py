@@ -68,13 +68,6 @@ class Fetches:
         now, _ = self.redis.time()
         self.redis.zremrangebyscore(FETCHES, "-inf", now - self.scripts.ttl_s)
 
-    def forget(self, fetch_id: str) -> None:
-        """Remove a record whose task was not sent."""
-        pipeline = self.redis.pipeline()
-        pipeline.delete(fetch_key(fetch_id))
-        pipeline.zrem(FETCHES, fetch_id)
-        pipeline.execute()
-
     def ids(self, limit: int = 10_000) -> list[str]:
         """Return the downloads that have a record, the latest moved first."""
         return [to_text(one) for one in self.redis.zrange(FETCHES, 0, limit - 1, desc=True)]

@@ -2,7 +2,7 @@
 
 An upload that must be retried goes back to the record and is claimed again. An outage therefore
 leaves no tasks with a countdown in the memory of workers, and a gate (a circuit breaker) for each
-service holds back new claims. Downloads have no record: Celery or the command waits for them.
+service holds back new claims. For downloads, Celery or the command waits.
 
 Three rules are elsewhere, because they need what only those places know. ``tasks/parts.py`` sends
 a run again at once if some of its parts were stored. ``deliver.lua`` lets an upload wait 2 s for

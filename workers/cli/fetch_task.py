@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import redis
 
@@ -16,7 +17,7 @@ def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) 
     """Record a download, and let a worker make it.
 
     Raises:
-        RedisError: Redis does not take it; then there is no record either.
+        RedisError: Redis does not take it; the record says so, if Redis takes that.
     """
     from kombu.exceptions import OperationalError
 
@@ -37,7 +38,8 @@ def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) 
             kwargsrepr=f"({component_id})",
         )
     except OperationalError as error:  # Redis may also be full or refuse our user
-        fetches.forget(fetch_id)
+        with suppress(redis.RedisError):
+            fetches.note(fetch_id, {"state": "failed"}, "Redis did not take its message")
         known = isinstance(error.__cause__, redis.RedisError)
         raise (error.__cause__ if known else redis.ConnectionError(str(error))) from None
 
