@@ -46,7 +46,7 @@ def put_parts(self: Stage, message: RunMessage) -> Message:
         self.end_chain()
         return message
     batch = Batch(message["claim"], (run.transfer,))
-    outcomes = _send_parts(self, batch, dict(run.parts))
+    outcomes = _send_parts(self, batch, message["run"], dict(run.parts))
     errors = [outcome for outcome in outcomes if isinstance(outcome, UploadError)]
     if errors:
         return _after_errors(self, message, batch, errors, sent=len(errors) < len(outcomes))
@@ -61,7 +61,9 @@ def put_parts(self: Stage, message: RunMessage) -> Message:
     return message
 
 
-def _send_parts(stage: Stage, batch: Batch, urls: dict[Part, str]) -> list[Transfer | UploadError]:
+def _send_parts(
+    stage: Stage, batch: Batch, run: int, urls: dict[Part, str]
+) -> list[Transfer | UploadError]:
     """Send parts to their URLs, several at a time; return one outcome for each part."""
     [transfer] = batch.transfers
 
@@ -71,6 +73,7 @@ def _send_parts(stage: Stage, batch: Batch, urls: dict[Part, str]) -> list[Trans
         )
 
     with stage.heartbeat(batch) as heartbeat:
+        heartbeat.run = run
         return stage.in_threads(list(urls), send)
 
 
@@ -80,16 +83,19 @@ def _send_part(
     roots = clients.settings.storage_roots
 
     def alive() -> None:
-        heartbeat(transfer.upload_id, -1)  # the finished parts are the progress
+        heartbeat(transfer.upload_id, -1)  # finished parts and those under way are the progress
 
     with clients.limits.transfer(part.size_bytes, alive) as throttle:
 
         def on_progress(sent_bytes: int) -> int | None:
+            heartbeat.under_way[part.number] = sent_bytes
             alive()
             return throttle(sent_bytes)
 
         etag = put_part(transfer, part, url, clients.store, roots=roots, on_progress=on_progress)
-    if not clients.parts.part_done(transfer, part, etag):
+    with heartbeat.part_ends(part.number) as under_way:
+        is_ours = clients.parts.part_done(transfer, part, etag, under_way)
+    if not is_ours:
         raise LeaseLostError(transfer.upload_id)
     return transfer
 

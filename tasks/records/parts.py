@@ -168,8 +168,14 @@ class PartsRecord:
         """Note that a run has not killed its worker, although it has not ended either."""
         self.redis.hdel(parts_key(transfer.upload_id), f"deliveries:{number}")
 
-    def part_done(self, transfer: Transfer, part: Part, etag: str) -> bool:
-        """Note a finished part; False when the upload is no longer this delivery's."""
+    def part_done(
+        self, transfer: Transfer, part: Part, etag: str, run: tuple[int, int] = (0, 0)
+    ) -> bool:
+        """Note a finished part; False when the upload is no longer this delivery's.
+
+        ``run`` is the number of its run, and the bytes of that run's unfinished parts.
+        """
+        number, ahead = run
         is_ours = self.scripts.run(
             "part_done",
             id=transfer.upload_id,
@@ -178,6 +184,8 @@ class PartsRecord:
             etag=etag,
             seal=self.signer.sign(*_version(transfer), part.number, etag),
             size_bytes=part.size_bytes,
+            run=number,
+            ahead=ahead,
         )
         return bool(is_ours)
 

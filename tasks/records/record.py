@@ -181,12 +181,18 @@ class Record:
             return None
         return self._sealed(retry) | {"alone": self._sealed(retry.get("alone", {}))}
 
-    def heartbeat(self, claim_id: str, sent: Mapping[str, tuple[int, int]]) -> set[str]:
+    def heartbeat(
+        self,
+        claim_id: str,
+        sent: Mapping[str, tuple[int, int]],
+        run: tuple[int, int] | None = None,
+    ) -> set[str]:
         """Renew a claim in the middle of a stage, and note progress.
 
         Args:
             claim_id: the claim.
             sent: for each upload its fencing token, and the bytes sent so far (-1: unknown).
+            run: of a large file, the number of a run and the bytes of its unfinished parts.
 
         Returns:
             The uploads that are no longer this delivery's.
@@ -195,8 +201,14 @@ class Record:
             {"id": upload_id, "fence": fence, "sent": sent_bytes}
             for upload_id, (fence, sent_bytes) in sent.items()
         ]
+        number, ahead = run or (None, None)
         lost = self.scripts.run(
-            "heartbeat", claim=claim_id, lease_s=self.scripts.lease_s, sent=rows
+            "heartbeat",
+            claim=claim_id,
+            lease_s=self.scripts.lease_s,
+            sent=rows,
+            run=number,
+            ahead=ahead,
         )
         return {to_text(upload_id) for upload_id in lost}
 

@@ -65,12 +65,21 @@ class UploadState:
     updated: float
     due: float | None
     tries: int
+    #: The bytes a second at which it is being sent; None if that is not known.
+    bytes_s: float | None = None
     #: For a publish: the number of its members, and how many of them are stored.
     files: int = 0
     stored: int = 0
     #: ftrack's encoding: queued, running, done or failed; empty if there is none.
     job_ids: tuple[str, ...] = ()
     job_state: str = ""
+
+    @property
+    def left_s(self) -> float | None:
+        """How long the rest takes to send, in seconds; None if that is not known."""
+        if not self.bytes_s or self.size_bytes is None:
+            return None
+        return max(self.size_bytes - self.sent_bytes, 0) / self.bytes_s
 
     @property
     def has_ended(self) -> bool:
@@ -194,6 +203,10 @@ class Status:
             path = UNREADABLE
         stage = int(fields.get("stage") or 0)
         is_open = fields.get("state") == "storing" and "complete" not in fields
+        is_sending = fields.get("state") == "active" and STAGES[stage - 1] == "put_file"
+        sent_bytes = int(fields.get("sent") or 0)
+        if is_sending:  # parts of a large file that are under way
+            sent_bytes += int(fields.get("ahead") or 0)
         return UploadState(
             upload_id=upload_id,
             component_id=fields.get("component", ""),
@@ -201,7 +214,8 @@ class Status:
             state=fields.get("state", ""),
             stage=STAGES[stage - 1] if stage else "",
             size_bytes=int(fields["size"]) if fields.get("size") else None,
-            sent_bytes=int(fields.get("sent") or 0),
+            sent_bytes=sent_bytes,
+            bytes_s=float(fields["rate"]) if is_sending and "rate" in fields else None,
             worker=fields.get("worker", ""),
             error=IS_OPEN if is_open else error,
             error_kind=fields.get("error_kind", ""),

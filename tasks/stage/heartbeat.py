@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 import redis
@@ -36,6 +37,9 @@ class Heartbeat:
         self._clock = clock
         self._confirmed = self._asked = clock()
         self._sent = dict.fromkeys(self._fences, -1)  # -1: no progress reported yet
+        #: Of a large file: the run, and the bytes of its parts that are under way, by their number.
+        self.run: int | None = None
+        self.under_way: dict[int, int] = {}
         self._lost: set[str] = set()
         self._asking = threading.Lock()
         self._ended = threading.Event()
@@ -62,6 +66,20 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
 
+    @contextmanager
+    def part_ends(self, number: int) -> Iterator[tuple[int, int]]:
+        """Note the end of a part in the record together with what is under way without it.
+
+        Yields the run and the bytes that are under way. No other progress is written meanwhile, so
+        no byte of the part counts twice.
+        """
+        with self._asking:
+            self.under_way.pop(number, None)
+            yield self.run or 0, self._under_way_bytes()
+
+    def _under_way_bytes(self) -> int:
+        return sum([*self.under_way.values()])
+
     def _run(self) -> None:
         while not self._ended.wait(INTERVAL_S):
             self._look(self._clock())
@@ -83,7 +101,8 @@ class Heartbeat:
             for upload_id, sent_bytes in self._sent.items()
         }
         try:
-            self._lost |= self._record.heartbeat(self._claim_id, sent)
+            run = None if self.run is None else (self.run, self._under_way_bytes())
+            self._lost |= self._record.heartbeat(self._claim_id, sent, run)
         except redis.RedisError:
             # While Redis is away, no other worker can take over either. The lease decides.
             return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from functools import partial
 
 import pytest
@@ -54,4 +56,24 @@ def test_a_kill_at_a_low_limit_loses_the_part_that_was_under_way(make_farm: Make
     # Each time the part under way, and the one that began just before its end.
     lost = 2 * len(kills_at) * part_size_bytes(120 * MIB)
     assert came_bytes(farm, upload) <= path.stat().st_size + lost
+    path.unlink()
+
+
+@pytest.mark.chaos
+def test_the_progress_of_a_large_file_moves_while_its_parts_are_sent(make_farm: MakeFarm) -> None:
+    farm = make_farm(env={"FARMHAUL_BANDWIDTH": "1M"})
+    farm.start()
+    path = farm.make_file("slow.mov", bytes(72 * MIB))
+    upload = farm.upload("--version-id", farm.sandbox.ftrack.version_id, path=path)
+    wait_until(partial(has_come, farm, upload, 1e6), 60)
+    seen = []
+    for _ in range(4):
+        time.sleep(3)
+        seen.append(json.loads(farm.cli("status", "--json", upload.id).stdout))
+
+    sent = [state["sent"] for state in seen]
+    assert sorted(set(sent)) == sent, "it moved between any two looks"
+    left_s = (seen[-1]["size"] - seen[-1]["sent"]) / 1e6
+    assert left_s / 2 < seen[-1]["left_s"] < left_s * 2
+    assert farm.cli("cancel", upload.id).returncode == 0
     path.unlink()

@@ -128,7 +128,7 @@ def test_the_table_shows_uploads_within_80_columns(hook: Farm) -> None:
 
     assert screen.interrupt() == 130
     [row, *_] = [line for line in shown.splitlines() if line.startswith("put ")]
-    assert "━━╌╌╌╌╌╌╌╌" in row  # a quarter is sent
+    assert "━╌╌╌╌  25%" in row
     assert row.rstrip().endswith(" node7")
     assert "try 3: ?[2Jth" in shown
     assert "…" in shown

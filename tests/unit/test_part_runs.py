@@ -11,6 +11,7 @@ from tasks.records import keys
 from tasks.records.parts import PartsRecord
 from tasks.records.record import MAX_DELIVERIES
 from tasks.records.states import STAGES
+from tasks.records.status import Status, UploadState
 from tasks.transfer.models import FileIdentity, Multipart, Transfer
 from tasks.transfer.multipart import Part, plan_runs
 from tests.unit.records import Farm, file_of
@@ -174,3 +175,47 @@ def test_a_join_that_was_not_answered_is_known_the_next_time(
     parts.join_answered(movie)
 
     assert parts.join_asked(movie) is None
+
+
+def shown(farm: Farm, movie: Transfer) -> UploadState:
+    [state] = Status(farm.client, Codec([])).find([movie.upload_id])
+    assert state is not None
+    return state
+
+
+def beat(farm: Farm, movie: Transfer, run: int, ahead: int) -> None:
+    """Report the bytes of a run's parts that are under way."""
+    farm.record.heartbeat("claim", {movie.upload_id: (movie.fence, -1)}, (run, ahead))
+
+
+def test_the_progress_counts_parts_that_are_under_way_once(
+    farm: Farm, parts: PartsRecord, movie: Transfer
+) -> None:
+    part = RUNS[0][0]
+    beat(farm, movie, 0, part.size_bytes - 5)
+    beat(farm, movie, 1, 1000)
+    assert shown(farm, movie).sent_bytes == part.size_bytes + 995
+
+    parts.part_done(movie, part, "etag", (0, 7))
+
+    assert shown(farm, movie).sent_bytes == part.size_bytes + 1007
+    parts.start_run(movie.upload_id, movie.fence, 1, "w2")
+    assert shown(farm, movie).sent_bytes == part.size_bytes + 7, "what a killed worker had begun"
+    parts.fan_out(movie, 1)
+    assert shown(farm, movie).sent_bytes == part.size_bytes
+
+
+def test_the_rate_is_known_after_some_seconds(farm: Farm, movie: Transfer) -> None:
+    beat(farm, movie, 0, 0)
+    assert shown(farm, movie).left_s is None
+    key = keys.upload_key(movie.upload_id)
+    farm.client.hset(key, "rate_at", float(farm.field(movie.upload_id, "rate_at")) - 10)
+
+    beat(farm, movie, 0, 50 << 20)
+
+    state = shown(farm, movie)
+    assert state.bytes_s == pytest.approx(5 << 20, rel=0.2)
+    assert state.left_s == pytest.approx(110, rel=0.2)
+    farm.client.hset(key, "rate_at", float(farm.field(movie.upload_id, "rate_at")) - 40)
+    beat(farm, movie, 0, 60 << 20)
+    assert shown(farm, movie).bytes_s is None, "a pause says nothing"

@@ -32,8 +32,9 @@ json_option = click.option(
 def state_line(upload: UploadState, *, human: bool) -> str:
     """Return the line of ``status`` for an upload.
 
-    In JSON, ``size`` (or null) and ``sent`` are in bytes; ``created`` and ``updated`` are seconds
-    since 1970 by Redis' clock.
+    In JSON, ``size`` (or null) and ``sent`` are in bytes, ``rate`` (or null) in bytes a second,
+    ``left_s`` (or null) in seconds; ``created`` and ``updated`` are seconds since 1970 by Redis'
+    clock.
     """
     if human:
         return _state_text(upload)
@@ -48,6 +49,8 @@ def state_line(upload: UploadState, *, human: bool) -> str:
             "state": upload.state,
             "stage": upload.stage,
             "sent": upload.sent_bytes,
+            "rate": upload.bytes_s,
+            "left_s": upload.left_s,
             "worker": upload.worker,
             "error": upload.error,
             "created": upload.created,
@@ -60,6 +63,8 @@ def state_line(upload: UploadState, *, human: bool) -> str:
 
 def _state_text(upload: UploadState) -> str:
     progress = f"in {upload.stage} on {upload.worker}" if upload.state == "active" else ""
+    if upload.bytes_s is not None:
+        progress += f", {_speed_text(upload)}"
     if upload.state == "retrying" and upload.due:
         progress = f"until {datetime.fromtimestamp(upload.due).astimezone():%H:%M:%S}"
     if upload.files and upload.state not in {"located", "pending", "active"}:
@@ -67,6 +72,24 @@ def _state_text(upload: UploadState) -> str:
     encoding = f"encoding {upload.job_state}" if upload.job_state else ""
     line = f"{upload.state:<10} {upload.upload_id}  {size(upload.size_bytes):>9}  {upload.path}"
     return visible("  ".join(text for text in (line, progress, encoding, upload.error) if text))
+
+
+def _speed_text(upload: UploadState) -> str:
+    """Return how much is sent, how fast, and how long the rest takes: 42 %, 5 MB/s, 40s left."""
+    share = f"{100 * upload.sent_bytes // upload.size_bytes} %" if upload.size_bytes else ""
+    left = f"{span(upload.left_s)} left" if upload.left_s else ""
+    rate = f"{size(round(upload.bytes_s or 0))}/s"
+    return ", ".join(text for text in (share, rate, left) if text)
+
+
+def span(seconds: float) -> str:
+    """Return the remaining time in at most five characters, or an empty text if there is none."""
+    if seconds <= 0:
+        return ""
+    for unit, size_s in (("s", 1), ("m", 60), ("h", 3600)):
+        if seconds < size_s * 100:
+            return f"{seconds / size_s:.0f}{unit}"
+    return ">99h"
 
 
 def problem(upload: UploadState) -> str:

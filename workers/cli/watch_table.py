@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: Rates are means over this time, because parts of a large file arrive 8 MB and more at once.
 WINDOW_S = 10.0
-BAR_COLUMNS = 10
+BAR_COLUMNS = 5
 #: A stage in a column that is 10 wide: the last word of its name, or a better one.
 STAGE_WORDS = {stage: {"put_file": "put"}.get(stage, stage.split("_")[-1]) for stage in STAGES}
 #: Stands for the whole farm among the upload ids whose rates are measured.
@@ -78,13 +78,15 @@ class WatchTable:
     def _totals(self) -> str:
         stored = int(self.status.client.hget(TOTALS, "stored_bytes") or 0)
         self._note(FARM, time.monotonic(), stored)
+        # Files and parts that end count at once; those on the screen show what goes on meanwhile.
+        rate = max(self.rate(FARM), sum(upload.bytes_s or 0.0 for upload in self.uploads))
         in_inbox = waiting(self.status.client).entries
         workers = len(self.status.workers())
         gates = [gate for gate in self.status.gates() if gate.closed]
         closed = ", ".join(f"{gate.service} since {clock(gate.since)}" for gate in gates)
         return (
             f"{output.counts_line(self.status.counts(), in_inbox)}\n"
-            f"{size(round(self.rate(FARM)))}/s  {workers} worker{'s' * (workers != 1)}  "
+            f"{size(round(rate))}/s  {workers} worker{'s' * (workers != 1)}  "
             f"{f'gate closed: {closed}' if closed else 'all gates open'}"
         )
 
@@ -132,7 +134,7 @@ class WatchTable:
 
     @staticmethod
     def _titles() -> str:
-        return f"{'sent':<{BAR_COLUMNS}} {'per s':>9} {'eta':>5} try node"
+        return f"{'sent':<{BAR_COLUMNS + 5}} {'per s':>9} {'eta':>5} try node"
 
     def _rest(self, upload: UploadState, ascii_only: bool) -> str:
         if upload.error and upload.state != "active":
@@ -146,21 +148,13 @@ class WatchTable:
         share = 1.0 if upload.state in {"located", "stored"} else share
         done = round(share * BAR_COLUMNS)
         bar = full * done + empty * (BAR_COLUMNS - done)
-        rate = self.rate(upload.upload_id)
+        # Its own rate knows what happened before this watch began.
+        rate = upload.bytes_s or self.rate(upload.upload_id)
         left_s = ((upload.size_bytes or 0) - upload.sent_bytes) / rate if rate > 0 else 0
         speed = f"{size(round(rate))}/s" if rate > 0 else ""
         node = printable(upload.worker.partition("@")[2] or upload.worker).partition(".")[0]
-        return f"{bar} {speed:>9.9} {span(left_s):>5} {upload.tries or '':>3} {node}"
-
-
-def span(seconds: float) -> str:
-    """Return the remaining time in at most five characters, or an empty text if there is none."""
-    if seconds <= 0:
-        return ""
-    for unit, size_s in (("s", 1), ("m", 60), ("h", 3600)):
-        if seconds < size_s * 100:
-            return f"{seconds / size_s:.0f}{unit}"
-    return ">99h"
+        percent, left = f"{100 * share:.0f}%", output.span(left_s)
+        return f"{bar} {percent:>4} {speed:>9.9} {left:>5} {upload.tries or '':>3} {node}"
 
 
 def clock(at: float | None) -> str:

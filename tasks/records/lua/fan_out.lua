@@ -10,6 +10,7 @@
 -- Returns 1, or 0 when the upload is no longer this delivery's.
 --- @include "base"
 --- @include "moves"
+--- @include "ahead"
 
 if not is_ours(args.id, args.fence) then
   return 0
@@ -28,6 +29,7 @@ end
 redis.call('HSET', parts_key, 'total', args.total, 'done', #args.finished)
 redis.call('HDEL', parts_key, 'joined')
 redis.call('DEL', runs_key)
+forget_ahead(args.id)
 for _, run in ipairs(args.later) do
   redis.call('RPUSH', runs_key, run)
 end

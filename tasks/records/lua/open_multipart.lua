@@ -19,7 +19,7 @@ local known, known_identity = unpack(redis.call('HMGET', key, 'multipart', 'iden
 if known ~= args.multipart or known_identity ~= args.identity then
   redis.call('DEL', key, KEY.runs .. args.id)
   redis.call('HSET', upload_key(args.id), 'sent', 0)
-  redis.call('HDEL', upload_key(args.id), 'joined')
+  redis.call('HDEL', upload_key(args.id), 'joined', 'ahead')
 end
 redis.call('HSET', key, 'multipart', args.multipart, 'identity', args.identity)
 redis.call('HDEL', key, 'expired')

@@ -11,6 +11,7 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "ahead"
 --- @include "endings"
 
 local id, parts_key = args.id, KEY.parts .. args.id
@@ -19,6 +20,7 @@ if not is_ours(id, args.fence) then
 end
 local key = upload_key(id)
 redis.call('HSET', key, 'worker', args.worker)
+set_ahead(id, args.run, 0)
 local deliveries = redis.call('HINCRBY', parts_key, 'deliveries:' .. args.run, 1)
 if deliveries > args.max_deliveries then
   fail_worker_killer(id, 'active', args.worker, args.max_deliveries, args.ttl_s)
