@@ -19,6 +19,7 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UploadError,
 )
+from tasks.transfer.exchange import Exchange, ExchangeAdapter
 from tasks.transfer.http import (
     TIMEOUT_S,
     PlainSession,
@@ -46,6 +47,8 @@ MAX_REQUEST_BYTES = 900_000
 SPLIT_WITHIN_S = 10.0
 #: The response for a batch of 50 has about 100 kB.
 MAX_RESPONSE_BYTES = 16 << 20
+#: A call takes at most this long, from the look-up of the server's name to the last byte.
+EXCHANGE_S = 60.0
 
 
 class FtrackRefusal(Exception):
@@ -96,6 +99,8 @@ class FtrackClient:
         self.server_url = server_url.rstrip("/")
         self._api_key = api_key
         self.session = PlainSession()
+        for scheme in ("https://", "http://"):
+            self.session.mount(scheme, ExchangeAdapter())
         # As bytes: requests cannot send a str with characters outside latin-1.
         self.session.headers.update(
             {
@@ -128,19 +133,30 @@ class FtrackClient:
             raise FtrackRefusal(TOO_LARGE, f"{len(request)} bytes; at most {MAX_REQUEST_BYTES}")
         self._before_call()
         url = f"{self.server_url}/api"
-        connect_s, read_s = TIMEOUT_S
-        with translated_errors("ftrack", url):
-            response = self.session.post(
-                url,
-                data=request,
-                headers={"Content-Type": "application/json"},
-                timeout=(connect_s, read_timeout_s or read_s),
-                allow_redirects=False,
-                stream=True,
-            )
-            body = body_of(response, MAX_RESPONSE_BYTES)
+        response, body = self._exchange(url, request, read_timeout_s or TIMEOUT_S[1])
         check_proxy(response, "ftrack", url)
         return self._results(response, body, len(operations))
+
+    def _exchange(
+        self, url: str, request: bytes, read_timeout_s: float
+    ) -> tuple[requests.Response, bytes]:
+        within_s = max(EXCHANGE_S, read_timeout_s)
+        exchange = Exchange(within_s)
+        try:
+            with exchange, translated_errors("ftrack", url):
+                response = self.session.post(
+                    url,
+                    data=request,
+                    headers={"Content-Type": "application/json"},
+                    timeout=(TIMEOUT_S[0], read_timeout_s),
+                    allow_redirects=False,
+                    stream=True,
+                )
+                return response, body_of(response, MAX_RESPONSE_BYTES)
+        finally:
+            if exchange.is_over:
+                why = f"no whole answer within {within_s:.0f} s"
+                raise ServiceUnavailableError("ftrack", why)
 
     def call_in_groups(self, groups: Sequence[Sequence[Operation]]) -> list[list[Result]]:
         """POST all groups in one call; return the results of each group.

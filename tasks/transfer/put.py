@@ -22,6 +22,7 @@ from tasks.transfer.errors import (
     UploadError,
     UrlRefusedError,
 )
+from tasks.transfer.exchange import SOCKET_OPTIONS
 from tasks.transfer.files import open_checked, reading, require_unchanged
 from tasks.transfer.hearing import POOLS
 from tasks.transfer.http import (
@@ -51,8 +52,7 @@ MAX_UNSENT_BYTES = 256 << 10
 CONNECTION: dict[str, Any] = {
     "blocksize": BLOCK_BYTES,
     "socket_options": [
-        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        *SOCKET_OPTIONS,
         *(
             [(socket.IPPROTO_TCP, TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)]
             if sys.platform == "linux"

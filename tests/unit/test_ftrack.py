@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import socket
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -125,6 +127,26 @@ def test_a_large_answer_is_read_whole(client: FtrackClient, odd: OddServer) -> N
     [result] = client.call([{}])
 
     assert len(result["data"]) == 3_000_000
+
+
+@pytest.mark.parametrize("head", [b"", http(body=b"[]" * 50)[:-90]], ids=["no head", "half a body"])
+def test_an_answer_that_drips_ends_at_the_deadline(
+    client: FtrackClient, odd: OddServer, head: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.transfer.ftrack.EXCHANGE_S", 0.5)
+    monkeypatch.setattr("tasks.transfer.ftrack.TIMEOUT_S", (0.5, 0.5))
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(head)
+        for byte in b"HTTP/1.1 200 OK" * 10:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.05)
+
+    odd.answers = [drip, http(body=b"[{}]")]
+
+    with pytest.raises(ServiceUnavailableError, match="no whole answer within 0 s"):
+        client.call([{"action": "query"}])
+    assert client.call([{"action": "query"}]) == [{}]
 
 
 def test_an_answer_in_chunks_is_read_whole(client: FtrackClient, odd: OddServer) -> None:
