@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from celery import shared_task, signature
 
+from tasks.records.parts import LeftTo
 from tasks.stage.base import Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
@@ -44,6 +45,9 @@ def put_parts(self: Stage, message: RunMessage) -> Message:
     run = parts.start_run(message["upload"], message["fence"], message["run"], self.worker)
     if run is None:
         self.end_chain()
+        return message
+    if isinstance(run, LeftTo):
+        self.send_to(run.node, message)
         return message
     batch = Batch(message["claim"], (run.transfer,))
     outcomes = _send_parts(self, batch, message["run"], dict(run.parts))

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tasks.config.remedies import explained
+from tasks.transfer.errors import OwnSettingsError
 from tasks.transfer.models import LARGE_BYTES, Transfer
 
 #: The outcomes of a stage for a transfer; "advanced" hands it to the next stage.
@@ -19,7 +21,8 @@ class Settlement:
     """The outcome of a stage for one transfer, as ``settle.lua`` takes it.
 
     ``fields`` are fields of the record to write. ``retry`` sets how the upload is tried again
-    (``tasks.stage.retry_policy``); only a "retrying" settlement has one.
+    (``tasks.stage.retry_policy``), or that it fails unless another node can do it
+    (``final_verdict``); only a "retrying" settlement has one.
     """
 
     transfer: Transfer
@@ -32,15 +35,37 @@ class Settlement:
 class Delivery:
     """The work of a delivered task.
 
-    ``refused`` are records that were not sealed with this farm's key, already settled as failed.
-    ``unsized`` are the ids of files that nobody has looked at yet (``--no-stat``). ``to_wake`` are
-    the hosts that need another wake-up ("" for all nodes), because this claim left some pending.
+    ``refused`` are the settlements of records that this node cannot read. ``unsized`` are the ids
+    of files that nobody has looked at yet (``--no-stat``). ``to_wake`` are the hosts that need
+    another wake-up ("" for all nodes), because this claim left some pending. ``left_to`` is the
+    node that this stage is left to; then nothing is delivered.
     """
 
     transfers: list[Transfer] = field(default_factory=list)
     refused: list[Settlement] = field(default_factory=list)
     unsized: set[str] = field(default_factory=set)
     to_wake: list[str] = field(default_factory=list)
+    left_to: str = ""
+
+
+def final_verdict(error: Exception, own: str, node: str) -> dict[str, Any]:
+    """Return the ``retry`` of an error that fails the upload, unless another node can do it.
+
+    ``own`` says what may be wrong with the node alone.
+    """
+    return {
+        "kind": type(error).__name__,
+        "error": on_node(error, node),
+        "own": own,
+        "gate": "",
+        "final": True,
+    }
+
+
+def on_node(error: Exception, node: str) -> str:
+    """Return the text of an error that may be the node's own: it names the node."""
+    text = explained(error)
+    return text if isinstance(error, OwnSettingsError) else f"on {node}: {text}"
 
 
 def within_bounds(delivery: Delivery, max_bytes: int) -> tuple[list[Transfer], list[Settlement]]:

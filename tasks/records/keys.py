@@ -34,6 +34,11 @@ ALIVE = f"{PREFIX}alive"
 #: Workers that are set aside, with the reason: they take nothing that all nodes see.
 PAUSED = f"{PREFIX}paused"
 
+#: The uploads that a worker alone has failed: what is wrong, a colon and its name follow.
+FAILING = f"{PREFIX}failing:"
+#: The fingerprints of each worker's keys.
+KEYS = f"{PREFIX}keys"
+
 #: The beginning of a key; the id follows.
 UPLOAD = f"{PREFIX}upload:"
 FETCH = f"{PREFIX}fetch:"
@@ -76,6 +81,7 @@ LUA_KEYS = {
     "returned": RETURNED,
     "workers": WORKERS,
     "paused": PAUSED,
+    "failing": FAILING,
     "unacked_index": "unacked_index",
 }
 

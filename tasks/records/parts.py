@@ -36,6 +36,13 @@ class Run:
     parts: tuple[tuple[Part, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LeftTo:
+    """Another node that a run is left to, because this one could not read the file."""
+
+    node: str
+
+
 class PartsRecord:
     """Reads and writes the parts records.
 
@@ -133,7 +140,9 @@ class PartsRecord:
         )
         return begun if is_ours else []
 
-    def start_run(self, upload_id: str, fence: int, number: int, worker: str) -> Run | None:
+    def start_run(
+        self, upload_id: str, fence: int, number: int, worker: str
+    ) -> Run | LeftTo | None:
         """Take over a run; None if the upload has ended, or another delivery has taken it over."""
         row = self.scripts.run(
             "start_run",
@@ -146,6 +155,8 @@ class PartsRecord:
         )
         if not row:
             return None
+        if len(row) == 1:
+            return LeftTo(to_text(row[0]))
         request, file, multipart_id, sealed = (to_text(value) for value in row)
         transfer = replace(
             self.record.transfer(upload_id, request, file, ""),

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 import redis
 
 from tasks.config.path_map import mapped
-from tasks.config.remedies import explained
 from tasks.config.settings import Settings
-from tasks.records.delivery import Delivery, Settlement
+from tasks.records.delivery import Delivery, Settlement, final_verdict
 from tasks.records.keys import to_text
 from tasks.records.requests import transfer_from_record
 from tasks.records.scripts import Scripts, open_scripts
@@ -80,6 +79,8 @@ class Record:
             max_deliveries=MAX_DELIVERIES,
             large_bytes=LARGE_BYTES,
         )
+        if rows and len(rows[0]) == 1:
+            return Delivery(left_to=to_text(rows[0][0]))
         delivery = Delivery(to_wake=[to_text(host) for host in to_wake])
         for row in rows:
             delivered = DeliveredRow(*map(to_text, row))
@@ -95,8 +96,9 @@ class Record:
                 unreadable = Transfer(
                     delivered.upload_id, _NO_TARGET, "", fence=int(delivered.fence)
                 )
-                fields = {"error": explained(error), "error_kind": type(error).__name__}
-                delivery.refused.append(Settlement(unreadable, "failed", fields))
+                # Another node may have the key, or the version, that this one lacks.
+                verdict = final_verdict(error, "records", worker)
+                delivery.refused.append(Settlement(unreadable, "retrying", {}, verdict))
                 continue
             delivery.transfers.append(transfer)
             if not delivered.size:
@@ -135,7 +137,11 @@ class Record:
         return self.scripts.codec.encode(known)
 
     def settle(
-        self, settlements: Sequence[Settlement], answered: Sequence[str] = (), passed: int = 0
+        self,
+        settlements: Sequence[Settlement],
+        answered: Sequence[str] = (),
+        passed: int = 0,
+        node: str = "",
     ) -> dict[str, str]:
         """Note what a stage has done with its transfers.
 
@@ -143,6 +149,7 @@ class Record:
             settlements: one for each transfer; all have been in the same stage.
             answered: the services that have answered, so that their gates open.
             passed: how many of the transfers have shown that the service of the stage is up.
+            node: the worker that ran the stage.
 
         Returns:
             The state of each upload, or "lost" when another delivery has taken it over.
@@ -164,15 +171,17 @@ class Record:
             settlements=rows,
             answered=list(answered),
             passed=passed,
+            node=node,
             ttl_s=self.scripts.ttl_s,
         )
         return {to_text(upload_id): to_text(state) for upload_id, state in states}
 
     def _sealed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
-        # An error may name a path, so it is sealed.
+        # An error may name a path, so it is sealed. One of a node that lacks the key names none.
         codec = self.scripts.codec
+        is_sealed = fields.get("own") != "records"
         return {
-            name: codec.seal_text(value) if name == "error" else value
+            name: codec.seal_text(value) if name == "error" and is_sealed else value
             for name, value in fields.items()
         }
 

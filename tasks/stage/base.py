@@ -9,10 +9,17 @@ from typing import Any, TypeVar
 
 from celery import signature
 
-from tasks.chain import wake
+from tasks.chain import queue_of, wake
 from tasks.config.remedies import explained
 from tasks.log import log
-from tasks.records.delivery import Delivery, Outcome, Settlement, grown_out, within_bounds
+from tasks.records.delivery import (
+    Delivery,
+    Outcome,
+    Settlement,
+    final_verdict,
+    grown_out,
+    within_bounds,
+)
 from tasks.records.keys import TOTALS
 from tasks.records.record import CLAIM_BYTES
 from tasks.records.states import STAGES
@@ -20,7 +27,7 @@ from tasks.stage.context import Clients, clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, to_message, with_signed
 from tasks.stage.redaction import RedactedTask, internal_error
-from tasks.stage.retry_policy import FORGET, retry_plan
+from tasks.stage.retry_policy import FORGET, own_fault, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Batch, Transfer
 
@@ -86,27 +93,61 @@ class Stage(RedactedTask):
         return Batch(self.request.id, tuple(fitting))
 
     def take(self, message: Message) -> Batch:
-        """Return the batch of a message, without uploads that its claim has lost since."""
+        """Return the batch of a message, without uploads that its claim has lost since.
+
+        If this node has failed at one of them, the message goes to another node, and the batch is
+        empty.
+        """
         delivery = self._deliver(message["claim"], "")
+        if delivery.left_to:
+            self.send_to(delivery.left_to, message)
         batch = Batch(message["claim"], tuple(delivery.transfers))
         return with_signed(batch, message, self.clients.urls)
+
+    def send_to(self, node: str, message: Message) -> None:
+        """Send this task, with the rest of its chain, to the queue of another node's host."""
+        log.info("sent_to_other_node", stage=self.stage, node=node, claim_id=message["claim"])
+        self.apply_async(
+            (message,),
+            task_id=self.request.id,
+            queue=queue_of(node.partition("@")[2]),
+            priority=self.request.delivery_info["priority"],
+            chain=self.request.chain,
+            root_id=self.request.root_id,
+            parent_id=self.request.parent_id,
+        )
+        self.end_chain()
 
     def _deliver(self, claim_id: str, host: str) -> Delivery:
         record = self.clients.record
         delivery = record.deliver(claim_id, self.stage, self.worker, host)
         for own_host in delivery.to_wake:
             wake(self.app, 1, own_host)
-        record.settle(delivery.refused)
-        if delivery.refused:
-            record.scripts.client.hincrby(TOTALS, "refused", len(delivery.refused))
-        for refusal in delivery.refused:
+        self._refuse(delivery.refused)
+        return delivery
+
+    def _refuse(self, refusals: Sequence[Settlement]) -> None:
+        """Leave records that this node cannot read to other nodes; without any, they fail."""
+        if not refusals:
+            return
+        record = self.clients.record
+        states = record.settle(refusals, node=self.worker)
+        record.scripts.client.hincrby(TOTALS, "refused", len(refusals))
+        self._wake_others(states)
+        for refusal in refusals:
+            upload_id = refusal.transfer.upload_id
             log.error(
                 "upload_refused",
-                upload_id=refusal.transfer.upload_id,
+                upload_id=upload_id,
                 stage=self.stage,
-                text=str(refusal.fields["error"]),
+                text=str((refusal.retry or {})["error"]),
+                now=states[upload_id],
             )
-        return delivery
+
+    def _wake_others(self, states: Mapping[str, str]) -> None:
+        """Have another node claim what was handed over to it."""
+        if "pending" in states.values():
+            wake(self.app, 1)
 
     def put_back_grown(self, batch: Batch, outcomes: Outcomes) -> tuple[Batch, int]:
         """Make files pending again that no longer fit into the batch, with their sizes noted.
@@ -219,10 +260,14 @@ class Stage(RedactedTask):
             for transfer in batch.transfers
         ]
         passed = sum(isinstance(outcome, PROVES_SERVICE_UP) for outcome in outcomes.values())
-        if not service or not passed:
-            return self.clients.record.settle(settlements)
-        answered = [service, "credentials"] if service == "ftrack" else [service]
-        return self.clients.record.settle(settlements, answered, passed)
+        answered = [service] if service and passed else []
+        if answered == ["ftrack"]:
+            answered.append("credentials")
+        states = self.clients.record.settle(
+            settlements, answered, passed if service else 0, self.worker
+        )
+        self._wake_others(states)
+        return states
 
     def _log_errors(self, outcomes: Outcomes, states: Mapping[str, str]) -> None:
         for upload_id, outcome in outcomes.items():
@@ -237,6 +282,8 @@ class Stage(RedactedTask):
                 log.warning("upload_failed", **details)
             elif states[upload_id] == "retrying":
                 log.warning("upload_retrying", **details)
+            elif states[upload_id] == "pending":
+                log.warning("upload_handed_over", **details)
             else:
                 log.warning("upload_taken_over", **details)
 
@@ -262,11 +309,15 @@ class Stage(RedactedTask):
             return Settlement(transfer, self._done(outcome), self._fields(transfer, outcome))
         kind = type(outcome).__name__
         if not isinstance(outcome, errors.RetryableError):
+            if own := own_fault(outcome):
+                verdict = final_verdict(outcome, own, self.worker)
+                return Settlement(transfer, "retrying", {}, verdict)
             return Settlement(transfer, "failed", {"error": explained(outcome), "error_kind": kind})
         fields = dict(FORGET.get(type(outcome), {}))
         if isinstance(outcome, errors.DigestMismatchError):
             fields["file"] = self._to_read_again(transfer)
-        return Settlement(transfer, "retrying", fields, retry_plan(outcome, failed_together))
+        plan = retry_plan(outcome, failed_together, self.worker)
+        return Settlement(transfer, "retrying", fields, plan)
 
     def _to_read_again(self, transfer: Transfer) -> str:
         """Return the field ``file`` for a file that is read again even if it looks unchanged."""

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.config.remedies import explained
+from tasks.records.delivery import on_node
 from tasks.transfer import errors
 
 DAY_S = 86400.0
@@ -108,23 +109,39 @@ def full_jitter(retries: int, policy: Policy, share: float) -> float:
     return max(delay_s, policy.at_least_s)
 
 
-def retry_plan(error: errors.RetryableError, failed_together: Sequence[str] = ()) -> dict[str, Any]:
+def own_fault(error: errors.UploadError) -> str:
+    """Return what may be wrong with the node alone; empty if another would meet the same error."""
+    if isinstance(error, errors.FileNotReadyError | errors.FileShrunkError):
+        return "files"
+    if isinstance(error, errors.FileRefusedError) and error.fault in {"outside_roots", "outdated"}:
+        return "files"
+    if isinstance(error, errors.OwnSettingsError):
+        return error.service
+    return "ftrack" if isinstance(error, errors.CredentialsRefusedError) else ""
+
+
+def retry_plan(
+    error: errors.RetryableError, failed_together: Sequence[str] = (), node: str = ""
+) -> dict[str, Any]:
     """Return the arguments with which ``settle.lua`` lets the upload wait, or fail.
 
-    ``failed_together`` are the uploads for which one call failed, if there were several. The
-    script computes the delay as ``full_jitter`` does: only Redis knows the number of retries.
+    ``failed_together`` are the uploads for which one call failed, if there were several, and
+    ``node`` is the worker that has met the error. The script computes the delay as ``full_jitter``
+    does: only Redis knows the number of retries.
     """
     policy = POLICIES[type(error)]
     asked_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_RETRY_AFTER_S)
     is_theirs = len(failed_together) > 1 and not isinstance(error, errors.OwnSettingsError)
     shared = {"strike": min(failed_together)} if is_theirs else {}
     finite = {name: min(value, 1e15) for name, value in asdict(policy).items()}
+    own = own_fault(error)
     return (
         finite
         | shared
         | {
             "kind": type(error).__name__,
-            "error": explained(error),
+            "error": on_node(error, node) if own and node else explained(error),
+            "own": own,
             "at_least_s": max(policy.at_least_s, asked_s),
             "jitter": random.random(),
             "gate": _gate_of(error),

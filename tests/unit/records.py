@@ -14,10 +14,12 @@ from tasks.config.sealing import Codec
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.records import counters, keys
 from tasks.records.commands import Commands
-from tasks.records.delivery import Settlement
+from tasks.records.delivery import Settlement, final_verdict
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
+from tasks.stage.retry_policy import own_fault, retry_plan
+from tasks.transfer.errors import RetryableError, UploadError
 from tasks.transfer.models import FileIdentity, Transfer
 from tasks.transfer.targets import Container, Publish, Target
 
@@ -68,9 +70,19 @@ class Farm:
         [state] = self.record.settle([Settlement(transfer, "retrying", {}, plan)]).values()
         return state
 
+    def fail(self, transfer: Transfer, error: UploadError, node: str = "w1") -> str:
+        """Let a stage end with an error on a node, and return the state of the upload then."""
+        if isinstance(error, RetryableError):
+            plan = retry_plan(error, node=node)
+        else:
+            plan = final_verdict(error, own_fault(error), node)
+        settlement = Settlement(transfer, "retrying", {}, plan)
+        return self.record.settle([settlement], node=node)[transfer.upload_id]
+
     def take_tasks(self, *workers: str) -> None:
         """Note that these workers take tasks, as they do themselves."""
-        self.client.zadd(keys.WORKERS, dict.fromkeys(workers, self.now()))
+        for worker in workers:
+            self.client.zadd(keys.WORKERS, {worker: self.now()})
 
     def make_due(self) -> None:
         """End the delays of all retries."""

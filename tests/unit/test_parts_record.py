@@ -15,7 +15,7 @@ from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records.commands import Commands
 from tasks.records.delivery import Settlement
-from tasks.records.parts import PartsRecord
+from tasks.records.parts import PartsRecord, Run
 from tasks.records.record import MAX_DELIVERIES, open_record
 from tasks.transfer.models import FileIdentity, Multipart, Transfer
 from tasks.transfer.multipart import plan_runs
@@ -63,7 +63,7 @@ def finish(parts: PartsRecord, movie: Transfer, number: int) -> None:
 def first_run(parts: PartsRecord, movie: Transfer) -> dict[int, str]:
     """Return what the first run has to send: the URLs by part number."""
     run = parts.start_run(movie.upload_id, movie.fence, 0, "w1")
-    assert run is not None
+    assert isinstance(run, Run)
     return {part.number: url for part, url in run.parts}
 
 

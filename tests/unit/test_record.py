@@ -326,4 +326,4 @@ def test_a_path_with_a_nul_fails_alone(record: Record) -> None:
     assert [transfer.upload_id for transfer in delivery.transfers] == [good.upload_id]
     [refused] = delivery.refused
     assert refused.transfer.upload_id == bad.upload_id
-    assert "not one that a file can have" in str(refused.fields["error"])
+    assert "not one that a file can have" in str((refused.retry or {})["error"])

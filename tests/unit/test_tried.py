@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from tasks.config.sealing import Codec, Signer
 from tasks.records import keys
+from tasks.records.parts import LeftTo, PartsRecord
 from tasks.records.record import CLAIM_UPLOADS
+from tasks.records.states import STAGES
+from tasks.transfer import errors
 from tests.unit.records import Farm, file_of
 
+CHECKSUM, SIGN, PUT, REGISTER = STAGES
+MISSING = errors.FileNotReadyError("/mnt/a.exr", "No such file or directory")
+OUTSIDE = errors.FileRefusedError("/mnt/a.exr", "is outside the storage roots", "outside_roots")
+NO_NAME = errors.OwnSettingsError("node7", "ftrack", "https://studio.ftrackapp.com", "no_name", "")
+REVOKED = errors.CredentialsRefusedError("https://studio.ftrackapp.com", "no such key")
 
-def note_tried(farm: Farm, upload_ids: list[str], *nodes: str) -> None:
+
+def note_tried(farm: Farm, upload_ids: list[str], *nodes: str, what: str = "files") -> None:
     for upload_id in upload_ids:
-        farm.client.hset(keys.upload_key(upload_id), "tried", json.dumps(dict.fromkeys(nodes, 1)))
+        tried = json.dumps(dict.fromkeys(nodes, what))
+        farm.client.hset(keys.upload_key(upload_id), "tried", tried)
 
 
 def claimed_by(farm: Farm, worker: str, host: str = "") -> list[str]:
@@ -19,45 +32,184 @@ def claimed_by(farm: Farm, worker: str, host: str = "") -> list[str]:
     return sorted(transfer.upload_id for transfer in transfers)
 
 
-def test_a_node_leaves_what_it_has_tried_to_one_that_has_not(farm: Farm) -> None:
-    farm.take_tasks("w1", "w2")
-    tried, fresh = farm.enqueue(file_of(priority="urgent"), file_of())
-    note_tried(farm, [tried], "w1")
+class TestAClaim:
+    def test_leaves_what_its_node_has_tried_to_one_that_has_not(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        tried, fresh = farm.enqueue(file_of(priority="urgent"), file_of())
+        note_tried(farm, [tried], "w1")
 
-    assert claimed_by(farm, "w1") == [fresh]
-    assert claimed_by(farm, "w2") == [tried]
+        assert claimed_by(farm, "w1") == [fresh]
+        assert claimed_by(farm, "w2") == [tried]
+
+    def test_looks_beyond_a_whole_batch_that_its_node_has_tried(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        tried = farm.enqueue(*(file_of(priority="urgent") for _ in range(2 * CLAIM_UPLOADS)))
+        [fresh] = farm.enqueue(file_of())
+        note_tried(farm, tried, "w1")
+
+        assert claimed_by(farm, "w1") == [fresh]
+
+    def test_takes_what_all_nodes_have_tried(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        [upload_id] = farm.enqueue(file_of())
+        note_tried(farm, [upload_id], "w1", "w2")
+
+        assert claimed_by(farm, "w1") == [upload_id]
+
+    def test_does_not_wait_for_a_node_that_is_gone_or_set_aside(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w3")
+        farm.client.zadd(keys.WORKERS, {"w2": farm.now() - 31})
+        farm.client.hset(keys.PAUSED, "w3", "{}")
+        [upload_id] = farm.enqueue(file_of())
+        note_tried(farm, [upload_id], "w1")
+
+        assert claimed_by(farm, "w1") == [upload_id]
+
+    def test_leaves_nothing_that_one_host_alone_sees(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        [upload_id] = farm.enqueue(file_of(host="node7"))
+        note_tried(farm, [upload_id], "w1")
+
+        assert claimed_by(farm, "w1", host="node7") == [upload_id]
 
 
-def test_a_node_looks_beyond_a_whole_batch_that_it_has_tried(farm: Farm) -> None:
-    farm.take_tasks("w1", "w2")
-    tried = farm.enqueue(*(file_of(priority="urgent") for _ in range(2 * CLAIM_UPLOADS)))
-    [fresh] = farm.enqueue(file_of())
-    note_tried(farm, tried, "w1")
+class TestAFailureThatMayBeTheNodesOwn:
+    @pytest.mark.parametrize("error", [MISSING, OUTSIDE, REVOKED, NO_NAME])
+    def test_is_handed_over_at_once_and_counts_no_try(
+        self, farm: Farm, error: errors.UploadError
+    ) -> None:
+        farm.take_tasks("w1", "w2")
+        [upload_id] = farm.enqueue(file_of())
+        [transfer] = farm.deliver()
 
-    assert claimed_by(farm, "w1") == [fresh]
+        assert farm.fail(transfer, error, "w1") == "pending"
+
+        assert farm.field(upload_id, "error").startswith(("on w1: ", "node7 cannot"))
+        assert farm.client.exists(keys.gate_key("credentials")) == 0
+        assert not [
+            name for name in farm.client.hkeys(keys.upload_key(upload_id)) if "tries" in name
+        ]
+        assert farm.settle(transfer, "located") == "lost"
+        assert claimed_by(farm, "w1") == []
+        assert claimed_by(farm, "w2") == [upload_id]
+
+    def test_is_a_try_when_all_nodes_have_met_it_and_all_may_try_again(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        [upload_id] = farm.enqueue(file_of())
+        for round_ in (1, 2):
+            for node, state in (("w1", "pending"), ("w2", "retrying")):
+                [transfer] = farm.deliver(claim=f"{round_} {node}", worker=node)
+                assert farm.fail(transfer, MISSING, node) == state
+            assert farm.field(upload_id, "tries:FileNotReadyError") == str(round_)
+            farm.make_due()
+
+    def test_fails_the_upload_when_all_nodes_have_refused_it(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        [upload_id] = farm.enqueue(file_of())
+        [transfer] = farm.deliver()
+        assert farm.fail(transfer, OUTSIDE, "w1") == "pending"
+        [transfer] = farm.deliver(claim="of w2", worker="w2")
+
+        assert farm.fail(transfer, OUTSIDE, "w2") == "failed"
+
+        assert farm.field(upload_id, "error").startswith("on w2: /mnt/a.exr is outside")
+
+    @pytest.mark.parametrize(("error", "state"), [(MISSING, "retrying"), (OUTSIDE, "failed")])
+    @pytest.mark.parametrize("takers", [(), ("w1",)])
+    def test_is_a_verdict_at_once_with_one_node(
+        self, farm: Farm, error: errors.UploadError, state: str, takers: tuple[str, ...]
+    ) -> None:
+        farm.take_tasks(*takers)
+        farm.enqueue(file_of())
+        [transfer] = farm.deliver()
+
+        assert farm.fail(transfer, error, "w1") == state
+
+    def test_is_a_verdict_at_once_for_what_one_host_alone_sees(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        farm.enqueue(file_of(host="node7"))
+        [transfer] = farm.deliver(host="node7")
+
+        assert farm.fail(transfer, OUTSIDE, "w1") == "failed"
+
+    def test_is_an_outage_when_three_nodes_have_met_it(self, farm: Farm) -> None:
+        farm.take_tasks(*(f"w{number}" for number in range(9)))
+        farm.enqueue(file_of())
+        states = []
+        for number in range(3):
+            [transfer] = farm.deliver(claim=str(number), worker=f"w{number}")
+            states.append(farm.fail(transfer, REVOKED, f"w{number}"))
+
+        assert states == ["pending", "pending", "retrying"]
+
+    def test_is_remembered_for_the_later_stages_until_the_upload_has_ended(
+        self, farm: Farm
+    ) -> None:
+        farm.take_tasks("w1", "w2")
+        [upload_id] = farm.enqueue(file_of())
+        [transfer] = farm.deliver()
+        farm.fail(transfer, MISSING, "w1")
+        [transfer] = farm.deliver(claim="of w2", worker="w2")
+
+        farm.settle(transfer, "advanced")
+        assert [farm.field(upload_id, name) for name in ("tried", "error")] == [
+            '{"w1":"files"}',
+            "",
+        ]
+
+        farm.settle(transfer, "located")
+        assert farm.field(upload_id, "tried") == ""
+
+    def test_leaves_a_record_that_a_node_cannot_read_to_another(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        [upload_id] = farm.enqueue(file_of())
+        request = farm.field(upload_id, "request")
+        farm.client.hset(keys.upload_key(upload_id), "request", "sealed with another key")
+        refused = farm.record.deliver("claim", CHECKSUM, "w1").refused
+        assert farm.record.settle(refused, node="w1") == {upload_id: "pending"}
+        farm.client.hset(keys.upload_key(upload_id), "request", request)
+
+        assert claimed_by(farm, "w2") == [upload_id]
 
 
-def test_a_node_tries_again_when_all_others_have_tried_too(farm: Farm) -> None:
-    farm.take_tasks("w1", "w2")
-    [upload_id] = farm.enqueue(file_of())
-    note_tried(farm, [upload_id], "w1", "w2")
+class TestALaterStage:
+    @pytest.mark.parametrize(
+        ("what", "stages"),
+        [("files", [PUT]), ("ftrack", [SIGN, REGISTER]), ("records", [SIGN, PUT, REGISTER])],
+    )
+    def test_is_left_to_another_node_if_its_own_needs_what_this_one_lacks(
+        self, farm: Farm, what: str, stages: list[str]
+    ) -> None:
+        farm.take_tasks("w1", "w2")
+        upload_ids = farm.enqueue(file_of(), file_of())
+        transfers, left = farm.deliver(worker="w2"), []
+        for stage in STAGES[1:]:
+            for transfer in transfers:
+                farm.settle(transfer, "advanced")
+            note_tried(farm, upload_ids[:1], "w1", what=what)
+            if (delivery := farm.record.deliver("claim", stage, "w1")).left_to:
+                assert (delivery.left_to, delivery.transfers) == ("w2", [])
+                left.append(stage)
+            transfers = farm.deliver(stage, worker="w2")
 
-    assert claimed_by(farm, "w1") == [upload_id]
+        assert left == stages
 
+    def test_runs_here_if_one_host_alone_sees_the_file(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        [upload_id] = farm.enqueue(file_of(host="node7"))
+        [transfer] = farm.deliver(host="node7")
+        farm.settle(transfer, "advanced")
+        note_tried(farm, [upload_id], "w1", what="records")
 
-def test_a_node_is_not_waited_for_when_it_is_gone_or_set_aside(farm: Farm) -> None:
-    farm.take_tasks("w1", "w3")
-    farm.client.zadd(keys.WORKERS, {"w2": farm.now() - 31})
-    farm.client.hset(keys.PAUSED, "w3", "{}")
-    [upload_id] = farm.enqueue(file_of())
-    note_tried(farm, [upload_id], "w1")
+        assert farm.deliver(SIGN)
 
-    assert claimed_by(farm, "w1") == [upload_id]
+    def test_leaves_a_run_of_parts_to_another_node(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        parts = PartsRecord(farm.record, Codec([]), Signer([]))
+        [upload_id] = farm.enqueue(file_of())
+        [transfer] = farm.pass_stages(PUT)
+        note_tried(farm, [upload_id], "w1")
 
-
-def test_what_one_host_alone_sees_is_left_to_nobody(farm: Farm) -> None:
-    farm.take_tasks("w1", "w2")
-    [upload_id] = farm.enqueue(file_of(host="node7"))
-    note_tried(farm, [upload_id], "w1")
-
-    assert claimed_by(farm, "w1", host="node7") == [upload_id]
+        assert parts.start_run(upload_id, transfer.fence, 0, "w1") == LeftTo("w2")
+        note_tried(farm, [upload_id], "w1", "w2")
+        assert parts.start_run(upload_id, transfer.fence + 1, 0, "w1") is None

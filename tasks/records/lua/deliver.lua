@@ -11,7 +11,8 @@
 -- large_bytes            a file above this size is sent in parts
 --
 -- Returns {rows {id, fence, request, file, stored, size}, hosts that need another wake-up}; size is
--- empty when it is not known.
+-- empty when it is not known. If a later stage is left to another node, nothing is delivered, and the
+-- one row is {its name}.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -39,20 +40,21 @@ local function claim_one(id)
   return 1
 end
 
--- Claim a batch of these. Returns how many it has. A probe is one upload; if it must be `fresh`, it
--- is not one that has failed since the service's last good answer, which may be its own fault.
-local function claim_some(ids, to_probe, fresh)
+-- Claim a batch of these, of `most` uploads. Returns how many it has. A probe is one upload; if it
+-- must be `fresh`, it is not one that has failed since the service's last good answer, which may be
+-- its own fault.
+local function claim_some(ids, most, to_probe, fresh)
   local bytes, claimed = 0, 0
   for _, id in ipairs(ids) do
     local size, exclusive, tried = unpack(redis.call('HMGET', upload_key(id), 'size', 'exclusive',
       'tried'))
     -- What one host alone sees is left to nobody.
-    local is_left = host == '' and is_left_to_others(tried, args.worker)
+    local is_left = host == '' and left_to(tried, args.worker)
     if not is_left and not (fresh and was_struck(id, to_probe)) then
       -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
       exclusive = exclusive or to_probe[1] or (tonumber(size) or 0) > args.large_bytes
       bytes = bytes + (tonumber(size) or 0)
-      if claimed > 0 and (exclusive or bytes > args.max_bytes) then
+      if claimed >= most or claimed > 0 and (exclusive or bytes > args.max_bytes) then
         break
       end
       claimed = claimed + claim_one(id)
@@ -64,10 +66,19 @@ local function claim_some(ids, to_probe, fresh)
   return claimed
 end
 
-local function claim_first(to_probe, fresh)
+-- A node that is set aside tries one upload at a time, if it does not know that it is wrong.
+local function most_uploads()
+  local note = redis.call('HGET', KEY.paused, args.worker)
+  if not note or host ~= '' then
+    return args.max_uploads
+  end
+  return cjson.decode(note).known and 0 or 1
+end
+
+local function claim_first(most, to_probe, fresh)
   for first = 0, MOST_SCANNED - 1, args.max_uploads do
     local ids = redis.call('ZRANGE', pending_key(host), first, first + args.max_uploads - 1)
-    local claimed = claim_some(ids, to_probe, fresh)
+    local claimed = claim_some(ids, most, to_probe, fresh)
     if claimed > 0 or #ids < args.max_uploads then
       return claimed
     end
@@ -80,10 +91,10 @@ local function claim_pending()
   if not to_probe then
     return
   end
-  local is_probe = #to_probe > 0
-  local claimed = claim_first(to_probe, is_probe)
+  local is_probe, most = #to_probe > 0, most_uploads()
+  local claimed = claim_first(most, to_probe, is_probe)
   if claimed == 0 and is_probe then
-    claimed = claim_first(to_probe, false)
+    claimed = claim_first(most, to_probe, false)
   end
   if claimed == 0 then
     return
@@ -117,10 +128,31 @@ local function sends_bytes(key)
   return stage == STAGE.put_file or (stage > STAGE.put_file and (is_large or total))
 end
 
-local function deliver(id, is_one_of_many)
+local function read(id)
+  return redis.call('HMGET', upload_key(id), 'state', 'claim', 'stage', 'done', 'host', 'score',
+    'tried')
+end
+
+-- Return a node that this stage of the batch is left to, because this node has failed at one of the
+-- uploads; or nil.
+local function batch_left_to(found)
+  if stage == STAGE.compute_checksum then
+    return nil
+  end
+  for _, fields in pairs(found) do
+    local state, owner, _, _, own_host, _, tried = unpack(fields)
+    if tried and state == 'active' and owner == claim and own_host == '' then
+      local other = stage_left_to(tried, args.worker, stage)
+      if other then
+        return other
+      end
+    end
+  end
+end
+
+local function deliver(id, fields, is_one_of_many)
   local key = upload_key(id)
-  local state, owner, reached, finished, own_host, score = unpack(redis.call('HMGET', key,
-    'state', 'claim', 'stage', 'done', 'host', 'score'))
+  local state, owner, reached, finished, own_host, score = unpack(fields)
   if state ~= 'active' or owner ~= claim or tonumber(reached) > stage then
     return nil
   end
@@ -159,10 +191,18 @@ end
 if stage == 1 and redis.call('EXISTS', claim_key) == 0 then
   claim_pending()
 end
-local rows = {}
-local ids = redis.call('SMEMBERS', claim_key)
+local ids, found = redis.call('SMEMBERS', claim_key), {}
 for _, id in ipairs(ids) do
-  rows[#rows + 1] = deliver(id, #ids > 1)
+  found[id] = read(id)
+end
+local other = batch_left_to(found)
+if other then
+  redis.call('ZADD', KEY.claims, NOW + 2 * args.lease_s, claim)
+  return finish_script({ { { other } }, {} })
+end
+local rows = {}
+for _, id in ipairs(ids) do
+  rows[#rows + 1] = deliver(id, found[id], #ids > 1)
 end
 if #rows > 0 then
   redis.call('ZADD', KEY.claims, NOW + 2 * args.lease_s, claim)

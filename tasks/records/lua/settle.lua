@@ -7,8 +7,11 @@
 --   retry       {kind, error, max_tries, patience_s, delay_s, cap_s, jitter, at_least_s, gate} and
 --     strike      the upload that stands for all those of one call, if it failed for several
 --     alone       {error, error_kind, max_tries}: how it fails if its service answers all others
+--     own         what may be wrong with the node alone, or empty
+--     final       it fails at once if no other node can do it; then the numbers are absent
 -- answered      services that have answered, so that their gates open
 -- passed        how many of the uploads have shown that the stage's service is up
+-- node          who has done this
 -- ttl_s         how long the record of an ended upload is kept
 --
 -- Returns rows {id, the state that it has now, or 'lost'}.
@@ -19,13 +22,58 @@
 --- @include "sending"
 --- @include "nodes"
 --- @include "gates"
+--- @include "breaker"
 
 local ttl_s = args.ttl_s
 
 -- How many uploads fail here because of a service.
 local failing = 0
 
+-- What that many nodes meet in calling a service needs no more of them.
+local OUTAGE_NODES = 3
+
+local function put_back(id, key)
+  local claim, host, score = unpack(redis.call('HMGET', key, 'claim', 'host', 'score'))
+  leave_claim(id, claim)
+  make_pending(id, 'active', host, score)
+  return 'pending'
+end
+
+-- Leave an upload to another node, if this failure may be the node's own: at once, and without a
+-- try counted. Returns whether there is such a node. Otherwise all start again, after the delay.
+local function hand_over(id, key, retry)
+  local host, tried, stage = unpack(redis.call('HMGET', key, 'host', 'tried', 'stage'))
+  local names = tried and cjson.decode(tried) or {}
+  names[args.node] = retry.own
+  local nodes = 0
+  for _ in pairs(names) do
+    nodes = nodes + 1
+  end
+  local is_outage = nodes >= OUTAGE_NODES and (retry.own == 'ftrack' or retry.own == 'store')
+  if host ~= '' or is_outage or not untried_node(names) then
+    redis.call('HDEL', key, 'tried')
+    note_failed_by_all(id, names)
+    return false
+  end
+  note_failed_alone(id, retry.own, args.node)
+  redis.call('HSETNX', key, 'since', NOW)
+  redis.call('HSET', key, 'tried', cjson.encode(names), 'error', retry.error, 'error_kind',
+    retry.kind, 'retry_stage', stage)
+  redis.call('HINCRBY', key, 'fence', 1)
+  put_back(id, key)
+  count('retried:' .. retry.kind)
+  return true
+end
+
 local function retry_or_fail(id, key, retry)
+  if (retry.own or '') ~= '' and hand_over(id, key, retry) then
+    return 'pending'
+  end
+  if retry.final then
+    redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind)
+    finish(id, 'active', 'failed', ttl_s)
+    return 'failed'
+  end
   local tries = redis.call('HINCRBY', key, 'tries:' .. retry.kind, 1)
   local retries = redis.call('HINCRBY', key, 'retries', 1)
   redis.call('HSETNX', key, 'since', NOW)
@@ -91,13 +139,6 @@ local function advance(_, key)
   return 'active'
 end
 
-local function put_back(id, key)
-  local claim, host, score = unpack(redis.call('HMGET', key, 'claim', 'host', 'score'))
-  leave_claim(id, claim)
-  make_pending(id, 'active', host, score)
-  return 'pending'
-end
-
 local function locate(id, key, settlement)
   redis.call('HSET', key, 'located', NOW)
   redis.call('HDEL', key, 'error', 'error_kind')
@@ -146,13 +187,25 @@ for _, service in ipairs(args.answered) do
 end
 count_answers(args.settlements[1])
 
+-- What was done well here, of uploads that all nodes see. A publish needs no file.
+local SUCCESS = { advanced = true, stored = true, located = true }
+local succeeded_at
+
 local rows = {}
 for _, settlement in ipairs(args.settlements) do
   local id, key = settlement.id, upload_key(settlement.id)
   local state = 'lost'
   end_put(id, settlement.fence)
   if is_ours(id, settlement.fence) then
-    redis.call('HDEL', key, 'deliveries:' .. redis.call('HGET', key, 'stage'))
+    local stage, host, total, tried, error, kind = unpack(redis.call('HMGET', key, 'stage', 'host',
+      'total', 'tried', 'error', 'error_kind'))
+    redis.call('HDEL', key, 'deliveries:' .. stage)
+    if SUCCESS[settlement.outcome] and host == '' and not total then
+      succeeded_at = tonumber(stage)
+      if tried then
+        note_managed(id, tried, args.node, succeeded_at, { error = error, kind = kind })
+      end
+    end
     count_stored(id, key, settlement.fields)
     for name, value in pairs(settlement.fields) do
       redis.call('HSET', key, name, value)
@@ -160,5 +213,8 @@ for _, settlement in ipairs(args.settlements) do
     state = OUTCOMES[settlement.outcome](id, key, settlement)
   end
   rows[#rows + 1] = { id, state }
+end
+if succeeded_at then
+  note_success(args.node, succeeded_at)
 end
 return finish_script(rows)

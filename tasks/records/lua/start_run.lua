@@ -7,18 +7,24 @@
 -- ttl_s            how long the record of an ended upload is kept
 --
 -- Returns {request, file, id of the multipart upload, sealed URLs}; nothing when the upload is no
--- longer this delivery's.
+-- longer this delivery's; {the name of another node} when the run is left to that one.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
 --- @include "ahead"
 --- @include "endings"
+--- @include "nodes"
 
 local id, parts_key = args.id, KEY.parts .. args.id
 if not is_ours(id, args.fence) then
   return {}
 end
 local key = upload_key(id)
+local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
+local other = host == '' and tried and stage_left_to(tried, args.worker, STAGE.put_file)
+if other then
+  return finish_script({ other })
+end
 redis.call('HSET', key, 'worker', args.worker)
 set_ahead(id, args.run, 0)
 local deliveries = redis.call('HINCRBY', parts_key, 'deliveries:' .. args.run, 1)

@@ -102,7 +102,7 @@ function finish(id, from, to, ttl)
   move(id, from, to)
   redis.call('HINCRBY', key, 'fence', 1)
   redis.call('HDEL', key, 'retry_reason', 'due', 'since', 'retries', 'retry_stage', 'exclusive',
-    'failed', 'failed_alone')
+    'failed', 'failed_alone', 'tried')
   redis.call('EXPIRE', key, ttl)
   if redis.call('HEXISTS', key, 'total') == 1 then
     redis.call('EXPIRE', KEY.files .. id, ttl)

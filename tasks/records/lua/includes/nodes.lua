@@ -18,20 +18,32 @@ local function taking_nodes()
   return takers
 end
 
--- Whether a node has tried this upload, and another that takes uploads has not. `tried` is the field
--- of the upload's record: a JSON object with the names of the nodes.
-local function is_left_to_others(tried, node)
-  if not tried then
-    return false
-  end
-  local names = cjson.decode(tried)
-  if not names[node] then
-    return false
-  end
+-- Return a node that takes uploads, and is not among those that have tried this one; or nil.
+local function untried_node(tried_by)
   for name in pairs(taking_nodes()) do
-    if not names[name] then
-      return true
+    if not tried_by[name] then
+      return name
     end
   end
-  return false
+end
+
+-- Return another node that an upload is left to, because this one has tried it; or nil. `tried` is
+-- the field of its record: a JSON object, of what was wrong by the name of the node.
+local function left_to(tried, node)
+  local tried_by = tried and cjson.decode(tried) or {}
+  return tried_by[node] and untried_node(tried_by)
+end
+
+-- What a node needs for each stage. What is wrong with it may keep it from some of them only.
+local NEEDED = {
+  files = { [STAGE.compute_checksum] = true, [STAGE.put_file] = true },
+  ftrack = { [STAGE.get_put_metadata] = true, [STAGE.create_component_location] = true },
+  store = { [STAGE.put_file] = true },
+}
+
+-- Return another node that a stage of an upload is left to, or nil.
+local function stage_left_to(tried, node, stage)
+  local other = left_to(tried, node)
+  local needed = other and NEEDED[cjson.decode(tried)[node]]
+  return (not needed or needed[stage]) and other or nil
 end

@@ -1,0 +1,56 @@
+-- The circuit breaker of a node. A node that fails, one after the other, what other nodes manage is
+-- set aside: it is noted in KEY.paused, and takes no uploads that all nodes see. Needs nodes.lua.
+--
+-- KEY.failing .. WHAT:NODE holds the uploads that this node alone has failed since it last succeeded,
+-- where WHAT is what may be wrong with it.
+
+-- Fewer may be chance.
+local FAILED_ALONE = 3
+
+local function failing_key(what, node)
+  return KEY.failing .. what .. ':' .. node
+end
+
+local function note_failed_alone(id, what, node)
+  redis.call('SADD', failing_key(what, node), id)
+  redis.call('EXPIRE', failing_key(what, node), 3600)
+end
+
+-- An upload that no node can do is no sign against any of them.
+local function note_failed_by_all(id, tried_by)
+  for name, what in pairs(tried_by) do
+    redis.call('SREM', failing_key(what, name), id)
+  end
+end
+
+-- Note that this node has done a stage at which others have failed. `note` says why they failed.
+local function note_managed(id, tried, node, stage, note)
+  for name, what in pairs(cjson.decode(tried)) do
+    local needed, failing = NEEDED[what], failing_key(what, name)
+    if name ~= node and (not needed or needed[stage])
+      and redis.call('SISMEMBER', failing, id) == 1
+      and redis.call('SCARD', failing) >= FAILED_ALONE then
+      note.what, note.since = what, NOW
+      redis.call('HSETNX', KEY.paused, name, cjson.encode(note))
+      redis.call('EXPIRE', KEY.paused, 3600)
+    end
+  end
+end
+
+-- Note that this node has succeeded at a stage. What it needs for it is not wrong, so it is not set
+-- aside for that any more.
+local function note_success(node, stage)
+  local fine, keys = {}, {}
+  for what, needed in pairs(NEEDED) do
+    if needed[stage] then
+      fine[what] = true
+      keys[#keys + 1] = failing_key(what, node)
+    end
+  end
+  redis.call('DEL', failing_key('records', node), unpack(keys))
+  local note = redis.call('HGET', KEY.paused, node)
+  note = note and cjson.decode(note)
+  if note and not note.known and (fine[note.what] or note.what == 'records') then
+    redis.call('HDEL', KEY.paused, node)
+  end
+end
