@@ -48,14 +48,18 @@ def list_key(queue: str, stage: str) -> str:
     return f"{queue}{Channel.sep}{priority}" if priority else queue
 
 
-def upload_chain(app: Celery, host: str = "") -> Any:
-    """Return compute_checksum | get_put_metadata | put_file | create_component_location."""
+def upload_chain(app: Celery, host: str = "", queue: str = "") -> Any:
+    """Return compute_checksum | get_put_metadata | put_file | create_component_location.
+
+    ``host`` is the one whose files are claimed; empty for files that all nodes see. ``queue`` is
+    that of *host* unless another one is given.
+    """
     first, *others = STAGES
     tasks = [app.signature(task_name(first), kwargs={"host": host}, immutable=True)]
     tasks += [app.signature(task_name(stage)) for stage in others]
     for task, stage in zip(tasks, STAGES, strict=True):
         # Nobody waits for an AsyncResult: the record has the state of each upload.
-        task.set(queue=queue_of(host), priority=PRIORITY_OF[stage], ignore_result=True)
+        task.set(queue=queue or queue_of(host), priority=PRIORITY_OF[stage], ignore_result=True)
     return chain(*tasks)
 
 

@@ -19,6 +19,7 @@ app.config_from_object("workers.config:celery_config")
 app.steps["worker"].update(
     {
         "workers.steps.lease:Lease",
+        "workers.steps.breaker:Breaker",
         "workers.steps.reconcile:Reconcile",
         "workers.steps.intake:TakeIn",
         "workers.steps.spool:FlushSpool",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import redis
 import redis.sentinel
 from redis import exceptions
 
+from tasks.config.texts import visible
 from tasks.intake.ranges import some_of
 from tasks.intake.refusals import MEANINGS
 from tasks.records.fail_fast import NoMasterFoundError
@@ -64,3 +67,12 @@ def _sentinel_problem(error: redis.sentinel.MasterNotFoundError) -> str:
             "in FARMHAUL_REDIS_URL"
         )
     return "no sentinel knows a master; check FARMHAUL_REDIS_URL, and that a master is elected"
+
+
+def nodes_aside(status: Status) -> list[str]:
+    """Return a line for each node that is set aside: its name, since when, and why."""
+    lines = []
+    for node in status.set_aside():
+        since = datetime.fromtimestamp(node.since).astimezone()
+        lines.append(f"{node.name} takes no uploads since {since:%H:%M:%S}: it {visible(node.why)}")
+    return lines

@@ -45,6 +45,7 @@ FERNET = "gAAAA"
 #: The labels of the keys that are derived from FARMHAUL_SECRET_KEY (the "info" of HKDF).
 URL_KEY = b"farmhaul presigned URLs"
 PART_KEY = b"farmhaul finished parts"
+FINGERPRINT = b"farmhaul fingerprint"
 
 
 class Codec:
@@ -68,25 +69,27 @@ class Codec:
         text = json.dumps(value, separators=(",", ":"))
         return self._fernet.encrypt(text.encode()).decode() if self._keys else text
 
-    def decode(
-        self, text: str | bytes, what: str = "a value in Redis", within_s: int | None = None
-    ) -> Any:
+    def decode(self, text: str | bytes, what: str = "a value in Redis") -> Any:
         """Return the value of a text that ``encode`` has made.
 
         Args:
             text: the text.
             what: what the text is, for the error.
-            within_s: the maximum age of the seal in seconds, by the clocks of both nodes.
 
         Raises:
-            SealBrokenError: the text is not JSON, is not sealed with one of the keys, or is
-                too old.
+            SealBrokenError: the text is not JSON, or is not sealed with one of the keys.
         """
         # With keys, a plain text is refused as well: anybody could have written it.
         try:
-            return json.loads(self._open(text, within_s) if self._keys else text)
+            return json.loads(self._open(text) if self._keys else text)
         except (ValueError, RecursionError):
             raise SealBrokenError(what) from None
+
+    @staticmethod
+    def sealed_at(text: str | bytes) -> float:
+        """Return when a text that ``decode`` accepts was sealed, by the clock of its node."""
+        # A Fernet token begins with its version, in one byte, and the time, in eight.
+        return float(int.from_bytes(base64.urlsafe_b64decode(text[:12])[1:]))
 
     def seal_text(self, text: str) -> str:
         """Return the text sealed if there is a key, and unchanged otherwise."""
@@ -104,11 +107,11 @@ class Codec:
         except SealBrokenError:
             return UNREADABLE
 
-    def _open(self, text: str | bytes, within_s: int | None) -> bytes:
+    def _open(self, text: str | bytes) -> bytes:
         from cryptography.fernet import InvalidToken
 
         try:
-            return self._fernet.decrypt(text, within_s)
+            return self._fernet.decrypt(text)
         except InvalidToken:
             raise ValueError("not sealed with one of the keys") from None
 
@@ -177,6 +180,14 @@ def part_signer(settings: Settings) -> Signer:
     that have different API keys refuse each other's parts, and others could forge requests anyway.
     """
     return Signer(_derived(settings, PART_KEY))
+
+
+def fingerprints(settings: Settings) -> list[str]:
+    """Return a fingerprint of each secret key, the one that seals first; "none" without a key.
+
+    Anybody may read them: they tell whether two nodes have the same key, and nothing of it.
+    """
+    return [key.hex()[:16] for key in _derived(settings, FINGERPRINT)] or ["none"]
 
 
 def _derived(settings: Settings, label: bytes) -> list[bytes]:

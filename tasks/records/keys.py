@@ -36,8 +36,11 @@ PAUSED = f"{PREFIX}paused"
 
 #: The uploads that a worker alone has failed: what is wrong, a colon and its name follow.
 FAILING = f"{PREFIX}failing:"
-#: The fingerprints of each worker's keys.
-KEYS = f"{PREFIX}keys"
+#: The fingerprints of each worker's keys, by its name.
+FINGERPRINTS = f"{PREFIX}fingerprints"
+
+#: The last message that each host has refused, and why.
+REFUSALS = f"{PREFIX}refusals"
 
 #: The beginning of a key; the id follows.
 UPLOAD = f"{PREFIX}upload:"

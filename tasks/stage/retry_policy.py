@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tasks.config.remedies import explained
@@ -130,6 +130,9 @@ def retry_plan(
     does: only Redis knows the number of retries.
     """
     policy = POLICIES[type(error)]
+    # A URL that another node has sealed with its own key says nothing of the upload.
+    if not_ours := isinstance(error, errors.UrlRefusedError) and not error.status:
+        policy = replace(policy, max_tries=math.inf)
     asked_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_RETRY_AFTER_S)
     is_theirs = len(failed_together) > 1 and not isinstance(error, errors.OwnSettingsError)
     shared = {"strike": min(failed_together)} if is_theirs else {}
@@ -140,6 +143,7 @@ def retry_plan(
         | shared
         | {
             "kind": type(error).__name__,
+            "counter": "no URL" if not_ours else type(error).__name__,
             "error": on_node(error, node) if own and node else explained(error),
             "own": own,
             "at_least_s": max(policy.at_least_s, asked_s),

@@ -1,17 +1,19 @@
-"""A node that can do nothing right, beside a good one: nothing fails, all arrive, it is named."""
+"""A node that can do nothing right, next to a good one: nothing fails, all arrive, it is named."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
-from tests.farm import Farm, Worker
+from tests.farm import Farm, Worker, wait_until
 
 pytestmark = pytest.mark.chaos
 
@@ -29,12 +31,58 @@ def most_tries(worker: Worker) -> int:
     return max(Counter(found).values(), default=0)
 
 
-def test_a_node_without_a_root_fails_nothing(make_farm: MakeFarm, tmp_path: Path) -> None:
-    other = tmp_path / "other"
+def aside(farm: Farm) -> dict[str, str]:
+    """Return what is wrong with each node that is set aside, by the name of its worker."""
+    notes = farm.redis.hgetall("farmhaul:paused")
+    return {name.partition("@")[0]: json.loads(note)["what"] for name, note in notes.items()}
+
+
+def says(farm: Farm, *command: str) -> str:
+    done = farm.cli(*command)
+    return done.stdout + done.stderr
+
+
+def test_a_node_without_a_root_fails_nothing_and_comes_back(
+    make_farm: MakeFarm, tmp_path: Path
+) -> None:
+    # A link to a folder without the files, until it is mounted: a link to the right one.
+    mount, other = tmp_path / "mount", tmp_path / "other"
     other.mkdir()
-    farm = with_bad_node(make_farm, {"FARMHAUL_STORAGE_ROOTS": str(other)})
+    mount.symlink_to(other)
+    farm = with_bad_node(make_farm, {"FARMHAUL_STORAGE_ROOTS": str(mount)})
+    for _ in range(3):
+        wait_arrived(farm, farm.upload_many(20))
+    wait_until(lambda: aside(farm) == {"w2": "files"}, 20)
+
+    wait_arrived(farm, farm.upload_many(20))
+
+    assert most_tries(farm.workers[1]) == 1
+    for command in ("status", "doctor"):
+        assert re.search(r"w2@\S+ .*cannot read files that other nodes read", says(farm, command))
+
+
+def test_a_node_with_another_key_takes_nothing(make_farm: MakeFarm) -> None:
+    key, other = (Fernet.generate_key().decode() for _ in range(2))
+    farm = make_farm(workers=1, env={"FARMHAUL_SECRET_KEY": key})
+    wait_arrived(farm, [farm.upload()])
+    farm.add(env={"FARMHAUL_SECRET_KEY": other})
 
     for _ in range(3):
         wait_arrived(farm, farm.upload_many(20))
 
-    assert most_tries(farm.workers[1]) == 1
+    assert aside(farm) == {"w2": "records"}
+    assert farm.redis.hget("farmhaul:totals", "refused_requests") is None
+    for command in ("status", "doctor"):
+        assert re.search(r"w2@\S+ .*FARMHAUL_SECRET_KEY", says(farm, command))
+
+
+def test_a_node_with_a_revoked_key_takes_nothing(make_farm: MakeFarm) -> None:
+    farm = with_bad_node(make_farm, {"FTRACK_API_KEY": "revoked"})
+
+    for _ in range(3):
+        wait_arrived(farm, farm.upload_many(20))
+
+    assert aside(farm) == {"w2": "ftrack"}
+    assert farm.redis.keys("farmhaul:gate:*") == []
+    for command in ("status", "doctor"):
+        assert re.search(r"w2@\S+ .*refuses the credentials", says(farm, command))

@@ -57,9 +57,12 @@ class Farm:
             transfers = self.deliver(stage, claim)
         return transfers
 
-    def settle(self, transfer: Transfer, outcome: Any, **fields: str | int) -> str:
+    def settle(
+        self, transfer: Transfer, outcome: Any, node: str | int = "", **fields: str | int
+    ) -> str:
         """Settle a stage of one transfer, and return the state that it has then."""
-        [state] = self.record.settle([Settlement(transfer, outcome, fields)]).values()
+        settlement = Settlement(transfer, outcome, fields)
+        [state] = self.record.settle([settlement], node=str(node)).values()
         return state
 
     def retry_later(self, transfer: Transfer, gate: str = "", **options: float) -> str:

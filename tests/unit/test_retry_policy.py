@@ -224,3 +224,19 @@ def test_a_download_that_another_process_does_waits_a_day() -> None:
 
     assert {full_jitter(n, policy, share) for n in range(40) for share in (0.0, 1.0)} == {30}
     assert (policy.max_tries - 1) * 30 == DAY_S
+
+
+def test_a_url_that_another_node_has_sealed_costs_no_try(
+    upload: Upload,
+) -> None:
+    not_ours = errors.UrlRefusedError("a component", 0, "no URL")
+    for _ in range(20):
+        assert upload.fail(not_ours) == "retrying"
+        upload.end_wait()
+
+    refused = example(errors.UrlRefusedError)
+    states = []
+    for _ in range(5):
+        states.append(upload.fail(refused))
+        upload.end_wait()
+    assert states == ["retrying"] * 4 + ["failed"]

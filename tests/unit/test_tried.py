@@ -142,9 +142,7 @@ class TestAFailureThatMayBeTheNodesOwn:
 
         assert states == ["pending", "pending", "retrying"]
 
-    def test_is_remembered_for_the_later_stages_until_the_upload_has_ended(
-        self, farm: Farm
-    ) -> None:
+    def test_is_remembered_until_the_upload_has_ended(self, farm: Farm) -> None:
         farm.take_tasks("w1", "w2")
         [upload_id] = farm.enqueue(file_of())
         [transfer] = farm.deliver()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +20,7 @@ from kombu.utils import json
 
 from tasks.config.sealing import CONTENT_TYPE, Codec
 from tasks.log import log
-from tasks.records.keys import TOTALS
+from tasks.records.keys import REFUSALS, TOTALS
 from tasks.transfer.errors import SealBrokenError
 
 SEAL = "seal"
@@ -29,6 +31,15 @@ BROADCAST_S = 60
 CONTENT_TYPES = {CONTENT_TYPE, "application/json"}
 #: The errors that malformed text can raise while it is parsed.
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+#: What to do, by words of the reason; the last one is for all others.
+STEPS = {
+    "key of this node": "compare FARMHAUL_SECRET_KEY of this node with that of the others",
+    "by the clock": "set the clocks of this node and of the sender by NTP",
+    "": "find out who else writes to Redis",
+}
+#: How long the last refusal of each node is remembered.
+REFUSALS_S = 86400
 
 _codec = Codec(())
 
@@ -50,7 +61,7 @@ def refusal(message: Any, queue: str) -> str:
     try:
         return _fault(message, queue)
     except SealBrokenError:
-        return "it is not sealed with a key of this node, or it is too old"
+        return "it is not sealed with a key of this node"
     except KeyError as error:
         return f"it has no {error.args[0]}"
     except MALFORMED:
@@ -69,18 +80,25 @@ def _fault(message: Any, queue: str) -> str:
     if not isinstance(message["properties"]["delivery_tag"], str):
         return "it has no delivery tag"
     if _codec.seals:
-        sealed = _codec.decode(headers[SEAL], "a message", BROADCAST_S if broadcast else None)
-        if sealed != _digest(message):
+        if _codec.decode(headers[SEAL], "a message") != _digest(message):
             return "it was changed after it was sealed"
+        age_s = time.time() - _codec.sealed_at(headers[SEAL])
+        if broadcast and abs(age_s) > BROADCAST_S:
+            when = "ago" if age_s > 0 else "in the future"
+            return f"it was sealed {abs(age_s):.0f} s {when}, by the clock of this node"
     return ""
 
 
 def note_refused(client: redis.Redis | None, why: str) -> None:
     """Log a message that was dropped, and count it for the whole farm."""
-    log.error("message_refused", text=f"{why}; find out who else writes to Redis")
+    node = socket.gethostname()
+    step = next(step for words, step in STEPS.items() if words in why)
+    log.error("message_refused", text=f"{node} refuses a message: {why}; {step}")
     if client is not None:
         try:
             client.hincrby(TOTALS, "refused", 1)
+            client.hset(REFUSALS, node, json.dumps({"at": round(time.time()), "why": why}))
+            client.expire(REFUSALS, REFUSALS_S)
         except redis.RedisError:  # Flower's user may not write; a count is not worth a worker
             log.debug("refusal_not_counted")
 

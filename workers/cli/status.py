@@ -14,7 +14,7 @@ from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.fetch_task import fetch_line
 from workers.cli.records import find_known, open_records
-from workers.wording import no_takers
+from workers.wording import no_takers, nodes_aside
 
 #: How many of a publish's files are listed below it.
 FILES_SHOWN = 20
@@ -51,10 +51,13 @@ def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
     if human and not upload_ids and which is None:
         click.echo(output.counts_line(reader.counts(), in_inbox))
     uploads = find_known(reader, upload_ids) if upload_ids else _uploads_in(reader, which)
-    if in_inbox or any(upload.state in LIVE for upload in uploads):
-        # On stderr, because a program reads stdout.
-        for line in no_takers(reader):
-            say(line)
+    lives = any(upload.state in LIVE for upload in uploads)
+    # On stderr, because a program reads stdout.
+    for line in [
+        *(no_takers(reader) if in_inbox or lives else []),
+        *(nodes_aside(reader) if lives or not upload_ids else []),
+    ]:
+        say(line)
     if human and which == "failed":
         click.echo("\n".join(output.failures(uploads)) or "no uploads have failed")
         return

@@ -17,7 +17,7 @@ from tasks.records.keys import TOTALS
 from tasks.records.states import LIVE, STAGES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.wording import redis_problem
+from workers.wording import nodes_aside, redis_problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -88,6 +88,7 @@ class WatchTable:
             f"{output.counts_line(self.status.counts(), in_inbox)}\n"
             f"{size(round(rate))}/s  {workers} worker{'s' * (workers != 1)}  "
             f"{f'gate closed: {closed}' if closed else 'all gates open'}"
+            + "".join(f"\n{line}" for line in nodes_aside(self.status))
         )
 
     def _note(self, upload_id: str, now: float, sent_bytes: int) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import redis
@@ -13,7 +15,7 @@ from tasks.config.hook_settings import HookSettings
 from tasks.config.sealing import FERNET, message_codec
 from tasks.intake.ranges import some_of
 from tasks.records.inbox import waiting
-from tasks.records.keys import ALIVE, RETRYING, TOTALS, to_text, upload_key
+from tasks.records.keys import ALIVE, REFUSALS, RETRYING, TOTALS, to_text, upload_key
 from tasks.records.nodes import WORKER_S
 from tasks.records.states import UPLOAD_STATES
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
@@ -26,6 +28,14 @@ OLD_ENTRY_S = 10.0
 STUCK_S = 600.0
 #: How many records of each state are read.
 SAMPLE = 20
+#: By what is wrong with a node that is set aside.
+ASIDE_STEPS = {
+    "files": "check its mounts, FARMHAUL_STORAGE_ROOTS and FARMHAUL_PATH_MAP; it goes on by itself",
+    "records": "set FARMHAUL_SECRET_KEY there as on the other nodes, and restart its worker",
+    "ftrack": "correct FTRACK_SERVER, FTRACK_API_USER, FTRACK_API_KEY or the network there",
+    "store": "check its network, proxy and certificates; it goes on by itself",
+    "clock": "set its clock by NTP: timedatectl status; it goes on by itself",
+}
 GATE_STEPS = {
     "ftrack": "wait, the gate opens by itself; check ftrack, and the network to it",
     "store": "wait, the gate opens by itself; check the media store, and the network to it",
@@ -106,7 +116,7 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
     if count:
         says = (
             f"{count} messages or records were refused: malformed, of another version, or not "
-            "sealed with this farm's key"
+            f"sealed with this farm's key{_last_refusals(farm)}"
         )
         step = (
             "see message_refused and upload_refused in the workers' logs; compare "
@@ -115,6 +125,16 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
         yield Finding("warning", "refusals", says, step)
     if not count + requests:
         yield Finding("ok", "refusals", "no request, message or record was refused")
+
+
+def _last_refusals(farm: Farm) -> str:
+    """Return which hosts have refused messages in the last day, and why the last one."""
+    notes = farm.client.hgetall(REFUSALS)
+    found = []
+    for host, note in sorted((to_text(host), to_text(note)) for host, note in notes.items()):
+        with suppress(ValueError, LookupError, TypeError):  # anybody may have written it
+            found.append(f"{host}: {json.loads(note)['why']}")
+    return f" (last on {some_of(found)})" if found else ""
 
 
 def _inbox(farm: Farm) -> Iterator[Finding]:
@@ -168,6 +188,7 @@ def _workers(farm: Farm) -> Iterator[Finding]:
         step = "run farmhaul worker; restart a running worker that logs not_consuming"
         yield Finding("fault", "workers", "no worker takes tasks", step)
     yield from _versions(farm, workers)
+    yield from _aside(farm)
     if lonely := farm.status.hosts_without(workers):
         # In one line: a hook can name any number of hosts.
         hosts = some_of(lonely)
@@ -191,6 +212,13 @@ def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:
     if others:
         says = f"{len(others)} have another version than this node's {VERSION}: {some_of(others)}"
         yield Finding("warning", "workers", says, "upgrade the older ones, or this node")
+
+
+def _aside(farm: Farm) -> Iterator[Finding]:
+    """Report the nodes that are set aside, wherever they are."""
+    for node in farm.status.set_aside():
+        says = f"{node.name} takes no uploads: it {node.why}"
+        yield Finding("fault", "nodes", says, ASIDE_STEPS.get(node.what, ASIDE_STEPS["files"]))
 
 
 def _queue(farm: Farm) -> Iterator[Finding]:

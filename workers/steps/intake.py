@@ -28,6 +28,7 @@ from tasks.log import log
 from tasks.records.commands import Commands
 from tasks.records.inbox import Inbox
 from tasks.records.scripts import Scripts
+from workers.self_check import KEY_IS_WRONG
 from workers.steps.periodic import PeriodicStep
 
 #: How long a worker waits for an entry; its client waits 10 s for an answer of Redis.
@@ -176,6 +177,8 @@ class Intake:
 class TakeIn(PeriodicStep):
     """Takes in whatever hooks push, in this worker as in all others."""
 
+    #: A worker whose key is wrong refuses no request: it knows that before it takes the first.
+    requires = (*PeriodicStep.requires, "workers.steps.breaker:Breaker")
     interval_s = 0.0
 
     def __init__(self, worker: Any, **options: Any) -> None:
@@ -198,6 +201,9 @@ class TakeIn(PeriodicStep):
 
     def act(self) -> None:
         """Wait for entries, and take them in."""
+        if KEY_IS_WRONG.is_set():
+            self._stopped.wait(PAUSE_S)
+            return
         entries = self.inbox.take(WAIT_S)
         if not entries:
             return

@@ -30,7 +30,7 @@ class PeriodicStep(bootsteps.StartStopStep):
     the threads run, so what they would import late is imported here.
     """
 
-    requires = ("celery.worker.components:Pool",)
+    requires: tuple[str, ...] = ("celery.worker.components:Pool",)
     interval_s = 1.0
     #: Before the first call.
     first_s: float | None = None

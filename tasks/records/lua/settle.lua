@@ -8,6 +8,7 @@
 --     strike      the upload that stands for all those of one call, if it failed for several
 --     alone       {error, error_kind, max_tries}: how it fails if its service answers all others
 --     own         what may be wrong with the node alone, or empty
+--     counter     the kind of error for its max_tries, if that is not `kind`
 --     final       it fails at once if no other node can do it; then the numbers are absent
 -- answered      services that have answered, so that their gates open
 -- passed        how many of the uploads have shown that the stage's service is up
@@ -74,7 +75,7 @@ local function retry_or_fail(id, key, retry)
     finish(id, 'active', 'failed', ttl_s)
     return 'failed'
   end
-  local tries = redis.call('HINCRBY', key, 'tries:' .. retry.kind, 1)
+  local tries = redis.call('HINCRBY', key, 'tries:' .. (retry.counter or retry.kind), 1)
   local retries = redis.call('HINCRBY', key, 'retries', 1)
   redis.call('HSETNX', key, 'since', NOW)
   local since, stage, node = unpack(redis.call('HMGET', key, 'since', 'stage', 'worker'))

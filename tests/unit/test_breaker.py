@@ -1,0 +1,139 @@
+"""Nodes that fail what others manage: they are set aside, and come back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tasks.config.sealing import Codec
+from tasks.records import keys
+from tasks.records.nodes import set_aside
+from tasks.records.states import STAGES
+from tasks.transfer import errors
+from tests.unit.records import Farm, file_of
+
+CHECKSUM, SIGN, PUT, REGISTER = STAGES
+MISSING = errors.FileNotReadyError("/mnt/a.exr", "No such file or directory")
+
+
+def fail_on(farm: Farm, node: str, count: int) -> None:
+    """Let new uploads fail on a node, in claims of their own."""
+    for _ in range(count):
+        farm.enqueue(file_of())
+        [transfer] = farm.deliver(claim=f"of {node}", worker=node)
+        farm.fail(transfer, MISSING, node)
+
+
+def succeed_on(farm: Farm, node: str, stage: str = CHECKSUM) -> None:
+    """Let all that is pending pass the stage of one claim on a node."""
+    for transfer in farm.deliver(stage, claim=f"of {node}", worker=node):
+        farm.settle(transfer, "advanced", node=node)
+
+
+def paused(farm: Farm) -> dict[str, Any]:
+    return {name: json.loads(note) for name, note in farm.client.hgetall(keys.PAUSED).items()}
+
+
+@pytest.fixture(autouse=True)
+def two_nodes(farm: Farm) -> None:
+    farm.take_tasks("bad", "good")
+
+
+def test_a_node_that_fails_what_another_manages_is_set_aside(farm: Farm) -> None:
+    fail_on(farm, "bad", 3)
+    assert paused(farm) == {}, "they may be missing everywhere"
+
+    succeed_on(farm, "good")
+
+    [note] = paused(farm).values()
+    assert (note["what"], note["kind"]) == ("files", "FileNotReadyError")
+    found = set_aside("bad", json.dumps(note), Codec([]))
+    assert "cannot read files that other nodes read: cannot read /mnt/a.exr" in found.why
+    assert found.since == pytest.approx(farm.now(), abs=5)
+
+
+def test_two_failures_may_be_chance(farm: Farm) -> None:
+    fail_on(farm, "bad", 2)
+
+    succeed_on(farm, "good")
+
+    assert paused(farm) == {}
+
+
+def test_a_success_in_between_shows_that_the_node_can_do_something(farm: Farm) -> None:
+    fail_on(farm, "bad", 2)
+    farm.enqueue(file_of())
+    succeed_on(farm, "bad")
+    fail_on(farm, "bad", 1)
+
+    succeed_on(farm, "good")
+
+    assert paused(farm) == {}
+
+
+def test_uploads_that_nobody_can_do_set_no_node_aside(farm: Farm) -> None:
+    fail_on(farm, "bad", 3)
+    for transfer in farm.deliver(claim="of good", worker="good"):
+        farm.fail(transfer, MISSING, "good")
+    farm.enqueue(file_of())
+
+    succeed_on(farm, "good")
+
+    assert paused(farm) == {}
+
+
+class TestANodeThatIsSetAside:
+    @pytest.fixture(autouse=True)
+    def is_aside(self, farm: Farm, two_nodes: None) -> None:
+        fail_on(farm, "bad", 3)
+        succeed_on(farm, "good")
+        assert set(paused(farm)) == {"bad"}
+
+    def test_tries_one_upload_at_a_time(self, farm: Farm) -> None:
+        farm.enqueue(file_of(), file_of())
+
+        assert len(farm.deliver(claim="probe", worker="bad")) == 1
+
+    def test_goes_on_after_a_success(self, farm: Farm) -> None:
+        farm.enqueue(file_of())
+
+        succeed_on(farm, "bad")
+
+        assert paused(farm) == {}
+
+    def test_stays_aside_after_another_failure(self, farm: Farm) -> None:
+        fail_on(farm, "bad", 1)
+
+        assert set(paused(farm)) == {"bad"}
+
+    def test_goes_on_without_others(self, farm: Farm) -> None:
+        farm.client.zrem(keys.WORKERS, "good")
+
+        assert not farm.record.scripts.run("check_node", node="bad", fault=None)
+        assert paused(farm) == {}
+
+
+def test_a_node_that_knows_its_fault_claims_nothing(farm: Farm) -> None:
+    check = farm.record.scripts.run
+    fault = {"what": "records", "error": "another key"}
+    farm.enqueue(file_of())
+
+    assert check("check_node", node="bad", fault=fault)
+    assert farm.deliver(claim="a", worker="bad") == []
+    assert not check("check_node", node="bad")
+    assert farm.deliver(claim="b", worker="bad")
+
+
+def test_all_nodes_are_never_set_aside_at_once(farm: Farm) -> None:
+    fault = {"what": "ftrack", "error": "no such key"}
+    for node in ("bad", "good"):
+        farm.record.scripts.run("check_node", node=node, fault=fault)
+
+    assert set(paused(farm)) == {"bad"}
+
+
+@pytest.mark.parametrize("note", ["", "no JSON", "[]", "null", '{"since": "x"}', '{"error": 7}'])
+def test_a_note_that_anybody_wrote_is_shown_somehow(note: str) -> None:
+    assert set_aside("w1", note, Codec([])).why

@@ -1,0 +1,92 @@
+"""Messages that a node refuses: it says which node that is, why, and what to do."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tasks.config.sealing import CONTENT_TYPE, Codec
+from tasks.records import keys
+from tests.unit.records import Farm
+from workers.broker import seal
+
+PIDBOX = "w1@node7.celery.pidbox"
+
+
+@pytest.fixture(autouse=True)
+def codec() -> Iterator[Codec]:
+    """Seal with a key, and go back to none."""
+    codec = Codec([Fernet.generate_key().decode()])
+    seal.use(codec)
+    yield codec
+    seal.use(Codec(()))
+
+
+@pytest.fixture
+def message() -> dict[str, Any]:
+    """A message for remote control, sealed."""
+    made: dict[str, Any] = {
+        "headers": {},
+        "properties": {"delivery_info": {}, "delivery_tag": "a tag"},
+        "body": "",
+        "content-type": CONTENT_TYPE,
+        "content-encoding": "utf-8",
+    }
+    seal.sign(made)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("later_s", "why"),
+    [
+        (0, ""),
+        (59, ""),
+        (75, "it was sealed 75 s ago, by the clock of this node"),
+        (-75, "it was sealed 75 s in the future, by the clock of this node"),
+    ],
+)
+def test_a_broadcast_is_refused_by_a_clock_that_differs(
+    message: dict[str, Any], monkeypatch: pytest.MonkeyPatch, later_s: float, why: str
+) -> None:
+    sealed_at = Codec.sealed_at(message["headers"][seal.SEAL])
+    assert sealed_at == pytest.approx(time.time(), abs=5)
+    monkeypatch.setattr(time, "time", lambda: sealed_at + later_s)
+
+    assert seal.refusal(message, PIDBOX) == why
+
+
+def test_a_key_that_this_node_lacks_is_named_as_the_reason(message: dict[str, Any]) -> None:
+    seal.use(Codec([Fernet.generate_key().decode()]))
+
+    assert seal.refusal(message, PIDBOX) == "it is not sealed with a key of this node"
+
+
+@pytest.mark.parametrize(
+    ("why", "step"),
+    [
+        ("it is not sealed with a key of this node", "compare FARMHAUL_SECRET_KEY"),
+        ("it was sealed 75 s ago, by the clock of this node", "by NTP"),
+        ("it is malformed", "who else writes to Redis"),
+    ],
+)
+def test_a_refusal_names_the_node_the_reason_and_the_next_step(
+    farm: Farm,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    why: str,
+    step: str,
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: "node7")
+    with caplog.at_level(logging.ERROR):
+        seal.note_refused(farm.client, why)
+
+    assert f"node7 refuses a message: {why}; " in caplog.text
+    assert step in caplog.text
+    assert why in farm.client.hget(keys.REFUSALS, "node7")
+    assert farm.counted("refused") == 1

@@ -1,0 +1,143 @@
+"""Sets this worker aside while it can do nothing right, and lets it go on by itself.
+
+A worker is set aside when it finds a fault with itself (``workers.self_check``), or when it fails
+what others manage (``tasks/records/lua/includes/breaker.lua``). It then takes no tasks from the
+queue that all share, not even to find that it may claim nothing: another worker would miss these
+wake-ups. It tries one upload now and then, by a chain in the queue of its own host. The first
+success lets it go on. Without other workers that take tasks, it goes on whatever is wrong.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+import redis
+
+from tasks.chain import QUEUE, queue_of, upload_chain
+from tasks.log import log
+from tasks.records.keys import PAUSED, WORKERS, to_text
+from tasks.records.nodes import WORKER_S, SetAside, set_aside
+from workers import self_check
+from workers.steps.periodic import PeriodicStep
+
+#: The worker starts to take tasks after this time, even if a check has not ended.
+FIRST_LOOK_S = 5.0
+#: How often the checks are made.
+CHECK_S = 30.0
+#: The pause before the first probe; it doubles with each.
+PROBE_S, MAX_PROBE_S = 10.0, 300.0
+
+
+class Breaker(PeriodicStep):
+    """Takes the shared queue off this worker, and gives it back."""
+
+    interval_s = 2.0
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self.client = self.record.scripts.client
+        self.name = str(worker.hostname)
+        self.fault: self_check.Fault | None = None
+        self.aside: SetAside | None = None
+        #: Held while this worker looks at itself.
+        self._looking = threading.Lock()
+        self._has_asked_ftrack = False
+        self._check_at = self._probe_at = 0.0
+        self._probe_pause_s = PROBE_S
+
+    def start(self, worker: Any) -> None:
+        """Look before the first task is taken, then now and then."""
+        look = threading.Thread(target=self._first_look, name="first look", daemon=True)
+        look.start()
+        look.join(FIRST_LOOK_S)
+        super().start(worker)
+
+    def _first_look(self) -> None:
+        try:
+            self.client.hdel(PAUSED, self.name)
+            self.act()
+        except redis.RedisError as error:
+            log.warning("redis_away", step=type(self).__name__, text=str(error))
+
+    def act(self) -> None:
+        """Set this worker aside, or let it go on."""
+        # With "celery worker -Q", it may not take what all nodes see anyway.
+        shares = QUEUE in self.worker.app.amqp.queues.consume_from or self.aside
+        # The first look may still wait for ftrack.
+        if shares and self._looking.acquire(blocking=False):
+            try:
+                self._look(time.monotonic())
+            finally:
+                self._looking.release()
+
+    def _look(self, now: float) -> None:
+        note = self.client.hget(PAUSED, self.name)
+        if now >= self._check_at:
+            self._check_at = now + CHECK_S
+            self.fault = self._find_fault()
+        if note is not None or self.fault is not None:
+            fault = self.fault._asdict() if self.fault else None
+            note = self.record.scripts.run("check_node", node=self.name, fault=fault)
+        self._obey(set_aside(self.name, note, self.record.scripts.codec) if note else None)
+        if self.aside and not self.aside.known and now >= self._probe_at:
+            self._probe(now)
+
+    def _find_fault(self) -> self_check.Fault | None:
+        self_check.note_keys(self.settings, self.client, self.name)
+        since, _ = self.client.time()
+        takers = self.client.zrangebyscore(WORKERS, since - WORKER_S, "+inf")
+        if not {*map(to_text, takers)} - {self.name}:
+            return None  # nobody can do better
+        fault = self_check.key_fault(self.settings, self.client, self.name)
+        fault = fault or self_check.clock_fault(self.client, self.settings.lease_s)
+        # ftrack is asked when the worker starts, and for as long as it is set aside.
+        if fault is None and (self.aside or not self._has_asked_ftrack):
+            self._has_asked_ftrack = True
+            fault = self_check.ftrack_fault(self.settings)
+        return fault
+
+    def _obey(self, aside: SetAside | None) -> None:
+        """Take tasks from the shared queue unless this worker is set aside."""
+        if aside and not self.aside:
+            log.error("set_aside", text=aside.why)
+            self._probe_at, self._probe_pause_s = time.monotonic() + PROBE_S, PROBE_S
+            self._call(self._leave_queue)
+        elif self.aside and not aside:
+            log.warning("set_aside_no_more", text=self.aside.why)
+            self._call(self._join_queue)
+        self.aside = aside
+        # A worker with another key would refuse the requests that hooks have signed.
+        if aside and aside.known and aside.what == "records":
+            self_check.KEY_IS_WRONG.set()
+        else:
+            self_check.KEY_IS_WRONG.clear()
+
+    def _call(self, act: Any) -> None:
+        """Act in the worker's main loop, which alone may change what it consumes."""
+        consumer = getattr(self.worker, "consumer", None)
+        if consumer is None or consumer.task_consumer is None:
+            act(None)  # it connects later, to the queues that are selected then
+        else:
+            consumer.call_soon(act, consumer)
+
+    def _leave_queue(self, consumer: Any) -> None:
+        self.worker.app.amqp.queues.deselect(QUEUE)
+        if consumer is not None and consumer.task_consumer is not None:
+            consumer.task_consumer.cancel_by_queue(QUEUE)
+
+    def _join_queue(self, consumer: Any) -> None:
+        queues = self.worker.app.amqp.queues
+        if consumer is None or consumer.task_consumer is None:
+            queues.select_add(queues[QUEUE])
+        else:
+            consumer.add_task_queue(QUEUE)
+
+    def _probe(self, now: float) -> None:
+        """Try one upload, from the first stage to the last."""
+        self._probe_at = now + self._probe_pause_s
+        self._probe_pause_s = min(2 * self._probe_pause_s, MAX_PROBE_S)
+        chain = upload_chain(self.worker.app, queue=queue_of(socket.gethostname()))
+        chain.apply_async(retry=False)
