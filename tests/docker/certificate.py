@@ -58,6 +58,23 @@ def make_certificate(names: Sequence[str], authority: Path, server: Path) -> Non
     new.replace(authority)
 
 
+def make_client_certificate(path: Path) -> None:
+    """Write a key and a certificate for a client, which is signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = _name("farmhaul sandbox client")
+    certificate = (
+        _builder(name, name, key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(private + _pem(certificate))
+
+
 def _builder(
     subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:

@@ -1,4 +1,4 @@
-"""Hooks, workers and operators reach Redis by TLS and by its socket."""
+"""All parts of farmhaul reach Redis by TLS, with client certificates, and by its socket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docker.certificate import make_certificate
+from tests.docker.certificate import make_certificate, make_client_certificate
 from tests.farm import BIN, Farm, Upload, wait_until
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer, Sandbox
@@ -48,13 +48,16 @@ def test_a_farm_uploads_with_any_address_of_redis(
 ) -> None:
     certificate, authority = tmp_path / "server.pem", tmp_path / "ca.pem"
     make_certificate(["localhost"], authority, certificate)
+    own = tmp_path / "client.pem"
+    make_client_certificate(own)
     extra = [f"unixsocket {tmp_path}/redis.sock"]
     server = RedisServer(tmp_path / "redis", password="p:w", extra=extra)
     server.start()
     try:
-        with tls_front(server.port, certificate) as port:
+        with tls_front(server.port, certificate, authority=own) as port:
+            files = f"ssl_ca_certs={authority}&ssl_certfile={own}"
             urls = {
-                "TLS": f"rediss://:p%3Aw@localhost:{port}/1?ssl_ca_certs={authority}",
+                "TLS": f"rediss://:p%3Aw@localhost:{port}/1?{files}",
                 "socket": f"unix://:p%3Aw@{tmp_path}/redis.sock?db=1",
             }
             farm = Farm(sandbox, tmp_path / "farm", 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import subprocess
 import sys
 import time
@@ -12,17 +11,12 @@ from urllib.parse import quote
 
 import pytest
 import redis
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from tasks.config.redis_url import parse_redis_url
 from tasks.intake.inbox import INBOX, RECORD, InboxError, push
 from tasks.records.keys import UPLOAD
 from tasks.records.states import UPLOAD_STATES
-from tests.docker.certificate import make_certificate
+from tests.docker.certificate import make_certificate, make_client_certificate
 from tests.farm import wait_until
 from tests.helpers.pythons import SOURCE, python
 from tests.helpers.tls_front import tls_front
@@ -291,22 +285,6 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_certificate(["localhost"], folder / "ca.pem", folder / "server.pem")
     make_certificate(["localhost"], folder / "other.pem", folder / "unused.pem")
     return folder
-
-
-def make_client_certificate(path: Path) -> None:
-    """Write a key and a certificate that is signed by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hook")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1)
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(private + certificate.public_bytes(Encoding.PEM))
 
 
 def test_tls_verifies_the_certificate(

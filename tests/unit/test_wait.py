@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from tasks.config.sealing import Codec
 from tasks.intake.envelope import make_body, sign
-from tasks.intake.inbox import INBOX
+from tasks.intake.inbox import INBOX, InboxError
 from tasks.records.keys import TAKING, WORKERS, upload_key
 from tasks.records.status import Status
 from tasks.transfer.errors import FatalError
@@ -185,3 +186,15 @@ def test_the_same_upload_named_twice_has_one_answer_each(client: Any, status: St
     set_state(client, "located")()
 
     assert wait_for(status, [ID, ID], [ENTRY], 5) == [("located", "")] * 2
+
+
+def test_a_wait_ends_though_redis_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("FARMHAUL_REDIS_URL", url)
+        began = time.monotonic()
+
+        with pytest.raises(InboxError, match="Redis is not reachable"):
+            wait.prepare()([ID], [ENTRY], 0.1)
+
+    assert time.monotonic() - began < 6

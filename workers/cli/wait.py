@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 
 import redis
 
-from tasks.config.redis_client import worker_redis
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
 from tasks.intake.exit_codes import say
 from tasks.intake.inbox import InboxError
+from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.status import Status, UploadState
 from tasks.transfer.errors import FatalError
 from workers.cli.output import problem
@@ -49,7 +49,8 @@ def prepare() -> Callable[[Sequence[str], Sequence[bytes], float | None], Ended]
         SettingsError: the environment is not valid.
     """
     settings = Settings.from_environment()
-    status = Status(worker_redis(settings), message_codec(settings))
+    # The wait has a limit of its own, within which it tries again.
+    status = Status(fail_fast_redis(settings), message_codec(settings))
     return functools.partial(_wait, status)
 
 
