@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.farm import BIN
-from tests.sandbox.process import CHECKOUT
+from tests.farm import BIN, wait_until
+from tests.functional.conftest import MakeFarm
+from tests.sandbox.process import CHECKOUT, CLOSED_PORT
 
 ID = "2c5e8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
 WRONG = {
@@ -98,3 +99,14 @@ def test_a_worker_says_what_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert ftrack.startswith("farmhaul: FTRACK_SERVER, FTRACK_API_USER and FTRACK_API_KEY are not")
     assert root.startswith(f"farmhaul: FARMHAUL_STORAGE_ROOTS: {tmp_path}/cache: No such file")
+
+
+def test_a_worker_names_the_proxy_that_keeps_it_from_ftrack(make_farm: MakeFarm) -> None:
+    proxy = f"127.0.0.1:{CLOSED_PORT}"
+    far = {"FTRACK_SERVER": "https://studio.example", "https_proxy": f"http://me:hunter2@{proxy}"}
+
+    [worker] = make_farm(env=far).workers
+
+    wait_until(lambda: "cannot_call_ftrack" in worker.log_text())
+    assert f"correct https_proxy=http://***@{proxy}, name the host" in worker.log_text()
+    assert "hunter2" not in worker.log_text()

@@ -44,7 +44,7 @@ class Breaker(PeriodicStep):
         self.aside: SetAside | None = None
         #: Held while this worker looks at itself.
         self._looking = threading.Lock()
-        self._has_asked_ftrack = False
+        self._has_asked_ftrack = self._has_warned = False
         self._check_at = self._probe_at = 0.0
         self._probe_pause_s = PROBE_S
 
@@ -90,6 +90,7 @@ class Breaker(PeriodicStep):
         since, _ = self.client.time()
         takers = self.client.zrangebyscore(WORKERS, since - WORKER_S, "+inf")
         if not {*map(to_text, takers)} - {self.name}:
+            self._warn()
             return None  # nobody can do better
         fault = self_check.key_fault(self.settings, self.client, self.name)
         fault = fault or self_check.clock_fault(self.client, self.settings.lease_s)
@@ -98,6 +99,16 @@ class Breaker(PeriodicStep):
             self._has_asked_ftrack = True
             fault = self_check.ftrack_fault(self.settings)
         return fault
+
+    def _warn(self) -> None:
+        """Log, once, why this worker cannot call ftrack; alone, it still takes tasks."""
+        # Only loopback may be called by http, and needs neither network nor certificates.
+        is_near = self.settings.require_ftrack().server_url.startswith("http:")
+        if is_near or self._has_warned:
+            return
+        self._has_warned = True
+        if fault := self_check.ftrack_fault(self.settings):
+            log.error("cannot_call_ftrack", text=fault.error)
 
     def _obey(self, aside: SetAside | None) -> None:
         """Take tasks from the shared queue unless this worker is set aside."""
