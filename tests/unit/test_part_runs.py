@@ -219,3 +219,29 @@ def test_the_rate_is_known_after_some_seconds(farm: Farm, movie: Transfer) -> No
     farm.client.hset(key, "rate_at", float(farm.field(movie.upload_id, "rate_at")) - 40)
     beat(farm, movie, 0, 60 << 20)
     assert shown(farm, movie).bytes_s is None, "a pause says nothing"
+
+
+def test_a_part_that_is_stored_forgets_what_was_refused_before(
+    farm: Farm, parts: PartsRecord, movie: Transfer
+) -> None:
+    """A file that takes days is signed again each time its URLs expire."""
+    key = keys.upload_key(movie.upload_id)
+    forgotten = {"tries:UrlRefusedError": 4, "since": 1, "retries": 4, "failed_alone": 4}
+    farm.client.hset(key, mapping={**forgotten, "tries:MultipartGoneError": 2})
+
+    finish(parts, movie, RUNS[0][0])
+
+    assert farm.client.hmget(key, *forgotten) == [None] * 4
+    assert farm.field(movie.upload_id, "tries:MultipartGoneError") == "2"
+
+
+def test_a_file_that_makes_progress_is_not_what_kills_workers(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    part = iter(RUNS[0])
+    for _ in range(3):
+        for _ in range(MAX_DELIVERIES):
+            assert parts.start_run(movie.upload_id, movie.fence, 1, "w1")
+        finish(parts, movie, next(part))
+
+    assert parts.start_run(movie.upload_id, movie.fence, 1, "w1")

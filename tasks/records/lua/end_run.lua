@@ -13,7 +13,7 @@ if not is_ours(args.id, args.fence) then
   return { 0, false }
 end
 local key = KEY.parts .. args.id
-redis.call('HDEL', key, 'deliveries:' .. args.run)
+redis.call('HDEL', key, 'deliveries:' .. args.run, 'done_at:' .. args.run)
 local finished, total, joined = unpack(redis.call('HMGET', key, 'done', 'total', 'joined'))
 if tonumber(finished or 0) < tonumber(total or 1) then
   return { 0, redis.call('LPOP', KEY.runs .. args.id) }

@@ -21,6 +21,9 @@ local is_new = redis.call('HSETNX', key, 'etag:' .. args.number, args.etag) == 1
 redis.call('HSET', key, 'etag:' .. args.number, args.etag, 'seal:' .. args.number, args.seal)
 set_ahead(args.id, args.run, args.ahead)
 if is_new then
+  -- The file makes progress. At a low rate its URLs expire many times, which is no fault.
+  redis.call('HDEL', upload_key(args.id), 'since', 'retries', 'failed_alone',
+    'tries:UrlRefusedError')
   redis.call('HINCRBY', key, 'done', 1)
   redis.call('HINCRBY', upload_key(args.id), 'sent', args.size_bytes)
   count('stored_bytes', args.size_bytes)

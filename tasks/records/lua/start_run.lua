@@ -27,6 +27,12 @@ if other then
 end
 redis.call('HSET', key, 'worker', args.worker)
 set_ahead(id, args.run, 0)
+-- Deliveries without a part stored in between, by this run or another one: a file that makes progress
+-- kills no worker.
+local done = redis.call('HGET', parts_key, 'done') or '0'
+if redis.call('HGET', parts_key, 'done_at:' .. args.run) ~= done then
+  redis.call('HSET', parts_key, 'done_at:' .. args.run, done, 'deliveries:' .. args.run, 0)
+end
 local deliveries = redis.call('HINCRBY', parts_key, 'deliveries:' .. args.run, 1)
 if deliveries > args.max_deliveries then
   fail_worker_killer(id, 'active', args.worker, args.max_deliveries, args.ttl_s)
