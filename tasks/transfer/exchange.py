@@ -30,11 +30,15 @@ SOCKET_OPTIONS = [
 _current = threading.local()
 
 
+#: A call of ftrack takes at most this long, from the look-up of its name to the last byte.
+EXCHANGE_S = 60.0
+
+
 class Exchange:
     """Inside a ``with``, cuts this thread's connection at the deadline.
 
     Whoever waits for it then meets the end of the connection: ``is_over`` tells why. Only
-    connections of an ``ExchangeAdapter`` are cut.
+    connections that call ``note_connection`` are cut: those of an ``ExchangeAdapter`` and others.
     """
 
     def __init__(self, within_s: float) -> None:
@@ -71,12 +75,17 @@ class Exchange:
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
+def note_connection(connected: socket.socket) -> None:
+    """Let this thread's exchange, if there is one, cut a connection."""
+    exchange: Exchange | None = getattr(_current, "exchange", None)
+    if exchange is not None:
+        exchange.use(connected)
+
+
 class _Connection(HTTPConnection):
     def endheaders(self, *args: Any, **options: Any) -> None:
         super().endheaders(*args, **options)
-        exchange: Exchange | None = getattr(_current, "exchange", None)
-        if exchange is not None:
-            exchange.use(self.sock)
+        note_connection(self.sock)
 
 
 class _HttpsConnection(_Connection, HTTPSConnection):

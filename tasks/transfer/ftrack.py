@@ -19,7 +19,7 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UploadError,
 )
-from tasks.transfer.exchange import Exchange, ExchangeAdapter
+from tasks.transfer.exchange import EXCHANGE_S, Exchange, ExchangeAdapter
 from tasks.transfer.http import (
     TIMEOUT_S,
     PlainSession,
@@ -47,8 +47,6 @@ MAX_REQUEST_BYTES = 900_000
 SPLIT_WITHIN_S = 10.0
 #: The response for a batch of 50 has about 100 kB.
 MAX_RESPONSE_BYTES = 16 << 20
-#: A call takes at most this long, from the look-up of the server's name to the last byte.
-EXCHANGE_S = 60.0
 
 
 class FtrackRefusal(Exception):

@@ -16,6 +16,8 @@ from typing import Any
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from tasks.transfer.exchange import note_connection
+
 #: The most that is given to TLS at a time: it waits until it has sent all of it.
 TLS_BYTES = 64 << 10
 
@@ -31,6 +33,7 @@ class HearingConnection(HTTPConnection):
         self._sends_body = False
         self.response_class = HTTPResponse
         super().endheaders(*args, **kwargs)
+        note_connection(self.sock)
         self._poll = select.poll()
         self._poll.register(self.sock, select.POLLIN | select.POLLOUT)
         self._sends_body = True

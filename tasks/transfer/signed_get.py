@@ -14,6 +14,7 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UrlRefusedError,
 )
+from tasks.transfer.exchange import EXCHANGE_S, Exchange
 from tasks.transfer.http import (
     MAX_ERROR_BYTES,
     URL,
@@ -62,7 +63,10 @@ def signed_url(
     """
     query = urlencode({"id": component_id, "username": api_user, "apiKey": api_key})
     url = f"{server_url}/component/get?{query}"
-    with send_raw(session, "GET", url, AS_STORED, service="ftrack") as response:
+    with (
+        Exchange(EXCHANGE_S),
+        send_raw(session, "GET", url, AS_STORED, service="ftrack") as response,
+    ):
         status, location = response.status_code, response.headers.get("Location", "")
     if is_outage(status):
         raise ServiceUnavailableError("ftrack", status_of(response), retry_after_s(response))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -342,3 +344,21 @@ def test_an_error_of_ftrack_is_without_the_key_that_is_in_the_url(
 
     assert KEY not in f"{caught.value} {caught.value!r}"
     assert caught.value.__cause__ is None
+
+
+def test_an_answer_of_ftrack_that_drips_ends_at_the_deadline(
+    odd: OddServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.transfer.signed_get.EXCHANGE_S", 0.5)
+
+    def drip(connection: socket.socket) -> None:
+        for byte in b"HTTP/1.1 302 Found" * 10:
+            connection.sendall(bytes([byte]))
+            time.sleep(0.05)
+
+    odd.answers = [drip]
+    began = time.monotonic()
+
+    with pytest.raises(ServiceUnavailableError):
+        signed_url(odd.url, "user", KEY, new_id(), store_session(1))
+    assert time.monotonic() - began < 6

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 import redis
 from cryptography.fernet import Fernet
+from kombu import Connection
 
 from tasks.config.redis_client import worker_redis
 from tasks.config.redis_url import parse_redis_url
@@ -33,6 +34,7 @@ from tests.helpers.raw_server import full_backlog
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
 from tests.sandbox.process import CHECKOUT, NO_REDIS, free_ports
+from workers.broker.address import celery_address
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +127,26 @@ def test_sentinels_and_master_each_get_their_own_login(
 ) -> None:
     with connect(Settings(password_sentinels.url)) as client:
         assert client.ping()
+
+
+def test_redis_is_reached_by_ipv6(tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = RedisServer(tmp_path, password="pw", extra=["bind 127.0.0.1 ::1"])
+    server.start()
+    try:
+        url = f"redis://:pw@[::1]:{server.port}/0"
+        for connect in (worker_redis, fail_fast_redis):
+            with connect(Settings(url)) as client:
+                assert client.ping()
+        assert push(parse_redis_url(url), [b"entry"]) == []
+        settings = celery_address(parse_redis_url(url))
+        with Connection(settings["broker_url"]) as connection:
+            assert connection.default_channel.client.llen(INBOX) == 1
+    finally:
+        server.stop()
 
 
 def test_sentinels_and_master_are_reached_by_tls(tmp_path: Path) -> None:
