@@ -645,7 +645,7 @@ POISONS: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[UploadError]]] = 
 
 @pytest.mark.parametrize("step", [sign, locate], ids=["sign", "locate"])
 @pytest.mark.parametrize("poison", POISONS)
-def test_what_ftrack_answers_for_one_upload_of_fifty_fails_that_one_alone(
+def test_what_ftrack_answers_for_one_of_fifty_fails_that_one_alone(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame, poison: str, step: Any
 ) -> None:
     transfers = frames(frame, existing(sandbox, 50))

@@ -201,7 +201,7 @@ def test_an_outage_of_days_is_waited_out(farm: Farm) -> None:
         farm.make_due()
 
 
-def test_a_service_that_fails_half_of_all_uploads_fails_none_of_them_alone(farm: Farm) -> None:
+def test_a_service_that_fails_half_of_all_fails_none_of_them_alone(farm: Farm) -> None:
     [unlucky] = farm.enqueue(file_of())
     for _ in range(3 * MAX_ALONE):
         [transfer] = claim_on(farm, "w1")

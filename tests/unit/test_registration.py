@@ -339,7 +339,7 @@ def test_a_publish_of_2000_files_is_made_by_posts_that_a_proxy_takes() -> None:
     assert len(located) == 2201
 
 
-def test_an_interrupted_publish_of_2000_files_gets_its_version_in_the_end() -> None:
+def test_an_interrupted_publish_of_2000_files_gets_its_version() -> None:
     files = loose(2000)
     made = frozenset(file.component_id for file in files[:600])
 
@@ -350,7 +350,7 @@ def test_an_interrupted_publish_of_2000_files_gets_its_version_in_the_end() -> N
     assert len([1 for post in posts for each in post if each["action"] == "create"]) == 2 * 1400
 
 
-def test_even_a_publish_of_5000_files_is_made_by_posts_that_a_proxy_takes() -> None:
+def test_a_publish_of_5000_files_is_made_by_posts_that_a_proxy_takes() -> None:
     posts = publish_operations(Publish(), loose(5_000), Existing())
 
     assert max(len(encoded(post)) for post in posts) <= 900_000

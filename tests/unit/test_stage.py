@@ -42,7 +42,7 @@ def test_an_unexpected_error_of_a_joint_call_retries_each_upload(
     assert "a bug of farmhaul" in caplog.text
 
 
-def test_an_unexpected_error_for_one_upload_leaves_the_others_of_its_call_alone() -> None:
+def test_an_unexpected_error_leaves_the_others_of_its_call_alone() -> None:
     def broken(transfers: Sequence[Transfer]) -> Outcomes:
         if OTHER in transfers:
             raise KeyError("a bug of farmhaul")

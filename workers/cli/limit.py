@@ -52,7 +52,7 @@ def limit(bandwidth: str | None, api_rate: str | None, zone: str | None, *, clea
     try:
         lines = _lines(read_live(client))
     except ValueError as error:
-        raise BadInputError(f"farmhaul:limits in Redis: {error}; set it again") from None
+        raise BadInputError(f"{LIMITS} in Redis: {error}; set it again") from None
     for line in lines:
         click.echo(visible(line))
 
