@@ -259,7 +259,7 @@ class Stage(RedactedTask):
             )
             for transfer in batch.transfers
         ]
-        passed = sum(isinstance(outcome, PROVES_SERVICE_UP) for outcome in outcomes.values())
+        passed = sum(map(_proves_service_up, outcomes.values()))
         answered = [service] if service and passed else []
         if answered == ["ftrack"]:
             answered.append("credentials")
@@ -357,6 +357,12 @@ def _continuing(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> 
         for outcome in latest
         if isinstance(outcome, Transfer) and states[outcome.upload_id] in {"active", "located"}
     ]
+
+
+def _proves_service_up(outcome: Transfer | errors.UploadError) -> bool:
+    if isinstance(outcome, errors.UrlRefusedError) and not outcome.status:
+        return False  # there was no URL to call
+    return isinstance(outcome, PROVES_SERVICE_UP)
 
 
 def _failed(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:

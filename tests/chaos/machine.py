@@ -41,7 +41,10 @@ ERRORS: list[errors.RetryableError] = [
     errors.ServiceUnavailableError("store", "503"),
     errors.FileChangedError("/a", "size"),
     errors.CredentialsRefusedError("https://a", "no"),
+    errors.FileNotReadyError("/a", "No such file or directory"),
 ]
+#: Two nodes: what may be the fault of one is handed over to the other.
+NODES = ["w1@node7", "w2@node8"]
 
 #: The scripts that each act runs: only they may move an upload.
 SCRIPTS = {
@@ -78,6 +81,7 @@ class Uploads(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.client.flushall()
+        self.client.zadd("farmhaul:workers", dict.fromkeys(NODES, 2**40))
 
     # What happens
 
@@ -108,12 +112,16 @@ class Uploads(RuleBasedStateMachine):
             event("other files are refused")
             assert state in ENDED
 
-    @rule(claim=st.sampled_from(CLAIMS), stage=st.sampled_from(STAGES))
-    def deliver(self, claim: str, stage: str) -> None:
+    @rule(claim=st.sampled_from(CLAIMS), stage=st.sampled_from(STAGES), node=st.sampled_from(NODES))
+    def deliver(self, claim: str, stage: str, node: str = NODES[0]) -> None:
         self.act = "deliver"
         before = dict(records(self.client))
-        delivery = self.record.deliver(claim, stage, "worker")
+        delivery = self.record.deliver(claim, stage, node)
         assert delivery.refused == []
+        if delivery.left_to:
+            event("a stage is left to the other node")
+            assert {delivery.left_to, node} == {*NODES}
+            assert dict(records(self.client)) == before, "nothing is delivered"
         for one in delivery.transfers:
             fields = self.fields(one.upload_id)
             assert fields["state"] == "active"
@@ -131,9 +139,9 @@ class Uploads(RuleBasedStateMachine):
                 assert sender.upload_id == one.upload_id, "two files at once for a component"
                 self.sending[one.component_id] = one
 
-    @rule(claim=st.sampled_from(CLAIMS))
-    def draw(self, claim: str) -> None:
-        self.deliver(claim, STAGES[0])
+    @rule(claim=st.sampled_from(CLAIMS), node=st.sampled_from(NODES))
+    def draw(self, claim: str, node: str) -> None:
+        self.deliver(claim, STAGES[0], node)
 
     @rule(data=st.data())
     def carry_on(self, data: st.DataObject) -> None:
@@ -147,7 +155,7 @@ class Uploads(RuleBasedStateMachine):
             return
         self.settle_one(stage, one, "advanced")
         self.all_moves_are_legal()
-        self.deliver(claim, STAGES[STAGES.index(stage) + 1])
+        self.deliver(claim, STAGES[STAGES.index(stage) + 1], data.draw(st.sampled_from(NODES)))
 
     @rule(data=st.data(), claim=st.sampled_from(CLAIMS), version=st.integers(0, 2))
     def overtake(self, data: st.DataObject, claim: str, version: int) -> None:
@@ -183,7 +191,9 @@ class Uploads(RuleBasedStateMachine):
         if self.sending.get(one.component_id) == one:
             del self.sending[one.component_id]
         before = self.fields(one.upload_id)
-        answer = self.record.settle([Settlement(one, outcome, {"worker": "told"}, wait)])
+        settlement = Settlement(one, outcome, {"told": "1"}, wait)
+        node = before.get("worker", "")
+        answer = self.record.settle([settlement], node=node)
         after = self.fields(one.upload_id)
         if before["state"] == "active" and int(before["fence"]) == one.fence:
             assert answer == {one.upload_id: after["state"]}

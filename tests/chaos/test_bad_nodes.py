@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,23 +43,27 @@ def says(farm: Farm, *command: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_a_node_without_a_root_fails_nothing_and_comes_back(
+def test_a_node_without_its_mount_is_set_aside_and_comes_back(
     make_farm: MakeFarm, tmp_path: Path
 ) -> None:
-    # A link to a folder without the files, until it is mounted: a link to the right one.
-    mount, other = tmp_path / "mount", tmp_path / "other"
-    other.mkdir()
-    mount.symlink_to(other)
-    farm = with_bad_node(make_farm, {"FARMHAUL_STORAGE_ROOTS": str(mount)})
+    farm = make_farm(workers=1)
+    storage, mount = farm.sandbox.storage, tmp_path / "mount"
+    mount.mkdir()
+    env = {"FARMHAUL_STORAGE_ROOTS": str(mount), "FARMHAUL_PATH_MAP": f"{storage}={mount}"}
+    farm.add(env=env)
     for _ in range(3):
         wait_arrived(farm, farm.upload_many(20))
     wait_until(lambda: aside(farm) == {"w2": "files"}, 20)
-
-    wait_arrived(farm, farm.upload_many(20))
-
     assert most_tries(farm.workers[1]) == 1
     for command in ("status", "doctor"):
         assert re.search(r"w2@\S+ .*cannot read files that other nodes read", says(farm, command))
+
+    path = farm.make_file("main.exr", 1000)
+    shutil.copytree(storage, mount, dirs_exist_ok=True)
+    farm.redis.delete("farmhaul:paused")  # as after a probe, for which nothing is pending
+    farm.workers[0].stop()
+
+    wait_arrived(farm, [farm.upload(path=path)])
 
 
 def test_a_node_with_another_key_takes_nothing(make_farm: MakeFarm) -> None:

@@ -74,10 +74,10 @@ def test_a_success_in_between_shows_that_the_node_can_do_something(farm: Farm) -
 
 
 def test_uploads_that_nobody_can_do_set_no_node_aside(farm: Farm) -> None:
-    fail_on(farm, "bad", 3)
+    fail_on(farm, "bad", 2)
     for transfer in farm.deliver(claim="of good", worker="good"):
         farm.fail(transfer, MISSING, "good")
-    farm.enqueue(file_of())
+    fail_on(farm, "bad", 1)
 
     succeed_on(farm, "good")
 
