@@ -19,8 +19,14 @@ from tasks.records.fetches import Fetches
 from tasks.stage.context import clients
 from tasks.stage.redaction import RedactedTask, internal_error
 from tasks.stage.retry_policy import DOWNLOAD_BUSY, DOWNLOAD_TASK, Policy, full_jitter
+from tasks.stage.threads import STALLED_S, StoppedError, Unfinished, note_progress
 from tasks.transfer.allowed import check_roots
-from tasks.transfer.errors import FatalError, RetryableError, UploadError
+from tasks.transfer.errors import (
+    FatalError,
+    RetryableError,
+    ServiceUnavailableError,
+    UploadError,
+)
 from tasks.transfer.get import BeingFetchedError, get_file, part_name_of
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.signed_get import signed_url
@@ -162,25 +168,52 @@ def _fetch(component_id: str, folder: str, progress: Progress) -> None:
     """
     here = clients()
     sign = signer(here.settings.require_ftrack(), here.store, here.limits.api_call)
-    opened = _open_below_roots(folder, component_id)
+
+    def moved(file: ComponentFile) -> None:
+        note_progress()
+        progress.moved(file, opened)
 
     def attempt(file: ComponentFile) -> Exception | None:
         try:
-            fetched = get_file(file, opened, sign, here.store, lambda: progress.moved(file, opened))
+            fetched = get_file(file, opened, sign, here.store, lambda: moved(file))
+        except StoppedError:
+            raise
         except Exception as error:  # noqa: BLE001 raised below; the folder stays open until then
             return error
         progress.arrived(file, fetched.size_bytes)
         return None
 
+    # The folder may hang too.
+    [found] = here.threads.run(
+        [folder], lambda path: _open_below_roots(path, component_id), lambda _: STALLED_S
+    )
+    if isinstance(found, Unfinished):
+        raise _hung(component_id, found)
+    opened = found
+    ended: list[Exception | Unfinished | None] = []
     try:
         files = find_files(here.ftrack, [component_id])
         progress.found(files)
-        errors = [error for error in here.threads.map(attempt, files) if error]
+        ended = here.threads.run(files, attempt, lambda _: STALLED_S)
     finally:
-        os.close(opened)
+        if not any(isinstance(outcome, Unfinished) and outcome.is_running for outcome in ended):
+            os.close(opened)  # otherwise, what wakes up would write into another folder
+    errors = [
+        _hung(component_id, outcome) if isinstance(outcome, Unfinished) else outcome
+        for outcome in ended
+        if outcome
+    ]
     # Errors that a retry cannot fix come first.
     for error in sorted(errors, key=_is_retryable):
         raise error
+
+
+def _hung(component_id: str, outcome: Unfinished) -> Exception:
+    # Without the path: see _open_below_roots.
+    hangs_in = "store" if outcome.why == "store" else f"the folder of component {component_id}"
+    silence = f"nothing has moved for {outcome.silent_s:.0f} s"
+    why = "this worker stops" if outcome.why == "given back" else silence
+    return ServiceUnavailableError(hangs_in, why)
 
 
 def _is_retryable(error: Exception) -> bool:

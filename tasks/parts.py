@@ -11,7 +11,13 @@ from tasks.stage.base import Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, RunMessage, to_message
-from tasks.transfer.errors import FatalError, LeaseLostError, UploadError, UrlRefusedError
+from tasks.transfer.errors import (
+    FatalError,
+    GivenBackError,
+    LeaseLostError,
+    UploadError,
+    UrlRefusedError,
+)
 from tasks.transfer.models import Batch, Transfer
 from tasks.transfer.multipart import Part, put_part
 
@@ -78,7 +84,8 @@ def _send_parts(
 
     with stage.heartbeat(batch) as heartbeat:
         heartbeat.run = run
-        return stage.in_threads(list(urls), send)
+        outcomes = stage.in_threads(list(urls), send)
+    return [stage.ended(transfer, outcome) for outcome in outcomes]
 
 
 def _send_part(
@@ -113,15 +120,20 @@ def _after_errors(
     """
     [transfer] = batch.transfers
     stage.clients.parts.survived(transfer, message["run"])
-    worst = next((error for error in errors if isinstance(error, FatalError)), errors[0])
+    worst = max(errors, key=_weight)
     if any(isinstance(error, UrlRefusedError) for error in errors):
         stage.clients.parts.expire(transfer)
-    elif sent and not isinstance(worst, FatalError):
+    elif isinstance(worst, GivenBackError) or (sent and not isinstance(worst, FatalError)):
         # The run makes progress, so the missing parts are tried at once, without a delay.
         _send(stage, message)
         stage.end_chain()
         return message
     return stage.hand_on(batch, {transfer.upload_id: worst}, service="store")
+
+
+def _weight(error: UploadError) -> int:
+    """Return how much an error says about a run, compared with others."""
+    return 2 if isinstance(error, FatalError) else 0 if isinstance(error, GivenBackError) else 1
 
 
 def _send(stage: Stage, message: RunMessage) -> None:

@@ -37,7 +37,7 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
         check_host(transfer.path, transfer.asked, this_host)
         return checksum.compute_checksum(transfer, roots, lambda: heartbeat(transfer.upload_id))
 
-    outcomes = self.each(batch.transfers, check)
+    outcomes = self.each_file(batch.transfers, check)
     batch, put_back = self.put_back_grown(batch, outcomes)
     wake(self.app, put_back, host)
     return self.hand_on(batch, outcomes)
@@ -73,7 +73,9 @@ def put_file(self: Stage, message: Message) -> Message:
     if large is not None:  # It is alone in its batch.
         return start_runs(self, batch, large)
     with self.heartbeat(batch) as heartbeat:
-        sent = self.each(batch.not_stored, lambda file: send_file(self.clients, file, heartbeat))
+        sent = self.each_file(
+            batch.not_stored, lambda file: send_file(self.clients, file, heartbeat)
+        )
     return self.hand_on(batch, sent, service="store")
 
 

@@ -20,6 +20,7 @@ app.steps["worker"].update(
     {
         "workers.steps.lease:Lease",
         "workers.steps.breaker:Breaker",
+        "workers.steps.pool:Pool",
         "workers.steps.reconcile:Reconcile",
         "workers.steps.intake:TakeIn",
         "workers.steps.spool:FlushSpool",

@@ -80,10 +80,11 @@ def make_config(settings: Settings) -> dict[str, Any]:
         "task_reject_on_worker_lost": True,
         # No idle worker can take a task that a busy worker has prefetched.
         "worker_prefetch_multiplier": 1,
-        # No task moves more than twice CLAIM_BYTES: files of known sizes, and others. A stalled
-        # connection times out after a minute. So a task that takes longer than this hangs, for
-        # example on a mount that is gone.
+        # The default of --time-limit. At half of it, a task begins nothing new, and the rest goes
+        # on as a new task. What hangs is left behind in a minute. So it ends only what is broken.
         "task_time_limit": 3600,
+        # A process without too much memory is replaced too, see workers.steps.pool.
+        "worker_max_memory_per_child": 1 << 50,
         # After a second SIGTERM (cold shutdown), running tasks still get this time to finish.
         "worker_soft_shutdown_timeout": 20,
         # Flower shows tasks by their events.

@@ -25,12 +25,15 @@ from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.keys import ALIVE, WORKERS
 from tasks.records.nodes import WORKER_S
 from tasks.records.status import Status
+from tasks.stage import shared
 from workers.broker import transport
 from workers.steps.periodic import PeriodicStep
 from workers.wording import redis_problem
 
 #: kombu asks for tasks every second; after this time without, something is wrong.
 SILENT_S = 20.0
+#: A task in which all hangs is over in a minute, and so is a call that nobody answers.
+STALLED_S = 150.0
 VERSION = version("farmhaul")
 
 
@@ -45,7 +48,9 @@ class Health(PeriodicStep):
         """Note both; if the worker takes no tasks, log an error instead of the second note."""
         name = str(self.worker.hostname)
         silent_s = time.monotonic() - transport.last_asked
-        busy = len(state.reserved_requests) >= self.worker.concurrency
+        # With all processes busy, progress decides: they may hang, or be no more.
+        moves = shared.moved_s_ago() < STALLED_S
+        busy = len(state.reserved_requests) >= self.worker.concurrency and moves
         # By Redis' clock, which is the same for all workers.
         now, _ = self.record.scripts.client.time()
         pipeline = self.record.scripts.client.pipeline()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -68,20 +66,19 @@ def on_node(error: Exception, node: str) -> str:
     return text if isinstance(error, OwnSettingsError) else f"on {node}: {text}"
 
 
-def within_bounds(delivery: Delivery, max_bytes: int) -> tuple[list[Transfer], list[Settlement]]:
-    """Split a delivery into the transfers that fit into *max_bytes*, and the others.
+def within_bounds(
+    transfers: Sequence[Transfer], sizes_bytes: Mapping[str, int], max_bytes: int
+) -> tuple[list[Transfer], list[Settlement]]:
+    """Split transfers into those that fit into *max_bytes*, and the others.
 
-    Files whose size is not known are looked at now. The others become pending again, with their
-    sizes noted.
+    ``sizes_bytes`` are those of files whose size was not known when they were claimed. The others
+    become pending again, with their sizes noted.
     """
     fitting: list[Transfer] = []
     others: list[Settlement] = []
     room_bytes = max_bytes
-    for transfer in delivery.transfers:
-        size_bytes = 0
-        if transfer.upload_id in delivery.unsized:
-            with suppress(OSError):  # The stage itself reports what is wrong with the file.
-                size_bytes = os.stat(transfer.path).st_size
+    for transfer in transfers:
+        size_bytes = sizes_bytes.get(transfer.upload_id, 0)
         # A large file is alone in its batch.
         needed_bytes = max_bytes if size_bytes > LARGE_BYTES else size_bytes
         if fitting and needed_bytes >= room_bytes:

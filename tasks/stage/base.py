@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,12 +24,16 @@ from tasks.records.delivery import (
 from tasks.records.keys import TOTALS
 from tasks.records.record import CLAIM_BYTES
 from tasks.records.states import STAGES
+from tasks.stage import threads
 from tasks.stage.context import Clients, clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, to_message, with_signed
 from tasks.stage.redaction import RedactedTask, internal_error
 from tasks.stage.retry_policy import FORGET, own_fault, retry_plan
+from tasks.stage.threads import StoppedError, Unfinished
 from tasks.transfer import errors
+from tasks.transfer.errors import UploadError
+from tasks.transfer.files import identity_of
 from tasks.transfer.models import Batch, Transfer
 
 T = TypeVar("T")
@@ -57,6 +62,9 @@ class Stage(RedactedTask):
     acks_late = True
     reject_on_worker_lost = True
     ignore_result = True
+    # That of the worker which runs the task (--time-limit). Any other value would be written into
+    # each message by whoever sends it, and win there.
+    time_limit = 0
     # In characters: enough for the summary, which comes first in a message, and for nothing else.
     resultrepr_maxsize = 80
     # Expected errors, which Celery logs without a traceback.
@@ -86,11 +94,35 @@ class Stage(RedactedTask):
     def claim(self, host: str) -> Batch:
         """Claim a batch of pending uploads; a redelivered task gets the same batch again."""
         delivery = self._deliver(self.request.id, host)
-        fitting, others = within_bounds(delivery, CLAIM_BYTES)
+        batch = Batch(self.request.id, tuple(delivery.transfers))
+        unsized = [file for file in batch.transfers if file.upload_id in delivery.unsized]
+        sized = self.each_file(unsized, with_size)
+        hung: Outcomes = {
+            upload_id: outcome
+            for upload_id, outcome in sized.items()
+            if isinstance(outcome, UploadError)
+        }
+        batch = self.part_with(batch, hung)
+        sizes = {
+            upload_id: outcome.size_bytes
+            for upload_id, outcome in sized.items()
+            if isinstance(outcome, Transfer) and outcome.identity
+        }
+        fitting, others = within_bounds(batch.transfers, sizes, CLAIM_BYTES)
         if others:
             self.clients.record.settle(others)
             wake(self.app, 1, host)
         return Batch(self.request.id, tuple(fitting))
+
+    def part_with(self, batch: Batch, outcomes: Outcomes) -> Batch:
+        """Settle those of a batch that have an outcome already, and return it without them."""
+        ended = [file for file in batch.transfers if file.upload_id in outcomes]
+        if not ended:
+            return batch
+        states = self._settle(replace(batch, transfers=tuple(ended)), outcomes, "")
+        self._log_errors(outcomes, states)
+        stay = [file for file in batch.transfers if file.upload_id not in outcomes]
+        return replace(batch, transfers=tuple(stay))
 
     def take(self, message: Message) -> Batch:
         """Return the batch of a message, without uploads that its claim has lost since.
@@ -178,9 +210,23 @@ class Stage(RedactedTask):
 
     def each(self, transfers: Sequence[Transfer], step: Callable[[Transfer], Transfer]) -> Outcomes:
         """Run a step for each transfer, several at a time; a failure does not stop the others."""
-        outcomes = self.in_threads(transfers, lambda transfer: self.attempt(transfer, step))
+        outcomes = self.clients.threads.run(transfers, lambda file: self.attempt(file, step))
+        return self._by_upload(transfers, outcomes)
+
+    def each_file(
+        self, transfers: Sequence[Transfer], step: Callable[[Transfer], Transfer]
+    ) -> Outcomes:
+        """Do as ``each``; what hangs in a file is left behind, see ``tasks.stage.threads``."""
+        outcomes = self.in_threads(transfers, lambda file: self.attempt(file, step))
+        return self._by_upload(transfers, outcomes)
+
+    def _by_upload(
+        self,
+        transfers: Sequence[Transfer],
+        outcomes: Sequence[Transfer | UploadError | Unfinished],
+    ) -> Outcomes:
         return {
-            transfer.upload_id: outcome
+            transfer.upload_id: self.ended(transfer, outcome)
             for transfer, outcome in zip(transfers, outcomes, strict=True)
         }
 
@@ -199,15 +245,29 @@ class Stage(RedactedTask):
                 for upload_id, outcome in self.call_once(call, [transfer]).items()
             }
 
-    def in_threads(self, items: Sequence[T], act: Callable[[T], R]) -> list[R]:
+    def in_threads(self, items: Sequence[T], act: Callable[[T], R]) -> list[R | Unfinished]:
         """Act on each item, FARMHAUL_CONNECTIONS of them at a time.
 
         Far from the store and on network file systems, most of the time is spent waiting. MD5
         takes no more CPU time with 8 threads than with 1 (measured 2026-11).
         """
-        if len(items) < 2:  # noqa: PLR2004 a single item needs no thread
-            return [act(item) for item in items]
-        return list(self.clients.threads.map(act, items))
+        limit_s = threads.STALLED_S
+        return self.clients.threads.run(items, act, lambda _: limit_s, threads.time_s())
+
+    def ended(
+        self, transfer: Transfer, outcome: Transfer | UploadError | Unfinished
+    ) -> Transfer | UploadError:
+        """Return the outcome of a step, also if it has not ended."""
+        if not isinstance(outcome, Unfinished):
+            return outcome
+        error: UploadError = errors.GivenBackError(transfer.upload_id)
+        silence = f"nothing has moved for {outcome.silent_s:.0f} s"
+        if outcome.why == "file":
+            error = errors.FileHungError(transfer.path, silence)
+        elif outcome.why != "given back":
+            error = errors.ServiceUnavailableError(outcome.why, silence)
+        error.is_running = outcome.is_running
+        return error
 
     def attempt(
         self, transfer: Transfer, step: Callable[[Transfer], Transfer]
@@ -217,6 +277,8 @@ class Stage(RedactedTask):
             return step(transfer)
         except errors.UploadError as error:
             return error
+        except StoppedError:
+            raise
         except Exception as error:  # noqa: BLE001 the other uploads go on
             return self._log_unexpected(transfer, error)
 
@@ -238,6 +300,8 @@ class Stage(RedactedTask):
         """
         states = self._settle(batch, outcomes, service)
         self._log_errors(outcomes, states)
+        if any(isinstance(outcome, errors.GivenBackError) for outcome in outcomes.values()):
+            wake(self.app, 1, batch.transfers[0].asked.host)
         continuing = _continuing(batch, outcomes, states)
         message = to_message(batch.claim_id, continuing, self.clients.urls)
         if failed := _failed(outcomes, states):
@@ -280,6 +344,8 @@ class Stage(RedactedTask):
             }
             if states[upload_id] == "failed":
                 log.warning("upload_failed", **details)
+            elif isinstance(outcome, errors.GivenBackError):
+                log.info("upload_given_back", **details)
             elif states[upload_id] == "retrying":
                 log.warning("upload_retrying", **details)
             elif states[upload_id] == "pending":
@@ -307,6 +373,8 @@ class Stage(RedactedTask):
     ) -> Settlement:
         if isinstance(outcome, Transfer):
             return Settlement(transfer, self._done(outcome), self._fields(transfer, outcome))
+        if isinstance(outcome, errors.GivenBackError):
+            return Settlement(transfer, "pending", {}, {"is_running": outcome.is_running})
         kind = type(outcome).__name__
         if not isinstance(outcome, errors.RetryableError):
             if own := own_fault(outcome):
@@ -343,6 +411,14 @@ class Stage(RedactedTask):
             "size": after.size_bytes,
             "stored": after.content_fingerprint if after.stored else "",
         }
+
+
+def with_size(transfer: Transfer) -> Transfer:
+    """Return the transfer with the size that its file has now."""
+    try:
+        return replace(transfer, identity=identity_of(os.stat(transfer.path)))
+    except OSError:  # The stage itself reports what is wrong with the file.
+        return transfer
 
 
 def _continuing(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:

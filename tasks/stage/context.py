@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import requests
@@ -14,8 +13,10 @@ from tasks.config.settings import Settings
 from tasks.records.parts import PartsRecord
 from tasks.records.publishes import Publishes
 from tasks.records.record import Record, open_record
+from tasks.stage import shared
 from tasks.stage.events import Events, open_events
 from tasks.stage.limits import Limits
+from tasks.stage.threads import Threads, pause
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.put import store_session
 
@@ -33,7 +34,7 @@ class Clients:
     publishes: Publishes
     limits: Limits
     events: Events | None
-    threads: ThreadPoolExecutor
+    threads: Threads
 
 
 @functools.cache
@@ -48,17 +49,24 @@ def clients() -> Clients:
     record = open_record(settings, worker_redis(settings))
     urls = url_codec(settings)
     limits = Limits(
-        record.scripts, {"bandwidth": settings.bandwidth, "api_rate": settings.api_rate}
+        record.scripts,
+        {"bandwidth": settings.bandwidth, "api_rate": settings.api_rate},
+        sleep=pause,
     )
+
+    def before_call() -> None:
+        shared.note_moved()
+        limits.api_call()
+
     return Clients(
         settings=settings,
         record=record,
-        ftrack=FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, limits.api_call),
+        ftrack=FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, before_call),
         store=store_session(settings.connections),
         urls=urls,
         parts=PartsRecord(record, urls, part_signer(settings)),
         publishes=Publishes(record),
         limits=limits,
         events=open_events(settings),
-        threads=ThreadPoolExecutor(settings.connections, "put"),
+        threads=Threads(settings.connections),
     )

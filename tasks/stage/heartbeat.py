@@ -11,6 +11,7 @@ from typing import Self
 import redis
 
 from tasks.records.record import Record
+from tasks.stage.threads import note_progress
 from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.models import Batch
 
@@ -48,9 +49,11 @@ class Heartbeat:
         """Report progress; -1 leaves the progress in the record as it is.
 
         Raises:
+            StoppedError: this thread must stop, see ``tasks.stage.threads``.
             LeaseLostError: the upload was taken over, cancelled or superseded, or Redis has not
                 confirmed the lease for too long.
         """
+        note_progress()
         self._sent[upload_id] = sent_bytes
         now = self._clock()
         self._look(now)

@@ -61,6 +61,8 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     # An NFS client may keep "no such file" for 60 s (acdirmax, nfs(5)): a dozen tries take five
     # minutes on average, and less than ten.
     errors.FileNotReadyError: Policy(12, DAY_S, 2, 90, at_least_s=1),
+    # Waits until somebody repairs the mount; each try leaves a thread behind.
+    errors.FileHungError: Policy(math.inf, DAY_S, 60, 900, at_least_s=30),
     # Written again, and seen by NFS as late as a new file.
     errors.FileShrunkError: Policy(12, DAY_S, 2, 90, at_least_s=1),
     errors.FileChangedError: Policy(5, DAY_S, 4, 60, at_least_s=1),
@@ -72,6 +74,8 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     # While workers are upgraded, an old one may send parts whose ETags it does not sign.
     errors.PartsMissingError: Policy(10, DAY_S, 1, 30),
     errors.LeaseLostError: Policy(math.inf, DAY_S, 1, 30),
+    # It is pending at once, and no error.
+    errors.GivenBackError: Policy(math.inf, DAY_S, 0, 0),
     errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
 }
 
@@ -83,6 +87,8 @@ MAX_ALONE = 12
 FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
     errors.MultipartGoneError: {"stored": ""},
     errors.PartsMissingError: {"stored": ""},
+    # In a batch of its own, so that no other upload waits for it.
+    errors.FileHungError: {"exclusive": 1},
 }
 
 #: A download by a task: 12 retries take a quarter of an hour on average, half an hour at most.
@@ -111,7 +117,7 @@ def full_jitter(retries: int, policy: Policy, share: float) -> float:
 
 def own_fault(error: errors.UploadError) -> str:
     """Return what may be wrong with the node alone; empty if another would meet the same error."""
-    if isinstance(error, errors.FileNotReadyError | errors.FileShrunkError):
+    if isinstance(error, errors.FileNotReadyError | errors.FileHungError | errors.FileShrunkError):
         return "files"
     if isinstance(error, errors.FileRefusedError) and error.fault in {"outside_roots", "outdated"}:
         return "files"
@@ -148,6 +154,7 @@ def retry_plan(
             "own": own,
             "at_least_s": max(policy.at_least_s, asked_s),
             "jitter": random.random(),
+            "is_running": error.is_running,
             "gate": _gate_of(error),
             "alone": _fails_alone(error),
         }

@@ -7,6 +7,7 @@
     │   ├── InterceptedError            a proxy or firewall refuses calls to ftrack
     │   ├── CredentialsRefusedError     ftrack does not accept the API user or key
     │   ├── FileNotReadyError           the file is not there, or not readable, yet
+    │   ├── FileHungError               the file system does not answer
     │   ├── FileShrunkError             the file is smaller than when it was asked for
     │   ├── FileChangedError            the file was written to while it was read or sent
     │   ├── UrlRefusedError             the presigned URL has expired or is not accepted
@@ -15,6 +16,7 @@
     │   ├── JoinUnderWayError           ftrack has not said yet whether the parts are joined
     │   ├── PartsMissingError           parts of a file that counts as stored are not recorded
     │   ├── LeaseLostError              this worker no longer holds the upload
+    │   ├── GivenBackError              this task has ended before the upload was done
     │   └── UnexpectedAnswerError       an unexpected response
     └── FatalError                      the upload fails: a person has to act
         ├── FileRefusedError            not a file that may be uploaded
@@ -55,6 +57,9 @@ Taken: TypeAlias = "Literal['', 'name', 'component']"
 
 class UploadError(Exception):
     """The root of the tree."""
+
+    #: Whether something still runs that may send the upload's bytes.
+    is_running = False
 
 
 class RetryableError(UploadError):
@@ -152,6 +157,18 @@ class FileNotReadyError(RetryableError):
         if self.fault == "empty":
             return f"{self.path} is empty, perhaps not written yet"
         return f"cannot read {self.path}: {self.why}; is it there, and mounted on this node?"
+
+
+class FileHungError(RetryableError):
+    """The file system of this node does not answer; the thread that waits was left behind."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(path, why)
+        self.path = path
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"reading {self.path} hangs: {self.why}; does its mount answer on this node?"
 
 
 class FileShrunkError(RetryableError):
@@ -295,6 +312,17 @@ class LeaseLostError(RetryableError):
             f"this worker no longer holds upload {self.upload_id}: it was taken over by another "
             "worker, cancelled or superseded, or Redis is away; this worker stops"
         )
+
+
+class GivenBackError(RetryableError):
+    """The task has ended before the upload was done, without a fault of the upload."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(upload_id)
+        self.upload_id = upload_id
+
+    def __str__(self) -> str:
+        return f"upload {self.upload_id} was given back before it was done; it goes on at once"
 
 
 class UnexpectedAnswerError(RetryableError):

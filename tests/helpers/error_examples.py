@@ -35,6 +35,10 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (PATH, "it is empty", "empty"),
         (f"{PATH} is empty, perhaps not written yet; to upload", "--allow-empty"),
     ),
+    errors.FileHungError: (
+        (PATH, "nothing has moved for 45 s"),
+        (PATH, "hangs", "nothing has moved for 45 s", "mount", "this node"),
+    ),
     errors.FileShrunkError: (
         (PATH, 10_485_760, 4_194_304),
         (PATH, "changed since it was queued", "10485760 bytes", "4194304", "enqueue it again"),
@@ -58,6 +62,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
     errors.JoinUnderWayError: ((ID,), (ID, "not answered", "location", "again")),
     errors.PartsMissingError: ((ID, 2), (ID, "2 finished parts", "again")),
     errors.LeaseLostError: ((ID,), (ID, "another worker", "cancelled", "this worker stops")),
+    errors.GivenBackError: ((ID,), (ID, "given back", "goes on at once")),
     errors.UnexpectedAnswerError: (
         ("ftrack", "an API call", "HTTP 418"),
         ("ftrack", "an API call", "HTTP 418"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import redis
@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from tasks.config.sealing import Codec
 from tasks.intake.request import UploadRequest
 from tasks.records import states
-from tasks.records.delivery import Delivery, grown_out, within_bounds
+from tasks.records.delivery import grown_out, within_bounds
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Transfer
@@ -27,15 +27,15 @@ def record() -> Record:
     return Record(Scripts(redis.Redis(), Codec([Fernet.generate_key().decode()])))
 
 
-def unsized(folder: Path, *sizes: int) -> Delivery:
-    """Return a delivery of sparse files whose sizes nobody knows yet."""
-    transfers = []
-    for size in sizes:
-        path = folder / f"{uuid.uuid4()}.exr"
-        with path.open("wb") as file:
-            file.truncate(size)
-        transfers.append(Transfer(path.name, Target(str(uuid.uuid4())), str(path)))
-    return Delivery(transfers, [], {transfer.upload_id for transfer in transfers})
+def transfers_of(count: int) -> list[Transfer]:
+    return [
+        Transfer(f"upload {number}", Target(str(uuid.uuid4())), "/mnt/f.exr")
+        for number in range(count)
+    ]
+
+
+def ids_with(transfers: list[Transfer], sizes: Sequence[int]) -> dict[str, int]:
+    return dict(zip([transfer.upload_id for transfer in transfers], sizes, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -50,48 +50,34 @@ def unsized(folder: Path, *sizes: int) -> Delivery:
         ([1, LARGE_BYTES + 1, 1], 2),
     ],
 )
-def test_a_batch_takes_unsized_files_within_its_bytes(
-    tmp_path: Path, sizes: list[int], fits: int
-) -> None:
-    delivery = unsized(tmp_path, *sizes)
+def test_a_batch_takes_unsized_files_within_its_bytes(sizes: list[int], fits: int) -> None:
+    transfers = transfers_of(len(sizes))
 
-    fitting, others = within_bounds(delivery, BATCH_BYTES)
+    fitting, others = within_bounds(transfers, ids_with(transfers, sizes), BATCH_BYTES)
 
     assert len(fitting) == fits
     assert len(fitting) + len(others) == len(sizes)
     left = {one.transfer.upload_id: dict(one.fields) for one in others}
-    for transfer, size in zip(delivery.transfers, sizes, strict=True):
+    for transfer, size in zip(transfers, sizes, strict=True):
         if transfer not in fitting:
             assert left[transfer.upload_id] == ({"size": size} if size else {})
 
 
-def test_a_file_of_exactly_the_large_size_shares_its_batch(tmp_path: Path) -> None:
+def test_a_file_of_exactly_the_large_size_shares_its_batch() -> None:
+    transfers = transfers_of(2)
     for size, fits in ((LARGE_BYTES, 2), (LARGE_BYTES + 1, 1)):
-        fitting, _ = within_bounds(unsized(tmp_path, size, 1), 2 * LARGE_BYTES)
+        fitting, _ = within_bounds(transfers, ids_with(transfers, [size, 1]), 2 * LARGE_BYTES)
         assert len(fitting) == fits
 
 
-def test_a_missing_file_is_left_to_the_stage() -> None:
-    gone = Transfer("gone", Target(str(uuid.uuid4())), "/nowhere/f.exr")
-
-    fitting, others = within_bounds(Delivery([gone], [], {"gone"}), BATCH_BYTES)
-
-    assert (fitting, others) == ([gone], [])
-
-
-def test_only_a_file_of_unknown_size_takes_room(tmp_path: Path) -> None:
+def test_only_a_file_of_unknown_size_takes_room() -> None:
     """The script has added up the other sizes already; a missing file has none."""
-    delivery = unsized(tmp_path, BATCH_BYTES - 1, 1)
-    sized = [
-        Transfer(f"sized {number}", Target(str(uuid.uuid4())), "/mnt/f.exr") for number in (1, 2)
-    ]
-    gone = Transfer("gone", Target(str(uuid.uuid4())), "/nowhere/f.exr")
-    first, last = delivery.transfers
-    batch = Delivery([first, *sized, gone, last], [], {*delivery.unsized, "gone"})
+    first, *sized, last = transfers_of(5)
+    sizes = ids_with([first, last], [BATCH_BYTES - 1, 1])
 
-    fitting, others = within_bounds(batch, BATCH_BYTES)
+    fitting, others = within_bounds([first, *sized, last], sizes, BATCH_BYTES)
 
-    assert fitting == [first, *sized, gone]
+    assert fitting == [first, *sized]
     assert [(one.transfer, one.fields) for one in others] == [(last, {"size": 1})]
 
 

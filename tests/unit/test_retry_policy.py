@@ -36,6 +36,7 @@ LAST_TRY = {
     errors.InterceptedError: 12,
     errors.CredentialsRefusedError: None,
     errors.FileNotReadyError: 12,
+    errors.FileHungError: None,
     errors.FileShrunkError: 12,
     errors.FileChangedError: 5,
     errors.UrlRefusedError: 5,
@@ -44,6 +45,7 @@ LAST_TRY = {
     errors.JoinUnderWayError: None,
     errors.PartsMissingError: 10,
     errors.LeaseLostError: None,
+    errors.GivenBackError: None,
     errors.UnexpectedAnswerError: 5,
 }
 PATIENCE_S = dict.fromkeys(LAST_TRY, DAY_S) | {
@@ -57,6 +59,7 @@ DELAYS_S: dict[type[errors.RetryableError], tuple[list[float], float]] = {
     errors.InterceptedError: ([2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300], 0),
     errors.CredentialsRefusedError: ([60, 60, 60], 60),
     errors.FileNotReadyError: ([2, 4, 8, 16, 32, 64, 90, 90, 90, 90, 90], 1),
+    errors.FileHungError: ([60, 120, 240, 480, 900, 900], 30),
     errors.FileShrunkError: ([2, 4, 8, 16, 32, 64, 90, 90, 90, 90, 90], 1),
     errors.FileChangedError: ([4, 8, 16, 32], 1),
     errors.UrlRefusedError: ([1, 2, 4, 8], 0),
@@ -65,6 +68,7 @@ DELAYS_S: dict[type[errors.RetryableError], tuple[list[float], float]] = {
     errors.JoinUnderWayError: ([5, 10, 20, 30, 30], 2),
     errors.PartsMissingError: ([1, 2, 4, 8, 16, 30, 30, 30, 30], 0),
     errors.LeaseLostError: ([1, 2, 4, 8, 16, 30, 30], 0),
+    errors.GivenBackError: ([0, 0, 0], 0),
     errors.UnexpectedAnswerError: ([2, 4, 8, 16], 0),
 }
 

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.records.delivery import Delivery, within_bounds
-from tasks.records.record import CLAIM_BYTES
-from tasks.stage.base import Outcomes, Stage
+from tasks.stage.base import Outcomes, Stage, with_size
 from tasks.stage.registration import located_components
 from tasks.transfer.errors import FileChangedError, UnexpectedAnswerError
-from tasks.transfer.models import LARGE_BYTES, Transfer
+from tasks.transfer.models import Transfer
 from tasks.transfer.targets import Container, Publish, Target
 
 
@@ -68,37 +66,15 @@ def test_each_step_ends_with_its_own_result_or_error() -> None:
     assert Probe().attempt(third, step) is third
 
 
-def sparse(folder: Path, name: str, size_bytes: int) -> Transfer:
-    path = folder / name
-    with path.open("wb") as file:
-        file.truncate(size_bytes)
-    return transfer(path)
-
-
-def test_files_of_unknown_size_stay_within_the_bytes_of_a_claim(tmp_path: Path) -> None:
-    third = CLAIM_BYTES // 5 - 1
-    files = [sparse(tmp_path, f"{n}.exr", third) for n in range(7)]
-    delivery = Delivery(files, [], {file.upload_id for file in files})
-    fitting, others = within_bounds(delivery, CLAIM_BYTES)
-    assert fitting == files[:5]
-    assert [(left.transfer, left.outcome) for left in others] == [
-        (file, "pending") for file in files[5:]
-    ]
-    assert others[0].fields == {"size": third}
-
-
-def test_a_large_file_is_alone_in_its_batch(tmp_path: Path) -> None:
-    large = sparse(tmp_path, "large.mov", LARGE_BYTES + 1)
-    small = sparse(tmp_path, "small.exr", 10)
-    fitting, others = within_bounds(Delivery([large, small], [], {large.upload_id}), CLAIM_BYTES)
-    assert (fitting, [left.transfer for left in others]) == ([large], [small])
-    fitting, others = within_bounds(Delivery([small, large], [], {large.upload_id}), CLAIM_BYTES)
-    assert (fitting, [left.transfer for left in others]) == ([small], [large])
+def test_a_claim_looks_at_a_file_of_unknown_size(tmp_path: Path) -> None:
+    path = tmp_path / "1.exr"
+    path.write_bytes(b"pixels")
+    assert with_size(transfer(path)).size_bytes == 6
 
 
 def test_a_missing_file_stays_in_its_batch() -> None:
     gone = transfer("/nowhere/1.exr")
-    assert within_bounds(Delivery([gone], [], {gone.upload_id}), CLAIM_BYTES) == ([gone], [])
+    assert with_size(gone) is gone
 
 
 def test_the_event_hub_gets_every_component_with_a_new_location() -> None:

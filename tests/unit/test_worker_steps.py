@@ -24,6 +24,7 @@ from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records.commands import Commands
 from tasks.records.record import open_record
+from tasks.stage import shared
 from tasks.transfer.targets import Target
 from tests.farm import wait_until
 from tests.sandbox import RedisServer
@@ -126,8 +127,19 @@ def test_a_worker_whose_processes_are_all_busy_is_healthy(
 ) -> None:
     monkeypatch.setattr(transport, "last_asked", time.monotonic() - 60)
     monkeypatch.setattr(state, "reserved_requests", [object()])
+    shared.note_moved()
     health.Health(worker).act()
     assert health.main(["w1@node7"]) == 0
+
+
+def test_a_worker_whose_busy_processes_do_not_move_is_unhealthy(
+    worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "last_asked", time.monotonic() - 60)
+    monkeypatch.setattr(state, "reserved_requests", [object()])
+    monkeypatch.setattr(shared, "moved_s_ago", lambda: health.STALLED_S + 1)
+    health.Health(worker).act()
+    assert health.main(["w1@node7"]) == 1
 
 
 def test_the_health_check_reports_why_it_cannot_ask(

@@ -10,6 +10,7 @@
 --     own         what may be wrong with the node alone, or empty
 --     counter     the kind of error for its max_tries, if that is not `kind`
 --     final       it fails at once if no other node can do it; then the numbers are absent
+--     is_running  true: something still runs that may send the bytes
 -- answered      services that have answered, so that their gates open
 -- passed        how many of the uploads have shown that the stage's service is up
 -- node          who has done this
@@ -196,7 +197,10 @@ local rows = {}
 for _, settlement in ipairs(args.settlements) do
   local id, key = settlement.id, upload_key(settlement.id)
   local state = 'lost'
-  end_put(id, settlement.fence)
+  -- What may still run, may still send.
+  if not (type(settlement.retry) == 'table' and settlement.retry.is_running) then
+    end_put(id, settlement.fence)
+  end
   if is_ours(id, settlement.fence) then
     local stage, host, total, tried, error, kind = unpack(redis.call('HMGET', key, 'stage', 'host',
       'total', 'tried', 'error', 'error_kind'))

@@ -1,0 +1,303 @@
+"""Threads for the files of a task: one that hangs is left behind, and the others go on.
+
+A read, a stat or an open on a mount that is gone may never return. No signal ends such a thread,
+and in state D not even its process can be killed. So the main thread of a process touches no file:
+it waits for its threads, and looks whether each of them moves. That a thread is alive says nothing.
+
+    an item does not move for its limit  → it is left behind, and no other one begins
+    WRAP_UP_S later                      → those that move are asked to stop
+    LAST_S later                         → whatever still runs is left behind too
+
+A thread that is left behind and wakes up learns from ``note_progress`` that it must stop.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any, Generic, Literal, TypeVar
+
+from tasks.stage import shared
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: How often the main thread looks.
+POLL_S = 1.0
+#: Nothing that works is silent for so long: what is done of a batch is handed on within a minute.
+STALLED_S = 45.0
+#: The same while the worker shuts down.
+STALLED_AT_STOP_S = 10.0
+#: When the worker shuts down, no other item begins, and those under way have this time.
+STOP_S = 12.0
+WRAP_UP_S = 6.0
+LAST_S = 3.0
+#: At a half of the task's time limit no other item begins, at three quarters all are asked to stop.
+TIME_SHARE = 0.5
+#: A thread that was left behind costs about 1.3 MiB. A process with so many is replaced.
+MAX_LEFT = 64
+
+Why = Literal["file", "store", "ftrack", "given back"]
+
+_here = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """The outcome of an item that did not end.
+
+    ``why`` names what it hangs in; with "given back", it does not hang, or it has not begun.
+    ``is_running`` is true if its thread was left behind.
+    """
+
+    why: Why
+    silent_s: float
+    is_running: bool
+
+
+class StoppedError(Exception):
+    """Ends an item that was asked to stop."""
+
+
+def note_progress() -> None:
+    """Note that this thread's item moves. Whatever may take long calls it again and again.
+
+    Raises:
+        StoppedError: the item was asked to stop, or was left behind.
+    """
+    shared.note_moved()
+    job = getattr(_here, "job", None)
+    if job is not None:
+        job.moved = time.monotonic()
+        if job.stop:
+            raise StoppedError
+
+
+def time_s() -> float:
+    """Return how long a task begins items: then its rest goes on as a new task."""
+    return TIME_SHARE * shared.time_limit_s
+
+
+def pause(seconds: float) -> None:
+    """Sleep, as a part of the item's work: it does not hang meanwhile."""
+    end = time.monotonic() + seconds
+    while (left_s := end - time.monotonic()) > 0:
+        note_progress()
+        time.sleep(min(left_s, POLL_S))
+
+
+@dataclass(eq=False, slots=True)
+class _Job(Generic[T]):
+    item: T
+    limit_s: float
+    ident: int = 0
+    moved: float = 0.0
+    is_done: bool = False
+    stop: bool = False
+    is_left: bool = False
+    outcome: Any = None
+    error: BaseException | None = None
+
+    @property
+    def runs(self) -> bool:
+        return self.ident != 0 and not self.is_done and not self.is_left
+
+    def silent_s(self, now: float) -> float:
+        return now - self.moved
+
+
+@dataclass(eq=False)
+class _Run(Generic[T, R]):
+    """The items of one call of ``Threads.run``."""
+
+    act: Callable[[T], R]
+    jobs: list[_Job[T]]
+    waiting: deque[_Job[T]] = field(init=False)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.waiting = deque(self.jobs)
+
+    def work(self) -> bool:
+        """Act on items until none waits; return False if this thread was left behind."""
+        while (job := self._begin()) is not None:
+            try:
+                job.outcome = self.act(job.item)
+            except StoppedError:
+                job.outcome = Unfinished("given back", 0.0, is_running=False)
+            except BaseException as error:  # noqa: BLE001 raised again in the main thread
+                job.error = error
+            finally:
+                _here.job = None
+            with self.lock:
+                if job.is_left:
+                    return False
+                job.is_done = True
+                self._look()
+        return True
+
+    def _begin(self) -> _Job[T] | None:
+        with self.lock:
+            if not self.waiting:
+                return None
+            job = self.waiting.popleft()
+            job.moved = time.monotonic()
+            job.ident = threading.get_ident()
+        _here.job = job
+        return job
+
+    def _look(self) -> None:
+        if not self.waiting and not any(job.runs for job in self.jobs):
+            self.ended.set()
+
+    def watched(self) -> Iterator[_Job[T]]:
+        """Yield the items under way that may hang; the others have time limits of their own."""
+        for job in self.jobs:
+            if job.runs and job.limit_s < math.inf:
+                yield job
+            elif job.runs:
+                shared.note_moved()
+
+    def close(self) -> None:
+        """Begin no other item."""
+        with self.lock:
+            for job in self.waiting:
+                job.outcome = Unfinished("given back", 0.0, is_running=False)
+            self.waiting.clear()
+            self._look()
+
+    def stop(self) -> None:
+        """Ask all items to stop."""
+        for job in self.jobs:
+            job.stop = True
+
+    def leave(self, job: _Job[T], why: Why, silent_s: float) -> bool:
+        """Leave an item behind; return False if it has ended meanwhile."""
+        with self.lock:
+            if job.is_done:
+                return False
+            job.is_left = job.stop = True
+            job.outcome = Unfinished(why, silent_s, is_running=True)
+            self._look()
+        return True
+
+
+class Threads:
+    """At most *size* threads at a time, and those that were left behind.
+
+    They are daemons: a process does not wait for them when it exits.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._todo: SimpleQueue[Callable[[], bool]] = SimpleQueue()
+        self._started = 0
+        self._left: list[int] = []
+
+    def run(
+        self,
+        items: Sequence[T],
+        act: Callable[[T], R],
+        limit_s: Callable[[T], float] = lambda _: math.inf,
+        time_s: float = math.inf,
+    ) -> list[R | Unfinished]:
+        """Act on each item, several at a time, and return the outcome of each.
+
+        ``limit_s`` tells how long an item may be silent. After ``time_s`` no other item begins, and
+        after half as much again those under way are asked to stop.
+        """
+        run: _Run[T, R] = _Run(act, [_Job(item, limit_s(item)) for item in items])
+        count = min(len(items), self.size)
+        while self._started < count:
+            self._start_one()
+        for _ in range(count):
+            self._todo.put(run.work)
+        if items:
+            self._watch(run, time_s)
+        for job in run.jobs:
+            if job.error is not None:
+                raise job.error
+        return [job.outcome for job in run.jobs]
+
+    def _watch(self, run: _Run[T, R], time_s: float) -> None:
+        shared.note_moved()  # a task has begun, so another one has ended
+        begun = time.monotonic()
+        stop_at = begun + 1.5 * time_s
+        is_closed = False
+        while not run.ended.wait(POLL_S):
+            now = time.monotonic()
+            if self._leave_hung(run, now):
+                is_closed, stop_at = True, min(stop_at, now + WRAP_UP_S)
+            if shared.is_stopping():
+                is_closed, stop_at = True, min(stop_at, now + STOP_S)
+            if is_closed or now > begun + time_s:
+                run.close()
+            if now > stop_at:
+                run.stop()
+            if now > stop_at + LAST_S:
+                for job in run.watched():
+                    self._leave(run, job, "given back", job.silent_s(now))
+
+    def _leave_hung(self, run: _Run[T, R], now: float) -> bool:
+        """Leave behind what has been silent for its limit; return whether there is any."""
+        found = False
+        for job in run.watched():
+            silent_s = job.silent_s(now)
+            why = _hangs_in(job.ident) if silent_s > _limit_s(job) else None
+            if why and self._leave(run, job, why, silent_s):
+                found = True
+        return found
+
+    def _start_one(self) -> None:
+        self._started += 1
+        threading.Thread(target=self._loop, name="file", daemon=True).start()
+
+    def _loop(self) -> None:
+        while True:
+            if not self._todo.get()():
+                return  # another thread has taken its place
+
+    def _leave(self, run: _Run[T, R], job: _Job[T], why: Why, silent_s: float) -> bool:
+        is_left = run.leave(job, why, silent_s)
+        if is_left:
+            self._left.append(job.ident)
+            self._started -= 1
+        return is_left
+
+    @property
+    def left_behind(self) -> int:
+        """The number of threads that were left behind and still hang."""
+        alive = {thread.ident for thread in threading.enumerate()}
+        self._left = [ident for ident in self._left if ident in alive]
+        return len(self._left)
+
+
+def _limit_s(job: _Job[Any]) -> float:
+    return min(job.limit_s, STALLED_AT_STOP_S) if shared.is_stopping() else job.limit_s
+
+
+def _hangs_in(ident: int) -> Why | None:
+    """Return what a thread hangs in; None if it waits for Redis, which has time limits of its own.
+
+    The innermost function of farmhaul tells.
+    """
+    names = []
+    frame = sys._current_frames().get(ident)  # noqa: SLF001 documented in spite of its name
+    while frame is not None:
+        names.append((str(frame.f_globals.get("__name__")), frame.f_code.co_name))
+        frame = frame.f_back
+    ours = [name for name in names if name[0].startswith("tasks.")] or [("", "")]
+    module, function = ours[0]
+    if module.startswith("tasks.records"):
+        return None
+    if module in {"tasks.transfer.http", "tasks.transfer.ftrack"} or function == "send":
+        is_ftrack = any(name[0] == "tasks.transfer.ftrack" for name in ours)
+        return "ftrack" if is_ftrack else "store"
+    return "file"

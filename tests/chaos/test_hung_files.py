@@ -1,0 +1,109 @@
+"""A read, stat or open that never returns: the other files go on, and the hung one is named."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.conftest import MakeFarm
+from tests.chaos.scenes import errors_of, wait_arrived
+from tests.farm import Farm, Upload, wait_until
+from tests.helpers.skipping import skip_loudly
+from tests.sandbox import Sandbox
+from tests.sandbox.process import CHECKOUT
+
+OPTIONS = ("--concurrency=1", "--without-gossip", "--without-mingle", "-I", "tests.chaos.hanging")
+CALLS = ("open", "stat", "read", "send")
+
+
+def upload_hanging(farm: Farm, call: str) -> Upload:
+    path = farm.make_file(f"hang-{call}.exr", 20_000)
+    return farm.upload("--no-stat", path=path)
+
+
+@pytest.mark.chaos
+def test_files_that_hang_hold_up_no_others(make_farm: MakeFarm) -> None:
+    farm = make_farm(options=OPTIONS)
+    with farm.frozen():
+        hung = {call: upload_hanging(farm, call) for call in CALLS}
+        others = farm.upload_many(30)
+
+    wait_arrived(farm, others)
+    farm.wait_state([upload.id for upload in hung.values()], "retrying")
+    for upload in hung.values():
+        assert f"reading {upload.path} hangs: nothing has moved for" in errors_of(farm, upload)
+
+    assert "process_replaced hung_threads=" in farm.workers[0].log_text()
+    wait_arrived(farm, farm.upload_many(5))
+    for upload in hung.values():
+        (upload.path.parent / "answers").touch()
+        farm.redis.zadd("farmhaul:retrying", {upload.id: 0})
+    wait_arrived(farm, hung.values())
+
+
+@pytest.mark.chaos
+def test_a_worker_with_a_hung_file_ends_in_time(make_farm: MakeFarm) -> None:
+    farm = make_farm(options=OPTIONS)
+    upload = upload_hanging(farm, "read")
+    farm.wait_state([upload.id], "active")
+    begun = time.monotonic()
+    farm.terminate()
+
+    wait_until(lambda: not farm.workers[0].alive, 30)
+    assert time.monotonic() - begun < 20
+    assert farm.states([upload.id]) == ["retrying"], farm.workers[0].log_text()
+
+
+@pytest.fixture
+def silent_mount(sandbox: Sandbox) -> Iterator[Path]:
+    """A mount whose files cannot be read: who tries is in state D, and cannot be killed."""
+    if os.geteuid() != 0 or not os.access("/dev/fuse", os.W_OK):
+        skip_loudly("FILES IN STATE D WERE NOT TESTED", "only root can mount FUSE")
+    folder = sandbox.storage / f"mount-{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    command = [sys.executable, "-m", "tests.helpers.fuse", str(folder)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=CHECKOUT
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout.readline() == b"mounted\n"
+        yield folder
+        server.stdin.close()
+        server.wait(20)
+    folder.rmdir()
+
+
+def states_of_threads(pid: int) -> str:
+    """Return the states of all threads of a process, such as "SSD"."""
+    texts = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return "".join(text.rpartition(")")[2].split()[0] for text in texts)
+
+
+@pytest.mark.chaos
+def test_a_process_that_cannot_be_killed_is_replaced(
+    make_farm: MakeFarm, silent_mount: Path
+) -> None:
+    farm = make_farm(options=OPTIONS)
+    [worker] = farm.workers
+    [first] = worker.pool_pids()
+    hung = farm.upload(path=silent_mount / "hang.exr")
+    farm.wait_state([hung.id], "retrying")
+    assert "reading" in errors_of(farm, hung)
+    wait_until(lambda: "process_lost" in worker.log_text(), 30)
+    assert sorted(states_of_threads(first)) == ["D", "Z"]
+    wait_arrived(farm, farm.upload_many(5))
+
+    farm.redis.zadd("farmhaul:retrying", {hung.id: 0})
+    farm.wait_state([hung.id], "active")
+    worker.terminate()
+    wait_until(lambda: not worker.alive, 40)
+    assert worker.returncode == 0
+    assert farm.states([hung.id]) != ["active"], worker.log_text()

@@ -1,0 +1,138 @@
+"""The threads of a task: what hangs is left behind, what moves goes on, what is late is ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tasks.stage import shared, threads
+from tasks.stage.threads import Threads, Unfinished, note_progress, pause
+
+LIMIT_S = 0.3
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in {"POLL_S": 0.02, "WRAP_UP_S": 0.2, "LAST_S": 0.2, "STOP_S": 0.1}.items():
+        monkeypatch.setattr(threads, name, seconds)
+
+
+@pytest.fixture
+def answer() -> Iterator[threading.Event]:
+    """Ends what hangs; at the latest, when the test has ended."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def limit_s(_item: object) -> float:
+    return LIMIT_S
+
+
+def test_outcomes_come_in_the_order_of_the_items() -> None:
+    assert Threads(3).run(range(50), lambda item: item * 2) == [2 * item for item in range(50)]
+    assert Threads(3).run([], str) == []
+
+
+def test_no_more_threads_work_than_allowed() -> None:
+    at_work, most = [0], [0]
+    lock = threading.Lock()
+
+    def act(_item: int) -> None:
+        with lock:
+            at_work[0] += 1
+            most[0] = max(most[0], at_work[0])
+        time.sleep(0.005)
+        with lock:
+            at_work[0] -= 1
+
+    pool = Threads(4)
+    for _ in range(2):
+        pool.run(range(20), act)
+    assert most == [4]
+
+
+def test_an_error_comes_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Threads(2).run([1, 0], lambda item: 1 / item)
+
+
+def test_what_hangs_is_left_behind(answer: threading.Event) -> None:
+    pool = Threads(2)
+    hung, done = pool.run([True, False], lambda hangs: hangs and answer.wait(), limit_s)
+
+    assert done is False
+    assert isinstance(hung, Unfinished)
+    assert (hung.why, hung.is_running) == ("file", True)
+    assert hung.silent_s >= LIMIT_S
+    assert pool.left_behind == 1
+    assert pool.run(range(9), str, limit_s) == [str(item) for item in range(9)]
+
+
+def test_what_moves_is_not_left_behind() -> None:
+    def act(_item: int) -> str:
+        for _ in range(10):
+            time.sleep(LIMIT_S / 5)
+            note_progress()
+        pause(2 * LIMIT_S)
+        return "done"
+
+    assert Threads(1).run([1], act, limit_s) == ["done"]
+
+
+def test_without_a_limit_an_item_may_be_silent() -> None:
+    assert Threads(1).run([1], lambda _: time.sleep(0.4)) == [None]
+
+
+def test_once_one_hangs_no_other_begins(answer: threading.Event) -> None:
+    begun = []
+
+    def act(item: int) -> None:
+        begun.append(item)
+        answer.wait()
+
+    outcomes = Threads(2).run(range(4), act, limit_s)
+
+    assert sorted(begun) == [0, 1]
+    whys = [outcome.why for outcome in outcomes if outcome]
+    assert whys == ["file", "file", "given back", "given back"]
+
+
+def test_a_thread_that_was_left_behind_stops_when_it_wakes(answer: threading.Event) -> None:
+    went_on, woke = [], threading.Event()
+
+    def act(_item: int) -> None:
+        answer.wait()
+        woke.set()
+        note_progress()
+        went_on.append(True)
+
+    pool = Threads(1)
+    pool.run([1], act, limit_s)
+    answer.set()
+    assert woke.wait(5)
+    while pool.left_behind:
+        time.sleep(0.01)
+
+    assert went_on == []
+
+
+def work_until_stopped(_item: int) -> None:
+    for _ in range(1000):
+        time.sleep(0.01)
+        note_progress()
+    raise AssertionError("it was not stopped")
+
+
+def test_at_the_time_limit_the_rest_is_given_back() -> None:
+    outcomes = Threads(2).run(range(5), work_until_stopped, limit_s, time_s=0.2)
+    assert outcomes == [Unfinished("given back", 0.0, is_running=False)] * 5
+
+
+def test_when_the_worker_stops_the_rest_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "is_stopping", lambda: True)
+    outcomes = Threads(2).run(range(5), work_until_stopped, limit_s)
+    assert outcomes == [Unfinished("given back", 0.0, is_running=False)] * 5
