@@ -19,10 +19,10 @@ from tasks.config.sealing import Codec
 from tasks.intake.request import UploadRequest
 from tasks.records.commands import Commands
 from tasks.records.delivery import Outcome, Settlement
-from tasks.records.keys import upload_key
+from tasks.records.keys import PENDING, WORKERS, gate_key, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
-from tasks.records.states import ENDED, LIVE, STAGES
+from tasks.records.states import ENDED, LIVE, SERVICES, STAGES
 from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Transfer
@@ -30,11 +30,12 @@ from tasks.transfer.targets import Target
 from tests.chaos.healing import let_time_pass
 from tests.chaos.invariants import moves_of, records, wrong_indexes
 
-TARGETS = [Target.under_version(str(uuid.UUID(int=1)), name) for name in ("main", "matte")]
+TARGETS = [Target.under_version(str(uuid.UUID(int=1)), name) for name in ("main", "matte", "id")]
 COMPONENTS = [target.component_id for target in TARGETS]
 #: Files of two folders never follow each other in a component, unless they replace each other.
 FOLDERS = ["/mnt", "/mnt", "/other"]
 CLAIMS = ["claim one", "claim two"]
+NODES = ["w1@one", "w2@two"]
 OUTCOMES: list[Outcome] = ["advanced", "retrying", "failed", "pending"]
 ERRORS: list[errors.RetryableError] = [
     errors.ServiceUnavailableError("ftrack", "502"),
@@ -45,6 +46,9 @@ ERRORS: list[errors.RetryableError] = [
 ]
 #: Two nodes: what may be the fault of one is handed over to the other.
 NODES = ["w1@node7", "w2@node8"]
+
+#: What closes gates.
+OUTAGES = [ERRORS[0], ERRORS[1], ERRORS[3]]
 
 #: The scripts that each act runs: only they may move an upload.
 SCRIPTS = {
@@ -81,7 +85,7 @@ class Uploads(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.client.flushall()
-        self.client.zadd("farmhaul:workers", dict.fromkeys(NODES, 2**40))
+        self.client.zadd(WORKERS, dict.fromkeys(NODES, 2**40))
 
     # What happens
 
@@ -116,12 +120,25 @@ class Uploads(RuleBasedStateMachine):
     def deliver(self, claim: str, stage: str, node: str = NODES[0]) -> None:
         self.act = "deliver"
         before = dict(records(self.client))
+        closed, to_probe = self.gates()
+        struck = {name for gate in to_probe for name in gate if name.startswith("struck:")}
+        fresh = [
+            one
+            for one in self.pending()
+            if f"struck:{one}" not in struck and node not in before[one].get("tried", "")
+        ]
+        is_new = not self.client.exists(f"farmhaul:claim:{claim}")
         delivery = self.record.deliver(claim, stage, node)
         assert delivery.refused == []
         if delivery.left_to:
             event("a stage is left to the other node")
             assert {delivery.left_to, node} == {*NODES}
             assert dict(records(self.client)) == before, "nothing is delivered"
+        if is_new and (closed or to_probe):
+            probed = [one.upload_id for one in delivery.transfers]
+            event(f"probes with {len(probed)}")
+            assert len(probed) <= (0 if closed else 1), "more than a probe passes a gate"
+            assert not fresh or set(probed) <= set(fresh), "a probe that may fail by its own fault"
         for one in delivery.transfers:
             fields = self.fields(one.upload_id)
             assert fields["state"] == "active"
@@ -142,6 +159,14 @@ class Uploads(RuleBasedStateMachine):
     @rule(claim=st.sampled_from(CLAIMS), node=st.sampled_from(NODES))
     def draw(self, claim: str, node: str) -> None:
         self.deliver(claim, STAGES[0], node)
+
+    @rule(error=st.sampled_from(OUTAGES))
+    def outage(self, error: errors.RetryableError) -> None:
+        # All that is under way meets it. By chance alone three uploads in a row hardly ever would.
+        for _, stage, one in list(self.held):
+            if self.is_ours(one):
+                self.all_moves_are_legal()
+                self.settle_one(stage, one, "retrying", retry_plan(error))
 
     @rule(data=st.data())
     def carry_on(self, data: st.DataObject) -> None:
@@ -173,18 +198,27 @@ class Uploads(RuleBasedStateMachine):
                     self.all_moves_are_legal()
                     self.settle_one(stage, one, "advanced")
 
-    @rule(data=st.data(), outcome=st.sampled_from([*OUTCOMES, "advanced", "located"]))
-    def settle(self, data: st.DataObject, outcome: Outcome) -> None:
+    @rule(
+        data=st.data(),
+        outcome=st.sampled_from([*OUTCOMES, "advanced", "located"]),
+        answered=st.sampled_from(["", "", *SERVICES]),
+    )
+    def settle(self, data: st.DataObject, outcome: Outcome, answered: str) -> None:
         if not self.held:
             return
         _, stage, one = data.draw(st.sampled_from(self.held))
         if (outcome == "located") != (stage == STAGES[-1] and outcome in {"advanced", "located"}):
             outcome = "located" if outcome == "advanced" else "advanced"
         wait = retry_plan(data.draw(st.sampled_from(ERRORS))) if outcome == "retrying" else None
-        self.settle_one(stage, one, outcome, wait)
+        self.settle_one(stage, one, outcome, wait, answered if outcome == "advanced" else "")
 
     def settle_one(
-        self, stage: str, one: Transfer, outcome: Outcome, wait: dict[str, Any] | None = None
+        self,
+        stage: str,
+        one: Transfer,
+        outcome: Outcome,
+        wait: dict[str, Any] | None = None,
+        answered: str = "",
     ) -> None:
         self.act = "settle"
         event(f"{outcome} after {stage}")
@@ -192,8 +226,10 @@ class Uploads(RuleBasedStateMachine):
             del self.sending[one.component_id]
         before = self.fields(one.upload_id)
         settlement = Settlement(one, outcome, {"told": "1"}, wait)
+        services = [answered] if answered else []
         node = before.get("worker", "")
-        answer = self.record.settle([settlement], node=node)
+        answer = self.record.settle([settlement], services, len(services), node=node)
+        assert not answered or not self.client.exists(gate_key(answered))
         after = self.fields(one.upload_id)
         if before["state"] == "active" and int(before["fence"]) == one.fence:
             assert answer == {one.upload_id: after["state"]}
@@ -297,6 +333,41 @@ class Uploads(RuleBasedStateMachine):
             lasts = self.client.ttl(upload_key(upload_id)) == -1
             assert lasts == (fields["state"] in LIVE)
 
+    @invariant()
+    def a_gate_closes_on_several_uploads_and_several_nodes_alone(self) -> None:
+        for service, gate in zip(SERVICES, self.gate_hashes(), strict=True):
+            struck = {name: node for name, node in gate.items() if name.startswith("struck:")}
+            assert len(struck) == int(gate.get("strikes", 0))
+            assert len(set(struck.values())) == int(gate.get("nodes", 0))
+            if "until" in gate:
+                event(f"the gate of {service} has closed")
+                assert len(struck) >= 3
+                assert len(set(struck.values())) >= 2
+            for node in NODES:
+                if f"until:{node}" in gate:
+                    event("a node waits by itself")
+                    assert list(struck.values()).count(node) >= 3
+
+    def gates(self) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+        """Return the gates that let nothing through, and those that wait for a probe."""
+        seconds, microseconds = self.client.time()
+        now = seconds + microseconds / 1e6
+        had = [gate for gate in self.gate_hashes() if "until" in gate]
+        # A little later, because it may be over by the time the script runs.
+        closed = [one for one in had if max(latest(one)) > now + 1]
+        return closed, [one for one in had if max(latest(one)) <= now]
+
+    def gate_hashes(self) -> list[dict[str, str]]:
+        pipeline = self.client.pipeline(transaction=False)
+        for service in SERVICES:
+            pipeline.hgetall(gate_key(service))
+        gates: list[dict[str, str]] = pipeline.execute()
+        return gates
+
+    def pending(self) -> list[str]:
+        ids: list[str] = self.client.zrange(PENDING, 0, -1)
+        return ids
+
     def is_ours(self, one: Transfer) -> bool:
         fields = self.fields(one.upload_id)
         return fields["state"] == "active" and int(fields["fence"]) == one.fence
@@ -307,3 +378,8 @@ class Uploads(RuleBasedStateMachine):
 
     def keys(self, pattern: str) -> list[str]:
         return list(self.client.scan_iter(pattern))
+
+
+def latest(gate: dict[str, str]) -> list[float]:
+    """Return until when a gate is closed, and until when its probe is awaited."""
+    return [float(gate.get(name, 0)) for name in ("until", "probed")]

@@ -118,5 +118,5 @@ local function fails_alone(key, stage, node, bad_now)
   local old_stage, old_good, old_bad, at = unpack(cjson.decode(before))
   local passed, others = good - old_good, bad - old_bad - bad_now
   local answered_at = tonumber(redis.call('HGET', KEY.answers .. ':' .. node, stage) or 0)
-  return old_stage == stage and passed > 0 and passed >= 2 * others and answered_at >= at
+  return old_stage == stage and passed >= 2 * others and answered_at >= at
 end
