@@ -6,6 +6,8 @@ import errno
 import os
 import time
 
+from tasks.transfer import durable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +69,7 @@ def sync(path: str) -> None:
 
 
 def sync_folder(folder: str) -> None:
-    """Wait until the names in a folder are on the disk; Windows cannot be asked for that.
+    """Wait until the names in a folder are on the disk; not every system can be asked for that.
 
     Raises:
         OSError: the disk does not take them.
@@ -117,7 +119,7 @@ def _patiently(call: Callable[..., object], *paths: str) -> None:
 def _fsync(path: str, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:
-        os.fsync(descriptor)
+        durable.sync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -135,7 +137,7 @@ def _lock_now(folder: str) -> int | None:
         return held
     import fcntl
 
-    held = os.open(folder, os.O_RDONLY)
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a FIFO would hang us
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

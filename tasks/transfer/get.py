@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -14,6 +15,7 @@ from typing import BinaryIO, Literal, NoReturn
 
 import requests
 
+from tasks.transfer import durable
 from tasks.transfer.errors import FatalError, ServiceUnavailableError, UnexpectedAnswerError
 from tasks.transfer.http import translated_errors
 from tasks.transfer.lookup import ComponentFile
@@ -56,8 +58,7 @@ def get_file(
     """
     if file.fault:
         raise FatalError(file.fault)
-    part_name = part_name_of(file.component_id)
-    with _writing(file.component_id), _locked(folder, part_name) as part:
+    with _writing(file.component_id), _locked(folder, file.component_id) as (part, part_name):
         url = sign(file.component_id)
         size_bytes = _present(file, folder, url, session)
         if size_bytes is not None:
@@ -67,16 +68,16 @@ def get_file(
         size_bytes = _receive(
             file, folder, part, url=url, session=session, check_cancelled=check_cancelled
         )
-        os.fsync(part.fileno())
+        durable.sync(part.fileno())
         os.rename(part_name, file.name, src_dir_fd=folder, dst_dir_fd=folder)
         _tidy(file.component_id, folder)
         return Fetched("fetched", size_bytes)
 
 
 def _tidy(component_id: str, folder: int) -> None:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # it is gone, or something is in its way
         os.unlink(_etag_name(component_id), dir_fd=folder)
-    os.fsync(folder)
+    durable.sync(folder)
 
 
 def part_name_of(component_id: str) -> str:
@@ -98,20 +99,45 @@ def _writing(component_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: int, name: str) -> Iterator[BinaryIO]:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+def _locked(folder: int, component_id: str) -> Iterator[tuple[BinaryIO, str]]:
+    """Yield the file for what arrives, which is this caller's alone, and its name."""
+    name = part_name_of(component_id)
     while True:
-        with os.fdopen(os.open(name, flags, 0o666, dir_fd=folder), "r+b") as part:
+        with _opened(name, folder) as part:
             try:
                 fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BeingFetchedError from None
+            except OSError as error:
+                if error.errno not in durable.UNSUPPORTED:
+                    raise
+                break
             with suppress(FileNotFoundError):
                 # The previous holder of the lock may have renamed the file to its target.
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
                 if os.path.samestat(status, os.fstat(part.fileno())):
-                    yield part
+                    yield part, name
                     return
+    # Without locks, each caller has a file of its own, which nobody continues.
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+    own_name = f"{name}-{os.urandom(4).hex()}"
+    try:
+        with _opened(own_name, folder) as part:
+            yield part, own_name
+    finally:
+        with suppress(FileNotFoundError):  # it has become the file
+            os.unlink(own_name, dir_fd=folder)
+
+
+def _opened(name: str, folder: int) -> BinaryIO:
+    # O_NONBLOCK: a FIFO must not hang us.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    descriptor = os.open(name, flags, 0o666, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileExistsError(errno.EEXIST, f"{name} is in the way, and is not a file; remove it")
+    return os.fdopen(descriptor, "r+b")
 
 
 def _present(file: ComponentFile, folder: int, url: str, session: requests.Session) -> int | None:
@@ -198,15 +224,14 @@ def _md5(file: BinaryIO, size_bytes: int) -> hashlib._Hash:
 
 
 def _read_text(folder: int, name: str) -> str:
-    try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    except FileNotFoundError:
-        return ""
-    with os.fdopen(descriptor, encoding="latin-1") as file:
-        return file.read(1000)
+    # Without it, the file is fetched from the start.
+    with suppress(OSError), _opened(name, folder) as file:
+        return file.read(1000).decode("latin-1")
+    return ""
 
 
 def _write_text(folder: int, name: str, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(name, flags, 0o666, dir_fd=folder), "w", encoding="latin-1") as file:
-        file.write(text)
+    # An old one does no harm: If-Range compares it.
+    with suppress(OSError), _opened(name, folder) as file:
+        file.truncate()
+        file.write(text.encode("latin-1", "replace"))

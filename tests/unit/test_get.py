@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,42 @@ def test_a_directory_in_the_place_of_the_target_is_told(node: Node) -> None:
 
     with pytest.raises(FatalError, match="cannot be written: Is a directory"):
         node.get(rest(0), whole())
+
+
+@pytest.mark.parametrize("suffix", ["part", "etag"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_in_the_way_neither_hangs_nor_is_written(
+    node: Node, make: Callable[[Path], None], suffix: str
+) -> None:
+    make(node.path / f".{node.file.component_id}.{suffix}")
+
+    if suffix == "part":
+        with pytest.raises(FatalError, match=r"cannot be written: .*(in the way|Is a directory)"):
+            node.get(whole())
+    else:
+        assert node.get(whole()).state == "fetched"
+        assert node.content == CONTENT
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
+def test_a_file_comes_where_nothing_can_be_locked_or_synced(
+    node: Node, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As on Lustre without -o flock, SMB and FUSE."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
+
+    with pytest.raises(ServiceUnavailableError):
+        node.get(whole()[:-5])
+    assert os.listdir(node.path) == [node.etag.name]
+    node.get(whole())
+
+    assert node.content == CONTENT
+    assert os.listdir(node.path) == ["plate.exr"]
 
 
 def test_who_comes_second_is_told_that_somebody_is_at_it(node: Node) -> None:

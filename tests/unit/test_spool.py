@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -273,6 +274,31 @@ def test_a_spool_that_is_a_file_is_an_error(tmp_path: Path) -> None:
         spool.keep(b"x")
     with pytest.raises(NotADirectoryError):
         spool.waiting()
+
+
+def test_a_spool_that_is_a_fifo_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "spool")
+    spool = Spool(str(tmp_path / "spool"))
+    with pytest.raises(NotADirectoryError):
+        spool.keep(b"x")
+    with pytest.raises(NotADirectoryError):
+        Inbox(spool).flush()
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_spool_works_where_nothing_can_be_locked_or_synced(
+    spool: Spool, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("os.fsync", refuse)
+
+    spool.settle([spool.keep(b"one")])
+
+    assert inbox.flush() == 1
+    assert inbox.got == [b"one"]
 
 
 def test_two_processes_do_not_send_the_same_files(spool: Spool, inbox: Inbox) -> None:
