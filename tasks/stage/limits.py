@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
@@ -19,7 +20,7 @@ import redis
 from tasks.config.timetable import Timetable, zone_named
 from tasks.records.keys import LIMITS, to_text
 from tasks.records.scripts import Scripts
-from tasks.stage.line import Line
+from tasks.stage.line import LOOK_S, Line
 
 NAMES = ("bandwidth", "api_rate")
 #: The field for the zone of all timetables, so that nodes with other zones keep the same hours.
@@ -38,6 +39,8 @@ LARGEST_PIECE_BYTES = 4 << 20
 PIECE_S = 0.5
 #: The next transfer of a process begins when the limit gives the others so much time at most.
 OVERLAP_S = 0.25
+#: After this time, a process whose transfers follow each other lets another one begin first.
+HOLD_S = 5.0
 
 
 def _piece(rate: float, left_bytes: int) -> int:
@@ -63,6 +66,7 @@ class Limits:
         self._refreshed = NEVER
         self._refreshing = threading.Lock()
         self._line = Line()
+        self._process = uuid.uuid4().hex
 
     def api_call(self) -> None:
         """Wait until the farm may make one more API call."""
@@ -89,7 +93,10 @@ class Limits:
             # The farm's transfers leave nothing of the rate to another one. Those of this process
             # do, if they end so soon that the line would be idle until the next one has begun.
             is_turn = 0 < left_bytes < rate * OVERLAP_S
-            held_up_s = self._take("bandwidth", rate, piece, if_free=not is_turn)
+            held = self._line.held_s >= HOLD_S
+            held_up_s = self._take("bandwidth", rate, piece, if_free=not is_turn, held=held)
+            if held_up_s < 0:
+                return LOOK_S
             if is_turn and held_up_s:
                 self._sleep(held_up_s)
             elif held_up_s:
@@ -122,10 +129,13 @@ class Limits:
         if wait_s := self._take(bucket, rate, amount):
             self._sleep(wait_s)
 
-    def _take(self, bucket: str, rate: float, amount: int, *, if_free: bool = False) -> float:
+    def _take(
+        self, bucket: str, rate: float, amount: int, *, if_free: bool = False, held: bool = False
+    ) -> float:
         """Take tokens; return the seconds to wait before they may be used.
 
-        With ``if_free``, they are taken only if there is nothing to wait for.
+        With ``if_free``, they are taken only if there is nothing to wait for. With ``held``, -1
+        tells that the transfer of another process begins first.
         """
         try:
             wait_s = self._scripts.run(
@@ -135,6 +145,8 @@ class Limits:
                 amount=amount,
                 burst_s=BURST_S,
                 if_free=if_free,
+                held=held,
+                process=self._process,
             )
         except redis.RedisError:
             # Without Redis, each process keeps the limit by itself.

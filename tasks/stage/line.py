@@ -43,7 +43,7 @@ class Line:
         self._changed = threading.Condition()
         self._flights: set[Flight] = set()
         self._slots: deque[tuple[float, int]] = deque()
-        self._busy_since = self._begun_at = clock()
+        self._busy_since = self._begun_at = self._held_since = self._ended_at = clock()
         #: How many bytes may be in flight.
         self._window = FIRST_BYTES
 
@@ -85,6 +85,7 @@ class Line:
         """Note that a transfer has ended, in whatever way."""
         with self._changed:
             self._flights.discard(flight)
+            self._ended_at = self._clock()
             self._changed.notify()
 
     @property
@@ -93,6 +94,16 @@ class Line:
         with self._changed:
             return sum(flight.left_bytes for flight in self._moving(self._clock()))
 
+    @property
+    def held_s(self) -> float:
+        """How long the transfers of this process have followed each other without a pause."""
+        now = self._clock()
+        with self._changed:
+            return 0.0 if self._has_paused(now) else now - self._held_since
+
+    def _has_paused(self, now: float) -> bool:
+        return not self._flights and now - self._ended_at > LOOK_S
+
     def _moving(self, now: float) -> list[Flight]:
         return [flight for flight in self._flights if now - flight.moved_at < STALLED_S]
 
@@ -100,6 +111,8 @@ class Line:
         now = self._clock()
         flight = Flight(size_bytes, now)
         with self._changed:
+            if self._has_paused(now):
+                self._held_since = now
             if not self._flights:
                 self._busy_since = now
             self._flights.add(flight)

@@ -34,7 +34,7 @@ def test_at_a_low_limit_the_store_cuts_no_idle_connection(
     farm.start()
     farm.sandbox.faults.add("store", "idle_cut_s", 1.5, method="PUT")
     with farm.frozen():
-        uploads = farm.upload_many(30, size=500_000)
+        uploads = farm.upload_many(22, size=500_000)
     wait_arrived(farm, uploads, timeout_s=60)
     puts = farm.sandbox.store.puts()
     assert [put["status"] for put in puts] == [200] * len(uploads)
@@ -76,4 +76,24 @@ def test_the_progress_of_a_large_file_moves_while_its_parts_are_sent(make_farm: 
     left_s = (seen[-1]["size"] - seen[-1]["sent"]) / 1e6
     assert left_s / 2 < seen[-1]["left_s"] < left_s * 2
     assert farm.cli("cancel", upload.id).returncode == 0
+    path.unlink()
+
+
+@pytest.mark.chaos
+def test_at_a_low_limit_a_worker_exits_soon_after_sigterm(make_farm: MakeFarm) -> None:
+    """What was under way goes on when a worker runs again."""
+    farm = make_farm(env={"FARMHAUL_BANDWIDTH": "2M"})
+    farm.start()
+    path = farm.make_file("slow.mov", bytes(72 * MIB))
+    large = farm.upload("--version-id", farm.sandbox.ftrack.version_id, path=path)
+    small = farm.upload(content=60_000_000)
+    wait_until(partial(has_come, farm, large, 1), 60)
+    wait_until(partial(has_come, farm, small, 1), 60)
+    [worker] = farm.workers
+    worker.terminate()
+    wait_until(lambda: not worker.alive, 30)
+
+    farm.cli("limit", "--bandwidth", "off")
+    farm.start()
+    wait_arrived(farm, [large, small], timeout_s=60)
     path.unlink()

@@ -223,3 +223,23 @@ def test_all_nodes_keep_a_timetable_in_the_zone_of_the_farm(
 
     assert (in_utc, ahead) == (None, 7)
     assert unknown == 3, "a zone that this node lacks does not keep it from the limit"
+
+
+def test_after_some_time_a_process_lets_another_one_begin_first(
+    redis_server: RedisServer, client: Any, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "HOLD_S", 0.0)
+    one, other = limits(redis_server.url, slept), limits(redis_server.url, slept)
+
+    def stop() -> None:
+        raise LeaseLostError("u")
+
+    with one.transfer(100_000):
+        book(client, "bandwidth")
+        with pytest.raises(LeaseLostError), other.transfer(100_000, stop):
+            raise AssertionError("the other has begun")
+        client.delete(BUCKET + "bandwidth")
+        with pytest.raises(LeaseLostError), one.transfer(100_000, stop):
+            raise AssertionError("the first has begun once more")
+        with other.transfer(100_000) as throttled:
+            assert throttled(0) == 100_000
