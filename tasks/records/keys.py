@@ -39,6 +39,8 @@ FAILING = f"{PREFIX}failing:"
 #: The fingerprints of each worker's keys, by its name.
 FINGERPRINTS = f"{PREFIX}fingerprints"
 
+#: The queue that a worker takes from apart from the shared one, by its name.
+OWN_QUEUES = f"{PREFIX}queues"
 #: The last message that each host has refused, and why.
 REFUSALS = f"{PREFIX}refusals"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from celery import signature
 
-from tasks.chain import queue_of, wake
+from tasks.chain import QUEUE, wake
 from tasks.config.remedies import explained
 from tasks.log import log
 from tasks.records.delivery import (
@@ -21,7 +22,7 @@ from tasks.records.delivery import (
     grown_out,
     within_bounds,
 )
-from tasks.records.keys import TOTALS
+from tasks.records.keys import OWN_QUEUES, TOTALS, to_text
 from tasks.records.record import CLAIM_BYTES
 from tasks.records.states import STAGES
 from tasks.stage import threads
@@ -39,6 +40,8 @@ from tasks.transfer.models import Batch, Transfer
 T = TypeVar("T")
 R = TypeVar("R")
 Outcomes = dict[str, Transfer | errors.UploadError]
+
+SHARED_PAUSE_S = 0.5
 
 #: Outcomes that prove that the service is up: only it can have caused them.
 PROVES_SERVICE_UP = (
@@ -137,12 +140,18 @@ class Stage(RedactedTask):
         return with_signed(batch, message, self.clients.urls)
 
     def send_to(self, node: str, message: Message) -> None:
-        """Send this task, with the rest of its chain, to the queue of another node's host."""
+        """Send this task, with the rest of its chain, to the queue of another node's host.
+
+        A node without such a queue ("celery worker -Q") gets it from the shared one, by chance.
+        """
         log.info("sent_to_other_node", stage=self.stage, node=node, claim_id=message["claim"])
+        queue = to_text(self.clients.record.scripts.client.hget(OWN_QUEUES, node))
+        if not queue:
+            time.sleep(SHARED_PAUSE_S)  # this node may get it again
         self.apply_async(
             (message,),
             task_id=self.request.id,
-            queue=queue_of(node.partition("@")[2]),
+            queue=queue or QUEUE,
             priority=self.request.delivery_info["priority"],
             chain=self.request.chain,
             root_id=self.request.root_id,

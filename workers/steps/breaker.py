@@ -18,7 +18,7 @@ import redis
 
 from tasks.chain import QUEUE, queue_of, upload_chain
 from tasks.log import log
-from tasks.records.keys import PAUSED, WORKERS, to_text
+from tasks.records.keys import OWN_QUEUES, PAUSED, WORKERS, to_text
 from tasks.records.nodes import WORKER_S, SetAside, set_aside
 from workers import self_check
 from workers.steps.periodic import PeriodicStep
@@ -40,6 +40,7 @@ class Breaker(PeriodicStep):
         super().__init__(worker, **options)
         self.client = self.record.scripts.client
         self.name = str(worker.hostname)
+        self.own_queue = queue_of(socket.gethostname())
         self.fault: self_check.Fault | None = None
         self.aside: SetAside | None = None
         #: Held while this worker looks at itself.
@@ -87,6 +88,7 @@ class Breaker(PeriodicStep):
 
     def _find_fault(self) -> self_check.Fault | None:
         self_check.note_keys(self.settings, self.client, self.name)
+        self._note_queue()
         since, _ = self.client.time()
         takers = self.client.zrangebyscore(WORKERS, since - WORKER_S, "+inf")
         if not {*map(to_text, takers)} - {self.name}:
@@ -99,6 +101,14 @@ class Breaker(PeriodicStep):
             self._has_asked_ftrack = True
             fault = self_check.ftrack_fault(self.settings)
         return fault
+
+    def _note_queue(self) -> None:
+        """Note the queue of this host, so that other nodes send here what they cannot do."""
+        if self.own_queue in self.worker.app.amqp.queues.consume_from:
+            self.client.hset(OWN_QUEUES, self.name, self.own_queue)
+            self.client.expire(OWN_QUEUES, 86400)
+        else:
+            self.client.hdel(OWN_QUEUES, self.name)
 
     def _warn(self) -> None:
         """Log, once, why this worker cannot call ftrack; alone, it still takes tasks."""
@@ -150,5 +160,7 @@ class Breaker(PeriodicStep):
         """Try one upload, from the first stage to the last."""
         self._probe_at = now + self._probe_pause_s
         self._probe_pause_s = min(2 * self._probe_pause_s, MAX_PROBE_S)
-        chain = upload_chain(self.worker.app, queue=queue_of(socket.gethostname()))
-        chain.apply_async(retry=False)
+        if self.own_queue in self.worker.app.amqp.queues.consume_from:
+            upload_chain(self.worker.app, queue=self.own_queue).apply_async(retry=False)
+        else:  # with "celery worker -Q": it takes from the shared queue what it gets
+            self.client.hdel(PAUSED, self.name)
