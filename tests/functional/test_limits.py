@@ -84,7 +84,13 @@ def test_the_farm_makes_no_more_api_calls_than_it_may(make_farm: MakeFarm) -> No
             ids.append(upload["upload_id"])
         farm.wait_located(ids, timeout_s=60)
 
-    booked, calls = booked_until(wire, "api_rate"), farm.sandbox.ftrack.calls()
+    # A worker that starts asks ftrack once whether it accepts its key; that is not counted.
+    calls = [
+        call
+        for call in farm.sandbox.ftrack.calls()
+        if "from Location where" not in str(call["operations"])
+    ]
+    booked = booked_until(wire, "api_rate")
     assert len(booked) == len(calls) > 2
     assert_shared(booked, 1 / 4, [call["started_at"] for call in calls])
 
