@@ -21,24 +21,22 @@ CHECKS = {
     "retry": " pending",
     "fetch": '"state": "queued"',
     "doctor": '"what": "redis", "says": "version',
-    "health": "",
-    "exporter": "farmhaul_redis_up 1",
-    "Flower": '"name": "farmhaul:inbox"',
+    "exporter, health and Flower": "farmhaul_redis_up 1\nhealth 0\nFlower 0\n",
 }
-EXPORTER = """
-from prometheus_client import CollectorRegistry, generate_latest
+IN_ONE_PROCESS = """
+import asyncio, runpy, sys
+import flower.options
+from prometheus_client import CollectorRegistry
 from tasks.config.settings import Settings
 from tasks.records.fail_fast import fail_fast_redis
+from workers import health
 from workers.exporter import FarmCollector
 registry = CollectorRegistry()
 registry.register(FarmCollector(fail_fast_redis(Settings.from_environment())))
-print(generate_latest(registry).decode())
-"""
-FLOWER = """
-import asyncio, json, runpy
-import flower.options
+print("farmhaul_redis_up", registry.get_sample_value("farmhaul_redis_up"))
+print("health", health.main(sys.argv[1:]))
 queues = runpy.run_path("deploy/flower/flowerconfig.py")["Queues"]()
-print(json.dumps(asyncio.run(queues.queues(["farmhaul:inbox", "farmhaul"]))))
+print("Flower", asyncio.run(queues.queues(["farmhaul:inbox"]))[0]["messages"])
 """
 
 
@@ -85,7 +83,7 @@ def others(
 ) -> dict[str, subprocess.CompletedProcess[str]]:
     """Run these parts of farmhaul at once."""
     name = f"w1@{socket.gethostname()}"
-    if "health" in names:
+    if len([*names]) > 1:
         wait_until(lambda: farm.redis.zscore("farmhaul:workers", name))
     storage = str(upload.path.parent)
     commands: dict[str, list[str | Path]] = {
@@ -93,9 +91,7 @@ def others(
         "retry": [BIN / "farmhaul", "retry", upload.id],
         "fetch": [BIN / "farmhaul", "fetch", upload.component_id, "--to", storage, "--enqueue"],
         "doctor": [BIN / "farmhaul", "doctor"],
-        "health": [BIN / "python", "-m", "workers.health", name],
-        "exporter": [BIN / "python", "-c", EXPORTER],
-        "Flower": [BIN / "python", "-c", FLOWER],
+        "exporter, health and Flower": [BIN / "python", "-c", IN_ONE_PROCESS, name],
     }
     ours = {"FARMHAUL_FLOWER_OPEN": "yes", "FLOWER_DB": f"{farm.folder}/flower"}
     running = {
