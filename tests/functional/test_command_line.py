@@ -21,7 +21,7 @@ from workers.cli import group
 
 UPLOAD_KEYS = ["upload_id", "component_id", "path", "size", "state"]
 STATUS_KEYS = [
-    *UPLOAD_KEYS, "stage", "sent", "worker", "error", "created", "updated",
+    *UPLOAD_KEYS, "stage", "sent", "rate", "left_s", "worker", "error", "created", "updated",
 ]  # fmt: skip
 
 
