@@ -16,21 +16,24 @@ from tasks.config.remedies import explained
 from tasks.log import log
 from tasks.records.delivery import (
     Delivery,
-    Outcome,
     Settlement,
-    final_verdict,
     grown_out,
     within_bounds,
 )
 from tasks.records.keys import OWN_QUEUES, TOTALS, to_text
 from tasks.records.record import CLAIM_BYTES
-from tasks.records.states import STAGES
 from tasks.stage import threads
 from tasks.stage.context import Clients, clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, to_message, with_signed
+from tasks.stage.outcomes import (
+    Outcomes,
+    Settling,
+    failed_lines,
+    handed_on,
+    proves_service_up,
+)
 from tasks.stage.redaction import RedactedTask, internal_error
-from tasks.stage.retry_policy import FORGET, own_fault, retry_plan
 from tasks.stage.threads import StoppedError, Unfinished
 from tasks.transfer import errors
 from tasks.transfer.errors import UploadError
@@ -39,19 +42,7 @@ from tasks.transfer.models import Batch, Transfer
 
 T = TypeVar("T")
 R = TypeVar("R")
-Outcomes = dict[str, Transfer | errors.UploadError]
-
 SHARED_PAUSE_S = 0.5
-
-#: Outcomes that prove that the service is up: only it can have caused them.
-PROVES_SERVICE_UP = (
-    Transfer,
-    errors.RequestRefusedError,
-    errors.TargetRefusedError,
-    errors.StoreRefusedError,
-    errors.UrlRefusedError,
-    errors.DigestMismatchError,
-)
 
 
 class Stage(RedactedTask):
@@ -87,6 +78,11 @@ class Stage(RedactedTask):
     def stage(self) -> str:
         """The name of the stage, without Celery's prefix."""
         return str(self.name).rpartition(".")[2]
+
+    @property
+    def settling(self) -> Settling:
+        """How this node settles the outcomes of this stage."""
+        return Settling(self.stage, self.worker, self.clients.record.seal_file)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the task; events, Flower and logs show the summary instead of the arguments."""
@@ -206,7 +202,7 @@ class Stage(RedactedTask):
         before = {transfer.upload_id: transfer for transfer in batch.transfers}
         self.clients.record.settle(
             [
-                Settlement(transfer, "pending", self._fields(before[upload_id], transfer))
+                Settlement(transfer, "pending", self.settling.fields(before[upload_id], transfer))
                 for upload_id, transfer in grown.items()
             ]
         )
@@ -311,9 +307,9 @@ class Stage(RedactedTask):
         self._log_errors(outcomes, states)
         if any(isinstance(outcome, errors.GivenBackError) for outcome in outcomes.values()):
             wake(self.app, 1, batch.transfers[0].asked.host)
-        continuing = _continuing(batch, outcomes, states)
+        continuing = handed_on(batch, outcomes, states)
         message = to_message(batch.claim_id, continuing, self.clients.urls)
-        if failed := _failed(outcomes, states):
+        if failed := failed_lines(outcomes, states):
             if continuing:
                 self._send_next(message)
             raise errors.UploadsFailedError("\n".join(failed))
@@ -323,16 +319,8 @@ class Stage(RedactedTask):
 
     def _settle(self, batch: Batch, outcomes: Outcomes, service: str) -> dict[str, str]:
         """Write the outcomes of a batch to the record, and return the state of each upload."""
-        together = _failed_together(outcomes)
-        settlements = [
-            self._settlement(
-                transfer,
-                outcomes.get(transfer.upload_id, transfer),
-                together.get(transfer.upload_id, ()),
-            )
-            for transfer in batch.transfers
-        ]
-        passed = sum(map(_proves_service_up, outcomes.values()))
+        settlements = self.settling.settlements(batch, outcomes)
+        passed = sum(map(proves_service_up, outcomes.values()))
         answered = [service] if service and passed else []
         if answered == ["ftrack"]:
             answered.append("credentials")
@@ -374,53 +362,6 @@ class Stage(RedactedTask):
                 (message,), chain=later, root_id=self.request.root_id, parent_id=self.request.id
             )
 
-    def _settlement(
-        self,
-        transfer: Transfer,
-        outcome: Transfer | errors.UploadError,
-        failed_together: Sequence[str],
-    ) -> Settlement:
-        if isinstance(outcome, Transfer):
-            return Settlement(transfer, self._done(outcome), self._fields(transfer, outcome))
-        if isinstance(outcome, errors.GivenBackError):
-            return Settlement(transfer, "pending", {}, {"is_running": outcome.is_running})
-        kind = type(outcome).__name__
-        if not isinstance(outcome, errors.RetryableError):
-            if own := own_fault(outcome):
-                verdict = final_verdict(outcome, own, self.worker)
-                return Settlement(transfer, "retrying", {}, verdict)
-            return Settlement(transfer, "failed", {"error": explained(outcome), "error_kind": kind})
-        fields = dict(FORGET.get(type(outcome), {}))
-        if isinstance(outcome, errors.DigestMismatchError):
-            fields["file"] = self._to_read_again(transfer)
-        plan = retry_plan(outcome, failed_together, self.worker)
-        return Settlement(transfer, "retrying", fields, plan)
-
-    def _to_read_again(self, transfer: Transfer) -> str:
-        """Return the field ``file`` for a file that is read again even if it looks unchanged."""
-        unlike_any = replace(transfer.known_identity, mtime_ns=-1)
-        return self.clients.record.seal_file(replace(transfer, identity=unlike_any, checksum=None))
-
-    def _done(self, transfer: Transfer) -> Outcome:
-        is_last = self.stage == STAGES[-1]
-        # The parts of a large file become one in the last stage only.
-        if transfer.is_member and (is_last or (transfer.stored and not transfer.is_large)):
-            return "stored"
-        return "located" if is_last else "advanced"
-
-    def _fields(self, before: Transfer, after: Transfer) -> dict[str, str | int]:
-        fields: dict[str, str | int] = {}
-        if after.job_ids:
-            fields["jobs"] = ",".join(after.job_ids)
-        if after.publish is not None:
-            return fields
-        if (after.identity, after.checksum) != (before.identity, before.checksum):
-            fields["file"] = self.clients.record.seal_file(after)
-        return fields | {
-            "size": after.size_bytes,
-            "stored": after.content_fingerprint if after.stored else "",
-        }
-
 
 def with_size(transfer: Transfer) -> Transfer:
     """Return the transfer with the size that its file has now."""
@@ -428,40 +369,3 @@ def with_size(transfer: Transfer) -> Transfer:
         return replace(transfer, identity=identity_of(os.stat(transfer.path)))
     except OSError:  # The stage itself reports what is wrong with the file.
         return transfer
-
-
-def _continuing(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:
-    """Return the transfers that the message for the next stage names.
-
-    After the last stage they are the located ones: no stage follows, but the message is also the
-    task's result, whose summary Flower and the logs show.
-    """
-    latest = [outcomes.get(transfer.upload_id, transfer) for transfer in batch.transfers]
-    return [
-        outcome
-        for outcome in latest
-        if isinstance(outcome, Transfer) and states[outcome.upload_id] in {"active", "located"}
-    ]
-
-
-def _proves_service_up(outcome: Transfer | errors.UploadError) -> bool:
-    if isinstance(outcome, errors.UrlRefusedError) and not outcome.status:
-        return False  # there was no URL to call
-    return isinstance(outcome, PROVES_SERVICE_UP)
-
-
-def _failed(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:
-    """Return a line for each upload that has failed for good."""
-    return [
-        f"{upload_id}: {explained(outcome)}"
-        for upload_id, outcome in outcomes.items()
-        if not isinstance(outcome, Transfer) and states[upload_id] == "failed"
-    ]
-
-
-def _failed_together(outcomes: Outcomes) -> dict[str, Sequence[str]]:
-    """Return for each upload those that failed with it in one call: they share its error."""
-    by_outcome: dict[int, list[str]] = {}
-    for upload_id, outcome in outcomes.items():
-        by_outcome.setdefault(id(outcome), []).append(upload_id)
-    return {upload_id: uploads for uploads in by_outcome.values() for upload_id in uploads}

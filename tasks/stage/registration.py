@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from tasks.stage.base import Outcomes, Stage
+from tasks.stage.base import Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
+from tasks.stage.outcomes import Outcomes
 from tasks.transfer.errors import (
     JoinUnderWayError,
     LeaseLostError,

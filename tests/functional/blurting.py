@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks.stage.base import Outcomes, Stage
+from tasks.stage.base import Stage
 from tasks.stage.message import Message
+from tasks.stage.outcomes import Outcomes
 from tasks.transfer import http, put
 from tasks.transfer.models import Batch, Transfer
 

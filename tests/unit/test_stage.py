@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.stage.base import Outcomes, Stage, with_size
+from tasks.stage.base import Stage, with_size
+from tasks.stage.outcomes import Outcomes
 from tasks.stage.registration import located_components
 from tasks.transfer.errors import FileChangedError, UnexpectedAnswerError
 from tasks.transfer.models import Transfer

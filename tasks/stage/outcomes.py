@@ -1,0 +1,133 @@
+"""What the outcomes of a stage mean: settlements for the record, and who continues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tasks.config.remedies import explained
+from tasks.records.delivery import Outcome, Settlement, final_verdict
+from tasks.records.states import STAGES
+from tasks.stage.retry_policy import FORGET, own_fault, retry_plan
+from tasks.transfer import errors
+from tasks.transfer.models import Batch, Transfer
+
+#: For each upload, what it has become, or why it has not.
+Outcomes = dict[str, Transfer | errors.UploadError]
+
+#: Outcomes that prove that the service is up: only it can have caused them.
+PROVES_SERVICE_UP = (
+    Transfer,
+    errors.RequestRefusedError,
+    errors.TargetRefusedError,
+    errors.StoreRefusedError,
+    errors.UrlRefusedError,
+    errors.DigestMismatchError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """How a node settles the outcomes of a stage; ``seal_file`` is ``Record.seal_file``."""
+
+    stage: str
+    node: str
+    seal_file: Callable[[Transfer], str]
+
+    def settlements(self, batch: Batch, outcomes: Outcomes) -> list[Settlement]:
+        """Return a settlement for each upload; one without an outcome is as it was."""
+        together = _failed_together(outcomes)
+        return [
+            self._settlement(
+                transfer,
+                outcomes.get(transfer.upload_id, transfer),
+                together.get(transfer.upload_id, ()),
+            )
+            for transfer in batch.transfers
+        ]
+
+    def _settlement(
+        self,
+        transfer: Transfer,
+        outcome: Transfer | errors.UploadError,
+        failed_together: Sequence[str],
+    ) -> Settlement:
+        if isinstance(outcome, Transfer):
+            return Settlement(transfer, self._done(outcome), self.fields(transfer, outcome))
+        if isinstance(outcome, errors.GivenBackError):
+            return Settlement(transfer, "pending", {}, {"is_running": outcome.is_running})
+        kind = type(outcome).__name__
+        if not isinstance(outcome, errors.RetryableError):
+            if own := own_fault(outcome):
+                verdict = final_verdict(outcome, own, self.node)
+                return Settlement(transfer, "retrying", {}, verdict)
+            return Settlement(transfer, "failed", {"error": explained(outcome), "error_kind": kind})
+        fields = dict(FORGET.get(type(outcome), {}))
+        if isinstance(outcome, errors.DigestMismatchError):
+            fields["file"] = self._to_read_again(transfer)
+        plan = retry_plan(outcome, failed_together, self.node)
+        return Settlement(transfer, "retrying", fields, plan)
+
+    def _to_read_again(self, transfer: Transfer) -> str:
+        """Return the field ``file`` for a file that is read again even if it looks unchanged."""
+        unlike_any = replace(transfer.known_identity, mtime_ns=-1)
+        return self.seal_file(replace(transfer, identity=unlike_any, checksum=None))
+
+    def _done(self, transfer: Transfer) -> Outcome:
+        is_last = self.stage == STAGES[-1]
+        # The parts of a large file become one in the last stage only.
+        if transfer.is_member and (is_last or (transfer.stored and not transfer.is_large)):
+            return "stored"
+        return "located" if is_last else "advanced"
+
+    def fields(self, before: Transfer, after: Transfer) -> dict[str, str | int]:
+        """Return the fields of the record that a stage has changed."""
+        fields: dict[str, str | int] = {}
+        if after.job_ids:
+            fields["jobs"] = ",".join(after.job_ids)
+        if after.publish is not None:
+            return fields
+        if (after.identity, after.checksum) != (before.identity, before.checksum):
+            fields["file"] = self.seal_file(after)
+        return fields | {
+            "size": after.size_bytes,
+            "stored": after.content_fingerprint if after.stored else "",
+        }
+
+
+def handed_on(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:
+    """Return the transfers that the message for the next stage names.
+
+    After the last stage they are the located ones: no stage follows, but the message is also the
+    task's result, whose summary Flower and the logs show.
+    """
+    latest = [outcomes.get(transfer.upload_id, transfer) for transfer in batch.transfers]
+    return [
+        outcome
+        for outcome in latest
+        if isinstance(outcome, Transfer) and states[outcome.upload_id] in {"active", "located"}
+    ]
+
+
+def proves_service_up(outcome: Transfer | errors.UploadError) -> bool:
+    """Return whether only a service that is up can have caused this outcome."""
+    if isinstance(outcome, errors.UrlRefusedError) and not outcome.status:
+        return False  # there was no URL to call
+    return isinstance(outcome, PROVES_SERVICE_UP)
+
+
+def failed_lines(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:
+    """Return a line for each upload that has failed for good."""
+    return [
+        f"{upload_id}: {explained(outcome)}"
+        for upload_id, outcome in outcomes.items()
+        if not isinstance(outcome, Transfer) and states[upload_id] == "failed"
+    ]
+
+
+def _failed_together(outcomes: Outcomes) -> dict[str, Sequence[str]]:
+    """Return for each upload those that failed with it in one call: they share its error."""
+    by_outcome: dict[int, list[str]] = {}
+    for upload_id, outcome in outcomes.items():
+        by_outcome.setdefault(id(outcome), []).append(upload_id)
+    return {upload_id: uploads for uploads in by_outcome.values() for upload_id in uploads}
