@@ -53,7 +53,9 @@ def test_a_node_without_its_mount_is_set_aside_and_comes_back(
     farm.add(env=env)
 
     def is_set_aside() -> bool:
-        wait_arrived(farm, farm.upload_many(20))  # the good node may be faster each time
+        wait_arrived(
+            farm, farm.upload_many(60)
+        )  # several batches: with one, two idle nodes take turns
         return aside(farm) == {"w2": "files"}
 
     wait_until(is_set_aside, 60, farm.workers[1].log_text)

@@ -29,9 +29,10 @@ def test_a_node_whose_proxy_is_gone_holds_nothing_up(
     direct = "localhost" if service == "store" else ""
     farm.add(env={"http_proxy": f"http://me:hunter2@{NOWHERE}", "no_proxy": direct})
 
-    # Which node claims a batch is chance.
+    # With a single batch at a time, two idle nodes would take the stages in turn: the same node
+    # would always send the files.
     for _ in range(20):
-        wait_arrived(farm, farm.upload_many(8))
+        wait_arrived(farm, farm.upload_many(60))
         if farm.redis.hlen("farmhaul:paused"):
             break
 
