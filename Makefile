@@ -12,7 +12,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 BIN := .venv/bin
 JOBS ?= 2
-DEEP := docker or browser or slurm or windows or chaos
+ALONE := docker or browser or slurm or windows
 MINUTES ?= 30
 SEED ?=
 UPGRADE ?=
@@ -43,16 +43,14 @@ test: venv ## Run the tests, and measure the coverage of all processes that they
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# If no test is selected, pytest exits with 5. That is not a failure here, so the selection is
-# tried first.
+# The tests that take minutes mostly wait, so two of them run at a time. The others share programs of
+# the machine, and run alone.
 .PHONY: test-deep
 test-deep: venv ## Run the tests that need Docker, a browser, Slurm, Wine or minutes
-	@code=0; $(BIN)/pytest --collect-only --quiet -m "$(DEEP)" >/dev/null 2>&1 || code=$$?; \
-	if [ $$code -eq 5 ]; then \
-		echo "no test has one of the markers: $(DEEP)"; \
-	else \
-		$(BIN)/pytest -m "$(DEEP)"; \
-	fi
+	@code=0; \
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "chaos and not ($(ALONE))" || code=1; \
+	$(BIN)/pytest -m "$(ALONE)" || code=1; \
+	exit $$code
 
 .PHONY: check
 check: venv ## Check style, formatting, types, imports, spelling, shell and Lua scripts
