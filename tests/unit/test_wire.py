@@ -89,13 +89,18 @@ words = st.text(fit, min_size=1, max_size=20).filter(str.strip)
 folders = st.lists(words.filter(lambda word: word not in {".", ".."}), max_size=3).map(
     lambda parts: "/".join(["/mnt", *parts])
 )
-heads = st.from_regex(r"[a-zé1 ]{0,6}[._]", fullmatch=True)
+#: A name that begins with a dot is refused, because fetch could not write it.
+heads = st.from_regex(r"[a-zé1 ]{1,6}[._]", fullmatch=True)
 tails = st.from_regex(r"[a-z_1]{0,3}(\.[a-z1]{1,4}){0,2}", fullmatch=True)
 numbers = st.sets(st.integers(0, 2_000), min_size=1, max_size=12).map(sorted)
 metadata = st.dictionaries(words, st.text(fit | st.sampled_from("\t\n"), max_size=20), max_size=3)
 identities = st.lists(
     st.tuples(st.integers(0, 2**63), st.integers(-(2**63), 2**64)), min_size=1, max_size=5
 )
+
+
+def is_name(word: str) -> bool:
+    return not set(word) & set("%#@$<{[]?*") and word[0] != "." and bool(word.strip("._- "))
 
 
 @st.composite
@@ -108,7 +113,7 @@ def sequences(draw: st.DrawFn, /, **options: Any) -> Entry:
 
 @st.composite
 def files(draw: st.DrawFn, /, **options: Any) -> Entry:
-    name = draw(words.filter(lambda word: not set(word) & set("%#@$<{[]?*") and word.strip("._- ")))
+    name = draw(words.filter(is_name))
     path = f"{draw(folders)}/{name}.exr"
     if not options and draw(st.booleans()):
         return Entry(path, component_id=COMPONENT)
