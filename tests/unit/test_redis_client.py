@@ -31,6 +31,7 @@ from tests.chaos import sentinels
 from tests.chaos.sentinels import Sentinels
 from tests.docker.certificate import make_certificate
 from tests.helpers.raw_server import full_backlog
+from tests.helpers.skipping import skip_loudly
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
 from tests.sandbox.process import CHECKOUT, NO_REDIS, free_ports
@@ -133,7 +134,7 @@ def test_redis_is_reached_by_ipv6(tmp_path: Path) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
-        pytest.skip("this machine has no IPv6")
+        skip_loudly("IPV6 WAS NOT TRIED", "this machine has none")
     server = RedisServer(tmp_path, password="pw", extra=["bind 127.0.0.1 ::1"])
     server.start()
     try:
