@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from dataclasses import replace
@@ -174,13 +175,14 @@ def test_where_descriptors_have_no_path_the_path_is_resolved_again(
 def test_a_file_that_is_refused_leaves_no_descriptor_open(root: Path, tmp_path: Path) -> None:
     (root / "empty.exr").touch()
     (tmp_path / "outside.exr").write_bytes(b"pixels")
+    gc.collect()  # what earlier tests left is closed now, not between the two counts
     before = count_descriptors()
 
     for path in (root / "empty.exr", tmp_path / "outside.exr", root):
         with pytest.raises((FileRefusedError, FileNotReadyError)):
             open_checked(str(path), [str(root)])
 
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
 
 
 def test_an_untouched_file_is_unchanged(root: Path) -> None:

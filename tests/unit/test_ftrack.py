@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import pickle
@@ -743,9 +744,10 @@ def test_locating_a_batch_leaves_no_connection_behind(
 ) -> None:
     transfers = frames(frame, existing(sandbox, 2))
     sign(ftrack, transfers)
+    gc.collect()  # what earlier tests left is closed now, not between the two counts
     before = len(os.listdir("/proc/self/fd"))
 
     for _ in range(5):
         sign(ftrack, transfers)
 
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -21,6 +21,7 @@ from tests.farm import wait_until
 from tests.helpers.pythons import SOURCE, python
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
+from tests.sandbox.process import free_ports
 
 PASSWORD = "plain-pw"
 ODD_PASSWORD = "p@s/s#3 %41"
@@ -270,7 +271,9 @@ def test_a_replica_is_asked_again_and_then_named(tmp_path: Path) -> None:
 
 
 def test_a_redis_cluster_is_refused_by_name(tmp_path: Path) -> None:
-    node = start(tmp_path, "cluster-enabled yes")
+    # Without it the bus takes the port 10,000 above, which may be in use.
+    [bus] = free_ports(1)
+    node = start(tmp_path, "cluster-enabled yes", f"cluster-port {bus}")
     try:
         line = refused(node.url)
         assert "this is a Redis Cluster, which farmhaul does not support (127.0.0.1:" in line
