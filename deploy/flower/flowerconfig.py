@@ -26,6 +26,7 @@ from tasks.chain import FETCH_PRIORITY, PRIORITY_OF
 from tasks.config.settings import Settings
 from tasks.config.texts import NotTextError, read_text
 from tasks.records.fail_fast import fail_fast_redis
+from workers.web.protection import protect
 
 #: "(beauty.1001.exr +49, 12.4 MB)" replaces the arguments of a task. The first stage claims its
 #: files itself, so its result has the summary: "{'summary': 'beauty.1001.exr +49, 12.4 MB', …".
@@ -118,6 +119,7 @@ def add_inbox() -> None:
 
 BaseHandler.get_broker = lambda _: Queues()
 add_inbox()
+protect()
 
 # Flower's default is all addresses.
 address = options.address or "127.0.0.1"

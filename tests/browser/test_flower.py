@@ -122,8 +122,12 @@ def _open(browser: Any, login: str = LOGIN) -> Any:
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
     one = _open(browser)
+    said: list[str] = []
+    one.on("console", lambda message: said.append(message.text))
     yield one
     one.context.close()
+    # workers/web/protection.py: no inline scripts, and no files of other servers.
+    assert [text for text in said if "Content Security Policy" in text] == []
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,105 @@
+"""A visitor of Flower without a login, and a page elsewhere that frames or scripts Flower's."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flower.urls import handlers
+
+from tests.farm import BIN
+from tests.sandbox import RedisServer
+from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
+from workers.web.protection import POLICY
+
+LOGIN = "operator:a-password-of-the-test"
+#: What anyone may have: whether Flower runs, its scripts and styles, where to log in and out.
+OPEN = ("/healthcheck", "/static/", "/login", "/logout")
+ROUTES = sorted({one[0] if isinstance(one, tuple) else one.regex.pattern for one in handlers})
+
+
+class Flower:
+    """Flower with the shipped settings and a login."""
+
+    def __init__(self, folder: Path, redis_url: str) -> None:
+        [self.port] = free_ports(1)
+        config = CHECKOUT / "deploy/flower/flowerconfig.py"
+        options = (f"--conf={config}", f"--port={self.port}", "--address=127.0.0.1")
+        env = {"FLOWER_BASIC_AUTH": LOGIN, "FLOWER_DB": f"{folder}/state"}
+        env |= {"FARMHAUL_REDIS_URL": redis_url}
+        command: list[str | Path] = [BIN / "celery", "-A", "workers", "flower", *options]
+        self.child = Child("flower", command, folder / "flower.log", env=env)
+        self.child.wait_ready(lambda: accepts(self.port))
+
+    def get(
+        self, path: str, login: bytes = b"", method: str = "GET"
+    ) -> tuple[int, http.client.HTTPMessage, str]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        words = {"Authorization": f"Basic {base64.b64encode(login).decode()}"} if login else {}
+        try:
+            connection.request(method, path, headers=words)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read().decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
+    folder = tmp_path_factory.mktemp("flower")
+    redis = RedisServer(folder / "redis")
+    redis.launch()
+    running = Flower(folder, redis.url)
+    yield running
+    running.child.kill()
+    redis.stop()
+
+
+def paths() -> list[str]:
+    """Return a path for each route of Flower that needs a login."""
+    plain = (re.sub(r"\(.*\)", "x", route.rstrip("$?")) for route in ROUTES)
+    return [path for path in plain if path.startswith("/") and not path.startswith(OPEN)]
+
+
+def test_flower_shows_a_visitor_without_a_login_nothing(flower: Flower) -> None:
+    found = {}
+    for path in paths():
+        for method in ("GET", "POST"):
+            status, _, text = flower.get(path, method=method)
+            found[method, path] = (status, "farmhaul" in text)
+
+    assert len(found) > 50
+    # 405 is for a method that the page has not got, 404 for the page after a logout.
+    allowed = {(401, False), (405, False)}
+    assert {key: got for key, got in found.items() if got not in allowed} == {}
+    assert flower.get("/metrics", LOGIN.encode())[0] == 200
+
+
+@pytest.mark.parametrize("login", ["ö:ü", "operator:\U0001f511", LOGIN[:-1], "operator:\udcff"])
+def test_a_login_outside_ascii_is_refused_as_any_other(flower: Flower, login: str) -> None:
+    for path in ("/workers", "/metrics", "/api/workers"):
+        assert flower.get(path, login.encode("utf-8", "surrogateescape"))[0] == 401
+
+
+def test_no_page_elsewhere_can_frame_or_script_a_page_of_flower(flower: Flower) -> None:
+    for path in ("/workers", "/tasks", "/broker", "/metrics", "/static/js/flower.js", "/no-page"):
+        _, headers, text = flower.get(path, LOGIN.encode())
+        policy = dict(
+            rule.split(" ", 1) for rule in str(headers["Content-Security-Policy"]).split("; ")
+        )
+        assert policy == POLICY
+        assert policy["frame-ancestors"] == policy["default-src"] == "'none'"
+        assert "unsafe" not in policy["script-src"]
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "same-origin"
+        # What Flower has itself is named by its digest; any other would not run.
+        for script in re.findall(r"<script(?![^>]*\bsrc=)[^>]*>(.*?)</script>", text, re.DOTALL):
+            digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in policy["script-src"]
+        assert not re.search(r"<[^>]+\son\w+=", text)

@@ -1,0 +1,1 @@
+"""What farmhaul changes in Flower's pages. ``deploy/flower/flowerconfig.py`` calls it."""
