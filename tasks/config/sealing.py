@@ -45,6 +45,7 @@ FERNET = "gAAAA"
 #: The labels of the keys that are derived from FARMHAUL_SECRET_KEY (the "info" of HKDF).
 URL_KEY = b"farmhaul presigned URLs"
 PART_KEY = b"farmhaul finished parts"
+INDEX_KEY = b"farmhaul search index"
 FINGERPRINT = b"farmhaul fingerprint"
 
 
@@ -180,6 +181,11 @@ def part_signer(settings: Settings) -> Signer:
     that have different API keys refuse each other's parts, and others could forge requests anyway.
     """
     return Signer(_derived(settings, PART_KEY))
+
+
+def index_keys(settings: Settings) -> list[bytes]:
+    """Return the keys of the terms by which uploads are found; none without a secret key."""
+    return _derived(settings, INDEX_KEY)
 
 
 def fingerprints(settings: Settings) -> list[str]:

@@ -25,7 +25,9 @@ BYTES_AT_ONCE = 256 * 1024
 ENVELOPE_BYTES = 1024
 
 
-def make_bodies(requests: Sequence[Request], asked_at: float, host: str) -> list[bytes]:
+def make_bodies(
+    requests: Sequence[Request], asked_at: float, host: str, user: str = ""
+) -> list[bytes]:
     """Return the bodies for requests, in their order.
 
     Raises:
@@ -42,13 +44,13 @@ def make_bodies(requests: Sequence[Request], asked_at: float, host: str) -> list
             or group_files + files > FILES_AT_ONCE
             or group_bytes + size > BYTES_AT_ONCE
         ):
-            bodies.append(make_body(group, asked_at, host))
+            bodies.append(make_body(group, asked_at, host, user))
             group, group_files, group_bytes = [], 0, 0
         group.append(values)
         group_files += files
         group_bytes += size
     if group:
-        bodies.append(make_body(group, asked_at, host))
+        bodies.append(make_body(group, asked_at, host, user))
     return bodies
 
 

@@ -6,6 +6,7 @@ nothing: the next one sends what it has kept.
 
 from __future__ import annotations
 
+import os
 import time
 from _socket import gethostname  # the module socket is slow to import
 
@@ -59,7 +60,7 @@ def deliver(requests: Sequence[Request], settings: HookSettings, say: Say) -> De
         BadInputError: a request is too large; nothing was sent.
         InboxError: nothing was sent, and there is no spool, or it cannot be written.
     """
-    bodies = make_bodies(requests, time.time(), host_name())
+    bodies = make_bodies(requests, time.time(), host_name(), user_name())
     entries = signed(bodies, settings)
     ids = [request.upload_id for request in requests] if settings.may_read else []
     # From here on: to check 10,000 files takes longer than a hook may wait for Redis.
@@ -137,6 +138,13 @@ def host_name() -> str:
     """Return the name of this host, as an envelope can have it."""
     name = gethostname()[:255]
     return name if name.isprintable() and name else "unknown"
+
+
+def user_name() -> str:
+    """Return who runs this process, as far as its environment says; it proves nothing."""
+    said = [os.environ.get(name, "") for name in ("USER", "LOGNAME", "USERNAME")]
+    name = next(filter(None, said), "")[:255]
+    return name if name.isprintable() else ""
 
 
 def signed(bodies: Sequence[bytes], settings: HookSettings) -> list[bytes]:

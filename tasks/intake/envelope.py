@@ -57,21 +57,29 @@ class SignedButNoKeyError(EntryRefusedError):
 
 
 class Envelope(NamedTuple):
-    """What an entry says: ``asked_at`` is in seconds since 1970, ``host`` the sender's name."""
+    """What an entry says: ``asked_at`` is in seconds since 1970, ``host`` the sender's name.
+
+    ``user`` is who ran the hook; a former version does not say it.
+    """
 
     id: str
     asked_at: float
     host: str
     requests: list[dict[str, Any]]
+    user: str = ""
 
 
-FIELDS = set(Envelope._fields)
+FIELDS = {"id", "asked_at", "host", "requests"}
 
 
-def make_body(requests: Sequence[Mapping[str, Any]], asked_at: float, host: str) -> bytes:
+def make_body(
+    requests: Sequence[Mapping[str, Any]], asked_at: float, host: str, user: str = ""
+) -> bytes:
     """Return the body for requests in the form of ``tasks.intake.wire``."""
     # The host comes first, where it is found in an entry that is not read.
     values = {"host": host, "id": os.urandom(16).hex(), "asked_at": asked_at, "requests": requests}
+    if user:
+        values["user"] = user
     # ASCII, because a path on disk need not be valid Unicode.
     return json_text(values).encode("ascii")
 
@@ -152,7 +160,7 @@ def _read(body: bytes) -> Envelope:
         raise EntryRefusedError("it is not JSON") from None
     except RecursionError:
         raise EntryRefusedError("it is nested too deeply") from None
-    if not isinstance(values, dict) or values.keys() != FIELDS:
+    if not isinstance(values, dict) or values.keys() - {"user"} != FIELDS:
         raise EntryRefusedError("it does not have exactly the fields of an envelope")
     _check(values)
     return Envelope(**values)
@@ -175,7 +183,8 @@ _decoders: list[json.JSONDecoder] = []
 
 
 def _check(values: dict[str, Any]) -> None:
-    ident, asked_at, host, requests = (values[name] for name in Envelope._fields)
+    names = ("id", "asked_at", "host", "requests")
+    ident, asked_at, host, requests = (values[name] for name in names)
     is_id = isinstance(ident, str) and len(ident) == _ID_LENGTH and ident.isascii()
     if not is_id or not _HEX.issuperset(ident.encode()):
         raise EntryRefusedError("its id is not 32 hexadecimal digits")
@@ -184,6 +193,9 @@ def _check(values: dict[str, Any]) -> None:
         raise EntryRefusedError("its time is not a time")
     if not (isinstance(host, str) and 0 < len(host) <= MAX_HOST and host.isprintable()):
         raise EntryRefusedError("its host is not a name")
+    user = values.get("user", "")
+    if not (isinstance(user, str) and len(user) <= MAX_HOST and user.isprintable()):
+        raise EntryRefusedError("its user is not a name")
     if not (isinstance(requests, list) and requests):
         raise EntryRefusedError("it has no requests")
     if not all(isinstance(request, dict) for request in requests):

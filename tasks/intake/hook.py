@@ -20,7 +20,7 @@ from tasks.config.hook_settings import HookSettings
 from tasks.config.texts import read_text
 from tasks.intake import disk, inbox
 from tasks.intake.bodies import make_bodies
-from tasks.intake.deliver import SPOOLED_AT_ONCE, flush_spool, host_name, signed
+from tasks.intake.deliver import SPOOLED_AT_ONCE, flush_spool, host_name, signed, user_name
 from tasks.intake.errors import BadInputError
 from tasks.intake.hook_env import HookEnvError, hook_environment, spool_in
 from tasks.intake.job import files, flag, job_uploads, sequence, upload
@@ -105,7 +105,7 @@ def _enqueue(uploads: Sequence[Any]) -> tuple[int, str]:
             raise BadInputError(trouble)
         settings = HookSettings.from_environment(environment)
         requests, refused = sort_out(lines, settings)
-        bodies = make_bodies(requests, began, host_name())
+        bodies = make_bodies(requests, began, host_name(), user_name())
     except Exception as error:  # noqa: BLE001 whatever it is, the uploads are kept
         return NOT_QUEUED, f"{what}: not queued, {kept.settle()}: {_reason(error)}"
     if refused:

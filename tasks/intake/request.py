@@ -24,7 +24,8 @@ class UploadRequest(NamedTuple):
 
     ``size_bytes`` and ``mtime_ns`` are None with --no-stat. ``host`` is the only node that sees
     the file; it is empty when all do. ``asked_at`` (seconds since 1970) is set when a request
-    reaches Redis later than it was made. ``is_member`` marks a member of a publish.
+    reaches Redis later than it was made. ``is_member`` marks a member of a publish. ``asked_host``
+    and ``asked_user`` are who asked; a worker takes them from the entry.
     """
 
     path: str
@@ -36,6 +37,8 @@ class UploadRequest(NamedTuple):
     allow_empty: bool = False
     asked_at: float | None = None
     is_member: bool = False
+    asked_host: str = ""
+    asked_user: str = ""
 
     @property
     def upload_id(self) -> str:
@@ -71,6 +74,8 @@ class UploadRequest(NamedTuple):
             "host": self.host or None,
             "asked_at": self.asked_at,
             "is_member": self.is_member or None,
+            "asked_host": self.asked_host or None,
+            "asked_user": self.asked_user or None,
         }
         values.update((name, value) for name, value in known.items() if value is not None)
         return values
@@ -82,6 +87,8 @@ class _PublishFields(NamedTuple):
     publish: Publish
     files: tuple[UploadRequest, ...]
     asked_at: float | None = None
+    asked_host: str = ""
+    asked_user: str = ""
 
 
 class PublishRequest(_PublishFields):
@@ -130,6 +137,8 @@ class PublishRequest(_PublishFields):
             "target": {"component_id": self.component_id},
             "allow_empty": False,
             "publish": _publish_values(self.publish),
+            **({"asked_host": self.asked_host} if self.asked_host else {}),
+            **({"asked_user": self.asked_user} if self.asked_user else {}),
         }
 
 

@@ -17,6 +17,9 @@ from tasks.records.scripts import Scripts
 #: one call of the script, which blocks Redis for about 5 ms (measured 2026-11).
 ENQUEUE_STEP = 500
 RECORDS_A_CALL = 100
+#: An upload that has not ended this long after it was asked for last is no longer found by its
+#: terms. It is the longest time for which anything is tried again.
+LIVE_S = 14 * 86400
 
 
 class NewRecord(NamedTuple):
@@ -35,6 +38,7 @@ class NewRecord(NamedTuple):
     total: int | None = None
     places: list[dict[str, Any]] | None = None
     container: str | None = None
+    found_by: dict[str, Any] | None = None
 
 
 class Enqueued(NamedTuple):
@@ -96,7 +100,13 @@ class Commands:
             total=len(request.files) if isinstance(request, PublishRequest) else None,
             places=[place._asdict() for place in places_of(request, self.path_map)] or None,
             container=request.target.container_id if isinstance(request, UploadRequest) else None,
+            # Members are found by their publish.
+            found_by=None if publish_id else self._found_by(request),
         )
+
+    def _found_by(self, request: Request) -> dict[str, Any]:
+        entry = self.scripts.hasher.entry(request)._asdict()
+        return {name: value for name, value in entry.items() if value}
 
     def write(self, records: Iterable[NewRecord]) -> list[Enqueued]:
         """Write records, a few hundred in each round trip."""
@@ -118,7 +128,10 @@ class Commands:
             {name: value for name, value in record._asdict().items() if value is not None}
             for record in records
         ]
-        self.scripts.run("enqueue", client=pipeline, records=rows, ttl_s=self.scripts.ttl_s)
+        ttl_s = self.scripts.ttl_s
+        self.scripts.run(
+            "enqueue", client=pipeline, records=rows, ttl_s=ttl_s, index_s=ttl_s + LIVE_S
+        )
 
     def backlog(self, host: str, queue_key: str) -> tuple[int, int]:
         """Return how many uploads are pending, and how many messages are in a queue.

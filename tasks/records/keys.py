@@ -44,6 +44,12 @@ OWN_QUEUES = f"{PREFIX}queues"
 #: The last message that each host has refused, and why.
 REFUSALS = f"{PREFIX}refusals"
 
+#: The search index: the uploads of a group, and the groups that have a term.
+GROUP = f"{PREFIX}index:group:"
+TERM = f"{PREFIX}index:term:"
+#: A minute in each entry, for an hour: what the farm has done and what waits.
+HISTORY = f"{PREFIX}history"
+
 #: The beginning of a key; the id follows.
 UPLOAD = f"{PREFIX}upload:"
 FETCH = f"{PREFIX}fetch:"
@@ -74,6 +80,8 @@ LUA_KEYS = {
     "gate": GATE,
     "answers": ANSWERS,
     "bucket": BUCKET,
+    "group": GROUP,
+    "term": TERM,
     "retrying": RETRYING,
     "pending": PENDING,
     "open": OPEN,
@@ -139,6 +147,16 @@ def runs_key(upload_id: str) -> str:
 def gate_key(service: str) -> str:
     """Return the key of a service's gate."""
     return GATE + service
+
+
+def group_key(group: str) -> str:
+    """Return the key of the uploads of a group, by when they were asked for last."""
+    return GROUP + group
+
+
+def term_key(term: str) -> str:
+    """Return the key of the groups that have a term, by when they got an upload last."""
+    return TERM + term
 
 
 def to_text(value: Any) -> str:

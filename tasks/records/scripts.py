@@ -15,9 +15,10 @@ from typing import Any
 
 import redis
 
-from tasks.config.sealing import Codec, message_codec
+from tasks.config.sealing import Codec, index_keys, message_codec
 from tasks.config.settings import Settings
 from tasks.records import keys, nodes, states
+from tasks.records.terms import Hasher
 
 LUA = files("tasks.records") / "lua"
 INCLUDE = re.compile(r'^--- @include "(\w+)"$', re.MULTILINE)
@@ -27,9 +28,16 @@ class Scripts:
     """Runs the scripts on one Redis; one instance a process."""
 
     def __init__(
-        self, client: redis.Redis, codec: Codec, *, lease_s: float = 60, days: float = 14
+        self,
+        client: redis.Redis,
+        codec: Codec,
+        *,
+        lease_s: float = 60,
+        days: float = 14,
+        hasher: Hasher | None = None,
     ) -> None:
         self.client = client
+        self.hasher = hasher or Hasher(())
         self.codec = codec
         self.lease_s = lease_s
         #: How long the record of an ended upload is kept, in seconds.
@@ -56,7 +64,11 @@ class Scripts:
 def open_scripts(settings: Settings, client: redis.Redis) -> Scripts:
     """Return the scripts, with the lease, the keys and the retention of the environment."""
     return Scripts(
-        client, message_codec(settings), lease_s=settings.lease_s, days=settings.record_days
+        client,
+        message_codec(settings),
+        lease_s=settings.lease_s,
+        days=settings.record_days,
+        hasher=Hasher(index_keys(settings)),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from typing import Any
 
 import redis
 
@@ -75,6 +76,13 @@ class UploadState:
     #: ftrack's encoding: queued, running, done or failed; empty if there is none.
     job_ids: tuple[str, ...] = ()
     job_state: str = ""
+    #: The version and the name in ftrack; empty where the request has only a component.
+    version_id: str = ""
+    name: str = ""
+    #: Who asked for it, and when by the clock of their node; empty and 0 if that is not known.
+    asked_host: str = ""
+    asked_user: str = ""
+    asked: float = 0.0
 
     @property
     def left_s(self) -> float | None:
@@ -111,6 +119,13 @@ class Gate:
     service: str
     closed: bool
     since: float
+
+
+def _first_target(request: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a request becomes in ftrack; for a publish, what its first sequence becomes."""
+    containers = request.get("publish", {}).get("containers", ())
+    target: Mapping[str, Any] = (containers[0] if containers else request)["target"]
+    return target
 
 
 class Status:
@@ -201,14 +216,17 @@ class Status:
         try:
             request = self.codec.decode(fields["request"])
             path, error = str(request["path"]), with_name(error, request)
+            target = _first_target(request)
         except (SealBrokenError, KeyError, TypeError, AttributeError):
-            path = UNREADABLE
+            path, request, target = UNREADABLE, {}, {}
         stage = int(fields.get("stage") or 0)
         is_open = fields.get("state") == "storing" and "complete" not in fields
         is_sending = fields.get("state") == "active" and STAGES[stage - 1] == "put_file"
         sent_bytes = int(fields.get("sent") or 0)
         if is_sending:  # parts of a large file that are under way
             sent_bytes += int(fields.get("ahead") or 0)
+        if fields.get("state") in {"located", "stored"}:
+            sent_bytes = int(fields.get("size") or 0)
         return UploadState(
             upload_id=upload_id,
             component_id=fields.get("component", ""),
@@ -229,6 +247,11 @@ class Status:
             stored=stored,
             job_ids=tuple(fields["jobs"].split(",")) if fields.get("jobs") else (),
             job_state=fields.get("job_state", ""),
+            version_id=str(target.get("version_id") or ""),
+            name=str(target.get("name") or ""),
+            asked_host=str(request.get("asked_host", "")),
+            asked_user=str(request.get("asked_user", "")),
+            asked=float(fields.get("asked") or 0),
         )
 
     def ids_in(self, states: Iterable[str], limit: int = 10_000) -> list[str]:

@@ -182,7 +182,7 @@ def body_with(**fields: str) -> str:
 
 
 def test_a_small_body_is_read() -> None:
-    assert open_entry(signed(body_with()), [KEY]) == ("a" * 32, 1.5, "n", [{}])
+    assert open_entry(signed(body_with()), [KEY]) == ("a" * 32, 1.5, "n", [{}], "")
 
 
 @pytest.mark.parametrize(

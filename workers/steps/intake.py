@@ -143,7 +143,10 @@ class Intake:
                         # A few bytes ask for a sequence: this would take all memory.
                         raise EntryRefusedError(f"it has more than {MAX_FILES} files", host)
                     # The time as it was said: enqueue.lua recognizes the request by it.
-                    asked.append(Asked(number, host, request._replace(asked_at=envelope.asked_at)))
+                    request = request._replace(
+                        asked_at=envelope.asked_at, asked_host=host, asked_user=envelope.user
+                    )
+                    asked.append(Asked(number, host, request))
         except SignedButNoKeyError:
             raise
         except EntryRefusedError as error:

@@ -163,7 +163,7 @@ local function deliver(id, fields, is_one_of_many)
   end
   -- Counted by stage, and set back when the stage has ended in some way.
   local deliveries = redis.call('HINCRBY', key, 'deliveries:' .. stage, 1)
-  redis.call('HSET', key, 'stage', stage, 'worker', args.worker)
+  redis.call('HSET', key, 'stage', stage, 'worker', args.worker, 'chain', claim, 'at:' .. stage, NOW)
   if deliveries > 1 then
     count('redelivered')
   end

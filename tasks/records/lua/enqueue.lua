@@ -14,7 +14,9 @@
 --   places      list of {component, digests, replace}: where the files of its components lie; absent
 --               for members, and for a component that is named by its id
 --   container   the sequence that this is a frame of; absent for others
+--   found_by    {group, host, terms}: the hashes by which it is found; absent for members
 -- ttl_s     how long the record of an ended upload is kept
+-- index_s   how long the index has an upload after it was asked for last
 --
 -- Returns a row for each record: {its state, 1 when it is new, the live uploads of other files that
 -- it replaces ...}.
@@ -23,6 +25,7 @@
 --- @include "moves"
 --- @include "endings"
 --- @include "places"
+--- @include "index"
 
 local ttl_s = args.ttl_s
 
@@ -67,6 +70,7 @@ local function write_ended(record)
     redis.call('HSET', record.key, 'total', record.total)
   end
   redis.call('EXPIRE', record.key, ttl_s)
+  add_to_index(record.id, record.found_by, args.index_s)
 end
 
 -- Record an upload that a newer one has already superseded, as when a spool is sent late.
@@ -107,6 +111,7 @@ local function write_record(record, asked_at)
     local place = redis.call('HGET', KEY.component .. record.container, 'place')
     redis.call('HSET', component_key, 'place', place or '')
   end
+  add_to_index(record.id, record.found_by, args.index_s)
   return score
 end
 

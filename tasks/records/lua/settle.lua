@@ -34,6 +34,19 @@ local failing = 0
 -- What that many nodes meet in calling a service needs no more of them.
 local OUTAGE_NODES = 3
 
+-- The latest failures that a page shows; the error is sealed, if the record is.
+local TRIES_KEPT = 8
+
+local function note_try(key, kind, error)
+  local stage, before = unpack(redis.call('HMGET', key, 'stage', 'log'))
+  local tries = before and cjson.decode(before) or {}
+  tries[#tries + 1] = { NOW, tonumber(stage), args.node, kind, error }
+  if #tries > TRIES_KEPT then
+    table.remove(tries, 1)
+  end
+  redis.call('HSET', key, 'log', cjson.encode(tries))
+end
+
 local function put_back(id, key)
   local claim, host, score = unpack(redis.call('HMGET', key, 'claim', 'host', 'score'))
   leave_claim(id, claim)
@@ -164,6 +177,7 @@ local function fail(id)
 end
 
 local function retry(id, key, settlement)
+  note_try(key, settlement.retry.kind, settlement.retry.error)
   return retry_or_fail(id, key, settlement.retry)
 end
 

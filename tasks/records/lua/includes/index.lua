@@ -1,0 +1,44 @@
+-- The search index: the uploads of a group, and the groups that have a term. Both are sorted by when
+-- an upload of the group was asked for last, and expire with the last of them.
+
+-- The terms of a known group are written again this often.
+local REFRESH_S = 3600
+-- A term is trimmed by one of so many writes: each write would pay for it.
+local TRIM_EACH = 16
+
+local function trim(key, lives_s)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', NOW - lives_s)
+end
+
+local function add_to(key, member, lives_s)
+  redis.call('ZADD', key, NOW, member)
+  redis.call('EXPIRE', key, lives_s)
+  -- A term that is always in use, such as the first folder of all paths, never expires as a whole.
+  if math.floor(NOW * 1e6) % TRIM_EACH == 0 then
+    trim(key, lives_s)
+  end
+end
+
+-- `index` is {group, host, terms}, or nil for an upload that is found by another one.
+local function add_to_index(id, index, lives_s)
+  if not index then
+    return
+  end
+  local key = KEY.group .. index.group
+  local is_known = redis.call('TTL', key) > lives_s - REFRESH_S
+  if is_known then
+    redis.call('ZADD', key, NOW, id)
+  else
+    trim(key, lives_s)
+    add_to(key, id, lives_s)
+    for _, term in ipairs(index.terms) do
+      add_to(KEY.term .. term, index.group, lives_s)
+    end
+  end
+  -- Each frame of a group may come from another host.
+  if index.host and not is_known then
+    add_to(KEY.term .. index.host, index.group, lives_s)
+  elseif index.host and redis.call('ZADD', KEY.term .. index.host, NOW, index.group) == 1 then
+    redis.call('EXPIRE', KEY.term .. index.host, lives_s)
+  end
+end

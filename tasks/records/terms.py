@@ -1,0 +1,147 @@
+"""The terms by which uploads are found: folders, words, names, versions and hosts, as keyed hashes.
+
+Redis gets the hashes alone, so that the index of sealed records gives nothing away. Uploads that
+have the same terms, such as the frames of a shot that come one by one, are a *group*: their terms
+are written once.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from tasks.intake.request import PublishRequest, Request
+from tasks.transfer.targets import Target
+from tasks.transfer.windows import is_windows_path
+
+#: Half of a UUID: enough, as what was found is compared with the query.
+DIGITS = 16
+#: The bounds of one group, for paths of a thousand folders and publishes of a thousand files.
+MAX_FOLDERS, MAX_WORDS, MAX_FILES = 24, 32, 20
+_WORD = re.compile(r"[^\W_]+")
+#: A number at the end of a name, by itself or with four digits; v003 is a version.
+_FRAME = re.compile(r"(?:(?<![^._\- ])|(?<![v\d])(?=\d{4}))\d+$")
+
+
+class Term(NamedTuple):
+    """What an upload is found by. A kind is a folder, word, file, version, name or host."""
+
+    kind: str
+    value: str
+
+
+class Entry(NamedTuple):
+    """What the index has about an upload: the hashes of its group, its host and its terms."""
+
+    group: str
+    host: str
+    terms: tuple[str, ...]
+
+
+class Hasher:
+    """Hashes terms with a key; without a secret key, the key is empty."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        """Take the keys of ``sealing.index_keys``: the first one writes, all of them are read."""
+        self._keys = tuple(keys) or (b"",)
+        # Requests of one shot come together.
+        self._group = lru_cache(maxsize=1024)(self._hashed_group)
+        self._host = lru_cache(maxsize=4096)(self._hashed_host)
+
+    def __repr__(self) -> str:
+        return f"Hasher({len(self._keys)} keys)"
+
+    def hashes(self, term: Term) -> list[str]:
+        """Return the hash of a term under each key."""
+        return [_hash(key, term) for key in self._keys]
+
+    def entry(self, request: Request) -> Entry:
+        """Return what the index gets of a request."""
+        group, terms = self._group(tuple(_files_of(request)))
+        return Entry(group, self._host(request.asked_host), terms)
+
+    def _hashed_group(self, files: Sequence[_File]) -> tuple[str, tuple[str, ...]]:
+        key = self._keys[0]
+        terms = tuple(_hash(key, term) for term in _terms(files))
+        return _hash(key, Term("group", "".join(terms))), terms
+
+    def _hashed_host(self, host: str) -> str:
+        return _hash(self._keys[0], Term("host", host.casefold())) if host else ""
+
+
+def _hash(key: bytes, term: Term) -> str:
+    text = f"{term.kind}\0{term.value}".encode(errors="surrogatepass")
+    return hmac.digest(key, text, "sha256").hex()[:DIGITS]
+
+
+class _File(NamedTuple):
+    """What is known of a file or sequence; its path and its name without the frame number."""
+
+    path: str
+    version_id: str
+    name: str
+
+
+def _files_of(request: Request) -> Iterator[_File]:
+    """Yield what people know: sequences, not their frames."""
+    if not isinstance(request, PublishRequest):
+        yield _file(request.path, request.target)
+        return
+    for container in request.publish.containers[:MAX_FILES]:
+        yield _file(container.pattern or request.path, container.target)
+    files = [file for file in request.files if file.target.container_id is None]
+    for file in files[:MAX_FILES]:
+        yield _file(file.path, file.target)
+    if "/" not in request.path:  # the name of a publish
+        yield _File(request.path, "", "")
+
+
+def _file(path: str, target: Target) -> _File:
+    folder, slash, name = folded(path).rpartition("/")
+    path = f"{folder}{slash}{without_number(name.replace('%d', '0'))}"
+    return _File(path, target.version_id or "", without_number(target.name or ""))
+
+
+def _terms(files: Sequence[_File]) -> list[Term]:
+    found: dict[Term, None] = {}
+    for path, version_id, name in files:
+        terms = [*folder_terms(path), Term("file", path.rpartition("/")[2])]
+        terms += [Term("version", version_id)] if version_id else []
+        terms += [Term("name", name)] if name else []
+        words = dict.fromkeys(words_of(f"{path} {name}"))
+        terms += [Term("word", word) for word in [*words][-MAX_WORDS:]]
+        found.update(dict.fromkeys(terms))
+    return [*found]
+
+
+def folded(path: str) -> str:
+    """Return a path as it is compared: Windows ignores the case of letters."""
+    return path.casefold() if is_windows_path(path) else path
+
+
+def folder_terms(path: str) -> list[Term]:
+    """Return a term for each folder that a file is below, the outermost first."""
+    parts = folded(path).split("/")[:-1]
+    folders = ("/".join(parts[: count + 1]) for count in range(1, len(parts)))
+    return [Term("folder", folder) for folder in [*folders][:MAX_FOLDERS]]
+
+
+def file_term(path: str) -> Term:
+    """Return the term of a file's name, without its frame number."""
+    return Term("file", without_number(path.rpartition("/")[2]))
+
+
+def without_number(name: str) -> str:
+    """Return a name, folded, with # in place of what may be the number of a frame."""
+    stem, dot, suffix = name.casefold().rpartition(".")
+    if suffix.isdecimal():
+        return f"{stem}{dot}#"
+    return f"{_FRAME.sub('#', stem)}{dot}{suffix}"
+
+
+def words_of(text: str) -> Iterable[str]:
+    """Return the words of a path or a name. Numbers alone are none, because frames have them."""
+    return (word for word in _WORD.findall(text.casefold()) if not word.isdecimal())

@@ -1,0 +1,213 @@
+"""Uploads are found by paths, words, names, ids, hosts and versions, through hashes alone."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tasks.config.sealing import Codec
+from tasks.intake.request import PublishRequest, UploadRequest
+from tasks.records import keys, search
+from tasks.records.commands import Commands
+from tasks.records.scripts import Scripts
+from tasks.records.search import Search, parsed
+from tasks.records.terms import Hasher, Term
+from tasks.transfer.targets import Container, Publish, Target
+from tests.unit.records import Farm
+
+SHOT = "/mnt/proj/sq010/sh020/comp/v003"
+OTHER = "/mnt/proj/sq010/sh030/comp/v001"
+VERSION, OTHER_VERSION = str(uuid.uuid4()), str(uuid.uuid4())
+
+Find = Callable[..., list[str]]
+
+
+def file(path: str, version: str = VERSION, name: str = "", host: str = "node7") -> UploadRequest:
+    target = Target.under_version(version, name or path.rpartition("/")[2])
+    return UploadRequest(path, target, 700, 1, asked_host=host, asked_user="ada")
+
+
+def frames(folder: str) -> PublishRequest:
+    target = Target.under_version(VERSION, "beauty")
+    container = Container(target, ".exr", 4, f"{folder}/beauty.%d.exr")
+    files = tuple(
+        UploadRequest(
+            f"{folder}/beauty.{number}.exr", Target.frame(target, str(number)), 9, 1, is_member=True
+        )
+        for number in (1001, 1002)
+    )
+    path = f"{folder}/beauty.1001-1002#.exr"
+    return PublishRequest(path, target.component_id, Publish((container,)), files)
+
+
+@pytest.fixture
+def find(farm: Farm) -> Find:
+    """Returns the paths of what a typed text finds."""
+    one = Search(farm.client, farm.record.scripts.codec, farm.record.scripts.hasher)
+
+    def paths(text: str, *states: str) -> list[str]:
+        return sorted(upload.path for upload in one.page(parsed(text, states), 0, 100).uploads)
+
+    return paths
+
+
+FITTING = [
+    SHOT,
+    f"{SHOT}/",
+    "/mnt/proj/sq010/sh020",
+    f"{SHOT}/plate.1001.exr",
+    f"{SHOT}/pl*.exr",
+    "/mnt/proj/*/sh020/*",
+    "sh020",
+    "SH020 plate",
+    "plate.1001.exr",
+    "plate.1001",
+    "sh020 1001",
+    f"version:{VERSION}",
+    VERSION,
+    "name:main.1001",
+    "main.1001",
+    "host:node7",
+    "node7",
+    "sh020 host:node7 user:ada state:pending",
+]
+
+
+def test_a_file_is_found_by_what_people_know(farm: Farm, find: Find) -> None:
+    wanted = file(f"{SHOT}/plate.1001.exr", name="main.1001")
+    farm.enqueue(wanted, file(f"{OTHER}/grade.1002.exr", OTHER_VERSION, host="node8"))
+
+    assert [text for text in FITTING if find(text) != [wanted.path]] == []
+
+
+UNFITTING = [
+    "/mnt/proj/sq010/sh02",
+    "/mnt/proj/sq010/sh02*/roto/*",
+    "sh0200",
+    "plate.1003.exr",
+    "sh020 1003",
+    "host:node9",
+    "sh020 state:failed",
+    "sh020 user:bob",
+    "name:main.1002",
+    str(uuid.uuid4()),
+]
+
+
+def test_what_does_not_fit_is_not_found(farm: Farm, find: Find) -> None:
+    farm.enqueue(file(f"{SHOT}/plate.1001.exr", name="main.1001"))
+
+    assert [text for text in UNFITTING if find(text)] == []
+
+
+def test_a_sequence_is_found_by_any_of_its_frames(farm: Farm, find: Find) -> None:
+    publish = frames(SHOT)
+    farm.enqueue(publish)
+
+    for text in ("sh020", SHOT, "beauty.1002.exr", f"{SHOT}/beauty.1002.exr", VERSION, "beauty"):
+        assert find(text) == [publish.path], text
+
+
+def test_an_upload_is_found_by_its_id_and_its_component(farm: Farm, find: Find) -> None:
+    wanted = file(f"{SHOT}/plate.1001.exr")
+    farm.enqueue(wanted)
+
+    assert find(wanted.upload_id) == find(wanted.component_id.upper()) == [wanted.path]
+
+
+def test_active_uploads_are_found_by_their_worker(farm: Farm, find: Find) -> None:
+    farm.enqueue(file(f"{SHOT}/plate.1001.exr"))
+    farm.deliver(worker="celery@node3")
+    farm.enqueue(file(f"{SHOT}/plate.1002.exr"))
+
+    assert find("celery@node3") == find("worker:node3") == [f"{SHOT}/plate.1001.exr"]
+
+
+def test_a_list_is_paged_and_counted_by_its_states(farm: Farm) -> None:
+    farm.enqueue(*(file(f"{SHOT}/plate.{number}.exr") for number in range(1001, 1008)))
+    for transfer in farm.pass_stages("create_component_location")[:3]:
+        farm.settle(transfer, "located")
+    one = Search(farm.client, Codec([]), Hasher(()))
+
+    pages = [one.page(parsed(""), start, 3) for start in (0, 3, 6)]
+
+    assert [page.total for page in pages] == [7] * 3
+    assert pages[0].counts["located"] == 3
+    seen = [upload for page in pages for upload in page.uploads]
+    assert [upload.state for upload in seen] == ["active"] * 4 + ["located"] * 3
+    assert len({upload.upload_id for upload in seen}) == 7
+    assert one.page(parsed("", since=farm.now() + 60), 0, 9).total == 0
+
+
+def test_the_frames_of_a_shot_write_their_terms_once(farm: Farm) -> None:
+    hosts = ("node1", "node2")
+    farm.enqueue(file(f"{SHOT}/plate.1001.exr", host=hosts[0]))
+    before = sorted(farm.client.keys(f"{keys.TERM}*"))
+
+    farm.enqueue(*(file(f"{SHOT}/plate.{1002 + n}.exr", host=hosts[n % 2]) for n in range(50)))
+
+    [group] = farm.client.keys(f"{keys.GROUP}*")
+    assert farm.client.zcard(group) == 51
+    assert len(farm.client.keys(f"{keys.TERM}*")) == len(before) + 1  # the second host
+
+
+def test_the_index_expires_after_its_records(farm: Farm) -> None:
+    farm.enqueue(file(f"{SHOT}/plate.1001.exr"))
+
+    lives = [farm.client.ttl(key) for key in farm.client.keys(f"{keys.PREFIX}index:*")]
+
+    assert len(lives) > 8
+    assert all(farm.ttl_s < one <= farm.ttl_s + 14 * 86400 for one in lives)
+
+
+def test_what_has_expired_leaves_the_index_and_is_not_shown(farm: Farm, find: Find) -> None:
+    old, new = file(f"{SHOT}/plate.1001.exr"), file(f"{SHOT}/plate.1002.exr")
+    farm.enqueue(old)
+    [group] = farm.client.keys(f"{keys.GROUP}*")
+    farm.client.delete(keys.upload_key(old.upload_id))
+    farm.client.zadd(group, {old.upload_id: 1.0})
+    farm.client.expire(group, farm.ttl_s)  # due for its next refresh
+
+    farm.enqueue(new)
+
+    assert farm.client.zrange(group, 0, -1) == [new.upload_id]
+    assert find("sh020") == [new.path]
+
+
+def test_a_sealed_index_names_nothing_and_opens_with_each_key(farm: Farm) -> None:
+    secrets = [Fernet.generate_key().decode() for _ in range(2)]
+    old, new = (Hasher([secret.encode()]) for secret in secrets)
+    commands = Commands(Scripts(farm.client, Codec(secrets[:1]), hasher=old))
+    wanted = file(f"{SHOT}/plate.1001.exr")
+    commands.enqueue([wanted])
+
+    both = Hasher([secret.encode() for secret in reversed(secrets)])
+    found = Search(farm.client, Codec(secrets), both).page(parsed("sh020"), 0, 9)
+    assert [upload.path for upload in found.uploads] == [wanted.path]
+    assert not Search(farm.client, Codec(secrets), new).page(parsed("sh020"), 0, 9).uploads
+    written = b"\n".join(
+        [
+            value.encode()
+            for key in farm.client.keys(f"{keys.PREFIX}index:*")
+            for value in (key, *farm.client.zrange(key, 0, -1))
+        ]
+    )
+    for word in (b"sh020", b"plate", b"node7", VERSION.encode(), b"mnt"):
+        assert word not in written
+    # Without the key, nobody can try a word.
+    assert Hasher(()).hashes(Term("word", "sh020"))[0].encode() not in written
+
+
+def test_one_query_reads_a_bounded_number_of_records(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_FOUND", 10)
+    farm.enqueue(*(file(f"{SHOT}/plate.{number}.exr") for number in range(30)))
+    one = Search(farm.client, Codec([]), Hasher(()))
+
+    page = one.page(parsed("sh020"), 0, 5)
+
+    assert (page.total, page.is_cut, len(page.uploads)) == (10, True, 5)
