@@ -21,7 +21,7 @@ from tasks.config.hook_key import hook_keys_from_text
 from tasks.config.redis_url import parse_redis_url
 from tasks.config.texts import visible
 from tasks.config.timetable import NO_LIMIT, Timetable
-from tasks.transfer.models import LOOPBACK
+from tasks.transfer.addresses import LOOPBACK
 
 DAY_S = 86400.0
 FTRACK = ("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from tasks.intake.manifest import MAX_TEXT
 from tasks.intake.ranges import MAX_FRAMES
-from tasks.intake.request import is_uuid
 from tasks.transfer.names import is_unfit
+from tasks.transfer.targets import is_uuid
 from tasks.transfer.windows import is_windows_path
 
 TYPE_CHECKING = False

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from tasks.transfer.named_tuple import NamedTuple
-from tasks.transfer.targets import Container, Publish, Target, derived_id
+from tasks.transfer.targets import Container, Publish, Target, derived_id, is_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, TypeAlias
-
-HEXADECIMAL = frozenset("0123456789abcdefABCDEF-")
 
 #: The order of pending uploads: a lower number goes first.
 PRIORITIES = {"urgent": 0, "normal": 1, "low": 2}
@@ -144,12 +142,6 @@ class PublishRequest(_PublishFields):
 
 # A text, because Python 3.8 and 3.9 do not know the operator | for classes.
 Request: TypeAlias = "UploadRequest | PublishRequest"
-
-
-def is_uuid(text: str) -> bool:
-    """Return whether a text is an id as ftrack writes it, in upper or lower case."""
-    sizes = [len(digits) for digits in text.split("-")]
-    return sizes == [8, 4, 4, 4, 12] and HEXADECIMAL.issuperset(text)
 
 
 def _options_key(target: Target) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tasks.intake.errors import BadInputError, listed, printable, quoted
-from tasks.intake.request import is_uuid
 from tasks.transfer.names import file_type, name_fault
+from tasks.transfer.targets import is_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import redis
 
 from tasks.config.sealing import Codec
-from tasks.intake.request import is_uuid
 from tasks.records.keys import COMPONENT, group_key, state_key, term_key, to_text, upload_key
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from tasks.records.terms import Hasher, Term, file_term, folded, without_number, words_of
 from tasks.transfer.errors import SealBrokenError
+from tasks.transfer.targets import is_uuid
 from tasks.transfer.windows import is_windows_path
 
 #: The order of what is found: what needs somebody comes first.

@@ -6,7 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.transfer.errors import RequestRefusedError, TargetRefusedError, UploadError
-from tasks.transfer.ftrack import Operation, Result, query, quoted, rows_of
+from tasks.transfer.ftrack import (
+    MAX_PADDING,
+    Operation,
+    Result,
+    number_of,
+    query,
+    quoted,
+    rows_of,
+)
 from tasks.transfer.models import Transfer
 from tasks.transfer.targets import Target, derived_id
 
@@ -86,7 +94,7 @@ def parse_known(results: Sequence[Sequence[Result]]) -> Known:
         {str(row.get("id")): row for row in components},
         others_of(same_names),
         {str(row.get("id")): str(row.get("__entity_type__")) for row in tasks},
-        {str(row.get("id")): int(row.get("padding") or 0) for row in sequences},
+        {str(row.get("id")): number_of(row, "padding", MAX_PADDING) for row in sequences},
     )
 
 

@@ -32,6 +32,7 @@ from tasks.transfer.http import (
     translated_errors,
 )
 from tasks.transfer.models import Transfer
+from tasks.transfer.targets import is_uuid
 
 Operation = dict[str, Any]
 Result = Mapping[str, Any]
@@ -45,8 +46,15 @@ MAX_REQUEST_BYTES = 900_000
 #: A call that took longer before it failed is not repeated for its halves: if ftrack answers
 #: nothing in time, that would take minutes.
 SPLIT_WITHIN_S = 10.0
-#: The response for a batch of 50 has about 100 kB.
+#: The response for a batch of 50 has about 100 kB, that for 10,000 parts 15 MB.
 MAX_RESPONSE_BYTES = 16 << 20
+#: Rows of a query that comes page by page: a component has no more files than that.
+MAX_ROWS = 200_000
+#: The most digits that a frame number is padded to, and the largest size that ftrack can store.
+MAX_PADDING = 32
+MAX_SIZE_BYTES = 2**63 - 1
+#: The values of a response's JSON. That for 10,000 parts has 30,000; each takes up to 200 bytes.
+MAX_VALUES = 500_000
 
 
 class FtrackRefusal(Exception):
@@ -150,11 +158,15 @@ class FtrackClient:
                     allow_redirects=False,
                     stream=True,
                 )
-                return response, body_of(response, MAX_RESPONSE_BYTES)
+                body = body_of(response, MAX_RESPONSE_BYTES + 1)
         finally:
             if exchange.is_over:
                 why = f"no whole answer within {within_s:.0f} s"
                 raise ServiceUnavailableError("ftrack", why)
+        if len(body) > MAX_RESPONSE_BYTES or _count_values(body) > MAX_VALUES:
+            # It is no outage: ftrack may answer all others well.
+            raise UnexpectedAnswerError("ftrack", "an API call", "an answer that is too large")
+        return response, body
 
     def call_in_groups(self, groups: Sequence[Sequence[Operation]]) -> list[list[Result]]:
         """POST all groups in one call; return the results of each group.
@@ -206,6 +218,11 @@ class FtrackClient:
         # ftrack may repeat the key that it refuses. A value that is not text may be nested deeply.
         text = value if isinstance(value, str) else reprlib.repr(value)
         return one_line(text.replace(self._api_key, "***"))
+
+
+def _count_values(body: bytes) -> int:
+    """Return how many values a JSON text has at most. Millions of empty lists fill the memory."""
+    return sum(map(body.count, (b"[", b"{", b",")))
 
 
 def _not_ftracks(response: requests.Response) -> Exception:
@@ -285,6 +302,28 @@ def quoted(ids: Iterable[str]) -> str:
 
 
 def rows_of(result: Result) -> list[Result]:
-    """Return the rows in the result of a query."""
+    """Return the rows in the result of a query.
+
+    Raises:
+        UnexpectedAnswerError: an id is not a UUID; it would become part of a path or a query.
+    """
     data = result.get("data")
-    return [row for row in data if isinstance(row, dict)] if isinstance(data, list) else []
+    listed = data if isinstance(data, list) else []
+    rows: list[Result] = [row for row in listed if isinstance(row, dict)]
+    for row in rows:
+        for name, value in row.items():
+            if (name == "id" or name.endswith("_id")) and not _is_id(value):
+                raise UnexpectedAnswerError("ftrack", "a query", f"{name} is not a UUID")
+    return rows
+
+
+def number_of(row: Result, column: str, most: int) -> int:
+    """Return a number of a row, from 0 to ``most``; 0 if it has none."""
+    value = row.get(column)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(value) if 0 <= value <= most else 0  # a size is a float, and may be infinite
+
+
+def _is_id(value: object) -> bool:
+    return value is None or (isinstance(value, str) and is_uuid(value))

@@ -38,9 +38,6 @@ MAX_STATUS_CHARS = 60
 #: An error of S3 or GCS is a short XML document; the rest of a response is not read.
 MAX_ERROR_BYTES = 10_000
 
-#: A URL that can be written into a request: RFC 9112, without characters that clients refuse.
-URL = re.compile(r"https?://[!-~]+")
-
 OUTAGE_STATUS = {
     requests.codes.request_timeout,
     requests.codes.too_early,
@@ -168,13 +165,13 @@ def retry_after_s(response: requests.Response) -> float | None:
 
 def body_of(response: requests.Response, max_bytes: int) -> bytes:
     """Read at most ``max_bytes`` of a streamed response, then release its connection."""
-    body = b""
+    body = bytearray()
     with response:
         for block in response.iter_content(max_bytes):
             body += block
             if len(body) >= max_bytes:
                 break
-    return body[:max_bytes]
+    return bytes(body[:max_bytes])
 
 
 def error_code(body: bytes) -> str:

@@ -6,8 +6,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.transfer.errors import FatalError
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Result, query, quoted, rows_of
+from tasks.transfer.errors import FatalError, UnexpectedAnswerError
+from tasks.transfer.ftrack import (
+    MAX_PADDING,
+    MAX_ROWS,
+    FtrackClient,
+    FtrackRefusal,
+    Result,
+    number_of,
+    query,
+    quoted,
+    rows_of,
+)
 from tasks.transfer.models import SERVER_LOCATION_ID
 from tasks.transfer.names import PATTERN, fetched_name, name_fault
 
@@ -46,7 +56,7 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
 
     Raises:
         FatalError: a component is unknown or not in ftrack.server.
-        RetryableError: what ``FtrackClient.call`` raises.
+        RetryableError: what ``FtrackClient.call`` and ``rows_of`` raise.
     """
     among = f"id in ({quoted(component_ids)})"
     files = _rows(ftrack, "id, name, file_type", "FileComponent", among)
@@ -122,6 +132,9 @@ def _rows(ftrack: FtrackClient, columns: str, entity_type: str, where: str) -> l
         rows += fresh
         if len(fresh) < PAGE_ROWS:
             return rows
+        if len(rows) > MAX_ROWS:
+            why = f"more than {MAX_ROWS} rows of {entity_type}"
+            raise UnexpectedAnswerError("ftrack", "a query", why)
 
 
 def _file(row: Result, pattern: str) -> ComponentFile:
@@ -131,8 +144,7 @@ def _file(row: Result, pattern: str) -> ComponentFile:
 def _frame(row: Result, sequence: Result, pattern: str) -> ComponentFile:
     number = _text(row, "name")
     if re.fullmatch("[0-9]+", number):
-        padding = sequence.get("padding")
-        number = number.zfill(padding if isinstance(padding, int) else 0)
+        number = number.zfill(number_of(sequence, "padding", MAX_PADDING))
     name = fetched_name(_text(sequence, "name"), _file_type(row), pattern, number)
     return _named(row, name)
 
@@ -144,6 +156,8 @@ def _file_type(row: Result) -> str:
 
 def _named(row: Result, name: str) -> ComponentFile:
     component_id = _text(row, "id")
+    if not component_id:
+        raise UnexpectedAnswerError("ftrack", "a query", "a file without an id")
     if why := name_fault(name):
         what = f"a name that cannot be a file name here ({name[:80]!a} {why}); rename it in ftrack"
         return ComponentFile(component_id, "", f"component {component_id} has {what}")

@@ -12,9 +12,6 @@ from tasks.transfer.targets import Publish, Target
 #: (ftrack-python, ``source/ftrack_api/symbol.py``).
 SERVER_LOCATION_ID = "3a372bde-05bc-11e4-8908-20c9d081909b"
 
-#: Hosts that are this machine: a secret may be sent to them without encryption.
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-
 MIB = 1 << 20
 
 #: A larger file is sent in parts; only the parts have checksums.

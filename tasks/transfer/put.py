@@ -78,6 +78,9 @@ BROKEN_TRANSFER_CODES = {"RequestTimeout", "IncompleteBody"}
 #: proxy may also weaken the ETag: W/"…" (nginx).
 MD5_ETAG = re.compile(r"([0-9a-fA-F]{32})(?:[-;:]{1,2}(?:gzip|br|deflate|zstd))?")
 
+#: Any other: it stands in the record of each part until the parts are joined.
+ETAG = re.compile(r"[!#-~]{0,200}")
+
 #: The number of hosts whose connections stay open: ftrack, and those of the store's buckets.
 MAX_HOSTS = 4
 
@@ -258,7 +261,7 @@ def _checked_etag(transfer: Transfer, response: requests.Response) -> str:
     encrypted = any("server-side-encryption" in name.lower() for name in response.headers)
     match = MD5_ETAG.fullmatch(etag)
     if encrypted or not match:
-        return etag
+        return etag if ETAG.fullmatch(etag) else ""
     md5_hex = match[1].lower()
     if md5_hex == _md5_hex(transfer):
         return md5_hex

@@ -20,11 +20,15 @@ from tasks.transfer.existing import (
     replaces,
 )
 from tasks.transfer.ftrack import (
+    MAX_PADDING,
+    MAX_ROWS,
+    MAX_SIZE_BYTES,
     FtrackClient,
     FtrackRefusal,
     Outcomes,
     Result,
     bisect_failures,
+    number_of,
     rows_of,
 )
 from tasks.transfer.models import Transfer
@@ -166,9 +170,12 @@ def _frame_sizes(
             raise RequestRefusedError(sequence_id, "look up", str(refusal)) from None
         padding = _padding_of(rows_of(found), container, path)
         rows, known = rows_of(page), len(sizes)
-        sizes |= {str(row.get("id")): _size_bytes(row) for row in rows}
+        sizes |= {str(row.get("id")): number_of(row, "size", MAX_SIZE_BYTES) for row in rows}
         if len(rows) < FRAMES_A_PAGE:
             return padding, sizes
+        if len(sizes) > MAX_ROWS:
+            why = f"more than {MAX_ROWS} frames"
+            raise UnexpectedAnswerError("ftrack", f"the query for sequence {sequence_id}", why)
         if len(sizes) == known:  # such as from a server that ignores the offset
             what = f"the query for the frames of sequence {sequence_id}"
             raise UnexpectedAnswerError("ftrack", what, "the next page repeats the last one")
@@ -180,18 +187,13 @@ def _padding_of(rows: Sequence[Result], container: Container, path: str) -> int:
     if not rows:
         why = f"is a sequence, but {name} is a component of another kind in ftrack"
         raise FileRefusedError(path, f"{why}; give it another name")
-    padding = int(rows[0].get("padding") or 0)
+    padding = number_of(rows[0], "padding", MAX_PADDING)
     if padding != container.padding and not container.target.replace:
         why = f"has frame numbers of padding {container.padding}, but {name} in ftrack has"
         raise FileRefusedError(
             path, f"{why} {padding}; use another --name, --replace, or another version"
         )
     return padding
-
-
-def _size_bytes(row: Result) -> int:
-    size = row.get("size")
-    return int(size) if isinstance(size, int | float) else 0
 
 
 def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Existing:

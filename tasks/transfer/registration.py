@@ -10,7 +10,7 @@ from tasks.transfer.existing import NOTHING_YET, SYSTEM_TYPES, Existing
 from tasks.transfer.ftrack import MAX_REQUEST_BYTES, Operation, Result, encoded
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.names import PATTERN
-from tasks.transfer.targets import Container, Publish, Target, derived_id
+from tasks.transfer.targets import Container, Publish, Target, derived_id, is_uuid
 
 #: The metadata key that notes for which bytes of a component an encoding was started. Its value
 #: is a ``Transfer.content_fingerprint``.
@@ -146,7 +146,8 @@ def _delete(entity_type: str, component_id: str) -> Operation:
 
 def job_ids(results: Sequence[Result]) -> tuple[str, ...]:
     """Return the ids of the encoding jobs in the results of ``encode_media``."""
-    return tuple(job for result in results if isinstance(job := result.get("job_id"), str))
+    found = (result.get("job_id") for result in results)
+    return tuple(job for job in found if isinstance(job, str) and is_uuid(job))
 
 
 def publish_operations(

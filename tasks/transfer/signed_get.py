@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import requests
 
+from tasks.transfer.addresses import may_be_called
 from tasks.transfer.errors import (
     FatalError,
     ServiceUnavailableError,
@@ -17,7 +18,6 @@ from tasks.transfer.errors import (
 from tasks.transfer.exchange import EXCHANGE_S, Exchange
 from tasks.transfer.http import (
     MAX_ERROR_BYTES,
-    URL,
     body_of,
     error_code,
     is_outage,
@@ -25,7 +25,6 @@ from tasks.transfer.http import (
     send_raw,
     status_of,
 )
-from tasks.transfer.models import LOOPBACK
 
 #: S3 and GCS return the hex MD5 of an object that came in one PUT; ``…-N`` is not an MD5. A proxy
 #: that could compress may weaken the ETag, or add to it.
@@ -75,19 +74,10 @@ def signed_url(
             f"ftrack refuses to return the file of component {component_id} ({status}): "
             "is it in ftrack.server, and may this API user see it?"
         )
-    if not requests.codes.multiple_choices <= status or not _is_safe(location):
-        why = f"HTTP {status} without an https URL"
+    if not requests.codes.multiple_choices <= status or not may_be_called(location, server_url):
+        why = f"HTTP {status} without an https URL of a store"
         raise UnexpectedAnswerError("ftrack", f"the GET of component {component_id}", why)
     return location
-
-
-def _is_safe(url: str) -> bool:
-    try:
-        return URL.fullmatch(url) is not None and (
-            url.startswith("https://") or urlsplit(url).hostname in LOOPBACK
-        )
-    except ValueError:
-        return False
 
 
 def get_object(

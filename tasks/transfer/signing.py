@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeGuard
+from urllib.parse import urlsplit
 
+from tasks.transfer.addresses import URL, may_be_called
 from tasks.transfer.checks import check_queries, parse_known, refusal_of
 from tasks.transfer.errors import UnexpectedAnswerError, UploadError
 from tasks.transfer.ftrack import FtrackClient, Operation, Outcomes, Result, bisect_failures
-from tasks.transfer.http import URL
+from tasks.transfer.http import one_line
 from tasks.transfer.models import Multipart, SignedPut, Transfer, part_count
 
 #: Headers that can be written into a request: RFC 9110, without characters that clients refuse.
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile(r"(?!\s)[^\r\n\0\ud800-\udfff]*")
+#: Headers that say where a request ends, who gets it, or how the connection goes on. Host and
+#: Content-Length are part of some signatures: they may say what is sent anyway.
+FRAMING = {
+    "connection", "expect", "http2-settings", "keep-alive", "trailer", "transfer-encoding",
+    "upgrade", "te",  # codespell:ignore te
+}  # fmt: skip
+#: Of a URL's headers, all together.
+MAX_HEADER_CHARS = 16_384
+#: The id of a multipart upload in the store; S3's have about 100 characters.
+MULTIPART_ID = re.compile(r"[!-~]{1,2048}")
 
 
 def sign(ftrack: FtrackClient, transfers: Sequence[Transfer], *, check: bool = True) -> Outcomes:
@@ -32,7 +45,7 @@ def sign(ftrack: FtrackClient, transfers: Sequence[Transfer], *, check: bool = T
         known = parse_known(results[: len(queries)]) if check else None
         return {
             transfer.upload_id: (known and refusal_of(transfer, known))
-            or _parse_signed(transfer, result)
+            or _parse_signed(transfer, result, ftrack.server_url)
             for transfer, [result] in zip(batch, results[len(queries) :], strict=True)
         }
 
@@ -55,30 +68,56 @@ def _sign_operation(transfer: Transfer) -> Operation:
     return operation | {"parts": part_count(transfer.size_bytes)} | again
 
 
-def _parse_signed(transfer: Transfer, result: Result) -> Transfer | UploadError:
+def _parse_signed(transfer: Transfer, result: Result, server_url: str) -> Transfer | UploadError:
     if transfer.is_large:
-        return _parse_parts(transfer, result)
+        return _parse_parts(transfer, result, server_url)
     url, headers = result.get("url"), result.get("headers")
-    if (
-        _fits(url, URL)
-        and isinstance(headers, dict)
-        and all(_fits(name, HEADER_NAME) for name in headers)
-        and all(_fits(value, HEADER_VALUE) for value in headers.values())
-    ):
+    if _is_url(url, server_url) and _are_headers(headers, url, transfer.size_bytes):
         return replace(transfer, signed=SignedPut(url, headers))
-    return UnexpectedAnswerError("ftrack", "get_upload_metadata", "no usable url and headers")
+    return _unusable("url and headers", url, server_url)
 
 
-def _parse_parts(transfer: Transfer, result: Result) -> Transfer | UnexpectedAnswerError:
+def _unusable(what: str, url: object, server_url: str) -> UnexpectedAnswerError:
+    why = f"no usable {what}"
+    if isinstance(url, str) and URL.fullmatch(url) and not may_be_called(url, server_url):
+        parts = urlsplit(url)
+        host = one_line(f"{parts.scheme}://{parts.netloc}")
+        why += f": files go to https alone, to no link-local address, and not to {host}"
+    return UnexpectedAnswerError("ftrack", "get_upload_metadata", why)
+
+
+def _is_url(value: object, server_url: str) -> TypeGuard[str]:
+    return isinstance(value, str) and may_be_called(value, server_url)
+
+
+def _are_headers(headers: object, url: str, size_bytes: int) -> TypeGuard[dict[str, str]]:
+    """Return whether with these headers, a PUT remains the PUT of this file to this host."""
+    if not isinstance(headers, dict) or len(json.dumps(headers)) > MAX_HEADER_CHARS:
+        return False
+    as_sent = {"host": urlsplit(url).netloc, "content-length": str(size_bytes)}
+    return all(
+        _fits(name, HEADER_NAME)
+        and _fits(value, HEADER_VALUE)
+        and name.lower() not in FRAMING
+        and not name.lower().startswith("proxy-")
+        and value == as_sent.get(name.lower(), value)
+        for name, value in headers.items()
+    )
+
+
+def _parse_parts(
+    transfer: Transfer, result: Result, server_url: str
+) -> Transfer | UnexpectedAnswerError:
     upload_id, urls = result.get("upload_id"), result.get("urls")
     rows = [row for row in urls if isinstance(row, dict)] if isinstance(urls, list) else []
     by_number = {str(row.get("part_number")): row.get("signed_url") for row in rows}
     numbers = range(1, len(by_number) + 1)
-    known = {n: url for n in numbers if _fits(url := by_number.get(str(n)), URL)}
+    known = {n: url for n in numbers if _is_url(url := by_number.get(str(n)), server_url)}
     expected = part_count(transfer.size_bytes)
-    if isinstance(upload_id, str) and upload_id and len(known) == len(by_number) == expected:
+    if _fits(upload_id, MULTIPART_ID) and len(known) == len(by_number) == expected:
         return replace(transfer, multipart=Multipart(upload_id, known))
-    return UnexpectedAnswerError("ftrack", "get_upload_metadata", "no usable upload_id and urls")
+    other = next((url for url in by_number.values() if not _is_url(url, server_url)), None)
+    return _unusable("upload_id and urls", other, server_url)
 
 
 def _fits(value: object, pattern: re.Pattern[str]) -> TypeGuard[str]:

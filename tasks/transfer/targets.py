@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: Ids are derived from what they identify. So a call that is repeated after a lost response, or
 #: a hook that runs twice, uses the same id, and creates no second entity.
 NAMESPACE = "6f0c0a5e-6c5f-5d0c-9a4e-8f1f2d7c4b11"
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF-")
 _NAMESPACE_BYTES = bytes.fromhex(NAMESPACE.replace("-", ""))
 
 
@@ -30,6 +31,12 @@ def derived_id(*values: object) -> str:
     digest[8] = digest[8] & 0x3F | 0x80  # the variant of RFC 4122
     text = digest.hex()
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def is_uuid(text: str) -> bool:
+    """Return whether a text is an id as ftrack writes it, in upper or lower case."""
+    sizes = [len(digits) for digits in text.split("-")]
+    return sizes == [8, 4, 4, 4, 12] and _HEXADECIMAL.issuperset(text)
 
 
 class Target(NamedTuple):

@@ -723,7 +723,7 @@ def test_nothing_counts_as_ours_if_that_query_is_refused_too(
 
 @pytest.mark.parametrize(
     "data",
-    [None, "junk", [5], [{}], [{"component_id": [], "resource_identifier": []}], {"a": 1}],
+    [None, "junk", [5], [{}], [{"component_id": None, "resource_identifier": []}], {"a": 1}],
     ids=repr,
 )
 def test_junk_for_an_answer_what_is_ours_makes_nothing_ours(

@@ -9,16 +9,20 @@ from typing import Any
 import pytest
 
 from tasks.transfer import lookup
-from tasks.transfer.errors import FatalError
+from tasks.transfer.errors import FatalError, UnexpectedAnswerError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.targets import derived_id
 from tests.unit.odd_server import OddServer, http
 
 Rows = list[dict[str, object]]
 
-FILE: dict[str, object] = {"id": "f", "name": "plate", "file_type": ".exr"}
-SEQUENCE: dict[str, object] = {"id": "s", "name": "main", "file_type": ".exr", "padding": 4}
+FILE_ID = "0f000000-0000-4000-8000-000000000000"
+SEQUENCE_ID = "5e000000-0000-4000-8000-000000000000"
+
+FILE: dict[str, object] = {"id": FILE_ID, "name": "plate", "file_type": ".exr"}
+SEQUENCE: dict[str, object] = {"id": SEQUENCE_ID, "name": "main", "file_type": ".exr", "padding": 4}
 
 
 @pytest.fixture
@@ -28,8 +32,17 @@ def client(odd: OddServer) -> Iterator[FtrackClient]:
         yield client
 
 
+def frame_id(number: str) -> str:
+    return derived_id("frame", SEQUENCE_ID, number)
+
+
 def frame(number: str, **more: object) -> dict[str, object]:
-    return {"id": f"s{number}", "name": number, "file_type": ".exr", "container_id": "s"} | more
+    return {
+        "id": frame_id(number),
+        "name": number,
+        "file_type": ".exr",
+        "container_id": SEQUENCE_ID,
+    } | more
 
 
 def located(*ids: str) -> list[dict[str, object]]:
@@ -56,19 +69,19 @@ def asked(odd: OddServer) -> list[str]:
 def test_a_file_has_the_name_and_type_of_its_component(
     client: FtrackClient, odd: OddServer
 ) -> None:
-    reply(odd, [FILE], [], located("f"))
+    reply(odd, [FILE], [], located(FILE_ID))
 
-    assert find_files(client, ["f"]) == [ComponentFile("f", "plate.exr")]
-    assert all(f'"{name}"' in asked(odd)[3] for name in ("f", SERVER_LOCATION_ID))
+    assert find_files(client, [FILE_ID]) == [ComponentFile(FILE_ID, "plate.exr")]
+    assert all(f'"{name}"' in asked(odd)[3] for name in (FILE_ID, SERVER_LOCATION_ID))
 
 
 @pytest.mark.parametrize(("file_type", "name"), [("", "plate"), ("mov", "plate.mov")])
 def test_a_file_type_may_be_missing_or_without_its_dot(
     file_type: str, name: str, client: FtrackClient, odd: OddServer
 ) -> None:
-    reply(odd, [FILE | {"file_type": file_type}], [], located("f"))
+    reply(odd, [FILE | {"file_type": file_type}], [], located(FILE_ID))
 
-    assert find_files(client, ["f"]) == [ComponentFile("f", name)]
+    assert find_files(client, [FILE_ID]) == [ComponentFile(FILE_ID, name)]
 
 
 @pytest.mark.parametrize(
@@ -85,9 +98,9 @@ def test_a_file_type_may_be_missing_or_without_its_dot(
 def test_a_frame_is_named_by_its_padded_number(
     padding: int | None, number: str, name: str, client: FtrackClient, odd: OddServer
 ) -> None:
-    reply(odd, [], [SEQUENCE | {"padding": padding}], [frame(number)], located(f"s{number}"))
+    reply(odd, [], [SEQUENCE | {"padding": padding}], [frame(number)], located(frame_id(number)))
 
-    assert find_files(client, ["s"]) == [ComponentFile(f"s{number}", name)]
+    assert find_files(client, [SEQUENCE_ID]) == [ComponentFile(frame_id(number), name)]
 
 
 @pytest.mark.parametrize(
@@ -108,26 +121,26 @@ def test_a_frame_is_named_by_its_padded_number(
 def test_a_frame_has_the_name_of_its_sequences_pattern(
     pattern: str, name: str, client: FtrackClient, odd: OddServer
 ) -> None:
-    row: dict[str, object] = {"parent_id": "s", "value": pattern}
-    reply(odd, [], [SEQUENCE], [frame("7")], located("s7"), pattern=row)
+    row: dict[str, object] = {"parent_id": SEQUENCE_ID, "value": pattern}
+    reply(odd, [], [SEQUENCE], [frame("7")], located(frame_id("7")), pattern=row)
 
-    assert find_files(client, ["s"]) == [ComponentFile("s7", name)]
+    assert find_files(client, [SEQUENCE_ID]) == [ComponentFile(frame_id("7"), name)]
 
 
 def test_a_file_has_the_name_of_its_pattern(client: FtrackClient, odd: OddServer) -> None:
-    row: dict[str, object] = {"parent_id": "f", "value": "100%d.exr"}
-    reply(odd, [FILE], [], located("f"), pattern=row)
+    row: dict[str, object] = {"parent_id": FILE_ID, "value": "100%d.exr"}
+    reply(odd, [FILE], [], located(FILE_ID), pattern=row)
 
-    assert find_files(client, ["f"]) == [ComponentFile("f", "100%d.exr")]
+    assert find_files(client, [FILE_ID]) == [ComponentFile(FILE_ID, "100%d.exr")]
 
 
 def test_files_are_in_the_order_of_the_ids_and_then_of_names(
     client: FtrackClient, odd: OddServer
 ) -> None:
     frames = [frame("2"), frame("1")]
-    reply(odd, [FILE], [SEQUENCE], frames, located("f", "s1", "s2"))
+    reply(odd, [FILE], [SEQUENCE], frames, located(FILE_ID, frame_id("1"), frame_id("2")))
 
-    names = [file.name for file in find_files(client, ["s", "f"])]
+    names = [file.name for file in find_files(client, [SEQUENCE_ID, FILE_ID])]
 
     assert names == ["main.0001.exr", "main.0002.exr", "plate.exr"]
 
@@ -136,29 +149,31 @@ def test_an_id_that_ftrack_does_not_know_is_named(client: FtrackClient, odd: Odd
     reply(odd, [FILE], [])
 
     with pytest.raises(FatalError, match="no file or sequence unknown"):
-        find_files(client, ["f", "unknown"])
+        find_files(client, [FILE_ID, "unknown"])
 
 
 def test_a_sequence_without_frames_is_refused(client: FtrackClient, odd: OddServer) -> None:
     reply(odd, [], [SEQUENCE], [])
 
-    with pytest.raises(FatalError, match="sequence s has no frames"):
-        find_files(client, ["s"])
+    with pytest.raises(FatalError, match=f"sequence {SEQUENCE_ID} has no frames"):
+        find_files(client, [SEQUENCE_ID])
 
 
 def test_a_file_that_is_not_in_the_store_is_named(client: FtrackClient, odd: OddServer) -> None:
     reply(odd, [FILE], [], [])
 
-    with pytest.raises(FatalError, match=r"component f is not in ftrack\.server"):
-        find_files(client, ["f"])
+    with pytest.raises(FatalError, match=rf"component {FILE_ID} is not in ftrack\.server"):
+        find_files(client, [FILE_ID])
 
 
 def test_frames_that_are_not_in_the_store_are_counted(client: FtrackClient, odd: OddServer) -> None:
     frames = [frame("1"), frame("2"), frame("3")]
-    reply(odd, [FILE], [SEQUENCE], frames, located("f", "s1"))
+    reply(odd, [FILE], [SEQUENCE], frames, located(FILE_ID, frame_id("1")))
 
-    with pytest.raises(FatalError, match=r"sequence s \(2, the first is main\.0002\.exr\)"):
-        find_files(client, ["s", "f"])
+    with pytest.raises(
+        FatalError, match=rf"sequence {SEQUENCE_ID} \(2, the first is main\.0002\.exr\)"
+    ):
+        find_files(client, [SEQUENCE_ID, FILE_ID])
 
 
 @pytest.mark.parametrize(
@@ -170,12 +185,14 @@ def test_a_name_that_is_not_a_file_name_is_refused(
     name: str, client: FtrackClient, odd: OddServer
 ) -> None:
     file_type = ".exr" if name else ""
-    reply(odd, [FILE | {"name": name, "file_type": file_type}], [], located("f"))
+    reply(odd, [FILE | {"name": name, "file_type": file_type}], [], located(FILE_ID))
 
-    [file] = find_files(client, ["f"])
+    [file] = find_files(client, [FILE_ID])
 
     assert file.name == ""
-    assert file.fault.startswith("component f has a name that cannot be a file name here (")
+    assert file.fault.startswith(
+        f"component {FILE_ID} has a name that cannot be a file name here ("
+    )
     file.fault.encode()
 
 
@@ -183,9 +200,9 @@ def test_a_name_may_have_as_many_bytes_as_linux_allows(
     client: FtrackClient, odd: OddServer
 ) -> None:
     name = "x" + "é" * 125
-    reply(odd, [FILE | {"name": name}], [], located("f"))
+    reply(odd, [FILE | {"name": name}], [], located(FILE_ID))
 
-    [file] = find_files(client, ["f"])
+    [file] = find_files(client, [FILE_ID])
 
     assert len(file.name.encode()) == 255
 
@@ -202,7 +219,7 @@ def test_rows_are_read_page_by_page(
     located_pages = [located(*ids[:2])] + [[]] * (count >= 2) + [located(*ids[2:])] * (count > 2)
     reply(odd, [], [SEQUENCE], *pages, *located_pages)
 
-    assert [file.component_id for file in find_files(client, ["s"])] == ids
+    assert [file.component_id for file in find_files(client, [SEQUENCE_ID])] == ids
     assert "offset 0 limit 2" in asked(odd)[3]
     if count >= 2:
         assert "offset 2 limit 2" in asked(odd)[4]
@@ -213,12 +230,48 @@ def test_a_query_that_ftrack_refuses_is_final(client: FtrackClient, odd: OddServ
     odd.answers = [http(body=b'{"exception": "PermissionError", "content": "not yours"}')]
 
     with pytest.raises(FatalError, match="PermissionError: not yours"):
-        find_files(client, ["f"])
+        find_files(client, [FILE_ID])
 
 
 def test_junk_in_place_of_texts_is_an_empty_text(client: FtrackClient, odd: OddServer) -> None:
-    reply(odd, [FILE | {"name": 5}], [], located("f"))
+    reply(odd, [FILE | {"name": 5}], [], located(FILE_ID))
 
-    [file] = find_files(client, ["f"])
+    [file] = find_files(client, [FILE_ID])
 
     assert (file.name, file.fault != "") == ("", True)
+
+
+@pytest.mark.parametrize("odd_id", ["./../victim/precious", 'x" or 1', "", 5, [], None])
+def test_an_id_that_is_no_uuid_becomes_no_path_and_no_query(
+    odd_id: object, client: FtrackClient, odd: OddServer
+) -> None:
+    for files, sequences, *more in (
+        ([FILE | {"id": odd_id}], [], located(FILE_ID)),
+        ([], [SEQUENCE], [frame("1", id=odd_id)], located(FILE_ID)),
+        ([], [SEQUENCE], [frame("1", container_id=odd_id)], located(FILE_ID)),
+    ):
+        reply(odd, files, sequences, *more)
+        with pytest.raises((UnexpectedAnswerError, FatalError)):
+            find_files(client, [FILE_ID] if files else [SEQUENCE_ID])
+    assert not any("precious" in query or "or 1" in query for query in asked(odd))
+
+
+def test_a_padding_that_would_fill_the_memory_does_not_count(
+    client: FtrackClient, odd: OddServer
+) -> None:
+    for padding in (10**12, -1, 1e300, True, "4", [4]):
+        row = SEQUENCE | {"padding": padding}
+        reply(odd, [], [row], [frame("7")], located(frame_id("7")))
+
+        assert [file.name for file in find_files(client, [SEQUENCE_ID])] == ["main.7.exr"]
+
+
+def test_a_query_whose_pages_do_not_end_is_given_up(
+    client: FtrackClient, odd: OddServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "PAGE_ROWS", 2)
+    monkeypatch.setattr(lookup, "MAX_ROWS", 10)
+    odd.answers = [http(body=json.dumps([{"data": [FILE, FILE]}]).encode())]
+
+    with pytest.raises(UnexpectedAnswerError, match="more than 10 rows of FileComponent"):
+        find_files(client, [FILE_ID])

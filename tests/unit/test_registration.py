@@ -196,21 +196,22 @@ def test_metadata_is_looked_up_only_where_it_will_be_set(target: Target, queries
 
 
 def test_what_exists_is_read_from_the_rows() -> None:
-    components = [{"id": "a", "system_type": "file"}, {"id": "s", "system_type": "sequence"}]
+    a_id, s_id = derived_id("a"), derived_id("s")
+    components = [{"id": a_id, "system_type": "file"}, {"id": s_id, "system_type": "sequence"}]
     locations = [
-        {"component_id": "a", "resource_identifier": "a"},
-        {"component_id": "s", "resource_identifier": "of-another-tool"},
+        {"component_id": a_id, "resource_identifier": a_id},
+        {"component_id": s_id, "resource_identifier": "of-another-tool"},
     ]
-    metadata = [{"parent_id": "a", "key": "k", "value": "v"}]
+    metadata = [{"parent_id": a_id, "key": "k", "value": "v"}]
     results = [{"data": rows} for rows in (components, locations, metadata)]
 
     found = parse_existing(results)
 
     assert found == Existing(
-        components=frozenset({"a", "s"}),
-        sequences=frozenset({"s"}),
-        located=frozenset({"a"}),
-        metadata={("a", "k"): "v"},
+        components=frozenset({a_id, s_id}),
+        sequences=frozenset({s_id}),
+        located=frozenset({a_id}),
+        metadata={(a_id, "k"): "v"},
     )
     assert parse_existing(results[:2]) == replace(found, metadata={})
 
@@ -225,7 +226,10 @@ def test_what_two_queries_found_is_joined() -> None:
 
 
 def test_only_jobs_with_an_id_are_returned() -> None:
-    assert job_ids([{"job_id": "j1"}, {}, {"job_id": 5}, {"job_id": "j2"}]) == ("j1", "j2")
+    ids = (derived_id("j1"), derived_id("j2"))
+    odd: list[dict[str, object]] = [{}, {"job_id": 5}, {"job_id": 'j" or 1'}]
+
+    assert job_ids([{"job_id": ids[0]}, *odd, {"job_id": ids[1]}]) == ids
 
 
 def test_frames_are_queried_by_page() -> None:

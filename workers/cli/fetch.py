@@ -13,12 +13,12 @@ from tasks.config.remedies import explained
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED
-from tasks.intake.request import is_uuid
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.fetches import Fetches
 from tasks.records.scripts import open_scripts
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
+from tasks.transfer.targets import is_uuid
 from workers.cli import output
 from workers.cli.fetch_task import send_fetch
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.config.redis_url import parse_redis_url
 from tasks.intake.answer import size
-from tasks.transfer.models import LOOPBACK
+from tasks.transfer.addresses import LOOPBACK
 from workers.doctor.finding import Farm, Finding, Level, skew
 
 #: ZRANGE with REV, which tasks.records.status uses, came with 6.2:
