@@ -92,6 +92,7 @@ UV_LOCK = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet \
 lock: venv ## Update the requirements.lock files: UPGRADE=1 for the newest versions
 	$(UV_LOCK) --extra flower --extra events --group dev -o tests/requirements.lock pyproject.toml
 	$(UV_LOCK) --extra flower --extra events -c tests/requirements.lock -o deploy/requirements.lock pyproject.toml
+	$(UV_LOCK) --group build -c tests/requirements.lock -o deploy/build.lock
 	$(UV_LOCK) --group docs -o docs/requirements.lock
 
 .venv-docs/.installed: docs/requirements.lock
@@ -105,11 +106,12 @@ site: .venv-docs/.installed ## Build the documentation site in build/site
 	PYTHONDONTWRITEBYTECODE=1 NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --site-dir $(abspath $(SITE))
 
 .PHONY: dist
-dist: venv ## Build sdist, wheel and farmhaul-hook.pyz reproducibly in dist
-	rm -f dist/farmhaul-*
+dist: venv ## Build sdist, wheel and farmhaul-hook.pyz reproducibly in dist, with their SBOM
+	rm -f dist/farmhaul*
 	$(BIN)/python -m build --no-isolation .
 	$(BIN)/python hatch_build.py dist/farmhaul-hook.pyz
-	cd dist && sha256sum farmhaul-* > SHA256SUMS
+	$(MAKE) --no-print-directory sbom
+	cd dist && sha256sum farmhaul* > SHA256SUMS
 
 .PHONY: nox
 nox: venv ## Test the built wheel on each supported Python that is installed
@@ -121,24 +123,16 @@ nox: venv ## Test the built wheel on each supported Python that is installed
 	.venv/audit/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-# If pip-audit knows of a vulnerability, it reports it and exits with 1. If it cannot reach its
-# database, its result means nothing.
 .PHONY: audit
 audit: .venv/audit/.installed ## Look up known vulnerabilities of the packages in deploy/requirements.lock
-	@code=0; .venv/audit/bin/pip-audit --require-hashes --disable-pip --progress-spinner off \
-		-r deploy/requirements.lock 2>&1 | tee .venv/audit/report || code=$$?; \
-	if grep -qE "ConnectionError|ServiceError|Max retries|Traceback|could not be audited" .venv/audit/report; then \
-		echo "SKIPPED: not every package could be looked up, so this result means NOTHING" >&2; \
-	else \
-		exit $$code; \
-	fi
+	@.ci/audit
+
+SBOM = .venv/audit/bin/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml --of JSON
 
 .PHONY: sbom
-sbom: .venv/audit/.installed ## Write dist/sbom.json: the packages in deploy/requirements.lock, as CycloneDX
+sbom: .venv/audit/.installed ## Write dist/farmhaul.cdx.json: the packages in deploy/requirements.lock, as CycloneDX
 	@mkdir -p dist
-	.venv/audit/bin/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml \
-		--of JSON -o dist/sbom.json deploy/requirements.lock
-	@echo "dist/sbom.json"
+	$(SBOM) -o dist/farmhaul.cdx.json deploy/requirements.lock
 
 .PHONY: audit-lock
 audit-lock: venv ## Update deploy/audit.lock from deploy/audit.in
