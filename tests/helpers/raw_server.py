@@ -7,6 +7,9 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
+#: How much later than its deadline a call may end on a loaded machine.
+SLACK_S = 3.0
+
 
 class RawServer:
     """``answer`` gets each connection after its first bytes; what came is in ``received``."""

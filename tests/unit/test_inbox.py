@@ -258,7 +258,7 @@ def test_a_replica_is_asked_again_and_then_named(tmp_path: Path) -> None:
         line = refused(replica.url)
 
         assert "this Redis is a replica and cannot be written (127.0.0.1:" in line
-        assert 0.2 <= time.monotonic() - began < 1.5
+        assert 0.2 <= time.monotonic() - began < 5
         with client(replica) as looking:
             # Two tries; each was refused.
             assert looking.info("commandstats")["cmdstat_lpush"]["rejected_calls"] == 2
@@ -355,7 +355,7 @@ def test_a_redis_without_tls_ends_within_the_deadline(redis_server: RedisServer)
     line = refused(f"rediss://localhost:{redis_server.port}")
 
     assert line.startswith("Redis is not reachable (localhost:")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_password_is_in_no_text_of_the_error(guarded: RedisServer) -> None:

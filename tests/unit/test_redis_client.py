@@ -184,7 +184,9 @@ def test_no_command_waits_for_a_redis_that_does_not_answer(url: str) -> None:
         with fail_fast_redis(settings) as client, pytest.raises(redis.RedisError):
             client.ping()
 
-    assert time.monotonic() - began < 4  # 1 s to connect, 1.5 s for the answer
+    assert (
+        time.monotonic() - began < 10
+    )  # 1 s to connect, 1.5 s for the answer, and a loaded machine
 
 
 def test_no_command_waits_for_the_look_up_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +203,7 @@ def test_no_command_waits_for_the_look_up_of_a_name(monkeypatch: pytest.MonkeyPa
     ):
         client.ping()
 
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 8
 
 
 def test_a_hook_is_told_that_redis_is_not_there(redis_server: RedisServer) -> None:

@@ -10,9 +10,10 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -213,8 +214,17 @@ def test_root_sends_the_spool_of_the_user_it_belongs_to(spool: Spool, inbox: Inb
     assert inbox.flush() == 1
 
 
-def test_a_folder_of_another_user_is_neither_used_nor_sent(spool: Spool) -> None:
+@pytest.fixture
+def passable_spool() -> Iterator[Spool]:
+    """A spool to which each user finds the way. Another run of pytest closes tmp_path's parent."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Spool(os.path.join(folder, "spool"))
+
+
+def test_a_folder_of_another_user_is_neither_used_nor_sent(passable_spool: Spool) -> None:
     need_root("A SPOOL OF ANOTHER USER WAS NOT TESTED")
+    spool = passable_spool
     os.makedirs(spool.folder)
     os.chmod(spool.folder, 0o777)
     os.chown(spool.folder, NOBODY - 1, NOBODY - 1)
@@ -223,8 +233,6 @@ def test_a_folder_of_another_user_is_neither_used_nor_sent(spool: Spool) -> None
         "try: Spool(sys.argv[1]).keep(b'x')\n"
         "except OSError as error: print(error.strerror)"
     )
-    for folder in list(Path(spool.folder).parents)[:4]:
-        folder.chmod(0o755)
     done = subprocess.run(
         [sys.executable, "-c", code, spool.folder],
         # Without what measures the coverage: that user may not write its data.
