@@ -44,8 +44,12 @@ def everything_said_to(server: Any) -> Iterator[Wire]:
 
     def listen() -> None:
         # Without a timeout: a farm may say nothing for seconds.
-        options = server.get_connection_kwargs() | {"socket_timeout": None}
-        unhurried: Any = redis.Redis(**options)
+        known = server.get_connection_kwargs()
+        unhurried: Any = redis.Redis(
+            **{name: known.get(name) for name in ("host", "port", "username", "password")},
+            decode_responses=True,
+            socket_timeout=None,
+        )
         with unhurried, unhurried.monitor() as monitor:
             listening.set()
             for entry in monitor.listen():
