@@ -91,6 +91,50 @@ def test_pods_run_as_a_user_without_privileges_or_write_access(
         assert {item["path"] for item in items} == read
 
 
+def test_the_pods_meet_the_restricted_pod_security_standard(
+    manifests: list[dict[str, Any]],
+) -> None:
+    # https://kubernetes.io/docs/concepts/security/pod-security-standards/
+    volumes = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "projected", "secret"}
+    volumes |= {"persistentVolumeClaim"}
+    [namespace] = [one["metadata"] for one in manifests if one["kind"] == "Namespace"]
+    assert namespace["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for one in pods_of(manifests):
+        pod = one["spec"]
+        context = pod["securityContext"]
+        assert {"hostNetwork", "hostPID", "hostIPC"}.isdisjoint(pod), one["labels"]
+        assert context.keys() == {
+            "runAsNonRoot", "runAsUser", "runAsGroup", "fsGroup", "seccompProfile"
+        }  # fmt: skip
+        assert context["runAsUser"] != 0
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not pod["automountServiceAccountToken"]
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            own = container["securityContext"]
+            assert own == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert not any("hostPort" in port for port in container.get("ports", []))
+            assert "memory" in container["resources"]["limits"]
+        kinds = {kind for volume in pod["volumes"] for kind in volume if kind != "name"}
+        assert kinds <= volumes, one["labels"]
+
+
+def test_what_has_no_login_listens_on_loopback() -> None:
+    services = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]
+    ports = {name: service.get("ports", []) for name, service in services.items()}
+    assert {name for name in ports if ports[name]} == {
+        "redis", "flower", "exporter", "prometheus", "grafana"
+    }  # fmt: skip
+    for name, published in ports.items():
+        for port in published:
+            assert re.match(r"\$\{FARMHAUL_\w+_BIND:-127\.0\.0\.1\}:", port), name
+    for unit in UNITS:  # farmhaul exporter and Flower listen on loopback by themselves
+        assert "--address" not in unit.read_text()
+
+
 def test_each_part_logs_into_redis_as_its_own_user(manifests: list[dict[str, Any]]) -> None:
     services = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]
     found: dict[str, set[str]] = {}
@@ -107,6 +151,7 @@ def test_each_part_logs_into_redis_as_its_own_user(manifests: list[dict[str, Any
 def test_pods_reach_only_what_they_need(manifests: list[dict[str, Any]]) -> None:
     policies = [manifest["spec"] for manifest in manifests if manifest["kind"] == "NetworkPolicy"]
     covered: dict[str, dict[str, Any]] = {}
+    assert {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} in policies
     for policy in policies:
         assert policy["policyTypes"] == ["Ingress", "Egress"]
         selector = policy["podSelector"]

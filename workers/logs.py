@@ -52,7 +52,7 @@ CELERY_EVENTS = {
 QUERY = re.compile(r"(?:\?|\bX-Amz-)[\w.~%-]+=[^\s\"'<>\\)]*", re.IGNORECASE)
 #: Control characters in lines of libraries; Celery's own colours, tabs and line breaks stay.
 UNPRINTABLE = re.compile(
-    "(\x1b\\[[0-9;]*m)|[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "(\x1b\\[[0-9;]*m)|[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 #: In characters. A shorter text may be part of any word, and is no secret.
 SHORTEST_SECRET = 8

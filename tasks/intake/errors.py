@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tasks.config.texts import visible
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +40,7 @@ def printable(text: str) -> str:
     """
     if len(text) > MAX_PRINTED:
         text = f"{text[: MAX_PRINTED // 2]}…{text[-MAX_PRINTED // 2 :]}"
-    return text if text.isprintable() else ascii(text)
+    return visible(text)
 
 
 def listed(names: Sequence[str]) -> str:

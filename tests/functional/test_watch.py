@@ -130,7 +130,7 @@ def test_the_table_shows_uploads_within_80_columns(hook: Farm) -> None:
     [row, *_] = [line for line in shown.splitlines() if line.startswith("put ")]
     assert "━╌╌╌╌  25%" in row
     assert row.rstrip().endswith(" node7")
-    assert "try 3: ?[2Jth" in shown
+    assert r"try 3: \x1b[2J" in shown
     assert "…" in shown
     assert "_v003.1001.exr" in shown
     assert "4 pending, 3 active, 1 retrying" in shown

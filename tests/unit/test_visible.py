@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings, strategies
 
 from tasks.config.remedies import explained
 from tasks.config.settings import Settings
 from tasks.config.texts import visible
 from tasks.intake.answer import upload_line
+from tasks.intake.errors import printable, quoted
 from tasks.intake.exit_codes import say
 from tasks.intake.request import UploadRequest
 from tasks.log import log
@@ -18,12 +22,14 @@ from tasks.records.status import UploadState
 from tasks.stage.message import summary
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError, RequestRefusedError, UploadsFailedError
+from tasks.transfer.http import one_line
 from tasks.transfer.models import FileIdentity, Transfer
 from tasks.transfer.targets import Target
 from workers.cli.output import failures, state_line
 from workers.doctor.finding import Finding
 from workers.logs import WithoutSecrets
 
+SOURCE = Path(visible.__code__.co_filename).parents[2]
 ID = "2c5e8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
 ODD = "a\x1b[2J\nfarmhaul: well\x9b\u202e\udcff.exr"
 SHOWN = "a\\x1b[2J\\nfarmhaul: well\\x9b\\u202e\\udcff.exr"
@@ -85,3 +91,46 @@ def test_lines_of_libraries_have_no_control_characters() -> None:
     line = formatter.format(record)
 
     assert line == "\x1b[1;31modd: \\x1b]0;x\\x07\n\tnext line\x1b[0m"
+
+
+#: What a file system, a server or another host may give: any text, with what terminals obey.
+TEXTS = strategies.text(
+    strategies.characters()
+    | strategies.sampled_from("\x1b\x07\n\r\t\0\x7f\x9b\u202e\u2066\u200f\udc80")
+)
+
+
+@given(text=TEXTS)
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_name_holds_each_line_for_people_prints(text: str) -> None:
+    values = (ID, ID, text, "active", "put_file", 1, 0, text, text, text, 0.0, 0.0, None, 0)
+    upload = UploadState(*values)
+    shown = [
+        visible(text),
+        printable(text),
+        quoted(text),
+        one_line(text),
+        state_line(upload, human=True),
+        *failures([replace(upload, state="failed")]),
+        *Finding("fault", "roots", text, text).line(human=True).split("\n"),
+        *explained(RequestRefusedError(ID, "create", text)).split("\n"),
+        summary([Transfer(ID, Target(ID), f"/mnt/{text}", identity=FileIdentity(1, 2, 3, 4))]),
+        upload_line(UploadRequest(f"/mnt/{text}", Target(ID)), "queued", human=True),
+        log.process(text, {"path": text, "text": text})[0],
+    ]
+    assert [line for line in shown if not line.isprintable()] == []
+    # Escaped, not dropped: two names stay two.
+    assert (visible(text) == text) is text.isprintable()
+
+
+def test_a_command_prints_by_the_functions_that_escape() -> None:
+    raw = {
+        path.name
+        for path in [
+            *(SOURCE / "workers/cli").glob("*.py"),
+            *(SOURCE / "workers/doctor").glob("*.py"),
+        ]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "click.echo"}
+    }
+    assert raw == {"output.py"}

@@ -71,4 +71,4 @@ def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool
         fetch_id = str(uuid.uuid4())
         send_fetch(fetches, fetch_id, component_id, folder)
         line = {"component_id": component_id, "task_id": fetch_id, "state": "queued"}
-        click.echo(f"queued     {fetch_id}  {component_id}" if human else json.dumps(line))
+        output.show(f"queued     {fetch_id}  {component_id}" if human else json.dumps(line))

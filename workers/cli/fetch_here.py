@@ -14,11 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from threading import Event
 from typing import TypeVar
 
-import click
-
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
-from tasks.config.texts import visible
 from tasks.download import open_folder, signer
 from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
@@ -40,6 +37,7 @@ from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.get import BeingFetchedError, Fetched, get_file
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.put import store_session
+from workers.cli.output import show
 
 T = TypeVar("T")
 
@@ -125,11 +123,10 @@ def _report(file: ComponentFile, done: Future[Fetched], folder: str, *, human: b
     except UploadError as error:
         complain(f"{path}: {explained(error)}" if path else explained(error), FAILED)
     if human:
-        shown = visible(path or "?")
-        click.echo(f"{state:<10} {file.component_id}  {size(size_bytes):>9}  {shown}")
+        show(f"{state:<10} {file.component_id}  {size(size_bytes):>9}  {path or '?'}")
     else:
         line = {"component_id": file.component_id, "path": path, "size": size_bytes, "state": state}
-        click.echo(json.dumps(line))
+        show(json.dumps(line))
     return state != "failed"
 
 

@@ -9,6 +9,7 @@ import click
 from tasks.config.environment import Reader, secret_keys
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.intake.errors import BadInputError
+from workers.cli.output import show
 
 
 @click.group()
@@ -37,4 +38,4 @@ def hook() -> None:
             "FARMHAUL_SECRET_KEY is not set, and the key of hooks is made from it; "
             "run this where it is set, such as on a worker's node"
         )
-    click.echo(hook_key_text([derive_hook_key(one) for one in secret]))
+    show(hook_key_text([derive_hook_key(one) for one in secret]))

@@ -8,10 +8,10 @@ from datetime import datetime
 import click
 
 from tasks.config.settings import Settings
-from tasks.config.texts import visible
 from tasks.config.timetable import NO_LIMIT, Timetable, rate_text, zone_named
 from tasks.intake.errors import BadInputError
 from tasks.records.keys import LIMITS
+from workers.cli.output import show
 from workers.cli.records import open_records
 
 
@@ -54,7 +54,7 @@ def limit(bandwidth: str | None, api_rate: str | None, zone: str | None, *, clea
     except ValueError as error:
         raise BadInputError(f"{LIMITS} in Redis: {error}; set it again") from None
     for line in lines:
-        click.echo(visible(line))
+        show(line)
 
 
 def _lines(live: Mapping[str, str]) -> list[str]:

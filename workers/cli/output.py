@@ -29,6 +29,15 @@ json_option = click.option(
 )  # fmt: skip
 
 
+def show(text: str) -> None:
+    """Print lines to stdout; a terminal gets no control character.
+
+    What a command prints may be of a file system, a server, another host, or somebody who can write
+    to Redis. Errors go through ``say``.
+    """
+    click.echo("\n".join(map(visible, text.split("\n"))))
+
+
 def state_line(upload: UploadState, *, human: bool) -> str:
     """Return the line of ``status`` for an upload.
 

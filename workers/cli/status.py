@@ -43,13 +43,13 @@ def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
     reader, fetches = Status(scripts.client, scripts.codec), Fetches(scripts)
     found = fetches.find(fetches.ids() if which == "fetches" else upload_ids)
     for fetch in found.values():
-        click.echo(fetch_line(fetch, human=human))
+        output.show(fetch_line(fetch, human=human))
     if which == "fetches" or (found and len(found) == len(set(upload_ids))):
         return
     upload_ids = tuple(one for one in upload_ids if one not in found)
     in_inbox = 0 if upload_ids else waiting(reader.client).entries
     if human and not upload_ids and which is None:
-        click.echo(output.counts_line(reader.counts(), in_inbox))
+        output.show(output.counts_line(reader.counts(), in_inbox))
     uploads = find_known(reader, upload_ids) if upload_ids else _uploads_in(reader, which)
     lives = any(upload.state in LIVE for upload in uploads)
     # On stderr, because a program reads stdout.
@@ -59,13 +59,13 @@ def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
     ]:
         say(line)
     if human and which == "failed":
-        click.echo("\n".join(output.failures(uploads)) or "no uploads have failed")
+        output.show("\n".join(output.failures(uploads)) or "no uploads have failed")
         return
     for upload in uploads:
-        click.echo(output.state_line(upload, human=human))
+        output.show(output.state_line(upload, human=human))
         if human and upload_ids and upload.files:
             for file in reader.members_left(upload.upload_id, FILES_SHOWN):
-                click.echo(f"  {output.state_line(file, human=True)}")
+                output.show(f"  {output.state_line(file, human=True)}")
 
 
 def _uploads_in(reader: Status, which: str | None) -> Sequence[UploadState]:

@@ -13,7 +13,7 @@ from tasks.records.fetches import Fetches
 from tasks.records.states import LIVE
 from tasks.records.status import Status
 from workers.cli.fetch_task import send_fetch
-from workers.cli.output import not_retried
+from workers.cli.output import not_retried, show
 from workers.cli.records import find_known, open_app, open_records
 
 
@@ -45,7 +45,7 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
         host, state, new = commands.retry(upload_id)
         hosts[host] = hosts.get(host, 0) + new
         if state:  # else its record has just expired
-            click.echo(f"{upload_id} {state}")
+            show(f"{upload_id} {state}")
         if state and not new and state not in LIVE:
             [upload] = status.find([upload_id])
             say(not_retried(upload) if upload else "")
@@ -63,7 +63,7 @@ def _retry_fetches(fetches: Fetches, ids: Sequence[str]) -> tuple[str, ...]:
                 raise BadInputError(f"the record of {fetch_id} cannot be read here; fetch it again")
             send_fetch(fetches, fetch_id, fetch.component_id, fetch.folder)
             state = "queued"
-        click.echo(f"{fetch_id} {state}")
+        show(f"{fetch_id} {state}")
     return tuple(one for one in ids if one not in found)
 
 
@@ -81,4 +81,4 @@ def cancel(upload_ids: tuple[str, ...]) -> None:
     find_known(Status(scripts.client, scripts.codec), upload_ids)
     commands = Commands(scripts)
     for upload_id in upload_ids:
-        click.echo(f"{upload_id} {commands.cancel(upload_id)}")
+        show(f"{upload_id} {commands.cancel(upload_id)}")

@@ -16,14 +16,14 @@ from typing import NamedTuple
 import click
 import redis
 
-from tasks.intake.exit_codes import FAILED
+from tasks.intake.exit_codes import FAILED, say
 from tasks.records.inbox import waiting
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.records import find_known, open_status
-from workers.cli.watch_table import WatchTable, printable
+from workers.cli.watch_table import WatchTable
 from workers.wording import redis_problem
 
 INTERVAL_S = 1.0
@@ -75,14 +75,14 @@ def _lines(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
         try:
             changes = poll()
             if away:
-                click.echo("farmhaul: Redis is back", err=True)
+                say("Redis is back")
             away = False
         except (redis.ConnectionError, redis.TimeoutError) as error:
             if not away:
-                click.echo(f"farmhaul: {redis_problem(error)}; trying again", err=True)
+                say(f"{redis_problem(error)}; trying again")
             away, changes = True, Changes([], all_ended=False)
         for upload in changes.uploads:
-            _print(printable(output.state_line(upload, human=True)))
+            _print(output.state_line(upload, human=True))
         if changes.all_ended:
             return _existing(status, upload_ids)
         time.sleep(INTERVAL_S)
@@ -129,7 +129,7 @@ def _moved(status: Status, since: float) -> tuple[list[str], float]:
 
 def _print(line: str) -> None:
     # Flushed, because a pipe would hold lines back.
-    click.echo(f"{datetime.now().astimezone():%H:%M:%S}  {line}")
+    output.show(f"{datetime.now().astimezone():%H:%M:%S}  {line}")
     sys.stdout.flush()
 
 

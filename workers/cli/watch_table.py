@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import redis
 
+from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.records.inbox import waiting
 from tasks.records.keys import TOTALS
@@ -121,16 +122,17 @@ class WatchTable:
             state = upload.state
             style = {"retrying": "yellow", "failed": "red", "located": "green"}.get(state, "")
             word = STAGE_WORDS.get(upload.stage, state) if state == "active" else state
-            path = Text(middle(printable(upload.path), path_width))
-            rows.add_row(Text(word, style=style), path, Text(self._rest(upload, ascii_only)))
+            path = Text(middle(visible(upload.path), path_width))
+            rest = Text(self._rest(upload, ascii_only))
+            rows.add_row(Text(visible(word), style=style), path, rest)
         whole = Table.grid()
         whole.add_column(no_wrap=True, overflow="ellipsis")
         whole.add_row(rows)
         whole.add_row("")
         for line in self.totals.splitlines():
-            whole.add_row(Text(line))
+            whole.add_row(Text(visible(line)))
         if self.away:
-            whole.add_row(Text(f"since {self.away}; trying again", style="red"))
+            whole.add_row(Text(visible(f"since {self.away}; trying again"), style="red"))
         return whole
 
     @staticmethod
@@ -141,9 +143,9 @@ class WatchTable:
         if upload.error and upload.state != "active":
             retries = upload.due and upload.state == "retrying"
             until = f"until {clock(upload.due)} " if retries else ""
-            return printable(f"{until}try {upload.tries + 1}: {upload.error}")
+            return visible(f"{until}try {upload.tries + 1}: {upload.error}")
         if upload.state == "located" and upload.job_state:
-            return f"encoding {printable(upload.job_state)}"
+            return f"encoding {visible(upload.job_state)}"
         full, empty = ("#", "-") if ascii_only else ("━", "╌")
         share = min(upload.sent_bytes / upload.size_bytes, 1.0) if upload.size_bytes else 0.0
         share = 1.0 if upload.state in {"located", "stored"} else share
@@ -153,7 +155,7 @@ class WatchTable:
         rate = upload.bytes_s or self.rate(upload.upload_id)
         left_s = ((upload.size_bytes or 0) - upload.sent_bytes) / rate if rate > 0 else 0
         speed = f"{size(round(rate))}/s" if rate > 0 else ""
-        node = printable(upload.worker.partition("@")[2] or upload.worker).partition(".")[0]
+        node = visible(upload.worker.partition("@")[2] or upload.worker).partition(".")[0]
         percent, left = f"{100 * share:.0f}%", output.span(left_s)
         return f"{bar} {percent:>4} {speed:>9.9} {left:>5} {upload.tries or '':>3} {node}"
 
@@ -161,11 +163,6 @@ class WatchTable:
 def clock(at: float | None) -> str:
     """Return a time, in seconds since 1970, as this node's time of day."""
     return f"{datetime.fromtimestamp(at or 0).astimezone():%H:%M:%S}"
-
-
-def printable(text: str) -> str:
-    """Replace control characters, which could take over the terminal, by question marks."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def middle(path: str, width: int) -> str:

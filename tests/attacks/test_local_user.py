@@ -1,0 +1,130 @@
+"""Another user of the machine: in the way of a fetch, in a spool, in the comment of a job."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tasks.intake.spool import Spool
+from tasks.transfer.errors import FatalError
+from tasks.transfer.get import get_file
+from tasks.transfer.lookup import ComponentFile
+from tasks.transfer.put import store_session
+from tasks.transfer.targets import derived_id
+from tests.sandbox.process import CHECKOUT
+from tests.unit.odd_server import OddServer, http
+
+ID = derived_id("component")
+CONTENT = b"what was fetched"
+
+
+@pytest.fixture
+def store() -> Iterator[OddServer]:
+    with OddServer() as server:
+        server.answers = [http(body=CONTENT, headers={"ETag": '"of-this-file"'})]
+        yield server
+
+
+def fetch(folder: Path, store: OddServer) -> None:
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with store_session(1) as session:
+            get_file(ComponentFile(ID, "f.exr"), opened, lambda _: f"{store.url}/key", session)
+    finally:
+        os.close(opened)
+
+
+def make_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:  # the path of a socket may have 107 bytes
+            one.bind(f"/proc/self/fd/{folder}/{path.name}")
+        finally:
+            os.close(folder)
+
+
+@pytest.mark.timeout(30)  # a FIFO that is opened to read it hangs
+@pytest.mark.parametrize("name", [f".{ID}.part", f".{ID}.etag", "f.exr"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        os.mkdir,
+        make_socket,
+        lambda path: os.symlink(path.parent.parent / "victim", path),
+        lambda path: os.symlink("/dev/zero", path),
+    ],
+    ids=["fifo", "folder", "socket", "symlink", "device"],
+)
+def test_a_fetch_neither_follows_nor_waits_on_what_lies_in_its_way(
+    name: str, make: Callable[[Path], None], store: OddServer, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"of somebody else")
+    folder = tmp_path / "into"
+    folder.mkdir()
+    make(folder / name)
+
+    with suppress(FatalError):  # a folder of that name cannot be replaced
+        fetch(folder, store)
+        assert (folder / "f.exr").read_bytes() == CONTENT
+        assert not (folder / "f.exr").is_symlink()
+    assert victim.read_bytes() == b"of somebody else"
+
+
+def test_a_spool_as_documented_is_closed_to_others(tmp_path: Path) -> None:
+    page = (CHECKOUT / "deploy/farm/README.md").read_text(encoding="utf-8")
+    modes = re.findall(r"install -d (?:-m (\d+))? ?.*?/var/spool/farmhaul", page)
+    # A shared one is sticky: each user has files of his own, which nobody else reads.
+    assert modes == ["700", "1777"]
+
+    for mode in (0o755, 0o777, 0o750):
+        folder = tmp_path / f"spool{mode}"
+        folder.mkdir(mode)
+        folder.chmod(mode)
+        kept = Spool(str(folder)).keep(b"{}")
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE(os.stat(kept).st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        r"Farmhaul \n2026-11-25 forged line\c",
+        "Farmhaul \x1b[2Jforged\nline",
+        'farmhaul {"path": "/mnt/%99999999a.exr"}',
+        "farmhaul $(touch victim) `touch victim` ; touch victim",
+        "farmhaul %s%n%99a%99a",
+    ],
+)
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_a_jobs_comment_is_one_line_of_the_controllers_log(
+    comment: str, shell: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "farmhaul.log"
+    text = (CHECKOUT / "deploy/farm/slurm/slurmctld-hook.sh").read_text(encoding="utf-8")
+    hook = tmp_path / "hook.sh"
+    hook.write_text(
+        re.sub(r"(?m)^LOG=.*", f"LOG={log}", re.sub(r"(?m)^HOOK=.*", "HOOK=/nonexistent", text))
+    )
+    env = {"SLURM_JOB_ID": "7", "SLURM_JOB_COMMENT": comment, "SLURM_JOB_EXIT_CODE2": "0:0"}
+    for task in ({}, {"SLURM_ARRAY_TASK_ID": "3"}):
+        run = subprocess.run(
+            [shell, hook], env={**env, **task}, cwd=tmp_path, capture_output=True, timeout=30
+        )
+        assert run.returncode == 0
+        assert run.stderr == b""
+
+    lines = log.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 2
+    assert all(re.match(r"\d{4}-\d\d-\d\dT\S+ job 7: ", line) for line in lines)
+    assert all(line.isprintable() for line in lines)
+    assert not (tmp_path / "victim").exists()
