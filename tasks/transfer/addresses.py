@@ -26,6 +26,9 @@ MAX_URL_CHARS = 8192
 METADATA = frozenset(
     map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "fd00:ec2::254"))
 )
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: The last part of an IPv4 address, as resolvers read it.
+NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "instance-data"})
 
 
@@ -43,14 +46,17 @@ def may_be_called(url: str, server_url: str) -> bool:
         return False
     if host in LOOPBACK:
         return has_port and urlsplit(server_url).hostname in LOOPBACK
-    return has_port and bool(host) and parts.scheme == "https" and not _is_barred_name(host)
+    return has_port and bool(host) and parts.scheme == "https" and not _is_barred_host(host)
 
 
-def _is_barred_name(host: str) -> bool:
+def _is_barred_host(host: str) -> bool:
+    name = host.rstrip(".")
     try:
-        return is_barred(host)
-    except ValueError:  # a name; the address behind it is checked when it is known
-        return host.rstrip(".") in METADATA_HOSTS
+        return is_barred(host) or _address(host).is_loopback or _address(host).is_unspecified
+    except ValueError:
+        # A name; the address behind it is checked when it is known. Resolvers also take 127.1.
+        last = name.rpartition(".")[2]
+        return name in METADATA_HOSTS or name == "localhost" or NUMBER.fullmatch(last) is not None
 
 
 def is_barred(address: str) -> bool:
@@ -59,10 +65,17 @@ def is_barred(address: str) -> bool:
     Raises:
         ValueError: it is not an IP address.
     """
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
+    found = _address(address)
     return found.is_link_local or found in METADATA
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return an IP address: for one by IPv6 that leads to one by IPv4, the latter."""
+    found = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(found, ipaddress.IPv4Address):
+        return found
+    inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF) if found in NAT64 else None
+    return found.ipv4_mapped or found.sixtofour or inner or found
 
 
 def check_peer(connected: socket.socket) -> None:

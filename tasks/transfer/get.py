@@ -188,6 +188,8 @@ def _receive(
         part.seek(stored.start)
         with translated_errors("store"):
             while block := response.raw.read(BLOCK_BYTES, decode_content=False):
+                if part.tell() >= stored.size_bytes:
+                    break  # chunks of any number, in spite of the size
                 with _writing(component_id):
                     part.write(block)
                 if stored.md5_hex:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import select
 import ssl
 import time
@@ -95,11 +96,21 @@ class HearingConnection(HTTPConnection):
 
 
 class _Response(HTTPResponse):
-    """A response that ends if it drips."""
+    """A response that ends if it drips; only the body of a file may take long."""
+
+    _method: str
 
     def __init__(self, *args: Any, first: bytes = b"", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fp = io.BufferedReader(_Patient(first, self.fp.detach()))
+        self._stream = _Patient(first, self.fp.detach())
+        self.fp = io.BufferedReader(self._stream)
+
+    def begin(self) -> None:
+        # http.client reads any number of "100 Continue" before an answer, and of trailers after it.
+        self._stream.until = time.monotonic() + PATIENCE_S
+        super().begin()
+        if self._method == "GET" and self.status in {200, 206}:
+            self._stream.until = math.inf
 
 
 class _EarlyResponse(_Response):
@@ -116,6 +127,7 @@ class _Patient(io.RawIOBase):
     def __init__(self, first: bytes, rest: io.RawIOBase) -> None:
         self._first, self._rest = first, rest
         self._left_s = PATIENCE_S
+        self.until = math.inf
 
     def readable(self) -> bool:
         return True
@@ -133,7 +145,7 @@ class _Patient(io.RawIOBase):
         begun = time.monotonic()
         got = self._rest.readinto(buffer)
         self._left_s += (got or 0) / SLOWEST_BYTES_S - (time.monotonic() - begun)
-        if self._left_s < 0:
+        if self._left_s < 0 or time.monotonic() > self.until:
             raise TimeoutError("the answer drips")
         return got
 

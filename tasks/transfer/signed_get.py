@@ -24,6 +24,7 @@ from tasks.transfer.http import (
     retry_after_s,
     send_raw,
     status_of,
+    translated_errors,
 )
 
 #: S3 and GCS return the hex MD5 of an object that came in one PUT; ``…-N`` is not an MD5. A proxy
@@ -95,7 +96,8 @@ def get_object(
     status = response.status_code
     if status in {200, 206, requests.codes.requested_range_not_satisfiable}:
         return response
-    code = error_code(body_of(response, MAX_ERROR_BYTES)) or "no reason given"
+    with translated_errors("store"):
+        code = error_code(body_of(response, MAX_ERROR_BYTES)) or "no reason given"
     if status in {requests.codes.unauthorized, requests.codes.forbidden} or "Expired" in code:
         raise UrlRefusedError(component_id, status, code)
     if is_outage(status):

@@ -58,6 +58,17 @@ def odd() -> Any:
         ("https://[fe80::1%25eth0]/", False),
         ("https://[fd00:ec2::254]/", False),
         ("https://100.100.100.200/", False),
+        ("https://[64:ff9b::a9fe:a9fe]/", False),
+        ("https://[2002:a9fe:a9fe::1]/", False),
+        ("https://127.0.0.2:2375/", False),
+        ("https://127.1/", False),
+        ("https://0.0.0.0/", False),
+        ("https://[::]/", False),
+        ("https://[::ffff:127.0.0.1]/", False),
+        ("https://localhost./", False),
+        ("https://2852039166/", False),
+        ("https://0xa9fea9fe/", False),
+        ("https://store-7.example.7z/", True),
         ("https://metadata.google.internal/", False),
         ("https://metadata.google.internal./", False),
         ("https://store.example:0/", False),
@@ -247,8 +258,20 @@ def drip_the_body(connection: socket.socket) -> None:
     drip(connection)
 
 
+def continue_for_ever(connection: socket.socket) -> None:
+    while True:
+        connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+
+
+def trail_for_ever(connection: socket.socket) -> None:
+    head = b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n"
+    connection.sendall(head + b"1\r\nx\r\n0\r\n")
+    while True:
+        connection.sendall(b"Name: value\r\n" * 100)
+
+
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("how", [drip, drip_the_body])
+@pytest.mark.parametrize("how", [drip, drip_the_body, continue_for_ever, trail_for_ever])
 def test_an_answer_of_the_store_that_drips_ends(
     how: Callable[[socket.socket], None],
     odd: OddServer,
@@ -286,3 +309,25 @@ def test_a_store_that_takes_a_file_byte_by_byte_is_left(frame: Callable[..., Tra
             put_file(transfer, session, [os.path.dirname(transfer.path)])
         ended.set()
         taker.join()
+
+
+def test_a_fetch_writes_no_more_than_the_size_that_the_store_has_named(
+    odd: OddServer, tmp_path: Path
+) -> None:
+    ended = threading.Event()
+
+    def stream(connection: socket.socket) -> None:
+        sizes = b"Content-Length: 10\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + sizes)
+        while not ended.is_set():
+            connection.sendall(b"100000\r\n" + bytes(1 << 20) + b"\r\n")
+
+    odd.answers = [stream]
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with store_session(1) as session, pytest.raises(RetryableError):
+            get_file(ComponentFile(ID, "g.exr"), folder, lambda _: f"{odd.url}/key", session)
+    finally:
+        ended.set()
+        os.close(folder)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2 << 20
