@@ -12,12 +12,14 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import socket
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -27,6 +29,8 @@ from tasks.config.settings import FtrackSettings, Settings
 from tasks.log import log
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.keys import TOTALS
+from tasks.transfer.exchange import Exchange, ExchangeAdapter
+from tasks.transfer.http import PlainSession, body_of
 from tasks.transfer.models import SERVER_LOCATION_ID
 
 if TYPE_CHECKING:
@@ -42,6 +46,11 @@ TIMEOUT_S = 10.0
 RETRY_S = 30.0
 #: The hub closes a connection that is silent for its timeout, 60 s for ftrack. We close it first.
 IDLE_S = 20.0
+#: What the hub may send: as the answer to the handshake, and for MAX_AT_ONCE events.
+MAX_HANDSHAKE_BYTES = 10_000
+MAX_REPLY_BYTES = 1 << 20
+#: It becomes a part of a URL.
+SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class HubError(Exception):
@@ -170,25 +179,52 @@ class _Hub:
         self._user = ftrack.api_user
         self._source_id = uuid.uuid4().hex
         self._number = 0
-        headers = {"ftrack-user": ftrack.api_user, "ftrack-api-key": ftrack.api_key}
+        self._left_bytes = MAX_REPLY_BYTES
         base = f"{ftrack.server_url}/socket.io/1/"
-        # A redirect would send the key to another host.
-        response = requests.get(base, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
-        if response.status_code != requests.codes.ok:
-            raise HubError(f"the event hub answered the handshake with {response.status_code}")
-        session_id, *_, transports = response.text.split(":")
-        if "websocket" not in transports.split(","):
-            raise HubError("the event hub offers no websocket")
+        session_id = _handshake(base, ftrack)
         # Trust the same certificates as requests does.
         ca_bundle = os.environ.get("REQUESTS_CA_BUNDLE") or requests.utils.DEFAULT_CA_BUNDLE_PATH
-        self._socket: websocket.WebSocket = websocket.create_connection(
-            f"ws{base.removeprefix('http')}websocket/{session_id}",
-            timeout=TIMEOUT_S,
-            sslopt={"ca_certs": ca_bundle},
-        )
+        hub = self
+
+        class Bounded(websocket.WebSocket):
+            """It has no limit of its own for a frame, nor for fragments of one."""
+
+            def _recv(self, most_bytes: int) -> bytes:
+                block: bytes = super()._recv(most_bytes)
+                hub._left_bytes -= len(block)
+                if hub._left_bytes < 0:
+                    raise HubError("the event hub sends more than it was asked for")
+                return block
+
+        self._socket: websocket.WebSocket = Bounded(sslopt={"ca_certs": ca_bundle})
+        self._socket.settimeout(TIMEOUT_S)
+        with self._limited():
+            self._socket.connect(f"ws{base.removeprefix('http')}websocket/{session_id}")
 
     def publish(self, component_ids: Iterable[str]) -> None:
         """Send an event for each component, and wait until the hub has acknowledged them all."""
+        self._left_bytes = MAX_REPLY_BYTES
+        with self._limited():
+            self._publish(component_ids)
+
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """Cut the connection if the block takes long: the timeout begins again with each byte."""
+
+        def cut() -> None:
+            with suppress(OSError, AttributeError):  # it is closed, or not open yet
+                # Not the shutdown of TLS, which the other thread may be using.
+                socket.socket.shutdown(self._socket.sock, socket.SHUT_RDWR)
+
+        timer = threading.Timer(2 * TIMEOUT_S, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _publish(self, component_ids: Iterable[str]) -> None:
         waiting = set()
         for component_id in component_ids:
             self._number += 1
@@ -230,3 +266,25 @@ class _Hub:
             "sent": None,
             "inReplyToEvent": None,
         }
+
+
+def _handshake(url: str, ftrack: FtrackSettings) -> str:
+    """Return the id of a new session."""
+    # As bytes: requests cannot send a str with characters outside latin-1.
+    headers = {"ftrack-user": ftrack.api_user.encode(), "ftrack-api-key": ftrack.api_key.encode()}
+    with PlainSession() as session, Exchange(TIMEOUT_S):
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, ExchangeAdapter())
+        # A redirect would send the key to another host.
+        response = session.get(
+            url, headers=headers, timeout=TIMEOUT_S, allow_redirects=False, stream=True
+        )
+        text = body_of(response, MAX_HANDSHAKE_BYTES).decode("latin-1")
+    if response.status_code != requests.codes.ok:
+        raise HubError(f"the event hub answered the handshake with {response.status_code}")
+    session_id, *_, transports = text.split(":")
+    if "websocket" not in transports.split(","):
+        raise HubError("the event hub offers no websocket")
+    if not SESSION_ID.fullmatch(session_id):
+        raise HubError("the event hub's session id is none")
+    return session_id

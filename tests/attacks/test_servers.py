@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hashlib
 import json
 import os
 import socket
@@ -17,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tasks.config.settings import FtrackSettings
+from tasks.stage import events
 from tasks.transfer import addresses
 from tasks.transfer.addresses import check_peer, is_barred, may_be_called
 from tasks.transfer.errors import RetryableError, ServiceUnavailableError, UnexpectedAnswerError
@@ -27,6 +31,7 @@ from tasks.transfer.models import LARGE_BYTES, FileIdentity, SignedPut, Transfer
 from tasks.transfer.put import put_file, store_session
 from tasks.transfer.signing import sign
 from tasks.transfer.targets import Target, derived_id
+from tests.functional.event_hub import MAGIC
 from tests.sandbox.process import CHECKOUT
 from tests.unit.odd_server import OddServer, http
 
@@ -331,3 +336,52 @@ def test_a_fetch_writes_no_more_than_the_size_that_the_store_has_named(
         ended.set()
         os.close(folder)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2 << 20
+
+
+def frame_for_ever(connection: socket.socket) -> None:
+    connection.sendall(b"\x81\x7f" + (1 << 40).to_bytes(8, "big"))
+    while True:
+        connection.sendall(b"x" * 65536)
+
+
+def fragments_for_ever(connection: socket.socket) -> None:
+    connection.sendall(b"\x01\x01x")
+    while True:
+        connection.sendall(b"\x00\x7e\xff\xff" + b"x" * 65535)
+
+
+def drip_a_frame(connection: socket.socket) -> None:
+    connection.sendall(b"\x81\x7e\xff\xff")
+    while True:
+        connection.sendall(b"x")
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("how", [frame_for_ever, fragments_for_ever, drip_a_frame])
+def test_an_event_hub_that_never_stops_is_left(
+    how: Callable[[socket.socket], None], odd: OddServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(events, "MAX_REPLY_BYTES", 100_000)
+
+    def upgrade(connection: socket.socket) -> None:
+        key = odd.requests[-1].header(b"Sec-WebSocket-Key") + MAGIC
+        accept = base64.b64encode(hashlib.sha1(key).digest()).decode()
+        answered = "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        connection.sendall(f"{answered}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+        how(connection)
+
+    odd.answers = [http(body=b"a-session:60:60:websocket"), upgrade]
+    hub = events._Hub(FtrackSettings(odd.url, "farm", "a-key"))
+    with pytest.raises(Exception):  # noqa: B017, PT011 of websocket too; Events drops the event
+        hub.publish([ID])
+    hub.close()
+    assert hub._left_bytes > -20_000
+
+
+@pytest.mark.parametrize("session", [b"../../api", b"a@evil.example/", b"a b", b"", b"a" * 20_000])
+def test_the_session_of_an_event_hub_becomes_no_other_url(session: bytes, odd: OddServer) -> None:
+    odd.answers = [http(body=session + b":60:60:websocket")]
+    with pytest.raises((events.HubError, ValueError)):
+        events._Hub(FtrackSettings(odd.url, "farm", "a-key"))
+    assert len(odd.requests) == 1
