@@ -183,7 +183,7 @@ def test_the_wheel_holds_our_packages_and_the_hook_alone(wheel: zipfile.ZipFile)
         str(path.relative_to(ROOT))
         for folder in ("tasks", "workers")
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in {".py", ".lua"} or path.name == "py.typed"
+        if path.suffix in {".py", ".lua", ".html", ".css", ".js"} or path.name == "py.typed"
     }
 
     installed = {name for name in wheel.namelist() if ".dist-info/" not in name}

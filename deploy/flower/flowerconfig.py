@@ -26,11 +26,16 @@ from tasks.chain import FETCH_PRIORITY, PRIORITY_OF
 from tasks.config.settings import Settings
 from tasks.config.texts import NotTextError, read_text
 from tasks.records.fail_fast import fail_fast_redis
+from workers.web.install import install
 from workers.web.protection import protect
 
 #: "(beauty.1001.exr +49, 12.4 MB)" replaces the arguments of a task. The first stage claims its
 #: files itself, so its result has the summary: "{'summary': 'beauty.1001.exr +49, 12.4 MB', …".
 SUMMARY = re.compile(r"^\(([^()].*?)\)(?= |$)|\{'summary': ['\"](.*?)(?:['\"], '|\.\.\.|$)")
+
+#: "49 retrying, 1 failed: beauty.1001.exr +49, 12.4 MB" is the result of a batch that ends here.
+FATE = re.compile(r"\{'summary': ['\"](\d+ [a-z]+(?:, \d+ [a-z]+)*): ")
+ENDED = re.compile("located|stored|failed|cancelled|superseded|lost")
 
 
 def _logins() -> list[str]:
@@ -82,11 +87,18 @@ def _state_file() -> str:
 def format_task(task: Any) -> Any:
     """Replace arguments and result by a summary: the first file, the number of files, and MB.
 
+    If no upload of the batch goes on, it says what became of them.
+
     This is a second line of defence, for Flower's pages only. Flower's API shows the events as
     they are, and the code that sends tasks keeps secrets out of those.
     """
     shown = SUMMARY.search(f"{task.args or ''} {task.result or ''}")
+    fate = FATE.match(str(task.result or ""))
     task.args = next((text for text in shown.groups() if text), "") if shown else ""
+    if fate and not task.args.startswith(fate[1]):
+        task.args = f"{fate[1]}: {task.args}"
+    if fate and task.state == "SUCCESS" and not ENDED.search(fate[1]):
+        task.state = "WAITING"  # Celery's own word says that the task has run
     task.kwargs = task.result = None
     return task
 
@@ -119,6 +131,7 @@ def add_inbox() -> None:
 
 BaseHandler.get_broker = lambda _: Queues()
 add_inbox()
+install()
 protect()
 
 # Flower's default is all addresses.

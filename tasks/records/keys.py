@@ -47,6 +47,8 @@ REFUSALS = f"{PREFIX}refusals"
 #: The search index: the uploads of a group, and the groups that have a term.
 GROUP = f"{PREFIX}index:group:"
 TERM = f"{PREFIX}index:term:"
+#: The uploads that a chain of tasks has carried; the chain's id follows.
+CARRIED = f"{PREFIX}carried:"
 #: A minute in each entry, for an hour: what the farm has done and what waits.
 HISTORY = f"{PREFIX}history"
 
@@ -82,6 +84,7 @@ LUA_KEYS = {
     "bucket": BUCKET,
     "group": GROUP,
     "term": TERM,
+    "carried": CARRIED,
     "retrying": RETRYING,
     "pending": PENDING,
     "open": OPEN,
@@ -157,6 +160,11 @@ def group_key(group: str) -> str:
 def term_key(term: str) -> str:
     """Return the key of the groups that have a term, by when they got an upload last."""
     return TERM + term
+
+
+def carried_key(chain: str) -> str:
+    """Return the key of the uploads that a chain has carried."""
+    return CARRIED + chain
 
 
 def to_text(value: Any) -> str:

@@ -100,6 +100,8 @@ class Record:
                 verdict = final_verdict(error, "records", worker)
                 delivery.refused.append(Settlement(unreadable, "retrying", {}, verdict))
                 continue
+            if transfer.publish and delivered.size:
+                transfer = replace(transfer, total_bytes=int(delivered.size))
             delivery.transfers.append(transfer)
             if not delivered.size:
                 delivery.unsized.add(delivered.upload_id)

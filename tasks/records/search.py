@@ -7,6 +7,7 @@ What it finds is read and compared with the query.
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,15 @@ from typing import Any, NamedTuple
 import redis
 
 from tasks.config.sealing import Codec
-from tasks.records.keys import COMPONENT, group_key, state_key, term_key, to_text, upload_key
+from tasks.records.keys import (
+    COMPONENT,
+    carried_key,
+    group_key,
+    state_key,
+    term_key,
+    to_text,
+    upload_key,
+)
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from tasks.records.terms import Hasher, Term, file_term, folded, without_number, words_of
@@ -34,7 +43,7 @@ ORDER = (
 #: The bounds of one query, so that the cost does not grow with the number of records.
 MAX_GROUPS, MAX_FOUND, MAX_WORDS = 2000, 2000, 8
 _GLOB = re.compile(r"[*?\[]")
-_OPTIONS = {"version", "host", "worker", "name", "state", "user"}
+_OPTIONS = {"version", "host", "worker", "name", "state", "user", "task"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,8 @@ class Query:
     """What is looked for: all of it must fit.
 
     ``words`` are words, paths, globs, names of files, hosts and components, or ids. ``since`` is
-    when an upload moved last, in seconds since 1970. ``worker`` finds active uploads only.
+    when an upload moved last, in seconds since 1970. ``worker`` finds active uploads only, ``task``
+    those of a chain, by the id of its first task.
     """
 
     words: tuple[str, ...] = ()
@@ -52,12 +62,15 @@ class Query:
     host: str = ""
     user: str = ""
     worker: str = ""
+    task: str = ""
     since: float = 0.0
 
     @property
     def is_listing(self) -> bool:
         """Whether only states and times are asked for, so that their indexes are enough."""
-        return not any((self.words, self.version, self.name, self.host, self.user, self.worker))
+        return not any(
+            (self.words, self.version, self.name, self.host, self.user, self.worker, self.task)
+        )
 
 
 def parsed(text: str, states: Sequence[str] = (), **options: Any) -> Query:
@@ -155,6 +168,8 @@ class Search:
             if is_uuid(word) and (named := self._by_id(word.lower())):
                 return [named], False
         requirements = [*_requirements(query)]
+        if query.task:
+            return self._carried(query.task), False
         if query.worker:
             return self._of_worker(query.worker), False
         if not requirements:
@@ -178,6 +193,11 @@ class Search:
         pipeline.hget(COMPONENT + one, "current")
         is_upload, current = pipeline.execute()
         return one if is_upload else to_text(current)
+
+    def _carried(self, chain: str) -> list[str]:
+        with suppress(ValueError, TypeError):
+            return [str(one) for one in json.loads(self.client.get(carried_key(chain)) or "[]")]
+        return []
 
     def _of_worker(self, name: str) -> list[str]:
         ids = self.status.ids_in(["active"], MAX_FOUND)

@@ -25,7 +25,7 @@ from tasks.records.record import CLAIM_BYTES
 from tasks.stage import threads
 from tasks.stage.context import Clients, clients
 from tasks.stage.heartbeat import Heartbeat
-from tasks.stage.message import Message, to_message, with_signed
+from tasks.stage.message import Message, to_message, with_fate, with_signed
 from tasks.stage.outcomes import (
     Outcomes,
     Settling,
@@ -314,6 +314,7 @@ class Stage(RedactedTask):
                 self._send_next(message)
             raise errors.UploadsFailedError("\n".join(failed))
         if not continuing:
+            message["summary"] = with_fate(batch.transfers, states.values())
             self.end_chain()
         return message
 

@@ -7,7 +7,8 @@ Each presigned URL is sealed, so no log, event or result can show one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypedDict
 
@@ -60,8 +61,19 @@ def summary(transfers: Sequence[Transfer]) -> str:
     if not transfers:
         return "nothing to do"
     others = f" +{len(transfers) - 1}" if len(transfers) > 1 else ""
-    size_bytes = sum(file.identity.size_bytes for file in transfers if file.identity)
+    size_bytes = sum(
+        file.identity.size_bytes if file.identity else file.total_bytes for file in transfers
+    )
     return f"{visible(transfers[0].file_name)}{others}, {size_bytes / 1e6:.1f} MB"
+
+
+def with_fate(transfers: Sequence[Transfer], states: Iterable[str]) -> str:
+    """Return the summary of a batch that ends here: how many of it are in which state, and what.
+
+    A task succeeds even if all of its uploads wait, so its result says what became of them.
+    """
+    fate = ", ".join(f"{count} {state}" for state, count in Counter(states).most_common())
+    return f"{fate}: {summary(transfers)}" if fate else summary(transfers)
 
 
 def _unsealed(sealed: str | None, urls: Codec) -> SignedPut | None:

@@ -128,6 +128,8 @@ class Transfer:
     is_member: bool = False
     #: Set for the last step of a publish, which has no file of its own.
     publish: Publish | None = None
+    #: The bytes of a publish's files together, as far as they are known; 0 for a file.
+    total_bytes: int = 0
     #: The ids of ftrack's encoding jobs, once they have been started.
     job_ids: tuple[str, ...] = ()
 

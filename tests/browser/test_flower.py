@@ -164,7 +164,7 @@ def test_the_workers_are_listed_with_their_tasks(page: Any, flower: Flower, shoo
 
     workers = _rows(page, "#workers-table", 2)
     assert [re.match(r"\s*(w\d)@", row)[1] for row in sorted(workers)] == ["w1", "w2"]  # type: ignore[index]
-    page.wait_for_function("document.querySelector('#workers-failed').innerText === '2'")
+    page.locator("#workers-failed", has_text="2").wait_for()
     shoot(page, "workers")
 
 
@@ -187,7 +187,8 @@ def test_a_failed_task_shows_its_error(page: Any, flower: Flower, shoot: Shoot) 
     page.goto(f"{flower.url}/tasks")
     _rows(page, "#tasks-table", 10)
     page.get_by_role("button", name="Failed").click()
-    page.wait_for_function("document.querySelectorAll('#tasks-table tbody tr').length === 2")
+    # Not wait_for_function, which the pages' policy refuses: it evaluates a text.
+    wait_until(lambda: page.locator("#tasks-table tbody tr").count() == 2)
     refused = page.locator("#tasks-table tbody tr", has_text="farmhaul.put_file")
     refused.locator("a[href*='/task/']").first.click()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from cryptography.fernet import Fernet
 
 from tasks.config.sealing import Codec
-from tasks.stage.message import summary, to_message, with_signed
+from tasks.stage.message import summary, to_message, with_fate, with_signed
 from tasks.transfer.models import Batch, FileIdentity, SignedPut, Transfer
 from tasks.transfer.targets import Target
 
@@ -62,3 +62,13 @@ def test_a_summary_names_the_first_file_the_others_and_the_size() -> None:
     assert summary([one]) == "a.exr, 1.0 MB"
     assert summary([one, other]) == "a.exr +1, 1.5 MB"
     assert summary([replace(one, identity=None)]) == "a.exr, 0.0 MB"
+
+
+def test_a_summary_has_a_sequences_size_and_the_fate_of_a_batch() -> None:
+    sequence = replace(transfer_of("a.%d.exr"), identity=None, total_bytes=168_000_000)
+
+    assert summary([sequence]) == "a.%d.exr, 168.0 MB"
+    assert with_fate([sequence], ["retrying", "retrying", "failed"]) == (
+        "2 retrying, 1 failed: a.%d.exr, 168.0 MB"
+    )
+    assert with_fate([], []) == "nothing to do"

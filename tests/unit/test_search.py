@@ -126,6 +126,16 @@ def test_active_uploads_are_found_by_their_worker(farm: Farm, find: Find) -> Non
     assert find("celery@node3") == find("worker:node3") == [f"{SHOT}/plate.1001.exr"]
 
 
+def test_the_uploads_of_a_task_are_found_when_they_have_ended(farm: Farm, find: Find) -> None:
+    farm.enqueue(file(f"{SHOT}/plate.1001.exr"))
+    [transfer] = farm.pass_stages("create_component_location", claim="first-task")
+    farm.settle(transfer, "located")
+    farm.enqueue(file(f"{SHOT}/plate.1002.exr"))
+
+    assert find("task:first-task") == [f"{SHOT}/plate.1001.exr"]
+    assert find("task:other") == []
+
+
 def test_a_list_is_paged_and_counted_by_its_states(farm: Farm) -> None:
     farm.enqueue(*(file(f"{SHOT}/plate.{number}.exr") for number in range(1001, 1008)))
     for transfer in farm.pass_stages("create_component_location")[:3]:

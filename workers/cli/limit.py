@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -11,7 +12,7 @@ from tasks.config.settings import Settings
 from tasks.config.timetable import NO_LIMIT, Timetable, rate_text, zone_named
 from tasks.intake.errors import BadInputError
 from tasks.records.keys import LIMITS
-from workers.cli.output import show
+from workers.cli import output
 from workers.cli.records import open_records
 
 
@@ -20,7 +21,10 @@ from workers.cli.records import open_records
 @click.option("--api-rate", metavar="RATE", help="ftrack API calls per second.")
 @click.option("--zone", metavar="ZONE", help="Time zone of all timetables, such as Europe/Berlin.")
 @click.option("--clear", is_flag=True, help="Return to the limits in each worker's environment.")
-def limit(bandwidth: str | None, api_rate: str | None, zone: str | None, *, clear: bool) -> None:
+@output.form_option("lines")
+def limit(
+    bandwidth: str | None, api_rate: str | None, zone: str | None, *, clear: bool, form: str
+) -> None:
     """Show or change the limits that all workers share. Workers follow within seconds.
 
     \b
@@ -50,11 +54,16 @@ def limit(bandwidth: str | None, api_rate: str | None, zone: str | None, *, clea
     for name, value in given.items():
         client.hset(LIMITS, name, value)
     try:
-        lines = _lines(read_live(client))
+        live = read_live(client)
+        lines = _lines(live)
     except ValueError as error:
         raise BadInputError(f"{LIMITS} in Redis: {error}; set it again") from None
+    if form == "json":
+        # What is not set is null: workers use their own environment.
+        output.show(json.dumps({name: live.get(name) for name in (*NAMES, "zone")}))
+        return
     for line in lines:
-        show(line)
+        output.show(line)
 
 
 def _lines(live: Mapping[str, str]) -> list[str]:

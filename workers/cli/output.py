@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -14,19 +16,52 @@ from tasks.intake.answer import size
 from tasks.records.states import LIVE
 from tasks.records.status import UploadState
 
-
-def _is_human(_context: click.Context, _parameter: click.Parameter, as_json: bool) -> bool:
-    return sys.stdout.isatty() and not as_json
-
-
 #: The kind of error of an upload whose component holds other files (``lua/includes/places.lua``).
 REFUSED = "PlaceTaken"
 
-#: The option ``--json``; its command gets ``human``, which is true if a person reads the output.
-json_option = click.option(
-    "--json", "human", is_flag=True, callback=_is_human,
-    help="Print JSON lines, even on a terminal.",
-)  # fmt: skip
+#: The forms of output: a table for people, the same as plain lines, or JSON lines.
+FORMS = ("table", "lines", "json")
+
+
+Command = Callable[..., Any]
+
+
+def form_option(piped: str) -> Callable[[Command], Command]:
+    """Return what adds ``--format`` and ``--json``; the command gets ``form``, one of FORMS.
+
+    ``piped`` is the form if stdout is no terminal.
+    """
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_form(*values: Any, chosen: str | None, as_json: bool, **named: Any) -> Any:
+            form = chosen or ("table" if sys.stdout.isatty() else piped)
+            return command(*values, form="json" if as_json else form, **named)
+
+        what = f"table, lines or json; by default table on a terminal, otherwise {piped}."
+        kinds = click.Choice(FORMS)
+        chosen = click.option("--format", "chosen", metavar="FORM", type=kinds, help=what)
+        as_json = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+        return chosen(as_json(with_form))
+
+    return add
+
+
+def json_option(command: Command) -> Command:
+    """Add the options of the form; the command gets ``human``: whether a person reads it."""
+
+    @functools.wraps(command)
+    def with_human(*values: Any, form: str, **named: Any) -> Any:
+        return command(*values, human=form != "json", **named)
+
+    return form_option("json")(with_human)
+
+
+def state_only(upload_id: str, state: str, *, human: bool) -> str:
+    """Return the line of a command that changes a state."""
+    if human:
+        return f"{upload_id} {state}"
+    return json.dumps({"upload_id": upload_id, "state": state})
 
 
 def show(text: str) -> None:
@@ -43,7 +78,7 @@ def state_line(upload: UploadState, *, human: bool) -> str:
 
     In JSON, ``size`` (or null) and ``sent`` are in bytes, ``rate`` (or null) in bytes a second,
     ``left_s`` (or null) in seconds; ``created`` and ``updated`` are seconds since 1970 by Redis'
-    clock.
+    clock.  ``due`` is when a retrying upload is tried again.
     """
     if human:
         return _state_text(upload)
@@ -64,6 +99,12 @@ def state_line(upload: UploadState, *, human: bool) -> str:
             "error": upload.error,
             "created": upload.created,
             "updated": upload.updated,
+            "version_id": upload.version_id or None,
+            "name": upload.name or None,
+            "asked_host": upload.asked_host or None,
+            "asked_user": upload.asked_user or None,
+            "tries": upload.tries,
+            "due": upload.due,
             **files,
             **jobs,
         }
@@ -83,11 +124,45 @@ def _state_text(upload: UploadState) -> str:
     return visible("  ".join(text for text in (line, progress, encoding, upload.error) if text))
 
 
+def short_line(upload: UploadState, width: int) -> str:
+    """Return the line of an upload for a table: its path is shortened from the left."""
+    sent = f"{100 * upload.sent_bytes // upload.size_bytes:3} %" if upload.size_bytes else "     "
+    line = f"{upload.state:<10} {sent}  {size(upload.size_bytes):>9}  "
+    return line + from_left(visible(upload.path), width - len(line))
+
+
+def from_left(path: str, width: int) -> str:
+    """Return the end of a path, where shot and file are."""
+    return path if len(path) <= max(width, 20) else f"…{path[-max(width, 20) + 1 :]}"
+
+
+def details(upload: UploadState, now: float) -> list[str]:
+    """Return lines with all that is known of one upload, for ``status ID``."""
+    at = {"taken in": upload.created, "moved": upload.updated, "next try": upload.due or 0}
+    times = {
+        name: f"{datetime.fromtimestamp(time_s).astimezone():%Y-%m-%d %H:%M:%S}"
+        for name, time_s in at.items()
+        if time_s and (name != "next try" or upload.state == "retrying")
+    }
+    component = " ".join(filter(None, (upload.name, upload.component_id)))
+    texts = {
+        "sent": _speed_text(upload) if upload.state == "active" else "",
+        "age": f"{now - upload.created:.0f} s",
+        **times,
+        "tries": str(upload.tries or ""),
+        "node": upload.worker,
+        "version": upload.version_id,
+        "component": component,
+        "asked by": " on ".join(filter(None, (upload.asked_user, upload.asked_host))),
+    }
+    return [f"  {name:<9} {visible(text)}" for name, text in texts.items() if text]
+
+
 def _speed_text(upload: UploadState) -> str:
     """Return how much is sent, how fast, and how long the rest takes: 42 %, 5 MB/s, 40s left."""
     share = f"{100 * upload.sent_bytes // upload.size_bytes} %" if upload.size_bytes else ""
     left = f"{span(upload.left_s)} left" if upload.left_s else ""
-    rate = f"{size(round(upload.bytes_s or 0))}/s"
+    rate = f"{size(round(upload.bytes_s))}/s" if upload.bytes_s is not None else ""
     return ", ".join(text for text in (share, rate, left) if text)
 
 

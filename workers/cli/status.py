@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
+from tasks.config.texts import visible
+from tasks.intake.answer import size
 from tasks.intake.exit_codes import say
 from tasks.records.fetches import Fetches
 from tasks.records.inbox import waiting
+from tasks.records.scripts import Scripts
+from tasks.records.search import summary
 from tasks.records.states import LIVE, UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.fetch_task import fetch_line
+from workers.cli.query import find, query_of, query_options
 from workers.cli.records import find_known, open_records
 from workers.wording import no_takers, nodes_aside
 
@@ -21,32 +29,84 @@ FILES_SHOWN = 20
 
 
 @click.command()
-@click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
+@click.argument("words", nargs=-1, metavar="[UPLOAD_ID | PATH | WORD]...")
 @click.option("--failed", "which", flag_value="failed", help="Show failed uploads with the reason.")
 @click.option("--active", "which", flag_value="active", help="Show unfinished uploads.")
 @click.option("--all", "which", flag_value="all", help="Show all uploads that have a record.")
 @click.option("--fetches", "which", flag_value="fetches", help="Show downloads by workers.")
-@output.json_option
-def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
+@query_options
+@click.option(
+    "--by", metavar="HOW", type=click.Choice(["folder", "version"]), default="folder",
+    show_default=True, help="Count many uploads by folder or version.",
+)  # fmt: skip
+@click.option("--limit", metavar="N", type=click.IntRange(1), default=40, show_default=True,
+    help="The most uploads that a table lists.",
+)  # fmt: skip
+@output.form_option("json")
+def status(
+    words: tuple[str, ...], which: str | None, by: str, limit: int, form: str, **asked: str | None
+) -> None:
     """Show the state of uploads, and why they wait or failed.
 
     \b
     farmhaul status
     farmhaul status --failed
     farmhaul status 5d27e920-…
+    farmhaul status sh020
+    farmhaul status '/mnt/prod/sq010/sh0*' --state failed --since 2h
 
     Without arguments, shows the number of uploads in each state, and the unfinished ones.
     "In the inbox" is what hooks have sent and no worker has taken in yet. An id may also be that of
-    a download (fetch --enqueue).
+    a download (fetch --enqueue). Words are whole words of a path, and all of them must fit.
     """  # noqa: D301 click takes \b for "do not wrap"
     scripts = open_records()
-    reader, fetches = Status(scripts.client, scripts.codec), Fetches(scripts)
-    found = fetches.find(fetches.ids() if which == "fetches" else upload_ids)
+    now = float(scripts.client.time()[0])
+    query = query_of(words, now, **asked)
+    if query is not None:
+        if which in {"failed", "active"}:
+            states = ("failed",) if which == "failed" else LIVE
+            query = replace(query, states=states)
+        _show_found(*find(scripts, query), by=by, limit=limit, form=form)
+        return
+    _show_known(scripts, words, which, now=now, human=form != "json")
+
+
+def _show_found(
+    uploads: Sequence[UploadState], is_cut: bool, *, by: str, limit: int, form: str
+) -> None:
+    if form != "table":
+        for upload in uploads:
+            output.show(output.state_line(upload, human=form == "lines"))
+        return
+    width = shutil.get_terminal_size().columns
+    if len(uploads) > limit:
+        for key, counts, size_bytes in summary(uploads, by):
+            failed = f", {counts['failed']} failed" if counts["failed"] else ""
+            line = f"{counts['located']} of {sum(counts.values())} located{failed}"
+            line += f", {size(size_bytes)}"
+            output.show(f"{output.from_left(visible(key), width - len(line) - 2)}  {line}")
+        output.show(f"the first {limit} of {len(uploads)}{' or more' if is_cut else ''}:")
+    for upload in uploads[:limit]:
+        output.show(output.short_line(upload, width))
+        if upload.error and upload.state in {"failed", "retrying"}:
+            output.show(f"{'':<17}{visible(upload.error)}")
+    counts = Counter(upload.state for upload in uploads)
+    output.show(
+        output.counts_line(counts, 0) if uploads else "no upload fits; words are whole words"
+    )
+
+
+def _show_known(
+    scripts: Scripts, ids: Sequence[str], which: str | None, *, now: float, human: bool
+) -> None:
+    reader = Status(scripts.client, scripts.codec)
+    fetches = Fetches(scripts)
+    found = fetches.find(fetches.ids() if which == "fetches" else ids)
     for fetch in found.values():
         output.show(fetch_line(fetch, human=human))
-    if which == "fetches" or (found and len(found) == len(set(upload_ids))):
+    if which == "fetches" or (found and len(found) == len(set(ids))):
         return
-    upload_ids = tuple(one for one in upload_ids if one not in found)
+    upload_ids = tuple(one for one in ids if one not in found)
     in_inbox = 0 if upload_ids else waiting(reader.client).entries
     if human and not upload_ids and which is None:
         output.show(output.counts_line(reader.counts(), in_inbox))
@@ -63,8 +123,9 @@ def status(upload_ids: tuple[str, ...], which: str | None, human: bool) -> None:
         return
     for upload in uploads:
         output.show(output.state_line(upload, human=human))
-        if human and upload_ids and upload.files:
-            for file in reader.members_left(upload.upload_id, FILES_SHOWN):
+        if human and upload_ids:
+            output.show("\n".join(output.details(upload, now)))
+            for file in reader.members_left(upload.upload_id, FILES_SHOWN) if upload.files else ():
                 output.show(f"  {output.state_line(file, human=True)}")
 
 

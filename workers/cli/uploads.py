@@ -12,15 +12,16 @@ from tasks.records.commands import Commands
 from tasks.records.fetches import Fetches
 from tasks.records.states import LIVE
 from tasks.records.status import Status
+from workers.cli import output
 from workers.cli.fetch_task import send_fetch
-from workers.cli.output import not_retried, show
 from workers.cli.records import find_known, open_app, open_records
 
 
 @click.command()
 @click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
 @click.option("--failed", is_flag=True, help="Retry all failed uploads.")
-def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
+@output.form_option("lines")
+def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
     """Make ended uploads pending again. Stored files are not sent again, unless they have changed.
 
     \b
@@ -35,7 +36,8 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
     if bool(upload_ids) == failed:
         raise BadInputError("name the uploads to retry, or retry all failed ones with --failed")
     scripts = open_records()
-    upload_ids = _retry_fetches(Fetches(scripts), upload_ids)
+    human = form != "json"
+    upload_ids = _retry_fetches(Fetches(scripts), upload_ids, human=human)
     if not upload_ids and not failed:
         return
     commands, status = Commands(scripts), Status(scripts.client, scripts.codec)
@@ -45,15 +47,15 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool) -> None:
         host, state, new = commands.retry(upload_id)
         hosts[host] = hosts.get(host, 0) + new
         if state:  # else its record has just expired
-            show(f"{upload_id} {state}")
+            output.show(output.state_only(upload_id, state, human=human))
         if state and not new and state not in LIVE:
             [upload] = status.find([upload_id])
-            say(not_retried(upload) if upload else "")
+            say(output.not_retried(upload) if upload else "")
     for host, count in hosts.items():
         wake(open_app(), count, host)
 
 
-def _retry_fetches(fetches: Fetches, ids: Sequence[str]) -> tuple[str, ...]:
+def _retry_fetches(fetches: Fetches, ids: Sequence[str], *, human: bool) -> tuple[str, ...]:
     """Send downloads again, and return the other ids. One that is being made is left alone."""
     found = fetches.find(ids)
     for fetch_id, fetch in found.items():
@@ -63,13 +65,14 @@ def _retry_fetches(fetches: Fetches, ids: Sequence[str]) -> tuple[str, ...]:
                 raise BadInputError(f"the record of {fetch_id} cannot be read here; fetch it again")
             send_fetch(fetches, fetch_id, fetch.component_id, fetch.folder)
             state = "queued"
-        show(f"{fetch_id} {state}")
+        output.show(output.state_only(fetch_id, state, human=human))
     return tuple(one for one in ids if one not in found)
 
 
 @click.command()
 @click.argument("upload_ids", nargs=-1, required=True, metavar="UPLOAD_ID...")
-def cancel(upload_ids: tuple[str, ...]) -> None:
+@output.form_option("lines")
+def cancel(upload_ids: tuple[str, ...], form: str) -> None:
     """Cancel uploads. A file that is being sent stops within seconds.
 
     \b
@@ -81,4 +84,5 @@ def cancel(upload_ids: tuple[str, ...]) -> None:
     find_known(Status(scripts.client, scripts.codec), upload_ids)
     commands = Commands(scripts)
     for upload_id in upload_ids:
-        show(f"{upload_id} {commands.cancel(upload_id)}")
+        state = commands.cancel(upload_id)
+        output.show(output.state_only(upload_id, state, human=form != "json"))

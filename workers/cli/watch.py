@@ -16,13 +16,15 @@ from typing import NamedTuple
 import click
 import redis
 
+from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED, say
 from tasks.records.inbox import waiting
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.cli.records import find_known, open_status
+from workers.cli.query import find, query_of, query_options
+from workers.cli.records import find_known, open_records
 from workers.cli.watch_table import WatchTable
 from workers.wording import redis_problem
 
@@ -40,23 +42,37 @@ Poll = Callable[[], Changes]
 
 
 @click.command()
-@click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
-def watch(upload_ids: tuple[str, ...]) -> None:
+@click.argument("words", nargs=-1, metavar="[UPLOAD_ID | PATH | WORD]...")
+@query_options
+@output.form_option("lines")
+def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     """Show uploads as they change.
 
-    If you name uploads, exits when they have ended. Otherwise, shows all uploads until Ctrl-C.
+    If you name uploads, or what farmhaul status finds, exits when they have ended. Otherwise, shows
+    all uploads until Ctrl-C.
 
     \b
     farmhaul watch
     farmhaul watch 5d27e920-…
+    farmhaul watch sh020 --since 2h
 
     On a terminal, shows a table. Otherwise, prints a line whenever an upload changes its state.
     """  # noqa: D301 click takes \b for "do not wrap"
-    status = open_status()
+    scripts = open_records()
+    status = Status(scripts.client, scripts.codec)
+    upload_ids = words
+    # This fails now if Redis is unreachable; later, watch waits for it.
+    if query := query_of(words, float(scripts.client.time()[0]), **asked):
+        upload_ids = tuple(upload.upload_id for upload in find(scripts, query)[0])
+        if not upload_ids:
+            what = " ".join((*words, *filter(None, asked.values())))
+            raise BadInputError(f"no upload {what} is known here; words are whole words of a path")
     find_known(status, upload_ids)
-    status.counts()  # fails now if Redis is unreachable; later, watch waits for it
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-    ended = _table(status, upload_ids) if terminal else _lines(status, upload_ids)
+    if terminal and form == "table":
+        ended = _table(status, upload_ids)
+    else:
+        ended = _lines(status, upload_ids, human=form != "json")
     if any(upload.has_failed for upload in ended):
         raise SystemExit(FAILED)
 
@@ -68,7 +84,9 @@ def _existing(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
 # Lines
 
 
-def _lines(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
+def _lines(status: Status, upload_ids: Sequence[str], *, human: bool) -> list[UploadState]:
+    if human and not upload_ids:
+        _print(output.counts_line(status.counts(), waiting(status.client).entries))
     poll = _poll_named(status, upload_ids) if upload_ids else _poll_all(status)
     away = False
     while True:
@@ -82,7 +100,11 @@ def _lines(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
                 say(f"{redis_problem(error)}; trying again")
             away, changes = True, Changes([], all_ended=False)
         for upload in changes.uploads:
-            _print(output.state_line(upload, human=True))
+            if human:
+                _print(output.state_line(upload, human=True))
+            else:
+                output.show(output.state_line(upload, human=False))
+                sys.stdout.flush()
         if changes.all_ended:
             return _existing(status, upload_ids)
         time.sleep(INTERVAL_S)
@@ -105,7 +127,6 @@ def _poll_named(status: Status, upload_ids: Sequence[str]) -> Poll:
 
 def _poll_all(status: Status) -> Poll:
     since = float(status.client.time()[0])
-    _print(output.counts_line(status.counts(), waiting(status.client).entries))
 
     def poll() -> Changes:
         nonlocal since

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -20,6 +21,7 @@ from kombu.transport.redis import Channel
 from tasks.chain import list_key, queue_of, wake
 from tasks.intake.envelope import host_in
 from tasks.log import log
+from tasks.records import history
 from tasks.records.inbox import MAX_RETURNS, Overdue
 from tasks.records.keys import RECONCILER, to_text
 from tasks.records.record import CLAIM_UPLOADS, Record
@@ -55,6 +57,8 @@ class Reconciler:
         self.redis = record.scripts.client
         self.name = name
         self.overdue = Overdue(record.scripts)
+        #: When the next sample for the charts is due, by time.monotonic().
+        self._sample_due = 0.0
 
     def run(self) -> None:
         """Reconcile once, unless another worker holds the lock."""
@@ -68,6 +72,9 @@ class Reconciler:
     def reconcile(self) -> None:
         """Make due uploads pending, take back lost claims, and send missing wake-ups."""
         self._give_back_entries()
+        if time.monotonic() >= self._sample_due:
+            self._sample_due = time.monotonic() + history.EACH_S
+            history.note(self.redis)
         pending, overdue = self.record.apply_due()
         if overdue:
             carried = set(self._claims_in_messages(pending))

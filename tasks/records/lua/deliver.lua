@@ -188,10 +188,15 @@ local function deliver(id, fields, is_one_of_many)
   return { id, fence, request or '', file or '', stored or '', size or '' }
 end
 
-if stage == 1 and redis.call('EXISTS', claim_key) == 0 then
+local is_first = stage == 1 and redis.call('EXISTS', claim_key) == 0
+if is_first then
   claim_pending()
 end
 local ids, found = redis.call('SMEMBERS', claim_key), {}
+if is_first and #ids > 0 then
+  -- For Flower, whose tasks are of the last night: the claim forgets what has left it.
+  redis.call('SET', KEY.carried .. claim, cjson.encode(ids), 'EX', 86400)
+end
 for _, id in ipairs(ids) do
   found[id] = read(id)
 end

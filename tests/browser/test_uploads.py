@@ -1,0 +1,225 @@
+"""The pages Uploads and Farm, with many records, a real browser, and no mouse where none is needed.
+
+SCREENSHOTS=docs/img in the environment takes the pictures of docs/deployment.md again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.config.sealing import Codec
+from tasks.records import keys
+from tasks.records.scripts import Scripts
+from tests.browser.chromium import NoBrowser, chromium
+from tests.farm import BIN, wait_until
+from tests.helpers.many_records import fill
+from tests.helpers.skipping import skip_loudly
+from tests.sandbox import RedisServer
+from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
+
+# The time of the first test includes the installation of Chromium.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+#: RECORDS=100000 measures the pages with as many as a farm has.
+RECORDS = int(os.environ.get("RECORDS", "2000"))
+LOGIN = {"username": "operator", "password": "a-password-of-the-test"}
+DESK, PHONE = {"width": 1280, "height": 820}, {"width": 390, "height": 844}
+NODE = "w1@node003"
+
+
+class Flower:
+    """Flower with control, on a Redis with many records and two nodes."""
+
+    def __init__(self, folder: Path, server: RedisServer) -> None:
+        [self.port] = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "flower.log"
+        self.redis: Any = server.client()
+        fill(self.redis, Scripts(self.redis, Codec([])), RECORDS)
+        now = time.time()
+        for name in (NODE, "w1@node004"):
+            self.redis.zadd(keys.ALIVE, {f"0.1.0 {name}": now + 3600})
+            self.redis.zadd(keys.WORKERS, {name: now + 3600})
+        for minute in range(60):
+            sample = {"at": now - 60 * (60 - minute), "stored_bytes": minute**2 * 1e8}
+            sample |= {"located": minute * 40, "failed": minute // 20, "pending": 60 - minute}
+            self.redis.rpush(keys.HISTORY, json.dumps(sample))
+        env = {"FARMHAUL_REDIS_URL": server.url, "FLOWER_READ_ONLY": "false"}
+        env |= {"FLOWER_BASIC_AUTH": ":".join(LOGIN.values()), "FLOWER_DB": str(folder / "db")}
+        config = CHECKOUT / "deploy" / "flower" / "flowerconfig.py"
+        options = [f"--conf={config}", f"--port={self.port}"]
+        self.child = Child(
+            "flower", [BIN / "celery", "-A", "workers", "flower", *options], self.log, env=env
+        )
+        self.child.wait_ready(lambda: accepts(self.port))
+
+    def first(self, state: str) -> str:
+        return str(self.redis.zrange(keys.state_key(state), 0, 0)[0])
+
+
+@pytest.fixture(scope="module")
+def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
+    folder = tmp_path_factory.mktemp("flower")
+    server = RedisServer(folder / "redis")
+    server.launch()
+    one = Flower(folder, server)
+    yield one
+    one.child.stop(20)
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    try:
+        with chromium() as running:
+            yield running
+    except NoBrowser as error:
+        skip_loudly("NO PAGE OF UPLOADS WAS TESTED", error)
+
+
+def open_page(browser: Any, flower: Flower, view: dict[str, int], **options: Any) -> Any:
+    context = browser.new_context(http_credentials=LOGIN, viewport=view, **options)
+    page = context.new_page()
+    # A browser sends its login to pages below the one that asked for it.
+    page.goto(flower.url)
+    return page
+
+
+@pytest.fixture
+def page(browser: Any, flower: Flower) -> Iterator[Any]:
+    one = open_page(browser, flower, DESK)
+    said: list[str] = []
+    one.on("console", lambda message: said.append(message.text))
+    one.on("pageerror", lambda error: said.append(str(error)))
+    one.on("dialog", lambda dialog: said.append(dialog.message))
+    yield one
+    one.context.close()
+    assert [text for text in said if "503" not in text] == []
+
+
+def shoot(page: Any, name: str) -> None:
+    if folder := os.environ.get("SCREENSHOTS"):
+        picture = Path(folder).absolute() / f"flower-{name}.png"
+        page.screenshot(path=picture)
+        assert picture.stat().st_size <= 150_000
+
+
+def test_a_supervisor_finds_a_shot_and_reads_why_it_waits(page: Any, flower: Flower) -> None:
+    page.goto(f"{flower.url}/uploads")
+    # By the keyboard alone.
+    while page.evaluate("document.activeElement.id") != "fh-query":
+        page.keyboard.press("Tab")
+    page.keyboard.type("sh0007 beauty")
+    page.locator("#fh-summary", has_text="100 found").wait_for()
+
+    assert page.inner_text("#fh-summary") == (
+        "100 found, 2 failed, 1 retrying, 3 pending, 93 located, 1 cancelled"
+    )
+    shoot(page, "uploads")
+    page.get_by_role("row").filter(has_text="retrying").get_by_role("link").focus()
+    page.keyboard.press("Enter")
+    page.locator(".fh-timeline").wait_for()
+
+    said = page.inner_text("main")
+    assert "Why it waits: the file /mnt/show is missing on 3 nodes" in said
+    assert "The next try is in" in said
+    for event in ("asked for", "by ben on node", "taken in by a worker", "next try"):
+        assert event in page.inner_text(".fh-timeline")
+    shoot(page, "upload")
+    page.locator("a[href*='/uploads/version/']").click()
+    page.locator("#fh-summary", has_text="100 found").wait_for()
+
+
+def test_states_and_pages_are_chosen_on_the_server(page: Any, flower: Flower) -> None:
+    page.goto(f"{flower.url}/uploads")
+    page.get_by_role("link", name="failed").click()
+    failed = flower.redis.zcard(keys.state_key("failed"))
+    page.get_by_text(f"of {failed} uploads").wait_for()
+    page.locator("#fh-uploads_next a, a#fh-uploads_next").first.click()
+    page.get_by_text("Showing 26 to").wait_for()
+
+    assert page.locator("#fh-uploads tbody tr").count() == min(failed - 25, 25)
+    assert "state=failed" in page.url
+    # A page of the list costs as much with a hundred times as many records.
+    flower.redis.config_resetstat()
+    page.goto(f"{flower.url}/uploads?state=located&start={RECORDS // 2}")
+    calls = {name: row["calls"] for name, row in flower.redis.info("commandstats").items()}
+    assert sum(calls.values()) < 60
+
+
+def test_retry_needs_the_token_of_the_page_and_is_logged(page: Any, flower: Flower) -> None:
+    upload_id = flower.first("failed")
+    for forged in ({}, {"_xsrf": "guessed"}):
+        answer = page.request.post(f"{flower.url}/upload/{upload_id}/retry", form=forged)
+        assert answer.status == 403
+    assert flower.redis.hget(keys.upload_key(upload_id), "state") == "failed"
+
+    page.goto(f"{flower.url}/upload/{upload_id}")
+    page.get_by_role("button", name="Retry").click()
+    page.locator(".badge", has_text="pending").first.wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.locator(".badge", has_text="cancelled").first.wait_for()
+
+    assert flower.redis.hget(keys.upload_key(upload_id), "state") == "cancelled"
+    log = flower.log.read_text()
+    assert f"retry of upload {upload_id} by operator: it is pending" in log
+    assert f"cancel of upload {upload_id} by operator: it is cancelled" in log
+
+
+def test_a_node_is_seen_to_break_and_heal_without_a_reload(page: Any, flower: Flower) -> None:
+    page.goto(f"{flower.url}/farm")
+    page.get_by_text("no node is set aside").wait_for()
+    assert page.locator(".fh-chart").count() == 4
+
+    note = {"since": time.time() - 90, "what": "files", "error": "/mnt/show is empty"}
+    flower.redis.hset(keys.PAUSED, NODE, json.dumps(note))
+    why = "it cannot read files that other nodes read: /mnt/show is empty"
+    page.locator(".alert", has_text=why).wait_for()
+    shoot(page, "farm")
+    flower.redis.hdel(keys.PAUSED, NODE)
+
+    page.get_by_text("no node is set aside").wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_each_page_fits_a_phone(browser: Any, flower: Flower, scheme: str) -> None:
+    page = open_page(browser, flower, PHONE, color_scheme=scheme)
+    waits = flower.first("retrying")
+    for path in ("uploads", "uploads?q=sh0003", f"upload/{waits}", "farm"):
+        assert page.goto(f"{flower.url}/{path}").status == 200
+        page.locator("main h1").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], path
+        assert page.evaluate("document.documentElement.dataset.bsTheme") == scheme
+        shoot(page, f"phone-{scheme}-{path.partition('/')[0].partition('?')[0]}")
+    page.context.close()
+
+
+def test_the_pages_are_read_without_javascript(browser: Any, flower: Flower) -> None:
+    page = open_page(browser, flower, DESK, java_script_enabled=False)
+    page.goto(f"{flower.url}/uploads")
+    page.locator("#fh-query").fill("sh0004")
+    page.get_by_role("button", name="Search").click()
+    assert page.inner_text("#fh-summary").strip().startswith("100 found")
+    assert page.locator("#fh-uploads tbody tr").count() == 25
+    page.get_by_role("link", name="Next").click()
+    assert page.locator("#fh-uploads tbody tr").count() == 25
+    page.locator(".fh-file").first.click()
+    assert "taken in by a worker" in page.inner_text(".fh-timeline")
+    page.context.close()
+
+
+def test_a_redis_that_is_away_is_said_on_the_page(page: Any, flower: Flower) -> None:
+    flower.redis.config_set("maxclients", 1)
+    try:
+        flower.redis.client_kill_filter(_type="normal", skipme=True)
+        wait_until(lambda: page.goto(f"{flower.url}/farm").status == 503)
+        assert "Redis" in page.inner_text("[role=alert]")
+    finally:
+        flower.redis.config_set("maxclients", 10000)

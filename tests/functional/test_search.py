@@ -1,0 +1,120 @@
+"""Uploads are found from the shell: by words, paths, hosts, times and states."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tasks.config.sealing import Codec
+from tasks.records.scripts import Scripts
+from tests.helpers.many_records import fill
+from tests.sandbox import RedisServer
+from workers.cli import output
+from workers.cli.group import cli
+
+SHOT = "/mnt/show/sq003/sh0003"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Redis with three hundred records."""
+    one = RedisServer(tmp_path_factory.mktemp("redis"))
+    one.launch()
+    client = one.client()
+    fill(client, Scripts(client, Codec([])), 500)
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def run(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs a command, and returns its lines."""
+    monkeypatch.setenv("FARMHAUL_REDIS_URL", server.url)
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def lines(*arguments: str | Path, code: int = 0) -> list[str]:
+        done = CliRunner().invoke(cli, [str(one) for one in arguments])
+        assert done.exit_code == code, done.output
+        return done.stdout.splitlines()
+
+    return lines
+
+
+def states(lines: list[str]) -> dict[str, int]:
+    rows = [json.loads(line)["state"] for line in lines]
+    return {state: rows.count(state) for state in {*rows}}
+
+
+SOME = {"failed": 2, "retrying": 1, "pending": 3, "cancelled": 1, "located": 93}
+
+
+def test_a_shot_is_found_in_all_the_ways_that_people_name_it(run: Any) -> None:
+    [version] = {json.loads(line)["version_id"] for line in run("status", "sh0003")}
+
+    for asked in (
+        ["sh0003", "beauty"],
+        [SHOT],
+        [f"{SHOT}/render/*/sh0003*"],
+        ["--shot", SHOT],
+        ["--version", version],
+        [version.upper(), "--since", "2h"],
+    ):
+        assert states(run("status", *asked)) == SOME, asked
+    assert states(run("status", "sh0003", "--state", "failed")) == {"failed": 2}
+    assert states(run("status", "sh0003", "--failed")) == {"failed": 2}
+    assert states(run("status", "--shot", SHOT, "--host", "node001")) == {"located": 1}
+    assert run("status", "sh0009") == run("status", SHOT, "--since", "2030-01-01") == []
+
+
+def test_a_table_summarizes_many_and_keeps_to_the_screen(run: Any) -> None:
+    table = run("status", "--shot", "/mnt/show", "--format", "table", "--limit", "3")
+
+    assert len(table) <= 5 + 1 + 2 * 3 + 1
+    assert table[3] == f"{SHOT}/render/beauty  93 of 100 located, 2 failed, 16.8 MB"
+    assert table[5] == "the first 3 of 500:"
+    assert table[6].startswith("failed       0 %   168.0 kB  …")
+    assert table[6].endswith(".exr")
+    assert table[-1] == "10 failed, 5 retrying, 15 pending, 465 located, 5 cancelled"
+    assert max(map(len, (*table[:7], table[-1]))) <= 80
+    by_version = run("status", "--shot", "/mnt/show", "--format", "table", "--by", "version")
+    assert by_version[0].startswith("00000000-0000-0000-0000-0000000000")
+
+
+def test_one_upload_shows_all_that_is_known_of_it(run: Any) -> None:
+    [line] = run("status", "sh0003", "--state", "retrying")
+    upload = json.loads(line)
+
+    shown = "\n".join(run("status", upload["upload_id"], "--format", "lines"))
+
+    for name in ("age", "taken in", "next try", "tries", "node", "version", "component"):
+        assert f"\n  {name:<9} " in shown
+    assert f"asked by  {upload['asked_user']} on {upload['asked_host']}" in shown
+
+
+def test_commands_that_change_something_answer_in_json(run: Any) -> None:
+    [one, other] = [json.loads(line)["upload_id"] for line in run("status", "sh0002", "--failed")]
+
+    [retried] = run("retry", one, "--json")
+    [cancelled] = run("cancel", other, "--format", "json")
+    [limits] = run("limit", "--json")
+
+    assert json.loads(retried) == {"upload_id": one, "state": "pending"}
+    assert json.loads(cancelled) == {"upload_id": other, "state": "cancelled"}
+    assert json.loads(limits) == {"bandwidth": None, "api_rate": None, "zone": None}
+
+
+def test_what_nobody_can_mean_is_refused(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for asked in (("status", "--state", "gone"), ("status", "--since", "noon"), ("watch", "sh9")):
+        assert run(*asked, code=1) == []
+
+
+def test_paths_are_shortened_from_the_left() -> None:
+    path = "/mnt/show/sq003/sh0003/render/beauty/sh0003_beauty.1001.exr"
+
+    assert output.from_left(path, 30) == "…beauty/sh0003_beauty.1001.exr"
+    assert output.from_left(path, 100) == path

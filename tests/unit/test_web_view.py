@@ -1,0 +1,85 @@
+"""What the pages of Flower show: shares, times and charts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tasks.records import history, keys
+from tasks.records.status import UploadState
+from tests.unit.records import Farm, file_of
+from workers.web import view
+
+UPLOAD = UploadState(
+    upload_id="u",
+    component_id="c",
+    path="/mnt/sh020/beauty.1001.exr",
+    state="active",
+    stage="put_file",
+    size_bytes=1000,
+    sent_bytes=250,
+    worker="w1@node7",
+    error="",
+    error_kind="",
+    created=100.0,
+    updated=110.0,
+    due=None,
+    tries=0,
+    bytes_s=50.0,
+    asked_host="node9",
+    asked_user="ada",
+)
+
+
+@pytest.mark.parametrize(
+    ("changed", "percent", "progress"),
+    [
+        ({}, 25, "250 B of 1.0 kB"),
+        ({"size_bytes": None}, 0, "? B"),
+        ({"size_bytes": 0, "sent_bytes": 0}, 0, "0 B of 0 B"),
+        ({"sent_bytes": 2000}, 100, "2.0 kB of 1.0 kB"),
+        ({"state": "located"}, 100, "1.0 kB"),
+        ({"state": "storing", "files": 4, "stored": 3}, 75, "250 B of 1.0 kB, 3 of 4 files"),
+        ({"state": "located", "files": 4, "stored": 0}, 100, "1.0 kB, 4 of 4 files"),
+    ],
+)
+def test_a_row_has_the_share_that_is_sent(changed: Any, percent: int, progress: str) -> None:
+    row = view.row_of(replace(UPLOAD, **changed), 160.0)
+
+    assert row.percent == percent
+    if changed.get("size_bytes", 1) is not None:
+        assert row.progress == progress
+
+
+def test_a_row_says_where_it_is_who_asked_and_how_long_it_takes() -> None:
+    row = view.row_of(UPLOAD, 160.0)
+
+    assert (row.name, row.folder) == ("beauty.1001.exr", "/mnt/sh020")
+    assert (row.rate, row.left, row.age) == ("50 B/s", "15 s", "60 s")
+    assert (row.stage, row.worker, row.who) == ("put_file", "w1@node7", "ada on node9")
+
+
+def test_times_are_in_words() -> None:
+    spans = [view.span(seconds) for seconds in (None, -5, 89, 90, 3599, 12000, 7200, 90 * 3600)]
+
+    assert spans == ["", "0 s", "89 s", "2 min", "1 h", "3 h 20 min", "2 h", "3 d"]
+
+
+def test_an_hour_is_drawn_from_its_samples_as_rates(farm: Farm) -> None:
+    for minute in range(3):
+        farm.client.hset(keys.TOTALS, "stored_bytes", minute * 600)
+        history.note(farm.client)
+    farm.enqueue(file_of())
+    history.note(farm.client)
+    farm.client.rpush(keys.HISTORY, "junk", "[]", '{"at": "x"}')
+    samples = [row | {"at": 60.0 * number} for number, row in enumerate(history.read(farm.client))]
+
+    throughput, _, waiting, _ = view.charts(samples)
+
+    assert (throughput.highest, throughput.latest) == ("10 B/s", "0 B/s")
+    assert (waiting.highest, waiting.latest) == ("1", "1")
+    assert throughput.points.startswith("0.0,4.0 ")
+    assert view.charts(samples[:1]) == []
+    assert 0 < farm.client.ttl(keys.HISTORY) <= history.LIVES_S

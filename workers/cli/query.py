@@ -1,0 +1,78 @@
+"""The options by which ``status`` and ``watch`` find uploads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import click
+
+from tasks.intake.errors import BadInputError
+from tasks.records.scripts import Scripts
+from tasks.records.search import ORDER, Query, Search, parsed
+from tasks.records.status import Status, UploadState
+from tasks.transfer.targets import is_uuid
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options; the command gets ``version``, ``shot``, ``host``, ``since``, ``state``."""
+    for option in (
+        click.option("--state", metavar="STATE", help="Only uploads in this state."),
+        click.option(
+            "--since",
+            metavar="TIME",
+            help="What has moved since: 2h, 3d, or 2026-11-26T14:00.",
+        ),
+        click.option("--host", metavar="HOST", help="Uploads that a hook on this host asked for."),
+        click.option("--shot", metavar="PATH", help="Uploads of files below this folder."),
+        click.option("--version", metavar="UUID", help="Uploads into this version."),
+    ):
+        command = option(command)
+    return command
+
+
+def query_of(words: Sequence[str], now: float, **given: str | None) -> Query | None:
+    """Return what is looked for; None if nothing is given but ids of uploads.
+
+    Raises:
+        BadInputError: a state is unknown, or a time is none.
+    """
+    options: dict[str, Any] = {name: value for name, value in given.items() if value}
+    if not options and all(map(is_uuid, words)):
+        return None
+    states: tuple[str, ...] = ()
+    if state := options.pop("state", None):
+        if state not in ORDER:
+            raise BadInputError(f"--state {state} is none of {', '.join(ORDER)}")
+        states = (state,)
+    if since := options.pop("since", None):
+        options["since"] = _time_of(since, now)
+    shot = options.pop("shot", None)
+    # A path may have spaces, so the words are not parsed again.
+    texts = (*words, *([shot] if shot else []))
+    return replace(parsed("", states, **options), words=texts)
+
+
+def find(scripts: Scripts, query: Query) -> tuple[list[UploadState], bool]:
+    """Return the uploads that fit, and whether there may be more."""
+    search = Search(scripts.client, scripts.codec, scripts.hasher)
+    found, is_cut = search.find(query)
+    status = Status(scripts.client, scripts.codec)
+    uploads = status.find([one.upload_id for one in found])
+    return [upload for upload in uploads if upload is not None], is_cut
+
+
+def _time_of(text: str, now: float) -> float:
+    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        return now - int(match[1]) * UNITS_S[match[2]]
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise BadInputError(
+            f"--since {text} is no time: write 2h, 3d, or 2026-11-26T14:00"
+        ) from None

@@ -1,0 +1,189 @@
+"""What the pages read of the records, and the two things that they may write."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from tasks.chain import QUEUE, list_key
+from tasks.config.sealing import UNREADABLE
+from tasks.config.settings import Settings
+from tasks.config.texts import read_text
+from tasks.records import history
+from tasks.records.commands import Commands
+from tasks.records.fail_fast import fail_fast_redis
+from tasks.records.inbox import Waiting, waiting
+from tasks.records.keys import ALIVE, LIMITS, to_text, upload_key
+from tasks.records.nodes import WORKER_S, SetAside
+from tasks.records.scripts import Scripts, open_scripts
+from tasks.records.search import Page, Query, Search
+from tasks.records.states import STAGES
+from tasks.records.status import Backlog, Gate, Status, UploadState
+
+#: The files of a publish that its page shows.
+FILES_SHOWN = 100
+
+
+class Event(NamedTuple):
+    """A line of an upload's timeline: when, what, and more about it; all for people."""
+
+    at: float
+    what: str
+    more: str = ""
+
+
+class One(NamedTuple):
+    """An upload with its timeline, its files that are not stored, and its Celery chain."""
+
+    upload: UploadState
+    events: list[Event]
+    files: list[UploadState]
+    chain: str
+    now: float
+
+
+class Node(NamedTuple):
+    """A worker: whether it takes tasks, and why it is set aside, if it is."""
+
+    name: str
+    version: str
+    takes: bool
+    aside: SetAside | None
+
+
+class Farm(NamedTuple):
+    """The farm as its page shows it; ``history`` is that of ``tasks.records.history``."""
+
+    now: float
+    nodes: list[Node]
+    gates: list[Gate]
+    queues: list[tuple[str, int]]
+    inbox: Waiting
+    backlog: list[Backlog]
+    limits: dict[str, str]
+    history: list[dict[str, float]]
+    counts: dict[str, int]
+
+
+class Records:
+    """The records of the farm that Flower's environment names; connects when it is first used."""
+
+    @cached_property
+    def scripts(self) -> Scripts:
+        """The scripts, with one client for all threads."""
+        settings = Settings.from_environment()
+        return open_scripts(settings, fail_fast_redis(settings))
+
+    @cached_property
+    def _operator(self) -> Scripts:
+        """The same, with the Redis user of operators: Flower's own may write no record."""
+        file = os.environ.get("FLOWER_OPERATOR_REDIS_URL_FILE", "")
+        if not file:
+            return self.scripts
+        settings = replace(Settings.from_environment(), redis_url=read_text(file).strip())
+        return open_scripts(settings, fail_fast_redis(settings))
+
+    @cached_property
+    def status(self) -> Status:
+        """The records, for reading."""
+        return Status(self.scripts.client, self.scripts.codec)
+
+    @cached_property
+    def search(self) -> Search:
+        """The search index."""
+        return Search(self.scripts.client, self.scripts.codec, self.scripts.hasher)
+
+    @property
+    def now(self) -> float:
+        """The time of Redis' clock, in seconds since 1970."""
+        seconds, micros = self.scripts.client.time()
+        return float(seconds + micros / 1e6)
+
+    def page(self, query: Query, start: int, length: int) -> tuple[Page, dict[str, int], float]:
+        """Return a page of uploads, the number of all uploads by state, and the time."""
+        return self.search.page(query, start, length), self.status.counts(), self.now
+
+    def one(self, upload_id: str) -> One | None:
+        """Return an upload; None if it has no record."""
+        [upload] = self.status.find([upload_id])
+        if upload is None:
+            return None
+        fields = {
+            to_text(name): to_text(value)
+            for name, value in self.scripts.client.hgetall(upload_key(upload_id)).items()
+        }
+        files = self.status.members_left(upload_id, FILES_SHOWN) if upload.files else []
+        chain = fields.get("chain", "")
+        return One(upload, self._events(upload, fields), files, chain, self.now)
+
+    def _events(self, upload: UploadState, fields: dict[str, str]) -> list[Event]:
+        who = " on ".join(filter(None, (upload.asked_user, upload.asked_host)))
+        events = [Event(upload.created, "taken in by a worker")]
+        if upload.asked:
+            events.append(Event(upload.asked, "asked for", f"by {who}" if who else ""))
+        for number, stage in enumerate(STAGES, start=1):
+            if at := fields.get(f"at:{number}"):
+                what = "claimed, and " if number == 1 else ""
+                events.append(Event(float(at), f"{what}{stage} began"))
+        events += [*self._tries(fields.get("log", ""))]
+        if upload.state in {"failed", "cancelled", "superseded", "stored"}:
+            events.append(Event(upload.updated, upload.state))
+        if located := fields.get("located"):
+            events.append(Event(float(located), "located", "ftrack shows it"))
+        events.sort(key=lambda event: event.at)
+        if upload.state == "retrying" and upload.due:
+            events.append(Event(upload.due, "next try"))
+        return events
+
+    def _tries(self, log: str) -> list[Event]:
+        # Anybody who can write to Redis can put anything there.
+        with suppress(ValueError, TypeError, LookupError):
+            return [
+                Event(
+                    float(at),
+                    f"{STAGES[int(stage) - 1]} failed on {node}",
+                    f"{kind}: {self._unsealed(error)}",
+                )
+                for at, stage, node, kind, error in json.loads(log or "[]")
+            ]
+        return []
+
+    def _unsealed(self, error: str) -> str:
+        text = self.scripts.codec.unseal_text(str(error))
+        return "(sealed with another key)" if text == UNREADABLE else text
+
+    def farm(self) -> Farm:
+        """Return what the page of the farm shows."""
+        client: Any = self.scripts.client
+        status, now = self.status, self.now
+        alive = client.zrangebyscore(ALIVE, f"({now - WORKER_S}", "+inf")
+        takes, aside = {*status.workers()}, {node.name: node for node in status.set_aside()}
+        nodes = []
+        for row in map(to_text, alive):
+            version, _, name = row.partition(" ")
+            nodes.append(Node(name, version, name in takes, aside.get(name)))
+        queues = [(stage, int(client.llen(list_key(QUEUE, stage)))) for stage in STAGES]
+        limits = {to_text(k): to_text(v) for k, v in client.hgetall(LIMITS).items()}
+        return Farm(
+            now,
+            sorted(nodes, key=lambda node: (node.aside is None, node.name)),
+            status.gates(),
+            queues,
+            waiting(client),
+            status.backlog(),
+            limits,
+            history.read(client),
+            status.counts(),
+        )
+
+    def act(self, action: str, upload_id: str) -> str:
+        """Retry or cancel an upload, and return its state then."""
+        commands = Commands(self._operator)
+        if action == "cancel":
+            return commands.cancel(upload_id)
+        # The reconciler sends the wake-up within a second, so no rights to send tasks are needed.
+        return commands.retry(upload_id).state

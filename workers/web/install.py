@@ -1,0 +1,67 @@
+"""Adds the pages to Flower: handlers, templates and tabs, before its application is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flower import urls
+from tornado.template import Loader, Template
+from tornado.web import StaticFileHandler, url
+
+from workers.web import pages
+from workers.web.access import Records
+
+HERE = Path(__file__).parent
+#: Flower's tabs end here; ours follow.
+TABS_END = "</ul>"
+#: The list on the page of a task ends here; its uploads follow.
+TASK_END = "</dl>"
+
+
+def install() -> None:
+    """Add the pages; Flower reads its handlers and settings when it makes its application."""
+    shared = {"records": Records()}
+    static = {"path": str(HERE / "static")}
+    ours = [
+        url(r"/uploads", pages.UploadsView, shared, name="uploads"),
+        url(r"/uploads/datatable", pages.UploadsTable, shared, name="uploads_table"),
+        url(r"/uploads/version/([0-9a-fA-F-]{36})", pages.VersionView, shared, name="version"),
+        url(r"/upload/([0-9a-fA-F-]{36})", pages.UploadView, shared, name="upload"),
+        url(
+            r"/upload/([0-9a-fA-F-]{36})/(retry|cancel)",
+            pages.UploadAction,
+            shared,
+            name="upload_action",
+        ),
+        url(r"/farm", pages.FarmView, shared, name="farm"),
+        url(r"/farmhaul-static/(.*)", StaticFileHandler, static, name="farmhaul_static"),
+    ]
+    urls.handlers[:0] = ours
+    urls.settings["template_loader"] = Templates(urls.settings["template_path"])
+
+
+class Templates(Loader):
+    """Flower's templates and ours, with our tabs and links in two of them."""
+
+    def __init__(self, flowers: str) -> None:
+        super().__init__(flowers)
+
+    def _create_template(self, name: str) -> Template:
+        ours = HERE / "templates" / name
+        folder = ours.parent if ours.is_file() else Path(self.root)
+        text = (folder / name).read_text(encoding="utf-8")
+        for page, end, extra in (
+            ("navbar.html", TABS_END, "tabs.html"),
+            ("task.html", TASK_END, "task_uploads.html"),
+        ):
+            if name == page:
+                added = (HERE / "templates" / extra).read_text(encoding="utf-8")
+                text = text.replace(end, f"{added}{end}", 1)
+        return Template(text.encode(), name=name, loader=self, whitespace="single")
+
+
+def installed() -> bool:
+    """Return whether the pages are among Flower's."""
+    names: list[Any] = [getattr(handler, "name", "") for handler in urls.handlers]
+    return "uploads" in names

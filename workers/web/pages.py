@@ -1,0 +1,258 @@
+"""The handlers of the pages: each reads in a thread, and renders one of Flower's templates.
+
+A page that is live asks for itself again with ``part=1``, and gets what changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from base64 import b64decode
+from contextlib import suppress
+from typing import Any
+from urllib.parse import urlencode
+
+import redis
+from flower.views import BaseHandler
+from tornado import web
+
+from tasks.config.environment import SettingsError
+from tasks.config.texts import visible
+from tasks.records.search import ORDER, Query, parsed
+from tasks.records.states import LIVE
+from workers.web import view
+from workers.web.access import Records
+from workers.wording import redis_problem
+
+logger = logging.getLogger("farmhaul.web")
+
+#: The rows of a page, and the most that a request may ask for.
+ROWS, MOST_ROWS = 25, 100
+MOST_QUERY, MOST_DIGITS = 300, 9
+#: The tasks of a chain that a page lists: four stages, and the runs of a large file.
+MOST_TASKS = 20
+
+
+class FarmhaulHandler(BaseHandler):
+    """What our handlers share: the records, and errors in plain words."""
+
+    def initialize(self, records: Records) -> None:
+        """Take what ``install`` hands to each handler."""
+        self.records = records
+
+    async def read(self, call: Any, *values: Any) -> Any:
+        """Call in a thread, because Redis is asked there.
+
+        Raises:
+            HTTPError: Redis cannot be read.
+        """
+        try:
+            return await asyncio.to_thread(call, *values)
+        except redis.RedisError as error:
+            raise Unavailable(redis_problem(error)) from None
+        except SettingsError as error:
+            raise Unavailable(str(error)) from None
+
+    def write_error(self, status_code: int, **named: Any) -> None:
+        """Show what is wrong with Redis on a page, and leave other errors to Flower."""
+        error = (named.get("exc_info") or (None, None))[1]
+        if isinstance(error, Unavailable):
+            self.set_status(503)
+            self.render("unavailable.html", why=error.why)
+            return
+        super().write_error(status_code, **named)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the page asks for what changes."""
+        return str(self.get_argument("part", "")) == "1"
+
+    @property
+    def may_act(self) -> bool:
+        """Whether FLOWER_READ_ONLY is off."""
+        return not bool(self.application.options.read_only)
+
+    def number(self, name: str, default: int, most: int) -> int:
+        """Return a number of the query, within its bounds."""
+        text = self.get_argument(name, "")
+        if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+            return default
+        return min(int(text), most)
+
+    def typed(self) -> tuple[str, str]:
+        """Return what a person looks for, and the state that they have chosen."""
+        text = self.get_argument("q", "", escape=False)[:MOST_QUERY]
+        state = self.get_argument("state", "")
+        return text, state if state in ORDER else ""
+
+
+class Unavailable(web.HTTPError):
+    """Redis cannot be read; ``why`` says it to a person."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(503, "%s", why)
+        self.why = why
+
+
+class UploadsView(FarmhaulHandler):
+    """The list of uploads; it is complete without JavaScript."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Show a page of it."""
+        text, state = self.typed()
+        await self.show(parsed(text, (state,)), text, state)
+
+    async def show(self, query: Query, text: str, state: str, version: str = "") -> None:
+        """Show the uploads that fit a query."""
+        start = self.number("start", 0, 10**9)
+        page, counts, now = await self.read(self.records.page, query, start, ROWS)
+        address = self.reverse_url("version", version) if version else self.reverse_url("uploads")
+
+        def link(**changed: Any) -> str:
+            values = {"q": text, "state": state} | changed
+            return f"{address}?{urlencode({k: v for k, v in values.items() if v})}"
+
+        self.render(
+            "uploads.html",
+            rows=[view.row_of(upload, now) for upload in page.uploads],
+            page=page,
+            counts=counts,
+            states=ORDER,
+            query=text,
+            state=state,
+            start=start,
+            length=ROWS,
+            link=link,
+            version=version,
+            ftrack=view.ftrack_link(version),
+        )
+
+
+class VersionView(UploadsView):
+    """The uploads into one version."""
+
+    @web.authenticated
+    async def get(self, version_id: str) -> None:
+        """Show a page of them."""
+        text, state = self.typed()
+        version = version_id.lower()
+        await self.show(parsed(text, (state,), version=version), text, state, version)
+
+
+class UploadsTable(FarmhaulHandler):
+    """The rows of the list, as DataTables asks for them."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Return a page of rows; each cell is HTML of the same template as the page."""
+        text, state = self.typed()
+        options = {}
+        if version := self.get_argument("version", ""):
+            options["version"] = version.lower()
+        query = parsed(text, (state,), **options)
+        start, length = self.number("start", 0, 10**9), self.number("length", ROWS, MOST_ROWS)
+        page, counts, now = await self.read(self.records.page, query, start, max(length, 1))
+        rows = []
+        for upload in page.uploads:
+            html = self.render_string(
+                "upload_cells.html", row=view.row_of(upload, now), url_for=self.reverse_url
+            ).decode()
+            rows.append([cell.strip() for cell in html.split("<!--cell-->")][1:])
+        self.write(
+            {
+                "draw": self.number("draw", 0, 10**9),
+                "data": rows,
+                "recordsTotal": sum(counts.values()),
+                "recordsFiltered": page.total,
+                "isCut": page.is_cut,
+                "counts": counts,
+                "found": page.counts,
+            }
+        )
+
+
+class UploadView(FarmhaulHandler):
+    """One upload: its timeline, its files, its tasks."""
+
+    @web.authenticated
+    async def get(self, upload_id: str) -> None:
+        """Show it."""
+        one = await self.read(self.records.one, upload_id.lower())
+        if one is None:
+            raise web.HTTPError(
+                404, f"no upload {upload_id} has a record here; it may have expired"
+            )
+        upload, now = one.upload, one.now
+        self.render(
+            "upload_live.html" if self.is_part else "upload.html",
+            row=view.row_of(upload, now),
+            upload=upload,
+            is_live=upload.state in LIVE,
+            events=[
+                (view.clock(one.at, now), visible(one.what), visible(one.more))
+                for one in one.events
+            ],
+            due=view.span(upload.due - now) if upload.due and upload.state == "retrying" else "",
+            files=[view.row_of(file, now) for file in one.files],
+            tasks=self._tasks(one.chain),
+            ftrack=view.ftrack_link(upload.version_id),
+            may_act=self.may_act,
+        )
+
+    def _tasks(self, chain: str) -> list[tuple[str, str, str]]:
+        """Return the ids, names and states of the tasks of a chain that Flower has seen."""
+        known, wanted = self.application.events.state.tasks, [chain]
+        found: list[tuple[str, str, str]] = []
+        while wanted and len(found) < MOST_TASKS:
+            task = known.get(wanted.pop(0))
+            if task is None:
+                continue
+            found.append((task.uuid, str(task.name).rpartition(".")[2], task.state))
+            with suppress(AttributeError, TypeError):
+                wanted += [child.id for child in task.children]
+        return found
+
+
+class UploadAction(FarmhaulHandler):
+    """Retry and Cancel, if FLOWER_READ_ONLY is off."""
+
+    def check_xsrf_cookie(self) -> None:
+        """Require the token of our own page, also where Flower needs none."""
+        super().check_xsrf_cookie()
+        web.RequestHandler.check_xsrf_cookie(self)
+
+    @web.authenticated
+    async def post(self, upload_id: str, action: str) -> None:
+        """Do it, log who did it, and show the upload again."""
+        if not self.may_act:
+            raise web.HTTPError(403, "Flower is read-only here: FLOWER_READ_ONLY is on")
+        state = await self.read(self.records.act, action, upload_id.lower())
+        logger.info("%s of upload %s by %s: it is %s", action, upload_id, self.login, state)
+        self.redirect(self.reverse_url("upload", upload_id.lower()))
+
+    @property
+    def login(self) -> str:
+        """The name of the login, for the log."""
+        if isinstance(self.current_user, str):
+            return visible(self.current_user)
+        header = self.request.headers.get("Authorization", "").partition(" ")[2]
+        with suppress(ValueError):
+            return visible(b64decode(header).decode().partition(":")[0]) or "nobody"
+        return "nobody"
+
+
+class FarmView(FarmhaulHandler):
+    """The nodes, the gates, the queues, and the last hour."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Show them."""
+        farm = await self.read(self.records.farm)
+        self.render(
+            "farm_live.html" if self.is_part else "farm.html",
+            farm=farm,
+            charts=view.charts(farm.history),
+            span=view.span,
+            visible=visible,
+        )

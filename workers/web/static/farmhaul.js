@@ -1,0 +1,135 @@
+/* Keeps the pages live. Without it, they are complete as the server has sent them. */
+(function () {
+    "use strict";
+
+    var EACH_MS = 3000,
+        live = document.querySelector('[data-live]'),
+        table = document.getElementById('fh-uploads');
+
+    function visible() {
+        return document.visibilityState === 'visible';
+    }
+
+    // A page without a table: its changing part is fetched and replaced.
+    function refresh() {
+        if (!visible() || live.contains(document.activeElement)) {
+            return;
+        }
+        fetch(live.dataset.live + '?part=1', {credentials: 'same-origin'}).then(function (answer) {
+            return answer.ok ? answer.text() : null;
+        }).then(function (html) {
+            if (html !== null && html !== live.dataset.last) {
+                live.dataset.last = html;
+                live.innerHTML = html;
+            }
+        }).catch(function () { return null; });
+    }
+
+    // The list: DataTables begins with the rows that are there, and asks the server for others.
+    function list() {
+        var $ = window.jQuery,
+            query = document.getElementById('fh-query'),
+            summary = document.getElementById('fh-summary'),
+            chosen = {q: table.dataset.query, state: table.dataset.state},
+            timer,
+            uploads = $(table).DataTable({
+                serverSide: true,
+                deferLoading: Number(table.dataset.total),
+                displayStart: Number(table.dataset.start),
+                pageLength: Number(table.dataset.length),
+                lengthChange: false,
+                searching: false,
+                ordering: false,
+                autoWidth: false,
+                dom: "rt<'dt-footer'ip>",
+                language: {
+                    info: 'Showing _START_ to _END_ of _TOTAL_ uploads',
+                    infoEmpty: 'No uploads to show',
+                    infoFiltered: '',
+                    emptyTable: 'No upload fits. Words are whole words: sh020, not sh02.',
+                    zeroRecords: 'No upload fits. Words are whole words: sh020, not sh02.'
+                },
+                ajax: {
+                    url: table.dataset.url,
+                    data: function (asked) {
+                        return {draw: asked.draw, start: asked.start, length: asked.length,
+                            q: chosen.q, state: chosen.state, version: table.dataset.version};
+                    },
+                    dataSrc: function (answer) {
+                        tell(answer);
+                        return answer.data;
+                    },
+                    error: function () { summary.textContent = 'Flower does not answer; trying again.'; }
+                }
+            });
+
+        function tell(answer) {
+            var states = Object.keys(answer.found).filter(function (name) { return answer.found[name]; });
+            document.querySelectorAll('[data-count]').forEach(function (one) {
+                one.textContent = answer.counts[one.dataset.count] || 0;
+            });
+            summary.textContent = !(chosen.q || table.dataset.version) ? '' : answer.recordsFiltered +
+                (answer.isCut ? ' or more' : '') + ' found' + states.map(function (name) {
+                    return ', ' + answer.found[name] + ' ' + name;
+                }).join('');
+        }
+
+        function remember() {
+            var address = new URL(window.location.href);
+            ['q', 'state'].forEach(function (name) {
+                if (chosen[name]) {
+                    address.searchParams.set(name, chosen[name]);
+                } else {
+                    address.searchParams.delete(name);
+                }
+            });
+            address.searchParams.delete('start');
+            window.history.replaceState(null, '', address);
+            uploads.ajax.reload();
+        }
+
+        // What stands there for readers without JavaScript.
+        ['fh-pages', 'fh-none'].forEach(function (id) {
+            var one = document.getElementById(id);
+            if (one) {
+                one.hidden = true;
+            }
+        });
+        query.addEventListener('input', function () {
+            window.clearTimeout(timer);
+            timer = window.setTimeout(function () {
+                chosen.q = query.value;
+                remember();
+            }, 300);
+        });
+        query.form.addEventListener('submit', function (event) {
+            event.preventDefault();
+            chosen.q = query.value;
+            remember();
+        });
+        document.querySelectorAll('[data-state].task-state-filter').forEach(function (tab) {
+            tab.addEventListener('click', function (event) {
+                event.preventDefault();
+                chosen.state = tab.dataset.state;
+                document.querySelectorAll('.task-state-filter').forEach(function (other) {
+                    other.classList.toggle('active', other === tab);
+                    other.removeAttribute('aria-current');
+                });
+                tab.setAttribute('aria-current', 'true');
+                remember();
+            });
+        });
+        window.setInterval(function () {
+            if (visible() && !table.contains(document.activeElement)) {
+                uploads.ajax.reload(null, false);
+            }
+        }, EACH_MS);
+    }
+
+    if (table) {
+        list();
+    }
+    if (live) {
+        window.setInterval(refresh, EACH_MS);
+    }
+}());
