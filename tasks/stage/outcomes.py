@@ -113,6 +113,8 @@ def proves_service_up(outcome: Transfer | errors.UploadError) -> bool:
     """Return whether only a service that is up can have caused this outcome."""
     if isinstance(outcome, errors.UrlRefusedError) and not outcome.status:
         return False  # there was no URL to call
+    if isinstance(outcome, errors.UrlRefusedError | errors.StoreRefusedError):
+        return outcome.by == "store"
     return isinstance(outcome, PROVES_SERVICE_UP)
 
 

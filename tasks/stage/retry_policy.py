@@ -121,8 +121,12 @@ def own_fault(error: errors.UploadError) -> str:
         return "files"
     if isinstance(error, errors.FileRefusedError) and error.fault in {"outside_roots", "outdated"}:
         return "files"
-    if isinstance(error, errors.OwnSettingsError):
+    if isinstance(error, errors.OwnSettingsError | errors.InterceptedError):
         return error.service
+    if isinstance(error, errors.UrlRefusedError | errors.StoreRefusedError):
+        return "store" if error.by == "proxy" else ""
+    if isinstance(error, errors.UnexpectedAnswerError) and error.service == "the store":
+        return "store"  # such as a redirect to the login of a proxy
     return "ftrack" if isinstance(error, errors.CredentialsRefusedError) else ""
 
 

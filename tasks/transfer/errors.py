@@ -200,13 +200,18 @@ class FileChangedError(RetryableError):
 
 
 class _RefusedByStore(Exception):
-    """The store refused with an HTTP status; ``code`` is S3's error code, or a reason."""
+    """The store refused with an HTTP status; ``code`` is S3's error code, or a reason.
 
-    def __init__(self, component_id: str, status: int, code: str) -> None:
-        super().__init__(component_id, status, code)
+    ``by`` is "store", or "proxy" if there is no such code: then a proxy of this node may have
+    refused instead.
+    """
+
+    def __init__(self, component_id: str, status: int, code: str, by: str = "store") -> None:
+        super().__init__(component_id, status, code, by)
         self.component_id = component_id
         self.status = status
         self.code = code
+        self.by = by
 
 
 class UrlRefusedError(_RefusedByStore, RetryableError):

@@ -16,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from tasks.transfer.errors import (
     DigestMismatchError,
     FileChangedError,
+    InterceptedError,
     ServiceUnavailableError,
     StoreRefusedError,
     UnexpectedAnswerError,
@@ -35,6 +36,7 @@ from tasks.transfer.http import (
     one_line,
     retry_after_s,
     send_raw,
+    status_of,
     translated_errors,
 )
 from tasks.transfer.models import SignedPut, Transfer
@@ -132,6 +134,7 @@ def put_file(
         DigestMismatchError: the store received other bytes.
         ServiceUnavailableError: the store is down or slow, or broke the connection.
         StoreRefusedError: the store refuses the file, now and later.
+        InterceptedError: something on the way answered in place of the store.
         UnexpectedAnswerError: the store answered with a 2xx or 3xx that is not 200.
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
@@ -202,6 +205,10 @@ def send(transfer: Transfer, body: FileBody, session: requests.Session) -> str:
         response_body = body_of(response, MAX_ERROR_BYTES)
     if response.status_code != requests.codes.ok:
         raise _refusal(transfer, response, response_body)
+    if response_body and "ETag" not in response.headers:
+        # S3 and GCS answer with an ETag and nothing else. Taken for theirs, the page of a captive
+        # portal would make a component without bytes.
+        raise InterceptedError("store", f"{status_of(response)} with a page, not the store's own")
     if body.left_bytes:
         raise ServiceUnavailableError("store", "it answered before it had the whole file")
     return _checked_etag(transfer, response)
@@ -220,16 +227,17 @@ def _refusal(transfer: Transfer, response: requests.Response, body: bytes) -> Up
     status = response.status_code
     reason = one_line(response.reason or "no reason given", MAX_STATUS_CHARS)
     code = error_code(body) or reason
+    by = "store" if error_code(body) else "proxy"
     if code in DIGEST_CODES:
         return _mismatch(transfer, _calculated_md5_hex(body) or "unknown")
     if code in URL_CODES or status == requests.codes.forbidden:
         # S3 answers AccessDenied both for an expired URL and for any other refusal.
         code = f"{code}, expired" if b"has expired" in body else code
-        return UrlRefusedError(transfer.component_id, status, code)
+        return UrlRefusedError(transfer.component_id, status, code, by)
     if is_outage(status) or code in BROKEN_TRANSFER_CODES:
         return ServiceUnavailableError("store", f"{status} {code}", retry_after_s(response))
     if requests.codes.bad_request <= status:
-        return StoreRefusedError(transfer.component_id, status, code)
+        return StoreRefusedError(transfer.component_id, status, code, by)
     return UnexpectedAnswerError(
         "the store", f"the PUT of component {transfer.component_id}", f"HTTP {status} is not 200"
     )

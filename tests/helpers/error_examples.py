@@ -48,7 +48,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (PATH, "changed", "size 5 → 9", "still being written?"),
     ),
     errors.UrlRefusedError: (
-        (ID, 403, "AccessDenied"),
+        (ID, 403, "AccessDenied", "store"),
         ("the store refused", "URL", ID, "403 AccessDenied", "signed again"),
     ),
     errors.DigestMismatchError: (
@@ -80,7 +80,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         ('component "main"', "is a sequence", "--name", "--replace", "another version"),
     ),
     errors.StoreRefusedError: (
-        (ID, 413, "EntityTooLarge"),
+        (ID, 413, "EntityTooLarge", "store"),
         ("the store refused", ID, "413 EntityTooLarge", "farmhaul retry"),
     ),
     errors.FailsAloneError: (

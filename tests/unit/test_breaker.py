@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import uuid
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from tasks.records import keys
 from tasks.records.nodes import set_aside
 from tasks.records.states import STAGES
 from tasks.transfer import errors
+from tasks.transfer.models import Transfer
 from tests.unit.records import Farm, file_of
 
 CHECKSUM, SIGN, PUT, REGISTER = STAGES
@@ -34,6 +37,26 @@ def succeed_on(farm: Farm, node: str, stage: str = CHECKSUM) -> None:
 
 def paused(farm: Farm) -> dict[str, Any]:
     return {name: json.loads(note) for name, note in farm.client.hgetall(keys.PAUSED).items()}
+
+
+def bring_to(farm: Farm, stage: str, node: str) -> list[Transfer]:
+    """Let a node claim what is pending, and bring it to a stage."""
+    claim = str(uuid.uuid4())
+    transfers = farm.deliver(CHECKSUM, claim, worker=node)
+    for before, after in pairwise(STAGES[: STAGES.index(stage) + 1]):
+        for transfer in transfers:
+            assert farm.settle(transfer, "advanced", node=node) == "active", before
+        transfers = farm.deliver(after, claim, worker=node)
+    return transfers
+
+
+def lose_service(farm: Farm, node: str, stage: str, count: int = 3) -> None:
+    """Let the service of a stage fail for new uploads on a node, in claims of their own."""
+    service = "store" if stage == PUT else "ftrack"
+    for _ in range(count):
+        farm.enqueue(file_of())
+        for transfer in bring_to(farm, stage, node):
+            farm.fail(transfer, errors.ServiceUnavailableError(service, "503"), node)
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +103,42 @@ def test_uploads_that_nobody_can_do_set_no_node_aside(farm: Farm) -> None:
     fail_on(farm, "bad", 1)
 
     succeed_on(farm, "good")
+
+    assert paused(farm) == {}
+
+
+@pytest.mark.parametrize(("stage", "what"), [(SIGN, "ftrack"), (PUT, "store")])
+def test_a_node_for_which_a_service_fails_that_answers_another_is_set_aside(
+    farm: Farm, stage: str, what: str
+) -> None:
+    lose_service(farm, "bad", stage)
+    assert paused(farm) == {}, "the service may be down"
+    farm.make_due()
+    farm.client.delete(keys.gate_key(what))  # its delay has passed
+
+    for transfer in bring_to(farm, stage, "good"):
+        farm.settle(transfer, "advanced", node="good")
+
+    assert {name: note["what"] for name, note in paused(farm).items()} == {"bad": what}
+
+
+def test_what_a_service_failed_is_left_to_another_node_first(farm: Farm) -> None:
+    lose_service(farm, "bad", SIGN, count=1)
+    farm.make_due()
+
+    assert bring_to(farm, SIGN, "bad") == []
+    assert bring_to(farm, SIGN, "good") != []
+
+
+def test_an_outage_sets_no_node_aside(farm: Farm) -> None:
+    lose_service(farm, "bad", SIGN, count=3)
+    lose_service(farm, "good", SIGN, count=1)
+    assert farm.client.hget(keys.gate_key("ftrack"), "until")
+    farm.make_due()
+    farm.client.delete(keys.gate_key("ftrack"))  # ftrack answers again
+
+    for transfer in bring_to(farm, SIGN, "good"):
+        farm.settle(transfer, "advanced", node="good")
 
     assert paused(farm) == {}
 

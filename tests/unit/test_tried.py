@@ -18,6 +18,13 @@ CHECKSUM, SIGN, PUT, REGISTER = STAGES
 MISSING = errors.FileNotReadyError("/mnt/a.exr", "No such file or directory")
 OUTSIDE = errors.FileRefusedError("/mnt/a.exr", "is outside the storage roots", "outside_roots")
 NO_NAME = errors.OwnSettingsError("node7", "ftrack", "https://studio.ftrackapp.com", "no_name", "")
+BY_PROXY = [
+    errors.InterceptedError("ftrack", "403 Forbidden, not JSON"),
+    errors.InterceptedError("store", "200 OK with a page, not the store's own"),
+    errors.UrlRefusedError("a component", 403, "Forbidden", "proxy"),
+    errors.StoreRefusedError("a component", 404, "Not Found", "proxy"),
+    errors.UnexpectedAnswerError("the store", "the PUT", "HTTP 302 is not 200"),
+]
 REVOKED = errors.CredentialsRefusedError("https://studio.ftrackapp.com", "no such key")
 
 
@@ -74,7 +81,7 @@ class TestAClaim:
 
 
 class TestAFailureThatMayBeTheNodesOwn:
-    @pytest.mark.parametrize("error", [MISSING, OUTSIDE, REVOKED, NO_NAME])
+    @pytest.mark.parametrize("error", [MISSING, OUTSIDE, REVOKED, NO_NAME, *BY_PROXY])
     def test_is_handed_over_at_once_and_counts_no_try(
         self, farm: Farm, error: errors.UploadError
     ) -> None:

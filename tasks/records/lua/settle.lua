@@ -54,26 +54,36 @@ local function put_back(id, key)
   return 'pending'
 end
 
--- Leave an upload to another node, if this failure may be the node's own: at once, and without a
--- try counted. Returns whether there is such a node. Otherwise all start again, after the delay.
-local function hand_over(id, key, retry)
-  local host, tried, stage = unpack(redis.call('HMGET', key, 'host', 'tried', 'stage'))
+-- Leave an upload to the nodes that have not tried it, because `own` may be wrong with this one.
+-- Returns whether there are such nodes. Otherwise all may try it again.
+local function leave_to_others(id, key, own)
+  local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
   local names = tried and cjson.decode(tried) or {}
-  names[args.node] = retry.own
+  names[args.node] = own
   local nodes = 0
   for _ in pairs(names) do
     nodes = nodes + 1
   end
-  local is_outage = nodes >= OUTAGE_NODES and (retry.own == 'ftrack' or retry.own == 'store')
+  local is_outage = nodes >= OUTAGE_NODES and (own == 'ftrack' or own == 'store')
   if host ~= '' or is_outage or not untried_node(names) then
     redis.call('HDEL', key, 'tried')
     note_failed_by_all(id, names)
     return false
   end
-  note_failed_alone(id, retry.own, args.node)
+  note_failed_alone(id, own, args.node)
+  redis.call('HSET', key, 'tried', cjson.encode(names))
+  return true
+end
+
+-- Hand an upload over, if this failure may be the node's own: at once, and without a try counted.
+-- Returns whether there is another node. Otherwise all start again, after the delay.
+local function hand_over(id, key, retry)
+  if not leave_to_others(id, key, retry.own) then
+    return false
+  end
   redis.call('HSETNX', key, 'since', NOW)
-  redis.call('HSET', key, 'tried', cjson.encode(names), 'error', retry.error, 'error_kind',
-    retry.kind, 'retry_stage', stage)
+  redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind, 'retry_stage',
+    redis.call('HGET', key, 'stage'))
   redis.call('HINCRBY', key, 'fence', 1)
   put_back(id, key)
   count('retried:' .. retry.kind)
@@ -113,11 +123,21 @@ local function retry_or_fail(id, key, retry)
   if retry.gate ~= '' and not is_alone then
     strike(retry.gate, retry.strike or id, node, retry)
   end
+  local is_left = false
+  if NEEDED[retry.gate] and args.node ~= '' and (retry.own or '') == '' then
+    -- It may be this node's network. In an outage, it is no node's.
+    if is_closed(retry.gate) then
+      redis.call('HDEL', key, 'tried')
+      forget_failed_alone(retry.gate)
+    else
+      is_left = leave_to_others(id, key, retry.gate)
+    end
+  end
   -- It may be a fault of this upload, so from here on it is claimed alone, and holds up no others. In
-  -- an outage they stay together.
+  -- an outage they stay together, and so does a batch that another node may call for.
   local may_be_its_own = retry.strike
   if retry.gate ~= '' then
-    may_be_its_own = not is_closed(retry.gate)
+    may_be_its_own = not is_closed(retry.gate) and not (retry.strike and is_left)
   end
   if may_be_its_own then
     redis.call('HSET', key, 'exclusive', 1)

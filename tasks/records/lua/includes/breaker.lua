@@ -23,6 +23,16 @@ local function note_failed_by_all(id, tried_by)
   end
 end
 
+-- In an outage of a service, all nodes fail. That is no sign against those that failed first.
+local function forget_failed_alone(service)
+  for _, field in ipairs(redis.call('HKEYS', KEY.gate .. service)) do
+    local node = string.match(field, '^node:(.+)$')
+    if node then
+      redis.call('DEL', failing_key(service, node))
+    end
+  end
+end
+
 -- Note that this node has done a stage at which others have failed. `note` says why they failed.
 local function note_managed(id, tried, node, stage, note)
   for name, what in pairs(cjson.decode(tried)) do
