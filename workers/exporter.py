@@ -107,7 +107,7 @@ class FarmCollector(Collector):
         yield from self._gates()
         workers = len(self._status.workers())
         yield Gauge("farmhaul_workers", "Workers that take tasks.", value=workers)
-        yield self._set_aside()
+        yield from self._node_faults()
         yield from self._totals()
 
     def _inbox(self) -> Iterator[Gauge]:
@@ -176,12 +176,16 @@ class FarmCollector(Collector):
                 since.add_metric([gate.service], gate.since)
         yield from (closed, since)
 
-    def _set_aside(self) -> Gauge:
-        what = "1 for a node that is set aside: it takes no uploads, because of this reason."
-        aside = Gauge("farmhaul_node_set_aside", what, labels=["node", "reason"])
-        for node in self._status.set_aside():
-            aside.add_metric([visible(node.name), visible(node.what)], 1)
-        return aside
+    def _node_faults(self) -> Iterator[Gauge]:
+        labels = ["node", "reason"]
+        what = "1 for a node that takes no uploads, because of this reason."
+        aside = Gauge("farmhaul_node_set_aside", what, labels=labels)
+        what = "Uploads that a node has left to others lately, because of this reason."
+        left = Gauge("farmhaul_node_left_to_others", what, labels=labels)
+        for fault in self._status.node_faults():
+            found, value = (left, fault.count) if fault.extent == "some" else (aside, 1)
+            found.add_metric([visible(fault.name), visible(fault.what)], value)
+        yield from (aside, left)
 
     def _active(self) -> Iterator[Gauge]:
         ids: Any = self._redis.zrange(state_key("active"), 0, SAMPLE - 1, withscores=True)

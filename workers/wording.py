@@ -12,6 +12,7 @@ from tasks.config.texts import visible
 from tasks.intake.ranges import some_of
 from tasks.intake.refusals import MEANINGS
 from tasks.records.fail_fast import NoMasterFoundError
+from tasks.records.nodes import NodeFault
 from tasks.records.status import Status
 
 #: redis-py takes the code from the text of these.
@@ -69,10 +70,32 @@ def _sentinel_problem(error: redis.sentinel.MasterNotFoundError) -> str:
     return "no sentinel knows a master; check FARMHAUL_REDIS_URL, and that a master is elected"
 
 
-def nodes_aside(status: Status) -> list[str]:
-    """Return a line for each node that is set aside: its name, since when, and why."""
-    lines = []
-    for node in status.set_aside():
-        since = datetime.fromtimestamp(node.since).astimezone()
-        lines.append(f"{node.name} takes no uploads since {since:%H:%M:%S}: it {visible(node.why)}")
-    return lines
+def troubles(status: Status) -> dict[str, str]:
+    """Return what keeps uploads waiting: for a gate or a node by name, the rest of its line."""
+    gates = {
+        f"the gate of {gate.service}": f"is closed since {_clock(gate.since)}, so all uploads wait"
+        for gate in status.gates()
+        if gate.closed
+    }
+    return gates | faults_of_nodes(status)
+
+
+def faults_of_nodes(status: Status) -> dict[str, str]:
+    """Return what each node with a fault does about uploads, and why, by its name."""
+    return {
+        fault.name: f"{what_it_does(fault)}: it {visible(fault.why)}"
+        for fault in status.node_faults()
+    }
+
+
+def what_it_does(fault: NodeFault) -> str:
+    """Return what a node with a fault does about uploads."""
+    return {
+        "all": f"takes no uploads since {_clock(fault.since)}",
+        "held": f"takes no uploads until {_clock(fault.until)}",
+        "some": f"has left {fault.count} uploads to other nodes since {_clock(fault.since)}",
+    }[fault.extent]
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}"

@@ -34,6 +34,11 @@ ALIVE = f"{PREFIX}alive"
 #: Workers that are set aside, with the reason: they take nothing that all nodes see.
 PAUSED = f"{PREFIX}paused"
 
+#: Workers that take uploads, and leave some of them to others, with the reason.
+LEFT_TO_OTHERS = f"{PREFIX}left_to_others"
+#: How far a worker's last claims have looked in vain; its name follows.
+SCANNED = f"{PREFIX}scanned:"
+
 #: The uploads that a worker alone has failed: what is wrong, a colon and its name follow.
 FAILING = f"{PREFIX}failing:"
 #: The fingerprints of each worker's keys, by its name.
@@ -98,6 +103,8 @@ LUA_KEYS = {
     "workers": WORKERS,
     "paused": PAUSED,
     "failing": FAILING,
+    "left_to_others": LEFT_TO_OTHERS,
+    "scanned": SCANNED,
     "unacked_index": "unacked_index",
 }
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+import redis
 
 from tasks.config.sealing import UNREADABLE, Codec
-from tasks.records.keys import to_text
+from tasks.records.keys import ALIVE, LEFT_TO_OTHERS, PAUSED, gate_key, to_text
+from tasks.records.states import SERVICES
 
 #: A worker that has not taken tasks for this long is gone, in seconds.
 WORKER_S = 30
@@ -21,13 +25,21 @@ MEANINGS = {
     "clock": "has a wrong clock",
 }
 
+#: What a fault keeps a node from: all uploads that all nodes see; all of them, until the next
+#: probe of a service that failed on this node alone; or some of them, which it leaves to others.
+Extent: TypeAlias = "Literal['all', 'held', 'some']"
+#: So many uploads that other nodes managed within this time are no chance, in seconds.
+SOME, SOME_S = 3, 900
+
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
-    """A node that takes no uploads that all nodes see.
+class NodeFault:
+    """A node that cannot do what other nodes can.
 
     ``what`` is a key of MEANINGS. ``known`` is true if the node itself has found the fault, and
-    false if it failed what other nodes managed. ``since`` is in seconds since 1970.
+    false if it failed what other nodes managed. ``until`` is when a held node tries again, and when
+    one that leaves some uploads to others has last done so; ``count`` is how many these are. Times
+    are in seconds since 1970.
     """
 
     name: str
@@ -35,25 +47,65 @@ class SetAside:
     what: str
     error: str
     known: bool
+    extent: Extent = "all"
+    until: float = 0.0
+    count: int = 0
 
     @property
     def why(self) -> str:
         """What is wrong with it, in words that continue its name."""
+        if self.extent == "held":
+            return f"{MEANINGS[self.what]}, unless {self.what} is down"
         meaning = MEANINGS.get(self.what, f"fails ({self.what})")
         error = self.error.removeprefix(f"on {self.name}: ")
         return f"{meaning}: {error}" if error and error != UNREADABLE else meaning
 
 
-def set_aside(name: str, note: bytes | str, codec: Codec) -> SetAside:
-    """Return a node from its note in Redis (PAUSED). Anybody may have written the note."""
+def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:
+    """Return the running nodes that cannot do what others can, by name; at most one fault each."""
+    now, _ = client.time()
+    rows = client.zrangebyscore(ALIVE, f"({now - WORKER_S}", "+inf")
+    alive = sorted({to_text(row).partition(" ")[2] for row in rows})
+    aside, some = (
+        {to_text(name): note for name, note in client.hgetall(key).items()}
+        for key in (PAUSED, LEFT_TO_OTHERS)
+    )
+    found = {name: noted_fault(name, aside[name], codec) for name in alive if name in aside}
+    for fault in _held(client, [name for name in alive if name not in found], now):
+        found.setdefault(fault.name, fault)
+    for name in alive:
+        fault = noted_fault(name, some.get(name, b""), codec, "some")
+        if fault.count >= SOME and fault.until > now - SOME_S:
+            found.setdefault(name, fault)
+    return [found[name] for name in sorted(found)]
+
+
+def _held(client: redis.Redis, names: list[str], now: float) -> Iterator[NodeFault]:
+    """Return the nodes that wait for a service that failed on them alone."""
+    pipeline = client.pipeline(transaction=False)
+    for service in SERVICES:
+        pipeline.hmget(gate_key(service), "since", *(f"until:{name}" for name in names))
+    for service, (since, *times) in zip(SERVICES, pipeline.execute(), strict=True):
+        what = "ftrack" if service == "credentials" else service
+        for name, until in zip(names, times, strict=True):
+            if until is not None and float(until) > now:
+                held = NodeFault(name, float(since or 0), what, "", known=False, extent="held")
+                yield replace(held, until=float(until))
+
+
+def noted_fault(name: str, note: bytes | str, codec: Codec, extent: Extent = "all") -> NodeFault:
+    """Return the fault of a node from its note in Redis. Anybody may have written the note."""
     try:
         fields: Any = json.loads(note)
-        return SetAside(
+        return NodeFault(
             name,
             float(fields.get("since") or 0),
             str(fields.get("what")),
             codec.unseal_text(to_text(fields.get("error"))),
             known=bool(fields.get("known")),
+            extent=extent,
+            until=float(fields.get("last") or 0),
+            count=int(fields.get("count") or 0),
         )
     except (ValueError, TypeError, AttributeError):
-        return SetAside(name, 0.0, "unknown", "", known=False)
+        return NodeFault(name, 0.0, "unknown", "", known=False, extent=extent)

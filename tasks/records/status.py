@@ -13,9 +13,7 @@ from tasks.config.sealing import UNREADABLE, Codec
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import PRIORITIES
 from tasks.records.keys import (
-    ALIVE,
     HOSTS,
-    PAUSED,
     TAKING,
     WORKERS,
     file_state_key,
@@ -27,7 +25,7 @@ from tasks.records.keys import (
     to_text,
     upload_key,
 )
-from tasks.records.nodes import WORKER_S, SetAside, set_aside
+from tasks.records.nodes import WORKER_S, NodeFault, node_faults
 from tasks.records.places import with_name
 from tasks.records.states import (
     LIVE,
@@ -311,20 +309,9 @@ class Status:
         found = self.client.zrangebyscore(WORKERS, f"({now - WORKER_S}", "+inf")
         return sorted(to_text(name) for name in found)
 
-    def set_aside(self) -> list[SetAside]:
-        """Return the running nodes that are set aside, by name."""
-        notes = self.client.hgetall(PAUSED)
-        if not notes:
-            return []
-        now, _ = self.client.time()
-        rows = self.client.zrangebyscore(ALIVE, f"({now - WORKER_S}", "+inf")
-        alive = {to_text(row).partition(" ")[2] for row in rows}
-        found = {to_text(name): note for name, note in notes.items()}
-        return [
-            set_aside(name, note, self.codec)
-            for name, note in sorted(found.items())
-            if name in alive
-        ]
+    def node_faults(self) -> list[NodeFault]:
+        """Return the running nodes that cannot do what others can, by name."""
+        return node_faults(self.client, self.codec)
 
     def hosts_without(self, workers: Iterable[str]) -> list[str]:
         """Return the hosts with pending node-local uploads on which none of these workers runs."""

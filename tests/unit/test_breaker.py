@@ -11,7 +11,7 @@ import pytest
 
 from tasks.config.sealing import Codec
 from tasks.records import keys
-from tasks.records.nodes import set_aside
+from tasks.records.nodes import node_faults, noted_fault
 from tasks.records.states import STAGES
 from tasks.transfer import errors
 from tasks.transfer.models import Transfer
@@ -72,7 +72,7 @@ def test_a_node_that_fails_what_another_manages_is_set_aside(farm: Farm) -> None
 
     [note] = paused(farm).values()
     assert (note["what"], note["kind"]) == ("files", "FileNotReadyError")
-    found = set_aside("bad", json.dumps(note), Codec([]))
+    found = noted_fault("bad", json.dumps(note), Codec([]))
     assert "cannot read files that other nodes read: cannot read /mnt/a.exr" in found.why
     assert found.since == pytest.approx(farm.now(), abs=5)
 
@@ -108,7 +108,7 @@ def test_uploads_that_nobody_can_do_set_no_node_aside(farm: Farm) -> None:
 
 
 @pytest.mark.parametrize(("stage", "what"), [(SIGN, "ftrack"), (PUT, "store")])
-def test_a_node_for_which_a_service_fails_that_answers_another_is_set_aside(
+def test_a_node_whose_service_answers_others_is_set_aside(
     farm: Farm, stage: str, what: str
 ) -> None:
     lose_service(farm, "bad", stage)
@@ -141,6 +141,62 @@ def test_an_outage_sets_no_node_aside(farm: Farm) -> None:
         farm.settle(transfer, "advanced", node="good")
 
     assert paused(farm) == {}
+
+
+class TestANodeThatLacksSomeFiles:
+    """It manages others in between, so it goes on; but it is named."""
+
+    def leave(self, farm: Farm, count: int) -> None:
+        for _ in range(count):
+            fail_on(farm, "bad", 1)
+            farm.enqueue(file_of())
+            for node in ("bad", "good"):
+                assert len(bring_to(farm, SIGN, node)) == 1
+
+    @pytest.fixture(autouse=True)
+    def runs(self, farm: Farm) -> None:
+        farm.client.zadd(keys.ALIVE, {"1.0 bad": farm.now(), "1.0 good": farm.now()})
+
+    def test_is_named_with_the_reason(self, farm: Farm) -> None:
+        self.leave(farm, 3)
+
+        [fault] = node_faults(farm.client, Codec([]))
+        assert (fault.name, fault.extent, fault.count) == ("bad", "some", 3)
+        assert "cannot read files that other nodes read: cannot read /mnt/a.exr" in fault.why
+        assert paused(farm) == {}
+
+    def test_is_not_named_for_what_may_be_chance(self, farm: Farm) -> None:
+        self.leave(farm, 2)
+
+        assert node_faults(farm.client, Codec([])) == []
+
+    def test_is_not_named_for_what_was_long_ago(self, farm: Farm) -> None:
+        self.leave(farm, 3)
+        note = json.loads(farm.client.hget(keys.LEFT_TO_OTHERS, "bad"))
+        old = json.dumps(note | {"last": farm.now() - 901})
+        farm.client.hset(keys.LEFT_TO_OTHERS, "bad", old)
+
+        assert node_faults(farm.client, Codec([])) == []
+        self.leave(farm, 1)
+        assert node_faults(farm.client, Codec([])) == []
+
+    def test_is_named_once_when_it_is_set_aside(self, farm: Farm) -> None:
+        self.leave(farm, 3)
+        fail_on(farm, "bad", 3)
+        succeed_on(farm, "good")
+
+        assert [fault.extent for fault in node_faults(farm.client, Codec([]))] == ["all"]
+
+
+def test_a_node_that_alone_waits_for_a_service_is_named(farm: Farm) -> None:
+    farm.client.zadd(keys.ALIVE, {"1.0 bad": farm.now()})
+    lose_service(farm, "bad", PUT)
+
+    [fault] = node_faults(farm.client, Codec([]))
+    assert (fault.name, fault.extent, fault.what) == ("bad", "held", "store")
+    assert fault.until > farm.now()
+    farm.client.hset(keys.gate_key("store"), "until:bad", farm.now() - 1)
+    assert node_faults(farm.client, Codec([])) == []
 
 
 class TestANodeThatIsSetAside:
@@ -195,4 +251,4 @@ def test_all_nodes_are_never_set_aside_at_once(farm: Farm) -> None:
 
 @pytest.mark.parametrize("note", ["", "no JSON", "[]", "null", '{"since": "x"}', '{"error": 7}'])
 def test_a_note_that_anybody_wrote_is_shown_somehow(note: str) -> None:
-    assert set_aside("w1", note, Codec([])).why
+    assert noted_fault("w1", note, Codec([])).why

@@ -56,6 +56,21 @@ class TestAClaim:
 
         assert claimed_by(farm, "w1") == [fresh]
 
+    def test_finds_what_is_behind_any_number_that_its_node_has_tried(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        tried = farm.enqueue(*(file_of(priority="urgent") for _ in range(2500)))
+        [fresh] = farm.enqueue(file_of())
+        note_tried(farm, tried, "w1")
+
+        deliveries = [farm.record.deliver(str(n), CHECKSUM, "w1") for n in range(3)]
+
+        assert [delivery.to_wake for delivery in deliveries] == [[""], [""], [""]]
+        assert [one.upload_id for one in deliveries[-1].transfers] == [fresh]
+        # It does not wake itself for ever, and looks at the front again.
+        assert farm.record.deliver("in vain", CHECKSUM, "w1").to_wake == []
+        note_tried(farm, tried[:1], "w2")
+        assert claimed_by(farm, "w1") == tried[:1]
+
     def test_takes_what_all_nodes_have_tried(self, farm: Farm) -> None:
         farm.take_tasks("w1", "w2")
         [upload_id] = farm.enqueue(file_of())

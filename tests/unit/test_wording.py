@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import redis
 import redis.sentinel
 
+from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
+from tasks.records import keys
 from tasks.records.fail_fast import fail_fast_redis
+from tasks.records.status import Status
 from tests.helpers.raw_server import raw_server
-from workers.wording import redis_problem
+from tests.unit.records import Farm
+from workers.cli.watch import _tell_troubles
+from workers.wording import redis_problem, troubles
 
 
 def problem(url: str) -> str:
@@ -47,3 +54,36 @@ def test_sentinels_that_want_a_login_are_not_without_a_master() -> None:
     assert redis_problem(error).startswith("the sentinels do not accept the login; ")
     error = redis.sentinel.MasterNotFoundError("No master found for 'farm'")
     assert redis_problem(error).startswith("no sentinel knows a master; ")
+
+
+def test_closed_gates_and_nodes_with_faults_are_told_once(
+    farm: Farm, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, now = Status(farm.client, Codec([])), farm.now()
+    farm.client.zadd(keys.ALIVE, {f"1.0 w{number}@n": now for number in (1, 2, 3)})
+    farm.client.hset(keys.PAUSED, "w1@n", json.dumps({"what": "clock", "since": now}))
+    farm.client.hset(keys.gate_key("ftrack"), mapping={"since": now, "until": now + 9})
+    farm.client.hset(keys.gate_key("store"), mapping={"since": now, "until:w2@n": now + 9})
+    note = {"what": "files", "error": "no \x1b", "since": now, "last": now, "count": 7}
+    farm.client.hset(keys.LEFT_TO_OTHERS, "w3@n", json.dumps(note))
+    told: set[str] = set()
+
+    _tell_troubles(status, told)
+    _tell_troubles(status, told)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 == len(troubles(status))
+    said = "\n".join(line.split("  ", 1)[1] for line in lines)
+    for words in (
+        "the gate of ftrack is closed since ",
+        "w1@n takes no uploads since ",
+        "it has a wrong clock",
+        "w2@n takes no uploads until ",
+        "it cannot reach the media store, unless store is down",
+        "w3@n has left 7 uploads to other nodes since ",
+    ):
+        assert words in said
+    assert said.isprintable() or "\x1b" not in said
+    farm.client.hdel(keys.PAUSED, "w1@n")
+    _tell_troubles(status, told)
+    assert capsys.readouterr().out.endswith("w1@n is all right again\n")

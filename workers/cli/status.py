@@ -22,7 +22,7 @@ from workers.cli import output
 from workers.cli.fetch_task import fetch_line
 from workers.cli.query import find, query_of, query_options
 from workers.cli.records import find_known, open_records
-from workers.wording import no_takers, nodes_aside
+from workers.wording import no_takers, troubles
 
 #: How many of a publish's files are listed below it.
 FILES_SHOWN = 20
@@ -115,7 +115,7 @@ def _show_known(
     # On stderr, because a program reads stdout.
     for line in [
         *(no_takers(reader) if in_inbox or lives else []),
-        *(nodes_aside(reader) if lives or not upload_ids else []),
+        *(map(" ".join, troubles(reader).items()) if lives or not upload_ids else []),
     ]:
         say(line)
     if human and which == "failed":

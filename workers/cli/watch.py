@@ -26,7 +26,7 @@ from workers.cli import output
 from workers.cli.query import find, query_of, query_options
 from workers.cli.records import find_known, open_records
 from workers.cli.watch_table import WatchTable
-from workers.wording import redis_problem
+from workers.wording import redis_problem, troubles
 
 INTERVAL_S = 1.0
 
@@ -56,7 +56,8 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     farmhaul watch 5d27e920-…
     farmhaul watch sh020 --since 2h
 
-    On a terminal, shows a table. Otherwise, prints a line whenever an upload changes its state.
+    On a terminal, shows a table. Otherwise, prints a line whenever an upload changes its state,
+    a gate closes or opens, or a node has a fault.
     """  # noqa: D301 click takes \b for "do not wrap"
     scripts = open_records()
     status = Status(scripts.client, scripts.codec)
@@ -89,8 +90,10 @@ def _lines(status: Status, upload_ids: Sequence[str], *, human: bool) -> list[Up
         _print(output.counts_line(status.counts(), waiting(status.client).entries))
     poll = _poll_named(status, upload_ids) if upload_ids else _poll_all(status)
     away = False
+    told: set[str] = set()
     while True:
         try:
+            _tell_troubles(status, told)
             changes = poll()
             if away:
                 say("Redis is back")
@@ -108,6 +111,17 @@ def _lines(status: Status, upload_ids: Sequence[str], *, human: bool) -> list[Up
         if changes.all_ended:
             return _existing(status, upload_ids)
         time.sleep(INTERVAL_S)
+
+
+def _tell_troubles(status: Status, told: set[str]) -> None:
+    """Print which gates have closed, which nodes have faults, and which no longer."""
+    found = troubles(status)
+    for name in found.keys() - told:
+        _print(f"{name} {found[name]}")
+    for name in told - found.keys():
+        _print(f"{name} is all right again")
+    told.clear()
+    told.update(found)
 
 
 def _poll_named(status: Status, upload_ids: Sequence[str]) -> Poll:

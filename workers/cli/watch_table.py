@@ -18,7 +18,7 @@ from tasks.records.keys import TOTALS
 from tasks.records.states import LIVE, STAGES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.wording import nodes_aside, redis_problem
+from workers.wording import faults_of_nodes, redis_problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -89,7 +89,7 @@ class WatchTable:
             f"{output.counts_line(self.status.counts(), in_inbox)}\n"
             f"{size(round(rate))}/s  {workers} worker{'s' * (workers != 1)}  "
             f"{f'gate closed: {closed}' if closed else 'all gates open'}"
-            + "".join(f"\n{line}" for line in nodes_aside(self.status))
+            + "".join(f"\n{name} {text}" for name, text in faults_of_nodes(self.status).items())
         )
 
     def _note(self, upload_id: str, now: float, sent_bytes: int) -> None:

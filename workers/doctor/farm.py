@@ -19,7 +19,8 @@ from tasks.records.keys import ALIVE, REFUSALS, RETRYING, TOTALS, to_text, uploa
 from tasks.records.nodes import WORKER_S
 from tasks.records.states import UPLOAD_STATES
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
-from workers.doctor.finding import Check, Farm, Finding
+from workers.doctor.finding import Check, Farm, Finding, Level
+from workers.wording import what_it_does
 
 OLD_PENDING_S = 3600.0
 #: Workers take an entry in at once; after this time, the one of a worker that has died.
@@ -28,8 +29,8 @@ OLD_ENTRY_S = 10.0
 STUCK_S = 600.0
 #: How many records of each state are read.
 SAMPLE = 20
-#: By what is wrong with a node that is set aside.
-ASIDE_STEPS = {
+#: By what is wrong with a node.
+NODE_STEPS = {
     "files": "check its mounts, FARMHAUL_STORAGE_ROOTS and FARMHAUL_PATH_MAP; it goes on by itself",
     "records": "set FARMHAUL_SECRET_KEY there as on the other nodes, and restart its worker",
     "ftrack": "correct FTRACK_SERVER, FTRACK_API_USER, FTRACK_API_KEY or the network there",
@@ -188,7 +189,7 @@ def _workers(farm: Farm) -> Iterator[Finding]:
         step = "run farmhaul worker; restart a running worker that logs not_consuming"
         yield Finding("fault", "workers", "no worker takes tasks", step)
     yield from _versions(farm, workers)
-    yield from _aside(farm)
+    yield from _node_faults(farm)
     if lonely := farm.status.hosts_without(workers):
         # In one line: a hook can name any number of hosts.
         hosts = some_of(lonely)
@@ -214,11 +215,12 @@ def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:
         yield Finding("warning", "workers", says, "upgrade the older ones, or this node")
 
 
-def _aside(farm: Farm) -> Iterator[Finding]:
-    """Report the nodes that are set aside, wherever they are."""
-    for node in farm.status.set_aside():
-        says = f"{node.name} takes no uploads: it {node.why}"
-        yield Finding("fault", "nodes", says, ASIDE_STEPS.get(node.what, ASIDE_STEPS["files"]))
+def _node_faults(farm: Farm) -> Iterator[Finding]:
+    """Report the nodes that cannot do what others can, wherever they are."""
+    for fault in farm.status.node_faults():
+        says = f"{fault.name} {what_it_does(fault)}: it {fault.why}"
+        level: Level = "fault" if fault.extent == "all" else "warning"
+        yield Finding(level, "nodes", says, NODE_STEPS.get(fault.what, NODE_STEPS["files"]))
 
 
 def _queue(farm: Farm) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ import redis
 from tasks.chain import QUEUE, queue_of, upload_chain
 from tasks.log import log
 from tasks.records.keys import OWN_QUEUES, PAUSED, WORKERS, to_text
-from tasks.records.nodes import WORKER_S, SetAside, set_aside
+from tasks.records.nodes import WORKER_S, NodeFault, noted_fault
 from workers import self_check
 from workers.steps.periodic import PeriodicStep
 
@@ -42,7 +42,7 @@ class Breaker(PeriodicStep):
         self.name = str(worker.hostname)
         self.own_queue = queue_of(socket.gethostname())
         self.fault: self_check.Fault | None = None
-        self.aside: SetAside | None = None
+        self.aside: NodeFault | None = None
         #: Held while this worker looks at itself.
         self._looking = threading.Lock()
         self._has_asked_ftrack = self._has_warned = False
@@ -82,7 +82,7 @@ class Breaker(PeriodicStep):
         if note is not None or self.fault is not None:
             fault = self.fault._asdict() if self.fault else None
             note = self.record.scripts.run("check_node", node=self.name, fault=fault)
-        self._obey(set_aside(self.name, note, self.record.scripts.codec) if note else None)
+        self._obey(noted_fault(self.name, note, self.record.scripts.codec) if note else None)
         if self.aside and not self.aside.known and now >= self._probe_at:
             self._probe(now)
 
@@ -120,7 +120,7 @@ class Breaker(PeriodicStep):
         if fault := self_check.ftrack_fault(self.settings):
             log.error("cannot_call_ftrack", text=fault.error)
 
-    def _obey(self, aside: SetAside | None) -> None:
+    def _obey(self, aside: NodeFault | None) -> None:
         """Take tasks from the shared queue unless this worker is set aside."""
         if aside and not self.aside:
             log.error("set_aside", text=aside.why)

@@ -18,7 +18,7 @@ from tasks.records.commands import Commands
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import Waiting, waiting
 from tasks.records.keys import ALIVE, LIMITS, to_text, upload_key
-from tasks.records.nodes import WORKER_S, SetAside
+from tasks.records.nodes import WORKER_S, NodeFault
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Query, Search
 from tasks.records.states import STAGES
@@ -47,12 +47,12 @@ class One(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A worker: whether it takes tasks, and why it is set aside, if it is."""
+    """A worker: whether it takes tasks, and what it cannot do that others can, if anything."""
 
     name: str
     version: str
     takes: bool
-    aside: SetAside | None
+    fault: NodeFault | None
 
 
 class Farm(NamedTuple):
@@ -161,16 +161,16 @@ class Records:
         client: Any = self.scripts.client
         status, now = self.status, self.now
         alive = client.zrangebyscore(ALIVE, f"({now - WORKER_S}", "+inf")
-        takes, aside = {*status.workers()}, {node.name: node for node in status.set_aside()}
+        takes, faults = {*status.workers()}, {one.name: one for one in status.node_faults()}
         nodes = []
         for row in map(to_text, alive):
             version, _, name = row.partition(" ")
-            nodes.append(Node(name, version, name in takes, aside.get(name)))
+            nodes.append(Node(name, version, name in takes, faults.get(name)))
         queues = [(stage, int(client.llen(list_key(QUEUE, stage)))) for stage in STAGES]
         limits = {to_text(k): to_text(v) for k, v in client.hgetall(LIMITS).items()}
         return Farm(
             now,
-            sorted(nodes, key=lambda node: (node.aside is None, node.name)),
+            sorted(nodes, key=lambda node: (node.fault is None, node.name)),
             status.gates(),
             queues,
             waiting(client),

@@ -22,8 +22,10 @@
 --- @include "gates"
 
 local claim, stage, host = args.claim, args.stage, args.host
--- How many pending uploads a claim looks at, to find one that this node has not tried.
+-- How many pending uploads a claim looks at, to find one that this node has not tried. If there is
+-- none, the next claim goes on from there, and for a while the node's claims begin there.
 local MOST_SCANNED = 1000
+local SCANNED_S = 10
 local claim_key = KEY.claim .. claim
 
 -- The hosts that need another wake-up, because a batch was taken apart or a claim was cut short.
@@ -76,13 +78,21 @@ local function most_uploads()
 end
 
 local function claim_first(most, to_probe, fresh)
-  for first = 0, MOST_SCANNED - 1, args.max_uploads do
+  local scanned_key = KEY.scanned .. args.worker
+  local start = host == '' and tonumber(redis.call('GET', scanned_key) or 0) or 0
+  for first = start, start + MOST_SCANNED - 1, args.max_uploads do
     local ids = redis.call('ZRANGE', pending_key(host), first, first + args.max_uploads - 1)
     local claimed = claim_some(ids, most, to_probe, fresh)
-    if claimed > 0 or #ids < args.max_uploads then
+    if claimed > 0 then
       return claimed
     end
+    if #ids < args.max_uploads then
+      redis.call('DEL', scanned_key)
+      return 0
+    end
   end
+  redis.call('SET', scanned_key, start + MOST_SCANNED, 'EX', SCANNED_S)
+  to_wake[host] = true
   return 0
 end
 

@@ -4,8 +4,14 @@
 -- KEY.failing .. WHAT:NODE holds the uploads that this node alone has failed since it last succeeded,
 -- where WHAT is what may be wrong with it.
 
+--
+-- KEY.left_to_others notes the nodes that have left uploads to others, {what, error, kind, since, last,
+-- count}: one that lacks one of two roots succeeds in between, so it is named, and goes on.
+
 -- Fewer may be chance.
 local FAILED_ALONE = 3
+-- What was left to others longer ago may be repaired.
+local LEFT_S = 900
 
 local function failing_key(what, node)
   return KEY.failing .. what .. ':' .. node
@@ -33,16 +39,32 @@ local function forget_failed_alone(service)
   end
 end
 
+local function note_left(name, note)
+  local before = redis.call('HGET', KEY.left_to_others, name)
+  before = before and cjson.decode(before)
+  if not before or before.what ~= note.what or NOW - before.last > LEFT_S then
+    before = { since = NOW, count = 0 }
+  end
+  redis.call('HSET', KEY.left_to_others, name, cjson.encode({ what = note.what, error = note.error,
+    kind = note.kind, since = before.since, last = NOW, count = before.count + 1 }))
+  redis.call('EXPIRE', KEY.left_to_others, 3600)
+end
+
 -- Note that this node has done a stage at which others have failed. `note` says why they failed.
 local function note_managed(id, tried, node, stage, note)
   for name, what in pairs(cjson.decode(tried)) do
     local needed, failing = NEEDED[what], failing_key(what, name)
-    if name ~= node and (not needed or needed[stage])
-      and redis.call('SISMEMBER', failing, id) == 1
-      and redis.call('SCARD', failing) >= FAILED_ALONE then
+    if name ~= node and (not needed or needed[stage]) then
       note.what, note.since = what, NOW
-      redis.call('HSETNX', KEY.paused, name, cjson.encode(note))
-      redis.call('EXPIRE', KEY.paused, 3600)
+      if redis.call('SISMEMBER', failing, id) == 1
+        and redis.call('SCARD', failing) >= FAILED_ALONE then
+        redis.call('HSETNX', KEY.paused, name, cjson.encode(note))
+        redis.call('EXPIRE', KEY.paused, 3600)
+      end
+      -- What a service failed may have been an outage.
+      if what == 'files' or what == 'records' then
+        note_left(name, note)
+      end
     end
   end
 end
