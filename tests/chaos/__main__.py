@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.mix import Mix, Plan
+from tests.chaos.sick import run_sick
 
 #: A long run is a series of mixes, each with its own sandbox: a violation is found soon, and the
 #: run of a seed is short enough to be repeated.
@@ -32,7 +33,10 @@ def main() -> int:
     parser.add_argument("--pool", choices=["prefork", "threads"], default="prefork")
     parser.add_argument("--no-large", action="store_true", help="no file above 64 MiB")
     parser.add_argument("--keep-going", action="store_true", help="do not stop after a violation")
+    parser.add_argument("--sick", action="store_true", help="poisons and bad nodes instead")
     options = parser.parse_args()
+    if options.sick:
+        return _run_sick(options.seed, options.minutes * 60)
     end = time.monotonic() + options.minutes * 60
     number, code = 0, 0
     while (left_s := end - time.monotonic()) > 5:
@@ -52,6 +56,19 @@ def main() -> int:
             if not options.keep_going:
                 break
     return code
+
+
+def _run_sick(seed: str, seconds: float) -> int:
+    folder = Path(tempfile.mkdtemp(prefix=f"farmhaul-sick-{seed}-"))
+    sick = run_sick(folder, seed, seconds)
+    for line in sick.named:
+        print(f"named          {line}")
+    print(f"uploads        {len(sick.uploads)} and {len(sick.poisons)} poisons")
+    for violation in sick.wrong:
+        print(f"VIOLATION {violation}")
+    if sick.wrong:
+        print(f"All logs: {folder}")
+    return int(bool(sick.wrong))
 
 
 def _run(plan: Plan) -> bool:

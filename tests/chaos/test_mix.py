@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from tests.chaos.sick import run_sick
 from tests.sandbox.process import CHECKOUT
 
 
@@ -35,3 +37,13 @@ def test_after_a_minute_of_all_troubles_all_uploads_are_right() -> None:
 @pytest.mark.timeout(600)
 def test_after_a_minute_of_all_troubles_thread_pools_are_right_too() -> None:
     check_mix("--minutes", "1", "--pool", "threads")
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(400)
+def test_bad_nodes_that_join_and_leave_are_named_and_fail_nothing(tmp_path: Path) -> None:
+    kinds = ["one of two roots", "a proxy that refuses"]
+    sick = run_sick(tmp_path / "sick", os.environ.get("CHAOS_SEED", "2"), 0, kinds)
+
+    assert sick.wrong == []
+    assert len(sick.named) == len(kinds)
