@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-import requests
-
 from tasks.config.redis_client import worker_redis
 from tasks.config.sealing import Codec, part_signer, url_codec
 from tasks.config.settings import Settings
@@ -18,6 +16,7 @@ from tasks.stage.events import Events, open_events
 from tasks.stage.limits import Limits
 from tasks.stage.threads import Threads, pause
 from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.http import PlainSession
 from tasks.transfer.put import store_session
 
 
@@ -28,7 +27,7 @@ class Clients:
     settings: Settings
     record: Record
     ftrack: FtrackClient
-    store: requests.Session
+    store: PlainSession
     urls: Codec
     parts: PartsRecord
     publishes: Publishes

@@ -415,7 +415,7 @@ class FailsAloneError(FatalError):
     def __str__(self) -> str:
         return (
             f"{self.service} has failed {self.tries} times for this upload alone ({self.why}), and "
-            "has answered for others in between"
+            "has answered other calls in between"
         )
 
 

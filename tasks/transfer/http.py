@@ -55,6 +55,11 @@ class PlainSession(requests.Session):
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._settings_by_host: dict[tuple[str, str], Any] = {}
 
+    @property
+    def hosts(self) -> list[tuple[str, str]]:
+        """Scheme and host of each address that was called, the first one first."""
+        return [*self._settings_by_host]
+
     def merge_environment_settings(self, url: Any, *args: Any, **options: Any) -> Any:
         """Read proxies and certificates from the environment once per host, not per request.
 

@@ -106,7 +106,7 @@ class StoreAdapter(HTTPAdapter):
         return manager
 
 
-def store_session(connections: int) -> requests.Session:
+def store_session(connections: int) -> PlainSession:
     """Return a session for the store, with this many connections and no headers of its own."""
     session = PlainSession()
     session.headers.clear()

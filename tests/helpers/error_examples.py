@@ -85,7 +85,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
     ),
     errors.FailsAloneError: (
         ("the store", "500 InternalError", 12),
-        ("the store", "500 InternalError", "12 times", "alone", "others", "farmhaul retry"),
+        ("the store", "500 InternalError", "12 times", "alone", "other calls", "farmhaul retry"),
     ),
     errors.SealBrokenError: (
         ("a task message",),

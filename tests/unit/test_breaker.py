@@ -11,8 +11,10 @@ import pytest
 
 from tasks.config.sealing import Codec
 from tasks.records import keys
+from tasks.records.delivery import Settlement
 from tasks.records.nodes import node_faults, noted_fault
 from tasks.records.states import STAGES
+from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Transfer
 from tests.unit.records import Farm, file_of
@@ -128,6 +130,21 @@ def test_what_a_service_failed_is_left_to_another_node_first(farm: Farm) -> None
 
     assert bring_to(farm, SIGN, "bad") == []
     assert bring_to(farm, SIGN, "good") != []
+
+
+def test_a_node_that_gets_other_answers_has_met_poisons(farm: Farm) -> None:
+    for _ in range(3):
+        farm.enqueue(file_of())
+        [transfer] = bring_to(farm, SIGN, "bad")
+        plan = retry_plan(errors.ServiceUnavailableError("ftrack", "503"), node="bad")
+        settlement = Settlement(transfer, "retrying", {}, plan)
+        farm.record.settle([settlement], passed=1, node="bad")
+    farm.make_due()
+
+    for transfer in bring_to(farm, SIGN, "good"):
+        farm.settle(transfer, "advanced", node="good")
+
+    assert paused(farm) == {}
 
 
 def test_an_outage_sets_no_node_aside(farm: Farm) -> None:

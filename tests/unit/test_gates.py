@@ -193,6 +193,23 @@ def test_it_counts_again_after_a_retry_by_hand(farm: Farm, service: str) -> None
     assert settle(farm, [transfer], service) == {bad: "retrying"}
 
 
+@each_service
+def test_the_only_upload_fails_alone_if_control_calls_are_answered(
+    farm: Farm, service: str
+) -> None:
+    [bad] = farm.enqueue(file_of())
+    plan = retry_plan(ERRORS[service]) | TRIED_BY_ALL | {"jitter": 0, "at_least_s": 0}
+    states: list[str] = []
+    for _ in range(MAX_ALONE + 1):
+        [transfer] = claim_on(farm, "w1")
+        # Its stage has made a control call; that opens no gate.
+        states += farm.record.settle([Settlement(transfer, "retrying", {}, plan)], [], 1).values()
+        farm.make_due()
+
+    assert states == ["retrying"] * MAX_ALONE + ["failed"]
+    assert farm.field(bad, "error_kind") == "FailsAloneError"
+
+
 def test_an_outage_of_days_is_waited_out(farm: Farm) -> None:
     [upload_id] = farm.enqueue(file_of())
     for _ in range(3 * MAX_ALONE):

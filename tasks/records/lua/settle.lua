@@ -12,7 +12,8 @@
 --     final       it fails at once if no other node can do it; then the numbers are absent
 --     is_running  true: something still runs that may send the bytes
 -- answered      services that have answered, so that their gates open
--- passed        how many of the uploads have shown that the stage's service is up
+-- passed        how many of the uploads have shown that the stage's service is up; 1 also if none
+--               has, but a control call was answered
 -- node          who has done this
 -- ttl_s         how long the record of an ended upload is kept
 --
@@ -124,8 +125,10 @@ local function retry_or_fail(id, key, retry)
     strike(retry.gate, retry.strike or id, node, retry)
   end
   local is_left = false
-  if NEEDED[retry.gate] and args.node ~= '' and (retry.own or '') == '' then
-    -- It may be this node's network. In an outage, it is no node's.
+  local is_own = NEEDED[retry.gate] and args.passed == 0 and (retry.own or '') == ''
+  if is_own and args.node ~= '' then
+    -- It may be this node's network, unless that has brought another answer. In an outage, it is no
+    -- node's.
     if is_closed(retry.gate) then
       redis.call('HDEL', key, 'tried')
       forget_failed_alone(retry.gate)
