@@ -316,9 +316,7 @@ def test_a_store_that_takes_a_file_byte_by_byte_is_left(frame: Callable[..., Tra
         taker.join()
 
 
-def test_a_fetch_writes_no_more_than_the_size_that_the_store_has_named(
-    odd: OddServer, tmp_path: Path
-) -> None:
+def test_a_fetch_writes_no_more_than_the_size_that_is_named(odd: OddServer, tmp_path: Path) -> None:
     ended = threading.Event()
 
     def stream(connection: socket.socket) -> None:
