@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 
 from tasks.transfer import durable
@@ -138,6 +139,13 @@ def _lock_now(folder: str) -> int | None:
     import fcntl
 
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)  # a FIFO would hang us
+    if os.fstat(held).st_mode & stat.S_ISVTX:
+        # Others may open a shared folder, and one of them could hold its lock for ever.
+        own = _own_lock(folder)
+        if own is None:
+            return held
+        os.close(held)
+        held = own
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -146,3 +154,17 @@ def _lock_now(folder: str) -> int | None:
             return None
         # Some network file systems lock no folders. To send something twice does no harm.
     return held
+
+
+def _own_lock(folder: str) -> int | None:
+    """Return a file of this user's in a shared folder; None if something else has its name."""
+    path = os.path.join(folder, f".lock-{os.geteuid()}")
+    try:
+        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    except OSError:
+        return None
+    status = os.fstat(held)
+    if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
+        return held
+    os.close(held)
+    return None

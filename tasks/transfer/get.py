@@ -102,8 +102,10 @@ def _writing(component_id: str) -> Iterator[None]:
 def _locked(folder: int, component_id: str) -> Iterator[tuple[BinaryIO, str]]:
     """Yield the file for what arrives, which is this caller's alone, and its name."""
     name = part_name_of(component_id)
-    while True:
+    while not _is_of_another_user(name, folder):
         with _opened(name, folder) as part:
+            if not _is_trusted(os.fstat(part.fileno()), folder):
+                break
             try:
                 fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -119,7 +121,7 @@ def _locked(folder: int, component_id: str) -> Iterator[tuple[BinaryIO, str]]:
                     yield part, name
                     return
     # Without locks, each caller has a file of its own, which nobody continues.
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # in a sticky folder, that of another user stays
         os.unlink(name, dir_fd=folder)
     own_name = f"{name}-{os.urandom(4).hex()}"
     try:
@@ -128,6 +130,22 @@ def _locked(folder: int, component_id: str) -> Iterator[tuple[BinaryIO, str]]:
     finally:
         with suppress(FileNotFoundError):  # it has become the file
             os.unlink(own_name, dir_fd=folder)
+
+
+def _is_of_another_user(name: str, folder: int) -> bool:
+    try:
+        return not _is_trusted(os.stat(name, dir_fd=folder, follow_symlinks=False), folder)
+    except OSError:
+        return False
+
+
+def _is_trusted(status: os.stat_result, folder: int) -> bool:
+    """Return whether nobody can hold the file's lock for ever, or change its bytes.
+
+    The owner of the folder could do so anyway. On a mount that gives all files to one user, that
+    is the owner.
+    """
+    return status.st_uid in {os.geteuid(), os.fstat(folder).st_uid}
 
 
 def _opened(name: str, folder: int) -> BinaryIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import socket
@@ -10,15 +11,18 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tasks.intake.flush import flush
 from tasks.intake.spool import Spool
 from tasks.transfer.errors import FatalError
 from tasks.transfer.get import get_file
 from tasks.transfer.lookup import ComponentFile
 from tasks.transfer.put import store_session
 from tasks.transfer.targets import derived_id
+from tests.helpers.skipping import skip_loudly
 from tests.sandbox.process import CHECKOUT
 from tests.unit.odd_server import OddServer, http
 
@@ -128,3 +132,46 @@ def test_a_jobs_comment_is_one_line_of_the_controllers_log(
     assert all(re.match(r"\d{4}-\d\d-\d\dT\S+ job 7: ", line) for line in lines)
     assert all(line.isprintable() for line in lines)
     assert not (tmp_path / "victim").exists()
+
+
+@pytest.mark.parametrize("squat", [None, os.mkfifo, os.mkdir, lambda path: path.symlink_to("/")])
+def test_nobody_holds_up_a_shared_spool_by_its_lock(
+    squat: Callable[[Path], None] | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    spool = Spool(str(folder))
+    spool.settle([spool.keep(b"{}")])
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as each user may whom the folder is shared with
+    if squat:
+        squat(folder / f".lock-{os.geteuid()}")
+    sent: list[bytes] = []
+
+    def build(_path: str, content: bytes, _at: float) -> tuple[list[bytes], int, list[Any]]:
+        return [content], 1, []
+
+    try:
+        assert flush(spool, build, sent.extend, print) == 1
+        assert sent == [b"{}"]
+    finally:
+        os.close(held)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_no_fetch_waits_for_a_part_of_another_user(
+    mode: int, store: OddServer, tmp_path: Path
+) -> None:
+    if os.geteuid():
+        skip_loudly("A PART OF ANOTHER USER WAS NOT TESTED", "only root can make one")
+    part = tmp_path / f".{ID}.part"
+    part.touch()
+    part.chmod(mode)
+    os.chown(part, 65534, 65534)
+    with part.open("r+b") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        fetch(tmp_path, store)
+        theirs.write(b"other bytes")
+    assert (tmp_path / "f.exr").read_bytes() == CONTENT

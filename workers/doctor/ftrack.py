@@ -67,7 +67,7 @@ def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
         step = f"run {_curl(server.server_url)} on this node; correct FTRACK_SERVER"
         yield Finding("fault", "ftrack", _first_words(error), step)
     for date in dates[:1]:
-        with suppress(ValueError):  # a proxy may send anything as its Date
+        with suppress(ValueError, OverflowError, OSError):  # a proxy may send any Date
             yield from skew("ftrack", parsedate_to_datetime(date).timestamp(), settings)
 
 
