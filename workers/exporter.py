@@ -28,7 +28,7 @@ from tasks.intake.errors import BadInputError
 from tasks.records.counters import read
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import waiting
-from tasks.records.keys import CLAIMS, RETRYING, state_key, to_text, upload_key
+from tasks.records.keys import ASKED, CLAIMS, RETRYING, state_key, to_text, upload_key
 from tasks.records.states import SERVICES, STAGES
 from tasks.records.status import Backlog, Status
 from tasks.transfer.errors import UploadError
@@ -46,6 +46,8 @@ def subclasses(kind: type[UploadError]) -> Iterator[type[UploadError]]:
 #: How many uploads the sample metrics look at: the retrying ones that are due first, and the ones
 #: that have been active longest.
 SAMPLE = 50
+#: How many hosts a metric names.
+MOST_HOSTS = 1000
 #: The values of the label ``kind``. All of them are exported from the start, because Prometheus
 #: misses the first increase of a counter that did not exist before it.
 KINDS = sorted(
@@ -109,6 +111,15 @@ class FarmCollector(Collector):
         yield Gauge("farmhaul_workers", "Workers that take tasks.", value=workers)
         yield from self._node_faults()
         yield from self._totals()
+        yield self._asked()
+
+    def _asked(self) -> CounterMetricFamily:
+        rows: Any = self._redis.zrange(ASKED, 0, MOST_HOSTS - 1, desc=True, withscores=True)
+        what = f"Uploads asked for, by the host of the hook: the {MOST_HOSTS} with the most."
+        asked = CounterMetricFamily("farmhaul_asked_total", what, labels=["host"])
+        for host, count in rows:
+            asked.add_metric([visible(to_text(host))], count)
+        return asked
 
     def _inbox(self) -> Iterator[Gauge]:
         found = waiting(self._redis)

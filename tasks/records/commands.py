@@ -39,6 +39,7 @@ class NewRecord(NamedTuple):
     places: list[dict[str, Any]] | None = None
     container: str | None = None
     found_by: dict[str, Any] | None = None
+    asked_host: str | None = None
 
 
 class Enqueued(NamedTuple):
@@ -102,6 +103,7 @@ class Commands:
             container=request.target.container_id if isinstance(request, UploadRequest) else None,
             # Members are found by their publish.
             found_by=None if publish_id else self._found_by(request),
+            asked_host=request.asked_host or None,
         )
 
     def _found_by(self, request: Request) -> dict[str, Any]:

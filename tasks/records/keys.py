@@ -52,6 +52,8 @@ REFUSALS = f"{PREFIX}refusals"
 #: The search index: the uploads of a group, and the groups that have a term.
 GROUP = f"{PREFIX}index:group:"
 TERM = f"{PREFIX}index:term:"
+#: How many uploads the hooks of each host have asked for.
+ASKED = f"{PREFIX}asked"
 #: The uploads that a chain of tasks has carried; the chain's id follows.
 CARRIED = f"{PREFIX}carried:"
 #: A minute in each entry, for an hour: what the farm has done and what waits.
@@ -90,6 +92,7 @@ LUA_KEYS = {
     "group": GROUP,
     "term": TERM,
     "carried": CARRIED,
+    "asked": ASKED,
     "retrying": RETRYING,
     "pending": PENDING,
     "open": OPEN,

@@ -20,7 +20,7 @@ from tests.farm import Farm
 #: Keys that may stay for ever: the indexes of ``tasks/records/record.py``, and kombu's bindings.
 LASTING = (
     *("farmhaul:state:", "farmhaul:file:", "farmhaul:hosts", "farmhaul:jobs", "farmhaul:totals"),
-    *("farmhaul:workers", "farmhaul:answers", "_kombu.binding"),
+    *("farmhaul:workers", "farmhaul:answers", "farmhaul:asked", "_kombu.binding"),
 )
 
 

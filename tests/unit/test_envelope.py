@@ -50,6 +50,15 @@ def test_an_entry_says_what_was_put_into_it(keys: tuple[bytes, ...]) -> None:
     assert re.fullmatch("[0-9a-f]{32}", opened.id)
 
 
+def test_an_entry_may_say_who_asked_and_a_former_one_does_not() -> None:
+    named = sign(make_body(REQUESTS, NOW, "node7", "ada"), [KEY])
+
+    assert (open_entry(named, [KEY]).user, open_entry(entry_of(), [KEY]).user) == ("ada", "")
+    for user in ("a\nb", "x" * 256, 7):
+        body = json.dumps({**json.loads(make_body(REQUESTS, NOW, "node7")), "user": user})
+        assert refusal(signed(body)).reason == "its user is not a name"
+
+
 def test_each_body_has_an_id_of_its_own() -> None:
     ids = {open_entry(entry_of(), [KEY]).id for _ in range(100)}
 

@@ -37,6 +37,7 @@ from tasks.records.keys import RETURNED, TAKING, TOTALS, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
+from tasks.records.status import Status
 from tasks.transfer.targets import Target
 from tests.farm import wait_until
 from tests.sandbox import RedisServer
@@ -142,6 +143,23 @@ def test_a_round_takes_so_many_entries_and_bytes_and_not_more(
     assert inbox.take(1) == [b"not any more", bytes(MAX_BYTES)]
     push(client, bytes(MAX_BYTES), b"waits")
     assert inbox.take(1) == [bytes(MAX_BYTES)]
+
+
+def test_a_record_says_who_asked_and_each_host_is_counted(
+    step: TakeIn, client: Any, scripts: Scripts
+) -> None:
+    first, second, other = (upload() for _ in range(3))
+    body = make_body([to_wire(first), to_wire(second)], time.time(), "node7", "ada")
+    push(client, sign(body, ()), entry_of(other, host="node8"))
+
+    step.act()
+
+    found = Status(client, scripts.codec).find([first.upload_id, other.upload_id])
+    assert [(one.asked_host, one.asked_user) for one in found if one] == [
+        ("node7", "ada"),
+        ("node8", ""),
+    ]
+    assert client.zrange("farmhaul:asked", 0, -1, withscores=True) == [("node8", 1), ("node7", 2)]
 
 
 def test_an_empty_inbox_is_waited_for(scripts: Scripts) -> None:

@@ -15,6 +15,7 @@
 --               for members, and for a component that is named by its id
 --   container   the sequence that this is a frame of; absent for others
 --   found_by    {group, host, terms}: the hashes by which it is found; absent for members
+--   asked_host  the host whose hook asked for it; absent if it is not known, and for members
 -- ttl_s     how long the record of an ended upload is kept
 -- index_s   how long the index has an upload after it was asked for last
 --
@@ -204,8 +205,21 @@ local function enqueue(record)
   return { 'pending', 1, unpack(replaced) }
 end
 
-local rows = {}
+-- A hook names any host: the counters of those with the fewest uploads go.
+local MOST_HOSTS = 5000
+
+local rows, asked = {}, {}
 for _, record in ipairs(args.records) do
-  rows[#rows + 1] = enqueue(record)
+  local row = enqueue(record)
+  rows[#rows + 1] = row
+  if record.asked_host and row[2] == 1 then
+    asked[record.asked_host] = (asked[record.asked_host] or 0) + 1
+  end
+end
+for host, uploads in pairs(asked) do
+  redis.call('ZINCRBY', KEY.asked, uploads, host)
+end
+if next(asked) and redis.call('ZCARD', KEY.asked) > MOST_HOSTS then
+  redis.call('ZREMRANGEBYRANK', KEY.asked, 0, -MOST_HOSTS - 1)
 end
 return finish_script(rows)
