@@ -57,7 +57,9 @@ class NodeFault:
         if self.extent == "held":
             return f"{MEANINGS[self.what]}, unless {self.what} is down"
         meaning = MEANINGS.get(self.what, f"fails ({self.what})")
-        error = self.error.removeprefix(f"on {self.name}: ")
+        # What farmhaul does next about the upload is of no use here.
+        parts = self.error.removeprefix(f"on {self.name}: ").split("; ")
+        error = "; ".join(part for part in parts if not part.startswith("farmhaul "))
         return f"{meaning}: {error}" if error and error != UNREADABLE else meaning
 
 

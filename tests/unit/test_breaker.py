@@ -121,7 +121,9 @@ def test_a_node_whose_service_answers_others_is_set_aside(
     for transfer in bring_to(farm, stage, "good"):
         farm.settle(transfer, "advanced", node="good")
 
-    assert {name: note["what"] for name, note in paused(farm).items()} == {"bad": what}
+    [(name, note)] = paused(farm).items()
+    assert (name, note["what"]) == ("bad", what)
+    assert noted_fault("bad", json.dumps(note), Codec([])).why.endswith(f"{what}: 503")
 
 
 def test_what_a_service_failed_is_left_to_another_node_first(farm: Farm) -> None:
