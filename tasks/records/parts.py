@@ -21,7 +21,7 @@ from tasks.config.sealing import Codec, Signer
 from tasks.records.keys import parts_key, runs_key, to_text, upload_key
 from tasks.records.record import MAX_DELIVERIES, Record
 from tasks.transfer.errors import SealBrokenError
-from tasks.transfer.models import FileIdentity, Multipart, Transfer
+from tasks.transfer.models import FileIdentity, Multipart, Transfer, part_size_bytes
 from tasks.transfer.multipart import Part, plan_parts, plan_runs
 
 
@@ -109,10 +109,13 @@ class PartsRecord:
     def etags(self, transfer: Transfer) -> dict[int, str]:
         """Return the ETags of the finished parts, by part number.
 
-        Those that no worker of this farm has signed for this multipart upload are left out.
+        Those that no worker of this farm has signed for this multipart upload are left out. There
+        are none if the file has changed, or was cut into other parts.
         """
         fields = self.redis.hgetall(parts_key(transfer.upload_id))
         named = {to_text(name): to_text(value) for name, value in fields.items()}
+        if named.get("identity") != _identity_key(transfer.known_identity):
+            return {}
         opened = replace(transfer, multipart=Multipart(named.get("multipart", "")))
         return self._signed(opened, plan_parts(transfer.size_bytes), named)
 
@@ -277,4 +280,6 @@ def _version(transfer: Transfer) -> tuple[str, str, str]:
 
 
 def _identity_key(identity: FileIdentity) -> str:
-    return f"{identity.size_bytes}:{identity.mtime_ns}"
+    # With the size of a part: another version of farmhaul may cut the file in another way.
+    size_bytes = identity.size_bytes
+    return f"{size_bytes}:{identity.mtime_ns}:{part_size_bytes(size_bytes)}"

@@ -13,10 +13,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-#: The bytes that may be in flight before the speed of the line is known: one part of most files.
-FIRST_BYTES = 16 << 20
-#: As many bytes more may be in flight as the line has taken in this time.
+#: The bytes that may be in flight however slow the line is: one part of most files.
+FIRST_BYTES = 8 << 20
+#: The next transfer begins when those in flight need so much time at most.
+OVERLAP_S = 2.0
+#: The speed is measured over this time; of a line that has just become busy, over less.
 SPAN_S = 3.0
+#: What the kernel takes at once, before a byte is on the wire, must not look like speed.
+LEAST_SPAN_S = 0.5
 #: Bytes are counted in slots of this time.
 SLOT_S = 0.1
 #: A transfer that has not moved for this long may hang, and does not hold up others.
@@ -44,8 +48,7 @@ class Line:
         self._flights: set[Flight] = set()
         self._slots: deque[tuple[float, int]] = deque()
         self._busy_since = self._begun_at = self._held_since = self._ended_at = clock()
-        #: How many bytes may be in flight.
-        self._window = FIRST_BYTES
+        self._bytes_s = 0.0
 
     def begin(
         self,
@@ -128,7 +131,8 @@ class Line:
                 return now - self._begun_at >= STALLED_S
             left_bytes = sum(flight.left_bytes for flight in moving)
             self._measure(now)
-            return left_bytes + size_bytes <= self._window
+            ends_soon = left_bytes <= self._bytes_s * OVERLAP_S
+            return ends_soon or left_bytes + size_bytes <= FIRST_BYTES
 
     def _count(self, now: float, sent_bytes: int) -> None:
         if sent_bytes <= 0:  # the transfer has started again
@@ -143,7 +147,10 @@ class Line:
     def _measure(self, now: float) -> None:
         while self._slots and now - self._slots[0][0] > SPAN_S:
             self._slots.popleft()
-        window = FIRST_BYTES + sum(sent_bytes for _, sent_bytes in self._slots)
+        busy_s = now - self._busy_since if self._flights else 0.0
+        first_at = self._slots[0][0] if self._slots else now
+        since_s = now - min(self._busy_since, first_at)
+        span_s = min(max(since_s, LEAST_SPAN_S), SPAN_S)
+        bytes_s = sum(sent_bytes for _, sent_bytes in self._slots) / span_s
         # A line that had nothing to do has not become slower.
-        is_busy = self._flights and now - self._busy_since >= SPAN_S
-        self._window = window if is_busy else max(self._window, window)
+        self._bytes_s = bytes_s if busy_s >= SPAN_S else max(self._bytes_s, bytes_s)

@@ -17,13 +17,17 @@ MIB = 1 << 20
 #: A larger file is sent in parts; only the parts have checksums.
 LARGE_BYTES = 64 * MIB
 
-#: (largest file, its part size), as in ftrack's JavaScript client
-#: (ftrack-javascript, ``source/util/get_chunk_size.ts``): at most 10,000 parts.
+GIB = 1024 * MIB
+
+#: (largest file, its part size). A kill costs the part that is under way, so parts are small; but
+#: S3 takes at most 10,000, and each has a URL to be signed. ftrack's JavaScript client begins with
+#: 8 MiB, too, and goes on to 128 MiB sooner, but keeps no parts when it is stopped
+#: (ftrack-javascript, ``source/util/get_chunk_size.ts``).
 PART_SIZES_BYTES = (
-    (128 * MIB, 8 * MIB),
-    (1024 * MIB, 16 * MIB),
-    (8 * 1024 * MIB, 32 * MIB),
-    (64 * 1024 * MIB, 64 * MIB),
+    (4 * GIB, 8 * MIB),
+    (16 * GIB, 16 * MIB),
+    (64 * GIB, 32 * MIB),
+    (256 * GIB, 64 * MIB),
 )
 LARGEST_PART_BYTES = 128 * MIB
 

@@ -186,15 +186,15 @@ def test_after_a_kill_only_missing_parts_are_sent(make_farm: MakeFarm) -> None:
 
 
 def test_the_end_of_a_run_starts_the_next_one(make_farm: MakeFarm) -> None:
-    """17 parts of 16 MiB: a run of 16, and a run of one that is queued when the first ends."""
+    """33 parts of 8 MiB: a run of 32, and a run of one that is queued when the first ends."""
     farm = make_farm(workers=1, options=("--concurrency=2", "-I", "tests.functional.one_run"))
     path = farm.make_file("two runs.mov", b"\x05" * (260 * MIB))
     farm.sandbox.faults.add("store", "discard", method="PUT")
     farm.sandbox.faults.add("ftrack", "junk", action="complete_multipart_upload", body="[{}, {}]")
     upload = upload_large(farm, path)
-    wait_until(lambda: len(part_numbers(farm, upload.component_id)) == 17, 60)
+    wait_until(lambda: len(part_numbers(farm, upload.component_id)) == 33, 60)
 
-    assert part_numbers(farm, upload.component_id) == Counter(range(1, 18))
+    assert part_numbers(farm, upload.component_id) == Counter(range(1, 34))
     assert len(runs_taken_by(farm.workers[0])) == 2
     path.unlink()
 

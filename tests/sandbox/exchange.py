@@ -14,7 +14,7 @@ from .canned import canned as canned_answer
 from .config import LIFETIME_HEADER
 from .faults import Fault, FaultBook, Kind, Seen, Service
 from .journal import Entry, Journal
-from .wire import Closed, Connection, Head, Pace
+from .wire import Closed, Connection, Head, Pace, shared_pace
 
 #: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html: 5 GiB in one PUT.
 MAX_PUT_BYTES = 5 * 2**30
@@ -207,6 +207,8 @@ class Exchange:
         bandwidth, stall = striking.get("bandwidth_bytes_s"), striking.get("stall")
         reset, flip = striking.get("reset"), "bad_digest" in striking
         pace = Pace(float(bandwidth.value) if bandwidth else None)
+        if (line := striking.get("line_bytes_s")) is not None:
+            pace = shared_pace(float(line.value))
         passed = 0
         if stall is not None and not stall.after_bytes:
             time.sleep(float(stall.value))

@@ -20,6 +20,7 @@ Kind: TypeAlias = Literal[
     "idle_cut_s",  # reset the connection when no byte of the body comes for *value* seconds
     "latency_s",  # wait *value* seconds before doing anything
     "bandwidth_bytes_s",  # at most *value* bytes a second, each way, for each connection
+    "line_bytes_s",  # at most *value* bytes a second of bodies sent, for all connections together
     "url_lifetime_s",  # URLs signed by this call last *value* seconds; 0: already expired
     "bad_digest",  # flip a bit of the body on its way to the store or (GET) back
     "etag",  # respond with the ETag *value*

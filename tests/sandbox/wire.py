@@ -7,9 +7,11 @@ reused buffer.
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -163,19 +165,28 @@ class Connection:
 
 
 class Pace:
-    """Limits a stream of bytes to a rate."""
+    """Limits a stream of bytes to a rate; several connections may share it."""
 
     def __init__(self, bytes_s: float | None) -> None:
         self._bytes_s = bytes_s
         self._due = time.monotonic()
+        self._lock = threading.Lock()
         #: Small enough for about twenty steps a second.
         self.block = BLOCK if bytes_s is None else int(max(1024, min(BLOCK, bytes_s / 20)))
 
     def passed(self, count: int) -> None:
         if self._bytes_s is None:
             return
-        self._due = max(self._due, time.monotonic() - 0.05) + count / self._bytes_s
-        time.sleep(max(0.0, self._due - time.monotonic()))
+        with self._lock:
+            self._due = max(self._due, time.monotonic() - 0.05) + count / self._bytes_s
+            wait_s = self._due - time.monotonic()
+        time.sleep(max(0.0, wait_s))
+
+
+@functools.cache
+def shared_pace(bytes_s: float) -> Pace:
+    """Return the rate limit that all connections with this rate share."""
+    return Pace(bytes_s)
 
 
 def answer(status: int, reason: str, headers: dict[str, str], body: bytes) -> bytes:

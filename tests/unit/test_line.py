@@ -10,7 +10,7 @@ from tasks.stage import line as module
 from tasks.stage.line import FIRST_BYTES, STALLED_S, Flight, Line
 
 MIB = 1 << 20
-PART = 16 * MIB
+PART = 8 * MIB
 
 
 class Clock:
@@ -73,7 +73,7 @@ def test_a_process_begins_with_one_part_or_with_many_small_files(line: Line) -> 
 
 
 @pytest.mark.parametrize(
-    ("bytes_s", "least", "most"), [(1e5, 1, 1), (1e6, 1, 1), (5e6, 1, 2), (500e6, 80, 100)]
+    ("bytes_s", "least", "most"), [(1e5, 1, 1), (1e6, 1, 1), (5e6, 2, 3), (500e6, 80, 100)]
 )
 def test_parts_in_flight_follow_the_speed_of_the_line(
     line: Line, clock: Clock, bytes_s: float, least: int, most: int
@@ -86,6 +86,26 @@ def test_a_fast_line_stays_known_while_it_has_nothing_to_do(line: Line, clock: C
     send_at(line, clock, 500e6, 2)
     clock.now += 3600
     assert in_flight(line) > 20
+
+
+def test_what_the_kernel_takes_at_once_does_not_look_like_speed(line: Line, clock: Clock) -> None:
+    flight = begin(line)
+    clock.now += 0.01
+    line.moved(flight, MIB)
+    with pytest.raises(WaitsError):
+        begin(line)
+
+
+def test_the_next_part_begins_when_the_last_one_ends_soon(line: Line, clock: Clock) -> None:
+    """However large parts are, one connection may be slower than the line."""
+    size_bytes = 32 * MIB
+    flight = begin(line, size_bytes)
+    for sent_bytes in range(0, 24 * MIB, 4 * MIB):
+        with pytest.raises(WaitsError):
+            begin(line, size_bytes)
+        clock.now += 1
+        line.moved(flight, sent_bytes + 4 * MIB)
+    begin(line, size_bytes)
 
 
 def test_a_line_that_has_become_slow_holds_the_next_parts_back(line: Line, clock: Clock) -> None:

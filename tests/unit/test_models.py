@@ -77,17 +77,17 @@ def test_a_fingerprint_is_the_checksum_or_else_the_identity() -> None:
     ("size_mib", "part_mib"),
     [
         (65, 8),
-        (128, 8),
-        (129, 16),
-        (1024, 16),
-        (1025, 32),
-        (8192, 32),
-        (8193, 64),
-        (65536, 64),
-        (65537, 128),
+        (4096, 8),
+        (4097, 16),
+        (16384, 16),
+        (16385, 32),
+        (65536, 32),
+        (65537, 64),
+        (262144, 64),
+        (262145, 128),
     ],
 )
-def test_parts_have_the_sizes_of_ftracks_own_client(size_mib: int, part_mib: int) -> None:
+def test_parts_stay_small_because_a_kill_costs_one(size_mib: int, part_mib: int) -> None:
     assert part_size_bytes(size_mib * MIB) == part_mib * MIB
 
 

@@ -130,6 +130,17 @@ def test_parts_are_trusted_only_while_the_file_is_the_same(
     assert parts.etags(changed) == {}
 
 
+def test_parts_of_another_size_are_not_trusted(
+    parts: PartsRecord, movie: Transfer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when two versions of farmhaul cut files in different ways."""
+    finish(parts, movie, 1)
+    monkeypatch.setattr("tasks.records.parts.part_size_bytes", lambda _: 16 << 20)
+
+    assert parts.multipart_id(movie) == ""
+    assert parts.etags(movie) == {}
+
+
 def test_urls_of_a_key_that_is_gone_are_refused_and_so_signed_again(
     parts: PartsRecord, movie: Transfer
 ) -> None:
@@ -193,7 +204,7 @@ def test_an_etag_that_no_worker_has_signed_is_refused(parts: PartsRecord, movie:
     assert parts.etags(movie) == {2: "etag 2"}
     assert parts.fan_out(movie, 16) == [0, 1, 2]
     assert parts.redis.hget(key, "done") == b"1"
-    assert sorted(first_run(parts, movie)) == [1, *range(3, 17)]
+    assert sorted(first_run(parts, movie)) == [1, *range(3, 33)]
     for number in (1, 3):
         finish(parts, movie, number)
     assert parts.etags(movie) == {1: "etag 1", 2: "etag 2", 3: "etag 3"}

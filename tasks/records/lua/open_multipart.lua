@@ -3,7 +3,7 @@
 --
 -- id, fence   the upload, and the fencing token of this delivery
 -- multipart   S3's id of the multipart upload
--- identity    the version of the file: size, mtime, inode, device
+-- identity    the version of the file, and the size of its parts
 -- urls        {urls:RUN = sealed URLs}
 -- ttl_s       how long they are kept
 --
