@@ -2,8 +2,9 @@
 
 After a broken connection, a worker may stay up, and even answer a ping, but take no more tasks
 from its queue. So every few seconds each worker notes in Redis that it takes tasks: it has asked
-for tasks recently, or all its processes are busy. A worker whose note is too old is no longer
-listed. Each worker also notes its version, whether it takes tasks or not.
+for tasks recently, or all its processes are busy and something moves. It takes the note back when
+neither is true, and a note that is too old does not count. Each worker also notes its version,
+whether it takes tasks or not.
 """
 
 from __future__ import annotations
@@ -32,20 +33,21 @@ from workers.wording import redis_problem
 
 #: kombu asks for tasks every second; after this time without, something is wrong.
 SILENT_S = 20.0
-#: A task in which all hangs is over in a minute, and so is a call that nobody answers.
-STALLED_S = 150.0
+#: What hangs is left behind sooner (``tasks.stage.threads``), and a call that nobody answers is
+#: over sooner (``tasks.transfer.exchange``). The next look shows it: within a minute in all.
+STALLED_S = 54.0
 VERSION = version("farmhaul")
 
 
 class Health(PeriodicStep):
-    """Notes that this worker is up and takes tasks; a worker that shuts down takes none."""
+    """Notes that this worker is up, and whether it takes tasks; one that shuts down takes none."""
 
     interval_s = 5.0
     #: At once: an upload that one node cannot read is left to those that are known.
     first_s = 0.0
 
     def act(self) -> None:
-        """Note both; if the worker takes no tasks, log an error instead of the second note."""
+        """Note both; if the worker takes no tasks, log an error and take the second note back."""
         name = str(self.worker.hostname)
         silent_s = time.monotonic() - transport.last_asked
         # With all processes busy, progress decides: they may hang, or be no more.
@@ -58,6 +60,7 @@ class Health(PeriodicStep):
         if busy or silent_s < SILENT_S:
             pipeline.zadd(WORKERS, {name: now})
         else:
+            pipeline.zrem(WORKERS, name)
             log.error("not_consuming", silent_s=round(silent_s), text="restart this worker")
         for key in (ALIVE, WORKERS):
             pipeline.zremrangebyscore(key, "-inf", now - WORKER_S)

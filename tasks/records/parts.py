@@ -266,7 +266,7 @@ class PartsRecord:
         if isinstance(value, list):  # a checkout from before the first release sealed only these
             return value if [type(url) for url in value] == [str] * count else refused
         is_ours = isinstance(value, dict) and value.get("for") == [*_version(transfer), number]
-        return value["urls"] if is_ours else refused
+        return value["urls"] if is_ours and len(value["urls"]) == count else refused
 
     def _fields(self, transfer: Transfer, *names: str) -> list[str]:
         values = self.redis.hmget(parts_key(transfer.upload_id), names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +16,8 @@ from typing import Any, Self
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.util.connection import allowed_gai_family
 
 #: A socket that sends nothing is probed, so that no call is made on one whose other side is gone.
 SOCKET_OPTIONS = [
@@ -31,7 +34,7 @@ _current = threading.local()
 
 
 #: A call of ftrack takes at most this long, from the look-up of its name to the last byte.
-EXCHANGE_S = 60.0
+EXCHANGE_S = 50.0
 
 
 class Exchange:
@@ -82,7 +85,39 @@ def note_connection(connected: socket.socket) -> None:
         exchange.use(connected)
 
 
-class _Connection(HTTPConnection):
+class BoundedConnection(HTTPConnection):
+    """Connects within its timeout, however many addresses the host has.
+
+    urllib3 gives each of them the whole timeout. Here the next one has its share of what is left.
+    """
+
+    def _new_conn(self) -> socket.socket:
+        host, timeout_s = self._dns_host, self.timeout
+        if not isinstance(timeout_s, (int, float)):
+            return super()._new_conn()
+        until = time.monotonic() + timeout_s
+        addresses = _addresses(host, self.port)
+        try:
+            for tried, address in enumerate(addresses, start=1):
+                left_s = max(until - time.monotonic(), 0.1)
+                self._dns_host, self.timeout = address, left_s / (len(addresses) - tried + 1)
+                with suppress(*([OSError, HTTPError] if tried < len(addresses) else [])):
+                    return super()._new_conn()
+        finally:
+            self._dns_host, self.timeout = host, timeout_s
+        raise AssertionError("a host has at least one address")
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """Return the addresses of a host in their order; the host itself if they cannot be found."""
+    try:
+        found = socket.getaddrinfo(host, port, allowed_gai_family(), socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return [host]  # connecting says what is wrong
+    return list(dict.fromkeys(str(row[4][0]) for row in found)) or [host]
+
+
+class _Connection(BoundedConnection):
     def endheaders(self, *args: Any, **options: Any) -> None:
         super().endheaders(*args, **options)
         note_connection(self.sock)

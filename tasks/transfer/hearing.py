@@ -18,11 +18,11 @@ import time
 from http.client import HTTPResponse
 from typing import Any
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from tasks.transfer.addresses import check_peer
-from tasks.transfer.exchange import note_connection
+from tasks.transfer.exchange import BoundedConnection, note_connection
 
 #: The most that is given to TLS at a time: it waits until it has sent all of it.
 TLS_BYTES = 64 << 10
@@ -34,7 +34,7 @@ PATIENCE_S = 90.0
 SLOWEST_BYTES_S = 1024
 
 
-class HearingConnection(HTTPConnection):
+class HearingConnection(BoundedConnection):
     """Stops sending a body when the answer comes."""
 
     _sends_body = False

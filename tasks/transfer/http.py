@@ -24,9 +24,10 @@ from tasks.transfer.own_faults import causes_of, own_fault
 # urllib3 logs whole URLs, including their signatures: all at DEBUG, and some in warnings.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
-#: (connect, read) in seconds. urllib3 sends the body under the connect timeout: each
-#: block must be sent within it. Both limit a stall, not the whole transfer.
-TIMEOUT_S = (30.0, 60.0)
+#: (connect, read) in seconds. Connecting may take the first in all, and each read of TLS' handshake
+#: once more. urllib3 sends the body under it too: each block must be sent within it. The second
+#: limits a stall, not the whole transfer.
+TIMEOUT_S = (25.0, 50.0)
 
 #: Everything that an HTTP call may raise; requests does not translate some errors of urllib3.
 HTTP_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)

@@ -25,8 +25,9 @@ from tasks.transfer.registration import job_ids
 #: S3 may take minutes to join parts, and answers at the end. How long a call waits for that.
 JOIN_TIMEOUT_S = 600.0
 
-#: The parts that one task sends: as many bytes as a claim of small files has at most.
-RUN_BYTES = 256 * MIB
+#: The parts that one task sends. A dead worker's runs wait until its lease is over, so they are
+#: short: meanwhile the others send the rest of the file. A larger part is a run by itself.
+RUN_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def plan_parts(size_bytes: int) -> list[Part]:
 
 
 def plan_runs(size_bytes: int) -> list[list[Part]]:
-    """Return the parts of a file, grouped into runs of at most ``RUN_BYTES``."""
+    """Return the parts of a file, grouped into runs of ``RUN_BYTES`` at most."""
     parts = plan_parts(size_bytes)
     length = max(RUN_BYTES // part_size_bytes(size_bytes), 1)
     return [parts[start : start + length] for start in range(0, len(parts), length)]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.chaos.conftest import LEASE_S
+from tests.chaos.conftest import LEASE_S, MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.farm import Farm, wait_until
 from tests.helpers.silent_proxy import silent_proxy
@@ -30,3 +31,36 @@ def test_uploads_outlive_half_open_connections_to_redis(sandbox: Sandbox, tmp_pa
             # A warm shutdown would wait for answers on connections that are still half open.
             for worker in farm.workers:
                 worker.kill()
+
+
+#: Calls and files hang for seconds only.
+IMPATIENT = (
+    *("--concurrency=2", "--without-gossip", "--without-mingle"),
+    *("-I", "tests.chaos.impatient"),
+)
+
+
+@pytest.mark.chaos
+def test_uploads_outlive_half_open_connections_to_ftrack(
+    make_farm: MakeFarm, sandbox: Sandbox
+) -> None:
+    with silent_proxy(urlsplit(sandbox.env["FTRACK_SERVER"]).port or 0) as proxy:
+        server = f"http://127.0.0.1:{proxy.port}"
+        farm = make_farm(options=IMPATIENT, env={"FTRACK_SERVER": server})
+        farm.start()
+        wait_arrived(farm, farm.upload_many(10))
+        assert proxy.silence() > 0
+
+        wait_arrived(farm, farm.upload_many(10))
+
+
+@pytest.mark.chaos
+def test_uploads_outlive_half_open_connections_to_the_store(make_farm: MakeFarm) -> None:
+    """A store that is gone after some bytes, and one that is gone when it has all of them."""
+    farm = make_farm(options=IMPATIENT)
+    farm.start()
+    for after_bytes in (0, 100_000):
+        gone = {"method": "PUT", "times": 3, "after_bytes": after_bytes}
+        farm.sandbox.faults.add("store", "stall", 600, **gone)
+
+    wait_arrived(farm, [*farm.upload_many(6, 100_000), farm.upload(content=5_000_000)])

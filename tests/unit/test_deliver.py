@@ -87,7 +87,7 @@ def test_a_claim_lasts_two_leases_and_is_forgotten_after_a_week(farm: Farm) -> N
     farm.deliver()
 
     assert farm.client.zscore(keys.CLAIMS, "claim") == pytest.approx(
-        farm.now() + 2 * LEASE_S, abs=2
+        farm.now() + 0.75 * LEASE_S, abs=2
     )
     assert farm.client.ttl(keys.CLAIM + "claim") == pytest.approx(7 * 86400, abs=5)
 
@@ -309,7 +309,7 @@ def test_a_heartbeat_notes_progress_and_keeps_the_claim(farm: Farm) -> None:
     assert float(farm.field(upload_id, "updated")) == pytest.approx(farm.now(), abs=5)
 
     assert farm.client.zscore(keys.CLAIMS, "claim") == pytest.approx(
-        farm.now() + 2 * LEASE_S, abs=2
+        farm.now() + 0.75 * LEASE_S, abs=2
     )
     farm.record.heartbeat("a claim that has ended", {})
     assert farm.client.zcard(keys.CLAIMS) == 1
@@ -326,4 +326,4 @@ def test_a_worker_renews_the_messages_and_claims_that_it_holds(farm: Farm) -> No
     ]
     other, held = farm.client.zrange(keys.CLAIMS, 0, -1, withscores=True)
     assert other == ("another's", 1)
-    assert held == ("held", pytest.approx(farm.now() + 2 * LEASE_S, abs=5))
+    assert held == ("held", pytest.approx(farm.now() + 0.75 * LEASE_S, abs=5))

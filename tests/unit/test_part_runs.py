@@ -16,7 +16,7 @@ from tasks.transfer.models import FileIdentity, Multipart, Transfer
 from tasks.transfer.multipart import Part, plan_runs
 from tests.unit.records import Farm, file_of
 
-SIZE = 600 << 20
+SIZE = 150 << 20
 RUNS = plan_runs(SIZE)
 URLS = {part.number: f"https://store/{part.number}" for run in RUNS for part in run}
 
@@ -215,7 +215,7 @@ def test_the_rate_is_known_after_some_seconds(farm: Farm, movie: Transfer) -> No
 
     state = shown(farm, movie)
     assert state.bytes_s == pytest.approx(5 << 20, rel=0.2)
-    assert state.left_s == pytest.approx(110, rel=0.2)
+    assert state.left_s == pytest.approx(20, rel=0.2)
     farm.client.hset(key, "rate_at", float(farm.field(movie.upload_id, "rate_at")) - 40)
     beat(farm, movie, 0, 60 << 20)
     assert shown(farm, movie).bytes_s is None, "a pause says nothing"

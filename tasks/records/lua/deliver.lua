@@ -212,7 +212,7 @@ for _, id in ipairs(ids) do
 end
 local other = batch_left_to(found)
 if other then
-  redis.call('ZADD', KEY.claims, NOW + 2 * args.lease_s, claim)
+  redis.call('ZADD', KEY.claims, claim_until(args.lease_s), claim)
   return finish_script({ { { other } }, {} })
 end
 local rows = {}
@@ -220,7 +220,7 @@ for _, id in ipairs(ids) do
   rows[#rows + 1] = deliver(id, found[id], #ids > 1)
 end
 if #rows > 0 then
-  redis.call('ZADD', KEY.claims, NOW + 2 * args.lease_s, claim)
+  redis.call('ZADD', KEY.claims, claim_until(args.lease_s), claim)
   redis.call('EXPIRE', claim_key, args.claim_ttl_s)
 end
 local hosts = {}

@@ -53,5 +53,5 @@ for _, row in ipairs(args.sent) do
     redis.call('HSET', component_key_of(row.id), 'putting_until', NOW + args.lease_s)
   end
 end
-redis.call('ZADD', KEY.claims, 'XX', NOW + 2 * args.lease_s, args.claim)
+redis.call('ZADD', KEY.claims, 'XX', claim_until(args.lease_s), args.claim)
 return lost

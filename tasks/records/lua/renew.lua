@@ -10,6 +10,6 @@ for _, tag in ipairs(args.tags) do
   redis.call('ZADD', KEY.unacked_index, 'XX', args.clock_s, tag)
 end
 for _, claim in ipairs(args.claims) do
-  redis.call('ZADD', KEY.claims, 'XX', NOW + 2 * args.lease_s, claim)
+  redis.call('ZADD', KEY.claims, 'XX', claim_until(args.lease_s), claim)
 end
 return 1

@@ -12,6 +12,12 @@ end
 
 local NOW = seconds()
 
+-- A lost message is noticed when nobody has renewed its claim for so long. A living worker does
+-- so four times per lease.
+local function claim_until(lease_s)
+  return NOW + 0.75 * lease_s
+end
+
 local function upload_key(id)
   return KEY.upload .. id
 end
