@@ -7,6 +7,7 @@ import sys
 from tasks.config.hook_settings import HookSettings
 from tasks.config.texts import NotTextError, decode_text, visible
 from tasks.intake.build import Options, build_components
+from tasks.intake.deadline import HUNG_S, HungError, look
 from tasks.intake.errors import BadInputError
 from tasks.intake.manifest import Entry, read_manifest
 from tasks.intake.request import PRIORITIES
@@ -42,7 +43,15 @@ def components_of(
         allow_missing=options["allow_missing"],
     )
     try:
-        return build_components(entries, settings, how), settings
+        if not how.stat:
+            return build_components(entries, settings, how), settings
+        return look(lambda: build_components(entries, settings, how)), settings
+    except HungError as error:
+        raise BadInputError(
+            f"{visible(str(error))}: the file system does not answer here: nothing has moved for "
+            f"{HUNG_S:.0f} s; look at the mount on this host, or use --no-stat if workers on other "
+            "hosts can read the file"
+        ) from None
     except OSError as error:  # an absolute path would not need the working folder
         why = f"the working folder cannot be read: {error.strerror}; write absolute paths"
         raise BadInputError(why) from None

@@ -6,6 +6,7 @@ import os
 
 from tasks.config.path_map import absolute, check_here
 from tasks.config.remedies import explained
+from tasks.intake.deadline import looking_at
 from tasks.intake.errors import BadInputError, FramesError, quoted
 from tasks.intake.marks import may_have_mark
 from tasks.intake.request import PRIORITIES, REVIEW_PREFIX, PublishRequest, UploadRequest
@@ -109,6 +110,7 @@ def _component(entry: Entry, settings: AnySettings, options: Options) -> Compone
         )
     if not entry.path:
         raise BadInputError(f"{entry.where}the path is empty; write the path of a file")
+    looking_at(entry.path)
     written = as_meant(entry, settings.storage_roots, look=options.stat)
     path = absolute(written, settings.path_map)
     if options.stat and not path.isascii():
@@ -183,6 +185,7 @@ def _check_roots(path: str, place: str, settings: AnySettings, options: Options)
 
 
 def _status(entry: Entry, path: str, options: Options) -> os.stat_result:
+    looking_at(path)
     try:
         status = os.stat(on_disk(path))
     except FileNotFoundError:

@@ -1,8 +1,63 @@
-"""One deadline for everything that a hook does with the network."""
+"""Deadlines for what a hook waits for: the network, and file systems."""
 
 from __future__ import annotations
 
+import _thread
 import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+#: A file system that has not answered for this long hangs.
+HUNG_S = 20.0
+POLL_S = 1.0
+
+#: What was looked at, and how often.
+_looks = ["", 0]
+
+
+class HungError(Exception):
+    """A file system does not answer; the text is the path."""
+
+
+def looking_at(path: str) -> None:
+    """Note that a path on a file system is about to be looked at, which may hang."""
+    _looks[0] = path
+    _looks[1] += 1  # type: ignore[operator]
+
+
+def look(act: Callable[[], T]) -> T:
+    """Call a function that looks at files, in a thread: nothing can end a call that hangs.
+
+    Raises:
+        HungError: it has not looked at another path for HUNG_S.
+    """
+    outcome: list[tuple[T | None, BaseException | None]] = []
+    running = _thread.allocate_lock()
+    running.acquire()
+
+    def run() -> None:
+        try:
+            outcome.append((act(), None))
+        except BaseException as error:  # noqa: BLE001 raised again by who waits
+            outcome.append((None, error))
+        running.release()
+
+    _thread.start_new_thread(run, ())
+    looks, silent = _looks[1], 0.0
+    while not running.acquire(timeout=POLL_S):
+        silent = silent + POLL_S if _looks[1] == looks else 0.0
+        looks = _looks[1]
+        if silent >= HUNG_S:
+            raise HungError(_looks[0])
+    [(result, error)] = outcome
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
 
 
 class Deadline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
+from tasks.intake.deadline import looking_at
 from tasks.intake.errors import FramesError, printable
 from tasks.intake.marks import is_udim
 from tasks.intake.notation import Frames, parse
@@ -69,6 +70,7 @@ def read_frames(text: str, *, look: bool, allow_missing: bool) -> Frames | None:
 
 
 def _mode(text: str) -> int:
+    looking_at(text)
     try:
         return os.stat(on_disk(text)).st_mode
     except (OSError, ValueError):  # ValueError: it contains a NUL, which build.py refuses
@@ -126,9 +128,11 @@ def _on_disk(written: Frames) -> Frames:
 
 def _names(folder: str) -> Iterator[str]:
     """Yield the names of files, from one listing: a stat of each would take minutes on NFS."""
+    looking_at(folder)
     try:
         with os.scandir(on_disk(folder)) as entries:
             for entry in entries:
+                looking_at(folder)
                 if not entry.is_dir(follow_symlinks=False):
                     yield entry.name
     except OSError as error:

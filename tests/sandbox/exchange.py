@@ -209,6 +209,8 @@ class Exchange:
         pace = Pace(float(bandwidth.value) if bandwidth else None)
         if (line := striking.get("line_bytes_s")) is not None:
             pace = shared_pace(float(line.value))
+            # Otherwise the kernel takes megabytes that are not on the line yet.
+            self._client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 << 10)
         passed = 0
         if stall is not None and not stall.after_bytes:
             time.sleep(float(stall.value))

@@ -8,15 +8,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.config.hook_key import derive_hook_key, hook_key_text
-from tasks.intake import command, deliver
+from tasks.intake import command, deadline, deliver
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import Envelope, open_entry
 from tasks.intake.inbox import INBOX, InboxError
@@ -556,6 +557,52 @@ def test_a_manifest_that_is_no_text_is_refused_by_its_place(
     assert (code, answers) == (2, [])
     assert said in line
     assert line.count("\n") == 1
+
+
+@pytest.fixture
+def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of files whose stat does not return before the test has ended."""
+    ended, really = threading.Event(), os.stat
+
+    def stat(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        if "hung" in str(path):
+            ended.wait(30)
+        return really(path, *args, **options)
+
+    monkeypatch.setattr(deadline, "POLL_S", 0.02)
+    monkeypatch.setattr(deadline, "HUNG_S", 0.3)
+    monkeypatch.setattr(os, "stat", stat)
+    yield "hung.exr"
+    ended.set()
+
+
+@pytest.mark.parametrize("name", ["enqueue", "check"])
+def test_a_file_system_that_does_not_answer_is_named(host: Host, hung: str, name: str) -> None:
+    paths = [host.file(), host.file(hung)]
+
+    code, answers, said = host.run(name, *paths, "--version-id", VERSION)
+
+    assert (code, answers, host.sent()) == (2, [], [])
+    assert f"{paths[1]}: the file system does not answer here" in said
+    assert "--no-stat" in said
+    assert host.run(name, *paths, "--version-id", VERSION, "--no-stat")[0] == 0
+
+
+def test_many_slow_looks_at_files_are_not_one_that_hangs(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadline, "POLL_S", 0.02)
+    monkeypatch.setattr(deadline, "HUNG_S", 0.3)
+    really = deadline.looking_at
+
+    def slowly(path: str) -> None:
+        time.sleep(0.05)
+        really(path)
+
+    monkeypatch.setattr("tasks.intake.build.looking_at", slowly)
+    paths = [host.file(f"{letter}.exr") for letter in "abcdefgh"]
+
+    assert host.enqueue(*paths, "--version-id", VERSION)[0] == 0
 
 
 def test_wrong_settings_queue_and_keep_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

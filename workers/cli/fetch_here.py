@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from threading import Event
+from threading import Event, Lock
 from typing import TypeVar
 
 from tasks.config.remedies import explained
@@ -25,6 +25,7 @@ from tasks.stage.retry_policy import (
     DOWNLOAD_COMMAND_OUTAGE,
     full_jitter,
 )
+from tasks.stage.threads import STALLED_S, Threads, Unfinished, note_progress
 from tasks.transfer.errors import (
     CredentialsRefusedError,
     FatalError,
@@ -41,6 +42,9 @@ from workers.cli.output import show
 
 T = TypeVar("T")
 
+#: How long the folder may take to open.
+FOLDER_S = 15.0
+
 
 def fetch_here(settings: Settings, ids: Sequence[str], folder: str, *, human: bool) -> bool:
     """Download all files of the components; return whether none has failed."""
@@ -56,31 +60,65 @@ def fetch_here(settings: Settings, ids: Sequence[str], folder: str, *, human: bo
     sign = signer(settings.ftrack, session, lambda: None)
 
     def check_cancelled() -> None:
+        note_progress()
         if stop.is_set():
             raise FatalError("interrupted")
 
     def get(file: ComponentFile) -> Fetched:
         return _tried(lambda: get_file(file, opened, sign, session, check_cancelled), stop)
 
-    with ThreadPoolExecutor(settings.connections, "fetch") as threads:
+    printing = Lock()
+
+    def fetch(file: ComponentFile) -> bool:
         try:
-            running = {threads.submit(get, file): file for file in files}
-            fetched = [
-                _report(running[done], done, folder, human=human) for done in as_completed(running)
-            ]
-        except BaseException:
-            stop.set()
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
-    return all(fetched)
+            outcome: Fetched | UploadError = get(file)
+        except UploadError as error:
+            outcome = error
+        with printing:
+            return _report(file, outcome, folder, human=human)
+
+    # Threads that nobody waits for when the command ends: a file system may hang.
+    threads = Threads(settings.connections)
+    try:
+        fetched = threads.run(files, fetch, lambda _: STALLED_S)
+    except BaseException:
+        stop.set()
+        raise
+    for file, outcome in zip(files, fetched, strict=True):
+        if isinstance(outcome, Unfinished):
+            _report(file, _hung(folder, outcome), folder, human=human)
+    return all(outcome is True for outcome in fetched)
+
+
+def _hung(folder: str, outcome: Unfinished) -> UploadError:
+    if outcome.why == "given back":
+        return FatalError("not begun, because other files hang; run the command again later")
+    hangs_in = f"writing to {folder}" if outcome.why == "file" else f"the {outcome.why}"
+    return FatalError(
+        f"{hangs_in} hangs: nothing has moved for {outcome.silent_s:.0f} s; look at the mount on "
+        "this host, and run the command again"
+    )
 
 
 def _opened(folder: str) -> int:
-    try:
-        opened = open_folder(folder)
-    except OSError as error:
-        raise BadInputError(f"--to {folder}: {error.strerror}; name an existing folder") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
+    def open_it(path: str) -> int | OSError:
+        try:
+            opened = open_folder(path)
+            is_writable = os.access(path, os.W_OK | os.X_OK)
+        except OSError as error:
+            return error
+        return opened if is_writable else -1
+
+    # The folder may hang, too.
+    [opened] = Threads(1).run([folder], open_it, lambda _: FOLDER_S)
+    if isinstance(opened, Unfinished):
+        raise BadInputError(
+            f"--to {folder} does not answer: nothing has moved for {opened.silent_s:.0f} s; look "
+            "at the mount on this host, or name another folder"
+        )
+    if isinstance(opened, OSError):
+        raise BadInputError(f"--to {folder}: {opened.strerror}; name an existing folder")
+    if opened < 0:
         raise BadInputError(f"--to {folder} is not writable for this user")
     return opened
 
@@ -109,7 +147,9 @@ def _files(ftrack: FtrackSettings, ids: Sequence[str], stop: Event) -> list[Comp
     return files
 
 
-def _report(file: ComponentFile, done: Future[Fetched], folder: str, *, human: bool) -> bool:
+def _report(
+    file: ComponentFile, outcome: Fetched | UploadError, folder: str, *, human: bool
+) -> bool:
     """Print the line of a file that has ended; return whether it is here.
 
     In JSON, ``size`` is in bytes, and null after a failure. ``path`` is null if the file cannot
@@ -117,11 +157,10 @@ def _report(file: ComponentFile, done: Future[Fetched], folder: str, *, human: b
     """
     path = None if file.fault else os.path.join(folder, file.name)
     state, size_bytes = "failed", None
-    try:
-        fetched = done.result()
-        state, size_bytes = fetched.state, fetched.size_bytes
-    except UploadError as error:
-        complain(f"{path}: {explained(error)}" if path else explained(error), FAILED)
+    if isinstance(outcome, UploadError):
+        complain(f"{path}: {explained(outcome)}" if path else explained(outcome), FAILED)
+    else:
+        state, size_bytes = outcome.state, outcome.size_bytes
     if human:
         show(f"{state:<10} {file.component_id}  {size(size_bytes):>9}  {path or '?'}")
     else:
@@ -134,6 +173,7 @@ def _tried(act: Callable[[], T], stop: Event) -> T:
     """Call ``act`` until it succeeds, it fails for good, or its tries are used up."""
     tries: Counter[bool] = Counter()
     while True:
+        note_progress()
         asked_s = 0.0
         try:
             return act()
@@ -158,4 +198,11 @@ def _tried(act: Callable[[], T], stop: Event) -> T:
                     f"{facts}; gave up after {tries.total()} tries, so run the command again later"
                 ) from None
             asked_s = min(getattr(error, "retry_after_s", None) or 0.0, policy.cap_s)
-        stop.wait(asked_s + full_jitter(tries.total() - 1, policy, random.random()))
+        _wait(asked_s + full_jitter(tries.total() - 1, policy, random.random()), stop)
+
+
+def _wait(seconds: float, stop: Event) -> None:
+    """Wait between two tries, which is no hanging."""
+    end = time.monotonic() + seconds
+    while (left_s := end - time.monotonic()) > 0 and not stop.wait(min(left_s, 1.0)):
+        note_progress()
