@@ -220,6 +220,7 @@ class Status:
         stage = int(fields.get("stage") or 0)
         is_open = fields.get("state") == "storing" and "complete" not in fields
         is_sending = fields.get("state") == "active" and STAGES[stage - 1] == "put_file"
+        has_rate = "rate" in fields and (is_sending or fields.get("state") == "storing")
         sent_bytes = int(fields.get("sent") or 0)
         if is_sending:  # parts of a large file that are under way
             sent_bytes += int(fields.get("ahead") or 0)
@@ -233,7 +234,7 @@ class Status:
             stage=STAGES[stage - 1] if stage else "",
             size_bytes=int(fields["size"]) if fields.get("size") else None,
             sent_bytes=sent_bytes,
-            bytes_s=float(fields["rate"]) if is_sending and "rate" in fields else None,
+            bytes_s=float(fields["rate"]) if has_rate else None,
             worker=fields.get("worker", ""),
             error=IS_OPEN if is_open else error,
             error_kind=fields.get("error_kind", ""),

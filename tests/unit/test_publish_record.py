@@ -6,9 +6,11 @@ import uuid
 
 import pytest
 
+from tasks.config.sealing import Codec
 from tasks.intake.request import PublishRequest
 from tasks.records import keys
 from tasks.records.states import STAGES
+from tasks.records.status import Status
 from tasks.transfer.targets import Target
 from tests.unit.records import SIZE, Farm, file_of, member_of, sequence_of
 
@@ -48,6 +50,22 @@ def test_a_publish_with_a_file_of_another_one_waits_for_it_too(farm: Farm) -> No
     assert farm.states([sequence, movie]) == ["pending", "pending"]
     assert [farm.field(one, "sent") for one in (sequence, movie)] == [str(SIZE), str(2 * SIZE)]
     assert farm.counted("stored") == 2, "the shared file was sent once"
+
+
+def test_a_publish_shows_how_long_its_rest_takes(farm: Farm) -> None:
+    [publish] = farm.enqueue(sequence_of(*[member_of() for _ in range(4)]))
+    first, second, *_ = farm.deliver(claim="claim")
+    farm.store(first)
+    key = keys.upload_key(publish)
+    farm.client.hset(key, "rate_at", float(farm.field(publish, "rate_at")) - 10)
+    farm.store(second)
+
+    [state] = Status(farm.client, Codec(())).find([publish])
+
+    assert state is not None
+    assert state.state == "storing"
+    assert state.bytes_s == pytest.approx(SIZE / 10, rel=0.2, abs=1)
+    assert state.left_s == pytest.approx(20, rel=0.5)
 
 
 def test_a_publish_of_files_that_are_stored_is_pending_at_once(farm: Farm) -> None:

@@ -74,6 +74,7 @@ def fetch_here(settings: Settings, ids: Sequence[str], folder: str, *, human: bo
             outcome: Fetched | UploadError = get(file)
         except UploadError as error:
             outcome = error
+        note_progress()  # one that was left behind has been reported
         with printing:
             return _report(file, outcome, folder, human=human)
 

@@ -14,25 +14,6 @@
 --- @include "sending"
 --- @include "ahead"
 
-local RATE_S = 5 -- the rate is the mean over this time, or a little more
-local PAUSE_S = 30 -- what moved before a longer pause says nothing about now
-
-local function note_rate(key)
-  local sent, ahead, at, from = unpack(redis.call('HMGET', key, 'sent', 'ahead', 'rate_at',
-    'rate_from'))
-  local total = (tonumber(sent) or 0) + (tonumber(ahead) or 0)
-  local passed_s = NOW - (tonumber(at) or 0)
-  local moved = total - (tonumber(from) or 0)
-  if passed_s > PAUSE_S or moved < 0 then
-    redis.call('HDEL', key, 'rate')
-  elseif passed_s >= RATE_S then
-    redis.call('HSET', key, 'rate', string.format('%.0f', moved / passed_s))
-  else
-    return
-  end
-  redis.call('HSET', key, 'rate_at', string.format('%.3f', NOW), 'rate_from', total)
-end
-
 local lost = {}
 for _, row in ipairs(args.sent) do
   local key = upload_key(row.id)

@@ -75,6 +75,7 @@ local function inform_publishes(id, to, ttl)
       if redis.call('SREM', KEY.left .. publish, id) == 1 then
         local size = redis.call('HGET', upload_key(id), 'size')
         redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size or '') or 0)
+        note_rate(upload_key(publish))
       end
       publish_if_stored(publish)
     elseif is_storing(publish) then

@@ -54,3 +54,23 @@ local function forget_tries(id)
     end
   end
 end
+
+-- Note how fast an upload is sent, or a publish: in bytes a second, as the mean over RATE_S or a
+-- little more. What moved before a pause of PAUSE_S says nothing about now.
+local RATE_S, PAUSE_S = 5, 30
+
+local function note_rate(key)
+  local sent, ahead, at, from = unpack(redis.call('HMGET', key, 'sent', 'ahead', 'rate_at',
+    'rate_from'))
+  local total = (tonumber(sent) or 0) + (tonumber(ahead) or 0)
+  local passed_s = NOW - (tonumber(at) or 0)
+  local moved = total - (tonumber(from) or 0)
+  if passed_s > PAUSE_S or moved < 0 then
+    redis.call('HDEL', key, 'rate')
+  elseif passed_s >= RATE_S then
+    redis.call('HSET', key, 'rate', string.format('%.0f', moved / passed_s))
+  else
+    return
+  end
+  redis.call('HSET', key, 'rate_at', string.format('%.3f', NOW), 'rate_from', total)
+end
