@@ -15,6 +15,7 @@ from tasks.stage.sending import send_file
 from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
 from tasks.transfer.models import Transfer
+from tasks.transfer.register import confirm
 from tasks.transfer.signing import sign
 
 
@@ -47,18 +48,26 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
 def get_put_metadata(self: Stage, message: Message) -> Message:
     """Have ftrack sign the batch's PUTs (URL and headers), in one API call.
 
+    Files that were located before come first: ftrack is asked whether it still has them. Only what
+    is gone is sent again.
+
     Safe to run twice: signing changes nothing.
     """
     batch = self.take(message)
     parts = self.clients.parts
-    unsigned = [file for file in batch.not_stored if not (file.is_large and parts.is_signed(file))]
+    known = [file for file in batch.transfers if file.was_located and not file.is_member]
+    confirmed = self.call_once(lambda files: confirm(self.clients.ftrack, files), known)
+    gone = [one for one in confirmed.values() if isinstance(one, Transfer) and not one.stored]
+    unsigned = [
+        file for file in (*batch.not_stored, *gone) if not (file.is_large and parts.is_signed(file))
+    ]
     # A multipart upload that is already open for the same file contents is used again.
     to_sign = [parts.with_multipart(file) for file in unsigned]
     signed = self.call_once(lambda files: sign(self.clients.ftrack, files), to_sign)
     for outcome in signed.values():
         if isinstance(outcome, Transfer) and outcome.is_large:
             parts.open_multipart(outcome)
-    return self.hand_on(batch, signed, service="ftrack")
+    return self.hand_on(batch, confirmed | signed, service="ftrack")
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.put_file")

@@ -65,6 +65,8 @@ def test_the_picture_shows_every_move_and_no_other() -> None:
     # And a located upload whose retry is cancelled.
     rare |= {(live, "located") for live in LIVE if live != "active"}
     rare = (rare | {("", "failed")}) - {("failed", "failed")}
+    # And a publish of which another program has removed files from ftrack.
+    rare.add(("active", "storing"))
     assert drawn | rare == {(move.before, move.after) for move in MOVES}
 
 

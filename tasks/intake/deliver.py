@@ -34,8 +34,9 @@ SPOOLED_AT_ONCE = 100
 #: How long ``farmhaul flush-spool`` waits for another process that sends the same spool.
 FLUSH_WAIT_S = 5.0
 
-#: The states of an upload that starts again when it is enqueued.
-STARTS_AGAIN = {"failed", "cancelled", "superseded"}
+#: The states of an upload that starts again when it is enqueued. If it was located, a worker asks
+#: ftrack whether it still is.
+STARTS_AGAIN = {"failed", "cancelled", "superseded", "located"}
 
 
 class Delivered(NamedTuple):

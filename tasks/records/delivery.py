@@ -10,8 +10,9 @@ from tasks.config.remedies import explained
 from tasks.transfer.errors import OwnSettingsError
 from tasks.transfer.models import LARGE_BYTES, Transfer
 
-#: The outcomes of a stage for a transfer; "advanced" hands it to the next stage.
-Outcome = Literal["advanced", "stored", "located", "retrying", "failed", "pending"]
+#: The outcomes of a stage for a transfer. "advanced" hands it to the next stage; "reopened" lets
+#: a publish wait for files of it that are gone from ftrack.
+Outcome = Literal["advanced", "stored", "located", "retrying", "failed", "pending", "reopened"]
 
 
 @dataclass(frozen=True, slots=True)

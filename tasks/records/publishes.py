@@ -31,12 +31,16 @@ class Publishes:
         ]
         pipeline = self.redis.pipeline(transaction=False)
         for upload_id in ids:
-            pipeline.hmget(upload_key(upload_id), "request", "file", "stored")
+            pipeline.hmget(upload_key(upload_id), "request", "file", "stored", "shown")
         members = []
         for upload_id, row in zip(ids, pipeline.execute(), strict=True):
             with suppress(SealBrokenError, ValueError):
-                request, file, fingerprint = (to_text(value) for value in row)
-                members.append(self.record.transfer(upload_id, request, file, fingerprint))
+                request, file, fingerprint, shown = (to_text(value) for value in row)
+                members.append(
+                    self.record.transfer(
+                        upload_id, request, file, fingerprint, was_located=bool(shown)
+                    )
+                )
         stored = [member for member in members if member.stored]
         total = int(self.redis.hget(upload_key(publish.upload_id), "total") or 0)
         # More may be stored, if a newer file has just taken the place of one.
@@ -54,7 +58,7 @@ class Publishes:
         They are those that no upload of the same place has brought. Without a replacement, there
         are none.
         """
-        key = COMPONENT + container.target.component_id
+        key = COMPONENT + container.target.own_id
         replaced, place = map(to_text, self.redis.hmget(key, "replaced", "place"))
         if not (replaced or container.target.replace):
             return []

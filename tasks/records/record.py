@@ -21,7 +21,7 @@ from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.states import STAGES
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Transfer
-from tasks.transfer.targets import Target
+from tasks.transfer.targets import Target, is_uuid
 
 #: The bounds of a claim: up to 50 uploads keep one API call short; up to 256 MiB keep a task so
 #: short that a hung one can be distinguished from a slow one.
@@ -49,6 +49,7 @@ class DeliveredRow(NamedTuple):
     file: str
     stored: str
     size: str
+    located: str
 
 
 class Record:
@@ -91,6 +92,7 @@ class Record:
                     delivered.file,
                     delivered.stored,
                     int(delivered.fence),
+                    was_located=bool(delivered.located),
                 )
             except (SealBrokenError, ValueError) as error:
                 unreadable = Transfer(
@@ -108,7 +110,14 @@ class Record:
         return delivery
 
     def transfer(
-        self, upload_id: str, request: str, file: str, stored: str, fence: int = 0
+        self,
+        upload_id: str,
+        request: str,
+        file: str,
+        stored: str,
+        fence: int = 0,
+        *,
+        was_located: bool = False,
     ) -> Transfer:
         """Return the transfer that the fields of a record describe.
 
@@ -124,6 +133,7 @@ class Record:
         fields = self.scripts.codec.decode(file, what)
         try:
             checksum = fields.pop("checksum")
+            transfer = _in_component(transfer, fields.pop("component", ""))
             identity = FileIdentity(**fields)
         except (AttributeError, KeyError, TypeError):
             why = "was written by a version that this worker cannot read"
@@ -131,11 +141,13 @@ class Record:
         known = replace(transfer, path=path, identity=identity, checksum=checksum, fence=fence)
         # Otherwise nothing is stored, or the bytes of another version of the file are.
         is_stored = bool(stored) and stored == known.content_fingerprint
-        return replace(known, stored=True) if is_stored else known
+        return replace(known, stored=True, was_located=was_located) if is_stored else known
 
     def seal_file(self, transfer: Transfer) -> str:
         """Return the value of the field ``file``: the file's identity and checksum."""
         known = asdict(transfer.known_identity) | {"checksum": transfer.checksum}
+        if transfer.component_id != transfer.target.own_id:
+            known["component"] = transfer.component_id
         return self.scripts.codec.encode(known)
 
     def settle(
@@ -255,6 +267,19 @@ class Record:
     def reclaim(self, claim_id: str) -> int:
         """Make the uploads of a lost claim pending again, and return their number."""
         return int(self.scripts.run("reclaim", claim=claim_id))
+
+
+def _in_component(transfer: Transfer, component_id: str) -> Transfer:
+    """Return a transfer to the component of another program, if it uses one.
+
+    Raises:
+        TypeError: that is not the id of a component.
+    """
+    if not component_id:
+        return transfer
+    if not is_uuid(component_id):
+        raise TypeError("component is not a UUID")
+    return replace(transfer, target=transfer.target._replace(component_id=component_id))
 
 
 def open_record(settings: Settings, client: redis.Redis) -> Record:

@@ -69,6 +69,7 @@ MOVES = (
         ("settle", "deliver", "reclaim"),
         "its claim was lost, or its batch was taken apart",
     ),
+    Move("active", "storing", ("settle",), "for a publish, files of it are gone from ftrack"),
     Move("retrying", "pending", ("apply_due",), "its delay has passed"),
     Move(
         "storing",

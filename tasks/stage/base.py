@@ -21,7 +21,7 @@ from tasks.records.delivery import (
     within_bounds,
 )
 from tasks.records.keys import OWN_QUEUES, TOTALS, to_text
-from tasks.records.record import CLAIM_BYTES
+from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS
 from tasks.stage import threads
 from tasks.stage.context import Clients, clients
 from tasks.stage.control import answers_control
@@ -308,6 +308,8 @@ class Stage(RedactedTask):
         self._log_errors(outcomes, states)
         if any(isinstance(outcome, errors.GivenBackError) for outcome in outcomes.values()):
             wake(self.app, 1, batch.transfers[0].asked.host)
+        if gone := sum(len(one.gone) for one in outcomes.values() if isinstance(one, Transfer)):
+            wake(self.app, -(-gone // CLAIM_UPLOADS))
         continuing = handed_on(batch, outcomes, states)
         message = to_message(batch.claim_id, continuing, self.clients.urls)
         if failed := failed_lines(outcomes, states):

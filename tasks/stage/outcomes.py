@@ -52,6 +52,8 @@ class Settling:
         outcome: Transfer | errors.UploadError,
         failed_together: Sequence[str],
     ) -> Settlement:
+        if isinstance(outcome, Transfer) and outcome.gone:
+            return Settlement(transfer, "reopened", {}, {"gone": outcome.gone})
         if isinstance(outcome, Transfer):
             return Settlement(transfer, self._done(outcome), self.fields(transfer, outcome))
         if isinstance(outcome, errors.GivenBackError):
@@ -74,7 +76,7 @@ class Settling:
         return self.seal_file(replace(transfer, identity=unlike_any, checksum=None))
 
     def _done(self, transfer: Transfer) -> Outcome:
-        is_last = self.stage == STAGES[-1]
+        is_last = self.stage == STAGES[-1] or transfer.is_located
         # The parts of a large file become one in the last stage only.
         if transfer.is_member and (is_last or (transfer.stored and not transfer.is_large)):
             return "stored"
@@ -87,12 +89,17 @@ class Settling:
             fields["jobs"] = ",".join(after.job_ids)
         if after.publish is not None:
             return fields
-        if (after.identity, after.checksum) != (before.identity, before.checksum):
+        if any(
+            getattr(after, name) != getattr(before, name)
+            for name in ("identity", "checksum", "component_id")
+        ):
             fields["file"] = self.seal_file(after)
-        return fields | {
+        fields |= {
             "size": after.size_bytes,
             "stored": after.content_fingerprint if after.stored else "",
         }
+        is_gone = before.was_located and not after.stored
+        return fields | ({"joined": "", "located": ""} if is_gone else {})
 
 
 def handed_on(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:
@@ -105,7 +112,9 @@ def handed_on(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> li
     return [
         outcome
         for outcome in latest
-        if isinstance(outcome, Transfer) and states[outcome.upload_id] in {"active", "located"}
+        if isinstance(outcome, Transfer)
+        and not outcome.is_located
+        and states[outcome.upload_id] in {"active", "located"}
     ]
 
 

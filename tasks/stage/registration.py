@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from tasks.log import log
 from tasks.stage.base import Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
@@ -20,7 +21,8 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.models import Batch, Transfer, part_count
 from tasks.transfer.multipart import complete, join_alone
-from tasks.transfer.register import locate, locate_publish, look_up
+from tasks.transfer.register import locate, look_up
+from tasks.transfer.register_publish import locate_publish
 from tasks.transfer.registration import locate_operations
 
 #: How long the location of a file decides, after a call to join its parts had no answer. The
@@ -50,7 +52,10 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
             lambda: heartbeat(publish.upload_id, -1),
             clients.publishes.outdated_frames,
         )
-        clients.publishes.forget_replaced(publish)
+        if located.gone:
+            log.warning("files_gone", upload_id=publish.upload_id, count=len(located.gone))
+        else:
+            clients.publishes.forget_replaced(publish)
         return located
 
     outcomes: Outcomes = {
@@ -133,7 +138,7 @@ def located_components(
     ``members`` are those of each publish, by the upload id of the publish.
     """
     for upload_id, outcome in outcomes.items():
-        if not isinstance(outcome, Transfer):
+        if not isinstance(outcome, Transfer) or outcome.gone:
             continue
         if outcome.publish is None:
             yield outcome.component_id

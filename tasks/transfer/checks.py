@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from tasks.transfer.errors import RequestRefusedError, TargetRefusedError, UploadError
 from tasks.transfer.ftrack import (
@@ -15,10 +15,11 @@ from tasks.transfer.ftrack import (
     quoted,
     rows_of,
 )
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.targets import Target, derived_id
 
 COLUMNS = "id, name, file_type, size, system_type, version_id"
+LOCATIONS = "component_locations.id, component_locations.location_id"
 #: The components of a version that are looked at, about 200 bytes each.
 MOST_ROWS = 1000
 KINDS = {"SequenceComponent": "sequence", "ContainerComponent": "container"}
@@ -81,7 +82,8 @@ def same_names_query(targets: Iterable[Target]) -> list[Operation]:
     if whole:
         found.append(f"version_id in ({quoted(sorted(whole))})")
     where = " or ".join(found)
-    return [query(COLUMNS, "Component", f"{where} limit {MOST_ROWS}")] if where else []
+    columns = f"{COLUMNS}, {LOCATIONS}"
+    return [query(columns, "Component", f"{where} limit {MOST_ROWS}")] if where else []
 
 
 def parse_known(results: Sequence[Sequence[Result]]) -> Known:
@@ -106,6 +108,50 @@ def others_of(rows: Iterable[Result]) -> dict[str, list[Result]]:
         if row.get("id") != ours:
             found.setdefault(ours, []).append(row)
     return found
+
+
+def is_free(row: Result) -> bool:
+    """Return whether a component is empty, or has files of farmhaul: it has made their location."""
+    locations = row.get("component_locations")
+    if not isinstance(locations, list):
+        return False
+    own = location_id_of(str(row.get("id")))
+    return not locations or any(one.get("id") == own for one in locations)
+
+
+def location_id_of(component_id: str) -> str:
+    """Return the id of the location in ftrack.server that farmhaul makes for a component."""
+    return derived_id("location", component_id, SERVER_LOCATION_ID)
+
+
+def used_of(
+    target: Target, kind: str, ours: Collection[str], others: Mapping[str, Sequence[Result]]
+) -> Result | None:
+    """Return the component of another program that a target uses, or None.
+
+    A version never gets a second component of a name. So one that another program has made is used
+    if it is of this kind and free, unless there is one of farmhaul, too.
+
+    Args:
+        target: what is to be under a version.
+        kind: "file" or "sequence".
+        ours: the ids of components that exist; only those of farmhaul matter.
+        others: rows of other programs' components, by the id that farmhaul would give them.
+    """
+    rows = others.get(target.own_id, ())
+    if not rows or target.replace or target.container_id or target.own_id in ours:
+        return None
+    return rows[0] if all(is_free(row) for row in rows) and kind_of(rows[0]) == kind else None
+
+
+def with_used(transfer: Transfer, known: Known) -> Transfer:
+    """Return a transfer to the component that ftrack has for it, or else to the one to create."""
+    target = transfer.target
+    used = used_of(target, "file", known.components, known.others)
+    component_id = str(used.get("id")) if used else target.own_id
+    if component_id == target.component_id:
+        return transfer
+    return replace(transfer, target=target._replace(component_id=component_id), multipart=None)
 
 
 def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
@@ -141,23 +187,29 @@ def _refused_name(transfer: Transfer, known: Known) -> TargetRefusedError | None
     """Check what ftrack has under the version and the name: of farmhaul, or of other programs."""
     target = transfer.target
     owner_id = _owner_id(target)
-    others = known.others.get(owner_id)
+    others = known.others.get(owner_id, ())
     row = others[0] if others else known.components.get(owner_id)
     if row is None:
         return None
+    others = [other for other in others if not is_free(other)]
     component = f'component "{row.get("name")}" of version {target.version_id}'
     wanted, is_one = ("sequence", "is a frame") if target.container_id else ("file", "is a file")
     if others:
-        why = f"exists in ftrack already, made by another program ({row.get('id')})"
+        why = made_by_another(others[0])
     elif kind_of(row) != wanted:
         why = f"is a {kind_of(row)} in ftrack, and {transfer.path} {is_one}"
-    elif not _fits(transfer, row):
+    elif (row.get("size") or row.get("id") == owner_id) and not _fits(transfer, row):
         why = f"is of type {row.get('file_type')} in ftrack, but the file is {transfer.path}"
     elif not _is_padded(target, padding := known.paddings.get(owner_id, 0)):
         why = f"has frame numbers of padding {padding} in ftrack, but the file is {transfer.path}"
     else:
         return None
     return TargetRefusedError(component, why, "name")
+
+
+def made_by_another(row: Result) -> str:
+    """Return why a component of another program cannot be used."""
+    return f"exists in ftrack already, made by another program ({row.get('id')})"
 
 
 def kind_of(row: Result) -> str:
@@ -190,7 +242,7 @@ def _type(text: object) -> str:
 
 
 def _owner_id(target: Target) -> str:
-    return target.container_id or target.component_id
+    return target.container_id or target.own_id
 
 
 def _query(columns: str, entity_type: str, column: str, ids: Iterable[str]) -> list[Operation]:

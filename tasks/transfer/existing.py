@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tasks.transfer.checks import kind_of
-from tasks.transfer.ftrack import Operation, Result, query, quoted, rows_of
+from tasks.transfer.checks import kind_of, location_id_of
+from tasks.transfer.ftrack import (
+    MAX_SIZE_BYTES,
+    Operation,
+    Result,
+    number_of,
+    query,
+    quoted,
+    rows_of,
+)
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.targets import Container
 
@@ -16,7 +24,6 @@ TYPES = {
     "sequence": "SequenceComponent",
     "container": "ContainerComponent",
 }
-SYSTEM_TYPES = {entity_type: system_type for system_type, entity_type in TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +36,19 @@ class Existing:
     sequences: frozenset[str] = frozenset()
     #: The components that have their location in ftrack.server.
     located: frozenset[str] = frozenset()
+    #: Those of them whose location farmhaul has made.
+    ours: frozenset[str] = frozenset()
+    #: The size in bytes of each component.
+    sizes: Mapping[str, int] = field(default_factory=dict)
     #: Values by component id and key.
     metadata: Mapping[tuple[str, str], str] = field(default_factory=dict)
     #: For each sequence id: the size in bytes of each frame, by the frame's component id.
     frames: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     #: For each component that replaces others: their types and ids.
     replaced: Mapping[str, Sequence[tuple[str, str]]] = field(default_factory=dict)
+    #: Rows of other programs' components of the same version and name, by the id that farmhaul
+    #: would give them.
+    others: Mapping[str, Sequence[Result]] = field(default_factory=dict)
     #: For each sequence id: frames in ftrack that are of the files that it replaces.
     outdated: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -45,8 +59,11 @@ class Existing:
             components=self.components | more.components,
             sequences=self.sequences | more.sequences,
             located=self.located | more.located,
+            ours=self.ours | more.ours,
+            sizes={**self.sizes, **more.sizes},
             metadata={**self.metadata, **more.metadata},
             replaced={**self.replaced, **more.replaced},
+            others={**self.others, **more.others},
         )
 
     def with_replaced(
@@ -58,7 +75,9 @@ class Existing:
         """
         result = self
         replaced: dict[str, Sequence[tuple[str, str]]] = {}
-        for one in filter(replaces, wanted):
+        for one in wanted:
+            if not (one.target.replace and is_named(one)):
+                continue
             own_id = one.target.component_id
             gone = [(TYPES[kind_of(row)], str(row.get("id"))) for row in others.get(own_id, ())]
             is_sequence = own_id in self.sequences
@@ -66,7 +85,18 @@ class Existing:
                 gone.append((TYPES["sequence" if is_sequence else "file"], own_id))
                 result = result._without(own_id)
             replaced[own_id] = gone
-        return replace(result, replaced={**self.replaced, **replaced})
+        return replace(
+            result, replaced={**self.replaced, **replaced}, others={**self.others, **others}
+        )
+
+    def has(self, file: Transfer) -> bool:
+        """Return whether ftrack still has the bytes that it has shown of this file.
+
+        Another program may have removed them and brought others into the same component.
+        """
+        component_id = file.component_id
+        is_ours = component_id in self.ours or self.sizes.get(component_id) == file.size_bytes
+        return component_id in self.located and is_ours
 
     def _without(self, component_id: str) -> Existing:
         """Return what is left when a component is deleted."""
@@ -83,10 +113,9 @@ class Existing:
 NOTHING_YET = Existing()
 
 
-def replaces(wanted: Transfer | Container) -> bool:
-    """Return whether this takes over the components of its version and name."""
-    target = wanted.target
-    return target.replace and target.version_id is not None and target.container_id is None
+def is_named(wanted: Transfer | Container) -> bool:
+    """Return whether this is a component of a version, which has one of each name."""
+    return wanted.target.version_id is not None and wanted.target.container_id is None
 
 
 def existing_operations(transfers: Sequence[Transfer | Container]) -> list[Operation]:
@@ -95,8 +124,8 @@ def existing_operations(transfers: Sequence[Transfer | Container]) -> list[Opera
     ids = quoted(target.component_id for target in targets)
     located = f'component_id in ({ids}) and location_id is "{SERVER_LOCATION_ID}"'
     operations = [
-        query("id, system_type", "Component", f"id in ({ids})"),
-        query("component_id, resource_identifier", "ComponentLocation", located),
+        query("id, system_type, size", "Component", f"id in ({ids})"),
+        query("id, component_id, resource_identifier", "ComponentLocation", located),
     ]
     described = [
         target.component_id
@@ -115,20 +144,23 @@ def parse_existing(results: Sequence[Result]) -> Existing:
     A location with another resource identifier than ours does not count.
     """
     components, locations, metadata = [*(rows_of(result) for result in results), []][:3]
-    sequence = SYSTEM_TYPES["SequenceComponent"]
+    usable = [row for row in locations if row.get("resource_identifier") == row.get("component_id")]
     return Existing(
-        frozenset(str(row.get("id")) for row in components),
-        frozenset(str(row.get("id")) for row in components if row.get("system_type") == sequence),
-        frozenset(
-            str(row.get("component_id"))
-            for row in locations
-            if row.get("resource_identifier") == row.get("component_id")
-        ),
-        {
+        components=frozenset(str(row.get("id")) for row in components),
+        sequences=frozenset(str(row.get("id")) for row in components if kind_of(row) == "sequence"),
+        located=frozenset(str(row.get("component_id")) for row in usable),
+        ours=frozenset(str(row.get("component_id")) for row in usable if is_own_location(row)),
+        sizes={str(row.get("id")): number_of(row, "size", MAX_SIZE_BYTES) for row in components},
+        metadata={
             (str(row.get("parent_id")), str(row.get("key"))): str(row.get("value"))
             for row in metadata
         },
     )
+
+
+def is_own_location(row: Result) -> bool:
+    """Return whether farmhaul has made this location in ftrack.server: it derives their ids."""
+    return row.get("id") == location_id_of(str(row.get("component_id")))
 
 
 def frames_operations(sequence_id: str, offset: int, limit: int) -> list[Operation]:
@@ -136,5 +168,5 @@ def frames_operations(sequence_id: str, offset: int, limit: int) -> list[Operati
     page = f"order by id offset {offset} limit {limit}"
     return [
         query("padding", "SequenceComponent", f'id is "{sequence_id}"'),
-        query("id, size", "FileComponent", f'container_id is "{sequence_id}" {page}'),
+        query("id, name, size", "FileComponent", f'container_id is "{sequence_id}" {page}'),
     ]

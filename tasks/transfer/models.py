@@ -127,6 +127,10 @@ class Transfer:
     signed: SignedPut | None = None
     multipart: Multipart | None = None
     stored: bool = False
+    #: Whether ftrack has shown the stored bytes before. Then they are gone if it no longer does.
+    was_located: bool = False
+    #: Whether ftrack was asked, and still shows them.
+    is_located: bool = False
     fence: int = 0
     #: Whether it is a member of a publish, which then registers all of its members together.
     is_member: bool = False
@@ -134,6 +138,8 @@ class Transfer:
     publish: Publish | None = None
     #: The bytes of a publish's files together, as far as they are known; 0 for a file.
     total_bytes: int = 0
+    #: The members of a publish that ftrack has shown, and shows no longer: their upload ids.
+    gone: tuple[str, ...] = ()
     #: The ids of ftrack's encoding jobs, once they have been started.
     job_ids: tuple[str, ...] = ()
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tasks.transfer.existing import NOTHING_YET, SYSTEM_TYPES, Existing
+from tasks.transfer.checks import location_id_of
+from tasks.transfer.existing import NOTHING_YET, Existing
 from tasks.transfer.ftrack import MAX_REQUEST_BYTES, Operation, Result, encoded
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.names import PATTERN
-from tasks.transfer.targets import Container, Publish, Target, derived_id, is_uuid
+from tasks.transfer.targets import Container, Publish, Target, is_uuid
 
 #: The metadata key that notes for which bytes of a component an encoding was started. Its value
 #: is a ``Transfer.content_fingerprint``.
@@ -81,13 +82,14 @@ def component_operations(
         if target.container_id
         else {"version_id": target.version_id}
     )
-    names = {"id": target.component_id, "name": target.name, "system_type": SYSTEM_TYPES[kind]}
+    names = {"id": target.component_id, "name": target.name}
     return [*removals, _create(kind, {**names, **parent, **fields})]
 
 
 def _changed(target: Target, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that an existing component gets; other files may be of another type."""
-    names = {"size", "version_id", *(("file_type", "padding") if target.replace else ())}
+    is_other = target.replace or target.component_id != target.own_id
+    names = {"size", "version_id", *(("file_type", "padding") if is_other else ())}
     return {name: value for name, value in fields.items() if name in names}
 
 
@@ -96,7 +98,7 @@ def location_operations(component_id: str, existing: Existing = NOTHING_YET) -> 
     if component_id in existing.located:
         return []
     fields = {
-        "id": derived_id("location", component_id, SERVER_LOCATION_ID),
+        "id": location_id_of(component_id),
         "component_id": component_id,
         "location_id": SERVER_LOCATION_ID,
         "resource_identifier": component_id,

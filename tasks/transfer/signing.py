@@ -10,7 +10,7 @@ from typing import TypeGuard
 from urllib.parse import urlsplit
 
 from tasks.transfer.addresses import URL, may_be_called
-from tasks.transfer.checks import check_queries, parse_known, refusal_of
+from tasks.transfer.checks import check_queries, parse_known, refusal_of, with_used
 from tasks.transfer.errors import UnexpectedAnswerError, UploadError
 from tasks.transfer.ftrack import FtrackClient, Operation, Outcomes, Result, bisect_failures
 from tasks.transfer.http import one_line
@@ -43,11 +43,18 @@ def sign(ftrack: FtrackClient, transfers: Sequence[Transfer], *, check: bool = T
         groups = [*queries, *([_sign_operation(transfer)] for transfer in batch)]
         results = ftrack.call_in_groups(groups)
         known = parse_known(results[: len(queries)]) if check else None
-        return {
-            transfer.upload_id: (known and refusal_of(transfer, known))
-            or _parse_signed(transfer, result, ftrack.server_url)
-            for transfer, [result] in zip(batch, results[len(queries) :], strict=True)
-        }
+        signed: Outcomes = {}
+        elsewhere: list[Transfer] = []
+        for transfer, [result] in zip(batch, results[len(queries) :], strict=True):
+            wanted = with_used(transfer, known) if known else transfer
+            if known and (refused := refusal_of(wanted, known)):
+                signed[transfer.upload_id] = refused
+            elif wanted is not transfer:
+                elsewhere.append(wanted)
+            else:
+                signed[transfer.upload_id] = _parse_signed(transfer, result, ftrack.server_url)
+        # Into a component of another program, which is empty: that was not known before.
+        return signed | (sign(ftrack, elsewhere, check=False) if elsewhere else {})
 
     return bisect_failures(call, transfers, "sign the upload of")
 

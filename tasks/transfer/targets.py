@@ -59,6 +59,13 @@ class Target(NamedTuple):
     container_id: str | None = None
     replace: bool = False
 
+    @property
+    def own_id(self) -> str:
+        """The id that farmhaul gives the component, even if it uses another program's."""
+        if self.version_id is None or self.container_id is not None:
+            return self.component_id
+        return derived_id("component", self.version_id, self.name)
+
     @classmethod
     def under_version(cls, version_id: str, name: str, **more: Any) -> Target:
         """Return the target for a component of a version; its id is derived from both."""

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from tasks.config.remedies import explained
-from tasks.transfer.errors import UploadError
+from tasks.transfer.errors import TargetRefusedError, UploadError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import Transfer
-from tasks.transfer.register import locate, locate_publish
+from tasks.transfer.register import locate
+from tasks.transfer.register_publish import locate_publish
 from tasks.transfer.signing import sign
 from tasks.transfer.targets import Container, Publish, Target
 from tests.sandbox import Sandbox, seed
@@ -122,7 +123,14 @@ def test_a_version_that_does_not_exist_is_refused(
 
 
 def another_programs(sandbox: Sandbox) -> str:
-    return sandbox.ftrack.add_component("main.exr", size=5)
+    component_id = sandbox.ftrack.add_component("main.exr", size=5)
+    add_location(sandbox, component_id)
+    return component_id
+
+
+def add_location(sandbox: Sandbox, component_id: str) -> None:
+    where = {"location_id": seed.SERVER_LOCATION_ID, "resource_identifier": component_id}
+    sandbox.ftrack.create("ComponentLocation", component_id=component_id, **where)
 
 
 def a_sequence(sandbox: Sandbox) -> str:
@@ -226,6 +234,79 @@ def test_a_frame_whose_number_has_another_padding_is_refused(
         assert said.endswith(WAYS)
     replacing = Target.frame(MAIN._replace(replace=True), number)
     assert not refusal(ftrack, sandbox, frame(target=replacing))
+
+
+def test_an_empty_component_of_the_name_is_used(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    there = sandbox.ftrack.add_component("main.mov")
+    transfer = filled = frame(target=MAIN)
+
+    for _ in range(2):  # then it is one that farmhaul has filled
+        [signed] = sign(ftrack, [transfer]).values()
+        assert isinstance(signed, Transfer)
+        assert (signed.component_id, signed.target.own_id) == (there, MAIN.component_id)
+        assert isinstance(locate(ftrack, [signed])[transfer.upload_id], Transfer)
+        filled = signed
+
+    [component] = sandbox.ftrack.entities("FileComponent")
+    assert (component["id"], component["file_type"], component["size"]) == (there, ".exr", 6)
+    # When it is deleted, a new one is made under the id that farmhaul derives.
+    sandbox.ftrack.delete("FileComponent", there)
+    [again] = sign(ftrack, [filled]).values()
+    assert isinstance(again, Transfer)
+    assert again.component_id == MAIN.component_id
+
+
+def test_an_empty_sequence_of_the_name_is_used_with_its_frames(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    there = sandbox.ftrack.create(
+        "SequenceComponent", version_id=seed.VERSION_ID, name="main", padding=4
+    )["id"]
+    files = [frame(target=Target.frame(MAIN, name)) for name in ("1001", "1002")]
+    for name in ("1001", "1003"):
+        sandbox.ftrack.create("FileComponent", container_id=there, name=name)
+    whole = Transfer(new_id(), MAIN, "f", publish=Publish((Container(MAIN, ".exr", 4),)))
+
+    for file in files:
+        assert not refusal(ftrack, sandbox, file)
+    for _ in range(2):
+        locate_publish(ftrack, whole, files)
+
+    [sequence] = sandbox.ftrack.entities("SequenceComponent")
+    assert (sequence["id"], sequence["file_type"], sequence["size"]) == (there, ".exr", 12)
+    frames = sandbox.ftrack.entities("FileComponent")
+    assert sorted(one["name"] for one in frames) == ["1001", "1002", "1003"]
+    assert {one["container_id"] for one in frames} == {there}
+    assert len(sandbox.ftrack.locations(there)) == 1
+
+
+def test_a_frame_that_another_program_has_made_is_refused_or_replaced(
+    ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
+) -> None:
+    fields = {"id": MAIN.component_id, "name": "main", "padding": 4}
+    sandbox.ftrack.create("SequenceComponent", version_id=seed.VERSION_ID, **fields)
+    there = sandbox.ftrack.create(
+        "FileComponent", container_id=MAIN.component_id, name="1001", size=5
+    )["id"]
+    add_location(sandbox, there)
+
+    def register(target: Target) -> None:
+        file = frame(target=Target.frame(target, "1001"))
+        publish = Publish((Container(target, ".exr", 4),))
+        locate_publish(ftrack, Transfer(new_id(), target, "f", publish=publish), [file])
+
+    with pytest.raises(TargetRefusedError) as raised:
+        register(MAIN)
+    said = f'frame 1001 of "main" of version {seed.VERSION_ID} exists in ftrack already, made by'
+    assert explained(raised.value).startswith(said)
+    assert explained(raised.value).endswith(WAYS)
+
+    register(MAIN._replace(replace=True))
+    [component] = sandbox.ftrack.entities("FileComponent")
+    assert (component["name"], component["size"]) == ("1001", 6)
+    assert component["id"] != there
 
 
 def test_a_sequence_that_replaces_another_leaves_nothing_of_it(

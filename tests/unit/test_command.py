@@ -169,8 +169,8 @@ def test_the_state_of_a_known_upload_is_told(host: Host) -> None:
         host.client.hset(key, "state", state)
         states.append(host.enqueue(path, "--component-id", COMPONENT)[1][0]["state"])
 
-    # The last three start again.
-    assert states == ["located", "active", "queued", "queued", "queued"]
+    # The last three start again, and ftrack is asked whether it still has the first one.
+    assert states == ["queued", "active", "queued", "queued", "queued"]
 
 
 def test_a_manifest_of_windows_is_read_from_stdin(

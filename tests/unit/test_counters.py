@@ -103,7 +103,10 @@ def test_a_located_upload_counts_once(record: Record, commands: Commands) -> Non
     transfer = pass_stages(record)
     record.settle([Settlement(transfer, "located", {"size": SIZE})])
 
-    assert commands.enqueue([request]) == [("located", False)]
+    # Asked for again, ftrack still has it.
+    assert commands.enqueue([request]) == [("pending", True)]
+    [transfer] = record.deliver("again", STAGES[0], "w").transfers
+    record.settle([Settlement(transfer, "located")])
     totals = read(record.scripts.client)
     counted = {name: count for name, count in totals.plain.items() if count}
     assert counted == {

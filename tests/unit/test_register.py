@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tasks.transfer import existing, register, registration
+from tasks.transfer import existing, register_publish, registration
 from tasks.transfer.errors import (
     FileRefusedError,
     LeaseLostError,
@@ -16,6 +16,7 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import Transfer
+from tasks.transfer.register import locate
 from tasks.transfer.targets import Container, Publish, Target
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, new_id
@@ -43,13 +44,13 @@ def size_of(sandbox: Sandbox) -> int:
 def test_the_size_of_a_sequence_includes_frames_enqueued_before(
     sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "FRAMES_A_PAGE", 4)
+    monkeypatch.setattr(register_publish, "FRAMES_A_PAGE", 4)
     whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
-    register.locate_publish(ftrack, whole, frames(frame, range(1, 9), 10))
+    register_publish.locate_publish(ftrack, whole, frames(frame, range(1, 9), 10))
     assert sandbox.ftrack.count_calls() == 2, "what is new costs no look at frames"
     assert size_of(sandbox) == 80
 
-    register.locate_publish(ftrack, whole, frames(frame, range(8, 11), 100))
+    register_publish.locate_publish(ftrack, whole, frames(frame, range(8, 11), 100))
 
     assert size_of(sandbox) == 7 * 10 + 3 * 100
     assert len(sandbox.ftrack.entities("FileComponent")) == 10
@@ -59,14 +60,14 @@ def test_the_size_of_a_sequence_includes_frames_enqueued_before(
 def test_a_server_that_repeats_its_first_page_is_not_asked_forever(
     sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(register, "FRAMES_A_PAGE", 4)
+    monkeypatch.setattr(register_publish, "FRAMES_A_PAGE", 4)
     whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
-    register.locate_publish(ftrack, whole, frames(frame, range(1, 9), 10))
+    register_publish.locate_publish(ftrack, whole, frames(frame, range(1, 9), 10))
     first_page = existing.frames_operations(TARGET.component_id, 0, 4)
-    monkeypatch.setattr(register, "frames_operations", lambda *_: first_page)
+    monkeypatch.setattr(register_publish, "frames_operations", lambda *_: first_page)
 
     with pytest.raises(UnexpectedAnswerError, match="the next page repeats"):
-        register.locate_publish(ftrack, whole, frames(frame, range(8, 11), 100))
+        register_publish.locate_publish(ftrack, whole, frames(frame, range(8, 11), 100))
 
 
 def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
@@ -84,12 +85,12 @@ def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
             raise LeaseLostError(whole.upload_id)
 
     with pytest.raises(LeaseLostError):
-        register.locate_publish(ftrack, whole, files, killed_before_the_last)
+        register_publish.locate_publish(ftrack, whole, files, killed_before_the_last)
     [sequence] = sandbox.ftrack.entities("SequenceComponent")
     assert not sequence["version_id"]
     assert len(sandbox.ftrack.entities("FileComponent")) == 8
 
-    register.locate_publish(ftrack, whole, files)
+    register_publish.locate_publish(ftrack, whole, files)
 
     [sequence] = sandbox.ftrack.entities("SequenceComponent")
     assert (sequence["version_id"], sequence["size"]) == (seed.VERSION_ID, 80)
@@ -116,7 +117,7 @@ def test_what_ftrack_says_against_a_sequence_is_told_in_its_own_words(
     whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
 
     with pytest.raises(told, match=name):
-        register.locate_publish(ftrack, whole, frames(frame, [1], 10))
+        register_publish.locate_publish(ftrack, whole, frames(frame, [1], 10))
 
     assert not sandbox.ftrack.entities("SequenceComponent")
 
@@ -125,10 +126,10 @@ def test_a_file_whose_name_is_a_sequence_in_ftrack_is_refused(
     ftrack: FtrackClient, frame: Frame
 ) -> None:
     whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
-    register.locate_publish(ftrack, whole, frames(frame, [1], 10))
+    register_publish.locate_publish(ftrack, whole, frames(frame, [1], 10))
     named = frame(b"x", "f.exr", target=TARGET)
 
-    outcomes = register.locate(ftrack, [named])
+    outcomes = locate(ftrack, [named])
 
     refused = outcomes[named.upload_id]
     assert isinstance(refused, FileRefusedError)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.transfer import registration
+from tasks.transfer.checks import location_id_of
 from tasks.transfer.existing import (
     Existing,
     existing_operations,
@@ -69,7 +70,6 @@ def test_a_new_component_is_created_with_its_location() -> None:
         "entity_data": {
             "id": ID,
             "name": "main",
-            "system_type": "file",
             "version_id": VERSION,
             "file_type": ".mov",
             "size": 6,
@@ -197,9 +197,12 @@ def test_metadata_is_looked_up_only_where_it_will_be_set(target: Target, queries
 
 def test_what_exists_is_read_from_the_rows() -> None:
     a_id, s_id = derived_id("a"), derived_id("s")
-    components = [{"id": a_id, "system_type": "file"}, {"id": s_id, "system_type": "sequence"}]
+    components = [
+        {"id": a_id, "system_type": "file", "size": 7},
+        {"id": s_id, "system_type": "sequence"},
+    ]
     locations = [
-        {"component_id": a_id, "resource_identifier": a_id},
+        {"id": location_id_of(a_id), "component_id": a_id, "resource_identifier": a_id},
         {"component_id": s_id, "resource_identifier": "of-another-tool"},
     ]
     metadata = [{"parent_id": a_id, "key": "k", "value": "v"}]
@@ -211,17 +214,26 @@ def test_what_exists_is_read_from_the_rows() -> None:
         components=frozenset({a_id, s_id}),
         sequences=frozenset({s_id}),
         located=frozenset({a_id}),
+        ours=frozenset({a_id}),
+        sizes={a_id: 7, s_id: 0},
         metadata={(a_id, "k"): "v"},
     )
     assert parse_existing(results[:2]) == replace(found, metadata={})
 
 
 def test_what_two_queries_found_is_joined() -> None:
-    ours = Existing(frozenset("a"), frozenset("s"), frozenset("l"), {("a", "k"): "1"})
-    more = Existing(frozenset("b"), frozenset("t"), frozenset("m"), {("b", "k"): "2"})
+    def found(letter: str) -> Existing:
+        components, sequences, located, ours = (frozenset(kind + letter) for kind in "cslo")
+        metadata = {(letter, "k"): letter}
+        return Existing(components, sequences, located, ours, {letter: 1}, metadata)
 
-    assert ours.with_more(more) == Existing(
-        frozenset("ab"), frozenset("st"), frozenset("lm"), {("a", "k"): "1", ("b", "k"): "2"}
+    assert found("a").with_more(found("b")) == Existing(
+        components=frozenset("cab"),
+        sequences=frozenset("sab"),
+        located=frozenset("lab"),
+        ours=frozenset("oab"),
+        sizes={"a": 1, "b": 1},
+        metadata={("a", "k"): "a", ("b", "k"): "b"},
     )
 
 
@@ -250,7 +262,6 @@ def test_a_short_sequence_is_registered_in_one_post(
     assert post[0]["entity_data"] == {
         "id": SEQUENCE.component_id,
         "name": "exr",
-        "system_type": "sequence",
         "version_id": VERSION,
         "file_type": ".exr",
         "size": 10 * count,

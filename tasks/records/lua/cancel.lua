@@ -30,7 +30,7 @@ end
 local function is_in_ftrack(id)
   local located, total, component = unpack(redis.call('HMGET', upload_key(id), 'located', 'total',
     'component'))
-  if not located or redis.call('HGET', KEY.component .. component, 'current') ~= id then
+  if (located or '') == '' or redis.call('HGET', KEY.component .. component, 'current') ~= id then
     return false
   end
   if total then

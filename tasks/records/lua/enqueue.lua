@@ -1,5 +1,6 @@
--- Write the records of uploads, and make them pending. Enqueueing the same upload again changes
--- nothing. A publish is `storing` until all of its members are recorded and stored.
+-- Write the records of uploads, and make them pending. Enqueueing a live upload again changes
+-- nothing. One that is located becomes pending too: a worker asks ftrack whether it still is. A
+-- publish is `storing` until all of its members are recorded and stored.
 --
 -- records   list of
 --   id, component, request   the upload, its component, its sealed request
@@ -36,10 +37,26 @@ local function is_repeated(record, asked)
   return record.asked_at and tonumber(asked or '') == record.asked_at
 end
 
+-- Note in a stored member when a publish has made it visible: from then on, its bytes are stored only
+-- as long as ftrack shows them.
+local function note_shown(id, key)
+  if redis.call('HEXISTS', key, 'shown') == 1 then
+    return
+  end
+  for publish in publishes_of(id) do
+    local located = redis.call('HGET', upload_key(publish), 'located')
+    if located then
+      redis.call('HSET', key, 'shown', located)
+      return
+    end
+  end
+end
+
 -- Add a member to its publish. Returns whether the member is already stored.
 local function attach_to_publish(record)
   local id, key, publish = record.id, record.key, record.publish
   local publishes = publish
+  note_shown(id, key)
   for _, other in ipairs(waiting_publishes(id)) do
     publishes = other == publish and publishes or other .. ',' .. publishes
   end
@@ -91,7 +108,7 @@ local function supersede_older(record)
     leave_publishes(current, ttl_s)
   end
   -- The store holds, or may hold, the other file's bytes under this component.
-  redis.call('HDEL', record.key, 'file', 'stored', 'joined', 'located')
+  redis.call('HDEL', record.key, 'file', 'stored', 'joined', 'located', 'shown')
 end
 
 local function write_record(record, asked_at)
@@ -144,9 +161,6 @@ local function enqueue(record)
     return { state, is_open and 1 or 0 }
   end
   local places = record.places or {}
-  if state == 'located' and current == id and not (record.recheck or other_place(places)) then
-    return { state, 0 }
-  end
   if state and is_repeat and not record.publish then
     return { state, 0 }
   end
@@ -201,7 +215,9 @@ local function enqueue(record)
     return { 'storing', 1, unpack(replaced) }
   end
   make_pending(id, state, record.host, score)
-  count('enqueued')
+  if state ~= 'located' or record.recheck then
+    count('enqueued')
+  end
   return { 'pending', 1, unpack(replaced) }
 end
 

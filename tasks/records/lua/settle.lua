@@ -2,7 +2,7 @@
 -- or whose fencing token is an old one.
 --
 -- settlements   list of {id, fence, outcome, fields, retry}
---   outcome     advanced | stored | located | retrying | failed | pending
+--   outcome     advanced | stored | located | retrying | failed | pending | reopened
 --   fields      fields of the record to write
 --   retry       {kind, error, max_tries, patience_s, delay_s, cap_s, jitter, at_least_s, gate} and
 --     strike      the upload that stands for all those of one call, if it failed for several
@@ -11,6 +11,7 @@
 --     counter     the kind of error for its max_tries, if that is not `kind`
 --     final       it fails at once if no other node can do it; then the numbers are absent
 --     is_running  true: something still runs that may send the bytes
+--     gone        of a publish that is reopened: the members whose bytes are gone from ftrack
 -- answered      services that have answered, so that their gates open
 -- passed        how many of the uploads have shown that the stage's service is up; 1 also if none
 --               has, but a control call was answered
@@ -178,9 +179,10 @@ local function advance(_, key)
 end
 
 local function locate(id, key, settlement)
+  local is_known = (redis.call('HGET', key, 'located') or '') ~= ''
   redis.call('HSET', key, 'located', NOW)
   redis.call('HDEL', key, 'error', 'error_kind')
-  finish(id, 'active', 'located', ttl_s)
+  finish(id, 'active', 'located', ttl_s, is_known)
   if settlement.fields.jobs then
     redis.call('HSET', key, 'job_state', 'queued')
     redis.call('ZADD', KEY.jobs, NOW, id)
@@ -204,9 +206,31 @@ local function retry(id, key, settlement)
   return retry_or_fail(id, key, settlement.retry)
 end
 
+-- Let a publish wait for members again whose bytes are gone from ftrack: they are sent again.
+local function reopen(id, key, settlement)
+  leave_claim(id, redis.call('HGET', key, 'claim'))
+  redis.call('HINCRBY', key, 'fence', 1)
+  redis.call('HDEL', key, 'located')
+  move(id, 'active', 'storing')
+  for _, member in ipairs(settlement.retry.gone) do
+    local member_key = upload_key(member)
+    local state, host, score, size = unpack(redis.call('HMGET', member_key, 'state', 'host', 'score',
+      'size'))
+    redis.call('HDEL', member_key, 'stored', 'joined', 'shown')
+    redis.call('SADD', KEY.left .. id, member)
+    redis.call('HINCRBY', key, 'sent', -(tonumber(size or '') or 0))
+    if state == 'stored' then
+      forget_tries(member)
+      redis.call('PERSIST', member_key)
+      make_pending(member, state, host, score)
+    end
+  end
+  return 'storing'
+end
+
 local OUTCOMES = {
   advanced = advance, pending = put_back, located = locate, stored = store, failed = fail,
-  retrying = retry,
+  retrying = retry, reopened = reopen,
 }
 
 -- The uploads of a settlement are in the same stage, on the same node.

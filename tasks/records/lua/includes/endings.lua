@@ -87,8 +87,9 @@ local function inform_publishes(id, to, ttl)
   end
 end
 
--- End an upload. The new fencing token locks out a worker that is still busy with it.
-function finish(id, from, to, ttl)
+-- End an upload. The new fencing token locks out a worker that is still busy with it. One that
+-- `is_known` was located before, and has been counted.
+function finish(id, from, to, ttl, is_known)
   local key = upload_key(id)
   local claim, host, kind, size, score = unpack(redis.call('HMGET', key, 'claim', 'host',
     'error_kind', 'size', 'score'))
@@ -114,8 +115,10 @@ function finish(id, from, to, ttl)
   if to == 'located' or to == 'stored' then
     redis.call('DEL', KEY.parts .. id, KEY.runs .. id)
   end
-  count(to == 'failed' and 'failed:' .. (kind or '') or to)
-  if to == 'located' then
+  if not is_known then
+    count(to == 'failed' and 'failed:' .. (kind or '') or to)
+  end
+  if to == 'located' and not is_known then
     count('located_bytes', tonumber(size or '') or 0)
     count_seconds(tonumber(score or '') or 0)
   end

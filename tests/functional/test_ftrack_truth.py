@@ -1,0 +1,155 @@
+"""ftrack is the truth about what is there: what other clients have removed is sent again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.farm import Farm
+from tests.sandbox import seed
+from tests.sandbox.official import official_client
+
+VERSION = seed.VERSION_ID
+
+
+@pytest.fixture
+def official(farm: Farm) -> Iterator[Any]:
+    with official_client(farm.sandbox) as session:
+        yield session
+
+
+def render(farm: Farm, count: int) -> Path:
+    """Write a sequence, and return its folder."""
+    folder = farm.make_file("beauty.1001.exr", 2000).parent
+    for number in range(1002, 1001 + count):
+        farm.make_file(f"beauty.{number}.exr", 2000, folder.name)
+    return folder
+
+
+def remove(session: Any, kind: str, component_id: str) -> None:
+    """Remove a component from ftrack.server as other tools do: bytes and locations."""
+    server = session.get("Location", seed.SERVER_LOCATION_ID)
+    server.remove_component(session.get(kind, component_id))
+
+
+def sent(farm: Farm) -> Counter[str]:
+    """Count the PUTs of each component."""
+    return Counter(put["key"] for put in farm.sandbox.store.puts())
+
+
+def check_readable(session: Any, sequence_id: str, folder: Path, frames: int) -> None:
+    """Check with the official client that every frame of a sequence can be read, once each."""
+    sequence = session.get("SequenceComponent", sequence_id)
+    members = {member["name"]: member for member in sequence["members"]}
+    assert len(sequence["members"]) == len(members) == frames
+    server = session.get("Location", seed.SERVER_LOCATION_ID)
+    assert server.get_component_availability(sequence) == 100.0
+    for name, member in members.items():
+        data = server.accessor.open(server.get_resource_identifier(member), "rb")
+        assert data.read() == (folder / f"beauty.{name}.exr").read_bytes()
+        data.close()
+
+
+@pytest.mark.parametrize("again", ["enqueue", "retry"])
+def test_files_that_are_gone_from_ftrack_are_sent_again(
+    again: str, farm: Farm, official: Any
+) -> None:
+    paths = [farm.make_file(f"{name}.exr", 3000) for name in ("removed", "deleted", "kept")]
+    what: tuple[str | Path, ...] = (*paths, "--version-id", VERSION, "--wait")
+    uploads = farm.enqueue(*what)
+    removed, deleted, kept = (upload["component_id"] for upload in uploads)
+    for component_id in (removed, deleted):
+        remove(official, "FileComponent", component_id)
+    official.delete(official.get("FileComponent", deleted))
+    official.commit()
+
+    if again == "enqueue":
+        assert farm.enqueue(*what) == uploads
+    else:
+        ids = [upload["upload_id"] for upload in uploads]
+        farm.cli("retry", *ids)
+        farm.wait_located(ids)
+
+    assert sent(farm) == {removed: 2, deleted: 2, kept: 1}
+    for component_id, path in zip((removed, deleted), paths, strict=False):
+        assert farm.sandbox.store.read(component_id) == path.read_bytes()
+        [location] = farm.sandbox.ftrack.locations(component_id)
+        assert location["location_id"] == seed.SERVER_LOCATION_ID
+
+
+def test_a_hook_that_fires_again_costs_one_query_for_many_files(farm: Farm) -> None:
+    paths = [farm.make_file(f"{name}.exr", 1000) for name in ("a", "b", "c")]
+    what: tuple[str | Path, ...] = (*paths, "--version-id", VERSION, "--wait")
+    uploads = farm.enqueue(*what)
+    before = farm.sandbox.ftrack.count_calls()
+
+    assert farm.enqueue(*what) == uploads
+
+    assert farm.sandbox.ftrack.count_calls() - before == 1
+    assert set(sent(farm).values()) == {1}
+    # Nobody has asked ftrack when this hook returns.
+    assert {upload["state"] for upload in farm.enqueue(*what[:-1])} == {"queued"}
+
+
+def test_a_sequence_that_is_gone_from_ftrack_is_sent_again(farm: Farm, official: Any) -> None:
+    folder = render(farm, 4)
+    what = (folder, "--version-id", VERSION, "--name", "exr", "--wait")
+    [upload] = farm.enqueue(*what)
+    remove(official, "SequenceComponent", upload["component_id"])
+    farm.make_file("beauty.1002.exr", 2500, folder.name)
+
+    farm.enqueue(*what)
+
+    assert sorted(sent(farm).values()) == [2, 2, 2, 2]
+    with official_client(farm.sandbox) as fresh:
+        check_readable(fresh, upload["component_id"], folder, 4)
+
+
+def test_one_frame_that_is_gone_from_ftrack_is_sent_alone(farm: Farm, official: Any) -> None:
+    folder = render(farm, 4)
+    what = (folder, "--version-id", VERSION, "--name", "exr", "--wait")
+    [upload] = farm.enqueue(*what)
+    sequence = official.get("SequenceComponent", upload["component_id"])
+    lost = next(member for member in sequence["members"] if member["name"] == "1003")
+    for times, again in ((2, "enqueue"), (3, "retry")):
+        with official_client(farm.sandbox) as session:
+            remove(session, "FileComponent", lost["id"])
+
+        if again == "enqueue":
+            assert farm.enqueue(*what) == [upload]
+        else:
+            farm.cli("retry", upload["upload_id"])
+            farm.wait_located([upload["upload_id"]])
+
+        resent = {key: count for key, count in sent(farm).items() if count > 1}
+        assert resent == {lost["id"]: times}
+    with official_client(farm.sandbox) as session:
+        check_readable(session, upload["component_id"], folder, 4)
+
+
+def test_an_empty_component_of_another_client_is_filled(farm: Farm, official: Any) -> None:
+    version = official.get("AssetVersion", VERSION)
+    made = official.create("FileComponent", {"name": "plate", "version": version})
+    official.commit()
+    path = farm.make_file("plate.exr", 3000)
+    what = (path, "--version-id", VERSION, "--name", "plate", "--wait")
+
+    farm.enqueue(*what)
+
+    with official_client(farm.sandbox) as session:
+        [component] = session.query(f"Component where version_id is {VERSION}")
+        assert (component["id"], component["size"]) == (made["id"], 3000)
+        assert component["file_type"] == ".exr"
+        server = session.get("Location", seed.SERVER_LOCATION_ID)
+        assert server.get_component_availability(component) == 100.0
+    assert farm.sandbox.store.read(made["id"]) == path.read_bytes()
+    # Rendered again, and fired twice.
+    path.write_bytes(b"new" * 700)
+    for _ in range(2):
+        farm.enqueue(*what)
+    assert sent(farm) == {made["id"]: 2}
+    assert [row["size"] for row in farm.sandbox.ftrack.entities("FileComponent")] == [2100]
