@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 from celery import shared_task
 
@@ -49,14 +50,18 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     """Have ftrack sign the batch's PUTs (URL and headers), in one API call.
 
     Files that were located before come first: ftrack is asked whether it still has them. Only what
-    is gone is sent again.
+    is gone is sent again, unless ftrack was to delete it.
 
     Safe to run twice: signing changes nothing.
     """
     batch = self.take(message)
     parts = self.clients.parts
     known = [file for file in batch.transfers if file.was_located and not file.is_member]
-    confirmed = self.call_once(lambda files: confirm(self.clients.ftrack, files), known)
+    kept = [file for file in known if not file.target.encode_only]
+    confirmed = self.call_once(lambda files: confirm(self.clients.ftrack, files), kept)
+    confirmed |= {
+        file.upload_id: replace(file, is_located=True) for file in known if file not in kept
+    }
     gone = [one for one in confirmed.values() if isinstance(one, Transfer) and not one.stored]
     unsigned = [
         file for file in (*batch.not_stored, *gone) if not (file.is_large and parts.is_signed(file))

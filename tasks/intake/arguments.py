@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 #: The options that say what to do with a single upload: a manifest has keys for them.
 UPLOAD_OPTIONS = (
-    "component_id", "version_id", "name", "thumbnail", "task_id", "encode", "reviewable",
+    "component_id", "version_id", "name", "thumbnail", "task_id", "encode", "encode_only",
+    "reviewable",
     "frame_range", "fps", "resolution", "metadata", "replace",
 )  # fmt: skip
 

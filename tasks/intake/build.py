@@ -16,7 +16,7 @@ from tasks.transfer.allowed import check_kind, is_below
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.named_tuple import NamedTuple
 from tasks.transfer.names import PATTERN, default_name, fetched_name, pattern_metadata, type_of
-from tasks.transfer.targets import Container, Publish, Target, derived_id
+from tasks.transfer.targets import THUMBNAIL, Container, Publish, Target, derived_id
 from tasks.transfer.windows import is_windows_path, on_disk, real_path
 
 TYPE_CHECKING = False
@@ -277,6 +277,8 @@ def _under_version(
         from tasks.intake.web_review import review_of
 
         default, described = review_of(entry, head, look=options.stat)
+    elif entry.thumbnail and not entry.encode:
+        default = THUMBNAIL
     name = default if entry.name is None else entry.name
     if not name.strip():
         raise BadInputError(
@@ -296,7 +298,8 @@ def _under_version(
         str(entry.version_id).lower(),
         name,
         thumbnail=entry.thumbnail,
-        encode=entry.encode,
+        encode=entry.encode or entry.encode_only,
+        encode_only=entry.encode_only,
         task_id=entry.task_id.lower() if entry.task_id else None,
         metadata=tuple(sorted(metadata.items())),
         replace=entry.replace,

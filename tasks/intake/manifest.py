@@ -21,6 +21,7 @@ MANIFEST_KEYS: dict[str, type] = {
     "thumbnail": bool,
     "task_id": str,
     "encode": bool,
+    "encode_only": bool,
     "reviewable": bool,
     "frame_range": str,
     "fps": str,
@@ -52,6 +53,7 @@ class Entry(NamedTuple):
     name: str | None = None
     thumbnail: bool = False
     encode: bool = False
+    encode_only: bool = False
     priority: str = "normal"
     task_id: str | None = None
     reviewable: bool = False

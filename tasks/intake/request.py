@@ -151,8 +151,11 @@ def _options_key(target: Target) -> str:
     is a new upload.
     """
     options = (target.thumbnail, target.encode, target.task_id, target.metadata)
+    more = ["encode_only"] if target.encode_only else []
     # A frame that is stored stays stored when its sequence replaces another one.
-    return repr((*options, "replace") if target.replace and not target.container_id else options)
+    if target.replace and not target.container_id:
+        more.append("replace")
+    return repr((*options, *more))
 
 
 def _publish_values(publish: Publish) -> dict[str, Any]:
@@ -162,7 +165,8 @@ def _publish_values(publish: Publish) -> dict[str, Any]:
 def _container_values(container: Container) -> dict[str, Any]:
     values = {**container._asdict(), "target": container.target._asdict()}
     # A former version cannot read these: they are left out where they say nothing.
-    for where, name in ((values, "pattern"), (values["target"], "replace")):
+    target = values["target"]
+    for where, name in ((values, "pattern"), (target, "replace"), (target, "encode_only")):
         if not where[name]:
             del where[name]
     return values

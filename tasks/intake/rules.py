@@ -13,11 +13,15 @@ if TYPE_CHECKING:
 
 IDS = ("component_id", "version_id", "task_id")
 #: Keys that need a component that is created, not one that exists.
-COMPONENT_OPTIONS = ("name", "thumbnail", "task_id", "encode", "reviewable", "metadata", "publish")
+COMPONENT_OPTIONS = (
+    "name", "thumbnail", "task_id", "encode", "encode_only", "reviewable", "metadata", "publish",
+)  # fmt: skip
 #: Keys that only a reviewable file has.
 REVIEW_OPTIONS = ("frame_range", "fps", "resolution")
 #: Keys that need a single file, not a sequence.
-FILE_OPTIONS = ("thumbnail", "encode", "reviewable")
+FILE_OPTIONS = ("thumbnail", "encode", "encode_only", "reviewable")
+#: Keys of a file that stays in ftrack.
+KEPT_OPTIONS = ("thumbnail", "reviewable")
 #: Pictures that every browser shows.
 THUMBNAIL_TYPES = (".gif", ".jpeg", ".jpg", ".png")
 
@@ -55,6 +59,12 @@ def check_entry(entry: Entry) -> None:
         raise BadInputError(
             f"{entry.where}{entry.label('task_id')} needs {entry.label('thumbnail')}; it names the "
             "task that gets the thumbnail too"
+        )
+    given = _given(entry, KEPT_OPTIONS)
+    if entry.encode_only and given:
+        raise BadInputError(
+            f"{entry.where}{entry.label('encode_only')} cannot be used with {listed(given)}: "
+            "ftrack deletes the file when it has encoded it"
         )
     given = _given(entry, REVIEW_OPTIONS)
     if given and not entry.reviewable:

@@ -2,7 +2,9 @@
 
 Component names and the keys of ``ftr_meta``: "Publishing for web review" in the documentation of
 ftrack's Python client (doc/example/web_review.rst). There, and in pipelines that publish to
-ftrack, frames count from 0, and ``frameOut`` is the number of frames.
+ftrack, the frames of a movie count from 0, whatever their numbers were when they were rendered, and
+``frameOut`` is the number of frames. Width and height are those of the picture as it is shown: with
+square pixels, and rotated as the file says.
 """
 
 from __future__ import annotations
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 MP4 = tuple(f"ftrackreview-mp4{height}" for height in ("", "-1080", "-1440", "-2160"))
 WEBM = ("ftrackreview-webm",)
 IMAGE = ("ftrackreview-image", "ftrackreview-image-high")
-NAMES = {".mp4": MP4, ".webm": WEBM, ".jpg": IMAGE, ".jpeg": IMAGE, ".png": IMAGE}
-RESERVED = {*MP4, *WEBM, *IMAGE}
+PDF = ("ftrackreview-pdf",)
+NAMES = {".mp4": MP4, ".webm": WEBM, ".jpg": IMAGE, ".jpeg": IMAGE, ".png": IMAGE, ".pdf": PDF}
+RESERVED = {*MP4, *WEBM, *IMAGE, *PDF}
 #: A movie with one of these sizes, in either direction, has at least the resolution of the name.
 SIZES = ((3840, 2160, MP4[3]), (2560, 1440, MP4[2]), (1920, 1080, MP4[1]))
 
@@ -36,6 +39,12 @@ PROBE_TIMEOUT_S = 1.5
 FRAME_RANGE = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 FPS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(?:/([0-9]{1,9}))?")
 RESOLUTION = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+PIXEL = re.compile(r"([0-9]{1,9}):([0-9]{1,9})")
+#: What ffprobe is asked for.
+PROBED = (
+    "stream=width,height,sample_aspect_ratio,avg_frame_rate,r_frame_rate,nb_frames,duration"
+    ":stream_tags=rotate:stream_side_data=rotation:format=duration"
+)
 #: Frames per second. A higher value is a time base that was mistaken for a rate.
 MAX_FPS = 1000.0
 
@@ -83,6 +92,13 @@ def review_of(
     given = _given(entry)
     name = _name(entry, names, given)
     still = names is IMAGE
+    if names is PDF and (entry.frame_range or entry.fps or entry.resolution):
+        raise BadInputError(
+            f"{entry.where}{path} is a document; {entry.label('frame_range')}, "
+            f"{entry.label('fps')} and {entry.label('resolution')} are for movies and stills"
+        )
+    if names is PDF:
+        return name, {"ftr_meta": json.dumps({"format": "pdf"})}
     if still and (entry.frame_range or entry.fps):
         raise BadInputError(
             f"{entry.where}{path} is a still image; {entry.label('frame_range')} and "
@@ -136,7 +152,7 @@ def _given(entry: Entry) -> dict[str, Any]:
         match = FRAME_RANGE.fullmatch(entry.frame_range)
         if match is None or int(match[2]) < int(match[1]):
             raise _not_valid(entry, "frame_range", "a frame range; write 1001-1240")
-        meta.update(frameIn=int(match[1]), frameOut=int(match[2]))
+        meta.update(frameIn=0, frameOut=int(match[2]) - int(match[1]) + 1)
     if entry.fps is not None:
         fps = _fps(entry.fps)
         if fps is None:
@@ -180,8 +196,28 @@ def _movie(entry: Entry, path: str, given: Mapping[str, Any], probe: Probe) -> d
 
 
 def _size(stream: Mapping[str, Any]) -> dict[str, Any]:
+    """Return width and height of the picture as it is shown."""
     width, height = stream.get("width"), stream.get("height")
-    return {"width": width, "height": height} if width and height else {}
+    if not (isinstance(width, int) and isinstance(height, int) and width and height):
+        return {}
+    pixel = PIXEL.fullmatch(str(stream.get("sample_aspect_ratio")))
+    if pixel and int(pixel[1]) and int(pixel[2]):  # 0:1 is unknown
+        width = max(round(width * int(pixel[1]) / int(pixel[2])), 1)
+    if _rotation(stream) % 180:
+        width, height = height, width
+    return {"width": width, "height": height}
+
+
+def _rotation(stream: Mapping[str, Any]) -> int:
+    """Return by how many degrees the picture is rotated when it is shown."""
+    places = [*(stream.get("side_data_list") or ()), stream.get("tags") or {}]
+    for place in places:
+        for key in ("rotation", "rotate"):
+            try:
+                return round(float(place[key]))
+            except (KeyError, TypeError, ValueError, OverflowError):
+                continue
+    return 0
 
 
 def _fps(text: object) -> float | None:
@@ -215,8 +251,7 @@ def _probed(path: str) -> Probe:
     program = shutil.which("ffprobe")
     if program is None:
         return Probe({}, "ffprobe, which would read the file, is not installed here")
-    entries = "stream=width,height,avg_frame_rate,r_frame_rate,nb_frames,duration:format=duration"
-    command = [program, "-v", "error", "-select_streams", "v:0", "-show_entries", entries]
+    command = [program, "-v", "error", "-select_streams", "v:0", "-show_entries", PROBED]
     # Only this file: a playlist that pretends to be a movie could name others.
     command += ["-protocol_whitelist", "file", "-of", "json", f"file:{path}"]
     try:

@@ -25,6 +25,9 @@ from tasks.intake.ranges import MAX_DIGITS, compact
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
 from tasks.transfer.targets import Container, Publish, Target, derived_id
 
+#: The fields of a target that are true or false.
+FLAGS = ("thumbnail", "encode", "encode_only", "replace")
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -121,7 +124,7 @@ def _target_values(target: Target) -> dict[str, Any]:
         "version_id": target.version_id,
         "name": check_text("name", target.name or ""),
     }
-    values.update((key, True) for key in ("thumbnail", "encode", "replace") if getattr(target, key))
+    values.update((key, True) for key in FLAGS if getattr(target, key))
     if target.task_id:
         values["task_id"] = target.task_id
     if target.metadata:
@@ -251,13 +254,18 @@ def _file(fields: Fields, target: Target, shared: dict[str, Any]) -> UploadReque
 
 def _under_version(fields: Fields, version_id: str) -> Target:
     thumbnail = fields.take("thumbnail", bool, default=False)
+    encode = fields.take("encode", bool, default=False)
+    encode_only = fields.take("encode_only", bool, default=False)
+    if encode_only and (thumbnail or not encode):
+        raise ValueError("encode_only needs encode, and no thumbnail")
     if "task_id" in fields and not thumbnail:
         raise ValueError("task_id needs thumbnail")
     return Target.under_version(
         version_id,
         check_text("name", fields.take("name", str)),
         thumbnail=thumbnail,
-        encode=fields.take("encode", bool, default=False),
+        encode=encode,
+        encode_only=encode_only,
         task_id=fields.uuid("task_id") if thumbnail and "task_id" in fields else None,
         metadata=fields.metadata(),
         replace=fields.take("replace", bool, default=False),

@@ -52,7 +52,8 @@ def _components_of(request: Request) -> Iterator[tuple[Target, str]]:
     else:
         files = [] if request.is_member else [request]
     for file in files:
-        if file.target.version_id is not None:
+        # A version has one thumbnail: the latest one, wherever it lies.
+        if file.target.version_id is not None and not file.target.is_hidden:
             yield file.target, file.path
 
 

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from tasks.records.keys import COMPONENT, files_key, to_text, upload_key
 from tasks.records.record import Record
 from tasks.transfer.errors import FileRefusedError, SealBrokenError
 from tasks.transfer.models import Transfer
 from tasks.transfer.targets import Container
+
+
+class DueJobs(NamedTuple):
+    """The encoding jobs of an upload, the version that they encode for, and its thumbnail.
+
+    The ids are empty if they are not known.
+    """
+
+    jobs: list[str]
+    version_id: str = ""
+    thumbnail_id: str = ""
 
 
 class Publishes:
@@ -77,10 +89,13 @@ class Publishes:
         for container in publish.publish.containers if publish.publish else ():
             self.redis.hdel(COMPONENT + container.target.component_id, "replaced")
 
-    def take_due_jobs(self, again_s: float, limit: int) -> dict[str, list[str]]:
+    def take_due_jobs(self, again_s: float, limit: int) -> dict[str, DueJobs]:
         """Return the jobs to ask ftrack about now, by upload id; each is due again in *again_s*."""
         rows = self.scripts.run("take_due_jobs", again_s=again_s, max_jobs=limit)
-        return {to_text(upload_id): to_text(jobs).split(",") for upload_id, jobs in rows}
+        return {
+            to_text(upload_id): DueJobs(to_text(jobs).split(","), *map(to_text, others))
+            for upload_id, jobs, *others in rows
+        }
 
     def record_job_state(self, upload_id: str, state: str, *, final: bool) -> None:
         """Note the state that ftrack reports for an upload's encoding job."""

@@ -87,6 +87,7 @@ class Settling:
         fields: dict[str, str | int] = {}
         if after.job_ids:
             fields["jobs"] = ",".join(after.job_ids)
+            fields["version"], fields["thumbnail"] = after.encoded_version, after.thumbnail_id
         if after.publish is not None:
             return fields
         if any(

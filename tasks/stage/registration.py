@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from tasks.log import log
 from tasks.stage.base import Stage
@@ -21,9 +20,9 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.models import Batch, Transfer, part_count
 from tasks.transfer.multipart import complete, join_alone
-from tasks.transfer.register import locate, look_up
+from tasks.transfer.register import locate, look_up, with_thumbnails
 from tasks.transfer.register_publish import locate_publish
-from tasks.transfer.registration import locate_operations
+from tasks.transfer.registration import locate_operations, with_jobs
 
 #: How long the location of a file decides, after a call to join its parts had no answer. The
 #: parts are sent again when it has not appeared by then.
@@ -62,7 +61,8 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
         transfer.upload_id: LeaseLostError(transfer.upload_id) for transfer in batch.not_stored
     }
     outcomes |= stage.call_once(lambda transfers: locate(clients.ftrack, transfers), small)
-    outcomes |= stage.each(large, lambda transfer: join_parts(clients, transfer))
+    joined = stage.each(large, lambda transfer: join_parts(clients, transfer))
+    outcomes |= joined | with_thumbnails(clients.ftrack, joined)
     outcomes |= stage.each(publishes, show)
     if clients.events:
         clients.events.located(located_components(outcomes, members))
@@ -112,7 +112,7 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
             parts.note_joined(transfer)
         raise
     parts.note_joined(transfer)
-    return replace(transfer, job_ids=jobs)
+    return with_jobs(transfer, jobs, [transfer.target])
 
 
 def _joined_before(clients: Clients, transfer: Transfer) -> Transfer:

@@ -39,8 +39,8 @@ class Known:
     #: Rows of components that other programs have made, by the id that farmhaul derives from
     #: their version and name.
     others: Mapping[str, Sequence[Result]]
-    #: The type of each object whose thumbnail will be set.
-    tasks: Mapping[str, str]
+    #: The tasks, shots and projects whose thumbnail will be set.
+    tasks: frozenset[str]
     #: The padding of the frame numbers of sequences, by id.
     paddings: Mapping[str, int]
 
@@ -72,6 +72,8 @@ def same_names_query(targets: Iterable[Target]) -> list[Operation]:
     for target in targets:
         if target.version_id and target.container_id:
             whole.add(target.version_id)
+        elif target.is_hidden:
+            continue
         elif target.version_id and target.name and QUOTES.isdisjoint(target.name):
             of_versions.add(target.version_id)
             names.add(target.name)
@@ -95,7 +97,7 @@ def parse_known(results: Sequence[Sequence[Result]]) -> Known:
         frozenset(str(row.get("id")) for row in versions),
         {str(row.get("id")): row for row in components},
         others_of(same_names),
-        {str(row.get("id")): str(row.get("__entity_type__")) for row in tasks},
+        frozenset(str(row.get("id")) for row in tasks),
         {str(row.get("id")): number_of(row, "padding", MAX_PADDING) for row in sequences},
     )
 
@@ -139,7 +141,8 @@ def used_of(
         others: rows of other programs' components, by the id that farmhaul would give them.
     """
     rows = others.get(target.own_id, ())
-    if not rows or target.replace or target.container_id or target.own_id in ours:
+    is_alone = target.replace or target.container_id or target.is_hidden
+    if not rows or is_alone or target.own_id in ours:
         return None
     return rows[0] if all(is_free(row) for row in rows) and kind_of(rows[0]) == kind else None
 
@@ -160,13 +163,11 @@ def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
     if target.version_id and target.version_id not in known.versions:
         why = f"version {target.version_id} does not exist"
         return RequestRefusedError(transfer.component_id, "create", why)
-    if target.task_id and known.tasks.get(target.task_id) != "Task":
-        kind = known.tasks.get(target.task_id)
-        why = f"is a {kind}, not a task" if kind else "does not exist in ftrack"
-        return TargetRefusedError(f"task {target.task_id}", why)
+    if target.task_id and target.task_id not in known.tasks:
+        return TargetRefusedError(f"task {target.task_id}", "does not exist in ftrack")
     if target.version_id is None:
         return _refused_component(transfer, known.components.get(target.component_id))
-    return None if target.replace else _refused_name(transfer, known)
+    return None if target.replace or target.is_hidden else _refused_name(transfer, known)
 
 
 def _refused_component(transfer: Transfer, row: Result | None) -> TargetRefusedError | None:

@@ -115,7 +115,9 @@ NOTHING_YET = Existing()
 
 def is_named(wanted: Transfer | Container) -> bool:
     """Return whether this is a component of a version, which has one of each name."""
-    return wanted.target.version_id is not None and wanted.target.container_id is None
+    target = wanted.target
+    is_frame = target.container_id is not None
+    return target.version_id is not None and not (is_frame or target.is_hidden)
 
 
 def existing_operations(transfers: Sequence[Transfer | Container]) -> list[Operation]:

@@ -79,6 +79,15 @@ class FtrackRefusal(Exception):
             return False
         return self.name == "IntegrityError" or "duplicate key" in why or "already ex" in why
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same POST may succeed later.
+
+        Servers have been seen to order the operations of a POST wrongly, so that one refers to what
+        is not there yet (ftrack-python, ``source/ftrack_api/entity/component.py``).
+        """
+        return self.name == "IntegrityError"
+
 
 TOO_LARGE = "the call is too large"
 
@@ -252,7 +261,9 @@ def _bisect(call: Call, transfers: Sequence[Transfer], action: str, result: _Res
         return result
     if len(transfers) == 1:
         [transfer] = transfers
-        if isinstance(result, FtrackRefusal):
+        if isinstance(result, FtrackRefusal) and result.may_pass:
+            result = UnexpectedAnswerError("ftrack", f"a call to {action} it", str(result))
+        elif isinstance(result, FtrackRefusal):
             result = RequestRefusedError(transfer.component_id, action, str(result))
         return {transfer.upload_id: result}
     middle = len(transfers) // 2

@@ -142,6 +142,9 @@ class Transfer:
     gone: tuple[str, ...] = ()
     #: The ids of ftrack's encoding jobs, once they have been started.
     job_ids: tuple[str, ...] = ()
+    #: With such jobs: the version that they encode for, and the thumbnail that came with them.
+    encoded_version: str = ""
+    thumbnail_id: str = ""
 
     @property
     def component_id(self) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from tasks.transfer.checks import (
     others_of,
@@ -28,8 +29,9 @@ from tasks.transfer.ftrack import (
     rows_of,
 )
 from tasks.transfer.models import Transfer
-from tasks.transfer.registration import job_ids, locate_operations
+from tasks.transfer.registration import job_ids, locate_operations, with_jobs
 from tasks.transfer.targets import Container
+from tasks.transfer.thumbnails import set_thumbnails
 
 #: The components that are looked up in one POST.
 LOOKED_UP_AT_ONCE = 500
@@ -56,7 +58,25 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
     look_first = [one for one in transfers if one.target.encode or one.target.replace]
     others = [one for one in transfers if one not in look_first]
     outcomes = bisect_failures(create, others, "register")
-    return outcomes | _locate_existing(ftrack, [*exist, *look_first])
+    outcomes |= _locate_existing(ftrack, [*exist, *look_first])
+    return outcomes | with_thumbnails(ftrack, outcomes)
+
+
+def with_thumbnails(ftrack: FtrackClient, outcomes: Mapping[str, Any]) -> Outcomes:
+    """Set the thumbnails of those files that are registered, and return their outcomes."""
+    registered = [
+        one
+        for one in outcomes.values()
+        if isinstance(one, Transfer)
+        and not one.is_member
+        and (one.target.thumbnail or one.target.encode)
+    ]
+
+    def show(batch: Sequence[Transfer]) -> Outcomes:
+        set_thumbnails(ftrack, batch)
+        return {one.upload_id: one for one in batch}
+
+    return bisect_failures(show, registered, "set the thumbnail of")
 
 
 def confirm(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
@@ -95,7 +115,7 @@ def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Out
 def _register(ftrack: FtrackClient, batch: Sequence[Transfer], existing: Existing) -> Outcomes:
     results = ftrack.call_in_groups([locate_operations(transfer, existing) for transfer in batch])
     return {
-        transfer.upload_id: replace(transfer, job_ids=job_ids(own))
+        transfer.upload_id: with_jobs(transfer, job_ids(own), [transfer.target])
         for transfer, own in zip(batch, results, strict=True)
     }
 

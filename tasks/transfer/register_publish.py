@@ -27,8 +27,9 @@ from tasks.transfer.ftrack import (
 )
 from tasks.transfer.models import Transfer
 from tasks.transfer.register import LOOKED_UP_AT_ONCE, look_up, name_taken
-from tasks.transfer.registration import job_ids, publish_operations
+from tasks.transfer.registration import job_ids, publish_operations, with_jobs
 from tasks.transfer.targets import Container, Publish
+from tasks.transfer.thumbnails import set_thumbnails
 
 #: The frames of an existing sequence that are read in one POST, about 150 bytes each.
 FRAMES_A_PAGE = 5000
@@ -64,6 +65,8 @@ def locate_publish(
     publish = transfer.publish
     if publish is None:
         raise ValueError(f"transfer {transfer.upload_id} is not a publish")
+    # What ftrack has encoded and deleted since is not made again.
+    files = [file for file in files if not (file.target.encode_only and file.was_located)]
     wanted: list[Transfer | Container] = [*publish.containers, *files]
     existing = look_up(ftrack, wanted)
     gone = [file.upload_id for file in files if file.was_located and not existing.has(file)]
@@ -82,11 +85,15 @@ def locate_publish(
         try:
             jobs += job_ids(ftrack.call(operations) if operations else [])
         except FtrackRefusal as refusal:
-            if refusal.is_duplicate:
-                # It was created after it was looked up: the next attempt will find it.
+            if refusal.is_duplicate or refusal.may_pass:
+                # What was created after it was looked up is found by the next attempt.
                 raise UnexpectedAnswerError("ftrack", "create", str(refusal)) from None
             raise RequestRefusedError(transfer.component_id, "publish", str(refusal)) from None
-    return replace(transfer, publish=publish, job_ids=jobs)
+    try:
+        set_thumbnails(ftrack, files)
+    except FtrackRefusal as refusal:
+        raise RequestRefusedError(transfer.component_id, "publish", str(refusal)) from None
+    return with_jobs(replace(transfer, publish=publish), jobs, [file.target for file in files])
 
 
 def _with_frames(

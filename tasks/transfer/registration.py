@@ -37,7 +37,8 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
             _update("FileComponent", target.component_id, known),
             *location_operations(target.component_id, existing),
         ]
-    fields["version_id"] = target.version_id
+    if not target.is_hidden:
+        fields["version_id"] = target.version_id
     operations = component_operations("FileComponent", target, fields, existing)
     operations += location_operations(target.component_id, existing)
     return operations + _described(transfer, existing)
@@ -48,20 +49,20 @@ def _file_fields(transfer: Transfer) -> dict[str, Any]:
 
 
 def _described(transfer: Transfer, existing: Existing) -> list[Operation]:
-    """Return the operations for metadata, thumbnails and encoding of a file."""
+    """Return the operations for metadata and encoding of a file."""
     target = transfer.target
     fingerprint = transfer.content_fingerprint
     encoded = existing.metadata.get((target.component_id, ENCODED))
     encode = target.encode and encoded != fingerprint
     mark = ((ENCODED, fingerprint),) if encode else ()
-    operations = thumbnail_and_metadata_operations("FileComponent", target, existing, mark)
+    operations = metadata_operations("FileComponent", target, existing, mark)
     if encode:
         operations.append(
             {
                 "action": "encode_media",
                 "component_id": target.component_id,
                 "version_id": target.version_id,
-                "keep_original": True,
+                "keep_original": not target.encode_only,
             }
         )
     return operations
@@ -77,18 +78,16 @@ def component_operations(
     removals = [_delete(*other) for other in existing.replaced.get(target.component_id, ())]
     if target.component_id in existing.components:
         return [*removals, _update(kind, target.component_id, _changed(target, fields))]
-    parent = (
-        {"container_id": target.container_id}
-        if target.container_id
-        else {"version_id": target.version_id}
-    )
+    parent = {"version_id": None if target.is_hidden else target.version_id}
+    if target.container_id:
+        parent = {"container_id": target.container_id}
     names = {"id": target.component_id, "name": target.name}
     return [*removals, _create(kind, {**names, **parent, **fields})]
 
 
 def _changed(target: Target, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that an existing component gets; other files may be of another type."""
-    is_other = target.replace or target.component_id != target.own_id
+    is_other = target.replace or target.is_hidden or target.component_id != target.own_id
     names = {"size", "version_id", *(("file_type", "padding") if is_other else ())}
     return {name: value for name, value in fields.items() if name in names}
 
@@ -106,10 +105,10 @@ def location_operations(component_id: str, existing: Existing = NOTHING_YET) -> 
     return [_create("ComponentLocation", fields)]
 
 
-def thumbnail_and_metadata_operations(
+def metadata_operations(
     kind: str, target: Target, existing: Existing, more: Sequence[tuple[str, str]] = ()
 ) -> list[Operation]:
-    """Return the operations for metadata (the target's, and ``more``) and thumbnails."""
+    """Return the operations for metadata: the target's, and ``more``."""
     operations = []
     for key, value in (*target.metadata, *more):
         if (target.component_id, key) in existing.metadata:
@@ -121,12 +120,12 @@ def thumbnail_and_metadata_operations(
     pattern = (target.component_id, PATTERN)
     if target.replace and pattern in existing.metadata and PATTERN not in dict(target.metadata):
         operations.append({"action": "delete", "entity_type": "Metadata", "entity_key": [*pattern]})
-    thumbnail = {"thumbnail_id": target.component_id}
-    if target.thumbnail:
-        operations.append(_update("AssetVersion", target.version_id, thumbnail))
-    if target.thumbnail and target.task_id:
-        operations.append(_update("Task", target.task_id, thumbnail))
     return operations
+
+
+def thumbnail_operation(entity_type: str, entity_id: str, component_id: str) -> Operation:
+    """Return the operation that makes a component the thumbnail of a version, task or shot."""
+    return _update(entity_type, entity_id, {"thumbnail_id": component_id})
 
 
 def _create(entity_type: str, fields: Mapping[str, Any]) -> Operation:
@@ -150,6 +149,18 @@ def job_ids(results: Sequence[Result]) -> tuple[str, ...]:
     """Return the ids of the encoding jobs in the results of ``encode_media``."""
     found = (result.get("job_id") for result in results)
     return tuple(job for job in found if isinstance(job, str) and is_uuid(job))
+
+
+def with_jobs(transfer: Transfer, jobs: tuple[str, ...], targets: Sequence[Target]) -> Transfer:
+    """Return a transfer with its encoding jobs, and what they may replace."""
+    if not jobs:
+        return transfer
+    return replace(
+        transfer,
+        job_ids=jobs,
+        encoded_version=next((one.version_id or "" for one in targets if one.encode), ""),
+        thumbnail_id=next((one.component_id for one in targets if one.thumbnail), ""),
+    )
 
 
 def publish_operations(
@@ -202,7 +213,7 @@ def _posts(
         last += _sequence_operations(target, {**fields, "version_id": target.version_id}, by_then)
         last += [operation for post in posts for operation in post]
         last += location_operations(target.component_id, existing)
-        last += thumbnail_and_metadata_operations("SequenceComponent", target, existing)
+        last += metadata_operations("SequenceComponent", target, existing)
     single = [file for file in files if file.target.container_id is None]
     for start in range(0, len(single), FRAMES_A_POST):
         hidden_files: list[Operation] = []
@@ -219,7 +230,8 @@ def _posts(
 
 
 def _can_be_hidden(target: Target, existing: Existing) -> bool:
-    return target.version_id is not None and target.component_id not in existing.components
+    is_shown = target.version_id is not None and not target.is_hidden
+    return is_shown and target.component_id not in existing.components
 
 
 def _hidden_file(file: Transfer, existing: Existing) -> list[Operation]:

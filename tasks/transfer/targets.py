@@ -39,14 +39,20 @@ def is_uuid(text: str) -> bool:
     return sizes == [8, 4, 4, 4, 12] and _HEXADECIMAL.issuperset(text)
 
 
+#: The name of a component that is a thumbnail and nothing else, as in ftrack's own clients
+#: (ftrack-python, ``create_thumbnail`` in ``source/ftrack_api/entity/base.py`` and mixins).
+THUMBNAIL = "thumbnail"
+
+
 class Target(NamedTuple):
     """The component that the file becomes in ftrack.
 
     With ``component_id`` alone, it is the file of a component that exists. With ``version_id``
     and ``name``, the component is created in that version, together with its location.
-    ``task_id`` is the task that gets the same thumbnail as the version. ``container_id`` is the
-    sequence that the file is a frame of; then ``name`` is the frame number. With ``replace``, the
-    upload takes over a component that has other files.
+    ``task_id`` is the task, shot, asset build or project that gets the same thumbnail as the
+    version. ``container_id`` is the sequence that the file is a frame of; then ``name`` is the
+    frame number. With ``replace``, the upload takes over a component that has other files. With
+    ``encode_only``, ftrack deletes the component when it has encoded it.
     """
 
     component_id: str
@@ -58,18 +64,26 @@ class Target(NamedTuple):
     metadata: tuple[tuple[str, str], ...] = ()
     container_id: str | None = None
     replace: bool = False
+    encode_only: bool = False
 
     @property
     def own_id(self) -> str:
         """The id that farmhaul gives the component, even if it uses another program's."""
         if self.version_id is None or self.container_id is not None:
             return self.component_id
-        return derived_id("component", self.version_id, self.name)
+        kind = THUMBNAIL if self.is_hidden else "component"
+        return derived_id(kind, self.version_id, self.name)
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it is a thumbnail alone: then no version has the component, and shows it."""
+        return self.thumbnail and self.name == THUMBNAIL
 
     @classmethod
     def under_version(cls, version_id: str, name: str, **more: Any) -> Target:
         """Return the target for a component of a version; its id is derived from both."""
-        return cls(derived_id("component", version_id, name), version_id, name, **more)
+        target = cls("", version_id, name, **more)
+        return target._replace(component_id=target.own_id)
 
     @classmethod
     def frame(cls, container: Target, name: str) -> Target:

@@ -153,3 +153,46 @@ def test_an_empty_component_of_another_client_is_filled(farm: Farm, official: An
         farm.enqueue(*what)
     assert sent(farm) == {made["id"]: 2}
     assert [row["size"] for row in farm.sandbox.ftrack.entities("FileComponent")] == [2100]
+
+
+def test_a_thumbnail_belongs_to_no_version_and_wins_over_an_encoding(
+    farm: Farm, official: Any
+) -> None:
+    movie, still = farm.make_file("sh010.mov", 5000), farm.make_file("sheet.jpg", 3000)
+    of_version = ("--version-id", VERSION)
+    # Enqueued first, because an encoding that comes later sets a picture of its own.
+    thumbnail = (still, *of_version, "--thumbnail", "--task-id", seed.SHOT_ID, "--wait")
+    [upload] = farm.enqueue(*thumbnail)
+    farm.enqueue(movie, *of_version, "--encode", "--wait")
+
+    version, shot = official.get("AssetVersion", VERSION), official.get("Shot", seed.SHOT_ID)
+    assert version["thumbnail_id"] == shot["thumbnail_id"] == upload["component_id"]
+    component = official.get("FileComponent", upload["component_id"])
+    assert (component["name"], component["file_type"]) == ("thumbnail", ".jpg")
+    assert component["version_id"] is None
+    assert [one["name"] for one in version["components"]] == ["sh010_mov"]
+    posts = [call["actions"] for call in farm.sandbox.ftrack.calls("update")]
+    assert all(actions == ["update"] * len(actions) for actions in posts)
+
+    # The next one is of other files, and takes its place.
+    other = farm.make_file("sheet2.png", 2000)
+    [again] = farm.enqueue(other, *of_version, "--thumbnail", "--wait")
+    assert again["component_id"] == upload["component_id"]
+    component = farm.sandbox.ftrack.get("FileComponent", again["component_id"])
+    assert component
+    assert (component["file_type"], component["size"]) == (".png", 2000)
+    assert farm.sandbox.store.read(again["component_id"]) == other.read_bytes()
+
+
+def test_only_what_ftrack_has_encoded_stays(farm: Farm, official: Any) -> None:
+    movie = farm.make_file("sh010.mov", 5000)
+    what = (movie, "--version-id", VERSION, "--encode-only", "--wait")
+
+    for _ in range(2):
+        farm.enqueue(*what)
+
+    [call] = farm.sandbox.ftrack.calls("encode_media")
+    [asked] = [one for one in call["operations"] if one["action"] == "encode_media"]
+    assert asked["keep_original"] is False
+    assert official.query(f"Component where version_id is {VERSION}").all() == []
+    assert len(farm.sandbox.store.puts()) == 1

@@ -161,8 +161,8 @@ def test_a_target_that_ftrack_lacks_costs_no_byte(farm: Farm, size: int) -> None
     assert f"component {missing} does not exist in ftrack" in said
     said = refused(farm, path, "--version-id", missing, "--wait")
     assert f"version {missing} does not exist" in said
-    said = refused(farm, path, *MAIN, "--thumbnail", "--task-id", seed.SHOT_ID)
-    assert f"task {seed.SHOT_ID} is a Shot, not a task" in said
+    said = refused(farm, path, *MAIN, "--thumbnail", "--task-id", missing)
+    assert f"task {missing} does not exist in ftrack" in said
 
 
 def test_another_programs_component_is_replaced_only_when_asked(farm: Farm) -> None:

@@ -58,8 +58,8 @@ def test_frames_movie_and_thumbnail_become_visible_by_one_call(farm: Farm, rende
     files = farm.sandbox.ftrack.entities("FileComponent")
     frames = [file for file in files if file.get("container_id") == sequence["id"]]
     assert (sequence["name"], len(frames)) == ("exr", 30)
-    assert names(farm, "FileComponent") == ["movie", "still"]
-    [still] = [file for file in files if file["name"] == "still"]
+    assert names(farm, "FileComponent") == ["movie"]
+    [still] = [file for file in files if file["name"] == "thumbnail"]
     for kind, entity_id in (("AssetVersion", seed.VERSION_ID), ("Task", seed.TASK_ID)):
         entity = farm.sandbox.ftrack.get(kind, entity_id)
         assert entity

@@ -216,7 +216,26 @@ class Operations:
             },
         )
         self.jobs[job["id"]] = time.monotonic() + self.encode_s
+        self._show_encoded(job)
         return {"action": "encode_media", "job_id": job["id"]}
+
+    def _delete_source(self, job: Entity) -> None:
+        data = json.loads(job["data"])
+        source = data["source_component_id"]
+        if not data["keep_original"] and self.entities.find("Component", source):
+            self.entities.delete("Component", (source,))
+            self.s3.delete_object(Bucket=BUCKET, Key=source)
+
+    def _show_encoded(self, job: Entity) -> None:
+        """Make a picture of what is encoded the version's thumbnail, as ftrack does.
+
+        The stand-in makes no picture: the source stands for it.
+        """
+        data = json.loads(job["data"])
+        version_id, source = data["version_id"], data["source_component_id"]
+        is_there = self.entities.find("Component", source)
+        if version_id and is_there and self.entities.find("AssetVersion", version_id):
+            self.entities.update("AssetVersion", (version_id,), {"thumbnail_id": source})
 
     def in_server_location(self, component_id: str) -> Entity | None:
         return self.entities.location_of(component_id, SERVER_LOCATION_ID)
@@ -224,11 +243,14 @@ class Operations:
     def finish_jobs(self) -> None:
         for job_id, done_at in list(self.jobs.items()):
             # A job is in no table if its transaction was rolled back.
-            if self.entities.find("Job", job_id) is None:
+            job = self.entities.find("Job", job_id)
+            if job is None:
                 del self.jobs[job_id]
             elif time.monotonic() >= done_at:
                 del self.jobs[job_id]
                 self.entities.update("Job", (job_id,), {"status": "done", "finished_at": now()})
+                self._show_encoded(job)
+                self._delete_source(job)
 
 
 def _key(operation: Operation) -> tuple[str, ...]:

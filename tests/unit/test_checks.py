@@ -101,16 +101,15 @@ def test_an_empty_component_takes_a_file_of_any_type(
     assert not refusal(ftrack, sandbox, frame(name="a.mp4", target=target))
 
 
-def test_a_task_that_does_not_exist_or_is_a_shot_is_refused(
+def test_a_task_that_does_not_exist_is_refused(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
-    shot_id, missing = seed.SHOT_ID, new_id()
-    for task_id, why in ((shot_id, "is a Shot, not a task"), (missing, "does not exist in ftrack")):
-        target = MAIN._replace(thumbnail=True, task_id=task_id)
-        said = refusal(ftrack, sandbox, frame(target=target))
-        assert said.startswith(f"task {task_id} {why}; give another id")
-    target = MAIN._replace(thumbnail=True, task_id=seed.TASK_ID)
-    assert not refusal(ftrack, sandbox, frame(target=target))
+    missing = new_id()
+    target = MAIN._replace(thumbnail=True, task_id=missing)
+    said = refusal(ftrack, sandbox, frame(target=target))
+    assert said.startswith(f"task {missing} does not exist in ftrack; give another id")
+    for there in (seed.TASK_ID, seed.SHOT_ID, seed.PROJECT_ID):
+        assert not refusal(ftrack, sandbox, frame(target=target._replace(task_id=there)))
 
 
 def test_a_version_that_does_not_exist_is_refused(

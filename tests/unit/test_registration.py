@@ -158,23 +158,15 @@ def test_the_pattern_of_a_sequence_that_is_replaced_goes() -> None:
     assert gone == [[target.component_id, PATTERN]]
 
 
-@pytest.mark.parametrize(
-    ("thumbnail", "task_id", "expected"),
-    [
-        (True, "a-task", {("AssetVersion", VERSION), ("Task", "a-task")}),
-        (True, None, {("AssetVersion", VERSION)}),
-        (False, "a-task", set()),
-    ],
-)
-def test_a_thumbnail_is_that_of_the_version_and_of_the_task(
-    thumbnail: bool, task_id: str | None, expected: set[tuple[str, str]]
-) -> None:
-    target = TARGET._replace(thumbnail=thumbnail, task_id=task_id)
+def test_a_thumbnail_alone_belongs_to_no_version() -> None:
+    target = Target.under_version(VERSION, "thumbnail", thumbnail=True)
+    named = Target.under_version(VERSION, "thumbnail")
 
-    operations = locate_operations(stored(target))[2:]
+    component, _ = locate_operations(stored(target))
 
-    assert {(each["entity_type"], each["entity_key"][0]) for each in operations} == expected
-    assert all(each["entity_data"] == {"thumbnail_id": ID} for each in operations)
+    assert component["entity_data"]["name"] == "thumbnail"
+    assert component["entity_data"]["version_id"] is None
+    assert target.component_id == target.own_id != named.component_id
 
 
 @pytest.mark.parametrize(

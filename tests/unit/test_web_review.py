@@ -181,7 +181,7 @@ def test_a_whole_rate_is_a_whole_number(ffprobe: Probe) -> None:
 def test_given_values_win_over_those_of_ffprobe(ffprobe: Probe) -> None:
     ffprobe(_telling(MOVIE))
     meta = _meta(Entry("/p/a.mp4", frame_range="1001-1240", fps="30000/1001"))
-    assert (meta["frameIn"], meta["frameOut"]) == (1001, 1240)
+    assert (meta["frameIn"], meta["frameOut"]) == (0, 240)
     assert (meta["frameRate"], meta["width"]) == (29.97003, 1280)
 
 
@@ -189,8 +189,8 @@ def test_with_all_values_given_ffprobe_is_not_run(ffprobe: Probe) -> None:
     asked = ffprobe("exit 1")
     entry = Entry("/p/a.mp4", frame_range="1001-1240", fps="23.976", resolution="1920x1080")
     assert _meta(entry) == {
-        "frameIn": 1001,
-        "frameOut": 1240,
+        "frameIn": 0,
+        "frameOut": 240,
         "frameRate": 23.976,
         "width": 1920,
         "height": 1080,
@@ -291,7 +291,7 @@ def test_values_that_are_not_valid_for_a_review_are_refused(entry: Entry, told: 
 
 
 def test_values_at_their_limits_are_accepted() -> None:
-    limits = Entry("/p/a.mp4", frame_range="0-999999999", fps="1000", resolution="99999x1")
+    limits = Entry("/p/a.mp4", frame_range="1-999999999", fps="1000", resolution="99999x1")
     assert _meta(limits) == {
         "frameIn": 0,
         "frameOut": 999_999_999,
@@ -299,13 +299,40 @@ def test_values_at_their_limits_are_accepted() -> None:
         "width": 99_999,
         "height": 1,
     }
-    assert _meta(limits._replace(frame_range="7-7"))["frameOut"] == 7
+    assert _meta(limits._replace(frame_range="7-7"))["frameOut"] == 1
     for beyond in (
         limits._replace(fps="1000.1"),
         limits._replace(resolution="100000x1"),
         limits._replace(frame_range="0-9999999999"),
     ):
         assert " is not a " in _refused(beyond)
+
+
+@pytest.mark.parametrize(
+    ("more", "size"),
+    [
+        ({"side_data_list": [{"side_data_type": "x"}, {"rotation": -90}]}, (720, 1280)),
+        ({"side_data_list": [{"rotation": 180}]}, (1280, 720)),
+        ({"tags": {"rotate": "270"}}, (720, 1280)),
+        ({"tags": {"rotate": "odd"}}, (1280, 720)),
+        ({"sample_aspect_ratio": "64:45"}, (1820, 720)),
+        ({"sample_aspect_ratio": "0:1"}, (1280, 720)),
+        ({"sample_aspect_ratio": "2:1", "tags": {"rotate": "90"}}, (720, 2560)),
+    ],
+)
+def test_the_size_is_that_of_the_picture_as_it_is_shown(
+    ffprobe: Probe, more: dict[str, Any], size: tuple[int, int]
+) -> None:
+    ffprobe(_telling(_stream(**more)))
+    meta = _meta(Entry("/p/a.mp4"))
+    assert (meta["width"], meta["height"]) == size
+
+
+@pytest.mark.usefixtures("no_ffprobe")
+def test_a_document_is_reviewed_page_by_page() -> None:
+    name, metadata = review_of(Entry("/p/a.pdf"))
+    assert (name, json.loads(metadata["ftr_meta"])) == ("ftrackreview-pdf", {"format": "pdf"})
+    assert "is a document" in _refused(Entry("/p/a.pdf", fps="24"))
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "webm"])

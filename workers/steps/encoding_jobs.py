@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.records.publishes import Publishes
+from tasks.intake.request import is_uuid
+from tasks.records.publishes import DueJobs, Publishes
 from tasks.stage.limits import Limits
 from tasks.transfer.errors import UploadError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, query, quoted, rows_of
+from tasks.transfer.thumbnails import set_again, thumbnail_id
 from workers.steps.periodic import PeriodicStep
 
 #: A job's state is read again after this time; Redis lets one worker of the farm do it.
@@ -35,16 +37,36 @@ class Encodings(PeriodicStep):
         due = self.publishes.take_due_jobs(AGAIN_S, AT_ONCE)
         if not due:
             return
-        ids = sorted({job for jobs in due.values() for job in jobs})
+        ids = sorted({job for one in due.values() for job in one.jobs})
         try:
             [result] = self.ftrack.call([query("id, status", "Job", f"id in ({quoted(ids)})")])
         except (UploadError, FtrackRefusal):
             return
         states = {str(row.get("id")): str(row.get("status")) for row in rows_of(result)}
-        for upload_id, jobs in due.items():
-            # ftrack deletes old jobs that are done.
-            state = _of_all([states.get(job, "done") for job in jobs])
+        # ftrack deletes old jobs that are done.
+        ended = {
+            upload_id: _of_all([states.get(job, "done") for job in one.jobs])
+            for upload_id, one in due.items()
+        }
+        done = [due[upload_id] for upload_id, state in ended.items() if state == "done"]
+        try:
+            # ftrack has put a picture of its own there.
+            set_again(
+                self.ftrack, {one.version_id: _thumbnail(one) for one in done if _is_known(one)}
+            )
+        except (UploadError, FtrackRefusal):
+            return
+        for upload_id, state in ended.items():
             self.publishes.record_job_state(upload_id, state, final=state in FINAL)
+
+
+def _thumbnail(due: DueJobs) -> str:
+    return due.thumbnail_id or thumbnail_id(due.version_id)
+
+
+def _is_known(due: DueJobs) -> bool:
+    # They become part of a query, and anybody may have written them.
+    return is_uuid(due.version_id) and is_uuid(_thumbnail(due))
 
 
 def _of_all(states: list[str]) -> str:

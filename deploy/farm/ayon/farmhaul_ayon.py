@@ -71,6 +71,8 @@ def review(path: str, one: dict[str, Any]) -> dict[str, str]:
     """Return what AYON knows of a movie; a hook does not look at the file for the rest."""
     # AYON's only name for a movie, whatever its resolution.
     known = {"name": "ftrackreview-mp4"} if path.lower().endswith(".mp4") else {}
+    if path.lower().endswith(".pdf"):
+        return known
     if one.get("resolutionWidth") and one.get("resolutionHeight"):
         known["resolution"] = f"{one['resolutionWidth']}x{one['resolutionHeight']}"
     if not path.lower().endswith((".png", ".jpg", ".jpeg")):
@@ -78,7 +80,7 @@ def review(path: str, one: dict[str, Any]) -> dict[str, str]:
             known["fps"] = str(one["fps"])
         if isinstance(one.get("frameStart"), int) and isinstance(one.get("frameEnd"), int):
             # In ftrack, the frames of a movie count from 0, and the end is their number.
-            known["frame_range"] = f"0-{one['frameEnd'] - one['frameStart'] + 1}"
+            known["frame_range"] = f"{one['frameStart']}-{one['frameEnd']}"
     return known
 
 
