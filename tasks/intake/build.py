@@ -121,6 +121,10 @@ def _component(entry: Entry, settings: AnySettings, options: Options) -> Compone
     if frames is not None:
         return _sequence(entry, frames, options)
     check_thumbnail(entry, path)
+    if entry.prune:
+        raise BadInputError(
+            f"{entry.where}{entry.label('prune')} is for sequences, and {path} is a file"
+        )
     _check_roots(path, path, settings, options)
     target = _target(entry, path, options)
     return Component(entry, path, target, (_file(entry, path, target, options),))
@@ -149,7 +153,7 @@ def _frames(entry: Entry, path: str, settings: AnySettings, options: Options) ->
 
 def _sequence(entry: Entry, frames: Frames, options: Options) -> Component:
     check_sequence(entry, frames)
-    target = _under_version(entry, options, frames.head, frames)
+    target = _target(entry, frames.head, options, frames)
     container = Container(target, frames.file_type, frames.padding, frames.place)
     files = []
     for number in frames.numbers:
@@ -260,10 +264,15 @@ def _two_files(known: Component, other: Component) -> BadInputError:
     )
 
 
-def _target(entry: Entry, path: str, options: Options) -> Target:
+def _target(entry: Entry, head: str, options: Options, frames: Frames | None = None) -> Target:
     if entry.version_id:
-        return _under_version(entry, options, path)
-    return Target(str(entry.component_id).lower(), replace=entry.replace)
+        return _under_version(entry, options, head, frames)
+    return Target(
+        str(entry.component_id).lower(),
+        metadata=tuple(sorted(entry.metadata.items())),
+        replace=entry.replace,
+        prune=entry.prune,
+    )
 
 
 def _under_version(
@@ -303,4 +312,5 @@ def _under_version(
         task_id=entry.task_id.lower() if entry.task_id else None,
         metadata=tuple(sorted(metadata.items())),
         replace=entry.replace,
+        prune=entry.prune,
     )

@@ -64,10 +64,11 @@ Prints a line for each upload. You can enqueue a file again: it is the same uplo
         Option(
             "--metadata",
             "KEY=VALUE",
-            "Metadata of the new component; repeatable.",
+            "Metadata of the component; repeatable.",
             repeatable=True,
         ),
         Option("--replace", "", "Take over a component that holds other files."),
+        Option("--prune", "", "Delete the frames that a sequence has in ftrack, and PATH has not."),
         Option("--manifest", "FILENAME", "Read uploads from a file of JSON lines; - reads stdin."),
         Option(
             "--priority",

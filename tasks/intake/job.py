@@ -32,7 +32,7 @@ TEXTS = (
     "priority",
 )
 IDS = ("component_id", "version_id")
-FLAGS = ("thumbnail", "encode", "encode_only", "reviewable", "replace")
+FLAGS = ("thumbnail", "encode", "encode_only", "reviewable", "replace", "prune")
 YES = ("1", "true", "yes", "on")
 NO = ("0", "false", "no", "off", "")
 #: A manager is asked for values of at least so many outputs, because it does not list them.

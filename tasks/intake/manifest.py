@@ -30,6 +30,7 @@ MANIFEST_KEYS: dict[str, type] = {
     "publish": str,
     "priority": str,
     "allow_missing": bool,
+    "prune": bool,
     "replace": bool,
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
@@ -63,6 +64,7 @@ class Entry(NamedTuple):
     metadata: Mapping[str, str] = {}
     publish: str | None = None
     allow_missing: bool = False
+    prune: bool = False
     replace: bool = False
     where: str = ""
 

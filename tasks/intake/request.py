@@ -151,7 +151,7 @@ def _options_key(target: Target) -> str:
     is a new upload.
     """
     options = (target.thumbnail, target.encode, target.task_id, target.metadata)
-    more = ["encode_only"] if target.encode_only else []
+    more = [name for name in ("encode_only", "prune") if getattr(target, name)]
     # A frame that is stored stays stored when its sequence replaces another one.
     if target.replace and not target.container_id:
         more.append("replace")
@@ -166,7 +166,8 @@ def _container_values(container: Container) -> dict[str, Any]:
     values = {**container._asdict(), "target": container.target._asdict()}
     # A former version cannot read these: they are left out where they say nothing.
     target = values["target"]
-    for where, name in ((values, "pattern"), (target, "replace"), (target, "encode_only")):
+    new = ("replace", "encode_only", "prune")
+    for where, name in ((values, "pattern"), *((target, name) for name in new)):
         if not where[name]:
             del where[name]
     return values

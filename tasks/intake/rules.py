@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 IDS = ("component_id", "version_id", "task_id")
 #: Keys that need a component that is created, not one that exists.
 COMPONENT_OPTIONS = (
-    "name", "thumbnail", "task_id", "encode", "encode_only", "reviewable", "metadata", "publish",
+    "name", "thumbnail", "task_id", "encode", "encode_only", "reviewable", "publish",
 )  # fmt: skip
 #: Keys that only a reviewable file has.
 REVIEW_OPTIONS = ("frame_range", "fps", "resolution")
@@ -89,17 +89,11 @@ def check_thumbnail(entry: Entry, path: str) -> None:
 
 
 def check_sequence(entry: Entry, frames: Frames) -> None:
-    """Check that an entry which is a sequence has a version, and no keys of a single file.
+    """Check that an entry which is a sequence has no keys of a single file.
 
     Raises:
         BadInputError: the entry breaks a rule.
     """
-    if not entry.version_id:
-        raise BadInputError(
-            f"{entry.where}{frames.pattern} is a sequence, which needs "
-            f"{entry.label('version_id')}; to upload into components that exist, enqueue each "
-            f"frame with its own {entry.label('component_id')}"
-        )
     given = _given(entry, FILE_OPTIONS)
     if given:
         raise BadInputError(

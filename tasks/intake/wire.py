@@ -26,7 +26,7 @@ from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequ
 from tasks.transfer.targets import Container, Publish, Target, derived_id
 
 #: The fields of a target that are true or false.
-FLAGS = ("thumbnail", "encode", "encode_only", "replace")
+FLAGS = ("thumbnail", "encode", "encode_only", "replace", "prune")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def to_wire(request: Request) -> dict[str, Any]:
     if isinstance(request, UploadRequest):
         return {**_file_values(request), **_shared_values(request)}
     first = request.files[0]
-    version_id = str(first.target.version_id)
-    shared = {"version_id": version_id, **_shared_values(first)}
+    shared = _shared_values(first)
+    if first.target.version_id is not None:
+        shared["version_id"] = first.target.version_id
     check_bounds(len(request.files), sum(len(file.path) for file in request.files))
     containers = {row.target.component_id: row for row in request.publish.containers}
     if request.component_id in containers:
@@ -79,13 +80,13 @@ def from_wire(values: object) -> Request:
     if "components" in fields:
         request = _publish(fields, {**shared, "is_member": True})
     elif "head" in fields:
-        version_id = fields.uuid("version_id")
-        container, frames, files = _sequence(fields, version_id, {**shared, "is_member": True}, 0)
+        is_there = "component_id" in fields
+        target = _there(fields) if is_there else _of_version(fields, fields.uuid("version_id"))
+        container, frames, files = _sequence(fields, target, {**shared, "is_member": True}, 0)
         publish = Publish((container,))
         request = PublishRequest(str(frames), container.target.component_id, publish, files)
     elif "component_id" in fields:
-        replace = fields.take("replace", bool, default=False)
-        request = _file(fields, Target(fields.uuid("component_id"), replace=replace), shared)
+        request = _file(fields, _there(fields), shared)
     else:
         target = _under_version(fields, fields.uuid("version_id"))
         request = _file(fields, target, shared)
@@ -108,18 +109,19 @@ def _shared_values(file: UploadRequest) -> dict[str, Any]:
 
 def _file_values(file: UploadRequest) -> dict[str, Any]:
     values: dict[str, Any] = {"path": check_path("path", file.path)}
-    if file.target.version_id is None:
-        values["component_id"] = file.target.component_id
-        if file.target.replace:
-            values["replace"] = True
-    else:
-        values.update(_target_values(file.target))
+    values.update(_target_values(file.target))
     if file.size_bytes is not None:
         values["size"], values["mtime_ns"] = file.size_bytes, file.mtime_ns
     return values
 
 
 def _target_values(target: Target) -> dict[str, Any]:
+    if target.version_id is None:
+        known: dict[str, Any] = {"component_id": target.component_id}
+        known.update((key, True) for key in ("replace", "prune") if getattr(target, key))
+        if target.metadata:
+            known["metadata"] = dict(check_metadata(dict(target.metadata)))
+        return known
     values: dict[str, Any] = {
         "version_id": target.version_id,
         "name": check_text("name", target.name or ""),
@@ -188,7 +190,8 @@ def _publish(fields: Fields, shared: dict[str, Any]) -> PublishRequest:
     for row in fields.take("components", list):
         values = Fields(row)
         if "head" in values:
-            container, _, members = _sequence(values, version_id, shared, len(files))
+            target = _of_version(values, version_id)
+            container, _, members = _sequence(values, target, shared, len(files))
             containers.append(container)
             targets.append(container.target)
         else:
@@ -208,16 +211,29 @@ def _publish(fields: Fields, shared: dict[str, Any]) -> PublishRequest:
     return PublishRequest(name, component_id, Publish(tuple(containers)), tuple(files))
 
 
-def _sequence(
-    fields: Fields, version_id: str, shared: dict[str, Any], before: int
-) -> tuple[Container, Frames, tuple[UploadRequest, ...]]:
-    """Return a sequence; ``before`` is the number of files before it in the same request."""
-    target = Target.under_version(
+def _there(fields: Fields) -> Target:
+    """Return the target for a component that exists: a file, or with prune a sequence."""
+    replace = fields.take("replace", bool, default=False)
+    prune = "head" in fields and fields.take("prune", bool, default=False)
+    component_id, metadata = fields.uuid("component_id"), fields.metadata()
+    return Target(component_id, metadata=metadata, replace=replace, prune=prune)
+
+
+def _of_version(fields: Fields, version_id: str) -> Target:
+    """Return the target for a sequence of a version."""
+    return Target.under_version(
         version_id,
         check_text("name", fields.take("name", str)),
         metadata=fields.metadata(),
         replace=fields.take("replace", bool, default=False),
+        prune=fields.take("prune", bool, default=False),
     )
+
+
+def _sequence(
+    fields: Fields, target: Target, shared: dict[str, Any], before: int
+) -> tuple[Container, Frames, tuple[UploadRequest, ...]]:
+    """Return a sequence; ``before`` is the number of files before it in the same request."""
     frames = Frames(
         check_path("head", fields.take("head", str)),
         check_tail(fields.take("tail", str)),

@@ -46,7 +46,7 @@ def places_of(request: Request, path_map: Sequence[tuple[str, str]] = ()) -> lis
 def _components_of(request: Request) -> Iterator[tuple[Target, str]]:
     if isinstance(request, PublishRequest):
         for container in request.publish.containers:
-            if container.pattern:
+            if container.pattern and container.target.version_id is not None:
                 yield container.target, container.pattern
         files = [file for file in request.files if file.target.container_id is None]
     else:

@@ -166,17 +166,19 @@ def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
     if target.task_id and target.task_id not in known.tasks:
         return TargetRefusedError(f"task {target.task_id}", "does not exist in ftrack")
     if target.version_id is None:
-        return _refused_component(transfer, known.components.get(target.component_id))
+        return _refused_component(transfer, known.components.get(_owner_id(target)))
     return None if target.replace or target.is_hidden else _refused_name(transfer, known)
 
 
 def _refused_component(transfer: Transfer, row: Result | None) -> TargetRefusedError | None:
     """Check a component that was named by its id."""
-    component = f"component {transfer.component_id}"
+    is_frame = transfer.target.container_id is not None
+    component = f"component {_owner_id(transfer.target)}"
+    wanted = "sequence" if is_frame else "file"
     if row is None:
         return TargetRefusedError(component, "does not exist in ftrack")
-    if kind_of(row) != "file":
-        return TargetRefusedError(component, f"is a {kind_of(row)} in ftrack, not a file")
+    if kind_of(row) != wanted:
+        return TargetRefusedError(component, f"is a {kind_of(row)} in ftrack, not a {wanted}")
     # An empty component takes any file: its type is set together with its size.
     if row.get("size") and not (transfer.target.replace or _fits(transfer, row)):
         why = f"is of type {row.get('file_type')} in ftrack, but the file is {transfer.path}"
@@ -201,7 +203,7 @@ def _refused_name(transfer: Transfer, known: Known) -> TargetRefusedError | None
         why = f"is a {kind_of(row)} in ftrack, and {transfer.path} {is_one}"
     elif (row.get("size") or row.get("id") == owner_id) and not _fits(transfer, row):
         why = f"is of type {row.get('file_type')} in ftrack, but the file is {transfer.path}"
-    elif not _is_padded(target, padding := known.paddings.get(owner_id, 0)):
+    elif not _is_padded(target, padding := known.paddings.get(str(row.get("id")))):
         why = f"has frame numbers of padding {padding} in ftrack, but the file is {transfer.path}"
     else:
         return None
@@ -228,11 +230,11 @@ def _fits(transfer: Transfer, row: Result) -> bool:
     )
 
 
-def _is_padded(target: Target, padding: int) -> bool:
+def _is_padded(target: Target, padding: int | None) -> bool:
     """Whether a frame's number is written with this padding, as far as one number can show."""
     # The name of a frame is its number as it is written, so 1 and 001 would be two frames.
     name = target.name or ""
-    if not (target.container_id and name.isdecimal()):
+    if padding is None or not (target.container_id and name.isdecimal()):
         return True
     return len(name) == max(padding, len(name.lstrip("0")), 1)
 

@@ -77,7 +77,7 @@ class FtrackRefusal(Exception):
         why = self.why.lower()
         if "foreign key" in why:  # what it refers to does not exist
             return False
-        return self.name == "IntegrityError" or "duplicate key" in why or "already ex" in why
+        return self.name == "IntegrityError" or self._says_duplicate
 
     @property
     def may_pass(self) -> bool:
@@ -86,7 +86,12 @@ class FtrackRefusal(Exception):
         Servers have been seen to order the operations of a POST wrongly, so that one refers to what
         is not there yet (ftrack-python, ``source/ftrack_api/entity/component.py``).
         """
-        return self.name == "IntegrityError"
+        return self.name == "IntegrityError" and not self._says_duplicate
+
+    @property
+    def _says_duplicate(self) -> bool:
+        why = self.why.lower()
+        return "duplicate key" in why or "already ex" in why
 
 
 TOO_LARGE = "the call is too large"

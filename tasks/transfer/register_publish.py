@@ -73,10 +73,7 @@ def locate_publish(
     if gone:
         return replace(transfer, gone=tuple(gone))
     for one in wanted:
-        _check_name(one, existing)
-    for file in files:
-        if taken := name_taken(file, existing):
-            raise taken
+        _check(one, existing)
     publish, files, existing = _with_used(ftrack, publish, files, existing)
     existing = _with_frames(ftrack, publish, files, existing, path=transfer.path, outdated=outdated)
     jobs: tuple[str, ...] = ()
@@ -117,18 +114,26 @@ def _with_frames(
         same_number = _same_numbers(ftrack, container, files, names)
         if left := [one for one in sizes if one not in ours and one not in same_number]:
             # Frame 001 replaces frame 0001, although both are of one place.
-            left = [*outdated(container, left)] if padding == container.padding else left
+            is_all = container.target.prune or padding != container.padding
+            left = left if is_all else [*outdated(container, left)]
         gone[sequence_id] = [*same_number, *left]
     return replace(existing, frames=frames, outdated=gone)
 
 
-def _check_name(wanted: Transfer | Container, existing: Existing) -> None:
-    """Check that no other program has files under a version's name.
+def _check(wanted: Transfer | Container, existing: Existing) -> None:
+    """Check that ftrack has a sequence that was named by its id, and no other under a name.
 
     Raises:
-        TargetRefusedError: one has; the upload would make a second component of the name.
+        TargetRefusedError: it does not, or another program has files under the version's name: the
+            upload would make a second component of the name.
+        FileRefusedError: it is the name of a sequence, and this is a file.
     """
     target = wanted.target
+    if isinstance(wanted, Transfer) and (taken := name_taken(wanted, existing)):
+        raise taken
+    is_there = isinstance(wanted, Container) and target.version_id is None
+    if is_there and target.component_id not in existing.components:
+        raise TargetRefusedError(f"component {target.component_id}", "does not exist in ftrack")
     if target.replace or not is_named(wanted):
         return
     rows = [row for row in existing.others.get(target.own_id, ()) if not is_free(row)]
@@ -221,8 +226,8 @@ def _frames_of(
             found, page = ftrack.call(operations)
         except FtrackRefusal as refusal:
             raise RequestRefusedError(sequence_id, "look up", str(refusal)) from None
-        padding = _padding_of(rows_of(found), container, path)
         rows, known = rows_of(page), len(sizes)
+        padding = _padding_of(rows_of(found), container, path, is_empty=not rows and not known)
         sizes |= {str(row.get("id")): number_of(row, "size", MAX_SIZE_BYTES) for row in rows}
         names |= {str(row.get("id")): str(row.get("name")) for row in rows}
         if len(rows) < FRAMES_A_PAGE:
@@ -235,12 +240,14 @@ def _frames_of(
             raise UnexpectedAnswerError("ftrack", what, "the next page repeats the last one")
 
 
-def _padding_of(rows: Sequence[Result], container: Container, path: str) -> int:
+def _padding_of(rows: Sequence[Result], container: Container, path: str, *, is_empty: bool) -> int:
     # The name of a frame is its number as it is written, so 1 and 001 would be two frames.
-    name = container.target.name
+    name = container.target.name or container.target.component_id
     if not rows:
         why = f"is a sequence, but {name} is a component of another kind in ftrack"
         raise FileRefusedError(path, f"{why}; give it another name")
+    if is_empty:
+        return container.padding
     padding = number_of(rows[0], "padding", MAX_PADDING)
     if padding != container.padding and not container.target.replace:
         why = f"has frame numbers of padding {container.padding}, but {name} in ftrack has"

@@ -36,6 +36,7 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
         return [
             _update("FileComponent", target.component_id, known),
             *location_operations(target.component_id, existing),
+            *metadata_operations("FileComponent", target, existing),
         ]
     if not target.is_hidden:
         fields["version_id"] = target.version_id
@@ -88,6 +89,8 @@ def component_operations(
 def _changed(target: Target, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that an existing component gets; other files may be of another type."""
     is_other = target.replace or target.is_hidden or target.component_id != target.own_id
+    if target.version_id is None:
+        is_other = True
     names = {"size", "version_id", *(("file_type", "padding") if is_other else ())}
     return {name: value for name, value in fields.items() if name in names}
 
@@ -200,7 +203,10 @@ def _posts(
             for start in range(0, len(own), FRAMES_A_POST)
         ]
         by_then = existing
-        if len(own) > shown_at_once:
+        if len(own) > shown_at_once and target.version_id is None:
+            before += posts  # it exists
+            posts = []
+        elif len(own) > shown_at_once:
             hidden = target._replace(version_id=None)
             before += [_sequence_operations(hidden, fields, existing) + posts[0], *posts[1:]]
             posts = []
@@ -210,7 +216,9 @@ def _posts(
         while len(removals) > FRAMES_A_POST:
             before.append([removals.pop() for _ in range(FRAMES_A_POST)])
         last += removals
-        last += _sequence_operations(target, {**fields, "version_id": target.version_id}, by_then)
+        if target.version_id is not None:
+            fields["version_id"] = target.version_id
+        last += _sequence_operations(target, fields, by_then)
         last += [operation for post in posts for operation in post]
         last += location_operations(target.component_id, existing)
         last += metadata_operations("SequenceComponent", target, existing)

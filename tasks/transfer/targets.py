@@ -52,7 +52,8 @@ class Target(NamedTuple):
     ``task_id`` is the task, shot, asset build or project that gets the same thumbnail as the
     version. ``container_id`` is the sequence that the file is a frame of; then ``name`` is the
     frame number. With ``replace``, the upload takes over a component that has other files. With
-    ``encode_only``, ftrack deletes the component when it has encoded it.
+    ``encode_only``, ftrack deletes the component when it has encoded it. With ``prune``, a sequence
+    loses the frames that are not part of the upload.
     """
 
     component_id: str
@@ -65,6 +66,7 @@ class Target(NamedTuple):
     container_id: str | None = None
     replace: bool = False
     encode_only: bool = False
+    prune: bool = False
 
     @property
     def own_id(self) -> str:

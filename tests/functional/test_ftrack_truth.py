@@ -196,3 +196,36 @@ def test_only_what_ftrack_has_encoded_stays(farm: Farm, official: Any) -> None:
     assert asked["keep_original"] is False
     assert official.query(f"Component where version_id is {VERSION}").all() == []
     assert len(farm.sandbox.store.puts()) == 1
+
+
+def test_a_sequence_that_exists_is_completed_and_pruned(farm: Farm, official: Any) -> None:
+    version = official.get("AssetVersion", VERSION)
+    made = official.create("SequenceComponent", {"name": "exr", "version": version, "padding": 4})
+    official.commit()
+    folder = render(farm, 4)
+    path = f"{folder}/beauty.%04d.exr"
+    what = (path, "--component-id", made["id"], "--metadata", "colour=ACEScg", "--wait")
+
+    farm.enqueue(*what)
+    with official_client(farm.sandbox) as session:
+        check_readable(session, made["id"], folder, 4)
+        sequence = session.get("SequenceComponent", made["id"])
+        assert (sequence["name"], sequence["version_id"]) == ("exr", VERSION)
+        assert (sequence["file_type"], sequence["size"]) == (".exr", 4 * 2000)
+        assert sequence["metadata"]["colour"] == "ACEScg"
+    assert farm.enqueue(*what)[0]["state"] == "located"
+    assert set(sent(farm).values()) == {1}
+
+    # Two of the frames are no longer part of it.
+    for number in (1003, 1004):
+        (folder / f"beauty.{number}.exr").unlink()
+    farm.enqueue(*what)
+    assert len(farm.sandbox.ftrack.entities("FileComponent")) == 4
+    farm.enqueue(*what, "--prune")
+    with official_client(farm.sandbox) as session:
+        check_readable(session, made["id"], folder, 2)
+        assert session.get("SequenceComponent", made["id"])["size"] == 2 * 2000
+
+    frame = folder / "beauty.1001.exr"
+    done = farm.cli("enqueue", frame, *what[1:])
+    assert f"component {made['id']} is a sequence in ftrack, not a file" in done.stderr

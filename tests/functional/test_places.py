@@ -167,6 +167,8 @@ def test_a_target_that_ftrack_lacks_costs_no_byte(farm: Farm, size: int) -> None
 
 def test_another_programs_component_is_replaced_only_when_asked(farm: Farm) -> None:
     there = farm.sandbox.ftrack.add_component("main.exr", size=5)
+    where = {"location_id": seed.SERVER_LOCATION_ID, "resource_identifier": there}
+    farm.sandbox.ftrack.create("ComponentLocation", component_id=there, **where)
     pattern = frames(farm, ".exr", range(1, 4))
 
     assert "made by another program" in refused(farm, pattern, *MAIN)

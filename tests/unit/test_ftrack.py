@@ -491,7 +491,12 @@ def test_a_component_comes_with_location_thumbnail_and_encoding(
     [located] = locate(ftrack, [transfer]).values()
 
     [job] = sandbox.ftrack.entities("Job")
-    assert located == replace(transfer, job_ids=(job["id"],))
+    assert located == replace(
+        transfer,
+        job_ids=(job["id"],),
+        encoded_version=version,
+        thumbnail_id=target.component_id,
+    )
 
     component = sandbox.ftrack.get("FileComponent", target.component_id)
     assert component is not None

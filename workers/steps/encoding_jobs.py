@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.intake.request import is_uuid
 from tasks.records.publishes import DueJobs, Publishes
 from tasks.stage.limits import Limits
 from tasks.transfer.errors import UploadError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, query, quoted, rows_of
+from tasks.transfer.targets import is_uuid
 from tasks.transfer.thumbnails import set_again, thumbnail_id
 from workers.steps.periodic import PeriodicStep
 
