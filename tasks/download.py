@@ -31,6 +31,8 @@ from tasks.transfer.get import BeingFetchedError, get_file, part_name_of
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.signed_get import signed_url
 
+#: A download is tried for a day, and may wait as long for a worker.
+MAX_AGE_S = 2 * 86400.0
 #: How often the record of a download shows what has arrived.
 PROGRESS_S = 1.0
 
@@ -80,17 +82,21 @@ def open_folder(path: str, roots: Sequence[str] | None = None) -> int:
     time_limit=24 * 3600,  # one task fetches a file, however large it is
     throws=(UploadError,),
 )
-def fetch_component(self: Task, component_id: str, folder: str) -> None:
+def fetch_component(self: Task, component_id: str, folder: str, asked_at: float = 0.0) -> None:
     """Fetch the files of a component into a folder below the storage roots.
 
+    ``asked_at`` is in seconds since 1970; a former version did not send it.
+
     Safe to run twice: existing files are left alone, partial ones are continued, and a lock on
-    the file keeps two runs apart.
+    the file keeps two runs apart. Somebody may also send an old message once more: it ends if it is
+    too old, and overwrites nothing that was written since.
     """
     progress = Progress(Fetches(clients().record.scripts), self.request.id)
     worker = str(self.request.hostname)
     progress.begin(component_id, folder, worker)
     try:
-        _fetch(component_id, folder, progress)
+        _check_age(component_id, asked_at)
+        _fetch(component_id, folder, progress, asked_at)
     except BeingFetchedError as error:
         progress.fail(error, is_final=_is_last_try(self, DOWNLOAD_BUSY))
         raise _retry(self, component_id, DOWNLOAD_BUSY) from None
@@ -160,7 +166,15 @@ class Progress:
             self._fetches.note(self._fetch_id, {**counted, **fields}, error)
 
 
-def _fetch(component_id: str, folder: str, progress: Progress) -> None:
+def _check_age(component_id: str, asked_at: float) -> None:
+    if time.time() - asked_at > MAX_AGE_S:
+        raise FatalError(
+            f"component {component_id} is not fetched: it was asked for more than "
+            f"{MAX_AGE_S / 86400:.0f} days ago, or by a former version; fetch it again"
+        )
+
+
+def _fetch(component_id: str, folder: str, progress: Progress, asked_at: float) -> None:
     """Fetch all files of a component.
 
     Raises:
@@ -175,7 +189,9 @@ def _fetch(component_id: str, folder: str, progress: Progress) -> None:
 
     def attempt(file: ComponentFile) -> Exception | None:
         try:
-            fetched = get_file(file, opened, sign, here.store, lambda: moved(file))
+            fetched = get_file(
+                file, opened, sign, here.store, lambda: moved(file), asked_at=asked_at
+            )
         except StoppedError:
             raise
         except Exception as error:  # noqa: BLE001 raised below; the folder stays open until then

@@ -26,8 +26,8 @@ NAMES = ("bandwidth", "api_rate")
 #: The field for the zone of all timetables, so that nodes with other zones keep the same hours.
 ZONE = "zone"
 
-#: A changed limit takes effect after this time at the latest.
-REFRESH_S = 2.0
+#: A changed limit takes effect after this time and LOOK_S at the latest, in 2 s together.
+REFRESH_S = 1.5
 NEVER = float("-inf")
 #: Capacity that was unused for this long may be used at once; more would show as a peak.
 BURST_S = 0.1
@@ -98,7 +98,7 @@ class Limits:
             if held_up_s < 0:
                 return LOOK_S
             if is_turn and held_up_s:
-                self._sleep(held_up_s)
+                self._pause("bandwidth", rate, held_up_s)
             elif held_up_s:
                 return held_up_s
             taken = piece
@@ -127,7 +127,17 @@ class Limits:
 
     def _wait(self, bucket: str, rate: float, amount: int) -> None:
         if wait_s := self._take(bucket, rate, amount):
-            self._sleep(wait_s)
+            self._pause(bucket, rate, wait_s)
+
+    def _pause(self, bucket: str, rate: float, wait_s: float) -> None:
+        """Wait for tokens that were taken at a rate; a limit that changes meanwhile counts."""
+        while wait_s > 0:
+            self._sleep(step_s := min(wait_s, LOOK_S))
+            wait_s -= step_s
+            if wait_s <= 0 or (now := self._rate(bucket)) is None:
+                return
+            wait_s *= rate / now
+            rate = now
 
     def _take(
         self, bucket: str, rate: float, amount: int, *, if_free: bool = False, held: bool = False

@@ -2,7 +2,8 @@
 
     {"summary": "beauty.1001.exr +49, 12.4 MB", "claim": "…", "signed": {upload id: sealed}}
 
-Each presigned URL is sealed, so no log, event or result can show one.
+Each presigned URL is sealed, so no log, event or result can show one. It belongs to one upload and
+one version of its file, and the seal says so: copied elsewhere, it is refused and signed again.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class RunMessage(Message):
 def to_message(claim_id: str, transfers: Sequence[Transfer], urls: Codec) -> Message:
     """Return the message that hands on these transfers."""
     signed = {
-        transfer.upload_id: urls.encode(asdict(transfer.signed))
+        transfer.upload_id: urls.encode({"for": _version(transfer), **asdict(transfer.signed)})
         for transfer in transfers
         if transfer.signed and not transfer.stored
     }
@@ -50,7 +51,7 @@ def with_signed(batch: Batch, message: Message, urls: Codec) -> Batch:
     return replace(
         batch,
         transfers=tuple(
-            replace(transfer, signed=_unsealed(signed.get(transfer.upload_id), urls))
+            replace(transfer, signed=_unsealed(signed.get(transfer.upload_id), transfer, urls))
             for transfer in batch.transfers
         ),
     )
@@ -76,12 +77,21 @@ def with_fate(transfers: Sequence[Transfer], states: Iterable[str]) -> str:
     return f"{fate}: {summary(transfers)}" if fate else summary(transfers)
 
 
-def _unsealed(sealed: str | None, urls: Codec) -> SignedPut | None:
+def _version(transfer: Transfer) -> list[str | int]:
+    """Return what a URL belongs to: the upload, and the version of the file."""
+    identity = transfer.known_identity
+    return [
+        *(transfer.upload_id, transfer.component_id),
+        *(identity.size_bytes, identity.mtime_ns, transfer.checksum or ""),
+    ]
+
+
+def _unsealed(sealed: str | None, transfer: Transfer, urls: Codec) -> SignedPut | None:
     # A URL that cannot be read, such as after a change of keys or versions, is signed again.
-    if sealed is None:
+    if sealed is None or transfer.identity is None:
         return None
     try:
         value: dict[str, Any] = urls.decode(sealed, "a signed URL")
-        return SignedPut(**value)
-    except (SealBrokenError, TypeError):
+        return SignedPut(**value) if value.pop("for", None) == _version(transfer) else None
+    except (SealBrokenError, TypeError, AttributeError):
         return None

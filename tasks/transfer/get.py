@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import math
 import os
 import re
 import stat
@@ -44,12 +45,15 @@ def get_file(
     sign: Callable[[str], str],
     session: requests.Session,
     check_cancelled: Callable[[], None] = lambda: None,
+    *,
+    asked_at: float = math.inf,
 ) -> Fetched:
     """Fetch one file into a folder. ``folder`` is an open descriptor of it.
 
     The bytes go into a hidden file next to the target, which a later call continues. The target
     appears only when it is complete and verified. ``sign`` returns the URL of a component.
-    ``check_cancelled`` is called after each block, and may raise to stop.
+    ``check_cancelled`` is called after each block, and may raise to stop. A file that was written
+    after ``asked_at`` (seconds since 1970) is left alone: it is newer than what was asked for.
 
     Raises:
         BeingFetchedError: another process or thread is fetching the component into the folder.
@@ -65,6 +69,7 @@ def get_file(
             os.unlink(part_name, dir_fd=folder)
             _tidy(file.component_id, folder)
             return Fetched("present", size_bytes)
+        _check_not_newer(file, folder, asked_at)
         size_bytes = _receive(
             file, folder, part, url=url, session=session, check_cancelled=check_cancelled
         )
@@ -176,6 +181,16 @@ def _present(file: ComponentFile, folder: int, url: str, session: requests.Sessi
         if stored.md5_hex and _md5(local, status.st_size).hexdigest() != stored.md5_hex:
             return None
         return status.st_size
+
+
+def _check_not_newer(file: ComponentFile, folder: int, asked_at: float) -> None:
+    with suppress(FileNotFoundError):
+        status = os.stat(file.name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) and status.st_mtime > asked_at:
+            raise FatalError(
+                f"component {file.component_id} is not fetched: the file in its place was written "
+                "after it was asked for; fetch it again, or remove that file"
+            )
 
 
 def _receive(

@@ -201,6 +201,23 @@ def test_a_target_with_other_bytes_is_replaced(node: Node, here: bytes) -> None:
     assert node.content == CONTENT
 
 
+def test_a_file_that_is_newer_than_the_request_is_left_alone(node: Node) -> None:
+    """So somebody who sends an old request once more overwrites no work."""
+    target = node.path / "plate.exr"
+    target.write_bytes(b"newer work")
+    now = target.stat().st_mtime
+    url = f"{node.server.url}/bucket/key"
+
+    node.server.answers = [rest(0)]
+    with pytest.raises(FatalError, match="was written after it was asked for; fetch it again"):
+        get_file(node.file, node.folder, lambda _: url, store_session(2), asked_at=now - 1)
+    assert target.read_bytes() == b"newer work"
+
+    node.server.answers = [rest(0), whole()]
+    get_file(node.file, node.folder, lambda _: url, store_session(2), asked_at=now + 1)
+    assert node.content == CONTENT
+
+
 def test_a_download_that_is_cancelled_stops_at_the_next_block(node: Node) -> None:
     def cancel() -> None:
         raise FatalError("cancelled")

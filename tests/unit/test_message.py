@@ -55,6 +55,18 @@ def test_an_unreadable_url_is_dropped_so_that_it_is_signed_again() -> None:
     assert [transfer.signed for transfer in batch.transfers] == [None, None, None]
 
 
+def test_a_url_of_another_upload_or_version_is_signed_again() -> None:
+    """Whoever can write to Redis can copy it, but not have it used."""
+    here, there = transfer_of("a.exr"), transfer_of("b.exr")
+    changed = replace(here, identity=FileIdentity(6, 2, 1, 1))
+    message = to_message("a-claim", [here, there], URLS)
+    swapped = {here.upload_id: message["signed"][there.upload_id]}
+
+    for transfer, signed in ((here, swapped), (changed, message["signed"])):
+        batch = Batch("a-claim", (replace(transfer, signed=None),))
+        assert with_signed(batch, {**message, "signed": signed}, URLS).transfers[0].signed is None
+
+
 def test_a_summary_names_the_first_file_the_others_and_the_size() -> None:
     one, other = transfer_of("a.exr", 1_000_000), transfer_of("b.exr", 500_000)
 

@@ -61,6 +61,19 @@ def test_a_broadcast_is_refused_by_a_clock_that_differs(
     assert seal.refusal(message, PIDBOX) == why
 
 
+def test_a_message_counts_only_in_the_queue_that_it_was_sent_to(message: dict[str, Any]) -> None:
+    """Moved to the common queue, a file of one host alone would be read by another."""
+    way = {"exchange": "farmhaul.node7", "routing_key": "farmhaul.node7"}
+    sent = {**message, "headers": {"task": "farmhaul.compute_checksum"}}
+    sent["properties"] = {"delivery_info": way, "delivery_tag": "a tag"}
+    seal.sign(sent)
+
+    assert seal.refusal(sent, "farmhaul.node7") == ""
+    assert seal.refusal(sent, "farmhaul") == "it does not belong in this queue"
+    way["routing_key"] = "farmhaul"
+    assert seal.refusal(sent, "farmhaul") == "it was changed after it was sealed"
+
+
 def test_a_key_that_this_node_lacks_is_named_as_the_reason(message: dict[str, Any]) -> None:
     seal.use(Codec([Fernet.generate_key().decode()]))
 

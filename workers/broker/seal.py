@@ -72,8 +72,10 @@ def _fault(message: Any, queue: str) -> str:
     # The names that kombu.pidbox and celery.events give their queues; all others hold tasks.
     broadcast = queue.endswith(".pidbox") or queue.startswith("celeryev.")
     headers = message["headers"]
-    if ("task" in headers) is broadcast:
-        return "it does not belong in this kind of queue"
+    # Moved to the queue of all nodes, what one node alone can do right would be done by another.
+    was_moved = not broadcast and message["properties"]["delivery_info"]["routing_key"] != queue
+    if was_moved or ("task" in headers) is broadcast:
+        return "it does not belong in this queue"
     if message["content-type"] not in CONTENT_TYPES:
         return "farmhaul does not use its content type"
     base64.b64decode(message["body"], validate=True)

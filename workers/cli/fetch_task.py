@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import suppress
 
 import redis
@@ -28,7 +29,7 @@ def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) 
     try:
         app.send_task(
             "farmhaul.fetch_component",
-            kwargs={"component_id": component_id, "folder": folder},
+            kwargs={"component_id": component_id, "folder": folder, "asked_at": time.time()},
             task_id=fetch_id,
             queue=QUEUE,
             priority=FETCH_PRIORITY,

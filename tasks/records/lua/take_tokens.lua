@@ -8,11 +8,22 @@
 -- Returns, as text, the seconds to wait before the tokens may be used; -1: another one begins first.
 --
 -- The bucket is a single timestamp (GCRA): the time until which the rate is already allocated. A
--- caller waits until that time, and moves it forward for later callers.
+-- caller waits until that time, and moves it forward for later callers. What was allocated at another
+-- rate counts as it would at this one, so a limit that changes does so at once.
 --- @include "base"
 
 local key = KEY.bucket .. args.bucket
-local allocated = math.max(tonumber(redis.call('GET', key) or 0), NOW - args.burst_s)
+local LONGEST_S = 4000 -- nobody waits for so long; what says so was written by somebody else
+local known, rate = unpack(redis.call('MGET', key, key .. ':rate'))
+local ahead_s = (tonumber(known or 0) or 0) - NOW
+rate = tonumber(rate or args.rate) or args.rate
+if ahead_s > 0 then
+  ahead_s = ahead_s * rate / args.rate
+end
+if not (ahead_s < LONGEST_S) then
+  ahead_s = 0
+end
+local allocated = math.max(NOW + ahead_s, NOW - args.burst_s)
 local waiting = key .. ':waiting'
 if args.held then
   local other = redis.call('GET', waiting)
@@ -26,4 +37,5 @@ if args.if_free and allocated > NOW then
   return wait_s
 end
 redis.call('SET', key, string.format('%.6f', allocated + args.amount / args.rate), 'EX', 3600)
+redis.call('SET', key .. ':rate', args.rate, 'EX', 3600)
 return wait_s
