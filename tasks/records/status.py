@@ -224,7 +224,8 @@ class Status:
         sent_bytes = int(fields.get("sent") or 0)
         if is_sending:  # parts of a large file that are under way
             sent_bytes += int(fields.get("ahead") or 0)
-        if fields.get("state") in {"located", "stored"}:
+        # A publish counts what its members have now; its size is what was asked for.
+        if fields.get("state") in {"located", "stored"} and "total" not in fields:
             sent_bytes = int(fields.get("size") or 0)
         return UploadState(
             upload_id=upload_id,
