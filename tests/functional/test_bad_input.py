@@ -204,7 +204,7 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["retry"], "name the uploads to retry, or retry all failed"),
     (["cancel"], "Missing argument"),
     (["flush-spool"], "FARMHAUL_SPOOL is not set"),
-    (["status", "--failed", "x"], "no upload x is known here; farmhaul status --all"),
+    (["status", "x"], "no upload x is known here; words are whole words of a path"),
     (["status", ID], f"no upload {ID} is known here; farmhaul status --all"),
     (["retry", ID], f"no upload {ID} is known"),
     (["cancel", ID], f"farmhaul: no upload {ID} is known here"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from tasks.config.sealing import Codec
 from tasks.records.scripts import Scripts
+from tests.farm import BIN
 from tests.helpers.many_records import fill
 from tests.sandbox import RedisServer
 from workers.cli import output
@@ -22,7 +24,7 @@ SHOT = "/mnt/show/sq003/sh0003"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """Redis with three hundred records."""
+    """Redis with five hundred records."""
     one = RedisServer(tmp_path_factory.mktemp("redis"))
     one.launch()
     client = one.client()
@@ -68,7 +70,7 @@ def test_a_shot_is_found_in_all_the_ways_that_people_name_it(run: Any) -> None:
     assert states(run("status", "sh0003", "--state", "failed")) == {"failed": 2}
     assert states(run("status", "sh0003", "--failed")) == {"failed": 2}
     assert states(run("status", "--shot", SHOT, "--host", "node001")) == {"located": 1}
-    assert run("status", "sh0009") == run("status", SHOT, "--since", "2030-01-01") == []
+    assert run("status", SHOT, "--since", "2030-01-01") == []
 
 
 def test_a_table_summarizes_many_and_keeps_to_the_screen(run: Any) -> None:
@@ -99,9 +101,15 @@ def test_one_upload_shows_all_that_is_known_of_it(run: Any) -> None:
 def test_commands_that_change_something_answer_in_json(run: Any) -> None:
     [one, other] = [json.loads(line)["upload_id"] for line in run("status", "sh0002", "--failed")]
 
-    [retried] = run("retry", one, "--json")
-    [cancelled] = run("cancel", other, "--format", "json")
-    [limits] = run("limit", "--json")
+    # In processes of their own: other tests have given this one's application other queues.
+    retried, cancelled, limits = (
+        subprocess.run([BIN / "farmhaul", *arguments], capture_output=True, check=True).stdout
+        for arguments in (
+            ["retry", one, "--json"],
+            ["cancel", other, "--format", "json"],
+            ["limit", "--json"],
+        )
+    )
 
     assert json.loads(retried) == {"upload_id": one, "state": "pending"}
     assert json.loads(cancelled) == {"upload_id": other, "state": "cancelled"}

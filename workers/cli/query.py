@@ -67,6 +67,13 @@ def find(scripts: Scripts, query: Query) -> tuple[list[UploadState], bool]:
     return [upload for upload in uploads if upload is not None], is_cut
 
 
+def none_known(words: Sequence[str]) -> BadInputError:
+    """Return what to say if nothing fits what was asked for."""
+    return BadInputError(
+        f"no upload {' '.join(words)} is known here; words are whole words of a path"
+    )
+
+
 def _time_of(text: str, now: float) -> float:
     if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
         return now - int(match[1]) * UNITS_S[match[2]]

@@ -20,7 +20,7 @@ from tasks.records.states import LIVE, UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.fetch_task import fetch_line
-from workers.cli.query import find, query_of, query_options
+from workers.cli.query import find, none_known, query_of, query_options
 from workers.cli.records import find_known, open_records
 from workers.wording import no_takers, troubles
 
@@ -66,7 +66,10 @@ def status(
         if which in {"failed", "active"}:
             states = ("failed",) if which == "failed" else LIVE
             query = replace(query, states=states)
-        _show_found(*find(scripts, query), by=by, limit=limit, form=form)
+        uploads, is_cut = find(scripts, query)
+        if not uploads and not which and not any(asked.values()):
+            raise none_known(words)
+        _show_found(uploads, is_cut, by=by, limit=limit, form=form)
         return
     _show_known(scripts, words, which, now=now, human=form != "json")
 

@@ -16,14 +16,13 @@ from typing import NamedTuple
 import click
 import redis
 
-from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED, say
 from tasks.records.inbox import waiting
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.cli.query import find, query_of, query_options
+from workers.cli.query import find, none_known, query_of, query_options
 from workers.cli.records import find_known, open_records
 from workers.cli.watch_table import WatchTable
 from workers.wording import redis_problem, troubles
@@ -66,8 +65,7 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     if query := query_of(words, float(scripts.client.time()[0]), **asked):
         upload_ids = tuple(upload.upload_id for upload in find(scripts, query)[0])
         if not upload_ids:
-            what = " ".join((*words, *filter(None, asked.values())))
-            raise BadInputError(f"no upload {what} is known here; words are whole words of a path")
+            raise none_known((*words, *filter(None, asked.values())))
     find_known(status, upload_ids)
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     if terminal and form == "table":
