@@ -57,15 +57,16 @@ def remedy_for(error: OwnSettingsError, environment: Mapping[str, str]) -> str:
     proxy = _shown_proxy(error.url, environment)
     such_as = f", such as that of this system, {system}" if system else ""
     unset = f"set REQUESTS_CA_BUNDLE to a file with that authority{such_as}; restart the worker"
-    where = f"FTRACK_SERVER={error.url}" if error.service == "ftrack" else "the URLs of the store"
+    # Where the store is, ftrack says: no setting of this node does.
+    setting = f", or correct FTRACK_SERVER={error.url}" if error.service == "ftrack" else ""
     remedies: dict[OwnFault, str] = {
         "ca_file": f"correct {value}" if bundle else "install the package certifi again",
         "authority": f"add the authority to {value}" if bundle else unset,
         "socks": f"install PySocks for {proxy}, or set it to an http proxy; restart the worker",
         "proxy": f"correct {proxy}, name the host in NO_PROXY, or start the proxy",
         "proxy_login": f"correct the user and the password in {proxy}; restart the worker",
-        "no_route": f"correct the network of that node, or {where}",
-        "no_name": f"correct the DNS of that node, or {where}",
+        "no_route": f"see whether the host is up, and correct the network of that node{setting}",
+        "no_name": f"correct the DNS of that node{setting}",
     }
     return remedies[error.fault]
 

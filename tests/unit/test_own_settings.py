@@ -217,7 +217,9 @@ def test_a_name_without_address_is_a_matter_of_dns(
     text = told("https://studio.example")
 
     assert f"it cannot resolve that name (ConnectionError, {words})" in text
-    assert text.endswith("correct the DNS of that node, or FTRACK_SERVER=https://studio.example")
+    assert text.endswith(
+        "correct the DNS of that node, or correct FTRACK_SERVER=https://studio.example"
+    )
 
 
 @pytest.mark.parametrize("code", [errno.ENETUNREACH, errno.EHOSTUNREACH])
