@@ -142,7 +142,7 @@ def test_under_a_version_component_and_location_are_made_in_one_call(farm: Farm)
     assert version is not None
     assert version["thumbnail_id"] == component_id
     [call] = ftrack.calls("create")
-    assert call["actions"] == ["create", "create", "create", "update", "encode_media"]
+    assert call["actions"] == ["create", "create", "create", "encode_media"]
 
 
 def test_nothing_of_a_version_is_visible_before_the_bytes_are_stored(farm: Farm) -> None:
@@ -457,19 +457,3 @@ def test_urgent_uploads_go_first_and_low_ones_last(one_worker: Farm) -> None:
     first, *_, last = sandbox.ftrack.calls("get_upload_metadata")
     assert urgent["component_id"] in components_of(first)
     assert low["component_id"] in components_of(last)
-
-
-def test_a_touched_file_comes_back_if_ftrack_has_lost_it(farm: Farm) -> None:
-    path = farm.make_file("main.exr", 1000)
-    what = (path, "--version-id", farm.sandbox.ftrack.version_id, "--wait")
-    [upload] = farm.enqueue(*what)
-    farm.sandbox.ftrack.delete("Component", upload["component_id"])
-    farm.sandbox.store.delete(upload["component_id"])
-    assert farm.enqueue(*what) == [upload], "ftrack is not asked again"
-    assert farm.sandbox.ftrack.get("Component", upload["component_id"]) is None
-
-    path.touch()
-    farm.enqueue(*what)
-
-    assert farm.sandbox.ftrack.locations(upload["component_id"])
-    assert farm.sandbox.store.size(upload["component_id"]) == 1000

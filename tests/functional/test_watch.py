@@ -205,6 +205,8 @@ def test_watch_and_wait_exit_with_4_if_an_encoding_fails(hook: Farm) -> None:
     ) as waiting:
         wait_until(lambda: hook.redis.llen("farmhaul:inbox"))
         hook.take_in()
+        # What a worker would write once ftrack has said that the file is still there.
+        hook.redis.hset(key, mapping={"state": "located", "jobs": "j", "job_state": "failed"})
         _, said = waiting.communicate(timeout=60)
     assert waiting.returncode == 4
     assert f"farmhaul: {path}: located, but " in said

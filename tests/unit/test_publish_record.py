@@ -380,7 +380,6 @@ def test_a_publish_enqueued_again_after_it_ended_begins_anew(farm: Farm) -> None
     for stage in STAGES:
         [transfer] = farm.deliver(stage)
         farm.settle(transfer, "located" if stage == STAGES[-1] else "advanced")
-    assert farm.commands.enqueue([request]) == [("located", False)]
     farm.client.hset(keys.upload_key(publish_id), "state", "failed")
 
     assert farm.commands.enqueue([request]) == [("pending", True)], "its files are stored"
