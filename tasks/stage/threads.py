@@ -283,6 +283,10 @@ def _limit_s(job: _Job[Any]) -> float:
     return min(job.limit_s, STALLED_AT_STOP_S) if shared.is_stopping() else job.limit_s
 
 
+#: Whoever waits in one of these waits for ftrack or the store.
+IN_EXCHANGE = {f"tasks.transfer.{name}" for name in ("exchange", "ftrack", "hearing", "http")}
+
+
 def _hangs_in(ident: int) -> Why | None:
     """Return what a thread hangs in; None if it waits for Redis, which has time limits of its own.
 
@@ -297,7 +301,7 @@ def _hangs_in(ident: int) -> Why | None:
     module, function = ours[0]
     if module.startswith("tasks.records"):
         return None
-    if module in {"tasks.transfer.http", "tasks.transfer.ftrack"} or function == "send":
+    if module in IN_EXCHANGE or function == "send":
         is_ftrack = any(name[0] == "tasks.transfer.ftrack" for name in ours)
         return "ftrack" if is_ftrack else "store"
     return "file"

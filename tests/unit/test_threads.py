@@ -10,6 +10,9 @@ import pytest
 
 from tasks.stage import shared, threads
 from tasks.stage.threads import Threads, Unfinished, note_progress, pause
+from tasks.transfer.http import send_raw
+from tasks.transfer.put import store_session
+from tests.helpers.raw_server import full_backlog, raw_server
 
 LIMIT_S = 0.3
 
@@ -70,6 +73,18 @@ def test_what_hangs_is_left_behind(answer: threading.Event) -> None:
     assert hung.silent_s >= LIMIT_S
     assert pool.left_behind == 1
     assert pool.run(range(9), str, limit_s) == [str(item) for item in range(9)]
+
+
+def test_what_waits_for_the_store_reads_no_file(answer: threading.Event) -> None:
+    def put(port: int) -> None:
+        url = f"http://127.0.0.1:{port}/"
+        send_raw(store_session(1), "PUT", url, {"Content-Length": "3"}, b"abc", service="store")
+
+    with raw_server(lambda _: answer.wait(10)) as silent, full_backlog() as deaf:
+        # One takes the bytes and does not answer; the other takes no connection.
+        for hung in Threads(2).run([silent.port, deaf], put, limit_s):
+            assert isinstance(hung, Unfinished)
+            assert hung.why == "store"
 
 
 def test_what_moves_is_not_left_behind() -> None:
