@@ -16,9 +16,7 @@ from typing import Any, Self
 import pytest
 
 from tasks.records.states import STAGES
-from tests.browser.chromium import NoBrowser, chromium
 from tests.farm import BIN, Farm, wait_until
-from tests.helpers.skipping import skip_loudly
 from tests.sandbox import Sandbox, seed
 from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
 
@@ -30,15 +28,6 @@ REFUSAL = "<Error><Code>EntityTooLarge</Code></Error>"  # S3's form
 VIEW = {"width": 1600, "height": 520}
 
 Shoot = Callable[[Any, str], None]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        with chromium() as running:
-            yield running
-    except NoBrowser as error:
-        skip_loudly("NO PAGE OF FLOWER WAS TESTED", error)
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,8 @@ import pytest
 from tasks.config.sealing import Codec
 from tasks.records import keys
 from tasks.records.scripts import Scripts
-from tests.browser.chromium import NoBrowser, chromium
 from tests.farm import BIN, wait_until
 from tests.helpers.many_records import fill
-from tests.helpers.skipping import skip_loudly
 from tests.sandbox import RedisServer
 from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
 
@@ -73,15 +71,6 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
     yield one
     one.child.stop(20)
     server.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    try:
-        with chromium() as running:
-            yield running
-    except NoBrowser as error:
-        skip_loudly("NO PAGE OF UPLOADS WAS TESTED", error)
 
 
 def open_page(browser: Any, flower: Flower, view: dict[str, int], **options: Any) -> Any:
