@@ -318,7 +318,7 @@ def test_an_upload_survives_a_kill_while_redis_does_not_answer(
     redis_server.pause(3)
     code = f"from tasks.intake import hook; hook.enqueue([{line()!r}])"
     child = subprocess.Popen([sys.executable, "-c", code], env=dict(os.environ))
-    while not host.left:
+    while not any(path.stat().st_size for path in host.left):
         time.sleep(0.01)
     child.send_signal(signal.SIGKILL)
     child.wait()
