@@ -222,9 +222,28 @@ class Stage(RedactedTask):
     def each_file(
         self, transfers: Sequence[Transfer], step: Callable[[Transfer], Transfer]
     ) -> Outcomes:
-        """Do as ``each``; what hangs in a file is left behind, see ``tasks.stage.threads``."""
-        outcomes = self.in_threads(transfers, lambda file: self.attempt(file, step))
-        return self._by_upload(transfers, outcomes)
+        """Do as ``each``; what hangs in a file is left behind, see ``tasks.stage.threads``.
+
+        A file on a mount that does not answer is not tried, see ``tasks.stage.mounts``.
+        """
+        mounts = self.clients.mounts
+        dead = mounts.dead([file.path for file in transfers if file.publish is None])
+        tried = [file for file in transfers if file.path not in dead]
+        outcomes = self._by_upload(
+            tried, self.in_threads(tried, lambda file: self.attempt(file, step))
+        )
+        answers = {
+            file.path: isinstance(outcome, errors.FileHungError)
+            for file in tried
+            if isinstance(outcome := outcomes[file.upload_id], Transfer | errors.FileHungError)
+            and file.publish is None
+        }
+        mounts.note(answers)
+        for file in transfers:
+            if mount := dead.get(file.path):
+                why = f"other files of {mount} hang, too"
+                outcomes[file.upload_id] = errors.FileHungError(file.path, why)
+        return outcomes
 
     def _by_upload(
         self,

@@ -14,9 +14,11 @@ from tasks.records.record import Record, open_record
 from tasks.stage import shared
 from tasks.stage.events import Events, open_events
 from tasks.stage.limits import Limits
+from tasks.stage.mounts import Mounts
 from tasks.stage.threads import Threads, pause
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.http import PlainSession
+from tasks.transfer.models import Transfer
 from tasks.transfer.put import store_session
 
 
@@ -34,6 +36,7 @@ class Clients:
     limits: Limits
     events: Events | None
     threads: Threads
+    mounts: Mounts
 
 
 @functools.cache
@@ -53,6 +56,11 @@ def clients() -> Clients:
         sleep=pause,
     )
 
+    threads = Threads(settings.connections)
+
+    def hanging() -> list[str]:
+        return [item.path for item in threads.left_behind if isinstance(item, Transfer)]
+
     def before_call() -> None:
         shared.note_moved()
         limits.api_call()
@@ -67,5 +75,6 @@ def clients() -> Clients:
         publishes=Publishes(record),
         limits=limits,
         events=open_events(settings),
-        threads=Threads(settings.connections),
+        threads=threads,
+        mounts=Mounts(hanging),
     )

@@ -199,7 +199,8 @@ class Threads:
         self.size = size
         self._todo: SimpleQueue[Callable[[], bool]] = SimpleQueue()
         self._started = 0
-        self._left: list[int] = []
+        #: What those that were left behind were busy with, by their idents.
+        self._left: dict[int, Any] = {}
 
     def run(
         self,
@@ -267,16 +268,16 @@ class Threads:
     def _leave(self, run: _Run[T, R], job: _Job[T], why: Why, silent_s: float) -> bool:
         is_left = run.leave(job, why, silent_s)
         if is_left:
-            self._left.append(job.ident)
+            self._left[job.ident] = job.item
             self._started -= 1
         return is_left
 
     @property
-    def left_behind(self) -> int:
-        """The number of threads that were left behind and still hang."""
+    def left_behind(self) -> list[Any]:
+        """The items whose threads were left behind and still hang."""
         alive = {thread.ident for thread in threading.enumerate()}
-        self._left = [ident for ident in self._left if ident in alive]
-        return len(self._left)
+        self._left = {ident: item for ident, item in self._left.items() if ident in alive}
+        return [*self._left.values()]
 
 
 def _limit_s(job: _Job[Any]) -> float:

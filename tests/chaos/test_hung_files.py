@@ -49,6 +49,39 @@ def test_files_that_hang_hold_up_no_others(make_farm: MakeFarm) -> None:
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("call", ["stat", "read", "send"])
+def test_a_large_file_that_hangs_is_named_and_goes_on(make_farm: MakeFarm, call: str) -> None:
+    farm = make_farm(options=OPTIONS)
+    path = farm.make_file(f"hang-{call}.mov", bytes(72 << 20))
+    hung = farm.upload("--no-stat", "--version-id", farm.sandbox.ftrack.version_id, path=path)
+    farm.wait_state([hung.id], "retrying")
+    assert f"reading {path} hangs: nothing has moved for" in errors_of(farm, hung)
+
+    (path.parent / "answers").touch()
+    farm.redis.zadd("farmhaul:retrying", {hung.id: 0})
+    wait_arrived(farm, [hung], timeout_s=60)
+    path.unlink()
+
+
+@pytest.mark.chaos
+def test_files_of_a_dead_mount_do_not_hang_one_by_one(
+    make_farm: MakeFarm, silent_mount: Path
+) -> None:
+    options = ("--concurrency=1", "--without-gossip", "--without-mingle")
+    farm = make_farm(options=(*options, "-I", "tests.chaos.impatient"))
+    target = ("--version-id", farm.sandbox.ftrack.version_id)
+    with farm.frozen():
+        hung = [farm.upload(*target, path=silent_mount / f"hang{n}.exr") for n in range(6)]
+    ids = [upload.id for upload in hung]
+    farm.wait_state(ids, "retrying", 60)
+
+    farm.redis.zadd("farmhaul:retrying", dict.fromkeys(ids, 0))
+    why = f"other files of {silent_mount} hang, too"
+    wait_until(lambda: all(why in errors_of(farm, upload) for upload in hung), 60)
+    wait_arrived(farm, farm.upload_many(5))
+
+
+@pytest.mark.chaos
 def test_a_worker_with_a_hung_file_ends_in_time(make_farm: MakeFarm) -> None:
     farm = make_farm(options=OPTIONS)
     upload = upload_hanging(farm, "read")

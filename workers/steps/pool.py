@@ -93,7 +93,7 @@ def replace_full_process(**_: Any) -> None:
     really = billiard.pool.mem_rss
 
     def memory_kib() -> int:
-        hung = clients().threads.left_behind if clients.cache_info().currsize else 0
+        hung = len(clients().threads.left_behind) if clients.cache_info().currsize else 0
         if hung < threads.MAX_LEFT:
             return int(really())
         log.warning("process_replaced", hung_threads=hung, text="their files are tried elsewhere")
