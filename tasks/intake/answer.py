@@ -1,4 +1,4 @@
-"""What ``enqueue`` and ``check`` print: readable text on a terminal, otherwise a line of JSON."""
+"""What ``enqueue`` prints: readable text on a terminal, otherwise a line of JSON."""
 
 from __future__ import annotations
 

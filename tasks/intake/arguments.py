@@ -1,4 +1,4 @@
-"""From the arguments of ``enqueue`` and ``check`` to the components that they name."""
+"""From the arguments of ``enqueue`` to the components that they name."""
 
 from __future__ import annotations
 

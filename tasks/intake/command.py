@@ -1,4 +1,4 @@
-"""``farmhaul enqueue``, ``check`` and ``flush-spool``: the commands that hooks call.
+"""``farmhaul enqueue`` and ``flush-spool``: the commands that hooks call.
 
 They run without anything that is not in the standard library. An installed ``farmhaul`` adds what
 ``--wait`` needs.
@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tasks.intake.build import Component
     from tasks.intake.request import Request
 
     #: Waits for uploads, which are in these entries of the inbox, for so many seconds at most;
@@ -43,8 +44,11 @@ Queue files and image sequences for upload. Returns at once, except with --wait.
 farmhaul enqueue /mnt/prod/sh010.mov --component-id 2c5e…
 farmhaul enqueue '/mnt/prod/sh010.%04d.exr [1001-1240]' --version-id 9f1d… --name main
 farmhaul enqueue --manifest list.jsonl --wait
+farmhaul enqueue --dry-run --no-stat '/mnt/prod/sh010.%04d.exr [1-100x2]' --version-id 9f1d…
 
-Prints a line for each upload. You can enqueue a file again: it is the same upload.""",
+Prints a line for each upload. You can enqueue a file again: it is the same upload.
+With --dry-run and --no-stat, it needs no rendered files: a submitter learns what would be refused
+before anything is rendered.""",
     (
         Option("--component-id", "UUID", "The existing component to upload PATH to."),
         Option("--version-id", "UUID", "Create a component in this asset version."),
@@ -84,25 +88,16 @@ Prints a line for each upload. You can enqueue a file again: it is the same uplo
             "Do not look at the files here. A worker uploads what it finds, and cannot know if "
             "a file was cut off.",
         ),
+        Option(
+            "--dry-run",
+            "",
+            "Show what would be queued, a line for each component, and queue nothing.",
+        ),
         Option("--wait", "", "Return when all uploads, and their encodings, have ended."),
         Option("--timeout", "S", "With --wait: return after this many seconds at the latest."),
         Option("--json", "", "Print JSON lines, even on a terminal."),
         HELP,
     ),
-)
-
-CHECK = Command(
-    "check",
-    "[OPTIONS] PATH...",
-    """\
-Show what farmhaul enqueue would make of the same arguments. Queues nothing.
-
-farmhaul check '/mnt/prod/sh010.%04d.exr' --version-id 9f1d…
-farmhaul check --no-stat '/mnt/prod/sh010.%04d.exr [1-100x2]' --version-id 9f1d…
-
-Prints a line for each component. With --no-stat, it needs no rendered files: a submitter
-learns what would be refused before anything is rendered.""",
-    ENQUEUE.options,
 )
 
 FLUSH_SPOOL = Command(
@@ -137,7 +132,7 @@ def main(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None = Non
     try:
         if name == ENQUEUE.name:
             return _enqueue(rest, prepare_wait)
-        return _check(rest) if name == CHECK.name else _flush_spool(rest)
+        return _flush_spool(rest)
     except (BadInputError, SettingsError) as error:
         return complain(error, BAD_INPUT)
     except InboxError as error:
@@ -172,6 +167,8 @@ def _enqueue(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None) 
         raise BadInputError("--timeout needs --wait; without --wait, enqueue returns at once")
     groups, settings = components_of(paths, options)
     requests = [request_of(group) for group in groups]
+    if options["dry_run"]:
+        return _show(groups, requests, as_json=options["json"])
     wait = _wait(prepare_wait) if options["wait"] else None
     if options["no_stat"] and _is_human(as_json=options["json"]):
         say(NO_STAT)
@@ -193,14 +190,11 @@ def _enqueue(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None) 
     return FAILED if troubles else 0
 
 
-def _check(arguments: Sequence[str]) -> int:
-    options, paths = read_options(CHECK, arguments)
-    if options["help"]:
-        _print([help_text(CHECK)])
-        return 0
-    groups, _ = components_of(paths, options)
-    make_bodies([request_of(group) for group in groups], 0, "")  # refuses what is too large
-    human = _is_human(as_json=options["json"])
+def _show(
+    groups: Sequence[Sequence[Component]], requests: Sequence[Request], *, as_json: bool
+) -> int:
+    make_bodies(requests, 0, "")  # refuses what is too large
+    human = _is_human(as_json=as_json)
     _print([component_line(component, human=human) for group in groups for component in group])
     return 0
 

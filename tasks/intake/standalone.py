@@ -27,7 +27,6 @@ Usage: python farmhaul-hook.pyz COMMAND [OPTIONS]...
 
 Commands:
   enqueue      Queue files and image sequences for upload.
-  check        Show what enqueue would make of the same arguments.
   flush-spool  Enqueue the uploads in this host's spool (FARMHAUL_SPOOL).
 
 Options:
@@ -37,7 +36,7 @@ Options:
 Settings are in hook.env next to this file, in the file that FARMHAUL_HOOK_ENV names, or in
 the host's own: /etc/farmhaul/hook.env, on Windows C:\\ProgramData\\farmhaul\\hook.env."""
 
-COMMANDS = ("enqueue", "check", "flush-spool")
+COMMANDS = ("enqueue", "flush-spool")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,6 +85,8 @@ def _keep(arguments: Sequence[str], trouble: str, folder: str) -> int:
         entries = entries_of(paths, options)
     except BadInputError as error:
         return complain(error, BAD_INPUT)
+    if options["dry_run"]:
+        return complain(trouble, BAD_INPUT)
     if options["node_local"]:
         return complain(f"{trouble}; nothing is kept, because of --node-local", NO_REDIS)
     lines = "".join(f"{json.dumps(_values(entry))}\n" for entry in entries)

@@ -159,9 +159,11 @@ def test_waiting_needs_the_farmhaul_command(installed: Installed) -> None:
 
 
 def test_it_checks_what_it_would_queue(installed: Installed) -> None:
-    done = run(installed, "check", "--no-stat", f"{PATH} [1-2]", "--version-id", VERSION)
+    done = run(
+        installed, "enqueue", "--dry-run", "--no-stat", f"{PATH} [1-2]", "--version-id", VERSION
+    )
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    done = run(installed, "check", "--no-stat", PATH, "--version-id", VERSION)
+    done = run(installed, "enqueue", "--dry-run", "--no-stat", PATH, "--version-id", VERSION)
     assert (done.returncode, json.loads(done.stdout)["path"], done.stderr) == (0, PATH, "")
     assert installed.queued == []
 
@@ -243,6 +245,8 @@ def test_a_wrong_setting_is_said_and_the_upload_kept(
     assert f"kept in {installed.left[0]}" in done.stderr
     assert run(installed, "enqueue", "--help").returncode == 0
     assert says in run(installed, "flush-spool").stderr
+    shown = run(installed, "enqueue", "--dry-run", "--no-stat", PATH, "--version-id", VERSION)
+    assert (shown.returncode, shown.stdout, "kept in" in shown.stderr) == (2, "", False)
     assert (installed.queued, len(installed.left)) == ([], 1)
 
     installed.configure()

@@ -576,16 +576,18 @@ def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     ended.set()
 
 
-@pytest.mark.parametrize("name", ["enqueue", "check"])
-def test_a_file_system_that_does_not_answer_is_named(host: Host, hung: str, name: str) -> None:
+@pytest.mark.parametrize("words", [["enqueue"], ["enqueue", "--dry-run"]])
+def test_a_file_system_that_does_not_answer_is_named(
+    host: Host, hung: str, words: list[str]
+) -> None:
     paths = [host.file(), host.file(hung)]
 
-    code, answers, said = host.run(name, *paths, "--version-id", VERSION)
+    code, answers, said = host.run(*words, *paths, "--version-id", VERSION)
 
     assert (code, answers, host.sent()) == (2, [], [])
     assert f"{paths[1]}: the file system does not answer here" in said
     assert "--no-stat" in said
-    assert host.run(name, *paths, "--version-id", VERSION, "--no-stat")[0] == 0
+    assert host.run(*words, *paths, "--version-id", VERSION, "--no-stat")[0] == 0
 
 
 def test_many_slow_looks_at_files_are_not_one_that_hangs(

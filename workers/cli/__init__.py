@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tasks.intake.command import Wait
 
-HOOK_COMMANDS = {"enqueue", "check", "flush-spool"}
+HOOK_COMMANDS = {"enqueue", "flush-spool"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

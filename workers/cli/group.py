@@ -19,7 +19,7 @@ from tasks.intake.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, co
 from tasks.transfer.errors import UploadError
 from workers.cli.doctor import doctor
 from workers.cli.fetch import fetch
-from workers.cli.hook import check, enqueue, flush_spool
+from workers.cli.hook import enqueue, flush_spool
 from workers.cli.key import key
 from workers.cli.limit import limit
 from workers.cli.processes import exporter, worker
@@ -43,7 +43,7 @@ def cli() -> None:
     """Upload the files of a render farm into ftrack's media store, each exactly once."""
 
 
-for command in (enqueue, check, status, watch, retry, cancel, limit, fetch, flush_spool):
+for command in (enqueue, status, watch, retry, cancel, limit, fetch, flush_spool):
     cli.add_command(command)
 for command in (key, doctor, exporter, worker):
     cli.add_command(command)

@@ -32,5 +32,4 @@ def _listed(described: Command) -> click.Command:
 
 
 enqueue = _listed(command.ENQUEUE)
-check = _listed(command.CHECK)
 flush_spool = _listed(command.FLUSH_SPOOL)

@@ -1,4 +1,4 @@
-"""farmhaul check: what enqueue would make of the same arguments, and nothing of it queued."""
+"""farmhaul enqueue --dry-run: what would be queued, and nothing of it queued."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def node(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
 def test_a_sequence_is_shown_with_its_frames_and_holes(node: Node) -> None:
     folder = node.render("f.0998.exr", "f.0999.exr", "f.1001.exr")
 
-    code, [line], err = node.run("check", folder, "--version-id", VERSION, "--allow-missing")
+    code, [line], err = node.run(
+        "enqueue", "--dry-run", folder, "--version-id", VERSION, "--allow-missing"
+    )
 
     assert (code, err) == (0, "")
     assert line.pop("component_id")
@@ -67,7 +69,7 @@ def test_a_sequence_is_shown_with_its_frames_and_holes(node: Node) -> None:
 def test_a_file_is_shown_with_its_component(node: Node) -> None:
     path = f"{node.render('a.mov')}a.mov"
 
-    code, [line], err = node.run("check", path, "--component-id", COMPONENT)
+    code, [line], err = node.run("enqueue", "--dry-run", path, "--component-id", COMPONENT)
 
     assert (code, err) == (0, "")
     assert line == {
@@ -90,7 +92,7 @@ def test_each_component_of_a_manifest_has_a_line(node: Node, tmp_path: Path) -> 
     manifest = tmp_path / "manifest"
     manifest.write_text("\n".join(map(json.dumps, lines)))
 
-    code, shown, _ = node.run("check", "--manifest", str(manifest))
+    code, shown, _ = node.run("enqueue", "--dry-run", "--manifest", str(manifest))
 
     assert code == 0
     assert [(line["name"], line["kind"], line["publish"]) for line in shown] == [
@@ -101,10 +103,14 @@ def test_each_component_of_a_manifest_has_a_line(node: Node, tmp_path: Path) -> 
 
 def test_frames_that_are_not_rendered_yet_can_be_checked(node: Node) -> None:
     path = f"{node.root}/f.%04d.exr"
-    code, [line], _ = node.run("check", "--no-stat", f"{path} [10-1x-3]", "--version-id", VERSION)
+    code, [line], _ = node.run(
+        "enqueue", "--dry-run", "--no-stat", f"{path} [10-1x-3]", "--version-id", VERSION
+    )
     assert (code, line["frames"], line["size"]) == (0, ["1", "4", "7", "10"], None)
 
-    code, shown, err = node.run("check", "--no-stat", f"{path} [1-10:5]", "--version-id", VERSION)
+    code, shown, err = node.run(
+        "enqueue", "--dry-run", "--no-stat", f"{path} [1-10:5]", "--version-id", VERSION
+    )
     assert (code, shown, err.count("\n")) == (2, [], 1)
     assert "write 1-10, or 1-10x5" in err
 
@@ -123,14 +129,10 @@ def test_frames_that_are_not_rendered_yet_can_be_checked(node: Node) -> None:
 def test_what_enqueue_refuses_is_refused_with_the_same_words(
     node: Node, arguments: list[str]
 ) -> None:
-    checked, queued = node.run("check", *arguments), node.run("enqueue", *arguments)
+    shown = node.run("enqueue", "--dry-run", *arguments)
 
-    assert checked[0] == 2
-    assert checked == (
-        queued[0],
-        queued[1],
-        queued[2].replace("enqueue --help' for", "check --help' for"),
-    )
+    assert shown[0] == 2
+    assert shown == node.run("enqueue", *arguments)
 
 
 def test_what_is_too_large_for_workers_is_refused(node: Node, tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_what_is_too_large_for_workers_is_refused(node: Node, tmp_path: Path) ->
     manifest = tmp_path / "manifest"
     manifest.write_text("\n".join(map(json.dumps, rows)))
 
-    code, _, err = node.run("check", "--no-stat", "--manifest", str(manifest))
+    code, _, err = node.run("enqueue", "--dry-run", "--no-stat", "--manifest", str(manifest))
 
     assert code == 2
     assert "v3 cannot be sent: it has more than" in err
@@ -151,18 +153,11 @@ def test_a_terminal_shows_readable_lines(
     folder = node.render("f.1.exr", "f.3.exr")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
 
-    code = command.main(["check", folder, "--version-id", VERSION, "--allow-missing"])
+    code = command.main(
+        ["enqueue", "--dry-run", folder, "--version-id", VERSION, "--allow-missing"]
+    )
 
     assert code == 0
     assert capsys.readouterr().out == (
         f"sequence  f  .exr  2 files  12 B  {folder}f.%d.exr [1, 3] without 2\n"
     )
-
-
-def test_its_help_has_the_options_of_enqueue(
-    node: Node, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert command.main(["check", "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert shown.startswith("Usage: farmhaul check [OPTIONS] PATH...\n")
-    assert "--version-id" in shown
