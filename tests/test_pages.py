@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import posixpath
 import re
+import sys
+import threading
+import time
+from http.server import HTTPServer
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+import requests
 
 from tasks.config.variables import READ
 from tasks.config.variables import faults as unknown_variables
@@ -14,11 +22,14 @@ from tasks.intake.errors import BadInputError
 from tasks.intake.manifest import Entry
 from tasks.intake.notation import Frames
 from tasks.intake.web_review import review_of
+from tasks.records.notices import Notice
+from tasks.records.status import UploadState
 from tasks.transfer.names import COMPRESSED, FAMILIES, PASSES, default_name, file_type
 from tests.docs_tables import defaults
-from tests.helpers.documents import DOCS, section
+from tests.helpers.documents import DOCS, block_after, section
 from tests.helpers.entries import folder_with, given_back, recorded
 from tests.sandbox.process import CHECKOUT
+from workers.steps.message import body_of_message, signed
 
 PAGE = DOCS["naming.md"]
 
@@ -113,3 +124,36 @@ def test_the_names_of_variables_are_those_that_are_documented() -> None:
     documented = {name for name in defaults() if name.startswith("FARMHAUL_")}
 
     assert documented == {*READ} - {"FARMHAUL_HOOK_ENV", "FARMHAUL_FLOWER_OPEN"}
+
+
+def test_the_receiver_of_the_page_takes_what_workers_sign(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = b"k" * 32
+    client = MagicMock()  # the sandbox keeps no notes
+    monkeypatch.setitem(sys.modules, "ftrack_api", client)
+    monkeypatch.setenv("NOTIFY_KEY", f"whsec_{base64.b64encode(key).decode()}")
+    receiver: dict[str, Any] = {"__name__": "receiver"}
+    exec(block_after(DOCS["notices.md"], "runs this with real messages"), receiver)
+    upload = MagicMock(spec=UploadState, asked_user="", asked_host="", state="failed")
+    upload.configure_mock(
+        component_id="c", version_id="v", name="main", path="/mnt/a.exr", files=0, size_bytes=1
+    )
+    notice = Notice(b"{}", "upload_failed", "an id", 0.0, "FileRefusedError", "is empty", "")
+    body = body_of_message([notice], {"an id": upload}, 0, 0)
+
+    with HTTPServer(("127.0.0.1", 0), receiver["Receiver"]) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+        def answer(key: bytes, body: bytes = body, at: float = time.time()) -> int:
+            message = signed(body, "name", int(at), [b"another", key])
+            url = f"http://127.0.0.1:{server.server_port}"
+            return requests.post(url, message.body, headers=message.headers).status_code
+
+        assert answer(b"no key") == answer(key, at=time.time() - 1000) == 401
+        assert answer(key) == answer(key) == 204
+        server.shutdown()
+
+    session = client.Session.return_value.__enter__.return_value
+    [note] = session.get("AssetVersion", "v").create_note.call_args_list
+    assert note.args == ("Upload failed: /mnt/a.exr\nis empty",)

@@ -25,6 +25,7 @@ app.steps["worker"].update(
         "workers.steps.intake:TakeIn",
         "workers.steps.spool:FlushSpool",
         "workers.steps.encoding_jobs:Encodings",
+        "workers.steps.notify:Notify",
         "workers.health:Health",
     }
 )

@@ -28,7 +28,7 @@ from tasks.intake.errors import BadInputError
 from tasks.records.counters import read
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import waiting
-from tasks.records.keys import ASKED, CLAIMS, RETRYING, state_key, to_text, upload_key
+from tasks.records.keys import ASKED, CLAIMS, NOTICES, RETRYING, state_key, to_text, upload_key
 from tasks.records.states import SERVICES, STAGES
 from tasks.records.status import Backlog, Status
 from tasks.transfer.errors import UploadError
@@ -66,6 +66,7 @@ COUNTERS = {
     "redelivered": "Uploads delivered again because a worker's lease expired.",
     "refused_requests": "Requests of hooks refused: unsigned, altered, malformed or unknown.",
     "events_dropped": "Events that could not be sent to ftrack's event hub.",
+    "notices_dropped": "Notices that were not sent to FARMHAUL_NOTIFY_URL: too many, or refused.",
     "failed": "Uploads failed, by kind of error.",
     "retried": "Waits of uploads before another try, by kind of error.",
     "outages": "Times that a gate has closed, by service.",
@@ -112,6 +113,9 @@ class FarmCollector(Collector):
         yield from self._node_faults()
         yield from self._totals()
         yield self._asked()
+        waiting_notices = self._redis.zcard(NOTICES)
+        what = "Notices that have not been sent to FARMHAUL_NOTIFY_URL yet."
+        yield Gauge("farmhaul_notices_waiting", what, value=waiting_notices)
 
     def _asked(self) -> CounterMetricFamily:
         rows: Any = self._redis.zrange(ASKED, 0, MOST_HOSTS - 1, desc=True, withscores=True)

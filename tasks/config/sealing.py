@@ -47,6 +47,7 @@ URL_KEY = b"farmhaul presigned URLs"
 PART_KEY = b"farmhaul finished parts"
 INDEX_KEY = b"farmhaul search index"
 FINGERPRINT = b"farmhaul fingerprint"
+NOTICE_KEY = b"farmhaul notices"
 
 
 class Codec:
@@ -186,6 +187,12 @@ def part_signer(settings: Settings) -> Signer:
 def index_keys(settings: Settings) -> list[bytes]:
     """Return the keys of the terms by which uploads are found; none without a secret key."""
     return _derived(settings, INDEX_KEY)
+
+
+def notice_keys(secret_keys: Sequence[str]) -> list[bytes]:
+    """Return the keys that sign what is sent to FARMHAUL_NOTIFY_URL, one for each secret key."""
+    materials = map(base64.urlsafe_b64decode, secret_keys)
+    return [hkdf_sha256(one, salt=b"", info=NOTICE_KEY, size_bytes=32) for one in materials]
 
 
 def fingerprints(settings: Settings) -> list[str]:

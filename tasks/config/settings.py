@@ -21,7 +21,7 @@ from tasks.config.hook_key import hook_keys_from_text
 from tasks.config.redis_url import parse_redis_url
 from tasks.config.texts import visible
 from tasks.config.timetable import NO_LIMIT, Timetable
-from tasks.transfer.addresses import LOOPBACK
+from tasks.transfer.addresses import LOOPBACK, may_be_called
 
 DAY_S = 86400.0
 FTRACK = ("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")
@@ -57,6 +57,7 @@ class Settings:
     api_rate: Timetable = NO_LIMIT
     log_format: str = "console"
     events: bool = False
+    notify_url: str = field(default="", repr=False)
     ftrack: FtrackSettings | None = None
 
     @classmethod
@@ -82,6 +83,7 @@ class Settings:
             api_rate=read.value("FARMHAUL_API_RATE", Timetable.from_text, NO_LIMIT),
             log_format=read.value("FARMHAUL_LOG_FORMAT", _log_format, "console"),
             events=read.value("FARMHAUL_FTRACK_EVENTS", _switch, default=False),
+            notify_url=read.value("FARMHAUL_NOTIFY_URL", _notify_url, ""),
             ftrack=_ftrack(read),
         )
         _check(read, settings)
@@ -110,6 +112,11 @@ def _check(read: Reader, settings: Settings) -> None:
         read.faults.append(
             f"FARMHAUL_RECORD_DAYS: {settings.record_days:g} days are shorter than the "
             f"{settings.lease_s:g} s of FARMHAUL_LEASE_SECONDS; records must outlive a lease"
+        )
+    if settings.notify_url and not settings.secret_keys:
+        read.faults.append(
+            "FARMHAUL_NOTIFY_URL: notices are signed with a key that is made from "
+            "FARMHAUL_SECRET_KEY, which is not set; set it too"
         )
     url = parse_redis_url(settings.redis_url)
     if settings.ftrack is not None or url.has_tls:
@@ -166,6 +173,16 @@ def _ftrack(read: Reader) -> FtrackSettings | None:
 
 def _redis_url(text: str) -> str:
     parse_redis_url(text)
+    return text
+
+
+def _notify_url(text: str) -> str:
+    # The message does not repeat the URL: whoever knows it can post there.
+    if not may_be_called(text, "http://localhost"):
+        raise ValueError(
+            "is not a URL that a worker may call: write https://HOST/PATH, without a user before "
+            "the host; http:// is for this machine alone"
+        )
     return text
 
 

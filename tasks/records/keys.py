@@ -49,6 +49,11 @@ OWN_QUEUES = f"{PREFIX}queues"
 #: The last message that each host has refused, and why.
 REFUSALS = f"{PREFIX}refusals"
 
+#: What people are to be told (FARMHAUL_NOTIFY_URL), whether a worker tells them, and which one.
+NOTICES = f"{PREFIX}notices"
+NOTICES_WANTED = f"{PREFIX}notices:wanted"
+NOTIFIER = f"{PREFIX}notifier"
+
 #: The search index: the uploads of a group, and the groups that have a term.
 GROUP = f"{PREFIX}index:group:"
 TERM = f"{PREFIX}index:term:"
@@ -108,6 +113,8 @@ LUA_KEYS = {
     "failing": FAILING,
     "left_to_others": LEFT_TO_OTHERS,
     "scanned": SCANNED,
+    "notices": NOTICES,
+    "notices_wanted": NOTICES_WANTED,
     "unacked_index": "unacked_index",
 }
 

@@ -18,6 +18,10 @@ import pytest
 import redis
 import requests
 
+from tasks.config.sealing import Codec
+from tasks.records import keys
+from tasks.records.notices import Notices
+from tasks.records.scripts import Scripts
 from tests.farm import BIN, wait_until
 from tests.functional.guarded import MAKE_ACL, USERS, Guarded, answers, redis_cli
 from tests.sandbox import RedisServer, seed
@@ -88,6 +92,20 @@ def test_the_health_check_reads_the_workers(guarded: Guarded) -> None:
     env = guarded.farm.environment({"FARMHAUL_REDIS_URL": guarded.url("worker")})
     command = [str(BIN / "python"), "-m", "workers.health", f"w1@{socket.gethostname()}"]
     wait_until(lambda: subprocess.run(command, env=env, cwd=CHECKOUT, check=False).returncode == 0)
+
+
+@pytest.mark.usefixtures("all_allowed")
+def test_workers_and_operators_note_notices_and_workers_send_them(guarded: Guarded) -> None:
+    worker, codec = guarded.client("worker"), Codec([])
+    notices = Notices(worker, codec, "w1")
+    assert notices.may_send()
+    for user in ("worker", "operator"):
+        worker.hset(keys.PAUSED, "w9", '{"what": "clock"}')
+        Scripts(guarded.client(user), codec).run("let_go_on", node="w9")
+    raws = [notice.raw for notice in notices.first(10)]
+    notices.remove(raws, lost=True)
+    worker.delete(keys.NOTICES_WANTED, keys.NOTIFIER)
+    assert (len(raws), notices.dropped()) == (2, 2)
 
 
 @pytest.mark.usefixtures("all_allowed")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 
 import click
 
@@ -18,6 +19,7 @@ def key() -> None:
 
     \b
     farmhaul key hook
+    farmhaul key notify
     """  # noqa: D301 click takes \b for "do not wrap"
 
 
@@ -28,6 +30,23 @@ def hook() -> None:
     It has a key for each key in FARMHAUL_SECRET_KEY, in the same order. Run this where that is
     set, such as on a worker's node.
     """
+    show(hook_key_text([derive_hook_key(one) for one in _secret_keys("hooks")]))
+
+
+@key.command()
+def notify() -> None:
+    """Print the keys with which notices are signed, for the receiver of FARMHAUL_NOTIFY_URL.
+
+    One a line, for each key in FARMHAUL_SECRET_KEY, in the form of Standard Webhooks: whsec_ and
+    base64. A notice has a signature by each of them.
+    """
+    from tasks.config.sealing import notice_keys
+
+    for one in notice_keys(_secret_keys("notices")):
+        show(f"whsec_{b64encode(one).decode()}")
+
+
+def _secret_keys(what: str) -> tuple[str, ...]:
     # Nothing else of the environment is read: only the secret key matters here.
     read = Reader(os.environ)
     none: tuple[str, ...] = ()
@@ -35,7 +54,7 @@ def hook() -> None:
     read.check()
     if not secret:
         raise BadInputError(
-            "FARMHAUL_SECRET_KEY is not set, and the key of hooks is made from it; "
+            f"FARMHAUL_SECRET_KEY is not set, and the key of {what} is made from it; "
             "run this where it is set, such as on a worker's node"
         )
-    show(hook_key_text([derive_hook_key(one) for one in secret]))
+    return secret

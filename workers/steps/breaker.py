@@ -18,7 +18,7 @@ import redis
 
 from tasks.chain import QUEUE, queue_of, upload_chain
 from tasks.log import log
-from tasks.records.keys import LEFT_TO_OTHERS, OWN_QUEUES, PAUSED, WORKERS, to_text
+from tasks.records.keys import OWN_QUEUES, PAUSED, WORKERS, to_text
 from tasks.records.nodes import WORKER_S, NodeFault, noted_fault
 from workers import self_check
 from workers.steps.periodic import PeriodicStep
@@ -59,8 +59,7 @@ class Breaker(PeriodicStep):
     def _first_look(self) -> None:
         try:
             # Before it was started, somebody may have repaired what was wrong.
-            self.client.hdel(PAUSED, self.name)
-            self.client.hdel(LEFT_TO_OTHERS, self.name)
+            self.record.scripts.run("let_go_on", node=self.name)
             self.act()
         except redis.RedisError as error:
             log.warning("redis_away", step=type(self).__name__, text=str(error))

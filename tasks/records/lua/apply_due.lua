@@ -10,6 +10,7 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "notices"
 --- @include "endings"
 
 local function due_in(key, before)

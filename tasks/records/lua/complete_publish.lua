@@ -8,6 +8,7 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "notices"
 --- @include "endings"
 
 local id, key = args.id, upload_key(args.id)

@@ -16,6 +16,7 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "notices"
 --- @include "endings"
 --- @include "sending"
 --- @include "nodes"

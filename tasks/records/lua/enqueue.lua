@@ -25,6 +25,7 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "notices"
 --- @include "endings"
 --- @include "places"
 --- @include "index"

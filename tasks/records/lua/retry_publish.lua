@@ -10,6 +10,7 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "notices"
 --- @include "endings"
 --- @include "places"
 

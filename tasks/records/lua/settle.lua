@@ -22,6 +22,7 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "notices"
 --- @include "endings"
 --- @include "sending"
 --- @include "nodes"

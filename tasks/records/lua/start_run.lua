@@ -12,6 +12,7 @@
 --- @include "counters"
 --- @include "moves"
 --- @include "ahead"
+--- @include "notices"
 --- @include "endings"
 --- @include "nodes"
 

@@ -1,5 +1,6 @@
 -- The circuit breaker of a node. A node that fails, one after the other, what other nodes manage is
--- set aside: it is noted in KEY.paused, and takes no uploads that all nodes see. Needs nodes.lua.
+-- set aside: it is noted in KEY.paused, and takes no uploads that all nodes see. Needs nodes.lua and
+-- notices.lua.
 --
 -- KEY.failing .. WHAT:NODE holds the uploads that this node alone has failed since it last succeeded,
 -- where WHAT is what may be wrong with it.
@@ -58,7 +59,9 @@ local function note_managed(id, tried, node, stage, note)
       note.what, note.since = what, NOW
       if redis.call('SISMEMBER', failing, id) == 1
         and redis.call('SCARD', failing) >= FAILED_ALONE then
-        redis.call('HSETNX', KEY.paused, name, cjson.encode(note))
+        if redis.call('HSETNX', KEY.paused, name, cjson.encode(note)) == 1 then
+          notice_of_node('node_set_aside', name, note)
+        end
         redis.call('EXPIRE', KEY.paused, 3600)
       end
       -- What a service failed may have been an outage.
@@ -84,5 +87,6 @@ local function note_success(node, stage)
   note = note and cjson.decode(note)
   if note and not note.known and (fine[note.what] or note.what == 'records') then
     redis.call('HDEL', KEY.paused, node)
+    notice_of_node('node_back', node, note)
   end
 end

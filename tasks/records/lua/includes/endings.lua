@@ -106,7 +106,8 @@ function finish(id, from, to, ttl, is_known)
   redis.call('HDEL', key, 'retry_reason', 'due', 'since', 'retries', 'retry_stage', 'exclusive',
     'failed', 'failed_alone', 'tried')
   redis.call('EXPIRE', key, ttl)
-  if redis.call('HEXISTS', key, 'total') == 1 then
+  local has_members = redis.call('HEXISTS', key, 'total') == 1
+  if has_members then
     redis.call('EXPIRE', KEY.files .. id, ttl)
     redis.call('EXPIRE', KEY.left .. id, ttl)
   else
@@ -121,6 +122,11 @@ function finish(id, from, to, ttl, is_known)
   if to == 'located' and not is_known then
     count('located_bytes', tonumber(size or '') or 0)
     count_seconds(tonumber(score or '') or 0)
+  end
+  if to == 'failed' then
+    notice_of_failure(id)
+  elseif to == 'located' and has_members and not is_known then
+    notice('publish_visible', { id = id })
   end
   inform_publishes(id, to, ttl)
 end

@@ -46,6 +46,7 @@ local function refuse(id, state, component)
     ' holds other files (upload ' .. holder ..
     '); use another --name, --replace, or another version')
   move(id, state, 'failed')
+  notice_of_failure(id)
   count('failed:' .. REFUSED)
 end
 

@@ -1,0 +1,12 @@
+-- Let a node that has just started take uploads again: somebody may have repaired what was wrong.
+--
+-- node   the worker
+--- @include "base"
+--- @include "notices"
+
+local note = redis.call('HGET', KEY.paused, args.node)
+if note then
+  redis.call('HDEL', KEY.paused, args.node)
+  notice_of_node('node_back', args.node, cjson.decode(note))
+end
+redis.call('HDEL', KEY.left_to_others, args.node)
