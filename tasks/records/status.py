@@ -13,6 +13,7 @@ from tasks.config.sealing import UNREADABLE, Codec
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import PRIORITIES
 from tasks.records.keys import (
+    COMPONENT,
     HOSTS,
     TAKING,
     WORKERS,
@@ -160,6 +161,13 @@ class Status:
         return [
             self._state(upload_id, fields, stored.get(upload_id, 0)) for upload_id, fields in found
         ]
+
+    def current(self, component_ids: Sequence[str]) -> list[str]:
+        """Return the upload that each component belongs to; empty if none is known."""
+        pipeline = self.client.pipeline(transaction=False)
+        for component_id in component_ids:
+            pipeline.hget(COMPONENT + component_id, "current")
+        return [to_text(upload_id) for upload_id in pipeline.execute()]
 
     def _errors_of(self, publish_ids: Sequence[str]) -> Iterator[dict[str, str]]:
         """Return for each publish the error of a member that retries, from a sample of them."""

@@ -59,8 +59,8 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
         RetryableError: what ``FtrackClient.call`` and ``rows_of`` raise.
     """
     among = f"id in ({quoted(component_ids)})"
-    files = _rows(ftrack, "id, name, file_type", "FileComponent", among)
-    sequences = _rows(ftrack, "id, name, file_type, padding", "SequenceComponent", among)
+    files = all_rows(ftrack, "id, name, file_type", "FileComponent", among)
+    sequences = all_rows(ftrack, "id, name, file_type, padding", "SequenceComponent", among)
     single = {_text(row, "id"): row for row in files}
     frames: dict[str, list[Result]] = {_text(row, "id"): [] for row in sequences}
     for component_id in component_ids:
@@ -72,12 +72,12 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
     named = f'key is "{PATTERN}" and parent_id in ({quoted(component_ids)})'
     patterns = {
         _text(row, "parent_id"): _text(row, "value")
-        for row in _rows(ftrack, "parent_id, value", "Metadata", named)
+        for row in all_rows(ftrack, "parent_id, value", "Metadata", named)
     }
     if frames:
         columns = "id, name, file_type, container_id"
         inside = f"container_id in ({quoted(frames)})"
-        for row in _rows(ftrack, columns, "FileComponent", inside):
+        for row in all_rows(ftrack, columns, "FileComponent", inside):
             frames.get(_text(row, "container_id"), []).append(row)
     found = [
         _Found(component_id, _file(row, patterns.get(component_id, "")))
@@ -103,7 +103,7 @@ def _require_located(ftrack: FtrackClient, found: Sequence[_Found]) -> None:
     for start in range(0, len(wanted), PAGE_ROWS):
         ids = quoted(wanted[start : start + PAGE_ROWS])
         where = f'location_id is "{SERVER_LOCATION_ID}" and component_id in ({ids})'
-        rows = _rows(ftrack, "component_id", "ComponentLocation", where)
+        rows = all_rows(ftrack, "component_id", "ComponentLocation", where)
         located |= {_text(row, "component_id") for row in rows}
     missing = [item for item in found if item.file.component_id not in located]
     if missing:
@@ -119,8 +119,13 @@ def _require_located(ftrack: FtrackClient, found: Sequence[_Found]) -> None:
         )
 
 
-def _rows(ftrack: FtrackClient, columns: str, entity_type: str, where: str) -> list[Result]:
-    """Return all rows of a query, page by page."""
+def all_rows(ftrack: FtrackClient, columns: str, entity_type: str, where: str) -> list[Result]:
+    """Return all rows of a query, page by page.
+
+    Raises:
+        FatalError: ftrack refuses it.
+        RetryableError: what ``FtrackClient.call`` and ``rows_of`` raise.
+    """
     rows: list[Result] = []
     while True:
         page = f"{where} order by id offset {len(rows)} limit {PAGE_ROWS}"

@@ -27,12 +27,18 @@ from tasks.transfer.http import (
     translated_errors,
 )
 
-#: S3 and GCS return the hex MD5 of an object that came in one PUT; ``…-N`` is not an MD5. A proxy
-#: that could compress may weaken the ETag, or add to it.
-MD5_ETAG = re.compile(r'(?:W/)?"([0-9a-fA-F]{32})(?:[-;:]{1,2}(?:gzip|br|deflate|zstd))?"')
+#: S3 and GCS return the hex MD5 of an object that came in one PUT. After N parts, S3 returns the
+#: MD5 of their MD5s, and -N. A proxy that could compress may weaken the ETag, or add to it.
+MD5_ETAG = re.compile(
+    r'(?:W/)?"([0-9a-fA-F]{32})(?:-([1-9][0-9]{0,4}))?(?:[-;:]{1,2}(?:gzip|br|deflate|zstd))?"'
+)
 
 #: Bytes as they are stored: decoded ones would have another size and MD5.
 AS_STORED = {"Accept-Encoding": "identity"}
+
+
+class ObjectGoneError(FatalError):
+    """The store does not have the object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +46,16 @@ class Stored:
     """The object that a response of the store describes.
 
     ``start`` is the offset of the first byte in the response, ``size_bytes`` the size of the
-    whole object. ``etag`` includes its quotes. ``md5_hex`` is empty if the ETag is not an MD5.
+    whole object. ``etag`` includes its quotes. ``md5_hex`` is empty if the ETag is not an MD5. If
+    the object came in ``parts``, ``joined_md5_hex`` is the MD5 of their MD5s.
     """
 
     start: int
     size_bytes: int
     etag: str
     md5_hex: str
+    parts: int = 0
+    joined_md5_hex: str = ""
 
 
 def signed_url(
@@ -90,6 +99,7 @@ def get_object(
 
     Raises:
         UrlRefusedError, ServiceUnavailableError: another attempt may succeed.
+        ObjectGoneError: the store does not have it.
         FatalError: the store refused.
     """
     response = send_raw(session, "GET", url, AS_STORED | headers, service="store")
@@ -102,7 +112,8 @@ def get_object(
         raise UrlRefusedError(component_id, status, code)
     if is_outage(status):
         raise ServiceUnavailableError("store", f"{status} {code}", retry_after_s(response))
-    raise FatalError(
+    kind = ObjectGoneError if status == requests.codes.not_found else FatalError
+    raise kind(
         f"the store refuses to return the file of component {component_id} ({status} {code}); "
         "ask the administrators of the store, or upload it again"
     )
@@ -121,12 +132,14 @@ def stored_in(component_id: str, response: requests.Response) -> Stored:
     encryption = headers.get("x-amz-server-side-encryption", "AES256")
     customer = "x-amz-server-side-encryption-customer-algorithm" in headers
     match = MD5_ETAG.fullmatch(etag) if encryption == "AES256" and not customer else None
-    md5_hex = match[1].lower() if match else ""
+    found_hex = match[1].lower() if match else ""
+    parts = int(match[2] or 0) if match else 0
+    md5s = ("", parts, found_hex) if parts else (found_hex,)
     span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", headers.get("Content-Range", ""))
     if response.status_code != requests.codes.ok and span:
-        return Stored(int(span[1] or 0), int(span[2]), etag, md5_hex)
+        return Stored(int(span[1] or 0), int(span[2]), etag, *md5s)
     length = headers.get("Content-Length", "")
     if response.status_code == requests.codes.ok and length.isdecimal():
-        return Stored(0, int(length), etag, md5_hex)
+        return Stored(0, int(length), etag, *md5s)
     why = f"{status_of(response)} without the size of the file"
     raise UnexpectedAnswerError("the store", f"the GET of component {component_id}", why)

@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 
 from tasks.transfer.errors import FatalError, OwnSettingsError, ServiceUnavailableError
-from workers.cli.fetch_here import _tried
+from workers.cli.tries import tried
 
 OWN = OwnSettingsError("node7", "store", "https://media.studio", "no_name", "Name not known")
 
@@ -20,7 +20,7 @@ def test_a_fault_of_this_node_is_raised_as_it_is_after_the_tries() -> None:
         raise OWN
 
     with pytest.raises(OwnSettingsError) as raised:
-        _tried(fail, stopped)
+        tried(fail, stopped)
     assert raised.value is OWN  # its remedy names a variable
 
 
@@ -32,4 +32,4 @@ def test_an_outage_ends_with_advice_to_come_back_later() -> None:
         raise ServiceUnavailableError("store", "503")
 
     with pytest.raises(FatalError, match="gave up after 1 tries, so run the command again later"):
-        _tried(fail, stopped)
+        tried(fail, stopped)

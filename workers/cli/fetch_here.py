@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import random
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Event, Lock
-from typing import TypeVar
 
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
@@ -20,27 +17,14 @@ from tasks.download import open_folder, signer
 from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED, complain
-from tasks.stage.retry_policy import (
-    DOWNLOAD_COMMAND_OTHER,
-    DOWNLOAD_COMMAND_OUTAGE,
-    full_jitter,
-)
 from tasks.stage.threads import STALLED_S, Threads, Unfinished, note_progress
-from tasks.transfer.errors import (
-    CredentialsRefusedError,
-    FatalError,
-    OwnSettingsError,
-    RetryableError,
-    ServiceUnavailableError,
-    UploadError,
-)
+from tasks.transfer.errors import CredentialsRefusedError, FatalError, UploadError
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.get import BeingFetchedError, Fetched, get_file
+from tasks.transfer.get import Fetched, get_file
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.put import store_session
 from workers.cli.output import show
-
-T = TypeVar("T")
+from workers.cli.tries import tried
 
 #: How long the folder may take to open.
 FOLDER_S = 15.0
@@ -65,7 +49,7 @@ def fetch_here(settings: Settings, ids: Sequence[str], folder: str, *, human: bo
             raise FatalError("interrupted")
 
     def get(file: ComponentFile) -> Fetched:
-        return _tried(lambda: get_file(file, opened, sign, session, check_cancelled), stop)
+        return tried(lambda: get_file(file, opened, sign, session, check_cancelled), stop)
 
     printing = Lock()
 
@@ -134,7 +118,7 @@ def _files(ftrack: FtrackSettings, ids: Sequence[str], stop: Event) -> list[Comp
             raise BadInputError(explained(error)) from None
 
     try:
-        files = _tried(find, stop)
+        files = tried(find, stop)
     except CredentialsRefusedError as error:
         raise BadInputError(
             f"{error.server} refuses FTRACK_API_USER and FTRACK_API_KEY ({error.why}); check them"
@@ -168,42 +152,3 @@ def _report(
         line = {"component_id": file.component_id, "path": path, "size": size_bytes, "state": state}
         show(json.dumps(line))
     return state != "failed"
-
-
-def _tried(act: Callable[[], T], stop: Event) -> T:
-    """Call ``act`` until it succeeds, it fails for good, or its tries are used up."""
-    tries: Counter[bool] = Counter()
-    while True:
-        note_progress()
-        asked_s = 0.0
-        try:
-            return act()
-        except BeingFetchedError:
-            stop.wait(1)  # the other process may take hours
-            if stop.is_set():
-                raise FatalError("interrupted") from None
-            continue
-        except CredentialsRefusedError:
-            raise
-        except RetryableError as error:
-            is_outage = isinstance(error, ServiceUnavailableError)
-            policy = DOWNLOAD_COMMAND_OUTAGE if is_outage else DOWNLOAD_COMMAND_OTHER
-            tries[is_outage] += 1
-            if stop.is_set() or tries[is_outage] >= policy.max_tries:
-                if isinstance(error, OwnSettingsError):
-                    raise
-                # Only the facts: unlike a worker, this command does not try again by itself.
-                text = str(error)
-                facts = text.rpartition("; ")[0] or text
-                raise FatalError(
-                    f"{facts}; gave up after {tries.total()} tries, so run the command again later"
-                ) from None
-            asked_s = min(getattr(error, "retry_after_s", None) or 0.0, policy.cap_s)
-        _wait(asked_s + full_jitter(tries.total() - 1, policy, random.random()), stop)
-
-
-def _wait(seconds: float, stop: Event) -> None:
-    """Wait between two tries, which is no hanging."""
-    end = time.monotonic() + seconds
-    while (left_s := end - time.monotonic()) > 0 and not stop.wait(min(left_s, 1.0)):
-        note_progress()

@@ -16,7 +16,9 @@ from tasks.config.environment import SettingsError
 from tasks.config.remedies import explained
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain
+from tasks.intake.inbox import InboxError
 from tasks.transfer.errors import UploadError
+from workers.cli.check import check
 from workers.cli.doctor import doctor
 from workers.cli.fetch import fetch
 from workers.cli.hook import enqueue, flush_spool
@@ -32,6 +34,7 @@ from workers.wording import redis_problem
 CODES: dict[type[Exception], int] = {
     BadInputError: BAD_INPUT,
     SettingsError: BAD_INPUT,
+    InboxError: NO_REDIS,
     redis.RedisError: NO_REDIS,
     UploadError: FAILED,
 }
@@ -43,7 +46,7 @@ def cli() -> None:
     """Upload the files of a render farm into ftrack's media store, each exactly once."""
 
 
-for command in (enqueue, status, watch, retry, cancel, limit, fetch, flush_spool):
+for command in (enqueue, check, status, watch, retry, cancel, limit, fetch, flush_spool):
     cli.add_command(command)
 for command in (key, doctor, exporter, worker):
     cli.add_command(command)

@@ -1,0 +1,93 @@
+"""What ftrack has of many components and their files, asked in a few calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tasks.transfer.checks import kind_of, location_id_of
+from tasks.transfer.ftrack import FtrackClient, Result, quoted
+from tasks.transfer.lookup import PAGE_ROWS, all_rows
+from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.targets import Target
+
+COLUMNS = "id, name, file_type, version_id, container_id, system_type"
+
+
+@dataclass(slots=True)
+class Known:
+    """A component of ftrack: a file, or a sequence with the frames that it has, by number.
+
+    ``version_id`` is empty for a component without a version.
+    """
+
+    component_id: str
+    name: str = ""
+    file_type: str = ""
+    version_id: str = ""
+    is_sequence: bool = False
+    is_located: bool = False
+    is_ours: bool = False
+    frames: dict[int, Known] = field(default_factory=dict)
+
+
+class Inventory:
+    """What ftrack has of the components and versions that it was asked for."""
+
+    def __init__(self, known: Mapping[str, Known]) -> None:
+        self.known = known
+        self._by_name: dict[tuple[str, str], Known] = {}
+        for one in known.values():
+            if one.version_id:
+                self._by_name.setdefault((one.version_id, one.name), one)
+
+    def find(self, target: Target) -> Known | None:
+        """Return what ftrack has for a target that is no frame."""
+        found = self.known.get(target.component_id)
+        if found is None and target.version_id and not target.is_hidden:
+            found = self._by_name.get((target.version_id, target.name or ""))
+        return found
+
+
+def take_inventory(
+    ftrack: FtrackClient, component_ids: Iterable[str], version_ids: Iterable[str]
+) -> Inventory:
+    """Ask ftrack for components, those of versions, their frames and locations.
+
+    Raises:
+        FatalError, RetryableError: see ``all_rows``.
+    """
+    known: dict[str, Known] = {}
+    for column, ids in (("id", component_ids), ("version_id", version_ids)):
+        for some in _pages(sorted({*ids})):
+            for row in all_rows(ftrack, COLUMNS, "Component", f"{column} in ({quoted(some)})"):
+                found = _known(row)
+                known[found.component_id] = found
+    everything = dict(known)
+    for some in _pages([one for one, found in known.items() if found.is_sequence]):
+        where = f"container_id in ({quoted(some)})"
+        for row in all_rows(ftrack, "id, name, container_id", "FileComponent", where):
+            owner, frame = known.get(str(row.get("container_id"))), _known(row)
+            if owner is not None and frame.name.isascii() and frame.name.isdecimal():
+                everything[frame.component_id] = owner.frames[int(frame.name)] = frame
+    for some in _pages([*everything]):
+        where = f'location_id is "{SERVER_LOCATION_ID}" and component_id in ({quoted(some)})'
+        for row in all_rows(ftrack, "id, component_id", "ComponentLocation", where):
+            if located := everything.get(str(row.get("component_id"))):
+                located.is_located = True
+                located.is_ours = row.get("id") == location_id_of(located.component_id)
+    return Inventory(known)
+
+
+def _known(row: Result) -> Known:
+    return Known(
+        str(row.get("id")),
+        str(row.get("name") or ""),
+        str(row.get("file_type") or ""),
+        "" if row.get("container_id") else str(row.get("version_id") or ""),
+        is_sequence=kind_of(row) == "sequence",
+    )
+
+
+def _pages(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + PAGE_ROWS] for start in range(0, len(ids), PAGE_ROWS))

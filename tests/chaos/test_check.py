@@ -1,0 +1,46 @@
+"""farmhaul check of a shot: what differs is named, and what the disk has is healed."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from tests.farm import Farm
+from tests.helpers.checking import TARGET, check, frames_of, render, states, wait_healed
+
+pytestmark = pytest.mark.chaos
+
+
+def test_twelve_of_500_frames_are_named_and_ten_healed(farm: Farm) -> None:
+    folder, sequence_id = render(farm, 500)
+    ids = frames_of(farm, sequence_id)
+    assert Counter(line["state"] for line in check(farm, folder, *TARGET)) == {"same": 500}
+    for number in (1010, 1020, 1030):  # on disk, of the same size
+        (folder / f"f.{number}.exr").write_bytes(random.randbytes(3000))
+    (folder / "f.1040.exr").write_bytes(random.randbytes(2999))
+    for number in (1050, 1060, 1070):  # in the store
+        farm.sandbox.store.write(ids[number], random.randbytes(3000))
+    for number in (1100, 1200, 1300):
+        farm.sandbox.ftrack.delete("FileComponent", ids[number])
+    for number in (1400, 1500):
+        (folder / f"f.{number}.exr").unlink()
+    expected = {
+        **{f"f.{number}.exr": "differs" for number in (1010, 1020, 1030, 1050, 1060, 1070)},
+        "f.1040.exr": "size differs",
+        **{f"f.{number}.exr": "missing in ftrack" for number in (1100, 1200, 1300)},
+        **{f"f.{number}.exr": "missing on disk" for number in (1400, 1500)},
+    }
+    calls, gets = farm.sandbox.ftrack.count_calls(), len(farm.sandbox.store.gets())
+
+    assert states(check(farm, folder / "f.%04d.exr", *TARGET, code=1)) == expected
+    assert farm.sandbox.ftrack.count_calls() - calls <= 6
+    assert len(farm.sandbox.store.gets()) - gets == 500 - 3 - 2
+
+    lines = check(farm, folder, *TARGET, "--enqueue", code=1)
+
+    assert states(lines) == expected
+    wait_healed(farm, lines)
+    left = {f"f.{number}.exr": "missing on disk" for number in (1400, 1500)}
+    assert states(check(farm, folder, *TARGET, code=1)) == left

@@ -1,0 +1,79 @@
+"""farmhaul check: what ftrack has is what is on disk, or the difference is named."""
+
+from __future__ import annotations
+
+import json
+import random
+
+from tests.farm import Farm
+from tests.helpers.checking import TARGET, check, frames_of, render, states, wait_healed
+from tests.sandbox import seed
+
+
+def test_bytes_that_the_store_loses_again_are_healed_again(farm: Farm) -> None:
+    folder, sequence_id = render(farm, 3)
+    frame = frames_of(farm, sequence_id)[1002]
+    for _ in range(3):
+        farm.sandbox.store.write(frame, random.randbytes(3000))
+        lines = check(farm, folder, *TARGET, "--enqueue", code=1)
+        assert states(lines) == {"f.1002.exr": "differs"}
+        wait_healed(farm, lines)
+        assert farm.sandbox.store.read(frame) == (folder / "f.1002.exr").read_bytes()
+    farm.sandbox.store.delete(frame)
+
+    assert states(check(farm, folder, *TARGET, code=1)) == {"f.1002.exr": "missing in ftrack"}
+
+
+def test_a_sequence_that_is_gone_from_disk_is_missing_there(farm: Farm) -> None:
+    folder, _ = render(farm, 2)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    gone = {"f.1001.exr": "missing on disk", "f.1002.exr": "missing on disk"}
+    assert states(check(farm, folder / "f.%04d.exr", *TARGET, code=1)) == gone
+    named = f"{folder}/f.%04d.exr [1002, 1003]"
+    assert states(check(farm, named, *TARGET, code=1)) == {
+        "f.1002.exr": "missing on disk",
+        "f.1003.exr": "missing on disk",
+    }
+
+
+def test_files_of_all_kinds_are_checked_by_a_manifest(farm: Farm) -> None:
+    large = farm.upload(content=random.randbytes(1 << 20) * 70, name="large.mov")
+    parts = farm.upload(content=random.randbytes(1 << 20) * 65, name="parts.mov")
+    files = [farm.upload(content=200, name=f"{name}.mov") for name in ("same", "gone", "link")]
+    fresh = farm.make_file("fresh.mov", 200)
+    farm.wait_located(file.id for file in (large, parts, *files))
+    with parts.path.open("r+b") as file:
+        file.seek(64 << 20)
+        file.write(b"other")
+    files[1].path.unlink()
+    files[2].path.unlink()
+    files[2].path.symlink_to("/etc/hostname")
+    rows = [{"path": str(one.path), "component_id": one.component_id} for one in (large, *files)]
+    rows += [{"path": str(parts.path), "component_id": parts.component_id}]
+    rows += [{"path": str(fresh), "version_id": seed.VERSION_ID}]
+    manifest = farm.folder / "manifest.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+
+    lines = check(farm, "--manifest", manifest, code=1)
+
+    assert states(lines) == {
+        "parts.mov": "differs",
+        "gone.mov": "missing on disk",
+        "link.mov": "not readable",
+        "fresh.mov": "missing in ftrack",
+    }
+    assert len(lines) == len(rows)
+
+
+def test_a_file_is_not_compared_with_a_sequence(farm: Farm) -> None:
+    sequence = farm.sandbox.ftrack.create("SequenceComponent", name="s")
+    file = farm.make_file("a.mov", 20)
+
+    done = farm.cli("check", file, "--component-id", sequence["id"])
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert (
+        f"component {sequence['id']} is a sequence in ftrack, and {file} is a file" in done.stderr
+    )

@@ -1,0 +1,55 @@
+"""``farmhaul check``: compare files on disk with what ftrack has of them."""
+
+from __future__ import annotations
+
+import click
+
+from tasks.config.settings import Settings
+from tasks.intake.errors import BadInputError
+from tasks.intake.exit_codes import FAULT
+from workers.cli import output
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.option("--component-id", metavar="UUID", help="The component that PATH is the file of.")
+@click.option("--version-id", metavar="UUID", help="The asset version that PATH was uploaded to.")
+@click.option("--name", metavar="TEXT", help="The name of its component; by default as enqueue.")
+@click.option("--manifest", metavar="FILENAME", help="A manifest, as for enqueue; - reads stdin.")
+@click.option("--download", is_flag=True, help="Fetch files of which the store has no MD5.")
+@click.option("--enqueue", is_flag=True, help="Upload again what is missing in ftrack or differs.")
+@output.json_option
+def check(
+    paths: tuple[str, ...],
+    *,
+    component_id: str | None,
+    version_id: str | None,
+    name: str | None,
+    manifest: str | None,
+    download: bool,
+    enqueue: bool,
+    human: bool,
+) -> None:
+    """Compare files on disk with what ftrack has of them, by size and MD5.
+
+    \b
+    farmhaul check '/mnt/prod/sh010.%04d.exr' --version-id 9f1d…
+    farmhaul check --manifest list.jsonl --enqueue
+
+    Each file is same, differs, size differs, missing in ftrack, missing on disk, not readable or
+    not compared. Exits with 1 if any is not the same. On a terminal, these alone are shown.
+    """  # noqa: D301 click takes \b for "do not wrap"
+    settings = Settings.from_environment()
+    if settings.ftrack is None:
+        raise BadInputError(
+            "FTRACK_SERVER, FTRACK_API_USER and FTRACK_API_KEY are not set, but farmhaul check "
+            "calls ftrack from this node; set them"
+        )
+    from workers.cli.check_here import check_here, given_entries
+
+    entries = given_entries(
+        paths, component_id=component_id, version_id=version_id, name=name, manifest=manifest
+    )
+    is_same = check_here(settings, entries, download=download, enqueue=enqueue, human=human)
+    if not is_same:
+        raise SystemExit(FAULT)

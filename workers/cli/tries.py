@@ -1,0 +1,71 @@
+"""How often the commands that call ftrack and the store by themselves try."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from threading import Event
+from typing import TypeVar
+
+from tasks.stage.retry_policy import (
+    DOWNLOAD_COMMAND_OTHER,
+    DOWNLOAD_COMMAND_OUTAGE,
+    full_jitter,
+)
+from tasks.stage.threads import note_progress
+from tasks.transfer.errors import (
+    CredentialsRefusedError,
+    FatalError,
+    OwnSettingsError,
+    RetryableError,
+    ServiceUnavailableError,
+)
+from tasks.transfer.get import BeingFetchedError
+
+T = TypeVar("T")
+
+
+def tried(act: Callable[[], T], stop: Event) -> T:
+    """Call ``act`` until it succeeds, it fails for good, or its tries are used up.
+
+    Raises:
+        UploadError: an error that another try would not fix.
+        FatalError: the tries are used up, or *stop* is set.
+    """
+    tries: Counter[bool] = Counter()
+    while True:
+        note_progress()
+        asked_s = 0.0
+        try:
+            return act()
+        except BeingFetchedError:
+            stop.wait(1)  # the other process may take hours
+            if stop.is_set():
+                raise FatalError("interrupted") from None
+            continue
+        except CredentialsRefusedError:
+            raise
+        except RetryableError as error:
+            is_outage = isinstance(error, ServiceUnavailableError)
+            policy = DOWNLOAD_COMMAND_OUTAGE if is_outage else DOWNLOAD_COMMAND_OTHER
+            tries[is_outage] += 1
+            if stop.is_set() or tries[is_outage] >= policy.max_tries:
+                if isinstance(error, OwnSettingsError):
+                    raise
+                # Only the facts: unlike a worker, this command does not try again by itself.
+                text = str(error)
+                facts = text.rpartition("; ")[0] or text
+                raise FatalError(
+                    f"{facts}; gave up after {tries.total()} tries, so run the command again later"
+                ) from None
+            asked_s = min(getattr(error, "retry_after_s", None) or 0.0, policy.cap_s)
+        _wait(asked_s + full_jitter(tries.total() - 1, policy, random.random()), stop)
+
+
+def _wait(seconds: float, stop: Event) -> None:
+    """Wait between two tries, which is no hanging."""
+    end = time.monotonic() + seconds
+    while (left_s := end - time.monotonic()) > 0 and not stop.wait(min(left_s, 1.0)):
+        note_progress()
