@@ -47,7 +47,7 @@ def redis_problem(error: redis.RedisError) -> str:
     It does not contain the URL, which may hold a password.
     """
     if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
-        return f"Redis refuses access: {error}; check the user and password in FARMHAUL_REDIS_URL"
+        return _access_problem(error)
     if isinstance(error, redis.sentinel.MasterNotFoundError):
         return _sentinel_problem(error)
     if isinstance(error, redis.OutOfMemoryError):
@@ -56,7 +56,27 @@ def redis_problem(error: redis.RedisError) -> str:
         return "Redis does not have this database; correct its number in FARMHAUL_REDIS_URL"
     if meaning := MEANINGS.get(CODES.get(type(error)) or str(error).partition(" ")[0]):
         return "; ".join(meaning)
-    return f"Redis is not reachable ({error}); check FARMHAUL_REDIS_URL, and that Redis is running"
+    why, _, step = str(error).partition("; ")
+    return f"Redis is not reachable ({why}); {step or _step_for(why)}"
+
+
+def _step_for(why: str) -> str:
+    """Return what to do about a connection that failed, from what OpenSSL or the system says."""
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        return "name the authority of its certificate with ssl_ca_certs in FARMHAUL_REDIS_URL"
+    if "CERTIFICATE_REQUIRED" in why or "EOF occurred" in why:
+        return "give ssl_certfile in FARMHAUL_REDIS_URL if Redis wants a client certificate"
+    if "reset by peer" in why or "closed by server" in why:
+        return "check FARMHAUL_REDIS_URL (with TLS it begins with rediss://), and Redis' log"
+    return "check FARMHAUL_REDIS_URL, and that Redis is running"
+
+
+def _access_problem(error: redis.RedisError) -> str:
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return f"Redis refuses access: {error}; check the user and password in FARMHAUL_REDIS_URL"
+    # redis-py greets with HELLO, which Redis refuses in words of its own.
+    wants_one = any(words in str(error) for words in ("HELLO", "required"))
+    return "; ".join(MEANINGS["NOAUTH" if wants_one else "WRONGPASS"])
 
 
 def _sentinel_problem(error: redis.sentinel.MasterNotFoundError) -> str:

@@ -56,6 +56,8 @@ class FailFastConnection(redis.Connection):
         try:
             if self._url.scheme == "sentinel":
                 place = find_master(self._url, deadline)
+            if place is not None:  # for the messages of redis-py
+                self.host, self.port = place
             connected = reach(self._url, place, deadline)
         except NoMasterError as error:
             raise NoMasterFoundError(str(error)) from None

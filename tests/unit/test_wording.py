@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 
 import pytest
 import redis
@@ -35,7 +37,8 @@ def problem(url: str) -> str:
         (b"-MOVED 1 127.0.0.1:1", "this is a Redis Cluster, which farmhaul does not support; use"),
         (b"-CLUSTERDOWN Hash slot not served", "this is a Redis Cluster, which farmhaul does not"),
         (b"-CROSSSLOT Keys in request don't hash", "this is a Redis Cluster, which farmhaul does"),
-        (b"-WRONGPASS invalid username-password pair", "Redis refuses access: "),
+        (b"-WRONGPASS invalid username-password pair", "Redis refuses access: it does not accept"),
+        (b"-NOAUTH HELLO must be called with the", "Redis refuses access: it wants a password; ch"),
         (b"-OOM command not allowed when used memory", "Redis is full and accepts no uploads"),
         (b"-ERR something else", "Redis is not reachable (something else); check FARMHAUL_REDIS_U"),
     ],
@@ -44,6 +47,32 @@ def test_what_redis_py_raises_is_explained(answer: bytes, said: str) -> None:
     # Whatever is asked: redis-py greets the server first.
     with raw_server(lambda connection: connection.sendall((answer + b"\r\n") * 10)) as server:
         assert problem(f"redis://:s3cr3t@127.0.0.1:{server.port}").startswith(said)
+
+
+def test_a_server_that_resets_its_connections_is_named_with_its_port() -> None:
+    # As a server does that expects TLS.
+    at_once = struct.pack("ii", 1, 0)
+    reset = (socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+    with raw_server(lambda connection: connection.setsockopt(*reset)) as server:
+        said = problem(f"redis://127.0.0.1:{server.port}/0")
+    assert f"127.0.0.1:{server.port}" in said
+    assert "with TLS it begins with rediss://" in said
+
+
+@pytest.mark.parametrize(
+    ("why", "step"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "ssl_ca_certs"),
+        ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert", "ssl_certfile"),
+        ("Connection refused", "that Redis is running"),
+    ],
+)
+def test_a_worker_that_cannot_connect_says_what_to_do(why: str, step: str) -> None:
+    # As kombu and redis-py word it; the connections of commands explain some of it themselves.
+    said = redis_problem(redis.ConnectionError(f"Error 1 connecting to redis:6380. {why}."))
+    assert step in said.partition("; ")[2]
+    said = redis_problem(redis.ConnectionError("redis:6380: not accepted; name its authority"))
+    assert said == "Redis is not reachable (redis:6380: not accepted); name its authority"
 
 
 def test_sentinels_that_want_a_login_are_not_without_a_master() -> None:
