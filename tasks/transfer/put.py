@@ -266,13 +266,13 @@ def _checked_etag(transfer: Transfer, response: requests.Response) -> str:
     # a key of its own, the ETag has another form or is not a digest, and proves nothing.
     given = response.headers.get("ETag", "").strip()
     etag = given.removeprefix("W/").strip('"')
+    md5_hex = _md5_hex(transfer)
+    if etag[:32].lower() == md5_hex and not etag[32:33].isalnum():
+        return md5_hex  # whatever a proxy has added to it
     encrypted = any("server-side-encryption" in name.lower() for name in response.headers)
     match = MD5_ETAG.fullmatch(etag)
     if encrypted or not match:
         return etag if ETAG.fullmatch(etag) else ""
-    md5_hex = match[1].lower()
-    if md5_hex == _md5_hex(transfer):
-        return md5_hex
     if given.strip('"') == match[1]:
-        raise _mismatch(transfer, md5_hex)
+        raise _mismatch(transfer, match[1].lower())
     return ""  # the ETag of a proxy proves nothing

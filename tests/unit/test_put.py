@@ -574,7 +574,10 @@ def test_an_etag_of_the_same_bytes_is_accepted_in_any_case(
     assert [request.body for request in odd.requests] == [b"pixels"]
 
 
-@pytest.mark.parametrize("form", ['W/"{}"', '"{}-gzip"', '"{};gzip"', 'W/"{}--gzip"', '"{}:br"'])
+@pytest.mark.parametrize(
+    "form",
+    ['W/"{}"', '"{}-gzip"', '"{};gzip"', 'W/"{}--gzip"', '"{}:br"', '"{}-df"', '"{}_zlib"', "{}"],
+)
 def test_the_etag_of_a_proxy_stands_for_the_md5_in_it(
     form: str,
     transfer: Transfer,
