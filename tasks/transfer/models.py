@@ -43,13 +43,25 @@ def part_count(size_bytes: int) -> int:
     return len(range(0, size_bytes, part_size_bytes(size_bytes)))
 
 
+#: The steps in which file systems count the time: SMB, FUSE, older ones, FAT.
+MTIME_STEPS_NS = (100, 10**3, 10**6, 10**9, 2 * 10**9)
+
+
+def _may_be_same_time(one_ns: int, other_ns: int) -> bool:
+    """Return whether one of two times may be the other one, cut off to the step of its mount."""
+    cut_ns, exact_ns = sorted((one_ns, other_ns))
+    return cut_ns == exact_ns or any(
+        cut_ns % step_ns == 0 and exact_ns - cut_ns < step_ns for step_ns in MTIME_STEPS_NS
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
     """The identity of a file's state; it shows whether the file has changed since it was read.
 
-    The stages of an upload run on different nodes. Size and mtime are the same on all of them, but
-    with SMB or FUSE each node may give a file an inode of its own. ``device`` stands for one mount
-    of one node (``tasks.transfer.files``): only there are inodes compared.
+    The stages of an upload run on different nodes. With SMB or FUSE each node may give a file an
+    inode of its own, and count its time in coarser steps. ``device`` stands for one mount of one
+    node (``tasks.transfer.files``): only there are inodes and exact times compared.
     """
 
     size_bytes: int
@@ -59,9 +71,11 @@ class FileIdentity:
 
     def difference(self, other: FileIdentity) -> str:
         """Describe what differs in ``other``, such as "size 6 → 11"; empty if nothing does."""
-        names = [("size_bytes", "size"), ("mtime_ns", "mtime")]
+        names = [("size_bytes", "size")]
         if self.device == other.device:
-            names.append(("inode", "inode"))
+            names += [("mtime_ns", "mtime"), ("inode", "inode")]
+        elif not _may_be_same_time(self.mtime_ns, other.mtime_ns):
+            names.append(("mtime_ns", "mtime"))
         return ", ".join(
             f"{name} {getattr(self, attribute)} → {getattr(other, attribute)}"
             for attribute, name in names

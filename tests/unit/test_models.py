@@ -54,10 +54,24 @@ def test_the_size_of_a_file_that_was_not_checked_is_not_known() -> None:
         (replace(IDENTITY, device=2), ""),
         (replace(IDENTITY, device=2, inode=8), ""),
         (replace(IDENTITY, device=2, inode=8, mtime_ns=5), "mtime 1000 → 5"),
+        (replace(IDENTITY, mtime_ns=1033), "mtime 1000 → 1033"),
+        (replace(IDENTITY, device=2, mtime_ns=1033), ""),
+        (replace(IDENTITY, device=2, mtime_ns=2033), "mtime 1000 → 2033"),
     ],
 )
 def test_a_difference_is_named_in_words(other: FileIdentity, said: str) -> None:
     assert IDENTITY.difference(other) == said
+
+
+@pytest.mark.parametrize("step_ns", [100, 10**3, 10**6, 10**9, 2 * 10**9], ids=str)
+def test_the_mounts_of_two_nodes_may_count_time_in_other_steps(step_ns: int) -> None:
+    exact = replace(IDENTITY, mtime_ns=1_795_718_599_586_078_333)
+    coarse_ns = exact.mtime_ns // step_ns * step_ns
+    coarse = replace(exact, device=2, mtime_ns=coarse_ns)
+    assert not exact.difference(coarse)
+    assert not coarse.difference(exact)
+    assert coarse.difference(replace(exact, mtime_ns=coarse_ns - 1))
+    assert coarse.difference(replace(exact, mtime_ns=coarse_ns + step_ns))
 
 
 def test_a_file_is_large_only_above_the_limit() -> None:
