@@ -6,7 +6,9 @@ sentinels included. redis-py would give each step, and each sentinel, a time of 
 
 from __future__ import annotations
 
+import math
 import socket
+import time
 from typing import Any
 
 import redis
@@ -22,6 +24,8 @@ from tasks.intake.sentinels import NoMasterError, find_master
 
 CONNECT_S = 1.0
 ANSWER_S = 1.5
+#: An answer that comes at least as fast may take longer.
+SLOWEST_BYTES_S = 10_000
 
 
 class NoMasterFoundError(redis.sentinel.MasterNotFoundError):
@@ -50,7 +54,7 @@ class FailFastConnection(redis.Connection):
         super().__init__(**options)  # type: ignore[no-untyped-call]
         self._url = url
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> Any:
         deadline = Deadline(CONNECT_S)
         place = self._url.hosts[0] if self._url.hosts else None
         try:
@@ -66,4 +70,35 @@ class FailFastConnection(redis.Connection):
         if not isinstance(connected, socket.socket):  # it is, with TLS
             connected = socket.socket(fileno=connected.detach())
         connected.settimeout(self.socket_timeout)
-        return connected
+        return _Patient(connected)
+
+
+class _Patient:
+    """A socket that waits for an answer by one deadline: its own timeout begins with each byte."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._timeout_s = connected.gettimeout()
+        self._until = math.inf
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def settimeout(self, timeout_s: float | None) -> None:
+        self._timeout_s = timeout_s
+        self._socket.settimeout(timeout_s)
+
+    def sendall(self, data: Any) -> None:
+        self._until = time.monotonic() + ANSWER_S
+        self._socket.sendall(data)
+
+    def recv(self, size: int) -> bytes:
+        if not self._timeout_s:  # it only looks whether there is anything
+            return self._socket.recv(size)
+        left_s = self._until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self._socket.settimeout(min(left_s, self._timeout_s))
+        data = self._socket.recv(size)
+        self._until += len(data) / SLOWEST_BYTES_S
+        return data

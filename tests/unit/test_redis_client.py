@@ -30,7 +30,7 @@ from tasks.transfer.targets import Target
 from tests.chaos import sentinels
 from tests.chaos.sentinels import Sentinels
 from tests.docker.certificate import make_certificate
-from tests.helpers.raw_server import full_backlog
+from tests.helpers.raw_server import full_backlog, raw_server
 from tests.helpers.skipping import skip_loudly
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
@@ -84,6 +84,20 @@ def test_a_hook_gives_a_silent_server_one_try(url: str, error: type[redis.RedisE
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
+
+
+def test_a_command_does_not_wait_for_an_answer_that_drips() -> None:
+    def drip(connection: socket.socket) -> None:
+        for _ in range(40):
+            connection.sendall(b"-")
+            time.sleep(0.25)
+
+    with (
+        raw_server(drip) as server,
+        fail_fast_redis(Settings(f"redis://127.0.0.1:{server.port}/0")) as client,
+        pytest.raises(redis.TimeoutError),
+    ):
+        client.ping()
 
 
 @pytest.mark.parametrize("connect", [worker_redis, fail_fast_redis])
