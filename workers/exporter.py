@@ -197,10 +197,16 @@ class FarmCollector(Collector):
         aside = Gauge("farmhaul_node_set_aside", what, labels=labels)
         what = "Uploads that a node has left to others lately, because of this reason."
         left = Gauge("farmhaul_node_left_to_others", what, labels=labels)
+        what = "1 for a node that has another version of farmhaul than most nodes."
+        other = Gauge("farmhaul_node_other_version", what, labels=labels[:1])
         for fault in self._status.node_faults():
-            found, value = (left, fault.count) if fault.extent == "some" else (aside, 1)
-            found.add_metric([visible(fault.name), visible(fault.what)], value)
-        yield from (aside, left)
+            name = visible(fault.name)
+            if fault.extent == "none":
+                other.add_metric([name], 1)
+            else:
+                found, value = (left, fault.count) if fault.extent == "some" else (aside, 1)
+                found.add_metric([name, visible(fault.what)], value)
+        yield from (aside, left, other)
 
     def _active(self) -> Iterator[Gauge]:
         ids: Any = self._redis.zrange(state_key("active"), 0, SAMPLE - 1, withscores=True)

@@ -114,6 +114,7 @@ def what_it_does(fault: NodeFault) -> str:
         "all": f"takes no uploads since {_clock(fault.since)}",
         "held": f"takes no uploads until {_clock(fault.until)}",
         "some": f"has left {fault.count} uploads to other nodes since {_clock(fault.since)}",
+        "none": "takes uploads as the others do",
     }[fault.extent]
 
 

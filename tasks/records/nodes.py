@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
@@ -23,11 +25,13 @@ MEANINGS = {
     "ftrack": "cannot call ftrack",
     "store": "cannot reach the media store",
     "clock": "has a wrong clock",
+    "version": "has another version of farmhaul than most nodes",
 }
 
 #: What a fault keeps a node from: all uploads that all nodes see; all of them, until the next
-#: probe of a service that failed on this node alone; or some of them, which it leaves to others.
-Extent: TypeAlias = "Literal['all', 'held', 'some']"
+#: probe of a service that failed on this node alone; some of them, which it leaves to others; or
+#: none that is known.
+Extent: TypeAlias = "Literal['all', 'held', 'some', 'none']"
 #: So many uploads that other nodes managed within this time are no chance, in seconds.
 SOME, SOME_S = 3, 900
 
@@ -67,7 +71,9 @@ def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:
     """Return the running nodes that cannot do what others can, by name; at most one fault each."""
     now, _ = client.time()
     rows = client.zrangebyscore(ALIVE, f"({now - WORKER_S}", "+inf")
-    alive = sorted({to_text(row).partition(" ")[2] for row in rows})
+    # In the order of time, so that an upgraded worker counts with its new version.
+    versions = {name: version for version, _, name in (to_text(row).partition(" ") for row in rows)}
+    alive = sorted(versions)
     aside, some = (
         {to_text(name): note for name, note in client.hgetall(key).items()}
         for key in (PAUSED, LEFT_TO_OTHERS)
@@ -79,7 +85,23 @@ def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:
         fault = noted_fault(name, some.get(name, b""), codec, "some")
         if fault.count >= SOME and fault.until > now - SOME_S:
             found.setdefault(name, fault)
+    for fault in _of_other_version(versions):
+        found.setdefault(fault.name, fault)
     return [found[name] for name in sorted(found)]
+
+
+def _of_other_version(versions: Mapping[str, str]) -> Iterator[NodeFault]:
+    """Return the nodes that have another version than most; of two as common ones, the older."""
+    counts = Counter(versions.values())
+    usual = max(counts, key=lambda version: (counts[version], _in_order(version)), default="")
+    for name, version in versions.items():
+        if version != usual:
+            error = f"{version} and not {usual}"
+            yield NodeFault(name, 0.0, "version", error, known=True, extent="none")
+
+
+def _in_order(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def _held(client: redis.Redis, names: list[str], now: float) -> Iterator[NodeFault]:

@@ -266,7 +266,8 @@ BROKEN = {
         "fault", "workers", "no tasks: w2@node8", "restart", done(silent),
     ),
     "a worker of another version": SetUp(
-        "warning", "workers", "w2@node8 0.0.9", "upgrade",
+        "warning", "nodes", "w2@node8 takes uploads as the others do: it has another version",
+        "upgrade",
         done(lambda farm: note_worker(farm.redis, "w2@node8", "0.0.9")),
     ),
     "a worker that tells no version": SetUp(

@@ -218,6 +218,20 @@ def test_a_node_that_alone_waits_for_a_service_is_named(farm: Farm) -> None:
     assert node_faults(farm.client, Codec([])) == []
 
 
+def test_a_node_of_another_version_than_most_is_named(farm: Farm) -> None:
+    def named(*versions: str) -> list[tuple[str, str]]:
+        farm.client.delete(keys.ALIVE)
+        rows = {f"{version} w{number}": farm.now() for number, version in enumerate(versions)}
+        farm.client.zadd(keys.ALIVE, rows)
+        faults = node_faults(farm.client, Codec([]))
+        assert {fault.extent for fault in faults} <= {"none"}
+        return [(fault.name, fault.why.rpartition(": ")[2]) for fault in faults]
+
+    assert named("1.9", "1.9") == []
+    assert named("1.9", "1.10", "1.9") == [("w1", "1.10 and not 1.9")]
+    assert named("1.9", "1.10") == [("w0", "1.9 and not 1.10")]
+
+
 class TestANodeThatIsSetAside:
     @pytest.fixture(autouse=True)
     def is_aside(self, farm: Farm, two_nodes: None) -> None:

@@ -36,6 +36,7 @@ NODE_STEPS = {
     "ftrack": "correct FTRACK_SERVER, FTRACK_API_USER, FTRACK_API_KEY or the network there",
     "store": "check its network, proxy and certificates; it goes on by itself",
     "clock": "set its clock by NTP: timedatectl status; it goes on by itself",
+    "version": "upgrade the nodes that have the older version",
 }
 GATE_STEPS = {
     "ftrack": "wait, the gate opens by itself; check ftrack, and the network to it",
@@ -209,7 +210,12 @@ def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:
         step = "restart them; see not_consuming in their logs, and the lines before it"
         yield Finding("fault", "workers", f"running, but take no tasks: {some_of(silent)}", step)
     versions = {**dict.fromkeys(workers, "unknown"), **found}
-    others = sorted(f"{name} {version}" for name, version in versions.items() if version != VERSION)
+    named = {fault.name for fault in farm.status.node_faults()}
+    others = sorted(
+        f"{name} {version}"
+        for name, version in versions.items()
+        if version != VERSION and name not in named
+    )
     if others:
         says = f"{len(others)} have another version than this node's {VERSION}: {some_of(others)}"
         yield Finding("warning", "workers", says, "upgrade the older ones, or this node")
