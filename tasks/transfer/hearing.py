@@ -27,9 +27,9 @@ from tasks.transfer.exchange import BoundedConnection, note_connection
 #: The most that is given to TLS at a time: it waits until it has sent all of it.
 TLS_BYTES = 64 << 10
 
-#: How long all waiting for one answer may take, and for one block to be taken. The first byte of an
-#: answer has a shorter limit of its own.
-PATIENCE_S = 90.0
+#: How long all waiting for one answer may take, and for a block to be taken: what drips is noticed
+#: within a minute.
+PATIENCE_S = 50.0
 #: What moves at least as fast may take longer.
 SLOWEST_BYTES_S = 1024
 
