@@ -65,6 +65,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     return folder / "dist", build(folder, 0o022, "1700000000")
 
 
+@pytest.mark.chaos
 def test_each_build_gives_the_same_bytes(
     built: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_file_or_frame_cut_off_after_its_enqueue_is_never_located(farm: Farm) 
     assert farm.sandbox.store.puts(cut.component_id) == []
 
 
+@pytest.mark.chaos
 def test_a_newer_file_wins_over_one_that_is_being_sent(farm: Farm) -> None:
     # The whole body is sent, and reaches the store only after the lease: the sender sends no
     # further block at which it would notice the newer file.

@@ -78,6 +78,7 @@ def test_an_upload_of_25_s_under_a_lease_of_8_s_is_sent_once(make_farm: MakeFarm
     assert len(farm.sandbox.store.puts()) == 1
 
 
+@pytest.mark.chaos
 def test_a_call_to_ftrack_longer_than_the_lease_is_made_once(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2)
     farm.sandbox.faults.add("ftrack", "latency_s", 6, action="create")

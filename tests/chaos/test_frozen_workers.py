@@ -32,6 +32,7 @@ def wait_given_up(farm: Farm, worker: Worker, upload: Upload) -> None:
     wait_until(lambda: f"upload_taken_over upload_id={upload.id}" in worker.log_text(), 20)
 
 
+@pytest.mark.chaos
 def test_a_worker_that_wakes_after_its_lease_writes_nothing(farm: Farm) -> None:
     upload, worker = freeze_in_mid_upload(farm)
     begun = len(farm.sandbox.store.puts())  # on a slow machine, a lease has ended before

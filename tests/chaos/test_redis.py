@@ -92,6 +92,7 @@ def test_workers_reconnect_when_their_connections_are_cut(farm: Farm) -> None:
     all_consume(farm)
 
 
+@pytest.mark.chaos
 def test_a_redis_that_hangs_for_longer_than_the_lease_is_waited_for(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.5)
     uploads = farm.upload_many(60)

@@ -43,7 +43,7 @@ def check_machine(
 def test_the_record_is_consistent_after_any_sequence_of_events(
     valkey: redis.Redis,
 ) -> None:
-    check_machine(Uploads, valkey, 45)
+    check_machine(Uploads, valkey, 25)
 
 
 @pytest.mark.chaos

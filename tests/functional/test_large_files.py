@@ -211,7 +211,9 @@ def test_stored_parts_are_joined_although_the_record_lacks_a_note(farm: Farm, mo
     assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
 
 
-@pytest.mark.parametrize("has_key", [True, False], ids=["sealed", "plain"])
+@pytest.mark.parametrize(
+    "has_key", [True, pytest.param(False, marks=pytest.mark.chaos)], ids=["sealed", "plain"]
+)
 def test_parts_that_are_missing_or_forged_are_sent_again(
     make_farm: MakeFarm, has_key: bool
 ) -> None:

@@ -570,7 +570,7 @@ def children_of(pid: int) -> list[int]:
     return [int(line) for line in found.stdout.split()]
 
 
-@pytest.mark.parametrize("how", ["terminate", "kill"])
+@pytest.mark.parametrize("how", [pytest.param("terminate", marks=pytest.mark.chaos), "kill"])
 def test_the_servers_end_with_the_command(tmp_path: Path, how: str) -> None:
     command = [sys.executable, "-m", "tests.sandbox", "--keep-data", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

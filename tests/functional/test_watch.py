@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tasks.records.states import STAGES
 from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.helpers.imports import loaded_by
@@ -152,6 +154,7 @@ def test_no_color_turns_colours_off(hook: Farm) -> None:
     assert not colour.search(plain.raw)
 
 
+@pytest.mark.chaos
 def test_a_watch_of_ten_thousand_uploads_costs_few_commands(
     hook: Farm, redis_server: RedisServer
 ) -> None:
