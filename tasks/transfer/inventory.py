@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tasks.transfer.checks import kind_of, location_id_of
-from tasks.transfer.ftrack import FtrackClient, Result, quoted
+from tasks.transfer.ftrack import MAX_PADDING, FtrackClient, Result, number_of, quoted
 from tasks.transfer.lookup import PAGE_ROWS, all_rows
 from tasks.transfer.models import SERVER_LOCATION_ID
 from tasks.transfer.targets import Target
@@ -26,6 +26,7 @@ class Known:
     file_type: str = ""
     version_id: str = ""
     is_sequence: bool = False
+    padding: int = 0
     is_located: bool = False
     is_ours: bool = False
     frames: dict[int, Known] = field(default_factory=dict)
@@ -63,13 +64,8 @@ def take_inventory(
             for row in all_rows(ftrack, COLUMNS, "Component", f"{column} in ({quoted(some)})"):
                 found = _known(row)
                 known[found.component_id] = found
-    everything = dict(known)
-    for some in _pages([one for one, found in known.items() if found.is_sequence]):
-        where = f"container_id in ({quoted(some)})"
-        for row in all_rows(ftrack, "id, name, container_id", "FileComponent", where):
-            owner, frame = known.get(str(row.get("container_id"))), _known(row)
-            if owner is not None and frame.name.isascii() and frame.name.isdecimal():
-                everything[frame.component_id] = owner.frames[int(frame.name)] = frame
+    sequences = [one for one, found in known.items() if found.is_sequence]
+    everything = known | _frames(ftrack, sequences, known)
     for some in _pages([*everything]):
         where = f'location_id is "{SERVER_LOCATION_ID}" and component_id in ({quoted(some)})'
         for row in all_rows(ftrack, "id, component_id", "ComponentLocation", where):
@@ -77,6 +73,23 @@ def take_inventory(
                 located.is_located = True
                 located.is_ours = row.get("id") == location_id_of(located.component_id)
     return Inventory(known)
+
+
+def _frames(
+    ftrack: FtrackClient, sequences: Sequence[str], known: Mapping[str, Known]
+) -> dict[str, Known]:
+    """Return the frames of sequences by their ids, and note them in their sequences."""
+    frames: dict[str, Known] = {}
+    for some in _pages(sequences):
+        among = quoted(some)
+        for row in all_rows(ftrack, "id, padding", "SequenceComponent", f"id in ({among})"):
+            known[str(row.get("id"))].padding = number_of(row, "padding", MAX_PADDING)
+        where = f"container_id in ({among})"
+        for row in all_rows(ftrack, "id, name, container_id", "FileComponent", where):
+            owner, frame = known.get(str(row.get("container_id"))), _known(row)
+            if owner is not None and frame.name.isascii() and frame.name.isdecimal():
+                frames[frame.component_id] = owner.frames[int(frame.name)] = frame
+    return frames
 
 
 def _known(row: Result) -> Known:

@@ -69,11 +69,7 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
                 f"ftrack has no file or sequence {component_id}, or this user may not see it; "
                 "is it the id of a component?"
             )
-    named = f'key is "{PATTERN}" and parent_id in ({quoted(component_ids)})'
-    patterns = {
-        _text(row, "parent_id"): _text(row, "value")
-        for row in all_rows(ftrack, "parent_id, value", "Metadata", named)
-    }
+    patterns = patterns_of(ftrack, component_ids)
     if frames:
         columns = "id, name, file_type, container_id"
         inside = f"container_id in ({quoted(frames)})"
@@ -95,6 +91,19 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
     order = {component_id: number for number, component_id in enumerate(component_ids)}
     found.sort(key=lambda item: (order[item.owner_id], item.file.name))
     return [item.file for item in found]
+
+
+def patterns_of(ftrack: FtrackClient, component_ids: Sequence[str]) -> dict[str, str]:
+    """Return the metadata PATTERN of those components that have it.
+
+    Raises:
+        FatalError, RetryableError: see ``all_rows``.
+    """
+    named = f'key is "{PATTERN}" and parent_id in ({quoted(component_ids)})'
+    return {
+        _text(row, "parent_id"): _text(row, "value")
+        for row in all_rows(ftrack, "parent_id, value", "Metadata", named)
+    }
 
 
 def _require_located(ftrack: FtrackClient, found: Sequence[_Found]) -> None:

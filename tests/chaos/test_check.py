@@ -44,3 +44,17 @@ def test_twelve_of_500_frames_are_named_and_ten_healed(farm: Farm) -> None:
     wait_healed(farm, lines)
     left = {f"f.{number}.exr": "missing on disk" for number in (1400, 1500)}
     assert states(check(farm, folder, *TARGET, code=1)) == left
+
+
+def test_bytes_that_the_store_loses_again_are_healed_again(farm: Farm) -> None:
+    folder, sequence_id = render(farm, 3)
+    frame = frames_of(farm, sequence_id)[1002]
+    for _ in range(3):
+        farm.sandbox.store.write(frame, random.randbytes(3000))
+        lines = check(farm, folder, *TARGET, "--enqueue", code=1)
+        assert states(lines) == {"f.1002.exr": "differs"}
+        wait_healed(farm, lines)
+        assert farm.sandbox.store.read(frame) == (folder / "f.1002.exr").read_bytes()
+    farm.sandbox.store.delete(frame)
+
+    assert states(check(farm, folder, *TARGET, code=1)) == {"f.1002.exr": "missing in ftrack"}

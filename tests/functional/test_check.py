@@ -6,22 +6,8 @@ import json
 import random
 
 from tests.farm import Farm
-from tests.helpers.checking import TARGET, check, frames_of, render, states, wait_healed
+from tests.helpers.checking import TARGET, check, render, states, wait_healed
 from tests.sandbox import seed
-
-
-def test_bytes_that_the_store_loses_again_are_healed_again(farm: Farm) -> None:
-    folder, sequence_id = render(farm, 3)
-    frame = frames_of(farm, sequence_id)[1002]
-    for _ in range(3):
-        farm.sandbox.store.write(frame, random.randbytes(3000))
-        lines = check(farm, folder, *TARGET, "--enqueue", code=1)
-        assert states(lines) == {"f.1002.exr": "differs"}
-        wait_healed(farm, lines)
-        assert farm.sandbox.store.read(frame) == (folder / "f.1002.exr").read_bytes()
-    farm.sandbox.store.delete(frame)
-
-    assert states(check(farm, folder, *TARGET, code=1)) == {"f.1002.exr": "missing in ftrack"}
 
 
 def test_a_sequence_that_is_gone_from_disk_is_missing_there(farm: Farm) -> None:
@@ -77,3 +63,31 @@ def test_a_file_is_not_compared_with_a_sequence(farm: Farm) -> None:
     assert (
         f"component {sequence['id']} is a sequence in ftrack, and {file} is a file" in done.stderr
     )
+
+
+def test_a_version_is_checked_where_its_records_say_it_lies(farm: Farm) -> None:
+    folder, sequence_id = render(farm, 3)
+    movies = [farm.upload(*TARGET, content=200, name=f"{name}.mov") for name in ("kept", "deleted")]
+    still = farm.make_file("still.exr", 200)
+    rows = [{"path": f"{folder}/f.%04d.exr", "name": "plate"}, {"path": str(still)}]
+    entries = ({**row, "version_id": seed.VERSION_ID, "publish": "v3"} for row in rows)
+    [publish] = farm.enqueue_manifest(entries)
+    farm.wait_located([*(movie.id for movie in movies), publish["upload_id"]])
+    farm.sandbox.ftrack.delete("FileComponent", movies[1].component_id)
+    foreign = farm.sandbox.ftrack.create(
+        "FileComponent", name="theirs", version_id=seed.VERSION_ID, file_type=".exr"
+    )
+    (folder / "f.1002.exr").write_bytes(b"other")
+
+    lines = check(farm, *TARGET, "--enqueue", code=1)
+
+    assert sum("upload_id" not in line for line in lines) == 3 + 3 + 1 + 2
+    assert states(lines) == {"f.1002.exr": "size differs", "deleted.mov": "missing in ftrack"}
+    wait_healed(farm, lines)
+    ids = ("--component-id", sequence_id, "--component-id", foreign["id"])
+    again = check(farm, *ids, code=1)
+    assert [line["state"] for line in again] == ["same"] * 3 + ["not readable"]
+    check(farm, *TARGET)
+    farm.redis.flushdb()
+    assert {line["state"] for line in check(farm, *TARGET, code=1)} == {"not readable"}
+    assert states(check(farm, "--component-id", sequence_id, "--in", folder)) == {}

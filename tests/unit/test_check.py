@@ -31,7 +31,11 @@ def node(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "name a file to check"),
+        ((), "name what to check"),
+        (("--name", "a", *TARGET), "name what to check"),
+        (("--version-id", "v3"), "'v3' is not a UUID"),
+        (("{root}/a.mov", *TARGET, *TARGET), "several ids are for a check without PATH"),
+        (("{root}/a.mov", *TARGET, "--in", "."), "--in and several ids"),
         (("{root}/a.mov",), "--version-id"),
         (("/etc/hostname", *TARGET), "outside the storage roots"),
         (("{root}/a.mov", "--manifest", "list"), "--manifest cannot be combined"),

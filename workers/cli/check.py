@@ -11,10 +11,23 @@ from workers.cli import output
 
 
 @click.command()
-@click.argument("paths", nargs=-1, metavar="PATH...")
-@click.option("--component-id", metavar="UUID", help="The component that PATH is the file of.")
-@click.option("--version-id", metavar="UUID", help="The asset version that PATH was uploaded to.")
+@click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option(
+    "--component-id",
+    "component_ids",
+    multiple=True,
+    metavar="UUID",
+    help="The component that PATH is the file of; without PATH, repeatable.",
+)
+@click.option(
+    "--version-id",
+    "version_ids",
+    multiple=True,
+    metavar="UUID",
+    help="The version that PATH was uploaded to. Without PATH, all of it; repeatable.",
+)
 @click.option("--name", metavar="TEXT", help="The name of its component; by default as enqueue.")
+@click.option("--in", "folder", metavar="DIR", help="Without PATH: the folder with the files.")
 @click.option("--manifest", metavar="FILENAME", help="A manifest, as for enqueue; - reads stdin.")
 @click.option("--download", is_flag=True, help="Fetch files of which the store has no MD5.")
 @click.option("--enqueue", is_flag=True, help="Upload again what is missing in ftrack or differs.")
@@ -22,9 +35,10 @@ from workers.cli import output
 def check(
     paths: tuple[str, ...],
     *,
-    component_id: str | None,
-    version_id: str | None,
+    component_ids: tuple[str, ...],
+    version_ids: tuple[str, ...],
     name: str | None,
+    folder: str | None,
     manifest: str | None,
     download: bool,
     enqueue: bool,
@@ -35,6 +49,9 @@ def check(
     \b
     farmhaul check '/mnt/prod/sh010.%04d.exr' --version-id 9f1d…
     farmhaul check --manifest list.jsonl --enqueue
+    farmhaul check --version-id 9f1d… --version-id 3a7f…
+
+    Without PATH, farmhaul's records tell where the files lie, or --in does.
 
     Each file is same, differs, size differs, missing in ftrack, missing on disk, not readable or
     not compared. Exits with 1 if any is not the same. On a terminal, these alone are shown.
@@ -45,11 +62,9 @@ def check(
             "FTRACK_SERVER, FTRACK_API_USER and FTRACK_API_KEY are not set, but farmhaul check "
             "calls ftrack from this node; set them"
         )
-    from workers.cli.check_here import check_here, given_entries
+    from workers.cli.check_asked import Asked
+    from workers.cli.check_here import check_here
 
-    entries = given_entries(
-        paths, component_id=component_id, version_id=version_id, name=name, manifest=manifest
-    )
-    is_same = check_here(settings, entries, download=download, enqueue=enqueue, human=human)
-    if not is_same:
+    asked = Asked(paths, manifest, name, component_ids, version_ids, folder)
+    if not check_here(settings, asked, download=download, enqueue=enqueue, human=human):
         raise SystemExit(FAULT)

@@ -1,0 +1,134 @@
+"""Where components of ftrack lie on disk: what ``farmhaul check`` compares without a PATH."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.intake.manifest import Entry
+from tasks.intake.notation import Frames, parse
+from tasks.intake.request import REVIEW_PREFIX
+from tasks.records.scripts import Scripts
+from tasks.records.search import Query
+from tasks.records.status import Status, UploadState
+from tasks.transfer.inventory import Inventory, Known
+from tasks.transfer.names import fetched_name, name_fault
+from workers.cli.query import find
+
+#: The frames of a sequence whose records are looked at: two show where the number is.
+LOOKED_AT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Entries for what is to be compared, and components of which no record shows the path."""
+
+    entries: list[Entry]
+    unknown: list[Known]
+
+
+def listed_by_records(
+    scripts: Scripts, inventory: Inventory, component_ids: Sequence[str], versions: Sequence[str]
+) -> Listed:
+    """Return what to compare for components, and for all components of versions.
+
+    Paths are those of farmhaul's records. A version also has the components whose records say that
+    they were uploaded, and which somebody has deleted since. Components of a version that are not
+    in ftrack.server, and that have no record, belong to other programs.
+
+    Raises:
+        RedisError: the records cannot be read.
+    """
+    wanted = list(inventory.known.values())
+    uploads = _uploads(Status(scripts.client, scripts.codec), wanted)
+    entries, unknown = [], []
+    for known in wanted:
+        if path := _path_of(known, uploads):
+            entries.append(Entry(path, component_id=known.component_id))
+        elif known.component_id in component_ids or _is_there(known):
+            unknown.append(known)
+    for version_id in versions:
+        found, _ = find(scripts, Query(version=version_id, states=("located",)))
+        entries += _deleted(found, inventory)
+    return Listed(entries, unknown)
+
+
+def listed_in(folder: str, inventory: Inventory, patterns: Mapping[str, str]) -> Listed:
+    """Return the same for components whose files are in a folder, named as ``fetch`` names them.
+
+    ``patterns`` are the metadata PATTERN of components that have it, by their ids.
+    """
+    entries, unknown = [], []
+    for known in inventory.known.values():
+        if not _is_there(known):
+            continue
+        digits = f"0{known.padding}" if known.padding > 1 else ""
+        mark = f"%{digits}d" if known.is_sequence else None
+        kind = f".{known.file_type.lstrip('.')}" if known.file_type else ""
+        name = fetched_name(known.name, kind, patterns.get(known.component_id, ""), mark)
+        if name_fault(name):
+            unknown.append(known)
+        else:
+            entries.append(Entry(f"{folder}/{name}", component_id=known.component_id))
+    return Listed(entries, unknown)
+
+
+def _is_there(known: Known) -> bool:
+    return known.is_located or any(frame.is_located for frame in known.frames.values())
+
+
+def _uploads(status: Status, wanted: Iterable[Known]) -> dict[str, UploadState]:
+    """Return the last upload of components, and of some frames, by the component's id."""
+    ids = [known.component_id for known in wanted]
+    ids += [frame.component_id for known in wanted for frame in _sample(known)]
+    current = dict(zip(ids, status.current(ids), strict=True))
+    found = {one: upload_id for one, upload_id in current.items() if upload_id}
+    uploads = zip(found, status.find([*found.values()]), strict=True)
+    return {one: upload for one, upload in uploads if upload is not None}
+
+
+def _sample(known: Known) -> list[Known]:
+    numbers = sorted(known.frames)
+    return [known.frames[number] for number in numbers[:1] + numbers[1:][1 - LOOKED_AT :]]
+
+
+def _path_of(known: Known, uploads: Mapping[str, UploadState]) -> str:
+    """Return the path of a file, or the pattern of a sequence; empty if no record has it."""
+    upload = uploads.get(known.component_id)
+    if not known.is_sequence:
+        return upload.path if upload is not None else ""
+    if upload is not None and (written := parse(upload.path)):
+        return written.pattern
+    # A sequence of a publish has no record of its own.
+    paths = {
+        frame.name: uploads[frame.component_id].path
+        for frame in _sample(known)
+        if frame.component_id in uploads
+    }
+    return next((frames.pattern for frames in _patterns(paths)), "")
+
+
+def _patterns(paths: Mapping[str, str]) -> Iterator[Frames]:
+    """Yield the patterns that paths of frames may have, by their numbers as ftrack has them."""
+    for name, path in [*paths.items()][:1]:
+        start = path.rfind(name)
+        while start > path.rfind("/"):
+            head, tail = path[:start], path[start + len(name) :]
+            if all(f"{head}{one}{tail}" == other for one, other in paths.items()):
+                padding = min(map(len, paths))
+                yield Frames(head, tail, padding if padding > 1 else 0, ())
+            start = path.rfind(name, 0, start)
+
+
+def _deleted(uploads: Iterable[UploadState], inventory: Inventory) -> Iterator[Entry]:
+    """Yield entries for located uploads of a version whose component is not there."""
+    for upload in uploads:
+        # A publish has an id of its own, and its name in place of a path.
+        if upload.component_id in inventory.known or "/" not in upload.path:
+            continue
+        frames = parse(upload.path)
+        path = upload.path if frames is None else frames.pattern
+        if upload.name.startswith(REVIEW_PREFIX):
+            yield Entry(path, component_id=upload.component_id)
+        else:
+            yield Entry(path, version_id=upload.version_id, name=upload.name)
