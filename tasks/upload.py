@@ -10,6 +10,7 @@ from celery import shared_task
 from tasks.chain import wake
 from tasks.parts import start_runs
 from tasks.stage.base import Stage
+from tasks.stage.locations import with_locations
 from tasks.stage.message import Message
 from tasks.stage.registration import register_all
 from tasks.stage.sending import send_file
@@ -50,29 +51,30 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     """Have ftrack sign the batch's PUTs (URL and headers), in one API call.
 
     Files that were located before come first: ftrack is asked whether it still has them. Only what
-    is gone is sent again, unless ftrack was to delete it.
+    is gone is sent again, unless ftrack was to delete it. Of a file that is not uploaded, only its
+    target and its location are checked.
 
     Safe to run twice: signing changes nothing.
     """
     batch = self.take(message)
     parts = self.clients.parts
-    known = [file for file in batch.transfers if file.was_located and not file.is_member]
+    files, refused = with_locations(self.clients, batch.transfers)
+    known = [file for file in files if file.was_located and not file.is_member]
     kept = [file for file in known if not file.target.encode_only]
     confirmed = self.call_once(lambda files: confirm(self.clients.ftrack, files), kept)
     confirmed |= {
         file.upload_id: replace(file, is_located=True) for file in known if file not in kept
     }
     gone = [one for one in confirmed.values() if isinstance(one, Transfer) and not one.stored]
-    unsigned = [
-        file for file in (*batch.not_stored, *gone) if not (file.is_large and parts.is_signed(file))
-    ]
+    missing = [*(file for file in files if not file.stored), *gone]
+    unsigned = [file for file in missing if not (file.is_large and parts.is_signed(file))]
     # A multipart upload that is already open for the same file contents is used again.
     to_sign = [parts.with_multipart(file) for file in unsigned]
     signed = self.call_once(lambda files: sign(self.clients.ftrack, files), to_sign)
     for outcome in signed.values():
         if isinstance(outcome, Transfer) and outcome.is_large:
             parts.open_multipart(outcome)
-    return self.hand_on(batch, confirmed | signed, service="ftrack")
+    return self.hand_on(batch, refused | confirmed | signed, service="ftrack")
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.put_file")

@@ -58,6 +58,8 @@ class Settings:
     log_format: str = "console"
     events: bool = False
     notify_url: str = field(default="", repr=False)
+    also_in: str = ""
+    locations: tuple[tuple[str, str], ...] = ()
     ftrack: FtrackSettings | None = None
 
     @classmethod
@@ -84,6 +86,8 @@ class Settings:
             log_format=read.value("FARMHAUL_LOG_FORMAT", _log_format, "console"),
             events=read.value("FARMHAUL_FTRACK_EVENTS", _switch, default=False),
             notify_url=read.value("FARMHAUL_NOTIFY_URL", _notify_url, ""),
+            also_in=read.value("FARMHAUL_ALSO_IN", _name, ""),
+            locations=read.value("FARMHAUL_LOCATIONS", _locations, ()),
             ftrack=_ftrack(read),
         )
         _check(read, settings)
@@ -233,6 +237,23 @@ def _log_format(text: str) -> str:
     if text not in {"console", "json"}:
         raise ValueError(f"{text!r} is neither console nor json")
     return text
+
+
+def _name(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{text!r} is not the name of a location")
+    return text
+
+
+def _locations(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [pair.partition("=") for pair in text.split(";") if pair]
+    for name, equals, folder in pairs:
+        if not (name.strip() and equals and os.path.isabs(folder)):
+            raise ValueError(
+                f"{name + equals + folder!r} does not name a location and its folder; "
+                "write studio.disk=/mnt/prod"
+            )
+    return tuple((name.strip(), os.path.normpath(folder)) for name, _, folder in pairs)
 
 
 def _switch(text: str) -> bool:

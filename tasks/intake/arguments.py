@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 UPLOAD_OPTIONS = (
     "component_id", "version_id", "name", "thumbnail", "task_id", "encode", "encode_only",
     "reviewable",
-    "frame_range", "fps", "resolution", "metadata", "replace", "prune",
+    "frame_range", "fps", "resolution", "metadata", "replace", "prune", "also_in", "only_in",
 )  # fmt: skip
 
 

@@ -272,6 +272,8 @@ def _target(entry: Entry, head: str, options: Options, frames: Frames | None = N
         metadata=tuple(sorted(entry.metadata.items())),
         replace=entry.replace,
         prune=entry.prune,
+        also_in=entry.also_in or "",
+        only_in=entry.only_in or "",
     )
 
 
@@ -313,4 +315,6 @@ def _under_version(
         metadata=tuple(sorted(metadata.items())),
         replace=entry.replace,
         prune=entry.prune,
+        also_in=entry.also_in or "",
+        only_in=entry.only_in or "",
     )

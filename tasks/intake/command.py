@@ -73,6 +73,12 @@ before anything is rendered.""",
         ),
         Option("--replace", "", "Take over a component that holds other files."),
         Option("--prune", "", "Delete the frames that a sequence has in ftrack, and PATH has not."),
+        Option(
+            "--also-in",
+            "LOCATION",
+            "Register the path in this location of ftrack, too: its name or id.",
+        ),
+        Option("--only-in", "LOCATION", "Register the path there alone, and upload nothing."),
         Option("--manifest", "FILENAME", "Read uploads from a file of JSON lines; - reads stdin."),
         Option(
             "--priority",

@@ -29,6 +29,8 @@ TEXTS = (
     "frame_range",
     "fps",
     "resolution",
+    "also_in",
+    "only_in",
     "priority",
 )
 IDS = ("component_id", "version_id")

@@ -32,6 +32,8 @@ MANIFEST_KEYS: dict[str, type] = {
     "allow_missing": bool,
     "prune": bool,
     "replace": bool,
+    "also_in": str,
+    "only_in": str,
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
 
@@ -66,6 +68,8 @@ class Entry(NamedTuple):
     allow_missing: bool = False
     prune: bool = False
     replace: bool = False
+    also_in: str | None = None
+    only_in: str | None = None
     where: str = ""
 
     def label(self, key: str) -> str:
@@ -92,6 +96,7 @@ class Entry(NamedTuple):
                     f"itself writes those that begin with {OWN_KEYS}; use another key"
                 )
         texts = [("path", self.path), ("name", self.name or ""), ("publish", self.publish or "")]
+        texts += [("location", self.also_in or ""), ("location", self.only_in or "")]
         for key, value in self.metadata.items():
             # Tabs and line breaks may be part of a value.
             texts += [("metadata", key), ("metadata", value.translate({9: " ", 10: " "}))]

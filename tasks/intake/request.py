@@ -155,6 +155,9 @@ def _options_key(target: Target) -> str:
     # A frame that is stored stays stored when its sequence replaces another one.
     if target.replace and not target.container_id:
         more.append("replace")
+    # ``also_in`` is no part of it: the path is added to a file that is stored.
+    if target.only_in:
+        more.append(f"only_in {target.only_in}")
     return repr((*options, *more))
 
 
@@ -166,7 +169,7 @@ def _container_values(container: Container) -> dict[str, Any]:
     values = {**container._asdict(), "target": container.target._asdict()}
     # A former version cannot read these: they are left out where they say nothing.
     target = values["target"]
-    new = ("replace", "encode_only", "prune")
+    new = ("replace", "encode_only", "prune", "also_in", "only_in", "location")
     for where, name in ((values, "pattern"), *((target, name) for name in new)):
         if not where[name]:
             del where[name]
@@ -181,6 +184,8 @@ def target_from(values: Mapping[str, Any]) -> Target:
     """
     metadata = tuple((str(key), str(value)) for key, value in values.get("metadata", ()))
     target = Target(**{**values, "metadata": metadata})
+    if target.location or not all(type(name) is str for name in (target.also_in, target.only_in)):
+        raise TypeError("its location is not a name")
     # These ids become part of queries, and without a secret key anybody may have written them.
     for name in ("component_id", "version_id", "task_id", "container_id"):
         value = getattr(target, name)

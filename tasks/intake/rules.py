@@ -22,6 +22,8 @@ REVIEW_OPTIONS = ("frame_range", "fps", "resolution")
 FILE_OPTIONS = ("thumbnail", "encode", "encode_only", "reviewable")
 #: Keys of a file that stays in ftrack.
 KEPT_OPTIONS = ("thumbnail", "reviewable")
+#: Keys of a file whose bytes are in ftrack.server.
+UPLOADED_OPTIONS = ("also_in", "thumbnail", "encode", "encode_only", "reviewable")
 #: Pictures that every browser shows.
 THUMBNAIL_TYPES = (".gif", ".jpeg", ".jpg", ".png")
 
@@ -66,12 +68,39 @@ def check_entry(entry: Entry) -> None:
             f"{entry.where}{entry.label('encode_only')} cannot be used with {listed(given)}: "
             "ftrack deletes the file when it has encoded it"
         )
+    check_locations(entry)
     given = _given(entry, REVIEW_OPTIONS)
     if given and not entry.reviewable:
         raise BadInputError(
             f"{entry.where}{listed(given)} {'need' if given[1:] else 'needs'} "
             f"{entry.label('reviewable')}; for a sequence, write its frames into the path: "
             "f.%04d.exr [1001-1240]"
+        )
+
+
+def check_locations(entry: Entry) -> None:
+    """Check the locations of an entry, as far as a hook can: a worker asks ftrack for them.
+
+    Raises:
+        BadInputError: one has no name, or it does not go with the other keys.
+    """
+    for key in ("also_in", "only_in"):
+        value = getattr(entry, key)
+        if value is not None and not value.strip():
+            raise BadInputError(
+                f"{entry.where}{entry.label(key)} is empty; write the name or the id of a location "
+                "in ftrack, such as ftrack.unmanaged"
+            )
+    given = _given(entry, UPLOADED_OPTIONS)
+    if entry.only_in is not None and given:
+        raise BadInputError(
+            f"{entry.where}{entry.label('only_in')} cannot be used with {listed(given)}: "
+            "nothing is uploaded"
+        )
+    if entry.also_in is not None and entry.encode_only:
+        raise BadInputError(
+            f"{entry.where}{entry.label('also_in')} cannot be used with "
+            f"{entry.label('encode_only')}: ftrack deletes the component when it has encoded it"
         )
 
 

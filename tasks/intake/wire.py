@@ -27,6 +27,8 @@ from tasks.transfer.targets import Container, Publish, Target, derived_id
 
 #: The fields of a target that are true or false.
 FLAGS = ("thumbnail", "encode", "encode_only", "replace", "prune")
+#: Its fields that name a location of ftrack.
+LOCATIONS = ("also_in", "only_in")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,6 +121,7 @@ def _target_values(target: Target) -> dict[str, Any]:
     if target.version_id is None:
         known: dict[str, Any] = {"component_id": target.component_id}
         known.update((key, True) for key in ("replace", "prune") if getattr(target, key))
+        known.update(_location_values(target))
         if target.metadata:
             known["metadata"] = dict(check_metadata(dict(target.metadata)))
         return known
@@ -127,11 +130,16 @@ def _target_values(target: Target) -> dict[str, Any]:
         "name": check_text("name", target.name or ""),
     }
     values.update((key, True) for key in FLAGS if getattr(target, key))
+    values.update(_location_values(target))
     if target.task_id:
         values["task_id"] = target.task_id
     if target.metadata:
         values["metadata"] = dict(check_metadata(dict(target.metadata)))
     return values
+
+
+def _location_values(target: Target) -> dict[str, str]:
+    return {key: check_text(key, getattr(target, key)) for key in LOCATIONS if getattr(target, key)}
 
 
 def _sequence_values(
@@ -216,7 +224,15 @@ def _there(fields: Fields) -> Target:
     replace = fields.take("replace", bool, default=False)
     prune = "head" in fields and fields.take("prune", bool, default=False)
     component_id, metadata = fields.uuid("component_id"), fields.metadata()
-    return Target(component_id, metadata=metadata, replace=replace, prune=prune)
+    known = Target(component_id, metadata=metadata, replace=replace, prune=prune)
+    return known._replace(**_location(fields))
+
+
+def _location(fields: Fields) -> dict[str, Any]:
+    found = {key: check_text(key, fields.take(key, str)) for key in LOCATIONS if key in fields}
+    if len(found) > 1:
+        raise ValueError("also_in and only_in do not go together")
+    return found
 
 
 def _of_version(fields: Fields, version_id: str) -> Target:
@@ -227,6 +243,7 @@ def _of_version(fields: Fields, version_id: str) -> Target:
         metadata=fields.metadata(),
         replace=fields.take("replace", bool, default=False),
         prune=fields.take("prune", bool, default=False),
+        **_location(fields),
     )
 
 
@@ -276,6 +293,8 @@ def _under_version(fields: Fields, version_id: str) -> Target:
         raise ValueError("encode_only needs encode, and no thumbnail")
     if "task_id" in fields and not thumbnail:
         raise ValueError("task_id needs thumbnail")
+    if ("only_in" in fields and (thumbnail or encode)) or ("also_in" in fields and encode_only):
+        raise ValueError("its location does not go with the other options")
     return Target.under_version(
         version_id,
         check_text("name", fields.take("name", str)),
@@ -285,6 +304,7 @@ def _under_version(fields: Fields, version_id: str) -> Target:
         task_id=fields.uuid("task_id") if thumbnail and "task_id" in fields else None,
         metadata=fields.metadata(),
         replace=fields.take("replace", bool, default=False),
+        **_location(fields),
     )
 
 

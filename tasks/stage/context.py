@@ -18,6 +18,7 @@ from tasks.stage.mounts import Mounts
 from tasks.stage.threads import Threads, pause
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.http import PlainSession
+from tasks.transfer.locations import Locations
 from tasks.transfer.models import Transfer
 from tasks.transfer.put import store_session
 
@@ -37,6 +38,7 @@ class Clients:
     events: Events | None
     threads: Threads
     mounts: Mounts
+    locations: Locations
 
 
 @functools.cache
@@ -65,10 +67,11 @@ def clients() -> Clients:
         shared.note_moved()
         limits.api_call()
 
+    client = FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, before_call)
     return Clients(
         settings=settings,
         record=record,
-        ftrack=FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, before_call),
+        ftrack=client,
         store=store_session(settings.connections),
         urls=urls,
         parts=PartsRecord(record, urls, part_signer(settings)),
@@ -77,4 +80,5 @@ def clients() -> Clients:
         events=open_events(settings),
         threads=threads,
         mounts=Mounts(hanging),
+        locations=Locations(client, settings.locations),
     )

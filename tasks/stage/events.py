@@ -20,7 +20,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import requests
 
@@ -52,6 +52,9 @@ MAX_REPLY_BYTES = 1 << 20
 #: It becomes a part of a URL.
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
+#: The ids of a component and of a location.
+Located: TypeAlias = tuple[str, str]
+
 
 class HubError(Exception):
     """The event hub did not accept an event. The message contains no address and no key."""
@@ -74,38 +77,39 @@ class Events:
             ) from None
         self._ftrack = ftrack
         self._dropped = dropped
-        self._queue: queue.Queue[str] = queue.Queue(MAX_QUEUED)
-        self._overflow: deque[str] = deque()
+        self._queue: queue.Queue[Located] = queue.Queue(MAX_QUEUED)
+        self._overflow: deque[Located] = deque()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._hub: _Hub | None = None
         self._away = False
         self._again_at = 0.0
 
-    def located(self, component_ids: Iterable[str]) -> None:
-        """Announce that these components are in ftrack.server now."""
+    def located(self, component_ids: Iterable[str], location_id: str = SERVER_LOCATION_ID) -> None:
+        """Announce that these components are in a location now."""
         with self._starting:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="events", daemon=True)
                 self._thread.start()
         for component_id in component_ids:
+            located = component_id, location_id
             try:
-                self._queue.put_nowait(component_id)
+                self._queue.put_nowait(located)
             except queue.Full:
-                self._overflow.append(component_id)  # counted by the thread: Redis may be slow
+                self._overflow.append(located)  # counted by the thread: Redis may be slow
 
     def _run(self) -> None:
         while True:
-            component_ids = self._next()
+            located = self._next()
             self._drop_overflow()
             try:
-                if component_ids:
-                    self._send(component_ids)
+                if located:
+                    self._send(located)
                 else:
                     self._hang_up()
             except Exception as error:  # noqa: BLE001 the thread survives whatever the hub sends
                 self._hang_up()
-                self._drop(len(component_ids))
+                self._drop(len(located))
                 self._again_at = time.monotonic() + RETRY_S
                 if not self._away:
                     self._away = True
@@ -113,28 +117,28 @@ class Events:
                     why = str(error) if isinstance(error, HubError) else type(error).__name__
                     log.warning("events_away", text=f"{why}; events are dropped, uploads go on")
 
-    def _next(self) -> list[str]:
-        component_ids: list[str] = []
+    def _next(self) -> list[Located]:
+        located: list[Located] = []
         try:
-            component_ids.append(self._queue.get(timeout=IDLE_S))
-            while len(component_ids) < MAX_AT_ONCE:
-                component_ids.append(self._queue.get_nowait())
+            located.append(self._queue.get(timeout=IDLE_S))
+            while len(located) < MAX_AT_ONCE:
+                located.append(self._queue.get_nowait())
         except queue.Empty:
             pass
-        return component_ids
+        return located
 
-    def _send(self, component_ids: list[str]) -> None:
+    def _send(self, located: list[Located]) -> None:
         if time.monotonic() < self._again_at:
-            self._drop(len(component_ids))
+            self._drop(len(located))
             return
         if self._hub is not None:
             try:
-                self._hub.publish(component_ids)
+                self._hub.publish(located)
             except Exception:  # noqa: BLE001 the hub may have hung up; a new connection shows
                 self._hang_up()
         if self._hub is None:
             self._hub = _Hub(self._ftrack)
-            self._hub.publish(component_ids)
+            self._hub.publish(located)
         if self._away:
             self._away = False
             log.info("events_back")
@@ -201,11 +205,11 @@ class _Hub:
         with self._limited():
             self._socket.connect(f"ws{base.removeprefix('http')}websocket/{session_id}")
 
-    def publish(self, component_ids: Iterable[str]) -> None:
-        """Send an event for each component, and wait until the hub has acknowledged them all."""
+    def publish(self, located: Iterable[Located]) -> None:
+        """Send an event for each of them, and wait until the hub has acknowledged them all."""
         self._left_bytes = MAX_REPLY_BYTES
         with self._limited():
-            self._publish(component_ids)
+            self._publish(located)
 
     @contextmanager
     def _limited(self) -> Iterator[None]:
@@ -224,12 +228,12 @@ class _Hub:
         finally:
             timer.cancel()
 
-    def _publish(self, component_ids: Iterable[str]) -> None:
+    def _publish(self, located: Iterable[Located]) -> None:
         waiting = set()
-        for component_id in component_ids:
+        for component_id, location_id in located:
             self._number += 1
             waiting.add(self._number)
-            data = {"name": "ftrack.event", "args": [self._event(component_id)]}
+            data = {"name": "ftrack.event", "args": [self._event(component_id, location_id)]}
             self._socket.send(f"5:{self._number}+::{json.dumps(data)}")
         until = time.monotonic() + TIMEOUT_S
         while waiting:
@@ -252,11 +256,11 @@ class _Hub:
         except Exception:  # noqa: BLE001 the connection is given up in any case
             log.debug("events_not_closed")
 
-    def _event(self, component_id: str) -> dict[str, Any]:
+    def _event(self, component_id: str, location_id: str) -> dict[str, Any]:
         return {
             "id": uuid.uuid4().hex,
             "topic": TOPIC,
-            "data": {"component_id": component_id, "location_id": SERVER_LOCATION_ID},
+            "data": {"component_id": component_id, "location_id": location_id},
             "source": {
                 "id": self._source_id,
                 "user": {"username": self._user},

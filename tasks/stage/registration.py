@@ -8,6 +8,7 @@ from tasks.log import log
 from tasks.stage.base import Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
+from tasks.stage.locations import located_publish, with_locations
 from tasks.stage.outcomes import Outcomes
 from tasks.transfer.errors import (
     JoinUnderWayError,
@@ -18,7 +19,7 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UploadError,
 )
-from tasks.transfer.models import Batch, Transfer, part_count
+from tasks.transfer.models import SERVER_LOCATION_ID, Batch, Transfer, part_count
 from tasks.transfer.multipart import complete, join_alone
 from tasks.transfer.register import locate, look_up, with_thumbnails
 from tasks.transfer.register_publish import locate_publish
@@ -36,18 +37,21 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
     the message says: its outcome is a LeaseLostError.
     """
     clients = stage.clients
-    stored = [transfer for transfer in batch.transfers if transfer.stored]
+    placed, refused = with_locations(clients, batch.transfers)
+    stored = [transfer for transfer in placed if transfer.stored]
     small = [transfer for transfer in stored if not (transfer.is_large or transfer.publish)]
     large = [transfer for transfer in stored if transfer.is_large]
     publishes = [transfer for transfer in stored if transfer.publish]
     members: dict[str, list[Transfer]] = {}
 
     def show(publish: Transfer) -> Transfer:
-        members[publish.upload_id] = clients.publishes.members_of(publish)
+        files = clients.publishes.members_of(publish)
+        publish, files = located_publish(clients, publish, files)
+        members[publish.upload_id] = files
         located = locate_publish(
             clients.ftrack,
             publish,
-            members[publish.upload_id],
+            files,
             lambda: heartbeat(publish.upload_id, -1),
             clients.publishes.outdated_frames,
         )
@@ -60,12 +64,17 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
     outcomes: Outcomes = {
         transfer.upload_id: LeaseLostError(transfer.upload_id) for transfer in batch.not_stored
     }
+    outcomes |= {one: error for one, error in refused.items() if one not in outcomes}
     outcomes |= stage.call_once(lambda transfers: locate(clients.ftrack, transfers), small)
     joined = stage.each(large, lambda transfer: join_parts(clients, transfer))
     outcomes |= joined | with_thumbnails(clients.ftrack, joined)
     outcomes |= stage.each(publishes, show)
     if clients.events:
-        clients.events.located(located_components(outcomes, members))
+        of_location: dict[str, list[str]] = {}
+        for component_id, location_id in located_components(outcomes, members):
+            of_location.setdefault(location_id, []).append(component_id)
+        for location_id, component_ids in of_location.items():
+            clients.events.located(component_ids, location_id)
     return outcomes
 
 
@@ -132,16 +141,20 @@ def _located(clients: Clients, transfer: Transfer) -> Transfer:
 
 def located_components(
     outcomes: Outcomes, members: Mapping[str, Sequence[Transfer]]
-) -> Iterator[str]:
-    """Yield the ids of all components that this stage has given a location.
+) -> Iterator[tuple[str, str]]:
+    """Yield all components that this stage has given a location, with the location: their ids.
 
     ``members`` are those of each publish, by the upload id of the publish.
     """
     for upload_id, outcome in outcomes.items():
         if not isinstance(outcome, Transfer) or outcome.gone:
             continue
-        if outcome.publish is None:
-            yield outcome.component_id
-            continue
-        yield from (container.target.component_id for container in outcome.publish.containers)
-        yield from (member.component_id for member in members[upload_id])
+        targets = [outcome.target]
+        if outcome.publish is not None:
+            targets = [container.target for container in outcome.publish.containers]
+            targets += [member.target for member in members[upload_id]]
+        for target in targets:
+            if not target.only_in:
+                yield target.component_id, SERVER_LOCATION_ID
+            if target.location:
+                yield target.component_id, target.location.location_id

@@ -117,13 +117,16 @@ def is_free(row: Result) -> bool:
     locations = row.get("component_locations")
     if not isinstance(locations, list):
         return False
-    own = location_id_of(str(row.get("id")))
-    return not locations or any(one.get("id") == own for one in locations)
+    component_id = str(row.get("id"))
+    return not locations or any(
+        one.get("id") == location_id_of(component_id, str(one.get("location_id")))
+        for one in locations
+    )
 
 
-def location_id_of(component_id: str) -> str:
-    """Return the id of the location in ftrack.server that farmhaul makes for a component."""
-    return derived_id("location", component_id, SERVER_LOCATION_ID)
+def location_id_of(component_id: str, location_id: str = SERVER_LOCATION_ID) -> str:
+    """Return the id of the ComponentLocation that farmhaul makes for a component."""
+    return derived_id("location", component_id, location_id)
 
 
 def used_of(

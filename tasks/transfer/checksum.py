@@ -23,8 +23,8 @@ def compute_checksum(
 ) -> Transfer:
     """Return the transfer with the file's identity and, if the file is small, its MD5.
 
-    A file whose identity is known already is not read again. ``check_lease`` is called between
-    blocks, and may raise to stop.
+    A file that is not uploaded has none. A file whose identity is known already is not read again.
+    ``check_lease`` is called between blocks, and may raise to stop.
 
     Raises:
         FileNotReadyError, FileRefusedError: see ``open_checked``.
@@ -35,12 +35,13 @@ def compute_checksum(
         identity = identity_of(os.fstat(file.fileno()))
         fresh = replace(transfer, identity=identity, checksum=None, stored=False, signed=None)
         is_known = transfer.identity is not None and not transfer.identity.difference(identity)
-        if is_known and (transfer.checksum or transfer.is_large):
+        has_md5 = not (fresh.is_large or transfer.target.only_in)
+        if is_known and (transfer.checksum or not has_md5):
             return transfer
         if transfer.identity is None:  # otherwise it was as asked, and has changed since
             check_asked(transfer.path, transfer.asked, identity, time.time())
-        if fresh.is_large:
-            return fresh  # each part is hashed when it is sent
+        if not has_md5:
+            return fresh  # each part of a large file is hashed when it is sent
         md5_bytes = md5_of(file, transfer.path, 0, identity.size_bytes, check_lease)
         require_unchanged(file, transfer.path, identity)
     # If anything was stored before, it was another version of the file.

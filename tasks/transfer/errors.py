@@ -52,7 +52,7 @@ OwnFault: TypeAlias = (
 )
 
 #: What of a target holds something else.
-Taken: TypeAlias = "Literal['', 'name', 'component']"
+Taken: TypeAlias = "Literal['', 'name', 'component', 'location']"
 
 
 class UploadError(Exception):
@@ -377,10 +377,10 @@ class RequestRefusedError(FatalError):
 
 
 class TargetRefusedError(FatalError):
-    """The component, the name or the task in ftrack cannot take the file.
+    """The component, the name, the task or the location in ftrack cannot take the file.
 
     ``target`` names it, and ``why`` continues the sentence. ``taken`` tells which of them holds
-    something else, if --replace could take it over.
+    something else, if --replace could take it over, or that it is the location.
     """
 
     def __init__(self, target: str, why: str, taken: Taken = "") -> None:

@@ -15,8 +15,9 @@ from tasks.transfer.ftrack import (
     quoted,
     rows_of,
 )
+from tasks.transfer.locations import resource_identifier
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
-from tasks.transfer.targets import Container
+from tasks.transfer.targets import Container, Target
 
 #: Entity types by ``system_type``.
 TYPES = {
@@ -51,6 +52,8 @@ class Existing:
     others: Mapping[str, Sequence[Result]] = field(default_factory=dict)
     #: For each sequence id: frames in ftrack that are of the files that it replaces.
     outdated: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    #: All locations that were asked for: ids and resource identifiers, by component and location.
+    locations: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
 
     def with_more(self, more: Existing) -> Existing:
         """Return the entities of both, with the frames of this one."""
@@ -60,6 +63,7 @@ class Existing:
             sequences=self.sequences | more.sequences,
             located=self.located | more.located,
             ours=self.ours | more.ours,
+            locations={**self.locations, **more.locations},
             sizes={**self.sizes, **more.sizes},
             metadata={**self.metadata, **more.metadata},
             replaced={**self.replaced, **more.replaced},
@@ -95,8 +99,21 @@ class Existing:
         Another program may have removed them and brought others into the same component.
         """
         component_id = file.component_id
+        if file.target.only_in:
+            return True  # it has shown none
         is_ours = component_id in self.ours or self.sizes.get(component_id) == file.size_bytes
         return component_id in self.located and is_ours
+
+    def has_path(self, target: Target, path: str) -> bool:
+        """Return whether the component has this path in its second location, if it is to have one.
+
+        Raises:
+            TargetRefusedError: the path is not in the location.
+        """
+        if target.location is None:
+            return True
+        known = self.locations.get((target.component_id, target.location.location_id))
+        return known is not None and known[1] == resource_identifier(target.location, path)
 
     def _without(self, component_id: str) -> Existing:
         """Return what is left when a component is deleted."""
@@ -106,6 +123,7 @@ class Existing:
             components=self.components - gone,
             sequences=self.sequences - gone,
             located=self.located - gone,
+            locations={key: row for key, row in self.locations.items() if key[0] not in gone},
             metadata={key: value for key, value in self.metadata.items() if key[0] not in gone},
         )
 
@@ -124,10 +142,12 @@ def existing_operations(transfers: Sequence[Transfer | Container]) -> list[Opera
     """Return the queries for existing components, locations, and metadata that will be set."""
     targets = [transfer.target for transfer in transfers]
     ids = quoted(target.component_id for target in targets)
-    located = f'component_id in ({ids}) and location_id is "{SERVER_LOCATION_ID}"'
+    places = {target.location.location_id for target in targets if target.location}
+    among = quoted(sorted({SERVER_LOCATION_ID, *places}))
+    located = f"component_id in ({ids}) and location_id in ({among})"
     operations = [
         query("id, system_type, size", "Component", f"id in ({ids})"),
-        query("id, component_id, resource_identifier", "ComponentLocation", located),
+        query("id, component_id, location_id, resource_identifier", "ComponentLocation", located),
     ]
     described = [
         target.component_id
@@ -143,15 +163,27 @@ def existing_operations(transfers: Sequence[Transfer | Container]) -> list[Opera
 def parse_existing(results: Sequence[Result]) -> Existing:
     """Return what the results of ``existing_operations`` contain.
 
-    A location with another resource identifier than ours does not count.
+    A location in ftrack.server with another resource identifier than ours does not count.
     """
     components, locations, metadata = [*(rows_of(result) for result in results), []][:3]
-    usable = [row for row in locations if row.get("resource_identifier") == row.get("component_id")]
+    usable = [
+        row
+        for row in locations
+        if row.get("resource_identifier") == row.get("component_id")
+        and row.get("location_id") == SERVER_LOCATION_ID
+    ]
     return Existing(
         components=frozenset(str(row.get("id")) for row in components),
         sequences=frozenset(str(row.get("id")) for row in components if kind_of(row) == "sequence"),
         located=frozenset(str(row.get("component_id")) for row in usable),
         ours=frozenset(str(row.get("component_id")) for row in usable if is_own_location(row)),
+        locations={
+            (str(row.get("component_id")), str(row.get("location_id"))): (
+                str(row.get("id")),
+                str(row.get("resource_identifier")),
+            )
+            for row in locations
+        },
         sizes={str(row.get("id")): number_of(row, "size", MAX_SIZE_BYTES) for row in components},
         metadata={
             (str(row.get("parent_id")), str(row.get("key"))): str(row.get("value"))

@@ -127,8 +127,9 @@ class Transfer:
     lease, batch and message as a file, and each of these uses only the fields that both have:
     two classes would put a type test in place of the one test of ``publish`` in the stages.
 
-    ``checksum`` is the base64 MD5 of RFC 1864; a large file has none. ``fence`` is the fencing
-    token of the delivery that may write to the record: a worker with an older one cannot.
+    ``checksum`` is the base64 MD5 of RFC 1864; a large file has none, nor one that is not uploaded.
+    ``fence`` is the fencing token of the delivery that may write to the record: a worker with an
+    older one cannot.
     """
 
     upload_id: str
@@ -189,7 +190,9 @@ class Transfer:
     @property
     def is_large(self) -> bool:
         """Whether the file is sent in parts. Only the parts have an MD5."""
-        return self.identity is not None and self.identity.size_bytes > LARGE_BYTES
+        if self.identity is None or self.target.only_in:
+            return False
+        return self.identity.size_bytes > LARGE_BYTES
 
     @property
     def content_fingerprint(self) -> str:

@@ -13,6 +13,8 @@ from tasks.transfer.checks import (
 from tasks.transfer.errors import (
     FileRefusedError,
     RequestRefusedError,
+    TargetRefusedError,
+    UploadError,
 )
 from tasks.transfer.existing import (
     NOTHING_YET,
@@ -42,7 +44,7 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
 
     Safe to repeat: ids are derived, and existing entities are looked up and updated. A file that
     must be encoded is always looked up first, because its metadata shows whether an encoding
-    was started before; so is one that replaces others.
+    was started before; so is one that replaces others, or that is not to be in ftrack.server.
     """
     exist: list[Transfer] = []
 
@@ -55,7 +57,9 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
             exist.extend(batch)
             return {}
 
-    look_first = [one for one in transfers if one.target.encode or one.target.replace]
+    look_first = [
+        one for one in transfers if one.target.encode or one.target.replace or one.target.only_in
+    ]
     others = [one for one in transfers if one not in look_first]
     outcomes = bisect_failures(create, others, "register")
     outcomes |= _locate_existing(ftrack, [*exist, *look_first])
@@ -82,13 +86,14 @@ def with_thumbnails(ftrack: FtrackClient, outcomes: Mapping[str, Any]) -> Outcom
 def confirm(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
     """Ask ftrack, in one POST, whether it still has files that it has shown before.
 
-    A file that it has returns with ``is_located``. One that is gone returns as not stored.
+    A file that it has returns with ``is_located``. One that is gone returns as not stored. One
+    whose second location is not as it should be returns as it is, and is registered again.
     """
 
     def ask(batch: Sequence[Transfer]) -> Outcomes:
         existing = _look_up(ftrack, batch)
         return {
-            file.upload_id: replace(file, is_located=True)
+            file.upload_id: replace(file, is_located=existing.has_path(file.target, file.path))
             if existing.has(file)
             else replace(file, stored=False)
             for file in batch
@@ -104,7 +109,7 @@ def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Out
         refused: Outcomes = {
             transfer.upload_id: taken
             for transfer in batch
-            if (taken := name_taken(transfer, existing))
+            if (taken := taken_by(transfer, existing))
         }
         free = [transfer for transfer in batch if transfer.upload_id not in refused]
         return refused | _register(ftrack, free, existing)
@@ -127,6 +132,17 @@ def name_taken(file: Transfer, existing: Existing) -> FileRefusedError | None:
         return None
     why = f"is a file, but {target.name} is a sequence in ftrack; give it another name"
     return FileRefusedError(file.path, why)
+
+
+def taken_by(wanted: Transfer | Container, existing: Existing) -> UploadError | None:
+    """Return why a file or a sequence cannot be registered next to what ftrack has."""
+    if isinstance(wanted, Transfer) and (taken := name_taken(wanted, existing)):
+        return taken
+    target = wanted.target
+    if target.only_in and not target.replace and target.component_id in existing.located:
+        why = "is in ftrack.server already, and with --only-in nothing is uploaded"
+        return TargetRefusedError(f'component "{target.name or target.component_id}"', why, "name")
+    return None
 
 
 def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Existing:

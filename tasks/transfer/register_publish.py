@@ -26,7 +26,7 @@ from tasks.transfer.ftrack import (
     rows_of,
 )
 from tasks.transfer.models import Transfer
-from tasks.transfer.register import LOOKED_UP_AT_ONCE, look_up, name_taken
+from tasks.transfer.register import LOOKED_UP_AT_ONCE, look_up, taken_by
 from tasks.transfer.registration import job_ids, publish_operations, with_jobs
 from tasks.transfer.targets import Container, Publish
 from tasks.transfer.thumbnails import set_thumbnails
@@ -129,7 +129,7 @@ def _check(wanted: Transfer | Container, existing: Existing) -> None:
         FileRefusedError: it is the name of a sequence, and this is a file.
     """
     target = wanted.target
-    if isinstance(wanted, Transfer) and (taken := name_taken(wanted, existing)):
+    if taken := taken_by(wanted, existing):
         raise taken
     is_there = isinstance(wanted, Container) and target.version_id is None
     if is_there and target.component_id not in existing.components:

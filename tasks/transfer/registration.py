@@ -9,6 +9,7 @@ from typing import Any
 from tasks.transfer.checks import location_id_of
 from tasks.transfer.existing import NOTHING_YET, Existing
 from tasks.transfer.ftrack import MAX_REQUEST_BYTES, Operation, Result, encoded
+from tasks.transfer.locations import pattern_path, resource_identifier
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.names import PATTERN
 from tasks.transfer.targets import Container, Publish, Target, is_uuid
@@ -35,13 +36,13 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
         known = {name: value for name, value in fields.items() if value != ""}
         return [
             _update("FileComponent", target.component_id, known),
-            *location_operations(target.component_id, existing),
+            *location_operations(target, transfer.path, existing),
             *metadata_operations("FileComponent", target, existing),
         ]
     if not target.is_hidden:
         fields["version_id"] = target.version_id
     operations = component_operations("FileComponent", target, fields, existing)
-    operations += location_operations(target.component_id, existing)
+    operations += location_operations(target, transfer.path, existing)
     return operations + _described(transfer, existing)
 
 
@@ -95,17 +96,45 @@ def _changed(target: Target, fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name in names}
 
 
-def location_operations(component_id: str, existing: Existing = NOTHING_YET) -> list[Operation]:
-    """Return the operation that creates the component's location in ftrack.server, if needed."""
-    if component_id in existing.located:
-        return []
+def location_operations(
+    target: Target, path: str, existing: Existing = NOTHING_YET
+) -> list[Operation]:
+    """Return the operations that create the component's locations, as far as they are needed.
+
+    Args:
+        target: what the component is; its second location is on disk.
+        path: the path of the file or of the sequence, which has a mark for the number.
+        existing: what ftrack has already.
+
+    Raises:
+        TargetRefusedError: the path is not in the second location.
+    """
+    component_id = target.component_id
+    operations = []
+    if target.only_in:
+        # What --replace takes over has other bytes there.
+        if known := existing.locations.get((component_id, SERVER_LOCATION_ID)):
+            operations.append(_delete("ComponentLocation", known[0]))
+    elif component_id not in existing.located:
+        operations.append(_location(component_id, SERVER_LOCATION_ID, component_id))
+    if target.location is None or existing.has_path(target, path):
+        return operations
+    location_id = target.location.location_id
+    identifier = resource_identifier(target.location, path)
+    if known := existing.locations.get((component_id, location_id)):
+        changed = {"resource_identifier": identifier}
+        return [*operations, _update("ComponentLocation", known[0], changed)]
+    return [*operations, _location(component_id, location_id, identifier)]
+
+
+def _location(component_id: str, location_id: str, identifier: str) -> Operation:
     fields = {
-        "id": location_id_of(component_id),
+        "id": location_id_of(component_id, location_id),
         "component_id": component_id,
-        "location_id": SERVER_LOCATION_ID,
-        "resource_identifier": component_id,
+        "location_id": location_id,
+        "resource_identifier": identifier,
     }
-    return [_create("ComponentLocation", fields)]
+    return _create("ComponentLocation", fields)
 
 
 def metadata_operations(
@@ -220,7 +249,7 @@ def _posts(
             fields["version_id"] = target.version_id
         last += _sequence_operations(target, fields, by_then)
         last += [operation for post in posts for operation in post]
-        last += location_operations(target.component_id, existing)
+        last += _sequence_location(container, own, existing)
         last += metadata_operations("SequenceComponent", target, existing)
     single = [file for file in files if file.target.container_id is None]
     for start in range(0, len(single), FRAMES_A_POST):
@@ -246,7 +275,16 @@ def _hidden_file(file: Transfer, existing: Existing) -> list[Operation]:
     """Return the operations that create a file's component without a version."""
     hidden = file.target._replace(version_id=None)
     operations = component_operations("FileComponent", hidden, _file_fields(file), existing)
-    return operations + location_operations(file.component_id, existing)
+    return operations + location_operations(file.target, file.path, existing)
+
+
+def _sequence_location(
+    container: Container, frames: Sequence[Transfer], existing: Existing
+) -> list[Operation]:
+    if not frames:
+        return location_operations(container.target._replace(location=None), "", existing)
+    path = pattern_path(container, frames[0].path, str(frames[0].target.name))
+    return location_operations(container.target, path, existing)
 
 
 def _fitting(operations: Sequence[Operation]) -> list[list[Operation]]:
@@ -277,5 +315,5 @@ def _frame_operations(
         # Not the type of its own name: of sim.f0001, that would be .f0001.
         fields = {"file_type": container.file_type, "size": frame.size_bytes}
         operations += component_operations("FileComponent", frame.target, fields, existing)
-        operations += location_operations(frame.component_id, existing)
+        operations += location_operations(frame.target, frame.path, existing)
     return operations

@@ -35,31 +35,36 @@ def sign(ftrack: FtrackClient, transfers: Sequence[Transfer], *, check: bool = T
     """Have the PUT of each transfer signed, in one POST.
 
     The same POST looks up the targets, so that one that cannot take the file is noticed before
-    100 GB are sent. Without ``check``, the component need not exist.
+    100 GB are sent. Without ``check``, the component need not exist. A file that is not uploaded
+    returns as stored.
     """
 
     def call(batch: Sequence[Transfer]) -> Outcomes:
         queries = check_queries(batch) if check else []
-        groups = [*queries, *([_sign_operation(transfer)] for transfer in batch)]
+        groups = [*queries, *map(_sign_operations, batch)]
         results = ftrack.call_in_groups(groups)
         known = parse_known(results[: len(queries)]) if check else None
         signed: Outcomes = {}
         elsewhere: list[Transfer] = []
-        for transfer, [result] in zip(batch, results[len(queries) :], strict=True):
+        for transfer, own in zip(batch, results[len(queries) :], strict=True):
             wanted = with_used(transfer, known) if known else transfer
             if known and (refused := refusal_of(wanted, known)):
                 signed[transfer.upload_id] = refused
             elif wanted is not transfer:
                 elsewhere.append(wanted)
+            elif own:
+                signed[transfer.upload_id] = _parse_signed(transfer, own[0], ftrack.server_url)
             else:
-                signed[transfer.upload_id] = _parse_signed(transfer, result, ftrack.server_url)
+                signed[transfer.upload_id] = replace(transfer, stored=True)
         # Into a component of another program, which is empty: that was not known before.
         return signed | (sign(ftrack, elsewhere, check=False) if elsewhere else {})
 
     return bisect_failures(call, transfers, "sign the upload of")
 
 
-def _sign_operation(transfer: Transfer) -> Operation:
+def _sign_operations(transfer: Transfer) -> list[Operation]:
+    if transfer.target.only_in:
+        return []
     # The component does not have to exist yet.
     operation = {
         "action": "get_upload_metadata",
@@ -68,11 +73,11 @@ def _sign_operation(transfer: Transfer) -> Operation:
         "file_size": transfer.size_bytes,
     }
     if not transfer.is_large:
-        return operation | {"checksum": transfer.checksum}
+        return [operation | {"checksum": transfer.checksum}]
     # A server that can sign an open upload again keeps its finished parts. Any other opens a
     # new one, and returns another id.
     again = {"upload_id": transfer.multipart.upload_id} if transfer.multipart else {}
-    return operation | {"parts": part_count(transfer.size_bytes)} | again
+    return [operation | {"parts": part_count(transfer.size_bytes)} | again]
 
 
 def _parse_signed(transfer: Transfer, result: Result, server_url: str) -> Transfer | UploadError:

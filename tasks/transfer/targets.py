@@ -44,6 +44,18 @@ def is_uuid(text: str) -> bool:
 THUMBNAIL = "thumbnail"
 
 
+class Location(NamedTuple):
+    """A location of ftrack whose files are on disk.
+
+    ``folder`` is where it begins on this node: its resource identifiers are relative to that. It is
+    empty for ftrack.unmanaged, whose resource identifiers are whole paths.
+    """
+
+    location_id: str
+    name: str
+    folder: str = ""
+
+
 class Target(NamedTuple):
     """The component that the file becomes in ftrack.
 
@@ -53,7 +65,10 @@ class Target(NamedTuple):
     version. ``container_id`` is the sequence that the file is a frame of; then ``name`` is the
     frame number. With ``replace``, the upload takes over a component that has other files. With
     ``encode_only``, ftrack deletes the component when it has encoded it. With ``prune``, a sequence
-    loses the frames that are not part of the upload.
+    loses the frames that are not part of the upload. ``also_in`` is the name or the id of a
+    location that has the file's path, too, and ``only_in`` that of one that has it alone: then the
+    file is not uploaded. ``location`` is that location, once a worker has asked ftrack; no record
+    has it.
     """
 
     component_id: str
@@ -67,6 +82,9 @@ class Target(NamedTuple):
     replace: bool = False
     encode_only: bool = False
     prune: bool = False
+    also_in: str = ""
+    only_in: str = ""
+    location: Location | None = None
 
     @property
     def own_id(self) -> str:
@@ -97,6 +115,8 @@ class Target(NamedTuple):
             name,
             container_id=container.component_id,
             replace=container.replace,
+            also_in=container.also_in,
+            only_in=container.only_in,
         )
 
 

@@ -372,7 +372,7 @@ def test_an_event_hub_that_never_stops_is_left(
     odd.answers = [http(body=b"a-session:60:60:websocket"), upgrade]
     hub = events._Hub(FtrackSettings(odd.url, "farm", "a-key"))
     with pytest.raises(Exception):  # noqa: B017, PT011 of websocket too; Events drops the event
-        hub.publish([ID])
+        hub.publish([(ID, ID)])
     hub.close()
     assert hub._left_bytes > -20_000
 

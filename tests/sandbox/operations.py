@@ -89,9 +89,14 @@ class Operations:
         return {
             "version": "4.13.0.sandbox",
             "default_colors": [],
-            "storage_scenario": None,
+            "storage_scenario": self._storage_scenario(),
             "is_nested_subtasks_enabled": False,
         }
+
+    def _storage_scenario(self) -> Any:
+        """Return what ftrack's wizard for the central storage has set."""
+        found = self.entities.find("Setting", "storage_scenario", "STORAGE")
+        return json.loads(found["value"]) if found else None
 
     def _schemas(self, operation: Operation, caller: Caller) -> list[Any]:
         return list(self.entities.schemas.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.stage.registration import located_components
 from tasks.transfer.errors import LeaseLostError
 from tasks.transfer.ftrack import Outcomes
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.targets import Container, Publish, Target
 from tests.unit.conftest import new_id
 
@@ -22,4 +22,5 @@ def test_a_failure_holds_back_only_its_own_announcement() -> None:
 
     announced = [*located_components(outcomes, members)]
 
-    assert announced == [one.component_id for one in (sequence, frame, file)]
+    ids = [one.component_id for one in (sequence, frame, file)]
+    assert announced == [(one, SERVER_LOCATION_ID) for one in ids]

@@ -11,7 +11,7 @@ from tasks.intake.request import Request, UploadRequest
 from tasks.records import keys, states
 from tasks.records.states import STAGES
 from tasks.transfer.targets import Target
-from tests.unit.records import SIZE, Farm, file_of, sequence_of
+from tests.unit.records import SIZE, Farm, file_of, member_of, sequence_of
 
 
 @pytest.fixture
@@ -94,6 +94,40 @@ def test_the_same_file_again_keeps_what_is_known_of_it(farm: Farm) -> None:
     score = farm.client.zscore(keys.PENDING, upload_id)
     assert score == float(farm.field(upload_id, "score"))
     assert states.enqueued_at(score) == pytest.approx(farm.now(), abs=5)
+
+
+def request_in(farm: Farm, upload_id: str) -> str:
+    return farm.record.transfer(upload_id, farm.field(upload_id, "request"), "", "").target.also_in
+
+
+def test_a_later_request_for_the_same_file_adds_a_location(farm: Farm, component: Target) -> None:
+    file = file_of(component)
+    [upload_id] = farm.enqueue(file._replace(asked_at=farm.now() - 20))
+    both = component._replace(also_in="disk")
+
+    assert farm.enqueue(file._replace(target=both, asked_at=farm.now() - 10)) == [upload_id]
+    assert request_in(farm, upload_id) == "disk"
+
+    for late in ({"asked_at": farm.now() - 30}, {"asked_at": farm.now(), "host": "node7"}):
+        farm.enqueue(file._replace(**late))
+        assert request_in(farm, upload_id) == "disk"
+    assert farm.field(upload_id, "host") == ""
+
+
+def test_a_stored_member_follows_a_later_request(farm: Farm, component: Target) -> None:
+    member = member_of(component)
+    publish = sequence_of(member)
+    [publish_id] = farm.enqueue(publish._replace(asked_at=farm.now() - 20))
+    [transfer] = farm.deliver()
+    farm.store(transfer)
+    [last] = farm.pass_stages(STAGES[-1], claim="last")
+    farm.settle(last, "located")
+    again = member._replace(target=component._replace(also_in="disk"))
+
+    farm.enqueue(publish._replace(files=(again,), asked_at=farm.now() - 10))
+
+    assert farm.state(publish_id) == "pending"
+    assert request_in(farm, member.upload_id) == "disk"
 
 
 def test_what_a_component_has_is_known_for_two_weeks(farm: Farm, component: Target) -> None:

@@ -194,8 +194,19 @@ def test_what_exists_is_read_from_the_rows() -> None:
         {"id": s_id, "system_type": "sequence"},
     ]
     locations = [
-        {"id": location_id_of(a_id), "component_id": a_id, "resource_identifier": a_id},
-        {"component_id": s_id, "resource_identifier": "of-another-tool"},
+        {
+            "id": location_id_of(a_id),
+            "component_id": a_id,
+            "location_id": SERVER_LOCATION_ID,
+            "resource_identifier": a_id,
+        },
+        {
+            "id": s_id,
+            "component_id": s_id,
+            "location_id": SERVER_LOCATION_ID,
+            "resource_identifier": "of-another-tool",
+        },
+        {"id": a_id, "component_id": a_id, "location_id": s_id, "resource_identifier": "f.exr"},
     ]
     metadata = [{"parent_id": a_id, "key": "k", "value": "v"}]
     results = [{"data": rows} for rows in (components, locations, metadata)]
@@ -209,6 +220,11 @@ def test_what_exists_is_read_from_the_rows() -> None:
         ours=frozenset({a_id}),
         sizes={a_id: 7, s_id: 0},
         metadata={(a_id, "k"): "v"},
+        locations={
+            (a_id, SERVER_LOCATION_ID): (location_id_of(a_id), a_id),
+            (s_id, SERVER_LOCATION_ID): (s_id, "of-another-tool"),
+            (a_id, s_id): (a_id, "f.exr"),
+        },
     )
     assert parse_existing(results[:2]) == replace(found, metadata={})
 
@@ -217,7 +233,10 @@ def test_what_two_queries_found_is_joined() -> None:
     def found(letter: str) -> Existing:
         components, sequences, located, ours = (frozenset(kind + letter) for kind in "cslo")
         metadata = {(letter, "k"): letter}
-        return Existing(components, sequences, located, ours, {letter: 1}, metadata)
+        places = {(letter, "l"): (letter, letter)}
+        return Existing(
+            components, sequences, located, ours, {letter: 1}, metadata, locations=places
+        )
 
     assert found("a").with_more(found("b")) == Existing(
         components=frozenset("cab"),
@@ -226,6 +245,7 @@ def test_what_two_queries_found_is_joined() -> None:
         ours=frozenset("oab"),
         sizes={"a": 1, "b": 1},
         metadata={("a", "k"): "a", ("b", "k"): "b"},
+        locations={("a", "l"): ("a", "a"), ("b", "l"): ("b", "b")},
     )
 
 

@@ -317,6 +317,15 @@ def test_events_are_on_or_off(text: str, *, events: bool) -> None:
     assert "'yes' " in faults(FARMHAUL_FTRACK_EVENTS="yes")[0]
 
 
+def test_locations_have_folders() -> None:
+    settings = read(FARMHAUL_LOCATIONS="disk=/mnt/prod/;a b=/mnt/x=y", FARMHAUL_ALSO_IN="a b")
+    assert settings.locations == (("disk", "/mnt/prod"), ("a b", "/mnt/x=y"))
+    assert settings.also_in == "a b"
+    for text in ("disk", "disk=mnt", "=/mnt"):
+        assert "does not name a location and its folder" in faults(FARMHAUL_LOCATIONS=text)[0]
+    assert "is not the name of a location" in faults(FARMHAUL_ALSO_IN="a\nb")[0]
+
+
 # What contradicts something else, or does not exist
 
 

@@ -87,4 +87,4 @@ def test_the_event_hub_gets_every_component_with_a_new_location() -> None:
 
     found = located_components(outcomes, {"p": frames})
 
-    assert list(found) == ["file", "sequence", "frame 0", "frame 1"]
+    assert [one for one, _ in found] == ["file", "sequence", "frame 0", "frame 1"]

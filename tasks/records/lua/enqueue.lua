@@ -53,6 +53,14 @@ local function note_shown(id, key)
   end
 end
 
+-- Have an upload that goes on follow a later request: it may name a location for the path.
+local function renew_request(record)
+  local is_later = record.asked_at and record.asked_at > (tonumber(record.asked or '') or 0)
+  if is_later and redis.call('HGET', record.key, 'host') == record.host then
+    redis.call('HSET', record.key, 'request', record.request)
+  end
+end
+
 -- Add a member to its publish. Returns whether the member is already stored.
 local function attach_to_publish(record)
   local id, key, publish = record.id, record.key, record.publish
@@ -65,6 +73,7 @@ local function attach_to_publish(record)
   local is_new = redis.call('SADD', KEY.files .. publish, id) == 1
   if record.state == 'stored' and record.current == id and not record.recheck then
     redis.call('EXPIRE', key, ttl_s)
+    renew_request(record)
     if is_new then
       redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(record.size) or 0)
     end
@@ -157,6 +166,7 @@ local function enqueue(record)
   end
 
   if state and LIVE[state] then
+    renew_request(record)
     -- A publish that was not recorded to its end is continued.
     local is_open = state == 'storing' and redis.call('HEXISTS', key, 'complete') == 0
     return { state, is_open and 1 or 0 }

@@ -164,7 +164,9 @@ end
 -- Bytes count once they are in the store. Those of a large file were counted part by part.
 local function count_stored(id, key, fields)
   local stored = fields.stored or ''
-  if stored == '' or redis.call('EXISTS', KEY.parts .. id) == 1 then
+  -- A file that is not uploaded is noted as stored before it could be sent.
+  local is_sent = tonumber(redis.call('HGET', key, 'stage') or '') ~= STAGE.get_put_metadata
+  if stored == '' or not is_sent or redis.call('EXISTS', KEY.parts .. id) == 1 then
     return
   end
   local before, total = unpack(redis.call('HMGET', key, 'stored', 'total'))
