@@ -29,6 +29,7 @@ from tasks.records.counters import read
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import waiting
 from tasks.records.keys import ASKED, CLAIMS, NOTICES, RETRYING, state_key, to_text, upload_key
+from tasks.records.numbers import number
 from tasks.records.states import SERVICES, STAGES
 from tasks.records.status import Backlog, Status
 from tasks.transfer.errors import UploadError
@@ -95,35 +96,62 @@ class FarmCollector(Collector):
         yield from found
 
     def _read(self) -> Iterator[Metric]:
-        backlog = self._status.backlog()
+        parts = (
+            *(
+                self._uploads,
+                self._inbox,
+                self._backlog,
+                self._retrying,
+                self._active,
+                self._notices,
+            ),
+            *(
+                self._gates,
+                self._workers,
+                self._node_faults,
+                self._totals,
+                self._asked,
+            ),
+        )
+        failed = 0
+        for part in parts:
+            try:
+                yield from [*part()]
+            except redis.ResponseError as error:
+                if "WRONGTYPE" not in str(error):
+                    raise
+                failed += 1  # somebody else has put something there: the others are exported
+        what = "Groups of metrics that this scrape lacks, because keys in Redis have other types."
+        yield Gauge("farmhaul_unreadable", what, value=failed)
+
+    def _uploads(self) -> Iterator[Gauge]:
         uploads = Gauge(
             "farmhaul_uploads", "Uploads that have a record, by state.", labels=["state"]
         )
         for state, count in self._status.counts().items():
             uploads.add_metric([state], count)
         yield uploads
-        yield from self._inbox()
+
+    def _backlog(self) -> Iterator[Gauge]:
+        backlog = self._status.backlog()
         yield from self._pending(backlog)
         yield from self._messages({"", *(row.host for row in backlog)})
-        yield self._retrying()
-        yield from self._active()
-        yield from self._gates()
+
+    def _workers(self) -> Iterator[Gauge]:
         workers = len(self._status.workers())
         yield Gauge("farmhaul_workers", "Workers that take tasks.", value=workers)
-        yield from self._node_faults()
-        yield from self._totals()
-        yield self._asked()
-        waiting_notices = self._redis.zcard(NOTICES)
-        what = "Notices that have not been sent to FARMHAUL_NOTIFY_URL yet."
-        yield Gauge("farmhaul_notices_waiting", what, value=waiting_notices)
 
-    def _asked(self) -> CounterMetricFamily:
+    def _notices(self) -> Iterator[Gauge]:
+        what = "Notices that have not been sent to FARMHAUL_NOTIFY_URL yet."
+        yield Gauge("farmhaul_notices_waiting", what, value=self._redis.zcard(NOTICES))
+
+    def _asked(self) -> Iterator[CounterMetricFamily]:
         rows: Any = self._redis.zrange(ASKED, 0, MOST_HOSTS - 1, desc=True, withscores=True)
         what = f"Uploads asked for, by the host of the hook: the {MOST_HOSTS} with the most."
         asked = CounterMetricFamily("farmhaul_asked_total", what, labels=["host"])
         for host, count in rows:
             asked.add_metric([visible(to_text(host))], count)
-        return asked
+        yield asked
 
     def _inbox(self) -> Iterator[Gauge]:
         found = waiting(self._redis)
@@ -163,7 +191,7 @@ class FarmCollector(Collector):
         )
         yield Gauge("farmhaul_claims", "Batches that workers have claimed.", value=claims)
 
-    def _retrying(self) -> Gauge:
+    def _retrying(self) -> Iterator[Gauge]:
         ids = self._redis.zrange(RETRYING, 0, SAMPLE - 1)
         pipeline = self._redis.pipeline(transaction=False)
         for upload_id in ids:
@@ -172,7 +200,7 @@ class FarmCollector(Collector):
         retrying = Gauge("farmhaul_retrying_sample", what, labels=["reason"])
         for reason, count in Counter(map(to_text, pipeline.execute())).items():
             retrying.add_metric([visible(reason)], count)
-        return retrying
+        yield retrying
 
     def _gates(self) -> Iterator[Gauge]:
         closed = Gauge(
@@ -223,8 +251,8 @@ class FarmCollector(Collector):
             labels=["stage"],
         )
         ages: dict[str, list[float]] = {stage: [] for stage in STAGES}
-        for (_, since), number in zip(ids, stages, strict=True):
-            stage = int(number or 0)
+        for (_, since), field in zip(ids, map(to_text, stages), strict=True):
+            stage = int(number(field, 0.0, len(STAGES)))
             ages[STAGES[max(stage, 1) - 1]].append(max(seconds - since, 0.0))
         for name, found in ages.items():
             active.add_metric([name], len(found))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.records.keys import FETCHES, fetch_key, to_text
+from tasks.records.numbers import Numbers
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import SealBrokenError
 
@@ -78,8 +79,11 @@ class Fetches:
         for fetch_id in fetch_ids:
             pipeline.hgetall(fetch_key(fetch_id))
         found: dict[str, FetchState] = {}
-        for fetch_id, row in zip(fetch_ids, pipeline.execute(), strict=True):
-            if row:
+        rows = pipeline.execute(raise_on_error=False)
+        for fetch_id, row in zip(fetch_ids, rows, strict=True):
+            if isinstance(row, Exception) and "WRONGTYPE" not in str(row):
+                raise row
+            if row and isinstance(row, dict):
                 fields = {to_text(name): to_text(value) for name, value in row.items()}
                 found[fetch_id] = self._state(fetch_id, fields)
         return found
@@ -90,17 +94,18 @@ class Fetches:
             folder = str(request["folder"])
         except (SealBrokenError, KeyError, TypeError):
             folder = ""
+        numbers = Numbers(fields)
         return FetchState(
             fetch_id,
             component_id=fields.get("component", ""),
             folder=folder,
             state=fields.get("state", ""),
-            files=int(fields.get("files") or 0),
-            fetched=int(fields.get("fetched") or 0),
-            received_bytes=int(fields.get("received") or 0),
+            files=numbers.whole("files"),
+            fetched=numbers.whole("fetched"),
+            received_bytes=numbers.whole("received"),
             worker=fields.get("worker", ""),
             error=self.scripts.codec.unseal_text(fields.get("error", "")),
             error_kind=fields.get("error_kind", ""),
-            created=float(fields.get("created") or 0),
-            updated=float(fields.get("updated") or 0),
+            created=numbers.get("created", 2.0**33) or 0.0,
+            updated=numbers.get("updated", 2.0**33) or 0.0,
         )

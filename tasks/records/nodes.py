@@ -13,6 +13,7 @@ import redis
 
 from tasks.config.sealing import UNREADABLE, Codec
 from tasks.records.keys import ALIVE, LEFT_TO_OTHERS, PAUSED, gate_key, to_text
+from tasks.records.numbers import number
 from tasks.records.states import SERVICES
 
 #: A worker that has not taken tasks for this long is gone, in seconds.
@@ -112,9 +113,10 @@ def _held(client: redis.Redis, names: list[str], now: float) -> Iterator[NodeFau
     for service, (since, *times) in zip(SERVICES, pipeline.execute(), strict=True):
         what = "ftrack" if service == "credentials" else service
         for name, until in zip(names, times, strict=True):
-            if until is not None and float(until) > now:
-                held = NodeFault(name, float(since or 0), what, "", known=False, extent="held")
-                yield replace(held, until=float(until))
+            if now < number(until, 0.0, 2.0**33):
+                begun = number(since, 0.0, 2.0**33)
+                held = NodeFault(name, begun, what, "", known=False, extent="held")
+                yield replace(held, until=number(until))
 
 
 def noted_fault(name: str, note: bytes | str, codec: Codec, extent: Extent = "all") -> NodeFault:
@@ -123,13 +125,13 @@ def noted_fault(name: str, note: bytes | str, codec: Codec, extent: Extent = "al
         fields: Any = json.loads(note)
         return NodeFault(
             name,
-            float(fields.get("since") or 0),
+            number(fields.get("since"), 0.0, 2.0**33),
             str(fields.get("what")),
             codec.unseal_text(to_text(fields.get("error"))),
             known=bool(fields.get("known")),
             extent=extent,
-            until=float(fields.get("last") or 0),
-            count=int(fields.get("count") or 0),
+            until=number(fields.get("last"), 0.0, 2.0**33),
+            count=int(number(fields.get("count"))),
         )
     except (ValueError, TypeError, AttributeError):
         return NodeFault(name, 0.0, "unknown", "", known=False, extent=extent)

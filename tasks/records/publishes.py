@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from tasks.records.keys import COMPONENT, files_key, to_text, upload_key
+from tasks.records.numbers import number
 from tasks.records.record import Record
 from tasks.transfer.errors import FileRefusedError, SealBrokenError
 from tasks.transfer.models import Transfer
@@ -54,7 +55,7 @@ class Publishes:
                     )
                 )
         stored = [member for member in members if member.stored]
-        total = int(self.redis.hget(upload_key(publish.upload_id), "total") or 0)
+        total = int(number(self.redis.hget(upload_key(publish.upload_id), "total")))
         # More may be stored, if a newer file has just taken the place of one.
         if len(stored) < total:
             why = (

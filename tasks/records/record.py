@@ -16,6 +16,7 @@ from tasks.config.path_map import mapped
 from tasks.config.settings import Settings
 from tasks.records.delivery import Delivery, Settlement, final_verdict
 from tasks.records.keys import to_text
+from tasks.records.numbers import number
 from tasks.records.requests import transfer_from_record
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.states import STAGES
@@ -103,7 +104,7 @@ class Record:
                 delivery.refused.append(Settlement(unreadable, "retrying", {}, verdict))
                 continue
             if transfer.publish and delivered.size:
-                transfer = replace(transfer, total_bytes=int(delivered.size))
+                transfer = replace(transfer, total_bytes=int(number(delivered.size)))
             delivery.transfers.append(transfer)
             if not delivered.size:
                 delivery.unsized.add(delivered.upload_id)

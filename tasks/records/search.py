@@ -28,8 +28,9 @@ from tasks.records.keys import (
     to_text,
     upload_key,
 )
+from tasks.records.numbers import number
 from tasks.records.states import UPLOAD_STATES
-from tasks.records.status import Status, UploadState
+from tasks.records.status import LATEST_S, Status, UploadState, answers
 from tasks.records.terms import Hasher, Term, file_term, folded, without_number, words_of
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid
@@ -263,10 +264,12 @@ class Search:
         for some in _chunks(ids, 500):
             for upload_id in some:
                 pipeline.hmget(upload_key(upload_id), "state", "updated", "request")
-            for upload_id, row in zip(some, pipeline.execute(), strict=True):
-                state, updated, request = map(to_text, row)
+            rows = answers(pipeline)
+            for upload_id, row in zip(some, rows, strict=True):
+                state, updated, request = map(to_text, row if isinstance(row, list) else [""] * 3)
                 if state in ORDER:  # a record may have expired
-                    yield Found(upload_id, state, float(updated or 0), self._decoded(request))
+                    at = number(updated, 0.0, LATEST_S)
+                    yield Found(upload_id, state, at, self._decoded(request))
 
     def _decoded(self, request: str) -> dict[str, Any]:
         with suppress(SealBrokenError):

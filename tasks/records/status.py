@@ -27,18 +27,25 @@ from tasks.records.keys import (
     upload_key,
 )
 from tasks.records.nodes import WORKER_S, NodeFault, node_faults
+from tasks.records.numbers import Numbers, number
 from tasks.records.places import with_name
 from tasks.records.states import (
     LIVE,
     PRIORITY_STEP,
     SERVICES,
     STAGES,
+    STATES,
     UNFINISHED_JOBS,
     UPLOAD_STATES,
     enqueued_at,
 )
 from tasks.transfer.errors import SealBrokenError
 
+#: The error of a record that holds something else than farmhaul's.
+IS_BROKEN = "its record in Redis is broken ({}): enqueue it again, and find who else writes there"
+BROKEN_KIND = "RecordBroken"
+#: The last second that every calendar knows (in 2242).
+LATEST_S = 2.0**33
 #: Shown for a publish while its files are still being recorded.
 IS_OPEN = "not all of its files are recorded yet; if its worker dies, another one continues"
 #: A publish that waits for up to MOST_LEFT files shows the error of one of them, found among the
@@ -82,6 +89,11 @@ class UploadState:
     asked_host: str = ""
     asked_user: str = ""
     asked: float = 0.0
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether its record holds what farmhaul does not write."""
+        return self.error.startswith(IS_BROKEN.partition("(")[0])
 
     @property
     def left_s(self) -> float | None:
@@ -139,13 +151,19 @@ class Status:
         pipeline = self.client.pipeline(transaction=False)
         for upload_id in upload_ids:
             pipeline.hgetall(upload_key(upload_id))
-        rows = [{to_text(k): to_text(v) for k, v in row.items()} for row in pipeline.execute()]
+        found_rows = answers(pipeline)
+        rows = [
+            {to_text(k): to_text(v) for k, v in row.items()} if isinstance(row, dict) else {}
+            for row in found_rows
+        ]
+        read = zip(upload_ids, found_rows, strict=True)
+        broken = {upload_id for upload_id, row in read if not isinstance(row, dict)}
         found = list(zip(upload_ids, rows, strict=True))
-        publishes = [upload_id for upload_id, fields in found if "total" in fields]
+        publishes = [*{upload_id for upload_id, fields in found if "total" in fields}]
         for publish_id in publishes:
             pipeline.scard(files_key(publish_id))
             pipeline.scard(left_key(publish_id))
-        counts = pipeline.execute()
+        counts = [count if isinstance(count, int) else 0 for count in answers(pipeline)]
         left = dict(zip(publishes, counts[1::2], strict=True))
         stored = {
             publish_id: max(files - left[publish_id], 0)
@@ -159,7 +177,10 @@ class Status:
         for fields, error in zip(held_up.values(), self._errors_of([*held_up]), strict=True):
             fields.update(error)
         return [
-            self._state(upload_id, fields, stored.get(upload_id, 0)) for upload_id, fields in found
+            _broken(upload_id)
+            if upload_id in broken
+            else self._state(upload_id, fields, stored.get(upload_id, 0))
+            for upload_id, fields in found
         ]
 
     def current(self, component_ids: Sequence[str]) -> list[str]:
@@ -174,10 +195,12 @@ class Status:
         pipeline = self.client.pipeline(transaction=False)
         for publish_id in publish_ids:
             pipeline.smembers(left_key(publish_id))
-        samples = [[*islice(ids, FILES_READ)] for ids in pipeline.execute()]
+        found = [ids if isinstance(ids, set) else () for ids in answers(pipeline)]
+        samples = [[*islice(ids, FILES_READ)] for ids in found]
         for upload_id in chain(*samples):
             pipeline.hmget(upload_key(to_text(upload_id)), "state", "error", "error_kind")
-        rows = iter(pipeline.execute())
+        nothing = (None, None, None)
+        rows = iter([row if isinstance(row, list) else nothing for row in answers(pipeline)])
         for ids in samples:
             files = [tuple(map(to_text, row)) for row in islice(rows, len(ids))]
             kinds = {error: kind for state, error, kind in files if state == "retrying" and error}
@@ -225,33 +248,42 @@ class Status:
             target = _first_target(request)
         except (SealBrokenError, KeyError, TypeError, AttributeError):
             path, request, target = UNREADABLE, {}, {}
-        stage = int(fields.get("stage") or 0)
+        numbers = Numbers(fields)
+        stage = numbers.whole("stage", len(STAGES))
         is_open = fields.get("state") == "storing" and "complete" not in fields
         is_sending = fields.get("state") == "active" and STAGES[stage - 1] == "put_file"
-        has_rate = "rate" in fields and (is_sending or fields.get("state") == "storing")
-        sent_bytes = int(fields.get("sent") or 0)
+        has_rate = is_sending or fields.get("state") == "storing"
+        sent_bytes = numbers.whole("sent")
         if is_sending:  # parts of a large file that are under way
-            sent_bytes += int(fields.get("ahead") or 0)
+            sent_bytes += numbers.whole("ahead")
         # A publish counts what its members have now; its size is what was asked for.
         if fields.get("state") in {"located", "stored"} and "total" not in fields:
-            sent_bytes = int(fields.get("size") or 0)
+            sent_bytes = numbers.whole("size")
+        size, rate = numbers.get("size"), numbers.get("rate")
+        times = {name: numbers.get(name, LATEST_S) for name in ("created", "updated", "due")}
+        tries = sum(numbers.whole(name) for name in fields if name.startswith("tries:"))
+        files = numbers.whole("total")
+        for name in ("fence", "score", "done"):
+            numbers.get(name)
+        if numbers.odd or fields.get("state") not in STATES:
+            error = IS_BROKEN.format(", ".join(sorted(numbers.odd) or ["state"]))
         return UploadState(
             upload_id=upload_id,
             component_id=fields.get("component", ""),
             path=path,
             state=fields.get("state", ""),
             stage=STAGES[stage - 1] if stage else "",
-            size_bytes=int(fields["size"]) if fields.get("size") else None,
+            size_bytes=None if size is None else int(size),
             sent_bytes=sent_bytes,
-            bytes_s=float(fields["rate"]) if has_rate else None,
+            bytes_s=rate if has_rate else None,
             worker=fields.get("worker", ""),
             error=IS_OPEN if is_open else error,
             error_kind=fields.get("error_kind", ""),
-            created=float(fields.get("created") or 0),
-            updated=float(fields.get("updated") or 0),
-            due=float(fields["due"]) if fields.get("due") else None,
-            tries=sum(int(n) for name, n in fields.items() if name.startswith("tries:")),
-            files=int(fields.get("total") or 0),
+            created=times["created"] or 0.0,
+            updated=times["updated"] or 0.0,
+            due=times["due"],
+            tries=tries,
+            files=files,
             stored=stored,
             job_ids=tuple(fields["jobs"].split(",")) if fields.get("jobs") else (),
             job_state=fields.get("job_state", ""),
@@ -259,7 +291,7 @@ class Status:
             name=str(target.get("name") or ""),
             asked_host=str(request.get("asked_host", "")),
             asked_user=str(request.get("asked_user", "")),
-            asked=float(fields.get("asked") or 0),
+            asked=numbers.get("asked", LATEST_S) or 0.0,
         )
 
     def ids_in(self, states: Iterable[str], limit: int = 10_000) -> list[str]:
@@ -268,9 +300,9 @@ class Status:
         for state in states:
             pipeline.zrange(state_key(state), 0, limit - 1, desc=True, withscores=True)
         found = [row for rows in pipeline.execute() for row in rows]
-        return [
-            to_text(upload_id) for upload_id, _ in sorted(found, key=lambda row: -float(row[1]))
-        ]
+        latest_first = sorted(found, key=lambda row: -float(row[1]))
+        # Once each: somebody else may have put an upload into several.
+        return [*dict.fromkeys(to_text(upload_id) for upload_id, _ in latest_first)]
 
     def counts(self) -> dict[str, int]:
         """Count the uploads in each state; members are not uploads of their own."""
@@ -288,9 +320,9 @@ class Status:
         rows = [(host, name, number) for host in hosts for name, number in PRIORITIES.items()]
         pipeline = self.client.pipeline(transaction=False)
         pipeline.time()
-        for host, _, number in rows:
+        for host, _, priority in rows:
             key = pending_key(host)
-            low, high = number * PRIORITY_STEP, f"({(number + 1) * PRIORITY_STEP}"
+            low, high = priority * PRIORITY_STEP, f"({(priority + 1) * PRIORITY_STEP}"
             pipeline.zcount(key, low, high)
             pipeline.zrangebyscore(key, low, high, start=0, num=1, withscores=True)
         (seconds, _), *answers = pipeline.execute()
@@ -309,7 +341,7 @@ class Status:
             pipeline.hmget(gate_key(service), "until", "since")
         # `until` stays until the service has answered, even when the next probe is due.
         return [
-            Gate(service, closed=until is not None, since=float(since or 0))
+            Gate(service, closed=until is not None, since=number(since, 0.0, LATEST_S))
             for service, (until, since) in zip(SERVICES, pipeline.execute(), strict=True)
         ]
 
@@ -345,5 +377,34 @@ class Status:
         return [
             upload_id
             for upload_id, at in zip(ids, updated, strict=True)
-            if at is not None and seconds - float(at) > silent_s
+            if at is not None and seconds - number(at) > silent_s
         ]
+
+
+def answers(pipeline: Any) -> list[Any]:
+    """Return what a pipeline reads; a ResponseError in place of what has another type."""
+    found: list[Any] = pipeline.execute(raise_on_error=False)
+    for answer in found:
+        if isinstance(answer, redis.RedisError) and "WRONGTYPE" not in str(answer):
+            raise answer
+    return found
+
+
+def _broken(upload_id: str) -> UploadState:
+    """Return the state of an upload whose record has another type."""
+    return UploadState(
+        upload_id=upload_id,
+        component_id="",
+        path="",
+        state="",
+        stage="",
+        worker="",
+        size_bytes=None,
+        sent_bytes=0,
+        error=IS_BROKEN.format("another type"),
+        error_kind=BROKEN_KIND,
+        created=0.0,
+        updated=0.0,
+        due=None,
+        tries=0,
+    )

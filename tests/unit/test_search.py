@@ -83,6 +83,16 @@ def test_a_file_is_found_by_what_people_know(farm: Farm, find: Find) -> None:
     assert [text for text in FITTING if find(text) != [wanted.path]] == []
 
 
+def test_a_record_of_another_type_hides_no_other(farm: Farm, find: Find) -> None:
+    requests = [file(f"{SHOT}/{name}.exr") for name in ("a", "b", "c")]
+    odd, gone, _ = farm.enqueue(*requests)
+    farm.client.hset(keys.upload_key(odd), "updated", "x")
+    farm.client.delete(keys.upload_key(gone))
+    farm.client.rpush(keys.upload_key(gone), "x")
+
+    assert find("sh020") == [requests[0].path, requests[2].path]
+
+
 UNFITTING = [
     "/mnt/proj/sq010/sh02",
     "/mnt/proj/sq010/sh02*/roto/*",

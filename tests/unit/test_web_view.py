@@ -11,6 +11,7 @@ from tasks.records import history, keys
 from tasks.records.status import UploadState
 from tests.unit.records import Farm, file_of
 from workers.web import view
+from workers.web.access import Records
 
 UPLOAD = UploadState(
     upload_id="u",
@@ -83,3 +84,18 @@ def test_an_hour_is_drawn_from_its_samples_as_rates(farm: Farm) -> None:
     assert throughput.points.startswith("0.0,4.0 ")
     assert view.charts(samples[:1]) == []
     assert 0 < farm.client.ttl(keys.HISTORY) <= history.LIVES_S
+
+
+def test_a_broken_record_has_a_page_too(farm: Farm) -> None:
+    odd, gone = farm.enqueue(file_of(), file_of())
+    poison = {"at:1": "x", "at:2": "1e300", "located": "nan", "updated": "x", "log": "[1]"}
+    farm.client.hset(keys.upload_key(odd), mapping=poison)
+    farm.client.delete(keys.upload_key(gone))
+    farm.client.rpush(keys.upload_key(gone), "x")
+    records = Records()
+    records.scripts = farm.record.scripts
+
+    pages = [page for page in map(records.one, (odd, gone)) if page]
+    assert [page.upload.is_broken for page in pages] == [True, True]
+    for page in pages:
+        assert [event.what for event in page.events] == ["taken in by a worker"]

@@ -15,6 +15,7 @@ from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.records.inbox import waiting
 from tasks.records.keys import TOTALS
+from tasks.records.numbers import number
 from tasks.records.states import LIVE, STAGES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
@@ -77,7 +78,7 @@ class WatchTable:
         return ordered + self.status.ids_in(["pending"], rows - len(ordered))[: rows - len(ordered)]
 
     def _totals(self) -> str:
-        stored = int(self.status.client.hget(TOTALS, "stored_bytes") or 0)
+        stored = int(number(self.status.client.hget(TOTALS, "stored_bytes")))
         self._note(FARM, time.monotonic(), stored)
         # Files and parts that end count at once; those on the screen show what goes on meanwhile.
         rate = max(self.rate(FARM), sum(upload.bytes_s or 0.0 for upload in self.uploads))

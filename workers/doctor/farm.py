@@ -17,6 +17,7 @@ from tasks.intake.ranges import some_of
 from tasks.records.inbox import waiting
 from tasks.records.keys import ALIVE, REFUSALS, RETRYING, TOTALS, to_text, upload_key
 from tasks.records.nodes import WORKER_S
+from tasks.records.numbers import number
 from tasks.records.states import UPLOAD_STATES
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding, Level
@@ -107,7 +108,7 @@ def _secret(farm: Farm) -> Iterator[Finding]:
 
 def _refusals(farm: Farm) -> Iterator[Finding]:
     fields = ("refused", "refused_requests")
-    count, requests = (int(value or 0) for value in farm.client.hmget(TOTALS, fields))
+    count, requests = (int(number(value)) for value in farm.client.hmget(TOTALS, fields))
     if requests:
         says = f"{requests} requests of hooks were refused"
         step = (
@@ -240,6 +241,22 @@ def _queue(farm: Farm) -> Iterator[Finding]:
         yield Finding("ok", "queue", says if count else "no upload is pending")
 
 
+def _broken(farm: Farm) -> Iterator[Finding]:
+    """Name records that hold what farmhaul does not write."""
+    ids = farm.status.ids_in(UPLOAD_STATES, limit=SAMPLE)
+    broken = [one.upload_id for one in farm.status.find(ids) if one and one.is_broken]
+    repaired = int(number(farm.client.hget(TOTALS, "repaired")))
+    if broken:
+        says = f"{len(broken)} of {len(ids)} records checked are broken: {some_of(broken)}"
+        yield Finding("fault", "records", says, f"run farmhaul status {broken[0]}")
+    if repaired:
+        says = f"{repaired} keys and records were broken, and were repaired or failed"
+        step = "see keys_repaired in the workers' logs; find out who else writes to Redis"
+        yield Finding("warning", "records", says, step)
+    if not broken and not repaired:
+        yield Finding("ok", "records", f"all {len(ids)} records checked are whole")
+
+
 def _uploads(farm: Farm) -> Iterator[Finding]:
     failed = farm.status.counts()["failed"]
     if failed:
@@ -266,5 +283,6 @@ CHECKS: dict[str, Check] = {
     "reach": _reach,
     "workers": _workers,
     "queue": _queue,
+    "records": _broken,
     "uploads": _uploads,
 }

@@ -19,10 +19,11 @@ from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import Waiting, waiting
 from tasks.records.keys import ALIVE, LIMITS, to_text, upload_key
 from tasks.records.nodes import WORKER_S, NodeFault
+from tasks.records.numbers import number
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Query, Search
 from tasks.records.states import STAGES
-from tasks.records.status import Backlog, Gate, Status, UploadState
+from tasks.records.status import LATEST_S, Backlog, Gate, Status, UploadState
 
 #: The files of a publish that its page shows.
 FILES_SHOWN = 100
@@ -112,10 +113,9 @@ class Records:
         [upload] = self.status.find([upload_id])
         if upload is None:
             return None
-        fields = {
-            to_text(name): to_text(value)
-            for name, value in self.scripts.client.hgetall(upload_key(upload_id)).items()
-        }
+        # Without a state, its record is no record.
+        row = self.scripts.client.hgetall(upload_key(upload_id)) if upload.state else {}
+        fields = {to_text(name): to_text(value) for name, value in row.items()}
         files = self.status.members_left(upload_id, FILES_SHOWN) if upload.files else []
         chain = fields.get("chain", "")
         return One(upload, self._events(upload, fields), files, chain, self.now)
@@ -125,15 +125,15 @@ class Records:
         events = [Event(upload.created, "taken in by a worker")]
         if upload.asked:
             events.append(Event(upload.asked, "asked for", f"by {who}" if who else ""))
-        for number, stage in enumerate(STAGES, start=1):
-            if at := fields.get(f"at:{number}"):
-                what = "claimed, and " if number == 1 else ""
-                events.append(Event(float(at), f"{what}{stage} began"))
+        for place, stage in enumerate(STAGES, start=1):
+            if at := number(fields.get(f"at:{place}"), 0.0, LATEST_S):
+                what = "claimed, and " if place == 1 else ""
+                events.append(Event(at, f"{what}{stage} began"))
         events += [*self._tries(fields.get("log", ""))]
         if upload.state in {"failed", "cancelled", "superseded", "stored"}:
             events.append(Event(upload.updated, upload.state))
-        if located := fields.get("located"):
-            events.append(Event(float(located), "located", "ftrack shows it"))
+        if located := number(fields.get("located"), 0.0, LATEST_S):
+            events.append(Event(located, "located", "ftrack shows it"))
         events.sort(key=lambda event: event.at)
         if upload.state == "retrying" and upload.due:
             events.append(Event(upload.due, "next try"))
@@ -144,7 +144,7 @@ class Records:
         with suppress(ValueError, TypeError, LookupError):
             return [
                 Event(
-                    float(at),
+                    number(at, 0.0, LATEST_S),
                     f"{STAGES[int(stage) - 1]} failed on {node}",
                     f"{kind}: {self._unsealed(error)}",
                 )
