@@ -46,6 +46,7 @@ FERNET = "gAAAA"
 URL_KEY = b"farmhaul presigned URLs"
 PART_KEY = b"farmhaul finished parts"
 INDEX_KEY = b"farmhaul search index"
+STORED_KEY = b"farmhaul stored bytes"
 FINGERPRINT = b"farmhaul fingerprint"
 NOTICE_KEY = b"farmhaul notices"
 
@@ -167,8 +168,7 @@ def url_codec(settings: Settings) -> Codec:
     """
     if settings.secret_keys:
         derived = [base64.urlsafe_b64encode(key).decode() for key in _derived(settings, URL_KEY)]
-        # A checkout from before the first release sealed URLs with the secret keys themselves.
-        return Codec([*derived, *settings.secret_keys])
+        return Codec(derived)
     ftrack = settings.require_ftrack()
     material = f"farmhaul signed URLs\0{ftrack.server_url}\0{ftrack.api_key}"
     digest = hashlib.sha256(material.encode()).digest()
@@ -193,6 +193,11 @@ def notice_keys(secret_keys: Sequence[str]) -> list[bytes]:
     """Return the keys that sign what is sent to FARMHAUL_NOTIFY_URL, one for each secret key."""
     materials = map(base64.urlsafe_b64decode, secret_keys)
     return [hkdf_sha256(one, salt=b"", info=NOTICE_KEY, size_bytes=32) for one in materials]
+
+
+def stored_signer(settings: Settings) -> Signer:
+    """Return what signs that the bytes of a file are stored, in its record."""
+    return Signer(_derived(settings, STORED_KEY))
 
 
 def fingerprints(settings: Settings) -> list[str]:

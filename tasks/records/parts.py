@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tasks.config.sealing import Codec, Signer
 from tasks.records.keys import parts_key, runs_key, to_text, upload_key
@@ -162,7 +163,7 @@ class PartsRecord:
             return LeftTo(to_text(row[0]))
         request, file, multipart_id, sealed = (to_text(value) for value in row)
         transfer = replace(
-            self.record.transfer(upload_id, request, file, ""),
+            self.record.transfer(upload_id, request, file),
             fence=fence,
             multipart=Multipart(multipart_id),
         )
@@ -233,12 +234,16 @@ class PartsRecord:
 
     def note_joined(self, transfer: Transfer) -> None:
         """Note that the parts are one file in the store, also when the parts record is gone."""
-        self.redis.hset(upload_key(transfer.upload_id), "joined", transfer.content_fingerprint)
+        seal = self.signer.sign(*_joined_values(transfer))
+        fields: dict[Any, Any] = {"joined": transfer.content_fingerprint, "joined_seal": seal}
+        self.redis.hset(upload_key(transfer.upload_id), mapping=fields)
 
     def is_joined(self, transfer: Transfer) -> bool:
         """Return whether the parts of this version of the file are one file in the store."""
-        joined = to_text(self.redis.hget(upload_key(transfer.upload_id), "joined"))
-        return joined == transfer.content_fingerprint
+        fields = self.redis.hmget(upload_key(transfer.upload_id), ["joined", "joined_seal"])
+        joined, seal = map(to_text, fields)
+        is_ours = self.signer.is_valid(seal, *_joined_values(transfer))
+        return joined == transfer.content_fingerprint and is_ours
 
     def _signed(
         self, transfer: Transfer, parts: Sequence[Part], fields: Mapping[str, str]
@@ -263,8 +268,6 @@ class PartsRecord:
             value = self.urls.decode(sealed, "a signed URL")
         except SealBrokenError:
             return refused
-        if isinstance(value, list):  # a checkout from before the first release sealed only these
-            return value if [type(url) for url in value] == [str] * count else refused
         is_ours = isinstance(value, dict) and value.get("for") == [*_version(transfer), number]
         return value["urls"] if is_ours and len(value["urls"]) == count else refused
 
@@ -277,6 +280,11 @@ def _version(transfer: Transfer) -> tuple[str, str, str]:
     """Return what the parts belong to: the upload, the multipart upload, the file's version."""
     multipart_id = transfer.multipart.upload_id if transfer.multipart else ""
     return transfer.upload_id, multipart_id, _identity_key(transfer.known_identity)
+
+
+def _joined_values(transfer: Transfer) -> tuple[str, str, str, str]:
+    key = _identity_key(transfer.known_identity)
+    return "joined", transfer.upload_id, transfer.component_id, key
 
 
 def _identity_key(identity: FileIdentity) -> str:

@@ -44,14 +44,16 @@ class Publishes:
         ]
         pipeline = self.redis.pipeline(transaction=False)
         for upload_id in ids:
-            pipeline.hmget(upload_key(upload_id), "request", "file", "stored", "shown")
+            pipeline.hmget(
+                upload_key(upload_id), "request", "file", "stored", "stored_seal", "shown"
+            )
         members = []
         for upload_id, row in zip(ids, pipeline.execute(), strict=True):
             with suppress(SealBrokenError, ValueError):
-                request, file, fingerprint, shown = (to_text(value) for value in row)
+                request, file, fingerprint, seal, shown = (to_text(value) for value in row)
                 members.append(
                     self.record.transfer(
-                        upload_id, request, file, fingerprint, was_located=bool(shown)
+                        upload_id, request, file, (fingerprint, seal), was_located=bool(shown)
                     )
                 )
         stored = [member for member in members if member.stored]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import redis
 
 from tasks.config.path_map import mapped
+from tasks.config.sealing import Signer, stored_signer
 from tasks.config.settings import Settings
 from tasks.records.delivery import Delivery, Settlement, final_verdict
 from tasks.records.keys import to_text
@@ -49,6 +50,7 @@ class DeliveredRow(NamedTuple):
     request: str
     file: str
     stored: str
+    stored_seal: str
     size: str
     located: str
 
@@ -56,10 +58,19 @@ class DeliveredRow(NamedTuple):
 class Record:
     """Moves uploads through the stages; one instance a process."""
 
-    def __init__(self, scripts: Scripts, path_map: Sequence[tuple[str, str]] = ()) -> None:
-        """Use *scripts*, and read paths as this node does (FARMHAUL_PATH_MAP)."""
+    def __init__(
+        self,
+        scripts: Scripts,
+        path_map: Sequence[tuple[str, str]] = (),
+        signer: Signer | None = None,
+    ) -> None:
+        """Use *scripts*, and read paths as this node does (FARMHAUL_PATH_MAP).
+
+        *signer* signs what the record says is stored.
+        """
         self.scripts = scripts
         self.path_map = path_map
+        self.signer = signer or Signer(())
 
     def deliver(self, claim_id: str, stage: str, worker: str, host: str = "") -> Delivery:
         """Take the transfers of a claim that are still its own, each under a new fencing token.
@@ -91,13 +102,13 @@ class Record:
                     delivered.upload_id,
                     delivered.request,
                     delivered.file,
-                    delivered.stored,
-                    int(delivered.fence),
+                    (delivered.stored, delivered.stored_seal),
+                    int(delivered.fence or 0),
                     was_located=bool(delivered.located),
                 )
             except (SealBrokenError, ValueError) as error:
                 unreadable = Transfer(
-                    delivered.upload_id, _NO_TARGET, "", fence=int(delivered.fence)
+                    delivered.upload_id, _NO_TARGET, "", fence=int(delivered.fence or 0)
                 )
                 # Another node may have the key, or the version, that this one lacks.
                 verdict = final_verdict(error, "records", worker)
@@ -114,13 +125,15 @@ class Record:
         self,
         upload_id: str,
         request: str,
-        file: str,
-        stored: str,
+        file: str = "",
+        stored: tuple[str, str] = ("", ""),
         fence: int = 0,
         *,
         was_located: bool = False,
     ) -> Transfer:
         """Return the transfer that the fields of a record describe.
+
+        ``stored`` are the fields ``stored`` and ``stored_seal``.
 
         Raises:
             SealBrokenError: a field was not sealed with this farm's key.
@@ -140,9 +153,22 @@ class Record:
             why = "was written by a version that this worker cannot read"
             raise ValueError(f"{what} {why}") from None
         known = replace(transfer, path=path, identity=identity, checksum=checksum, fence=fence)
-        # Otherwise nothing is stored, or the bytes of another version of the file are.
-        is_stored = bool(stored) and stored == known.content_fingerprint
+        # Otherwise nothing is stored, or the bytes of another version of the file are, or somebody
+        # else says so.
+        fingerprint, seal = stored
+        is_stored = bool(fingerprint) and fingerprint == known.content_fingerprint
+        is_stored = is_stored and self.signer.is_valid(seal, *_bytes_of(known))
         return replace(known, stored=True, was_located=was_located) if is_stored else known
+
+    def stored_fields(self, transfer: Transfer) -> dict[str, str]:
+        """Return the fields that say whether the bytes of a transfer are stored.
+
+        The signature has a field of its own, because the scripts compare the other one.
+        """
+        if not transfer.stored:
+            return {"stored": "", "stored_seal": ""}
+        seal = self.signer.sign(*_bytes_of(transfer))
+        return {"stored": transfer.content_fingerprint, "stored_seal": seal}
 
     def seal_file(self, transfer: Transfer) -> str:
         """Return the value of the field ``file``: the file's identity and checksum."""
@@ -285,4 +311,11 @@ def _in_component(transfer: Transfer, component_id: str) -> Transfer:
 
 def open_record(settings: Settings, client: redis.Redis) -> Record:
     """Return the records as the environment describes them."""
-    return Record(open_scripts(settings, client), settings.path_map)
+    return Record(open_scripts(settings, client), settings.path_map, stored_signer(settings))
+
+
+def _bytes_of(transfer: Transfer) -> tuple[str | int, ...]:
+    """Return what bytes a component has, if the transfer is stored."""
+    identity = transfer.known_identity
+    ids = transfer.upload_id, transfer.component_id
+    return *ids, identity.size_bytes, identity.mtime_ns, transfer.content_fingerprint

@@ -83,7 +83,8 @@ class Stage(RedactedTask):
     @property
     def settling(self) -> Settling:
         """How this node settles the outcomes of this stage."""
-        return Settling(self.stage, self.worker, self.clients.record.seal_file)
+        record = self.clients.record
+        return Settling(self.stage, self.worker, record.seal_file, record.stored_fields)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the task; events, Flower and logs show the summary instead of the arguments."""

@@ -28,11 +28,12 @@ PROVES_SERVICE_UP = (
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """How a node settles the outcomes of a stage; ``seal_file`` is ``Record.seal_file``."""
+    """How a node settles the outcomes of a stage; the functions are those of ``Record``."""
 
     stage: str
     node: str
     seal_file: Callable[[Transfer], str]
+    stored_fields: Callable[[Transfer], dict[str, str]]
 
     def settlements(self, batch: Batch, outcomes: Outcomes) -> list[Settlement]:
         """Return a settlement for each upload; one without an outcome is as it was."""
@@ -95,12 +96,9 @@ class Settling:
             for name in ("identity", "checksum", "component_id")
         ):
             fields["file"] = self.seal_file(after)
-        fields |= {
-            "size": after.size_bytes,
-            "stored": after.content_fingerprint if after.stored else "",
-        }
+        fields |= {"size": after.size_bytes, **self.stored_fields(after)}
         is_gone = before.was_located and not after.stored
-        return fields | ({"joined": "", "located": ""} if is_gone else {})
+        return fields | ({"joined": "", "joined_seal": "", "located": ""} if is_gone else {})
 
 
 def handed_on(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:

@@ -10,7 +10,7 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from tasks.config.sealing import Codec
+from tasks.config.sealing import Codec, Signer
 from tasks.intake.request import UploadRequest
 from tasks.records import states
 from tasks.records.delivery import grown_out, within_bounds
@@ -135,18 +135,42 @@ def test_a_file_counts_as_stored_only_under_its_fingerprint(record: Record) -> N
     request = UploadRequest("/mnt/a.exr", Target(str(uuid.uuid4())), 6, 1)
     sealed = record.scripts.codec.encode(request.to_record())
     known = replace(
-        record.transfer(request.upload_id, sealed, "", ""),
+        record.transfer(request.upload_id, sealed),
         identity=FileIdentity(6, 1, 2, 3),
         checksum="x",
     )
     file, stored = record.seal_file(known), known.content_fingerprint
 
     def is_stored(fingerprint: str) -> bool:
-        return record.transfer(request.upload_id, sealed, file, fingerprint).stored
+        return record.transfer(request.upload_id, sealed, file, (fingerprint, "")).stored
 
     assert is_stored(stored)
     for other in ("", "a", f"{stored}0"):
         assert not is_stored(other)
+
+
+def test_a_file_counts_as_stored_only_if_a_worker_has_signed_that(record: Record) -> None:
+    record.signer = Signer([b"a key of the farm"])
+    ours, other = (
+        UploadRequest(f"/mnt/{name}.exr", Target(str(uuid.uuid4())), 6, 1) for name in "ab"
+    )
+
+    def known(request: UploadRequest, size_bytes: int = 6) -> tuple[str, Transfer]:
+        sealed = record.scripts.codec.encode(request.to_record())
+        identity = FileIdentity(size_bytes, 1, 2, 3)
+        transfer = record.transfer(request.upload_id, sealed)
+        return sealed, replace(transfer, identity=identity, checksum="x", stored=True)
+
+    def is_stored(seal: str) -> bool:
+        sealed, transfer = known(ours)
+        file = record.seal_file(transfer)
+        return record.transfer(ours.upload_id, sealed, file, ("x", seal)).stored
+
+    assert is_stored(record.stored_fields(known(ours)[1])["stored_seal"])
+    for _, forged in (known(other), known(ours, 7)):
+        assert not is_stored(record.stored_fields(forged)["stored_seal"])
+    for seal in ("", "0" * 32, Signer([b"another key"]).sign("x")):
+        assert not is_stored(seal)
 
 
 def test_the_fields_of_a_settlement_hide_the_error_alone(record: Record) -> None:

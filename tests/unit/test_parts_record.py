@@ -174,17 +174,6 @@ def test_what_is_sealed_for_something_else_is_no_url(parts: PartsRecord, movie: 
         assert set(first_run(parts, movie).values()) == {""}, value
 
 
-def test_urls_in_the_form_before_the_first_release_are_used(
-    parts: PartsRecord, movie: Transfer
-) -> None:
-    parts.fan_out(movie, 16)
-    planned = plan_runs(SIZE)[0]
-    former = KEY.encode([f"https://store/{part.number}" for part in planned])
-    parts.redis.hset(f"farmhaul:parts:{movie.upload_id}", "urls:0", former)
-
-    assert first_run(parts, movie)[2] == "https://store/2"
-
-
 def test_an_etag_that_no_worker_has_signed_is_refused(parts: PartsRecord, movie: Transfer) -> None:
     finish(parts, movie, 1)
     finish(parts, movie, 2)
@@ -257,7 +246,18 @@ def test_what_is_known_of_a_file_by_a_newer_version_is_refused(
     [request] = parts.redis.hmget(f"farmhaul:upload:{movie.upload_id}", "request")
     assert isinstance(request, bytes)
     with pytest.raises(ValueError, match="by a version"):
-        record.transfer(movie.upload_id, request.decode(), file, "")
+        record.transfer(movie.upload_id, request.decode(), file)
+
+
+def test_only_a_worker_can_say_that_the_parts_are_joined(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    assert not parts.is_joined(movie)
+    parts.note_joined(movie)
+    assert parts.is_joined(movie)
+    for seal in ("", "0" * 32):
+        parts.redis.hset(f"farmhaul:upload:{movie.upload_id}", "joined_seal", seal)
+        assert not parts.is_joined(movie)
 
 
 def test_whether_a_component_was_located_is_noted_once(parts: PartsRecord, movie: Transfer) -> None:

@@ -123,12 +123,6 @@ def test_while_keys_are_changed_urls_of_the_former_key_are_read() -> None:
         url_codec(sealed_settings(secret_keys=(KEY,))).decode(sealed)
 
 
-def test_urls_sealed_before_the_first_release_are_read() -> None:
-    sealed = Codec([KEY]).encode(VALUE)
-
-    assert url_codec(sealed_settings(secret_keys=(KEY,))).decode(sealed) == VALUE
-
-
 def test_with_a_secret_key_urls_depend_on_nothing_else() -> None:
     """Two API keys, or two spellings of the server, may be in use while one is replaced."""
     sealed = url_codec(sealed_settings(secret_keys=(KEY,), ftrack=SERVER)).encode(VALUE)

@@ -10,9 +10,9 @@
 -- max_deliveries         deliveries after which an upload fails, because it kills its workers
 -- large_bytes            a file above this size is sent in parts
 --
--- Returns {rows {id, fence, request, file, stored, size, located}, hosts that need another wake-up};
--- size is empty when it is not known, and located when it never was. If a later stage is left to another node, nothing is delivered, and the
--- one row is {its name}.
+-- Returns {rows {id, fence, request, file, stored, stored_seal, size, located}, hosts that need
+-- another wake-up}; size is empty when it is not known, and located when it never was. If a later
+-- stage is left to another node, nothing is delivered, and the one row is {its name}.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -194,9 +194,10 @@ local function deliver(id, fields, is_one_of_many)
     make_retrying(id, NOW + 2, 'older upload of the component')
     return nil
   end
-  local request, file, stored, size, located = unpack(redis.call('HMGET', key, 'request', 'file',
-    'stored', 'size', 'located'))
-  return { id, fence, request or '', file or '', stored or '', size or '', located or '' }
+  local request, file, stored, seal, size, located = unpack(redis.call('HMGET', key, 'request',
+    'file', 'stored', 'stored_seal', 'size', 'located'))
+  return { id, fence, request or '', file or '', stored or '', seal or '', size or '',
+    located or '' }
 end
 
 local is_first = stage == 1 and redis.call('EXISTS', claim_key) == 0

@@ -118,7 +118,8 @@ local function supersede_older(record)
     leave_publishes(current, ttl_s)
   end
   -- The store holds, or may hold, the other file's bytes under this component.
-  redis.call('HDEL', record.key, 'file', 'stored', 'joined', 'located', 'shown')
+  redis.call('HDEL', record.key, 'file', 'stored', 'stored_seal', 'joined', 'joined_seal', 'located',
+    'shown')
 end
 
 local function write_record(record, asked_at)

@@ -219,7 +219,7 @@ local function reopen(id, key, settlement)
     local member_key = upload_key(member)
     local state, host, score, size = unpack(redis.call('HMGET', member_key, 'state', 'host', 'score',
       'size'))
-    redis.call('HDEL', member_key, 'stored', 'joined', 'shown')
+    redis.call('HDEL', member_key, 'stored', 'stored_seal', 'joined', 'joined_seal', 'shown')
     redis.call('SADD', KEY.left .. id, member)
     redis.call('HINCRBY', key, 'sent', -(tonumber(size or '') or 0))
     if state == 'stored' then
