@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from tasks.transfer.named_tuple import NamedTuple
-from tasks.transfer.targets import Container, Publish, Target, derived_id, is_uuid
+from tasks.transfer.targets import (
+    Container,
+    Publish,
+    Target,
+    derived_id,
+    is_uuid,
+    members_digest,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,6 +144,7 @@ class PublishRequest(_PublishFields):
             "publish": _publish_values(self.publish),
             **({"asked_host": self.asked_host} if self.asked_host else {}),
             **({"asked_user": self.asked_user} if self.asked_user else {}),
+            "members": members_digest(file.upload_id for file in self.files),
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from tasks.records.numbers import number
 from tasks.records.record import Record
 from tasks.transfer.errors import FileRefusedError, SealBrokenError
 from tasks.transfer.models import Transfer
-from tasks.transfer.targets import Container
+from tasks.transfer.targets import Container, members_digest
 
 
 class DueJobs(NamedTuple):
@@ -37,7 +37,8 @@ class Publishes:
         """Return the stored members of a publish, by path: frame 2 comes before frame 10.
 
         Raises:
-            FileRefusedError: some members are not recorded as stored.
+            FileRefusedError: some members are not recorded as stored, or the members are not those
+                that were asked for.
         """
         ids = [
             to_text(upload_id) for upload_id in self.redis.smembers(files_key(publish.upload_id))
@@ -57,7 +58,8 @@ class Publishes:
                     )
                 )
         stored = [member for member in members if member.stored]
-        total = int(number(self.redis.hget(upload_key(publish.upload_id), "total")))
+        fields = self.redis.hmget(upload_key(publish.upload_id), ["total", "dropped"])
+        total, dropped = int(number(fields[0])), {*filter(None, to_text(fields[1]).split(","))}
         # More may be stored, if a newer file has just taken the place of one.
         if len(stored) < total:
             why = (
@@ -65,7 +67,32 @@ class Publishes:
                 "enqueue the whole publish again: stored files are not sent again"
             )
             raise FileRefusedError(publish.path, why)
+        known = {member.upload_id for member in stored} | self._with_newer(dropped)
+        asked = publish.publish.members if publish.publish else ""
+        if asked and members_digest(known) != asked:
+            why = "has other files than were asked for; enqueue the whole publish again"
+            raise FileRefusedError(publish.path, why)
         return sorted(stored, key=lambda member: (len(member.path), member.path))
+
+    def _with_newer(self, upload_ids: Iterable[str]) -> set[str]:
+        """Return those whose component has another upload, which somebody with a key asked for.
+
+        The record of a publish says which of its files were dropped for newer ones, but anyone who
+        can write to Redis can write that.
+        """
+        found = set()
+        for upload_id in upload_ids:
+            component_id = self._component_of(upload_id)
+            newer = to_text(self.redis.hget(COMPONENT + component_id, "current"))
+            if newer != upload_id and component_id and self._component_of(newer) == component_id:
+                found.add(upload_id)
+        return found
+
+    def _component_of(self, upload_id: str) -> str:
+        request = to_text(self.redis.hget(upload_key(upload_id), "request"))
+        with suppress(SealBrokenError, ValueError):
+            return self.record.transfer(upload_id, request).component_id
+        return ""
 
     def outdated_frames(self, container: Container, frame_ids: Sequence[str]) -> list[str]:
         """Return which frames that a sequence has in ftrack are of the files that it replaces.

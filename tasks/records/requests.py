@@ -26,6 +26,7 @@ def transfer_from_record(upload_id: str, request: Any) -> Transfer:
         target = target_from(request["target"])
         if "publish" in request:
             publish = publish_from(request["publish"])
+            publish = publish._replace(members=str(request.get("members", "")))
             return Transfer(upload_id, target, path, allow_empty, stored=True, publish=publish)
         is_member = bool(request.get("is_member"))
         asked = _asked_for(request)

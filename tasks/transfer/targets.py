@@ -11,6 +11,7 @@ from tasks.transfer.named_tuple import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 #: Ids are derived from what they identify. So a call that is repeated after a lost response, or
@@ -54,6 +55,13 @@ class Location(NamedTuple):
     location_id: str
     name: str
     folder: str = ""
+
+
+def members_digest(upload_ids: Iterable[str]) -> str:
+    """Return what distinguishes these files of a publish from others, in any order."""
+    from hashlib import sha256  # late: hooks do not need it
+
+    return sha256("\n".join(sorted(upload_ids)).encode()).hexdigest()[:32]
 
 
 class Target(NamedTuple):
@@ -134,6 +142,11 @@ class Container(NamedTuple):
 
 
 class Publish(NamedTuple):
-    """The sequences of a publish, whose components become visible together."""
+    """The sequences of a publish, whose components become visible together.
+
+    ``members`` is a digest of the ids of all of its files (``members_digest``); it is empty in a
+    record of a former version.
+    """
 
     containers: tuple[Container, ...] = ()
+    members: str = ""

@@ -220,7 +220,7 @@ local function enqueue(record)
   local score = write_record(record, asked_at)
   if record.total then
     redis.call('DEL', KEY.files .. id, KEY.left .. id)
-    redis.call('HDEL', key, 'complete')
+    redis.call('HDEL', key, 'complete', 'dropped')
     redis.call('HSET', key, 'total', record.total, 'sent', 0, 'places', cjson.encode(places))
     move(id, state, 'storing')
     redis.call('ZADD', KEY.open, NOW, id)

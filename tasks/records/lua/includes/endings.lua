@@ -47,6 +47,9 @@ local function drop_from_publish(publish, id, ttl)
   local state = redis.call('HGET', key, 'state')
   if LIVE[state] and redis.call('SREM', KEY.files .. publish, id) == 1 then
     redis.call('SREM', KEY.left .. publish, id)
+    -- For the worker that shows the publish: it checks that these have newer files indeed.
+    local dropped = redis.call('HGET', key, 'dropped')
+    redis.call('HSET', key, 'dropped', dropped and dropped .. ',' .. id or id)
     if redis.call('HINCRBY', key, 'total', -1) > 0 then
       publish_if_stored(publish)
     else
