@@ -11,7 +11,7 @@ from tasks.records.numbers import number
 from tasks.records.record import Record
 from tasks.transfer.errors import FileRefusedError, SealBrokenError
 from tasks.transfer.models import Transfer
-from tasks.transfer.targets import Container, members_digest
+from tasks.transfer.targets import Container, is_uuid, members_digest
 
 
 class DueJobs(NamedTuple):
@@ -120,12 +120,19 @@ class Publishes:
             self.redis.hdel(COMPONENT + container.target.component_id, "replaced")
 
     def take_due_jobs(self, again_s: float, limit: int) -> dict[str, DueJobs]:
-        """Return the jobs to ask ftrack about now, by upload id; each is due again in *again_s*."""
+        """Return the jobs to ask ftrack about now, by upload id; each is due again in *again_s*.
+
+        A job that is no UUID is left out: anybody may have written it, and it becomes part of a
+        query. So is a thumbnail that no worker has signed.
+        """
         rows = self.scripts.run("take_due_jobs", again_s=again_s, max_jobs=limit)
-        return {
-            to_text(upload_id): DueJobs(to_text(jobs).split(","), *map(to_text, others))
-            for upload_id, jobs, *others in rows
-        }
+        due = {}
+        for upload_id, jobs, version_id, thumbnail_id, seal in (map(to_text, row) for row in rows):
+            ids = [*filter(is_uuid, jobs.split(","))]
+            about = version_id, thumbnail_id
+            is_ours = self.record.signer.is_valid(seal, "thumbnail", upload_id, *about)
+            due[upload_id] = DueJobs(ids, *about) if is_ours else DueJobs(ids)
+        return due
 
     def record_job_state(self, upload_id: str, state: str, *, final: bool) -> None:
         """Note the state that ftrack reports for an upload's encoding job."""

@@ -170,6 +170,13 @@ class Record:
         seal = self.signer.sign(*_bytes_of(transfer))
         return {"stored": transfer.content_fingerprint, "stored_seal": seal}
 
+    def job_fields(self, transfer: Transfer) -> dict[str, str]:
+        """Return the fields for encoding jobs; a worker sets the thumbnail that they name again."""
+        version_id, thumbnail_id = transfer.encoded_version, transfer.thumbnail_id
+        seal = self.signer.sign("thumbnail", transfer.upload_id, version_id, thumbnail_id)
+        fields = {"version": version_id, "thumbnail": thumbnail_id, "thumbnail_seal": seal}
+        return {"jobs": ",".join(transfer.job_ids), **fields}
+
     def seal_file(self, transfer: Transfer) -> str:
         """Return the value of the field ``file``: the file's identity and checksum."""
         known = asdict(transfer.known_identity) | {"checksum": transfer.checksum}

@@ -84,7 +84,8 @@ class Stage(RedactedTask):
     def settling(self) -> Settling:
         """How this node settles the outcomes of this stage."""
         record = self.clients.record
-        return Settling(self.stage, self.worker, record.seal_file, record.stored_fields)
+        functions = record.seal_file, record.stored_fields, record.job_fields
+        return Settling(self.stage, self.worker, *functions)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the task; events, Flower and logs show the summary instead of the arguments."""

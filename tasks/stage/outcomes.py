@@ -34,6 +34,7 @@ class Settling:
     node: str
     seal_file: Callable[[Transfer], str]
     stored_fields: Callable[[Transfer], dict[str, str]]
+    job_fields: Callable[[Transfer], dict[str, str]]
 
     def settlements(self, batch: Batch, outcomes: Outcomes) -> list[Settlement]:
         """Return a settlement for each upload; one without an outcome is as it was."""
@@ -87,8 +88,7 @@ class Settling:
         """Return the fields of the record that a stage has changed."""
         fields: dict[str, str | int] = {}
         if after.job_ids:
-            fields["jobs"] = ",".join(after.job_ids)
-            fields["version"], fields["thumbnail"] = after.encoded_version, after.thumbnail_id
+            fields |= self.job_fields(after)
         if after.publish is not None:
             return fields
         if any(

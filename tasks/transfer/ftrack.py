@@ -313,8 +313,15 @@ def query(columns: str, entity_type: str, where: str) -> Operation:
 
 
 def quoted(ids: Iterable[str]) -> str:
-    """Return ids as the list in an ``in (…)`` of a query."""
-    return ", ".join(f'"{entity_id}"' for entity_id in ids)
+    """Return ids as the list in an ``in (…)`` of a query.
+
+    Raises:
+        ValueError: one of them would end its text there.
+    """
+    listed = [*ids]
+    if any(mark in entity_id for entity_id in listed for mark in '"\\\n\r'):
+        raise ValueError("what is listed in a query contains a quote")
+    return ", ".join(f'"{entity_id}"' for entity_id in listed)
 
 
 def rows_of(result: Result) -> list[Result]:

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import redis
 
-from tasks.config.sealing import Codec
+from tasks.config.sealing import Codec, Signer
 from tasks.intake.request import PublishRequest, UploadRequest
 from tasks.records import keys
 from tasks.records.commands import Commands
 from tasks.records.counters import NAMES, read
 from tasks.records.delivery import Settlement
-from tasks.records.publishes import Publishes
+from tasks.records.publishes import DueJobs, Publishes
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import PREVIEW_STEP, STAGES
@@ -227,18 +227,48 @@ def test_a_retry_keeps_the_place_in_the_queue(
     assert after // PREVIEW_STEP == before // PREVIEW_STEP
 
 
+def test_only_a_worker_can_say_which_thumbnail_is_set_again(
+    record: Record, commands: Commands
+) -> None:
+    record.signer = Signer([b"a key of the farm"])
+    about = {"version": str(uuid.uuid4()), "thumbnail": str(uuid.uuid4())}
+    requests = [request_of(), request_of()]
+    commands.enqueue(requests)
+    genuine, other = (
+        replace(
+            transfer,
+            job_ids=(str(uuid.uuid4()),),
+            encoded_version=about["version"],
+            thumbnail_id=about["thumbnail"],
+        )
+        for transfer in record.deliver("a claim", STAGES[0], "w1").transfers
+    )
+    fields = record.job_fields(genuine)
+    record.settle([Settlement(genuine, "located", dict(fields))])
+    copied = {**record.job_fields(other), "thumbnail_seal": fields["thumbnail_seal"]}
+    record.settle([Settlement(other, "located", dict(copied))])
+
+    due = Publishes(record).take_due_jobs(60, 10)
+
+    assert due[genuine.upload_id] == DueJobs([*genuine.job_ids], *about.values())
+    assert due[other.upload_id] == DueJobs([*other.job_ids])
+
+
 def test_each_encoding_job_is_due_once_in_its_interval(record: Record, commands: Commands) -> None:
     requests = [request_of(), request_of()]
+    jobs = [[str(uuid.uuid4()), str(uuid.uuid4())] for _ in requests]
     for number, request in enumerate(requests):
         commands.enqueue([request])
         transfer = pass_stages(record, f"claim {number}")
-        record.settle([Settlement(transfer, "located", {"jobs": f"a{number},b{number}"})])
+        # What is no UUID would become part of a query.
+        named = ",".join([*jobs[number], "x' or id like '"])
+        record.settle([Settlement(transfer, "located", {"jobs": named})])
     publishes = Publishes(record)
 
     due = publishes.take_due_jobs(60, 10)
 
-    jobs = {upload_id: one.jobs for upload_id, one in due.items()}
-    assert jobs == {one.upload_id: [f"a{n}", f"b{n}"] for n, one in enumerate(requests)}
+    found = {upload_id: one.jobs for upload_id, one in due.items()}
+    assert found == {one.upload_id: jobs[n] for n, one in enumerate(requests)}
     assert publishes.take_due_jobs(60, 10) == {}
     publishes.record_job_state(requests[0].upload_id, "done", final=True)
     assert record.scripts.client.zcard(keys.JOBS) == 1

@@ -374,7 +374,7 @@ def test_a_job_is_asked_about_again_after_its_interval(farm: Farm) -> None:
 
     rows = farm.record.scripts.run("take_due_jobs", again_s=60, max_jobs=10)
 
-    assert rows == [[upload_id, "a", "", ""]]
+    assert rows == [[upload_id, "a", "", "", ""]]
     assert farm.client.zscore(keys.JOBS, upload_id) == pytest.approx(farm.now() + 60, abs=5)
     assert farm.client.zscore(keys.JOBS, "expired") is None
     farm.client.zadd(keys.JOBS, {upload_id: 1})

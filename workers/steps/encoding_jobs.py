@@ -39,10 +39,13 @@ class Encodings(PeriodicStep):
             return
         ids = sorted({job for one in due.values() for job in one.jobs})
         try:
-            [result] = self.ftrack.call([query("id, status", "Job", f"id in ({quoted(ids)})")])
+            results = self.ftrack.call(
+                [query("id, status", "Job", f"id in ({quoted(ids)})")] if ids else []
+            )
         except (UploadError, FtrackRefusal):
             return
-        states = {str(row.get("id")): str(row.get("status")) for row in rows_of(result)}
+        rows = [row for result in results for row in rows_of(result)]
+        states = {str(row.get("id")): str(row.get("status")) for row in rows}
         # ftrack deletes old jobs that are done.
         ended = {
             upload_id: _of_all([states.get(job, "done") for job in one.jobs])
