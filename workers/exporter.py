@@ -30,6 +30,7 @@ from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import waiting
 from tasks.records.keys import ASKED, CLAIMS, NOTICES, RETRYING, state_key, to_text, upload_key
 from tasks.records.numbers import number
+from tasks.records.refusals import read as read_refusals
 from tasks.records.states import SERVICES, STAGES
 from tasks.records.status import Backlog, Status
 from tasks.transfer.errors import UploadError
@@ -68,6 +69,7 @@ COUNTERS = {
     "refused_requests": "Requests of hooks refused: unsigned, altered, malformed or unknown.",
     "events_dropped": "Events that could not be sent to ftrack's event hub.",
     "notices_dropped": "Notices that were not sent to FARMHAUL_NOTIFY_URL: too many, or refused.",
+    "refused_by": "Messages, records and requests refused, by node and reason.",
     "failed": "Uploads failed, by kind of error.",
     "retried": "Waits of uploads before another try, by kind of error.",
     "outages": "Times that a gate has closed, by service.",
@@ -111,6 +113,7 @@ class FarmCollector(Collector):
                 self._node_faults,
                 self._totals,
                 self._asked,
+                self._refused,
             ),
         )
         failed = 0
@@ -152,6 +155,13 @@ class FarmCollector(Collector):
         for host, count in rows:
             asked.add_metric([visible(to_text(host))], count)
         yield asked
+
+    def _refused(self) -> Iterator[CounterMetricFamily]:
+        name, labels = "refused_by", ["what", "node", "reason"]
+        family = CounterMetricFamily(f"farmhaul_{name}", COUNTERS[name], labels=labels)
+        for what, node, reason, count in read_refusals(self._redis):
+            family.add_metric([what, node, reason], count)
+        yield family
 
     def _inbox(self) -> Iterator[Gauge]:
         found = waiting(self._redis)

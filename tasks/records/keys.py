@@ -63,6 +63,8 @@ ASKED = f"{PREFIX}asked"
 CARRIED = f"{PREFIX}carried:"
 #: A minute in each entry, for an hour: what the farm has done and what waits.
 HISTORY = f"{PREFIX}history"
+#: How many messages, records and requests were refused, by what, why, and on which node.
+REFUSED_BY = f"{PREFIX}refused"
 
 #: The beginning of a key; the id follows.
 UPLOAD = f"{PREFIX}upload:"

@@ -22,6 +22,7 @@ from tasks.records.delivery import (
 )
 from tasks.records.keys import OWN_QUEUES, TOTALS, to_text
 from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS
+from tasks.records.refusals import note as note_refused
 from tasks.stage import threads
 from tasks.stage.context import Clients, clients
 from tasks.stage.control import answers_control
@@ -172,10 +173,13 @@ class Stage(RedactedTask):
             return
         record = self.clients.record
         states = record.settle(refusals, node=self.worker)
-        record.scripts.client.hincrby(TOTALS, "refused", len(refusals))
+        client = record.scripts.client
+        client.hincrby(TOTALS, "refused", len(refusals))
         self._wake_others(states)
         for refusal in refusals:
             upload_id = refusal.transfer.upload_id
+            why = str((refusal.retry or {})["error"]).replace(upload_id, "…")
+            note_refused(client, "record", self.worker, why.removeprefix(f"on {self.worker}: "))
             log.error(
                 "upload_refused",
                 upload_id=upload_id,

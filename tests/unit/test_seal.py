@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tasks.config.sealing import CONTENT_TYPE, Codec
-from tasks.records import keys
+from tasks.records import keys, refusals
 from tests.unit.records import Farm
 from workers.broker import seal
 
@@ -103,3 +103,16 @@ def test_a_refusal_names_the_node_the_reason_and_the_next_step(
     assert step in caplog.text
     assert why in farm.client.hget(keys.REFUSALS, "node7")
     assert farm.counted("refused") == 1
+    reason = why.replace("75", "#")
+    assert refusals.read(farm.client) == [("message", "node7", reason, 1)]
+
+
+def test_refusals_are_counted_by_so_many_reasons_and_nodes(farm: Farm) -> None:
+    for number in range(refusals.MOST + 20):
+        refusals.note(farm.client, "request", f"node{number}", "it is not signed")
+    refusals.note(farm.client, "request", "node7", "it is not signed", 5)
+
+    first, *others = refusals.read(farm.client)
+    assert first == ("request", "other", "other", 20)
+    assert others[0] == ("request", "node7", "it is not signed", 6)
+    assert len(others) == refusals.MOST

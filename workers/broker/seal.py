@@ -20,6 +20,7 @@ from kombu.utils import json
 
 from tasks.config.sealing import CONTENT_TYPE, Codec
 from tasks.log import log
+from tasks.records import refusals
 from tasks.records.keys import REFUSALS, TOTALS
 from tasks.transfer.errors import SealBrokenError
 
@@ -99,6 +100,7 @@ def note_refused(client: redis.Redis | None, why: str) -> None:
     if client is not None:
         try:
             client.hincrby(TOTALS, "refused", 1)
+            refusals.note(client, "message", node, why)
             client.hset(REFUSALS, node, json.dumps({"at": round(time.time()), "why": why}))
             client.expire(REFUSALS, REFUSALS_S)
         except redis.RedisError:  # Flower's user may not write; a count is not worth a worker

@@ -18,6 +18,7 @@ from tasks.records.inbox import waiting
 from tasks.records.keys import ALIVE, REFUSALS, RETRYING, TOTALS, to_text, upload_key
 from tasks.records.nodes import WORKER_S
 from tasks.records.numbers import number
+from tasks.records.refusals import read as read_refusals
 from tasks.records.states import UPLOAD_STATES
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding, Level
@@ -110,7 +111,7 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
     fields = ("refused", "refused_requests")
     count, requests = (int(number(value)) for value in farm.client.hmget(TOTALS, fields))
     if requests:
-        says = f"{requests} requests of hooks were refused"
+        says = f"{requests} requests of hooks were refused{_most_refused(farm, {'request'})}"
         step = (
             "see requests_refused in the workers' logs: it names hosts and reasons; set "
             "FARMHAUL_HOOK_KEY there as farmhaul key hook prints it"
@@ -120,6 +121,7 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
         says = (
             f"{count} messages or records were refused: malformed, of another version, or not "
             f"sealed with this farm's key{_last_refusals(farm)}"
+            f"{_most_refused(farm, {'message', 'record'})}"
         )
         step = (
             "see message_refused and upload_refused in the workers' logs; compare "
@@ -128,6 +130,13 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
         yield Finding("warning", "refusals", says, step)
     if not count + requests:
         yield Finding("ok", "refusals", "no request, message or record was refused")
+
+
+def _most_refused(farm: Farm, what: set[str]) -> str:
+    """Return the most frequent reasons and nodes."""
+    found = [one for one in read_refusals(farm.client) if one.what in what]
+    rows = [f"{one.times} from {one.node}: {one.reason}" for one in found]
+    return f" ({some_of(rows)})" if rows else ""
 
 
 def _last_refusals(farm: Farm) -> str:

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import redis
@@ -27,6 +28,7 @@ from tasks.intake.wire import from_wire
 from tasks.log import log
 from tasks.records.commands import Commands
 from tasks.records.inbox import Inbox
+from tasks.records.refusals import note as note_refused
 from tasks.records.scripts import Scripts
 from workers.self_check import KEY_IS_WRONG
 from workers.steps.periodic import PeriodicStep
@@ -69,6 +71,12 @@ class Refusals:
     def add(self, reason: str, host: str) -> None:
         self.count += 1
         self._hosts[reason[:LONGEST_REASON]].append(host or "unknown")
+
+    def note(self, client: redis.Redis) -> None:
+        """Count those of the first reasons, by the host that asked."""
+        for reason, hosts in [*self._hosts.items()][:MOST_REASONS]:
+            for host, count in Counter(hosts).most_common(MOST_HOSTS):
+                note_refused(client, "request", host, reason, count)
 
     def log(self) -> None:
         """Write a line for each reason."""
@@ -175,6 +183,8 @@ class Intake:
     def _remove(self, entries: Sequence[bytes], numbers: Iterable[int], refusals: Refusals) -> None:
         self.inbox.remove([entries[number] for number in numbers], refused=refusals.count)
         refusals.log()
+        with suppress(redis.RedisError):  # a full Redis: the entries are gone, and logged
+            refusals.note(self.inbox.scripts.client)
 
 
 class TakeIn(PeriodicStep):
