@@ -18,6 +18,7 @@ from kombu.transport.redis import Channel
 
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.records.commands import Commands
+from tasks.records.nodes import hosts_with_workers
 from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS
 from tasks.records.states import STAGES
 
@@ -85,7 +86,10 @@ def enqueue(app: Celery, commands: Commands, requests: Sequence[Request]) -> lis
     for request, (_, new) in zip(requests, answers, strict=True):
         if new:
             fresh += request.files if isinstance(request, PublishRequest) else [request]
-    for host in sorted({request.host for request in fresh}):
+    hosts = {request.host for request in fresh}
+    if hosts - {""}:  # a hook can name any number of hosts: those without a worker get no queue
+        hosts &= {"", *hosts_with_workers(commands.scripts.client)}
+    for host in sorted(hosts):
         on_host = [request for request in fresh if request.host == host]
         wake(app, _missing_wake_ups(commands, on_host, host), host)
     return [state for state, _ in answers]

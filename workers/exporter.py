@@ -53,7 +53,8 @@ MOST_HOSTS = 1000
 #: The values of the label ``kind``. All of them are exported from the start, because Prometheus
 #: misses the first increase of a counter that did not exist before it.
 KINDS = sorted(
-    {"UploadError", "WorkerKilled"} | {kind.__name__ for kind in subclasses(UploadError)}
+    {"UploadError", "WorkerKilled", "TooManyHosts"}
+    | {kind.__name__ for kind in subclasses(UploadError)}
 )
 #: The help text of each counter, by its name in tasks.records.counters.
 COUNTERS = {

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import redis
 
 from tasks.config.sealing import UNREADABLE, Codec
-from tasks.records.keys import ALIVE, LEFT_TO_OTHERS, PAUSED, gate_key, to_text
+from tasks.records.keys import ALIVE, LEFT_TO_OTHERS, OWN_QUEUES, PAUSED, gate_key, to_text
 from tasks.records.numbers import number
 from tasks.records.states import SERVICES
 
@@ -66,6 +66,16 @@ class NodeFault:
         parts = self.error.removeprefix(f"on {self.name}: ").split("; ")
         error = "; ".join(part for part in parts if not part.startswith("farmhaul "))
         return f"{meaning}: {error}" if error and error != UNREADABLE else meaning
+
+
+def hosts_with_workers(client: redis.Redis) -> set[str]:
+    """Return the hosts on which workers run, or from whose queue one takes."""
+    names = [to_text(name) for name in client.zrange(ALIVE, 0, -1)]
+    queues = [to_text(queue) for queue in client.hvals(OWN_QUEUES)]
+    # An entry of ALIVE is a version, a space and a name.
+    return {name.partition("@")[2] for name in names} | {
+        queue.partition(".")[2] for queue in queues
+    }
 
 
 def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:

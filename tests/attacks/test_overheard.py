@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from tasks.intake.envelope import make_body, sign
+from tasks.intake.inbox import INBOX
 from tests.farm import Farm, wait_until
+from tests.functional.conftest import MakeFarm
 
 pytestmark = pytest.mark.chaos
 
@@ -69,3 +72,22 @@ def test_an_overheard_fetch_overwrites_no_newer_work(sealed: Farm) -> None:
 
     wait_until(lambda: "was written after it was asked for" in sealed.workers[0].log_text())
     assert fetched.read_bytes() == b"newer work"
+
+
+def test_invented_hosts_get_no_queues(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=1)
+    requests = [
+        {
+            "path": str(farm.make_file("local.exr", 10)),
+            "component_id": farm.sandbox.ftrack.add_component(),
+            "host": f"invented{number}",
+        }
+        for number in range(200)
+    ]
+    farm.redis.lpush(INBOX, sign(make_body(requests, time.time(), "stolen"), ()))
+    wait_until(lambda: farm.redis.scard("farmhaul:hosts") == len(requests))
+    farm.wait_located([farm.upload().id])
+    time.sleep(1.5)  # the reconciler has looked at them
+
+    assert [*farm.redis.scan_iter("*farmhaul.invented*")] == []
+    assert farm.cli("status").returncode == 0

@@ -321,8 +321,10 @@ def test_a_symlink_that_stays_below_the_roots_is_followed(farm: Farm) -> None:
 def test_a_node_local_file_goes_to_the_queue_of_this_host_alone(
     hook: Farm, sandbox: Sandbox
 ) -> None:
-    hook.upload("--node-local")
     host = socket.gethostname()
+    # As a worker there notes it: a host without one gets no messages.
+    hook.redis.hset("farmhaul:queues", "w1@node", f"farmhaul.{host}")
+    hook.upload("--node-local")
     queues = {key.split("\x06")[0] for key in hook.redis.scan_iter("farmhaul*\x06*")}
     assert queues == {f"farmhaul.{host}"}
     assert hook.redis.zcard(f"farmhaul:pending:{host}") == 1

@@ -24,6 +24,7 @@ from tasks.log import log
 from tasks.records import history
 from tasks.records.inbox import MAX_RETURNS, Overdue
 from tasks.records.keys import RECONCILER, to_text
+from tasks.records.nodes import hosts_with_workers
 from tasks.records.record import CLAIM_UPLOADS, Record
 from tasks.records.states import STAGES
 from workers.steps.periodic import PeriodicStep
@@ -84,8 +85,9 @@ class Reconciler:
                 elif count := self.record.reclaim(claim_id):
                     log.warning("claim_lost", claim_id=claim_id, uploads=count, text="start again")
                     pending[""] = pending.get("", 0) + count
-        hosts = [host for host, count in pending.items() if count]
-        # In one round trip: a hook can name any number of hosts.
+        # A hook can name any number of hosts: those without a worker get no queue.
+        known = {"", *hosts_with_workers(self.redis)}
+        hosts = [host for host, count in pending.items() if count and host in known]
         pipeline = self.redis.pipeline(transaction=False)
         for host in hosts:
             pipeline.llen(list_key(queue_of(host), STAGES[0]))

@@ -31,6 +31,8 @@
 --- @include "index"
 
 local ttl_s = args.ttl_s
+-- A hook can name any number of hosts. The reconciler looks at each of them every second.
+local MOST_OWN_HOSTS = 10000
 
 -- Whether this very request was recorded before: a worker may die before it has removed the request
 -- from the inbox. It may have ended since, and must neither start nor be sent again.
@@ -189,6 +191,15 @@ local function enqueue(record)
     return { state, 0 }
   end
 
+  if record.host ~= '' and redis.call('SCARD', KEY.hosts) >= MOST_OWN_HOSTS
+    and redis.call('ZCARD', pending_key(record.host)) == 0 then
+    write_ended(record)
+    redis.call('HSET', key, 'error_kind', 'TooManyHosts', 'error', 'files of ' .. MOST_OWN_HOSTS
+      .. ' hosts are pending already; cancel those of hosts that do not exist')
+    move(id, state, 'failed')
+    count('failed:TooManyHosts')
+    return { 'failed', 0 }
+  end
   -- By Redis' clock at the latest: a clock that is ahead would win until its time has come.
   local asked_at = math.min(record.asked_at or NOW, NOW)
   local taken = taken_place(places)
