@@ -53,7 +53,7 @@ MOST_HOSTS = 1000
 #: The values of the label ``kind``. All of them are exported from the start, because Prometheus
 #: misses the first increase of a counter that did not exist before it.
 KINDS = sorted(
-    {"UploadError", "WorkerKilled", "TooManyHosts"}
+    {"UploadError", "WorkerKilled", "RecordBroken", "TooManyHosts"}
     | {kind.__name__ for kind in subclasses(UploadError)}
 )
 #: The help text of each counter, by its name in tasks.records.counters.
@@ -71,6 +71,8 @@ COUNTERS = {
     "events_dropped": "Events that could not be sent to ftrack's event hub.",
     "notices_dropped": "Notices that were not sent to FARMHAUL_NOTIFY_URL: too many, or refused.",
     "refused_by": "Messages, records and requests refused, by node and reason.",
+    "repaired": "Broken keys and records repaired, or failed alone.",
+    "found": "Uploads found that were in no index any more.",
     "failed": "Uploads failed, by kind of error.",
     "retried": "Waits of uploads before another try, by kind of error.",
     "outages": "Times that a gate has closed, by service.",

@@ -26,6 +26,17 @@ CODES: dict[type[redis.RedisError], str] = {
     exceptions.MovedError: "MOVED",
 }
 
+#: By words in the text of the error.
+BY_WORD = {
+    "command not allowed when used memory": (
+        "Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"
+    ),
+    "DB index": "Redis does not have this database; correct its number in FARMHAUL_REDIS_URL",
+    "WRONGTYPE": (
+        "a key in Redis holds what farmhaul does not put there; workers remove it within a second: "
+        "start one, and find out who else writes to Redis"
+    ),
+}
 
 NO_WORKER = (
     "no worker takes tasks, so uploads wait: run farmhaul worker; if one runs, see farmhaul doctor"
@@ -50,12 +61,11 @@ def redis_problem(error: redis.RedisError) -> str:
         return _access_problem(error)
     if isinstance(error, redis.sentinel.MasterNotFoundError):
         return _sentinel_problem(error)
-    if isinstance(error, redis.OutOfMemoryError):
-        return "Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"
-    if str(error).startswith("DB index"):
-        return "Redis does not have this database; correct its number in FARMHAUL_REDIS_URL"
-    if meaning := MEANINGS.get(CODES.get(type(error)) or str(error).partition(" ")[0]):
-        return "; ".join(meaning)
+    for word, meaning in BY_WORD.items():
+        if word in str(error):
+            return meaning
+    if known := MEANINGS.get(CODES.get(type(error)) or str(error).partition(" ")[0]):
+        return "; ".join(known)
     why, _, step = str(error).partition("; ")
     return f"Redis is not reachable ({why}); {step or _step_for(why)}"
 

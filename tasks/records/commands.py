@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
 from tasks.records import states
 from tasks.records.keys import left_key, pending_key, to_text, upload_key
+from tasks.records.numbers import number
 from tasks.records.places import places_of
 from tasks.records.scripts import Scripts
 
@@ -72,11 +73,11 @@ class Commands:
         in between, the publish stays open, and the next attempt continues it.
         """
         answers = self.write(map(self.new_record, requests))
-        for number, (request, (_, is_new)) in enumerate(zip(requests, answers, strict=True)):
+        for place, (request, (_, is_new)) in enumerate(zip(requests, answers, strict=True)):
             if is_new and isinstance(request, PublishRequest):
                 files = (file._replace(asked_at=request.asked_at) for file in request.files)
                 self.write(self.new_record(file, request.upload_id) for file in files)
-                answers[number] = Enqueued(self._complete(request.upload_id), is_new=True)
+                answers[place] = Enqueued(self._complete(request.upload_id), is_new=True)
         return answers
 
     def new_record(self, request: Request, publish_id: str | None = None) -> NewRecord:
@@ -203,12 +204,12 @@ class Commands:
 
 def _revived(upload_id: str, fields: Sequence[str], publish_id: str | None = None) -> NewRecord:
     component, request, size, score, host = fields
-    pending_score = float(score or 0)
+    pending_score = number(score)
     return NewRecord(
         id=upload_id,
         component=component,
         request=request,
-        size=int(size) if size.isdecimal() else None,
+        size=int(number(size)) if size.isdecimal() else None,
         score=states.score(
             states.priority_of(pending_score), is_preview=states.is_preview(pending_score)
         ),

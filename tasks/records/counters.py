@@ -20,7 +20,7 @@ BOUNDS_S = tuple(2**n for n in range(18))
 NAMES = (
     *("enqueued", "located", "located_bytes", "stored", "stored_bytes", "cancelled"),
     *("superseded", "claims_lost", "redelivered", "events_dropped", "refused_requests"),
-    "notices_dropped",
+    *("notices_dropped", "repaired", "found"),
 )
 #: A name that Prometheus accepts too; other fields of the hash are ignored.
 FIELD = re.compile(r"([a-z][a-z_]{0,63})(?::(.{0,100}))?", re.DOTALL)

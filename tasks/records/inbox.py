@@ -21,6 +21,7 @@ import redis
 
 from tasks.intake.inbox import INBOX
 from tasks.records.keys import RETURNED, TAKING, to_text
+from tasks.records.numbers import number
 from tasks.records.scripts import Scripts
 
 #: The bounds of what a worker takes in at once, so that a round takes about a second.
@@ -77,7 +78,7 @@ class Inbox:
     def divided(self, entries: Sequence[bytes]) -> tuple[list[bytes], list[bytes]]:
         """Return the entries to take in together, and those to take in one by one."""
         client: Any = self.scripts.client
-        counts = [int(count or 0) for count in client.hmget(RETURNED, [*map(_mark, entries)])]
+        counts = [number(count) for count in client.hmget(RETURNED, [*map(_mark, entries)])]
         rows = list(zip(entries, counts, strict=True))
         return (
             [entry for entry, count in rows if count < ALONE_RETURNS],
@@ -86,8 +87,8 @@ class Inbox:
 
     def note_alone(self, entry: bytes) -> None:
         """Count that an entry is taken in alone: if this worker dies now, it is the cause."""
-        # A full Redis refuses this, and the entry as well.
-        with suppress(redis.OutOfMemoryError):
+        # A full Redis refuses this, and the entry as well. Or somebody has put no integer there.
+        with suppress(redis.ResponseError):
             self.scripts.client.hincrby(RETURNED, _mark(entry), 1)
 
     def forgive(self, entries: Sequence[bytes]) -> None:

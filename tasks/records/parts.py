@@ -20,6 +20,7 @@ from typing import Any
 
 from tasks.config.sealing import Codec, Signer
 from tasks.records.keys import parts_key, runs_key, to_text, upload_key
+from tasks.records.numbers import number
 from tasks.records.record import MAX_DELIVERIES, Record
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import FileIdentity, Multipart, Transfer, part_size_bytes
@@ -226,7 +227,7 @@ class PartsRecord:
         now, _ = self.redis.time()
         if self.redis.hsetnx(key, "join_asked", now):
             return None
-        return float(now) - float(self.redis.hget(key, "join_asked") or now)
+        return float(now) - number(self.redis.hget(key, "join_asked"), now, now)
 
     def join_answered(self, transfer: Transfer) -> None:
         """Note that the last call to join the parts was answered."""

@@ -38,6 +38,7 @@ OPEN_PUBLISH_S = 86400
 #: Limits of one run of the reconciler, so that it never blocks Redis for long.
 MAX_DUE = 1000
 MAX_OVERDUE = 100
+MAX_LOST = 50
 #: The target of a request that cannot be read.
 _NO_TARGET = Target(component_id="")
 
@@ -297,6 +298,11 @@ class Record:
         )
         counts = {to_text(host): int(count) for host, count in pending}
         return counts, [to_text(claim_id) for claim_id in overdue]
+
+    def find_lost(self) -> int:
+        """Make uploads pending again that are in no index any more; return their number."""
+        silent_s = 3 * self.scripts.lease_s
+        return int(self.scripts.run("find_lost", max_uploads=MAX_LOST, silent_s=silent_s))
 
     def reclaim(self, claim_id: str) -> int:
         """Make the uploads of a lost claim pending again, and return their number."""

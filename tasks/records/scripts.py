@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -17,7 +18,9 @@ import redis
 
 from tasks.config.sealing import Codec, index_keys, message_codec
 from tasks.config.settings import Settings
-from tasks.records import keys, nodes, states
+from tasks.config.texts import visible
+from tasks.log import log
+from tasks.records import key_types, keys, nodes, states
 from tasks.records.terms import Hasher
 
 LUA = files("tasks.records") / "lua"
@@ -57,8 +60,36 @@ class Scripts:
         """
         given = {key: value for key, value in arguments.items() if value is not None}
         # A lone surrogate, as in a name that is not UTF-8, would make Redis refuse the call.
-        text = json.dumps(given, separators=(",", ":"), ensure_ascii=False)
-        return self._scripts[name](args=[text.encode(errors="replace"), *values], client=client)
+        text = json.dumps(given, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
+        script = self._scripts[name]
+        try:
+            return script(args=[text, *values], client=client)
+        except redis.ResponseError as error:
+            if client is not None or not _is_of_data(error):
+                raise
+            try:
+                self.repair([str(arguments["id"])] if "id" in arguments else [])
+            except redis.ResponseError:  # an operator may not
+                raise error from None
+        return script(args=[text, *values], client=client)
+
+    def repair(self, upload_ids: Sequence[str] = ()) -> None:
+        """Remove what somebody else has put under our keys, and into some records.
+
+        Raises:
+            RedisError: Redis does not answer, or this user may not repair.
+        """
+        script = self._scripts["repair"]
+        if found := script(args=[json.dumps({"ids": [*upload_ids]})]):
+            names = ",".join(sorted(visible(keys.to_text(key)) for key in found))
+            why = "other types were there, and were removed; find out who else writes to Redis"
+            log.error("keys_repaired", keys=names, text=why)
+
+
+def _is_of_data(error: redis.ResponseError) -> bool:
+    """Return whether an error of a script is due to what Redis holds, and not to Redis itself."""
+    # The classes below it are those that Redis gives by a code: full, read-only, no permission.
+    return type(error) is redis.ResponseError and not str(error).startswith(("MISCONF", "NOREPL"))
 
 
 def open_scripts(settings: Settings, client: redis.Redis) -> Scripts:
@@ -95,6 +126,7 @@ def _constants() -> str:
     """Return the keys, states and stages that the scripts use, as one line of Lua."""
     tables: dict[str, dict[str, Any] | list[Any]] = {
         "KEY": keys.LUA_KEYS,
+        "TYPES": key_types.TYPES,
         "LIVE": dict.fromkeys(states.LIVE, True),
         "ENDED": dict.fromkeys(states.ENDED, True),
         "SERVICES": list(states.SERVICES),
@@ -108,4 +140,9 @@ def _constants() -> str:
 def _lua(table: dict[str, Any] | list[Any]) -> str:
     if isinstance(table, list):
         return "{" + ", ".join(json.dumps(value) for value in table) + "}"
-    return "{" + ", ".join(f"{name} = {json.dumps(value)}" for name, value in table.items()) + "}"
+    return "{" + ", ".join(f"[{_text(k)}] = {_text(v)}" for k, v in table.items()) + "}"
+
+
+def _text(value: Any) -> str:
+    # Lua 5.1 knows no escapes of Unicode, as for the bytes in the names of kombu's queues.
+    return re.sub(r"\\u(\w{4})", lambda match: f"\\{int(match[1], 16):03}", json.dumps(value))

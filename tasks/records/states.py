@@ -66,11 +66,11 @@ MOVES = (
     Move(
         "active",
         "pending",
-        ("settle", "deliver", "reclaim"),
+        ("settle", "deliver", "reclaim", "find_lost"),
         "its claim was lost, or its batch was taken apart",
     ),
     Move("active", "storing", ("settle",), "for a publish, files of it are gone from ftrack"),
-    Move("retrying", "pending", ("apply_due",), "its delay has passed"),
+    Move("retrying", "pending", ("apply_due", "find_lost"), "its delay has passed"),
     Move(
         "storing",
         "pending",

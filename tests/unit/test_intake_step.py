@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from celery import Celery
 
 from tasks.chain import enqueue
@@ -314,13 +315,40 @@ def test_a_refused_entry_is_logged(
     ]
 
 
-def test_a_redis_that_refuses_a_record_is_no_death_of_a_worker(
-    step: TakeIn, scripts: Scripts, client: Any
+@pytest.mark.parametrize("count", ["x", "nan", "1.5", "3.5", "[]"])
+def test_a_count_of_returns_that_somebody_has_written_holds_up_no_entry(
+    step: TakeIn, scripts: Scripts, client: Any, count: str
 ) -> None:
     now = 100.0
     overdue = Overdue(scripts, lambda: now)
+    entries = [entry_of(one := upload()), entry_of(other := upload()), entry_of(late := upload())]
+    marks = [hashlib.sha1(entry[:512]).hexdigest() for entry in entries]
+    client.hset(RETURNED, mapping=dict.fromkeys(marks, count))
+    push(client, *entries[:2])
+    client.lpush(TAKING, entries[2])  # its worker has died
+
+    overdue.give_back()
+    now += OVERDUE_S + 1
+    overdue.give_back()
+    for _ in range(3):
+        if client.exists(INBOX):
+            step.act()
+
+    assert states(client, one, other, late) == ["pending"] * 3
+    assert lengths(client) == (0, 0)
+
+
+def test_a_redis_that_refuses_a_record_is_no_death_of_a_worker(
+    step: TakeIn, scripts: Scripts, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, genuine = 100.0, enqueue
+    overdue = Overdue(scripts, lambda: now)
     broken = upload()
-    client.set(upload_key(broken.upload_id), "not a hash")
+
+    def refused(*_: Any) -> list[str]:
+        raise redis.ResponseError("ERR no")
+
+    monkeypatch.setattr(intake, "enqueue", refused)
     push(client, entry_of(broken))
     for _ in range(MAX_RETURNS + 1):
         step.act()
@@ -328,7 +356,7 @@ def test_a_redis_that_refuses_a_record_is_no_death_of_a_worker(
         now += OVERDUE_S + 1
         assert overdue.give_back() == (1, [])
 
-    client.delete(upload_key(broken.upload_id))
+    monkeypatch.setattr(intake, "enqueue", genuine)
     step.act()
     assert states(client, broken) == ["pending"]
 
@@ -485,15 +513,17 @@ def test_an_unexpected_error_loses_only_the_request_that_caused_it(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_record_that_redis_refuses_holds_up_no_other(step: TakeIn, client: Any) -> None:
+def test_a_record_of_another_type_is_replaced_and_holds_up_no_other(
+    step: TakeIn, client: Any
+) -> None:
     broken, good = upload(), upload()
     client.set(upload_key(broken.upload_id), "not a hash")
     push(client, entry_of(broken), entry_of(good))
 
     step.act()
 
-    assert states(client, good) == ["pending"]
-    assert lengths(client) == (0, 1), "it is tried again"
+    assert states(client, broken, good) == ["pending", "pending"]
+    assert lengths(client) == (0, 0)
 
 
 def test_a_worker_without_a_key_leaves_signed_requests_to_others(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import cryptography.fernet  # noqa: F401 before any thread: see PeriodicStep
@@ -65,6 +66,8 @@ class PeriodicStep(bootsteps.StartStopStep):
                 if reachable:
                     log.warning("redis_away", step=type(self).__name__, text=redis_problem(error))
                 reachable = False
+                with suppress(redis.RedisError):  # somebody may have put another type under a key
+                    self.record.scripts.repair()
             except Exception:
                 log.exception("unexpected_error", step=type(self).__name__)
             else:

@@ -31,6 +31,8 @@ from workers.steps.periodic import PeriodicStep
 
 #: The worker that holds the lock keeps it. If it dies, another one takes over after this time.
 LOCK_S = 5
+#: How often uploads are looked for that no index holds any more.
+SEARCH_S = 5.0
 #: How many wake-ups are sent at once.
 MAX_WAKE_UPS = 32
 #: How many messages of each stage's queue are read.
@@ -60,22 +62,27 @@ class Reconciler:
         self.overdue = Overdue(record.scripts)
         #: When the next sample for the charts is due, by time.monotonic().
         self._sample_due = 0.0
+        self._search_at = 0.0
 
     def run(self) -> None:
         """Reconcile once, unless another worker holds the lock."""
         if to_text(self.redis.get(RECONCILER)) == self.name:
             self.redis.expire(RECONCILER, LOCK_S)
         elif not self.redis.set(RECONCILER, self.name, nx=True, ex=LOCK_S):
+            if not 0 <= self.redis.ttl(RECONCILER) <= LOCK_S:
+                self.redis.delete(RECONCILER)  # no worker holds it: somebody else has written it
             self.overdue.forget()
             return
         self.reconcile()
 
     def reconcile(self) -> None:
         """Make due uploads pending, take back lost claims, and send missing wake-ups."""
+        self.record.scripts.repair()
         self._give_back_entries()
         if time.monotonic() >= self._sample_due:
             self._sample_due = time.monotonic() + history.EACH_S
             history.note(self.redis)
+        self._find_lost()
         pending, overdue = self.record.apply_due()
         if overdue:
             carried = set(self._claims_in_messages(pending))
@@ -94,6 +101,15 @@ class Reconciler:
         for host, queued in zip(hosts, pipeline.execute(), strict=True):
             if not queued:
                 wake(self.app, min(-(-pending[host] // CLAIM_UPLOADS), MAX_WAKE_UPS), host)
+
+    def _find_lost(self) -> None:
+        """Start uploads again that no index holds any more, now and then."""
+        if time.monotonic() < self._search_at:
+            return
+        self._search_at = time.monotonic() + SEARCH_S
+        if count := self.record.find_lost():
+            why = "they were in no index: find out who else writes to Redis"
+            log.error("uploads_found", uploads=count, text=why)
 
     def _give_back_entries(self) -> None:
         """Give back what a dead worker was taking in, and log what has killed too many of them."""

@@ -11,21 +11,22 @@
 --- @include "counters"
 --- @include "moves"
 --- @include "notices"
+--- @include "repair"
 --- @include "endings"
 
 local function due_in(key, before)
   return redis.call('ZRANGEBYSCORE', key, '-inf', before, 'LIMIT', 0, args.max_uploads)
 end
 
-for _, id in ipairs(due_in(KEY.retrying, NOW)) do
+local function retry(id)
   redis.call('ZREM', KEY.retrying, id)
   local state, host, score = unpack(redis.call('HMGET', upload_key(id), 'state', 'host', 'score'))
   if state == 'retrying' then
-    make_pending(id, state, host, score)
+    make_pending(id, state, host or '', score or NOW * 1000)
   end
 end
 
-for _, id in ipairs(due_in(KEY.open, NOW - args.open_s)) do
+local function fail_open(id)
   redis.call('ZREM', KEY.open, id)
   if is_storing(id) then
     redis.call('HSET', upload_key(id), 'error_kind', 'NotAllEnqueued', 'error', 'only '
@@ -36,6 +37,13 @@ for _, id in ipairs(due_in(KEY.open, NOW - args.open_s)) do
   end
 end
 
+for _, id in ipairs(due_in(KEY.retrying, NOW)) do
+  attempt(id, retry, id)
+end
+for _, id in ipairs(due_in(KEY.open, NOW - args.open_s)) do
+  attempt(id, fail_open, id)
+end
+
 for state in pairs(ENDED) do
   for _, index in ipairs({ KEY.state, KEY.file_state }) do
     redis.call('ZREMRANGEBYSCORE', index .. state, '-inf', NOW - args.ttl_s)
@@ -44,6 +52,7 @@ end
 
 local pending = { { '', redis.call('ZCARD', KEY.pending) } }
 for _, host in ipairs(redis.call('SMEMBERS', KEY.hosts)) do
+  repair_key(pending_key(host), 'zset')
   local size = redis.call('ZCARD', pending_key(host))
   if size == 0 then
     redis.call('SREM', KEY.hosts, host)

@@ -17,6 +17,7 @@
 --- @include "counters"
 --- @include "moves"
 --- @include "notices"
+--- @include "repair"
 --- @include "endings"
 --- @include "sending"
 --- @include "nodes"
@@ -47,23 +48,31 @@ end
 -- must be `fresh`, it is not one that has failed since the service's last good answer, which may be
 -- its own fault.
 local function claim_some(ids, most, to_probe, fresh)
-  local bytes, claimed = 0, 0
-  for _, id in ipairs(ids) do
+  local bytes, claimed, is_full = 0, 0, false
+
+  local function claim_next(id)
     local size, exclusive, tried = unpack(redis.call('HMGET', upload_key(id), 'size', 'exclusive',
       'tried'))
     -- What one host alone sees is left to nobody.
     local is_left = host == '' and left_to(tried, args.worker)
-    if not is_left and not (fresh and was_struck(id, to_probe)) then
-      -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
-      exclusive = exclusive or to_probe[1] or (tonumber(size) or 0) > args.large_bytes
-      bytes = bytes + (tonumber(size) or 0)
-      if claimed >= most or claimed > 0 and (exclusive or bytes > args.max_bytes) then
-        break
-      end
-      claimed = claimed + claim_one(id)
-      if exclusive then
-        break
-      end
+    if is_left or fresh and was_struck(id, to_probe) then
+      return
+    end
+    -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
+    exclusive = exclusive or to_probe[1] or (tonumber(size) or 0) > args.large_bytes
+    bytes = bytes + (tonumber(size) or 0)
+    if claimed >= most or claimed > 0 and (exclusive or bytes > args.max_bytes) then
+      is_full = true
+      return
+    end
+    claimed = claimed + claim_one(id)
+    is_full = exclusive
+  end
+
+  for _, id in ipairs(ids) do
+    attempt(id, claim_next, id)
+    if is_full then
+      break
     end
   end
   return claimed
@@ -75,7 +84,7 @@ local function most_uploads()
   if not note or host ~= '' then
     return args.max_uploads
   end
-  return cjson.decode(note).known and 0 or 1
+  return is_json(note) and cjson.decode(note).known and 0 or 1
 end
 
 local function claim_first(most, to_probe, fresh)
@@ -140,8 +149,12 @@ local function sends_bytes(key)
 end
 
 local function read(id)
-  return redis.call('HMGET', upload_key(id), 'state', 'claim', 'stage', 'done', 'host', 'score',
-    'tried')
+  local fields = redis.call('HMGET', upload_key(id), 'state', 'claim', 'stage', 'done', 'host',
+    'score', 'tried')
+  if fields[7] and not is_json(fields[7]) then
+    error('the field tried is not JSON')
+  end
+  return fields
 end
 
 -- Return a node that this stage of the batch is left to, because this node has failed at one of the
@@ -200,9 +213,11 @@ local function deliver(id, fields, is_one_of_many)
     located or '' }
 end
 
+repair_key(claim_key, 'set')
+repair_key(KEY.scanned .. args.worker, 'string')
 local is_first = stage == 1 and redis.call('EXISTS', claim_key) == 0
 if is_first then
-  claim_pending()
+  attempt('', claim_pending)
 end
 local ids, found = redis.call('SMEMBERS', claim_key), {}
 if is_first and #ids > 0 then
@@ -210,16 +225,23 @@ if is_first and #ids > 0 then
   redis.call('SET', KEY.carried .. claim, cjson.encode(ids), 'EX', 86400)
 end
 for _, id in ipairs(ids) do
-  found[id] = read(id)
+  found[id] = attempt(id, read, id) or {}
 end
 local other = batch_left_to(found)
 if other then
   redis.call('ZADD', KEY.claims, claim_until(args.lease_s), claim)
   return finish_script({ { { other } }, {} })
 end
+
+local function deliver_one(id)
+  local fields = found[id] or read(id)
+  found[id] = nil -- it is read again if it is repaired
+  return deliver(id, fields, #ids > 1)
+end
+
 local rows = {}
 for _, id in ipairs(ids) do
-  rows[#rows + 1] = deliver(id, found[id], #ids > 1)
+  rows[#rows + 1] = attempt(id, deliver_one, id)
 end
 if #rows > 0 then
   redis.call('ZADD', KEY.claims, claim_until(args.lease_s), claim)

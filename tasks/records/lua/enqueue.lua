@@ -26,6 +26,7 @@
 --- @include "counters"
 --- @include "moves"
 --- @include "notices"
+--- @include "repair"
 --- @include "endings"
 --- @include "places"
 --- @include "index"
@@ -91,6 +92,19 @@ local function is_complete(publish)
   return publish_state ~= 'storing' or complete, publish_state or ''
 end
 
+-- Add an upload to the search index. Nothing in there stops an upload.
+local function make_findable(id, index)
+  if pcall(add_to_index, id, index, args.index_s) then
+    return
+  end
+  repair_key(KEY.group .. index.group, 'zset')
+  for _, term in ipairs(index.terms) do
+    repair_key(KEY.term .. term, 'zset')
+  end
+  repair_key(KEY.term .. (index.host or ''), 'zset')
+  pcall(add_to_index, id, index, args.index_s)
+end
+
 -- Write what a new record says about an upload that ends at once.
 local function write_ended(record)
   redis.call('HSET', record.key, 'component', record.component, 'request', record.request, 'size',
@@ -100,7 +114,7 @@ local function write_ended(record)
     redis.call('HSET', record.key, 'total', record.total)
   end
   redis.call('EXPIRE', record.key, ttl_s)
-  add_to_index(record.id, record.found_by, args.index_s)
+  make_findable(record.id, record.found_by)
 end
 
 -- Record an upload that a newer one has already superseded, as when a spool is sent late.
@@ -142,7 +156,7 @@ local function write_record(record, asked_at)
     local place = redis.call('HGET', KEY.component .. record.container, 'place')
     redis.call('HSET', component_key, 'place', place or '')
   end
-  add_to_index(record.id, record.found_by, args.index_s)
+  make_findable(record.id, record.found_by)
   return score
 end
 
@@ -249,11 +263,14 @@ local MOST_HOSTS = 5000
 
 local rows, asked = {}, {}
 for _, record in ipairs(args.records) do
-  local row = enqueue(record)
+  local row = attempt(record.id, enqueue, record) or { 'failed', 0 }
   rows[#rows + 1] = row
   if record.asked_host and row[2] == 1 then
     asked[record.asked_host] = (asked[record.asked_host] or 0) + 1
   end
+end
+if next(asked) then
+  repair_key(KEY.asked, 'zset')
 end
 for host, uploads in pairs(asked) do
   redis.call('ZINCRBY', KEY.asked, uploads, host)

@@ -10,12 +10,15 @@
 --
 -- Returns the ids that are no longer this delivery's.
 --- @include "base"
+--- @include "counters"
 --- @include "moves"
+--- @include "repair"
 --- @include "sending"
 --- @include "ahead"
 
 local lost = {}
-for _, row in ipairs(args.sent) do
+
+local function renew(row)
   local key = upload_key(row.id)
   if is_ours(row.id, row.fence) then
     redis.call('HSET', key, 'updated', NOW)
@@ -34,5 +37,9 @@ for _, row in ipairs(args.sent) do
     redis.call('HSET', component_key_of(row.id), 'putting_until', NOW + args.lease_s)
   end
 end
+
+for _, row in ipairs(args.sent) do
+  attempt(row.id, renew, row)
+end
 redis.call('ZADD', KEY.claims, 'XX', claim_until(args.lease_s), args.claim)
-return lost
+return finish_script(lost)

@@ -42,11 +42,14 @@ while #rows < args.max_entries and bytes < args.max_bytes do
   local start = string.sub(entry, 1, 512)
   local mark = redis.sha1hex(start)
   if overdue[mark] then
+    local returns = tonumber(redis.call('HGET', KEY.returned, mark) or 0)
+    if not (returns and returns >= 0) then
+      returns = 0 -- somebody else has written there
+    end
     -- This is first, because it makes room: a full Redis then refuses nothing of the rest.
     redis.call('LREM', KEY.taking, -1, entry)
-    local returns = tonumber(redis.call('HGET', KEY.returned, mark) or 0)
     if returns < args.alone_returns then
-      redis.call('HINCRBY', KEY.returned, mark, 1)
+      redis.call('HSET', KEY.returned, mark, returns + 1)
     end
     if returns < args.max_returns then
       redis.call('LPUSH', KEY.inbox, entry)

@@ -7,23 +7,30 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "repair"
 
 local claim = args.claim
 local deadline = tonumber(redis.call('ZSCORE', KEY.claims, claim) or 0)
 if deadline > NOW then
   return 0
 end
+repair_key(KEY.claim .. claim, 'set')
 local taken = 0
-for _, id in ipairs(redis.call('SMEMBERS', KEY.claim .. claim)) do
+
+local function take_back(id)
   local key = upload_key(id)
   local state, owner, host, score = unpack(redis.call('HMGET', key, 'state', 'claim', 'host',
     'score'))
   if state == 'active' and owner == claim then
     redis.call('HINCRBY', key, 'fence', 1)
     redis.call('HSET', key, 'claim', '')
-    make_pending(id, state, host, score)
+    make_pending(id, state, host or '', score or NOW * 1000)
     taken = taken + 1
   end
+end
+
+for _, id in ipairs(redis.call('SMEMBERS', KEY.claim .. claim)) do
+  attempt(id, take_back, id)
 end
 if taken > 0 then
   count('claims_lost')

@@ -23,6 +23,7 @@
 --- @include "counters"
 --- @include "moves"
 --- @include "notices"
+--- @include "repair"
 --- @include "endings"
 --- @include "sending"
 --- @include "nodes"
@@ -225,7 +226,7 @@ local function reopen(id, key, settlement)
     if state == 'stored' then
       forget_tries(member)
       redis.call('PERSIST', member_key)
-      make_pending(member, state, host, score)
+      make_pending(member, state, host or '', score or NOW * 1000)
     end
   end
   return 'storing'
@@ -251,14 +252,13 @@ end
 for _, service in ipairs(args.answered) do
   redis.call('DEL', KEY.gate .. service)
 end
-count_answers(args.settlements[1])
+attempt(args.settlements[1].id, count_answers, args.settlements[1])
 
 -- What was done well here, of uploads that all nodes see. A publish needs no file.
 local SUCCESS = { advanced = true, stored = true, located = true }
 local succeeded_at
 
-local rows = {}
-for _, settlement in ipairs(args.settlements) do
+local function settle(settlement)
   local id, key = settlement.id, upload_key(settlement.id)
   local state = 'lost'
   -- What may still run, may still send.
@@ -281,9 +281,14 @@ for _, settlement in ipairs(args.settlements) do
     end
     state = OUTCOMES[settlement.outcome](id, key, settlement)
   end
-  rows[#rows + 1] = { id, state }
+  return state
+end
+
+local rows = {}
+for _, settlement in ipairs(args.settlements) do
+  rows[#rows + 1] = { settlement.id, attempt(settlement.id, settle, settlement) or 'failed' }
 end
 if succeeded_at then
-  note_success(args.node, succeeded_at)
+  attempt(args.settlements[1].id, note_success, args.node, succeeded_at)
 end
 return finish_script(rows)

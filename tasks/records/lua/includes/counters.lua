@@ -23,10 +23,15 @@ end
 -- Write what the script has counted, and return its answer.
 local function finish_script(answer)
   for field, by in pairs(counted) do
+    local command, amount = 'HINCRBY', string.format('%.0f', by)
     if field == 'seconds_sum' then
-      redis.call('HINCRBYFLOAT', KEY.totals, field, string.format('%.3f', by))
-    else
-      redis.call('HINCRBY', KEY.totals, field, string.format('%.0f', by))
+      command, amount = 'HINCRBYFLOAT', string.format('%.3f', by)
+    end
+    local ok = pcall(redis.call, command, KEY.totals, field, amount)
+    if not ok then
+      -- Somebody else has written what is no number. The work is done: a count is not worth it.
+      pcall(redis.call, 'HDEL', KEY.totals, field)
+      pcall(redis.call, command, KEY.totals, field, amount)
     end
   end
   return answer

@@ -16,9 +16,17 @@
 -- Fewer may be chance.
 local STRIKES = 3
 local DAY_S = 86400
+-- No gate closes for longer. What says so was written by somebody else, and counts as nothing.
+local LONGEST_S = 3600
+
+-- Return a time that a gate holds.
+local function held(time)
+  time = tonumber(time or 0) or 0
+  return time <= NOW + LONGEST_S and time or 0
+end
 
 local function is_closed(service)
-  return tonumber(redis.call('HGET', KEY.gate .. service, 'until') or 0) > NOW
+  return held(redis.call('HGET', KEY.gate .. service, 'until')) > NOW
 end
 
 -- When the next probe is due: exponential backoff, counted in this field of the gate.
@@ -50,14 +58,14 @@ local function strike(service, id, node, retry)
   end
   local strikes, nodes, on_node, closed_until, held_until = unpack(redis.call('HMGET', gate,
     'strikes', 'nodes', 'node:' .. node, 'until', 'until:' .. node))
-  if tonumber(closed_until or 0) > NOW or tonumber(strikes) < STRIKES then
+  if held(closed_until) > NOW or (tonumber(strikes) or 0) < STRIKES then
     return
   end
-  if tonumber(nodes) > 1 or is_only_node(node) then
+  if (tonumber(nodes) or 0) > 1 or is_only_node(node) then
     redis.call('HSET', gate, 'until', next_probe(gate, 'closed', retry))
     redis.call('HDEL', gate, 'probed')
     count('outages:' .. service)
-  elseif tonumber(on_node) >= STRIKES and tonumber(held_until or 0) <= NOW then
+  elseif (tonumber(on_node) or 0) >= STRIKES and held(held_until) <= NOW then
     redis.call('HSET', gate, 'until:' .. node, next_probe(gate, 'held', retry))
   end
 end
@@ -69,8 +77,7 @@ local function gates_to_probe(node)
     local gate = KEY.gate .. service
     local closed_until, probed_until, held_until = unpack(redis.call('HMGET', gate, 'until',
       'probed', 'until:' .. node))
-    local latest = math.max(tonumber(closed_until or 0), tonumber(probed_until or 0),
-      tonumber(held_until or 0))
+    local latest = math.max(held(closed_until), held(probed_until), held(held_until))
     if latest > NOW then
       return nil
     end

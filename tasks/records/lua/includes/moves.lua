@@ -12,20 +12,21 @@ local function move(id, from, to)
   redis.call('HSET', upload_key(id), 'state', to, 'updated', NOW)
 end
 
--- Put an upload where the next wake-up finds it.
+-- Put an upload where the next wake-up finds it. The state is the last that is written: if an index
+-- is broken, the move has not happened yet, and is made again.
 local function make_pending(id, from, host, score)
-  move(id, from, 'pending')
   redis.call('ZADD', pending_key(host), score, id)
   if host ~= '' then
     redis.call('SADD', KEY.hosts, host)
   end
+  move(id, from, 'pending')
 end
 
 -- Let an upload wait until `due`.
 local function make_retrying(id, due, reason)
-  move(id, 'active', 'retrying')
   redis.call('HSET', upload_key(id), 'due', due, 'retry_reason', reason)
   redis.call('ZADD', KEY.retrying, due, id)
+  move(id, 'active', 'retrying')
 end
 
 -- Take an upload out of its claim. The claim is over when it has none left.

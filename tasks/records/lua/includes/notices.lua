@@ -10,7 +10,8 @@ local function notice(event, fields)
     return
   end
   if redis.call('ZCARD', KEY.notices) >= MOST_NOTICES then
-    redis.call('HINCRBY', KEY.totals, 'notices_dropped', 1)
+    -- Somebody else may have written what is no number: a count is not worth a move.
+    pcall(redis.call, 'HINCRBY', KEY.totals, 'notices_dropped', 1)
     return
   end
   fields.event, fields.at = event, NOW

@@ -1,0 +1,48 @@
+-- Find uploads that wait, or are being worked on, in no index that anything reads: somebody else has
+-- removed it. They are made pending again. Of each state, those are looked at that moved longest ago.
+--
+-- max_uploads   number of uploads of each state
+-- silent_s      an active upload that nobody has renewed for so long is not being worked on
+--
+-- Returns how many were found.
+--- @include "base"
+--- @include "counters"
+--- @include "moves"
+--- @include "repair"
+
+local found = 0
+
+local function is_lost(state, id, host, claim, updated)
+  if state == 'pending' then
+    return not redis.call('ZSCORE', pending_key(host), id)
+  elseif state == 'retrying' then
+    return not redis.call('ZSCORE', KEY.retrying, id)
+  end
+  local is_silent = NOW - (tonumber(updated or 0) or 0) > args.silent_s
+  return is_silent and not redis.call('ZSCORE', KEY.claims, claim)
+end
+
+local function look(id, state, index)
+  local now, host, claim, updated, score = unpack(redis.call('HMGET', upload_key(id), 'state',
+    'host', 'claim', 'updated', 'score'))
+  if now ~= state then
+    redis.call('ZREM', index, id)
+  elseif is_lost(state, id, host or '', claim or '', updated) then
+    redis.call('HINCRBY', upload_key(id), 'fence', 1)
+    redis.call('HSET', upload_key(id), 'claim', '')
+    make_pending(id, state, host or '', score or math.floor(NOW * 1000))
+    found = found + 1
+  end
+end
+
+for _, state in ipairs({ 'pending', 'retrying', 'active' }) do
+  for _, index in ipairs({ KEY.state .. state, KEY.file_state .. state }) do
+    for _, id in ipairs(redis.call('ZRANGE', index, 0, args.max_uploads - 1)) do
+      attempt(id, look, id, state, index)
+    end
+  end
+end
+if found > 0 then
+  count('found', found)
+end
+return finish_script(found)

@@ -1,0 +1,163 @@
+-- What somebody else has broken. Anyone who can write to Redis can put anything into a record, or
+-- under a key. It must stop neither the farm nor the uploads next to it: it is repaired where it is
+-- met, and what cannot be repaired fails alone. Needs counters.lua and moves.lua.
+
+-- The fields of records that are numbers, with what replaces those that are none; false: nothing.
+local NUMBERS = {
+  stage = 0, done = 0, size = '', score = math.floor(NOW * 1000), updated = NOW, created = NOW,
+  -- Above any fencing token that a worker may hold.
+  fence = math.floor(NOW * 1000), sent = false, ahead = false, retries = false, since = false,
+  failed_alone = false, rate = false, rate_at = false, rate_from = false, due = false,
+  retry_stage = false, asked = false, located = false, putting_until = false, held_since = false,
+  putting_fence = false, total = false,
+}
+local LARGEST = 9007199254740992
+
+local function is_number(name, value)
+  local number = tonumber(value)
+  if value == '' then
+    return name == 'size' or name == 'asked'
+  end
+  return number and number == number and math.abs(number) < LARGEST
+end
+
+-- Remove a key that has another type; farmhaul never makes one. Returns whether it had.
+local function repair_key(key, kind)
+  local found = redis.call('TYPE', key).ok
+  if found == 'none' or found == kind then
+    return false
+  end
+  redis.call('UNLINK', key)
+  return true
+end
+
+-- Remove a text that would stay for ever: those of farmhaul and kombu expire within an hour, such as
+-- locks. Returns whether it was removed.
+local function repair_text(key, kind)
+  if kind ~= 'string' then
+    return false
+  end
+  local left_ms = redis.call('PTTL', key)
+  if left_ms == -2 or left_ms >= 0 and left_ms <= 3600000 then
+    return false
+  end
+  redis.call('UNLINK', key)
+  return true
+end
+
+-- Returns the keys that held something else, of those of which there is one.
+local function repair_keys()
+  local repaired = {}
+  for key, kind in pairs(TYPES) do
+    if repair_key(key, kind) or repair_text(key, kind) then
+      repaired[#repaired + 1] = key
+    end
+  end
+  return repaired
+end
+
+local function is_json(value)
+  local ok, found = pcall(cjson.decode, value)
+  return ok and type(found) == 'table'
+end
+
+-- Remove or replace the fields of a hash that are not what they must be.
+local function repair_fields(key)
+  repair_key(key, 'hash')
+  for _, name in ipairs(redis.call('HKEYS', key)) do
+    local value = redis.call('HGET', key, name)
+    local is_counter = string.match(name, '^tries:') or string.match(name, '^deliveries:')
+      or string.match(name, '^ahead:') or string.match(name, '^done_at:')
+    if (NUMBERS[name] ~= nil or is_counter) and not is_number(name, value) then
+      if NUMBERS[name] then
+        redis.call('HSET', key, name, NUMBERS[name])
+      else
+        redis.call('HDEL', key, name)
+      end
+    elseif name == 'tried' or name == 'failed' or name == 'places' and not is_json(value) then
+      redis.call('HDEL', key, name)
+    end
+  end
+end
+
+local function repair_upload(id)
+  local key = upload_key(id)
+  repair_fields(key)
+  repair_fields(KEY.parts .. id)
+  repair_key(KEY.runs .. id, 'list')
+  repair_key(KEY.files .. id, 'set')
+  repair_key(KEY.left .. id, 'set')
+  local component, claim, publishes = unpack(redis.call('HMGET', key, 'component', 'claim',
+    'publish'))
+  repair_fields(KEY.component .. (component or ''))
+  repair_key(KEY.claim .. (claim or ''), 'set')
+  for publish in string.gmatch(publishes or '', '[^,]+') do
+    repair_fields(upload_key(publish))
+    repair_key(KEY.files .. publish, 'set')
+    repair_key(KEY.left .. publish, 'set')
+  end
+  if redis.call('SCARD', KEY.files .. id) > 0 and redis.call('HEXISTS', key, 'total') == 0 then
+    redis.call('HSET', key, 'total', redis.call('SCARD', KEY.files .. id))
+  end
+end
+
+-- The errors that are no fault of a record.
+local OTHERS = { 'OOM', 'MISCONF', 'READONLY', 'NOREPLICAS', 'NOPERM', 'LOADING', 'MASTERDOWN',
+  "can't run this command", "can't access", 'permissions', 'killed' }
+
+local function text_of(problem)
+  return type(problem) == 'table' and problem.err or tostring(problem)
+end
+
+local function is_of_record(problem)
+  for _, word in ipairs(OTHERS) do
+    if string.find(text_of(problem), word, 1, true) then
+      return false
+    end
+  end
+  return true
+end
+
+-- Raise an error of Redis once more, so that the caller knows it by its first word.
+local function raise(problem)
+  error({ err = string.match(text_of(problem), '%u%u%u+ .*') or text_of(problem) })
+end
+
+-- Fail an upload whose record cannot be repaired, so that nothing meets it again.
+local function give_up(id, problem)
+  -- The work was not that of one upload.
+  if id == '' then
+    return
+  end
+  local key = upload_key(id)
+  for _, index in ipairs({ KEY.pending, KEY.retrying, KEY.open, KEY.state .. 'pending',
+    KEY.state .. 'active', KEY.state .. 'retrying', KEY.state .. 'storing' }) do
+    redis.call('ZREM', index, id)
+  end
+  redis.call('ZADD', KEY.state .. 'failed', NOW, id)
+  redis.call('HSET', key, 'state', 'failed', 'updated', NOW, 'error_kind', 'RecordBroken', 'error',
+    'its record in Redis is broken (' .. string.sub(text_of(problem), 1, 200)
+    .. '); enqueue it again, and find out who else writes to Redis')
+  count('failed:RecordBroken')
+end
+
+-- Act on an upload. If what Redis has of it is broken, repair that and act once more; if that does not
+-- help, the upload fails. Then nothing is returned.
+local function attempt(id, act, ...)
+  local ok, answer = pcall(act, ...)
+  if ok then
+    return answer
+  elseif not is_of_record(answer) then
+    raise(answer)
+  end
+  if pcall(repair_keys) and pcall(repair_upload, id) then
+    count('repaired')
+    ok, answer = pcall(act, ...)
+    if ok then
+      return answer
+    elseif not is_of_record(answer) then
+      raise(answer)
+    end
+  end
+  pcall(give_up, id, answer)
+end
