@@ -187,5 +187,8 @@ def carried_key(chain: str) -> str:
 
 
 def to_text(value: Any) -> str:
-    """Return a value from Redis as text; None becomes the empty text."""
-    return value.decode() if isinstance(value, bytes) else str(value or "")
+    """Return a value from Redis as text; None becomes the empty text.
+
+    farmhaul writes UTF-8 alone. What is not was written by somebody else, and must not be an error.
+    """
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")

@@ -182,7 +182,8 @@ class Search:
         for some in _chunks(groups, 200):
             for group in some:
                 pipeline.zrange(group_key(group), 0, MAX_FOUND, desc=True)
-            ids += [to_text(one) for rows in pipeline.execute() for one in rows]
+            found = (rows for rows in answers(pipeline) if isinstance(rows, list))
+            ids += [to_text(one) for rows in found for one in rows]
             if len(ids) > MAX_FOUND:
                 return [*dict.fromkeys(ids)][:MAX_FOUND], True
         return [*dict.fromkeys(ids)], is_cut
@@ -192,11 +193,11 @@ class Search:
         pipeline = self.client.pipeline(transaction=False)
         pipeline.exists(upload_key(one))
         pipeline.hget(COMPONENT + one, "current")
-        is_upload, current = pipeline.execute()
-        return one if is_upload else to_text(current)
+        is_upload, current = answers(pipeline)
+        return one if is_upload else _text(current)
 
     def _carried(self, chain: str) -> list[str]:
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, redis.ResponseError):
             return [str(one) for one in json.loads(self.client.get(carried_key(chain)) or "[]")]
         return []
 
@@ -205,7 +206,7 @@ class Search:
         pipeline = self.client.pipeline(transaction=False)
         for upload_id in ids:
             pipeline.hget(upload_key(upload_id), "worker")
-        workers = map(to_text, pipeline.execute())
+        workers = [*map(_text, answers(pipeline))]
         return [one for one, worker in zip(ids, workers, strict=True) if name in worker]
 
     def _groups(self, requirements: Sequence[_Requirement]) -> tuple[list[str], bool]:
@@ -215,7 +216,9 @@ class Search:
         pipeline = self.client.pipeline(transaction=False)
         for one in hashes:
             pipeline.zcard(term_key(one))
-        sizes = dict(zip(hashes, pipeline.execute(), strict=True))
+        # What somebody else has put under a term has none; the next upload that has it repairs it.
+        read = [size if isinstance(size, int) else 0 for size in answers(pipeline)]
+        sizes = dict(zip(hashes, read, strict=True))
 
         def rarest(way: Sequence[str]) -> str:
             return min(way, key=sizes.__getitem__)
@@ -225,6 +228,8 @@ class Search:
         found: dict[str, float] = {}
         is_cut = False
         for way in first:
+            if not sizes[rarest(way)]:
+                continue
             rows = self.client.zrange(
                 term_key(rarest(way)), 0, MAX_GROUPS - 1, desc=True, withscores=True
             )
@@ -246,7 +251,8 @@ class Search:
         pipeline = self.client.pipeline(transaction=False)
         for one in hashes:
             pipeline.zmscore(term_key(one), groups)
-        rows = pipeline.execute()
+        nothing = [None] * len(groups)
+        rows = [row if isinstance(row, list) else nothing for row in answers(pipeline)]
         return {
             one: [score is not None for score in row] for one, row in zip(hashes, rows, strict=True)
         }
@@ -281,6 +287,10 @@ class Search:
 
 #: The ways to meet a requirement; each is a list of terms that all have to be there.
 _Requirement = list[list[Term]]
+
+
+def _text(answer: Any) -> str:
+    return "" if isinstance(answer, redis.RedisError) else to_text(answer)
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:

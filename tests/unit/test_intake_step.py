@@ -316,7 +316,7 @@ def test_a_refused_entry_is_logged(
 
 
 @pytest.mark.parametrize("count", ["x", "nan", "1.5", "3.5", "[]"])
-def test_a_count_of_returns_that_somebody_has_written_holds_up_no_entry(
+def test_a_count_of_returns_by_somebody_else_holds_up_no_entry(
     step: TakeIn, scripts: Scripts, client: Any, count: str
 ) -> None:
     now = 100.0

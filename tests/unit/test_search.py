@@ -93,6 +93,20 @@ def test_a_record_of_another_type_hides_no_other(farm: Farm, find: Find) -> None
     assert find("sh020") == [requests[0].path, requests[2].path]
 
 
+def test_an_index_of_another_type_is_no_error(farm: Farm, find: Find) -> None:
+    wanted = file(f"{SHOT}/a.exr")
+    farm.enqueue(wanted)
+    for pattern in (f"{keys.TERM}*", f"{keys.GROUP}*"):
+        for key in farm.client.scan_iter(pattern):
+            farm.client.delete(key)
+            farm.client.hset(key, "a", "b")
+            find("sh020 a.exr")
+            find("host:node7")
+
+    farm.enqueue(again := file(f"{SHOT}/b.exr"))
+    assert find(f"{SHOT}/b.exr") == [again.path]
+
+
 UNFITTING = [
     "/mnt/proj/sq010/sh02",
     "/mnt/proj/sq010/sh02*/roto/*",

@@ -97,7 +97,9 @@ local function make_findable(id, index)
   if pcall(add_to_index, id, index, args.index_s) then
     return
   end
-  repair_key(KEY.group .. index.group, 'zset')
+  local group = KEY.group .. index.group
+  repair_key(group, 'zset')
+  redis.call('PERSIST', group) -- a group that may expire soon gets all its terms again
   for _, term in ipairs(index.terms) do
     repair_key(KEY.term .. term, 'zset')
   end

@@ -74,7 +74,8 @@ local function repair_fields(key)
       else
         redis.call('HDEL', key, name)
       end
-    elseif name == 'tried' or name == 'failed' or name == 'places' and not is_json(value) then
+    elseif name == 'tried' or name == 'failed'
+      or (name == 'places' or name == 'log') and not is_json(value) then
       redis.call('HDEL', key, name)
     end
   end
