@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -175,6 +176,19 @@ def set_up(worker: str, settings: Settings) -> None:
         signal.connect(replace_formatters, weak=False)
     if as_json:
         _set_up_json(as_json)
+    else:
+        _survive_full_disk()
+
+
+def _survive_full_disk() -> None:
+    """Drop what goes to a stdout that cannot be written: Celery's banner would end the worker.
+
+    Log lines go to stderr, where an error of a handler ends nothing.
+    """
+    try:
+        os.write(1, b"\n")
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _set_up_json(formatter: JsonFormatter) -> None:

@@ -101,6 +101,23 @@ def test_a_worker_says_what_is_missing(tmp_path: Path) -> None:
     assert root.startswith(f"farmhaul: FARMHAUL_STORAGE_ROOTS: {tmp_path}/cache: No such file")
 
 
+@pytest.mark.chaos
+def test_a_worker_whose_log_is_on_a_full_disk_uploads(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=0)
+    command = [BIN / "farmhaul", "worker", "--concurrency=1"]
+    with (
+        Path("/dev/full").open("w") as full,
+        subprocess.Popen(
+            command, cwd=CHECKOUT, env=farm.environment(), stdout=full, stderr=full
+        ) as worker,
+    ):
+        try:
+            farm.wait_located([farm.upload().id])
+        finally:
+            worker.terminate()
+            assert worker.wait(60) == 0
+
+
 def test_a_worker_names_the_proxy_that_keeps_it_from_ftrack(make_farm: MakeFarm) -> None:
     proxy = f"127.0.0.1:{CLOSED_PORT}"
     far = {"FTRACK_SERVER": "https://studio.example", "https_proxy": f"http://me:hunter2@{proxy}"}
