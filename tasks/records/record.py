@@ -191,6 +191,8 @@ class Record:
         answered: Sequence[str] = (),
         passed: int = 0,
         node: str = "",
+        *,
+        reached: bool = False,
     ) -> dict[str, str]:
         """Note what a stage has done with its transfers.
 
@@ -199,6 +201,8 @@ class Record:
             answered: the services that have answered, so that their gates open.
             passed: how many of the transfers have shown that the service of the stage is up.
             node: the worker that ran the stage.
+            reached: whether the node got any answer of that service, which may fail the uploads
+                nevertheless.
 
         Returns:
             The state of each upload, or "lost" when another delivery has taken it over.
@@ -220,6 +224,7 @@ class Record:
             settlements=rows,
             answered=list(answered),
             passed=passed,
+            reached=reached or passed > 0,
             node=node,
             ttl_s=self.scripts.ttl_s,
         )

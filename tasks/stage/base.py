@@ -23,6 +23,7 @@ from tasks.records.delivery import (
 from tasks.records.keys import OWN_QUEUES, TOTALS, to_text
 from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS
 from tasks.records.refusals import note as note_refused
+from tasks.records.states import STAGES
 from tasks.stage import threads
 from tasks.stage.context import Clients, clients
 from tasks.stage.control import answers_control
@@ -353,11 +354,14 @@ class Stage(RedactedTask):
         answered = [service] if service and passed else []
         if answered == ["ftrack"]:
             answered.append("credentials")
+        reached = False
         if service and not passed:
-            # It opens no gate: ftrack may answer a query, and fail to write for all uploads.
-            passed = int(answers_control(self.clients, service, outcomes.values()))
+            reached = answers_control(self.clients, service, outcomes.values())
+            # ftrack may answer a query, and fail to write for all uploads. So it opens no gate, and
+            # where ftrack writes, it does not show that an upload fails alone.
+            passed = int(reached and self.stage != STAGES[-1])
         states = self.clients.record.settle(
-            settlements, answered, passed if service else 0, self.worker
+            settlements, answered, passed if service else 0, self.worker, reached=reached
         )
         self._wake_others(states)
         return states

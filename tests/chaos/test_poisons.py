@@ -6,9 +6,10 @@ import time
 
 import pytest
 
+from tasks.stage.retry_policy import MAX_ALONE
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.healing import let_time_pass
-from tests.chaos.scenes import errors_of, wait_arrived
+from tests.chaos.scenes import errors_of, wait_arrived, wait_arrived_soon
 from tests.chaos.sick import PASSING, POISONS, poison
 from tests.farm import Farm, wait_until
 
@@ -68,6 +69,21 @@ def test_poisons_of_an_idle_farm_fail_by_themselves(farm: Farm) -> None:
 
     wait_until(failed, 120, lambda: str([farm.record(one) for one in ids]))
     assert all("times for this upload alone" in errors_of(farm, upload) for upload in uploads)
+
+
+def test_a_lone_upload_waits_while_ftrack_answers_but_fails_to_write(farm: Farm) -> None:
+    """It is an outage, although ftrack answers queries: no other upload shows anything else."""
+    farm.sandbox.faults.add("ftrack", "error", "ServerError", action="create")
+    upload = farm.upload()
+
+    def is_tried() -> bool:
+        let_time_pass(farm.redis)
+        assert farm.states([upload.id])[0] != "failed"
+        return int(farm.record(upload.id).get("retries") or 0) > MAX_ALONE + 2
+
+    wait_until(is_tried, 60, lambda: str(farm.record(upload.id)))
+    farm.sandbox.faults.clear()
+    wait_arrived_soon(farm, [upload])
 
 
 def test_a_large_file_that_the_store_never_takes_stops_no_other(farm: Farm) -> None:

@@ -14,7 +14,8 @@
 --     gone        of a publish that is reopened: the members whose bytes are gone from ftrack
 -- answered      services that have answered, so that their gates open
 -- passed        how many of the uploads have shown that the stage's service is up; 1 also if none
---               has, but a control call was answered
+--               has, but a control call has shown it
+-- reached       whether the node got any answer of that service
 -- node          who has done this
 -- ttl_s         how long the record of an ended upload is kept
 --
@@ -128,7 +129,7 @@ local function retry_or_fail(id, key, retry)
     strike(retry.gate, retry.strike or id, node, retry)
   end
   local is_left = false
-  local is_own = NEEDED[retry.gate] and args.passed == 0 and (retry.own or '') == ''
+  local is_own = NEEDED[retry.gate] and not args.reached and (retry.own or '') == ''
   if is_own and args.node ~= '' then
     -- It may be this node's network, unless that has brought another answer. In an outage, it is no
     -- node's.
