@@ -183,13 +183,15 @@ class Farm:
         self._command: Command = command
         self._app = app
         self.workers: list[Worker] = []
+        self._made = 0
         for _ in range(workers):
             self._prepare(options, command)
 
     def _prepare(
         self, options: Sequence[str], command: Command, env: Mapping[str, str] | None = None
     ) -> Worker:
-        name = f"w{len(self.workers) + 1}"
+        self._made += 1  # a name is never used again
+        name = f"w{self._made}"
         environment = {**self.env, **(env or {})}
         worker = Worker(
             name, self.folder, environment, options=options, command=command, app=self._app
@@ -229,12 +231,16 @@ class Farm:
         options: Sequence[str] | None = None,
         command: Command | None = None,
         env: Mapping[str, str] | None = None,
+        wait: bool = True,
     ) -> Worker:
-        """Start one more worker, and wait until it is ready."""
+        """Start one more worker and, unless told not to, wait until it is ready."""
         worker = self._prepare(
             self._options if options is None else options, command or self._command, env
         )
-        self.start()
+        if wait:
+            self.start()
+        else:
+            worker.launch()
         return worker
 
     @contextmanager

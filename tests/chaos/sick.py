@@ -1,13 +1,14 @@
 """Poison uploads of each kind, and bad nodes of each kind that join a busy farm and leave it.
 
-``python -m tests.chaos --sick`` runs it. All other uploads must be located, none may fail, and each
-bad node must be named while it is there.
+Meanwhile the good nodes are killed and started again. ``python -m tests.chaos --sick`` runs it. All
+other uploads must be located, none may fail, and each bad node must be named while it is there.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,14 +16,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 
 from tasks.config.sealing import Codec
 from tasks.records.status import Status
 from tests.chaos.healing import let_time_pass
-from tests.farm import Farm, Upload
+from tests.docker.certificate import make_certificate
+from tests.farm import Farm, Upload, Worker
 from tests.helpers.raw_server import raw_server
+from tests.helpers.tls_front import tls_front
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CLOSED_PORT
 
@@ -58,6 +62,8 @@ POISONS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
 #: Those that an upload survives, perhaps after several tries.
 PASSING = {kind for kind in POISONS if "wait" in kind or "stall" in kind or "after" in kind}
 
+#: What becomes of a bad node that is not named: it does not start and says why, or it works.
+REFUSES, WORKS = "exits with 2", "takes uploads"
 #: Bad nodes, with what they are named for.
 BAD_NODES = {
     "a revoked API key": "ftrack",
@@ -70,6 +76,10 @@ BAD_NODES = {
     "a proxy that refuses": "ftrack",
     "a proxy that answers 503": "ftrack",
     "no DNS": "ftrack",
+    "an unknown authority": "ftrack",
+    "a CA file that is gone": REFUSES,
+    "a log on a full disk": WORKS,
+    "another version": "version",
 }
 #: Below the storage root; a bad node may lack one.
 ROOTS = ("left", "right")
@@ -96,6 +106,7 @@ class Sick:
         self.poisons: dict[str, Upload] = {}
         self.named: list[str] = []
         self.wrong: list[str] = []
+        self.kills = 0
         self._ends = threading.Event()
 
     def run(self, seconds: float, kinds: Sequence[str]) -> list[str]:
@@ -104,7 +115,9 @@ class Sick:
         for upload, kind in zip(self._load(len(POISONS)), POISONS, strict=True):
             self.poisons[kind] = upload
         loading = threading.Thread(target=self._keep_loading, name="load")
+        killing = threading.Thread(target=self._keep_killing, name="kills")
         loading.start()
+        killing.start()
         try:
             while True:
                 for kind in kinds:
@@ -114,6 +127,7 @@ class Sick:
         finally:
             self._ends.set()
             loading.join()
+            killing.join()
         self._wait_located()
         return self.wrong
 
@@ -138,26 +152,48 @@ class Sick:
         while not self._ends.wait(0.3):
             self.uploads += self._load(30)
 
+    def _keep_killing(self) -> None:
+        """Kill a good node, or one of its processes, now and then, and start it again."""
+        while not self._ends.wait(self.dice.uniform(4, 9)):
+            worker = self.dice.choice(self.farm.workers[:2])
+            worker.kill("child" if self.dice.random() < 0.5 and worker.pool_pids() else "group")
+            self.kills += 1
+            if not worker.alive:
+                worker.launch()
+                worker.wait_ready()
+
     def _join_and_leave(self, kind: str) -> None:
         with bad_node(kind, self.farm.sandbox, self.folder) as (env, options):
-            worker = self.farm.add(env=env, options=[*OPTIONS, *options])
-            what, until = BAD_NODES[kind], time.monotonic() + NAMED_WITHIN_S
-            status = Status(self.farm.redis, Codec([self.farm.env["FARMHAUL_SECRET_KEY"]]))
-            while (what, worker.name) not in (
-                found := {(f.what, f.name.partition("@")[0]): f for f in status.node_faults()}
-            ):
-                if time.monotonic() > until:
-                    self.wrong.append(f"a node with {kind} was not named: {[*found]}")
-                    break
+            worker = self.farm.add(env=env, options=[*OPTIONS, *options], wait=False)
+            look = {REFUSES: self._refuses, WORKS: self._works}.get(BAD_NODES[kind], self._is_named)
+            until = time.monotonic() + NAMED_WITHIN_S
+            while not (said := look(worker, BAD_NODES[kind])) and time.monotonic() < until:
                 time.sleep(0.2)
+            if said:
+                self.named.append(f"{kind}: {said}")
             else:
-                self.named.append(f"{kind}: {found[what, worker.name].why}")
+                self.wrong.append(f"a node with {kind} was not named: {self._faults()}")
             good = [worker.name for worker in self.farm.workers[:2]]
-            for _, name in found:
+            for name, _ in self._faults():
                 if name in good:
                     self.wrong.append(f"the good node {name} was named next to one with {kind}")
             worker.stop()
             self.farm.workers.remove(worker)
+
+    def _faults(self) -> dict[tuple[str, str], str]:
+        """Return why each node that is named is, by its name and what is wrong with it."""
+        status = Status(self.farm.redis, Codec([self.farm.env["FARMHAUL_SECRET_KEY"]]))
+        return {(f.name.partition("@")[0], f.what): f.why for f in status.node_faults()}
+
+    def _is_named(self, worker: Worker, what: str) -> str:
+        return self._faults().get((worker.name, what), "")
+
+    def _refuses(self, worker: Worker, _: str) -> str:
+        return worker.log_text().strip() if worker.returncode == 2 else ""
+
+    def _works(self, worker: Worker, what: str) -> str:
+        key = f"farmhaul:answers:{worker.name}@{socket.gethostname()}"
+        return what if self.farm.redis.exists(key) else ""
 
     def _wait_located(self) -> None:
         ids = [upload.id for upload in self.uploads]
@@ -168,10 +204,18 @@ class Sick:
         for upload, state in zip(self.uploads, states, strict=True):
             if state != "located":
                 self.wrong.append(f"{upload.id} is {state}: {self.farm.record(upload.id)}")
-        for kind, upload in self.poisons.items():
-            record = self.farm.record(upload.id)
-            if kind not in PASSING and not record.get("error"):
-                self.wrong.append(f'the poison "{kind}" was not named: {record}')
+        # Their errors are cleared while they are tried again.
+        unnamed = self.poisons.keys() - PASSING
+        while unnamed and time.monotonic() < end:
+            let_time_pass(self.farm.redis)
+            unnamed -= {kind for kind in unnamed if self._record(kind).get("error")}
+            time.sleep(0.2)
+        self.wrong += [
+            f'the poison "{kind}" was not named: {self._record(kind)}' for kind in unnamed
+        ]
+
+    def _record(self, kind: str) -> dict[str, str]:
+        return self.farm.record(self.poisons[kind].id)
 
 
 OPTIONS = ("--concurrency=2", "--without-gossip", "--without-mingle")
@@ -202,6 +246,7 @@ def bad_node(
             },
             "one of two roots": {"FARMHAUL_STORAGE_ROOTS": f"{storage}/{ROOTS[0]}"},
             "no DNS": {"FTRACK_SERVER": "https://ftrack.invalid"},
+            "a CA file that is gone": {"REQUESTS_CA_BUNDLE": f"{folder}/gone.pem"},
         }
         proxies = {
             "a proxy that is gone": lambda: f"http://127.0.0.1:{CLOSED_PORT}",
@@ -211,8 +256,17 @@ def bad_node(
         env = envs.get(kind, {})
         if kind in proxies:  # for ftrack alone, which the farm calls by another name than the store
             env = {"http_proxy": proxies[kind](), "no_proxy": "127.0.0.1"}
-        options = ("-I", "tests.helpers.wrong_clock") if kind == "a wrong clock" else ()
-        yield env, options
+        if kind == "an unknown authority":
+            make_certificate(["localhost"], folder / "ca.pem", folder / "server.pem")
+            port = urlsplit(sandbox.env["FTRACK_SERVER"]).port or 0
+            port = servers.enter_context(tls_front(port, folder / "server.pem"))
+            env = {"FTRACK_SERVER": f"https://localhost:{port}"}
+        options = {
+            "a wrong clock": ("-I", "tests.helpers.wrong_clock"),
+            "another version": ("-I", "tests.helpers.other_version"),
+            "a log on a full disk": ("--logfile=/dev/full",),
+        }
+        yield env, options.get(kind, ())
 
 
 def run_sick(folder: Path, seed: str, seconds: float, kinds: Sequence[str] = ()) -> Sick:

@@ -42,7 +42,7 @@ def test_after_a_minute_of_all_troubles_thread_pools_are_right_too() -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(400)
 def test_bad_nodes_that_join_and_leave_are_named_and_fail_nothing(tmp_path: Path) -> None:
-    kinds = ["one of two roots", "a proxy that refuses"]
+    kinds = ["one of two roots", "a proxy that refuses", "another version"]
     sick = run_sick(tmp_path / "sick", os.environ.get("CHAOS_SEED", "2"), 0, kinds)
 
     assert sick.wrong == []

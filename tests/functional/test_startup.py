@@ -104,7 +104,7 @@ def test_a_worker_says_what_is_missing(tmp_path: Path) -> None:
 @pytest.mark.chaos
 def test_a_worker_whose_log_is_on_a_full_disk_uploads(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=0)
-    command = [BIN / "farmhaul", "worker", "--concurrency=1"]
+    command = [str(BIN / "farmhaul"), "worker", "--concurrency=1"]
     with (
         Path("/dev/full").open("w") as full,
         subprocess.Popen(
