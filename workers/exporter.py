@@ -57,6 +57,8 @@ KINDS = sorted(
     | {kind.__name__ for kind in subclasses(UploadError)}
 )
 #: The help text of each counter, by its name in tasks.records.counters.
+#: A connection that sends nothing, or takes nothing, for so long is closed.
+IDLE_S = 10.0
 COUNTERS = {
     "enqueued": "Uploads and members of publishes that became pending by enqueue or retry.",
     "located": "Uploads located.",
@@ -307,7 +309,10 @@ def serve(settings: Settings, address: str, port: int) -> None:
     registry = CollectorRegistry()
     registry.register(FarmCollector(fail_fast_redis(settings)))
     try:
-        _, thread = start_http_server(port, address, registry)
+        server, thread = start_http_server(port, address, registry)
     except OSError as error:
         raise BadInputError(f"cannot listen on {address}:{port}: {error.strerror}") from None
+    # Otherwise each connection that sends nothing would keep a thread for ever.
+    handler: Any = server.RequestHandlerClass
+    handler.timeout = IDLE_S
     thread.join()

@@ -127,7 +127,10 @@ def _explained(record: logging.LogRecord) -> logging.LogRecord:
 def _named(value: object) -> object:
     if isinstance(value, OperationalError):
         value = value.__cause__ or redis.ConnectionError(str(value))
-    return redis_problem(value) if isinstance(value, redis.RedisError) else value
+    if isinstance(value, redis.RedisError):
+        value = redis_problem(value)
+    # It may be from another host or a server, and must not look like a line of its own.
+    return value.replace("\r", "\\r").replace("\n", "\\n") if isinstance(value, str) else value
 
 
 def _escaped(found: re.Match[str]) -> str:

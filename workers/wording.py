@@ -70,6 +70,12 @@ def redis_problem(error: redis.RedisError) -> str:
     return f"Redis is not reachable ({why}); {step or _step_for(why)}"
 
 
+def may_pass(error: redis.RedisError) -> bool:
+    """Return whether Redis is away, or holds what a worker will remove, so that waiting helps."""
+    is_away = isinstance(error, redis.ConnectionError | redis.TimeoutError)
+    return is_away or str(error).startswith("WRONGTYPE")
+
+
 def _step_for(why: str) -> str:
     """Return what to do about a connection that failed, from what OpenSSL or the system says."""
     if "CERTIFICATE_VERIFY_FAILED" in why:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.client
 import re
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,23 +25,30 @@ ROUTES = sorted({one[0] if isinstance(one, tuple) else one.regex.pattern for one
 
 
 class Flower:
-    """Flower with the shipped settings and a login."""
+    """Flower with the shipped settings, and with a login unless *settings* say otherwise."""
 
-    def __init__(self, folder: Path, redis_url: str) -> None:
+    def __init__(self, folder: Path, redis_url: str, **settings: str) -> None:
         [self.port] = free_ports(1)
+        self.redis_url = redis_url
         config = CHECKOUT / "deploy/flower/flowerconfig.py"
         options = (f"--conf={config}", f"--port={self.port}", "--address=127.0.0.1")
         env = {"FLOWER_BASIC_AUTH": LOGIN, "FLOWER_DB": f"{folder}/state"}
-        env |= {"FARMHAUL_REDIS_URL": redis_url}
+        env |= {"FARMHAUL_REDIS_URL": redis_url, **settings}
         command: list[str | Path] = [BIN / "celery", "-A", "workers", "flower", *options]
         self.child = Child("flower", command, folder / "flower.log", env=env)
         self.child.wait_ready(lambda: accepts(self.port))
 
     def get(
-        self, path: str, login: bytes = b"", method: str = "GET"
+        self,
+        path: str,
+        login: bytes = b"",
+        method: str = "GET",
+        headers: dict[str, str] | None = None,
     ) -> tuple[int, http.client.HTTPMessage, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        words = {"Authorization": f"Basic {base64.b64encode(login).decode()}"} if login else {}
+        words = dict(headers or {})
+        if login:
+            words["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
         try:
             connection.request(method, path, headers=words)
             answer = connection.getresponse()
@@ -58,6 +66,15 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
     yield running
     running.child.kill()
     redis.stop()
+
+
+@pytest.fixture(scope="module")
+def open_flower(flower: Flower, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
+    folder = tmp_path_factory.mktemp("open")
+    env = {"FARMHAUL_FLOWER_OPEN": "yes", "FLOWER_BASIC_AUTH": "", "FLOWER_READ_ONLY": "false"}
+    running = Flower(folder, flower.redis_url, **env)
+    yield running
+    running.child.kill()
 
 
 def paths() -> list[str]:
@@ -84,6 +101,37 @@ def test_flower_shows_a_visitor_without_a_login_nothing(flower: Flower) -> None:
 def test_a_login_outside_ascii_is_refused_as_any_other(flower: Flower, login: str) -> None:
     for path in ("/workers", "/metrics", "/api/workers"):
         assert flower.get(path, login.encode("utf-8", "surrogateescape"))[0] == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "rebound.example.com"},
+        {"Host": "rebound.example.com:5555", "Origin": "http://rebound.example.com:5555"},
+        {"Host": "127.0.0.1.example.com"},
+        {"Host": "localhost@example.com"},
+        {"Host": "[::1].example.com"},
+        {"Host": ""},
+        {"Origin": "http://example.com"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+    ids=str,
+)
+def test_an_open_flower_answers_no_page_elsewhere(
+    open_flower: Flower, headers: dict[str, str]
+) -> None:
+    """A name of theirs leads to loopback, or their page sends a form."""
+    assert open_flower.get("/workers")[0] == 200
+    upload = f"/upload/{uuid.uuid4()}"
+    for method, path in (
+        *(("GET", path) for path in ("/workers", "/metrics", "/uploads", "/farm", upload)),
+        *(("POST", f"{upload}/{action}") for action in ("retry", "cancel")),
+        ("POST", "/api/worker/shutdown/celery@node7"),
+    ):
+        status, _, text = open_flower.get(path, method=method, headers=headers)
+        assert status in {400, 401, 403}, (method, path)
+        assert "farmhaul" not in text
 
 
 def test_no_page_elsewhere_can_frame_or_script_a_page_of_flower(flower: Flower) -> None:

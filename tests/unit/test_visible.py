@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import redis
 from hypothesis import given, settings, strategies
 
 from tasks.config.remedies import explained
@@ -92,6 +93,15 @@ def test_lines_of_libraries_have_no_control_characters() -> None:
     line = formatter.format(record)
 
     assert line == "\x1b[1;31modd: \\x1b]0;x\\x07\n\tnext line\x1b[0m"
+
+
+@pytest.mark.parametrize("logger", ["celery.worker", "kombu", "kombu.transport.redis"])
+def test_what_a_library_quotes_begins_no_line(logger: str) -> None:
+    formatter = WithoutSecrets(logging.Formatter("%(message)s"), Settings("redis://localhost"))
+    odd = "x\r\n[2026-11-26 12:00:00] ERROR upload_failed\x1b[2K"
+    for value in (odd, redis.ResponseError(odd)):
+        record = logging.LogRecord(logger, 30, "", 0, "odd: %s", (value,), None)
+        assert len(formatter.format(record).splitlines()) == 1
 
 
 #: What a file system, a server or another host may give: any text, with what terminals obey.

@@ -20,14 +20,16 @@ from tasks.intake.exit_codes import FAILED, say
 from tasks.records.inbox import waiting
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
-from tasks.records.status import Status, UploadState
+from tasks.records.status import Status, UploadState, answers
 from workers.cli import output
 from workers.cli.query import find, none_known, query_of, query_options
 from workers.cli.records import find_known, open_records
 from workers.cli.watch_table import WatchTable
-from workers.wording import redis_problem, troubles
+from workers.wording import may_pass, redis_problem, troubles
 
 INTERVAL_S = 1.0
+#: As many moves of each state are read in a poll.
+MOST_MOVES = 10_000
 
 
 class Changes(NamedTuple):
@@ -96,7 +98,9 @@ def _lines(status: Status, upload_ids: Sequence[str], *, human: bool) -> list[Up
             if away:
                 say("Redis is back")
             away = False
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+        except redis.RedisError as error:
+            if not may_pass(error):
+                raise
             if not away:
                 say(f"{redis_problem(error)}; trying again")
             away, changes = True, Changes([], all_ended=False)
@@ -153,10 +157,20 @@ def _moved(status: Status, since: float) -> tuple[list[str], float]:
 
     Both times are seconds since 1970 by Redis' clock.
     """
+    seconds, micros = status.client.time()
+    now = seconds + micros / 1e6
     pipeline = status.client.pipeline(transaction=False)
     for state in UPLOAD_STATES:
-        pipeline.zrangebyscore(state_key(state), f"({since!r}", "+inf", withscores=True)
-    moves = {to_text(upload_id): at for rows in pipeline.execute() for upload_id, at in rows}
+        # What claims to have moved later than now was written by somebody else: after it, no move
+        # would be seen.
+        key = state_key(state)
+        pipeline.zrangebyscore(key, f"({since!r}", now, withscores=True, start=0, num=MOST_MOVES)
+    read = [rows if isinstance(rows, list) else [] for rows in answers(pipeline)]
+    moves = {to_text(upload_id): at for rows in read for upload_id, at in rows}
+    if any(len(rows) == MOST_MOVES for rows in read):
+        # The next poll goes on after the earliest of the last, so that no move is left out.
+        since = min(rows[-1][1] for rows in read if len(rows) == MOST_MOVES)
+        moves = {upload_id: at for upload_id, at in moves.items() if at <= since}
     return sorted(moves, key=moves.__getitem__), max(moves.values(), default=since)
 
 

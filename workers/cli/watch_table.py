@@ -19,7 +19,7 @@ from tasks.records.numbers import number
 from tasks.records.states import LIVE, STAGES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.wording import faults_of_nodes, redis_problem
+from workers.wording import faults_of_nodes, may_pass, redis_problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +54,9 @@ class WatchTable:
             self.uploads = [upload for upload in self.status.find(ids) if upload]
             self.totals = self._totals()
             self.away = ""
-        except (redis.ConnectionError, redis.TimeoutError) as error:
+        except redis.RedisError as error:
+            if not may_pass(error):
+                raise
             self.away = self.away or f"{datetime.now().astimezone():%H:%M:%S}: " + (
                 redis_problem(error)
             )

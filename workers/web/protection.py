@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from flower.urls import settings
 from flower.views import BaseHandler
@@ -38,6 +40,8 @@ POLICY = {
     "base-uri": "'none'",
     "frame-ancestors": "'none'",
 }
+#: The hosts by which a browser on the same machine names a Flower that needs no login.
+LOOPBACK = re.compile(r"(127\.0\.0\.1|\[::1\]|localhost)(:\d+)?", re.IGNORECASE)
 HEADERS = {
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in POLICY.items()),
     # For browsers that do not know frame-ancestors.
@@ -60,6 +64,25 @@ class ProtectiveHeaders(OutputTransform):
         return status_code, headers, chunk
 
 
+def _refuse_other_sites(page: BaseHandler) -> None:
+    """Refuse what a page elsewhere has a browser on this machine ask, if no login protects Flower.
+
+    Its name may lead to loopback, and then its scripts may read the answer. Or it sends a form.
+
+    Raises:
+        HTTPError: the request names another host than loopback, or comes from another site.
+    """
+    options = page.application.options
+    if options.basic_auth or options.auth or options.unix_socket:
+        return
+    words = page.request.headers
+    origin = words.get("Origin")
+    is_here = LOOPBACK.fullmatch(page.request.host)
+    is_other = origin is not None and urlsplit(origin).netloc != page.request.host
+    if not is_here or is_other or words.get("Sec-Fetch-Site") == "cross-site":
+        raise HTTPError(403, "without a login, Flower answers only pages of its own on loopback")
+
+
 def protect() -> None:
     """Change Flower's handlers and settings; call it before Flower is made."""
     settings["transforms"] = [ProtectiveHeaders]
@@ -74,3 +97,8 @@ def protect() -> None:
             raise HTTPError(401) from None
 
     BaseHandler.get_current_user = current_user
+
+    def prepare(page: BaseHandler) -> None:
+        _refuse_other_sites(page)
+
+    BaseHandler.prepare = prepare
