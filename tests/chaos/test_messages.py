@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -72,7 +73,8 @@ def test_a_first_stage_delivered_twice_at_once_has_one_effect(hook: Farm) -> Non
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_stage_delivered_twice_at_once_has_one_effect(farm: Farm, stage: str) -> None:
     hold_up(farm)
-    uploads = farm.upload_many(3)
+    with farm.frozen():
+        uploads = farm.upload_many(3)
     deliver(farm, stage, catch_message(farm, stage))
     check_once(farm, uploads)
 
@@ -126,8 +128,11 @@ def messages_of_a_batch(farm: Farm) -> tuple[list[Upload], dict[str, str]]:
     uploads = farm.upload_many(3)
     messages = {STAGES[0]: catch_message(farm, STAGES[0])}
     hold_up(farm)
-    farm.add()
-    messages |= {stage: catch_message(farm, stage) for stage in STAGES[1:]}
+    with ThreadPoolExecutor() as pool:
+        # From before the worker starts: a message passes within a second.
+        caught = {stage: pool.submit(catch_message, farm, stage) for stage in STAGES[1:]}
+        farm.add()
+        messages |= {stage: message.result() for stage, message in caught.items()}
     wait_arrived(farm, uploads)
     farm.wait_quiet()
     farm.sandbox.faults.clear()

@@ -256,8 +256,8 @@ def test_a_program_that_reads_status_gets_only_json_lines(hook: Farm) -> None:
 
 
 def test_a_file_shows_its_progress_and_stops_when_cancelled(farm: Farm) -> None:
-    # More than the socket buffers on the way hold, and enough for several heartbeats.
-    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 8e6)
+    # More than the socket buffers on the way hold. Left alone, it takes half a minute.
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 2e6)
     size = 60_000_000
     path = farm.make_file("main.mov", size)
     [upload] = farm.enqueue(path, "--component-id", component(farm))
