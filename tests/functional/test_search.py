@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from cryptography.fernet import Fernet
 
 from tasks.config.sealing import Codec
 from tasks.records.scripts import Scripts
@@ -126,3 +127,17 @@ def test_paths_are_shortened_from_the_left() -> None:
 
     assert output.from_left(path, 30) == "…beauty/sh0003_beauty.1001.exr"
     assert output.from_left(path, 100) == path
+
+
+def test_who_has_another_key_is_told_so(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FARMHAUL_REDIS_URL", server.url)
+    for key, said in (
+        ("", "whole words"),
+        (Fernet.generate_key().decode(), "opens no record: set"),
+    ):
+        monkeypatch.setenv("FARMHAUL_SECRET_KEY", key)
+        for command in ("status", "watch"):
+            result = CliRunner().invoke(cli, [command, "nobody"])
+            assert said in str(result.exception)

@@ -11,11 +11,16 @@ from typing import Any
 import click
 
 from tasks.intake.errors import BadInputError
+from tasks.records.keys import to_text, upload_key
 from tasks.records.scripts import Scripts
 from tasks.records.search import ORDER, Query, Search, parsed
+from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState
+from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid
 
+#: How many records of each state are read.
+SAMPLE = 5
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -67,11 +72,26 @@ def find(scripts: Scripts, query: Query) -> tuple[list[UploadState], bool]:
     return [upload for upload in uploads if upload is not None], is_cut
 
 
-def none_known(words: Sequence[str]) -> BadInputError:
+def none_known(scripts: Scripts, words: Sequence[str]) -> BadInputError:
     """Return what to say if nothing fits what was asked for."""
-    return BadInputError(
-        f"no upload {' '.join(words)} is known here; words are whole words of a path"
-    )
+    step = "words are whole words of a path"
+    if _opens_none(scripts):  # nor does it find any
+        step = "this FARMHAUL_SECRET_KEY opens no record: set it as on the workers"
+    return BadInputError(f"no upload {' '.join(words)} is known here; {step}")
+
+
+def _opens_none(scripts: Scripts) -> bool:
+    """Return whether there are records, and this node's key opens none of some."""
+    pipeline = scripts.client.pipeline(transaction=False)
+    for upload_id in Status(scripts.client, scripts.codec).ids_in(UPLOAD_STATES, limit=SAMPLE):
+        pipeline.hget(upload_key(upload_id), "request")
+    opened = []
+    for request in filter(None, pipeline.execute()):
+        try:
+            opened.append(bool(scripts.codec.decode(to_text(request))))
+        except SealBrokenError:
+            opened.append(False)
+    return bool(opened) and not any(opened)
 
 
 def _time_of(text: str, now: float) -> float:

@@ -68,7 +68,7 @@ def status(
             query = replace(query, states=states)
         uploads, is_cut = find(scripts, query)
         if not uploads and not which and not any(asked.values()):
-            raise none_known(words)
+            raise none_known(scripts, words)
         _show_found(uploads, is_cut, by=by, limit=limit, form=form)
         return
     _show_known(scripts, words, which, now=now, human=form != "json")

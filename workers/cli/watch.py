@@ -67,7 +67,7 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     if query := query_of(words, float(scripts.client.time()[0]), **asked):
         upload_ids = tuple(upload.upload_id for upload in find(scripts, query)[0])
         if not upload_ids:
-            raise none_known((*words, *filter(None, asked.values())))
+            raise none_known(scripts, (*words, *filter(None, asked.values())))
     find_known(status, upload_ids)
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     if terminal and form == "table":
