@@ -96,6 +96,8 @@ class Entities:
         entity |= self._normalised(entity_type, data)
         if "id" in schema["properties"] and not entity.get("id"):
             entity["id"] = str(uuid.uuid4())
+        if entity_type == "AssetVersion" and not entity.get("version"):
+            entity["version"] = self._next_version(entity.get("asset_id"))
         if entity_type in SYSTEM_TYPES:
             entity["system_type"] = SYSTEM_TYPES[entity_type]
         self._check_references(entity_type, entity)
@@ -143,6 +145,17 @@ class Entities:
         others = self.all(described["items"]["$ref"])
         return [other for other in others if other.get(pointer) == entity["id"]]
 
+    def link_of(self, entity: Entity) -> list[Entity]:
+        """Return the way from the project to an entity; that of a version leaves its asset out."""
+        if entity["__entity_type__"] == "AssetVersion" and not entity.get("asset_id"):
+            return []
+        asset = self.find("Asset", entity["asset_id"]) if entity.get("asset_id") else None
+        parent_id = (asset or entity).get("context_id") or entity.get("parent_id")
+        parent = self.find("Context", parent_id) if parent_id else None
+        name = f"{asset['name']} v{entity['version']}" if asset else entity.get("name")
+        own = {"type": entity["__entity_type__"], "id": entity["id"], "name": name}
+        return [*(self.link_of(parent) if parent else []), own]
+
     @staticmethod
     def foreign_key(entity_type: str, relation: str) -> str:
         return "context_id" if (entity_type, relation) == ("Asset", "parent") else f"{relation}_id"
@@ -182,6 +195,10 @@ class Entities:
                     f" constraint DETAIL:  Key ({name})=({value}) is not present in table"
                     f' "{target[1].lower()}".'
                 )
+
+    def _next_version(self, asset_id: Any) -> int:
+        versions = (v for v in self.all("AssetVersion") if v.get("asset_id") == asset_id)
+        return max((int(version.get("version") or 0) for version in versions), default=0) + 1
 
     def _exists_in_family(self, entity_type: str, key: Key) -> bool:
         family = next(

@@ -16,6 +16,7 @@ from typing import Any
 
 import flask
 import waitress
+from botocore.exceptions import ClientError
 
 from . import seed
 from .config import LIFETIME_HEADER, FtrackConfig
@@ -71,6 +72,11 @@ def make_app(config: FtrackConfig) -> flask.Flask:
         url = presign("GET", config.signed_endpoint, component_id, lifetime_s)
         return flask.Response(status=302, headers={"Location": url})
 
+    @app.get("/component/thumbnail")
+    def component_thumbnail() -> flask.Response:
+        # Unlike ftrack, it returns the picture in its own size.
+        return component_get()
+
     @app.get("/component/remove")
     def component_remove() -> flask.Response:
         component_id = _authenticated_component()
@@ -85,8 +91,10 @@ def make_app(config: FtrackConfig) -> flask.Flask:
             flask.abort(403)
         component_id = arguments.get("id", "")
         with lock:
-            if operations.in_server_location(component_id) is None:
-                flask.abort(404)
+            is_located = operations.in_server_location(component_id) is not None
+        # ftrack's own accessor reads and removes bytes before there is a location.
+        if not is_located and not _is_stored(operations.s3, component_id):
+            flask.abort(404)
         return component_id
 
     @app.get("/sandbox/entities/<entity_type>")
@@ -105,6 +113,14 @@ def make_app(config: FtrackConfig) -> flask.Flask:
         return _answer({})
 
     return app
+
+
+def _is_stored(s3: Any, component_id: str) -> bool:
+    try:
+        s3.head_object(Bucket=BUCKET, Key=component_id)
+    except ClientError:
+        return False
+    return True
 
 
 def _answer(value: Any, status: int = 200) -> flask.Response:

@@ -21,6 +21,7 @@ from .errors import (
     StoreRefused,
     ValidationError,
 )
+from .schemas import TO_MANY
 from .seaweed import BUCKET
 from .seed import SERVER_LOCATION_ID
 from .signing import presign
@@ -106,13 +107,26 @@ class Operations:
 
     def _create(self, operation: Operation, caller: Caller) -> dict[str, Any]:
         entity = self.entities.create(operation["entity_type"], operation["entity_data"])
-        return {"action": "create", "data": entity}
+        # Clients ask for what the answer leaves out.
+        known = {name: value for name, value in entity.items() if value is not None}
+        return {"action": "create", "data": self._with_relations(known, operation)}
 
     def _update(self, operation: Operation, caller: Caller) -> dict[str, Any]:
         entity = self.entities.update(
             operation["entity_type"], _key(operation), operation["entity_data"]
         )
-        return {"action": "update", "data": entity}
+        return {"action": "update", "data": self._with_relations(entity, operation)}
+
+    def _with_relations(self, entity: Entity, operation: Operation) -> Entity:
+        """Return an entity with the relations that the operation has set, as clients need them."""
+        kind = entity["__entity_type__"]
+        relations: Entity = {}
+        for name, value in operation["entity_data"].items():
+            if name in TO_MANY and (found := self.entities.related(entity, name)):
+                relations[name] = found
+            elif isinstance(value, dict) and "$ref" in self.entities.attribute(kind, name):
+                relations[name] = {key: value[key] for key in ("__entity_type__", "id")}
+        return {**entity, **relations}
 
     def _delete(self, operation: Operation, caller: Caller) -> dict[str, Any]:
         self.entities.delete(operation["entity_type"], _key(operation))

@@ -75,6 +75,9 @@ def _project(entities: Entities, entity: Entity, paths: list[str]) -> Entity:
         if name not in schema["properties"]:
             continue  # an attribute of another subtype
         described = schema["properties"][name]
+        if name == "link":
+            answer[name] = entities.link_of(entity)
+            continue
         if "$ref" not in described and described.get("type") not in ("array", "mapped_array"):
             answer[name] = entity.get(name)
             continue

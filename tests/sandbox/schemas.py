@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from .process import CHECKOUT
 
 OWN_SCHEMAS = Path(__file__).with_name("schemas.json")
-FULL_SCHEMAS = CHECKOUT.parent / "shared" / "ftrack-schemas.json"
+FULL_SCHEMAS = Path(
+    os.environ.get("SANDBOX_SCHEMAS") or CHECKOUT.parent / "shared" / "ftrack-schemas.json"
+)
 
 #: Entities that are also found under the name of another type.
 SUBTYPES = {
@@ -60,4 +63,4 @@ def kinds_of_task(schemas: dict[str, Any]) -> list[str]:
         alias = schema.get("alias_for")
         if isinstance(alias, dict) and alias.get("id") == "Task":
             found.append(name)
-    return [name for name in found if name in schemas]
+    return [name for name in dict.fromkeys(found) if name in schemas]
