@@ -147,7 +147,8 @@ class Operations:
             "Content-Type": mimetypes.guess_type(str(name))[0] or "application/octet-stream",
             "Content-Disposition": _disposition(str(name)),
         }
-        if "parts" in operation:
+        # The JavaScript client sends null for one part.
+        if operation.get("parts") is not None:
             return self._sign_parts(component_id, operation, headers, caller)
         checksum = operation.get("checksum")
         if checksum:
