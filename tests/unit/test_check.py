@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.transfer.compare import NO_MD5, Compared, Pair
 from tests.sandbox.process import NO_REDIS
+from workers.cli.check_here import NO_PATH, _report
 from workers.cli.group import main
 
 TARGET = ("--version-id", "9f1d2c3b-0000-4000-8000-000000000001")
@@ -59,3 +61,20 @@ def test_a_node_without_credentials_says_so(
 
     assert main(["check", "/x", *TARGET]) == 2
     assert "farmhaul check calls ftrack from this node" in capsys.readouterr().err
+
+
+def test_people_see_what_is_not_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    pair = Pair("/mnt/prod/a.mov", "id")
+    for outcome in (
+        Compared("same", 6, 6),
+        Compared("size differs", 6, 2000),
+        Compared("not compared", 6, 6, NO_MD5),
+    ):
+        _report(pair, outcome, human=True)
+    _report(Pair("", "an-id"), Compared("not readable", why=NO_PATH), human=True)
+
+    assert capsys.readouterr().out.splitlines() == [
+        "size differs       /mnt/prod/a.mov  (6 B, 2.0 kB in ftrack)",
+        "not compared       /mnt/prod/a.mov  (6 B)  the store has no MD5 of it",
+        f"not readable       an-id  (?)  {NO_PATH}",
+    ]
