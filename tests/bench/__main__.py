@@ -21,7 +21,19 @@ from pathlib import Path
 
 from tests.bench import document
 from tests.bench.result import Result
-from tests.bench.scenarios import costs, files, growth, hooks, large, memory, model, sink, storm
+from tests.bench.scenarios import (
+    costs,
+    files,
+    growth,
+    hooks,
+    idle,
+    large,
+    memory,
+    model,
+    sequence,
+    sink,
+    storm,
+)
 from tests.bench.stand import Stand
 
 Scenario = Callable[[Stand, bool], list[Result]]
@@ -32,10 +44,12 @@ SCENARIOS: dict[str, Scenario] = {
     "far": files.run_far,
     "storm": storm.run,
     "frames": files.run_frames,
+    "sequence": sequence.run,
     "large": large.run,
     "growth": growth.run,
     "costs": costs.run,
     "hooks": hooks.run,
+    "idle": idle.run,
     "memory": memory.run,
     "model": model.run,
 }

@@ -195,6 +195,10 @@ class Stand:
         )
         return job.to_text()
 
+    def run(self, command: Sequence[str]) -> Usage:
+        """Run a command until it exits."""
+        return self._timed(command)[0]
+
     def cold(self, *command: str | Path) -> float:
         """Return the wall-clock time of a command in seconds, from start to exit."""
         return self._timed([str(word) for word in command], quiet=True)[0].seconds
