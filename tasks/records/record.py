@@ -56,6 +56,13 @@ class DeliveredRow(NamedTuple):
     located: str
 
 
+class Settled(dict[str, str]):
+    """The state of each upload that was settled; "lost" if another delivery has taken it over."""
+
+    #: The hosts that need a wake-up ("" for all nodes), because publishes have all files now.
+    to_wake: Sequence[str] = ()
+
+
 class Record:
     """Moves uploads through the stages; one instance a process."""
 
@@ -193,7 +200,7 @@ class Record:
         node: str = "",
         *,
         reached: bool = False,
-    ) -> dict[str, str]:
+    ) -> Settled:
         """Note what a stage has done with its transfers.
 
         Args:
@@ -203,9 +210,6 @@ class Record:
             node: the worker that ran the stage.
             reached: whether the node got any answer of that service, which may fail the uploads
                 nevertheless.
-
-        Returns:
-            The state of each upload, or "lost" when another delivery has taken it over.
         """
         rows = [
             {
@@ -218,8 +222,8 @@ class Record:
             for settlement in settlements
         ]
         if not rows:
-            return {}
-        states = self.scripts.run(
+            return Settled()
+        states, hosts = self.scripts.run(
             "settle",
             settlements=rows,
             answered=list(answered),
@@ -228,7 +232,9 @@ class Record:
             node=node,
             ttl_s=self.scripts.ttl_s,
         )
-        return {to_text(upload_id): to_text(state) for upload_id, state in states}
+        settled = Settled((to_text(upload_id), to_text(state)) for upload_id, state in states)
+        settled.to_wake = [to_text(host) for host in hosts]
+        return settled
 
     def _sealed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         # An error may name a path, so it is sealed. One of a node that lacks the key names none.

@@ -364,6 +364,8 @@ class Stage(RedactedTask):
             settlements, answered, passed if service else 0, self.worker, reached=reached
         )
         self._wake_others(states)
+        for host in states.to_wake:
+            wake(self.app, 1, host)
         return states
 
     def _log_errors(self, outcomes: Outcomes, states: Mapping[str, str]) -> None:

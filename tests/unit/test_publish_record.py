@@ -9,6 +9,7 @@ import pytest
 from tasks.config.sealing import Codec
 from tasks.intake.request import PublishRequest
 from tasks.records import keys
+from tasks.records.delivery import Settlement
 from tasks.records.states import STAGES
 from tasks.records.status import Status
 from tasks.transfer.targets import Target
@@ -50,6 +51,15 @@ def test_a_publish_with_a_file_of_another_one_waits_for_it_too(farm: Farm) -> No
     assert farm.states([sequence, movie]) == ["pending", "pending"]
     assert [farm.field(one, "sent") for one in (sequence, movie)] == [str(SIZE), str(2 * SIZE)]
     assert farm.counted("stored") == 2, "the shared file was sent once"
+
+
+def test_the_last_file_of_a_publish_asks_for_a_wake_up(farm: Farm) -> None:
+    farm.enqueue(sequence_of(2))
+    first, second = farm.deliver()
+
+    asked = [farm.record.settle([Settlement(one, "stored")]).to_wake for one in (first, second)]
+
+    assert asked == [[], [""]]
 
 
 def test_a_publish_shows_how_long_its_rest_takes(farm: Farm) -> None:

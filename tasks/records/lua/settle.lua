@@ -19,7 +19,8 @@
 -- node          who has done this
 -- ttl_s         how long the record of an ended upload is kept
 --
--- Returns rows {id, the state that it has now, or 'lost'}.
+-- Returns {rows {id, the state that it has now, or 'lost'}, hosts that need a wake-up, because their
+-- publishes have all of their files now}.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -292,4 +293,4 @@ end
 if succeeded_at then
   attempt(args.settlements[1].id, note_success, args.node, succeeded_at)
 end
-return finish_script(rows)
+return finish_script({ rows, complete_on })

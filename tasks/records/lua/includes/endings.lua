@@ -20,6 +20,9 @@ local function waiting_publishes(id)
   return found
 end
 
+-- The hosts of the publishes that this script has made pending: they need a wake-up.
+local complete_on = {}
+
 -- Let a publish become visible when all of its members are stored. A chain of its own does it.
 local function publish_if_stored(id)
   local key = upload_key(id)
@@ -28,6 +31,7 @@ local function publish_if_stored(id)
   if state == 'storing' and complete and redis.call('EXISTS', KEY.left .. id) == 0 then
     redis.call('HSET', key, 'exclusive', 1)
     make_pending(id, state, host, score)
+    complete_on[#complete_on + 1] = host
   end
 end
 
