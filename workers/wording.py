@@ -82,6 +82,8 @@ def _step_for(why: str) -> str:
         return "name the authority of its certificate with ssl_ca_certs in FARMHAUL_REDIS_URL"
     if "CERTIFICATE_REQUIRED" in why or "EOF occurred" in why:
         return "give ssl_certfile in FARMHAUL_REDIS_URL if Redis wants a client certificate"
+    if "number of clients" in why:
+        return "raise maxclients in Redis"
     if "reset by peer" in why or "closed by server" in why:
         return "check FARMHAUL_REDIS_URL (with TLS it begins with rediss://), and Redis' log"
     return "check FARMHAUL_REDIS_URL, and that Redis is running"
@@ -89,7 +91,7 @@ def _step_for(why: str) -> str:
 
 def _access_problem(error: redis.RedisError) -> str:
     if isinstance(error, redis.exceptions.NoPermissionError):
-        return f"Redis refuses access: {error}; check the user and password in FARMHAUL_REDIS_URL"
+        return f"Redis refuses access: {error}; compare its user with deploy/redis/users.acl"
     # redis-py greets with HELLO, which Redis refuses in words of its own.
     wants_one = any(words in str(error) for words in ("HELLO", "required"))
     return "; ".join(MEANINGS["NOAUTH" if wants_one else "WRONGPASS"])
