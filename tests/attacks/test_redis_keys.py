@@ -33,7 +33,7 @@ def wrong_type(client: Any, key: str) -> None:
 def garbage(client: Any, key: str) -> None:
     """Put values of the right type there that mean nothing."""
     kind = TYPES[key]
-    odd = ["x", "1e300", "nan", "\xff\x00", "{", "[]"]
+    odd: list[Any] = ["x", "1e300", "nan", b"\xff\x00", "{", "[]"]
     if kind == "hash":
         known = [*client.hkeys(key)[:50], "until", "probed", "since", "strikes", "bandwidth"]
         client.hset(key, mapping=dict(zip(known, itertools.cycle(odd), strict=False)))
