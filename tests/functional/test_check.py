@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 
-from tests.farm import Farm
+from tests.farm import Farm, wait_until
 from tests.helpers.checking import TARGET, check, render, states, wait_healed
 from tests.sandbox import seed
 
@@ -39,8 +39,9 @@ def test_files_of_all_kinds_are_checked_by_a_manifest(farm: Farm) -> None:
     rows = [{"path": str(one.path), "component_id": one.component_id} for one in (large, *files)]
     rows += [{"path": str(parts.path), "component_id": parts.component_id}]
     rows += [{"path": str(fresh), "version_id": seed.VERSION_ID}]
+    encoded = {"path": str(fresh), "version_id": seed.VERSION_ID, "name": "e", "encode_only": True}
     manifest = farm.folder / "manifest.jsonl"
-    manifest.write_text("\n".join(map(json.dumps, rows)))
+    manifest.write_text("\n".join(map(json.dumps, [*rows, encoded])))
 
     lines = check(farm, "--manifest", manifest, code=1)
 
@@ -74,6 +75,9 @@ def test_a_version_is_checked_where_its_records_say_it_lies(farm: Farm) -> None:
     [publish] = farm.enqueue_manifest(entries)
     farm.wait_located([*(movie.id for movie in movies), publish["upload_id"]])
     farm.sandbox.ftrack.delete("FileComponent", movies[1].component_id)
+    encoded = farm.upload(*TARGET, "--encode-only", content=200, name="encoded.mov")
+    wait_until(lambda: farm.record(encoded.id).get("state") == "located")
+    wait_until(lambda: not farm.sandbox.ftrack.get("FileComponent", encoded.component_id))
     foreign = farm.sandbox.ftrack.create(
         "FileComponent", name="theirs", version_id=seed.VERSION_ID, file_type=".exr"
     )

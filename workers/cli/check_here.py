@@ -57,7 +57,7 @@ def check_here(
     if asked.is_listed:
         wanted, unknown, inventory = _listed(settings, asked, hook, stop)
     else:
-        wanted, unknown = _wanted(asked.entries(), hook), []
+        wanted, unknown = _wanted(_kept(asked.entries()), hook), []
         targets = [one.component.target for one in wanted]
         ids = {target.component_id for target in targets}
         versions = {target.version_id for target in targets if target.version_id}
@@ -102,6 +102,15 @@ def _listed(
         scripts = open_scripts(settings, fail_fast_redis(settings))
         found = listed_by_records(scripts, inventory, ids, versions)
     return _wanted(found.entries, hook), found.unknown, inventory
+
+
+def _kept(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries of which ftrack keeps the file."""
+    kept = [entry for entry in entries if not entry.encode_only]
+    if len(kept) < len(entries):
+        count = len(entries) - len(kept)
+        say(f"{count} files with encode_only are left out: ftrack keeps only what it has encoded")
+    return kept
 
 
 def _wanted(entries: Sequence[Entry], hook: HookSettings) -> list[Wanted]:

@@ -9,11 +9,10 @@ from tasks.intake.manifest import Entry
 from tasks.intake.notation import Frames, parse
 from tasks.intake.request import REVIEW_PREFIX
 from tasks.records.scripts import Scripts
-from tasks.records.search import Query
+from tasks.records.search import Found, Query, Search
 from tasks.records.status import Status, UploadState
 from tasks.transfer.inventory import Inventory, Known
 from tasks.transfer.names import fetched_name, name_fault
-from workers.cli.query import find
 
 #: The frames of a sequence whose records are looked at: two show where the number is.
 LOOKED_AT = 2
@@ -33,23 +32,26 @@ def listed_by_records(
     """Return what to compare for components, and for all components of versions.
 
     Paths are those of farmhaul's records. A version also has the components whose records say that
-    they were uploaded, and which somebody has deleted since. Components of a version that are not
-    in ftrack.server, and that have no record, belong to other programs.
+    they were uploaded, and which somebody has deleted since. Components of a version that farmhaul
+    has not uploaded belong to other programs, or are what ftrack has encoded.
 
     Raises:
         RedisError: the records cannot be read.
     """
     wanted = list(inventory.known.values())
-    uploads = _uploads(Status(scripts.client, scripts.codec), wanted)
+    status = Status(scripts.client, scripts.codec)
+    search = Search(scripts.client, scripts.codec, scripts.hasher)
+    uploads = _uploads(status, wanted)
     entries, unknown = [], []
     for known in wanted:
         if path := _path_of(known, uploads):
             entries.append(Entry(path, component_id=known.component_id))
-        elif known.component_id in component_ids or _is_there(known):
+        elif known.component_id in component_ids or _is_ours(known):
             unknown.append(known)
     for version_id in versions:
-        found, _ = find(scripts, Query(version=version_id, states=("located",)))
-        entries += _deleted(found, inventory)
+        found, _ = search.find(Query(version=version_id, states=("located",)))
+        kept = [one.upload_id for one in found if not _is_encoded_only(one)]
+        entries += _deleted(filter(None, status.find(kept)), inventory)
     return Listed(entries, unknown)
 
 
@@ -60,7 +62,8 @@ def listed_in(folder: str, inventory: Inventory, patterns: Mapping[str, str]) ->
     """
     entries, unknown = [], []
     for known in inventory.known.values():
-        if not _is_there(known):
+        is_encoded = known.name.startswith(REVIEW_PREFIX) and not known.is_ours
+        if is_encoded or not _is_there(known):
             continue
         digits = f"0{known.padding}" if known.padding > 1 else ""
         mark = f"%{digits}d" if known.is_sequence else None
@@ -71,6 +74,11 @@ def listed_in(folder: str, inventory: Inventory, patterns: Mapping[str, str]) ->
         else:
             entries.append(Entry(f"{folder}/{name}", component_id=known.component_id))
     return Listed(entries, unknown)
+
+
+def _is_ours(known: Known) -> bool:
+    """Return whether farmhaul has uploaded it; ftrack adds what it has encoded."""
+    return known.is_ours or any(frame.is_ours for frame in known.frames.values())
 
 
 def _is_there(known: Known) -> bool:
@@ -118,6 +126,12 @@ def _patterns(paths: Mapping[str, str]) -> Iterator[Frames]:
                 padding = min(map(len, paths))
                 yield Frames(head, tail, padding if padding > 1 else 0, ())
             start = path.rfind(name, 0, start)
+
+
+def _is_encoded_only(found: Found) -> bool:
+    """Return whether ftrack itself deletes the component, because only what it encodes stays."""
+    target = found.request.get("target")
+    return isinstance(target, dict) and bool(target.get("encode_only"))
 
 
 def _deleted(uploads: Iterable[UploadState], inventory: Inventory) -> Iterator[Entry]:
