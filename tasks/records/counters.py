@@ -22,6 +22,8 @@ NAMES = (
     *("superseded", "claims_lost", "redelivered", "events_dropped", "refused_requests"),
     *("notices_dropped", "repaired", "found"),
 )
+#: Bounds of what is read. farmhaul stays far below them, but anyone who can write to Redis may not.
+MOST_NAMES, MOST_KINDS = 100, 500
 #: A name that Prometheus accepts too; other fields of the hash are ignored.
 FIELD = re.compile(r"([a-z][a-z_]{0,63})(?::(.{0,100}))?", re.DOTALL)
 
@@ -51,9 +53,13 @@ def read(client: redis.Redis) -> Totals:
         elif match[1] == "seconds_sum":
             seconds_sum = number
         elif match[2] is None:
-            plain[match[1]] = int(number)
-        else:
-            by_kind.setdefault(match[1], {})[match[2]] = int(number)
+            if match[1] in plain or len(plain) < MOST_NAMES:
+                plain[match[1]] = int(number)
+        elif match[1] in by_kind or len(by_kind) < MOST_NAMES:
+            kinds = by_kind.setdefault(match[1], {})
+            # A metric for each would take the memory of whoever reads them.
+            if match[2] in kinds or len(kinds) < MOST_KINDS:
+                kinds[match[2]] = int(number)
     buckets, sum_ = {}, 0
     for bound in (*map(str, BOUNDS_S), "+Inf"):
         sum_ += durations.get(bound, 0)

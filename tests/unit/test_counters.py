@@ -272,3 +272,15 @@ def test_each_encoding_job_is_due_once_in_its_interval(record: Record, commands:
     assert publishes.take_due_jobs(60, 10) == {}
     publishes.record_job_state(requests[0].upload_id, "done", final=True)
     assert record.scripts.client.zcard(keys.JOBS) == 1
+
+
+def test_what_somebody_counts_without_end_is_read_to_a_bound(client: redis.Redis) -> None:
+    odd: dict[Any, Any] = {f"failed:K{number}": 1 for number in range(3000)}
+    odd |= {f"{'x' * (number // 26)}{chr(97 + number % 26)}": 1 for number in range(900)}
+    odd |= {f"{name}:kind": 1 for name in [*odd][3000:]}
+    client.hset(keys.TOTALS, mapping={**odd, "located": 7})
+
+    totals = read(client)
+    assert totals.plain["located"] == 7
+    assert sum(map(len, totals.by_kind.values())) < 700
+    assert len(totals.plain) + len(totals.by_kind) <= 200
