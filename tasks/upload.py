@@ -10,9 +10,9 @@ from celery import shared_task
 from tasks.chain import wake
 from tasks.parts import start_runs
 from tasks.stage.base import Stage
-from tasks.stage.locations import with_locations
 from tasks.stage.message import Message
 from tasks.stage.registration import register_all
+from tasks.stage.resolved import resolved
 from tasks.stage.sending import send_file
 from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
@@ -58,7 +58,7 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     """
     batch = self.take(message)
     parts = self.clients.parts
-    files, refused = with_locations(self.clients, batch.transfers)
+    files, refused = resolved(self.clients, batch.transfers)
     known = [file for file in files if file.was_located and not file.is_member]
     kept = [file for file in known if not file.target.encode_only]
     confirmed = self.call_once(lambda files: confirm(self.clients.ftrack, files), kept)

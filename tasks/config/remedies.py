@@ -31,6 +31,7 @@ TARGET_REMEDIES: dict[errors.Taken, str] = {
     "": "give another id, or fix it in ftrack, then: farmhaul retry",
     "name": "use another --name, --replace, or another version",
     "component": "use --replace, or another component",
+    "context": "correct it, or make it in ftrack, then: farmhaul retry",
     "location": "correct --also-in, --only-in or FARMHAUL_ALSO_IN, and enqueue it again",
 }
 

@@ -21,7 +21,12 @@ def upload_line(request: Request, state: str, *, human: bool) -> str:
     if human:
         path = visible(request.path)
         return f"{state:<10} {request.upload_id}  {size(request.size_bytes):>9}  {path}"
-    files = {"files": len(request.files)} if isinstance(request, PublishRequest) else {}
+    more: dict[str, Any] = {}
+    target = request.files[0].target if isinstance(request, PublishRequest) else request.target
+    if isinstance(request, PublishRequest):
+        more["files"] = len(request.files)
+    if target.new_version:
+        more["version_id"] = target.version_id
     return json_text(
         {
             "upload_id": request.upload_id,
@@ -29,7 +34,7 @@ def upload_line(request: Request, state: str, *, human: bool) -> str:
             "path": request.path,
             "size": request.size_bytes,
             "state": state,
-            **files,
+            **more,
         },
         comma=", ",
         colon=": ",

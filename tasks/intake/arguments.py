@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from tasks.config.hook_settings import HookSettings
@@ -24,6 +25,7 @@ UPLOAD_OPTIONS = (
     "component_id", "version_id", "name", "thumbnail", "task_id", "encode", "encode_only",
     "reviewable",
     "frame_range", "fps", "resolution", "metadata", "replace", "prune", "also_in", "only_in",
+    "context", "asset", "asset_type", "version_key", "task", "comment", "status",
 )  # fmt: skip
 
 
@@ -74,7 +76,7 @@ def entries_of(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
                 "--manifest cannot be combined with paths or options of a single upload; "
                 "write these into its lines"
             )
-        return read_manifest(_lines(options["manifest"]), priority)
+        return _as_next(read_manifest(_lines(options["manifest"]), priority), options)
     if not paths:
         raise BadInputError("name a file to upload, or use --manifest; see farmhaul enqueue --help")
     for key in ("name", "thumbnail", "reviewable"):
@@ -86,7 +88,17 @@ def entries_of(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
             )
     if "metadata" in given:
         given["metadata"] = _pairs(given["metadata"])
-    return [Entry(path, priority=priority, **given) for path in paths]
+    return _as_next([Entry(path, priority=priority, **given) for path in paths], options)
+
+
+def _as_next(entries: list[Entry], options: dict[str, Any]) -> list[Entry]:
+    """Return the entries, with --next-version with a key that only this call has."""
+    if not options["next_version"]:
+        return entries
+    if any(entry.context is None or entry.version_key is not None for entry in entries):
+        raise BadInputError("--next-version needs --context for each file, and no --version-key")
+    key = os.urandom(16).hex()
+    return [entry._replace(version_key=key) for entry in entries]
 
 
 def _lines(manifest: str) -> list[str]:

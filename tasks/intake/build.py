@@ -6,6 +6,7 @@ import os
 
 from tasks.config.path_map import absolute, check_here
 from tasks.config.remedies import explained
+from tasks.intake.context import check_context, new_version
 from tasks.intake.deadline import looking_at
 from tasks.intake.errors import BadInputError, FramesError, quoted
 from tasks.intake.marks import may_have_mark
@@ -102,6 +103,9 @@ def build_components(
 
 def _component(entry: Entry, settings: AnySettings, options: Options) -> Component:
     entry.check_texts()
+    check_context(entry)
+    if version := new_version(entry):
+        entry = entry._replace(version_id=version.version_id)
     check_entry(entry)
     if entry.priority not in PRIORITIES:
         raise BadInputError(
@@ -240,6 +244,10 @@ def _check_publish(name: str, group: Sequence[Component]) -> None:
         ("version", [other for other in group if other.target.version_id != version_id]),
         ("priority", [other for other in group if other.entry.priority != priority]),
         ("thumbnail", [other for other in group if other.target.thumbnail][1:]),
+        (
+            "task, comment or status",
+            [one for one in group if one.target.new_version != group[0].target.new_version],
+        ),
     ):
         if others:
             raise BadInputError(
@@ -317,4 +325,5 @@ def _under_version(
         prune=entry.prune,
         also_in=entry.also_in or "",
         only_in=entry.only_in or "",
+        new_version=new_version(entry),
     )

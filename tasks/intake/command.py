@@ -52,6 +52,18 @@ before anything is rendered.""",
     (
         Option("--component-id", "UUID", "The existing component to upload PATH to."),
         Option("--version-id", "UUID", "Create a component in this asset version."),
+        Option(
+            "--context",
+            "PATH|UUID",
+            "Make the version, too, unless it exists: under PROJECT/SEQUENCE/SHOT, or an id.",
+        ),
+        Option("--asset", "NAME", "With --context: the asset of the version."),
+        Option("--asset-type", "TYPE", "With --context: the type of the asset, such as Render."),
+        Option("--version-key", "TEXT", "With --context: each key, such as a job, has a version."),
+        Option("--next-version", "", "With --context: this call makes a version of its own."),
+        Option("--task", "UUID", "With --context: the task of the version."),
+        Option("--comment", "TEXT", "With --context: the comment of the version."),
+        Option("--status", "NAME", "With --context: the status of the version."),
         Option("--name", "TEXT", "Name of the new component; by default after the file's name."),
         Option("--thumbnail", "", "Make the file the version's thumbnail."),
         Option(

@@ -34,6 +34,9 @@ TEXTS = (
     "priority",
 )
 IDS = ("component_id", "version_id")
+#: Keys of a version that need not exist. A studio may have such keys for something else, so they
+#: count together, and only without an id.
+OF_CONTEXT = ("context", "asset", "asset_type", "version_key", "task", "comment", "status")
 FLAGS = ("thumbnail", "encode", "encode_only", "reviewable", "replace", "prune")
 YES = ("1", "true", "yes", "on")
 NO = ("0", "false", "no", "off", "")
@@ -54,7 +57,7 @@ def flag(text: object, name: str = "flag") -> bool:
 
 
 def upload(path: str, lookup: Lookup, number: int | str = "") -> dict[str, Any]:
-    """Return the manifest line for an output of a job; empty if the job names no ftrack id.
+    """Return the manifest line for an output of a job; empty if the job names no target in ftrack.
 
     *lookup* returns the job's value of a key, or nothing. *number* is the number of the output if
     a job has several: ftrack_version_id1 then wins over ftrack_version_id.
@@ -65,7 +68,10 @@ def upload(path: str, lookup: Lookup, number: int | str = "") -> dict[str, Any]:
 
     found: dict[str, Any] = {key: value(key) for key in TEXTS if value(key)}
     if not set(IDS) & set(found):
-        return {}
+        made = {key: value(key) for key in OF_CONTEXT if value(key)}
+        if not {"context", "asset"} <= set(made):
+            return {}
+        found.update(made)
     for key in FLAGS:
         try:
             if flag(value(key)):

@@ -34,6 +34,13 @@ MANIFEST_KEYS: dict[str, type] = {
     "replace": bool,
     "also_in": str,
     "only_in": str,
+    "context": str,
+    "asset": str,
+    "asset_type": str,
+    "version_key": str,
+    "task": str,
+    "comment": str,
+    "status": str,
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
 
@@ -70,6 +77,13 @@ class Entry(NamedTuple):
     replace: bool = False
     also_in: str | None = None
     only_in: str | None = None
+    context: str | None = None
+    asset: str | None = None
+    asset_type: str | None = None
+    version_key: str | None = None
+    task: str | None = None
+    comment: str | None = None
+    status: str | None = None
     where: str = ""
 
     def label(self, key: str) -> str:
@@ -97,6 +111,9 @@ class Entry(NamedTuple):
                 )
         texts = [("path", self.path), ("name", self.name or ""), ("publish", self.publish or "")]
         texts += [("location", self.also_in or ""), ("location", self.only_in or "")]
+        keys = ("context", "asset", "asset_type", "version_key", "status")
+        texts += [(key, getattr(self, key) or "") for key in keys]
+        texts.append(("comment", (self.comment or "").translate({9: " ", 10: " "})))
         for key, value in self.metadata.items():
             # Tabs and line breaks may be part of a value.
             texts += [("metadata", key), ("metadata", value.translate({9: " ", 10: " "}))]

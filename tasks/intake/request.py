@@ -5,6 +5,7 @@ from __future__ import annotations
 from tasks.transfer.named_tuple import NamedTuple
 from tasks.transfer.targets import (
     Container,
+    NewVersion,
     Publish,
     Target,
     derived_id,
@@ -177,7 +178,7 @@ def _container_values(container: Container) -> dict[str, Any]:
     values = {**container._asdict(), "target": container.target._asdict()}
     # A former version cannot read these: they are left out where they say nothing.
     target = values["target"]
-    new = ("replace", "encode_only", "prune", "also_in", "only_in", "location")
+    new = ("replace", "encode_only", "prune", "also_in", "only_in", "location", "new_version")
     for where, name in ((values, "pattern"), *((target, name) for name in new)):
         if not where[name]:
             del where[name]
@@ -194,12 +195,25 @@ def target_from(values: Mapping[str, Any]) -> Target:
     target = Target(**{**values, "metadata": metadata})
     if target.location or not all(type(name) is str for name in (target.also_in, target.only_in)):
         raise TypeError("its location is not a name")
+    if target.new_version is not None:
+        target = target._replace(new_version=_new_version(target))
     # These ids become part of queries, and without a secret key anybody may have written them.
     for name in ("component_id", "version_id", "task_id", "container_id"):
         value = getattr(target, name)
         if not (value is None and name != "component_id") and not is_uuid(str(value)):
             raise TypeError(f"{name} is not a UUID")
     return target
+
+
+def _new_version(target: Target) -> NewVersion:
+    """Return the version that a record describes; a worker asks ftrack for the rest."""
+    version = NewVersion(*(target.new_version or ()))
+    texts = (version.context, version.asset, version.asset_type, version.key, version.status)
+    if not all(type(text) is str for text in version) or any(map(set('"\\').intersection, texts)):
+        raise TypeError("its version has something that is not a name")
+    if target.version_id != version.version_id or not (not version.task or is_uuid(version.task)):
+        raise TypeError("its version is another one")
+    return version._replace(context_id="", type_id="", status_id="")
 
 
 def publish_from(values: Mapping[str, Any]) -> Publish:

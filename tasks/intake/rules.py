@@ -49,7 +49,8 @@ def check_entry(entry: Entry) -> None:
     if not entry.component_id and not entry.version_id:
         raise BadInputError(
             f"{entry.where}{entry.path} has no target; give {component_id} (a component "
-            f"that exists) or {version_id} (to create a component under a version)"
+            f"that exists) or {version_id} (to create a component under a version), or "
+            f"{entry.label('context')} (to create the version, too)"
         )
     given = _given(entry, COMPONENT_OPTIONS)
     if entry.component_id and given:

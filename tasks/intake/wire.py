@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import groupby
 
 from tasks.intake.fields import (
+    QUOTES,
     Fields,
     check_bounds,
     check_host,
@@ -23,12 +24,14 @@ from tasks.intake.fields import (
 from tasks.intake.notation import Frames
 from tasks.intake.ranges import MAX_DIGITS, compact
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
-from tasks.transfer.targets import Container, Publish, Target, derived_id
+from tasks.transfer.targets import Container, NewVersion, Publish, Target, derived_id, is_uuid
 
 #: The fields of a target that are true or false.
 FLAGS = ("thumbnail", "encode", "encode_only", "replace", "prune")
 #: Its fields that name a location of ftrack.
 LOCATIONS = ("also_in", "only_in")
+#: What is sent of a version that is made.
+NEW_VERSION = ("context", "asset", "asset_type", "key", "task", "comment", "status")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,8 +49,7 @@ def to_wire(request: Request) -> dict[str, Any]:
         return {**_file_values(request), **_shared_values(request)}
     first = request.files[0]
     shared = _shared_values(first)
-    if first.target.version_id is not None:
-        shared["version_id"] = first.target.version_id
+    shared.update(_version_values(first.target))
     check_bounds(len(request.files), sum(len(file.path) for file in request.files))
     containers = {row.target.component_id: row for row in request.publish.containers}
     if request.component_id in containers:
@@ -60,7 +62,8 @@ def to_wire(request: Request) -> dict[str, Any]:
         else:
             components.append(_sequence_values(containers[container_id], tuple(files)))
     for values in components:
-        values.pop("version_id", None)
+        for key in ("version_id", "new_version"):
+            values.pop(key, None)
     return {"publish": check_text("publish", request.path), "components": components, **shared}
 
 
@@ -83,14 +86,14 @@ def from_wire(values: object) -> Request:
         request = _publish(fields, {**shared, "is_member": True})
     elif "head" in fields:
         is_there = "component_id" in fields
-        target = _there(fields) if is_there else _of_version(fields, fields.uuid("version_id"))
+        target = _there(fields) if is_there else _of_version(fields, _version(fields))
         container, frames, files = _sequence(fields, target, {**shared, "is_member": True}, 0)
         publish = Publish((container,))
         request = PublishRequest(str(frames), container.target.component_id, publish, files)
     elif "component_id" in fields:
         request = _file(fields, _there(fields), shared)
     else:
-        target = _under_version(fields, fields.uuid("version_id"))
+        target = _under_version(fields, _version(fields))
         request = _file(fields, target, shared)
     fields.end()
     return request
@@ -125,10 +128,7 @@ def _target_values(target: Target) -> dict[str, Any]:
         if target.metadata:
             known["metadata"] = dict(check_metadata(dict(target.metadata)))
         return known
-    values: dict[str, Any] = {
-        "version_id": target.version_id,
-        "name": check_text("name", target.name or ""),
-    }
+    values = {**_version_values(target), "name": check_text("name", target.name or "")}
     values.update((key, True) for key in FLAGS if getattr(target, key))
     values.update(_location_values(target))
     if target.task_id:
@@ -136,6 +136,14 @@ def _target_values(target: Target) -> dict[str, Any]:
     if target.metadata:
         values["metadata"] = dict(check_metadata(dict(target.metadata)))
     return values
+
+
+def _version_values(target: Target) -> dict[str, Any]:
+    """Return what says which version a component is of: its id is not sent if it is derived."""
+    if target.new_version:
+        values = target.new_version._asdict()
+        return {"new_version": {key: values[key] for key in NEW_VERSION if values[key]}}
+    return {"version_id": target.version_id} if target.version_id else {}
 
 
 def _location_values(target: Target) -> dict[str, str]:
@@ -190,7 +198,7 @@ def _patterns(container: Container, files: Sequence[UploadRequest]) -> Iterator[
 
 def _publish(fields: Fields, shared: dict[str, Any]) -> PublishRequest:
     name = check_text("publish", fields.take("publish", str))
-    version_id = fields.uuid("version_id")
+    version = _version(fields)
     containers: list[Container] = []
     files: list[UploadRequest] = []
     targets: list[Target] = []
@@ -198,12 +206,12 @@ def _publish(fields: Fields, shared: dict[str, Any]) -> PublishRequest:
     for row in fields.take("components", list):
         values = Fields(row)
         if "head" in values:
-            target = _of_version(values, version_id)
+            target = _of_version(values, version)
             container, _, members = _sequence(values, target, shared, len(files))
             containers.append(container)
             targets.append(container.target)
         else:
-            targets.append(_under_version(values, version_id))
+            targets.append(_under_version(values, version))
             members = (_file(values, targets[-1], shared),)
         values.end()
         files += members
@@ -215,7 +223,7 @@ def _publish(fields: Fields, shared: dict[str, Any]) -> PublishRequest:
         raise ValueError("two components of the publish have the same name")
     if sum(target.thumbnail for target in targets) > 1:
         raise ValueError("the publish has a second thumbnail")
-    component_id = derived_id("publish", version_id, name)
+    component_id = derived_id("publish", _id_of(version), name)
     return PublishRequest(name, component_id, Publish(tuple(containers)), tuple(files))
 
 
@@ -235,14 +243,43 @@ def _location(fields: Fields) -> dict[str, Any]:
     return found
 
 
-def _of_version(fields: Fields, version_id: str) -> Target:
+def _version(fields: Fields) -> str | NewVersion:
+    """Return the id of a version, or what it is made from."""
+    if "new_version" not in fields:
+        return fields.uuid("version_id")
+    values = Fields(fields.take("new_version", dict))
+    texts = {key: values.take(key, str) for key in NEW_VERSION if key in values}
+    values.end()
+    for key, text in texts.items():
+        # Tabs and line breaks may be part of a comment.
+        check_text(key, text.translate({9: " ", 10: " "}) if key == "comment" else text)
+        if key not in {"comment", "task"} and not QUOTES.isdisjoint(text):
+            raise ValueError(f"{key} has a quotation mark")
+    if "task" in texts and not is_uuid(texts["task"]):
+        raise ValueError("task is not a UUID")
+    try:
+        return NewVersion(**texts)
+    except TypeError:
+        raise ValueError("new_version lacks its context, asset or asset_type") from None
+
+
+def _id_of(version: str | NewVersion) -> str:
+    return version.version_id if isinstance(version, NewVersion) else version
+
+
+def _made(version: str | NewVersion) -> NewVersion | None:
+    return version if isinstance(version, NewVersion) else None
+
+
+def _of_version(fields: Fields, version: str | NewVersion) -> Target:
     """Return the target for a sequence of a version."""
     return Target.under_version(
-        version_id,
+        _id_of(version),
         check_text("name", fields.take("name", str)),
         metadata=fields.metadata(),
         replace=fields.take("replace", bool, default=False),
         prune=fields.take("prune", bool, default=False),
+        new_version=_made(version),
         **_location(fields),
     )
 
@@ -285,7 +322,7 @@ def _file(fields: Fields, target: Target, shared: dict[str, Any]) -> UploadReque
     return UploadRequest(path, target, size, mtime_ns, **shared)
 
 
-def _under_version(fields: Fields, version_id: str) -> Target:
+def _under_version(fields: Fields, version: str | NewVersion) -> Target:
     thumbnail = fields.take("thumbnail", bool, default=False)
     encode = fields.take("encode", bool, default=False)
     encode_only = fields.take("encode_only", bool, default=False)
@@ -296,7 +333,7 @@ def _under_version(fields: Fields, version_id: str) -> Target:
     if ("only_in" in fields and (thumbnail or encode)) or ("also_in" in fields and encode_only):
         raise ValueError("its location does not go with the other options")
     return Target.under_version(
-        version_id,
+        _id_of(version),
         check_text("name", fields.take("name", str)),
         thumbnail=thumbnail,
         encode=encode,
@@ -304,6 +341,7 @@ def _under_version(fields: Fields, version_id: str) -> Target:
         task_id=fields.uuid("task_id") if thumbnail and "task_id" in fields else None,
         metadata=fields.metadata(),
         replace=fields.take("replace", bool, default=False),
+        new_version=_made(version),
         **_location(fields),
     )
 

@@ -21,6 +21,7 @@ from tasks.transfer.http import PlainSession
 from tasks.transfer.locations import Locations
 from tasks.transfer.models import Transfer
 from tasks.transfer.put import store_session
+from tasks.transfer.versions import Versions
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Clients:
     threads: Threads
     mounts: Mounts
     locations: Locations
+    versions: Versions
 
 
 @functools.cache
@@ -81,4 +83,5 @@ def clients() -> Clients:
         threads=threads,
         mounts=Mounts(hanging),
         locations=Locations(client, settings.locations),
+        versions=Versions(client),
     )

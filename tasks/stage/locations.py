@@ -68,7 +68,8 @@ def located_publish(
         one._replace(target=one.target._replace(location=locations.get(one.target.component_id)))
         for one in containers
     ]
-    return replace(publish, publish=Publish(tuple(shown))), placed
+    old = publish.publish or Publish()
+    return replace(publish, publish=old._replace(containers=tuple(shown))), placed
 
 
 def _as_sequence(member: Transfer, sequence: Target | None) -> Transfer:

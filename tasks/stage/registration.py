@@ -8,8 +8,8 @@ from tasks.log import log
 from tasks.stage.base import Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
-from tasks.stage.locations import located_publish, with_locations
 from tasks.stage.outcomes import Outcomes
+from tasks.stage.resolved import resolved, resolved_publish
 from tasks.transfer.errors import (
     JoinUnderWayError,
     LeaseLostError,
@@ -19,11 +19,14 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UploadError,
 )
+from tasks.transfer.existing import new_versions
+from tasks.transfer.ftrack import Operation
 from tasks.transfer.models import SERVER_LOCATION_ID, Batch, Transfer, part_count
 from tasks.transfer.multipart import complete, join_alone
 from tasks.transfer.register import locate, look_up, with_thumbnails
 from tasks.transfer.register_publish import locate_publish
 from tasks.transfer.registration import locate_operations, with_jobs
+from tasks.transfer.versions import version_operations
 
 #: How long the location of a file decides, after a call to join its parts had no answer. The
 #: parts are sent again when it has not appeared by then.
@@ -37,7 +40,7 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
     the message says: its outcome is a LeaseLostError.
     """
     clients = stage.clients
-    placed, refused = with_locations(clients, batch.transfers)
+    placed, refused = resolved(clients, batch.transfers)
     stored = [transfer for transfer in placed if transfer.stored]
     small = [transfer for transfer in stored if not (transfer.is_large or transfer.publish)]
     large = [transfer for transfer in stored if transfer.is_large]
@@ -46,7 +49,7 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
 
     def show(publish: Transfer) -> Transfer:
         files = clients.publishes.members_of(publish)
-        publish, files = located_publish(clients, publish, files)
+        publish, files = resolved_publish(clients, publish, files)
         members[publish.upload_id] = files
         located = locate_publish(
             clients.ftrack,
@@ -94,14 +97,15 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
     parts, ftrack = clients.parts, clients.ftrack
     if parts.is_joined(transfer):
         return transfer if transfer.is_member else _located(clients, transfer)
-    register = []
+    register: list[Operation] = []
     if not transfer.is_member:
         existing = look_up(ftrack, [transfer])
         located = transfer.component_id in existing.located
         before = parts.located_before(transfer, located=located)
         if located and not before:
             return transfer
-        register = locate_operations(transfer, existing)
+        register = version_operations(new_versions([transfer]), existing.known_versions)
+        register += locate_operations(transfer, existing)
     etags = parts.etags(transfer)
     if missing := part_count(transfer.size_bytes) - len(etags):
         # The store would join those that are there, and the file would end too early.

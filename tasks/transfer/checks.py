@@ -163,7 +163,8 @@ def with_used(transfer: Transfer, known: Known) -> Transfer:
 def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
     """Return why ftrack cannot take an upload, or None if it can, as far as is known."""
     target = transfer.target
-    if target.version_id and target.version_id not in known.versions:
+    is_made = target.new_version is not None
+    if target.version_id and not is_made and target.version_id not in known.versions:
         why = f"version {target.version_id} does not exist"
         return RequestRefusedError(transfer.component_id, "create", why)
     if target.task_id and target.task_id not in known.tasks:

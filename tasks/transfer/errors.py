@@ -52,7 +52,7 @@ OwnFault: TypeAlias = (
 )
 
 #: What of a target holds something else.
-Taken: TypeAlias = "Literal['', 'name', 'component', 'location']"
+Taken: TypeAlias = "Literal['', 'name', 'component', 'location', 'context']"
 
 
 class UploadError(Exception):
@@ -380,7 +380,8 @@ class TargetRefusedError(FatalError):
     """The component, the name, the task or the location in ftrack cannot take the file.
 
     ``target`` names it, and ``why`` continues the sentence. ``taken`` tells which of them holds
-    something else, if --replace could take it over, or that it is the location.
+    something else, if --replace could take it over, or that it is
+    the location, or what a new version is made from.
     """
 
     def __init__(self, target: str, why: str, taken: Taken = "") -> None:

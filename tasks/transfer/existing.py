@@ -17,7 +17,8 @@ from tasks.transfer.ftrack import (
 )
 from tasks.transfer.locations import resource_identifier
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
-from tasks.transfer.targets import Container, Target
+from tasks.transfer.targets import Container, NewVersion, Target
+from tasks.transfer.versions import KnownVersions
 
 #: Entity types by ``system_type``.
 TYPES = {
@@ -54,6 +55,8 @@ class Existing:
     outdated: Mapping[str, Sequence[str]] = field(default_factory=dict)
     #: All locations that were asked for: ids and resource identifiers, by component and location.
     locations: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    #: Those versions that need not exist which do, and their assets.
+    known_versions: KnownVersions = field(default_factory=KnownVersions)
 
     def with_more(self, more: Existing) -> Existing:
         """Return the entities of both, with the frames of this one."""
@@ -64,6 +67,7 @@ class Existing:
             located=self.located | more.located,
             ours=self.ours | more.ours,
             locations={**self.locations, **more.locations},
+            known_versions=self.known_versions.with_more(more.known_versions),
             sizes={**self.sizes, **more.sizes},
             metadata={**self.metadata, **more.metadata},
             replaced={**self.replaced, **more.replaced},
@@ -136,6 +140,12 @@ def is_named(wanted: Transfer | Container) -> bool:
     target = wanted.target
     is_frame = target.container_id is not None
     return target.version_id is not None and not (is_frame or target.is_hidden)
+
+
+def new_versions(wanted: Sequence[Transfer | Container]) -> list[NewVersion]:
+    """Return the versions that need not exist, once each."""
+    found = {one.target.version_id: one.target.new_version for one in wanted}
+    return [version for version in found.values() if version]
 
 
 def existing_operations(transfers: Sequence[Transfer | Container]) -> list[Operation]:

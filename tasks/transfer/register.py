@@ -21,6 +21,7 @@ from tasks.transfer.existing import (
     Existing,
     existing_operations,
     is_named,
+    new_versions,
     parse_existing,
 )
 from tasks.transfer.ftrack import (
@@ -34,6 +35,7 @@ from tasks.transfer.models import Transfer
 from tasks.transfer.registration import job_ids, locate_operations, with_jobs
 from tasks.transfer.targets import Container
 from tasks.transfer.thumbnails import set_thumbnails
+from tasks.transfer.versions import parse_versions, version_operations, version_queries
 
 #: The components that are looked up in one POST.
 LOOKED_UP_AT_ONCE = 500
@@ -44,7 +46,8 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
 
     Safe to repeat: ids are derived, and existing entities are looked up and updated. A file that
     must be encoded is always looked up first, because its metadata shows whether an encoding
-    was started before; so is one that replaces others, or that is not to be in ftrack.server.
+    was started before; so is one that replaces others, that is not to be in ftrack.server, or whose
+    version or asset may not exist.
     """
     exist: list[Transfer] = []
 
@@ -58,7 +61,9 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
             return {}
 
     look_first = [
-        one for one in transfers if one.target.encode or one.target.replace or one.target.only_in
+        one
+        for one in transfers
+        if one.target.encode or one.target.replace or one.target.only_in or one.target.new_version
     ]
     others = [one for one in transfers if one not in look_first]
     outcomes = bisect_failures(create, others, "register")
@@ -114,11 +119,22 @@ def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Out
         free = [transfer for transfer in batch if transfer.upload_id not in refused]
         return refused | _register(ftrack, free, existing)
 
-    return bisect_failures(update, transfers, "register")
+    def update_again(batch: Sequence[Transfer]) -> Outcomes:
+        try:
+            return update(batch)
+        except FtrackRefusal as refusal:
+            if not (refusal.is_duplicate and new_versions(batch)):
+                raise
+            # Another worker has made the version since it was looked up.
+            return update(batch)
+
+    return bisect_failures(update_again, transfers, "register")
 
 
 def _register(ftrack: FtrackClient, batch: Sequence[Transfer], existing: Existing) -> Outcomes:
-    results = ftrack.call_in_groups([locate_operations(transfer, existing) for transfer in batch])
+    versions = version_operations(new_versions(batch), existing.known_versions)
+    groups = [locate_operations(transfer, existing) for transfer in batch]
+    _, *results = ftrack.call_in_groups([versions, *groups])
     return {
         transfer.upload_id: with_jobs(transfer, job_ids(own), [transfer.target])
         for transfer, own in zip(batch, results, strict=True)
@@ -164,8 +180,10 @@ def _look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Ex
     for start in range(0, len(wanted), LOOKED_UP_AT_ONCE):
         batch = wanted[start : start + LOOKED_UP_AT_ONCE]
         named = [one.target for one in batch if is_named(one)]
-        groups = [existing_operations(batch), same_names_query(named)]
-        results, names = ftrack.call_in_groups(groups)
+        made = version_queries(new_versions(batch))
+        groups = [existing_operations(batch), same_names_query(named), made]
+        results, names, versions = ftrack.call_in_groups(groups)
         others = others_of(row for result in names for row in rows_of(result))
-        found = found.with_more(parse_existing(results)).with_replaced(batch, others)
+        known = replace(parse_existing(results), known_versions=parse_versions(versions))
+        found = found.with_more(known).with_replaced(batch, others)
     return found

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.transfer.checks import location_id_of
-from tasks.transfer.existing import NOTHING_YET, Existing
+from tasks.transfer.existing import NOTHING_YET, Existing, new_versions
 from tasks.transfer.ftrack import MAX_REQUEST_BYTES, Operation, Result, encoded
 from tasks.transfer.locations import pattern_path, resource_identifier
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.names import PATTERN
 from tasks.transfer.targets import Container, Publish, Target, is_uuid
+from tasks.transfer.versions import version_operations
 
 #: The metadata key that notes for which bytes of a component an encoding was started. Its value
 #: is a ``Transfer.content_fingerprint``.
@@ -216,7 +217,8 @@ def _posts(
 ) -> list[list[Operation]]:
     """Return the POSTs; what has more files than ``shown_at_once`` is made before the last one."""
     before: list[list[Operation]] = []
-    last: list[Operation] = []
+    versions = new_versions([*publish.containers, *files])
+    last = version_operations(versions, existing.known_versions)
     for container in publish.containers:
         target = container.target
         own = [file for file in files if file.target.container_id == target.component_id]

@@ -64,6 +64,31 @@ def members_digest(upload_ids: Iterable[str]) -> str:
     return sha256("\n".join(sorted(upload_ids)).encode()).hexdigest()[:32]
 
 
+class NewVersion(NamedTuple):
+    """A version that is made with its first component, unless it exists; its asset, too.
+
+    ``context`` is the id of a project, shot or task, or its path: names from the project on, with
+    slashes between them. ``key`` tells one version of the asset from another. ``task`` is an id.
+    The last three are ids that a worker has asked ftrack for; no record has them.
+    """
+
+    context: str
+    asset: str
+    asset_type: str
+    key: str = ""
+    task: str = ""
+    comment: str = ""
+    status: str = ""
+    context_id: str = ""
+    type_id: str = ""
+    status_id: str = ""
+
+    @property
+    def version_id(self) -> str:
+        """The id of the version: what is asked for in the same words is the same version."""
+        return derived_id("version", self.context, self.asset, self.asset_type, self.key)
+
+
 class Target(NamedTuple):
     """The component that the file becomes in ftrack.
 
@@ -76,7 +101,7 @@ class Target(NamedTuple):
     loses the frames that are not part of the upload. ``also_in`` is the name or the id of a
     location that has the file's path, too, and ``only_in`` that of one that has it alone: then the
     file is not uploaded. ``location`` is that location, once a worker has asked ftrack; no record
-    has it.
+    has it. ``new_version`` describes the version, if it need not exist.
     """
 
     component_id: str
@@ -93,6 +118,7 @@ class Target(NamedTuple):
     also_in: str = ""
     only_in: str = ""
     location: Location | None = None
+    new_version: NewVersion | None = None
 
     @property
     def own_id(self) -> str:
@@ -125,6 +151,7 @@ class Target(NamedTuple):
             replace=container.replace,
             also_in=container.also_in,
             only_in=container.only_in,
+            new_version=container.new_version,
         )
 
 

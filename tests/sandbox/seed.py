@@ -52,6 +52,10 @@ def seed(entities: Entities) -> None:
         "Task",
         {"id": TASK_ID, "name": "lighting", "parent_id": SHOT_ID, "project_id": PROJECT_ID},
     )
+    for name, short in (("Render", "render"), ("Geometry", "geo")):
+        entities.create("AssetType", {"id": _fixed(name), "name": name, "short": short})
+    for name in ("In progress", "Pending review"):
+        entities.create("Status", {"id": _fixed(name), "name": name, "is_active": True})
     entities.create("Asset", {"id": ASSET_ID, "name": "render", "context_id": SHOT_ID})
     entities.create(
         "AssetVersion",

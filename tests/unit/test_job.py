@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tasks.intake.errors import FramesError
 from tasks.intake.job import (
     FLAGS,
+    OF_CONTEXT,
     TEXTS,
     files,
     flag,
@@ -76,7 +77,18 @@ def test_what_is_not_valid_stays_in_the_line_and_is_refused_later() -> None:
 
 def test_a_job_may_have_all_keys_of_a_manifest() -> None:
     # The hook looks at no file, so that it would not notice a missing one.
-    assert {*TEXTS, *FLAGS, "metadata", "path"} == set(MANIFEST_KEYS) - {"allow_missing"}
+    keys = {*TEXTS, *OF_CONTEXT, *FLAGS, "metadata", "path"}
+    assert keys == set(MANIFEST_KEYS) - {"allow_missing"}
+
+
+def test_a_job_may_have_a_context_in_place_of_an_id() -> None:
+    values = {"ftrack_context": "demo/sh010", "ftrack_asset": "beauty", "ftrack_task": "a"}
+    made = {"context": "demo/sh010", "asset": "beauty", "task": "a", "path": "/a.exr"}
+    assert upload("/a.exr", looking_up(values)) == made
+    # Without both, they may be for something else.
+    assert upload("/a.exr", looking_up({"ftrack_context": "demo", "ftrack_task": "a"})) == {}
+    line = upload("/a.exr", looking_up({**values, "ftrack_version_id": VERSION}))
+    assert line == {"version_id": VERSION, "path": "/a.exr"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""From a context to a version that need not exist: what an entry may say about it."""
+
+from __future__ import annotations
+
+from tasks.intake.errors import BadInputError, listed, quoted
+from tasks.intake.fields import QUOTES
+from tasks.transfer.targets import NewVersion, is_uuid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tasks.intake.manifest import Entry
+
+#: Keys that need a context.
+NEEDED = ("asset", "asset_type")
+OPTIONS = (*NEEDED, "version_key", "task", "comment", "status")
+
+
+def check_context(entry: Entry) -> None:
+    """Check what an entry says about a version that need not exist.
+
+    Raises:
+        BadInputError: it breaks a rule.
+    """
+    context = entry.label("context")
+    given = [entry.label(key) for key in OPTIONS if getattr(entry, key) is not None]
+    if entry.context is None:
+        if given:
+            raise BadInputError(
+                f"{entry.where}{listed(given)} {'need' if given[1:] else 'needs'} {context}, the "
+                "project, shot or task that the asset is under"
+            )
+        return
+    for key in ("component_id", "version_id"):
+        if getattr(entry, key):
+            raise BadInputError(
+                f"{entry.where}{entry.path} has both {context} and {entry.label(key)}; use one of "
+                "them"
+            )
+    for key in ("context", *NEEDED, "version_key", "status"):
+        _check_name(entry, key)
+    if not all(map(str.strip, _segments(entry.context))):
+        raise BadInputError(
+            f"{entry.where}{context} {quoted(entry.context)} has an empty name in it; write "
+            "PROJECT/SEQUENCE/SHOT, or an id"
+        )
+    if entry.task is not None and not is_uuid(entry.task):
+        raise BadInputError(
+            f"{entry.where}{entry.label('task')} {quoted(entry.task)} is not a UUID; copy the id "
+            "from ftrack"
+        )
+
+
+def _check_name(entry: Entry, key: str) -> None:
+    value, label = getattr(entry, key), entry.label(key)
+    if value is None and key not in NEEDED:
+        return
+    if value is None or not value.strip():
+        raise BadInputError(
+            f"{entry.where}{label} is {'missing' if value is None else 'empty'}; a version is made "
+            f"from {entry.label('context')}, {entry.label('asset')} and {entry.label('asset_type')}"
+        )
+    if not QUOTES.isdisjoint(value):
+        raise BadInputError(
+            f"{entry.where}{label} {quoted(value)} has a quotation mark, a backslash or a line "
+            "break, which cannot be asked for; use the id, or rename it in ftrack"
+        )
+
+
+def new_version(entry: Entry) -> NewVersion | None:
+    """Return the version that an entry describes by a context; None if it has none."""
+    if entry.context is None:
+        return None
+    context = entry.context.strip()
+    context = context.lower() if is_uuid(context) else "/".join(map(str.strip, _segments(context)))
+    return NewVersion(
+        context,
+        str(entry.asset).strip(),
+        str(entry.asset_type).strip(),
+        (entry.version_key or "").strip(),
+        (entry.task or "").lower(),
+        entry.comment or "",
+        (entry.status or "").strip(),
+    )
+
+
+def _segments(context: str) -> list[str]:
+    return context.strip().strip("/").split("/")

@@ -1,0 +1,67 @@
+"""What the targets of a batch name in ftrack, found before a byte is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tasks.stage.context import Clients
+from tasks.stage.locations import located_publish, with_locations
+from tasks.stage.outcomes import Outcomes
+from tasks.transfer.errors import UploadError
+from tasks.transfer.models import Transfer
+from tasks.transfer.targets import NewVersion, Publish
+
+
+def resolved(clients: Clients, files: Sequence[Transfer]) -> tuple[list[Transfer], Outcomes]:
+    """Return the files with their locations and what their versions are made from.
+
+    The errors are of those for which ftrack lacks something.
+    """
+    placed, refused = with_locations(clients, files)
+    found: dict[NewVersion, NewVersion | UploadError] = {}
+    ready = []
+    for file in placed:
+        version = file.target.new_version
+        if version is None:
+            ready.append(file)
+            continue
+        if version not in found:
+            found[version] = _found(clients, version)
+        result = found[version]
+        if isinstance(result, UploadError):
+            refused[file.upload_id] = result
+        else:
+            ready.append(replace(file, target=file.target._replace(new_version=result)))
+    return ready, refused
+
+
+def _found(clients: Clients, version: NewVersion) -> NewVersion | UploadError:
+    try:
+        return clients.versions.find(version)
+    except UploadError as error:
+        return error
+
+
+def resolved_publish(
+    clients: Clients, publish: Transfer, members: Sequence[Transfer]
+) -> tuple[Transfer, list[Transfer]]:
+    """Return a publish and its members with the same; all of them have one version.
+
+    A member that was stored before has an older request, perhaps with another comment.
+
+    Raises:
+        UploadError: ftrack lacks something, or could not be asked.
+    """
+    publish, placed = located_publish(clients, publish, members)
+    old = publish.publish or Publish()
+    named = [*(one.target for one in old.containers), *(one.target for one in placed)]
+    version = next((target.new_version for target in named if target.new_version), None)
+    if version is None:
+        return publish, placed
+    version = clients.versions.find(version)
+    placed = [replace(one, target=one.target._replace(new_version=version)) for one in placed]
+    containers = [
+        one._replace(target=one.target._replace(new_version=version)) for one in old.containers
+    ]
+    return replace(publish, publish=old._replace(containers=tuple(containers))), placed

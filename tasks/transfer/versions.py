@@ -1,0 +1,171 @@
+"""Versions that are made with their first component: what they refer to, and how they are made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from tasks.transfer.errors import RequestRefusedError, TargetRefusedError
+from tasks.transfer.ftrack import (
+    FtrackClient,
+    FtrackRefusal,
+    Operation,
+    Result,
+    query,
+    quoted,
+    rows_of,
+)
+from tasks.transfer.targets import NewVersion, derived_id, is_uuid
+
+#: ftrack is asked again after this time: somebody may have renamed a shot.
+KNOWN_S = 600.0
+#: Names that an error lists.
+MOST_NAMES = 12
+
+
+class Versions:
+    """Finds what versions refer to in ftrack by name, and remembers it for a while."""
+
+    def __init__(self, ftrack: FtrackClient, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ftrack = ftrack
+        self._clock = clock
+        self._known: dict[NewVersion, tuple[float, NewVersion]] = {}
+
+    def find(self, version: NewVersion) -> NewVersion:
+        """Return the version with the ids of its context, its asset type and its status.
+
+        Raises:
+            TargetRefusedError: ftrack does not have one of them.
+            RequestRefusedError: ftrack refused a query.
+            UploadError: what ``FtrackClient.call`` raises.
+        """
+        # The key is another one for each job.
+        wanted = version._replace(key="", comment="", asset="")
+        at, known = self._known.get(wanted, (0.0, None))
+        if known is None or self._clock() - at >= KNOWN_S:
+            known = self._ask(wanted)
+            self._known[wanted] = self._clock(), known
+        ids = {"context_id": known.context_id, "type_id": known.type_id}
+        return version._replace(status_id=known.status_id, **ids)
+
+    def _ask(self, version: NewVersion) -> NewVersion:
+        context_id = self._context(version.context)
+        types = self._rows("id, name, short", "AssetType", "id is_not none")
+        type_id = _named(version.asset_type, types, ("name", "short"), "asset type")
+        status_id = ""
+        if version.status:
+            statuses = self._rows("id, name", "Status", "id is_not none")
+            status_id = _named(version.status, statuses, ("name",), "status")
+        if version.task and not self._rows("id", "Context", f'id is "{version.task}"'):
+            raise _refused(f"task {version.task}", "does not exist in ftrack")
+        return version._replace(context_id=context_id, type_id=type_id, status_id=status_id)
+
+    def _context(self, context: str) -> str:
+        """Return the id of a context, which is a path or an id itself."""
+        if is_uuid(context):
+            if self._rows("id", "Context", f'id is "{context}"'):
+                return context
+            raise _refused(f"context {context}", "does not exist in ftrack")
+        project, *names = context.split("/")
+        found = self._rows("id", "Project", f'name is "{project}"')
+        if not found:
+            raise _refused(f"context {context}", f"does not exist: ftrack has no project {project}")
+        context_id, above = str(found[0].get("id")), project
+        for name in names:
+            where = f'parent_id is "{context_id}" and name is "{name}"'
+            found = self._rows("id", "TypedContext", where)
+            if len(found) != 1:
+                count = f"{len(found)} of the name {name}" if found else f"no {name}"
+                why = f"does not exist: in ftrack, {above} has {count}"
+                raise _refused(f"context {context}", why)
+            context_id, above = str(found[0].get("id")), f"{above}/{name}"
+        return context_id
+
+    def _rows(self, columns: str, entity_type: str, where: str) -> list[Result]:
+        try:
+            [result] = self._ftrack.call([query(columns, entity_type, where)])
+        except FtrackRefusal as refusal:
+            raise RequestRefusedError(entity_type, "look up", str(refusal)) from None
+        return rows_of(result)
+
+
+def _named(wanted: str, rows: Sequence[Result], columns: Sequence[str], what: str) -> str:
+    """Return the id of the row that has this name; its case counts only if there are several."""
+    for fold in (str, str.casefold):
+        found = [
+            row for row in rows if any(fold(str(row.get(one))) == fold(wanted) for one in columns)
+        ]
+        if found:
+            return str(found[0].get("id"))
+    names = sorted(str(row.get("name")) for row in rows)
+    others = ", ".join(names[:MOST_NAMES]) + (", …" if names[MOST_NAMES:] else "")
+    raise _refused(f"{what} {wanted}", f"does not exist in ftrack, which has {others or 'none'}")
+
+
+def _refused(target: str, why: str) -> TargetRefusedError:
+    return TargetRefusedError(target, why, "context")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownVersions:
+    """Which versions, and which of their assets, ftrack has."""
+
+    versions: frozenset[str] = frozenset()
+    #: Ids by context, type and name.
+    assets: tuple[tuple[tuple[str, str, str], str], ...] = ()
+
+    def with_more(self, more: KnownVersions) -> KnownVersions:
+        """Return those of both."""
+        return KnownVersions(self.versions | more.versions, self.assets + more.assets)
+
+
+def version_queries(versions: Iterable[NewVersion]) -> list[Operation]:
+    """Return the queries whose results ``parse_versions`` reads; none without a version."""
+    wanted = set(versions)
+    if not wanted:
+        return []
+    ids = quoted(sorted({one.version_id for one in wanted}))
+    contexts = quoted(sorted({one.context_id for one in wanted}))
+    names = quoted(sorted({one.asset for one in wanted}))
+    of_context = f"context_id in ({contexts}) and name in ({names})"
+    return [
+        query("id", "AssetVersion", f"id in ({ids})"),
+        query("id, name, context_id, type_id", "Asset", of_context),
+    ]
+
+
+def parse_versions(results: Sequence[Result]) -> KnownVersions:
+    """Return what the results of ``version_queries`` contain."""
+    versions, assets = [*(rows_of(result) for result in results), [], []][:2]
+    columns = ("context_id", "type_id", "name", "id")
+    rows = [tuple(str(row.get(column)) for column in columns) for row in assets]
+    found = tuple(((context, kind, name), own) for context, kind, name, own in rows)
+    return KnownVersions(frozenset(str(row.get("id")) for row in versions), found)
+
+
+def version_operations(versions: Iterable[NewVersion], known: KnownVersions) -> list[Operation]:
+    """Return the operations that create the versions and assets that ftrack does not have."""
+    operations: list[Operation] = []
+    assets = dict(known.assets)
+    made: set[str] = set()
+    for version in versions:
+        version_id = version.version_id
+        if version_id in known.versions or version_id in made:
+            continue
+        made.add(version_id)
+        place = (version.context_id, version.type_id, version.asset)
+        if place not in assets:
+            assets[place] = derived_id("asset", *place)
+            fields = {"id": assets[place], "name": version.asset}
+            fields |= {"context_id": version.context_id, "type_id": version.type_id}
+            operations.append(_create("Asset", fields))
+        fields = {"id": version_id, "asset_id": assets[place], "comment": version.comment}
+        more = {"task_id": version.task, "status_id": version.status_id}
+        fields |= {name: value for name, value in more.items() if value}
+        operations.append(_create("AssetVersion", fields))
+    return operations
+
+
+def _create(entity_type: str, fields: dict[str, str]) -> Operation:
+    return {"action": "create", "entity_type": entity_type, "entity_data": fields}
