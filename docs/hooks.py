@@ -17,6 +17,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     f"{FARM}/README.md": "farm/index.md",
+    "deploy/ansible/README.md": "ansible.md",
 } | {
     f"{FARM}/{path.parent.name}/README.md": f"farm/{path.parent.name}.md"
     for path in sorted((ROOT / FARM).glob("*/README.md"))

@@ -24,17 +24,17 @@ _REDIS_ID = 999
 CHANGES = (f"ENV PIP_CERT=/{_CA_BUNDLE} SSL_CERT_FILE=/{_CA_BUNDLE}",)
 
 
-def stand_in() -> Path:
-    """Return the archive of the image's file system; it is made once, in a minute."""
+def stand_in(packages: str = _PACKAGES) -> Path:
+    """Return the archive of a file system with these packages; it is made once, in a minute."""
     authorities = _host_authorities()
-    recipe = repr((_SUITE, _PACKAGES, _REDIS_ID)).encode() + authorities
+    recipe = repr((_SUITE, packages, _REDIS_ID)).encode() + authorities
     archive = _cache() / f"{_SUITE}-{hashlib.sha256(recipe).hexdigest()[:12]}.tar.gz"
     if archive.exists():
         return archive
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="farmhaul-image-") as folder:
         root = Path(folder) / "root"
-        _run("debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, str(root))
+        _run("debootstrap", "--variant=minbase", f"--include={packages}", _SUITE, str(root))
         # Builds trust the same certificates as this machine, such as those of a package mirror.
         (root / _CA_BUNDLE).write_bytes(authorities)
         (root / "data").mkdir()

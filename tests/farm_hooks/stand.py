@@ -67,9 +67,9 @@ def wait_stored(farm: Farm, contents: Collection[bytes], timeout_s: float = 30) 
     )
 
 
-def environment_of(lock: str) -> Path:
-    """A virtual environment with what a lock in this folder pins; made once, cached."""
-    pinned = Path(__file__).with_name(lock)
+def environment_of(lock: str | Path) -> Path:
+    """A virtual environment with what a lock, of this folder or elsewhere, pins; cached."""
+    pinned = Path(__file__).parent / lock
     digest = hashlib.sha256(pinned.read_bytes() + sys.version.encode()).hexdigest()[:12]
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "farmhaul"
     base.mkdir(parents=True, exist_ok=True)
