@@ -20,6 +20,7 @@ from tasks.intake.deliver import FLUSH_WAIT_S, deliver, flush_spool
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain, say
 from tasks.intake.inbox import InboxError
+from tasks.intake.json_text import json_text
 from tasks.intake.options import HELP, Command, Option, help_text, read_options
 from tasks.intake.request import PRIORITIES
 from tasks.transfer.errors import UploadError
@@ -27,6 +28,7 @@ from tasks.transfer.errors import UploadError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from tasks.intake.build import Component
     from tasks.intake.request import Request
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
     #: Waits for uploads, which are in these entries of the inbox, for so many seconds at most;
     #: returns the state of each, and what is wrong with it, or an empty text.
     Wait = Callable[[Sequence[str], Sequence[bytes], float | None], Sequence[tuple[str, str]]]
+
+#: The forms of what is printed, as those of the other commands.
+FORMS = ("table", "lines", "json")
+FORMAT = Option("--format", "FORM", "table, lines or json; the first two are the same here.")
+JSON = Option("--json", "", "The same as --format json, which is the default without a terminal.")
 
 ENQUEUE = Command(
     "enqueue",
@@ -113,7 +120,8 @@ before anything is rendered.""",
         ),
         Option("--wait", "", "Return when all uploads, and their encodings, have ended."),
         Option("--timeout", "S", "With --wait: return after this many seconds at the latest."),
-        Option("--json", "", "Print JSON lines, even on a terminal."),
+        FORMAT,
+        JSON,
         HELP,
     ),
 )
@@ -129,7 +137,7 @@ Hooks put them there while Redis was unreachable.
 farmhaul flush-spool
 
 The next farmhaul enqueue on this host, and a worker on this host, also do this.""",
-    (HELP,),
+    (FORMAT, Option("--json", "", "The same as --format json."), HELP),
 )
 
 #: Said on a terminal; in JSON, the size is null.
@@ -180,24 +188,25 @@ def _enqueue(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None) 
     if options["help"]:
         _print([help_text(ENQUEUE)])
         return 0
+    human = _is_human(options, piped="json")
     timeout_s = _timeout_s(options["timeout"])
     if timeout_s is not None and not options["wait"]:
         raise BadInputError("--timeout needs --wait; without --wait, enqueue returns at once")
     groups, settings = components_of(paths, options)
     requests = [request_of(group) for group in groups]
     if options["dry_run"]:
-        return _show(groups, requests, as_json=options["json"])
+        return _show(groups, requests, human=human)
     wait = _wait(prepare_wait) if options["wait"] else None
-    if options["no_stat"] and _is_human(as_json=options["json"]):
+    if options["no_stat"] and human:
         say(NO_STAT)
 
     delivered = deliver(requests, settings, say)
     if wait is None or not delivered.entries:
-        _print_answers(requests, delivered.states, as_json=options["json"])
+        _print_answers(requests, delivered.states, human=human)
         # There is nothing to wait for while Redis is away.
         return FAILED if options["wait"] else 0
     ended = wait([request.upload_id for request in requests], delivered.entries, timeout_s)
-    _print_answers(requests, [state for state, _ in ended], as_json=options["json"])
+    _print_answers(requests, [state for state, _ in ended], human=human)
     troubles = {
         request.upload_id: f"{request.path}: {trouble}"
         for request, (_, trouble) in zip(requests, ended)
@@ -209,10 +218,9 @@ def _enqueue(arguments: Sequence[str], prepare_wait: Callable[[], Wait] | None) 
 
 
 def _show(
-    groups: Sequence[Sequence[Component]], requests: Sequence[Request], *, as_json: bool
+    groups: Sequence[Sequence[Component]], requests: Sequence[Request], *, human: bool
 ) -> int:
     make_bodies(requests, 0, "")  # refuses what is too large
-    human = _is_human(as_json=as_json)
     _print([component_line(component, human=human) for group in groups for component in group])
     return 0
 
@@ -237,13 +245,18 @@ def _wait(prepare_wait: Callable[[], Wait] | None) -> Wait:
     return prepare_wait()
 
 
-def _print_answers(requests: Sequence[Request], states: Sequence[str], *, as_json: bool) -> None:
-    human = _is_human(as_json=as_json)
+def _print_answers(requests: Sequence[Request], states: Sequence[str], *, human: bool) -> None:
     _print([upload_line(*row, human=human) for row in zip(requests, states)])
 
 
-def _is_human(*, as_json: bool) -> bool:
-    return not as_json and sys.stdout is not None and sys.stdout.isatty()
+def _is_human(options: dict[str, Any], piped: str) -> bool:
+    """Return whether a person reads what is printed; ``piped`` is the form without a terminal."""
+    form = options["format"]
+    if form is not None and form not in FORMS:
+        raise BadInputError(f"--format {form!r} is unknown; write {', '.join(FORMS)}")
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    default = "table" if is_terminal else piped
+    return not options["json"] and (form or default) != "json"
 
 
 def _flush_spool(arguments: Sequence[str]) -> int:
@@ -253,6 +266,7 @@ def _flush_spool(arguments: Sequence[str]) -> int:
         return 0
     if others:
         raise BadInputError(f"flush-spool takes no arguments, but {others[0]!r} is one")
+    human = _is_human(options, piped="lines")
     settings = HookSettings.from_environment()
     if not settings.spool:
         raise BadInputError("FARMHAUL_SPOOL is not set, so there is no spool to flush")
@@ -263,5 +277,8 @@ def _flush_spool(arguments: Sequence[str]) -> int:
             f"FARMHAUL_SPOOL: {error.filename} cannot be read: {error.strerror}; "
             "run farmhaul flush-spool as the hooks' user"
         ) from None
-    _print([f"{count} {'upload' if count == 1 else 'uploads'} enqueued from the spool"])
+    if human:
+        _print([f"{count} {'upload' if count == 1 else 'uploads'} enqueued from the spool"])
+    else:
+        _print([json_text({"uploads": count}, comma=", ", colon=": ")])
     return 0

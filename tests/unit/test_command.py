@@ -265,6 +265,11 @@ def test_flush_spool_sends_and_counts(
 
     assert counts == [["2", "uploads"], ["0", "uploads"]]
     assert len(host.sent()) == 2
+    for options in (["--json"], ["--format", "json"]):
+        assert command.main(["flush-spool", *options]) == 0
+        assert json.loads(host.capsys.readouterr().out) == {"uploads": 0}
+    assert command.main(["flush-spool", "--format", "yaml"]) == 2
+    assert "'yaml' is unknown; write table, lines, json" in host.capsys.readouterr().err
 
 
 def test_without_a_spool_nothing_is_queued_and_the_code_is_3(
@@ -516,10 +521,9 @@ def test_a_person_is_told_what_no_stat_cannot_know(
     _, [answer], said = host.enqueue(*arguments)
     assert (answer["size"], said) == (None, "")
 
-    monkeypatch.setattr(command, "_is_human", lambda *, as_json: not as_json)
-
-    assert "even if it was cut off" in host.enqueue(*arguments)[2]
-    assert host.enqueue(*arguments, "--json")[2] == ""
+    for form in ("table", "lines"):
+        assert "even if it was cut off" in host.run("enqueue", *arguments, "--format", form)[2]
+    assert host.enqueue(*arguments, "--format=json")[2] == ""
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
