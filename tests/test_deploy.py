@@ -1,5 +1,6 @@
 """The systemd units and Kubernetes manifests in deploy/, checked without running either."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -53,6 +54,39 @@ def test_a_unit_loads_credentials_and_stops_its_parent_alone() -> None:
         read = re.findall(r"(?m)^Environment=\w+_FILE=%d/(\w+)$", text)
         assert given.keys() == set(read)
         assert {"KillMode=mixed", "Restart=always"} <= set(text.splitlines())
+
+
+def test_flower_with_control_reads_the_url_of_operators() -> None:
+    folder = DEPLOY / "systemd/farmhaul-flower.service.d"
+    text = (folder / "control.conf.example").read_text()
+    [(name, _)] = re.findall(r"(?m)^LoadCredential=(\w+):(/etc/farmhaul/\w+)$", text)
+    assert f"Environment=FLOWER_OPERATOR_REDIS_URL_FILE=%d/{name}" in text.splitlines()
+    assert "Environment=FLOWER_READ_ONLY=false" in text.splitlines()
+    if not shutil.which("docker-compose"):
+        skip_loudly("NO COMPOSE FILE WAS MERGED", "docker-compose is not installed")
+
+    files = ("-f", "docker-compose.yml", "-f", "deploy/docker/flower-control.yml")
+    done = subprocess.run(
+        ["docker-compose", *files, "config"],
+        cwd=DEPLOY.parent,
+        env={
+            **os.environ,
+            "FARMHAUL_STORAGE": "/mnt/prod",
+            "FTRACK_SERVER": "https://f.test",
+            "FTRACK_API_USER": "u",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    flower = yaml.safe_load(done.stdout)["services"]["flower"]
+    secrets = {secret["source"]: secret.get("target") for secret in flower["secrets"]}
+    url = flower["environment"]["FLOWER_OPERATOR_REDIS_URL_FILE"]
+    assert url.removeprefix("/run/secrets/") in secrets
+    assert {"redis_url_flower", "secret_key", "flower_auth"} < set(secrets)
+    assert flower["environment"]["FLOWER_READ_ONLY"] == "false"
 
 
 @pytest.fixture(scope="module")

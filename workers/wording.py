@@ -57,7 +57,8 @@ def redis_problem(error: redis.RedisError) -> str:
 
     It does not contain the URL, which may hold a password.
     """
-    if isinstance(error, redis.AuthenticationError | redis.exceptions.NoPermissionError):
+    is_refused = "ACL failure in script" in str(error)  # redis-py has no class for it
+    if is_refused or isinstance(error, redis.AuthenticationError | exceptions.NoPermissionError):
         return _access_problem(error)
     if isinstance(error, redis.sentinel.MasterNotFoundError):
         return _sentinel_problem(error)
@@ -90,7 +91,7 @@ def _step_for(why: str) -> str:
 
 
 def _access_problem(error: redis.RedisError) -> str:
-    if isinstance(error, redis.exceptions.NoPermissionError):
+    if not isinstance(error, redis.AuthenticationError):
         return f"Redis refuses access: {error}; compare its user with deploy/redis/users.acl"
     # redis-py greets with HELLO, which Redis refuses in words of its own.
     wants_one = any(words in str(error) for words in ("HELLO", "required"))

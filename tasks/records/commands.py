@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from tasks.records.keys import left_key, pending_key, to_text, upload_key
 from tasks.records.numbers import number
 from tasks.records.places import places_of
 from tasks.records.scripts import Scripts
+from tasks.transfer.errors import SealBrokenError
 
 #: Records written in one round trip, so that a manifest of any length needs bounded memory, and by
 #: one call of the script, which blocks Redis for about 5 ms (measured 2026-11).
@@ -21,6 +23,10 @@ RECORDS_A_CALL = 100
 #: An upload that has not ended this long after it was asked for last is no longer found by its
 #: terms. It is the longest time for which anything is tried again.
 LIVE_S = 14 * 86400
+
+
+#: So many members of a publish are read for the names of its single files.
+MEMBERS_READ = 200
 
 
 class NewRecord(NamedTuple):
@@ -163,6 +169,8 @@ class Commands:
         if publish or total:
             return Retried(host, *self._retry_publish(publish.rpartition(",")[2] or upload_id))
         [(state, is_new)] = self.write([_revived(upload_id, fields)])
+        if is_new:
+            self._refresh_index(upload_id, fields[1])
         return Retried(host, state, is_new)
 
     def _retry_publish(self, publish_id: str) -> Enqueued:
@@ -179,7 +187,21 @@ class Commands:
             _revived(upload_id, [to_text(value) for value in row], publish_id)
             for upload_id, row in zip(ids, rows, strict=True)
         )
+        request = to_text(self.scripts.client.hget(upload_key(publish_id), "request"))
+        self._refresh_index(publish_id, request, [to_text(row[1]) for row in rows])
         return Enqueued(self._complete(publish_id), is_new=True)
+
+    def _refresh_index(self, upload_id: str, request: str, members: Sequence[str] = ()) -> None:
+        """Let a retried upload be found for as long as one that was just asked for."""
+        decode = self.scripts.codec.decode
+        # A worker says what is wrong with a record that nobody can read.
+        with suppress(SealBrokenError, LookupError, TypeError, AttributeError, ValueError):
+            entry = self.scripts.hasher.entry_of_record(
+                decode(request), map(decode, members[:MEMBERS_READ])
+            )
+            found_by = {name: value for name, value in entry._asdict().items() if value}
+            index_s = self.scripts.ttl_s + LIVE_S
+            self.scripts.run("add_to_index", id=upload_id, found_by=found_by, index_s=index_s)
 
     def _complete(self, publish_id: str) -> str:
         run = self.scripts.run

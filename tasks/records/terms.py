@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
-from tasks.intake.request import PublishRequest, Request
-from tasks.transfer.targets import Target
+from tasks.intake.request import PublishRequest, Request, publish_from, target_from
+from tasks.transfer.targets import Container, Target
 from tasks.transfer.windows import is_windows_path
 
 #: Half of a UUID: enough, as what was found is compared with the query.
@@ -60,8 +61,26 @@ class Hasher:
 
     def entry(self, request: Request) -> Entry:
         """Return what the index gets of a request."""
-        group, terms = self._group(tuple(_files_of(request)))
-        return Entry(group, self._host(request.asked_host), terms)
+        return self._entry(_files_of(request), request.asked_host)
+
+    def entry_of_record(
+        self, request: Mapping[str, Any], members: Iterable[Mapping[str, Any]]
+    ) -> Entry:
+        """Return the same for the request in a record, and for those of a publish's members.
+
+        Raises:
+            KeyError, TypeError, AttributeError, ValueError: they are not requests.
+        """
+        path, host = str(request["path"]), str(request.get("asked_host") or "")
+        if "publish" not in request:
+            return self._entry([_file(path, target_from(request["target"]))], host)
+        containers = publish_from(request["publish"]).containers
+        singles = ((str(one["path"]), target_from(one["target"])) for one in members)
+        return self._entry(_files_of_publish(path, containers, singles), host)
+
+    def _entry(self, files: Iterable[_File], host: str) -> Entry:
+        group, terms = self._group(tuple(files))
+        return Entry(group, self._host(host), terms)
 
     def _hashed_group(self, files: Sequence[_File]) -> tuple[str, tuple[str, ...]]:
         key = self._keys[0]
@@ -90,13 +109,20 @@ def _files_of(request: Request) -> Iterator[_File]:
     if not isinstance(request, PublishRequest):
         yield _file(request.path, request.target)
         return
-    for container in request.publish.containers[:MAX_FILES]:
-        yield _file(container.pattern or request.path, container.target)
-    files = [file for file in request.files if file.target.container_id is None]
-    for file in files[:MAX_FILES]:
-        yield _file(file.path, file.target)
-    if "/" not in request.path:  # the name of a publish
-        yield _File(request.path, "", "")
+    files = ((file.path, file.target) for file in request.files)
+    yield from _files_of_publish(request.path, request.publish.containers, files)
+
+
+def _files_of_publish(
+    path: str, containers: Sequence[Container], files: Iterable[tuple[str, Target]]
+) -> Iterator[_File]:
+    for container in containers[:MAX_FILES]:
+        yield _file(container.pattern or path, container.target)
+    singles = (row for row in files if row[1].container_id is None)
+    for row in islice(singles, MAX_FILES):
+        yield _file(*row)
+    if "/" not in path:  # the name of a publish
+        yield _File(path, "", "")
 
 
 def _file(path: str, target: Target) -> _File:

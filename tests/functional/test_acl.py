@@ -9,7 +9,7 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -232,7 +232,44 @@ def test_flower_shows_tasks_and_queues(guarded: Guarded, tmp_path: Path) -> None
         check_flower(guarded, tmp_path)
 
 
+@pytest.mark.parametrize("user", ["operator", ""])
+def test_flower_retries_as_the_user_of_operators_alone(
+    guarded: Guarded, tmp_path: Path, user: str
+) -> None:
+    upload = guarded.farm.upload()
+    guarded.farm.wait_located([upload.id])
+    env = {"FLOWER_READ_ONLY": "false"}
+    if user:
+        file = tmp_path / "redis_url"
+        file.write_text(f"{guarded.url(user)}\n")
+        env["FLOWER_OPERATOR_REDIS_URL_FILE"] = str(file)
+    key = f"farmhaul:upload:{upload.id}"
+    fence = guarded.farm.redis.hget(key, "fence")
+    with flower(guarded, tmp_path, **env) as address, requests.Session() as browser:
+        page = f"{address}/upload/{upload.id}"
+        wait_until(lambda: browser.get(page, timeout=20).ok)
+        form = {"_xsrf": browser.cookies["_xsrf"]}
+        with guarded.nothing_refused(but=["set"]) if user else nullcontext():
+            answer = browser.post(f"{page}/retry", form, timeout=20)
+        if user:
+            guarded.farm.wait_located([upload.id])
+            assert answer.ok
+            wait_until(lambda: guarded.farm.redis.hget(key, "fence") != fence)
+        else:
+            assert answer.status_code == 503
+            assert "Redis refuses access" in answer.text
+            assert "FLOWER_OPERATOR_REDIS_URL_FILE" in answer.text
+            assert guarded.farm.redis.hget(key, "fence") == fence
+
+
 def check_flower(guarded: Guarded, tmp_path: Path) -> None:
+    with flower(guarded, tmp_path) as address:
+        _check_pages(guarded, address, tmp_path / "flower.log")
+
+
+@contextmanager
+def flower(guarded: Guarded, tmp_path: Path, **settings: str) -> Iterator[str]:
+    """Run Flower as its own user, and yield its address."""
     [port] = free_ports(1)
     address = f"http://127.0.0.1:{port}"
     command = [
@@ -250,26 +287,31 @@ def check_flower(guarded: Guarded, tmp_path: Path) -> None:
         "FLOWER_DB": str(tmp_path / "flower"),
         "FARMHAUL_REDIS_URL": guarded.url("flower"),
         "FLOWER_UNAUTHENTICATED_API": "true",
+        **settings,
     }
     child = Child("flower", command, tmp_path / "flower.log", env=env)
     try:
         child.wait_ready(lambda: requests.get(f"{address}/healthcheck", timeout=5).ok)
-
-        def tasks() -> dict[str, Any]:
-            guarded.farm.wait_located([guarded.farm.upload().id])
-            found: dict[str, Any] = requests.get(f"{address}/api/tasks", timeout=10).json()
-            return found
-
-        wait_until(tasks, 20, describe=(tmp_path / "flower.log").read_text)
-        wait_until(lambda: requests.get(f"{address}/api/workers?refresh=1", timeout=20).json())
-        [worker] = requests.get(f"{address}/api/workers", timeout=20).json().values()
-        broker = requests.get(f"{address}/broker", timeout=10)
-        [upload_id] = guarded.farm.redis.zrange("farmhaul:state:located", 0, 0)
-        ours = ["uploads", "uploads?q=exr", "farm", f"upload/{upload_id}"]
-        # 503 says that Redis has not answered in time, as on a busy machine.
-        pages = [answered(f"{address}/{path}") for path in ours]
+        yield address
     finally:
         child.stop()
+
+
+def _check_pages(guarded: Guarded, address: str, log: Path) -> None:
+    def tasks() -> dict[str, Any]:
+        guarded.farm.wait_located([guarded.farm.upload().id])
+        found: dict[str, Any] = requests.get(f"{address}/api/tasks", timeout=10).json()
+        return found
+
+    wait_until(tasks, 20, describe=log.read_text)
+    wait_until(lambda: requests.get(f"{address}/api/workers?refresh=1", timeout=20).json())
+    [worker] = requests.get(f"{address}/api/workers", timeout=20).json().values()
+    broker = requests.get(f"{address}/broker", timeout=10)
+    # The newest one: the page lists 25.
+    [upload_id] = guarded.farm.redis.zrange("farmhaul:state:located", -1, -1)
+    ours = ["uploads", "uploads?q=exr", "farm", f"upload/{upload_id}"]
+    # 503 says that Redis has not answered in time, as on a busy machine.
+    pages = [answered(f"{address}/{path}") for path in ours]
 
     assert "farmhaul" in str(worker["active_queues"])
     assert broker.status_code == 200

@@ -211,6 +211,29 @@ def test_what_has_expired_leaves_the_index_and_is_not_shown(farm: Farm, find: Fi
     assert find("sh020") == [new.path]
 
 
+def test_a_retried_upload_is_found_when_the_index_had_expired(farm: Farm, find: Find) -> None:
+    single, publish = file(f"{SHOT}/plate.1001.exr"), frames(OTHER)
+    movie = file(f"{OTHER}/review.mov")._replace(is_member=True)
+    publish = publish._replace(files=(*publish.files, movie))
+    farm.enqueue(single, publish)
+    for request in (single, publish):
+        assert farm.commands.cancel(request.upload_id) == "cancelled"
+    index = f"{keys.PREFIX}index:*"
+    before = sorted(farm.client.keys(index))
+    farm.client.delete(*before)
+    assert find("sh020") == find("sh030") == []
+
+    for request in (single, publish):
+        assert farm.commands.retry(request.upload_id).is_new
+
+    assert sorted(farm.client.keys(index)) == before
+    assert find("sh020 host:node7") == [single.path]
+    for text in ("sh030", "beauty.1002.exr", "review.mov"):
+        assert find(text) == [publish.path], text
+    lives = [farm.client.ttl(key) for key in before]
+    assert all(one > farm.ttl_s for one in lives)
+
+
 def test_a_sealed_index_names_nothing_and_opens_with_each_key(farm: Farm) -> None:
     secrets = [Fernet.generate_key().decode() for _ in range(2)]
     old, new = (Hasher([secret.encode()]) for secret in secrets)
