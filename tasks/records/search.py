@@ -44,7 +44,7 @@ ORDER = (
 #: The bounds of one query, so that the cost does not grow with the number of records.
 MAX_GROUPS, MAX_FOUND, MAX_WORDS = 2000, 2000, 8
 _GLOB = re.compile(r"[*?\[]")
-_OPTIONS = {"version", "host", "worker", "name", "state", "user", "task"}
+_OPTIONS = {"version", "host", "worker", "name", "state", "user", "task", "error"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Query:
 
     ``words`` are words, paths, globs, names of files, hosts and components, or ids. ``since`` is
     when an upload moved last, in seconds since 1970. ``worker`` finds active uploads only, ``task``
-    those of a chain, by the id of its first task.
+    those of a chain, by the id of its first task; ``error`` is the kind of the last error.
     """
 
     words: tuple[str, ...] = ()
@@ -64,14 +64,14 @@ class Query:
     user: str = ""
     worker: str = ""
     task: str = ""
+    error: str = ""
     since: float = 0.0
 
     @property
     def is_listing(self) -> bool:
         """Whether only states and times are asked for, so that their indexes are enough."""
-        return not any(
-            (self.words, self.version, self.name, self.host, self.user, self.worker, self.task)
-        )
+        people = (self.version, self.name, self.host, self.user)
+        return not any((self.words, *people, self.worker, self.task, self.error))
 
 
 def parsed(text: str, states: Sequence[str] = (), **options: Any) -> Query:
@@ -91,11 +91,12 @@ def parsed(text: str, states: Sequence[str] = (), **options: Any) -> Query:
 
 
 class Found(NamedTuple):
-    """An upload that was found: its state, when it moved last, and its request if it was read."""
+    """An upload that was found: its state, when it moved last, its last error, its request."""
 
     upload_id: str
     state: str
     updated: float
+    error_kind: str
     request: dict[str, Any]
 
 
@@ -269,13 +270,14 @@ class Search:
         pipeline = self.client.pipeline(transaction=False)
         for some in _chunks(ids, 500):
             for upload_id in some:
-                pipeline.hmget(upload_key(upload_id), "state", "updated", "request")
+                pipeline.hmget(upload_key(upload_id), "state", "updated", "error_kind", "request")
             rows = answers(pipeline)
             for upload_id, row in zip(some, rows, strict=True):
-                state, updated, request = map(to_text, row if isinstance(row, list) else [""] * 3)
+                fields = row if isinstance(row, list) else [""] * 4
+                state, updated, kind, request = map(to_text, fields)
                 if state in ORDER:  # a record may have expired
                     at = number(updated, 0.0, LATEST_S)
-                    yield Found(upload_id, state, at, self._decoded(request))
+                    yield Found(upload_id, state, at, kind, self._decoded(request))
 
     def _decoded(self, request: str) -> dict[str, Any]:
         with suppress(SealBrokenError):
@@ -342,6 +344,8 @@ def _is_path(word: str) -> bool:
 def _fits(query: Query, found: Found) -> bool:
     """Return whether an upload is what was asked for, as far as hashes cannot tell."""
     request = found.request
+    if query.error and found.error_kind.casefold() != query.error.casefold():
+        return False
     if query.host and str(request.get("asked_host", "")).casefold() != query.host.casefold():
         return False
     if query.user and str(request.get("asked_user", "")).casefold() != query.user.casefold():

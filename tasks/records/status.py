@@ -212,6 +212,16 @@ class Status:
         found = [file for file in self.find(ids) if file is not None]
         return sorted(found, key=lambda file: (file.state != "failed", file.path))[:limit]
 
+    def members_stored(self, publish_id: str, limit: int) -> list[UploadState]:
+        """Read up to *limit* members of a publish that are stored, by path."""
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.smembers(files_key(publish_id))
+        pipeline.smembers(left_key(publish_id))
+        files, left = (ids if isinstance(ids, set) else set() for ids in answers(pipeline))
+        stored = sorted(files - left)
+        found = self.find([to_text(upload_id) for upload_id in stored[:limit]])
+        return sorted((file for file in found if file is not None), key=lambda file: file.path)
+
     def not_ended(self, upload_ids: Sequence[str]) -> list[str]:
         """Return the uploads that have a record and have not ended; cheap to poll."""
         pipeline = self.client.pipeline(transaction=False)

@@ -1,6 +1,6 @@
 """Flower's pages as an operator sees them, with real workers and a real browser.
 
-SCREENSHOTS=docs/img in the environment takes the pictures of docs/deployment.md again.
+SCREENSHOTS=docs/img in the environment takes the pictures of docs/flower.md again.
 """
 
 from __future__ import annotations

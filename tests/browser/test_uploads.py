@@ -1,6 +1,6 @@
 """The pages Uploads and Farm, with many records, a real browser, and no mouse where none is needed.
 
-SCREENSHOTS=docs/img in the environment takes the pictures of docs/deployment.md again.
+SCREENSHOTS=docs/img in the environment takes the pictures of docs/flower.md again.
 """
 
 from __future__ import annotations
@@ -171,7 +171,6 @@ def test_a_node_is_seen_to_break_and_heal_without_a_reload(page: Any, flower: Fl
     flower.redis.hset(keys.PAUSED, NODE, json.dumps(note))
     why = "it cannot read files that other nodes read: /mnt/show is empty"
     page.locator(".alert", has_text=why).wait_for()
-    shoot(page, "farm")
     flower.redis.hdel(keys.PAUSED, NODE)
 
     page.get_by_text("no node is set aside").wait_for()

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from tasks.records import history, keys
-from tasks.records.status import UploadState
-from tests.unit.records import Farm, file_of
+from tasks.records.inbox import Waiting
+from tasks.records.nodes import NodeFault
+from tasks.records.status import Backlog, Gate, UploadState
+from tests.unit.records import Farm as RecordsFarm
+from tests.unit.records import file_of
 from workers.web import view
-from workers.web.access import Records
+from workers.web.access import Farm, Node, Records
 
 UPLOAD = UploadState(
     upload_id="u",
@@ -68,7 +71,7 @@ def test_times_are_in_words() -> None:
     assert spans == ["", "0 s", "89 s", "2 min", "1 h", "3 h 20 min", "2 h", "3 d"]
 
 
-def test_an_hour_is_drawn_from_its_samples_as_rates(farm: Farm) -> None:
+def test_an_hour_is_drawn_from_its_samples_as_rates(farm: RecordsFarm) -> None:
     for minute in range(3):
         farm.client.hset(keys.TOTALS, "stored_bytes", minute * 600)
         history.note(farm.client)
@@ -86,7 +89,7 @@ def test_an_hour_is_drawn_from_its_samples_as_rates(farm: Farm) -> None:
     assert 0 < farm.client.ttl(keys.HISTORY) <= history.LIVES_S
 
 
-def test_a_broken_record_has_a_page_too(farm: Farm) -> None:
+def test_a_broken_record_has_a_page_too(farm: RecordsFarm) -> None:
     odd, gone = farm.enqueue(file_of(), file_of())
     poison = {"at:1": "x", "at:2": "1e300", "located": "nan", "updated": "x", "log": "[1]"}
     farm.client.hset(keys.upload_key(odd), mapping=poison)
@@ -99,3 +102,52 @@ def test_a_broken_record_has_a_page_too(farm: Farm) -> None:
     assert [page.upload.is_broken for page in pages] == [True, True]
     for page in pages:
         assert [event.what for event in page.events] == ["taken in by a worker"]
+
+
+@pytest.mark.parametrize(
+    ("state", "files", "said"),
+    [
+        ("located", 0, "yes"),
+        ("located", 4, "yes, all of its files"),
+        ("stored", 0, "its bytes are; ftrack shows them with the rest of its sequence or publish"),
+        ("retrying", 0, "not yet"),
+        ("failed", 4, "no"),
+    ],
+)
+def test_the_page_says_whether_ftrack_shows_it(state: str, files: int, said: str) -> None:
+    assert view.in_ftrack(replace(UPLOAD, state=state, files=files)) == said
+
+
+GOOD = Node("w1@a", "0.1.0", takes=True, fault=None)
+BAD = GOOD._replace(fault=NodeFault("w1@b", 0.0, "files", "", known=True))
+QUIET = Farm(
+    now=1000.0,
+    nodes=[GOOD],
+    gates=[Gate("store", closed=False, since=0.0)],
+    queues=[],
+    inbox=Waiting(0, None),
+    backlog=[],
+    limits={"bandwidth": "50M"},
+    history=[{"at": 900.0, "stored_bytes": 0.0}, {"at": 960.0, "stored_bytes": 60 * 45e6}],
+    counts={},
+    kinds=[],
+)
+WAITS = [Backlog("", "normal", 30, 60.0)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "Nothing: no upload is pending."),
+        ({"backlog": WAITS}, "The limit of 50M bytes a second: see farmhaul limit."),
+        ({"backlog": WAITS, "limits": {}}, "The workers: one worker takes what waits"),
+        ({"backlog": WAITS, "history": []}, "The workers: one worker takes what waits"),
+        ({"backlog": WAITS, "limits": {"bandwidth": "what"}}, "The workers: one worker"),
+        ({"backlog": WAITS, "limits": {}, "nodes": [GOOD, GOOD]}, "The workers: 2 workers take"),
+        ({"nodes": [BAD]}, "No worker takes uploads"),
+        ({"gates": [Gate("ftrack", closed=True, since=0.0)]}, "The outage of ftrack: uploads go"),
+        ({"inbox": Waiting(4, 30.0)}, "Workers take in what hooks ask for"),
+    ],
+)
+def test_the_farm_says_what_holds_it_back(changed: Any, said: str) -> None:
+    assert view.held_back_by(QUIET._replace(**changed)).startswith(said)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -23,10 +24,12 @@ from tasks.records.numbers import number
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Query, Search
 from tasks.records.states import STAGES
-from tasks.records.status import LATEST_S, Backlog, Gate, Status, UploadState
+from tasks.records.status import LATEST_S, Backlog, Gate, Status, UploadState, answers
 
 #: The files of a publish that its page shows.
 FILES_SHOWN = 100
+#: The latest failed uploads whose kinds of error the page of the farm counts.
+FAILED_READ = 500
 
 
 class Event(NamedTuple):
@@ -38,11 +41,17 @@ class Event(NamedTuple):
 
 
 class One(NamedTuple):
-    """An upload with its timeline, its files that are not stored, and its Celery chain."""
+    """An upload with its timeline, its files, and its Celery chain.
+
+    Of a publish, ``files`` are those that are not stored, and ``stored`` some of those that are.
+    Of a member, ``publishes`` are those that it belongs to.
+    """
 
     upload: UploadState
     events: list[Event]
     files: list[UploadState]
+    stored: list[UploadState]
+    publishes: list[str]
     chain: str
     now: float
 
@@ -56,8 +65,15 @@ class Node(NamedTuple):
     fault: NodeFault | None
 
 
+def _takes(fault: NodeFault | None) -> bool:
+    return fault is None or fault.extent in {"some", "none"}
+
+
 class Farm(NamedTuple):
-    """The farm as its page shows it; ``history`` is that of ``tasks.records.history``."""
+    """The farm as its page shows it; ``history`` is that of ``tasks.records.history``.
+
+    ``kinds`` counts the latest failed uploads by the kind of error.
+    """
 
     now: float
     nodes: list[Node]
@@ -68,6 +84,12 @@ class Farm(NamedTuple):
     limits: dict[str, str]
     history: list[dict[str, float]]
     counts: dict[str, int]
+    kinds: list[tuple[str, int]]
+
+    @property
+    def takers(self) -> int:
+        """How many nodes take uploads."""
+        return sum(node.takes and _takes(node.fault) for node in self.nodes)
 
 
 class Records:
@@ -116,9 +138,13 @@ class Records:
         # Without a state, its record is no record.
         row = self.scripts.client.hgetall(upload_key(upload_id)) if upload.state else {}
         fields = {to_text(name): to_text(value) for name, value in row.items()}
-        files = self.status.members_left(upload_id, FILES_SHOWN) if upload.files else []
-        chain = fields.get("chain", "")
-        return One(upload, self._events(upload, fields), files, chain, self.now)
+        files, stored = [], []
+        if upload.files:
+            files = self.status.members_left(upload_id, FILES_SHOWN)
+            stored = self.status.members_stored(upload_id, FILES_SHOWN - len(files))
+        events = self._events(upload, fields)
+        publishes = [*filter(None, fields.get("publish", "").split(","))]
+        return One(upload, events, files, stored, publishes, fields.get("chain", ""), self.now)
 
     def _events(self, upload: UploadState, fields: dict[str, str]) -> list[Event]:
         who = " on ".join(filter(None, (upload.asked_user, upload.asked_host)))
@@ -178,7 +204,15 @@ class Records:
             limits,
             history.read(client),
             status.counts(),
+            self._kinds_of_failures(),
         )
+
+    def _kinds_of_failures(self) -> list[tuple[str, int]]:
+        pipeline = self.scripts.client.pipeline(transaction=False)
+        for upload_id in self.status.ids_in(["failed"], FAILED_READ):
+            pipeline.hget(upload_key(upload_id), "error_kind")
+        kinds = [kind for kind in answers(pipeline) if isinstance(kind, bytes | str)]
+        return Counter(map(to_text, kinds)).most_common()
 
     def act(self, action: str, upload_id: str) -> str:
         """Retry or cancel an upload, and return its state then."""

@@ -13,6 +13,8 @@ from workers.web import pages
 from workers.web.access import Records
 
 HERE = Path(__file__).parent
+#: What all pages load ends here; our style and script follow.
+HEAD_END = "</head>"
 #: Flower's tabs end here; ours follow.
 TABS_END = "</ul>"
 #: The list on the page of a task ends here; its uploads follow.
@@ -35,14 +37,14 @@ def install() -> None:
             name="upload_action",
         ),
         url(r"/farm", pages.FarmView, shared, name="farm"),
-        url(r"/farmhaul-static/(.*)", StaticFileHandler, static, name="farmhaul_static"),
+        url(r"/fh-static/(.*)", StaticFileHandler, static, name="farmhaul_static"),
     ]
     urls.handlers[:0] = ours
     urls.settings["template_loader"] = Templates(urls.settings["template_path"])
 
 
 class Templates(Loader):
-    """Flower's templates and ours, with our tabs and links in two of them."""
+    """Flower's templates and ours, with our style, tabs and links in three of them."""
 
     def __init__(self, flowers: str) -> None:
         super().__init__(flowers)
@@ -52,6 +54,7 @@ class Templates(Loader):
         folder = ours.parent if ours.is_file() else Path(self.root)
         text = (folder / name).read_text(encoding="utf-8")
         for page, end, extra in (
+            ("base.html", HEAD_END, "head.html"),
             ("navbar.html", TABS_END, "tabs.html"),
             ("task.html", TASK_END, "task_uploads.html"),
         ):

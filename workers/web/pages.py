@@ -20,12 +20,16 @@ from tasks.config.environment import SettingsError
 from tasks.config.texts import visible
 from tasks.records.search import ORDER, Query, parsed
 from tasks.records.states import LIVE
+from tasks.transfer.targets import is_uuid
+from workers.doctor.farm import GATE_STEPS, NODE_STEPS
 from workers.web import view
 from workers.web.access import Records
 from workers.wording import redis_problem
 
 logger = logging.getLogger("farmhaul.web")
 
+#: What retrying and cancelling need, apart from a Redis that answers.
+NEEDS_OPERATOR = "let FLOWER_OPERATOR_REDIS_URL_FILE name a file with the operators' URL"
 #: The rows of a page, and the most that a request may ask for.
 ROWS, MOST_ROWS = 25, 100
 MOST_QUERY, MOST_DIGITS = 300, 9
@@ -195,8 +199,11 @@ class UploadView(FarmhaulHandler):
             ],
             due=view.span(upload.due - now) if upload.due and upload.state == "retrying" else "",
             files=[view.row_of(file, now) for file in one.files],
+            stored=[view.row_of(file, now) for file in one.stored],
+            publishes=[one for one in one.publishes if is_uuid(one)],
             tasks=self._tasks(one.chain),
             ftrack=view.ftrack_link(upload.version_id),
+            in_ftrack=view.in_ftrack(upload),
             may_act=self.may_act,
         )
 
@@ -227,7 +234,11 @@ class UploadAction(FarmhaulHandler):
         """Do it, log who did it, and show the upload again."""
         if not self.may_act:
             raise web.HTTPError(403, "Flower is read-only here: FLOWER_READ_ONLY is on")
-        state = await self.read(self.records.act, action, upload_id.lower())
+        try:
+            state = await self.read(self.records.act, action, upload_id.lower())
+        except Unavailable as error:
+            logger.warning("%s of upload %s by %s failed", action, upload_id, self.login)
+            raise Unavailable(f"{error.why}; {NEEDS_OPERATOR}") from None
         logger.info("%s of upload %s by %s: it is %s", action, upload_id, self.login, state)
         self.redirect(self.reverse_url("upload", upload_id.lower()))
 
@@ -253,6 +264,9 @@ class FarmView(FarmhaulHandler):
             "farm_live.html" if self.is_part else "farm.html",
             farm=farm,
             charts=view.charts(farm.history),
+            held_back=view.held_back_by(farm),
+            node_steps=NODE_STEPS,
+            gate_steps=GATE_STEPS,
             span=view.span,
             visible=visible,
         )

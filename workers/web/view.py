@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.config.texts import visible
+from tasks.config.timetable import Timetable
 from tasks.intake.answer import size
 from tasks.records.states import LIVE
 from tasks.records.status import UploadState
+
+if TYPE_CHECKING:
+    from workers.web.access import Farm
 
 #: Flower's classes for the colour of a state.
 COLOURS = {
     "located": "success",
     "failed": "danger",
     "retrying": "warning",
-    "active": "primary",
-    "storing": "primary",
+    # Flower's primary colour is a green, as that of what is done.
+    "active": "info",
+    "storing": "info",
 }
+#: An entry that is older than this has waited for a worker.
+INBOX_S = 10
 #: From here on, a time is shown in minutes, and in days.
 MOST_SECONDS, MOST_HOURS = 90, 48
 
@@ -68,6 +76,15 @@ def row_of(upload: UploadState, now: float) -> Row:
         upload.version_id,
         visible(upload.name),
     )
+
+
+def in_ftrack(upload: UploadState) -> str:
+    """Return whether ftrack shows an upload, in words."""
+    if upload.state == "located":
+        return "yes, all of its files" if upload.files else "yes"
+    if upload.state == "stored":
+        return "its bytes are; ftrack shows them with the rest of its sequence or publish"
+    return "not yet" if upload.state in LIVE else "no"
 
 
 def percent(upload: UploadState) -> int:
@@ -170,3 +187,42 @@ def _chart(title: str, values: Sequence[float], highest: str, latest: str) -> Ch
     ]
     line = " ".join(points)
     return Chart(title, line, f"0,60 {line} {(len(values) - 1) * step:.1f},60", highest, latest)
+
+
+#: So near to a limit, the limit is what holds the farm back.
+NEAR_LIMIT = 0.8
+
+
+def held_back_by(farm: Farm) -> str:
+    """Return what the uploads that are pending wait for, in a sentence."""
+    waiting = sum(row.count for row in farm.backlog)
+    closed = [gate.service for gate in farm.gates if gate.closed]
+    if not farm.takers:
+        return "No worker takes uploads: start one, or see what is wrong with those above."
+    if closed:
+        return f"The outage of {' and '.join(closed)}: uploads go on by themselves when it is over."
+    if farm.inbox.oldest_s is not None and farm.inbox.oldest_s > INBOX_S:
+        return "Workers take in what hooks ask for, and have not caught up."
+    if not waiting:
+        return "Nothing: no upload is pending."
+    limit, rate = _limit(farm.limits.get("bandwidth", "")), _latest_rate(farm.history)
+    if limit and rate >= NEAR_LIMIT * limit:
+        return f"The limit of {farm.limits['bandwidth']} bytes a second: see farmhaul limit."
+    many = f"{farm.takers} workers take" if farm.takers > 1 else "one worker takes"
+    return f"The workers: {many} what waits, one after the other. More workers would be faster."
+
+
+def _limit(text: str) -> float | None:
+    # Of a timetable, only the zone of the farm tells which line is in force.
+    with suppress(ValueError):
+        table = Timetable.from_text(text)
+        return None if table.spans else table.otherwise
+    return None
+
+
+def _latest_rate(history: Sequence[dict[str, float]]) -> float:
+    if not history[1:]:
+        return 0.0
+    before, after = history[-2:]
+    moved = after.get("stored_bytes", 0) - before.get("stored_bytes", 0)
+    return moved / max(after["at"] - before["at"], 1.0)

@@ -126,6 +126,14 @@
         }, EACH_MS);
     }
 
+    // DataTables 1.13.4 writes an attribute that does not exist, and screen readers stumble over it.
+    if (window.jQuery) {
+        window.jQuery(document).on('draw.dt', function () {
+            document.querySelectorAll('[aria-role]').forEach(function (one) {
+                one.removeAttribute('aria-role');
+            });
+        });
+    }
     if (table) {
         list();
     }

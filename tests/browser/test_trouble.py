@@ -1,0 +1,182 @@
+"""Ten questions about a farm in trouble, answered from the browser alone.
+
+They were written before the pages were looked at again. docs/flower.md lists them with the page
+that answers each. SCREENSHOTS=docs/img in the environment takes its pictures again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tasks.config.sealing import Codec
+from tasks.records.scripts import Scripts
+from tests.browser.axe import serious_findings
+from tests.browser.trouble import VERSIONS, Trouble
+from tests.farm import BIN
+from tests.helpers.documents import DOCS, section
+from tests.sandbox import RedisServer
+from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
+
+# The time of the first test includes the installation of Chromium.
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+
+LOGIN = {"username": "operator", "password": "a-password-of-the-test"}
+#: The pages of what the farm has, once there is one.
+PLACES: dict[str, str] = {}
+VIEW = {"width": 1280, "height": 900}
+
+
+class Question(NamedTuple):
+    """What somebody asks, what one types into the search or opens, and what is read there."""
+
+    asked: str
+    search: str
+    follow: str
+    read: tuple[str, ...]
+
+
+QUESTIONS = [
+    Question("Is the comp of sh010 in ftrack?", "sh010 comp", "", ("located", "12 of 12 files")),
+    Question("How far is the beauty of sh020?", "sh020 beauty", "", ("storing", "40 of 48 files")),
+    Question(
+        "Which frames of sh020 are missing, and why?",
+        "sh020 beauty",
+        "sh020_beauty",
+        ("Not stored yet", "sh020_beauty_v003.1041.exr", "is missing on 3 nodes"),
+    ),
+    Question(
+        "When will the movie of sh040 be there?",
+        "sh040 mov",
+        "sh040_review",
+        ("25 %", "50.0 MB/s", "60 s left"),
+    ),
+    Question(
+        "Why did the fx of sh030 fail, and what am I to do?",
+        "sh030 fx",
+        "sh030_fx",
+        ("Failed:", "is missing on 3 nodes", "is it still being written? then: farmhaul retry"),
+    ),
+    Question("Who asked for it, and from which machine?", "sh030 fx", "", ("ada on node007",)),
+    Question(
+        "Is ftrack or the store down, and since when?",
+        "",
+        "Farm",
+        (r"The gate of store is closed for 1\d min", "the gate opens by itself"),
+    ),
+    Question(
+        "Which machine is broken, since when, and what helps?",
+        "",
+        "Farm",
+        (
+            r"w1@node003 takes no uploads for [23]\d min",
+            "/mnt/show is empty",
+            "check its mounts, FARMHAUL_STORAGE_ROOTS",
+        ),
+    ),
+    Question(
+        "What waits, for how long, and what holds it back?",
+        "",
+        "Farm",
+        ("Pending uploads, normal", "11", r"4\d min", "The outage of store"),
+    ),
+    Question(
+        "What has failed today, and for which reasons?",
+        "",
+        "Farm",
+        ("StoreRefusedError", "3", "FileNotReadyError", "1"),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("flower")
+    server = RedisServer(folder / "redis")
+    server.start()
+    client: Any = server.client()
+    trouble = Trouble(client, Scripts(client, Codec([])))
+    PLACES.update(
+        publish=f"upload/{trouble.storing}",
+        movie=f"upload/{trouble.movie}",
+        version=f"uploads/version/{VERSIONS[40]}",
+    )
+    [port] = free_ports(1)
+    env = {"FARMHAUL_REDIS_URL": server.url, "FLOWER_DB": str(folder / "db")}
+    env |= {"FLOWER_BASIC_AUTH": ":".join(LOGIN.values()), "FLOWER_READ_ONLY": "false"}
+    config = CHECKOUT / "deploy/flower/flowerconfig.py"
+    options = [f"--conf={config}", f"--port={port}"]
+    command = [str(BIN / "celery"), "-A", "workers", "flower", *options]
+    child = Child("flower", command, folder / "flower.log", env=env)
+    child.wait_ready(lambda: accepts(port))
+    yield f"http://127.0.0.1:{port}"
+    child.stop(20)
+    server.stop()
+
+
+@pytest.fixture
+def page(browser: Any, flower: str) -> Iterator[Any]:
+    context = browser.new_context(http_credentials=LOGIN, viewport=VIEW)
+    one = context.new_page()
+    # A browser sends its login to pages below the one that asked for it.
+    one.goto(flower)
+    yield one
+    context.close()
+
+
+def shoot(page: Any, name: str) -> None:
+    if folder := os.environ.get("SCREENSHOTS"):
+        picture = Path(folder).absolute() / f"flower-{name}.png"
+        page.screenshot(path=picture)
+        assert picture.stat().st_size <= 150_000
+
+
+@pytest.mark.parametrize("number", range(len(QUESTIONS)))
+def test_a_new_supervisor_finds_the_answer(page: Any, number: int) -> None:
+    question = QUESTIONS[number]
+    if question.search:
+        page.get_by_role("link", name="Uploads").click()
+        page.locator("#fh-query").fill(question.search)
+        page.get_by_role("button", name="Search").click()
+        page.locator("#fh-summary", has_text="found").wait_for()
+    if question.follow:
+        page.get_by_role("link", name=question.follow).first.click()
+        page.locator("main h1").wait_for()
+    text = page.locator("main")
+    for words in question.read:
+        # The time goes on while a loaded machine runs the tests.
+        wanted = re.compile(words) if "\\d" in words else words
+        text.get_by_text(wanted).first.wait_for(timeout=20_000)
+    shoot(page, f"question-{number + 1}")
+    assert question.asked in section(DOCS["flower.md"], "Ten questions")
+
+
+OWN = ["uploads", "uploads?q=sh040", "farm", "version", "publish", "movie"]
+#: The heights of the pictures that docs/flower.md shows.
+PICTURES = {"version": 820, "publish": 1040, "farm": 900, "broker": 450}
+PAGES = [*OWN, "broker", "workers", "tasks"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: Any, flower: str, scheme: str) -> None:
+    context = browser.new_context(
+        http_credentials=LOGIN, viewport=VIEW, color_scheme=scheme, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto(flower)
+    found = {}
+    for path in PAGES:
+        page.goto(f"{flower}/{PLACES.get(path, path)}")
+        page.locator("main").wait_for()
+        if scheme == "light" and path in PICTURES:
+            page.set_viewport_size({**VIEW, "height": PICTURES[path]})
+            shoot(page, path)
+        found[path] = serious_findings(page)
+    context.close()
+    lines = [f"{path}: {line}" for path, some in found.items() for line in some]
+    assert not lines, "\n".join(lines)
