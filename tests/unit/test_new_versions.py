@@ -34,7 +34,10 @@ from tasks.transfer.versions import (
 )
 from tests.unit.conftest import new_id
 
-PROJECT, SEQUENCE, SHOT, TASK, TYPE, STATUS = (new_id() for _ in range(6))
+# They are in the names of tests, which each process of pytest must collect alike.
+PROJECT, SEQUENCE, SHOT, TASK, TYPE, STATUS = (
+    f"2f0c{n:04}-7a51-4e0e-9d5c-c1b0a7e3d6f4" for n in range(6)
+)
 ROWS: dict[str, list[dict[str, Any]]] = {
     "Project": [{"id": PROJECT, "name": "demo"}],
     "TypedContext": [
