@@ -30,6 +30,8 @@ globalThis.XMLHttpRequest = class {
 
   open(method, address) {
     this.request = http.request(address, { method });
+    // From the start: a request may be aborted before it is sent.
+    this.request.on("error", () => this.aborted || this.onerror?.());
   }
 
   setRequestHeader(name, value) {
@@ -48,7 +50,6 @@ globalThis.XMLHttpRequest = class {
       this.request.setHeader(name, value);
     }
     this.request.setHeader("Content-Length", body.length);
-    this.request.on("error", () => this.aborted || this.onerror?.());
     this.request.on("response", (response) => {
       this.response = response;
       response.on("error", () => {}); // of a request that was aborted
