@@ -119,6 +119,8 @@ def _opened(
 
     if stored.size_bytes != size_bytes:
         return result("size differs")
+    if not size_bytes:
+        return result("same")
     is_same = _same_md5(file, pair, stored, on_block)
     if is_same is None and download:
         is_same = _same_bytes(file, pair, url, session, on_block)
@@ -169,7 +171,7 @@ def _same_bytes(
             with translated_errors("store"):
                 block = response.raw.read(BLOCK_BYTES, decode_content=False)
             if not block:
-                return True
+                return offset == os.fstat(file.fileno()).st_size
             with reading(pair.path):
                 mine = os.pread(file.fileno(), len(block), offset)
             if mine != block:

@@ -110,3 +110,16 @@ def test_a_file_that_nobody_may_read_is_named(comparing: Compare) -> None:
     comparing.path.mkdir()
     assert comparing()[0] == "not readable"
     assert comparing.server.requests == []
+
+
+def test_two_empty_files_are_the_same(comparing: Compare) -> None:
+    comparing.path.write_bytes(b"")
+    nothing = http("416 Range Not Satisfiable", b"", {"Content-Range": "bytes */0"})
+
+    assert comparing(nothing)[0] == "same"
+
+
+def test_an_object_that_was_shortened_meanwhile_differs(comparing: Compare) -> None:
+    whole = http("200 OK", CONTENT[:-1], {"ETag": '"no md5"'})
+
+    assert comparing(first_byte('"no md5"'), whole, download=True)[0] == "differs"
