@@ -48,6 +48,8 @@ def subclasses(kind: type[UploadError]) -> Iterator[type[UploadError]]:
 #: How many uploads the sample metrics look at: the retrying ones that are due first, and the ones
 #: that have been active longest.
 SAMPLE = 50
+#: A connection that sends nothing, or takes nothing, for so long is closed.
+IDLE_S = 10.0
 #: How many hosts a metric names.
 MOST_HOSTS = 1000
 #: The values of the label ``kind``. All of them are exported from the start, because Prometheus
@@ -57,8 +59,6 @@ KINDS = sorted(
     | {kind.__name__ for kind in subclasses(UploadError)}
 )
 #: The help text of each counter, by its name in tasks.records.counters.
-#: A connection that sends nothing, or takes nothing, for so long is closed.
-IDLE_S = 10.0
 COUNTERS = {
     "enqueued": "Uploads and members of publishes that became pending by enqueue or retry.",
     "located": "Uploads located.",

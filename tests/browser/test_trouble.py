@@ -67,14 +67,14 @@ QUESTIONS = [
         "Is ftrack or the store down, and since when?",
         "",
         "Farm",
-        (r"The gate of store is closed for 1\d min", "the gate opens by itself"),
+        (r"The gate of store has been closed for 1\d min", "the gate opens by itself"),
     ),
     Question(
         "Which machine is broken, since when, and what helps?",
         "",
         "Farm",
         (
-            r"w1@node003 takes no uploads for [23]\d min",
+            r"w1@node003 has taken no uploads for [23]\d min",
             "/mnt/show is empty",
             "check its mounts, FARMHAUL_STORAGE_ROOTS",
         ),
@@ -86,7 +86,7 @@ QUESTIONS = [
         ("Pending uploads, normal", "11", r"4\d min", "The outage of store"),
     ),
     Question(
-        "What has failed today, and for which reasons?",
+        "What has failed lately, and for which reasons?",
         "",
         "Farm",
         ("StoreRefusedError", "3", "FileNotReadyError", "1"),

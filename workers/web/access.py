@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from tasks.chain import QUEUE, list_key
+from tasks.config.environment import SettingsError
 from tasks.config.sealing import UNREADABLE
 from tasks.config.settings import Settings
 from tasks.config.texts import read_text
@@ -20,12 +21,13 @@ from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import Waiting, waiting
 from tasks.records.keys import ALIVE, LIMITS, to_text, upload_key
 from tasks.records.nodes import WORKER_S, NodeFault
-from tasks.records.numbers import number
+from tasks.records.numbers import LATEST_S, number
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Query, Search
 from tasks.records.states import STAGES
-from tasks.records.status import LATEST_S, Backlog, Gate, Status, UploadState, answers
+from tasks.records.status import Backlog, Gate, Status, UploadState, answers
 
+OPERATOR_URL_FILE = "FLOWER_OPERATOR_REDIS_URL_FILE"
 #: The files of a publish that its page shows.
 FILES_SHOWN = 100
 #: The latest failed uploads whose kinds of error the page of the farm counts.
@@ -104,11 +106,16 @@ class Records:
     @cached_property
     def _operator(self) -> Scripts:
         """The same, with the Redis user of operators: Flower's own may write no record."""
-        file = os.environ.get("FLOWER_OPERATOR_REDIS_URL_FILE", "")
+        file = os.environ.get(OPERATOR_URL_FILE, "")
         if not file:
             return self.scripts
-        settings = replace(Settings.from_environment(), redis_url=read_text(file).strip())
-        return open_scripts(settings, fail_fast_redis(settings))
+        settings = Settings.from_environment()
+        try:
+            settings = replace(settings, redis_url=read_text(file).strip())
+            return open_scripts(settings, fail_fast_redis(settings))
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not a file with the URL of a Redis"
+            raise SettingsError(f"{OPERATOR_URL_FILE}: {file}: {why}") from None
 
     @cached_property
     def status(self) -> Status:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from base64 import b64decode
 from contextlib import suppress
 from typing import Any
@@ -23,13 +24,13 @@ from tasks.records.states import LIVE
 from tasks.transfer.targets import is_uuid
 from workers.doctor.farm import GATE_STEPS, NODE_STEPS
 from workers.web import view
-from workers.web.access import Records
+from workers.web.access import OPERATOR_URL_FILE, Records
 from workers.wording import redis_problem
 
 logger = logging.getLogger("farmhaul.web")
 
 #: What retrying and cancelling need, apart from a Redis that answers.
-NEEDS_OPERATOR = "let FLOWER_OPERATOR_REDIS_URL_FILE name a file with the operators' URL"
+NEEDS_OPERATOR = f"let {OPERATOR_URL_FILE} name a file with the operators' URL"
 #: The rows of a page, and the most that a request may ask for.
 ROWS, MOST_ROWS = 25, 100
 MOST_QUERY, MOST_DIGITS = 300, 9
@@ -238,7 +239,8 @@ class UploadAction(FarmhaulHandler):
             state = await self.read(self.records.act, action, upload_id.lower())
         except Unavailable as error:
             logger.warning("%s of upload %s by %s failed", action, upload_id, self.login)
-            raise Unavailable(f"{error.why}; {NEEDS_OPERATOR}") from None
+            hint = "" if os.environ.get(OPERATOR_URL_FILE) else f"; {NEEDS_OPERATOR}"
+            raise Unavailable(f"{error.why}{hint}") from None
         logger.info("%s of upload %s by %s: it is %s", action, upload_id, self.login, state)
         self.redirect(self.reverse_url("upload", upload_id.lower()))
 
