@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 FAULT = 1
-"""``doctor`` found a fault, or the health check found that a worker takes no tasks."""
+"""A fault was found: by ``doctor``, by ``check``, or by the health check of a worker."""
 BAD_INPUT = 2
 """The arguments, a manifest or the environment cannot be used; nothing was queued."""
 NO_REDIS = 3
