@@ -72,6 +72,7 @@ FETCH = f"{PREFIX}fetch:"
 STATE = f"{PREFIX}state:"
 FILE_STATE = f"{PREFIX}file:"
 FILES = f"{PREFIX}files:"
+DROPPED = f"{PREFIX}dropped:"
 LEFT = f"{PREFIX}left:"
 CLAIM = f"{PREFIX}claim:"
 COMPONENT = f"{PREFIX}component:"
@@ -88,6 +89,7 @@ LUA_KEYS = {
     "state": STATE,
     "file_state": FILE_STATE,
     "files": FILES,
+    "dropped": DROPPED,
     "left": LEFT,
     "claim": CLAIM,
     "component": COMPONENT,
@@ -149,6 +151,11 @@ def pending_key(host: str = "") -> str:
 def files_key(publish_id: str) -> str:
     """Return the key of the members of a publish."""
     return FILES + publish_id
+
+
+def dropped_key(publish_id: str) -> str:
+    """Return the key of the set of a publish's members that newer files have taken out of it."""
+    return DROPPED + publish_id
 
 
 def left_key(publish_id: str) -> str:

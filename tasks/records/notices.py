@@ -17,6 +17,7 @@ import redis
 
 from tasks.config.sealing import Codec
 from tasks.records.keys import NOTICES, NOTICES_WANTED, NOTIFIER, TOTALS, to_text
+from tasks.records.numbers import LATEST_S, number
 
 #: Notices are noted for so long after a worker has last said that it sends them.
 WANTED_S = 86400
@@ -92,10 +93,17 @@ class Notices:
                 raw,
                 str(fields["event"]),
                 str(fields.get("id") or fields["node"]),
-                float(fields["at"]),
+                _time(fields["at"]),
                 str(fields.get("kind") or ""),
                 self.codec.unseal_text(str(fields.get("error") or "")),
                 str(fields.get("what") or ""),
             )
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return None
+
+
+def _time(value: Any) -> float:
+    at = number(value, -1.0, LATEST_S)
+    if at < 0:
+        raise ValueError("it is no time")
+    return at

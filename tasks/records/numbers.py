@@ -8,13 +8,15 @@ from typing import Any
 
 #: Larger than any size, time or count; all integers up to it are exact as doubles.
 LARGEST = 2.0**53
+#: The last second that every calendar knows (in 2242).
+LATEST_S = 2.0**33
 
 
 def number(text: Any, otherwise: float = 0.0, largest: float = LARGEST) -> float:
     """Return the number of a text; *otherwise* if it is none, or not between 0 and *largest*."""
     try:
         value = float(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return otherwise
     return value if math.isfinite(value) and 0 <= value <= largest else otherwise
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from tasks.records.keys import COMPONENT, files_key, to_text, upload_key
+from tasks.records.keys import COMPONENT, dropped_key, files_key, to_text, upload_key
 from tasks.records.numbers import number
 from tasks.records.record import Record
 from tasks.transfer.errors import FileRefusedError, SealBrokenError
@@ -58,8 +58,7 @@ class Publishes:
                     )
                 )
         stored = [member for member in members if member.stored]
-        fields = self.redis.hmget(upload_key(publish.upload_id), ["total", "dropped"])
-        total, dropped = int(number(fields[0])), {*filter(None, to_text(fields[1]).split(","))}
+        total = int(number(self.redis.hget(upload_key(publish.upload_id), "total")))
         # More may be stored, if a newer file has just taken the place of one.
         if len(stored) < total:
             why = (
@@ -67,8 +66,9 @@ class Publishes:
                 "enqueue the whole publish again: stored files are not sent again"
             )
             raise FileRefusedError(publish.path, why)
-        known = {member.upload_id for member in stored} | self._with_newer(dropped)
         asked = publish.publish.members if publish.publish else ""
+        dropped = self.redis.smembers(dropped_key(publish.upload_id)) if asked else ()
+        known = {member.upload_id for member in stored} | self._with_newer(map(to_text, dropped))
         if asked and members_digest(known) != asked:
             why = "has other files than were asked for; enqueue the whole publish again"
             raise FileRefusedError(publish.path, why)
@@ -77,19 +77,29 @@ class Publishes:
     def _with_newer(self, upload_ids: Iterable[str]) -> set[str]:
         """Return those whose component has another upload, which somebody with a key asked for.
 
-        The record of a publish says which of its files were dropped for newer ones, but anyone who
-        can write to Redis can write that.
+        Redis says which files of a publish were dropped for newer ones, but anyone who can write to
+        it can say that.
         """
-        found = set()
-        for upload_id in upload_ids:
-            component_id = self._component_of(upload_id)
-            newer = to_text(self.redis.hget(COMPONENT + component_id, "current"))
-            if newer != upload_id and component_id and self._component_of(newer) == component_id:
-                found.add(upload_id)
-        return found
+        ids = [*upload_ids]
+        components = self._components_of(ids)
+        pipeline = self.redis.pipeline(transaction=False)
+        for component_id in components:
+            pipeline.hget(COMPONENT + component_id, "current")
+        newer = [to_text(upload_id) for upload_id in pipeline.execute()]
+        rows = zip(ids, components, newer, self._components_of(newer), strict=True)
+        return {one for one, mine, other, its in rows if other != one and mine and mine == its}
 
-    def _component_of(self, upload_id: str) -> str:
-        request = to_text(self.redis.hget(upload_key(upload_id), "request"))
+    def _components_of(self, upload_ids: Sequence[str]) -> list[str]:
+        """Return the component of each upload; empty if its record cannot be read."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for upload_id in upload_ids:
+            pipeline.hget(upload_key(upload_id), "request")
+        return [
+            self._component_of(upload_id, to_text(request))
+            for upload_id, request in zip(upload_ids, pipeline.execute(), strict=True)
+        ]
+
+    def _component_of(self, upload_id: str, request: str) -> str:
         with suppress(SealBrokenError, ValueError):
             return self.record.transfer(upload_id, request).component_id
         return ""

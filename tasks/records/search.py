@@ -28,9 +28,9 @@ from tasks.records.keys import (
     to_text,
     upload_key,
 )
-from tasks.records.numbers import number
+from tasks.records.numbers import LATEST_S, number
 from tasks.records.states import UPLOAD_STATES
-from tasks.records.status import LATEST_S, Status, UploadState, answers
+from tasks.records.status import Status, UploadState, answers
 from tasks.records.terms import Hasher, Term, file_term, folded, without_number, words_of
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid

@@ -27,7 +27,7 @@ from tasks.records.keys import (
     upload_key,
 )
 from tasks.records.nodes import WORKER_S, NodeFault, node_faults
-from tasks.records.numbers import Numbers, number
+from tasks.records.numbers import LATEST_S, Numbers, number
 from tasks.records.places import with_name
 from tasks.records.states import (
     LIVE,
@@ -44,8 +44,6 @@ from tasks.transfer.errors import SealBrokenError
 #: The error of a record that holds something else than farmhaul's.
 IS_BROKEN = "its record in Redis is broken ({}): enqueue it again, and find who else writes there"
 BROKEN_KIND = "RecordBroken"
-#: The last second that every calendar knows (in 2242).
-LATEST_S = 2.0**33
 #: Shown for a publish while its files are still being recorded.
 IS_OPEN = "not all of its files are recorded yet; if its worker dies, another one continues"
 #: A publish that waits for up to MOST_LEFT files shows the error of one of them, found among the

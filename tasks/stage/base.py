@@ -6,9 +6,11 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
+import redis
 from celery import signature
 
 from tasks.chain import QUEUE, wake
@@ -180,7 +182,8 @@ class Stage(RedactedTask):
         for refusal in refusals:
             upload_id = refusal.transfer.upload_id
             why = str((refusal.retry or {})["error"]).replace(upload_id, "…")
-            note_refused(client, "record", self.worker, why.removeprefix(f"on {self.worker}: "))
+            with suppress(redis.ResponseError):  # somebody else has written what is no number
+                note_refused(client, "record", self.worker, why.removeprefix(f"on {self.worker}: "))
             log.error(
                 "upload_refused",
                 upload_id=upload_id,

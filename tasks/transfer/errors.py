@@ -51,7 +51,7 @@ OwnFault: TypeAlias = (
     "Literal['ca_file', 'authority', 'socks', 'proxy', 'proxy_login', 'no_route', 'no_name']"
 )
 
-#: What of a target holds something else.
+#: What of a target is in the way: it holds something else, or does not exist.
 Taken: TypeAlias = "Literal['', 'name', 'component', 'location', 'context']"
 
 
@@ -379,9 +379,8 @@ class RequestRefusedError(FatalError):
 class TargetRefusedError(FatalError):
     """The component, the name, the task or the location in ftrack cannot take the file.
 
-    ``target`` names it, and ``why`` continues the sentence. ``taken`` tells which of them holds
-    something else, if --replace could take it over, or that it is
-    the location, or what a new version is made from.
+    ``target`` names it, and ``why`` continues the sentence. ``taken`` tells what --replace could
+    take over, or whether it is the location, or the context of a new version.
     """
 
     def __init__(self, target: str, why: str, taken: Taken = "") -> None:

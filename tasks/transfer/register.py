@@ -31,7 +31,7 @@ from tasks.transfer.ftrack import (
     bisect_failures,
     rows_of,
 )
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.registration import job_ids, locate_operations, with_jobs
 from tasks.transfer.targets import Container
 from tasks.transfer.thumbnails import set_thumbnails
@@ -155,7 +155,8 @@ def taken_by(wanted: Transfer | Container, existing: Existing) -> UploadError | 
     if isinstance(wanted, Transfer) and (taken := name_taken(wanted, existing)):
         return taken
     target = wanted.target
-    if target.only_in and not target.replace and target.component_id in existing.located:
+    stored = (target.component_id, SERVER_LOCATION_ID) in existing.locations
+    if target.only_in and not target.replace and stored:
         why = "is in ftrack.server already, and with --only-in nothing is uploaded"
         return TargetRefusedError(f'component "{target.name or target.component_id}"', why, "name")
     return None

@@ -285,3 +285,39 @@ def test_all_nodes_are_never_set_aside_at_once(farm: Farm) -> None:
 @pytest.mark.parametrize("note", ["", "no JSON", "[]", "null", '{"since": "x"}', '{"error": 7}'])
 def test_a_note_that_anybody_wrote_is_shown_somehow(note: str) -> None:
     assert noted_fault("w1", note, Codec([])).why
+
+
+@pytest.mark.parametrize("note", ["", "x", "[]", "null", '{"since": "x"}', b"\xff"])
+def test_a_note_that_anybody_wrote_fails_no_upload(farm: Farm, note: str | bytes) -> None:
+    def poison() -> None:
+        for key in (keys.PAUSED, keys.LEFT_TO_OTHERS):
+            farm.client.hset(key, mapping={"bad": note, "good": note})
+
+    farm.enqueue(file_of(), file_of())
+    poison()
+    transfers = farm.deliver(claim="a", worker="bad")
+    assert len(transfers) == 2
+    poison()
+    for transfer in transfers:
+        assert farm.settle(transfer, "advanced", node="bad") == "active"
+
+    fail_on(farm, "bad", 3)
+    poison()
+    succeed_on(farm, "good")  # it notes what the other has left
+    for script in ("check_node", "let_go_on"):
+        poison()
+        assert not farm.record.scripts.run(script, node="bad")
+        assert not farm.client.hexists(keys.PAUSED, "bad")
+
+
+def test_an_answer_that_anybody_counted_fails_no_upload(farm: Farm) -> None:
+    farm.enqueue(file_of())
+    for stage in range(1, 5):
+        farm.client.hset(keys.ANSWERS, mapping={f"good:{stage}": "x", f"bad:{stage}": "x"})
+    farm.client.set(f"{keys.ANSWERS}:good", "x")
+
+    [transfer] = farm.deliver(claim="a", worker="good")
+
+    settlement = Settlement(transfer, "advanced", {})
+    states = farm.record.settle([settlement], passed=1, node="good")
+    assert [*states.values()] == ["active"]

@@ -243,6 +243,9 @@ def test_notices_that_wait_are_bounded_and_the_rest_is_counted(farm: Farm, odd: 
 def test_what_others_write_among_the_notices_is_removed(farm: Farm, odd: OddServer) -> None:
     sender = sender_to(farm, odd.url)
     odd_ones = ["no JSON", "[]", '{"event": 1}', '{"event": "upload_failed", "id": "x", "at": []}']
+    odd_ones += [
+        f'{{"event": "upload_failed", "id": "x", "at": {at}}}' for at in ("NaN", "1e300", "9" * 400)
+    ]
     farm.client.zadd(keys.NOTICES, dict.fromkeys(odd_ones, 1))
     upload_id = fail_one(farm)
 

@@ -257,6 +257,17 @@ def test_a_publish_fails_if_a_file_failed_before_it_was_complete(farm: Farm) -> 
     assert farm.commands._complete(publish_id) == "failed"
 
 
+def test_a_stored_publish_that_nobody_told_is_found(farm: Farm) -> None:
+    [publish_id] = farm.enqueue(sequence_of(2))
+    assert farm.record.find_lost() == 0
+    # Somebody broke the record while its last file was settled.
+    farm.client.delete(keys.left_key(publish_id))
+
+    assert farm.record.find_lost() == 1
+
+    assert farm.state(publish_id) == "pending"
+
+
 class TestARetry:
     """What ``farmhaul retry`` does with a publish."""
 

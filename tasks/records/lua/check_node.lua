@@ -7,29 +7,33 @@
 -- Returns its note, a JSON object, as long as it is set aside; false otherwise.
 --- @include "base"
 --- @include "nodes"
+--- @include "notes"
 --- @include "notices"
 
 local node = args.node
-local note = redis.call('HGET', KEY.paused, node)
-if note and cjson.decode(note).known and not args.fault then
+local function let_go_on(note)
   redis.call('HDEL', KEY.paused, node)
-  notice_of_node('node_back', node, cjson.decode(note))
-  note = false
+  notice_of_node('node_back', node, note)
+end
+
+local note = read_note(KEY.paused, node)
+if note and note.known and not args.fault then
+  let_go_on(note)
+  note = nil
 end
 if not untried_node({ [node] = true }) then
   if note then
-    redis.call('HDEL', KEY.paused, node)
-    notice_of_node('node_back', node, cjson.decode(note))
+    let_go_on(note)
   end
   return false
 end
 if args.fault and not note then
-  args.fault.since, args.fault.known = NOW, true
-  note = cjson.encode(args.fault)
-  redis.call('HSET', KEY.paused, node, note)
-  notice_of_node('node_set_aside', node, args.fault)
+  note = args.fault
+  note.since, note.known = NOW, true
+  redis.call('HSET', KEY.paused, node, cjson.encode(note))
+  notice_of_node('node_set_aside', node, note)
 end
 if note then
   redis.call('EXPIRE', KEY.paused, 3600)
 end
-return note
+return note and cjson.encode(note) or false

@@ -21,6 +21,7 @@
 --- @include "endings"
 --- @include "sending"
 --- @include "nodes"
+--- @include "notes"
 --- @include "gates"
 
 local claim, stage, host = args.claim, args.stage, args.host
@@ -80,11 +81,11 @@ end
 
 -- A node that is set aside tries one upload at a time, if it does not know that it is wrong.
 local function most_uploads()
-  local note = redis.call('HGET', KEY.paused, args.worker)
-  if not note or host ~= '' then
+  local note = host == '' and read_note(KEY.paused, args.worker)
+  if not note then
     return args.max_uploads
   end
-  return is_json(note) and cjson.decode(note).known and 0 or 1
+  return note.known and 0 or 1
 end
 
 local function claim_first(most, to_probe, fresh)

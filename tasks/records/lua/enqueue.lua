@@ -60,7 +60,7 @@ end
 local function renew_request(record)
   local is_later = record.asked_at and record.asked_at > (tonumber(record.asked or '') or 0)
   if is_later and redis.call('HGET', record.key, 'host') == record.host then
-    redis.call('HSET', record.key, 'request', record.request)
+    redis.call('HSET', record.key, 'request', record.request, 'asked', record.asked_at)
   end
 end
 
@@ -209,11 +209,15 @@ local function enqueue(record)
 
   if record.host ~= '' and redis.call('SCARD', KEY.hosts) >= MOST_OWN_HOSTS
     and redis.call('ZCARD', pending_key(record.host)) == 0 then
+    if state then
+      return { state, 0 }
+    end
     write_ended(record)
     redis.call('HSET', key, 'error_kind', 'TooManyHosts', 'error', 'files of ' .. MOST_OWN_HOSTS
       .. ' hosts are pending already; cancel those of hosts that do not exist')
     move(id, state, 'failed')
     count('failed:TooManyHosts')
+    notice_of_failure(id)
     return { 'failed', 0 }
   end
   -- By Redis' clock at the latest: a clock that is ahead would win until its time has come.
@@ -246,8 +250,8 @@ local function enqueue(record)
 
   local score = write_record(record, asked_at)
   if record.total then
-    redis.call('DEL', KEY.files .. id, KEY.left .. id)
-    redis.call('HDEL', key, 'complete', 'dropped')
+    redis.call('DEL', KEY.files .. id, KEY.left .. id, KEY.dropped .. id)
+    redis.call('HDEL', key, 'complete')
     redis.call('HSET', key, 'total', record.total, 'sent', 0, 'places', cjson.encode(places))
     move(id, state, 'storing')
     redis.call('ZADD', KEY.open, NOW, id)

@@ -1,5 +1,6 @@
 -- Find uploads that wait, or are being worked on, in no index that anything reads: somebody else has
--- removed it. They are made pending again. Of each state, those are looked at that moved longest ago.
+-- removed it. They are made pending again. So are publishes whose files are all stored, and that were
+-- not told. Each call looks at other uploads of each state, in the order in which they moved last.
 --
 -- max_uploads   number of uploads of each state
 -- silent_s      an active upload that nobody has renewed for so long is not being worked on
@@ -8,7 +9,9 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "notices"
 --- @include "repair"
+--- @include "endings"
 
 local found = 0
 
@@ -27,6 +30,8 @@ local function look(id, state, index)
     'host', 'claim', 'updated', 'score'))
   if now ~= state then
     redis.call('ZREM', index, id)
+  elseif state == 'storing' then
+    publish_if_stored(id)
   elseif is_lost(state, id, host or '', claim or '', updated) then
     redis.call('HINCRBY', upload_key(id), 'fence', 1)
     redis.call('HSET', upload_key(id), 'claim', '')
@@ -35,13 +40,21 @@ local function look(id, state, index)
   end
 end
 
-for _, state in ipairs({ 'pending', 'retrying', 'active' }) do
+-- Where to look: anywhere, because those that rightly stay may be the first for days.
+local function first_of(index)
+  local pages = math.ceil(redis.call('ZCARD', index) / args.max_uploads)
+  return pages > 1 and math.floor(NOW) % pages * args.max_uploads or 0
+end
+
+for _, state in ipairs({ 'pending', 'retrying', 'active', 'storing' }) do
   for _, index in ipairs({ KEY.state .. state, KEY.file_state .. state }) do
-    for _, id in ipairs(redis.call('ZRANGE', index, 0, args.max_uploads - 1)) do
+    local first = first_of(index)
+    for _, id in ipairs(redis.call('ZRANGE', index, first, first + args.max_uploads - 1)) do
       attempt(id, look, id, state, index)
     end
   end
 end
+found = found + #complete_on
 if found > 0 then
   count('found', found)
 end

@@ -2,11 +2,12 @@
 --
 -- node   the worker
 --- @include "base"
+--- @include "notes"
 --- @include "notices"
 
-local note = redis.call('HGET', KEY.paused, args.node)
+local note = read_note(KEY.paused, args.node)
 if note then
   redis.call('HDEL', KEY.paused, args.node)
-  notice_of_node('node_back', args.node, cjson.decode(note))
+  notice_of_node('node_back', args.node, note)
 end
 redis.call('HDEL', KEY.left_to_others, args.node)

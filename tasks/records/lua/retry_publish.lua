@@ -33,6 +33,7 @@ forget_tries(id)
 redis.call('HDEL', key, 'error', 'error_kind', 'stage', 'worker', 'complete')
 redis.call('PERSIST', key)
 redis.call('PERSIST', KEY.files .. id)
+redis.call('PERSIST', KEY.dropped .. id)
 move(id, state, 'storing')
 redis.call('ZADD', KEY.open, NOW, id)
 -- Drop each member whose component has a newer file, even if the member is stored: registering it

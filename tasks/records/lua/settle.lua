@@ -29,6 +29,7 @@
 --- @include "endings"
 --- @include "sending"
 --- @include "nodes"
+--- @include "notes"
 --- @include "gates"
 --- @include "breaker"
 
@@ -241,6 +242,7 @@ local OUTCOMES = {
 
 -- The uploads of a settlement are in the same stage, on the same node.
 local function count_answers(first)
+  failing = 0
   for _, settlement in ipairs(args.settlements) do
     local retry = settlement.outcome == 'retrying' and settlement.retry
     failing = failing + (retry and retry.gate ~= '' and 1 or 0)
@@ -254,7 +256,7 @@ end
 for _, service in ipairs(args.answered) do
   redis.call('DEL', KEY.gate .. service)
 end
-attempt(args.settlements[1].id, count_answers, args.settlements[1])
+attempt('', count_answers, args.settlements[1])
 
 -- What was done well here, of uploads that all nodes see. A publish needs no file.
 local SUCCESS = { advanced = true, stored = true, located = true }
@@ -291,6 +293,6 @@ for _, settlement in ipairs(args.settlements) do
   rows[#rows + 1] = { settlement.id, attempt(settlement.id, settle, settlement) or 'failed' }
 end
 if succeeded_at then
-  attempt(args.settlements[1].id, note_success, args.node, succeeded_at)
+  attempt('', note_success, args.node, succeeded_at)
 end
 return finish_script({ rows, complete_on })

@@ -1,6 +1,6 @@
 -- The circuit breaker of a node. A node that fails, one after the other, what other nodes manage is
--- set aside: it is noted in KEY.paused, and takes no uploads that all nodes see. Needs nodes.lua and
--- notices.lua.
+-- set aside: it is noted in KEY.paused, and takes no uploads that all nodes see. Needs nodes.lua,
+-- notes.lua and notices.lua.
 --
 -- KEY.failing .. WHAT:NODE holds the uploads that this node alone has failed since it last succeeded,
 -- where WHAT is what may be wrong with it.
@@ -41,13 +41,13 @@ local function forget_failed_alone(service)
 end
 
 local function note_left(name, note)
-  local before = redis.call('HGET', KEY.left_to_others, name)
-  before = before and cjson.decode(before)
-  if not before or before.what ~= note.what or NOW - before.last > LEFT_S then
+  local before = read_note(KEY.left_to_others, name)
+  local last = before and tonumber(before.last) or 0
+  if not before or before.what ~= note.what or NOW - last > LEFT_S then
     before = { since = NOW, count = 0 }
   end
   redis.call('HSET', KEY.left_to_others, name, cjson.encode({ what = note.what, error = note.error,
-    kind = note.kind, since = before.since, last = NOW, count = before.count + 1 }))
+    kind = note.kind, since = before.since, last = NOW, count = (tonumber(before.count) or 0) + 1 }))
   redis.call('EXPIRE', KEY.left_to_others, 3600)
 end
 
@@ -83,8 +83,7 @@ local function note_success(node, stage)
     end
   end
   redis.call('DEL', failing_key('records', node), unpack(keys))
-  local note = redis.call('HGET', KEY.paused, node)
-  note = note and cjson.decode(note)
+  local note = read_note(KEY.paused, node)
   if note and not note.known and (fine[note.what] or note.what == 'records') then
     redis.call('HDEL', KEY.paused, node)
     notice_of_node('node_back', node, note)

@@ -52,8 +52,7 @@ local function drop_from_publish(publish, id, ttl)
   if LIVE[state] and redis.call('SREM', KEY.files .. publish, id) == 1 then
     redis.call('SREM', KEY.left .. publish, id)
     -- For the worker that shows the publish: it checks that these have newer files indeed.
-    local dropped = redis.call('HGET', key, 'dropped')
-    redis.call('HSET', key, 'dropped', dropped and dropped .. ',' .. id or id)
+    redis.call('SADD', KEY.dropped .. publish, id)
     if redis.call('HINCRBY', key, 'total', -1) > 0 then
       publish_if_stored(publish)
     else
@@ -117,6 +116,7 @@ function finish(id, from, to, ttl, is_known)
   if has_members then
     redis.call('EXPIRE', KEY.files .. id, ttl)
     redis.call('EXPIRE', KEY.left .. id, ttl)
+    redis.call('EXPIRE', KEY.dropped .. id, ttl)
   else
     redis.call('HDEL', key, 'sent')
   end

@@ -99,15 +99,22 @@ local function was_struck(id, gates)
 end
 
 -- Note how many uploads of a stage its service has answered, and how many it has failed.
+local function count_answer(field, by)
+  if not pcall(redis.call, 'HINCRBY', KEY.answers, field, by) then
+    -- Somebody else has written what is no number.
+    redis.call('HSET', KEY.answers, field, by)
+  end
+end
+
 local function note_answers(stage, node, good, bad)
   if good > 0 then
-    redis.call('HINCRBY', KEY.answers, 'good:' .. stage, good)
+    count_answer('good:' .. stage, good)
     if redis.call('HSET', KEY.answers .. ':' .. node, stage, NOW) == 1 then
       redis.call('EXPIRE', KEY.answers .. ':' .. node, DAY_S)
     end
   end
   if bad > 0 then
-    redis.call('HINCRBY', KEY.answers, 'bad:' .. stage, bad)
+    count_answer('bad:' .. stage, bad)
   end
 end
 

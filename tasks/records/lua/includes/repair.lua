@@ -88,14 +88,17 @@ local function repair_upload(id)
   repair_key(KEY.runs .. id, 'list')
   repair_key(KEY.files .. id, 'set')
   repair_key(KEY.left .. id, 'set')
-  local component, claim, publishes = unpack(redis.call('HMGET', key, 'component', 'claim',
-    'publish'))
+  repair_key(KEY.dropped .. id, 'set')
+  local component, claim, publishes, host = unpack(redis.call('HMGET', key, 'component', 'claim',
+    'publish', 'host'))
+  repair_key(pending_key(host or ''), 'zset')
   repair_fields(KEY.component .. (component or ''))
   repair_key(KEY.claim .. (claim or ''), 'set')
   for publish in string.gmatch(publishes or '', '[^,]+') do
     repair_fields(upload_key(publish))
     repair_key(KEY.files .. publish, 'set')
     repair_key(KEY.left .. publish, 'set')
+    repair_key(KEY.dropped .. publish, 'set')
   end
   if redis.call('SCARD', KEY.files .. id) > 0 and redis.call('HEXISTS', key, 'total') == 0 then
     redis.call('HSET', key, 'total', redis.call('SCARD', KEY.files .. id))
@@ -131,8 +134,13 @@ local function give_up(id, problem)
     return
   end
   local key = upload_key(id)
-  for _, index in ipairs({ KEY.pending, KEY.retrying, KEY.open, KEY.state .. 'pending',
-    KEY.state .. 'active', KEY.state .. 'retrying', KEY.state .. 'storing' }) do
+  local indexes = { KEY.pending, KEY.retrying, KEY.open,
+    pending_key(redis.call('HGET', key, 'host') or '') }
+  for _, state in ipairs({ 'pending', 'active', 'retrying', 'storing' }) do
+    indexes[#indexes + 1] = KEY.state .. state
+    indexes[#indexes + 1] = KEY.file_state .. state
+  end
+  for _, index in ipairs(indexes) do
     redis.call('ZREM', index, id)
   end
   redis.call('ZADD', KEY.state .. 'failed', NOW, id)
