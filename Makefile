@@ -11,7 +11,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	>/dev/null 2>&1 && echo $$python && break; done)
 
 BIN := .venv/bin
-JOBS ?= 2
+# The tests of make test wait for a third of their time: three at a time suit two cores.
+JOBS ?= 3
 ALONE := docker or browser or slurm or windows
 MINUTES ?= 30
 SEED ?=
@@ -43,12 +44,12 @@ test: venv ## Run the tests, and measure the coverage of all processes that they
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# The tests that take minutes mostly wait, so two of them run at a time. The others share programs of
-# the machine, and run alone.
+# What takes minutes runs two at a time, because it breaks things while other things must not be late.
+# The others share programs of the machine, and run alone.
 .PHONY: test-deep
 test-deep: venv ## Run the tests that need Docker, a browser, Slurm, Wine or minutes
 	@code=0; \
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "chaos and not ($(ALONE))" || code=1; \
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "chaos and not ($(ALONE))" || code=1; \
 	$(BIN)/pytest -m "$(ALONE)" || code=1; \
 	exit $$code
 
