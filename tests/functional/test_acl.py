@@ -100,7 +100,7 @@ def test_workers_and_operators_note_notices_and_workers_send_them(guarded: Guard
     notices = Notices(worker, codec, "w1")
     assert notices.may_send()
     for user in ("worker", "operator"):
-        worker.hset(keys.PAUSED, "w9", '{"what": "clock"}')
+        worker.hset(keys.PAUSED, "w9", '{"what": "clock", "since": 1}')
         Scripts(guarded.client(user), codec).run("let_go_on", node="w9")
     raws = [notice.raw for notice in notices.first(10)]
     notices.remove(raws, lost=True)
