@@ -287,7 +287,7 @@ def test_a_url_that_no_worker_may_call_is_refused_unseen(url: str) -> None:
 
 
 def test_the_url_is_a_secret_and_needs_the_secret_key(tmp_path: Any) -> None:
-    url = "https://chat.studio/T0/B0/word"
+    url = "https://chat.example/hook-of-farm"
     file = tmp_path / "notify_url"
     file.write_text(f"{url}\n")
     environment = {"FARMHAUL_NOTIFY_URL_FILE": str(file), "FARMHAUL_SECRET_KEY": SECRET_KEY}
