@@ -45,10 +45,10 @@ def wait_sending(farm: Farm, upload: Upload, timeout_s: float = 15) -> None:
     wait_until(lambda: farm.sandbox.store.puts(upload.component_id), timeout_s)
 
 
-def busy_worker(farm: Farm) -> Worker:
-    """Return the worker that sends the only upload there is."""
-    [name] = {farm.redis.hget(key, "worker") for key in farm.redis.scan_iter("farmhaul:upload:*")}
-    return next(worker for worker in farm.workers if str(name).startswith(f"{worker.name}@"))
+def busy_worker(farm: Farm, upload: Upload) -> Worker:
+    """Return the worker that has the upload; the rest of its batch may be another worker's."""
+    name = farm.record(upload.id)["worker"]
+    return next(worker for worker in farm.workers if name.startswith(f"{worker.name}@"))
 
 
 def errors_of(farm: Farm, upload: Upload) -> str:

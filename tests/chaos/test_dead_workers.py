@@ -33,7 +33,7 @@ def test_another_worker_takes_over_when_one_is_killed_mid_upload(
     slow = farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
     upload = farm.upload(content=8_000_000)
     wait_sending(farm, upload)
-    worker = busy_worker(farm)
+    worker = busy_worker(farm, upload)
     if victim == "child":
         for pid in worker.pool_pids():  # one of them has the upload
             os.kill(pid, signal.SIGKILL)
@@ -51,8 +51,9 @@ def test_a_half_stored_batch_continues_with_the_other_half(farm: Farm) -> None:
     with farm.frozen():
         uploads = farm.upload_many(20)
     stall = farm.sandbox.faults.add("store", "latency_s", 20, component_id=uploads[12].component_id)
+    wait_sending(farm, uploads[12])
     wait_until(lambda: len(noted_as_stored(farm, uploads)) >= 5)
-    busy_worker(farm).kill()
+    busy_worker(farm, uploads[12]).kill()
     noted = noted_as_stored(farm, uploads)
     farm.sandbox.faults.remove(stall)
     wait_arrived(farm, uploads)

@@ -22,7 +22,7 @@ def freeze_in_mid_upload(farm: Farm) -> tuple[Upload, Worker]:
     upload = farm.upload(content=40_000_000)
     wait_sending(farm, upload)
     wait_until(lambda: int(farm.record(upload.id).get("sent", 0)) > 0, 20)
-    worker = busy_worker(farm)
+    worker = busy_worker(farm, upload)
     worker.freeze()
     return upload, worker
 
@@ -73,7 +73,7 @@ def test_a_worker_frozen_in_a_call_to_ftrack_registers_nothing_twice(
     slow = farm.sandbox.faults.add("ftrack", "latency_s", 2, action="create")
     upload = farm.upload()
     wait_until(lambda: farm.sandbox.faults.struck(slow), 20)
-    worker = busy_worker(farm)
+    worker = busy_worker(farm, upload)
     worker.freeze()
     farm.wait_located([upload.id])
     worker.thaw()
@@ -89,7 +89,7 @@ def test_a_worker_whose_parent_alone_froze_does_no_harm(make_farm: MakeFarm) -> 
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 2e6)
     upload = farm.upload(content=16_000_000)
     wait_sending(farm, upload)
-    worker = busy_worker(farm)
+    worker = busy_worker(farm, upload)
     os.kill(worker.pid, signal.SIGSTOP)
     wait_arrived(farm, [upload])
     os.kill(worker.pid, signal.SIGCONT)

@@ -50,7 +50,7 @@ def test_a_kill_at_a_low_limit_loses_the_part_that_was_under_way(make_farm: Make
     kills_at = (30e6, 80e6)
     for came in kills_at:
         wait_until(partial(has_come, farm, upload, came), 60)
-        busy_worker(farm).kill("group")
+        busy_worker(farm, upload).kill("group")
         farm.start()
     wait_arrived(farm, [upload], timeout_s=60)
     # Each time the part under way, and the one that began just before its end. Both are small, so
