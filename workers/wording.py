@@ -36,6 +36,11 @@ BY_WORD = {
         "a key in Redis holds what farmhaul does not put there; workers remove it within a second: "
         "start one, and find out who else writes to Redis"
     ),
+    "RECORDBROKEN": (
+        "the record of this upload holds what farmhaul does not put there, and this user of Redis "
+        "may not repair it; enqueue the upload again, so that a worker does, and find out who else "
+        "writes to Redis"
+    ),
 }
 
 NO_WORKER = (

@@ -275,6 +275,7 @@ class Record:
             "heartbeat",
             claim=claim_id,
             lease_s=self.scripts.lease_s,
+            ttl_s=self.scripts.ttl_s,
             sent=rows,
             run=number,
             ahead=ahead,
@@ -313,11 +314,13 @@ class Record:
     def find_lost(self) -> int:
         """Make uploads pending again that are in no index any more; return their number."""
         silent_s = 3 * self.scripts.lease_s
-        return int(self.scripts.run("find_lost", max_uploads=MAX_LOST, silent_s=silent_s))
+        ttl_s = self.scripts.ttl_s
+        run = self.scripts.run
+        return int(run("find_lost", max_uploads=MAX_LOST, silent_s=silent_s, ttl_s=ttl_s))
 
     def reclaim(self, claim_id: str) -> int:
         """Make the uploads of a lost claim pending again, and return their number."""
-        return int(self.scripts.run("reclaim", claim=claim_id))
+        return int(self.scripts.run("reclaim", claim=claim_id, ttl_s=self.scripts.ttl_s))
 
 
 def _in_component(transfer: Transfer, component_id: str) -> Transfer:

@@ -13,11 +13,15 @@ import redis
 from kombu.transport.redis import Channel
 
 from tasks.chain import FETCH_PRIORITY, QUEUE, list_key, queue_of
+from tasks.config.sealing import Codec
 from tasks.records import key_types, keys
+from tasks.records.commands import Commands
 from tasks.records.key_types import TYPES
+from tasks.records.scripts import Scripts, assembled_scripts
 from tasks.records.states import SERVICES, STAGES
 from tests.sandbox import RedisServer
-from tests.unit.records import Farm, file_of
+from tests.sandbox.process import CHECKOUT
+from tests.unit.records import Farm, file_of, member_of, sequence_of
 
 #: Commands that put another type there than the key's own.
 PUT = {
@@ -199,3 +203,46 @@ def test_a_full_redis_is_no_broken_record(redis_server: RedisServer) -> None:
 
     assert farm.state(upload_id) == "pending"
     assert located(farm, upload_id) == ["located"]
+
+
+def as_operator(farm: Farm) -> Commands:
+    """Return the commands with the rights that deploy/redis/users.acl gives to operators."""
+    lines = (CHECKOUT / "deploy/redis/users.acl").read_text().splitlines()
+    [words] = [line.split() for line in lines if line.startswith("user operator ")]
+    rights = ["nopass" if "PASSWORD" in word else word for word in words[1:]]
+    farm.client.execute_command("ACL", "SETUSER", *rights)
+    port = farm.client.get_connection_kwargs()["port"]
+    client = redis.Redis(port=port, username="operator", password="x", decode_responses=True)
+    return Commands(Scripts(client, Codec([])))
+
+
+def test_a_retry_that_may_not_repair_leaves_the_upload_to_a_worker(farm: Farm) -> None:
+    live, ended = farm.enqueue(file_of(), file_of())
+    farm.commands.cancel(ended)
+    operator = as_operator(farm)
+    for upload_id in (live, ended):
+        put_other_type(farm.client, f"farmhaul:component:{farm.field(upload_id, 'component')}")
+        with pytest.raises(redis.ResponseError, match=f"RECORDBROKEN upload {upload_id}"):
+            operator.retry(upload_id)
+
+    assert farm.states([live, ended]) == ["pending", "cancelled"]
+    farm.commands.retry(ended)
+    assert located(farm, live, ended) == ["located", "located"]
+
+
+def test_what_cannot_be_repaired_fails_with_its_publish_and_expires(farm: Farm) -> None:
+    farm.client.set(keys.NOTICES_WANTED, 1)
+    member = member_of()
+    [publish] = farm.enqueue(sequence_of(member, 1))
+    text, _, _ = assembled_scripts()["reclaim"].partition("local claim = ")
+    text += "attempt(args.id, error, 'odd') return finish_script(0)"
+    farm.client.eval(text, 0, f'{{"id": "{member.upload_id}", "ttl_s": 99}}')
+
+    assert farm.states([member.upload_id, publish]) == ["failed", "failed"]
+    assert farm.field(publish, "error_kind") == "RecordBroken"
+    assert 0 < farm.client.ttl(keys.upload_key(member.upload_id)) <= 99
+    assert farm.counted("failed") == {"RecordBroken": 2}
+    [notice] = farm.client.zrange(keys.NOTICES, 0, -1)
+    assert publish in notice
+    assert farm.client.zcard(keys.file_state_key("failed")) == 1
+    assert not farm.client.zscore(keys.PENDING, member.upload_id)

@@ -13,6 +13,7 @@
 --- @include "notices"
 --- @include "repair"
 --- @include "endings"
+--- @include "attempt"
 
 local function due_in(key, before)
   return redis.call('ZRANGEBYSCORE', key, '-inf', before, 'LIMIT', 0, args.max_uploads)

@@ -19,6 +19,7 @@
 --- @include "notices"
 --- @include "repair"
 --- @include "endings"
+--- @include "attempt"
 --- @include "sending"
 --- @include "nodes"
 --- @include "notes"

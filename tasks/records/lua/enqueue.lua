@@ -28,6 +28,7 @@
 --- @include "notices"
 --- @include "repair"
 --- @include "endings"
+--- @include "attempt"
 --- @include "places"
 --- @include "index"
 

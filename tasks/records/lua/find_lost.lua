@@ -4,6 +4,7 @@
 --
 -- max_uploads   number of uploads of each state
 -- silent_s      an active upload that nobody has renewed for so long is not being worked on
+-- ttl_s         how long the record of an ended upload is kept
 --
 -- Returns how many were found.
 --- @include "base"
@@ -12,6 +13,7 @@
 --- @include "notices"
 --- @include "repair"
 --- @include "endings"
+--- @include "attempt"
 
 local found = 0
 

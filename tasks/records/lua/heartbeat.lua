@@ -2,6 +2,7 @@
 --
 -- claim     the claim
 -- lease_s   seconds
+-- ttl_s     how long the record of an ended upload is kept
 -- sent      list of {id, fence, sent}: bytes so far; -1 leaves the number as it is, because a
 --           large file counts finished parts
 --
@@ -12,7 +13,10 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "notices"
 --- @include "repair"
+--- @include "endings"
+--- @include "attempt"
 --- @include "sending"
 --- @include "ahead"
 

@@ -2,12 +2,16 @@
 -- because a delivery may have come in between.
 --
 -- claim   the claim
+-- ttl_s   how long the record of an ended upload is kept
 --
 -- Returns how many uploads are pending again.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "notices"
 --- @include "repair"
+--- @include "endings"
+--- @include "attempt"
 
 local claim = args.claim
 local deadline = tonumber(redis.call('ZSCORE', KEY.claims, claim) or 0)

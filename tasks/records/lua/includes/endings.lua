@@ -69,27 +69,30 @@ local function leave_publishes(id, ttl)
   end
 end
 
--- Inform the publishes of a member that it has ended: it is stored, or superseded, or makes them
--- fail.
+-- Inform a publish of a member that has ended: it is stored, or makes the publish fail.
+local function inform_publish(publish, id, to, ttl)
+  if to == 'stored' then
+    if redis.call('SREM', KEY.left .. publish, id) == 1 then
+      local size = redis.call('HGET', upload_key(id), 'size')
+      redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size or '') or 0)
+      note_rate(upload_key(publish))
+    end
+    publish_if_stored(publish)
+  elseif is_storing(publish) then
+    local error, kind = unpack(redis.call('HMGET', upload_key(id), 'error', 'error_kind'))
+    redis.call('HSET', upload_key(publish), 'error', error or ('one of its files was ' .. to),
+      'error_kind', kind or to)
+    finish(publish, 'storing', 'failed', ttl)
+  end
+end
+
 local function inform_publishes(id, to, ttl)
   if to == 'superseded' then
     leave_publishes(id, ttl)
     return
   end
   for publish in publishes_of(id) do
-    if to == 'stored' then
-      if redis.call('SREM', KEY.left .. publish, id) == 1 then
-        local size = redis.call('HGET', upload_key(id), 'size')
-        redis.call('HINCRBY', upload_key(publish), 'sent', tonumber(size or '') or 0)
-        note_rate(upload_key(publish))
-      end
-      publish_if_stored(publish)
-    elseif is_storing(publish) then
-      local error, kind = unpack(redis.call('HMGET', upload_key(id), 'error', 'error_kind'))
-      redis.call('HSET', upload_key(publish), 'error', error or ('one of its files was ' .. to),
-        'error_kind', kind or to)
-      finish(publish, 'storing', 'failed', ttl)
-    end
+    inform_publish(publish, id, to, ttl)
   end
 end
 

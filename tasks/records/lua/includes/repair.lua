@@ -1,6 +1,6 @@
 -- What somebody else has broken. Anyone who can write to Redis can put anything into a record, or
 -- under a key. It must stop neither the farm nor the uploads next to it: it is repaired where it is
--- met, and what cannot be repaired fails alone. Needs counters.lua and moves.lua.
+-- met (attempt.lua). Needs moves.lua.
 
 -- The fields of records that are numbers, with what replaces those that are none; false: nothing.
 local NUMBERS = {
@@ -103,70 +103,4 @@ local function repair_upload(id)
   if redis.call('SCARD', KEY.files .. id) > 0 and redis.call('HEXISTS', key, 'total') == 0 then
     redis.call('HSET', key, 'total', redis.call('SCARD', KEY.files .. id))
   end
-end
-
--- The errors that are no fault of a record.
-local OTHERS = { 'OOM', 'MISCONF', 'READONLY', 'NOREPLICAS', 'NOPERM', 'LOADING', 'MASTERDOWN',
-  "can't run this command", "can't access", 'permissions', 'killed' }
-
-local function text_of(problem)
-  return type(problem) == 'table' and problem.err or tostring(problem)
-end
-
-local function is_of_record(problem)
-  for _, word in ipairs(OTHERS) do
-    if string.find(text_of(problem), word, 1, true) then
-      return false
-    end
-  end
-  return true
-end
-
--- Raise an error of Redis once more, so that the caller knows it by its first word.
-local function raise(problem)
-  error({ err = string.match(text_of(problem), '%u%u%u+ .*') or text_of(problem) })
-end
-
--- Fail an upload whose record cannot be repaired, so that nothing meets it again.
-local function give_up(id, problem)
-  -- The work was not that of one upload.
-  if id == '' then
-    return
-  end
-  local key = upload_key(id)
-  local indexes = { KEY.pending, KEY.retrying, KEY.open,
-    pending_key(redis.call('HGET', key, 'host') or '') }
-  for _, state in ipairs({ 'pending', 'active', 'retrying', 'storing' }) do
-    indexes[#indexes + 1] = KEY.state .. state
-    indexes[#indexes + 1] = KEY.file_state .. state
-  end
-  for _, index in ipairs(indexes) do
-    redis.call('ZREM', index, id)
-  end
-  redis.call('ZADD', KEY.state .. 'failed', NOW, id)
-  redis.call('HSET', key, 'state', 'failed', 'updated', NOW, 'error_kind', 'RecordBroken', 'error',
-    'its record in Redis is broken (' .. string.sub(text_of(problem), 1, 200)
-    .. '); enqueue it again, and find out who else writes to Redis')
-  count('failed:RecordBroken')
-end
-
--- Act on an upload. If what Redis has of it is broken, repair that and act once more; if that does not
--- help, the upload fails. Then nothing is returned.
-local function attempt(id, act, ...)
-  local ok, answer = pcall(act, ...)
-  if ok then
-    return answer
-  elseif not is_of_record(answer) then
-    raise(answer)
-  end
-  if pcall(repair_keys) and pcall(repair_upload, id) then
-    count('repaired')
-    ok, answer = pcall(act, ...)
-    if ok then
-      return answer
-    elseif not is_of_record(answer) then
-      raise(answer)
-    end
-  end
-  pcall(give_up, id, answer)
 end
