@@ -34,6 +34,7 @@ from tasks.records.refusals import read as read_refusals
 from tasks.records.states import SERVICES, STAGES
 from tasks.records.status import Backlog, Status
 from tasks.transfer.errors import UploadError
+from workers.loopback import is_from_here, is_loopback, is_rebound
 
 Gauge = GaugeMetricFamily
 
@@ -315,4 +316,22 @@ def serve(settings: Settings, address: str, port: int) -> None:
     # Otherwise each connection that sends nothing would keep a thread for ever.
     handler: Any = server.RequestHandlerClass
     handler.timeout = IDLE_S
+    server.set_app(_guarded(server.get_app(), on_loopback=is_loopback(address)))
     thread.join()
+
+
+def _guarded(answer: Any, *, on_loopback: bool) -> Any:
+    """Refuse what a page elsewhere has a browser ask."""
+
+    def guarded(request: dict[str, Any], start: Any) -> Any:
+        host, origin = request.get("HTTP_HOST", ""), request.get("HTTP_ORIGIN")
+        if on_loopback:
+            is_fine = is_from_here(host, origin, request.get("HTTP_SEC_FETCH_SITE"))
+        else:  # in a container, it listens on all addresses, and is published on loopback
+            is_fine = not is_rebound(host, request.get("HTTP_ACCEPT_LANGUAGE"))
+        if is_fine:
+            return answer(request, start)
+        start("403 Forbidden", [("Content-Type", "text/plain")])
+        return [b"name the exporter by its IP address, or on its own machine by localhost\n"]
+
+    return guarded

@@ -72,6 +72,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
 def open_flower(flower: Flower, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
     folder = tmp_path_factory.mktemp("open")
     env = {"FARMHAUL_FLOWER_OPEN": "yes", "FLOWER_BASIC_AUTH": "", "FLOWER_READ_ONLY": "false"}
+    env["FLOWER_UNAUTHENTICATED_API"] = "true"
     running = Flower(folder, flower.redis_url, **env)
     yield running
     running.child.kill()
@@ -122,10 +123,11 @@ def test_an_open_flower_answers_no_page_elsewhere(
     open_flower: Flower, headers: dict[str, str]
 ) -> None:
     """A name of theirs leads to loopback, or their page sends a form."""
-    assert open_flower.get("/workers")[0] == 200
+    assert open_flower.get("/workers")[0] == open_flower.get("/api/workers")[0] == 200
     upload = f"/upload/{uuid.uuid4()}"
     for method, path in (
         *(("GET", path) for path in ("/workers", "/metrics", "/uploads", "/farm", upload)),
+        *(("GET", path) for path in ("/api/workers", "/api/tasks", "/api/queues/length")),
         *(("POST", f"{upload}/{action}") for action in ("retry", "cancel")),
         ("POST", "/api/worker/shutdown/celery@node7"),
     ):

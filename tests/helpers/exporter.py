@@ -14,10 +14,10 @@ MONITORING = CHECKOUT / "deploy" / "monitoring"
 
 
 @contextmanager
-def exporter(farm: Farm, tmp_path: Path) -> Iterator[str]:
-    """Run the command; yields the URL of its metrics."""
+def exporter(farm: Farm, tmp_path: Path, *options: str) -> Iterator[str]:
+    """Run the command with these options; yields the URL of its metrics."""
     [port] = free_ports(1)
-    command = [str(BIN / "farmhaul"), "exporter", "--port", str(port)]
+    command = [str(BIN / "farmhaul"), "exporter", "--port", str(port), *options]
     child = Child("exporter", command, tmp_path / "exporter.log", env=farm.env)
     try:
         child.wait_ready(lambda: _listens(port))

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
+from flower.api import BaseApiHandler
 from flower.urls import settings
 from flower.views import BaseHandler
 from flower.views.monitor import Metrics
 from tornado.httputil import HTTPHeaders
 from tornado.web import HTTPError, OutputTransform, authenticated
+
+from workers.loopback import is_from_here
 
 #: The only inline script of Flower's own, on the page Workers (``templates/workers.html``), as the
 #: option auto_refresh renders it.
@@ -40,8 +42,6 @@ POLICY = {
     "base-uri": "'none'",
     "frame-ancestors": "'none'",
 }
-#: The hosts by which a browser on the same machine names a Flower that needs no login.
-LOOPBACK = re.compile(r"(127\.0\.0\.1|\[::1\]|localhost)(:\d+)?", re.IGNORECASE)
 HEADERS = {
     "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in POLICY.items()),
     # For browsers that do not know frame-ancestors.
@@ -67,8 +67,6 @@ class ProtectiveHeaders(OutputTransform):
 def _refuse_other_sites(page: BaseHandler) -> None:
     """Refuse what a page elsewhere has a browser on this machine ask, if no login protects Flower.
 
-    Its name may lead to loopback, and then its scripts may read the answer. Or it sends a form.
-
     Raises:
         HTTPError: the request names another host than loopback, or comes from another site.
     """
@@ -76,10 +74,8 @@ def _refuse_other_sites(page: BaseHandler) -> None:
     if options.basic_auth or options.auth or options.unix_socket:
         return
     words = page.request.headers
-    origin = words.get("Origin")
-    is_here = LOOPBACK.fullmatch(page.request.host)
-    is_other = origin is not None and urlsplit(origin).netloc != page.request.host
-    if not is_here or is_other or words.get("Sec-Fetch-Site") == "cross-site":
+    site = words.get("Sec-Fetch-Site")
+    if not is_from_here(page.request.host, words.get("Origin"), site):
         raise HTTPError(403, "without a login, Flower answers only pages of its own on loopback")
 
 
@@ -98,7 +94,14 @@ def protect() -> None:
 
     BaseHandler.get_current_user = current_user
 
-    def prepare(page: BaseHandler) -> None:
-        _refuse_other_sites(page)
+    # Flower's API prepares its pages by a function of its own.
+    for kind in (BaseHandler, BaseApiHandler):
+        kind.prepare = _guarded(kind.prepare)
 
-    BaseHandler.prepare = prepare
+
+def _guarded(prepare: Callable[[BaseHandler], Any]) -> Callable[[BaseHandler], Any]:
+    def guarded(page: BaseHandler) -> Any:
+        _refuse_other_sites(page)
+        return prepare(page)
+
+    return guarded
