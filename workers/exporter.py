@@ -33,6 +33,7 @@ from tasks.records.numbers import number
 from tasks.records.refusals import read as read_refusals
 from tasks.records.states import SERVICES, STAGES
 from tasks.records.status import Backlog, Status
+from tasks.records.unread import unread
 from tasks.transfer.errors import UploadError
 from workers.loopback import is_from_here, is_loopback, is_rebound
 
@@ -175,6 +176,9 @@ class FarmCollector(Collector):
         yield Gauge("farmhaul_inbox_entries", what, value=found.entries)
         what = "Age of the oldest of them, by the clock of its hook."
         yield Gauge("farmhaul_inbox_oldest_seconds", what, value=found.oldest_s or 0.0)
+        what = "Entries of hooks that wait for workers of a newer version."
+        count = sum(one.entries for one in unread(self._redis))
+        yield Gauge("farmhaul_inbox_unread_entries", what, value=count)
 
     @staticmethod
     def _pending(backlog: list[Backlog]) -> Iterator[Gauge]:

@@ -14,6 +14,7 @@ from tasks.intake.refusals import MEANINGS
 from tasks.records.fail_fast import NoMasterFoundError
 from tasks.records.nodes import NodeFault
 from tasks.records.status import Status
+from tasks.records.unread import unread
 
 #: redis-py takes the code from the text of these.
 CODES: dict[type[redis.RedisError], str] = {
@@ -55,6 +56,11 @@ def no_takers(status: Status) -> list[str]:
         return [NO_WORKER]
     hosts = status.hosts_without(workers)
     return [f"no worker on {some_of(hosts)} takes tasks: files there wait"] if hosts else []
+
+
+def waits_for_newer(status: Status) -> dict[str, str]:
+    """Return what waits for workers of a newer version: the rest of its line, by its name."""
+    return {f"what {one.version} cannot read:": one.why for one in unread(status.client)}
 
 
 def redis_problem(error: redis.RedisError) -> str:
@@ -115,13 +121,13 @@ def _sentinel_problem(error: redis.sentinel.MasterNotFoundError) -> str:
 
 
 def troubles(status: Status) -> dict[str, str]:
-    """Return what keeps uploads waiting: for a gate or a node by name, the rest of its line."""
+    """Return what keeps uploads waiting: by a gate, a node or entries, the rest of its line."""
     gates = {
         f"the gate of {gate.service}": f"is closed since {_clock(gate.since)}, so all uploads wait"
         for gate in status.gates()
         if gate.closed
     }
-    return gates | faults_of_nodes(status)
+    return waits_for_newer(status) | gates | faults_of_nodes(status)
 
 
 def faults_of_nodes(status: Status) -> dict[str, str]:

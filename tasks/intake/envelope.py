@@ -56,6 +56,19 @@ class SignedButNoKeyError(EntryRefusedError):
     """The entry is signed, and this worker has no key: another worker may have it."""
 
 
+class NewerError(EntryRefusedError):
+    """A newer version of farmhaul has made the entry: a worker of that version can read it."""
+
+    #: Whether the signature fits; that of another form cannot be checked.
+    is_verified = True
+
+
+class NewerFormError(NewerError):
+    """The first line itself says so."""
+
+    is_verified = False
+
+
 class Envelope(NamedTuple):
     """What an entry says: ``asked_at`` is in seconds since 1970, ``host`` the sender's name.
 
@@ -102,7 +115,8 @@ def open_entry(entry: bytes, keys: Sequence[bytes]) -> Envelope:
 
     Raises:
         SignedButNoKeyError: the entry is signed, and there are no keys.
-        EntryRefusedError: it is unsigned, altered, too large, of another version or malformed.
+        NewerError: it is of a newer version.
+        EntryRefusedError: it is unsigned, altered, too large or malformed.
     """
     try:
         return _read(_signed_body(entry, keys))
@@ -123,6 +137,8 @@ def _signed_body(entry: bytes, keys: Sequence[bytes]) -> bytes:
     head, end, _ = entry[: _HEAD_BYTES + 1].partition(b"\n")
     version, _, signature = head.partition(b" ")
     if version != VERSION or not end:
+        if _is_newer(entry):
+            raise NewerFormError("its form is that of a newer version")
         raise EntryRefusedError("it is not an entry of this version of farmhaul")
     body = entry[len(head) + 1 :]
     if len(body) > MAX_BYTES:
@@ -137,6 +153,14 @@ def _signed_body(entry: bytes, keys: Sequence[bytes]) -> bytes:
     elif not _is_by_one_of(keys, signature, body):
         raise EntryRefusedError("its signature does not fit: another key, or altered")
     return body
+
+
+def _is_newer(entry: bytes) -> bool:
+    import re
+
+    name, _, mine = VERSION.partition(b"/")
+    found = re.match(name + rb"/(\d{1,4})[ \n]", entry)
+    return found is not None and int(found[1]) > int(mine) and len(entry) <= MAX_BYTES
 
 
 def _is_by_one_of(keys: Sequence[bytes], signature: bytes, body: bytes) -> bool:
@@ -160,6 +184,8 @@ def _read(body: bytes) -> Envelope:
         raise EntryRefusedError("it is not JSON") from None
     except RecursionError:
         raise EntryRefusedError("it is nested too deeply") from None
+    if isinstance(values, dict) and values.keys() - {"user"} > FIELDS:
+        raise NewerError("its envelope has a field of a newer version")
     if not isinstance(values, dict) or values.keys() - {"user"} != FIELDS:
         raise EntryRefusedError("it does not have exactly the fields of an envelope")
     _check(values)

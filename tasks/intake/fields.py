@@ -32,6 +32,10 @@ _TYPES = {
 }  # fmt: skip
 
 
+class UnknownFieldError(ValueError):
+    """A request has a field that is unknown in its place; a newer version may know it."""
+
+
 class Fields:
     """The fields of a JSON object. A reader takes out what it knows; the rest is an error.
 
@@ -82,10 +86,10 @@ class Fields:
         """Check that every field was taken out.
 
         Raises:
-            ValueError: a field is left.
+            UnknownFieldError: a field is left.
         """
         for key in self.values:
-            raise ValueError(f"the key {str(key)[:20]!a} is unknown here")
+            raise UnknownFieldError(f"the key {str(key)[:20]!a} is unknown here")
 
 
 def check_fit(key: str, text: str) -> str:

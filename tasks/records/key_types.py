@@ -27,6 +27,7 @@ _BY_TYPE = {
     "hash": (
         *(keys.TOTALS, keys.LIMITS, keys.RETURNED, keys.PAUSED, keys.REFUSALS, keys.REFUSED_BY),
         keys.LEFT_TO_OTHERS,
+        keys.UNREAD,
         *(keys.OWN_QUEUES, keys.ANSWERS, keys.FINGERPRINTS, UNACKED),
         *map(keys.gate_key, SERVICES),
     ),

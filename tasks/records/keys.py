@@ -26,6 +26,8 @@ FETCHES = f"{PREFIX}fetches"
 TAKING = f"{PREFIX}taking"
 #: How often each of them has come back because its worker died.
 RETURNED = f"{PREFIX}returned"
+#: The bytes of the entries that a version of farmhaul cannot read, by version.
+UNREAD = f"{PREFIX}unread"
 #: The lock of the reconciler: the worker that reconciles.
 RECONCILER = f"{PREFIX}reconciler"
 #: Workers, by when they last took tasks, and by when they last ran.
@@ -112,6 +114,7 @@ LUA_KEYS = {
     "inbox": INBOX,
     "taking": TAKING,
     "returned": RETURNED,
+    "unread": UNREAD,
     "workers": WORKERS,
     "paused": PAUSED,
     "failing": FAILING,
@@ -161,6 +164,11 @@ def dropped_key(publish_id: str) -> str:
 def left_key(publish_id: str) -> str:
     """Return the key of those members of a publish that are not stored yet."""
     return LEFT + publish_id
+
+
+def unread_key(version: str) -> str:
+    """Return the key of the entries that a version of farmhaul cannot read."""
+    return f"{UNREAD}:{version}"
 
 
 def parts_key(upload_id: str) -> str:

@@ -104,15 +104,16 @@ def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:
 def _of_other_version(versions: Mapping[str, str]) -> Iterator[NodeFault]:
     """Return the nodes that have another version than most; of two as common ones, the older."""
     counts = Counter(versions.values())
-    usual = max(counts, key=lambda version: (counts[version], _in_order(version)), default="")
+    usual = max(counts, key=lambda version: (counts[version], in_order(version)), default="")
     for name, version in versions.items():
         if version != usual:
             error = f"{version} and not {usual}"
             yield NodeFault(name, 0.0, "version", error, known=True, extent="none")
 
 
-def _in_order(version: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", version)]
+def in_order(version: str) -> list[int]:
+    """Return the numbers of a version, which compare as versions do."""
+    return [int(number) for number in re.findall(r"\d{1,9}", version)]
 
 
 def _held(client: redis.Redis, names: list[str], now: float) -> Iterator[NodeFault]:

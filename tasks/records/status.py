@@ -16,6 +16,7 @@ from tasks.records.keys import (
     COMPONENT,
     HOSTS,
     TAKING,
+    UNREAD,
     WORKERS,
     file_state_key,
     files_key,
@@ -24,6 +25,7 @@ from tasks.records.keys import (
     pending_key,
     state_key,
     to_text,
+    unread_key,
     upload_key,
 )
 from tasks.records.nodes import WORKER_S, NodeFault, node_faults
@@ -237,14 +239,25 @@ class Status:
 
         Each poll sends the entries to Redis, which compares them with all that wait.
         """
-        # A transaction, because a worker that goes on moves entries between the two lists.
-        pipeline = self.client.pipeline(transaction=True)
-        for entry in entries:
-            for key in (INBOX, TAKING):
-                pipeline.lpos(key, entry)  # type: ignore[arg-type] # bytes are as good
-        places = pipeline.execute()
-        found = zip(entries, places[::2], places[1::2], strict=True)
-        return [entry for entry, *places in found if places != [None, None]]
+        versions: Any = self.client.hkeys(UNREAD)
+        while True:
+            lists = [INBOX, TAKING, *(unread_key(to_text(version)) for version in versions)]
+            # A transaction, because a worker that goes on moves entries between the lists.
+            pipeline = self.client.pipeline(transaction=True)
+            for entry in entries:
+                for key in lists:
+                    pipeline.lpos(key, entry)  # type: ignore[arg-type] # bytes are as good
+            pipeline.hkeys(UNREAD)
+            *places, now = pipeline.execute()
+            if set(now) <= set(versions):
+                break
+            versions = now  # a worker has made a list meanwhile
+        size = len(lists)
+        return [
+            entry
+            for number, entry in enumerate(entries)
+            if any(place is not None for place in places[number * size : (number + 1) * size])
+        ]
 
     def _state(self, upload_id: str, fields: Mapping[str, str], stored: int) -> UploadState | None:
         if not fields:

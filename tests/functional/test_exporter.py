@@ -42,6 +42,8 @@ def test_a_scrape_shows_pending_uploads_and_their_age(hook: Farm, tmp_path: Path
     hook.upload("--node-local")
     entries = [sign(make_body([], time.time() - age_s, "node7"), []) for age_s in (90, 5)]
     hook.redis.lpush("farmhaul:inbox", *entries)
+    hook.redis.hset("farmhaul:unread", "1.9.0", 1)
+    hook.redis.lpush("farmhaul:unread:1.9.0", entries[0])
     with exporter(hook, tmp_path) as url:
         seen = scrape(url)
 
@@ -49,6 +51,7 @@ def test_a_scrape_shows_pending_uploads_and_their_age(hook: Farm, tmp_path: Path
     assert seen["farmhaul_redis_up",] == 1
     assert seen["farmhaul_uploads", "pending"] == 3
     assert seen["farmhaul_inbox_entries",] == 2
+    assert seen["farmhaul_inbox_unread_entries",] == 1
     assert 90 <= seen["farmhaul_inbox_oldest_seconds",] < 120
     assert seen["farmhaul_pending", "", "urgent"] == seen["farmhaul_pending", "", "normal"] == 1
     assert seen["farmhaul_pending", host, "normal"] == 1

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from workers import health
+from workers.steps import refusals
 
-health.VERSION = "0.0.9"
+health.VERSION = refusals.VERSION = "0.0.9"

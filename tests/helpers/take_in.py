@@ -21,7 +21,7 @@ def main() -> None:
     # Redis may have handed an entry to a worker that a test has frozen.
     entries: Any = scripts.client.lrange(TAKING, 0, -1)
     while entries or (entries := Inbox(scripts).take(0.01)):
-        assert intake.take_in(entries) == [], "no key opens what hooks have signed"
+        assert not any(intake.take_in(entries)), "no key opens what hooks have signed"
         entries = []
 
 

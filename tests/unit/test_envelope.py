@@ -15,6 +15,8 @@ from tasks.intake import envelope
 from tasks.intake.envelope import (
     MAX_BYTES,
     EntryRefusedError,
+    NewerError,
+    NewerFormError,
     SignedButNoKeyError,
     make_body,
     open_entry,
@@ -135,8 +137,26 @@ def test_the_entry_of_a_stranger_is_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("version", [b"farmhaul/2", b"farmhaul/10", b"Farmhaul/1", b"", b"gAAAAA"])
-def test_another_version_is_refused(version: bytes) -> None:
+@pytest.mark.parametrize("version", [b"farmhaul/2", b"farmhaul/10", b"farmhaul/9999"])
+def test_a_newer_form_is_told_apart(version: bytes) -> None:
+    error = refusal(entry_of().replace(b"farmhaul/1", version, 1))
+
+    assert isinstance(error, NewerFormError)
+    assert not error.is_verified
+    assert error.host == "node7"
+
+
+def test_an_envelope_of_a_newer_version_is_told_apart() -> None:
+    error = refusal(signed(body_with(requests='[{}],"extra":1')))
+
+    assert isinstance(error, NewerError)
+    assert error.is_verified
+
+
+@pytest.mark.parametrize(
+    "version", [b"farmhaul/0", b"farmhaul/", b"farmhaul/99999", b"Farmhaul/1", b"", b"gAAAAA"]
+)
+def test_what_is_no_entry_is_refused(version: bytes) -> None:
     error = refusal(entry_of().replace(b"farmhaul/1", version, 1))
 
     assert (error.reason, error.host) == (
@@ -224,7 +244,6 @@ def test_a_small_body_is_read() -> None:
         ("requests", '[{"a":1,"a":2}]', "it has a field twice"),
         ("requests", '[{"a":[NaN]}]', "it has a number that is not finite"),
         ("requests", '[{}],"id":"x"', "it has a field twice"),
-        ("requests", '[{}],"extra":1', "it does not have exactly the fields of an envelope"),
     ],
 )
 def test_a_field_of_another_form_is_refused(field: str, text: str, reason: str) -> None:

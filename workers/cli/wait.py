@@ -16,7 +16,7 @@ from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.status import Status, UploadState
 from tasks.transfer.errors import FatalError
 from workers.cli.output import problem
-from workers.wording import no_takers, redis_problem
+from workers.wording import no_takers, redis_problem, waits_for_newer
 
 #: The pause between two polls grows to a fiftieth of the time waited so far, within these bounds:
 #: a wait of a second ends at once, and a wait of an hour costs Redis next to nothing.
@@ -111,6 +111,8 @@ def _notice(status: Status, waiting: Sequence[bytes]) -> str:
     """Return why nothing may happen, or ""."""
     try:
         takers = no_takers(status)
+        if waiting and not takers:
+            takers = [" ".join(line) for line in waits_for_newer(status).items()]
     except redis.exceptions.NoPermissionError:  # this user reads records, and not workers
         takers = []
     return "; ".join(takers) or (NOT_TAKEN_IN if waiting else "")

@@ -20,6 +20,7 @@ from tasks.records.nodes import WORKER_S
 from tasks.records.numbers import number
 from tasks.records.refusals import read as read_refusals
 from tasks.records.states import UPLOAD_STATES
+from tasks.records.unread import unread
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding, Level
 from workers.wording import what_it_does
@@ -161,6 +162,9 @@ def _inbox(farm: Farm) -> Iterator[Finding]:
         yield Finding("fault", "inbox", says, step)
     else:
         yield Finding("ok", "inbox", f"{entries} entries of hooks are to be taken in")
+    for one in unread(farm.client):
+        why, _, step = one.why.partition("; ")
+        yield Finding("fault", "inbox", f"{one.version} cannot read what hooks send: {why}", step)
 
 
 def _gates(farm: Farm) -> Iterator[Finding]:

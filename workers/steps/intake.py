@@ -3,15 +3,15 @@
     inbox → taking → records → wake-ups → out of taking
 
 An entry leaves ``farmhaul:taking`` last. A worker that dies before leaves it there, and the
-reconciler gives it back. Storage roots are not checked here, because a node that lacks a root must
-not refuse what other nodes can read: ``compute_checksum`` checks them.
+reconciler gives it back. Entries of a newer version are kept for workers that can read them
+(``tasks.records.unread``). Storage roots are not checked here, because a node that lacks a root
+must not refuse what other nodes can read: ``compute_checksum`` checks them.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -21,20 +21,25 @@ from celery import Celery
 
 from tasks.chain import enqueue
 from tasks.config.hook_settings import HookSettings
-from tasks.intake.envelope import EntryRefusedError, SignedButNoKeyError, open_entry
+from tasks.intake.envelope import EntryRefusedError, NewerError, SignedButNoKeyError, open_entry
 from tasks.intake.fields import MAX_FILES
+from tasks.intake.newer import is_newer
 from tasks.intake.request import PublishRequest, Request
 from tasks.intake.wire import from_wire
 from tasks.log import log
+from tasks.records import unread
 from tasks.records.commands import Commands
 from tasks.records.inbox import Inbox
-from tasks.records.refusals import note as note_refused
 from tasks.records.scripts import Scripts
 from workers.self_check import KEY_IS_WRONG
+from workers.steps import refusals as kept
 from workers.steps.periodic import PeriodicStep
+from workers.steps.refusals import Refusals, keep
 
 #: How long a worker waits for an entry; its client waits 10 s for an answer of Redis.
 WAIT_S = 5.0
+#: How often a worker looks for what older ones could not read, at most.
+UNREAD_S = 5.0
 #: The pause of a worker that cannot take in, so that others get the entries it has put back.
 PAUSE_S = 5.0
 #: How long a warm shutdown waits for what is being taken in; the rest goes back.
@@ -44,8 +49,6 @@ STOP_S = 60.0
 LARGE_BYTES = 64 << 10
 #: The files of a round; what a hook sends in one entry has as many, or is one request.
 ROUND_FILES = 10_000
-#: A flood of refused entries fills the log with so many lines a round, of so many hosts each.
-MOST_REASONS, MOST_HOSTS, LONGEST_REASON = 5, 5, 200
 
 
 def files_of(request: Request) -> int:
@@ -61,29 +64,11 @@ class Asked(NamedTuple):
     request: Request
 
 
-class Refusals:
-    """The requests that were refused, by reason and host."""
+class Left(NamedTuple):
+    """Entries that go back to the inbox: for want of a key, or of room to keep them."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._hosts: dict[str, list[str]] = defaultdict(list)
-
-    def add(self, reason: str, host: str) -> None:
-        self.count += 1
-        self._hosts[reason[:LONGEST_REASON]].append(host or "unknown")
-
-    def note(self, client: redis.Redis) -> None:
-        """Count those of the first reasons, by the host that asked."""
-        for reason, hosts in [*self._hosts.items()][:MOST_REASONS]:
-            for host, count in Counter(hosts).most_common(MOST_HOSTS):
-                note_refused(client, "request", host, reason, count)
-
-    def log(self) -> None:
-        """Write a line for each reason."""
-        for reason, hosts in [*self._hosts.items()][:MOST_REASONS]:
-            names = sorted(set(hosts))
-            shown = ",".join([*names[:MOST_HOSTS], *(["…"] if names[MOST_HOSTS:] else [])])
-            log.error("requests_refused", count=len(hosts), hosts=shown, text=reason)
+    keyless: list[bytes]
+    no_room: list[bytes]
 
 
 class Intake:
@@ -101,9 +86,10 @@ class Intake:
         self.commands = Commands(scripts, path_map)
         self.keys = keys
 
-    def take_in(self, entries: Sequence[bytes]) -> list[bytes]:
-        """Take entries in, and return those that this worker cannot check, for want of a key."""
+    def take_in(self, entries: Sequence[bytes]) -> Left:
+        """Take entries in, and return those with which this worker can do nothing."""
         refusals = Refusals()
+        newer: dict[int, NewerError] = {}
         keyless: set[int] = set()
         asked: list[Asked] = []
         files = 0
@@ -112,6 +98,9 @@ class Intake:
                 opened = self._opened(number, entry, refusals)
             except SignedButNoKeyError:
                 keyless.add(number)
+                continue
+            except NewerError as error:
+                newer[number] = error
                 continue
             asked += opened
             files += sum(files_of(one.request) for one in opened)
@@ -122,18 +111,27 @@ class Intake:
                 break
         wanted = {one.entry for one in asked}
         # These go first: if Redis is full, they make room.
-        refused = [n for n in range(len(entries)) if n not in wanted | keyless]
+        refused = [n for n in range(len(entries)) if n not in wanted | keyless | newer.keys()]
         self._remove(entries, refused, refusals)
+        no_room, full = keep(self.inbox.scripts, entries, newer)
+        refusals = Refusals()
+        for one in full.values():
+            refusals.add(f"{one.reason}, and too many such entries wait", one.host)
+        self._remove(entries, full, refusals)
 
         unwritten, refusals = set[int](), Refusals()
         if asked:
             unwritten = self._write(asked, refusals)
             self.inbox.forgive([entries[number] for number in unwritten])
         self._remove(entries, wanted - unwritten, refusals)
-        return [entries[number] for number in sorted(keyless)]
+        return Left([entries[number] for number in sorted(keyless)], no_room)
 
     def _opened(self, number: int, entry: bytes, refusals: Refusals) -> list[Asked]:
-        """Return the requests of an entry, without those that are malformed."""
+        """Return the requests of an entry, without those that are malformed.
+
+        Raises:
+            SignedButNoKeyError, NewerError: this worker can do nothing with it.
+        """
         asked: list[Asked] = []
         host = ""
         files = 0
@@ -144,6 +142,8 @@ class Intake:
                 try:
                     request = from_wire(values)
                 except ValueError as error:
+                    if is_newer(values, error):
+                        raise NewerError(f"a newer version has asked ({error})", host) from None
                     refusals.add(str(error), host)
                 else:
                     files += files_of(request)
@@ -155,7 +155,7 @@ class Intake:
                         asked_at=envelope.asked_at, asked_host=host, asked_user=envelope.user
                     )
                     asked.append(Asked(number, host, request))
-        except SignedButNoKeyError:
+        except (SignedButNoKeyError, NewerError):
             raise
         except EntryRefusedError as error:
             refusals.add(error.reason, error.host)
@@ -204,6 +204,7 @@ class TakeIn(PeriodicStep):
         #: Held while a large entry is taken in.
         self._large = threading.Lock()
         self._said: set[str] = set()
+        self._look_at = 0.0
 
     def stop(self, worker: Any) -> None:
         """Finish what is being taken in, and take no more."""
@@ -217,7 +218,7 @@ class TakeIn(PeriodicStep):
         if KEY_IS_WRONG.is_set():
             self._stopped.wait(PAUSE_S)
             return
-        entries = self.inbox.take(WAIT_S)
+        entries = self._unread_by_others() or self.inbox.take(WAIT_S)
         if not entries:
             return
         if not self._round.acquire(blocking=False):
@@ -233,6 +234,13 @@ class TakeIn(PeriodicStep):
                 self._take_in_by_size([suspect])
         finally:
             self._round.release()
+
+    def _unread_by_others(self) -> list[bytes]:
+        """Return what older workers could not read."""
+        if time.monotonic() < self._look_at:
+            return []
+        self._look_at = time.monotonic() + UNREAD_S
+        return unread.take(self.inbox.scripts, kept.VERSION)
 
     def _take_in_by_size(self, entries: Sequence[bytes]) -> None:
         small = [entry for entry in entries if len(entry) <= LARGE_BYTES]
@@ -259,18 +267,20 @@ class TakeIn(PeriodicStep):
 
     def _take_in(self, entries: Sequence[bytes]) -> None:
         try:
-            keyless = self.intake.take_in(entries)
+            left = self.intake.take_in(entries)
         except redis.OutOfMemoryError:
             if self._is_news("full"):
                 log.error("redis_full", text="requests wait in the inbox: raise maxmemory")  # noqa: TRY400 no traceback
             self._put_back(entries)
             return
         self._said.discard("full")
-        if keyless:
-            if self._is_news("no key"):
-                why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
-                log.error("no_hook_key", text=why)
-            self._put_back(keyless)
+        if left.keyless and self._is_news("no key"):
+            why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
+            log.error("no_hook_key", text=why)
+        if left.no_room and self._is_news("no room"):
+            log.error("too_many_kept", text="requests of a newer version wait: upgrade the workers")
+        if any(left):
+            self._put_back([*left.keyless, *left.no_room])
 
     def _put_back(self, entries: Sequence[bytes]) -> None:
         self.inbox.give_back(entries)
