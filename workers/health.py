@@ -13,6 +13,7 @@ import socket
 import sys
 import time
 from importlib.metadata import version
+from typing import Any
 
 import redis
 from celery.worker import state
@@ -23,8 +24,6 @@ from tasks.config.settings import Settings
 from tasks.intake.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
 from tasks.log import log
 from tasks.records.fail_fast import fail_fast_redis
-from tasks.records.keys import ALIVE, WORKERS
-from tasks.records.nodes import WORKER_S
 from tasks.records.status import Status
 from tasks.stage import shared
 from workers.broker import transport
@@ -46,6 +45,13 @@ class Health(PeriodicStep):
     #: At once: an upload that one node cannot read is left to those that are known.
     first_s = 0.0
 
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        # Flower waits for two of Celery's heartbeats before it takes a worker for offline.
+        options_of_consumer = getattr(worker, "options", {})
+        if not options_of_consumer.get("heartbeat_interval"):
+            options_of_consumer["heartbeat_interval"] = self.interval_s
+
     def act(self) -> None:
         """Note both; if the worker takes no tasks, log an error and take the second note back."""
         name = str(self.worker.hostname)
@@ -53,19 +59,10 @@ class Health(PeriodicStep):
         # With all processes busy, progress decides: they may hang, or be no more.
         moves = shared.moved_s_ago() < STALLED_S
         busy = len(state.reserved_requests) >= self.worker.concurrency and moves
-        # By Redis' clock, which is the same for all workers.
-        now, _ = self.record.scripts.client.time()
-        pipeline = self.record.scripts.client.pipeline()
-        pipeline.zadd(ALIVE, {f"{VERSION} {name}": now})
-        if busy or silent_s < SILENT_S:
-            pipeline.zadd(WORKERS, {name: now})
-        else:
-            pipeline.zrem(WORKERS, name)
+        takes_tasks = busy or silent_s < SILENT_S
+        self.record.scripts.run("note_worker", node=name, version=VERSION, takes_tasks=takes_tasks)
+        if not takes_tasks:
             log.error("not_consuming", silent_s=round(silent_s), text="restart this worker")
-        for key in (ALIVE, WORKERS):
-            pipeline.zremrangebyscore(key, "-inf", now - WORKER_S)
-            pipeline.expire(key, WORKER_S)
-        pipeline.execute()
 
 
 def main(arguments: list[str]) -> int:

@@ -116,6 +116,7 @@ LUA_KEYS = {
     "returned": RETURNED,
     "unread": UNREAD,
     "workers": WORKERS,
+    "alive": ALIVE,
     "paused": PAUSED,
     "failing": FAILING,
     "left_to_others": LEFT_TO_OTHERS,

@@ -31,6 +31,8 @@ from workers.wording import redis_problem
 
 #: When this process last asked Redis for tasks (time.monotonic), for ``workers.health``.
 last_asked = time.monotonic()
+#: How long one BRPOP waits for a task. It answers at once when there is one.
+BRPOP_S = 5
 #: How long a worker waits before it asks a Redis again that refuses to answer.
 REFUSED_PAUSE_S = 1.0
 
@@ -38,15 +40,34 @@ REFUSED_PAUSE_S = 1.0
 class _QoS(kombu_redis.QoS):
     """The unacknowledged messages; an entry that is malformed is removed."""
 
+    #: When the oldest of them may be overdue, by time.monotonic().
+    _overdue_at = 0.0
+
     def restore_visible(self, *args: Any, **options: Any) -> None:
+        if time.monotonic() < self._overdue_at:
+            return
         # Redelivery is for workers: Flower's Redis user, for example, may not touch their messages.
         with suppress(redis.exceptions.NoPermissionError):
             try:
+                if self._none_is_overdue():
+                    return
                 super().restore_visible(*args, **options)
             except redis.OutOfMemoryError:
                 raise
             except redis.ResponseError as error:
                 log.warning("redis_refuses", text=redis_problem(error))
+
+    def _none_is_overdue(self) -> bool:
+        """Return whether no message is overdue, and note until when none can be.
+
+        Leases are only ever renewed, and a message that is taken later is due later.
+        """
+        with self.channel.conn_or_acquire() as client:
+            oldest = client.zrange(self.unacked_index_key, 0, 0, withscores=True)
+        lease_s = float(self.visibility_timeout)
+        left_s = oldest[0][1] + lease_s - time.time() if oldest else lease_s
+        self._overdue_at = time.monotonic() + min(left_s, lease_s)
+        return bool(left_s > 0)
 
     def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
         try:
@@ -61,7 +82,11 @@ class _Guarded:
     """Part of a channel: messages are sealed, and Celery recovers from a closed connection."""
 
     connection: Any
+    client: Any
     QoS = _QoS
+    #: The socket of BRPOP, and the number by which Redis knows it; None if it does not say.
+    _brpop_socket: Any = None
+    _brpop_id: int | None = None
 
     def _inplace_augment_message(self, message: Any, exchange: str, routing_key: str) -> None:
         super()._inplace_augment_message(message, exchange, routing_key)  # type: ignore[misc]
@@ -106,13 +131,46 @@ class _Guarded:
     def _brpop_start(self, *args: Any, **options: Any) -> Any:
         global last_asked  # noqa: PLW0603 one time for the whole process
         last_asked = time.monotonic()
+        connection = self.client.connection
+        if connection._sock is not self._brpop_socket:  # noqa: SLF001 a new one has a new number
+            self._brpop_socket, self._brpop_id = connection._sock, _client_id(connection)  # noqa: SLF001
         return super()._brpop_start(*args, **options)  # type: ignore[misc]
+
+    def basic_consume(self, *args: Any, **options: Any) -> Any:
+        tag = super().basic_consume(*args, **options)  # type: ignore[misc]
+        self._end_brpop()
+        return tag
+
+    def _basic_cancel(self, consumer_tag: str) -> Any:
+        answer = super()._basic_cancel(consumer_tag)  # type: ignore[misc]
+        self._end_brpop()
+        return answer
+
+    def close(self) -> None:
+        self._end_brpop()  # kombu waits for its answer
+        super().close()  # type: ignore[misc]
+
+    def _end_brpop(self) -> None:
+        """Have Redis answer a waiting BRPOP now: the queues have changed, or the worker stops."""
+        if self._in_poll and self._brpop_id is not None:  # type: ignore[attr-defined]
+            # If Redis is away or refuses, BRPOP ends by itself.
+            with suppress(redis.RedisError), self.conn_or_acquire() as client:  # type: ignore[attr-defined]
+                client.execute_command("CLIENT UNBLOCK", self._brpop_id)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
         if getattr(self.connection, "client", None) is None:
             raise redis.ConnectionError("the connection to Redis is closed")
         params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
         return params
+
+
+def _client_id(connection: Any) -> int | None:
+    """Ask for the number by which Redis knows a connection that waits for nothing."""
+    connection.send_command("CLIENT", "ID")
+    try:
+        return int(connection.read_response())
+    except redis.ResponseError:
+        return None  # its user may not know it
 
 
 class Channel(_Guarded, kombu_redis.Channel):
@@ -127,6 +185,7 @@ class _Checked:
     """Part of a transport: only messages that pass the check are delivered to Celery."""
 
     channels: Any
+    brpop_timeout = BRPOP_S
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

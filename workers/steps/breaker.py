@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 import redis
+from celery.worker import state
 
 from tasks.chain import QUEUE, queue_of, upload_chain
 from tasks.log import log
@@ -25,6 +26,8 @@ from workers.steps.periodic import PeriodicStep
 
 #: The worker starts to take tasks after this time, even if a check has not ended.
 FIRST_LOOK_S = 5.0
+#: How often a worker without tasks looks whether it was set aside.
+IDLE_S = 5.0
 #: How often the checks are made.
 CHECK_S = 30.0
 #: The pause before the first probe; it doubles with each.
@@ -46,7 +49,8 @@ class Breaker(PeriodicStep):
         #: Held while this worker looks at itself.
         self._looking = threading.Lock()
         self._has_asked_ftrack = self._has_warned = False
-        self._check_at = self._probe_at = 0.0
+        self._check_at = self._probe_at = self._look_at = 0.0
+        self._tasks_seen = 0
         self._probe_pause_s = PROBE_S
 
     def start(self, worker: Any) -> None:
@@ -68,12 +72,21 @@ class Breaker(PeriodicStep):
         """Set this worker aside, or let it go on."""
         # With "celery worker -Q", it may not take what all nodes see anyway.
         shares = QUEUE in self.worker.app.amqp.queues.consume_from or self.aside
+        now = time.monotonic()
+        if not shares or not (self.aside or self._has_tasks() or now >= self._look_at):
+            return
         # The first look may still wait for ftrack.
-        if shares and self._looking.acquire(blocking=False):
+        if self._looking.acquire(blocking=False):
             try:
-                self._look(time.monotonic())
+                self._look_at = now + IDLE_S
+                self._look(now)
             finally:
                 self._looking.release()
+
+    def _has_tasks(self) -> bool:
+        """Return whether this worker has tasks, or had some since this was last asked."""
+        before, self._tasks_seen = self._tasks_seen, state.all_total_count[0]
+        return bool(state.reserved_requests) or self._tasks_seen != before
 
     def _look(self, now: float) -> None:
         note = self.client.hget(PAUSED, self.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from tasks.records.publishes import DueJobs, Publishes
@@ -10,10 +11,13 @@ from tasks.transfer.errors import UploadError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, query, quoted, rows_of
 from tasks.transfer.targets import is_uuid
 from tasks.transfer.thumbnails import set_again, thumbnail_id
-from workers.steps.periodic import PeriodicStep
+from workers.steps.periodic import IS_RECONCILING, PeriodicStep
 
 #: A job's state is read again after this time; Redis lets one worker of the farm do it.
 AGAIN_S = 3.0
+#: The worker that reconciles looks each second. The others look so often, in case that one cannot
+#: call ftrack.
+OTHERS_S = 30.0
 #: How many uploads one API call asks about.
 AT_ONCE = 100
 #: The job states that do not change any more.
@@ -31,8 +35,17 @@ class Encodings(PeriodicStep):
             ftrack.server_url, ftrack.api_user, ftrack.api_key, limits.api_call
         )
         self.publishes = Publishes(self.record)
+        #: When this worker looks even if another one reconciles, by time.monotonic().
+        self._look_at = 0.0
 
     def act(self) -> None:
+        """Read the states of the jobs that are due, if it is this worker's turn."""
+        now = time.monotonic()
+        if IS_RECONCILING.is_set() or now >= self._look_at:
+            self._look_at = now + OTHERS_S
+            self.read_due()
+
+    def read_due(self) -> None:
         """Read the states of the jobs that are due, in one call; the stages report outages."""
         due = self.publishes.take_due_jobs(AGAIN_S, AT_ONCE)
         if not due:

@@ -18,6 +18,8 @@ from workers.wording import redis_problem
 
 #: The pause after an error, for a step that has no interval.
 ERROR_PAUSE_S = 1.0
+#: Set while this worker is the one of the farm that reconciles.
+IS_RECONCILING = threading.Event()
 
 
 class PeriodicStep(bootsteps.StartStopStep):
@@ -43,8 +45,12 @@ class PeriodicStep(bootsteps.StartStopStep):
         self.record = open_record(self.settings, worker_redis(self.settings))
         self._stopped = threading.Event()
 
-    def act(self) -> None:
-        """Do the step's work once; subclasses define it."""
+    def act(self) -> float | None:
+        """Do the step's work once; subclasses define it.
+
+        Returns:
+            The seconds until the next call; None stands for ``interval_s``.
+        """
         raise NotImplementedError
 
     def start(self, _worker: Any) -> None:
@@ -61,7 +67,7 @@ class PeriodicStep(bootsteps.StartStopStep):
         while not self._stopped.wait(pause_s):
             pause_s = max(self.interval_s, ERROR_PAUSE_S)
             try:
-                self.act()
+                next_s = self.act()
             except redis.RedisError as error:
                 if reachable:
                     log.warning("redis_away", step=type(self).__name__, text=redis_problem(error))
@@ -71,4 +77,5 @@ class PeriodicStep(bootsteps.StartStopStep):
             except Exception:
                 log.exception("unexpected_error", step=type(self).__name__)
             else:
-                reachable, pause_s = True, self.interval_s
+                reachable = True
+                pause_s = self.interval_s if next_s is None else next_s

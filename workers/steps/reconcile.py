@@ -9,6 +9,7 @@ uploads of claims that nobody has renewed and no message carries.
 from __future__ import annotations
 
 import json
+import random
 import socket
 import time
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ from tasks.records.keys import RECONCILER, to_text
 from tasks.records.nodes import hosts_with_workers
 from tasks.records.record import CLAIM_UPLOADS, Record
 from tasks.records.states import STAGES
-from workers.steps.periodic import PeriodicStep
+from workers.steps.periodic import IS_RECONCILING, PeriodicStep
 
 #: The worker that holds the lock keeps it. If it dies, another one takes over after this time.
 LOCK_S = 5
@@ -46,9 +47,9 @@ class Reconcile(PeriodicStep):
         super().__init__(worker, **options)
         self.reconciler = Reconciler(worker.app, self.record, str(worker.hostname))
 
-    def act(self) -> None:
-        """Reconcile once."""
-        self.reconciler.run()
+    def act(self) -> float | None:
+        """Reconcile once, or wait until the lock of the worker that does it may end."""
+        return self.reconciler.run()
 
 
 class Reconciler:
@@ -64,16 +65,30 @@ class Reconciler:
         self._sample_due = 0.0
         self._search_at = 0.0
 
-    def run(self) -> None:
-        """Reconcile once, unless another worker holds the lock."""
-        if to_text(self.redis.get(RECONCILER)) == self.name:
+    def run(self) -> float | None:
+        """Reconcile once, unless another worker holds the lock.
+
+        Returns:
+            The seconds for which that worker holds it, if it does not renew it; None if this
+            worker holds it.
+        """
+        pipeline = self.redis.pipeline(transaction=False)
+        pipeline.get(RECONCILER)
+        pipeline.pttl(RECONCILER)
+        holder, left_ms = pipeline.execute()
+        if to_text(holder) == self.name:
             self.redis.expire(RECONCILER, LOCK_S)
-        elif not self.redis.set(RECONCILER, self.name, nx=True, ex=LOCK_S):
-            if not 0 <= self.redis.ttl(RECONCILER) <= LOCK_S:
+        elif holder or not self.redis.set(RECONCILER, self.name, nx=True, ex=LOCK_S):
+            IS_RECONCILING.clear()
+            if holder and not 0 <= left_ms <= LOCK_S * 1000:
                 self.redis.delete(RECONCILER)  # no worker holds it: somebody else has written it
+                left_ms = 0
             self.overdue.forget()
-            return
+            # Not all workers of a farm in the same moment.
+            return max(int(left_ms) / 1000, 0) + random.uniform(0.01, 0.5)
+        IS_RECONCILING.set()
         self.reconcile()
+        return None
 
     def reconcile(self) -> None:
         """Make due uploads pending, take back lost claims, and send missing wake-ups."""

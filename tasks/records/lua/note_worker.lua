@@ -1,0 +1,23 @@
+-- Note that a worker is up, and whether it takes tasks. Forget those that have been silent.
+--
+-- node          the worker
+-- version       its version of farmhaul
+-- takes_tasks   whether it takes tasks
+--
+-- Returns 1.
+--- @include "base"
+
+local function forget_silent(key)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', NOW - NODE.worker_s)
+  redis.call('EXPIRE', key, NODE.worker_s)
+end
+
+redis.call('ZADD', KEY.alive, NOW, args.version .. ' ' .. args.node)
+forget_silent(KEY.alive)
+if args.takes_tasks then
+  redis.call('ZADD', KEY.workers, NOW, args.node)
+else
+  redis.call('ZREM', KEY.workers, args.node)
+end
+forget_silent(KEY.workers)
+return 1
