@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tasks.intake.errors import BadInputError, listed, quoted
-from tasks.intake.fields import QUOTES
-from tasks.transfer.targets import NewVersion, is_uuid
+from tasks.transfer.targets import QUOTES, NewVersion, is_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

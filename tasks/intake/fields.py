@@ -24,9 +24,6 @@ MAX_HOST = 255
 #: A file of 2**63 bytes cannot exist, and XFS counts the nanoseconds of an mtime beyond 2**63.
 MAX_NUMBER = 1 << 64
 
-#: Characters that would end a text in a query.
-QUOTES = frozenset("\"'\\\n\r")
-
 _TYPES = {
     str: "a text", int: "a whole number", bool: "true or false", list: "a list", dict: "an object"
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.transfer.named_tuple import NamedTuple
 from tasks.transfer.targets import (
+    QUOTES,
     Container,
     NewVersion,
     Publish,
@@ -209,7 +210,7 @@ def _new_version(target: Target) -> NewVersion:
     """Return the version that a record describes; a worker asks ftrack for the rest."""
     version = NewVersion(*(target.new_version or ()))
     texts = (version.context, version.asset, version.asset_type, version.key, version.status)
-    if not all(type(text) is str for text in version) or any(map(set('"\\').intersection, texts)):
+    if not all(type(text) is str for text in version) or not QUOTES.isdisjoint("".join(texts)):
         raise TypeError("its version has something that is not a name")
     if target.version_id != version.version_id or not (not version.task or is_uuid(version.task)):
         raise TypeError("its version is another one")

@@ -10,7 +10,6 @@ from __future__ import annotations
 from itertools import groupby
 
 from tasks.intake.fields import (
-    QUOTES,
     Fields,
     check_bounds,
     check_host,
@@ -24,7 +23,15 @@ from tasks.intake.fields import (
 from tasks.intake.notation import Frames
 from tasks.intake.ranges import MAX_DIGITS, compact
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
-from tasks.transfer.targets import Container, NewVersion, Publish, Target, derived_id, is_uuid
+from tasks.transfer.targets import (
+    QUOTES,
+    Container,
+    NewVersion,
+    Publish,
+    Target,
+    derived_id,
+    is_uuid,
+)
 
 #: The fields of a target that are true or false.
 FLAGS = ("thumbnail", "encode", "encode_only", "replace", "prune")

@@ -16,7 +16,7 @@ from tasks.transfer.ftrack import (
     rows_of,
 )
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
-from tasks.transfer.targets import Target, derived_id
+from tasks.transfer.targets import QUOTES, Target, derived_id
 
 COLUMNS = "id, name, file_type, size, system_type, version_id"
 LOCATIONS = "component_locations.id, component_locations.location_id"
@@ -25,8 +25,6 @@ MOST_ROWS = 1000
 KINDS = {"SequenceComponent": "sequence", "ContainerComponent": "container"}
 #: Two names of one format.
 SAME_TYPES = {"jpeg": "jpg", "tiff": "tif"}
-#: Characters that would end a text in a query.
-QUOTES = frozenset("\"'\\\n\r")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from tasks.transfer.http import (
     translated_errors,
 )
 from tasks.transfer.models import Transfer
-from tasks.transfer.targets import is_uuid
+from tasks.transfer.targets import QUOTES, is_uuid
 
 Operation = dict[str, Any]
 Result = Mapping[str, Any]
@@ -319,7 +319,7 @@ def quoted(ids: Iterable[str]) -> str:
         ValueError: one of them would end its text there.
     """
     listed = [*ids]
-    if any(mark in entity_id for entity_id in listed for mark in '"\\\n\r'):
+    if not QUOTES.isdisjoint("".join(listed)):
         raise ValueError("what is listed in a query contains a quote")
     return ", ".join(f'"{entity_id}"' for entity_id in listed)
 

@@ -15,7 +15,7 @@ from typing import Any
 from tasks.transfer.errors import RequestRefusedError, TargetRefusedError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Result, query, quoted, rows_of
 from tasks.transfer.models import SERVER_LOCATION_ID
-from tasks.transfer.targets import Container, Location, is_uuid
+from tasks.transfer.targets import QUOTES, Container, Location, is_uuid
 
 #: ftrack's own locations (ftrack-python, ``source/ftrack_api/symbol.py``): the one whose files lie
 #: anywhere, and those that have no files on disk.
@@ -29,8 +29,6 @@ NOT_ON_DISK = {
 SYSTEM = "osx" if sys.platform == "darwin" else "linux"
 #: ftrack is asked again after this time: somebody may have renamed a location, or mounted another.
 KNOWN_S = 600.0
-#: Characters that would end a text in a query.
-QUOTES = frozenset("\"'\\\n\r")
 
 Found = Location | TargetRefusedError
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: Ids are derived from what they identify. So a call that is repeated after a lost response, or
 #: a hook that runs twice, uses the same id, and creates no second entity.
 NAMESPACE = "6f0c0a5e-6c5f-5d0c-9a4e-8f1f2d7c4b11"
+#: Characters that would end a text in a query of ftrack. No name that becomes part of one has them.
+QUOTES = frozenset("\"'\\\n\r")
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF-")
 _NAMESPACE_BYTES = bytes.fromhex(NAMESPACE.replace("-", ""))
 
