@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import redis
-import requests
 from celery import Task, shared_task
 
 from tasks.chain import FETCH_PRIORITY, QUEUE
 from tasks.config.remedies import explained
-from tasks.config.settings import FtrackSettings
 from tasks.records.fetches import Fetches
 from tasks.stage.context import clients
 from tasks.stage.redaction import RedactedTask, internal_error
 from tasks.stage.retry_policy import DOWNLOAD_BUSY, DOWNLOAD_TASK, Policy, full_jitter
+from tasks.stage.signer import signer
 from tasks.stage.threads import STALLED_S, StoppedError, Unfinished, note_progress
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import (
@@ -29,27 +28,11 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.get import BeingFetchedError, get_file, part_name_of
 from tasks.transfer.lookup import ComponentFile, find_files
-from tasks.transfer.signed_get import signed_url
 
 #: A download is tried for a day, and may wait as long for a worker.
 MAX_AGE_S = 2 * 86400.0
 #: How often the record of a download shows what has arrived.
 PROGRESS_S = 1.0
-
-
-def signer(
-    ftrack: FtrackSettings, session: requests.Session, before_call: Callable[[], None]
-) -> Callable[[str], str]:
-    """Return a function that asks ftrack for the presigned URL of a component's bytes.
-
-    ``before_call`` is called before each API call, and may wait.
-    """
-
-    def sign(component_id: str) -> str:
-        before_call()
-        return signed_url(ftrack.server_url, ftrack.api_user, ftrack.api_key, component_id, session)
-
-    return sign
 
 
 def open_folder(path: str, roots: Sequence[str] | None = None) -> int:

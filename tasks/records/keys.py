@@ -71,6 +71,7 @@ REFUSED_BY = f"{PREFIX}refused"
 #: The beginning of a key; the id follows.
 UPLOAD = f"{PREFIX}upload:"
 FETCH = f"{PREFIX}fetch:"
+CHECK = f"{PREFIX}check:"
 STATE = f"{PREFIX}state:"
 FILE_STATE = f"{PREFIX}file:"
 FILES = f"{PREFIX}files:"
@@ -135,6 +136,11 @@ def upload_key(upload_id: str) -> str:
 def fetch_key(fetch_id: str) -> str:
     """Return the key of the record of a download by a worker."""
     return FETCH + fetch_id
+
+
+def check_key(check_id: str) -> str:
+    """Return the key of what workers tell a ``farmhaul check --farm``."""
+    return CHECK + check_id
 
 
 def state_key(state: str) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from tests.farm import Farm
+from tests.farm import BIN, Farm, wait_until
 from tests.helpers.checking import TARGET, check, frames_of, render, states, wait_healed
+from tests.sandbox.process import CHECKOUT
 
 pytestmark = pytest.mark.chaos
 
@@ -58,3 +62,23 @@ def test_bytes_that_the_store_loses_again_are_healed_again(farm: Farm) -> None:
     farm.sandbox.store.delete(frame)
 
     assert states(check(farm, folder, *TARGET, code=1)) == {"f.1002.exr": "missing in ftrack"}
+
+
+def test_a_worker_lost_in_the_middle_loses_no_answer(farm: Farm) -> None:
+    folder, _ = render(farm, 60)
+    (folder / "f.1007.exr").write_bytes(random.randbytes(3000))
+    (folder / "f.1008.exr").unlink()
+    slow = farm.sandbox.faults.add("store", "latency_s", 1, method="GET")
+    command: list[str | Path] = [BIN / "farmhaul", "check", folder, *TARGET, "--farm"]
+    process = subprocess.Popen(
+        command, env=farm.environment(), cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
+    )
+    wait_until(lambda: len(farm.sandbox.store.gets()) >= 5)
+    farm.workers[0].kill()
+    farm.sandbox.faults.remove(slow)
+
+    output, _ = process.communicate(timeout=60)
+
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert states(lines) == {"f.1007.exr": "differs", "f.1008.exr": "missing on disk"}
+    assert (process.returncode, len(lines)) == (1, 60)

@@ -74,14 +74,15 @@ def test_a_hook_enqueues_with_its_user_and_key(guarded: Guarded) -> None:
 
 
 @pytest.mark.usefixtures("all_allowed")
-def test_an_operator_sets_limits_and_lets_a_worker_fetch(guarded: Guarded) -> None:
+def test_an_operator_sets_limits_and_lets_a_worker_fetch_and_check(guarded: Guarded) -> None:
     farm = guarded.farm
     upload = guarded.farm.upload()
     farm.wait_located([upload.id])
     folder = farm.make_file("other.exr", 10).parent
     commands = [("limit", "--bandwidth", "50M"), ("limit",), ("limit", "--clear")]
     fetch = ("fetch", upload.component_id, "--to", str(folder), "--enqueue")
-    for arguments in (*commands, fetch):
+    check = ("check", str(upload.path), "--component-id", upload.component_id, "--farm")
+    for arguments in (*commands, fetch, check):
         done = farm.cli(*arguments)
         assert done.returncode == 0, done.stderr
     wait_until(lambda: len(list(folder.glob("*.exr"))) == 2)

@@ -6,8 +6,8 @@ from threading import Event
 
 import pytest
 
+from tasks.stage.tries import tried
 from tasks.transfer.errors import FatalError, OwnSettingsError, ServiceUnavailableError
-from workers.cli.tries import tried
 
 OWN = OwnSettingsError("node7", "store", "https://media.studio", "no_name", "Name not known")
 

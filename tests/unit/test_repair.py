@@ -75,7 +75,7 @@ def test_the_queues_are_those_of_kombu() -> None:
 def test_each_key_of_which_there_is_one_has_a_type() -> None:
     prefixes = {
         *(keys.UPLOAD, keys.FETCH, keys.STATE, keys.FILE_STATE, keys.FILES, keys.LEFT, keys.CLAIM),
-        keys.DROPPED,
+        *(keys.CHECK, keys.DROPPED),
         *(keys.COMPONENT, keys.PARTS, keys.RUNS, keys.GATE, keys.BUCKET, keys.FAILING, keys.PREFIX),
         *(keys.GROUP, keys.TERM, keys.CARRIED, keys.SCANNED),
         keys.NOTICES_WANTED,  # written again before each reading, whatever its type

@@ -30,6 +30,7 @@ from workers.cli import output
 @click.option("--in", "folder", metavar="DIR", help="Without PATH: the folder with the files.")
 @click.option("--manifest", metavar="FILENAME", help="A manifest, as for enqueue; - reads stdin.")
 @click.option("--download", is_flag=True, help="Fetch files of which the store has no MD5.")
+@click.option("--farm", is_flag=True, help="Let workers compare the files.")
 @click.option("--enqueue", is_flag=True, help="Upload again what is missing in ftrack or differs.")
 @output.json_option
 def check(
@@ -41,6 +42,7 @@ def check(
     folder: str | None,
     manifest: str | None,
     download: bool,
+    farm: bool,
     enqueue: bool,
     human: bool,
 ) -> None:
@@ -49,7 +51,7 @@ def check(
     \b
     farmhaul check '/mnt/prod/sh010.%04d.exr' --version-id 9f1d…
     farmhaul check --manifest list.jsonl --enqueue
-    farmhaul check --version-id 9f1d… --version-id 3a7f…
+    farmhaul check --version-id 9f1d… --version-id 3a7f… --farm
 
     Without PATH, farmhaul's records tell where the files lie, or --in does.
 
@@ -66,5 +68,6 @@ def check(
     from workers.cli.check_here import check_here
 
     asked = Asked(paths, manifest, name, component_ids, version_ids, folder)
-    if not check_here(settings, asked, download=download, enqueue=enqueue, human=human):
+    how = {"farm": farm, "download": download, "enqueue": enqueue}
+    if not check_here(settings, asked, **how, human=human):
         raise SystemExit(FAULT)

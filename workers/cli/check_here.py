@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event, Lock
 from typing import TypeVar
 
 from tasks.config.hook_settings import HookSettings
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
-from tasks.download import signer
 from tasks.intake.answer import size
 from tasks.intake.deadline import HUNG_S, HungError, look
 from tasks.intake.errors import BadInputError
@@ -23,19 +22,21 @@ from tasks.intake.exit_codes import say
 from tasks.intake.manifest import Entry
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.scripts import open_scripts
-from tasks.stage.threads import STALLED_S, Threads, Unfinished, note_progress
-from tasks.transfer.compare import Compared, Pair, compare
-from tasks.transfer.errors import CredentialsRefusedError, FatalError, UploadError
+from tasks.stage.comparison import OnResult, compare_all
+from tasks.stage.threads import Threads
+from tasks.stage.tries import tried
+from tasks.transfer.compare import Compared, Pair
+from tasks.transfer.errors import CredentialsRefusedError, FatalError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.inventory import Inventory, Known, take_inventory
 from tasks.transfer.lookup import patterns_of
 from tasks.transfer.put import store_session
 from workers.cli.check_asked import Asked
+from workers.cli.check_farm import compare_by_farm
 from workers.cli.check_files import Item, Wanted, items_of, wanted_of
 from workers.cli.check_heal import enqueue_again
 from workers.cli.check_listed import listed_by_records, listed_in
 from workers.cli.output import show
-from workers.cli.tries import tried
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ NO_PATH = "no record of farmhaul shows where it lies on disk; name its folder wi
 
 
 def check_here(
-    settings: Settings, asked: Asked, *, download: bool, enqueue: bool, human: bool
+    settings: Settings, asked: Asked, *, farm: bool, download: bool, enqueue: bool, human: bool
 ) -> bool:
     """Compare all files, print a line for each, and return whether all are the same.
 
@@ -66,7 +67,15 @@ def check_here(
         items = [item for one in wanted for item in items_of(one, inventory)]
     except FatalError as error:
         raise BadInputError(explained(error)) from None
-    outcomes = _compared(settings, ftrack, items, stop, download=download, human=human)
+    results = Results(items, human=human)
+    for number, item in enumerate(items):
+        if outcome := _of_sequence(item):
+            results.add(number, outcome)
+    if farm:
+        compare_by_farm(settings, results.pairs(), download=download, on_result=results.add)
+    else:
+        _compare_here(settings, results.pairs(), stop, download=download, on_result=results.add)
+    outcomes = results.all()
     counts = Counter(outcome.state for outcome in outcomes)
     for known in unknown:
         lost = Compared("not readable", why=NO_PATH)
@@ -133,56 +142,51 @@ def _asked(ftrack: FtrackSettings, ask: Callable[[FtrackClient], T], stop: Event
         ) from None
 
 
-def _compared(
+def _compare_here(
     settings: Settings,
-    ftrack: FtrackSettings,
-    items: Sequence[Item],
+    pairs: Mapping[int, Pair],
     stop: Event,
     *,
     download: bool,
-    human: bool,
-) -> list[Compared]:
-    session = store_session(settings.connections)
-    sign = signer(ftrack, session, lambda: None)
-    printing = Lock()
-
-    def on_block() -> None:
-        note_progress()
-        if stop.is_set():
-            raise FatalError("interrupted")
-
-    def compared(item: Item) -> Compared:
-        return tried(
-            lambda: compare(
-                item.pair,
-                sign,
-                session,
-                roots=settings.storage_roots,
-                download=download,
-                on_block=on_block,
-            ),
-            stop,
-        )
-
-    def report(item: Item) -> Compared:
-        outcome = _of_sequence(item) or _without_error(lambda: compared(item))
-        note_progress()  # one that was left behind has been reported
-        with printing:
-            _report(item.pair, outcome, human=human)
-        return outcome
-
+    on_result: OnResult,
+) -> None:
     # Threads that nobody waits for when the command ends: a file system may hang.
-    threads = Threads(settings.connections)
-    try:
-        ended = threads.run(items, report, lambda _: STALLED_S)
-    except BaseException:
-        stop.set()
-        raise
-    outcomes = [_hung(one) if isinstance(one, Unfinished) else one for one in ended]
-    for item, one, outcome in zip(items, ended, outcomes, strict=True):
-        if isinstance(one, Unfinished):
-            _report(item.pair, outcome, human=human)
-    return outcomes
+    compare_all(
+        pairs,
+        Threads(settings.connections),
+        settings.require_ftrack(),
+        store_session(settings.connections),
+        roots=settings.storage_roots,
+        download=download,
+        stop=stop,
+        on_result=on_result,
+    )
+
+
+class Results:
+    """The results of files, in their order; the first one of each is printed."""
+
+    def __init__(self, items: Sequence[Item], *, human: bool) -> None:
+        self._items = items
+        self._human = human
+        self._found: dict[int, Compared] = {}
+        self._printing = Lock()
+
+    def add(self, number: int, outcome: Compared) -> None:
+        """Note the result of a file, and print its line."""
+        with self._printing:
+            if number not in self._found:
+                self._found[number] = outcome
+                _report(self._items[number].pair, outcome, human=self._human)
+
+    def pairs(self) -> dict[int, Pair]:
+        """Return the files without a result, by their numbers."""
+        numbered = enumerate(self._items)
+        return {number: item.pair for number, item in numbered if number not in self._found}
+
+    def all(self) -> list[Compared]:
+        """Return the result of each file."""
+        return [self._found[number] for number in range(len(self._items))]
 
 
 def _of_sequence(item: Item) -> Compared | None:
@@ -190,22 +194,6 @@ def _of_sequence(item: Item) -> Compared | None:
     if item.wanted.frames is None or item.number is not None:
         return None
     return Compared("missing in ftrack", why="the sequence itself is not in ftrack.server")
-
-
-def _without_error(act: Callable[[], Compared]) -> Compared:
-    try:
-        return act()
-    except UploadError as error:
-        return Compared("not readable", why=explained(error))
-
-
-def _hung(outcome: Unfinished) -> Compared:
-    if outcome.why == "given back":
-        why = "not begun, because other files hang; run the command again later"
-        return Compared("not compared", why=why)
-    hangs_in = "reading it" if outcome.why == "file" else f"the {outcome.why}"
-    why = f"{hangs_in} hangs: nothing has moved for {outcome.silent_s:.0f} s"
-    return Compared("not readable", why=why)
 
 
 def _report(pair: Pair, outcome: Compared, *, human: bool) -> None:

@@ -13,18 +13,19 @@ from threading import Event, Lock
 
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
-from tasks.download import open_folder, signer
+from tasks.download import open_folder
 from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED, complain
+from tasks.stage.signer import signer
 from tasks.stage.threads import STALLED_S, Threads, Unfinished, note_progress
+from tasks.stage.tries import hung_text, tried
 from tasks.transfer.errors import CredentialsRefusedError, FatalError, UploadError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.get import Fetched, get_file
 from tasks.transfer.lookup import ComponentFile, find_files
 from tasks.transfer.put import store_session
 from workers.cli.output import show
-from workers.cli.tries import tried
 
 #: How long the folder may take to open.
 FOLDER_S = 15.0
@@ -76,13 +77,10 @@ def fetch_here(settings: Settings, ids: Sequence[str], folder: str, *, human: bo
 
 
 def _hung(folder: str, outcome: Unfinished) -> UploadError:
-    if outcome.why == "given back":
-        return FatalError("not begun, because other files hang; run the command again later")
-    hangs_in = f"writing to {folder}" if outcome.why == "file" else f"the {outcome.why}"
-    return FatalError(
-        f"{hangs_in} hangs: nothing has moved for {outcome.silent_s:.0f} s; look at the mount on "
-        "this host, and run the command again"
-    )
+    text = hung_text(outcome, f"writing to {folder}")
+    if outcome.why != "given back":
+        text += "; look at the mount on this host, and run the command again"
+    return FatalError(text)
 
 
 def _opened(folder: str) -> int:

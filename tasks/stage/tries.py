@@ -1,4 +1,4 @@
-"""How often the commands that call ftrack and the store by themselves try."""
+"""How often files are tried that no record counts the tries of: ``fetch`` and ``check``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.stage.retry_policy import (
     DOWNLOAD_COMMAND_OUTAGE,
     full_jitter,
 )
-from tasks.stage.threads import note_progress
+from tasks.stage.threads import Unfinished, note_progress
 from tasks.transfer.errors import (
     CredentialsRefusedError,
     FatalError,
@@ -54,7 +54,7 @@ def tried(act: Callable[[], T], stop: Event) -> T:
             if stop.is_set() or tries[is_outage] >= policy.max_tries:
                 if isinstance(error, OwnSettingsError):
                     raise
-                # Only the facts: unlike a worker, this command does not try again by itself.
+                # Only the facts: unlike a stage, this does not try again by itself.
                 text = str(error)
                 facts = text.rpartition("; ")[0] or text
                 raise FatalError(
@@ -62,6 +62,14 @@ def tried(act: Callable[[], T], stop: Event) -> T:
                 ) from None
             asked_s = min(getattr(error, "retry_after_s", None) or 0.0, policy.cap_s)
         _wait(asked_s + full_jitter(tries.total() - 1, policy, random.random()), stop)
+
+
+def hung_text(outcome: Unfinished, doing: str) -> str:
+    """Return why a file has not ended; ``doing`` is what was done with it."""
+    if outcome.why == "given back":
+        return "not begun, because other files hang; run the command again later"
+    hangs_in = doing if outcome.why == "file" else f"the {outcome.why}"
+    return f"{hangs_in} hangs: nothing has moved for {outcome.silent_s:.0f} s"
 
 
 def _wait(seconds: float, stop: Event) -> None:
