@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import subprocess
 import sys
@@ -19,19 +20,21 @@ from celery.worker import WorkController, state
 from celery.worker.components import Pool
 from kombu.transport import redis as kombu_redis
 
+from tasks import chain
 from tasks.config.redis_client import worker_redis
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
+from tasks.records import keys
 from tasks.records.commands import Commands
 from tasks.records.record import open_record
 from tasks.stage import shared
 from tasks.transfer.targets import Target
 from tests.farm import wait_until
 from tests.sandbox import RedisServer
-from workers import health
+from workers import health, self_check
 from workers.app import app
 from workers.broker import transport
-from workers.steps import lease
+from workers.steps import breaker, lease
 from workers.steps.periodic import PeriodicStep
 from workers.steps.reconcile import Reconciler
 from workers.steps.spool import FlushSpool
@@ -82,6 +85,30 @@ def test_a_worker_logs_an_error_if_its_lease_is_unsure(
     with caplog.at_level(logging.ERROR):
         step.start(worker)
     assert "kombu 6.0.0 is not 5.7.x: tasks longer than the lease may run twice" in caplog.text
+
+
+# Breaker
+
+
+def test_a_worker_that_cannot_probe_goes_on_and_says_so(
+    worker: SimpleNamespace, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "PROBE_S", 0.0)
+    monkeypatch.setattr(self_check, "ftrack_fault", lambda _settings: None)  # there is none here
+    # As with "celery worker -Q".
+    queues = SimpleNamespace(consume_from={chain.QUEUE: None}, deselect=lambda _queue: None)
+    worker.app = SimpleNamespace(amqp=SimpleNamespace(queues=queues))
+    client.set(keys.NOTICES_WANTED, 1)
+    note = {"what": "store", "error": "no", "kind": "Refused", "since": 1}
+    client.hset(keys.PAUSED, "w1@node7", json.dumps(note))
+    client.zadd(keys.WORKERS, {"w1@node7": client.time()[0], "w2@node8": client.time()[0]})
+    step = breaker.Breaker(worker)
+
+    for _ in range(2):  # it is set aside, and probes
+        step.act()
+
+    [told] = client.zrange(keys.NOTICES, 0, -1)
+    assert json.loads(told)["event"] == "node_back"
 
 
 # Health

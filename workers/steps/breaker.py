@@ -177,4 +177,4 @@ class Breaker(PeriodicStep):
         if self.own_queue in self.worker.app.amqp.queues.consume_from:
             upload_chain(self.worker.app, queue=self.own_queue).apply_async(retry=False)
         else:  # with "celery worker -Q": it takes from the shared queue what it gets
-            self.client.hdel(PAUSED, self.name)
+            self.record.scripts.run("let_go_on", node=self.name)
