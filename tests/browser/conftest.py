@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.chromium import NoBrowser, chromium
+from tests.helpers.chromium import NoBrowser, chromium
 from tests.helpers.skipping import skip_loudly
 
 

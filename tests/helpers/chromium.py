@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LOCK = Path(__file__).with_name("requirements.lock")
+from tests.sandbox.process import CHECKOUT
+
+LOCK = CHECKOUT / "tests/browser/requirements.lock"
 
 
 class NoBrowser(Exception):
