@@ -102,9 +102,10 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of what was found, the number of all, and how many of them are in each state.
+    """A page of what was found, and the number of all.
 
-    ``is_cut`` is true if there may be more than were counted.
+    ``counts`` says how many uploads fit in each state, also in states that were not asked for, as
+    far as that is known. ``is_cut`` is true if there may be more than were counted.
     """
 
     uploads: list[UploadState]
@@ -129,21 +130,19 @@ class Search:
             ids, counts = self._listed(query, start, length)
             is_cut = False
         else:
-            found, is_cut = self.find(query)
-            counts = Counter(one.state for one in found)
+            found, counts, is_cut = self._fitting(query)
             ids = [one.upload_id for one in found[start : start + length]]
         uploads = [upload for upload in self.status.find(ids) if upload is not None]
-        return Page(uploads, sum(counts.values()), dict(counts), is_cut)
+        return Page(uploads, sum(counts.get(one, 0) for one in query.states), counts, is_cut)
 
     def _listed(self, query: Query, start: int, length: int) -> tuple[list[str], dict[str, int]]:
         """Return the ids of a page of a list by states; the indexes count what is before it."""
-        states = [state for state in ORDER if state in query.states]
         pipeline = self.client.pipeline(transaction=False)
-        for state in states:
+        for state in ORDER:
             pipeline.zcount(state_key(state), query.since or "-inf", "+inf")
-        counts = dict(zip(states, pipeline.execute(), strict=True))
+        counts = dict(zip(ORDER, pipeline.execute(), strict=True))
         ids: list[str] = []
-        for state in states:
+        for state in (state for state in ORDER if state in query.states):
             wanted = length - len(ids)
             if wanted > 0 and start < counts[state]:
                 rows = self.client.zrange(state_key(state), start, start + wanted - 1, desc=True)
@@ -156,14 +155,21 @@ class Search:
 
         The second value is true if there may be more.
         """
-        ids, is_cut = self._candidates(query)
-        found = [
-            one
-            for one in self._read(ids)
-            if one.state in query.states and one.updated >= query.since and _fits(query, one)
-        ]
-        found.sort(key=lambda one: (ORDER.index(one.state), -one.updated))
+        found, _, is_cut = self._fitting(query)
         return found, is_cut
+
+    def _fitting(self, query: Query) -> tuple[list[Found], dict[str, int], bool]:
+        """Return the same, with the number of uploads that fit but for their state, by state."""
+        ids, is_cut = self._candidates(query)
+        read = self._read(ids)
+        fitting = [one for one in read if one.updated >= query.since and _fits(query, one)]
+        by_state = Counter(one.state for one in fitting)
+        # Without a term, only uploads in these states were looked at.
+        is_indexed = query.task or query.worker or any(_requirements(query))
+        states = UPLOAD_STATES if is_indexed else query.states
+        found = [one for one in fitting if one.state in query.states]
+        found.sort(key=lambda one: (ORDER.index(one.state), -one.updated))
+        return found, {state: by_state[state] for state in states}, is_cut
 
     def _candidates(self, query: Query) -> tuple[list[str], bool]:
         for word in query.words:

@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     one = RedisServer(tmp_path_factory.mktemp("redis"))
     one.launch()
     client = one.client()
-    fill(client, Scripts(client, Codec([])), 500)
+    fill(Scripts(client, Codec([])), 500)
     yield one
     one.stop()
 

@@ -176,6 +176,21 @@ def test_a_list_is_paged_and_counted_by_its_states(farm: Farm) -> None:
     assert one.page(parsed("", since=farm.now() + 60), 0, 9).total == 0
 
 
+def test_a_version_is_counted_in_all_states_and_alone(farm: Farm) -> None:
+    farm.enqueue(*(file(f"{SHOT}/plate.{number}.exr") for number in range(1001, 1004)))
+    farm.settle(farm.deliver()[0], "located")
+    farm.enqueue(file(f"{OTHER}/plate.1001.exr", OTHER_VERSION))
+    one = Search(farm.client, Codec([]), Hasher(()))
+
+    page = one.page(parsed("", ["located"], version=VERSION), 0, 9)
+
+    counts = {state: count for state, count in page.counts.items() if count}
+    assert (counts, page.total, len(page.uploads)) == ({"located": 1, "active": 2}, 1, 1)
+    assert page.counts["failed"] == 0
+    # Of what no term leads to, only uploads in the state were looked at.
+    assert one.page(parsed("user:ada", ["located"]), 0, 9).counts == {"located": 1}
+
+
 def test_the_frames_of_a_shot_write_their_terms_once(farm: Farm) -> None:
     hosts = ("node1", "node2")
     farm.enqueue(file(f"{SHOT}/plate.1001.exr", host=hosts[0]))

@@ -133,9 +133,9 @@ class Records:
         seconds, micros = self.scripts.client.time()
         return float(seconds + micros / 1e6)
 
-    def page(self, query: Query, start: int, length: int) -> tuple[Page, dict[str, int], float]:
-        """Return a page of uploads, the number of all uploads by state, and the time."""
-        return self.search.page(query, start, length), self.status.counts(), self.now
+    def page(self, query: Query, start: int, length: int) -> tuple[Page, float]:
+        """Return a page of uploads, and the time."""
+        return self.search.page(query, start, length), self.now
 
     def one(self, upload_id: str) -> One | None:
         """Return an upload; None if it has no record."""

@@ -111,7 +111,7 @@ class UploadsView(FarmhaulHandler):
     async def show(self, query: Query, text: str, state: str, version: str = "") -> None:
         """Show the uploads that fit a query."""
         start = self.number("start", 0, 10**9)
-        page, counts, now = await self.read(self.records.page, query, start, ROWS)
+        page, now = await self.read(self.records.page, query, start, ROWS)
         address = self.reverse_url("version", version) if version else self.reverse_url("uploads")
 
         def link(**changed: Any) -> str:
@@ -122,7 +122,7 @@ class UploadsView(FarmhaulHandler):
             "uploads.html",
             rows=[view.row_of(upload, now) for upload in page.uploads],
             page=page,
-            counts=counts,
+            found=view.found(page, query),
             states=ORDER,
             query=text,
             state=state,
@@ -157,7 +157,7 @@ class UploadsTable(FarmhaulHandler):
             options["version"] = version.lower()
         query = parsed(text, (state,), **options)
         start, length = self.number("start", 0, 10**9), self.number("length", ROWS, MOST_ROWS)
-        page, counts, now = await self.read(self.records.page, query, start, max(length, 1))
+        page, now = await self.read(self.records.page, query, start, max(length, 1))
         rows = []
         for upload in page.uploads:
             html = self.render_string(
@@ -168,11 +168,10 @@ class UploadsTable(FarmhaulHandler):
             {
                 "draw": self.number("draw", 0, 10**9),
                 "data": rows,
-                "recordsTotal": sum(counts.values()),
+                "recordsTotal": sum(page.counts.values()),
                 "recordsFiltered": page.total,
-                "isCut": page.is_cut,
-                "counts": counts,
-                "found": page.counts,
+                "counts": page.counts,
+                "found": view.found(page, query),
             }
         )
 

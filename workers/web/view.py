@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tasks.config.texts import visible
 from tasks.config.timetable import Timetable
 from tasks.intake.answer import size
+from tasks.records.search import ORDER, Page, Query
 from tasks.records.states import LIVE
 from tasks.records.status import UploadState
 
@@ -76,6 +77,15 @@ def row_of(upload: UploadState, now: float) -> Row:
         upload.version_id,
         visible(upload.name),
     )
+
+
+def found(page: Page, query: Query) -> str:
+    """Return how many uploads a search has found, by state; empty for a list of all of them."""
+    if query.is_listing:
+        return ""
+    states = (state for state in ORDER if state in query.states and page.counts.get(state))
+    counts = [f"{page.counts[state]} {state}" for state in states]
+    return ", ".join([f"{page.total}{' or more' if page.is_cut else ''} found", *counts])
 
 
 def in_ftrack(upload: UploadState) -> str:

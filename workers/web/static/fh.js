@@ -64,14 +64,11 @@
             });
 
         function tell(answer) {
-            var states = Object.keys(answer.found).filter(function (name) { return answer.found[name]; });
             document.querySelectorAll('[data-count]').forEach(function (one) {
-                one.textContent = answer.counts[one.dataset.count] || 0;
+                var count = answer.counts[one.dataset.count];
+                one.textContent = count === undefined ? '' : count;
             });
-            summary.textContent = !(chosen.q || table.dataset.version) ? '' : answer.recordsFiltered +
-                (answer.isCut ? ' or more' : '') + ' found' + states.map(function (name) {
-                    return ', ' + answer.found[name] + ' ' + name;
-                }).join('');
+            summary.textContent = answer.found;
         }
 
         function remember() {
