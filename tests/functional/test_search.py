@@ -88,6 +88,19 @@ def test_a_table_summarizes_many_and_keeps_to_the_screen(run: Any) -> None:
     assert by_version[0].startswith("00000000-0000-0000-0000-0000000000")
 
 
+def test_a_table_of_a_state_ends_where_a_person_stops_reading(run: Any) -> None:
+    table = run("status", "--format", "table", "--limit", "3")
+
+    assert [line.split()[0] for line in table[1:-1]] == ["pending", "pending", "pending"]
+    assert table[-1] == "and 17 more: --limit 20 shows them"
+    assert len(run("status", "--format", "lines", "--limit", "3")) == 1 + 20
+    failed = run("status", "--failed", "--format", "table", "--limit", "3")
+    assert (failed[0], failed[-1]) == (
+        "10 x FileNotReadyError",
+        "  and 7 more: --limit 10 shows them",
+    )
+
+
 def test_one_upload_shows_all_that_is_known_of_it(run: Any) -> None:
     [line] = run("status", "sh0003", "--state", "retrying")
     upload = json.loads(line)

@@ -11,6 +11,7 @@ from tasks.records import history, keys
 from tasks.records.inbox import Waiting
 from tasks.records.nodes import NodeFault
 from tasks.records.status import Backlog, Gate, UploadState
+from tasks.transfer.errors import FileRefusedError
 from tests.unit.records import Farm as RecordsFarm
 from tests.unit.records import file_of
 from workers.web import view
@@ -104,6 +105,24 @@ def test_a_broken_record_has_a_page_too(farm: RecordsFarm) -> None:
         assert [event.what for event in page.events] == ["taken in by a worker"]
 
 
+def test_the_farm_reads_the_errors_of_failed_uploads_once(farm: RecordsFarm) -> None:
+    ids = farm.enqueue(*(file_of() for _ in range(3)))
+    for transfer in farm.deliver():
+        farm.fail(transfer, FileRefusedError("/mnt/a.exr", "is empty"))
+    records = Records()
+    records.scripts = farm.record.scripts
+    assert records.farm().kinds == [("FileRefusedError", 3)]
+
+    reads = [farm.client.info("commandstats")["cmdstat_hget"]["calls"]]
+    assert records.farm().kinds == [("FileRefusedError", 3)]
+    reads.append(farm.client.info("commandstats")["cmdstat_hget"]["calls"])
+    assert reads[0] == reads[1]
+
+    farm.client.hset(keys.upload_key(ids[0]), "error_kind", "StoreRefusedError")
+    farm.client.zadd(keys.state_key("failed"), {ids[0]: farm.now()})
+    assert records.farm().kinds == [("FileRefusedError", 2), ("StoreRefusedError", 1)]
+
+
 @pytest.mark.parametrize(
     ("state", "files", "said"),
     [
@@ -129,7 +148,6 @@ QUIET = Farm(
     backlog=[],
     limits={"bandwidth": "50M"},
     history=[{"at": 900.0, "stored_bytes": 0.0}, {"at": 960.0, "stored_bytes": 60 * 45e6}],
-    counts={},
     kinds=[],
 )
 WAITS = [Backlog("", "normal", 30, 60.0)]

@@ -208,13 +208,18 @@ def counts_line(counts: Mapping[str, int], in_inbox: int) -> str:
     return ", ".join([*texts, *([f"{in_inbox} in the inbox"] if in_inbox else [])]) or "no uploads"
 
 
-def failures(uploads: Sequence[UploadState]) -> list[str]:
-    """Return the lines of ``status --failed`` for people: by kind of error, most frequent first."""
+def failures(uploads: Sequence[UploadState], most: int | None = None) -> list[str]:
+    """Return the lines of ``status --failed`` for people: by kind of error, most frequent first.
+
+    At most *most* uploads of each kind are listed.
+    """
     groups: dict[str, list[UploadState]] = {}
     for upload in uploads:
         groups.setdefault(upload.error_kind, []).append(upload)
     lines = []
     for kind, group in sorted(groups.items(), key=lambda item: -len(item[1])):
         lines.append(f"{len(group)} x {visible(kind)}")
-        lines += [f"  {state_line(upload, human=True)}" for upload in group]
+        lines += [f"  {state_line(upload, human=True)}" for upload in group[:most]]
+        if most is not None and len(group) > most:
+            lines.append(f"  and {len(group) - most} more: --limit {len(group)} shows them")
     return lines

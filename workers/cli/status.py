@@ -71,7 +71,9 @@ def status(
             raise none_known(scripts, words)
         _show_found(uploads, is_cut, by=by, limit=limit, form=form)
         return
-    _show_known(scripts, words, which, now=now, human=form != "json")
+    # A program, or grep, gets all of them.
+    most = limit if form == "table" else None
+    _show_known(scripts, words, which, now=now, human=form != "json", most=most)
 
 
 def _show_found(
@@ -100,7 +102,13 @@ def _show_found(
 
 
 def _show_known(
-    scripts: Scripts, ids: Sequence[str], which: str | None, *, now: float, human: bool
+    scripts: Scripts,
+    ids: Sequence[str],
+    which: str | None,
+    *,
+    now: float,
+    human: bool,
+    most: int | None,
 ) -> None:
     reader = Status(scripts.client, scripts.codec)
     fetches = Fetches(scripts)
@@ -113,16 +121,14 @@ def _show_known(
     in_inbox = 0 if upload_ids else waiting(reader.client).entries
     if human and not upload_ids and which is None:
         output.show(output.counts_line(reader.counts(), in_inbox))
-    uploads = find_known(reader, upload_ids) if upload_ids else _uploads_in(reader, which)
+    if upload_ids:
+        uploads, left_out = find_known(reader, upload_ids), 0
+    else:
+        uploads, left_out = _uploads_in(reader, which, most)
     lives = any(upload.state in LIVE for upload in uploads)
-    # On stderr, because a program reads stdout.
-    for line in [
-        *(no_takers(reader) if in_inbox or lives else []),
-        *(map(" ".join, troubles(reader).items()) if lives or not upload_ids else []),
-    ]:
-        say(line)
+    _say_what_is_wrong(reader, waits=bool(in_inbox) or lives, about_nodes=lives or not upload_ids)
     if human and which == "failed":
-        output.show("\n".join(output.failures(uploads)) or "no uploads have failed")
+        output.show("\n".join(output.failures(uploads, most)) or "no uploads have failed")
         return
     for upload in uploads:
         output.show(output.state_line(upload, human=human))
@@ -130,9 +136,26 @@ def _show_known(
             output.show("\n".join(output.details(upload, now)))
             for file in reader.members_left(upload.upload_id, FILES_SHOWN) if upload.files else ():
                 output.show(f"  {output.state_line(file, human=True)}")
+    if left_out:
+        output.show(f"and {left_out} more: --limit {len(uploads) + left_out} shows them")
 
 
-def _uploads_in(reader: Status, which: str | None) -> Sequence[UploadState]:
+def _say_what_is_wrong(reader: Status, *, waits: bool, about_nodes: bool) -> None:
+    # On stderr, because a program reads stdout.
+    for line in [
+        *(no_takers(reader) if waits else []),
+        *(map(" ".join, troubles(reader).items()) if about_nodes else []),
+    ]:
+        say(line)
+
+
+def _uploads_in(
+    reader: Status, which: str | None, most: int | None
+) -> tuple[list[UploadState], int]:
+    """Return the uploads to show, and how many are left out beyond *most*."""
     states = {"failed": ("failed",), "all": UPLOAD_STATES}.get(which or "", LIVE)
+    ids = reader.ids_in(states)
+    # Failed uploads are counted by their errors first, so all of them are read.
+    shown = ids if which == "failed" else ids[:most]
     # A record may expire between the two reads.
-    return [upload for upload in reader.find(reader.ids_in(states)) if upload is not None]
+    return [one for one in reader.find(shown) if one is not None], len(ids) - len(shown)

@@ -19,7 +19,7 @@ from tasks.records import history
 from tasks.records.commands import Commands
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import Waiting, waiting
-from tasks.records.keys import ALIVE, LIMITS, to_text, upload_key
+from tasks.records.keys import ALIVE, LIMITS, state_key, to_text, upload_key
 from tasks.records.nodes import WORKER_S, NodeFault
 from tasks.records.numbers import LATEST_S, number
 from tasks.records.scripts import Scripts, open_scripts
@@ -85,7 +85,6 @@ class Farm(NamedTuple):
     backlog: list[Backlog]
     limits: dict[str, str]
     history: list[dict[str, float]]
-    counts: dict[str, int]
     kinds: list[tuple[str, int]]
 
     @property
@@ -96,6 +95,10 @@ class Farm(NamedTuple):
 
 class Records:
     """The records of the farm that Flower's environment names; connects when it is first used."""
+
+    def __init__(self) -> None:
+        #: The kinds of error of the uploads that the page of the farm has counted last.
+        self._kinds: dict[tuple[str, float], Any] = {}
 
     @cached_property
     def scripts(self) -> Scripts:
@@ -210,15 +213,23 @@ class Records:
             status.backlog(),
             limits,
             history.read(client),
-            status.counts(),
             self._kinds_of_failures(),
         )
 
     def _kinds_of_failures(self) -> list[tuple[str, int]]:
-        pipeline = self.scripts.client.pipeline(transaction=False)
-        for upload_id in self.status.ids_in(["failed"], FAILED_READ):
+        client: Any = self.scripts.client
+        # Each with when it has failed: it may have been retried, and have failed of something else.
+        failed = client.zrange(state_key("failed"), 0, FAILED_READ - 1, desc=True, withscores=True)
+        rows = [(to_text(upload_id), at) for upload_id, at in failed]
+        # The page asks every few seconds: what is known is not read again.
+        known = self._kinds
+        new = [row for row in rows if row not in known]
+        pipeline = client.pipeline(transaction=False)
+        for upload_id, _ in new:
             pipeline.hget(upload_key(upload_id), "error_kind")
-        kinds = [kind for kind in answers(pipeline) if isinstance(kind, bytes | str)]
+        read = known | dict(zip(new, answers(pipeline), strict=True))
+        self._kinds = {row: read[row] for row in rows}
+        kinds = (kind for kind in self._kinds.values() if isinstance(kind, bytes | str))
         return Counter(map(to_text, kinds)).most_common()
 
     def act(self, action: str, upload_id: str) -> str:
