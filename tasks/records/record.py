@@ -164,18 +164,24 @@ class Record:
         # Otherwise nothing is stored, or the bytes of another version of the file are, or somebody
         # else says so.
         fingerprint, seal = stored
-        is_stored = bool(fingerprint) and fingerprint == known.content_fingerprint
-        is_stored = is_stored and self.signer.is_valid(seal, *_bytes_of(known))
+        if not fingerprint or fingerprint != known.content_fingerprint:
+            return known
+        if self.signer.is_valid(seal, *_bytes_of(known, is_located=True)):
+            # Without keys, every signature is valid, and the field alone counts.
+            return replace(known, stored=True, was_located=was_located or bool(seal))
+        is_stored = self.signer.is_valid(seal, *_bytes_of(known))
         return replace(known, stored=True, was_located=was_located) if is_stored else known
 
     def stored_fields(self, transfer: Transfer) -> dict[str, str]:
         """Return the fields that say whether the bytes of a transfer are stored.
 
-        The signature has a field of its own, because the scripts compare the other one.
+        The signature has a field of its own, because the scripts compare the other one. It also
+        says whether ftrack has shown these bytes. From then on, they are stored only as long as
+        ftrack has their location, even if somebody else removes the field ``located``.
         """
         if not transfer.stored:
             return {"stored": "", "stored_seal": ""}
-        seal = self.signer.sign(*_bytes_of(transfer))
+        seal = self.signer.sign(*_bytes_of(transfer, is_located=transfer.was_located))
         return {"stored": transfer.content_fingerprint, "stored_seal": seal}
 
     def job_fields(self, transfer: Transfer) -> dict[str, str]:
@@ -341,8 +347,9 @@ def open_record(settings: Settings, client: redis.Redis) -> Record:
     return Record(open_scripts(settings, client), settings.path_map, stored_signer(settings))
 
 
-def _bytes_of(transfer: Transfer) -> tuple[str | int, ...]:
+def _bytes_of(transfer: Transfer, *, is_located: bool = False) -> tuple[str | int, ...]:
     """Return what bytes a component has, if the transfer is stored."""
     identity = transfer.known_identity
     ids = transfer.upload_id, transfer.component_id
-    return *ids, identity.size_bytes, identity.mtime_ns, transfer.content_fingerprint
+    said = ("located",) if is_located else ()
+    return *ids, identity.size_bytes, identity.mtime_ns, transfer.content_fingerprint, *said

@@ -57,7 +57,10 @@ class Settling:
         if isinstance(outcome, Transfer) and outcome.gone:
             return Settlement(transfer, "reopened", {}, {"gone": outcome.gone})
         if isinstance(outcome, Transfer):
-            return Settlement(transfer, self._done(outcome), self.fields(transfer, outcome))
+            done = self._done(outcome)
+            if done == "located":
+                outcome = replace(outcome, was_located=True)
+            return Settlement(transfer, done, self.fields(transfer, outcome))
         if isinstance(outcome, errors.GivenBackError):
             return Settlement(transfer, "pending", {}, {"is_running": outcome.is_running})
         kind = type(outcome).__name__

@@ -54,6 +54,31 @@ def test_an_overheard_message_registers_no_bytes_that_are_not_there(sealed: Farm
     assert sealed.sandbox.store.read(ours.component_id) == b"our bytes"
 
 
+@pytest.mark.parametrize("size", [1000, 70 << 20], ids=["small", "large"])
+def test_a_component_that_was_deleted_does_not_come_back_without_its_bytes(
+    sealed: Farm, size: int
+) -> None:
+    component_id = sealed.sandbox.ftrack.add_component("f.exr")
+    path = sealed.make_file("f.exr", size)
+    [upload] = sealed.enqueue(path, "--component-id", component_id)
+    key = f"farmhaul:upload:{upload['upload_id']}"
+    sealed.wait_located([upload["upload_id"]])
+    before = sealed.redis.hgetall(key)
+    ftrack = sealed.sandbox.ftrack
+    for location in ftrack.locations(component_id):
+        ftrack.delete("ComponentLocation", location["id"])
+    sealed.sandbox.store.delete(component_id)
+
+    sealed.redis.hdel(key, "located")
+    lie = {name: before[name] for name in ("joined", "joined_seal") if name in before}
+    sealed.redis.hset(key, mapping={"state": "pending", **lie})
+    sealed.redis.persist(key)
+    sealed.redis.zadd("farmhaul:pending", {upload["upload_id"]: 1})
+
+    wait_until(lambda: ftrack.locations(component_id), 60)
+    assert sealed.sandbox.store.size(component_id) == size
+
+
 def test_an_overheard_fetch_overwrites_no_newer_work(sealed: Farm) -> None:
     stored = sealed.upload(content=b"from the store")
     sealed.wait_located([stored.id])

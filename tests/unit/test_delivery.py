@@ -173,6 +173,27 @@ def test_a_file_counts_as_stored_only_if_a_worker_has_signed_that(record: Record
         assert not is_stored(seal)
 
 
+def test_only_a_worker_can_say_that_ftrack_has_not_shown_a_file_yet(record: Record) -> None:
+    record.signer = Signer([b"a key of the farm"])
+    request = UploadRequest("/mnt/a.exr", Target(str(uuid.uuid4())), 6, 1)
+    sealed = record.scripts.codec.encode(request.to_record())
+    known = replace(
+        record.transfer(request.upload_id, sealed),
+        identity=FileIdentity(6, 1, 2, 3),
+        checksum="x",
+        stored=True,
+    )
+    file = record.seal_file(known)
+
+    for is_shown in (False, True):
+        fields = record.stored_fields(replace(known, was_located=is_shown))
+        stored = fields["stored"], fields["stored_seal"]
+        read = record.transfer(request.upload_id, sealed, file, stored, was_located=False)
+        assert (read.stored, read.was_located) == (True, is_shown)
+        # What reads it may settle it: nothing is forgotten.
+        assert record.stored_fields(read) == fields
+
+
 def test_the_fields_of_a_settlement_hide_the_error_alone(record: Record) -> None:
     plain: dict[str, str | int] = {"error_kind": "Gone", "size": 6, "delay_s": 2}
     sealed = record._sealed({"error": "/mnt/secret.exr is gone", **plain})

@@ -189,7 +189,8 @@ end
 local function locate(id, key, settlement)
   local is_known = (redis.call('HGET', key, 'located') or '') ~= ''
   redis.call('HSET', key, 'located', NOW)
-  redis.call('HDEL', key, 'error', 'error_kind')
+  -- That the parts were joined must not be said again when ftrack has deleted the file.
+  redis.call('HDEL', key, 'error', 'error_kind', 'joined', 'joined_seal')
   finish(id, 'active', 'located', ttl_s, is_known)
   if settlement.fields.jobs then
     redis.call('HSET', key, 'job_state', 'queued')
