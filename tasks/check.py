@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
+from typing import Any
 
 import redis
 from celery import Task, shared_task
@@ -18,8 +19,8 @@ from tasks.stage.redaction import RedactedTask
 from tasks.transfer.compare import Compared, Pair
 from tasks.transfer.errors import UploadError
 
-#: A file to compare: its number in the check, its path, its component, and two flags of ``Pair``.
-Wanted = tuple[int, str, str, bool, bool]
+#: A file to compare: its number in the check, and the values of a ``Pair``.
+Wanted = Sequence[Any]
 
 #: How often the command learns what has been compared, and that the task lives.
 TELL_S = 1.0
@@ -62,10 +63,7 @@ def check_files(  # noqa: PLR0917 a message has names for its values
     if worker == avoid:
         report.checks.tell(number, [], GIVEN_BACK)
         return
-    pairs = {
-        one: Pair(mapped(path, here.settings.path_map), component_id, located, ours)
-        for one, path, component_id, located, ours in files
-    }
+    pairs = {one: Pair(mapped(path, here.settings.path_map), *more) for one, path, *more in files}
     if report.checks.begin(number) > MAX_TRIES:
         why = f"its worker has died {MAX_TRIES} times while it read these files"
         for one in pairs:

@@ -85,6 +85,8 @@ class UploadState:
     #: The version and the name in ftrack; empty where the request has only a component.
     version_id: str = ""
     name: str = ""
+    #: The location that has its path alone; empty if it was uploaded.
+    only_in: str = ""
     #: Who asked for it, and when by the clock of their node; empty and 0 if that is not known.
     asked_host: str = ""
     asked_user: str = ""
@@ -310,6 +312,7 @@ class Status:
             job_state=fields.get("job_state", ""),
             version_id=str(target.get("version_id") or ""),
             name=str(target.get("name") or ""),
+            only_in=str(target.get("only_in") or ""),
             asked_host=str(request.get("asked_host", "")),
             asked_user=str(request.get("asked_user", "")),
             asked=numbers.get("asked", LATEST_S) or 0.0,

@@ -41,12 +41,23 @@ class Pair:
 
     ``is_located`` tells whether ftrack has the component's location in ftrack.server, ``is_ours``
     whether farmhaul has made that. ``component_id`` is empty if ftrack has no such component.
+
+    With ``is_path_alone``, the file was not uploaded (``--only-in``). Then ``identifiers`` are what
+    other locations call it, and ``registered_bytes`` is its size as ftrack has it.
     """
 
     path: str
     component_id: str = ""
     is_located: bool = False
     is_ours: bool = False
+    is_path_alone: bool = False
+    identifiers: Sequence[str] = ()
+    registered_bytes: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether ftrack has the file, or its path."""
+        return bool(self.identifiers) if self.is_path_alone else self.is_located
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +91,14 @@ def compare(
     try:
         os.stat(pair.path)
     except (FileNotFoundError, NotADirectoryError):
-        return Compared("missing on disk", why="" if pair.is_located else "nor is it in ftrack")
+        return Compared("missing on disk", why="" if pair.is_known else "nor is it in ftrack")
     except OSError:
         pass  # said below
     try:
         with open_checked(pair.path, roots, allow_empty=True) as file:
             size_bytes = os.fstat(file.fileno()).st_size
-            if not pair.is_located:
-                why = "its component has no file" if pair.component_id else ""
-                return Compared("missing in ftrack", size_bytes, why=why)
+            if pair.is_path_alone or not pair.is_located:
+                return _not_stored(pair, size_bytes)
             return _opened(pair, file, sign, session, download=download, on_block=on_block)
     except (FileNotReadyError, FileRefusedError) as error:
         return Compared("not readable", why=error.why)
@@ -97,6 +107,21 @@ def compare(
     except ObjectGoneError:
         why = "ftrack lists it, but the store does not have its bytes"
         return Compared("missing in ftrack", size_bytes, why=why)
+
+
+def _not_stored(pair: Pair, size_bytes: int) -> Compared:
+    """Return the result for a file that ftrack.server does not have, or is not to have."""
+    if not pair.is_path_alone:
+        why = "its component has no file" if pair.component_id else ""
+        return Compared("missing in ftrack", size_bytes, why=why)
+    if not pair.identifiers:
+        return Compared("missing in ftrack", size_bytes, why="no location has its path")
+    registered = pair.registered_bytes
+    # Another node, or the location, may have its folder elsewhere.
+    if not any(pair.path == one or pair.path.endswith(f"/{one}") for one in pair.identifiers):
+        why = f"ftrack has the path {pair.identifiers[0]}"
+        return Compared("differs", size_bytes, registered, why)
+    return Compared("same" if size_bytes == registered else "size differs", size_bytes, registered)
 
 
 def _opened(

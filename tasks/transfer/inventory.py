@@ -6,12 +6,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tasks.transfer.checks import kind_of, location_id_of
-from tasks.transfer.ftrack import MAX_PADDING, FtrackClient, Result, number_of, quoted
+from tasks.transfer.ftrack import (
+    MAX_PADDING,
+    MAX_SIZE_BYTES,
+    FtrackClient,
+    Result,
+    number_of,
+    quoted,
+)
 from tasks.transfer.lookup import PAGE_ROWS, all_rows
 from tasks.transfer.models import SERVER_LOCATION_ID
 from tasks.transfer.targets import Target
 
-COLUMNS = "id, name, file_type, version_id, container_id, system_type"
+COLUMNS = "id, name, file_type, size, version_id, container_id, system_type"
+PLACE_COLUMNS = "id, component_id, location_id, resource_identifier"
 
 
 @dataclass(slots=True)
@@ -29,6 +37,9 @@ class Known:
     padding: int = 0
     is_located: bool = False
     is_ours: bool = False
+    size_bytes: int = 0
+    #: Its resource identifiers in other locations than ftrack.server.
+    identifiers: list[str] = field(default_factory=list)
     frames: dict[int, Known] = field(default_factory=dict)
 
 
@@ -67,11 +78,16 @@ def take_inventory(
     sequences = [one for one, found in known.items() if found.is_sequence]
     everything = known | _frames(ftrack, sequences, known)
     for some in _pages([*everything]):
-        where = f'location_id is "{SERVER_LOCATION_ID}" and component_id in ({quoted(some)})'
-        for row in all_rows(ftrack, "id, component_id", "ComponentLocation", where):
-            if located := everything.get(str(row.get("component_id"))):
+        where = f"component_id in ({quoted(some)})"
+        for row in all_rows(ftrack, PLACE_COLUMNS, "ComponentLocation", where):
+            located = everything.get(str(row.get("component_id")))
+            if located is None:
+                continue
+            if row.get("location_id") == SERVER_LOCATION_ID:
                 located.is_located = True
                 located.is_ours = row.get("id") == location_id_of(located.component_id)
+            else:
+                located.identifiers.append(str(row.get("resource_identifier") or ""))
     return Inventory(known)
 
 
@@ -85,7 +101,7 @@ def _frames(
         for row in all_rows(ftrack, "id, padding", "SequenceComponent", f"id in ({among})"):
             known[str(row.get("id"))].padding = number_of(row, "padding", MAX_PADDING)
         where = f"container_id in ({among})"
-        for row in all_rows(ftrack, "id, name, container_id", "FileComponent", where):
+        for row in all_rows(ftrack, "id, name, size, container_id", "FileComponent", where):
             owner, frame = known.get(str(row.get("container_id"))), _known(row)
             if owner is not None and frame.name.isascii() and frame.name.isdecimal():
                 frames[frame.component_id] = owner.frames[int(frame.name)] = frame
@@ -99,6 +115,7 @@ def _known(row: Result) -> Known:
         str(row.get("file_type") or ""),
         "" if row.get("container_id") else str(row.get("version_id") or ""),
         is_sequence=kind_of(row) == "sequence",
+        size_bytes=number_of(row, "size", MAX_SIZE_BYTES),
     )
 
 

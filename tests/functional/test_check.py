@@ -69,11 +69,14 @@ def test_a_file_is_not_compared_with_a_sequence(farm: Farm) -> None:
 def test_a_version_is_checked_where_its_records_say_it_lies(farm: Farm) -> None:
     folder, sequence_id = render(farm, 3)
     movies = [farm.upload(*TARGET, content=200, name=f"{name}.mov") for name in ("kept", "deleted")]
+    shown = farm.upload(*TARGET, "--thumbnail", content=200, name="shown.jpg")
     still = farm.make_file("still.exr", 200)
     rows = [{"path": f"{folder}/f.%04d.exr", "name": "plate"}, {"path": str(still)}]
     entries = ({**row, "version_id": seed.VERSION_ID, "publish": "v3"} for row in rows)
     [publish] = farm.enqueue_manifest(entries)
-    farm.wait_located([*(movie.id for movie in movies), publish["upload_id"]])
+    farm.wait_located([*(file.id for file in (*movies, shown)), publish["upload_id"]])
+    assert len(check(farm, *TARGET)) == 3 + 3 + 1 + 3
+    farm.sandbox.ftrack.delete("FileComponent", shown.component_id)
     farm.sandbox.ftrack.delete("FileComponent", movies[1].component_id)
     encoded = farm.upload(*TARGET, "--encode-only", content=200, name="encoded.mov")
     wait_until(lambda: farm.record(encoded.id).get("state") == "located")
@@ -85,8 +88,12 @@ def test_a_version_is_checked_where_its_records_say_it_lies(farm: Farm) -> None:
 
     lines = check(farm, *TARGET, "--enqueue", code=1)
 
-    assert sum("upload_id" not in line for line in lines) == 3 + 3 + 1 + 2
-    assert states(lines) == {"f.1002.exr": "size differs", "deleted.mov": "missing in ftrack"}
+    assert sum("upload_id" not in line for line in lines) == 3 + 3 + 1 + 3
+    assert states(lines) == {
+        "f.1002.exr": "size differs",
+        "deleted.mov": "missing in ftrack",
+        "shown.jpg": "missing in ftrack",
+    }
     wait_healed(farm, lines)
     ids = ("--component-id", sequence_id, "--component-id", foreign["id"])
     again = check(farm, *ids, code=1)

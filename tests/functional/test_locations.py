@@ -11,6 +11,7 @@ import pytest
 
 from tasks.intake.exit_codes import FAILED
 from tests.farm import Farm
+from tests.helpers.checking import check, states
 from tests.sandbox import seed
 from tests.sandbox.official import official_client
 
@@ -175,6 +176,12 @@ def test_a_file_can_be_registered_by_its_path_alone(farm: Farm, storage: Path) -
         assert component
         assert component["size"] >= 4000
     assert len(on_linux(farm, "studio.disk", uploads[0]["component_id"])) == 3
+
+    assert [line["state"] for line in check(farm, "--version-id", VERSION)] == ["same"] * 3
+    by_path = (cache, "--version-id", VERSION, "--only-in", "studio.disk")
+    check(farm, *by_path)
+    cache.write_bytes(b"other")
+    assert states(check(farm, *by_path, code=1)) == {"sim.vdb": "size differs"}
 
     # Somebody wants it in ftrack after all.
     [upload] = farm.enqueue(cache, "--version-id", VERSION, "--wait")

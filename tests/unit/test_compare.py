@@ -123,3 +123,25 @@ def test_an_object_that_was_shortened_meanwhile_differs(comparing: Compare) -> N
     whole = http("200 OK", CONTENT[:-1], {"ETag": '"no md5"'})
 
     assert comparing(first_byte('"no md5"'), whole, download=True)[0] == "differs"
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "size", "state"),
+    [
+        (["{path}"], 6, "same"),
+        (["a.mov"], 6, "same"),
+        (["other/a.mov", "a.mov"], 6, "same"),
+        (["ha.mov"], 6, "differs"),
+        (["a.mov"], 5, "size differs"),
+        ([], 6, "missing in ftrack"),
+    ],
+)
+def test_of_a_file_that_is_not_uploaded_path_and_size_are_compared(
+    root: Path, identifiers: list[str], size: int, state: str
+) -> None:
+    path = root / "a.mov"
+    path.write_bytes(b"pixels")
+    known = [one.format(path=path) for one in identifiers]
+    pair = Pair(str(path), new_id(), is_path_alone=True, identifiers=known, registered_bytes=size)
+
+    assert compare(pair, lambda _: "", store_session(2), roots=[str(root)]).state == state

@@ -27,6 +27,7 @@ from workers.cli import output
     help="The version that PATH was uploaded to. Without PATH, all of it; repeatable.",
 )
 @click.option("--name", metavar="TEXT", help="The name of its component; by default as enqueue.")
+@click.option("--only-in", metavar="LOCATION", help="As for enqueue: ftrack has the path alone.")
 @click.option("--in", "folder", metavar="DIR", help="Without PATH: the folder with the files.")
 @click.option("--manifest", metavar="FILENAME", help="A manifest, as for enqueue; - reads stdin.")
 @click.option("--download", is_flag=True, help="Fetch files of which the store has no MD5.")
@@ -39,6 +40,7 @@ def check(
     component_ids: tuple[str, ...],
     version_ids: tuple[str, ...],
     name: str | None,
+    only_in: str | None,
     folder: str | None,
     manifest: str | None,
     download: bool,
@@ -67,7 +69,7 @@ def check(
     from workers.cli.check_asked import Asked
     from workers.cli.check_here import check_here
 
-    asked = Asked(paths, manifest, name, component_ids, version_ids, folder)
+    asked = Asked(paths, manifest, name, component_ids, version_ids, folder, only_in)
     how = {"farm": farm, "download": download, "enqueue": enqueue}
     if not check_here(settings, asked, **how, human=human):
         raise SystemExit(FAULT)

@@ -24,6 +24,7 @@ class Asked:
     component_ids: Sequence[str]
     version_ids: Sequence[str]
     folder: str | None
+    only_in: str | None = None
 
     @property
     def is_listed(self) -> bool:
@@ -39,7 +40,7 @@ class Asked:
         ids = (*self.component_ids, *self.version_ids)
         for one in filterfalse(is_uuid, ids):
             raise BadInputError(f"{one[:100]!r} is not a UUID; copy it from ftrack")
-        if self.is_listed and (self.name is not None or not ids):
+        if self.is_listed and (self.name is not None or self.only_in is not None or not ids):
             raise BadInputError(
                 "name what to check: files, --manifest, --version-id or --component-id; "
                 "see farmhaul check --help"
@@ -57,6 +58,7 @@ class Asked:
             "component_id": next(iter(self.component_ids), None),
             "version_id": next(iter(self.version_ids), None),
             "name": self.name,
+            "only_in": self.only_in,
             "manifest": self.manifest,
         }
         defaults, _ = read_options(ENQUEUE, [])

@@ -12,7 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, cast
 
 import redis
@@ -232,10 +232,7 @@ class Run:
 
     def _send(self, group: Group) -> None:
         self._tasks += 1
-        files = [
-            (number, pair.path, pair.component_id, pair.is_located, pair.is_ours)
-            for number, pair in ((number, self._pairs[number]) for number in group.files)
-        ]
+        files = [(number, *astuple(self._pairs[number])) for number in group.files]
         self._send_task(
             check_id=self._checks.check_id, number=self._tasks, files=files, avoid=group.avoid
         )

@@ -111,22 +111,31 @@ def items_of(wanted: Wanted, inventory: Inventory) -> Iterator[Item]:
             f"{component.path} is {kinds[not known.is_sequence]}; check the name or the id"
         )
     if wanted.frames is None:
-        yield Item(wanted, _pair(component.path, known))
+        yield Item(wanted, _pair(component, component.path, known))
         return
     frames = known.frames if known is not None else {}
-    if known is not None and frames and not known.is_located:
+    if known is not None and frames and not _pair(component, component.path, known).is_known:
         yield Item(wanted, Pair(component.path, known.component_id))
     paths = {int(str(file.target.name)): file.path for file in component.files}
     if wanted.is_whole:
         paths = {number: wanted.frames.path(number) for number in frames} | paths
     for number in sorted(paths):
-        yield Item(wanted, _pair(paths[number], frames.get(number)), number)
+        yield Item(wanted, _pair(component, paths[number], frames.get(number)), number)
 
 
-def _pair(path: str, known: Known | None) -> Pair:
+def _pair(component: Component, path: str, known: Known | None) -> Pair:
+    is_path_alone = bool(component.target.only_in)
     if known is None:
-        return Pair(path)
-    return Pair(path, known.component_id, known.is_located, known.is_ours)
+        return Pair(path, is_path_alone=is_path_alone)
+    return Pair(
+        path,
+        known.component_id,
+        known.is_located,
+        known.is_ours,
+        is_path_alone,
+        known.identifiers,
+        known.size_bytes,
+    )
 
 
 def entries_for(items: Sequence[Item]) -> list[Entry]:

@@ -31,6 +31,7 @@ from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.inventory import Inventory, Known, take_inventory
 from tasks.transfer.lookup import patterns_of
 from tasks.transfer.put import store_session
+from tasks.transfer.thumbnails import thumbnail_id
 from workers.cli.check_asked import Asked
 from workers.cli.check_farm import compare_by_farm
 from workers.cli.check_files import Item, Wanted, items_of, wanted_of
@@ -97,8 +98,11 @@ def _listed(
     ids = [one.lower() for one in asked.component_ids]
     versions = [one.lower() for one in asked.version_ids]
 
+    # A thumbnail is no component of its version. With a folder, nobody has fetched it there.
+    hidden = [] if asked.folder else [thumbnail_id(one) for one in versions]
+
     def take(client: FtrackClient) -> tuple[Inventory, dict[str, str]]:
-        inventory = take_inventory(client, ids, versions)
+        inventory = take_inventory(client, [*ids, *hidden], versions)
         return inventory, patterns_of(client, [*inventory.known]) if asked.folder else {}
 
     inventory, patterns = _asked(settings.require_ftrack(), take, stop)

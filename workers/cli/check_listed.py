@@ -13,6 +13,7 @@ from tasks.records.search import Found, Query, Search
 from tasks.records.status import Status, UploadState
 from tasks.transfer.inventory import Inventory, Known
 from tasks.transfer.names import fetched_name, name_fault
+from tasks.transfer.thumbnails import thumbnail_id
 
 #: The frames of a sequence whose records are looked at: two show where the number is.
 LOOKED_AT = 2
@@ -44,8 +45,9 @@ def listed_by_records(
     uploads = _uploads(status, wanted)
     entries, unknown = [], []
     for known in wanted:
-        if path := _path_of(known, uploads):
-            entries.append(Entry(path, component_id=known.component_id))
+        path, only_in = _place_of(known, uploads)
+        if path:
+            entries.append(Entry(path, component_id=known.component_id, only_in=only_in or None))
         elif known.component_id in component_ids or _is_ours(known):
             unknown.append(known)
     for version_id in versions:
@@ -100,14 +102,22 @@ def _sample(known: Known) -> list[Known]:
     return [known.frames[number] for number in numbers[:1] + numbers[1:][1 - LOOKED_AT :]]
 
 
-def _path_of(known: Known, uploads: Mapping[str, UploadState]) -> str:
-    """Return the path of a file, or the pattern of a sequence; empty if no record has it."""
+def _place_of(known: Known, uploads: Mapping[str, UploadState]) -> tuple[str, str]:
+    """Return the path of a file, or the pattern of a sequence; empty if no record has it.
+
+    With it comes the location that has the path alone, or an empty text.
+    """
     upload = uploads.get(known.component_id)
     if not known.is_sequence:
-        return upload.path if upload is not None else ""
+        return (upload.path, upload.only_in) if upload is not None else ("", "")
     if upload is not None and (written := parse(upload.path)):
-        return written.pattern
+        return written.pattern, upload.only_in
     # A sequence of a publish has no record of its own.
+    members = [uploads[one.component_id] for one in _sample(known) if one.component_id in uploads]
+    return _pattern_of(known, uploads), next((one.only_in for one in members), "")
+
+
+def _pattern_of(known: Known, uploads: Mapping[str, UploadState]) -> str:
     paths = {
         frame.name: uploads[frame.component_id].path
         for frame in _sample(known)
@@ -145,4 +155,6 @@ def _deleted(uploads: Iterable[UploadState], inventory: Inventory) -> Iterator[E
         if upload.name.startswith(REVIEW_PREFIX):
             yield Entry(path, component_id=upload.component_id)
         else:
-            yield Entry(path, version_id=upload.version_id, name=upload.name)
+            is_hidden = upload.component_id == thumbnail_id(upload.version_id)
+            named = Entry(path, version_id=upload.version_id, name=upload.name)
+            yield named._replace(thumbnail=is_hidden, only_in=upload.only_in or None)
