@@ -32,6 +32,7 @@ TARGET_REMEDIES: dict[errors.Taken, str] = {
     "name": "use another --name, --replace, or another version",
     "component": "use --replace, or another component",
     "context": "correct it, or make it in ftrack, then: farmhaul retry",
+    "folder": "correct FARMHAUL_LOCATIONS or --also-in, --only-in or FARMHAUL_ALSO_IN, and retry",
     "location": "correct --also-in, --only-in or FARMHAUL_ALSO_IN, and enqueue it again",
 }
 

@@ -22,6 +22,7 @@ WORKER_S = 30
 #: What may be wrong with a node.
 MEANINGS = {
     "files": "cannot read files that other nodes read",
+    "locations": "does not know a location as other nodes do",
     "records": "cannot open what other nodes have sealed",
     "ftrack": "cannot call ftrack",
     "store": "cannot reach the media store",

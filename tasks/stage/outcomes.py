@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tasks.config.remedies import explained
 from tasks.records.delivery import Outcome, Settlement, final_verdict
 from tasks.records.states import STAGES
-from tasks.stage.retry_policy import FORGET, own_fault, retry_plan
+from tasks.stage.retry_policy import FORGET, is_refused_here, own_fault, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Batch, Transfer
 
@@ -126,7 +126,7 @@ def proves_service_up(outcome: Transfer | errors.UploadError) -> bool:
         return False  # there was no URL to call
     if isinstance(outcome, errors.UrlRefusedError | errors.StoreRefusedError):
         return outcome.by == "store"
-    return isinstance(outcome, PROVES_SERVICE_UP)
+    return isinstance(outcome, PROVES_SERVICE_UP) and not is_refused_here(outcome)
 
 
 def failed_lines(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:

@@ -119,8 +119,8 @@ def own_fault(error: errors.UploadError) -> str:
     """Return what may be wrong with the node alone; empty if another would meet the same error."""
     if isinstance(error, errors.FileNotReadyError | errors.FileHungError | errors.FileShrunkError):
         return "files"
-    if isinstance(error, errors.FileRefusedError) and error.fault in {"outside_roots", "outdated"}:
-        return "files"
+    if is_refused_here(error):
+        return "locations" if isinstance(error, errors.TargetRefusedError) else "files"
     if isinstance(error, errors.OwnSettingsError | errors.InterceptedError):
         return error.service
     if isinstance(error, errors.UrlRefusedError | errors.StoreRefusedError):
@@ -128,6 +128,14 @@ def own_fault(error: errors.UploadError) -> str:
     if isinstance(error, errors.UnexpectedAnswerError) and error.service == "the store":
         return "store"  # such as a redirect to the login of a proxy
     return "ftrack" if isinstance(error, errors.CredentialsRefusedError) else ""
+
+
+def is_refused_here(error: object) -> bool:
+    """Return whether an error is final on this node, because of its own settings."""
+    if isinstance(error, errors.TargetRefusedError):
+        return error.taken == "folder"
+    faults = {"outside_roots", "outdated"}
+    return isinstance(error, errors.FileRefusedError) and error.fault in faults
 
 
 def retry_plan(

@@ -52,7 +52,7 @@ OwnFault: TypeAlias = (
 )
 
 #: What of a target is in the way: it holds something else, or does not exist.
-Taken: TypeAlias = "Literal['', 'name', 'component', 'location', 'context']"
+Taken: TypeAlias = "Literal['', 'name', 'component', 'location', 'folder', 'context']"
 
 
 class UploadError(Exception):
@@ -380,7 +380,8 @@ class TargetRefusedError(FatalError):
     """The component, the name, the task or the location in ftrack cannot take the file.
 
     ``target`` names it, and ``why`` continues the sentence. ``taken`` tells what --replace could
-    take over, or whether it is the location, or the context of a new version.
+    take over, or whether it is the location, its folder as this node knows it, or the context of a
+    new version.
     """
 
     def __init__(self, target: str, why: str, taken: Taken = "") -> None:

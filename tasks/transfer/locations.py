@@ -99,11 +99,11 @@ class Locations:
         named = self._folders.get(full_name) or self._folders.get(location_id)
         folder = named or scenario.get(location_id, "")
         if not folder and location_id != UNMANAGED_ID:
-            return _refused(
-                name,
+            why = (
                 "has no folder that is known here; set FARMHAUL_LOCATIONS for the workers, such as "
-                f"{full_name}=/mnt/prod",
+                f"{full_name}=/mnt/prod"
             )
+            return TargetRefusedError(f"location {name}", why, "folder")
         return Location(location_id, full_name, folder.rstrip("/") or folder)
 
 
@@ -118,7 +118,7 @@ def resource_identifier(location: Location, path: str) -> str:
     folder = location.folder.rstrip("/") + "/"
     if not path.startswith(folder):
         why = f"begins at {location.folder}, and {path} is not in it"
-        raise TargetRefusedError(f"location {location.name}", why, "location")
+        raise TargetRefusedError(f"location {location.name}", why, "folder")
     return path[len(folder) :]
 
 

@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.farm import Farm, Worker, wait_until
+from tests.sandbox.seed import VERSION_ID
 
 pytestmark = pytest.mark.chaos
 
@@ -84,6 +85,25 @@ def test_a_node_with_another_key_takes_nothing(make_farm: MakeFarm) -> None:
     assert farm.redis.hget("farmhaul:totals", "refused_requests") is None
     for command in ("status", "doctor"):
         assert re.search(r"w2@\S+ .*FARMHAUL_SECRET_KEY", says(farm, command))
+
+
+def test_a_node_that_does_not_know_a_location_fails_no_upload(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=1)
+    farm.sandbox.ftrack.create("Location", name="studio.disk", label="studio.disk")
+    bad, good = farm.workers[0], farm.add(env={"FARMHAUL_LOCATIONS": "studio.disk=/"})
+
+    def hands_over() -> bool:
+        farm.wait_located([farm.upload("--also-in", "studio.disk").id for _ in range(8)], 40)
+        return "upload_handed_over" in bad.log_text()
+
+    wait_until(hands_over, 60, bad.log_text)
+    assert "upload_handed_over" not in good.log_text()
+    good.stop()
+    farm.redis.delete("farmhaul:workers")
+    path = farm.make_file("a.exr", 10)
+    what = ("--version-id", VERSION_ID, "--name", "a", "--also-in", "studio.disk", "--wait")
+    why = farm.cli("enqueue", path, *what).stderr
+    assert "studio.disk has no folder that is known here; set FARMHAUL_LOCATIONS" in why
 
 
 def test_a_node_with_a_revoked_key_takes_nothing(make_farm: MakeFarm) -> None:

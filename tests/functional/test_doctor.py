@@ -219,6 +219,17 @@ BROKEN = {
             "ftrack", "junk", action="query", body='[{"action": "query", "data": []}]'
         )),
     ),
+    "a location that ftrack does not have": SetUp(
+        "fault", "also-in", "location studio.dsk does not exist in ftrack", "FARMHAUL_ALSO_IN",
+        given(FARMHAUL_ALSO_IN="studio.dsk"),
+    ),
+    "a location that is elsewhere on this node": SetUp(
+        "fault", "also-in", "ftrack.unmanaged begins at /nowhere, and has no storage root",
+        "FARMHAUL_LOCATIONS",
+        given(
+            FARMHAUL_ALSO_IN="ftrack.unmanaged", FARMHAUL_LOCATIONS="ftrack.unmanaged=/nowhere"
+        ),
+    ),
     "clocks an hour apart": SetUp(
         "fault", "clock", "that of Redis differ by 3", "by NTP", other_clock(late_s=3600),
     ),

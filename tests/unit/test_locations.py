@@ -15,6 +15,8 @@ from tasks.intake.manifest import Entry
 from tasks.intake.request import target_from
 from tasks.stage.context import Clients
 from tasks.stage.locations import located_publish, with_locations
+from tasks.stage.outcomes import proves_service_up
+from tasks.stage.retry_policy import own_fault
 from tasks.transfer.errors import ServiceUnavailableError, TargetRefusedError
 from tasks.transfer.ftrack import FtrackClient, Operation
 from tasks.transfer.locations import (
@@ -52,6 +54,22 @@ class Ftrack:
 
 def locations(ftrack: Ftrack, **folders: str) -> Locations:
     return Locations(cast("FtrackClient", ftrack), [*folders.items()])
+
+
+def test_what_one_node_does_not_know_is_no_verdict() -> None:
+    """Another node may have FARMHAUL_LOCATIONS, and ftrack was perhaps not asked."""
+    [unknown_here] = locations(Ftrack()).find(["disk"]).values()
+    [nowhere] = locations(Ftrack()).find(["dsk"]).values()
+    with pytest.raises(TargetRefusedError) as elsewhere:
+        resource_identifier(Location(DISK, "disk", "/mnt"), "/net/a.exr")
+
+    for error in (unknown_here, elsewhere.value):
+        assert isinstance(error, TargetRefusedError)
+        assert own_fault(error) == "locations"
+        assert not proves_service_up(error)
+    assert isinstance(nowhere, TargetRefusedError)
+    assert own_fault(nowhere) == ""
+    assert proves_service_up(nowhere)
 
 
 def test_a_location_is_asked_for_once_in_a_while() -> None:

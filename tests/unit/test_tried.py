@@ -195,7 +195,12 @@ class TestAFailureThatMayBeTheNodesOwn:
 class TestALaterStage:
     @pytest.mark.parametrize(
         ("what", "stages"),
-        [("files", [PUT]), ("ftrack", [SIGN, REGISTER]), ("records", [SIGN, PUT, REGISTER])],
+        [
+            ("files", [PUT]),
+            ("locations", [SIGN, REGISTER]),
+            ("ftrack", [SIGN, REGISTER]),
+            ("records", [SIGN, PUT, REGISTER]),
+        ],
     )
     def test_is_left_to_another_node_if_its_own_needs_what_this_one_lacks(
         self, farm: Farm, what: str, stages: list[str]

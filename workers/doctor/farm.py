@@ -35,6 +35,7 @@ SAMPLE = 20
 #: By what is wrong with a node.
 NODE_STEPS = {
     "files": "check its mounts, FARMHAUL_STORAGE_ROOTS and FARMHAUL_PATH_MAP; it goes on by itself",
+    "locations": "set FARMHAUL_LOCATIONS there as on the other nodes, and restart its worker",
     "records": "set FARMHAUL_SECRET_KEY there as on the other nodes, and restart its worker",
     "ftrack": "correct FTRACK_SERVER, FTRACK_API_USER, FTRACK_API_KEY or the network there",
     "store": "check its network, proxy and certificates; it goes on by itself",

@@ -11,11 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from os.path import commonpath
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
 from tasks.config.trust import bundle_variable, remedy_for, system_bundle
 from tasks.transfer.errors import (
@@ -23,11 +25,13 @@ from tasks.transfer.errors import (
     DigestMismatchError,
     OwnSettingsError,
     ServiceUnavailableError,
+    TargetRefusedError,
     UploadError,
     UrlRefusedError,
 )
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.http import HTTP_ERRORS, TIMEOUT_S, PlainSession
+from tasks.transfer.locations import Locations
 from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Transfer
 from tasks.transfer.put import FileBody, send, store_session
 from tasks.transfer.signing import sign
@@ -55,6 +59,7 @@ def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
     client.session.hooks["response"].append(note_date)
     try:
         yield from _location(server, client)
+        yield from _also_in(settings, client)
         if put:
             yield from _put(server, client)
     except CredentialsRefusedError:
@@ -81,6 +86,26 @@ def _location(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]
     else:
         says = f"{server.server_url} accepts the credentials and has ftrack.server"
         yield Finding("ok", "ftrack", says)
+
+
+def _also_in(settings: Settings, client: FtrackClient) -> Iterator[Finding]:
+    """Check that files of this node can be in the location of FARMHAUL_ALSO_IN."""
+    if not settings.also_in:
+        return
+    found = Locations(client, settings.locations).find([settings.also_in])[settings.also_in]
+    if isinstance(found, TargetRefusedError):
+        says, _, step = explained(found).partition("; ")
+        yield Finding("fault", "also-in", says, step)
+        return
+    folder = found.folder or "/"
+    roots = [root for root in settings.storage_roots if commonpath([root, folder]) == folder]
+    if roots:
+        says = f"location {found.name} begins at {folder}, and has {', '.join(roots)}"
+        yield Finding("ok", "also-in", says)
+    else:
+        says = f"location {found.name} begins at {folder}, and has no storage root of this node"
+        step = "correct FARMHAUL_LOCATIONS here, or FARMHAUL_ALSO_IN"
+        yield Finding("fault", "also-in", says, step)
 
 
 def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:

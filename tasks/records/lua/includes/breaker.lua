@@ -65,7 +65,7 @@ local function note_managed(id, tried, node, stage, note)
         redis.call('EXPIRE', KEY.paused, 3600)
       end
       -- What a service failed may have been an outage.
-      if what == 'files' or what == 'records' then
+      if what == 'files' or what == 'records' or what == 'locations' then
         note_left(name, note)
       end
     end

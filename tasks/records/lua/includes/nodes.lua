@@ -37,6 +37,7 @@ end
 -- What a node needs for each stage. What is wrong with it may keep it from some of them only.
 local NEEDED = {
   files = { [STAGE.compute_checksum] = true, [STAGE.put_file] = true },
+  locations = { [STAGE.get_put_metadata] = true, [STAGE.create_component_location] = true },
   ftrack = { [STAGE.get_put_metadata] = true, [STAGE.create_component_location] = true },
   store = { [STAGE.put_file] = true },
 }
