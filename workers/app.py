@@ -33,8 +33,12 @@ app.steps["worker"].update(
 
 @celeryd_init.connect
 def check_environment(sender: str, **_: Any) -> None:
-    """Exit with a line for each wrong setting, instead of a traceback at the first task."""
+    """Exit with a line for each wrong setting, instead of a traceback at the first task.
+
+    Then let the worker's channels share connections to Redis with its boot steps.
+    """
     # Imported here, because only workers need them.
+    from tasks.config.redis_client import shared_redis
     from tasks.records.cluster import check_no_cluster
     from workers import logs
 
@@ -43,4 +47,8 @@ def check_environment(sender: str, **_: Any) -> None:
         check_no_cluster(settings)
     except SettingsError as error:
         raise SystemExit(complain(error, BAD_INPUT)) from None
+    app.conf.broker_transport_options = {
+        **app.conf.broker_transport_options,
+        "shared_redis": shared_redis(settings),
+    }
     logs.set_up(sender, settings)

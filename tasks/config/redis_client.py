@@ -6,6 +6,7 @@ has a timeout, and each socket is probed by the system while nothing is sent on 
 
 from __future__ import annotations
 
+import functools
 import socket
 from typing import Any
 
@@ -53,6 +54,21 @@ def worker_redis(settings: Settings) -> redis.Redis:
             redis.BusyLoadingError,
             redis.ReadOnlyError,
         ],
+    )
+
+
+@functools.cache
+def shared_redis(settings: Settings) -> redis.Redis:
+    """Return the client of a worker's main process, for commands that are soon over.
+
+    Boot steps and Celery's channels share it, so an idle worker has one such connection. It tries
+    nothing again, because the event loop would stop meanwhile: whoever uses it does.
+    """
+    return _connect(
+        settings.redis_url,
+        socket_connect_timeout=CONNECT_S,
+        socket_timeout=ANSWER_S,
+        retry=Retry(NoBackoff(), retries=0),
     )
 
 

@@ -11,7 +11,7 @@ import pytest
 from celery.worker import state
 from kombu import Connection
 
-from tasks.config.redis_client import worker_redis
+from tasks.config.redis_client import shared_redis, worker_redis
 from tasks.config.settings import Settings
 from tasks.records.record import open_record
 from tests.sandbox import RedisServer
@@ -94,6 +94,24 @@ def test_a_channel_that_waits_for_a_task_closes_at_once(channel: Any, client: An
 
     assert time.monotonic() - began < transport.BRPOP_S - 1
     assert calls(client, "client|unblock") == 1
+
+
+def test_channels_share_a_connection_with_the_steps(client: Any, redis_server: RedisServer) -> None:
+    before = len(client.client_list())
+    shared = shared_redis(Settings(redis_server.url))
+    broker = Connection(
+        redis_server.url,
+        transport=transport.Transport,
+        transport_options={"shared_redis": shared},
+    )
+    with broker:
+        for _ in range(3):
+            with broker.channel() as channel:
+                channel.queue_declare("farmhaul")
+        shared.get("farmhaul:reconciler")
+
+        assert len(client.client_list()) == before + 1
+    shared.close()
 
 
 def test_a_worker_that_waits_for_the_lock_looks_when_it_may_end(

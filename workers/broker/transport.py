@@ -84,9 +84,24 @@ class _Guarded:
     connection: Any
     client: Any
     QoS = _QoS
+    #: In a worker, the client whose connections all channels share but for what they wait on.
+    shared_redis: Any = None
     #: The socket of BRPOP, and the number by which Redis knows it; None if it does not say.
     _brpop_socket: Any = None
     _brpop_id: int | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # kombu has asked whether Redis answers, on a connection that most channels never use again.
+        self.async_pool.disconnect()  # type: ignore[attr-defined]
+
+    @property
+    def pool(self) -> Any:
+        """The connections for all but waiting."""
+        if self.shared_redis is None:
+            return super().pool  # type: ignore[misc]
+        self._raise_if_closed()
+        return self.shared_redis.connection_pool
 
     def _inplace_augment_message(self, message: Any, exchange: str, routing_key: str) -> None:
         super()._inplace_augment_message(message, exchange, routing_key)  # type: ignore[misc]
@@ -158,10 +173,13 @@ class _Guarded:
                 client.execute_command("CLIENT UNBLOCK", self._brpop_id)
 
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        if getattr(self.connection, "client", None) is None:
-            raise redis.ConnectionError("the connection to Redis is closed")
+        self._raise_if_closed()
         params: dict[str, Any] = super()._connparams(asynchronous)  # type: ignore[misc]
         return params
+
+    def _raise_if_closed(self) -> None:
+        if getattr(self.connection, "client", None) is None:
+            raise redis.ConnectionError("the connection to Redis is closed")
 
 
 def _client_id(connection: Any) -> int | None:
@@ -176,9 +194,13 @@ def _client_id(connection: Any) -> int | None:
 class Channel(_Guarded, kombu_redis.Channel):
     """A channel to one Redis."""
 
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "shared_redis")
+
 
 class SentinelChannel(_Guarded, kombu_redis.SentinelChannel):
     """A channel to the master that the sentinels name."""
+
+    from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "shared_redis")
 
 
 class _Checked:

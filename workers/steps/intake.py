@@ -21,6 +21,7 @@ from celery import Celery
 
 from tasks.chain import enqueue
 from tasks.config.hook_settings import HookSettings
+from tasks.config.redis_client import worker_redis
 from tasks.intake.envelope import EntryRefusedError, NewerError, SignedButNoKeyError, open_entry
 from tasks.intake.fields import MAX_FILES
 from tasks.intake.newer import is_newer
@@ -30,6 +31,7 @@ from tasks.log import log
 from tasks.records import unread
 from tasks.records.commands import Commands
 from tasks.records.inbox import Inbox
+from tasks.records.record import Record, open_record
 from tasks.records.scripts import Scripts
 from workers.self_check import KEY_IS_WRONG
 from workers.steps import refusals as kept
@@ -205,6 +207,10 @@ class TakeIn(PeriodicStep):
         self._large = threading.Lock()
         self._said: set[str] = set()
         self._look_at = 0.0
+
+    def open_record(self) -> Record:
+        """Return records of its own: this step waits for Redis, and outlives its restart."""
+        return open_record(self.settings, worker_redis(self.settings))
 
     def stop(self, worker: Any) -> None:
         """Finish what is being taken in, and take no more."""

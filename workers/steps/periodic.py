@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from contextlib import suppress
 from typing import Any
@@ -10,14 +11,16 @@ import cryptography.fernet  # noqa: F401 before any thread: see PeriodicStep
 import redis
 from celery import bootsteps
 
-from tasks.config.redis_client import worker_redis
+from tasks.config.redis_client import shared_redis
 from tasks.config.settings import Settings
 from tasks.log import log
-from tasks.records.record import open_record
+from tasks.records.record import Record, open_record
 from workers.wording import redis_problem
 
 #: The pause after an error, for a step that has no interval.
 ERROR_PAUSE_S = 1.0
+#: The longest pause while Redis is away: then the leases of running tasks are renewed at once.
+AWAY_PAUSE_S = 5.0
 #: Set while this worker is the one of the farm that reconciles.
 IS_RECONCILING = threading.Event()
 
@@ -42,8 +45,12 @@ class PeriodicStep(bootsteps.StartStopStep):
         super().__init__(worker, **options)
         self.worker = worker
         self.settings = Settings.from_environment()
-        self.record = open_record(self.settings, worker_redis(self.settings))
+        self.record = self.open_record()
         self._stopped = threading.Event()
+
+    def open_record(self) -> Record:
+        """Return the records; the steps share them, and their connections."""
+        return _shared_record(self.settings)
 
     def act(self) -> float | None:
         """Do the step's work once; subclasses define it.
@@ -72,6 +79,7 @@ class PeriodicStep(bootsteps.StartStopStep):
                 if reachable:
                     log.warning("redis_away", step=type(self).__name__, text=redis_problem(error))
                 reachable = False
+                pause_s = min(pause_s, AWAY_PAUSE_S)
                 with suppress(redis.RedisError):  # somebody may have put another type under a key
                     self.record.scripts.repair()
             except Exception:
@@ -79,3 +87,8 @@ class PeriodicStep(bootsteps.StartStopStep):
             else:
                 reachable = True
                 pause_s = self.interval_s if next_s is None else next_s
+
+
+@functools.cache
+def _shared_record(settings: Settings) -> Record:
+    return open_record(settings, shared_redis(settings))
