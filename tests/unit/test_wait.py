@@ -39,6 +39,7 @@ def status(client: Any) -> Status:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wait, "LOOK_S", 0.1)
+    monkeypatch.setattr(wait, "FIRST_LOOK_S", 0.1)
 
 
 def later(*acts: Callable[[], object]) -> threading.Thread:
@@ -65,6 +66,7 @@ def set_state(client: Any, state: str, **more: str) -> Callable[[], object]:
 def test_it_waits_until_an_entry_is_taken_in_and_the_upload_ended(
     client: Any, status: Status, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    note_worker(client)
     client.lpush(INBOX, ENTRY)
     # An earlier attempt, which is no answer to this request.
     set_state(client, "failed", error="why")()
@@ -108,6 +110,17 @@ def test_it_says_once_that_no_worker_runs(
         client.lpush(INBOX, ENTRY)
 
     wait_for(status, [ID], [ENTRY], 0.5)
+
+    assert capsys.readouterr().err == f"farmhaul: {NO_WORKER}\n"
+
+
+def test_it_says_soon_that_no_worker_runs(
+    client: Any, status: Status, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The time for a worker to take an entry in need not be over."""
+    client.lpush(INBOX, ENTRY)
+
+    wait_for(status, [ID], [ENTRY], 1.5)
 
     assert capsys.readouterr().err == f"farmhaul: {NO_WORKER}\n"
 

@@ -29,6 +29,8 @@ ENTRIES_AT_ONCE = 50
 #: A worker takes an entry in at once. After this time, and every such time after it, the wait looks
 #: whether something is wrong.
 LOOK_S = 5.0
+#: It looks so soon whether any worker takes tasks: one that has just started has noted that by now.
+FIRST_LOOK_S = 1.0
 NOT_TAKEN_IN = (
     "no worker has taken it in yet: is one running with the same FARMHAUL_SECRET_KEY? "
     "(farmhaul doctor)"
@@ -82,7 +84,7 @@ def wait_for(
     ids = list(dict.fromkeys(upload_ids))
     live, seen = ids, set[str]()
     waiting = entries
-    looked, said = began, ""
+    look_at, said = began + FIRST_LOOK_S, ""
     while True:
         now = time.monotonic()
         try:
@@ -94,8 +96,10 @@ def wait_for(
             if not (waiting or live) or now >= deadline:
                 found = dict(zip(ids, status.find(ids), strict=True))
                 return [_result(one, found[one], one in seen, waiting) for one in upload_ids]
-            if now - looked >= LOOK_S:
-                looked, notice = now, _notice(status, waiting)
+            if now >= look_at:
+                is_late = now - began >= LOOK_S
+                notice = _notice(status, waiting if is_late else ())
+                look_at = now + LOOK_S if is_late else began + LOOK_S
                 if notice not in {"", said}:
                     say(notice)
                 said = notice
