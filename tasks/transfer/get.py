@@ -70,10 +70,17 @@ def get_file(
             _tidy(file.component_id, folder)
             return Fetched("present", size_bytes)
         _check_not_newer(file, folder, asked_at)
-        size_bytes = _receive(
-            file, folder, part, url=url, session=session, check_cancelled=check_cancelled
-        )
-        durable.sync(part.fileno())
+        try:
+            size_bytes = _receive(
+                file, folder, part, url=url, session=session, check_cancelled=check_cancelled
+            )
+            durable.sync(part.fileno())
+        except (FatalError, OSError):
+            # Mostly the disk is full, and others need the room that the part takes.
+            with suppress(OSError):
+                os.unlink(part_name, dir_fd=folder)
+            _tidy(file.component_id, folder)
+            raise
         os.rename(part_name, file.name, src_dir_fd=folder, dst_dir_fd=folder)
         _tidy(file.component_id, folder)
         return Fetched("fetched", size_bytes)

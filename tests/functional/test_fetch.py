@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import random
+import resource
 import signal
 import subprocess
 import uuid
@@ -323,6 +324,34 @@ def test_with_a_secret_key_not_even_a_retry_shows_a_path(make_farm: MakeFarm) ->
     assert farm.sandbox.faults.struck(number) == 1
     assert component_id in wire.text
     assert "hush-" not in wire.text
+
+
+def test_a_worker_fetches_into_a_full_disk_once_it_has_room(farm: Farm) -> None:
+    content = random.Random("full").randbytes(3 * MB)
+    component_id = add_file(farm.sandbox, content)
+    out = farm.make_file("marker", 1).parent
+    pool = [pid for worker in farm.workers for pid in worker.pool_pids()]
+    limits = {pid: resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pool}
+    try:
+        for pid, (_, most) in limits.items():  # what is full for these processes
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (MB, most))
+        done = farm.cli("fetch", component_id, "--to", out, "--enqueue")
+        task_id = json.loads(done.stdout)["task_id"]
+
+        def state() -> dict[str, Any]:
+            return dict(json.loads(farm.cli("status", "--json", task_id).stdout))
+
+        wait_until(lambda: state()["state"] == "failed")
+        assert "cannot be written: File too large" in state()["error"]
+        assert [path.name for path in out.iterdir()] == ["marker"], "others need the room"
+    finally:
+        for pid, before in limits.items():
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+
+    assert farm.cli("retry", task_id).returncode == 0
+    wait_until(lambda: state()["state"] == "fetched")
+    [name] = {path.name for path in out.iterdir()} - {"marker"}
+    assert (out / name).read_bytes() == content
 
 
 def test_an_enqueued_download_is_followed_to_its_failure_and_retried(farm: Farm) -> None:

@@ -118,6 +118,28 @@ def test_a_worker_whose_log_is_on_a_full_disk_uploads(make_farm: MakeFarm) -> No
             assert worker.wait(60) == 0
 
 
+@pytest.mark.chaos
+def test_a_worker_whose_log_fills_its_disk_goes_on(make_farm: MakeFarm, tmp_path: Path) -> None:
+    farm = make_farm(workers=0)
+    log, out = tmp_path / "log", tmp_path / "out"
+    command = [BIN / "farmhaul", "worker", "--concurrency=1", f"--logfile={log}"]
+    # Files of 6 kB at most stand for a disk that is full after as much.
+    limited = ["bash", "-c", 'ulimit -f 6; exec "$0" "$@"', *map(str, command)]
+    with (
+        out.open("w") as there,
+        subprocess.Popen(
+            limited, cwd=CHECKOUT, env=farm.environment(), stdout=there, stderr=there
+        ) as worker,
+    ):
+        try:
+            while not log.exists() or log.stat().st_size < 6 << 10:
+                farm.wait_located([farm.upload().id])
+            farm.wait_located([farm.upload().id])
+        finally:
+            worker.terminate()
+            assert worker.wait(60) == 0
+
+
 def test_a_worker_names_the_proxy_that_keeps_it_from_ftrack(make_farm: MakeFarm) -> None:
     proxy = f"127.0.0.1:{CLOSED_PORT}"
     far = {"FTRACK_SERVER": "https://studio.example", "https_proxy": f"http://me:hunter2@{proxy}"}
