@@ -6,6 +6,7 @@ SCREENSHOTS=docs/img in the environment takes the pictures of docs/flower.md aga
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import urllib.request
@@ -16,6 +17,7 @@ from typing import Any, Self
 import pytest
 
 from tasks.records.states import STAGES
+from tests.browser.axe import serious_findings
 from tests.farm import BIN, Farm, wait_until
 from tests.sandbox import Sandbox, seed
 from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
@@ -25,7 +27,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 LOGIN = "operator:a-password-of-the-test"
 REFUSAL = "<Error><Code>EntityTooLarge</Code></Error>"  # S3's form
-VIEW = {"width": 1600, "height": 520}
+VIEW, PHONE = {"width": 1600, "height": 520}, {"width": 390, "height": 844}
 
 Shoot = Callable[[Any, str], None]
 
@@ -209,6 +211,37 @@ def test_no_page_holds_a_secret_or_offers_control(page: Any, flower: Flower, far
         assert seed.API_KEY not in text, path
         assert str(farm.sandbox.storage) not in text, path
     assert not page.locator("#worker-pool-shrink").count()
+
+
+def _each_page(flower: Flower) -> dict[str, str]:
+    """Return the paths of a worker's page, and of the pages of tasks in each state, by a name."""
+    tasks = json.loads(flower.get("/api/tasks?limit=1000"))
+    by_state = {str(task["state"]).lower(): f"task/{one}" for one, task in tasks.items()}
+    assert {"failure", "success"} <= {*by_state}
+    name = re.findall(r'"(w\d@[^"]+)"', flower.get("/api/workers?refresh=1"))[0]
+    return by_state | {"worker": f"worker/{name}", "workers": "workers", "tasks": "tasks"}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_on_pages_of_celery(
+    browser: Any, flower: Flower, scheme: str
+) -> None:
+    user, _, password = LOGIN.partition(":")
+    credentials = {"username": user, "password": password}
+    options = {"color_scheme": scheme, "bypass_csp": True, "http_credentials": credentials}
+    lines = []
+    for view in (VIEW, PHONE):
+        page = browser.new_context(viewport=view, **options).new_page()
+        page.goto(flower.url)
+        for name, path in _each_page(flower).items():
+            page.goto(f"{flower.url}/{path}")
+            page.locator("main").wait_for()
+            if view is PHONE:
+                wide = page.evaluate("document.documentElement.scrollWidth")
+                lines += [f"{name} is {wide} wide"] if wide > PHONE["width"] else []
+            lines += [f"{name}: {line}" for line in serious_findings(page)]
+        page.context.close()
+    assert not lines, "\n".join(lines)
 
 
 def test_the_list_of_tasks_survives_a_restart(browser: Any, farm: Farm, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 LOGIN = {"username": "operator", "password": "a-password-of-the-test"}
 #: The pages of what the farm has, once there is one.
 PLACES: dict[str, str] = {}
-VIEW = {"width": 1280, "height": 900}
+VIEW, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 class Question(NamedTuple):
@@ -104,6 +105,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     PLACES.update(
         publish=f"upload/{trouble.storing}",
         movie=f"upload/{trouble.movie}",
+        failed=f"upload/{trouble.failed}",
         version=f"uploads/version/{VERSIONS[40]}",
     )
     [port] = free_ports(1)
@@ -137,8 +139,11 @@ def shoot(page: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("number", range(len(QUESTIONS)))
-def test_a_new_supervisor_finds_the_answer(page: Any, number: int) -> None:
+def test_a_new_supervisor_finds_the_answer(
+    page: Any, number: int, capsys: pytest.CaptureFixture[str]
+) -> None:
     question = QUESTIONS[number]
+    began = time.perf_counter()
     if question.search:
         page.get_by_role("link", name="Uploads").click()
         page.locator("#fh-query").fill(question.search)
@@ -152,31 +157,40 @@ def test_a_new_supervisor_finds_the_answer(page: Any, number: int) -> None:
         # The time goes on while a loaded machine runs the tests.
         wanted = re.compile(words) if "\\d" in words else words
         text.get_by_text(wanted).first.wait_for(timeout=20_000)
+    with capsys.disabled():
+        print(f"\n{time.perf_counter() - began:5.1f} s  {question.asked}", end=" ")
     shoot(page, f"question-{number + 1}")
     assert question.asked in section(DOCS["flower.md"], "Ten questions")
 
 
-OWN = ["uploads", "uploads?q=sh040", "farm", "version", "publish", "movie"]
+#: An id that no upload has.
+NOBODY = "00000000-0000-4000-8000-000000000000"
+OWN = ["uploads", "uploads?q=sh040", "uploads?q=nothing", "farm"]
+OF_ONE = ["version", "publish", "movie", "failed", f"upload/{NOBODY}"]
 #: The heights of the pictures that docs/flower.md shows.
 PICTURES = {"version": 820, "publish": 1040, "farm": 900, "broker": 450}
-PAGES = [*OWN, "broker", "workers", "tasks"]
+PAGES = [*OWN, *OF_ONE, "broker", "workers", "tasks"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: Any, flower: str, scheme: str) -> None:
+@pytest.mark.parametrize("view", [VIEW, PHONE], ids=["desk", "phone"])
+def test_axe_finds_nothing_serious_and_each_page_fits(
+    browser: Any, flower: str, scheme: str, view: dict[str, int]
+) -> None:
     context = browser.new_context(
-        http_credentials=LOGIN, viewport=VIEW, color_scheme=scheme, bypass_csp=True
+        http_credentials=LOGIN, viewport=view, color_scheme=scheme, bypass_csp=True
     )
     page = context.new_page()
     page.goto(flower)
-    found = {}
+    lines = []
     for path in PAGES:
         page.goto(f"{flower}/{PLACES.get(path, path)}")
         page.locator("main").wait_for()
-        if scheme == "light" and path in PICTURES:
+        if (scheme, view) == ("light", VIEW) and path in PICTURES:
             page.set_viewport_size({**VIEW, "height": PICTURES[path]})
             shoot(page, path)
-        found[path] = serious_findings(page)
+        lines += [f"{path}: {line}" for line in serious_findings(page)]
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        lines += [f"{path} is {wide} wide"] if wide > view["width"] else []
     context.close()
-    lines = [f"{path}: {line}" for path, some in found.items() for line in some]
     assert not lines, "\n".join(lines)

@@ -102,18 +102,14 @@ def shoot(page: Any, name: str) -> None:
 
 def test_a_supervisor_finds_a_shot_and_reads_why_it_waits(page: Any, flower: Flower) -> None:
     page.goto(f"{flower.url}/uploads")
-    # By the keyboard alone.
-    while page.evaluate("document.activeElement.id") != "fh-query":
-        page.keyboard.press("Tab")
-    page.keyboard.type("sh0007 beauty")
+    page.locator("#fh-query").fill("sh0007 beauty")
     page.locator("#fh-summary", has_text="100 found").wait_for()
 
     assert page.inner_text("#fh-summary") == (
         "100 found, 2 failed, 1 retrying, 3 pending, 93 located, 1 cancelled"
     )
     shoot(page, "uploads")
-    page.get_by_role("row").filter(has_text="retrying").get_by_role("link").focus()
-    page.keyboard.press("Enter")
+    page.get_by_role("row").filter(has_text="retrying").get_by_role("link").click()
     page.locator(".fh-timeline").wait_for()
 
     said = page.inner_text("main")
@@ -129,6 +125,36 @@ def test_a_supervisor_finds_a_shot_and_reads_why_it_waits(page: Any, flower: Flo
         page.get_by_role("link", name=tab, exact=True).click()
         page.locator("#fh-summary", has_text=f"{tab.split()[1]} found").wait_for()
         page.get_by_role("link", name="pending 3", exact=True).wait_for()
+
+
+def tab_to(page: Any, what: str) -> None:
+    """Press Tab until what CSS calls *what* has the focus, which has to show."""
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        if page.locator(f"{what}:focus").count():
+            break
+    style = page.locator(f"{what}:focus").evaluate(
+        "one => [getComputedStyle(one).outlineStyle, getComputedStyle(one).boxShadow]"
+    )
+    assert style != ["none", "none"], f"{what} looks the same with the focus"
+
+
+def test_by_keyboard_alone_a_failed_upload_is_retried(page: Any, flower: Flower) -> None:
+    page.goto(f"{flower.url}/uploads")
+    tab_to(page, "#fh-query")
+    page.keyboard.type("sh0009")
+    page.locator("#fh-summary", has_text="100 found").wait_for()
+    tab_to(page, "#fh-uploads .fh-file")
+    page.keyboard.press("Enter")
+    page.locator(".badge", has_text="failed").wait_for()
+
+    tab_to(page, "form[action$=retry] button")
+    page.keyboard.press("Enter")
+    page.locator(".badge", has_text="pending").wait_for()
+    tab_to(page, "a[href='/farm']")
+    page.keyboard.press("Enter")
+
+    page.get_by_role("heading", name="What holds it back").wait_for()
 
 
 def test_states_and_pages_are_chosen_on_the_server(page: Any, flower: Flower) -> None:

@@ -70,6 +70,16 @@ def test_times_are_in_words() -> None:
     spans = [view.span(seconds) for seconds in (None, -5, 89, 90, 3599, 12000, 7200, 90 * 3600)]
 
     assert spans == ["", "0 s", "89 s", "2 min", "1 h", "3 h 20 min", "2 h", "3 d"]
+    now = 1_795_731_199.0
+    assert [view.clock(at, now) for at in (now - 60, now - 86400)] == [
+        "22:12:19 UTC",
+        "2026-11-25 22:13:19 UTC",
+    ]
+    assert [view.ago(at, now) for at in (now - 600, now, now + 600)] == [
+        "10 min ago",
+        "0 s ago",
+        "in 10 min",
+    ]
 
 
 def test_an_hour_is_drawn_from_its_samples_as_rates(farm: RecordsFarm) -> None:

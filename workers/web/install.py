@@ -19,6 +19,8 @@ HEAD_END = "</head>"
 TABS_END = "</ul>"
 #: The list on the page of a task ends here; its uploads follow.
 TASK_END = "</dl>"
+#: The last of them is the traceback, which scrolls: by the keyboard only if it can have the focus.
+CODE, REACHABLE_CODE = '<pre class="detail-code">', '<pre class="detail-code" tabindex="0">'
 
 
 def install() -> None:
@@ -61,6 +63,9 @@ class Templates(Loader):
             if name == page:
                 added = (HERE / "templates" / extra).read_text(encoding="utf-8")
                 text = text.replace(end, f"{added}{end}", 1)
+        if name == "task.html":
+            before, _, after = text.rpartition(CODE)
+            text = f"{before}{REACHABLE_CODE}{after}"
         return Template(text.encode(), name=name, loader=self, whitespace="single")
 
 

@@ -194,7 +194,12 @@ class UploadView(FarmhaulHandler):
             upload=upload,
             is_live=upload.state in LIVE,
             events=[
-                (view.clock(one.at, now), visible(one.what), visible(one.more))
+                (
+                    view.clock(one.at, now),
+                    view.ago(one.at, now),
+                    visible(one.what),
+                    visible(one.more),
+                )
                 for one in one.events
             ],
             due=view.span(upload.due - now) if upload.due and upload.state == "retrying" else "",

@@ -137,7 +137,13 @@ def span(seconds: float | None) -> str:
 def clock(at: float, now: float) -> str:
     """Return a time of day, with the date if it is another day's; UTC, as Flower shows times."""
     moment, today = (datetime.fromtimestamp(one, UTC) for one in (at, now))
-    return f"{moment:%H:%M:%S}" if moment.date() == today.date() else f"{moment:%Y-%m-%d %H:%M:%S}"
+    day = "" if moment.date() == today.date() else f"{moment:%Y-%m-%d} "
+    return f"{day}{moment:%H:%M:%S} UTC"
+
+
+def ago(at: float, now: float) -> str:
+    """Return how long ago something was, or in how long it will be."""
+    return f"in {span(at - now)}" if at > now else f"{span(now - at)} ago"
 
 
 def ftrack_link(version_id: str) -> str:

@@ -10,6 +10,17 @@
         return document.visibilityState === 'visible';
     }
 
+    // What scrolls sideways, as wide tables do on a phone, is scrolled by the keyboard if it can have the focus.
+    function reach() {
+        document.querySelectorAll('.table-responsive, .dataTables_scrollBody').forEach(function (one) {
+            if (one.scrollWidth > one.clientWidth) {
+                one.tabIndex = 0;
+            } else {
+                one.removeAttribute('tabindex');
+            }
+        });
+    }
+
     // A page without a table: its changing part is fetched and replaced.
     function refresh() {
         if (!visible() || live.contains(document.activeElement)) {
@@ -21,6 +32,7 @@
             if (html !== null && html !== live.dataset.last) {
                 live.dataset.last = html;
                 live.innerHTML = html;
+                reach();
             }
         }).catch(function () { return null; });
     }
@@ -129,6 +141,7 @@
             document.querySelectorAll('[aria-role]').forEach(function (one) {
                 one.removeAttribute('aria-role');
             });
+            reach();
         });
     }
     if (table) {
@@ -137,4 +150,6 @@
     if (live) {
         window.setInterval(refresh, EACH_MS);
     }
+    window.addEventListener('resize', reach);
+    reach();
 }());
