@@ -56,12 +56,37 @@ class Timetable:
 
         A span from 20:00 to 08:00 goes over midnight.
         """
-        now = moment.time()
-        for begin, end, rate in self.spans:
+        return self._rate_of(self._entry(moment.time()))
+
+    def entry_at(self, moment: datetime) -> tuple[str, time | None]:
+        """Return the entry that counts at a moment, as people write it, and when another one will.
+
+        There is no such time if the same rate counts all day.
+        """
+        entry = self._entry(moment.time())
+        text = rate_text(self._rate_of(entry))
+        if entry is not None:
+            begin, end, _ = self.spans[entry]
+            text = f"{begin:%H:%M}-{end:%H:%M}={text}"
+        elif self.spans:
+            text = f"else={text}"
+        borders = {border for begin, end, _ in self.spans for border in (begin, end)}
+        # Those of tomorrow come last.
+        for border in sorted(borders, key=lambda one: (one <= moment.time(), one)):
+            if self._entry(border) != entry:
+                return text, border
+        return text, None
+
+    def _entry(self, now: time) -> int | None:
+        """Return the number of the first span that fits; None if none does."""
+        for number, (begin, end, _) in enumerate(self.spans):
             inside = begin <= now < end if begin < end else now >= begin or now < end
             if inside:
-                return rate
-        return self.otherwise
+                return number
+        return None
+
+    def _rate_of(self, entry: int | None) -> float | None:
+        return self.otherwise if entry is None else self.spans[entry][2]
 
 
 NO_LIMIT = Timetable()

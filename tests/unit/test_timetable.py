@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -96,3 +96,25 @@ def test_a_rate_is_shown_as_it_is_written(text: str) -> None:
 def test_a_zone_that_does_not_exist_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="is not a time zone here; write Europe/Berlin, or UTC"):
         zone_named(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "hour", "entry", "until"),
+    [
+        ("50M", 12, "50M", None),
+        ("off", 12, "off", None),
+        ("08:00-20:00=50M,else=off", 12, "08:00-20:00=50M", 20),
+        ("08:00-20:00=50M,else=off", 21, "else=off", 8),
+        ("20:00-08:00=50M,else=off", 23, "20:00-08:00=50M", 8),
+        ("20:00-08:00=50M,else=off", 3, "20:00-08:00=50M", 8),
+        ("09:00-10:00=1M,08:00-20:00=2M", 8, "08:00-20:00=2M", 9),
+        ("08:00-20:00=2M,09:00-10:00=1M", 8, "08:00-20:00=2M", 20),
+        ("08:00-08:00=5M,else=off", 3, "08:00-08:00=5M", None),
+    ],
+)
+def test_the_entry_that_counts_ends_when_another_one_counts(
+    text: str, hour: int, entry: str, until: int | None
+) -> None:
+    moment = datetime(2026, 11, 26, hour, 30, tzinfo=UTC)
+    shown, ends = Timetable.from_text(text).entry_at(moment)
+    assert (shown, ends and ends.hour) == (entry, until)

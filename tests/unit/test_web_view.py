@@ -160,6 +160,7 @@ QUIET = Farm(
     history=[{"at": 900.0, "stored_bytes": 0.0}, {"at": 960.0, "stored_bytes": 60 * 45e6}],
     kinds=[],
 )
+TABLE = "08:00-20:00=50M,else=40M"
 WAITS = [Backlog("", "normal", 30, 60.0)]
 
 
@@ -167,7 +168,23 @@ WAITS = [Backlog("", "normal", 30, 60.0)]
     ("changed", "said"),
     [
         ({}, "Nothing: no upload is pending."),
-        ({"backlog": WAITS}, "The limit of 50M bytes a second: see farmhaul limit."),
+        ({"backlog": WAITS}, "The limit of 50M, in bytes a second: see farmhaul limit."),
+        (
+            {"backlog": WAITS, "limits": {"bandwidth": "08:00-20:00=50M,else=off"}},
+            "The workers: one worker takes",  # it is 00:16 in UTC
+        ),
+        (
+            {"backlog": WAITS, "limits": {"bandwidth": TABLE, "zone": "Asia/Tokyo"}},
+            "The limit of 08:00-20:00=50M until 20:00 in Asia/Tokyo, in bytes a second",
+        ),
+        (
+            {"backlog": WAITS, "limits": {"bandwidth": TABLE}},
+            "The limit of else=40M until 08:00 in UTC, in bytes a second",
+        ),
+        (
+            {"backlog": WAITS, "limits": {"bandwidth": TABLE, "zone": "Mars"}},
+            "The workers: one worker takes",
+        ),
         ({"backlog": WAITS, "limits": {}}, "The workers: one worker takes what waits"),
         ({"backlog": WAITS, "history": []}, "The workers: one worker takes what waits"),
         ({"backlog": WAITS, "limits": {"bandwidth": "what"}}, "The workers: one worker"),

@@ -271,6 +271,7 @@ class FarmView(FarmhaulHandler):
             farm=farm,
             charts=view.charts(farm.history),
             held_back=view.held_back_by(farm),
+            in_force=view.in_force,
             node_steps=NODE_STEPS,
             gate_steps=GATE_STEPS,
             span=view.span,

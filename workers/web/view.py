@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.config.texts import visible
-from tasks.config.timetable import Timetable
+from tasks.config.timetable import Timetable, zone_named
 from tasks.intake.answer import size
 from tasks.records.search import ORDER, Page, Query
 from tasks.records.states import LIVE
@@ -221,18 +221,30 @@ def held_back_by(farm: Farm) -> str:
         return "Workers take in what hooks ask for, and have not caught up."
     if not waiting:
         return "Nothing: no upload is pending."
-    limit, rate = _limit(farm.limits.get("bandwidth", "")), _latest_rate(farm.history)
-    if limit and rate >= NEAR_LIMIT * limit:
-        return f"The limit of {farm.limits['bandwidth']} bytes a second: see farmhaul limit."
+    limit = in_force(farm, "bandwidth")
+    if limit and limit.rate and _latest_rate(farm.history) >= NEAR_LIMIT * limit.rate:
+        return f"The limit of {limit.text}, in bytes a second: see farmhaul limit."
     many = f"{farm.takers} workers take" if farm.takers > 1 else "one worker takes"
     return f"The workers: {many} what waits, one after the other. More workers would be faster."
 
 
-def _limit(text: str) -> float | None:
-    # Of a timetable, only the zone of the farm tells which line is in force.
-    with suppress(ValueError):
-        table = Timetable.from_text(text)
-        return None if table.spans else table.otherwise
+class Limit(NamedTuple):
+    """A limit as it is now: its rate, None for none, and what says so, and until when."""
+
+    rate: float | None
+    text: str
+
+
+def in_force(farm: Farm, name: str) -> Limit | None:
+    """Return a limit of ``farmhaul limit`` as it is now; None if it is not set, or is none."""
+    zone = farm.limits.get("zone", "UTC")
+    # Somebody else may have written what is no limit.
+    with suppress(ValueError, KeyError, OverflowError):
+        table = Timetable.from_text(farm.limits[name])
+        now = datetime.fromtimestamp(farm.now, zone_named(zone))
+        entry, until = table.entry_at(now)
+        text = f"{entry} until {until:%H:%M} in {zone}" if until else entry
+        return Limit(table.at(now), text)
     return None
 
 
