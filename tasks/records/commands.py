@@ -25,6 +25,8 @@ RECORDS_A_CALL = 100
 LIVE_S = 14 * 86400
 
 
+#: The fields of a record that a retry reads.
+REVIVED = ("component", "request", "size", "score", "host", "file")
 #: So many members of a publish are read for the names of its single files.
 MEMBERS_READ = 200
 
@@ -160,15 +162,15 @@ class Commands:
         are not sent again. For a member, its publish is retried: the latest one, if it has several.
         The state of an unknown upload is empty.
         """
-        names = ("component", "request", "size", "score", "host", "publish", "total")
+        names = (*REVIVED, "publish", "total")
         values = self.scripts.client.hmget(upload_key(upload_id), names)
         *fields, publish, total = (to_text(value) for value in values)
-        component, *_, host = fields
+        component, _, _, _, host, _ = fields
         if not component:
             return Retried(host, "", is_new=False)
         if publish or total:
             return Retried(host, *self._retry_publish(publish.rpartition(",")[2] or upload_id))
-        [(state, is_new)] = self.write([_revived(upload_id, fields)])
+        [(state, is_new)] = self.write([self._revived(upload_id, fields)])
         if is_new:
             self._refresh_index(upload_id, fields[1])
         return Retried(host, state, is_new)
@@ -177,14 +179,13 @@ class Commands:
         state, left = self.scripts.run("retry_publish", id=publish_id, ttl_s=self.scripts.ttl_s)
         if to_text(state) != "storing":
             return Enqueued(to_text(state), is_new=False)
-        names = ("component", "request", "size", "score", "host")
         ids = [to_text(upload_id) for upload_id in left]
         pipeline = self.scripts.client.pipeline(transaction=False)
         for upload_id in ids:
-            pipeline.hmget(upload_key(upload_id), names)
+            pipeline.hmget(upload_key(upload_id), REVIVED)
         rows: list[list[Any]] = pipeline.execute()
         self.write(
-            _revived(upload_id, [to_text(value) for value in row], publish_id)
+            self._revived(upload_id, [to_text(value) for value in row], publish_id)
             for upload_id, row in zip(ids, rows, strict=True)
         )
         request = to_text(self.scripts.client.hget(upload_key(publish_id), "request"))
@@ -223,20 +224,35 @@ class Commands:
             run("cancel", client=pipeline, id=to_text(member), ttl_s=ttl_s, as_member=True)
         pipeline.execute()
 
+    def _revived(
+        self, upload_id: str, fields: Sequence[str], publish_id: str | None = None
+    ) -> NewRecord:
+        component, request, size, score, host, file = fields
+        pending_score = number(score)
+        return NewRecord(
+            id=upload_id,
+            component=component,
+            # A worker has accepted the file before.
+            request=self._asked_now(request) if file else request,
+            size=int(number(size)) if size.isdecimal() else None,
+            score=states.score(
+                states.priority_of(pending_score),
+                is_preview=states.is_preview(pending_score),
+            ),
+            host=host,
+            recheck=True,
+            revive=True,
+            publish=publish_id,
+        )
 
-def _revived(upload_id: str, fields: Sequence[str], publish_id: str | None = None) -> NewRecord:
-    component, request, size, score, host = fields
-    pending_score = number(score)
-    return NewRecord(
-        id=upload_id,
-        component=component,
-        request=request,
-        size=int(number(size)) if size.isdecimal() else None,
-        score=states.score(
-            states.priority_of(pending_score), is_preview=states.is_preview(pending_score)
-        ),
-        host=host,
-        recheck=True,
-        revive=True,
-        publish=publish_id,
-    )
+    def _asked_now(self, request: str) -> str:
+        """Return a request that was asked for now: then the file may have changed since.
+
+        Nobody without the key can say that. Without it, the request stays as it is.
+        """
+        codec = self.scripts.codec
+        with suppress(SealBrokenError, ValueError):  # a worker says what is wrong with it
+            values = codec.decode(request)
+            if isinstance(values, dict) and "asked_at" in values:
+                return codec.encode(values | {"asked_at": time.time()})
+        return request

@@ -1,8 +1,8 @@
 """Whether a file is the one that was asked for.
 
-Anyone who can write to the inbox may send an old request once more. It must not upload what lies at
-the path by now: a file that differs is accepted only for a day, in which it is rendered again while
-its upload waits.
+Anyone who can write to the inbox may send an old request once more, and anyone who can write to
+Redis may set an old upload going again. Neither must upload what lies at the path by now: a file
+that differs is accepted only for a day, in which it is rendered again while its upload waits.
 """
 
 from __future__ import annotations
@@ -28,6 +28,22 @@ def check_asked(path: str, asked: AskedFor, found: FileIdentity, now_s: float) -
         return  # with --no-stat, nobody has looked at it
     if found.size_bytes < asked.size_bytes:
         raise FileShrunkError(path, asked.size_bytes, found.size_bytes)
+    _check_age(path, asked, found, now_s)
+
+
+def check_changed(
+    path: str, asked: AskedFor, known: FileIdentity, found: FileIdentity, now_s: float
+) -> None:
+    """Compare a file with what its hook saw, if it is not the one that a worker has read before.
+
+    Raises:
+        FileRefusedError: it differs, and the request is too old for that.
+    """
+    if known.mtime_ns >= 0:  # otherwise its bytes were changed on their way, and are read again
+        _check_age(path, asked, found, now_s)
+
+
+def _check_age(path: str, asked: AskedFor, found: FileIdentity, now_s: float) -> None:
     is_same = found.size_bytes == asked.size_bytes and _is_near(found.mtime_ns, asked.mtime_ns)
     if not is_same and asked.at is not None and now_s - asked.at > MAX_AGE_S:
         when = datetime.fromtimestamp(asked.at, UTC)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from tasks.transfer.asked import check_asked
+from tasks.transfer.asked import check_asked, check_changed
 from tasks.transfer.files import identity_of, open_checked, reading, require_unchanged
 from tasks.transfer.models import Transfer
 
@@ -38,8 +38,11 @@ def compute_checksum(
         has_md5 = not (fresh.is_large or transfer.target.only_in)
         if is_known and (transfer.checksum or not has_md5):
             return transfer
-        if transfer.identity is None:  # otherwise it was as asked, and has changed since
+        if transfer.identity is None:
             check_asked(transfer.path, transfer.asked, identity, time.time())
+        elif not is_known:
+            known = transfer.identity
+            check_changed(transfer.path, transfer.asked, known, identity, time.time())
         if not has_md5:
             return fresh  # each part of a large file is hashed when it is sent
         md5_bytes = md5_of(file, transfer.path, 0, identity.size_bytes, check_lease)

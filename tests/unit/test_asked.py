@@ -18,7 +18,7 @@ from tasks.intake.manifest import Entry
 from tasks.intake.request import PublishRequest, UploadRequest
 from tasks.intake.wire import from_wire
 from tasks.records.requests import transfer_from_record
-from tasks.transfer.asked import MAX_AGE_S, check_asked, check_host
+from tasks.transfer.asked import MAX_AGE_S, check_asked, check_changed, check_host
 from tasks.transfer.checksum import compute_checksum
 from tasks.transfer.errors import FileRefusedError, FileShrunkError
 from tasks.transfer.models import LARGE_BYTES, AskedFor, FileIdentity, Transfer
@@ -54,6 +54,18 @@ def test_a_file_that_was_rendered_again_is_accepted_for_a_day(other: FileIdentit
 def test_a_smaller_file_is_waited_for(age_s: float) -> None:
     with pytest.raises(FileShrunkError, match="had 100 bytes and has 99"):
         check_asked("/a", ASKED, replace(SAME, size_bytes=99), NOW + age_s)
+
+
+def test_a_file_that_was_read_before_may_change_for_a_day_too() -> None:
+    """Otherwise whoever sets an old record going again sends what lies at the path by now."""
+    smaller, unseen = replace(SAME, size_bytes=99), AskedFor(at=NOW)
+    for asked, found in ((ASKED, smaller), (unseen, smaller)):
+        check_changed("/a", asked, SAME, found, NOW + MAX_AGE_S)
+        with pytest.raises(FileRefusedError, match="has changed since it was asked for"):
+            check_changed("/a", asked, SAME, found, NOW + MAX_AGE_S + 1)
+        # The store got other bytes than were sent: it is read once more, however old that is.
+        check_changed("/a", asked, replace(SAME, mtime_ns=-1), SAME, NOW + 2 * MAX_AGE_S)
+    check_changed("/a", ASKED, smaller, SAME, NOW + 2 * MAX_AGE_S)
 
 
 def test_without_a_size_any_contents_are_accepted() -> None:

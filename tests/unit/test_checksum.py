@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.transfer.checksum import BLOCK_BYTES, compute_checksum, md5_of
-from tasks.transfer.errors import FileChangedError, FileNotReadyError, LeaseLostError
-from tasks.transfer.models import SignedPut, Transfer
+from tasks.transfer.errors import (
+    FileChangedError,
+    FileNotReadyError,
+    FileRefusedError,
+    LeaseLostError,
+)
+from tasks.transfer.models import AskedFor, SignedPut, Transfer
 from tasks.transfer.targets import Target
 from tests.unit.conftest import Frame, digest_of, new_id
 
@@ -184,3 +190,12 @@ def test_a_part_is_hashed_without_the_bytes_around_it(size: int, root: Path) -> 
         md5_bytes = md5_of(file, str(path), 1000, size, lambda: None)
 
     assert base64.b64encode(md5_bytes).decode() == digest_of(content[1000 : 1000 + size])
+
+
+def test_an_old_request_sends_no_other_bytes_than_a_worker_has_read(frame: Frame) -> None:
+    transfer = frame(b"what was asked for")
+    transfer = replace(transfer, asked=AskedFor(18, 1, at=time.time() - 2 * 86400))
+    Path(transfer.path).write_bytes(b"what lies there now")
+
+    with pytest.raises(FileRefusedError, match="has changed since it was asked for"):
+        compute_checksum(transfer, [os.path.dirname(transfer.path)])

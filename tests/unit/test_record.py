@@ -5,12 +5,14 @@ Every test here fails when its number is off by one.
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import redis
+from cryptography.fernet import Fernet
 
 from tasks.config.sealing import Codec
 from tasks.intake.request import PublishRequest, UploadRequest
@@ -29,6 +31,7 @@ from tasks.records.states import STAGES
 from tasks.transfer.models import LARGE_BYTES, Transfer
 from tasks.transfer.targets import Container, Publish, Target
 from tests.sandbox import RedisServer
+from tests.unit.records import Farm, file_of
 
 LEASE_S = 10
 HOUR_S = 3600
@@ -327,3 +330,18 @@ def test_a_path_with_a_nul_fails_alone(record: Record) -> None:
     [refused] = delivery.refused
     assert refused.transfer.upload_id == bad.upload_id
     assert "not one that a file can have" in str((refused.retry or {})["error"])
+
+
+def test_a_retry_asks_again_for_a_file_that_a_worker_has_read(farm: Farm) -> None:
+    farm.commands = Commands(Scripts(farm.client, Codec([Fernet.generate_key().decode()])))
+    farm.record = Record(farm.commands.scripts)
+    codec, asked_at = farm.commands.scripts.codec, time.time() - 9 * 86400
+    requests = [file_of(asked_at=asked_at) for _ in range(2)]
+    seen, unseen = farm.enqueue(*requests)
+    farm.client.hset(keys.upload_key(seen), "file", "sealed by a worker")
+    for upload_id in (seen, unseen):
+        farm.commands.cancel(upload_id)
+        assert farm.commands.retry(upload_id).is_new
+
+    assert codec.decode(farm.field(seen, "request"))["asked_at"] > time.time() - 60
+    assert codec.decode(farm.field(unseen, "request"))["asked_at"] == asked_at
