@@ -1,8 +1,8 @@
 """ftrack-python's own unit tests, run against the stand-in.
 
-They are no part of ftrack's package, so they come from a checkout of its repository that is not
-committed here: CONTRIBUTING.md says how to get it. They belong to a server of ftrack's own, with a
-certain user, project and task, which ``seed_suite`` makes.
+They are no part of ftrack's package, so ``fetch_suite`` gets its repository by git, at the commit
+of the package that is installed. They are not committed here. They belong to a server of ftrack's
+own, with a certain user, project and task, which ``seed_suite`` makes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from pathlib import Path
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CHECKOUT
 
-#: The checkout of https://github.com/ftrackhq/ftrack-python at 60d77d0 (3.1.0).
+REPOSITORY = "https://github.com/ftrackhq/ftrack-python"
+COMMIT = "60d77d0eda22578407d2d585ecae3ef2022b0a5b"  # 3.1.0
+FETCH_S = 120
+#: The checkout of that commit.
 SOURCE = Path(os.environ.get("SANDBOX_FTRACK_PYTHON") or CHECKOUT / "build" / "ftrack-python")
 
 USER = "d07ae5d0-66e1-11e1-b5e9-f23c91df25eb"
@@ -189,6 +192,42 @@ def new_project_tree(request, session, user):
     session.delete(project)
     session.commit()
 """
+
+
+def fetch_suite() -> str:
+    """Get the checkout unless it is there; return why it cannot be had, or an empty text.
+
+    Git itself checks that the files are those of the commit.
+    """
+    if (SOURCE / "test" / "unit").is_dir():
+        return ""
+    new = SOURCE.with_name(f"{SOURCE.name}.new-{os.getpid()}")
+    new.mkdir(parents=True)
+    try:
+        for arguments in (
+            ("init", "-q"),
+            ("fetch", "-q", "--depth=1", REPOSITORY, COMMIT),
+            ("checkout", "-q", COMMIT),
+        ):
+            command = ["git", *arguments]
+            env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
+            subprocess.run(
+                command,
+                cwd=new,
+                env=env,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=FETCH_S,
+            )
+        new.rename(SOURCE)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{REPOSITORY} cannot be fetched: {error}"
+    except subprocess.CalledProcessError as error:
+        return f"{REPOSITORY} cannot be fetched: {error.stderr.strip()}"
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return ""
 
 
 def seed_suite(sandbox: Sandbox) -> None:
