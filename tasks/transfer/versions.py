@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.transfer.errors import RequestRefusedError, TargetRefusedError
 from tasks.transfer.ftrack import (
@@ -22,6 +23,8 @@ from tasks.transfer.targets import NewVersion, derived_id, is_uuid
 KNOWN_S = 600.0
 #: Names that an error lists.
 MOST_NAMES = 12
+#: From a project to what says which statuses its versions have.
+WORKFLOW = "project_schema.asset_version_workflow_schema"
 
 
 class Versions:
@@ -55,11 +58,28 @@ class Versions:
         type_id = _named(version.asset_type, types, ("name", "short"), "asset type")
         status_id = ""
         if version.status:
-            statuses = self._rows("id, name", "Status", "id is_not none")
+            statuses = self._statuses(context_id)
             status_id = _named(version.status, statuses, ("name",), "status")
         if version.task and not self._rows("id", "Context", f'id is "{version.task}"'):
             raise _refused(f"task {version.task}", "does not exist in ftrack")
         return version._replace(context_id=context_id, type_id=type_id, status_id=status_id)
+
+    def _statuses(self, context_id: str) -> list[Result]:
+        """Return the statuses that the project of a context has for versions.
+
+        A project without a schema has all of them, as in ftrack's own client
+        (``source/ftrack_api/entity/project_schema.py``).
+        """
+        contexts = self._rows("id, project_id", "Context", f'id is "{context_id}"')
+        project_id = contexts[0].get("project_id") if contexts else None
+        where = f'id is "{project_id or context_id}"'
+        for project in self._rows(f"{WORKFLOW}.statuses.name", "Project", where):
+            found: Any = project
+            for name in (*WORKFLOW.split("."), "statuses"):
+                found = found.get(name) if isinstance(found, dict) else None
+            if isinstance(found, list) and found:
+                return [row for row in found if isinstance(row, dict)]
+        return self._rows("id, name", "Status", "id is_not none")
 
     def _context(self, context: str) -> str:
         """Return the id of a context, which is a path or an id itself."""

@@ -105,6 +105,21 @@ def test_what_ftrack_does_not_have_is_named(wrong: dict[str, str], said: str) ->
         versions(Ftrack()).find(WANTED._replace(**wrong))
 
 
+def test_a_status_is_one_that_the_project_has_for_versions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = new_id()
+    of_project = {"statuses": [{"id": other, "name": "Done"}]}
+    project: dict[str, Any] = {"id": PROJECT, "name": "demo"}
+    project |= {"project_schema": {"asset_version_workflow_schema": of_project}}
+    monkeypatch.setitem(ROWS, "Project", [project])
+    monkeypatch.setitem(ROWS, "Context", [{"id": SHOT, "project_id": PROJECT}, {"id": TASK}])
+
+    assert versions(Ftrack()).find(WANTED._replace(status="done")).status_id == other
+    with pytest.raises(TargetRefusedError, match=r"Final does not exist .* which has Done"):
+        versions(Ftrack()).find(WANTED._replace(status="Final"))
+
+
 def test_what_was_found_is_asked_for_once_in_a_while() -> None:
     ftrack, clock = Ftrack(), [0.0]
     known = versions(ftrack, clock)
