@@ -26,7 +26,11 @@ UPLOAD_OPTIONS = (
     "reviewable",
     "frame_range", "fps", "resolution", "metadata", "replace", "prune", "also_in", "only_in",
     "context", "asset", "asset_type", "version_key", "task", "comment", "status",
+    "version_metadata", "attribute", "list", "review_session",
 )  # fmt: skip
+#: The options of which each is a key and a value, and those whose keys are in the plural.
+PAIRS = ("metadata", "version_metadata", "attribute")
+PLURALS = {"attribute": "attributes", "list": "lists", "review_session": "review_sessions"}
 
 
 def components_of(
@@ -86,9 +90,15 @@ def entries_of(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
                 f"{option} is for one file, but {len(paths)} are given; enqueue them one by one, "
                 "or use --manifest"
             )
-    if "metadata" in given:
-        given["metadata"] = _pairs(given["metadata"])
-    return _as_next([Entry(path, priority=priority, **given) for path in paths], options)
+    values = dict(_repeated(key, value) for key, value in given.items())
+    return _as_next([Entry(path, priority=priority, **values) for path in paths], options)
+
+
+def _repeated(option: str, value: Any) -> tuple[str, Any]:
+    """Return the key and the value of an option, which may be repeatable."""
+    if option in PAIRS:
+        value = _pairs(value, f"--{option.replace('_', '-')}")
+    return PLURALS.get(option, option), value
 
 
 def _as_next(entries: list[Entry], options: dict[str, Any]) -> list[Entry]:
@@ -119,19 +129,15 @@ def _lines(manifest: str) -> list[str]:
         raise BadInputError(f"cannot read the manifest {visible(manifest)}: {error}") from None
 
 
-def _pairs(texts: Sequence[str]) -> dict[str, str]:
+def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
-    for key, value in map(_pair, texts):
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise BadInputError(
+                f"{option} {text!r} is not KEY=VALUE; write, for example, {option} colour=ACEScg"
+            )
         if key in pairs:
-            raise BadInputError(f"--metadata {key!r} is given twice; write each key once")
+            raise BadInputError(f"{option} {key!r} is given twice; write each key once")
         pairs[key] = value
     return pairs
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals):
-        raise BadInputError(
-            f"--metadata {text!r} is not KEY=VALUE; write, for example, --metadata colour=ACEScg"
-        )
-    return key, value

@@ -6,7 +6,7 @@ import os
 
 from tasks.config.path_map import absolute, check_here
 from tasks.config.remedies import explained
-from tasks.intake.context import check_context, new_version
+from tasks.intake.context import check_context, new_version, of_version
 from tasks.intake.deadline import looking_at
 from tasks.intake.errors import BadInputError, FramesError, quoted
 from tasks.intake.marks import may_have_mark
@@ -326,4 +326,5 @@ def _under_version(
         also_in=entry.also_in or "",
         only_in=entry.only_in or "",
         new_version=new_version(entry),
+        of_version=of_version(entry),
     )

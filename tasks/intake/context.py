@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.intake.errors import BadInputError, listed, quoted
-from tasks.transfer.targets import QUOTES, NewVersion, is_uuid
+from tasks.transfer.targets import QUOTES, NewVersion, OfVersion, is_uuid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +80,28 @@ def new_version(entry: Entry) -> NewVersion | None:
         entry.comment or "",
         (entry.status or "").strip(),
     )
+
+
+def of_version(entry: Entry) -> OfVersion | None:
+    """Return what an entry's version gets with its component; None if that is nothing.
+
+    Raises:
+        BadInputError: a name cannot be asked for.
+    """
+    for key in ("attributes", "lists", "review_sessions"):
+        for name in getattr(entry, key):
+            if not name.strip() or not QUOTES.isdisjoint(name):
+                raise BadInputError(
+                    f"{entry.where}{entry.label(key)} {quoted(name)} is empty, or has a quotation "
+                    "mark, a backslash or a line break, which cannot be asked for; use the id"
+                )
+    found = OfVersion(
+        tuple(sorted(entry.version_metadata.items())),
+        tuple(sorted(entry.attributes.items())),
+        tuple(entry.lists),
+        tuple(entry.review_sessions),
+    )
+    return found if any(found) else None
 
 
 def _segments(context: str) -> list[str]:

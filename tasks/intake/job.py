@@ -38,6 +38,8 @@ IDS = ("component_id", "version_id")
 #: count together, and only without an id.
 OF_CONTEXT = ("context", "asset", "asset_type", "version_key", "task", "comment", "status")
 FLAGS = ("thumbnail", "encode", "encode_only", "reviewable", "replace", "prune")
+#: Keys whose values a job has as JSON.
+IN_JSON = ("metadata", "version_metadata", "attributes", "lists", "review_sessions")
 YES = ("1", "true", "yes", "on")
 NO = ("0", "false", "no", "off", "")
 #: A manager is asked for values of at least so many outputs, because it does not list them.
@@ -78,11 +80,12 @@ def upload(path: str, lookup: Lookup, number: int | str = "") -> dict[str, Any]:
                 found[key] = True
         except ValueError:
             found[key] = value(key)  # enqueue refuses it, keeps it and says why
-    if value("metadata"):
+    for key in IN_JSON:
         try:
-            found["metadata"] = json.loads(value("metadata"))
+            if value(key):
+                found[key] = json.loads(value(key))
         except (ValueError, RecursionError):
-            found["metadata"] = value("metadata")  # as above
+            found[key] = value(key)  # as above
     found["path"] = path
     return found
 

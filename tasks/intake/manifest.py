@@ -9,7 +9,7 @@ from tasks.transfer.names import is_unfit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
 #: The keys of a manifest line, and the types of their values.
@@ -41,8 +41,15 @@ MANIFEST_KEYS: dict[str, type] = {
     "task": str,
     "comment": str,
     "status": str,
+    "version_metadata": dict,
+    "attributes": dict,
+    "lists": list,
+    "review_sessions": list,
 }
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
+_JSON_NAMES[list] = "an array of strings"
+#: The options whose keys in a manifest are in the plural.
+_OPTIONS = {"attributes": "attribute", "lists": "list", "review_sessions": "review-session"}
 
 #: How the keys of metadata begin that farmhaul itself sets: farmhaul_pattern, farmhaul_encoded.
 OWN_KEYS = "farmhaul_"
@@ -84,11 +91,15 @@ class Entry(NamedTuple):
     task: str | None = None
     comment: str | None = None
     status: str | None = None
+    version_metadata: Mapping[str, str] = {}
+    attributes: Mapping[str, str] = {}
+    lists: Sequence[str] = ()
+    review_sessions: Sequence[str] = ()
     where: str = ""
 
     def label(self, key: str) -> str:
         """Return a key as the user wrote it: its name in a manifest, otherwise the option."""
-        return key if self.where else f"--{key.replace('_', '-')}"
+        return key if self.where else f"--{_OPTIONS.get(key, key).replace('_', '-')}"
 
     def check_texts(self) -> None:
         """Check the texts of the entry that are stored and sent to ftrack.
@@ -99,10 +110,11 @@ class Entry(NamedTuple):
         """
         if self.publish is not None and not self.publish.strip():
             raise BadInputError(f"{self.where}publish is empty; write a name, or leave it out")
-        if not all(key.strip() for key in self.metadata):
-            raise BadInputError(
-                f"{self.where}{self.label('metadata')} has an empty key; give each value a key"
-            )
+        for name in ("metadata", "version_metadata", "attributes"):
+            if not all(key.strip() for key in getattr(self, name)):
+                raise BadInputError(
+                    f"{self.where}{self.label(name)} has an empty key; give each value a key"
+                )
         for key in self.metadata:
             if key.startswith(OWN_KEYS):
                 raise BadInputError(
@@ -114,7 +126,9 @@ class Entry(NamedTuple):
         keys = ("context", "asset", "asset_type", "version_key", "status")
         texts += [(key, getattr(self, key) or "") for key in keys]
         texts.append(("comment", (self.comment or "").translate({9: " ", 10: " "})))
-        for key, value in self.metadata.items():
+        texts += [("list", one) for one in (*self.lists, *self.review_sessions)]
+        described = (self.metadata, self.version_metadata, self.attributes)
+        for key, value in (pair for pairs in described for pair in pairs.items()):
             # Tabs and line breaks may be part of a value.
             texts += [("metadata", key), ("metadata", value.translate({9: " ", 10: " "}))]
         for what, text in texts:
@@ -204,4 +218,6 @@ def _reason(error: Exception) -> str:
 def _has_type(value: object, kind: type) -> bool:
     if isinstance(value, dict):
         return kind is dict and all(isinstance(text, str) for text in value.values())
+    if isinstance(value, list):
+        return kind is list and all(isinstance(text, str) for text in value)
     return isinstance(value, kind)

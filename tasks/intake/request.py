@@ -7,6 +7,7 @@ from tasks.transfer.targets import (
     QUOTES,
     Container,
     NewVersion,
+    OfVersion,
     Publish,
     Target,
     derived_id,
@@ -16,7 +17,7 @@ from tasks.transfer.targets import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any, TypeAlias
 
 #: The order of pending uploads: a lower number goes first.
@@ -168,6 +169,8 @@ def _options_key(target: Target) -> str:
     # ``also_in`` is no part of it: the path is added to a file that is stored.
     if target.only_in:
         more.append(f"only_in {target.only_in}")
+    if target.of_version:
+        more.append(repr(tuple(target.of_version)))
     return repr((*options, *more))
 
 
@@ -179,7 +182,8 @@ def _container_values(container: Container) -> dict[str, Any]:
     values = {**container._asdict(), "target": container.target._asdict()}
     # A former version cannot read these: they are left out where they say nothing.
     target = values["target"]
-    new = ("replace", "encode_only", "prune", "also_in", "only_in", "location", "new_version")
+    new: tuple[str, ...] = ("replace", "encode_only", "prune", "also_in", "only_in", "location")
+    new = (*new, "new_version", "of_version")
     for where, name in ((values, "pattern"), *((target, name) for name in new)):
         if not where[name]:
             del where[name]
@@ -198,6 +202,8 @@ def target_from(values: Mapping[str, Any]) -> Target:
         raise TypeError("its location is not a name")
     if target.new_version is not None:
         target = target._replace(new_version=_new_version(target))
+    if target.of_version is not None:
+        target = target._replace(of_version=_of_version(target.of_version))
     # These ids become part of queries, and without a secret key anybody may have written them.
     for name in ("component_id", "version_id", "task_id", "container_id"):
         value = getattr(target, name)
@@ -215,6 +221,20 @@ def _new_version(target: Target) -> NewVersion:
     if target.version_id != version.version_id or not (not version.task or is_uuid(version.task)):
         raise TypeError("its version is another one")
     return version._replace(context_id="", type_id="", status_id="")
+
+
+def _of_version(values: Iterable[Any]) -> OfVersion:
+    """Return what a version gets, of a record."""
+    metadata, attributes, lists, reviews = values
+    found = OfVersion(_pairs(metadata), _pairs(attributes), tuple(lists), tuple(reviews))
+    names = [*found.lists, *found.reviews, *(key for key, _ in found.attributes)]
+    if not all(type(name) is str for name in names) or not QUOTES.isdisjoint("".join(names)):
+        raise TypeError("what its version gets has something that is not a name")
+    return found
+
+
+def _pairs(rows: Iterable[Any]) -> tuple[tuple[str, str], ...]:
+    return tuple((str(key), str(value)) for key, value in rows)
 
 
 def publish_from(values: Mapping[str, Any]) -> Publish:

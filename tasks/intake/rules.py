@@ -15,6 +15,7 @@ IDS = ("component_id", "version_id", "task_id")
 #: Keys that need a component that is created, not one that exists.
 COMPONENT_OPTIONS = (
     "name", "thumbnail", "task_id", "encode", "encode_only", "reviewable", "publish",
+    "version_metadata", "attributes", "lists", "review_sessions",
 )  # fmt: skip
 #: Keys that only a reviewable file has.
 REVIEW_OPTIONS = ("frame_range", "fps", "resolution")
@@ -151,4 +152,6 @@ def check_fetchable(entry: Entry, written: str) -> None:
 
 def _given(entry: Entry, keys: tuple[str, ...]) -> list[str]:
     # An empty text counts as given: a hook's variable may be empty by mistake.
-    return [entry.label(key) for key in keys if getattr(entry, key) not in (None, False, {})]
+    return [
+        entry.label(key) for key in keys if getattr(entry, key) not in (None, False, {}, (), [])
+    ]

@@ -27,6 +27,7 @@ from tasks.transfer.targets import (
     QUOTES,
     Container,
     NewVersion,
+    OfVersion,
     Publish,
     Target,
     derived_id,
@@ -37,6 +38,9 @@ from tasks.transfer.targets import (
 FLAGS = ("thumbnail", "encode", "encode_only", "replace", "prune")
 #: Its fields that name a location of ftrack.
 LOCATIONS = ("also_in", "only_in")
+#: What a version gets with a component: objects of texts, and arrays of names.
+VERSION_TEXTS = ("metadata", "attributes")
+VERSION_NAMES = ("lists", "reviews")
 #: What is sent of a version that is made.
 NEW_VERSION = ("context", "asset", "asset_type", "key", "task", "comment", "status")
 
@@ -138,6 +142,8 @@ def _target_values(target: Target) -> dict[str, Any]:
     values = {**_version_values(target), "name": check_text("name", target.name or "")}
     values.update((key, True) for key in FLAGS if getattr(target, key))
     values.update(_location_values(target))
+    if target.of_version:
+        values["of_version"] = _of_version_values(target.of_version)
     if target.task_id:
         values["task_id"] = target.task_id
     if target.metadata:
@@ -151,6 +157,15 @@ def _version_values(target: Target) -> dict[str, Any]:
         values = target.new_version._asdict()
         return {"new_version": {key: values[key] for key in NEW_VERSION if values[key]}}
     return {"version_id": target.version_id} if target.version_id else {}
+
+
+def _of_version_values(data: OfVersion) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        key: dict(check_metadata(dict(getattr(data, key)))) for key in VERSION_TEXTS
+    }
+    for key in VERSION_NAMES:
+        values[key] = [check_text(key, one) for one in getattr(data, key)]
+    return {key: value for key, value in values.items() if value}
 
 
 def _location_values(target: Target) -> dict[str, str]:
@@ -270,6 +285,20 @@ def _version(fields: Fields) -> str | NewVersion:
         raise ValueError("new_version lacks its context, asset or asset_type") from None
 
 
+def _data_of(fields: Fields) -> OfVersion | None:
+    """Take out what the version gets with its component."""
+    if "of_version" not in fields:
+        return None
+    values = Fields(fields.take("of_version", dict))
+    metadata, attributes = (check_metadata(values.take(key, dict, {})) for key in VERSION_TEXTS)
+    lists, reviews = (tuple(values.take(key, list, [])) for key in VERSION_NAMES)
+    values.end()
+    for name in (*lists, *reviews, *(key for key, _ in attributes)):
+        if type(name) is not str or not QUOTES.isdisjoint(check_text("of_version", name)):
+            raise ValueError("of_version has something that is not a name")
+    return OfVersion(metadata, attributes, lists, reviews)
+
+
 def _id_of(version: str | NewVersion) -> str:
     return version.version_id if isinstance(version, NewVersion) else version
 
@@ -287,6 +316,7 @@ def _of_version(fields: Fields, version: str | NewVersion) -> Target:
         replace=fields.take("replace", bool, default=False),
         prune=fields.take("prune", bool, default=False),
         new_version=_made(version),
+        of_version=_data_of(fields),
         **_location(fields),
     )
 
@@ -349,6 +379,7 @@ def _under_version(fields: Fields, version: str | NewVersion) -> Target:
         metadata=fields.metadata(),
         replace=fields.take("replace", bool, default=False),
         new_version=_made(version),
+        of_version=_data_of(fields),
         **_location(fields),
     )
 

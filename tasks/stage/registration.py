@@ -105,6 +105,7 @@ def join_parts(clients: Clients, transfer: Transfer) -> Transfer:
         if located and not before:
             return transfer
         register = version_operations(new_versions([transfer]), existing.known_versions)
+        register += existing.version_data
         register += locate_operations(transfer, existing)
     etags = parts.etags(transfer)
     if missing := part_count(transfer.size_bytes) - len(etags):

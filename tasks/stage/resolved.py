@@ -8,9 +8,11 @@ from dataclasses import replace
 from tasks.stage.context import Clients
 from tasks.stage.locations import located_publish, with_locations
 from tasks.stage.outcomes import Outcomes
-from tasks.transfer.errors import UploadError
+from tasks.transfer.errors import RequestRefusedError, UploadError
+from tasks.transfer.ftrack import FtrackRefusal
 from tasks.transfer.models import Transfer
-from tasks.transfer.targets import NewVersion, Publish
+from tasks.transfer.targets import NewVersion, OfVersion, Publish
+from tasks.transfer.version_data import version_data_operations
 
 
 def resolved(clients: Clients, files: Sequence[Transfer]) -> tuple[list[Transfer], Outcomes]:
@@ -19,21 +21,39 @@ def resolved(clients: Clients, files: Sequence[Transfer]) -> tuple[list[Transfer
     The errors are of those for which ftrack lacks something.
     """
     placed, refused = with_locations(clients, files)
+    asked: dict[tuple[str | None, OfVersion], UploadError | None] = {}
     found: dict[NewVersion, NewVersion | UploadError] = {}
     ready = []
     for file in placed:
-        version = file.target.new_version
-        if version is None:
-            ready.append(file)
-            continue
-        if version not in found:
-            found[version] = _found(clients, version)
-        result = found[version]
-        if isinstance(result, UploadError):
-            refused[file.upload_id] = result
-        else:
-            ready.append(replace(file, target=file.target._replace(new_version=result)))
+        version, data = file.target.new_version, file.target.of_version
+        if version is not None:
+            if version not in found:
+                found[version] = _found(clients, version)
+            result = found[version]
+            if isinstance(result, UploadError):
+                refused[file.upload_id] = result
+                continue
+            file = replace(file, target=file.target._replace(new_version=result))  # noqa: PLW2901
+        if data is not None:
+            key = file.target.version_id, data
+            if key not in asked:
+                asked[key] = _refusal_of(clients, file)
+            if error := asked[key]:
+                refused[file.upload_id] = error
+                continue
+        ready.append(file)
     return ready, refused
+
+
+def _refusal_of(clients: Clients, file: Transfer) -> UploadError | None:
+    """Return why ftrack cannot give the version what comes with the file."""
+    try:
+        version_data_operations(clients.ftrack, [file.target])
+    except FtrackRefusal as refusal:
+        return RequestRefusedError(file.component_id, "look up the lists of", str(refusal))
+    except UploadError as error:
+        return error
+    return None
 
 
 def _found(clients: Clients, version: NewVersion) -> NewVersion | UploadError:

@@ -57,6 +57,8 @@ class Existing:
     locations: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     #: Those versions that need not exist which do, and their assets.
     known_versions: KnownVersions = field(default_factory=KnownVersions)
+    #: Operations that give versions what they are to get with their components.
+    version_data: Sequence[Operation] = ()
 
     def with_more(self, more: Existing) -> Existing:
         """Return the entities of both, with the frames of this one."""
@@ -68,6 +70,7 @@ class Existing:
             ours=self.ours | more.ours,
             locations={**self.locations, **more.locations},
             known_versions=self.known_versions.with_more(more.known_versions),
+            version_data=(*self.version_data, *more.version_data),
             sizes={**self.sizes, **more.sizes},
             metadata={**self.metadata, **more.metadata},
             replaced={**self.replaced, **more.replaced},

@@ -35,6 +35,7 @@ from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.registration import job_ids, locate_operations, with_jobs
 from tasks.transfer.targets import Container
 from tasks.transfer.thumbnails import set_thumbnails
+from tasks.transfer.version_data import version_data_operations
 from tasks.transfer.versions import parse_versions, version_operations, version_queries
 
 #: The components that are looked up in one POST.
@@ -63,7 +64,11 @@ def locate(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
     look_first = [
         one
         for one in transfers
-        if one.target.encode or one.target.replace or one.target.only_in or one.target.new_version
+        if one.target.encode
+        or one.target.replace
+        or one.target.only_in
+        or one.target.new_version
+        or one.target.of_version
     ]
     others = [one for one in transfers if one not in look_first]
     outcomes = bisect_failures(create, others, "register")
@@ -123,9 +128,10 @@ def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Out
         try:
             return update(batch)
         except FtrackRefusal as refusal:
-            if not (refusal.is_duplicate and new_versions(batch)):
+            for_version = new_versions(batch) or any(one.target.of_version for one in batch)
+            if not (refusal.is_duplicate and for_version):
                 raise
-            # Another worker has made the version since it was looked up.
+            # Another worker has made the version, or what it gets, since it was looked up.
             return update(batch)
 
     return bisect_failures(update_again, transfers, "register")
@@ -133,6 +139,7 @@ def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Out
 
 def _register(ftrack: FtrackClient, batch: Sequence[Transfer], existing: Existing) -> Outcomes:
     versions = version_operations(new_versions(batch), existing.known_versions)
+    versions += existing.version_data
     groups = [locate_operations(transfer, existing) for transfer in batch]
     _, *results = ftrack.call_in_groups([versions, *groups])
     return {
@@ -185,6 +192,9 @@ def _look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Ex
         groups = [existing_operations(batch), same_names_query(named), made]
         results, names, versions = ftrack.call_in_groups(groups)
         others = others_of(row for result in names for row in rows_of(result))
-        known = replace(parse_existing(results), known_versions=parse_versions(versions))
+        data = version_data_operations(ftrack, [one.target for one in batch])
+        known = replace(
+            parse_existing(results), known_versions=parse_versions(versions), version_data=data
+        )
         found = found.with_more(known).with_replaced(batch, others)
     return found

@@ -219,6 +219,7 @@ def _posts(
     before: list[list[Operation]] = []
     versions = new_versions([*publish.containers, *files])
     last = version_operations(versions, existing.known_versions)
+    last += existing.version_data
     for container in publish.containers:
         target = container.target
         own = [file for file in files if file.target.container_id == target.component_id]

@@ -91,6 +91,28 @@ class NewVersion(NamedTuple):
         return derived_id("version", self.context, self.asset, self.asset_type, self.key)
 
 
+class OfVersion(NamedTuple):
+    """What a version gets together with a component.
+
+    ``metadata`` and ``attributes`` are pairs of a key and a text; the attributes are custom ones,
+    which have types. ``lists`` and ``reviews`` are names or ids, of lists and review sessions.
+    """
+
+    metadata: tuple[tuple[str, str], ...] = ()
+    attributes: tuple[tuple[str, str], ...] = ()
+    lists: tuple[str, ...] = ()
+    reviews: tuple[str, ...] = ()
+
+    def with_more(self, more: OfVersion) -> OfVersion:
+        """Return both; the later value of a key counts."""
+        return OfVersion(
+            tuple({**dict(self.metadata), **dict(more.metadata)}.items()),
+            tuple({**dict(self.attributes), **dict(more.attributes)}.items()),
+            tuple(dict.fromkeys(self.lists + more.lists)),
+            tuple(dict.fromkeys(self.reviews + more.reviews)),
+        )
+
+
 class Target(NamedTuple):
     """The component that the file becomes in ftrack.
 
@@ -103,7 +125,8 @@ class Target(NamedTuple):
     loses the frames that are not part of the upload. ``also_in`` is the name or the id of a
     location that has the file's path, too, and ``only_in`` that of one that has it alone: then the
     file is not uploaded. ``location`` is that location, once a worker has asked ftrack; no record
-    has it. ``new_version`` describes the version, if it need not exist.
+    has it. ``new_version`` describes the version, if it need not exist. ``of_version`` is what the
+    version gets with the component; frames do not have it, but their sequence.
     """
 
     component_id: str
@@ -121,6 +144,7 @@ class Target(NamedTuple):
     only_in: str = ""
     location: Location | None = None
     new_version: NewVersion | None = None
+    of_version: OfVersion | None = None
 
     @property
     def own_id(self) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tasks.intake.errors import FramesError
 from tasks.intake.job import (
     FLAGS,
+    IN_JSON,
     OF_CONTEXT,
     TEXTS,
     files,
@@ -58,9 +59,11 @@ def test_values_of_a_job_become_a_line_of_a_manifest() -> None:
         "ftrack_thumbnail": "1",
         "ftrack_thumbnail1": "0",
         "ftrack_metadata": '{"fps": "24"}',
+        "ftrack_lists": '["dailies"]',
     }
     first, second = (upload("/a.exr", looking_up(values), number) for number in (0, 1))
-    line = {"path": "/a.exr", "version_id": VERSION, "encode": True, "metadata": {"fps": "24"}}
+    line = {"path": "/a.exr", "version_id": VERSION, "encode": True}
+    line |= {"metadata": {"fps": "24"}, "lists": ["dailies"]}
     assert first == {**line, "name": "beauty", "thumbnail": True}
     assert second == {**line, "name": "depth"}
 
@@ -77,7 +80,7 @@ def test_what_is_not_valid_stays_in_the_line_and_is_refused_later() -> None:
 
 def test_a_job_may_have_all_keys_of_a_manifest() -> None:
     # The hook looks at no file, so that it would not notice a missing one.
-    keys = {*TEXTS, *OF_CONTEXT, *FLAGS, "metadata", "path"}
+    keys = {*TEXTS, *OF_CONTEXT, *FLAGS, *IN_JSON, "path"}
     assert keys == set(MANIFEST_KEYS) - {"allow_missing"}
 
 
