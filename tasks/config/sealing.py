@@ -20,8 +20,6 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from kombu.serialization import register
-
 from tasks.config.hook_key import hkdf_sha256
 from tasks.transfer.errors import SealBrokenError
 
@@ -215,6 +213,9 @@ def _derived(settings: Settings, label: bytes) -> list[bytes]:
 
 def register_serializer(codec: Codec) -> None:
     """Make kombu write and read message bodies with the codec."""
+    # Imported here, because commands that read records need nothing of Celery.
+    from kombu.serialization import register
+
     register(
         SERIALIZER,
         codec.encode,

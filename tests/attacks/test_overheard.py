@@ -55,9 +55,7 @@ def test_an_overheard_message_registers_no_bytes_that_are_not_there(sealed: Farm
 
 
 @pytest.mark.parametrize("size", [1000, 70 << 20], ids=["small", "large"])
-def test_a_component_that_was_deleted_does_not_come_back_without_its_bytes(
-    sealed: Farm, size: int
-) -> None:
+def test_a_deleted_component_does_not_come_back_without_its_bytes(sealed: Farm, size: int) -> None:
     component_id = sealed.sandbox.ftrack.add_component("f.exr")
     path = sealed.make_file("f.exr", size)
     [upload] = sealed.enqueue(path, "--component-id", component_id)
