@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 from cryptography.fernet import Fernet
 
 from tasks.config.hook_key import derive_hook_key, hook_key_text
@@ -21,7 +22,7 @@ from tests.ansible.machines import (
     machines,
     pip_environment,
 )
-from tests.farm import Farm
+from tests.farm import Farm, wait_until
 from tests.farm_hooks.stand import wait_stored
 from tests.helpers.pyz import built_pyz
 from tests.helpers.skipping import skip_loudly
@@ -32,6 +33,7 @@ from tests.sandbox.process import CHECKOUT, Child
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200)]
 
 WORKER, NODE = "worker001", "node001"
+ROLES = CHECKOUT / "deploy/ansible/roles"
 
 
 class Site(NamedTuple):
@@ -60,7 +62,8 @@ def site(running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         made = machines(folder, WORKER, NODE)
     except NoMachines as error:
         skip_loudly("NO ROLE OF ANSIBLE WAS RUN", error)
-    made.run(NODE, "useradd --create-home render")
+    # As in many studios, the user of renders has a group of another name.
+    made.run(NODE, "groupadd wranglers && useradd --create-home --gid wranglers render")
     dist = folder / "dist"
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", f"--outdir={dist}"]
     subprocess.run([*build, CHECKOUT], check=True, capture_output=True, timeout=120)
@@ -92,6 +95,7 @@ def site(running_sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         "farmhaul_ftrack_api_user": running_sandbox.env["FTRACK_API_USER"],
         "farmhaul_concurrency": 2,
         "farmhaul_pip_environment": pip_environment(),
+        "farmhaul_render_group": "wranglers",
     }
     inventory = folder / "inventory.json"
     inventory.write_text(json.dumps({"all": {"vars": variables, "children": hosts}}))
@@ -116,12 +120,26 @@ def test_a_second_run_changes_nothing_but_what_has_changed(site: Site) -> None:
     ]
     hook = site.machines.run(NODE, f"{modes} /etc/farmhaul/hook.env /var/spool/farmhaul")
     assert hook.stdout.splitlines() == [
-        "/etc/farmhaul/hook.env 640 root:render",
-        "/var/spool/farmhaul 700 render:render",
+        "/etc/farmhaul/hook.env 640 root:wranglers",
+        "/var/spool/farmhaul 700 render:wranglers",
     ]
     assert site.machines.run(WORKER, "systemctl is-enabled farmhaul-worker@1").stdout == "enabled\n"
     verified = site.machines.run(WORKER, "systemd-analyze verify farmhaul-worker@1.service")
     assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def health_check() -> str:
+    """Return the command by which the role sees that a worker takes tasks, for a shell.
+
+    The role itself skips it in a chroot, in which nothing is started.
+    """
+    tasks = yaml.safe_load((ROLES / "farmhaul_worker/tasks/main.yml").read_text())
+    [task] = [task for task in tasks if task["name"] == "The workers take tasks"]
+    command = task["ansible.builtin.command"]
+    for name, value in {"item": "1", "ansible_facts.nodename": WORKER}.items():
+        command = command.replace(f"{{{{ {name} }}}}", value)
+    names = " ".join(f"{name}={value}" for name, value in task["environment"].items())
+    return f"{names} {command}"
 
 
 def test_a_file_goes_from_a_machine_with_the_hook_to_ftrack(
@@ -148,6 +166,8 @@ def test_a_file_goes_from_a_machine_with_the_hook_to_ftrack(
             f"exec setpriv --reuid=farmhaul --regid=farmhaul --clear-groups {start}",
         ]
     )
+    health = health_check()
+    assert site.machines.run(WORKER, health).returncode == 1, "no worker runs yet"
     log = tmp_path / "worker.log"
     worker = Child(
         "worker", site.machines.command(WORKER, line), log, env=site.machines.environment
@@ -156,9 +176,11 @@ def test_a_file_goes_from_a_machine_with_the_hook_to_ftrack(
     version = running_sandbox.ftrack.version_id
     hook = "python3 -I -S -X utf8 /opt/farmhaul-hook/farmhaul-hook.pyz enqueue"
     try:
+        # The role asks several times, too.
+        wait_until(lambda: site.machines.run(WORKER, health).returncode == 0)
         done = site.machines.run(
             NODE,
-            f"setpriv --reuid=render --regid=render --init-groups {hook} /mnt/prod/main.exr"
+            f"setpriv --reuid=render --regid=wranglers --init-groups {hook} /mnt/prod/main.exr"
             f" --version-id {version}",
         )
         assert done.returncode == 0, done.stderr
