@@ -27,6 +27,9 @@ CODES: dict[type[redis.RedisError], str] = {
     exceptions.MovedError: "MOVED",
 }
 
+#: From here on, a time is shown in minutes, and in days.
+MOST_SECONDS, MOST_HOURS = 90, 48
+
 #: By words in the text of the error.
 BY_WORD = {
     "command not allowed when used memory": (
@@ -150,3 +153,18 @@ def what_it_does(fault: NodeFault) -> str:
 
 def _clock(at: float) -> str:
     return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}"
+
+
+def span(seconds: float | None) -> str:
+    """Return a time in words of at most two units: 40 s, 12 min, 3 h 20 min, 5 d."""
+    if seconds is None:
+        return ""
+    whole = max(round(seconds), 0)
+    hours, rest = divmod(round(whole / 60), 60)
+    if whole < MOST_SECONDS:
+        return f"{whole} s"
+    if not hours:
+        return f"{rest} min"
+    if hours < MOST_HOURS:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{hours // 24} d"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,13 +78,16 @@ def test_a_shot_is_found_in_all_the_ways_that_people_name_it(run: Any) -> None:
 def test_a_table_summarizes_many_and_keeps_to_the_screen(run: Any) -> None:
     table = run("status", "--shot", "/mnt/show", "--format", "table", "--limit", "3")
 
-    assert len(table) <= 5 + 1 + 2 * 3 + 1
+    assert len(table) <= 5 + 1 + 3 * 3 + 1
     assert table[3] == f"{SHOT}/render/beauty  93 of 100 located, 2 failed, 16.8 MB"
     assert table[5] == "the first 3 of 500:"
     assert table[6].startswith("failed       0 %   168.0 kB  …")
     assert table[6].endswith(".exr")
+    # Why, since when, and how to see more of it.
+    assert table[7].strip().startswith("the file /mnt/show is missing on 3 nodes")
+    assert re.fullmatch(r" +\d+ (s|min) old: farmhaul status [0-9a-f-]{36}", table[8])
     assert table[-1] == "10 failed, 5 retrying, 15 pending, 465 located, 5 cancelled"
-    assert max(map(len, (*table[:7], table[-1]))) <= 80
+    assert max(map(len, (*table[:7], table[8], table[-1]))) <= 80
     by_version = run("status", "--shot", "/mnt/show", "--format", "table", "--by", "version")
     assert by_version[0].startswith("00000000-0000-0000-0000-0000000000")
 

@@ -16,6 +16,7 @@ from tests.unit.records import Farm as RecordsFarm
 from tests.unit.records import file_of
 from workers.web import view
 from workers.web.access import Farm, Node, Records
+from workers.wording import span
 
 UPLOAD = UploadState(
     upload_id="u",
@@ -67,7 +68,7 @@ def test_a_row_says_where_it_is_who_asked_and_how_long_it_takes() -> None:
 
 
 def test_times_are_in_words() -> None:
-    spans = [view.span(seconds) for seconds in (None, -5, 89, 90, 3599, 12000, 7200, 90 * 3600)]
+    spans = [span(seconds) for seconds in (None, -5, 89, 90, 3599, 12000, 7200, 90 * 3600)]
 
     assert spans == ["", "0 s", "89 s", "2 min", "1 h", "3 h 20 min", "2 h", "3 d"]
     now = 1_795_731_199.0

@@ -15,6 +15,7 @@ from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.records.states import LIVE
 from tasks.records.status import UploadState
+from workers import wording
 
 #: The kind of error of an upload whose component holds other files (``lua/includes/places.lua``).
 REFUSED = "PlaceTaken"
@@ -131,6 +132,14 @@ def short_line(upload: UploadState, width: int) -> str:
     return line + from_left(visible(upload.path), width - len(line))
 
 
+def why_lines(upload: UploadState, now: float) -> list[str]:
+    """Return why an upload in a table waits or has failed, since when, and how to see more."""
+    if not upload.error or upload.state not in {"failed", "retrying"}:
+        return []
+    since = f"{wording.span(now - upload.created)} old: farmhaul status {upload.upload_id}"
+    return [f"{'':<11}{visible(text)}" for text in (upload.error, since)]
+
+
 def from_left(path: str, width: int) -> str:
     """Return the end of a path, where shot and file are."""
     return path if len(path) <= max(width, 20) else f"…{path[-max(width, 20) + 1 :]}"
@@ -147,7 +156,7 @@ def details(upload: UploadState, now: float) -> list[str]:
     component = " ".join(filter(None, (upload.name, upload.component_id)))
     texts = {
         "sent": _speed_text(upload) if upload.state == "active" else "",
-        "age": f"{now - upload.created:.0f} s",
+        "age": wording.span(now - upload.created),
         **times,
         "tries": str(upload.tries or ""),
         "node": upload.worker,

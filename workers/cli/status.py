@@ -69,7 +69,7 @@ def status(
         uploads, is_cut = find(scripts, query)
         if not uploads and not which and not any(asked.values()):
             raise none_known(scripts, words)
-        _show_found(uploads, is_cut, by=by, limit=limit, form=form)
+        _show_found(uploads, is_cut, now=now, by=by, limit=limit, form=form)
         return
     # A program, or grep, gets all of them.
     most = limit if form == "table" else None
@@ -77,7 +77,7 @@ def status(
 
 
 def _show_found(
-    uploads: Sequence[UploadState], is_cut: bool, *, by: str, limit: int, form: str
+    uploads: Sequence[UploadState], is_cut: bool, *, now: float, by: str, limit: int, form: str
 ) -> None:
     if form != "table":
         for upload in uploads:
@@ -93,8 +93,8 @@ def _show_found(
         output.show(f"the first {limit} of {len(uploads)}{' or more' if is_cut else ''}:")
     for upload in uploads[:limit]:
         output.show(output.short_line(upload, width))
-        if upload.error and upload.state in {"failed", "retrying"}:
-            output.show(f"{'':<17}{visible(upload.error)}")
+        for line in output.why_lines(upload, now):
+            output.show(line)
     counts = Counter(upload.state for upload in uploads)
     output.show(
         output.counts_line(counts, 0) if uploads else "no upload fits; words are whole words"

@@ -25,7 +25,7 @@ from tasks.transfer.targets import is_uuid
 from workers.doctor.farm import GATE_STEPS, NODE_STEPS
 from workers.web import view
 from workers.web.access import OPERATOR_URL_FILE, Records
-from workers.wording import redis_problem
+from workers.wording import redis_problem, span
 
 logger = logging.getLogger("farmhaul.web")
 
@@ -202,7 +202,7 @@ class UploadView(FarmhaulHandler):
                 )
                 for one in one.events
             ],
-            due=view.span(upload.due - now) if upload.due and upload.state == "retrying" else "",
+            due=span(upload.due - now) if upload.due and upload.state == "retrying" else "",
             files=[view.row_of(file, now) for file in one.files],
             stored=[view.row_of(file, now) for file in one.stored],
             publishes=[one for one in one.publishes if is_uuid(one)],
@@ -274,6 +274,6 @@ class FarmView(FarmhaulHandler):
             in_force=view.in_force,
             node_steps=NODE_STEPS,
             gate_steps=GATE_STEPS,
-            span=view.span,
+            span=span,
             visible=visible,
         )

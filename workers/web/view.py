@@ -15,6 +15,7 @@ from tasks.intake.answer import size
 from tasks.records.search import ORDER, Page, Query
 from tasks.records.states import LIVE
 from tasks.records.status import UploadState
+from workers.wording import span
 
 if TYPE_CHECKING:
     from workers.web.access import Farm
@@ -30,8 +31,6 @@ COLOURS = {
 }
 #: An entry that is older than this has waited for a worker.
 INBOX_S = 10
-#: From here on, a time is shown in minutes, and in days.
-MOST_SECONDS, MOST_HOURS = 90, 48
 
 
 class Row(NamedTuple):
@@ -117,21 +116,6 @@ def progress(upload: UploadState) -> str:
         return whole
     stored = upload.files if upload.state == "located" else upload.stored
     return f"{whole}, {stored} of {upload.files} files"
-
-
-def span(seconds: float | None) -> str:
-    """Return a time in words of at most two units: 40 s, 12 min, 3 h 20 min, 5 d."""
-    if seconds is None:
-        return ""
-    whole = max(round(seconds), 0)
-    hours, rest = divmod(round(whole / 60), 60)
-    if whole < MOST_SECONDS:
-        return f"{whole} s"
-    if not hours:
-        return f"{rest} min"
-    if hours < MOST_HOURS:
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return f"{hours // 24} d"
 
 
 def clock(at: float, now: float) -> str:
