@@ -149,17 +149,23 @@ def located_components(
 ) -> Iterator[tuple[str, str]]:
     """Yield all components that this stage has given a location, with the location: their ids.
 
-    ``members`` are those of each publish, by the upload id of the publish.
+    Of a publish that was there before, these are the files that were sent again and their
+    sequences. ``members`` are those of each publish, by the upload id of the publish.
     """
     for upload_id, outcome in outcomes.items():
         if not isinstance(outcome, Transfer) or outcome.gone:
             continue
         targets = [outcome.target]
+        fresh = {outcome.component_id}
         if outcome.publish is not None:
+            files = members[upload_id]
             targets = [container.target for container in outcome.publish.containers]
-            targets += [member.target for member in members[upload_id]]
+            targets += [member.target for member in files]
+            sent = [member.target for member in files if not member.was_located]
+            fresh = {id_ for one in sent for id_ in (one.component_id, one.container_id or "")}
         for target in targets:
-            if not target.only_in:
+            if not target.only_in and target.component_id in fresh:
                 yield target.component_id, SERVER_LOCATION_ID
+            # It may have got its path in another location now, although no byte was sent.
             if target.location:
                 yield target.component_id, target.location.location_id
