@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.intake.request import UploadRequest
+from tasks.intake.request import PublishRequest, UploadRequest
 from tests.farm_hooks.conftest import Installed
 from tests.farm_hooks.stand import HOOKS
 
@@ -40,7 +40,8 @@ def run(installed: Installed, *arguments: str | Path) -> subprocess.CompletedPro
     source = HOOKS / "ayon" / "farmhaul_ayon.py"
     script = installed.folder / "farmhaul_ayon.py"
     script.write_text(source.read_text().replace("/opt/farmhaul-hook", str(installed.folder)))
-    command = [sys.executable, "-B", script, *arguments, "--version-id", VERSION]
+    version = () if "--context" in arguments else ("--version-id", VERSION)
+    command = [sys.executable, "-B", script, *arguments, *version]
     return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60)
 
 
@@ -87,6 +88,51 @@ def test_representations_have_the_tags_that_ayon_gave_them(
     assert json.loads(dict(review.metadata)["ftr_meta"]) == {
         "frameIn": 0, "frameOut": 12, "frameRate": 24, "width": 1920, "height": 1080
     }  # fmt: skip
+
+
+#: What ynput/ayon-ftrack at 5501457 makes of EXR, an mp4 with the tag ftrackreview and a jpg with
+#: the tag thumbnail, both with the tag delete, each on its own (integrate_ftrack_instances.py,
+#: 242-411): the component's name, its location, and whether it is the version's thumbnail.
+RECORDED = {
+    ("thumbnail", "ftrack.server", True),
+    ("ftrackreview-mp4", "ftrack.server", False),
+    ("exr", "ftrack.unmanaged", False),
+}
+
+
+def test_the_components_are_those_of_ayons_own_plugins(
+    installed: Installed, tmp_path: Path
+) -> None:
+    size = {"resolutionWidth": 1920, "resolutionHeight": 1080}
+    metadata = metadata_of(
+        tmp_path,
+        EXR,
+        representation("thumbnail", "t.jpg", "thumbnail", "delete"),
+        representation("h264", "r.mp4", "ftrackreview", "delete", fps=24.0, **size),
+        frameStart=1001,
+        frameEnd=1012,
+        version=7,
+    )
+    place = ("--context", "demo/sh010", "--asset-type", "render", "--comment", "hm")
+    more = (*place, "--also-in", "ftrack.unmanaged", "--root", "work=/mnt/prod")
+
+    done = run(installed, metadata, *more)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    targets = [
+        request.publish.containers[0].target
+        if isinstance(request, PublishRequest)
+        else request.target
+        for request in installed.requests
+    ]
+    # farmhaul also brings what AYON only registers, so that it can be reached from elsewhere.
+    made = {(one.name, "ftrack.server", one.thumbnail) for one in targets}
+    made |= {(one.name, one.also_in, one.thumbnail) for one in targets if one.also_in}
+    assert made >= RECORDED
+    assert {name for name, _, _ in made} == {name for name, _, _ in RECORDED}
+    [version] = {one.new_version for one in targets}
+    assert version
+    assert (version.asset, version.key, version.comment) == ("renderMain", "v7", "hm")
 
 
 def test_products_of_one_version_are_told_apart(installed: Installed, tmp_path: Path) -> None:

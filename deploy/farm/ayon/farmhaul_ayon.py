@@ -20,7 +20,27 @@ HERE = HOOK_WINDOWS if os.name == "nt" else HOOK
 sys.path.insert(0, HERE)
 
 
-def representations(metadata: Any) -> tuple[list[dict[str, Any]], list[str]]:
+#: Options that go into each line, as the keys of a manifest.
+TARGET = ("version_id", "context", "asset_type", "task", "comment", "status", "also_in")
+
+
+def target_of(one: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the line of a representation says of its version.
+
+    With a context, the asset and the number of the version are those that AYON has.
+    """
+    target = {key: options[key] for key in TARGET if options[key]}
+    if {"thumbnail", "ftrackreview"} & set(one["tags"] or ()) or one.get("thumbnail"):
+        target.pop("also_in", None)  # media is only in ftrack.server
+    if "context" in target:
+        target["asset"] = one.get("productName")
+        target["version_key"] = f"v{one.get('version')}"
+    return target
+
+
+def representations(
+    metadata: Any, *, one_version: bool = True
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the representations, each with what is known of its instance, and what is wrong."""
     found, faults = [], []
     for instance in metadata["instances"]:
@@ -29,7 +49,7 @@ def representations(metadata: Any) -> tuple[list[dict[str, Any]], list[str]]:
                 found.append({**instance, "tags": (), **one})
             else:
                 faults.append(f"{one!r} is no representation")
-    names = Counter(one.get("name") for one in found)
+    names = Counter(one.get("name") for one in found if one_version)
     for one in found:
         # Several products have representations of one name, and here they share a version.
         product = one.get("productName") if names[one.get("name")] > 1 else ""
@@ -45,7 +65,9 @@ def skipped(one: dict[str, Any]) -> bool:
     return "publish_on_farm" in tags or ("delete" in tags and not is_media)
 
 
-def line(hook: Any, one: dict[str, Any], roots: dict[str, str], version_id: str) -> dict[str, Any]:
+def line(
+    hook: Any, one: dict[str, Any], roots: dict[str, str], target: dict[str, Any]
+) -> dict[str, Any]:
     """Return the line of a manifest for a representation.
 
     Raises:
@@ -61,10 +83,10 @@ def line(hook: Any, one: dict[str, Any], roots: dict[str, str], version_id: str)
     path = hook.files(folder, one["files"])
     tags = set(one["tags"] or ())
     if one.get("thumbnail") or "thumbnail" in tags:
-        return {"path": path, "version_id": version_id, "name": "thumbnail", "thumbnail": True}
+        return {"path": path, **target, "name": "thumbnail", "thumbnail": True}
     if "ftrackreview" in tags:
-        return {"path": path, "version_id": version_id, "reviewable": True, **review(path, one)}
-    return {"path": path, "version_id": version_id, "name": one["name"]}
+        return {"path": path, **target, "reviewable": True, **review(path, one)}
+    return {"path": path, **target, "name": one["name"]}
 
 
 def review(path: str, one: dict[str, Any]) -> dict[str, str]:
@@ -86,7 +108,8 @@ def review(path: str, one: dict[str, Any]) -> dict[str, str]:
 
 def collect(hook: Any, options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the lines of a manifest, and what cannot be queued; one does not hold up others."""
-    found, faults = representations(json.loads(hook.read_text(options.metadata)))
+    metadata = json.loads(hook.read_text(options.metadata))
+    found, faults = representations(metadata, one_version=not options.context)
     if not found and not faults:
         raise ValueError("it names no representation")
     roots = dict(root.partition("=")[::2] for root in options.root)
@@ -96,7 +119,7 @@ def collect(hook: Any, options: argparse.Namespace) -> tuple[list[dict[str, Any]
             if skipped(one):
                 print(f"farmhaul: {one['name']} is left out, as AYON publishes no such file")
             else:
-                uploads.append(line(hook, one, roots, options.version_id))
+                uploads.append(line(hook, one, roots, target_of(one, vars(options))))
         except ValueError as error:
             faults.append(f"{one['name']}: {error}")
         except Exception as error:  # noqa: BLE001 anything may be in a file
@@ -108,7 +131,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Queue the files of an AYON metadata file.")
     parser.add_argument("metadata")
     parser.add_argument("--root", action="append", default=[], metavar="NAME=FOLDER")
-    parser.add_argument("--version-id", required=True)
+    version = parser.add_mutually_exclusive_group(required=True)
+    version.add_argument("--version-id", metavar="UUID")
+    version.add_argument("--context", metavar="PATH|UUID", help="make the version here")
+    for key in TARGET[2:]:
+        parser.add_argument(f"--{key.replace('_', '-')}", default="")
     parser.add_argument("--dry-run", action="store_true", help="print the manifest, queue nothing")
     options = parser.parse_args()
     try:
