@@ -10,14 +10,19 @@ Tractor, HQueue and Royal Render are closed and were not run. Their stand-ins ha
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tasks.intake.request import PublishRequest
+from tasks.transfer.targets import NewVersion
 from tests.farm_hooks.conftest import Installed, load
+from tests.farm_hooks.managers import pyoutline
 from tests.farm_hooks.stand import HOOKS, put_in_place
 
 VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
@@ -58,6 +63,29 @@ def test_tractor_runs_the_upload_as_a_second_command(installed: Installed) -> No
     ]
     # Tractor would replace it.
     assert "%" not in " ".join(argv)
+
+
+def test_a_job_may_have_a_context_in_place_of_an_id(
+    installed: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = {"context": "demo/sh010", "asset": "beauty", "asset_type": "Render"}
+    tractor = load(HOOKS / "tractor" / "farmhaul_tractor.py", HOOK=installed.command)
+    _, farmhaul = pyoutline(monkeypatch, installed)
+    render = SimpleNamespace(get_name=lambda: "r", get_frame_range=lambda: "1-3")
+    with pytest.raises(ValueError, match="no ftrack id"):
+        farmhaul.after_layer(render, "/mnt/f.%04d.exr", asset="beauty")
+
+    argv = tractor.arguments("/mnt/f.####.exr", [1, 2], **place)
+    layer = farmhaul.after_layer(render, "/mnt/g.%04d.exr", **place)
+
+    for command in (argv, [*shlex.split(layer.options["command"]), "--no-stat"]):
+        assert subprocess.run(command, env={}).returncode == 0
+    made = [
+        request.files[0].target.new_version
+        for request in installed.requests
+        if isinstance(request, PublishRequest)
+    ]
+    assert made == [NewVersion("demo/sh010", "beauty", "Render")] * 2
 
 
 def test_tractors_blades_on_windows_have_their_own_paths() -> None:

@@ -36,10 +36,11 @@ class Farmhaul:
     def __init__(self, hook: Sequence[str] = HOOK) -> None:
         self._hook = hook
 
-    def after_each_frame(self, render: Any, path: str, version_id: str) -> Any:
+    def after_each_frame(self, render: Any, path: str, version_id: str = "", **target: str) -> Any:
         """Return a layer that queues each frame when it is done, as a component of its own.
 
-        *path* contains ``%04d`` for the frame number.
+        In place of *version_id*, *target* may have options of farmhaul enqueue, such as context,
+        asset and asset_type. *path* contains ``%04d`` for the frame number.
         """
         if "%04d" not in path:
             raise ValueError(f"{path} has no %04d, so all frames would be the same file")
@@ -47,7 +48,7 @@ class Farmhaul:
         file = path.replace("%04d", "#ZFRAME#")
         layer = Shell(
             f"{render.get_name()}_farmhaul",
-            command=self._line(file, version_id),
+            command=self._line(file, version_id, **target),
             range=render.get_frame_range(),
             chunk=1,
             **_SMALL,
@@ -55,7 +56,9 @@ class Farmhaul:
         layer.depend_on(render, DependType.FrameByFrame)
         return layer
 
-    def after_layer(self, render: Any, path: str, version_id: str, name: str = "") -> Any:
+    def after_layer(
+        self, render: Any, path: str, version_id: str = "", name: str = "", **target: str
+    ) -> Any:
         """Return a layer that queues all frames as one sequence, when the last one is done.
 
         Without a *name*, the component is named after the files.
@@ -63,27 +66,31 @@ class Farmhaul:
         sequence = _sequence(path, render.get_frame_range())
         layer = ShellCommand(
             f"{render.get_name()}_farmhaul",
-            command=self._line(sequence, version_id, name),
+            command=self._line(sequence, version_id, name, **target),
             **_SMALL,
         )
         layer.depend_on(render, DependType.LayerOnLayer)
         return layer
 
-    def after_job(self, path: str, frames: str, version_id: str, name: str = "") -> Any:
+    def after_job(
+        self, path: str, frames: str, version_id: str = "", name: str = "", **target: str
+    ) -> Any:
         """Return a post job that queues a sequence when the job has ended.
 
         It also runs after a job that failed or was killed. Frames are missing then: farmhaul names
         them and queues nothing.
         """
-        command = self._line(_sequence(path, frames), version_id, name)
+        command = self._line(_sequence(path, frames), version_id, name, **target)
         return OutlinePostCommand("farmhaul", command=command, **_SMALL)
 
-    def _line(self, path: str, version_id: str, name: str = "") -> str:
-        if not version_id:
+    def _line(self, path: str, version_id: str, name: str = "", **target: str) -> str:
+        if not (version_id or target.get("context")):
             raise ValueError(f"no ftrack id for {path}: give one, or leave out the layer")
-        words = [*self._hook, "enqueue", path, "--version-id", version_id]
+        words = [*self._hook, "enqueue", path]
+        for key, value in {"version_id": version_id, "name": name, **target}.items():
+            words += [f"--{key.replace('_', '-')}", value] if value else []
         # cuebot takes one string, which a shell on the host runs.
-        return shlex.join([*words, *(["--name", name] if name else [])])
+        return shlex.join(words)
 
 
 def _sequence(path: str, frames: str) -> str:

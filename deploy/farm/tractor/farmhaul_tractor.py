@@ -29,8 +29,8 @@ def arguments(
         ValueError: there is no ftrack id, or a frame that farmhaul refuses; the job would render,
             and its upload be refused.
     """
-    if not (target.get("component_id") or target.get("version_id")):
-        raise ValueError(f"no ftrack id for {path}: give version_id or component_id")
+    if not any(map(target.get, ("component_id", "version_id", "context"))):
+        raise ValueError(f"no ftrack id for {path}: give version_id, component_id or context")
     numbers = set(frames)
     if numbers:
         path = f"{_marked(path)} [{_ranges(numbers)}]"
