@@ -47,7 +47,8 @@ class Fetches:
 
     def begin(self, fetch_id: str, component_id: str, folder: str, **fields: str | int) -> None:
         """Write what is downloaded and where to, with a state."""
-        request = self.scripts.codec.encode({"component_id": component_id, "folder": folder})
+        values = {"id": fetch_id, "component_id": component_id, "folder": folder}
+        request = self.scripts.codec.encode(values)
         self.note(fetch_id, {**fields, "component": component_id, "request": request})
 
     def note(self, fetch_id: str, fields: Mapping[str, str | int], error: str = "") -> None:
@@ -89,15 +90,11 @@ class Fetches:
         return found
 
     def _state(self, fetch_id: str, fields: Mapping[str, str]) -> FetchState:
-        try:
-            request: Any = self.scripts.codec.decode(fields.get("request", ""))
-            folder = str(request["folder"])
-        except (SealBrokenError, KeyError, TypeError):
-            folder = ""
+        component_id, folder = self._asked(fetch_id, fields)
         numbers = Numbers(fields)
         return FetchState(
             fetch_id,
-            component_id=fields.get("component", ""),
+            component_id=component_id,
             folder=folder,
             state=fields.get("state", ""),
             files=numbers.whole("files"),
@@ -109,3 +106,17 @@ class Fetches:
             created=numbers.get("created", 2.0**33) or 0.0,
             updated=numbers.get("updated", 2.0**33) or 0.0,
         )
+
+    def _asked(self, fetch_id: str, fields: Mapping[str, str]) -> tuple[str, str]:
+        """Return the component and the folder that were asked for.
+
+        Without the key, or if somebody else has written the request, there is no folder, and the
+        component is only what the record says.
+        """
+        try:
+            request: Any = self.scripts.codec.decode(fields.get("request", ""))
+            if request["id"] == fetch_id:
+                return str(request["component_id"]), str(request["folder"])
+        except (SealBrokenError, KeyError, TypeError):
+            pass
+        return fields.get("component", ""), ""
