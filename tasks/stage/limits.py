@@ -119,11 +119,12 @@ class Limits:
                 self._wait("bandwidth", rate, piece)
             return taken - sent_bytes
 
-        flight = self._line.begin(size_bytes, wait_s, alive)
+        flight, is_sent = self._line.begin(size_bytes, wait_s, alive), False
         try:
             yield throttle
+            is_sent = True
         finally:
-            self._line.end(flight)
+            self._line.end(flight, is_sent=is_sent)
 
     def _wait(self, bucket: str, rate: float, amount: int) -> None:
         if wait_s := self._take(bucket, rate, amount):

@@ -13,8 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-#: The bytes that may be in flight however slow the line is: one part of most files.
-FIRST_BYTES = 8 << 20
+from tasks.transfer.put import BLOCK_BYTES
+
+#: The bytes that may be in flight however slow the line is: some small files, or one larger one.
+LEAST_BYTES = 1 << 20
 #: The next transfer begins when those in flight need so much time at most.
 OVERLAP_S = 2.0
 #: The speed is measured over this time; of a line that has just become busy, over less.
@@ -25,6 +27,8 @@ LEAST_SPAN_S = 0.5
 SLOT_S = 0.1
 #: A transfer that has not moved for this long may hang, and does not hold up others.
 STALLED_S = 5.0
+#: The same for a file that is sent as one block: it shows no move before the store has answered.
+WHOLE_STALLED_S = 30.0
 #: A transfer that waits says this often that it is alive, and looks whether it may begin.
 LOOK_S = 0.25
 
@@ -35,6 +39,7 @@ class Flight:
     def __init__(self, size_bytes: int, now: float) -> None:
         self.size_bytes = self.left_bytes = size_bytes
         self.moved_at = now
+        self.patience_s = WHOLE_STALLED_S if size_bytes <= BLOCK_BYTES else STALLED_S
 
 
 class Line:
@@ -84,11 +89,17 @@ class Line:
             flight.left_bytes, flight.moved_at = left_bytes, now
             self._changed.notify()
 
-    def end(self, flight: Flight) -> None:
-        """Note that a transfer has ended, in whatever way."""
+    def end(self, flight: Flight, *, is_sent: bool = False) -> None:
+        """Note that a transfer has ended; if all is sent, its last block has now left the kernel.
+
+        That block is all there is of a small file.
+        """
+        now = self._clock()
         with self._changed:
+            if is_sent:
+                self._count(now, flight.left_bytes)
             self._flights.discard(flight)
-            self._ended_at = self._clock()
+            self._ended_at = now
             self._changed.notify()
 
     @property
@@ -108,7 +119,7 @@ class Line:
         return not self._flights and now - self._ended_at > LOOK_S
 
     def _moving(self, now: float) -> list[Flight]:
-        return [flight for flight in self._flights if now - flight.moved_at < STALLED_S]
+        return [flight for flight in self._flights if now - flight.moved_at < flight.patience_s]
 
     def _take_off(self, size_bytes: int) -> Flight:
         now = self._clock()
@@ -132,7 +143,7 @@ class Line:
             left_bytes = sum(flight.left_bytes for flight in moving)
             self._measure(now)
             ends_soon = left_bytes <= self._bytes_s * OVERLAP_S
-            return ends_soon or left_bytes + size_bytes <= FIRST_BYTES
+            return ends_soon or left_bytes + size_bytes <= LEAST_BYTES
 
     def _count(self, now: float, sent_bytes: int) -> None:
         if sent_bytes <= 0:  # the transfer has started again

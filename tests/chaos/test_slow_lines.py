@@ -41,6 +41,20 @@ def test_at_a_low_limit_the_store_cuts_no_idle_connection(
 
 
 @pytest.mark.chaos
+def test_small_files_follow_each_other_on_a_line_that_nobody_limits(make_farm: MakeFarm) -> None:
+    farm = make_farm(options=("--concurrency=1", "--without-gossip", "--without-mingle"))
+    farm.start()
+    farm.sandbox.faults.add("store", "line_bytes_s", 1_000_000, method="PUT")
+    with farm.frozen():
+        uploads = farm.upload_many(20, size=200_000)
+    wait_arrived(farm, uploads, timeout_s=60)
+    puts = farm.sandbox.store.puts()
+    assert len(puts) == len(uploads)
+    # Otherwise all of them share the line, and the first ends as late as the last.
+    assert min(put["ended_at"] for put in puts) < max(put["started_at"] for put in puts)
+
+
+@pytest.mark.chaos
 def test_a_kill_at_a_low_limit_loses_the_part_that_was_under_way(make_farm: MakeFarm) -> None:
     env = {"FARMHAUL_BANDWIDTH": "10M"}
     farm = make_farm(workers=2, env=env)

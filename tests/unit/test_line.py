@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 import pytest
 
 from tasks.stage import line as module
-from tasks.stage.line import FIRST_BYTES, STALLED_S, Flight, Line
+from tasks.stage.line import LEAST_BYTES, STALLED_S, WHOLE_STALLED_S, Flight, Line
 
 MIB = 1 << 20
 PART = 8 * MIB
@@ -66,10 +67,41 @@ def send_at(line: Line, clock: Clock, bytes_s: float, seconds: int) -> None:
 
 
 def test_a_process_begins_with_one_part_or_with_many_small_files(line: Line) -> None:
-    small = [begin(line, 200_000) for _ in range(FIRST_BYTES // 200_000)]
+    small = [begin(line, 200_000) for _ in range(LEAST_BYTES // 200_000)]
     for flight in small:
         line.end(flight)
     assert in_flight(line) == 1
+
+
+def small_in_flight(line: Line) -> list[Flight]:
+    """Begin small files until one has to wait."""
+    begun: list[Flight] = []
+    with suppress(WaitsError):
+        while len(begun) < 100:
+            begun.append(begin(line, 200_000))
+    return begun
+
+
+@pytest.mark.parametrize(("bytes_s", "most"), [(1e5, 6), (5e5, 6), (2e6, 21), (40e6, 190)])
+def test_small_files_in_flight_follow_the_speed(
+    line: Line, clock: Clock, bytes_s: float, most: int
+) -> None:
+    """All bytes of one are in a block that counts when the store has answered."""
+    flights = small_in_flight(line)
+    assert len(flights) == LEAST_BYTES // 200_000
+    for _ in range(600):
+        clock.now += 200_000 / bytes_s
+        line.end(flights.pop(0), is_sent=True)
+        if len(flights) < 100:
+            flights += small_in_flight(line)
+    assert min(most / 2, 50) <= len(flights) <= most
+
+
+def test_a_small_file_that_hangs_does_not_hold_up_the_others(line: Line, clock: Clock) -> None:
+    send_at(line, clock, 1e5, 6)
+    assert small_in_flight(line)
+    clock.now += WHOLE_STALLED_S
+    begin(line, 200_000)
 
 
 @pytest.mark.parametrize(
