@@ -195,6 +195,19 @@ def test_many_entries_are_looked_at_in_groups(client: Any, status: Status) -> No
     assert (len(waiting), wait._not_taken_in(status, waiting)) == (250, entries[240:])
 
 
+def test_a_poll_looks_at_the_first_uploads_alone(client: Any, status: Status) -> None:
+    ids = [f"{ID[:-3]}{number:03}" for number in range(100)]
+    for upload_id in ids:
+        client.hset(upload_key(upload_id), "state", "active")
+    client.config_resetstat()
+    assert wait._not_ended(status, ids) == ids
+    polled = client.info("commandstats")["cmdstat_hmget"]["calls"]
+    for upload_id in ids[:90]:
+        client.hset(upload_key(upload_id), "state", "located")
+
+    assert (polled, wait._not_ended(status, ids)) == (wait.UPLOADS_AT_ONCE, ids[90:])
+
+
 def test_the_same_upload_named_twice_has_one_answer_each(client: Any, status: Status) -> None:
     set_state(client, "located")()
 

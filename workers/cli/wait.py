@@ -25,6 +25,9 @@ LONGEST_PAUSE_S = 1.0
 #: A poll of the inbox sends the entries, so large ones are polled less often.
 BYTES_A_SECOND = 10_000_000
 ENTRIES_AT_ONCE = 50
+#: Uploads end in about the order in which they were asked for. So a poll looks at the first of
+#: those that are left, and at others only when these have ended.
+UPLOADS_AT_ONCE = 10
 
 #: A worker takes an entry in at once. After this time, and every such time after it, the wait looks
 #: whether something is wrong.
@@ -82,7 +85,8 @@ def wait_for(
     began = time.monotonic()
     deadline = began + (float("inf") if timeout_s is None else timeout_s)
     ids = list(dict.fromkeys(upload_ids))
-    live, seen = ids, set[str]()
+    live: Sequence[str] = ids
+    seen = set[str]()
     waiting = entries
     look_at, said = began + FIRST_LOOK_S, ""
     while True:
@@ -91,7 +95,7 @@ def wait_for(
             if waiting:
                 waiting = _not_taken_in(status, waiting)
             if not waiting:
-                live = status.not_ended(live)
+                live = _not_ended(status, live) if seen else status.not_ended(live)
                 seen.update(live)
             if not (waiting or live) or now >= deadline:
                 found = dict(zip(ids, status.find(ids), strict=True))
@@ -129,6 +133,16 @@ def _not_taken_in(status: Status, waiting: Sequence[bytes]) -> Sequence[bytes]:
         if found:
             return [*found, *waiting[ENTRIES_AT_ONCE:]]
         waiting = waiting[ENTRIES_AT_ONCE:]
+    return []
+
+
+def _not_ended(status: Status, live: Sequence[str]) -> Sequence[str]:
+    """Return the uploads that have not ended; those behind some that have not are not looked at."""
+    count = UPLOADS_AT_ONCE
+    while live:
+        if found := status.not_ended(live[:count]):
+            return [*found, *live[count:]]
+        live, count = live[count:], 2 * count
     return []
 
 
