@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path
@@ -81,3 +83,36 @@ def test_ci_audits_and_says_loudly_where_it_could_not() -> None:
 
     assert "step .ci/audit" in text
     assert "BUT NOT AUDITED" in text.split("all steps passed")[1]
+
+
+def test_images_are_pinned_to_what_their_registry_names(tmp_path: Path) -> None:
+    files = ("docker-compose.yml", "deploy/docker/Dockerfile", "deploy/kubernetes/redis.yaml")
+    for name in (*files, "deploy/docker/pin-images.sh"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / name, tmp_path / name)
+    before = {name: (tmp_path / name).read_text(encoding="utf-8") for name in files}
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+
+    def pin(digest: str) -> int:
+        docker.write_text(f"#!/bin/sh\necho {digest}\n", encoding="utf-8")
+        docker.chmod(0o755)
+        env = {"PATH": f"{docker.parent}:{os.environ['PATH']}"}
+        command = [tmp_path / "deploy/docker/pin-images.sh"]
+        return subprocess.run(command, env=env, capture_output=True, check=False).returncode
+
+    def texts() -> dict[str, str]:
+        return {name: (tmp_path / name).read_text(encoding="utf-8") for name in files}
+
+    assert pin("unauthorized") == 1
+    assert texts() == before
+    for digit in "ab":  # the second time, it renews what it has written
+        assert pin(f"sha256:{digit * 64}") == 0
+        pinned = texts()
+        assert {text.replace(f"@sha256:{digit * 64}", "") for text in pinned.values()} == {
+            *before.values()
+        }
+    found = re.findall(r"(?:image:|FROM) (\S+)@sha256:b{64}", "".join(pinned.values()))
+    assert {image.partition(":")[0] for image in found} == {
+        *("redis", "python", "prom/prometheus", "grafana/grafana")
+    }
