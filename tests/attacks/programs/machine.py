@@ -1,0 +1,122 @@
+"""Somebody on the machine: names of files, what lies in the way, comments of jobs, limits."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+from tests.attacks.programs.ground import (
+    Ground,
+    arrive,
+    ask,
+    holds,
+)
+from tests.farm import Farm
+from tests.sandbox.process import CHECKOUT, free_ports
+
+ESCAPE = "\x1b]0;owned\x07"
+
+
+def says_escape_sequences_by_the_target_of_a_link(ground: Ground) -> bool:
+    with ground.farm() as farm:
+        component_id = farm.sandbox.ftrack.add_component()
+        path = farm.make_file("f.exr", 100)
+        path.unlink()
+        path.symlink_to(f"/etc/{ESCAPE}hosts")
+        enqueued = farm.cli("enqueue", "--no-stat", path, "--component-id", component_id)
+        holds(lambda: "outside" in farm.workers[0].log_text(), 8)
+        shown = farm.cli("status", "--all")
+        texts = (enqueued.stdout, enqueued.stderr, shown.stdout, farm.workers[0].log_text())
+        return any("\x1b" in text for text in texts)
+
+
+def hangs_a_fetch_by_a_fifo(ground: Ground) -> bool:
+    with ground.farm() as farm:
+        upload = ask(farm)
+        farm.wait_located([upload.id])
+        folder = farm.make_file("x", 1).parent
+        (folder / f".{upload.component_id}.part").write_bytes(b"begun")
+        os.mkfifo(folder / f".{upload.component_id}.etag")
+        try:
+            farm.cli("fetch", upload.component_id, "--to", folder, timeout_s=25)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+
+def hangs_an_enqueue_by_a_fifo_in_the_spool(ground: Ground) -> bool:
+    spool = ground.folder / "spool"
+    with ground.farm(0, FARMHAUL_SPOOL=str(spool)) as farm:
+        _spool(farm)
+        for kept in _kept(spool):
+            kept.unlink()
+            os.mkfifo(kept)
+        path, component_id = farm.make_file("g.exr", 10), farm.sandbox.ftrack.add_component()
+        try:
+            farm.cli("enqueue", path, "--component-id", component_id, timeout_s=20)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+
+def _spool(farm: Farm) -> None:
+    [port] = free_ports(1)
+    path, component_id = farm.make_file("f.exr", 10), farm.sandbox.ftrack.add_component()
+    away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
+    done = farm.cli("enqueue", path, "--component-id", component_id, env=away)
+    if "spooled" not in done.stdout:
+        raise AssertionError(f"nothing was spooled: {done.stderr}")
+
+
+def _kept(spool: Path) -> list[Path]:
+    return [path for path in spool.rglob("*.json*") if path.is_file()]
+
+
+def reads_what_is_in_a_spool(ground: Ground) -> bool:
+    spool = ground.folder / "spool"
+    spool.mkdir()
+    spool.chmod(0o755)  # as install -d makes it
+    with ground.farm(0, FARMHAUL_SPOOL=str(spool)) as farm:
+        _spool(farm)
+        return bool(_kept(spool)) and bool(spool.stat().st_mode & 0o077)
+
+
+def delays_by_a_limit_that_was_lifted(ground: Ground) -> bool:
+    with ground.farm() as farm:
+        farm.cli("limit", "--bandwidth", "1k")
+        holds(lambda: False, 3)
+        upload = ask(farm, 400_000)
+        if arrive(farm, upload, within_s=8):
+            raise AssertionError("the limit was not in force")
+        farm.cli("limit", "--clear")
+        return not arrive(farm, upload, within_s=20)
+
+
+def _slurm(ground: Ground, comment: str) -> tuple[str, bytes]:
+    """Run the controller's hook for a job with this comment; return its log, and what it sent."""
+    log, sent = ground.folder / "slurm.log", ground.folder / "sent"
+    text = (CHECKOUT / "deploy/farm/slurm/slurmctld-hook.sh").read_text(encoding="utf-8")
+    # What farmhaul says of a line that it refuses quotes it.
+    stub = ground.folder / "stub"
+    stub.write_text(f"#!/bin/sh\nhead -c 3000000 >{sent}\nhead -c 2000 {sent}\nexit 2\n")
+    stub.chmod(0o755)
+    places = {"LOG": log, "HOOK": stub, "SETTINGS": ground.folder / "none"}
+    for name, value in places.items():
+        text = re.sub(rf"(?m)^{name}=\S*", f"{name}={value}", text)
+    # It runs the hook by a Python, and the command by itself.
+    text = text.replace('python3 -I -S -X utf8 "$HOOK"', '"$HOOK"')
+    hook = ground.folder / "hook.sh"
+    hook.write_text(text)
+    env = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
+    env |= {"SLURM_JOB_COMMENT": comment, "FARMHAUL_COMMAND": str(stub)}
+    subprocess.run(["dash", hook], env=env, timeout=60, capture_output=True, check=False)
+    said = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    return said, sent.read_bytes() if sent.exists() else b""
+
+
+def forges_a_line_of_slurms_log(ground: Ground) -> bool:
+    comment = r'farmhaul {"path": "/mnt/%a\n2026-11-25T00:00:00 job 9: forged"}'
+    said, _ = _slurm(ground, comment)
+    return any(line.startswith("2026-11-25T00:00:00") for line in said.splitlines())

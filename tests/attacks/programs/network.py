@@ -1,0 +1,211 @@
+"""A page elsewhere, a server that lies, and a hook's key that was stolen."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import http.server
+import json
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.attacks.programs.ground import (
+    LARGE,
+    Ground,
+    ask,
+    holds,
+    with_secret,
+)
+from tests.farm import BIN, Farm
+from tests.sandbox.process import CHECKOUT, free_ports
+
+
+def _flower(ground: Ground, farm: Farm, **env: str) -> int:
+    [port] = free_ports(1)
+    config = CHECKOUT / "deploy/flower/flowerconfig.py"
+    options = (f"--conf={config}", f"--port={port}", "--address=127.0.0.1")
+    settings = {**farm.env, "FLOWER_DB": f"{ground.folder}/state", **env}
+    ground.run("flower", BIN / "celery", "-A", "workers", "flower", *options, port=port, **settings)
+    return port
+
+
+def _get(port: int, path: str, **headers: str) -> tuple[int, http.client.HTTPMessage]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    words = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request("GET", path, headers=words)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, answer.headers
+
+
+def reads_flowers_metrics_without_a_login(ground: Ground) -> bool:
+    with ground.farm(0) as farm:
+        port = _flower(ground, farm, FLOWER_BASIC_AUTH="operator:a-password")
+        return _get(port, "/metrics")[0] == 200
+
+
+def has_flower_fail_by_a_login(ground: Ground) -> bool:
+    with ground.farm(0) as farm:
+        port = _flower(ground, farm, FLOWER_BASIC_AUTH="operator:a-password")
+        login = base64.b64encode("ö:ü".encode()).decode()
+        return _get(port, "/workers", Authorization=f"Basic {login}")[0] == 500
+
+
+def frames_a_page_of_flowers(ground: Ground) -> bool:
+    with ground.farm(0) as farm:
+        port = _flower(ground, farm, FLOWER_BASIC_AUTH="operator:a-password")
+        login = base64.b64encode(b"operator:a-password").decode()
+        _, headers = _get(port, "/workers", Authorization=f"Basic {login}")
+        return "X-Frame-Options" not in headers and "Content-Security-Policy" not in headers
+
+
+def reads_the_exporter_by_a_page_elsewhere(ground: Ground) -> bool:
+    with ground.farm(0) as farm:
+        return _get(ground.exporter(farm), "/metrics", Host="rebound.example.com")[0] == 200
+
+
+def uses_flowers_api_by_a_page_elsewhere(ground: Ground) -> bool:
+    with ground.farm(0) as farm:
+        env = {"FARMHAUL_FLOWER_OPEN": "yes", "FLOWER_UNAUTHENTICATED_API": "true"}
+        port = _flower(ground, farm, FLOWER_BASIC_AUTH="", **env)
+        return _get(port, "/api/workers", Host="rebound.example.com")[0] == 200
+
+
+class _Lying(http.server.BaseHTTPRequestHandler):
+    """Passes calls on to the stand-in for ftrack, and changes its answers."""
+
+    upstream = ""
+    change: Callable[[bytes], bytes] = staticmethod(lambda body: body)
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        address = urlsplit(self.upstream)
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
+        words = {name: value for name, value in self.headers.items() if name != "Host"}
+        connection.request(self.command, self.path, body, {**words, "Accept-Encoding": "identity"})
+        answer = connection.getresponse()
+        said = type(self).change(answer.read())
+        self.send_response(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    do_GET = do_POST = _pass_on  # noqa: N815 http.server names them
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class _Store(http.server.BaseHTTPRequestHandler):
+    """A store of the attacker's: it takes what it gets, and notes it."""
+
+    got: list[dict[str, str]]
+
+    def do_PUT(self) -> None:
+        self.rfile.read(min(int(self.headers.get("Content-Length") or 0), LARGE))
+        self.got.append(dict(self.headers.items()))
+        self.send_response(200)
+        self.send_header("ETag", '"x"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _serving(kind: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+
+
+@contextmanager
+def _lying(ground: Ground, change: Callable[[bytes], bytes]) -> Iterator[str]:
+    upstream = ground.sandbox.env["FTRACK_SERVER"]
+    kind = type("Lying", (_Lying,), {"upstream": upstream, "change": staticmethod(change)})
+    with _serving(kind) as url:
+        yield url
+
+
+def changes_where_a_put_ends_by_a_header(ground: Ground) -> bool:
+    got: list[dict[str, str]] = []
+    store = type("Store", (_Store,), {"got": got})
+
+    with _serving(store) as there:
+
+        def lie(body: bytes) -> bytes:
+            if b'"headers"' not in body:
+                return body
+            return re.sub(rb'"headers": ?\{', b'"headers": {"Transfer-Encoding": "chunked", ', body)
+
+        def to_us(body: bytes) -> bytes:
+            return re.sub(rb'"url": ?"http[^"]*"', f'"url": "{there}/key"'.encode(), lie(body))
+
+        with _lying(ground, to_us) as url, ground.farm(FTRACK_SERVER=url) as farm:
+            ask(farm)
+            return holds(lambda: any("Transfer-Encoding" in one for one in got), 12)
+
+
+def has_a_file_sent_with_a_login_in_the_url(ground: Ground) -> bool:
+    got: list[dict[str, str]] = []
+    store = type("Store", (_Store,), {"got": got})
+    with _serving(store) as there:
+        place = there.replace("http://", "http://user:pw@")
+
+        def to_us(body: bytes) -> bytes:
+            return re.sub(rb'"url": ?"http[^"]*"', f'"url": "{place}/key"'.encode(), body)
+
+        with _lying(ground, to_us) as url, ground.farm(FTRACK_SERVER=url) as farm:
+            ask(farm)
+            return holds(lambda: got, 12)
+
+
+def _sealed_by_a_hook(farm: Farm, value: Any) -> str:
+    """Seal with the key that hooks have: the secret key in the first version."""
+    from cryptography.fernet import Fernet
+
+    secret = farm.env["FARMHAUL_SECRET_KEY"]
+    if (CHECKOUT / "tasks/config/hook_key.py").exists():
+        env = {**os.environ, "FARMHAUL_SECRET_KEY": secret}
+        command = [str(BIN / "farmhaul"), "key", "hook"]
+        shown = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        found = re.findall(r"[0-9a-fA-F]{64}|[\w-]{43}=?", shown)
+        text = found[0]
+        raw = bytes.fromhex(text) if len(text) == 64 else base64.urlsafe_b64decode(text + "==")
+        secret = base64.urlsafe_b64encode(raw[:32]).decode()
+    return Fernet(secret.encode()).encrypt(json.dumps(value).encode()).decode()
+
+
+def sends_a_file_to_its_own_address_by_a_hooks_key(ground: Ground) -> bool:
+    """It writes URLs of its own into the record of a large file."""
+    got: list[dict[str, str]] = []
+    store = type("Store", (_Store,), {"got": got})
+    with _serving(store) as there, ground.farm(**with_secret()) as farm:
+        farm.sandbox.faults.add("store", "status", 503, method="PUT")
+        upload = ask(farm, LARGE, "secret.mov")
+        key = f"farmhaul:parts:{upload.id}"
+        if not holds(lambda: farm.redis.hexists(key, "urls:0"), 40):
+            raise AssertionError("no URL was signed")
+        with farm.frozen():
+            for name in farm.redis.hkeys(key):
+                if name.startswith("urls:"):
+                    # More than a run has parts: each version takes as many as it needs.
+                    for count in (9, 8, 4, 2, 1):
+                        urls = [f"{there}/part"] * count
+                        farm.redis.hset(key, name, _sealed_by_a_hook(farm, urls))
+                        break
+            farm.sandbox.faults.clear()
+        return holds(lambda: got, 25)
