@@ -174,6 +174,22 @@ def test_states_and_pages_are_chosen_on_the_server(page: Any, flower: Flower) ->
     assert sum(calls.values()) < 60
 
 
+def test_a_list_that_costs_much_is_asked_for_less_often(page: Any, flower: Flower) -> None:
+    asked: list[float] = []
+
+    def answer_late(route: Any) -> None:
+        asked.append(time.monotonic())
+        time.sleep(1)
+        route.continue_()
+
+    page.route("**/uploads/datatable*", answer_late)
+    page.goto(f"{flower.url}/uploads?q=beauty")
+    wait_until(lambda: page.wait_for_timeout(100) or asked)
+    page.wait_for_timeout(8000)  # it would ask every three seconds
+
+    assert len(asked) == 1
+
+
 def test_retry_needs_the_token_of_the_page_and_is_logged(page: Any, flower: Flower) -> None:
     upload_id = flower.first("failed")
     for forged in ({}, {"_xsrf": "guessed"}):

@@ -74,7 +74,7 @@ def find(scripts: Scripts, query: Query) -> tuple[list[UploadState], bool]:
 
 def none_known(scripts: Scripts, words: Sequence[str]) -> BadInputError:
     """Return what to say if nothing fits what was asked for."""
-    step = "words are whole words of a path"
+    step = "words are whole words of a path; farmhaul status --since 1h lists what has moved"
     if _opens_none(scripts):  # nor does it find any
         step = "this FARMHAUL_SECRET_KEY opens no record: set it as on the workers"
     return BadInputError(f"no upload {' '.join(words)} is known here; {step}")

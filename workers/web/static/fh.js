@@ -2,7 +2,8 @@
 (function () {
     "use strict";
 
-    var EACH_MS = 3000,
+    // An answer that took long has cost Redis much: the page then rests for so many times as long.
+    var EACH_MS = 3000, REST = 10,
         live = document.querySelector('[data-live]'),
         table = document.getElementById('fh-uploads');
 
@@ -43,7 +44,7 @@
             query = document.getElementById('fh-query'),
             summary = document.getElementById('fh-summary'),
             chosen = {q: table.dataset.query, state: table.dataset.state},
-            timer,
+            timer, askedAt = 0, restsUntil = 0,
             uploads = $(table).DataTable({
                 serverSide: true,
                 deferLoading: Number(table.dataset.total),
@@ -64,10 +65,12 @@
                 ajax: {
                     url: table.dataset.url,
                     data: function (asked) {
+                        askedAt = Date.now();
                         return {draw: asked.draw, start: asked.start, length: asked.length,
                             q: chosen.q, state: chosen.state, version: table.dataset.version};
                     },
                     dataSrc: function (answer) {
+                        restsUntil = Date.now() + REST * (Date.now() - askedAt);
                         tell(answer);
                         return answer.data;
                     },
@@ -129,7 +132,7 @@
             });
         });
         window.setInterval(function () {
-            if (visible() && !table.contains(document.activeElement)) {
+            if (visible() && Date.now() > restsUntil && !table.contains(document.activeElement)) {
                 uploads.ajax.reload(null, false);
             }
         }, EACH_MS);
