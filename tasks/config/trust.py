@@ -132,6 +132,8 @@ def _proxy_fault(text: str) -> str:
     if not fits:
         # Not the value: it may have a password, and nobody knows where.
         return "is not the URL of a proxy; write http://proxy.studio:3128"
+    if not re.fullmatch(r"https?|socks\w*", url.scheme):
+        return f"{url.scheme} is no scheme of a proxy; write http://proxy.studio:3128"
     if url.scheme.startswith("socks") and find_spec("socks") is None:
         return f"{_without_login(text)} needs PySocks; install it, or use an http proxy"
     return ""

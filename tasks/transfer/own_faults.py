@@ -43,7 +43,8 @@ def own_fault(error: BaseException) -> OwnFault | None:
     deepest = causes[-1]
     if any(isinstance(cause, urllib3.exceptions.ProxyError) for cause in causes):
         return _proxy_fault(causes)
-    if isinstance(deepest, requests.exceptions.InvalidProxyURL):
+    not_usable = requests.exceptions.InvalidProxyURL, urllib3.exceptions.ProxySchemeUnknown
+    if isinstance(deepest, not_usable):
         return "proxy"
     if isinstance(deepest, requests.exceptions.InvalidSchema):
         return "socks" if "SOCKS" in str(deepest) else None

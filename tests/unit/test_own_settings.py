@@ -158,6 +158,17 @@ def test_a_socks_proxy_without_its_package_is_named(monkeypatch: pytest.MonkeyPa
     assert "install PySocks for ALL_PROXY=socks5://***@proxy:1080, or" in text
 
 
+@pytest.mark.parametrize("scheme", ["ftp", "gopher"])
+def test_a_proxy_of_an_unknown_scheme_is_no_outage(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setenv("https_proxy", f"{scheme}://user:hunter2@proxy:1080")
+
+    text = told("https://studio.example")
+
+    assert f"correct https_proxy={scheme}://***@proxy:1080" in text
+
+
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_proxy_that_wants_a_login_is_named(
     odd: OddServer, monkeypatch: pytest.MonkeyPatch, scheme: str

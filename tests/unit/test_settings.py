@@ -417,6 +417,7 @@ def test_a_bundle_of_certificates_is_accepted(tmp_path: Path) -> None:
         ("socks5://u:s3cr3t@proxy:1080", "socks5://***@proxy:1080 needs PySocks"),
         ("http://u:s3cr3t@proxy:port", "is not the URL of a proxy; write http://proxy.studio"),
         ("u:s3cr3t@proxy:3128", "is not the URL of a proxy; write http://proxy.studio"),
+        ("ftp://u:s3cr3t@proxy:21", "ftp is no scheme of a proxy; write http://proxy.studio"),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named(value: str, said: str) -> None:
