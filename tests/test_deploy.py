@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from tests.docker.certificate import make_certificate
 from tests.helpers.skipping import skip_loudly
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
@@ -268,7 +270,12 @@ def test_nobody_can_log_in_as_the_default_user_who_may_do_anything() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "farm/flower", "/flower/"])
-def test_the_health_check_of_flower_follows_its_prefix_and_port(prefix: str) -> None:
+@pytest.mark.parametrize("address", ["", "0.0.0.0", "127.0.0.2"])
+def test_the_health_check_of_flower_follows_its_address(
+    prefix: str, address: str, tmp_path: Path
+) -> None:
+    """Its prefix, its port, the address that it listens on and TLS."""
+    has_tls = address == "127.0.0.2"
     asked: list[str] = []
 
     class Answer(BaseHTTPRequestHandler):
@@ -282,11 +289,18 @@ def test_the_health_check_of_flower_follows_its_prefix_and_port(prefix: str) -> 
 
     def check(**env: str) -> int:
         given = {"FLOWER_PORT": str(server.server_port), "http_proxy": "http://127.0.0.1:1", **env}
+        given |= {"FLOWER_ADDRESS": address, "https_proxy": "http://127.0.0.1:1"}
+        given |= {"FLOWER_CERTFILE": "flower.pem"} if has_tls else {}
         command = [sys.executable, str(DEPLOY / "flower" / "healthcheck.py")]
         return subprocess.run(command, env=given, capture_output=True, timeout=30).returncode
 
     wanted = f"/{prefix.strip('/')}/healthcheck".replace("//", "/")
-    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+    with HTTPServer(("127.0.0.2" if has_tls else "127.0.0.1", 0), Answer) as server:
+        if has_tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            make_certificate(["flower"], tmp_path / "ca.pem", tmp_path / "flower.pem")
+            context.load_cert_chain(tmp_path / "flower.pem")
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         found = check(FLOWER_URL_PREFIX=prefix)
