@@ -246,3 +246,29 @@ def test_what_cannot_be_repaired_fails_with_its_publish_and_expires(farm: Farm) 
     assert publish in notice
     assert farm.client.zcard(keys.file_state_key("failed")) == 1
     assert not farm.client.zscore(keys.PENDING, member.upload_id)
+
+
+@pytest.mark.parametrize("name", ["strikes", "nodes", "closed", "node:w1"])
+def test_a_gate_closes_whatever_its_counts_were(farm: Farm, name: str) -> None:
+    gate = keys.gate_key("store")
+    farm.client.hset(gate, name, "1.5")
+    ids = farm.enqueue(*(file_of() for _ in range(6)))  # the third strike may begin it again
+
+    for transfer in farm.pass_stages(STAGES[2]):
+        assert farm.retry_later(transfer, gate="store") == "retrying"
+
+    assert float(farm.client.hget(gate, "until")) > farm.now()
+    assert farm.states(ids) == ["retrying"] * 6
+
+
+@pytest.mark.parametrize("value", ["1.5", "1e3", "0x10", " 1"])
+def test_a_count_that_redis_cannot_add_to_is_repaired(farm: Farm, value: str) -> None:
+    for name in ("fence", "deliveries:1", "tries:Refused", "retries", "sent"):
+        [upload_id] = farm.enqueue(file_of())
+        farm.client.hset(keys.upload_key(upload_id), name, value)
+        for transfer in farm.pass_stages(STAGES[2], str(uuid.uuid4())):
+            farm.retry_later(transfer)
+        farm.make_due()
+
+        assert farm.state(upload_id) == "pending", name
+        farm.commands.cancel(upload_id)

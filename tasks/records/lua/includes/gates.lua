@@ -46,7 +46,7 @@ local function is_only_node(node)
 end
 
 -- Note that an upload failed on a node because of its service. One stands for all those of a call.
-local function strike(service, id, node, retry)
+local function strike_gate(service, id, node, retry)
   local gate = KEY.gate .. service
   redis.call('HSETNX', gate, 'since', NOW)
   redis.call('EXPIRE', gate, DAY_S)
@@ -67,6 +67,14 @@ local function strike(service, id, node, retry)
     count('outages:' .. service)
   elseif (tonumber(on_node) or 0) >= STRIKES and held(held_until) <= NOW then
     redis.call('HSET', gate, 'until:' .. node, next_probe(gate, 'held', retry))
+  end
+end
+
+-- A gate whose counts somebody else has written would never close: it begins again.
+local function strike(service, id, node, retry)
+  if not pcall(strike_gate, service, id, node, retry) then
+    redis.call('DEL', KEY.gate .. service)
+    strike_gate(service, id, node, retry)
   end
 end
 

@@ -13,10 +13,19 @@ local NUMBERS = {
 }
 local LARGEST = 9007199254740992
 
+-- Those that Redis counts in: it refuses 1.5, 1e3 and 0x10 there, which Lua reads as numbers.
+local WHOLE = { stage = true, done = true, size = true, fence = true, sent = true, ahead = true,
+  retries = true, failed_alone = true, retry_stage = true, total = true }
+
 local function is_number(name, value)
   local number = tonumber(value)
   if value == '' then
     return name == 'size' or name == 'asked'
+  end
+  -- Times have a fraction; what has no name here is a counter.
+  local is_whole = WHOLE[name] or NUMBERS[name] == nil
+  if is_whole and not string.match(value, '^%-?%d+$') then
+    return false
   end
   return number and number == number and math.abs(number) < LARGEST
 end
