@@ -128,6 +128,10 @@ def _require_located(ftrack: FtrackClient, found: Sequence[_Found]) -> None:
         )
 
 
+#: By what the pages of types are ordered that have no id.
+KEYS = {"Metadata": "parent_id"}
+
+
 def all_rows(ftrack: FtrackClient, columns: str, entity_type: str, where: str) -> list[Result]:
     """Return all rows of a query, page by page.
 
@@ -137,7 +141,9 @@ def all_rows(ftrack: FtrackClient, columns: str, entity_type: str, where: str) -
     """
     rows: list[Result] = []
     while True:
-        page = f"{where} order by id offset {len(rows)} limit {PAGE_ROWS}"
+        page = (
+            f"{where} order by {KEYS.get(entity_type, 'id')} offset {len(rows)} limit {PAGE_ROWS}"
+        )
         try:
             [result] = ftrack.call([query(columns, entity_type, page)])
         except FtrackRefusal as refusal:

@@ -583,3 +583,27 @@ def test_the_servers_end_with_the_command(tmp_path: Path, how: str) -> None:
         code = process.wait(20)
     assert code == (0 if how == "terminate" else -9)
     wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in servers), 5)
+
+
+def test_queries_ask_for_related_entities_and_sort(sandbox: Sandbox) -> None:
+    create = sandbox.ftrack.create
+    asset = create("Asset", name="plate", context_id=seed.SHOT_ID)
+    for number in (1, 3, 2):
+        create("AssetVersion", asset_id=asset["id"], version=number)
+
+    def numbers(expression: str) -> list[int]:
+        query = {"action": "query", "expression": f"select version from AssetVersion {expression}"}
+        return [row["version"] for row in sandbox.ftrack.api(query)[0]["data"]]
+
+    plates = 'where asset has (name is "plate")'
+    assert numbers(f"{plates} order by version desc limit 2") == [3, 2]
+    assert numbers(f"{plates} order by version offset 1") == [2, 3]
+    assert numbers('where asset.parent[Shot].name is "sh010" and asset.name is "plate"') == [
+        1,
+        3,
+        2,
+    ]
+    assert numbers('where asset.parent[Task].name is "sh010"') == []
+    query = "select name from Asset where versions any (version is 3)"
+    [row] = sandbox.ftrack.api({"action": "query", "expression": query})[0]["data"]
+    assert row["name"] == "plate"

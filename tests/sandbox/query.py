@@ -42,14 +42,20 @@ class Query:
     entity_type: str
     projections: list[str] = field(default_factory=list)
     test: Test = lambda _: True
+    #: Attributes to sort by, and whether each one descends.
+    order: list[tuple[str, bool]] = field(default_factory=list)
     offset: int = 0
     limit: int | None = None
 
 
 def run(entities: Entities, expression: str) -> dict[str, Any]:
     """Return the answer of the ``query`` operation to *expression*."""
-    query = _Parser(entities, expression).parse()
+    parser = _Parser(entities, expression)
+    query = parser.parse()
     found = [entity for entity in entities.all(query.entity_type) if query.test(entity)]
+    # Sorting is stable, so the last attribute comes first.
+    for path, descends in reversed(query.order):
+        found.sort(key=lambda entity: parser.sort_key(entity, path), reverse=descends)
     end = len(found) if query.limit is None else query.offset + query.limit
     return {
         "action": "query",
@@ -125,14 +131,32 @@ class _Parser:
         while self._tokens:
             word = self._next().text
             if word == "order":
-                # Insertion order is good enough for tests.
-                while self._tokens and self._tokens[0].text not in _ENDS:
-                    self._next()
+                self._expect("by")
+                query.order = self._order()
             elif word in ("offset", "limit"):
                 setattr(query, word, int(self._next().text))
             else:
                 raise ParseError(f"Unexpected {word!r} in expression {self._expression!r}")
         return query
+
+    def _order(self) -> list[tuple[str, bool]]:
+        found: list[tuple[str, bool]] = []
+        while True:
+            path = self._next().text
+            self._check(path)
+            descends = self._take("desc") or self._take("descending")
+            if not descends:
+                _ = self._take("asc") or self._take("ascending")
+            found.append((path, descends))
+            if not self._take(","):
+                return found
+
+    def sort_key(self, entity: Entity, path: str) -> tuple[bool, Any]:
+        """Return what an entity is sorted by; those without a value come last."""
+        value = next(iter(self._values(entity, path)), None)
+        if isinstance(value, dict):  # a time
+            value = value.get("value")
+        return value is None, "" if value is None else value
 
     def _either(self) -> Test:
         tests = [self._both()]
@@ -156,6 +180,8 @@ class _Parser:
             return grouped
         path = self._next().text
         operator = self._next().text
+        if operator in ("any", "has"):
+            return self._of_related(path)
         if operator in ("not", "is") and self._tokens and not self._tokens[0].quoted:
             if operator == "not" and self._tokens[0].text in ("in", "like"):
                 operator = f"not_{self._next().text}"
@@ -169,12 +195,40 @@ class _Parser:
         comparison = Comparison(operator, wanted)
         return lambda entity: comparison.holds(self._values(entity, path))
 
-    def _check(self, path: str) -> None:
+    def _of_related(self, path: str) -> Test:
+        """Return the test whether any related entity fulfils the criteria in parentheses."""
+        before, self._type = self._type, self._type_at(path.split("."))
+        self._expect("(")
+        inner = self._either()
+        self._expect(")")
+        self._type = before
+        return lambda entity: any(inner(other) for other in self._related(entity, path))
+
+    def _type_at(self, relations: list[str]) -> str:
+        """Return the type that relations lead to; parent[Shot] names it."""
         entity_type = self._type
-        *relations, last = path.split(".")
-        for name in relations:
+        for relation in relations:
+            name, _, cast = relation.rstrip("]").partition("[")
             described = self._entities.attribute(entity_type, name)
-            entity_type = described.get("$ref") or described.get("items", {}).get("$ref", "")
+            kind = described.get("$ref") or described.get("items", {}).get("$ref", "")
+            entity_type = cast or kind
+        return entity_type
+
+    def _related(self, entity: Entity, path: str) -> list[Entity]:
+        relation, _, rest = path.partition(".")
+        name, _, cast = relation.rstrip("]").partition("[")
+        found = self._entities.related(entity, name)
+        others = found if isinstance(found, list) else [found] if found else []
+        if cast:
+            kinds = self._entities.concrete(cast)
+            others = [other for other in others if other["__entity_type__"] in kinds]
+        if not rest:
+            return others
+        return [one for other in others for one in self._related(other, rest)]
+
+    def _check(self, path: str) -> None:
+        *relations, last = path.split(".")
+        entity_type = self._type_at(relations)
         known = (
             last in self._entities.schema(name)["properties"]
             for name in self._entities.concrete(entity_type)
@@ -184,15 +238,14 @@ class _Parser:
             raise ParseError(f"Attribute {last!r} does not exist on {entity_type}")
 
     def _values(self, entity: Entity, path: str) -> list[Any]:
-        name, _, rest = path.partition(".")
-        if not rest:
+        relations, _, name = path.rpartition(".")
+        if not relations:
             # "version is X" means the same as "version_id is X".
             described = self._entities.schema(entity["__entity_type__"])["properties"].get(name, {})
             key = self._entities.foreign_key(entity["__entity_type__"], name)
             return [entity.get(key if "$ref" in described else name)]
-        related = self._entities.related(entity, name)
-        others = related if isinstance(related, list) else [related] if related else []
-        return [value for other in others for value in self._values(other, rest)]
+        others = self._related(entity, relations)
+        return [value for other in others for value in self._values(other, name)]
 
     def _list(self) -> list[Any]:
         self._expect("(")
