@@ -31,13 +31,15 @@ local claim, stage, host = args.claim, args.stage, args.host
 local MOST_SCANNED = 1000
 local SCANNED_S = 10
 local claim_key = KEY.claim .. claim
+-- The field that counts how often an upload was delivered to this stage.
+local DELIVERIES = 'deliveries:' .. stage
 
 -- The hosts that need another wake-up, because a batch was taken apart or a claim was cut short.
 local to_wake = {}
 
-local function claim_one(id)
+local function claim_one(id, state)
   redis.call('ZREM', pending_key(host), id)
-  if redis.call('HGET', upload_key(id), 'state') ~= 'pending' then
+  if state ~= 'pending' then
     return 0
   end
   move(id, 'pending', 'active')
@@ -53,8 +55,8 @@ local function claim_some(ids, most, to_probe, fresh)
   local bytes, claimed, is_full = 0, 0, false
 
   local function claim_next(id)
-    local size, exclusive, tried = unpack(redis.call('HMGET', upload_key(id), 'size', 'exclusive',
-      'tried'))
+    local state, size, exclusive, tried = unpack(redis.call('HMGET', upload_key(id), 'state', 'size',
+      'exclusive', 'tried'))
     -- What one host alone sees is left to nobody.
     local is_left = host == '' and left_to(tried, args.worker)
     if is_left or fresh and was_struck(id, to_probe) then
@@ -67,7 +69,7 @@ local function claim_some(ids, most, to_probe, fresh)
       is_full = true
       return
     end
-    claimed = claimed + claim_one(id)
+    claimed = claimed + claim_one(id, state)
     is_full = exclusive
   end
 
@@ -132,31 +134,31 @@ end
 
 -- Make an upload pending again, in a batch of its own: its batch has killed its worker twice, and
 -- this finds the culprit.
-local function requeue_alone(id, key, state, own_host, score)
+local function requeue_alone(id, key, record)
   leave_claim(id, claim)
   -- This delivery is not carried out, so it cannot kill a worker.
-  redis.call('HINCRBY', key, 'deliveries:' .. stage, -1)
+  redis.call('HINCRBY', key, DELIVERIES, -1)
   redis.call('HSET', key, 'exclusive', 1)
   redis.call('HINCRBY', key, 'fence', 1)
-  make_pending(id, state, own_host, score)
-  to_wake[own_host] = true
+  make_pending(id, record.state, record.host, record.score)
+  to_wake[record.host] = true
 end
 
 -- Whether this stage changes the component's bytes: it sends them, or makes a large file's parts,
 -- or a publish's members, the component's bytes.
-local function sends_bytes(key)
-  local size, total = unpack(redis.call('HMGET', key, 'size', 'total'))
-  local is_large = (tonumber(size or '') or 0) > args.large_bytes
-  return stage == STAGE.put_file or (stage > STAGE.put_file and (is_large or total))
+local function sends_bytes(record)
+  local is_large = (tonumber(record.size or '') or 0) > args.large_bytes
+  return stage == STAGE.put_file or (stage > STAGE.put_file and (is_large or record.total))
 end
 
 local function read(id)
-  local fields = redis.call('HMGET', upload_key(id), 'state', 'claim', 'stage', 'done', 'host',
-    'score', 'tried')
-  if fields[7] and not is_json(fields[7]) then
+  local record = read_fields(upload_key(id), { 'state', 'claim', 'fence', 'stage', 'done', 'host',
+    'score', 'tried', 'component', 'total', 'request', 'file', 'stored', 'stored_seal', 'size',
+    'located', DELIVERIES })
+  if record.tried and not is_json(record.tried) then
     error('the field tried is not JSON')
   end
-  return fields
+  return record
 end
 
 -- Return a node that this stage of the batch is left to, because this node has failed at one of the
@@ -165,10 +167,9 @@ local function batch_left_to(found)
   if stage == STAGE.compute_checksum then
     return nil
   end
-  for _, fields in pairs(found) do
-    local state, owner, _, _, own_host, _, tried = unpack(fields)
-    if tried and state == 'active' and owner == claim and own_host == '' then
-      local other = stage_left_to(tried, args.worker, stage)
+  for _, record in pairs(found) do
+    if record.tried and record.state == 'active' and record.claim == claim and record.host == '' then
+      local other = stage_left_to(record.tried, args.worker, stage)
       if other then
         return other
       end
@@ -176,43 +177,48 @@ local function batch_left_to(found)
   end
 end
 
-local function deliver(id, fields, is_one_of_many)
+local function next_number(record, name)
+  local number = record[name] or '0'
+  if not is_number(name, number) then
+    error('the field ' .. name .. ' is no number')
+  end
+  return math.floor(tonumber(number)) + 1
+end
+
+local function deliver(id, record, is_one_of_many)
   local key = upload_key(id)
-  local state, owner, reached, finished, own_host, score = unpack(fields)
-  if state ~= 'active' or owner ~= claim or tonumber(reached) > stage then
+  if record.state ~= 'active' or record.claim ~= claim or tonumber(record.stage) > stage then
     return nil
   end
   -- A first stage that is delivered late makes a new claim under its old id. A later stage of the
   -- old batch may be delivered too, and must not run before its turn.
-  if tonumber(finished or 0) < stage - 1 then
+  if tonumber(record.done or 0) < stage - 1 then
     return nil
   end
   -- Counted by stage, and set back when the stage has ended in some way.
-  local deliveries = redis.call('HINCRBY', key, 'deliveries:' .. stage, 1)
-  redis.call('HSET', key, 'stage', stage, 'worker', args.worker, 'chain', claim, 'at:' .. stage, NOW)
+  local deliveries, fence = next_number(record, DELIVERIES), next_number(record, 'fence')
+  redis.call('HSET', key, 'stage', stage, 'worker', args.worker, 'chain', claim, 'at:' .. stage, NOW,
+    DELIVERIES, deliveries, 'fence', fence)
   if deliveries > 1 then
     count('redelivered')
   end
   if deliveries > args.max_deliveries then
-    fail_worker_killer(id, state, args.worker, args.max_deliveries, args.ttl_s)
+    fail_worker_killer(id, record.state, args.worker, args.max_deliveries, args.ttl_s)
     return nil
   end
   if deliveries > 2 and is_one_of_many then
-    requeue_alone(id, key, state, own_host, score)
+    requeue_alone(id, key, record)
     return nil
   end
-  local fence = redis.call('HINCRBY', key, 'fence', 1)
-  if sends_bytes(key) and not may_put(id, fence, args.lease_s) then
+  if sends_bytes(record) and not may_put(record.component, id, fence, args.lease_s) then
     leave_claim(id, claim)
     -- Not an error of this upload, so it counts no try and no delivery, and needs no backoff.
-    redis.call('HINCRBY', key, 'deliveries:' .. stage, -1)
+    redis.call('HINCRBY', key, DELIVERIES, -1)
     make_retrying(id, NOW + 2, 'older upload of the component')
     return nil
   end
-  local request, file, stored, seal, size, located = unpack(redis.call('HMGET', key, 'request',
-    'file', 'stored', 'stored_seal', 'size', 'located'))
-  return { id, fence, request or '', file or '', stored or '', seal or '', size or '',
-    located or '' }
+  return { id, fence, record.request or '', record.file or '', record.stored or '',
+    record.stored_seal or '', record.size or '', record.located or '' }
 end
 
 repair_key(claim_key, 'set')
@@ -236,9 +242,9 @@ if other then
 end
 
 local function deliver_one(id)
-  local fields = found[id] or read(id)
+  local record = found[id] or read(id)
   found[id] = nil -- it is read again if it is repaired
-  return deliver(id, fields, #ids > 1)
+  return deliver(id, record, #ids > 1)
 end
 
 local rows = {}

@@ -37,8 +37,9 @@ local function renew(row)
     lost[#lost + 1] = row.id
   end
   -- A superseded upload counts as sending until its sender says that it has stopped.
-  if is_putting(row.id, row.fence) then
-    redis.call('HSET', component_key_of(row.id), 'putting_until', NOW + args.lease_s)
+  local component = redis.call('HGET', key, 'component')
+  if is_putting(component, row.id, row.fence) then
+    redis.call('HSET', component_key(component), 'putting_until', NOW + args.lease_s)
   end
 end
 

@@ -158,36 +158,44 @@ end
 -- Note that an upload has recovered, once the stage that failed has succeeded: on the way there,
 -- the upload passes through the earlier stages again. `tries:KIND` stays, so an error that keeps
 -- coming back becomes final.
-local function note_recovery(key)
-  local stage, retry_stage = unpack(redis.call('HMGET', key, 'stage', 'retry_stage'))
-  if retry_stage and tonumber(stage) >= tonumber(retry_stage) then
+local function note_recovery(key, record)
+  if record.retry_stage and tonumber(record.stage) >= tonumber(record.retry_stage) then
     redis.call('HDEL', key, 'since', 'retries', 'retry_stage', 'error', 'error_kind',
       'retry_reason', 'due', 'failed', 'failed_alone')
   end
 end
 
 -- Bytes count once they are in the store. Those of a large file were counted part by part.
-local function count_stored(id, key, fields)
+local function count_stored(id, fields, record)
   local stored = fields.stored or ''
-  -- A file that is not uploaded is noted as stored before it could be sent.
-  local is_sent = tonumber(redis.call('HGET', key, 'stage') or '') ~= STAGE.get_put_metadata
-  if stored == '' or not is_sent or redis.call('EXISTS', KEY.parts .. id) == 1 then
+  if stored == '' or stored == record.stored or record.total then
     return
   end
-  local before, total = unpack(redis.call('HMGET', key, 'stored', 'total'))
-  if stored ~= before and not total then
+  -- A file that is not uploaded is noted as stored before it could be sent.
+  local is_sent = tonumber(record.stage) ~= STAGE.get_put_metadata
+  if is_sent and redis.call('EXISTS', KEY.parts .. id) == 0 then
     count('stored_bytes', tonumber(fields.size) or 0)
   end
 end
 
-local function advance(_, key)
-  note_recovery(key)
-  redis.call('HSET', key, 'done', redis.call('HGET', key, 'stage'))
+local function write_fields(key, fields)
+  local words = {}
+  for name, value in pairs(fields) do
+    words[#words + 1] = name
+    words[#words + 1] = value
+  end
+  if #words > 0 then
+    redis.call('HSET', key, unpack(words))
+  end
+end
+
+local function advance(_, key, _, record)
+  note_recovery(key, record)
   return 'active'
 end
 
-local function locate(id, key, settlement)
-  local is_known = (redis.call('HGET', key, 'located') or '') ~= ''
+local function locate(id, key, settlement, record)
+  local is_known = (record.located or '') ~= ''
   redis.call('HSET', key, 'located', NOW)
   -- That the parts were joined must not be said again when ftrack has deleted the file.
   redis.call('HDEL', key, 'error', 'error_kind', 'joined', 'joined_seal')
@@ -264,30 +272,37 @@ attempt('', count_answers, args.settlements[1])
 local SUCCESS = { advanced = true, stored = true, located = true }
 local succeeded_at
 
+-- The fields of a record on which its settlement depends.
+local READ = { 'state', 'fence', 'stage', 'host', 'component', 'total', 'tried', 'error', 'error_kind',
+  'retry_stage', 'stored', 'located' }
+
 local function settle(settlement)
-  local id, key = settlement.id, upload_key(settlement.id)
-  local state = 'lost'
+  local id, fields = settlement.id, settlement.fields
+  local key = upload_key(id)
+  local record = read_fields(key, READ)
+  local is_ours = record.state == 'active' and tonumber(record.fence) == settlement.fence
+  local has_sent = not is_ours or tonumber(record.stage) >= STAGE.put_file
   -- What may still run, may still send.
-  if not (type(settlement.retry) == 'table' and settlement.retry.is_running) then
-    end_put(id, settlement.fence)
+  if has_sent and not (type(settlement.retry) == 'table' and settlement.retry.is_running) then
+    end_put(record.component, id, settlement.fence)
   end
-  if is_ours(id, settlement.fence) then
-    local stage, host, total, tried, error, kind = unpack(redis.call('HMGET', key, 'stage', 'host',
-      'total', 'tried', 'error', 'error_kind'))
-    redis.call('HDEL', key, 'deliveries:' .. stage)
-    if SUCCESS[settlement.outcome] and host == '' and not total then
-      succeeded_at = tonumber(stage)
-      if tried then
-        note_managed(id, tried, args.node, succeeded_at, { error = error, kind = kind })
-      end
-    end
-    count_stored(id, key, settlement.fields)
-    for name, value in pairs(settlement.fields) do
-      redis.call('HSET', key, name, value)
-    end
-    state = OUTCOMES[settlement.outcome](id, key, settlement)
+  if not is_ours then
+    return 'lost'
   end
-  return state
+  redis.call('HDEL', key, 'deliveries:' .. record.stage)
+  if SUCCESS[settlement.outcome] and record.host == '' and not record.total then
+    succeeded_at = tonumber(record.stage)
+    if record.tried then
+      note_managed(id, record.tried, args.node, succeeded_at,
+        { error = record.error, kind = record.error_kind })
+    end
+  end
+  count_stored(id, fields, record)
+  if settlement.outcome == 'advanced' then
+    fields.done = record.stage
+  end
+  write_fields(key, fields)
+  return OUTCOMES[settlement.outcome](id, key, settlement, record)
 end
 
 local rows = {}

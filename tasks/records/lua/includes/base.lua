@@ -22,6 +22,15 @@ local function upload_key(id)
   return KEY.upload .. id
 end
 
+-- Return these fields of a hash, by name; those that it lacks are false.
+local function read_fields(key, names)
+  local fields = {}
+  for number, value in ipairs(redis.call('HMGET', key, unpack(names))) do
+    fields[names[number]] = value
+  end
+  return fields
+end
+
 local function pending_key(host)
   return host == '' and KEY.pending or KEY.pending .. ':' .. host
 end

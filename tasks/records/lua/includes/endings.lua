@@ -100,8 +100,8 @@ end
 -- `is_known` was located before, and has been counted.
 function finish(id, from, to, ttl, is_known)
   local key = upload_key(id)
-  local claim, host, kind, size, score = unpack(redis.call('HMGET', key, 'claim', 'host',
-    'error_kind', 'size', 'score'))
+  local claim, host, kind, size, score, total = unpack(redis.call('HMGET', key, 'claim', 'host',
+    'error_kind', 'size', 'score', 'total'))
   if from == 'pending' then
     redis.call('ZREM', pending_key(host or ''), id)
   elseif from == 'retrying' then
@@ -115,8 +115,7 @@ function finish(id, from, to, ttl, is_known)
   redis.call('HDEL', key, 'retry_reason', 'due', 'since', 'retries', 'retry_stage', 'exclusive',
     'failed', 'failed_alone', 'tried')
   redis.call('EXPIRE', key, ttl)
-  local has_members = redis.call('HEXISTS', key, 'total') == 1
-  if has_members then
+  if total then
     redis.call('EXPIRE', KEY.files .. id, ttl)
     redis.call('EXPIRE', KEY.left .. id, ttl)
     redis.call('EXPIRE', KEY.dropped .. id, ttl)
@@ -135,7 +134,7 @@ function finish(id, from, to, ttl, is_known)
   end
   if to == 'failed' then
     notice_of_failure(id)
-  elseif to == 'located' and has_members and not is_known then
+  elseif to == 'located' and total and not is_known then
     notice('publish_visible', { id = id })
   end
   inform_publishes(id, to, ttl)
