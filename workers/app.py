@@ -41,14 +41,13 @@ def check_environment(sender: str, **_: Any) -> None:
     from tasks.config.redis_client import shared_redis
     from tasks.records.cluster import check_no_cluster
     from workers import logs
+    from workers.broker import transport
 
     try:
         settings = Settings.from_environment(for_worker=True)
         check_no_cluster(settings)
     except SettingsError as error:
         raise SystemExit(complain(error, BAD_INPUT)) from None
-    app.conf.broker_transport_options = {
-        **app.conf.broker_transport_options,
-        "shared_redis": shared_redis(settings),
-    }
+    # No transport option: remote control sends these to Flower, as JSON.
+    transport.share(shared_redis(settings))
     logs.set_up(sender, settings)

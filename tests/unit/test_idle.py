@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -96,15 +97,17 @@ def test_a_channel_that_waits_for_a_task_closes_at_once(channel: Any, client: An
     assert calls(client, "client|unblock") == 1
 
 
-def test_channels_share_a_connection_with_the_steps(client: Any, redis_server: RedisServer) -> None:
+def test_channels_share_a_connection_with_the_steps(
+    client: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = len(client.client_list())
     shared = shared_redis(Settings(redis_server.url))
-    broker = Connection(
-        redis_server.url,
-        transport=transport.Transport,
-        transport_options={"shared_redis": shared},
-    )
+    for channel_class in (transport.Channel, transport.SentinelChannel):
+        monkeypatch.setattr(channel_class, "shared_redis", shared)
+    broker = Connection(redis_server.url, transport=transport.Transport)
     with broker:
+        # Remote control sends this to Flower.
+        json.dumps(broker.info()["transport_options"])
         for _ in range(3):
             with broker.channel() as channel:
                 channel.queue_declare("farmhaul")

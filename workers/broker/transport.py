@@ -182,6 +182,11 @@ class _Guarded:
             raise redis.ConnectionError("the connection to Redis is closed")
 
 
+def share(client: Any) -> None:
+    """Let all channels of this process use the connections of a client."""
+    _Guarded.shared_redis = client
+
+
 def _client_id(connection: Any) -> int | None:
     """Ask for the number by which Redis knows a connection that waits for nothing."""
     connection.send_command("CLIENT", "ID")
@@ -194,13 +199,9 @@ def _client_id(connection: Any) -> int | None:
 class Channel(_Guarded, kombu_redis.Channel):
     """A channel to one Redis."""
 
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "shared_redis")
-
 
 class SentinelChannel(_Guarded, kombu_redis.SentinelChannel):
     """A channel to the master that the sentinels name."""
-
-    from_transport_options = (*kombu_redis.SentinelChannel.from_transport_options, "shared_redis")
 
 
 class _Checked:
