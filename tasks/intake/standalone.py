@@ -108,7 +108,7 @@ def _values(entry: Entry) -> dict[str, Any]:
     if entry.path:
         slash = "/" if entry.path.endswith("/") else ""  # it is a folder, and the path keeps that
         values["path"] = absolute(entry.path, ()) + slash
-    return {key: value for key, value in values.items() if value not in (None, False, {})}
+    return {key: value for key, value in values.items() if value not in (None, False, {}, (), [])}
 
 
 def _print(text: str) -> int:

@@ -29,7 +29,7 @@ def target_of(one: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
 
     With a context, the asset and the number of the version are those that AYON has.
     """
-    target = {key: options[key] for key in TARGET if options[key]}
+    target = {key: options[key] for key in TARGET if options[key] is not None}
     if {"thumbnail", "ftrackreview"} & set(one["tags"] or ()) or one.get("thumbnail"):
         target.pop("also_in", None)  # media is only in ftrack.server
     if "context" in target:
@@ -135,7 +135,7 @@ def main() -> int:
     version.add_argument("--version-id", metavar="UUID")
     version.add_argument("--context", metavar="PATH|UUID", help="make the version here")
     for key in TARGET[2:]:
-        parser.add_argument(f"--{key.replace('_', '-')}", default="")
+        parser.add_argument(f"--{key.replace('_', '-')}")
     parser.add_argument("--dry-run", action="store_true", help="print the manifest, queue nothing")
     options = parser.parse_args()
     try:
