@@ -28,13 +28,18 @@ def target_of(one: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Return what the line of a representation says of its version.
 
     With a context, the asset and the number of the version are those that AYON has.
+
+    Raises:
+        ValueError: AYON has no number, without which all renders would go into one version.
     """
     target = {key: options[key] for key in TARGET if options[key] is not None}
     if {"thumbnail", "ftrackreview"} & set(one["tags"] or ()) or one.get("thumbnail"):
         target.pop("also_in", None)  # media is only in ftrack.server
     if "context" in target:
         target["asset"] = one.get("productName")
-        target["version_key"] = f"v{one.get('version')}"
+        if one.get("version") is None:
+            raise ValueError("its instance has no version, which --context needs")
+        target["version_key"] = f"v{one['version']}"
     return target
 
 
