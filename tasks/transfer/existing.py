@@ -61,7 +61,7 @@ class Existing:
     version_data: Sequence[Operation] = ()
 
     def with_more(self, more: Existing) -> Existing:
-        """Return the entities of both, with the frames of this one."""
+        """Return the entities of both, with the frames and the version data of this one."""
         return replace(
             self,
             components=self.components | more.components,
@@ -70,7 +70,6 @@ class Existing:
             ours=self.ours | more.ours,
             locations={**self.locations, **more.locations},
             known_versions=self.known_versions.with_more(more.known_versions),
-            version_data=(*self.version_data, *more.version_data),
             sizes={**self.sizes, **more.sizes},
             metadata={**self.metadata, **more.metadata},
             replaced={**self.replaced, **more.replaced},

@@ -99,6 +99,8 @@ def patterns_of(ftrack: FtrackClient, component_ids: Sequence[str]) -> dict[str,
     Raises:
         FatalError, RetryableError: see ``all_rows``.
     """
+    if not component_ids:
+        return {}
     named = f'key is "{PATTERN}" and parent_id in ({quoted(component_ids)})'
     return {
         _text(row, "parent_id"): _text(row, "value")

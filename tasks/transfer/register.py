@@ -192,9 +192,8 @@ def _look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Ex
         groups = [existing_operations(batch), same_names_query(named), made]
         results, names, versions = ftrack.call_in_groups(groups)
         others = others_of(row for result in names for row in rows_of(result))
-        data = version_data_operations(ftrack, [one.target for one in batch])
-        known = replace(
-            parse_existing(results), known_versions=parse_versions(versions), version_data=data
-        )
+        known = replace(parse_existing(results), known_versions=parse_versions(versions))
         found = found.with_more(known).with_replaced(batch, others)
-    return found
+    # Once for all of them: several ask for the same, and ftrack refuses what is created twice.
+    data = version_data_operations(ftrack, [one.target for one in wanted])
+    return replace(found, version_data=data)

@@ -157,7 +157,9 @@ def _with_used(
         return publish, files, existing
     containers = [used.get(one.target.component_id, one) for one in publish.containers]
     files = [_in_sequence(file, used.get(file.target.container_id or "")) for file in files]
-    return Publish(tuple(containers)), files, existing.with_more(look_up(ftrack, [*used.values()]))
+    # What their versions get was looked up with the publish.
+    asked = [one._replace(target=one.target._replace(of_version=None)) for one in used.values()]
+    return Publish(tuple(containers)), files, existing.with_more(look_up(ftrack, asked))
 
 
 def _in_sequence(file: Transfer, container: Container | None) -> Transfer:

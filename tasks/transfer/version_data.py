@@ -7,8 +7,11 @@ what ftrack has already is not made again: entities get derived ids, and values 
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tasks.transfer.errors import TargetRefusedError
@@ -20,6 +23,8 @@ LIST, LIST_MEMBER = "AssetVersionList", "ListObject"
 REVIEW, REVIEW_MEMBER = "ReviewSession", "ReviewSessionObject"
 ATTRIBUTE_VALUE = "AssetVersionCustomAttributeValue"
 
+#: Python also reads 1_000, and nan, which JSON does not have.
+NUMBER = re.compile(r"[+-]?[0-9]+((?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)")
 YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
@@ -55,26 +60,26 @@ def version_data_operations(ftrack: FtrackClient, targets: Iterable[Target]) -> 
 def _operations(
     ftrack: FtrackClient, version_id: str, data: OfVersion, new: NewVersion | None
 ) -> list[Operation]:
-    lists = _by_name(data.lists)
-    reviews = _by_name(data.reviews)
-    keys = quoted(key for key, _ in data.attributes)
-    of_versions = f'entity_type is "assetversion" and key in ({keys})'
     asked = [
-        _place_query(version_id),
+        [_place_query(version_id)],
         _context_query(new),
-        query("id, name, project_id", LIST, lists),
-        query("id, name, project_id", REVIEW, reviews),
-        query(
-            "id, key, project_id, config, type.name", "CustomAttributeConfiguration", of_versions
-        ),
+        _named_query(LIST, data.lists),
+        _named_query(REVIEW, data.reviews),
+        _attributes_query(data),
     ]
-    rows = [rows_of(result) for result in ftrack.call(asked)]
-    place = _place(rows[0], rows[1], new)
+    versions, contexts, lists, reviews, attributes = (
+        [row for result in results for row in rows_of(result)]
+        for results in ftrack.call_in_groups(asked)
+    )
+    place = _place(versions, contexts, new)
     if place is None:
         raise _refused(f"version {version_id}", "does not exist in ftrack")
-    found_lists = [_one(name, rows[2], place, "list") for name in data.lists]
-    found_reviews = [_one(name, rows[3], place, "review session") for name in data.reviews]
-    values = dict(_attribute(key, text, rows[4], place) for key, text in data.attributes)
+    # Once each: one may be named by its name and by its id.
+    found_lists = dict.fromkeys(_one(name, lists, place, "list") for name in data.lists)
+    found_reviews = dict.fromkeys(
+        _one(name, reviews, place, "review session") for name in data.reviews
+    )
+    values = dict(_attribute(key, text, attributes, place) for key, text in data.attributes)
     there = _there(ftrack, version_id)
     operations = [
         _set("Metadata", there, {"parent_id": version_id, "key": key}, value, "AssetVersion")
@@ -104,11 +109,30 @@ def _place_query(version_id: str) -> Operation:
     return query(columns, "AssetVersion", f'id is "{version_id}"')
 
 
-def _context_query(new: NewVersion | None) -> Operation:
+def _context_query(new: NewVersion | None) -> list[Operation]:
     """Return the query for the context of a version that is made, and its asset's versions."""
-    context_id = new.context_id if new else ""
     columns = "id, project_id, assets.name, assets.versions.version"
-    return query(columns, "Context", f'id is "{context_id}"')
+    return [query(columns, "Context", f'id is "{new.context_id}"')] if new else []
+
+
+def _named_query(entity_type: str, names: Sequence[str]) -> list[Operation]:
+    """Return the query for lists or review sessions by name or id; none without a name."""
+    if not names:
+        return []
+    where = f"name in ({quoted(names)})"
+    if ids := [name.lower() for name in names if is_uuid(name)]:
+        where += f" or id in ({quoted(ids)})"
+    return [query("id, name, project_id", entity_type, where)]
+
+
+def _attributes_query(data: OfVersion) -> list[Operation]:
+    """Return the query for custom attributes of versions; none without a key."""
+    if not data.attributes:
+        return []
+    keys = quoted(key for key, _ in data.attributes)
+    columns = "id, key, project_id, config, type.name"
+    where = f'entity_type is "assetversion" and key in ({keys})'
+    return [query(columns, "CustomAttributeConfiguration", where)]
 
 
 def _place(
@@ -127,12 +151,6 @@ def _place(
     numbers = [int(row.get("version") or 0) for one in others for row in one.get("versions") or ()]
     project_id = str(context.get("project_id") or context.get("id"))
     return _Place(project_id, new.asset, max(numbers, default=0) + 1)
-
-
-def _by_name(names: Sequence[str]) -> str:
-    where = f"name in ({quoted(names)})"
-    ids = [name.lower() for name in names if is_uuid(name)]
-    return f"{where} or id in ({quoted(ids)})" if ids else where
 
 
 def _one(name: str, rows: Sequence[Result], place: _Place, what: str) -> str:
@@ -167,21 +185,33 @@ def _attribute(key: str, text: str, rows: Sequence[Result], place: _Place) -> tu
 
 def _value(kind: str, text: str, config: str) -> Any:
     if kind == "number":
-        try:
-            return int(text)
-        except ValueError:
-            return float(text)
+        return _number(text)
     if kind == "boolean":
         if text.lower() not in YES_NO:
             raise ValueError("it is true or false")
         return YES_NO[text.lower()]
     if kind == "date":
-        return {"__type__": "datetime", "value": text}
+        return {"__type__": "datetime", "value": _date(text)}
     if kind == "expression":
         raise ValueError("ftrack computes it")
     if kind == "enumerator":
         return _chosen(text, config)
     return text
+
+
+def _number(text: str) -> int | float:
+    written = NUMBER.fullmatch(text)
+    if written is None or not math.isfinite(float(text)):
+        raise ValueError("a number is written as 1.5")
+    return float(text) if written[1] else int(text)
+
+
+def _date(text: str) -> str:
+    """Return a date in the form in which ftrack's own client sends it."""
+    try:
+        return datetime.fromisoformat(text).isoformat()
+    except ValueError:
+        raise ValueError("a date is written as 2026-11-26") from None
 
 
 def _chosen(text: str, config: str) -> Any:

@@ -193,6 +193,11 @@ def test_a_guest_may_read_and_not_write(sandbox: Sandbox) -> None:
         assert guest.call(create("Asset", name="x"))["exception"] == "PermissionError"
 
 
+def test_a_query_with_an_empty_list_is_refused(api: Api) -> None:
+    refused = api.call({"action": "query", "expression": "Location where id in ()"})
+    assert refused["exception"] == "ParseError"
+
+
 def test_a_call_is_one_transaction(api: Api) -> None:
     component_id = str(uuid.uuid4())
     first = create("FileComponent", id=component_id, name="main", version_id=seed.VERSION_ID)

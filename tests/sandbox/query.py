@@ -249,6 +249,8 @@ class _Parser:
 
     def _list(self) -> list[Any]:
         self._expect("(")
+        if self._take(")"):
+            raise ParseError(f"Empty list in expression {self._expression!r}")
         values: list[Any] = []
         while not self._take(")"):
             values.append(self._value())

@@ -11,7 +11,7 @@ import pytest
 from tasks.transfer import lookup
 from tasks.transfer.errors import FatalError, UnexpectedAnswerError
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.lookup import ComponentFile, find_files
+from tasks.transfer.lookup import ComponentFile, find_files, patterns_of
 from tasks.transfer.models import SERVER_LOCATION_ID
 from tasks.transfer.targets import derived_id
 from tests.unit.odd_server import OddServer, http
@@ -275,3 +275,10 @@ def test_a_query_whose_pages_do_not_end_is_given_up(
 
     with pytest.raises(UnexpectedAnswerError, match="more than 10 rows of FileComponent"):
         find_files(client, [FILE_ID])
+
+
+def test_no_component_has_no_pattern_and_is_not_asked_for(
+    client: FtrackClient, odd: OddServer
+) -> None:
+    assert patterns_of(client, []) == {}
+    assert asked(odd) == []
