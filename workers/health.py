@@ -30,7 +30,8 @@ from workers.broker import transport
 from workers.steps.periodic import PeriodicStep
 from workers.wording import redis_problem
 
-#: kombu asks for tasks every second; after this time without, something is wrong.
+#: A worker asks for tasks every 5 s (``transport.BRPOP_S``). After this time without, something is
+#: wrong.
 SILENT_S = 20.0
 #: What hangs is left behind sooner (``tasks.stage.threads``), and a call that nobody answers is
 #: over sooner (``tasks.transfer.exchange``). The next look shows it: within a minute in all.

@@ -65,7 +65,9 @@ def take(scripts: Scripts, version: str) -> list[bytes]:
 
 def unread(client: redis.Redis) -> list[Unread]:
     """Return what each version cannot read, the newest version first."""
-    versions = sorted(map(to_text, client.hkeys(UNREAD)), key=in_order, reverse=True)
+    # The exporter's user may use HGETALL, and not HKEYS.
+    kept: Any = client.hgetall(UNREAD)
+    versions = sorted(map(to_text, kept), key=in_order, reverse=True)
     pipeline = client.pipeline(transaction=False)
     for version in versions[:MOST_VERSIONS]:
         pipeline.llen(unread_key(version))

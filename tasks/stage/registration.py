@@ -159,10 +159,14 @@ def located_components(
         fresh = {outcome.component_id}
         if outcome.publish is not None:
             files = members[upload_id]
-            targets = [container.target for container in outcome.publish.containers]
-            targets += [member.target for member in files]
+            containers = [container.target for container in outcome.publish.containers]
+            targets = containers + [member.target for member in files]
             sent = [member.target for member in files if not member.was_located]
             fresh = {id_ for one in sent for id_ in (one.component_id, one.container_id or "")}
+            if not outcome.was_located:
+                fresh.update(
+                    container.target.component_id for container in outcome.publish.containers
+                )
         for target in targets:
             if not target.only_in and target.component_id in fresh:
                 yield target.component_id, SERVER_LOCATION_ID

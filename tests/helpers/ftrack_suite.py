@@ -36,7 +36,7 @@ LEFT_OUT: dict[str, dict[str, tuple[str, ...]]] = {
             "test_remove_timeout",
         ),
     },
-    "the stand-in has no project schemas, and so no statuses and types; no farm sets them": {
+    "the stand-in's project schemas have no workflows, and so no statuses and types": {
         "entity/test_project_schema.py": ("test_get_statuses", "test_get_types"),
         "test_session.py": ("test_create_with_reference",),
     },
@@ -54,7 +54,7 @@ LEFT_OUT: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "test_formatter.py": ("test_format_recursive",),
     },
-    "the stand-in has no custom attributes; farmhaul sets none yet": {
+    "the stand-in takes values of custom attributes, and does not show them on entities": {
         "test_custom_attribute.py": (
             "test_read_set_custom_attribute",
             "test_write_set_custom_attribute_value",
@@ -202,19 +202,20 @@ def fetch_suite() -> str:
     if (SOURCE / "test" / "unit").is_dir():
         return ""
     new = SOURCE.with_name(f"{SOURCE.name}.new-{os.getpid()}")
-    new.mkdir(parents=True)
+    # A hook of Git's that runs this names the repository of its own.
+    env = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
     try:
+        new.mkdir(parents=True, exist_ok=True)
         for arguments in (
             ("init", "-q"),
             ("fetch", "-q", "--depth=1", REPOSITORY, COMMIT),
             ("checkout", "-q", COMMIT),
         ):
             command = ["git", *arguments]
-            env = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
             subprocess.run(
                 command,
                 cwd=new,
-                env=env,
+                env={**env, "GIT_TERMINAL_PROMPT": "0"},
                 check=True,
                 capture_output=True,
                 text=True,

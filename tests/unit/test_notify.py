@@ -130,18 +130,6 @@ def test_nodes_are_told_when_set_aside_and_when_they_are_back(farm: Farm, odd: O
     assert "`has a wrong clock`" in messages(odd)[0]["text"]
 
 
-def test_an_upload_whose_record_is_beyond_repair_is_told_of(farm: Farm, odd: OddServer) -> None:
-    sender = sender_to(farm, odd.url)
-    [upload_id] = farm.enqueue(file_of())
-    farm.client.hset(keys.upload_key(upload_id), "deliveries:1", "1.5")
-    farm.deliver()
-
-    sender.run(1.0)
-
-    assert events(odd) == [("upload_failed", upload_id)]
-    assert messages(odd)[0]["events"][0]["error_kind"] == "RecordBroken"
-
-
 def test_nothing_is_noted_on_a_farm_without_a_receiver(farm: Farm) -> None:
     fail_one(farm)
     assert waiting(farm) == 0

@@ -244,6 +244,7 @@ def test_what_cannot_be_repaired_fails_with_its_publish_and_expires(farm: Farm) 
     assert farm.counted("failed") == {"RecordBroken": 2}
     [notice] = farm.client.zrange(keys.NOTICES, 0, -1)
     assert publish in notice
+    assert "upload_failed" in notice
     assert farm.client.zcard(keys.file_state_key("failed")) == 1
     assert not farm.client.zscore(keys.PENDING, member.upload_id)
 

@@ -115,12 +115,16 @@ def test_it_says_once_that_no_worker_runs(
 
 
 def test_it_says_soon_that_no_worker_runs(
-    client: Any, status: Status, capsys: pytest.CaptureFixture[str]
+    client: Any,
+    status: Status,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The time for a worker to take an entry in need not be over."""
+    monkeypatch.setattr(wait, "FIRST_LOOK_S", 0.1)
     client.lpush(INBOX, ENTRY)
 
-    wait_for(status, [ID], [ENTRY], 1.5)
+    wait_for(status, [ID], [ENTRY], 2)
 
     assert capsys.readouterr().err == f"farmhaul: {NO_WORKER}\n"
 

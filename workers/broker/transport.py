@@ -44,23 +44,23 @@ class _QoS(kombu_redis.QoS):
     _overdue_at = 0.0
 
     def restore_visible(self, *args: Any, **options: Any) -> None:
-        if time.monotonic() < self._overdue_at:
-            return
         # Redelivery is for workers: Flower's Redis user, for example, may not touch their messages.
-        with suppress(redis.exceptions.NoPermissionError):
-            try:
-                if self._none_is_overdue():
-                    return
-                super().restore_visible(*args, **options)
-            except redis.OutOfMemoryError:
-                raise
-            except redis.ResponseError as error:
-                log.warning("redis_refuses", text=redis_problem(error))
+        if self.channel.shared_redis is None or time.monotonic() < self._overdue_at:
+            return
+        try:
+            if self._none_is_overdue():
+                return
+            super().restore_visible(*args, **options)
+        except redis.OutOfMemoryError:
+            raise
+        except redis.ResponseError as error:
+            log.warning("redis_refuses", text=redis_problem(error))
 
     def _none_is_overdue(self) -> bool:
         """Return whether no message is overdue, and note until when none can be.
 
-        Leases are only ever renewed, and a message that is taken later is due later.
+        Leases are only ever renewed, and a message that is taken later is due later, apart from
+        the difference between the clocks of the workers that take them.
         """
         with self.channel.conn_or_acquire() as client:
             oldest = client.zrange(self.unacked_index_key, 0, 0, withscores=True)
@@ -147,7 +147,8 @@ class _Guarded:
         global last_asked  # noqa: PLW0603 one time for the whole process
         last_asked = time.monotonic()
         connection = self.client.connection
-        if connection._sock is not self._brpop_socket:  # noqa: SLF001 a new one has a new number
+        is_new = connection._sock is not self._brpop_socket  # noqa: SLF001 a new one has a new number
+        if is_new and self.shared_redis is not None:
             self._brpop_socket, self._brpop_id = connection._sock, _client_id(connection)  # noqa: SLF001
         return super()._brpop_start(*args, **options)  # type: ignore[misc]
 

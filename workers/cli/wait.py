@@ -102,7 +102,8 @@ def wait_for(
                 return [_result(one, found[one], one in seen, waiting) for one in upload_ids]
             if now >= look_at:
                 is_late = now - began >= LOOK_S
-                notice = _notice(status, waiting if is_late else ())
+                # What was taken in shows that a worker runs.
+                notice = _notice(status, waiting if is_late else ()) if is_late or waiting else ""
                 look_at = now + LOOK_S if is_late else began + LOOK_S
                 if notice not in {"", said}:
                     say(notice)
