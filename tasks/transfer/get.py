@@ -23,6 +23,8 @@ from tasks.transfer.lookup import ComponentFile
 from tasks.transfer.signed_get import Stored, get_object, stored_in
 
 BLOCK_BYTES = 1 << 20
+#: The disk, a quota, or the file's largest size is used up.
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: A strong ETag (RFC 9110, 8.8.3): If-Range accepts no other.
 STRONG_ETAG = re.compile(r'"[!#-~]{1,200}"')
 
@@ -75,11 +77,11 @@ def get_file(
                 file, folder, part, url=url, session=session, check_cancelled=check_cancelled
             )
             durable.sync(part.fileno())
-        except (FatalError, OSError):
-            # Mostly the disk is full, and others need the room that the part takes.
-            with suppress(OSError):
-                os.unlink(part_name, dir_fd=folder)
-            _tidy(file.component_id, folder)
+        except OSError as error:
+            if error.errno in FULL:  # others need the room that the part takes
+                with suppress(OSError):
+                    os.unlink(part_name, dir_fd=folder)
+                _tidy(file.component_id, folder)
             raise
         os.rename(part_name, file.name, src_dir_fd=folder, dst_dir_fd=folder)
         _tidy(file.component_id, folder)
@@ -226,18 +228,23 @@ def _receive(
             _start_over(component_id, part, "its ETag or range differs")
         digest = _md5(part, stored.start if stored.md5_hex else 0)
         part.seek(stored.start)
-        with translated_errors("store"):
-            while block := response.raw.read(BLOCK_BYTES, decode_content=False):
-                if part.tell() >= stored.size_bytes:
-                    break  # chunks of any number, in spite of the size
-                with _writing(component_id):
-                    part.write(block)
-                if stored.md5_hex:
-                    digest.update(block)
-                check_cancelled()
+        while block := _read_block(response):
+            if part.tell() >= stored.size_bytes:
+                break  # chunks of any number, in spite of the size
+            part.write(block)
+            if stored.md5_hex:
+                digest.update(block)
+            check_cancelled()
     part.truncate()  # if the part was longer than the file, the size below will differ
     _verify(component_id, part, stored, digest.hexdigest())
     return stored.size_bytes
+
+
+def _read_block(response: requests.Response) -> bytes:
+    # Errors of the disk are not to be taken for those of the store.
+    with translated_errors("store"):
+        block: bytes = response.raw.read(BLOCK_BYTES, decode_content=False)
+        return block
 
 
 def _verify(component_id: str, part: BinaryIO, stored: Stored, md5_hex: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import resource
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -226,6 +228,47 @@ def test_a_download_that_is_cancelled_stops_at_the_next_block(node: Node) -> Non
     with pytest.raises(FatalError, match="cancelled"):
         get_file(node.file, node.folder, lambda _: node.server.url, store_session(1), cancel)
     assert not (node.path / "plate.exr").exists()
+
+    node.get(rest(len(CONTENT) - 1))  # what had arrived is continued
+    assert node.server.requests[-1].header(b"Range") == f"bytes={len(CONTENT) - 1}-".encode()
+    assert node.content == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("number", "is_kept"),
+    [
+        (errno.EIO, True),
+        (errno.ESTALE, True),
+        (errno.ENOSPC, False),
+        (errno.EDQUOT, False),
+        (errno.EFBIG, False),
+    ],
+)
+def test_only_a_full_disk_loses_what_has_arrived(
+    node: Node, monkeypatch: pytest.MonkeyPatch, number: int, is_kept: bool
+) -> None:
+    def refuse(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", refuse)
+
+    with pytest.raises(FatalError, match=os.strerror(number)):
+        node.get(whole())
+
+    assert {*node.path.iterdir()} == ({node.part, node.etag} if is_kept else set())
+
+
+def test_a_block_that_does_not_fit_is_no_error_of_the_store(node: Node) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, hard))
+    try:
+        with pytest.raises(FatalError, match="cannot be written: File too large"):
+            node.get(whole())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert [*node.path.iterdir()] == []
 
 
 def test_an_answer_cut_short_is_kept_for_the_next_try(node: Node) -> None:
