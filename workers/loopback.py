@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
 
 #: How a browser on the same machine names a server on loopback.
 HOST = re.compile(r"(127(\.\d{1,3}){3}|\[::1\]|localhost)(:\d+)?", re.IGNORECASE)
@@ -44,5 +43,5 @@ def is_from_here(host: str, origin: str | None, site: str | None) -> bool:
         origin: the header Origin.
         site: the header Sec-Fetch-Site.
     """
-    is_other = origin is not None and urlsplit(origin).netloc != host
+    is_other = origin is not None and origin.partition("://")[2] != host
     return bool(HOST.fullmatch(host)) and not is_other and site != "cross-site"

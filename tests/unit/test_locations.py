@@ -29,6 +29,7 @@ from tasks.transfer.locations import (
 from tasks.transfer.models import Transfer
 from tasks.transfer.targets import Container, Location, Publish, Target
 from tests.unit.conftest import new_id
+from workers.doctor.ftrack import _also_in
 
 DISK, TWIN, OTHER_TWIN = new_id(), new_id(), new_id()
 ROWS = [
@@ -160,6 +161,20 @@ class Away(Ftrack):
 
     def call(self, operations: Sequence[Operation]) -> list[Any]:
         raise ServiceUnavailableError("ftrack", "HTTP 503")
+
+
+@pytest.mark.parametrize(
+    ("root", "level"),
+    [("/mnt", "ok"), ("/mnt/prod", "ok"), ("/mnt/prod/sq010", "ok"), ("/mnt/pro", "fault")],
+)
+def test_doctor_compares_a_location_with_the_storage_roots(root: str, level: str) -> None:
+    settings = SimpleNamespace(
+        also_in="disk", locations=[("disk", "/mnt/prod")], storage_roots=[root]
+    )
+
+    [found] = _also_in(cast("Settings", settings), cast("FtrackClient", Ftrack()))
+
+    assert (found.level, found.what) == (level, "also-in")
 
 
 def clients(ftrack: Ftrack, also_in: str = "") -> Clients:

@@ -98,9 +98,11 @@ def _also_in(settings: Settings, client: FtrackClient) -> Iterator[Finding]:
         yield Finding("fault", "also-in", says, step)
         return
     folder = found.folder or "/"
-    roots = [root for root in settings.storage_roots if commonpath([root, folder]) == folder]
+    roots = [
+        root for root in settings.storage_roots if commonpath([root, folder]) in {root, folder}
+    ]
     if roots:
-        says = f"location {found.name} begins at {folder}, and has {', '.join(roots)}"
+        says = f"location {found.name} begins at {folder}, and has files of {', '.join(roots)}"
         yield Finding("ok", "also-in", says)
     else:
         says = f"location {found.name} begins at {folder}, and has no storage root of this node"
