@@ -9,7 +9,6 @@ import requests
 
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings
-from tasks.stage import shared
 from tasks.stage.signer import signer
 from tasks.stage.threads import STALLED_S, Threads, Unfinished, note_progress
 from tasks.stage.tries import hung_text, tried
@@ -33,8 +32,8 @@ def compare_all(
 ) -> None:
     """Compare files, each of which has a number, and call ``on_result`` in any thread.
 
-    It is not called for files that a worker gives back because it shuts down. Once *stop* is set,
-    every file that has not ended is not readable.
+    It is not called for files that are given back, because other files hang or a worker shuts down.
+    Once *stop* is set, every file that has not ended is not readable.
     """
     sign = signer(ftrack, store, before_call)
 
@@ -61,7 +60,5 @@ def compare_all(
         stop.set()
         raise
     for number, one in zip(numbers, ended, strict=True):
-        if isinstance(one, Unfinished) and not (one.why == "given back" and shared.is_stopping()):
-            why = hung_text(one, "reading it")
-            hangs = one.why != "given back"
-            on_result(number, Compared("not readable" if hangs else "not compared", why=why))
+        if isinstance(one, Unfinished) and one.why != "given back":
+            on_result(number, Compared("not readable", why=hung_text(one, "reading it")))

@@ -26,6 +26,8 @@ from tasks.transfer.get import BeingFetchedError
 
 T = TypeVar("T")
 
+NOT_BEGUN = "not begun, because other files hang; run the command again later"
+
 
 def tried(act: Callable[[], T], stop: Event) -> T:
     """Call ``act`` until it succeeds, it fails for good, or its tries are used up.
@@ -67,7 +69,7 @@ def tried(act: Callable[[], T], stop: Event) -> T:
 def hung_text(outcome: Unfinished, doing: str) -> str:
     """Return why a file has not ended; ``doing`` is what was done with it."""
     if outcome.why == "given back":
-        return "not begun, because other files hang; run the command again later"
+        return NOT_BEGUN
     hangs_in = doing if outcome.why == "file" else f"the {outcome.why}"
     return f"{hangs_in} hangs: nothing has moved for {outcome.silent_s:.0f} s"
 

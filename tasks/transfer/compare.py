@@ -33,6 +33,7 @@ OTHER_PART_SIZES = [MIB << power for power in range((LARGEST_PART_BYTES // MIB).
 
 OTHER_PARTS = "another program has sent it in parts of an unknown size"
 NO_MD5 = "the store has no MD5 of it"
+NO_LOCATION = "no location has its path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _not_stored(pair: Pair, size_bytes: int) -> Compared:
         why = "its component has no file" if pair.component_id else ""
         return Compared("missing in ftrack", size_bytes, why=why)
     if not pair.identifiers:
-        return Compared("missing in ftrack", size_bytes, why="no location has its path")
+        return Compared("missing in ftrack", size_bytes, why=NO_LOCATION)
     registered = pair.registered_bytes
     # Another node, or the location, may have its folder elsewhere.
     if not any(pair.path == one or pair.path.endswith(f"/{one}") for one in pair.identifiers):

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from cryptography.fernet import Fernet
+from kombu.exceptions import OperationalError
 
 from tasks.config.sealing import Codec
+from tasks.config.settings import Settings
 from tasks.records.checks import GIVEN_BACK, OPEN_S, Checks, Row
 from tasks.records.scripts import Scripts
 from tasks.transfer.compare import Compared, Pair
 from tests.unit.records import Farm
-from workers.cli.check_farm import FILES, LIST, MAX_GIVEN_BACK, TASKS, Run
+from workers.cli import check_farm as module
+from workers.cli.check_farm import (
+    FILES,
+    LIST,
+    LONGEST_PAUSE_S,
+    PAUSE_S,
+    TASKS,
+    Run,
+    compare_by_farm,
+)
 
 SEALED = Codec([Fernet.generate_key().decode()])
 
@@ -25,6 +38,7 @@ class Check:
     client: Any
     count: int = 1
     lost_s: float = 100.0
+    workers: list[str] = field(default_factory=list)
     sent: list[dict[str, Any]] = field(default_factory=list)
     results: dict[int, Compared] = field(default_factory=dict)
 
@@ -32,7 +46,12 @@ class Check:
         self.checks = Checks(Scripts(self.client, SEALED, lease_s=10), "a-check")
         pairs = {number: Pair(f"/mnt/{number}.exr", "id") for number in range(self.count)}
         self.run = Run(
-            self.checks, pairs, self.send, on_result=self.results.__setitem__, lost_s=self.lost_s
+            self.checks,
+            pairs,
+            self.send,
+            workers=lambda: self.workers,
+            on_result=self.results.__setitem__,
+            lost_s=self.lost_s,
         )
 
     def send(self, **task: Any) -> None:
@@ -43,6 +62,11 @@ class Check:
         asked = self.sent[task]
         rows: list[Row] = [(one[0], state, 1, 1, "", worker) for one in asked["files"]]
         self.checks.tell(asked["number"], rows)
+        self.run.step()
+
+    def give_back(self) -> None:
+        """Give the files of the last task back."""
+        self.checks.tell(self.sent[-1]["number"], [], GIVEN_BACK)
         self.run.step()
 
 
@@ -77,16 +101,79 @@ def test_another_worker_confirms_what_a_node_without_a_mount_says(client: Any) -
 
 
 def test_the_only_worker_of_a_farm_is_believed(client: Any) -> None:
-    check = Check(client)
+    check = Check(client, workers=["w1"])
     check.run.step()
     check.tell("missing on disk", "w1")
-    for _ in range(MAX_GIVEN_BACK + 1):
-        assert not check.results
-        check.checks.tell(check.sent[-1]["number"], [], GIVEN_BACK)
-        check.run.step()
+    assert not check.results
+
+    check.give_back()
 
     assert check.results[0].state == "missing on disk"
-    assert len(check.sent) == MAX_GIVEN_BACK + 2
+    assert not check.run.left
+
+
+def test_a_node_without_a_mount_is_not_believed_while_others_are_busy(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    check = Check(client, workers=["w1", "w2"])
+    check.run.step()
+    check.tell("missing on disk", "w1")
+    pauses = []
+    for sent in range(2, 30):
+        assert (len(check.sent), check.sent[-1]["avoid"]) == (sent, "w1")
+        check.give_back()
+        began = clock.now
+        while len(check.sent) == sent and clock.now < began + 60:
+            clock.now += 0.5
+            check.run.step()
+        pauses.append(clock.now - began)
+
+    assert (pauses[0], pauses[-1]) == (PAUSE_S, LONGEST_PAUSE_S)
+    assert pauses == sorted(pauses)
+    check.tell("same", "w2")
+    assert check.results[0].state == "same"
+    assert not check.run.left
+
+
+def test_a_user_who_may_not_send_tasks_learns_it_at_once(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = iter([redis.exceptions.NoPermissionError("NOPERM")])  # one, so no second try
+
+    def refuse(**_: object) -> None:
+        raise next(refusals)
+
+    monkeypatch.setattr(module, "fail_fast_redis", lambda _: client)
+    monkeypatch.setattr(module, "_sender", lambda **_: refuse)
+    pairs = {0: Pair("/mnt/a.exr", "id")}
+
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        compare_by_farm(
+            Settings("redis://127.0.0.1:1/0"), pairs, download=False, on_result=lambda *_: None
+        )
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind"),
+    [
+        (redis.TimeoutError("slow"), redis.TimeoutError),
+        (redis.exceptions.NoPermissionError("NOPERM"), redis.exceptions.NoPermissionError),
+        (OSError("gone"), redis.ConnectionError),
+    ],
+)
+def test_what_keeps_a_message_from_redis_is_told_as_its_error(
+    cause: Exception, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OperationalError("not sent") from cause
+
+    monkeypatch.setattr(module, "open_app", lambda: SimpleNamespace(send_task=refuse))
+    send = module._sender(download=False)
+
+    with pytest.raises(kind):
+        send(files=[])
 
 
 def test_files_of_a_stopped_worker_or_a_lost_message_are_sent_again(

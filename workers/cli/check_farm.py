@@ -16,7 +16,6 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any, cast
 
 import redis
-from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel
 
 from tasks.chain import FETCH_PRIORITY, QUEUE
@@ -29,7 +28,7 @@ from tasks.records.scripts import open_scripts
 from tasks.records.status import Status
 from tasks.stage.comparison import OnResult
 from tasks.transfer.compare import Compared, Pair, State
-from workers.cli.records import open_app
+from workers.cli.records import open_app, sending
 from workers.wording import no_takers
 
 #: Files for each task, and tasks at a time: together they bound what is in Redis.
@@ -47,8 +46,9 @@ OUTAGE_S = 60.0
 
 #: A node without a mount finds no file, so another worker is to confirm these results.
 DOUBTFUL = {"missing on disk", "not readable"}
-#: If the same worker takes the files so often, there is no other one.
-MAX_GIVEN_BACK = 10
+#: While all others are busy, the same worker takes the files again. They wait longer each time.
+PAUSE_S = 0.5
+LONGEST_PAUSE_S = 5.0
 
 LIST = f"{QUEUE}{Channel.sep}{FETCH_PRIORITY}"
 
@@ -57,12 +57,13 @@ LIST = f"{QUEUE}{Channel.sep}{FETCH_PRIORITY}"
 class Group:
     """The files of a task, by their numbers, and when it was last heard of.
 
-    ``avoid`` is the worker that has found them doubtful, or empty.
+    ``avoid`` is the worker that has found them doubtful, or empty. They wait until ``due``.
     """
 
     files: Sequence[int]
     avoid: str = ""
     given_back: int = 0
+    due: float = 0.0
     beat: str = ""
     heard: float = 0.0
 
@@ -84,8 +85,15 @@ def compare_by_farm(
     client.ping()
     checks = Checks(open_scripts(settings, client), str(uuid.uuid4()))
     lost_s = settings.lease_s + LOST_S
-    run = Run(checks, pairs, _sender(download=download), on_result=on_result, lost_s=lost_s)
     status = Status(client, message_codec(settings))
+    run = Run(
+        checks,
+        pairs,
+        _sender(download=download),
+        workers=status.workers,
+        on_result=on_result,
+        lost_s=lost_s,
+    )
     answered = looked = time.monotonic()
     said = ""
     try:
@@ -99,7 +107,9 @@ def compare_by_farm(
                     if text != said:
                         say(text)
                         said = text
-            except (redis.RedisError, OperationalError):
+            except redis.exceptions.NoPermissionError:
+                raise
+            except redis.RedisError:
                 if time.monotonic() - answered > OUTAGE_S:
                     raise
             if run.left:
@@ -113,16 +123,17 @@ def _sender(*, download: bool) -> Callable[..., None]:
     app = open_app()
 
     def send(**task: Any) -> None:
-        app.send_task(
-            "farmhaul.check_files",
-            kwargs={**task, "download": download},
-            queue=QUEUE,
-            priority=FETCH_PRIORITY,
-            ignore_result=True,
-            retry=False,
-            # Shown in events instead of the arguments, because messages are sealed, events not.
-            kwargsrepr=f"({len(task['files'])} files)",
-        )
+        with sending():
+            app.send_task(
+                "farmhaul.check_files",
+                kwargs={**task, "download": download},
+                queue=QUEUE,
+                priority=FETCH_PRIORITY,
+                ignore_result=True,
+                retry=False,
+                # Shown in events instead of the arguments: messages are sealed, events not.
+                kwargsrepr=f"({len(task['files'])} files)",
+            )
 
     return send
 
@@ -136,14 +147,19 @@ class Run:
         pairs: Mapping[int, Pair],
         send: Callable[..., None],
         *,
+        workers: Callable[[], Sequence[str]],
         on_result: OnResult,
         lost_s: float,
     ) -> None:
-        """Take files by their numbers, and ``send``, which gets the arguments of a task."""
+        """Take files by their numbers, and ``send``, which gets the arguments of a task.
+
+        ``workers`` returns the names of those that take tasks.
+        """
         self.left = len(pairs)
         self._checks = checks
         self._pairs = pairs
         self._send_task = send
+        self._workers = workers
         self._on_result = on_result
         self._lost_s = lost_s
         self._waiting: deque[Group] = deque()
@@ -164,7 +180,7 @@ class Run:
         """Read what workers have told, and send what is to be compared next.
 
         Raises:
-            RedisError, OperationalError: Redis does not answer; the next step goes on.
+            RedisError: Redis does not answer; the next step goes on.
         """
         if time.monotonic() - self._opened > OPEN_S / 4:
             self._checks.open()
@@ -178,13 +194,17 @@ class Run:
             self._wait(files, worker)
         ended = [number for number in [*self._sent] if self._has_ended(number, told.beats)]
         self._checks.forget(ended)
-        while self._waiting and len(self._sent) < TASKS:
-            self._send(self._waiting[0])
-            self._waiting.popleft()
+        now = time.monotonic()
+        due = [group for group in self._waiting if group.due <= now]
+        for group in due[: TASKS - len(self._sent)]:
+            self._send(group)
+            self._waiting.remove(group)
 
     def _wait(self, files: Sequence[int], avoid: str = "", given_back: int = 0) -> None:
+        pause_s = min(given_back * PAUSE_S, LONGEST_PAUSE_S)
+        due = time.monotonic() + pause_s if avoid else 0.0
         for start in range(0, len(files), FILES):
-            self._waiting.append(Group(files[start : start + FILES], avoid, given_back))
+            self._waiting.append(Group(files[start : start + FILES], avoid, given_back, due))
 
     def _is_doubtful(self, row: Row) -> bool:
         """Return whether another worker is to confirm a result; if not, it is the file's."""
@@ -214,8 +234,9 @@ class Run:
         is_given_back = group.beat == GIVEN_BACK
         if rest and not is_given_back and not self._is_lost(group):
             return False
+        is_believed = is_given_back and group.avoid and self._is_alone(group.avoid)
         del self._sent[number]
-        if is_given_back and group.avoid and group.given_back >= MAX_GIVEN_BACK:
+        if is_believed:
             for file in rest:
                 self._end(self._doubted[file])
             return True
@@ -223,6 +244,10 @@ class Run:
             del self._holder[file]
         self._wait(rest, group.avoid, group.given_back + is_given_back)
         return True
+
+    def _is_alone(self, worker: str) -> bool:
+        """Return whether no other worker takes tasks."""
+        return not {*self._workers()} - {worker}
 
     def _is_lost(self, group: Group) -> bool:
         """Return whether no worker has a task, nor the queue."""

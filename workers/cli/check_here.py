@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from threading import Event, Lock
 from typing import TypeVar
 
@@ -22,10 +22,10 @@ from tasks.intake.exit_codes import say
 from tasks.intake.manifest import Entry
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.scripts import open_scripts
-from tasks.stage.comparison import OnResult, compare_all
+from tasks.stage.comparison import compare_all
 from tasks.stage.threads import Threads
-from tasks.stage.tries import tried
-from tasks.transfer.compare import Compared, Pair
+from tasks.stage.tries import NOT_BEGUN, tried
+from tasks.transfer.compare import NO_LOCATION, Compared, Pair
 from tasks.transfer.errors import CredentialsRefusedError, FatalError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.inventory import Inventory, Known, take_inventory
@@ -75,17 +75,18 @@ def check_here(
     if farm:
         compare_by_farm(settings, results.pairs(), download=download, on_result=results.add)
     else:
-        _compare_here(settings, results.pairs(), stop, download=download, on_result=results.add)
+        _compare_here(settings, results, stop, download=download)
     outcomes = results.all()
     counts = Counter(outcome.state for outcome in outcomes)
+    without_md5 = sum(one.state == "not compared" and one.why != NOT_BEGUN for one in outcomes)
     for known in unknown:
         lost = Compared("not readable", why=NO_PATH)
         counts[lost.state] += 1
         _report(Pair("", known.component_id), lost, human=human)
     if human:
         show(", ".join(f"{count} {state}" for state, count in counts.most_common()) or "no files")
-    elif counts["not compared"]:
-        say(f"{counts['not compared']} of {len(items)} files are not compared; see --download")
+    elif without_md5:
+        say(f"{without_md5} of {len(items)} files are not compared; see --download")
     if enqueue:
         enqueue_again(settings, hook, [*zip(items, outcomes, strict=True)], human=human)
     return set(counts) <= {"same"}
@@ -146,25 +147,20 @@ def _asked(ftrack: FtrackSettings, ask: Callable[[FtrackClient], T], stop: Event
         ) from None
 
 
-def _compare_here(
-    settings: Settings,
-    pairs: Mapping[int, Pair],
-    stop: Event,
-    *,
-    download: bool,
-    on_result: OnResult,
-) -> None:
+def _compare_here(settings: Settings, results: Results, stop: Event, *, download: bool) -> None:
     # Threads that nobody waits for when the command ends: a file system may hang.
     compare_all(
-        pairs,
+        results.pairs(),
         Threads(settings.connections),
         settings.require_ftrack(),
         store_session(settings.connections),
         roots=settings.storage_roots,
         download=download,
         stop=stop,
-        on_result=on_result,
+        on_result=results.add,
     )
+    for number in results.pairs():
+        results.add(number, Compared("not compared", why=NOT_BEGUN))
 
 
 class Results:
@@ -197,7 +193,9 @@ def _of_sequence(item: Item) -> Compared | None:
     """Return the result of a sequence that has frames in ftrack, but no location of its own."""
     if item.wanted.frames is None or item.number is not None:
         return None
-    return Compared("missing in ftrack", why="the sequence itself is not in ftrack.server")
+    is_path_alone = bool(item.wanted.component.target.only_in)
+    why = NO_LOCATION if is_path_alone else "the sequence itself is not in ftrack.server"
+    return Compared("missing in ftrack", why=why)
 
 
 def _report(pair: Pair, outcome: Compared, *, human: bool) -> None:

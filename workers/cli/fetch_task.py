@@ -11,7 +11,7 @@ import redis
 from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.records.fetches import Fetches, FetchState
-from workers.cli.records import open_app
+from workers.cli.records import open_app, sending
 
 
 def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) -> None:
@@ -20,29 +20,27 @@ def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) 
     Raises:
         RedisError: Redis does not take it; the record says so, if Redis takes that.
     """
-    from kombu.exceptions import OperationalError
-
     from tasks.chain import FETCH_PRIORITY, QUEUE
 
     app = open_app()
     fetches.begin(fetch_id, component_id, folder, state="queued")
     try:
-        app.send_task(
-            "farmhaul.fetch_component",
-            kwargs={"component_id": component_id, "folder": folder, "asked_at": time.time()},
-            task_id=fetch_id,
-            queue=QUEUE,
-            priority=FETCH_PRIORITY,
-            ignore_result=True,
-            retry=False,
-            # Shown in events instead of the arguments, because messages are sealed, events not.
-            kwargsrepr=f"({component_id})",
-        )
-    except OperationalError as error:  # Redis may also be full or refuse our user
+        with sending():
+            app.send_task(
+                "farmhaul.fetch_component",
+                kwargs={"component_id": component_id, "folder": folder, "asked_at": time.time()},
+                task_id=fetch_id,
+                queue=QUEUE,
+                priority=FETCH_PRIORITY,
+                ignore_result=True,
+                retry=False,
+                # Shown in events instead of the arguments: messages are sealed, events not.
+                kwargsrepr=f"({component_id})",
+            )
+    except redis.RedisError:
         with suppress(redis.RedisError):
             fetches.note(fetch_id, {"state": "failed"}, "Redis did not take its message")
-        known = isinstance(error.__cause__, redis.RedisError)
-        raise (error.__cause__ if known else redis.ConnectionError(str(error))) from None
+        raise
 
 
 def fetch_line(fetch: FetchState, *, human: bool) -> str:

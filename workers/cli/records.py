@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import redis
 
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
@@ -39,6 +42,22 @@ def open_app() -> Celery:
         "max_retries": 0,
     }
     return app
+
+
+@contextmanager
+def sending() -> Iterator[None]:
+    """Raise what kombu's errors mean while a message is sent.
+
+    Raises:
+        RedisError: Redis does not take it: it is not reachable, is full, or refuses our user.
+    """
+    from kombu.exceptions import OperationalError
+
+    try:
+        yield
+    except OperationalError as error:
+        known = isinstance(error.__cause__, redis.RedisError)
+        raise (error.__cause__ if known else redis.ConnectionError(str(error))) from None
 
 
 def find_known(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
