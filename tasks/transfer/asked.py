@@ -39,8 +39,8 @@ def check_changed(
     Raises:
         FileRefusedError: it differs, and the request is too old for that.
     """
-    # Without an mtime, its bytes were changed on their way, and are read again. Workers may see it by
-    # other file systems, too.
+    # Without an mtime, its bytes were changed on their way, and are read again. Workers may see it
+    # by other file systems, too.
     is_known = found.size_bytes == known.size_bytes and _is_near(found.mtime_ns, known.mtime_ns)
     if known.mtime_ns >= 0 and not is_known:
         _check_age(path, asked, found, now_s)
