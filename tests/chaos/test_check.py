@@ -77,7 +77,7 @@ def test_a_worker_lost_in_the_middle_loses_no_answer(farm: Farm) -> None:
     farm.workers[0].kill()
     farm.sandbox.faults.remove(slow)
 
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
 
     lines = [json.loads(line) for line in output.splitlines()]
     assert states(lines) == {"f.1007.exr": "differs", "f.1008.exr": "missing on disk"}
