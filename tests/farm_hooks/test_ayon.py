@@ -135,9 +135,7 @@ def test_the_components_are_those_of_ayons_own_plugins(
     assert (version.asset, version.key, version.comment) == ("renderMain", "v7", "hm")
 
 
-def test_an_instance_without_a_version_is_not_queued_into_one_of_its_own(
-    installed: Installed, tmp_path: Path
-) -> None:
+def test_an_instance_without_a_version_is_not_queued(installed: Installed, tmp_path: Path) -> None:
     place = ("--context", "demo/sh010", "--asset-type", "render", "--root", "work=/mnt/prod")
     done = run(installed, metadata_of(tmp_path, MOV), *place)
     assert (done.returncode, installed.queued) == (2, [])

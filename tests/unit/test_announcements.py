@@ -32,7 +32,8 @@ def test_a_failure_holds_back_only_its_own_announcement() -> None:
 def test_of_a_publish_that_was_there_only_what_was_sent_is_announced() -> None:
     beauty, depth = (Target(new_id()) for _ in range(2))
     publish = Publish(tuple(Container(one, ".exr", 4) for one in (beauty, depth)))
-    outcomes: Outcomes = {"publish": Transfer("publish", Target(new_id()), "exr", publish=publish)}
+    whole = Transfer("publish", Target(new_id()), "exr", publish=publish, was_located=True)
+    outcomes: Outcomes = {"publish": whole}
     frames = [
         Transfer(str(number), Target.frame(one, str(number)), "/mnt/a.exr", was_located=True)
         for one in (beauty, depth)
@@ -44,3 +45,15 @@ def test_of_a_publish_that_was_there_only_what_was_sent_is_announced() -> None:
     announced = [one for one, _ in located_components(outcomes, {"publish": frames})]
 
     assert announced == [beauty.component_id, frames[1].component_id]
+
+
+def test_the_sequences_of_a_publish_that_is_new_are_announced() -> None:
+    """Another publish may have sent its frames."""
+    sequence = Target(new_id())
+    publish = Publish((Container(sequence, ".exr", 4),))
+    outcomes: Outcomes = {"publish": Transfer("publish", Target(new_id()), "exr", publish=publish)}
+    frame = Transfer("1", Target.frame(sequence, "1"), "/mnt/a.exr", was_located=True)
+
+    announced = [one for one, _ in located_components(outcomes, {"publish": [frame]})]
+
+    assert announced == [sequence.component_id]

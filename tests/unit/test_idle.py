@@ -29,6 +29,7 @@ LEASE_S = 30
 def client(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setenv("FARMHAUL_REDIS_URL", redis_server.url)
     with redis_server.client() as client:
+        client.config_resetstat()  # other tests have the same server
         yield client
 
 

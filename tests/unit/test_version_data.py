@@ -37,7 +37,7 @@ def metadata(sandbox: Sandbox) -> list[str]:
     return [str(row["value"]) for row in rows if row["parent_id"] == seed.VERSION_ID]
 
 
-def test_a_sequence_in_a_component_of_another_program_brings_its_data_once(
+def test_another_programs_sequence_brings_its_data_once(
     sandbox: Sandbox, ftrack: FtrackClient, frame: Frame
 ) -> None:
     sandbox.ftrack.create("SequenceComponent", name="exr", version_id=seed.VERSION_ID, padding=4)
