@@ -49,6 +49,10 @@ class StolenNode:
     def refused(self) -> int:
         return int(self.farm.redis.hget("farmhaul:totals", "refused_requests") or 0)
 
+    def kept(self) -> int:
+        """Return how many entries are kept for workers of a newer version."""
+        return sum(map(self.farm.redis.llen, self.farm.redis.scan_iter("farmhaul:unread:*")))
+
     def uploads(self) -> set[str]:
         return set(self.farm.redis.scan_iter("farmhaul:upload:*", count=1000))
 
@@ -154,14 +158,18 @@ def test_a_stolen_node_can_send_redis_nothing_but_requests(
 
 # What it signs
 
-#: Fields of a request that farmhaul never sends.
-ODD_FIELDS: dict[str, dict[str, Any]] = {
+#: Fields that no request has. A newer version may know them.
+UNKNOWN_FIELDS: dict[str, dict[str, Any]] = {
     "a URL to send the file to": {"signed": {"url": "http://10.0.0.1:6379/", "headers": {}}},
     "URLs of parts": {"multipart": {"upload_id": "x", "urls": {"1": "http://10.0.0.1/"}}},
     "the id of another upload": {"id": "5d27e920-0000-4000-8000-000000000000"},
     "a file that counts as stored": {"stored": True},
     "an identity of its own": {"identity": [1, 2, 3, 4]},
     "encoding jobs": {"job_ids": ["x' or id like '"]},
+}
+
+#: Fields of a request with what farmhaul never sends.
+ODD_FIELDS: dict[str, dict[str, Any]] = {
     "a component that is a query": {"component_id": "x' or id like '"},
     "a version that is a query": {"component_id": None, "version_id": "x' or id like '"},
     "a line break in the path": {"path": "/mnt/a\nb"},
@@ -174,6 +182,17 @@ ODD_FIELDS: dict[str, dict[str, Any]] = {
     "a size below zero": {"size": -1, "mtime_ns": 0},
     "a number as flag": {"allow_empty": 1},
 }
+
+
+@pytest.mark.parametrize("what", UNKNOWN_FIELDS)
+def test_a_request_with_more_than_an_upload_is_kept(node: StolenNode, what: str) -> None:
+    path = node.farm.make_file("main.exr", 1000)
+    before, records = node.kept(), node.uploads()
+    node.push(node.entry({**node.request(path), **UNKNOWN_FIELDS[what]}))
+
+    wait_until(lambda: node.kept() == before + 1)
+    assert node.uploads() == records
+    assert node.farm.redis.llen("farmhaul:taking") == 0
 
 
 @pytest.mark.parametrize("what", ODD_FIELDS)
