@@ -13,14 +13,11 @@ import redis
 from kombu.transport.redis import Channel
 
 from tasks.chain import FETCH_PRIORITY, QUEUE, list_key, queue_of
-from tasks.config.sealing import Codec
 from tasks.records import key_types, keys
-from tasks.records.commands import Commands
 from tasks.records.key_types import TYPES
-from tasks.records.scripts import Scripts, assembled_scripts
+from tasks.records.scripts import assembled_scripts
 from tasks.records.states import SERVICES, STAGES
 from tests.sandbox import RedisServer
-from tests.sandbox.process import CHECKOUT
 from tests.unit.records import Farm, file_of, member_of, sequence_of
 
 #: Commands that put another type there than the key's own.
@@ -203,31 +200,6 @@ def test_a_full_redis_is_no_broken_record(redis_server: RedisServer) -> None:
 
     assert farm.state(upload_id) == "pending"
     assert located(farm, upload_id) == ["located"]
-
-
-def as_operator(farm: Farm) -> Commands:
-    """Return the commands with the rights that deploy/redis/users.acl gives to operators."""
-    lines = (CHECKOUT / "deploy/redis/users.acl").read_text().splitlines()
-    [words] = [line.split() for line in lines if line.startswith("user operator ")]
-    rights = ["nopass" if "PASSWORD" in word else word for word in words[1:]]
-    farm.client.execute_command("ACL", "SETUSER", *rights)
-    port = farm.client.get_connection_kwargs()["port"]
-    client = redis.Redis(port=port, username="operator", password="x", decode_responses=True)
-    return Commands(Scripts(client, Codec([])))
-
-
-def test_a_retry_that_may_not_repair_leaves_the_upload_to_a_worker(farm: Farm) -> None:
-    live, ended = farm.enqueue(file_of(), file_of())
-    farm.commands.cancel(ended)
-    operator = as_operator(farm)
-    for upload_id in (live, ended):
-        put_other_type(farm.client, f"farmhaul:component:{farm.field(upload_id, 'component')}")
-        with pytest.raises(redis.ResponseError, match=f"RECORDBROKEN upload {upload_id}"):
-            operator.retry(upload_id)
-
-    assert farm.states([live, ended]) == ["pending", "cancelled"]
-    farm.commands.retry(ended)
-    assert located(farm, live, ended) == ["located", "located"]
 
 
 def test_what_cannot_be_repaired_fails_with_its_publish_and_expires(farm: Farm) -> None:
