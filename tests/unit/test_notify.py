@@ -17,6 +17,7 @@ from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records import counters, keys
 from tasks.records.notices import Notices
+from tasks.records.scripts import assembled_scripts
 from tasks.transfer.errors import FileRefusedError
 from tests.helpers.raw_server import raw_server
 from tests.unit.odd_server import Answer, OddServer, http
@@ -128,6 +129,19 @@ def test_nodes_are_told_when_set_aside_and_when_they_are_back(farm: Farm, odd: O
     told = ["node_set_aside", "node_back"] * 2
     assert events(odd) == [(event, "bad") for event in told]
     assert "`has a wrong clock`" in messages(odd)[0]["text"]
+
+
+def test_an_upload_whose_record_is_beyond_repair_is_told_of(farm: Farm, odd: OddServer) -> None:
+    sender = sender_to(farm, odd.url)
+    [upload_id] = farm.enqueue(file_of())
+    give_up, _, _ = assembled_scripts()["reclaim"].partition("local claim = ")
+    give_up += "attempt(args.id, error, 'odd') return finish_script(0)"
+    farm.client.eval(give_up, 0, json.dumps({"id": upload_id, "ttl_s": 99}))
+
+    sender.run(1.0)
+
+    assert events(odd) == [("upload_failed", upload_id)]
+    assert messages(odd)[0]["events"][0]["error_kind"] == "RecordBroken"
 
 
 def test_nothing_is_noted_on_a_farm_without_a_receiver(farm: Farm) -> None:
