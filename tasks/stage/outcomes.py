@@ -72,6 +72,9 @@ class Settling:
         fields = dict(FORGET.get(type(outcome), {}))
         if isinstance(outcome, errors.DigestMismatchError):
             fields["file"] = self._to_read_again(transfer)
+        if isinstance(outcome, errors.UrlRefusedError) and outcome.status:
+            # One call signs for a batch, so one upload can spoil the URLs of all.
+            fields["exclusive"] = 1
         plan = retry_plan(outcome, failed_together, self.node)
         return Settlement(transfer, "retrying", fields, plan)
 

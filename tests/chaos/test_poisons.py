@@ -55,6 +55,17 @@ def test_a_poison_fails_by_itself_while_others_pass(farm: Farm, kind: str) -> No
     wait_until(lambda: farm.states([bad.id]) == ["located"])
 
 
+def test_one_upload_spoils_the_urls_of_its_batch_only_once(farm: Farm) -> None:
+    with farm.frozen():
+        bad, *others = farm.upload_many(20)
+        poison(farm, bad, "ftrack: expired URLs")
+    wait_arrived(farm, others)
+
+    refused = [farm.record(upload.id).get("tries:UrlRefusedError", "0") for upload in others]
+    assert set(refused) <= {"0", "1"}
+    assert "1" in refused
+
+
 def test_poisons_of_an_idle_farm_fail_by_themselves(farm: Farm) -> None:
     kinds = ("ftrack: ServerError", "store: 500")
     with farm.frozen():
