@@ -1,8 +1,9 @@
 """How much one poison upload delays 1,000 others: ``python -m tests.chaos.poison_delay``.
 
 In turn without a poison and with one, it prints the seconds from the moment at which two workers
-begin until all others are located, and the CPU time of the workers. A busy machine makes a run
-slower and never faster, so the fastest runs are compared, and of the CPU times the medians.
+begin until all others are located, and the CPU time of the workers. ``--kind all`` takes each kind
+of poison in turn. A busy machine makes a run slower and never faster, so the fastest runs are
+compared, and of the CPU times the medians.
 """
 
 from __future__ import annotations
@@ -13,40 +14,53 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.chaos.sick import OPTIONS, POISONS, poison
 from tests.farm import Farm
 from tests.sandbox import Sandbox
 
 
+class Run(NamedTuple):
+    """Until all uploads but the poisoned one were located."""
+
+    seconds: float
+    cpu_s: float
+
+
 def main() -> None:
     """Measure, and print a line for each run."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.poison_delay", description=__doc__)
     parser.add_argument("--uploads", type=int, default=1000)
-    parser.add_argument("--runs", type=int, default=3, help="of each kind")
-    parser.add_argument("--kind", choices=[*POISONS], default="ftrack: ServerError")
+    parser.add_argument("--runs", type=int, default=3, help="with each kind")
+    parser.add_argument("--kind", choices=[*POISONS, "all"], default="ftrack: ServerError")
     options = parser.parse_args()
-    took: dict[str, list[tuple[float, float]]] = {"": [], options.kind: []}
+    kinds = [*POISONS] if options.kind == "all" else [options.kind]
+    plain: list[Run] = []
+    poisoned: dict[str, list[Run]] = {kind: [] for kind in kinds}
     with (
         tempfile.TemporaryDirectory() as folder,
         Sandbox.start(Path(folder) / "sandbox") as sandbox,
         Farm(sandbox, Path(folder) / "workers", 2, options=OPTIONS) as farm,
     ):
-        for number in range(2 * options.runs + 1):
-            kind = options.kind if number % 2 else ""
-            seconds, cpu_s = measure(farm, options.uploads, kind)
-            if number:  # the first one warms up
-                took[kind].append((seconds, cpu_s))
-            print(f"{kind or 'no poison':30} {seconds:6.2f} s, CPU {cpu_s:6.2f} s", flush=True)
-            sandbox.reset()
-    plain, poisoned = ([*zip(*rows, strict=True)] for rows in took.values())
-    print(f"fastest   {compared(min(plain[0]), min(poisoned[0]))}")
-    print(f"CPU times {compared(statistics.median(plain[1]), statistics.median(poisoned[1]))}")
+        measure(farm, options.uploads, "")  # warms up
+        for kind in kinds * options.runs:
+            plain.append(measure(farm, options.uploads, ""))
+            poisoned[kind].append(measure(farm, options.uploads, kind))
+    for kind, runs in poisoned.items():
+        print(f"{kind}: {compared(plain, runs)}")
 
 
-def compared(plain_s: float, poisoned_s: float) -> str:
-    """Return two times, and how much longer the second one is."""
-    return f"{plain_s:.2f} s and {poisoned_s:.2f} s: {100 * (poisoned_s / plain_s - 1):+.1f} %"
+def compared(plain: list[Run], poisoned: list[Run]) -> str:
+    """Return by how much one poison made the others slower."""
+    seconds = min(run.seconds for run in poisoned) / min(run.seconds for run in plain)
+    median_s = statistics.median(run.seconds for run in poisoned) / statistics.median(
+        run.seconds for run in plain
+    )
+    cpu = statistics.median(run.cpu_s for run in poisoned) / statistics.median(
+        run.cpu_s for run in plain
+    )
+    return f"fastest {seconds - 1:+.1%}, median {median_s - 1:+.1%}, CPU time {cpu - 1:+.1%}"
 
 
 def cpu_s(farm: Farm) -> float:
@@ -58,11 +72,8 @@ def cpu_s(farm: Farm) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(farm: Farm, count: int, kind: str) -> tuple[float, float]:
-    """Return how long it takes to locate so many uploads, with one more that is poisoned.
-
-    The second number is the CPU time of the workers.
-    """
+def measure(farm: Farm, count: int, kind: str) -> Run:
+    """Locate so many uploads, with one more that is poisoned if a kind is given, and print it."""
     with farm.frozen():
         uploads = farm.upload_many(count + 1)
         bad = uploads.pop(count // 2)
@@ -70,11 +81,13 @@ def measure(farm: Farm, count: int, kind: str) -> tuple[float, float]:
             poison(farm, bad, kind)
         before_s, began = cpu_s(farm), time.monotonic()
     farm.wait_located([upload.id for upload in uploads], timeout_s=300)
-    seconds, used_s = time.monotonic() - began, cpu_s(farm) - before_s
+    run = Run(time.monotonic() - began, cpu_s(farm) - before_s)
+    print(f"{kind or 'no poison':40} {run.seconds:6.2f} s, CPU {run.cpu_s:6.2f} s", flush=True)
     farm.sandbox.faults.clear()
     farm.cli("cancel", bad.id)
     farm.wait_quiet()
-    return seconds, used_s
+    farm.sandbox.reset()
+    return run
 
 
 if __name__ == "__main__":
