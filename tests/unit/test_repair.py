@@ -202,6 +202,20 @@ def test_a_full_redis_is_no_broken_record(redis_server: RedisServer) -> None:
     assert located(farm, upload_id) == ["located"]
 
 
+def test_a_full_redis_is_told_of_where_a_record_is_to_be_repaired(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    farm.client.hset(keys.upload_key(upload_id), "fence", "x")
+    put_other_type(farm.client, f"farmhaul:component:{farm.field(upload_id, 'component')}")
+    farm.client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(redis.OutOfMemoryError):
+            farm.commands.retry(upload_id)
+    finally:
+        farm.client.config_set("maxmemory", "0")
+
+    assert located(farm, upload_id) == ["located"]
+
+
 def test_what_cannot_be_repaired_fails_with_its_publish_and_expires(farm: Farm) -> None:
     farm.client.set(keys.NOTICES_WANTED, 1)
     member = member_of()

@@ -1,21 +1,25 @@
 -- Acting on an upload whose record somebody else may have broken: it is repaired, and what cannot be
 -- repaired fails alone. Needs repair.lua and endings.lua, and the argument ttl_s.
 
--- The errors that are no fault of a record.
-local OTHERS = { 'OOM', 'MISCONF', 'READONLY', 'NOREPLICAS', 'NOPERM', 'LOADING', 'MASTERDOWN',
-  "can't run this command", "can't access", 'permissions', 'killed' }
+-- The errors that are no fault of a record; those of a user who may not do something are apart.
+local OTHERS = { 'OOM', 'MISCONF', 'READONLY', 'NOREPLICAS', 'LOADING', 'MASTERDOWN', 'killed' }
+local DENIED = { 'NOPERM', "can't run this command", "can't access", 'permissions' }
 
 local function text_of(problem)
   return type(problem) == 'table' and problem.err or tostring(problem)
 end
 
-local function is_of_record(problem)
-  for _, word in ipairs(OTHERS) do
+local function has_one_of(words, problem)
+  for _, word in ipairs(words) do
     if string.find(text_of(problem), word, 1, true) then
-      return false
+      return true
     end
   end
-  return true
+  return false
+end
+
+local function is_of_record(problem)
+  return not has_one_of(OTHERS, problem) and not has_one_of(DENIED, problem)
 end
 
 -- Raise an error of Redis once more, so that the caller knows it by its first word.
@@ -67,9 +71,11 @@ local function is_repaired(id)
   if ok then
     ok, problem = pcall(repair_upload, id)
   end
-  if not ok and not is_of_record(problem) then
+  if not ok and has_one_of(DENIED, problem) then
     -- An operator may not repair. What the upload is worth is for a worker to decide.
     error({ err = 'RECORDBROKEN upload ' .. id .. ': ' .. text_of(problem) })
+  elseif not ok and not is_of_record(problem) then
+    raise(problem)
   end
   return ok
 end
