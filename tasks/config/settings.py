@@ -124,11 +124,25 @@ def _check(read: Reader, settings: Settings) -> None:
         )
     url = parse_redis_url(settings.redis_url)
     if settings.ftrack is not None or url.has_tls:
-        from tasks.config.trust import https_faults, redis_tls_faults
+        from tasks.config.trust import bundle_faults, proxy_faults, redis_tls_faults
 
         read.faults += redis_tls_faults(url)
         if settings.ftrack is not None:
-            read.faults += https_faults(read.environment)
+            server_url = settings.ftrack.server_url
+            read.faults += bundle_faults(read.environment)
+            # Where the store is, ftrack says: its proxy is judged when it is called.
+            faults = [*proxy_faults(read.environment, server_url)]
+            if faults and not _is_called_directly(server_url, read.environment):
+                read.faults += faults
+
+
+def _is_called_directly(url: str, environment: Mapping[str, str]) -> bool:
+    """Return whether NO_PROXY has the host of a URL."""
+    # Imported late, because it is slow.
+    from requests.utils import should_bypass_proxies
+
+    no_proxy = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    return bool(should_bypass_proxies(url, no_proxy))
 
 
 def _missing(read: Reader, settings: Settings) -> Iterator[str]:

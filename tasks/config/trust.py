@@ -18,7 +18,6 @@ from tasks.transfer.errors import OwnFault, OwnSettingsError
 
 #: requests takes the first of these that is set.
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 #: Where the operating system keeps its authorities in one file: Debian, Red Hat, SUSE, Alpine.
 SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -30,14 +29,18 @@ SYSTEM_BUNDLES = (
 HASHED_NAME = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 
 
-def https_faults(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each variable with which no call of ftrack or the store can succeed."""
+def bundle_faults(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for a variable whose file no call of ftrack or the store can use."""
     name = bundle_variable(environment)
     if name and (why := _bundle_fault(environment[name])):
         yield f"{name}: {why}; correct it, or unset it to trust the authorities of certifi"
-    for name in PROXIES:
-        if why := _proxy_fault(environment.get(name, "")):
-            yield f"{name}: {why}"
+
+
+def proxy_faults(environment: Mapping[str, str], server_url: str) -> Iterator[str]:
+    """Yield a line for the proxy of a server, if no call can take it."""
+    name, proxy = _proxy_for(server_url, environment)
+    if why := _proxy_fault(proxy):
+        yield f"{name}: {why}"
 
 
 def bundle_variable(environment: Mapping[str, str]) -> str:
@@ -71,14 +74,21 @@ def remedy_for(error: OwnSettingsError, environment: Mapping[str, str]) -> str:
     return remedies[error.fault]
 
 
+def _proxy_for(url: str, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Return the variable of the proxy for a URL, and its value, both empty if there is none."""
+    scheme = urlsplit(url).scheme
+    for name in (f"{scheme}_proxy", "all_proxy"):
+        # urllib takes an empty one for a wish to have none.
+        spelling = name if name in environment else name.upper()
+        if value := environment.get(spelling, "").strip():
+            return spelling, value
+    return "", ""
+
+
 def _shown_proxy(url: str, environment: Mapping[str, str]) -> str:
     """Return the variable of the proxy for a URL, with its value, but without its login."""
-    scheme = urlsplit(url).scheme
-    names = (f"{scheme}_proxy", f"{scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
-    for name in names:
-        if value := environment.get(name, "").strip():
-            return f"{name}={_without_login(value)}"
-    return "the proxy of the system's settings"
+    name, value = _proxy_for(url, environment)
+    return f"{name}={_without_login(value)}" if name else "the proxy of the system's settings"
 
 
 def _without_login(proxy: str) -> str:

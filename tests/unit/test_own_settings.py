@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tasks.config.remedies import explained
-from tasks.config.trust import BUNDLES, PROXIES
+from tasks.config.trust import BUNDLES
 from tasks.stage.retry_policy import retry_plan
 from tasks.transfer.errors import OwnSettingsError, ServiceUnavailableError, UploadError
 from tasks.transfer.ftrack import FtrackClient
@@ -61,7 +61,8 @@ def tls(tmp_path: Path) -> Iterator[TlsServer]:
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*BUNDLES, *PROXIES, "http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+    names = [f"{kind}_proxy" for kind in ("http", "https", "all", "no")]
+    for name in (*BUNDLES, *names, *map(str.upper, names)):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -429,6 +429,20 @@ def test_a_proxy_that_cannot_be_used_is_named(value: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "others",
+    [
+        {"no_proxy": "*"},
+        {"NO_PROXY": "localhost,.ftrackapp.com"},
+        {"https_proxy": "http://proxy.studio:3128"},
+        {"all_proxy": ""},
+    ],
+)
+def test_a_proxy_that_is_not_used_for_ftrack_is_not_judged(others: dict[str, str]) -> None:
+    assert read(**FTRACK, ALL_PROXY="socks5://proxy:1080", **others).ftrack
+    assert faults(**FTRACK, ALL_PROXY="socks5://proxy:1080", no_proxy="other.studio")
+
+
+@pytest.mark.parametrize(
     ("parameter", "file", "said"),
     [
         ("ssl_ca_certs", "none.pem", "ssl_ca_certs: cannot read {}: No such file or directory"),
