@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import redis
 
@@ -15,6 +14,9 @@ from tasks.config.sealing import UNREADABLE, Codec
 from tasks.records.keys import ALIVE, LEFT_TO_OTHERS, OWN_QUEUES, PAUSED, gate_key, to_text
 from tasks.records.numbers import number
 from tasks.records.states import SERVICES
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 #: A worker that has not taken tasks for this long is gone, in seconds.
 WORKER_S = 30
@@ -105,6 +107,8 @@ def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:
 def _of_other_version(versions: Mapping[str, str]) -> Iterator[NodeFault]:
     """Return the nodes that have another version than most; of two as common ones, the older."""
     counts = Counter(versions.values())
+    if len(counts) == 1:
+        return
     usual = max(counts, key=lambda version: (counts[version], in_order(version)), default="")
     for name, version in versions.items():
         if version != usual:
@@ -112,9 +116,15 @@ def _of_other_version(versions: Mapping[str, str]) -> Iterator[NodeFault]:
             yield NodeFault(name, 0.0, "version", error, known=True, extent="none")
 
 
-def in_order(version: str) -> list[int]:
-    """Return the numbers of a version, which compare as versions do."""
-    return [int(number) for number in re.findall(r"\d{1,9}", version)]
+def in_order(version: str) -> Version:
+    """Return what compares as versions do: 1.0rc1 is before 1.0. What is no version comes first."""
+    # Imported late, because most farms have one version. celery[redis] needs it, too.
+    from packaging.version import Version
+
+    try:
+        return Version(version)
+    except ValueError:  # anybody may have written it
+        return Version("0.dev0")
 
 
 def _held(client: redis.Redis, names: list[str], now: float) -> Iterator[NodeFault]:

@@ -82,7 +82,7 @@ class Scripts:
         script = self._scripts["repair"]
         if found := script(args=[json.dumps({"ids": [*upload_ids]})]):
             names = ",".join(sorted(visible(keys.to_text(key)) for key in found))
-            why = "other types were there, and were removed; find out who else writes to Redis"
+            why = "what farmhaul does not put there was removed; find out who else writes to Redis"
             log.error("keys_repaired", keys=names, text=why)
 
 

@@ -7,6 +7,7 @@ newer worker they wait, and ``status``, ``doctor`` and a metric say so.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
@@ -19,10 +20,12 @@ from tasks.records.keys import UNREAD, to_text, unread_key
 from tasks.records.nodes import in_order
 from tasks.records.scripts import Scripts
 
-#: The most bytes that are kept: four of the largest entries. Those that nobody can verify get half
-#: of it, so that they keep no verified ones out.
-MOST_BYTES = 64 << 20
+#: An entry that nobody can verify is refused if more bytes than this would wait. The others have no
+#: bound: in the inbox they would take the same memory, and hold up what is behind them.
+MOST_BYTES = 32 << 20
 MOST_VERSIONS = 50
+#: What Lua reads exactly.
+SIZE = re.compile("[0-9]{1,15}")
 
 
 class Unread(NamedTuple):
@@ -47,20 +50,38 @@ def keep(scripts: Scripts, version: str, entries: Sequence[bytes], *, verified: 
     """
     if not entries:
         return []
-    most = MOST_BYTES if verified else MOST_BYTES // 2
+    most = None if verified else MOST_BYTES
     return cast("list[int]", scripts.run("keep", *entries, version=version, max_bytes=most))
 
 
 def take(scripts: Scripts, version: str) -> list[bytes]:
     """Move entries that older versions could not read to those that are being taken in."""
-    # redis-py's types of replies cover asyncio, too.
-    client: Any = scripts.client
-    mine = in_order(version)
-    older = [name for name in map(to_text, client.hkeys(UNREAD)) if in_order(name) < mine]
+    versions = _versions(scripts)
+    older = [name for name in versions if in_order(name) < in_order(version)]
     if not older:
         return []
     bounds = {"max_entries": MAX_ENTRIES, "max_bytes": MAX_BYTES}
     return cast("list[bytes]", scripts.run("take_unread", versions=older, **bounds))
+
+
+def _versions(scripts: Scripts) -> list[str]:
+    """Return the versions that keep something; what somebody else has written there is fixed."""
+    # redis-py's types of replies cover asyncio, too.
+    client: Any = scripts.client
+    try:
+        sizes = client.hgetall(UNREAD)
+        pipeline = client.pipeline(transaction=False)
+        for version in sizes:
+            pipeline.llen(unread_key(to_text(version)))
+        is_whole = all(pipeline.execute()) and all(
+            SIZE.fullmatch(to_text(size)) for size in sizes.values()
+        )
+    except redis.ResponseError:  # another type
+        is_whole = False
+    if not is_whole:
+        scripts.repair()
+        sizes = client.hgetall(UNREAD)
+    return [*map(to_text, sizes)]
 
 
 def unread(client: redis.Redis) -> list[Unread]:

@@ -12,7 +12,7 @@ import pytest
 from tasks.config.sealing import Codec
 from tasks.records import keys
 from tasks.records.delivery import Settlement
-from tasks.records.nodes import node_faults, noted_fault
+from tasks.records.nodes import in_order, node_faults, noted_fault
 from tasks.records.states import STAGES
 from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
@@ -230,6 +230,14 @@ def test_a_node_of_another_version_than_most_is_named(farm: Farm) -> None:
     assert named("1.9", "1.9") == []
     assert named("1.9", "1.10", "1.9") == [("w1", "1.10 and not 1.9")]
     assert named("1.9", "1.10") == [("w0", "1.9 and not 1.10")]
+    assert named("1.0", "1.0rc1") == [("w1", "1.0rc1 and not 1.0")]
+    assert named("1.0", "junk") == [("w1", "junk and not 1.0")]
+
+
+def test_versions_are_in_the_order_of_python() -> None:
+    versions = ["junk", "1.0.dev3", "1.0a2", "1.0rc1", "1.0", "1.0.post1", "1.9", "1.10"]
+
+    assert [*map(in_order, versions)] == sorted(map(in_order, reversed(versions)))
 
 
 class TestANodeThatIsSetAside:

@@ -592,7 +592,7 @@ def test_a_warm_shutdown_finishes_what_is_being_taken_in(
     request = upload()
     busy, genuine = threading.Event(), Intake.take_in
 
-    def slow(self: Intake, entries: Sequence[bytes]) -> intake.Left:
+    def slow(self: Intake, entries: Sequence[bytes]) -> list[bytes]:
         busy.set()
         time.sleep(0.3)
         return genuine(self, entries)
@@ -628,7 +628,7 @@ def test_a_long_sequence_holds_up_no_other_request(
     large, small = upload()._replace(path="/mnt/" + "x" * 1500), upload()
     go_on, genuine = threading.Event(), Intake.take_in
 
-    def slow(self: Intake, entries: Sequence[bytes]) -> intake.Left:
+    def slow(self: Intake, entries: Sequence[bytes]) -> list[bytes]:
         if len(entries[0]) > 1000:
             go_on.wait(10)
         return genuine(self, entries)

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import redis
 from celery import Celery
 
 from tasks.config.redis_client import worker_redis
@@ -143,23 +142,52 @@ def test_what_is_malformed_is_refused(step: TakeIn, client: Any) -> None:
 def test_no_more_is_kept_than_there_is_room_for(
     step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What nobody can verify is refused, and keeps out no verified one; these stay in the inbox."""
-    monkeypatch.setattr(unread, "MOST_BYTES", 1000)
+    """What nobody can verify is refused then, and keeps out no verified one."""
+    monkeypatch.setattr(unread, "MOST_BYTES", 500)
     size = 480
     client.lpush(INBOX, *(of_newer_form(size) for _ in range(3)))
     step.act()
     assert client.llen(unread_key("1.9.0")) == 1
     assert client.hget(TOTALS, "refused_requests") == "2"
 
-    verified = [entry(colour="red" * 30) for _ in range(3)]
-    client.lpush(INBOX, *verified)
-    step.act()
+    client.lpush(INBOX, *(entry(colour="red" * 30) for _ in range(3)), entry())
     step.act()
 
-    assert client.llen(unread_key("1.9.0")) == 2
-    assert client.lrange(INBOX, 0, -1) == [one.decode() for one in (verified[2], verified[1])]
+    assert client.llen(unread_key("1.9.0")) == 4
+    assert client.exists(INBOX, TAKING) == 0
+    assert client.hget(upload_key(REQUEST.upload_id), "state") == "pending"
     assert client.hget(TOTALS, "refused_requests") == "2"
-    assert sum(line.startswith("too_many_kept") for line in caplog.messages) == 1
+
+
+def test_what_is_malformed_next_to_it_is_counted_once(
+    step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{**to_wire(REQUEST), **more} for more in ({"size": "big"}, {"colour": "red"})]
+    client.lpush(INBOX, sign(make_body(rows, time.time(), "node9"), ()))
+    step.act()
+    assert client.hget(TOTALS, "refused_requests") is None
+
+    upgrade(monkeypatch)
+    step.act()
+
+    assert client.hget(upload_key(REQUEST.upload_id), "state") == "pending"
+    assert client.hget(TOTALS, "refused_requests") == "1"
+
+
+def test_what_is_malformed_is_counted_when_the_rest_is_written(step: TakeIn, client: Any) -> None:
+    rows = [{**to_wire(REQUEST), **more} for more in ({"size": "big"}, {})]
+    client.lpush(INBOX, sign(make_body(rows, time.time(), "node9"), ()))
+    client.config_set("maxmemory", 1)
+    try:
+        step.act()
+    finally:
+        client.config_set("maxmemory", 0)
+    assert client.hget(TOTALS, "refused_requests") is None
+    assert client.llen(INBOX) == 1
+    step.act()
+
+    assert client.hget(upload_key(REQUEST.upload_id), "state") == "pending"
+    assert client.hget(TOTALS, "refused_requests") == "1"
 
 
 def test_people_are_told(
@@ -182,25 +210,52 @@ def test_people_are_told(
     ]
 
 
+ODD = {"1.8.0": "nan", "nan": "nan", "\x1b[31m": 5, "99": "1e300", "2.0": 10**14}
+
+
 @pytest.mark.parametrize("wrong", ["a text", "numbers"])
-def test_what_somebody_else_has_written_there_loses_nothing(
-    step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch, wrong: str
+def test_what_somebody_else_writes_next_to_it_loses_nothing(
+    step: TakeIn,
+    client: Any,
+    wrong: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    if wrong == "numbers":
-        client.hset(UNREAD, mapping={"1.9.0": "x", "nan": "nan", "\x1b[31m": 5})
-    else:
-        client.set(UNREAD, "x")
-        client.set(unread_key("1.9.0"), "x")
     client.lpush(INBOX, entry(colour="red"))
-    for _ in range(3):
-        try:
-            step.act()
-        except redis.ResponseError:  # as PeriodicStep does
-            step.record.scripts.repair()
-    assert client.llen(unread_key("1.9.0")) == 1
+    step.act()
+    kept = client.hgetall(UNREAD)
+    if wrong == "numbers":
+        client.hset(UNREAD, mapping={**ODD, "1.9.0": "x"})
+    else:
+        client.delete(UNREAD)
+        client.set(UNREAD, "x")
+    client.lpush(INBOX, of_newer_form())
+    monkeypatch.setattr(refusals, "VERSION", "1.9.1")
+    caplog.clear()
+    step.act()
+    step.act()
+
+    found = client.hgetall(UNREAD)
+    assert found.keys() == {"1.9.1"}, kept
     upgrade(monkeypatch)
     step.act()
     assert client.hget(upload_key(REQUEST.upload_id), "state") == "pending"
+    assert any(line.startswith("keys_repaired keys=farmhaul:unread ") for line in caplog.messages)
+
+
+def test_a_list_of_another_type_holds_up_no_other(
+    step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.lpush(INBOX, entry(colour="red"))
+    step.act()
+    client.hset(UNREAD, "1.8.0", 5)
+    client.set(unread_key("1.8.0"), "x")
+
+    upgrade(monkeypatch)
+    step.act()
+
+    assert client.hget(upload_key(REQUEST.upload_id), "state") == "pending"
+    assert client.exists(UNREAD, unread_key("1.8.0"), unread_key("1.9.0")) == 0
 
 
 def test_all_fields_of_a_request_are_known() -> None:

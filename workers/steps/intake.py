@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ from tasks.records.scripts import Scripts
 from workers.self_check import KEY_IS_WRONG
 from workers.steps import refusals as kept
 from workers.steps.periodic import PeriodicStep
-from workers.steps.refusals import Refusals, keep
+from workers.steps.refusals import Reason, Refusals, keep
 
 #: How long a worker waits for an entry; its client waits 10 s for an answer of Redis.
 WAIT_S = 5.0
@@ -66,13 +66,6 @@ class Asked(NamedTuple):
     request: Request
 
 
-class Left(NamedTuple):
-    """Entries that go back to the inbox: for want of a key, or of room to keep them."""
-
-    keyless: list[bytes]
-    no_room: list[bytes]
-
-
 class Intake:
     """Turns entries into records."""
 
@@ -88,16 +81,17 @@ class Intake:
         self.commands = Commands(scripts, path_map)
         self.keys = keys
 
-    def take_in(self, entries: Sequence[bytes]) -> Left:
-        """Take entries in, and return those with which this worker can do nothing."""
-        refusals = Refusals()
+    def take_in(self, entries: Sequence[bytes]) -> list[bytes]:
+        """Take entries in, and return those that need a key, which this worker lacks."""
+        # Counted when an entry leaves: before, it may come back, or go to a newer worker.
+        refusals: dict[int, list[Reason]] = {}
         newer: dict[int, NewerError] = {}
         keyless: set[int] = set()
         asked: list[Asked] = []
         files = 0
         for number, entry in enumerate(entries):
             try:
-                opened = self._opened(number, entry, refusals)
+                opened, refusals[number] = self._opened(number, entry)
             except SignedButNoKeyError:
                 keyless.add(number)
                 continue
@@ -113,28 +107,25 @@ class Intake:
                 break
         wanted = {one.entry for one in asked}
         # These go first: if Redis is full, they make room.
-        refused = [n for n in range(len(entries)) if n not in wanted | keyless | newer.keys()]
-        self._remove(entries, refused, refusals)
-        no_room, full = keep(self.inbox.scripts, entries, newer)
-        refusals = Refusals()
-        for one in full.values():
-            refusals.add(f"{one.reason}, and too many such entries wait", one.host)
-        self._remove(entries, full, refusals)
+        self._remove(entries, refusals.keys() - wanted, refusals)
+        full = keep(self.inbox.scripts, entries, newer)
+        self._remove(entries, full, full)
 
-        unwritten, refusals = set[int](), Refusals()
+        unwritten = set[int]()
         if asked:
             unwritten = self._write(asked, refusals)
             self.inbox.forgive([entries[number] for number in unwritten])
         self._remove(entries, wanted - unwritten, refusals)
-        return Left([entries[number] for number in sorted(keyless)], no_room)
+        return [entries[number] for number in sorted(keyless)]
 
-    def _opened(self, number: int, entry: bytes, refusals: Refusals) -> list[Asked]:
-        """Return the requests of an entry, without those that are malformed.
+    def _opened(self, number: int, entry: bytes) -> tuple[list[Asked], list[Reason]]:
+        """Return the requests of an entry, and why others of it are refused.
 
         Raises:
             SignedButNoKeyError, NewerError: this worker can do nothing with it.
         """
         asked: list[Asked] = []
+        refused: list[Reason] = []
         host = ""
         files = 0
         try:
@@ -146,7 +137,7 @@ class Intake:
                 except ValueError as error:
                     if is_newer(values, error):
                         raise NewerError(f"a newer version has asked ({error})", host) from None
-                    refusals.add(str(error), host)
+                    refused.append((str(error), host))
                 else:
                     files += files_of(request)
                     if files > MAX_FILES:
@@ -160,14 +151,13 @@ class Intake:
         except (SignedButNoKeyError, NewerError):
             raise
         except EntryRefusedError as error:
-            refusals.add(error.reason, error.host)
-            return []
+            return [], [*refused, (error.reason, error.host)]
         except Exception as error:  # the other entries are taken in
             log.exception("unexpected_error", step=type(self).__name__)
-            refusals.add(f"it cannot be read: {type(error).__name__}", host)
-        return asked
+            refused.append((f"it cannot be read: {type(error).__name__}", host))
+        return asked, refused
 
-    def _write(self, asked: Sequence[Asked], refusals: Refusals) -> set[int]:
+    def _write(self, asked: Sequence[Asked], refusals: dict[int, list[Reason]]) -> set[int]:
         """Write records and send wake-ups; return the entries that Redis refused, which stay."""
         try:
             enqueue(self.app, self.commands, [one.request for one in asked])
@@ -177,13 +167,25 @@ class Intake:
             log.exception("unexpected_error", step=type(self).__name__)
             if len(asked) > 1:
                 return set[int]().union(*(self._write([one], refusals) for one in asked))
+            [one] = asked
             if isinstance(error, redis.RedisError):
-                return {asked[0].entry}
-            refusals.add(f"it cannot be recorded: {type(error).__name__}", asked[0].host)
+                return {one.entry}
+            why = f"it cannot be recorded: {type(error).__name__}"
+            refusals[one.entry].append((why, one.host))
         return set()
 
-    def _remove(self, entries: Sequence[bytes], numbers: Iterable[int], refusals: Refusals) -> None:
-        self.inbox.remove([entries[number] for number in numbers], refused=refusals.count)
+    def _remove(
+        self,
+        entries: Sequence[bytes],
+        numbers: Iterable[int],
+        reasons: Mapping[int, Sequence[Reason]],
+    ) -> None:
+        """Remove entries by their numbers, and count what is refused of them."""
+        gone, refusals = sorted(numbers), Refusals()
+        for number in gone:
+            for reason in reasons[number]:
+                refusals.add(*reason)
+        self.inbox.remove([entries[number] for number in gone], refused=refusals.count)
         refusals.log()
         with suppress(redis.RedisError):  # a full Redis: the entries are gone, and logged
             refusals.note(self.inbox.scripts.client)
@@ -273,20 +275,18 @@ class TakeIn(PeriodicStep):
 
     def _take_in(self, entries: Sequence[bytes]) -> None:
         try:
-            left = self.intake.take_in(entries)
+            keyless = self.intake.take_in(entries)
         except redis.OutOfMemoryError:
             if self._is_news("full"):
                 log.error("redis_full", text="requests wait in the inbox: raise maxmemory")  # noqa: TRY400 no traceback
             self._put_back(entries)
             return
         self._said.discard("full")
-        if left.keyless and self._is_news("no key"):
+        if keyless and self._is_news("no key"):
             why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
             log.error("no_hook_key", text=why)
-        if left.no_room and self._is_news("no room"):
-            log.error("too_many_kept", text="requests of a newer version wait: upgrade the workers")
-        if any(left):
-            self._put_back([*left.keyless, *left.no_room])
+        if keyless:
+            self._put_back(keyless)
 
     def _put_back(self, entries: Sequence[bytes]) -> None:
         self.inbox.give_back(entries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypeAlias
 
 import redis
 
@@ -19,6 +19,9 @@ from tasks.records.scripts import Scripts
 VERSION = version("farmhaul")
 #: A flood of refused entries fills the log with so many lines a round, of so many hosts each.
 MOST_REASONS, MOST_HOSTS, LONGEST_REASON = 5, 5, 200
+
+#: Why something is refused, and the host that asked for it.
+Reason: TypeAlias = "tuple[str, str]"
 
 
 class Refusals:
@@ -57,22 +60,22 @@ class Refusals:
 
 def keep(
     scripts: Scripts, entries: Sequence[bytes], newer: Mapping[int, NewerError]
-) -> tuple[list[bytes], dict[int, NewerError]]:
+) -> dict[int, list[Reason]]:
     """Keep the entries of newer versions, by their numbers, for workers of these versions.
 
-    Return those for which there is no room: the verified ones, which go back to the inbox, and the
-    others by number, which are refused.
+    Return by number why the others are refused: nobody can verify them, and there is no room.
     """
-    full = dict[int, NewerError]()
+    full: dict[int, list[Reason]] = {}
     for verified in (True, False):
         some = [number for number, error in newer.items() if error.is_verified == verified]
         found = [entries[number] for number in some]
         for place in unread.keep(scripts, VERSION, found, verified=verified):
-            full[some[place]] = newer[some[place]]
+            error = newer[some[place]]
+            why = f"{error.reason}, and too many such entries wait"
+            full[some[place]] = [(why, error.host)]
     kept = Refusals()
     for number in newer.keys() - full.keys():
         error = newer[number]
         kept.add(f"{error.reason}: it waits for a worker of that version", error.host)
     kept.log_kept()
-    go_back = [entries[number] for number, error in full.items() if error.is_verified]
-    return go_back, {n: error for n, error in full.items() if not error.is_verified}
+    return full

@@ -2,7 +2,7 @@
 --
 -- ARGV[2] and so on are the entries, because bytes do not fit into JSON.
 -- version     the version that cannot read them
--- max_bytes   the most that all versions keep together
+-- max_bytes   there is no room for an entry if all versions would keep more; nil: there is room
 --
 -- Returns the places, from 0, of those for which there is no room; they stay where they are.
 --- @include "base"
@@ -10,17 +10,17 @@
 --- @include "moves"
 --- @include "repair"
 
-repair_key(KEY.unread, 'hash')
 local kept = KEY.unread .. ':' .. args.version
-repair_key(kept, 'list')
-local bytes, kept_bytes = 0, tonumber(redis.call('HGET', KEY.unread, args.version) or 0) or 0
+local kept_bytes = size_of(redis.call('HGET', KEY.unread, args.version))
+local bytes = 0
 for _, size in ipairs(redis.call('HVALS', KEY.unread)) do
-  bytes = bytes + (tonumber(size) or 0)
+  bytes = bytes + size_of(size)
 end
+repair_key(kept, 'list')
 local others = {}
 for number = 2, #ARGV do
   local entry = ARGV[number]
-  if bytes + #entry > args.max_bytes then
+  if args.max_bytes and bytes + #entry > args.max_bytes then
     others[#others + 1] = number - 2
   -- It is missing if it was returned meanwhile, because this worker was slow.
   elseif redis.call('LREM', KEY.taking, -1, entry) == 1 then

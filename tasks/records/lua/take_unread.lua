@@ -10,12 +10,11 @@
 --- @include "moves"
 --- @include "repair"
 
-repair_key(KEY.unread, 'hash')
 local entries, bytes = {}, 0
 for _, version in ipairs(args.versions) do
   local kept = KEY.unread .. ':' .. version
+  local left = size_of(redis.call('HGET', KEY.unread, version))
   repair_key(kept, 'list')
-  local left = tonumber(redis.call('HGET', KEY.unread, version) or 0) or 0
   while #entries < args.max_entries and bytes < args.max_bytes do
     local entry = redis.call('RPOP', kept)
     if not entry then

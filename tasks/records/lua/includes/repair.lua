@@ -54,13 +54,54 @@ local function repair_text(key, kind)
   return true
 end
 
+-- Returns a number of bytes, or 0 for what is none. The number is exact up to 15 digits.
+local function size_of(text)
+  return text and #text <= 15 and string.match(text, '^%d+$') and tonumber(text) or 0
+end
+
+-- Fix the index of what waits for newer versions: without its line a list would wait for ever.
+-- Returns whether anything in it was wrong.
+local function repair_unread(is_lost)
+  local cursor, is_wrong = is_lost and '0', is_lost
+  while cursor do
+    local found = redis.call('SCAN', cursor, 'MATCH', KEY.unread .. ':*', 'COUNT', 1000)
+    for _, list in ipairs(found[2]) do
+      redis.call('HSET', KEY.unread, string.sub(list, #KEY.unread + 2), '')
+    end
+    cursor = found[1] ~= '0' and found[1]
+  end
+  for _, version in ipairs(redis.call('HKEYS', KEY.unread)) do
+    local list = KEY.unread .. ':' .. version
+    repair_key(list, 'list')
+    local length, size = redis.call('LLEN', list), redis.call('HGET', KEY.unread, version)
+    if length == 0 then
+      redis.call('HDEL', KEY.unread, version)
+      is_wrong = true
+    elseif size ~= string.format('%.0f', size_of(size)) then
+      local bytes = 0
+      for first = 0, length - 1, 100 do
+        for _, entry in ipairs(redis.call('LRANGE', list, first, first + 99)) do
+          bytes = bytes + #entry
+        end
+      end
+      redis.call('HSET', KEY.unread, version, string.format('%.0f', bytes))
+      is_wrong = true
+    end
+  end
+  return is_wrong
+end
+
 -- Returns the keys that held something else, of those of which there is one.
 local function repair_keys()
-  local repaired = {}
+  local repaired, is_lost = {}, false
   for key, kind in pairs(TYPES) do
     if repair_key(key, kind) or repair_text(key, kind) then
       repaired[#repaired + 1] = key
+      is_lost = is_lost or key == KEY.unread
     end
+  end
+  if repair_unread(is_lost) and not is_lost then
+    repaired[#repaired + 1] = KEY.unread
   end
   return repaired
 end
