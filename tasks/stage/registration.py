@@ -20,9 +20,9 @@ from tasks.transfer.errors import (
     UploadError,
 )
 from tasks.transfer.existing import new_versions
-from tasks.transfer.ftrack import Operation
 from tasks.transfer.models import SERVER_LOCATION_ID, Batch, Transfer, part_count
 from tasks.transfer.multipart import complete, join_alone
+from tasks.transfer.operations import Operation
 from tasks.transfer.register import locate, look_up, with_thumbnails
 from tasks.transfer.register_publish import locate_publish
 from tasks.transfer.registration import locate_operations, with_jobs

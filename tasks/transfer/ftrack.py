@@ -32,9 +32,9 @@ from tasks.transfer.http import (
     translated_errors,
 )
 from tasks.transfer.models import Transfer
+from tasks.transfer.operations import Operation
 from tasks.transfer.targets import QUOTES, is_uuid
 
-Operation = dict[str, Any]
 Result = Mapping[str, Any]
 #: For each upload id: the transfer after a step, or the error that it failed with.
 Outcomes = dict[str, Transfer | UploadError]

@@ -17,8 +17,9 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.files import open_checked, require_unchanged
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Operation
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import MIB, SignedPut, Transfer, part_size_bytes
+from tasks.transfer.operations import Operation
 from tasks.transfer.put import FileBody, OnProgress, send
 from tasks.transfer.registration import job_ids
 

@@ -122,7 +122,7 @@ def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Out
             if (taken := taken_by(transfer, existing))
         }
         free = [transfer for transfer in batch if transfer.upload_id not in refused]
-        return refused | _register(ftrack, free, existing)
+        return refused | _register(ftrack, free, _with_version_data(ftrack, free, existing))
 
     def update_again(batch: Sequence[Transfer]) -> Outcomes:
         try:
@@ -177,7 +177,7 @@ def look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Exi
         UploadError: what ``FtrackClient.call`` raises.
     """
     try:
-        return _look_up(ftrack, wanted)
+        return _with_version_data(ftrack, wanted, _look_up(ftrack, wanted))
     except FtrackRefusal as refusal:
         component_id = wanted[0].target.component_id
         raise RequestRefusedError(component_id, "look up", str(refusal)) from None
@@ -194,6 +194,15 @@ def _look_up(ftrack: FtrackClient, wanted: Sequence[Transfer | Container]) -> Ex
         others = others_of(row for result in names for row in rows_of(result))
         known = replace(parse_existing(results), known_versions=parse_versions(versions))
         found = found.with_more(known).with_replaced(batch, others)
-    # Once for all of them: several ask for the same, and ftrack refuses what is created twice.
+    return found
+
+
+def _with_version_data(
+    ftrack: FtrackClient, wanted: Sequence[Transfer | Container], existing: Existing
+) -> Existing:
+    """Return the same with what versions get with these components.
+
+    Once for all of them: several ask for the same, and ftrack refuses what is created twice.
+    """
     data = version_data_operations(ftrack, [one.target for one in wanted])
-    return replace(found, version_data=data)
+    return replace(existing, version_data=data)

@@ -8,10 +8,11 @@ from typing import Any
 
 from tasks.transfer.checks import location_id_of
 from tasks.transfer.existing import NOTHING_YET, Existing, new_versions
-from tasks.transfer.ftrack import MAX_REQUEST_BYTES, Operation, Result, encoded
+from tasks.transfer.ftrack import MAX_REQUEST_BYTES, Result, encoded
 from tasks.transfer.locations import pattern_path, resource_identifier
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.names import PATTERN
+from tasks.transfer.operations import Operation, create, delete, update
 from tasks.transfer.targets import Container, Publish, Target, is_uuid
 from tasks.transfer.versions import version_operations
 
@@ -36,7 +37,7 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
     if target.version_id is None:
         known = {name: value for name, value in fields.items() if value != ""}
         return [
-            _update("FileComponent", target.component_id, known),
+            update("FileComponent", target.component_id, known),
             *location_operations(target, transfer.path, existing),
             *metadata_operations("FileComponent", target, existing),
         ]
@@ -78,14 +79,14 @@ def component_operations(
 
     Before it come those that delete what the component replaces.
     """
-    removals = [_delete(*other) for other in existing.replaced.get(target.component_id, ())]
+    removals = [delete(*other) for other in existing.replaced.get(target.component_id, ())]
     if target.component_id in existing.components:
-        return [*removals, _update(kind, target.component_id, _changed(target, fields))]
+        return [*removals, update(kind, target.component_id, _changed(target, fields))]
     parent = {"version_id": None if target.is_hidden else target.version_id}
     if target.container_id:
         parent = {"container_id": target.container_id}
     names = {"id": target.component_id, "name": target.name}
-    return [*removals, _create(kind, {**names, **parent, **fields})]
+    return [*removals, create(kind, {**names, **parent, **fields})]
 
 
 def _changed(target: Target, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def location_operations(
     if target.only_in:
         # What --replace takes over has other bytes there.
         if known := existing.locations.get((component_id, SERVER_LOCATION_ID)):
-            operations.append(_delete("ComponentLocation", known[0]))
+            operations.append(delete("ComponentLocation", known[0]))
     elif component_id not in existing.located:
         operations.append(_location(component_id, SERVER_LOCATION_ID, component_id))
     if target.location is None or existing.has_path(target, path):
@@ -124,7 +125,7 @@ def location_operations(
     identifier = resource_identifier(target.location, path)
     if known := existing.locations.get((component_id, location_id)):
         changed = {"resource_identifier": identifier}
-        return [*operations, _update("ComponentLocation", known[0], changed)]
+        return [*operations, update("ComponentLocation", known[0], changed)]
     return [*operations, _location(component_id, location_id, identifier)]
 
 
@@ -135,7 +136,7 @@ def _location(component_id: str, location_id: str, identifier: str) -> Operation
         "location_id": location_id,
         "resource_identifier": identifier,
     }
-    return _create("ComponentLocation", fields)
+    return create("ComponentLocation", fields)
 
 
 def metadata_operations(
@@ -145,37 +146,20 @@ def metadata_operations(
     operations = []
     for key, value in (*target.metadata, *more):
         if (target.component_id, key) in existing.metadata:
-            operations.append(_update("Metadata", [target.component_id, key], {"value": value}))
+            operations.append(update("Metadata", [target.component_id, key], {"value": value}))
         else:
             named = {"parent_id": target.component_id, "parent_type": kind}
-            operations.append(_create("Metadata", {**named, "key": key, "value": value}))
+            operations.append(create("Metadata", {**named, "key": key, "value": value}))
     # The pattern of a sequence that was replaced would give the new frames its names.
     pattern = (target.component_id, PATTERN)
     if target.replace and pattern in existing.metadata and PATTERN not in dict(target.metadata):
-        operations.append({"action": "delete", "entity_type": "Metadata", "entity_key": [*pattern]})
+        operations.append(delete("Metadata", pattern))
     return operations
 
 
 def thumbnail_operation(entity_type: str, entity_id: str, component_id: str) -> Operation:
     """Return the operation that makes a component the thumbnail of a version, task or shot."""
-    return _update(entity_type, entity_id, {"thumbnail_id": component_id})
-
-
-def _create(entity_type: str, fields: Mapping[str, Any]) -> Operation:
-    return {"action": "create", "entity_type": entity_type, "entity_data": dict(fields)}
-
-
-def _update(entity_type: str, key: Any, fields: Mapping[str, Any]) -> Operation:
-    return {
-        "action": "update",
-        "entity_type": entity_type,
-        "entity_key": key if isinstance(key, list) else [key],
-        "entity_data": dict(fields),
-    }
-
-
-def _delete(entity_type: str, component_id: str) -> Operation:
-    return {"action": "delete", "entity_type": entity_type, "entity_key": [component_id]}
+    return update(entity_type, entity_id, {"thumbnail_id": component_id})
 
 
 def job_ids(results: Sequence[Result]) -> tuple[str, ...]:
@@ -244,7 +228,7 @@ def _posts(
             posts = []
             known = existing.components | {target.component_id}
             by_then = replace(existing, components=known, replaced={})
-        removals = [_delete("FileComponent", frame_id) for frame_id in outdated]
+        removals = [delete("FileComponent", frame_id) for frame_id in outdated]
         while len(removals) > FRAMES_A_POST:
             before.append([removals.pop() for _ in range(FRAMES_A_POST)])
         last += removals
@@ -263,7 +247,7 @@ def _posts(
             else:
                 hidden_files += _hidden_file(file, existing)
                 version = {"version_id": file.target.version_id}
-                last.append(_update("FileComponent", file.component_id, version))
+                last.append(update("FileComponent", file.component_id, version))
                 last += _described(file, existing)
         before.append(hidden_files)
     return [*(post for post in before if post), last]

@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Any
 
 from tasks.transfer.errors import TargetRefusedError
-from tasks.transfer.ftrack import FtrackClient, Operation, Result, query, quoted, rows_of
+from tasks.transfer.ftrack import FtrackClient, Result, query, quoted, rows_of
+from tasks.transfer.operations import Operation, create, update
 from tasks.transfer.targets import NewVersion, OfVersion, Target, derived_id, is_uuid
 
 #: How ftrack's own client names a list of versions, and what is in a list.
@@ -92,7 +93,7 @@ def _operations(
     for list_id in found_lists:
         if (LIST_MEMBER, list_id) not in there:
             fields = {"id": derived_id("list", list_id, version_id), "list_id": list_id}
-            operations.append(_create(LIST_MEMBER, {**fields, "entity_id": version_id}))
+            operations.append(create(LIST_MEMBER, {**fields, "entity_id": version_id}))
     for review_id in found_reviews:
         if (REVIEW_MEMBER, review_id) not in there:
             fields = {"id": derived_id("review", review_id, version_id)}
@@ -100,7 +101,7 @@ def _operations(
             # What ftrack's page of a review session shows, as in ftrack's own examples.
             fields |= {"name": place.asset, "version": f"Version {place.number}"}
             fields["description"] = new.comment if new else ""
-            operations.append(_create(REVIEW_MEMBER, fields))
+            operations.append(create(REVIEW_MEMBER, fields))
     return operations
 
 
@@ -253,14 +254,9 @@ def _set(
     """Return the operation that sets a value, which is there or not."""
     name = key.get("key") or key["configuration_id"]
     if (kind, name) in there:
-        values = {"entity_key": [*key.values()], "entity_data": {"value": value}}
-        return {"action": "update", "entity_type": kind, **values}
+        return update(kind, [*key.values()], {"value": value})
     more = {"parent_type": parent_type} if parent_type else {}
-    return _create(kind, {**key, **more, "value": value})
-
-
-def _create(entity_type: str, fields: dict[str, Any]) -> Operation:
-    return {"action": "create", "entity_type": entity_type, "entity_data": fields}
+    return create(kind, {**key, **more, "value": value})
 
 
 def _refused(target: str, why: str) -> TargetRefusedError:

@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.transfer.errors import RequestRefusedError, TargetRefusedError
-from tasks.transfer.ftrack import (
-    FtrackClient,
-    FtrackRefusal,
-    Operation,
-    Result,
-    query,
-    quoted,
-    rows_of,
-)
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Result, query, quoted, rows_of
+from tasks.transfer.operations import Operation, create
 from tasks.transfer.targets import NewVersion, derived_id, is_uuid
 
 #: ftrack is asked again after this time: somebody may have renamed a shot.
@@ -179,13 +172,9 @@ def version_operations(versions: Iterable[NewVersion], known: KnownVersions) -> 
             assets[place] = derived_id("asset", *place)
             fields = {"id": assets[place], "name": version.asset}
             fields |= {"context_id": version.context_id, "type_id": version.type_id}
-            operations.append(_create("Asset", fields))
+            operations.append(create("Asset", fields))
         fields = {"id": version_id, "asset_id": assets[place], "comment": version.comment}
         more = {"task_id": version.task, "status_id": version.status_id}
         fields |= {name: value for name, value in more.items() if value}
-        operations.append(_create("AssetVersion", fields))
+        operations.append(create("AssetVersion", fields))
     return operations
-
-
-def _create(entity_type: str, fields: dict[str, str]) -> Operation:
-    return {"action": "create", "entity_type": entity_type, "entity_data": fields}

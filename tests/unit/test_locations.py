@@ -18,7 +18,7 @@ from tasks.stage.locations import located_publish, with_locations
 from tasks.stage.outcomes import proves_service_up
 from tasks.stage.retry_policy import own_fault
 from tasks.transfer.errors import ServiceUnavailableError, TargetRefusedError
-from tasks.transfer.ftrack import FtrackClient, Operation
+from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.locations import (
     KNOWN_S,
     UNMANAGED_ID,
@@ -27,6 +27,7 @@ from tasks.transfer.locations import (
     resource_identifier,
 )
 from tasks.transfer.models import Transfer
+from tasks.transfer.operations import Operation
 from tasks.transfer.targets import Container, Location, Publish, Target
 from tests.unit.conftest import new_id
 from workers.doctor.ftrack import _also_in

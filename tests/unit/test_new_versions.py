@@ -19,8 +19,9 @@ from tasks.stage.context import Clients
 from tasks.stage.resolved import resolved, resolved_publish
 from tasks.transfer.errors import ServiceUnavailableError, TargetRefusedError
 from tasks.transfer.existing import Existing
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Operation
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import FileIdentity, Transfer
+from tasks.transfer.operations import Operation
 from tasks.transfer.register import locate
 from tasks.transfer.registration import publish_operations
 from tasks.transfer.targets import Container, NewVersion, Publish, Target

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.transfer import register
-from tasks.transfer.errors import TargetRefusedError
+from tasks.transfer.errors import FileRefusedError, TargetRefusedError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import Transfer
 from tasks.transfer.register_publish import locate_publish
@@ -58,6 +58,22 @@ def test_a_publish_of_several_pages_brings_its_data_once(
 
     locate_publish(ftrack, whole, [frame(target=one) for one in named])
 
+    assert metadata(sandbox) == ["7"]
+
+
+def test_a_refused_file_brings_its_version_nothing(
+    sandbox: Sandbox, ftrack: FtrackClient, frame: Frame
+) -> None:
+    taken, free = (Target.under_version(seed.VERSION_ID, name) for name in ("taken", "free"))
+    sequence = {"id": taken.component_id, "name": "taken", "version_id": seed.VERSION_ID}
+    sandbox.ftrack.create("SequenceComponent", **sequence, padding=4)
+    refused = frame(target=taken._replace(of_version=OfVersion(metadata=(("job", "8"),))))
+    accepted = frame(target=free._replace(of_version=METADATA))
+
+    outcomes = register.locate(ftrack, [refused, accepted])
+
+    assert isinstance(outcomes[refused.upload_id], FileRefusedError)
+    assert outcomes[accepted.upload_id] == accepted
     assert metadata(sandbox) == ["7"]
 
 
