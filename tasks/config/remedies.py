@@ -7,6 +7,10 @@ import os
 from tasks.config.texts import visible
 from tasks.transfer import errors
 
+#: The longest line of an error, which a record keeps for days: two paths of 4096 characters, and
+#: words.
+MAX_LINE = 10_000
+
 REMEDIES: dict[type[errors.UploadError], str] = {
     errors.CredentialsRefusedError: (
         "uploads wait until you correct FTRACK_API_USER and FTRACK_API_KEY and restart the workers"
@@ -50,4 +54,10 @@ def explained(error: Exception) -> str:
         remedy = remedy_for(error, os.environ)
     text = f"{error}; {remedy}" if remedy else str(error)
     # A file system or a server may have given a part of it. One line for each upload stays one.
-    return "\n".join(map(visible, text.split("\n")))
+    return "\n".join(_bounded(visible(line)) for line in text.split("\n"))
+
+
+def _bounded(line: str) -> str:
+    """Return a line without its middle, if that is a text of a server which never ends."""
+    cut = len(line) - MAX_LINE
+    return line if cut <= 0 else f"{line[: MAX_LINE // 2]}… ({cut} more) …{line[-MAX_LINE // 2 :]}"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import websocket
 
 TOPIC = "ftrack.location.component-added"
+SWITCHED = 101
 DISCONNECT, HEARTBEAT, ACKNOWLEDGE, ERROR = "0", "2", "6", "7"
 
 MAX_QUEUED = 10_000  # an hour of uploads of a busy worker process, in about 2 MB
@@ -203,7 +204,11 @@ class _Hub:
         self._socket: websocket.WebSocket = Bounded(sslopt={"ca_certs": ca_bundle})
         self._socket.settimeout(TIMEOUT_S)
         with self._limited():
-            self._socket.connect(f"ws{base.removeprefix('http')}websocket/{session_id}")
+            url = f"ws{base.removeprefix('http')}websocket/{session_id}"
+            self._socket.connect(url, redirect_limit=0)
+        if self._socket.getstatus() != SWITCHED:  # a redirect may lead into the network
+            self.close()
+            raise HubError("the event hub does not switch to a websocket")
 
     def publish(self, located: Iterable[Located]) -> None:
         """Send an event for each of them, and wait until the hub has acknowledged them all."""

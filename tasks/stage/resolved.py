@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tasks.log import log
 from tasks.stage.context import Clients
 from tasks.stage.locations import located_publish, with_locations
 from tasks.stage.outcomes import Outcomes
+from tasks.stage.redaction import internal_error
 from tasks.transfer.errors import RequestRefusedError, UploadError
 from tasks.transfer.ftrack import FtrackRefusal
 from tasks.transfer.models import Transfer
@@ -53,6 +55,8 @@ def _refusal_of(clients: Clients, file: Transfer) -> UploadError | None:
         return RequestRefusedError(file.component_id, "look up the lists of", str(refusal))
     except UploadError as error:
         return error
+    except Exception as error:  # noqa: BLE001 the other uploads go on
+        return _unexpected(error)
     return None
 
 
@@ -61,6 +65,14 @@ def _found(clients: Clients, version: NewVersion) -> NewVersion | UploadError:
         return clients.versions.find(version)
     except UploadError as error:
         return error
+    except Exception as error:  # noqa: BLE001 the same
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> UploadError:
+    """Return the error of an upload for which ftrack has answered what nobody foresaw."""
+    log.error("unexpected_error", stage="resolved", exc_info=error)
+    return internal_error("resolved", error)
 
 
 def resolved_publish(

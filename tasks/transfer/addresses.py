@@ -22,9 +22,12 @@ URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(?:[/?][!-\[\]-~]*)?")
 MAX_URL_CHARS = 8192
 
 #: Where clouds serve the metadata of a machine, apart from the link-local addresses: Alibaba,
-#: Azure, and Amazon by IPv6.
+#: Azure, Oracle, and Amazon and Google by IPv6.
 METADATA = frozenset(
-    map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "fd00:ec2::254"))
+    map(
+        ipaddress.ip_address,
+        ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"),
+    )
 )
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 #: The last part of an IPv4 address, as resolvers read it.

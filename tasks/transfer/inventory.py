@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,10 @@ from tasks.transfer.targets import Target
 
 COLUMNS = "id, name, file_type, size, version_id, container_id, system_type"
 PLACE_COLUMNS = "id, component_id, location_id, resource_identifier"
+#: The name of a frame; a longer number is no frame's.
+FRAME = re.compile(f"[0-9]{{1,{MAX_PADDING}}}")
+#: A longer resource identifier is no path.
+MAX_IDENTIFIER = 8192
 
 
 @dataclass(slots=True)
@@ -87,7 +92,8 @@ def take_inventory(
                 located.is_located = True
                 located.is_ours = row.get("id") == location_id_of(located.component_id)
             else:
-                located.identifiers.append(str(row.get("resource_identifier") or ""))
+                identifier = str(row.get("resource_identifier") or "")
+                located.identifiers.append(identifier[:MAX_IDENTIFIER])
     return Inventory(known)
 
 
@@ -99,11 +105,12 @@ def _frames(
     for some in _pages(sequences):
         among = quoted(some)
         for row in all_rows(ftrack, "id, padding", "SequenceComponent", f"id in ({among})"):
-            known[str(row.get("id"))].padding = number_of(row, "padding", MAX_PADDING)
+            if sequence := known.get(str(row.get("id"))):
+                sequence.padding = number_of(row, "padding", MAX_PADDING)
         where = f"container_id in ({among})"
         for row in all_rows(ftrack, "id, name, size, container_id", "FileComponent", where):
             owner, frame = known.get(str(row.get("container_id"))), _known(row)
-            if owner is not None and frame.name.isascii() and frame.name.isdecimal():
+            if owner is not None and FRAME.fullmatch(frame.name):
                 frames[frame.component_id] = owner.frames[int(frame.name)] = frame
     return frames
 

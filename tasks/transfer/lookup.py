@@ -61,7 +61,10 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
     among = f"id in ({quoted(component_ids)})"
     files = all_rows(ftrack, "id, name, file_type", "FileComponent", among)
     sequences = all_rows(ftrack, "id, name, file_type, padding", "SequenceComponent", among)
-    single = {_text(row, "id"): row for row in files}
+    # Whoever answers in ftrack's place may name others than were asked for.
+    wanted = frozenset(component_ids)
+    single = {own: row for row in files if (own := _text(row, "id")) in wanted}
+    sequences = [row for row in sequences if _text(row, "id") in wanted]
     frames: dict[str, list[Result]] = {_text(row, "id"): [] for row in sequences}
     for component_id in component_ids:
         if component_id not in single and component_id not in frames:

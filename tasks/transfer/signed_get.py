@@ -16,6 +16,7 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.exchange import EXCHANGE_S, Exchange
+from tasks.transfer.ftrack import MAX_SIZE_BYTES
 from tasks.transfer.http import (
     MAX_ERROR_BYTES,
     body_of,
@@ -32,6 +33,11 @@ from tasks.transfer.http import (
 MD5_ETAG = re.compile(
     r'(?:W/)?"([0-9a-fA-F]{32})(?:-([1-9][0-9]{0,4}))?(?:[-;:]{1,2}(?:gzip|br|deflate|zstd))?"'
 )
+
+#: The size of an object, and where the range begins. Longer numbers are none: of those that have
+#: more than 4300 digits, Python makes an error of its own.
+LENGTH = re.compile(r"(?P<size>[0-9]{1,19})")
+SPAN = re.compile(r"bytes (?:(?P<start>[0-9]{1,19})-[0-9]{1,19}|\*)/(?P<size>[0-9]{1,19})")
 
 #: Bytes as they are stored: decoded ones would have another size and MD5.
 AS_STORED = {"Accept-Encoding": "identity"}
@@ -135,11 +141,12 @@ def stored_in(component_id: str, response: requests.Response) -> Stored:
     found_hex = match[1].lower() if match else ""
     parts = int(match[2] or 0) if match else 0
     md5s = ("", parts, found_hex) if parts else (found_hex,)
-    span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+)", headers.get("Content-Range", ""))
-    if response.status_code != requests.codes.ok and span:
-        return Stored(int(span[1] or 0), int(span[2]), etag, *md5s)
-    length = headers.get("Content-Length", "")
-    if response.status_code == requests.codes.ok and length.isdecimal():
-        return Stored(0, int(length), etag, *md5s)
+    span = SPAN.fullmatch(headers.get("Content-Range", ""))
+    length = LENGTH.fullmatch(headers.get("Content-Length", ""))
+    is_whole = response.status_code == requests.codes.ok
+    found = length if is_whole else span
+    if found and int(found["size"]) <= MAX_SIZE_BYTES:
+        start = 0 if is_whole else int(found["start"] or 0)
+        return Stored(start, int(found["size"]), etag, *md5s)
     why = f"{status_of(response)} without the size of the file"
     raise UnexpectedAnswerError("the store", f"the GET of component {component_id}", why)

@@ -222,7 +222,7 @@ def _chosen(text: str, config: str) -> Any:
         rows = json.loads(described["data"])
         known = {str(row["value"]) for row in rows}
         is_list = bool(described.get("multiSelect"))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return text  # ftrack itself checks it
     chosen = [one.strip() for one in text.split(",")] if is_list else [text]
     for one in chosen:

@@ -14,6 +14,8 @@ from tasks.transfer.targets import NewVersion, derived_id, is_uuid
 
 #: ftrack is asked again after this time: somebody may have renamed a shot.
 KNOWN_S = 600.0
+#: What is remembered at most, in about 1 MB.
+MOST_KNOWN = 1000
 #: Names that an error lists.
 MOST_NAMES = 12
 #: From a project to what says which statuses its versions have.
@@ -41,6 +43,8 @@ class Versions:
         at, known = self._known.get(wanted, (0.0, None))
         if known is None or self._clock() - at >= KNOWN_S:
             known = self._ask(wanted)
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()  # a hook can write one context in many ways
             self._known[wanted] = self._clock(), known
         ids = {"context_id": known.context_id, "type_id": known.type_id}
         return version._replace(status_id=known.status_id, **ids)

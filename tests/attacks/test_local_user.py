@@ -107,6 +107,7 @@ def test_a_spool_as_documented_is_closed_to_others(tmp_path: Path) -> None:
         'farmhaul {"path": "/mnt/%99999999a.exr"}',
         "farmhaul $(touch victim) `touch victim` ; touch victim",
         "farmhaul %s%n%99a%99a",
+        "Farmhaul \x9b2J \u202egnp \u2028 \u200b \ufeff",
     ],
 )
 @pytest.mark.parametrize("shell", ["dash", "bash"])

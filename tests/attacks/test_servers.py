@@ -63,6 +63,8 @@ def odd() -> Any:
         ("https://[fe80::1%25eth0]/", False),
         ("https://[fd00:ec2::254]/", False),
         ("https://100.100.100.200/", False),
+        ("https://192.0.0.192/", False),
+        ("https://[fd20:ce::254]/", False),
         ("https://[64:ff9b::a9fe:a9fe]/", False),
         ("https://[2002:a9fe:a9fe::1]/", False),
         ("https://127.0.0.2:2375/", False),

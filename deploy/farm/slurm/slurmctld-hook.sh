@@ -20,9 +20,12 @@ trap 'exit 0' EXIT
 log=
 command exec 2>/dev/null >>"$LOG" && exec 2>&1 && log=$LOG
 
+odd='s/\xc2[\x80-\x9f]/?/g; s/\xe2\x80[\x8b-\x8f\xa8-\xae]/?/g; s/\xe2\x81[\xa0-\xaf]/?/g; s/\xef\xbb\xbf/?/g'
+
 say() {
-    # echo would read backslashes, and a job's comment could then write lines of its own.
-    text="job $job: $(printf '%s' "$*" | tr '[:cntrl:]' ' ')"
+    # echo would read backslashes, and a job's comment could then write lines of its own. tr takes
+    # single bytes, and sed what turns the text of a terminal around, or is a command to it.
+    text="job $job: $(printf '%s' "$*" | tr '[:cntrl:]' ' ' | LC_ALL=C sed "$odd")"
     { [ -n "$log" ] && printf '%s %s\n' "$(date +%Y-%m-%dT%H:%M:%S)" "$text"; } ||
         logger -t farmhaul -- "$LOG cannot be written; $text"
 }
