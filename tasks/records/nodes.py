@@ -73,11 +73,12 @@ class NodeFault:
 
 def hosts_with_workers(client: redis.Redis) -> set[str]:
     """Return the hosts on which workers run, or from whose queue one takes."""
-    names = [to_text(name) for name in client.zrange(ALIVE, 0, -1)]
-    queues = [to_text(queue) for queue in client.hvals(OWN_QUEUES)]
-    # An entry of ALIVE is a version, a space and a name.
+    # An entry of ALIVE is a version, a space and a name. A worker that is not there keeps no queue:
+    # anyone who can write to Redis can note any number of them.
+    names = [to_text(entry).partition(" ")[2] for entry in client.zrange(ALIVE, 0, -1)]
+    queues: Any = client.hmget(OWN_QUEUES, names) if names else []
     return {name.partition("@")[2] for name in names} | {
-        queue.partition(".")[2] for queue in queues
+        to_text(queue).partition(".")[2] for queue in queues
     }
 
 

@@ -6,7 +6,7 @@ state, so that each move is atomic.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from tasks.config.path_map import mapped
 from tasks.config.sealing import Signer, stored_signer
 from tasks.config.settings import Settings
 from tasks.records.delivery import Delivery, Settlement, final_verdict
-from tasks.records.keys import to_text
+from tasks.records.keys import pending_key, to_text
 from tasks.records.numbers import number
 from tasks.records.requests import transfer_from_record
 from tasks.records.scripts import Scripts, open_scripts
@@ -39,6 +39,7 @@ OPEN_PUBLISH_S = 86400
 MAX_DUE = 1000
 MAX_OVERDUE = 100
 MAX_LOST = 50
+MAX_HOSTS = 1000
 #: The target of a request that cannot be read.
 _NO_TARGET = Target(component_id="")
 
@@ -305,7 +306,8 @@ class Record:
         """Apply time-based changes: due retries become pending, old open publishes fail.
 
         Returns:
-            The number of pending uploads by host, and the claims whose deadline has passed.
+            The number of pending uploads by host, of MAX_HOSTS hosts at most, and of those that all
+            nodes see (""), and the claims whose deadline has passed.
         """
         pending, overdue = self.scripts.run(
             "apply_due",
@@ -313,9 +315,21 @@ class Record:
             max_uploads=MAX_DUE,
             max_claims=MAX_OVERDUE,
             open_s=OPEN_PUBLISH_S,
+            max_hosts=MAX_HOSTS,
         )
         counts = {to_text(host): int(count) for host, count in pending}
         return counts, [to_text(claim_id) for claim_id in overdue]
+
+    def pending_on(self, hosts: Iterable[str]) -> dict[str, int]:
+        """Return the number of pending uploads that each of these hosts alone sees."""
+        names = [*hosts]
+        pipeline = self.scripts.client.pipeline(transaction=False)
+        for host in names:
+            pipeline.zcard(pending_key(host))
+        # An error stands for a key of another type, which the scripts repair.
+        counts = pipeline.execute(raise_on_error=False)
+        pairs = zip(names, counts, strict=True)
+        return {host: count for host, count in pairs if isinstance(count, int)}
 
     def find_lost(self) -> int:
         """Make uploads pending again that are in no index any more; return their number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import time
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -324,6 +325,7 @@ def test_a_node_local_file_goes_to_the_queue_of_this_host_alone(
     host = socket.gethostname()
     # As a worker there notes it: a host without one gets no messages.
     hook.redis.hset("farmhaul:queues", "w1@node", f"farmhaul.{host}")
+    hook.redis.zadd("farmhaul:alive", {"0.1 w1@node": time.time()})
     hook.upload("--node-local")
     queues = {key.split("\x06")[0] for key in hook.redis.scan_iter("farmhaul*\x06*")}
     assert queues == {f"farmhaul.{host}"}

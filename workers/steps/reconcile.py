@@ -26,7 +26,7 @@ from tasks.records import history
 from tasks.records.inbox import MAX_RETURNS, Overdue
 from tasks.records.keys import RECONCILER, to_text
 from tasks.records.nodes import hosts_with_workers
-from tasks.records.record import CLAIM_UPLOADS, Record
+from tasks.records.record import CLAIM_UPLOADS, MAX_HOSTS, Record
 from tasks.records.states import STAGES
 from workers.steps.periodic import IS_RECONCILING, PeriodicStep
 
@@ -99,6 +99,11 @@ class Reconciler:
             history.note(self.redis)
         self._find_lost()
         pending, overdue = self.record.apply_due()
+        # A hook can name any number of hosts: those without a worker get no queue.
+        known = {"", *hosts_with_workers(self.redis)}
+        if len(pending) > MAX_HOSTS:  # then it has not looked at all of them
+            pending |= self.record.pending_on(known - pending.keys())
+        pending = {host: count for host, count in pending.items() if host in known}
         if overdue:
             carried = set(self._claims_in_messages(pending))
             for claim_id in overdue:
@@ -107,9 +112,7 @@ class Reconciler:
                 elif count := self.record.reclaim(claim_id):
                     log.warning("claim_lost", claim_id=claim_id, uploads=count, text="start again")
                     pending[""] = pending.get("", 0) + count
-        # A hook can name any number of hosts: those without a worker get no queue.
-        known = {"", *hosts_with_workers(self.redis)}
-        hosts = [host for host, count in pending.items() if count and host in known]
+        hosts = [host for host, count in pending.items() if count]
         pipeline = self.redis.pipeline(transaction=False)
         for host in hosts:
             pipeline.llen(list_key(queue_of(host), STAGES[0]))

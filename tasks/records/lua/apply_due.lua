@@ -5,6 +5,8 @@
 -- max_uploads    number of uploads to move
 -- max_claims     number of overdue claims to return
 -- open_s         how long a publish may stay open
+-- max_hosts      number of hosts with pending uploads of their own to look at. If there are more, it
+--                is each time others: anyone who can write to Redis can invent any number of them.
 --
 -- Returns {rows {host, number of pending uploads}, claims whose deadline has passed}.
 --- @include "base"
@@ -52,7 +54,7 @@ for state in pairs(ENDED) do
 end
 
 local pending = { { '', redis.call('ZCARD', KEY.pending) } }
-for _, host in ipairs(redis.call('SMEMBERS', KEY.hosts)) do
+for _, host in ipairs(redis.call('SRANDMEMBER', KEY.hosts, args.max_hosts)) do
   repair_key(pending_key(host), 'zset')
   local size = redis.call('ZCARD', pending_key(host))
   if size == 0 then

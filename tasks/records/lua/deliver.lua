@@ -91,9 +91,15 @@ local function most_uploads()
   return note.known and 0 or 1
 end
 
+-- Where this node's claims begin. Somebody else may have written what is no place: it counts as none.
+local function first_to_scan(scanned_key)
+  local start = host == '' and redis.call('GET', scanned_key) or ''
+  return string.match(start, '^%d%d?%d?%d?%d?%d?%d?%d?%d?$') and tonumber(start) or 0
+end
+
 local function claim_first(most, to_probe, fresh)
   local scanned_key = KEY.scanned .. args.worker
-  local start = host == '' and tonumber(redis.call('GET', scanned_key) or 0) or 0
+  local start = first_to_scan(scanned_key)
   for first = start, start + MOST_SCANNED - 1, args.max_uploads do
     local ids = redis.call('ZRANGE', pending_key(host), first, first + args.max_uploads - 1)
     local claimed = claim_some(ids, most, to_probe, fresh)

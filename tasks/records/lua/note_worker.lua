@@ -1,4 +1,5 @@
--- Note that a worker is up, and whether it takes tasks. Forget those that have been silent.
+-- Note that a worker is up, and whether it takes tasks. Forget those that have been silent, and what
+-- somebody else has written for the future: uploads would be left to such a node for ever.
 --
 -- node          the worker
 -- version       its version of farmhaul
@@ -9,6 +10,7 @@
 
 local function forget_silent(key)
   redis.call('ZREMRANGEBYSCORE', key, '-inf', NOW - NODE.worker_s)
+  redis.call('ZREMRANGEBYSCORE', key, NOW + NODE.worker_s, '+inf')
   redis.call('EXPIRE', key, NODE.worker_s)
 end
 

@@ -1,6 +1,6 @@
 -- The circuit breaker of a node. A node that fails, one after the other, what other nodes manage is
 -- set aside: it is noted in KEY.paused, and takes no uploads that all nodes see. Needs nodes.lua,
--- notes.lua and notices.lua.
+-- notes.lua, notices.lua and repair.lua.
 --
 -- KEY.failing .. WHAT:NODE holds the uploads that this node alone has failed since it last succeeded,
 -- where WHAT is what may be wrong with it.
@@ -18,15 +18,22 @@ local function failing_key(what, node)
   return KEY.failing .. what .. ':' .. node
 end
 
+-- The same for those that somebody else may have given another type. To delete needs none.
+local function failing_set(what, node)
+  local key = failing_key(what, node)
+  repair_key(key, 'set')
+  return key
+end
+
 local function note_failed_alone(id, what, node)
-  redis.call('SADD', failing_key(what, node), id)
+  redis.call('SADD', failing_set(what, node), id)
   redis.call('EXPIRE', failing_key(what, node), 3600)
 end
 
 -- An upload that no node can do is no sign against any of them.
 local function note_failed_by_all(id, tried_by)
   for name, what in pairs(tried_by) do
-    redis.call('SREM', failing_key(what, name), id)
+    redis.call('SREM', failing_set(what, name), id)
   end
 end
 
@@ -54,7 +61,7 @@ end
 -- Note that this node has done a stage at which others have failed. `note` says why they failed.
 local function note_managed(id, tried, node, stage, note)
   for name, what in pairs(cjson.decode(tried)) do
-    local needed, failing = NEEDED[what], failing_key(what, name)
+    local needed, failing = NEEDED[what], failing_set(what, name)
     if name ~= node and (not needed or needed[stage]) then
       note.what, note.since = what, NOW
       if redis.call('SISMEMBER', failing, id) == 1

@@ -126,12 +126,17 @@ local function note_answers(stage, node, good, bad)
   end
 end
 
+-- Return a count; what is none was written by somebody else, and counts as nothing.
+local function counted_answers(value)
+  return string.match(value or '', '^%d+$') and tonumber(value) or 0
+end
+
 -- Whether an upload has failed again while its service answered others: this node too, and at least
 -- two for each other one that failed. So it is neither an outage nor the node. `bad_now` are the
 -- uploads that fail in this settlement.
 local function fails_alone(key, stage, node, bad_now)
   local good, bad = unpack(redis.call('HMGET', KEY.answers, 'good:' .. stage, 'bad:' .. stage))
-  good, bad = tonumber(good or 0), tonumber(bad or 0)
+  good, bad = counted_answers(good), counted_answers(bad)
   local before = redis.call('HGET', key, 'failed')
   redis.call('HSET', key, 'failed', cjson.encode({ stage, good, bad, NOW }))
   if not before then

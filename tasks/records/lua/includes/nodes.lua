@@ -8,7 +8,9 @@ local function taking_nodes()
   if not takers then
     takers = {}
     local since = '(' .. string.format('%.3f', NOW - NODE.worker_s)
-    for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEY.workers, since, '+inf')) do
+    -- What says that it will take tasks was written by somebody else.
+    local latest = string.format('%.3f', NOW + NODE.worker_s)
+    for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEY.workers, since, latest)) do
       takers[name] = true
     end
     for _, name in ipairs(redis.call('HKEYS', KEY.paused)) do
