@@ -106,9 +106,12 @@ class Spool:
         Raises:
             OSError: the folder cannot be read.
         """
+        folders = [(self.folder, ".json")]
+        if self._has_own_manifests():
+            folders.append((self.manifests, ".jsonl"))
         found = [
             os.path.join(folder, name)
-            for folder, suffix in ((self.folder, ".json"), (self.manifests, ".jsonl"))
+            for folder, suffix in folders
             for name in disk.names(folder)
             if name.endswith(suffix)
             or (name.endswith(f"{suffix}.new") and _is_left_behind(os.path.join(folder, name)))
@@ -123,7 +126,7 @@ class Spool:
         """
         return [
             os.path.join(folder, name)
-            for folder in (self.folder, self.manifests)
+            for folder in (self.folder, *([self.manifests] if self._has_own_manifests() else []))
             for name in disk.names(folder)
             if name.endswith(".bad")
         ]
@@ -177,6 +180,21 @@ class Spool:
             if is_ours and status.st_mode & 0o077 and not status.st_mode & stat.S_ISVTX:
                 os.chmod(folder, 0o700)
         return folder
+
+    def _has_own_manifests(self) -> bool:
+        """Return whether there may be manifests to send.
+
+        In a shared folder, another user may have put a folder of its own there, or a symlink that
+        leads to files of this one.
+        """
+        try:
+            status = os.lstat(self.manifests)
+            if disk.WINDOWS or not os.stat(self.folder).st_mode & stat.S_ISVTX:
+                return True
+        except OSError:  # there are none, or the folder itself cannot be read
+            return False
+        is_ours = os.geteuid() == 0 or status.st_uid in {os.geteuid(), 0}
+        return stat.S_ISDIR(status.st_mode) and is_ours
 
     def _is_trusted(self, owner: int) -> bool:
         """Return whether this user signs the requests of another one."""

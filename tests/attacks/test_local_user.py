@@ -8,6 +8,8 @@ import re
 import socket
 import stat
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -158,6 +160,60 @@ def test_nobody_holds_up_a_shared_spool_by_its_lock(
         assert sent == [b"{}"]
     finally:
         os.close(held)
+
+
+#: Sends a spool as another user, once all is imported that this one cannot read.
+SEND = """
+import fcntl, os, sys
+from tasks.intake.flush import flush
+from tasks.intake.spool import Spool
+os.setuid(65534)
+spool = Spool(sys.argv[1])
+spool.settle([spool.keep(b"ours")])
+sent = []
+flush(spool, lambda path, content, at: ([content], 1, []), sent.extend, print)
+print(*sent)
+"""
+
+
+def make_folder(path: Path, _victim: Path) -> None:
+    path.mkdir(0o700)
+
+
+def make_link(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+@pytest.mark.parametrize("squat", [make_folder, make_link])
+def test_nobody_holds_up_a_shared_spool_by_its_manifests(
+    squat: Callable[[Path, Path], None],
+) -> None:
+    if os.geteuid():
+        skip_loudly("A FOLDER OF ANOTHER USER WAS NOT TESTED", "only root can make one")
+    with tempfile.TemporaryDirectory() as text:  # others may not enter pytest's folders
+        folder = Path(text)
+        folder.chmod(0o755)
+        spool, victim = folder / "spool", folder / "victim"
+        spool.mkdir()
+        victim.mkdir()
+        spool.chmod(0o1777)
+        precious = victim / "precious.jsonl"
+        precious.write_text("no manifest")
+        for ours in (victim, precious):
+            os.chown(ours, 65534, 65534)
+        squat(spool / "manifests", victim)
+        os.chown(spool / "manifests", 65533, 65533, follow_symlinks=False)
+
+        run = subprocess.run(
+            [sys.executable, "-c", SEND, spool],
+            # Without what measures the coverage: that user may not write its data.
+            env={"PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+        )
+
+        assert (run.stdout, run.stderr) == ("b'ours'\n", "")
+        assert precious.exists()
 
 
 @pytest.mark.timeout(30)
