@@ -268,6 +268,8 @@ def _is_human(options: dict[str, Any], piped: str) -> bool:
     form = options["format"]
     if form is not None and form not in FORMS:
         raise BadInputError(f"--format {form!r} is unknown; write {', '.join(FORMS)}")
+    if options["json"] and form not in {None, "json"}:
+        raise BadInputError(f"--json is --format json, not {form}: leave one of them out")
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     default = "table" if is_terminal else piped
     return not options["json"] and (form or default) != "json"

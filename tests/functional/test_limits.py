@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from datetime import UTC, datetime
 
 import pytest
 
+from tasks.config.timetable import zone_named
 from tests.farm import Farm
 from tests.functional.conftest import MakeFarm
 from tests.helpers.redis_traffic import Wire, everything_said_to
@@ -127,8 +129,13 @@ def test_the_zone_of_the_farm_is_shown_with_the_rates_of_now(hook: Farm) -> None
     shown = hook.cli("limit", "--zone", zone, env=own).stdout.splitlines()
 
     assert in_utc[2].startswith("zone       UTC, where it is ")
-    assert shown[0] == f"bandwidth  {table}; now 5M"
-    assert shown[1].endswith("workers use their own environment, which here gives 7 now")
+    assert shown[0] == f"bandwidth  {table}; now 5M until 14:00 in {zone}"
+    assert shown[1].endswith(f", which here gives 7 until 14:00 in {zone}")
+    limits = json.loads(hook.cli("limit", "--json", env=own).stdout)
+    assert (limits["bandwidth"], limits["bandwidth_now"]) == (table, 5_000_000)
+    until, now = datetime.fromisoformat(limits["bandwidth_until"]), datetime.now(zone_named(zone))
+    assert (until.date(), until.hour, until.utcoffset()) == (now.date(), 14, now.utcoffset())
+    assert (limits["api_rate"], limits["api_rate_now"], limits["api_rate_until"]) == (None,) * 3
     assert re.match(rf"zone       {re.escape(zone)}, where it is 1[23]:", shown[2])
     hook.cli("limit", "--clear")
     assert hook.redis.hgetall("farmhaul:limits") == {"zone": zone}

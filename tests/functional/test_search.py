@@ -131,7 +131,24 @@ def test_commands_that_change_something_answer_in_json(run: Any) -> None:
 
     assert json.loads(retried) == {"upload_id": one, "state": "pending"}
     assert json.loads(cancelled) == {"upload_id": other, "state": "cancelled"}
-    assert json.loads(limits) == {"bandwidth": None, "api_rate": None, "zone": None}
+    ours = [
+        f"{name}{what}" for name in ("bandwidth", "api_rate") for what in ("", "_now", "_until")
+    ]
+    assert json.loads(limits) == dict.fromkeys([*ours, "zone"])
+
+
+def test_two_forms_at_once_are_refused(run: Any, tmp_path: Path) -> None:
+    both = ["--format", "table", "--json"]
+    why = "--json is --format json, not table: leave one of them out"
+
+    for command in ("status", "limit", "watch", "retry x", "cancel x", "doctor", "check x"):
+        result = CliRunner().invoke(cli, [*command.split(), *both])
+        assert (str(result.exception), result.stdout) == (why, ""), command
+    for command in ("status", f"enqueue {tmp_path} --component-id x", "flush-spool"):
+        done = subprocess.run([BIN / "farmhaul", *command.split(), *both], capture_output=True)
+        assert done.returncode == 2
+        assert (done.stdout, done.stderr.decode()) == (b"", f"farmhaul: {why}\n")
+    assert run("limit", "--format", "json", "--json") == run("limit", "--json")
 
 
 def test_what_nobody_can_mean_is_refused(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

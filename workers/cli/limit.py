@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, time, timedelta
 
 import click
 
@@ -59,27 +59,61 @@ def limit(
     except ValueError as error:
         raise BadInputError(f"{LIMITS} in Redis: {error}; set it again") from None
     if form == "json":
-        # What is not set is null: workers use their own environment.
-        output.show(json.dumps({name: live.get(name) for name in (*NAMES, "zone")}))
+        output.show(json.dumps(_as_json(live)))
         return
     for line in lines:
         output.show(line)
 
 
+def _as_json(live: Mapping[str, str]) -> dict[str, str | float | None]:
+    """Return the limits; what is not set is null, because workers use their own environment.
+
+    ``…_now`` is the rate of now, or null if there is no limit, and ``…_until`` when it changes.
+    """
+    now = _now(live)
+    fields: dict[str, str | float | None] = {"zone": live.get("zone")}
+    for name in ("bandwidth", "api_rate"):
+        text = live.get(name)
+        table = NO_LIMIT if text is None else Timetable.from_text(text)
+        _, border = table.entry_at(now)
+        until = None if border is None else _next(now, border).isoformat(timespec="minutes")
+        fields |= {name: text, f"{name}_now": table.at(now), f"{name}_until": until}
+    return fields
+
+
+def _now(live: Mapping[str, str]) -> datetime:
+    return datetime.now(zone_named(live.get("zone", "UTC")))
+
+
+def _next(now: datetime, border: time) -> datetime:
+    """Return when the clock shows a time next."""
+    day = now.date() if border > now.time() else now.date() + timedelta(days=1)
+    return datetime.combine(day, border, now.tzinfo)
+
+
 def _lines(live: Mapping[str, str]) -> list[str]:
-    """Return a line for each limit, with the rate of now, and one for the zone."""
+    """Return a line for each limit, with the rate of now and until when, and one for the zone."""
     settings = Settings.from_environment()
     own = {"bandwidth": settings.bandwidth, "api_rate": settings.api_rate}
-    zone = live.get("zone", "UTC")
-    now = datetime.now(zone_named(zone))
-    shown = {name: _shown(live.get(name), table, now) for name, table in own.items()}
+    zone, now = live.get("zone", "UTC"), _now(live)
+    shown = {name: _shown(live.get(name), table, now, zone) for name, table in own.items()}
     shown["zone"] = f"{zone}, where it is {now:%H:%M} now"
     return [f"{name:<10} {text}" for name, text in shown.items()]
 
 
-def _shown(value: str | None, own: Timetable, now: datetime) -> str:
+def _shown(value: str | None, own: Timetable, now: datetime, zone: str) -> str:
     if value is not None:
-        rate = rate_text(Timetable.from_text(value).at(now))
-        return f"{value}; now {rate}" if "=" in value else value
+        return (
+            f"{value}; now {_rate(Timetable.from_text(value), now, zone)}"
+            if "=" in value
+            else value
+        )
     text = "not set; workers use their own environment"
-    return text if own == NO_LIMIT else f"{text}, which here gives {rate_text(own.at(now))} now"
+    return text if own == NO_LIMIT else f"{text}, which here gives {_rate(own, now, zone)}"
+
+
+def _rate(table: Timetable, now: datetime, zone: str) -> str:
+    """Return the rate of now, and until when it holds: 50M until 20:00 in Europe/Berlin."""
+    _, until = table.entry_at(now)
+    rate = rate_text(table.at(now))
+    return f"{rate} until {until:%H:%M} in {zone}" if until else rate

@@ -13,6 +13,7 @@ import click
 
 from tasks.config.texts import visible
 from tasks.intake.answer import size
+from tasks.intake.errors import BadInputError
 from tasks.records.states import LIVE
 from tasks.records.status import UploadState
 from workers import wording
@@ -36,6 +37,8 @@ def form_option(piped: str) -> Callable[[Command], Command]:
     def add(command: Command) -> Command:
         @functools.wraps(command)
         def with_form(*values: Any, chosen: str | None, as_json: bool, **named: Any) -> Any:
+            if as_json and chosen not in {None, "json"}:
+                raise BadInputError(f"--json is --format json, not {chosen}: leave one of them out")
             form = chosen or ("table" if sys.stdout.isatty() else piped)
             return command(*values, form="json" if as_json else form, **named)
 
