@@ -173,7 +173,13 @@ def _fetch(component_id: str, folder: str, progress: Progress, asked_at: float) 
     def attempt(file: ComponentFile) -> Exception | None:
         try:
             fetched = get_file(
-                file, opened, sign, here.store, lambda: moved(file), asked_at=asked_at
+                file,
+                opened,
+                sign,
+                here.store,
+                lambda: moved(file),
+                asked_at=asked_at,
+                pace=here.limits.download(file.size_bytes, lambda: moved(file)),
             )
         except StoppedError:
             raise

@@ -1,4 +1,4 @@
-"""Rate limits that the whole farm shares: bytes a second sent, and API calls a second.
+"""Rate limits that the whole farm shares: bytes a second, sent and fetched, and API calls a second.
 
 All workers of all nodes take tokens from one bucket in Redis. FARMHAUL_BANDWIDTH and
 FARMHAUL_API_RATE set the limits, and ``farmhaul limit`` overrides them live. A transfer begins only
@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, tzinfo
 
 import redis
@@ -41,6 +41,8 @@ PIECE_S = 0.5
 OVERLAP_S = 0.25
 #: After this time, a process whose transfers follow each other lets another one begin first.
 HOLD_S = 5.0
+#: A download takes its turn again after so many bytes, as the parts of a large upload do.
+TURN_BYTES = 16 << 20
 
 
 def _piece(rate: float, left_bytes: int) -> int:
@@ -65,7 +67,7 @@ class Limits:
         self._zone: tzinfo = UTC
         self._refreshed = NEVER
         self._refreshing = threading.Lock()
-        self._line = Line()
+        self._out, self._in = Line(), Line()
         self._process = uuid.uuid4().hex
 
     def api_call(self) -> None:
@@ -83,6 +85,44 @@ class Limits:
         call may wait, and returns the largest size of the block (None: any). ``alive`` is called
         while the transfer waits for its begin, and may raise to stop.
         """
+        with self._flight(self._out, self._process, size_bytes, alive) as throttle:
+            yield throttle
+
+    @contextmanager
+    def download(
+        self, size_bytes: int, alive: Callable[[], object] = lambda: None
+    ) -> Iterator[Callable[[int], int | None]]:
+        """Keep a download within the bandwidth; the result is called as that of ``transfer`` is.
+
+        Without a limit nothing waits. With one, the download takes turns with the uploads of the
+        farm and with other downloads. ``size_bytes`` may be wrong: ftrack knows no better.
+        """
+        begin = end = 0
+        inner: Callable[[int], int | None]
+        with ExitStack() as turn:
+
+            def throttle(fetched_bytes: int) -> int | None:
+                nonlocal begin, end, inner
+                if not begin <= fetched_bytes < end:
+                    turn.close()
+                    begin = end = 0
+                    if self._rate("bandwidth") is None:
+                        return None
+                    left_bytes = size_bytes - fetched_bytes
+                    amount = min(left_bytes if left_bytes > 0 else SMALL_PIECE_BYTES, TURN_BYTES)
+                    flight = self._flight(self._in, f"{self._process}.in", amount, alive)
+                    inner = turn.enter_context(flight)
+                    begin, end = fetched_bytes, fetched_bytes + amount
+                allowed = inner(fetched_bytes - begin)
+                left_bytes = end - fetched_bytes
+                return left_bytes if allowed is None else min(allowed, left_bytes)
+
+            yield throttle
+
+    @contextmanager
+    def _flight(
+        self, line: Line, process: str, size_bytes: int, alive: Callable[[], object]
+    ) -> Iterator[Callable[[int], int | None]]:
         taken = asked = 0
 
         def wait_s(left_bytes: int) -> float:
@@ -93,8 +133,10 @@ class Limits:
             # The farm's transfers leave nothing of the rate to another one. Those of this process
             # do, if they end so soon that the line would be idle until the next one has begun.
             is_turn = 0 < left_bytes < rate * OVERLAP_S
-            held = self._line.held_s >= HOLD_S
-            held_up_s = self._take("bandwidth", rate, piece, if_free=not is_turn, held=held)
+            held = line.held_s >= HOLD_S
+            held_up_s = self._take(
+                "bandwidth", rate, piece, if_free=not is_turn, held=held, process=process
+            )
             if held_up_s < 0:
                 return LOOK_S
             if is_turn and held_up_s:
@@ -106,7 +148,7 @@ class Limits:
 
         def throttle(sent_bytes: int) -> int | None:
             nonlocal taken, asked
-            self._line.moved(flight, sent_bytes)
+            line.moved(flight, sent_bytes)
             rate = self._rate("bandwidth")
             if rate is None or sent_bytes < asked:  # without a limit, or sent once more
                 taken = sent_bytes
@@ -119,12 +161,12 @@ class Limits:
                 self._wait("bandwidth", rate, piece)
             return taken - sent_bytes
 
-        flight, is_sent = self._line.begin(size_bytes, wait_s, alive), False
+        flight, is_sent = line.begin(size_bytes, wait_s, alive), False
         try:
             yield throttle
             is_sent = True
         finally:
-            self._line.end(flight, is_sent=is_sent)
+            line.end(flight, is_sent=is_sent)
 
     def _wait(self, bucket: str, rate: float, amount: int) -> None:
         if wait_s := self._take(bucket, rate, amount):
@@ -141,12 +183,19 @@ class Limits:
             rate = now
 
     def _take(
-        self, bucket: str, rate: float, amount: int, *, if_free: bool = False, held: bool = False
+        self,
+        bucket: str,
+        rate: float,
+        amount: int,
+        *,
+        if_free: bool = False,
+        held: bool = False,
+        process: str = "",
     ) -> float:
         """Take tokens; return the seconds to wait before they may be used.
 
         With ``if_free``, they are taken only if there is nothing to wait for. With ``held``, -1
-        tells that the transfer of another process begins first.
+        tells that the transfer of another ``process`` begins first.
         """
         try:
             wait_s = self._scripts.run(
@@ -157,7 +206,7 @@ class Limits:
                 burst_s=BURST_S,
                 if_free=if_free,
                 held=held,
-                process=self._process,
+                process=process,
             )
         except redis.RedisError:
             # Without Redis, each process keeps the limit by itself.

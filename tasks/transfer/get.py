@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, NoReturn
 
@@ -27,6 +27,11 @@ BLOCK_BYTES = 1 << 20
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: A strong ETag (RFC 9110, 8.8.3): If-Range accepts no other.
 STRONG_ETAG = re.compile(r'"[!#-~]{1,200}"')
+
+
+#: Called before each block with the offset of its first byte; it may wait, and returns the largest
+#: size of the block (None: any).
+Pace = Callable[[int], int | None]
 
 
 class BeingFetchedError(Exception):
@@ -49,13 +54,15 @@ def get_file(
     check_cancelled: Callable[[], None] = lambda: None,
     *,
     asked_at: float = math.inf,
+    pace: AbstractContextManager[Pace] | None = None,
 ) -> Fetched:
     """Fetch one file into a folder. ``folder`` is an open descriptor of it.
 
     The bytes go into a hidden file next to the target, which a later call continues. The target
     appears only when it is complete and verified. ``sign`` returns the URL of a component.
-    ``check_cancelled`` is called after each block, and may raise to stop. A file that was written
-    after ``asked_at`` (seconds since 1970) is left alone: it is newer than what was asked for.
+    ``check_cancelled`` is called after each block, and may raise to stop. ``pace`` is entered
+    before the bytes are asked for. A file that was written after ``asked_at`` (seconds since 1970)
+    is left alone: it is newer than what was asked for.
 
     Raises:
         BeingFetchedError: another process or thread is fetching the component into the folder.
@@ -73,9 +80,16 @@ def get_file(
             return Fetched("present", size_bytes)
         _check_not_newer(file, folder, asked_at)
         try:
-            size_bytes = _receive(
-                file, folder, part, url=url, session=session, check_cancelled=check_cancelled
-            )
+            with pace or nullcontext(_at_once) as before_block:
+                size_bytes = _receive(
+                    file,
+                    folder,
+                    part,
+                    url=url,
+                    session=session,
+                    check_cancelled=check_cancelled,
+                    before_block=before_block,
+                )
             durable.sync(part.fileno())
         except OSError as error:
             if error.errno in FULL:  # others need the room that the part takes
@@ -86,6 +100,10 @@ def get_file(
         os.rename(part_name, file.name, src_dir_fd=folder, dst_dir_fd=folder)
         _tidy(file.component_id, folder)
         return Fetched("fetched", size_bytes)
+
+
+def _at_once(_offset: int) -> None:
+    pass
 
 
 def _tidy(component_id: str, folder: int) -> None:
@@ -210,12 +228,14 @@ def _receive(
     url: str,
     session: requests.Session,
     check_cancelled: Callable[[], None],
+    before_block: Pace,
 ) -> int:
     component_id, etag_name = file.component_id, _etag_name(file.component_id)
     etag = _read_text(folder, etag_name)
     # One byte is fetched again, so that a complete part does not ask for an empty range.
     start = max(os.fstat(part.fileno()).st_size - 1, 0) if STRONG_ETAG.fullmatch(etag) else 0
     headers = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
+    before_block(start)  # a connection that waits for its turn would be closed by the store
     with get_object(component_id, url, session, headers) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
             _start_over(component_id, part, "its size has changed")
@@ -228,7 +248,7 @@ def _receive(
             _start_over(component_id, part, "its ETag or range differs")
         digest = _md5(part, stored.start if stored.md5_hex else 0)
         part.seek(stored.start)
-        while block := _read_block(response):
+        while block := _read_block(response, part.tell(), stored.size_bytes, before_block):
             if part.tell() >= stored.size_bytes:
                 break  # chunks of any number, in spite of the size
             part.write(block)
@@ -240,10 +260,16 @@ def _receive(
     return stored.size_bytes
 
 
-def _read_block(response: requests.Response) -> bytes:
+def _read_block(
+    response: requests.Response, offset: int, size_bytes: int, before_block: Pace
+) -> bytes:
+    # What follows the last byte is the end of the response: nothing to wait for.
+    most_bytes = before_block(offset) if offset < size_bytes else None
     # Errors of the disk are not to be taken for those of the store.
     with translated_errors("store"):
-        block: bytes = response.raw.read(BLOCK_BYTES, decode_content=False)
+        block: bytes = response.raw.read(
+            min(most_bytes or BLOCK_BYTES, BLOCK_BYTES), decode_content=False
+        )
         return block
 
 

@@ -10,6 +10,7 @@ from tasks.transfer.errors import FatalError, UnexpectedAnswerError
 from tasks.transfer.ftrack import (
     MAX_PADDING,
     MAX_ROWS,
+    MAX_SIZE_BYTES,
     FtrackClient,
     FtrackRefusal,
     Result,
@@ -30,12 +31,14 @@ PAGE_ROWS = 500
 class ComponentFile:
     """A file to fetch: the component that has its bytes, and the name of the file here.
 
-    ``fault`` is why it cannot be fetched; then it has no name.
+    ``fault`` is why it cannot be fetched; then it has no name. ``size_bytes`` is what ftrack says
+    about the size, which may be wrong.
     """
 
     component_id: str
     name: str
     fault: str = ""
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
         RetryableError: what ``FtrackClient.call`` and ``rows_of`` raise.
     """
     among = f"id in ({quoted(component_ids)})"
-    files = all_rows(ftrack, "id, name, file_type", "FileComponent", among)
+    files = all_rows(ftrack, "id, name, file_type, size", "FileComponent", among)
     sequences = all_rows(ftrack, "id, name, file_type, padding", "SequenceComponent", among)
     # Whoever answers in ftrack's place may name others than were asked for.
     wanted = frozenset(component_ids)
@@ -74,7 +77,7 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
             )
     patterns = patterns_of(ftrack, component_ids)
     if frames:
-        columns = "id, name, file_type, container_id"
+        columns = "id, name, file_type, size, container_id"
         inside = f"container_id in ({quoted(frames)})"
         for row in all_rows(ftrack, columns, "FileComponent", inside):
             frames.get(_text(row, "container_id"), []).append(row)
@@ -186,7 +189,7 @@ def _named(row: Result, name: str) -> ComponentFile:
     if why := name_fault(name):
         what = f"a name that cannot be a file name here ({name[:80]!a} {why}); rename it in ftrack"
         return ComponentFile(component_id, "", f"component {component_id} has {what}")
-    return ComponentFile(component_id, name)
+    return ComponentFile(component_id, name, size_bytes=number_of(row, "size", MAX_SIZE_BYTES))
 
 
 def _text(row: Result, attribute: str) -> str:

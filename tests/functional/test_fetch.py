@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -308,6 +309,28 @@ def test_a_worker_fetches_an_enqueued_file_despite_an_outage(farm: Farm) -> None
     logs = "".join(worker.log_text() for worker in farm.workers)
     assert seed.API_KEY not in wire.text + held + logs
     assert "X-Amz-" not in wire.text + held + logs
+
+
+@pytest.mark.parametrize("options", [(), ("--enqueue",)], ids=["command", "worker"])
+def test_a_download_counts_against_the_bandwidth(
+    make_farm: MakeFarm, options: tuple[str, ...]
+) -> None:
+    farm = make_farm(workers=1, env={"FARMHAUL_BANDWIDTH": "2M"})
+    component_id = add_file(farm.sandbox, random.randbytes(MB))
+    out = farm.make_file("other.txt", b"x").parent
+
+    with everything_said_to(farm.redis) as wire:
+        done = farm.cli("fetch", component_id, "--to", out, *options)
+        wait_until((out / "plate.exr").exists)
+
+    # A loaded machine makes it slower, and never faster. The last write needs all pieces.
+    assert done.returncode == 0, done.stderr
+    written = re.compile(r"SET farmhaul:bucket:bandwidth ([\d.]+)")
+    booked = [float(match[1]) for line in wire.lines if (match := written.search(line))]
+    first = booked[0] - (256 << 10) / 2e6
+    assert booked[-1] - first >= MB / 2e6 - 1e-4
+    arrived = (out / "plate.exr").stat().st_mtime
+    assert arrived >= first + (MB - (256 << 10)) / 2e6 - 0.02  # clocks are rounded
 
 
 def test_with_a_secret_key_not_even_a_retry_shows_a_path(make_farm: MakeFarm) -> None:

@@ -51,7 +51,7 @@ def test_a_file_that_hangs_is_named_and_the_others_arrive(
 ) -> None:
     files = [ComponentFile(f"component-{name}", name) for name in ("good", "hung")]
 
-    def get_file(file: ComponentFile, *_: Any) -> Fetched:
+    def get_file(file: ComponentFile, *_: Any, **_named: Any) -> Fetched:
         if file.name == "hung":
             hang.wait(30)
         return Fetched("fetched", 6)

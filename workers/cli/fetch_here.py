@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event, Lock
 
 from tasks.config.remedies import explained
@@ -17,8 +18,11 @@ from tasks.download import open_folder
 from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED, complain
+from tasks.records.fail_fast import fail_fast_redis
+from tasks.records.scripts import open_scripts
+from tasks.stage.limits import Limits
 from tasks.stage.signer import signer
-from tasks.stage.threads import STALLED_S, Threads, Unfinished, note_progress
+from tasks.stage.threads import STALLED_S, Threads, Unfinished, note_progress, pause
 from tasks.stage.tries import hung_text, tried
 from tasks.transfer.errors import CredentialsRefusedError, FatalError, UploadError
 from tasks.transfer.ftrack import FtrackClient
@@ -40,9 +44,10 @@ def fetch_here(settings: Settings, ids: Sequence[str], folder: str, *, human: bo
         )
     opened = _opened(folder)
     stop = Event()
-    files = _files(settings.ftrack, ids, stop)
+    limits = _limits(settings)
+    files = _files(settings.ftrack, ids, stop, limits.api_call)
     session = store_session(settings.connections)
-    sign = signer(settings.ftrack, session, lambda: None)
+    sign = signer(settings.ftrack, session, limits.api_call)
 
     def check_cancelled() -> None:
         note_progress()
@@ -50,7 +55,10 @@ def fetch_here(settings: Settings, ids: Sequence[str], folder: str, *, human: bo
             raise FatalError("interrupted")
 
     def get(file: ComponentFile) -> Fetched:
-        return tried(lambda: get_file(file, opened, sign, session, check_cancelled), stop)
+        pace = partial(limits.download, file.size_bytes, check_cancelled)
+        return tried(
+            lambda: get_file(file, opened, sign, session, check_cancelled, pace=pace()), stop
+        )
 
     printing = Lock()
 
@@ -74,6 +82,15 @@ def fetch_here(settings: Settings, ids: Sequence[str], folder: str, *, human: bo
         if isinstance(outcome, Unfinished):
             _report(file, _hung(folder, outcome), folder, human=human)
     return all(outcome is True for outcome in fetched)
+
+
+def _limits(settings: Settings) -> Limits:
+    # Without Redis, the command keeps the limits of its own environment.
+    return Limits(
+        open_scripts(settings, fail_fast_redis(settings)),
+        {"bandwidth": settings.bandwidth, "api_rate": settings.api_rate},
+        sleep=pause,
+    )
 
 
 def _hung(folder: str, outcome: Unfinished) -> UploadError:
@@ -106,8 +123,10 @@ def _opened(folder: str) -> int:
     return opened
 
 
-def _files(ftrack: FtrackSettings, ids: Sequence[str], stop: Event) -> list[ComponentFile]:
-    client = FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key)
+def _files(
+    ftrack: FtrackSettings, ids: Sequence[str], stop: Event, before_call: Callable[[], None]
+) -> list[ComponentFile]:
+    client = FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key, before_call)
 
     def find() -> list[ComponentFile]:
         try:
