@@ -80,8 +80,8 @@ chaos: venv ## Upload files while components fail: MINUTES=30 SEED=…
 	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 .PHONY: bench
-bench: venv ## Compare the performance with the official Python client
-	$(BIN)/python -m tests.bench
+bench: venv ## Measure speed against others: QUICK=1 in 3 minutes, WRITE=1 for docs/benchmarks.md
+	$(BIN)/python -m tests.bench $(if $(QUICK),--quick) $(if $(WRITE),--write)
 
 # A pin changes only if pyproject.toml requires it. UPGRADE=1 takes the newest versions.
 # --fork-strategy fewest: if possible, one version for all Pythons.

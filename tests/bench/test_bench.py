@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
@@ -12,12 +13,15 @@ import requests
 
 from tasks.transfer.checksum import compute_checksum
 from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.get import get_file
+from tasks.transfer.lookup import find_files
 from tasks.transfer.models import Transfer
 from tasks.transfer.put import put_file, store_session
 from tasks.transfer.register import locate
+from tasks.transfer.signed_get import signed_url
 from tasks.transfer.signing import sign
 from tasks.transfer.targets import Target
-from tests.bench import plot
+from tests.bench import compare, plot
 from tests.bench.result import Result
 from tests.bench.result import Target as Goal
 from tests.bench.sink import Sink
@@ -83,6 +87,66 @@ def test_a_missed_target_stands_out_in_the_table() -> None:
 
     assert "MISSED: against the official client: 5.5 x, target ≥ 6 x" in result.text()
     assert "| farmhaul | 0.8 |" in result.markdown()
+
+
+def test_a_figure_without_a_goal_is_neither_reached_nor_missed() -> None:
+    assert Goal("status", 300, "<=", " ms").line() == "status: 300 ms"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "last", "now", "worse"),
+    [
+        (">= 6", 7, 6.2, True),
+        (">= 6", 7, 6.5, False),
+        ("<= 60", 50, 56, True),
+        ("<=", 50, 9, False),
+    ],
+    ids=["less", "a little less", "more", "much less"],
+)
+def test_what_is_slower_than_on_the_last_page_is_named(
+    tmp_path: Path, wanted: str, last: float, now: float, *, worse: bool
+) -> None:
+    then, current = (Result("small", "", "", ()) for _ in range(2))
+    then.targets = [Goal("the figure", last, wanted, " x")]
+    current.targets = [Goal("the figure", now, wanted, " x"), Goal("another", 1, wanted)]
+    compare.write(tmp_path / "page.json", [then], "abc1234", "this machine")
+
+    page = compare.Page.read(tmp_path / "page.json")
+    shown = compare.report([current], page, "this machine")
+
+    assert "the page of " in shown
+    assert "another machine" not in shown
+    assert (f"  small: the figure: {last} to {now} x" in shown) is worse
+    assert ("Nothing is slower" in shown) is not worse
+
+
+def test_without_a_page_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    page = compare.Page.read(tmp_path / "page.json")
+    assert compare.report([], page, "").startswith("No page to compare with")
+
+
+def test_a_file_of_the_sink_comes_back_in_its_size(sink: Sink, frame: Path, tmp_path: Path) -> None:
+    roots = [str(tmp_path.resolve())]
+    client = FtrackClient(sink.api_url, seed.API_USER, seed.API_KEY)
+    target = Target.under_version(seed.VERSION_ID, "main")
+    checked = compute_checksum(Transfer("one", target, str(frame)), roots)
+    signed = sign(client, [checked])["one"]
+    assert isinstance(signed, Transfer)
+    put_file(signed, store_session(1), roots)
+    locate(client, [signed])
+
+    [found] = find_files(client, [signed.component_id])
+    folder = os.open(tmp_path, os.O_RDONLY)
+    with store_session(1) as session:
+
+        def url_of(component_id: str) -> str:
+            return signed_url(sink.api_url, "user", "key", component_id, session)
+
+        get_file(found, folder, url_of, session)
+    os.close(folder)
+
+    assert (tmp_path / found.name).read_bytes() == bytes(300_000)
+    assert found.size_bytes == 300_000
 
 
 def test_a_plot_is_an_image_with_a_point_for_each_measure() -> None:

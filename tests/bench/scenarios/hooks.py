@@ -33,8 +33,9 @@ MOMENTS = ("the hook exits", "first API call", "first byte at the store", "the f
 def run(stand: Stand, quick: bool) -> list[Result]:
     results = [_start(stand, 5 if quick else 31)]
     with stand.farm():
-        results.append(_storm(stand, 8 if quick else 40, 1 if quick else 5))
-        results.append(_one_file(stand, 5 if quick else 31))
+        if not quick:
+            results.append(_storm(stand, 40, 5))
+        results.append(_one_file(stand, 11 if quick else 31))
     return results
 
 

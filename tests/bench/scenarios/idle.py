@@ -19,7 +19,7 @@ REDIS_TIMEOUT_S = 10
 
 def run(stand: Stand, quick: bool) -> list[Result]:
     """Compare one idle worker with five: the first one also ticks for all."""
-    watched_s = 20 if quick else 60
+    watched_s = 10 if quick else 60
     looks = []
     stand.client.config_set("timeout", REDIS_TIMEOUT_S)
     for workers in (1, 1 + MORE):

@@ -12,7 +12,10 @@ from tests.bench.stand import Stand
 
 OFFICIAL = "official client"
 PLAIN = "requests loop"
-BOTO = "boto3, bytes alone"
+#: Both send the bytes alone, without ftrack.
+BOTO = "boto3, CRC-32"
+BOTO_MD5 = "boto3, Content-MD5"
+BOTO_MD5_SINGLY = "boto3, Content-MD5, file by file"
 FARMHAUL = "farmhaul"
 HEADER = ("", "seconds", "fastest to slowest", "runs", "speed", "against official", "API calls")
 
@@ -26,16 +29,46 @@ class Contestant:
     runs: int
 
 
-def contestants(stand: Stand, files: Sequence[str], ours: int, theirs: int) -> list[Contestant]:
-    """Return farmhaul and its three rivals, on the same files."""
-    rivals = {OFFICIAL: "official", PLAIN: "plain", BOTO: "boto"}
+@dataclass(frozen=True)
+class Runs:
+    """How often farmhaul runs, and how often each rival; a rival uploads 1 of ``share`` files."""
+
+    ours: int
+    theirs: int
+    share: int = 1
+
+
+def contestants(
+    stand: Stand, files: Sequence[str], runs: Runs, names: Sequence[str]
+) -> list[Contestant]:
+    """Return farmhaul and those rivals, on the same files."""
+    rivals: dict[str, Callable[[Sequence[str]], Usage]] = {
+        OFFICIAL: lambda some: stand.rival("official", some),
+        PLAIN: lambda some: stand.rival("plain", some),
+        BOTO: lambda some: stand.rival("boto", some),
+        BOTO_MD5: lambda some: stand.rival("boto_md5", some),
+        BOTO_MD5_SINGLY: lambda some: stand.rival("boto_md5", some, one_by_one="yes"),
+    }
+
+    def rival(name: str) -> Usage:
+        usage = rivals[name](files[:: runs.share])
+        # File by file, and far away: the time for a file does not depend on their number.
+        usage.seconds *= runs.share
+        return usage
+
     return [
-        Contestant(FARMHAUL, lambda: stand.haul(files), ours),
-        *(
-            Contestant(name, lambda rival=rival: stand.rival(rival, files), theirs)  # type: ignore[misc]
-            for name, rival in rivals.items()
-        ),
+        Contestant(FARMHAUL, lambda: stand.haul(files), runs.ours),
+        *(Contestant(name, lambda name=name: rival(name), runs.theirs) for name in names),  # type: ignore[misc]
     ]
+
+
+def with_starts(usages: Mapping[str, Sequence[Usage]], boto: str) -> float:
+    """Return how many times faster farmhaul is than boto3, with the start of both.
+
+    boto3 registers nothing in ftrack, but has to be started, too.
+    """
+    theirs = median(usage.seconds + usage.start_s for usage in usages[boto])
+    return theirs / middle(usages[FARMHAUL])
 
 
 def alternate(those: Sequence[Contestant]) -> dict[str, list[Usage]]:

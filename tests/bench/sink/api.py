@@ -53,10 +53,7 @@ class Api:
             "query_schemas": lambda _: self._schemas,
             "query": self._query,
             "create": self._create,
-            "update": lambda operation: {
-                "action": "update",
-                "data": operation.get("entity_data", {}),
-            },
+            "update": self._update,
             "get_upload_metadata": self._sign,
             "complete_multipart_upload": lambda operation: {
                 "component_id": operation["component_id"]
@@ -67,6 +64,7 @@ class Api:
 
     def reset(self) -> None:
         self._tables: dict[str, dict[str, Entity]] = {"Component": {}, "ComponentLocation": {}}
+        self._members: dict[str, list[str]] = {}
         self._calls = 0
         self._first_call = 0.0
         self._operations: Counter[str] = Counter()
@@ -83,6 +81,11 @@ class Api:
         }
 
     def handle(self, request: Request, connection: Connection) -> None:
+        if request.method == "GET":  # /component/get?id=…
+            self._calls += 1
+            [component_id] = _ID.findall(request.target)
+            connection.redirect(f"{self._store_url}/ftrack/{component_id}?{_QUERY}")
+            return
         batch = json.loads(connection.read(request.length))
         with self._lock:
             self._calls += 1
@@ -99,13 +102,17 @@ class Api:
         expression = operation["expression"]
         match = _TYPE.search(expression)
         name = match[1] if match else ""
-        table = self._seeded.get(name) or self._tables.get(name.removeprefix("File"), {})
+        table = self._seeded.get(name) or self._tables.get(re.sub("^(File|Sequence)", "", name), {})
         ids = _ID.findall(expression)
+        if "container_id" in expression:
+            ids = self._members.get(ids[0], [])
         found = (
             [table[entity_id] for entity_id in ids if entity_id in table]
             if ids
             else list(table.values())
         )
+        if name in {"FileComponent", "SequenceComponent"}:
+            found = [entity for entity in found if entity["__entity_type__"] == name]
         if name == "Location" and (names := re.findall(r'name is "?([\w.]+)"?', expression)):
             found = [entity for entity in table.values() if entity["name"] in names]
         return {"action": "query", "data": found, "metadata": {"next": {"offset": None}}}
@@ -122,7 +129,15 @@ class Api:
             self._located = {"first": self._located["first"] or now, "last": now}
         else:
             self._tables["Component"][data["id"]] = entity
+            if container_id := data.get("container_id"):
+                self._members.setdefault(container_id, []).append(data["id"])
         return {"action": "create", "data": entity}
+
+    def _update(self, operation: Operation) -> dict[str, Any]:
+        # The official client looks for the id in what it gets.
+        key = operation.get("entity_key") or []
+        named = {"id": key[0]} if key else {}
+        return {"action": "update", "data": {**operation.get("entity_data", {}), **named}}
 
     def _sign(self, operation: Operation) -> dict[str, Any]:
         component_id = operation["component_id"]

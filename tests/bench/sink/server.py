@@ -106,6 +106,21 @@ class Connection:
         time.sleep(self.conduct.latency_s)
         self.answer_now(body, headers)
 
+    def give(self, size_bytes: int, headers: str) -> None:
+        """Respond with so many zeros, after the latency."""
+        time.sleep(self.conduct.latency_s)
+        self.sock.sendall(
+            f"HTTP/1.1 200 OK\r\n{headers}Content-Length: {size_bytes}\r\n\r\n".encode()
+        )
+        while size_bytes > 0:
+            size_bytes -= self.sock.send(SCRAP[: min(size_bytes, STEP)])
+
+    def redirect(self, url: str) -> None:
+        """Respond with another URL, after the latency."""
+        time.sleep(self.conduct.latency_s)
+        head = f"HTTP/1.1 302 Found\r\nLocation: {url}\r\nContent-Length: 0\r\n\r\n"
+        self.sock.sendall(head.encode())
+
     def answer_now(self, body: bytes, headers: str = "") -> None:
         head = f"HTTP/1.1 200 OK\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
         self.sock.sendall(head.encode("latin-1") + body)

@@ -1,11 +1,14 @@
 """A store that drops every body: ``python -m tests.bench.sink.store PORT``.
 
-The ETag of a PUT is its Content-MD5, as from a store that has checked it.
+The ETag of a PUT is its Content-MD5, as from a store that has checked it. A GET returns as many
+zeros as were put there.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
+import hashlib
 import sys
 import threading
 import time
@@ -32,23 +35,37 @@ class Stats:
     most_under_way: int = 0
 
 
+@functools.cache
+def md5_of_zeros(size_bytes: int) -> str:
+    """Return the hex MD5 of so many zeros."""
+    return hashlib.md5(bytes(size_bytes), usedforsecurity=False).hexdigest()
+
+
 class Store:
     """As much of S3 as signed PUTs and uploads of boto3 need."""
 
     def __init__(self) -> None:
         self.stats = Stats()
         self._lock = threading.Lock()
+        self._sizes: dict[str, int] = {}
 
     def reset(self) -> None:
         self.stats = Stats()
+        self._sizes.clear()
 
     def handle(self, request: Request, connection: Connection) -> None:
+        key = request.target.partition("?")[0]
+        if request.method == "GET":
+            size_bytes = self._sizes.get(key, 0)
+            connection.give(size_bytes, f'ETag: "{md5_of_zeros(size_bytes)}"\r\n')
+            return
         if request.method != "PUT":
             connection.read(request.length)
             opens = request.target.endswith("?uploads")
             connection.answer(_OPENED if opens else _JOINED, _XML)
             return
         self._began()
+        self._sizes[key] = request.length
         connection.drop(request.length)
         md5 = request.headers.get("content-md5", "")
         etag = base64.b64decode(md5).hex() if md5 else "0" * 32
