@@ -332,3 +332,27 @@ def test_workers_start_after_the_file_systems_of_the_network() -> None:
     [after] = re.findall(r"(?m)^After=(.+)$", unit)
 
     assert "remote-fs.target" in after.split()
+
+
+def test_ansible_writes_no_secret_where_everybody_may_read() -> None:
+    """The role refuses what the table of variables calls a secret, or a URL with a password."""
+    page = (DEPLOY.parent / "docs/configuration.md").read_text(encoding="utf-8")
+    secrets = re.findall(
+        r"^\| `(\w+)` \|[^|]*\|[^|]*(?:secret|password)[^|]*\|", page, re.MULTILINE
+    )
+    roles = DEPLOY / "ansible/roles"
+    [tasks, hook] = (
+        yaml.safe_load((roles / name / "tasks/main.yml").read_text(encoding="utf-8"))
+        for name in ("farmhaul_worker", "farmhaul_hook")
+    )
+    names = [task["name"] for task in tasks]
+    [refusal] = [task for task in tasks if "farmhaul_secret_names" in task.get("vars", {})]
+
+    assert len(secrets) == 5
+    assert refusal["vars"]["farmhaul_secret_names"] == sorted(secrets)
+    assert names.index(refusal["name"]) < names.index("Settings")
+    for task in (*tasks, *hook):
+        # What the log of a run must not show is a secret.
+        if task.get("no_log"):
+            [module] = (task[name] for name in task if name.startswith("ansible.builtin"))
+            assert module["mode"] in {"0600", "0640"}

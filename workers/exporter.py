@@ -6,8 +6,11 @@ host with node-local uploads; a test measures it.
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -52,6 +55,8 @@ def subclasses(kind: type[UploadError]) -> Iterator[type[UploadError]]:
 SAMPLE = 50
 #: A connection that sends nothing, or takes nothing, for so long is closed.
 IDLE_S = 10.0
+#: And so is one whose request or answer takes so long, byte by byte.
+LONGEST_S = 30.0
 #: How many hosts a metric names.
 MOST_HOSTS = 1000
 #: The values of the label ``kind``. All of them are exported from the start, because Prometheus
@@ -317,11 +322,31 @@ def serve(settings: Settings, address: str, port: int) -> None:
         server, thread = start_http_server(port, address, registry)
     except OSError as error:
         raise BadInputError(f"cannot listen on {address}:{port}: {error.strerror}") from None
-    # Otherwise each connection that sends nothing would keep a thread for ever.
-    handler: Any = server.RequestHandlerClass
-    handler.timeout = IDLE_S
+    server.RequestHandlerClass = _ending(server.RequestHandlerClass)
     server.set_app(_guarded(server.get_app(), on_loopback=is_loopback(address)))
     thread.join()
+
+
+def _ending(kind: Any) -> Any:
+    """Return a handler of requests that keeps no thread for ever, whatever the other side does."""
+
+    class Handler(kind):
+        timeout = IDLE_S
+
+        def handle(self) -> None:
+            timer = threading.Timer(LONGEST_S, self._cut)
+            timer.daemon = True
+            timer.start()
+            try:
+                super().handle()
+            finally:
+                timer.cancel()
+
+        def _cut(self) -> None:
+            with suppress(OSError):  # it has just ended
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    return Handler
 
 
 def _guarded(answer: Any, *, on_loopback: bool) -> Any:

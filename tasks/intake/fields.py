@@ -13,6 +13,7 @@ from tasks.transfer.windows import is_windows_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 #: The most files of one request, and the most characters of all of their paths.
@@ -161,6 +162,20 @@ def check_metadata(pairs: dict[Any, Any]) -> tuple[tuple[str, str], ...]:
         # Tabs and line breaks may be part of a value.
         check_fit("metadata", value.translate({9: " ", 10: " "}))
     return tuple(sorted(pairs.items()))
+
+
+def check_names(key: str, names: Sequence[object]) -> tuple[str, ...]:
+    """Return names that fit, and are not empty.
+
+    Raises:
+        ValueError: something is no such text, or they are too long as a whole.
+    """
+    texts = [name for name in names if isinstance(name, str)]
+    if len(texts) < len(names):
+        raise ValueError(f"{key} has something that is not a text")
+    if sum(map(len, texts)) > MAX_METADATA:
+        raise ValueError(f"{key} are longer than {MAX_METADATA} characters")
+    return tuple(check_text(key, text) for text in texts)
 
 
 def check_number(key: str, value: object, least: int, most: int) -> int:

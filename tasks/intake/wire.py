@@ -15,6 +15,7 @@ from tasks.intake.fields import (
     check_host,
     check_identity,
     check_metadata,
+    check_names,
     check_number,
     check_path,
     check_tail,
@@ -164,7 +165,7 @@ def _of_version_values(data: OfVersion) -> dict[str, Any]:
         key: dict(check_metadata(dict(getattr(data, key)))) for key in VERSION_TEXTS
     }
     for key in VERSION_NAMES:
-        values[key] = [check_text(key, one) for one in getattr(data, key)]
+        values[key] = [*check_names(key, getattr(data, key))]
     return {key: value for key, value in values.items() if value}
 
 
@@ -291,10 +292,10 @@ def _data_of(fields: Fields) -> OfVersion | None:
         return None
     values = Fields(fields.take("of_version", dict))
     metadata, attributes = (check_metadata(values.take(key, dict, {})) for key in VERSION_TEXTS)
-    lists, reviews = (tuple(values.take(key, list, [])) for key in VERSION_NAMES)
+    lists, reviews = (check_names(key, values.take(key, list, [])) for key in VERSION_NAMES)
     values.end()
     for name in (*lists, *reviews, *(key for key, _ in attributes)):
-        if type(name) is not str or not QUOTES.isdisjoint(check_text("of_version", name)):
+        if not QUOTES.isdisjoint(name):
             raise ValueError("of_version has something that is not a name")
     return OfVersion(metadata, attributes, lists, reviews)
 

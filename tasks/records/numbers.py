@@ -8,6 +8,8 @@ from typing import Any
 
 #: Larger than any size, time or count; all integers up to it are exact as doubles.
 LARGEST = 2.0**53
+#: Larger than the sizes together that a hook may ask for: of 100,000 files, each below 2**64 bytes.
+LARGEST_SIZE = 2.0**81
 #: The last second that every calendar knows (in 2242).
 LATEST_S = 2.0**33
 

@@ -29,7 +29,7 @@ from tasks.records.keys import (
     upload_key,
 )
 from tasks.records.nodes import WORKER_S, NodeFault, node_faults
-from tasks.records.numbers import LATEST_S, Numbers, number
+from tasks.records.numbers import LARGEST_SIZE, LATEST_S, Numbers, number
 from tasks.records.places import with_name
 from tasks.records.states import (
     LIVE,
@@ -281,8 +281,8 @@ class Status:
             sent_bytes += numbers.whole("ahead")
         # A publish counts what its members have now; its size is what was asked for.
         if fields.get("state") in {"located", "stored"} and "total" not in fields:
-            sent_bytes = numbers.whole("size")
-        size, rate = numbers.get("size"), numbers.get("rate")
+            sent_bytes = numbers.whole("size", LARGEST_SIZE)
+        size, rate = numbers.get("size", LARGEST_SIZE), numbers.get("rate")
         times = {name: numbers.get(name, LATEST_S) for name in ("created", "updated", "due")}
         tries = sum(numbers.whole(name) for name in fields if name.startswith("tries:"))
         files = numbers.whole("total")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import http.client
 import socket
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client import CollectorRegistry, start_http_server
 
 from tests.functional.conftest import MakeFarm
 from tests.helpers.exporter import exporter
+from workers import exporter as exporter_module
 from workers.exporter import IDLE_S
 
 
@@ -70,3 +73,23 @@ def test_a_connection_that_says_nothing_is_closed(make_farm: MakeFarm, tmp_path:
             one.settimeout(IDLE_S + 20)
             assert one.recv(100) == b""
             one.close()
+
+
+def test_a_connection_that_drips_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter_module, "LONGEST_S", 0.5)
+    server, thread = start_http_server(0, "127.0.0.1", CollectorRegistry())
+    server.RequestHandlerClass = exporter_module._ending(server.RequestHandlerClass)
+    try:
+        with socket.create_connection(("127.0.0.1", server.server_port), 30) as dripping:
+            dripping.settimeout(0.1)
+            closed = b"not yet"
+            while closed:  # a test that never ends fails by its time limit
+                with suppress(TimeoutError):
+                    dripping.sendall(b"y")
+                    closed = dripping.recv(1)
+    except ConnectionError:
+        pass  # closed, before the last byte was read
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

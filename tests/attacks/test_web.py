@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import http.client
@@ -9,13 +10,16 @@ import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flower.urls import handlers
+from tornado.web import HTTPError
 
 from tests.farm import BIN
 from tests.sandbox import RedisServer
 from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
+from workers.web import protection
 from workers.web.protection import POLICY
 
 LOGIN = "operator:a-password-of-the-test"
@@ -153,3 +157,34 @@ def test_no_page_elsewhere_can_frame_or_script_a_page_of_flower(flower: Flower) 
             digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
             assert f"'sha256-{digest}'" in policy["script-src"]
         assert not re.search(r"<[^>]+\son\w+=", text)
+
+
+def test_whoever_guesses_logins_is_answered_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections they come over; who logs in waits for nobody."""
+    waiting: list[float] = []
+    most = 0
+
+    async def sleep(seconds: float) -> None:
+        nonlocal most
+        waiting.append(seconds)
+        most = max(most, len(waiting))
+        await real_sleep(0)
+        waiting.pop()
+
+    real_sleep = asyncio.sleep
+    monkeypatch.setattr("workers.web.protection.asyncio.sleep", sleep)
+    monkeypatch.setattr(protection, "_guessing", asyncio.Lock())
+
+    class Page:
+        @property
+        def current_user(self) -> str:
+            raise HTTPError(401)
+
+    async def guess() -> list[object]:
+        guesses = [protection._slow_down_guesses(Page()) for _ in range(20)]
+        await protection._slow_down_guesses(SimpleNamespace(current_user="ada"))
+        assert most == 0
+        return await asyncio.gather(*guesses, return_exceptions=True)
+
+    assert all(isinstance(one, HTTPError) for one in asyncio.run(guess()))
+    assert most == 1

@@ -7,9 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from tasks.config.sealing import Codec
+from tasks.intake.fields import MAX_FILES, MAX_NUMBER
 from tasks.intake.request import Request, UploadRequest
 from tasks.records import keys, states
 from tasks.records.states import STAGES
+from tasks.records.status import Status
 from tasks.transfer.targets import Target
 from tests.unit.records import SIZE, Farm, file_of, member_of, sequence_of
 
@@ -279,3 +282,13 @@ def test_a_cancelled_retry_leaves_a_stored_sequence_located(farm: Farm) -> None:
     assert farm.commands.retry(publish_id).is_new
 
     assert farm.commands.cancel(publish_id) == "located"
+
+
+def test_the_largest_size_that_may_be_asked_for_is_no_fault(farm: Farm) -> None:
+    """Otherwise an operator would look for somebody who writes in Redis."""
+    [upload_id] = farm.enqueue(file_of(size=MAX_FILES * MAX_NUMBER))
+
+    [state] = Status(farm.client, Codec([])).find([upload_id])
+
+    assert state is not None
+    assert state.error == ""

@@ -22,7 +22,7 @@ from tasks.intake.ranges import MAX_FRAMES
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.intake.wire import from_wire, to_wire
 from tasks.transfer.names import is_unfit
-from tasks.transfer.targets import Container, Publish, Target
+from tasks.transfer.targets import Container, OfVersion, Publish, Target
 
 VERSION = "9d1ad1a2-5b1c-4a0e-9a55-0a1b2c3d4e5f"
 COMPONENT = "3a7f0ed1-24c9-4c53-9c6c-7d9d1a8f1f11"
@@ -224,6 +224,14 @@ def test_a_hook_does_not_send_what_workers_would_refuse(
         to_wire(UploadRequest(path, target))
 
 
+def test_a_hook_does_not_send_too_many_lists() -> None:
+    data = OfVersion(lists=tuple(f"{number:0>4000}" for number in range(20)))
+    target = Target.under_version(VERSION, "main", of_version=data)
+
+    with pytest.raises(ValueError, match="lists are longer than"):
+        to_wire(UploadRequest("/mnt/a.exr", target))
+
+
 def test_a_publish_of_too_many_files_is_not_sent() -> None:
     half = f"[1-{MAX_FRAMES // 2 + 1}]"
     request = built(
@@ -355,7 +363,8 @@ ODD: list[tuple[Any, str]] = [
     ({**SEQUENCE, "sizes": {"0": 1}}, "sizes is not a list"),
     ({**NAMED, "of_version": []}, "of_version is not an object"),
     ({**NAMED, "of_version": {"lists": ['a" or "']}}, "something that is not a name"),
-    ({**NAMED, "of_version": {"reviews": [5]}}, "something that is not a name"),
+    ({**NAMED, "of_version": {"reviews": [5]}}, "something that is not a text"),
+    ({**NAMED, "of_version": {"lists": ["l" * 4000] * 1000}}, "lists are longer than 65536"),
     ({**NAMED, "of_version": {"attributes": {"a'": "b"}}}, "something that is not a name"),
     ({**NAMED, "of_version": {"metadata": {"a": 5}}}, "not a text"),
     ({**NAMED, "of_version": {"notes": []}}, "'notes' is unknown"),

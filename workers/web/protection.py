@@ -6,9 +6,10 @@ The content security policy allows no inline script, so a page that you add load
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flower.api import BaseApiHandler
@@ -29,6 +30,10 @@ def _source(script: str) -> str:
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
+
+#: Whoever guesses logins is answered so often, over however many connections.
+GUESS_S = 0.2
+_guessing = asyncio.Lock()
 
 POLICY = {
     "default-src": "'none'",
@@ -99,9 +104,25 @@ def protect() -> None:
         kind.prepare = _guarded(kind.prepare)
 
 
-def _guarded(prepare: Callable[[BaseHandler], Any]) -> Callable[[BaseHandler], Any]:
-    def guarded(page: BaseHandler) -> Any:
+def _guarded(prepare: Callable[[BaseHandler], Any]) -> Callable[[BaseHandler], Awaitable[None]]:
+    async def guarded(page: BaseHandler) -> None:
         _refuse_other_sites(page)
-        return prepare(page)
+        prepare(page)
+        if "Authorization" in page.request.headers:
+            await _slow_down_guesses(page)
 
     return guarded
+
+
+async def _slow_down_guesses(page: BaseHandler) -> None:
+    """Let those wait that send a wrong login, one after the other; nobody else waits for them.
+
+    Raises:
+        HTTPError: the login is wrong.
+    """
+    try:
+        page.current_user  # noqa: B018 it compares the login
+    except HTTPError:
+        async with _guessing:
+            await asyncio.sleep(GUESS_S)
+        raise
