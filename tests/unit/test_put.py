@@ -301,6 +301,7 @@ def test_a_refusal_is_told_by_its_code_and_status(  # noqa: PLR0917 fixtures and
         (http("200 OK", b"<html>log in</html>"), InterceptedError, "200 OK with a page"),
         (http("403 Forbidden"), UrlRefusedError, "403 Forbidden"),
         (http("404 Not Found", b"<html>gone</html>"), StoreRefusedError, "404 Not Found"),
+        (http("413 Too Large", b"<html>nginx</html>"), StoreRefusedError, "413 Too Large"),
         (http("400 Bad Request", b"{]"), StoreRefusedError, "400 Bad Request"),
         (http("400"), StoreRefusedError, "400 no reason given"),
         (http("503 Unavailable", b"<html>502</html>"), ServiceUnavailableError, "503 Unavailable"),
@@ -308,7 +309,18 @@ def test_a_refusal_is_told_by_its_code_and_status(  # noqa: PLR0917 fixtures and
         (http("400 No", b"x" * 20_000 + b"<Code>BadDigest</Code>"), StoreRefusedError, "400 No"),
         (http("500 Boom", b"<a>" * 1_000_000), ServiceUnavailableError, "500 Boom"),
     ],
-    ids=["portal", "empty", "html", "junk", "no-reason", "proxy", "odd-code", "late-code", "huge"],
+    ids=[
+        "portal",
+        "empty",
+        "html",
+        "nginx",
+        "junk",
+        "no-reason",
+        "proxy",
+        "odd-code",
+        "late-code",
+        "huge",
+    ],
 )
 def test_a_refusal_without_a_code_of_s3_is_told_by_its_status(  # noqa: PLR0917 fixtures and cases
     answer: bytes,

@@ -37,7 +37,7 @@ NODE_STEPS = {
     "files": "check its mounts, FARMHAUL_STORAGE_ROOTS and FARMHAUL_PATH_MAP; it goes on by itself",
     "locations": "set FARMHAUL_LOCATIONS there as on the other nodes, and restart its worker",
     "records": "set FARMHAUL_SECRET_KEY there as on the other nodes, and restart its worker",
-    "ftrack": "correct FTRACK_SERVER, FTRACK_API_USER, FTRACK_API_KEY or the network there",
+    "ftrack": "correct there what is named, or else FTRACK_SERVER, the login, proxy or network",
     "store": "check its network, proxy and certificates; it goes on by itself",
     "clock": "set its clock by NTP: timedatectl status; it goes on by itself",
     "version": "upgrade the nodes that have the older version",
