@@ -20,6 +20,7 @@ from tasks.transfer.lookup import find_files
 from tasks.transfer.models import FileIdentity, Transfer
 from tasks.transfer.registration import locate_operations, publish_operations
 from tests.sandbox import seed
+from tests.sandbox.encoding import Encoder
 from tests.sandbox.entities import Entities
 from tests.sandbox.operations import Caller, Operations
 from tests.sandbox.schemas import load_schemas
@@ -42,7 +43,8 @@ class Server:
 
     def __init__(self) -> None:
         self.entities = Entities(load_schemas(None))
-        self.operations = Operations(self.entities, None, "", 0)
+        encoder = Encoder(self.entities, 0, lambda _: None)
+        self.operations = Operations(self.entities, None, "", encoder)
         self.clear()
 
     def clear(self) -> None:

@@ -80,7 +80,7 @@ class FtrackClient:
         """Run operations in one transaction, without faults and journal."""
         return self._control.api(*operations)
 
-    def create(self, entity_type: str, **data: Any) -> Entity:
+    def create(self, entity_type: str, /, **data: Any) -> Entity:
         operation = {"action": "create", "entity_type": entity_type, "entity_data": data}
         return cast(Entity, self.api(operation)[0]["data"])
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
+import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from .errors import IntegrityError, ParseError, ValidationError
-from .schemas import CASCADE, KEPT, SUBTYPES, SYSTEM_TYPES, TO_MANY, kinds_of_task
+from .schemas import CASCADE, KEPT, SHARED, SUBTYPES, SYSTEM_TYPES, TO_MANY, kinds_of_task
 
 Entity: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, ...]
@@ -19,8 +21,13 @@ Key: TypeAlias = tuple[str, ...]
 class Entities:
     """All entities, by type and primary key. Not thread-safe: the caller holds a lock."""
 
-    def __init__(self, schemas: list[dict[str, Any]]) -> None:
+    def __init__(self, schemas: list[dict[str, Any]], url_of: Callable[[str], str] = str) -> None:
         self.schemas = {schema["id"]: schema for schema in schemas}
+        #: Clients keep the schemas for as long as it is the same.
+        text = json.dumps(schemas, sort_keys=True)  # as ftrack's own client makes it
+        self.schema_hash = hashlib.md5(text.encode()).hexdigest()
+        #: Where the bytes of a component can be read.
+        self.url_of = url_of
         self._tables: dict[str, dict[Key, Entity]] = {}
         self._undo: list[tuple[str, Key, Entity | None]] = []
         # ComponentLocations by (component, location): each create looks its pair up.
@@ -100,6 +107,9 @@ class Entities:
             entity["version"] = self._next_version(entity.get("asset_id"))
         if entity_type in SYSTEM_TYPES:
             entity["system_type"] = SYSTEM_TYPES[entity_type]
+        if entity_type.endswith("CustomAttributeValue"):
+            configuration = self.find("CustomAttributeConfiguration", entity["configuration_id"])
+            entity["key"] = configuration and configuration["key"]
         self._check_references(entity_type, entity)
         key = tuple(str(entity[name]) for name in schema["primary_key"])
         if self._exists_in_family(entity_type, key):
@@ -139,26 +149,36 @@ class Entities:
         if "$ref" in described:
             target = entity.get(self.foreign_key(entity["__entity_type__"], name))
             return self.find(described["$ref"], target) if target else None
+        if (entity["__entity_type__"], name) in SHARED:
+            references = entity.get(name) or ()
+            found = (self.find(one["__entity_type__"], one["id"]) for one in references)
+            return [one for one in found if one]
         pointer = TO_MANY.get(name)
         if pointer is None:
             return []
         others = self.all(described["items"]["$ref"])
         return [other for other in others if other.get(pointer) == entity["id"]]
 
-    def link_of(self, entity: Entity) -> list[Entity]:
-        """Return the way from the project to an entity; that of a version leaves its asset out."""
-        if entity["__entity_type__"] == "AssetVersion" and not entity.get("asset_id"):
-            return []
-        asset = self.find("Asset", entity["asset_id"]) if entity.get("asset_id") else None
-        parent_id = (asset or entity).get("context_id") or entity.get("parent_id")
-        parent = self.find("Context", parent_id) if parent_id else None
-        name = f"{asset['name']} v{entity['version']}" if asset else entity.get("name")
-        own = {"type": entity["__entity_type__"], "id": entity["id"], "name": name}
-        return [*(self.link_of(parent) if parent else []), own]
+    def foreign_key(self, entity_type: str, relation: str) -> str:
+        """Return the attribute with the id of what a relation leads to.
 
-    @staticmethod
-    def foreign_key(entity_type: str, relation: str) -> str:
-        return "context_id" if (entity_type, relation) == ("Asset", "parent") else f"{relation}_id"
+        Some have another name than the relation. Then their columns agree, or one alone refers to
+        entities of that type.
+        """
+        if (entity_type, relation) == ("Asset", "parent"):
+            return "context_id"
+        plain, properties = f"{relation}_id", self.schema(entity_type)["properties"]
+        if plain in properties:
+            return plain
+        column, target = (properties[relation].get(key, relation) for key in ("alias_for", "$ref"))
+        named: list[str] = []
+        referring: list[str] = []
+        for name, described in properties.items():
+            if described.get("alias_for", name) in (f"{column}id", f"{column}_id"):
+                named.append(name)
+            if f"Foreign key(s): {target}.id" in described.get("description", ""):
+                referring.append(name)
+        return (named or (referring if len(referring) == 1 else []) or [plain])[0]
 
     def _normalised(self, entity_type: str, data: dict[str, Any]) -> Entity:
         """Return *data* with references as ids.
@@ -179,7 +199,9 @@ class Entities:
                 entity[self.foreign_key(entity_type, name)] = key
             elif described.get("type") == "integer" and not isinstance(value, int | None):
                 raise ValidationError(f"{value!r} is not a valid {name} of {entity_type}")
-            elif described.get("type") not in ("array", "mapped_array"):
+            elif described.get("type") not in ("array", "mapped_array") or (
+                (entity_type, name) in SHARED
+            ):
                 entity[name] = value
         return entity
 

@@ -20,6 +20,7 @@ from botocore.exceptions import ClientError
 
 from . import seed
 from .config import LIFETIME_HEADER, FtrackConfig
+from .encoding import Encoder
 from .entities import Entities
 from .errors import ApiError, InvalidCredentials, InvalidRequest
 from .operations import Caller, Operations
@@ -32,11 +33,19 @@ _USERS = {seed.API_USER: (seed.API_KEY, True), seed.GUEST_USER: (seed.GUEST_KEY,
 
 def make_app(config: FtrackConfig) -> flask.Flask:
     """Return the web application, which keeps everything in memory."""
-    entities = Entities(load_schemas(Path(config.schemas) if config.schemas else None))
+
+    def url_of(component_id: str) -> str:
+        return presign("GET", config.signed_endpoint, component_id, config.url_lifetime_s)
+
+    entities = Entities(load_schemas(Path(config.schemas) if config.schemas else None), url_of)
     seed.seed(entities)
-    operations = Operations(
-        entities, s3_client(config.store_endpoint), config.signed_endpoint, config.encode_s
-    )
+    s3 = s3_client(config.store_endpoint)
+
+    def delete_object(component_id: str) -> None:
+        s3.delete_object(Bucket=BUCKET, Key=component_id)
+
+    encoder = Encoder(entities, config.encode_s, delete_object)
+    operations = Operations(entities, s3, config.signed_endpoint, encoder)
     lock = threading.Lock()
     app = flask.Flask(__name__)
 
@@ -80,7 +89,7 @@ def make_app(config: FtrackConfig) -> flask.Flask:
     @app.get("/component/remove")
     def component_remove() -> flask.Response:
         component_id = _authenticated_component()
-        operations.s3.delete_object(Bucket=BUCKET, Key=component_id)
+        delete_object(component_id)
         return flask.Response(status=200)
 
     def _authenticated_component() -> str:
@@ -100,7 +109,7 @@ def make_app(config: FtrackConfig) -> flask.Flask:
     @app.get("/sandbox/entities/<entity_type>")
     def dump(entity_type: str) -> flask.Response:
         with lock:
-            operations.finish_jobs()
+            encoder.finish()
             return _answer(entities.all(entity_type))
 
     @app.post("/sandbox/reset")
@@ -108,7 +117,7 @@ def make_app(config: FtrackConfig) -> flask.Flask:
         with lock:
             entities.clear()
             operations.uploads.clear()
-            operations.jobs.clear()
+            encoder.running.clear()
             seed.seed(entities)
         return _answer({})
 

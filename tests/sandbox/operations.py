@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import mimetypes
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
 from . import query
-from .entities import Entities, Entity, now
+from .encoding import Encoder
+from .entities import Entities, Entity
 from .errors import (
     InvalidRequest,
     NoSuchUpload,
@@ -47,17 +48,15 @@ class Operations:
     entities: Entities
     s3: Any  # boto3 has no types
     signed_endpoint: str
-    encode_s: float
+    encoder: Encoder
     #: Open multipart uploads: the component by upload id.
     uploads: dict[str, str] = field(default_factory=dict)
-    #: Running jobs: when each will be done (time.monotonic).
-    jobs: dict[str, float] = field(default_factory=dict)
 
     def run(self, batch: Any, caller: Caller) -> list[Any]:
         """Return the results of *batch*; an error rolls all of it back."""
         if not isinstance(batch, list) or not all(isinstance(item, dict) for item in batch):
             raise InvalidRequest("The request body must be a list of operations")
-        self.finish_jobs()
+        self.encoder.finish()
         with self.entities.transaction():
             return [self._one(operation, caller) for operation in batch]
 
@@ -86,9 +85,10 @@ class Operations:
             raise InvalidRequest(f"Operation {action} needs {error.args[0]!r}") from error
 
     def _server_information(self, operation: Operation, caller: Caller) -> dict[str, Any]:
-        # Without a schema_hash the official client always asks for the schemas.
         return {
             "version": "4.13.0.sandbox",
+            "schema_hash": self.entities.schema_hash,
+            "is_timezone_support_enabled": True,
             "default_colors": [],
             "storage_scenario": self._storage_scenario(),
             "is_nested_subtasks_enabled": False,
@@ -150,6 +150,8 @@ class Operations:
         # The JavaScript client sends null for one part.
         if operation.get("parts") is not None:
             return self._sign_parts(component_id, operation, headers, caller)
+        if size is not None:
+            headers["Content-Length"] = str(size)
         checksum = operation.get("checksum")
         if checksum:
             headers["Content-MD5"] = checksum
@@ -217,60 +219,19 @@ class Operations:
 
     def _encode(self, operation: Operation, caller: Caller) -> dict[str, Any]:
         component_id = operation["component_id"]
-        if not self.in_server_location(component_id):
+        source = self.entities.find("Component", component_id)
+        if source is None or not self.in_server_location(component_id):
             raise ValidationError(f"Component {component_id} is not in the ftrack.server location")
-        data = {
-            "source_component_id": component_id,
-            "version_id": operation.get("version_id"),
-            "keep_original": operation.get("keep_original", True),
-            "output": [],
-        }
-        job = self.entities.create(
-            "Job",
-            {
-                "status": "queued",
-                "type": "encode",
-                "user_id": caller.user_id,
-                "created_at": now(),
-                "data": json.dumps(data),
-            },
+        job = self.encoder.start(
+            source,
+            operation.get("version_id"),
+            caller.user_id,
+            keep_original=operation.get("keep_original", True),
         )
-        self.jobs[job["id"]] = time.monotonic() + self.encode_s
-        self._show_encoded(job)
         return {"action": "encode_media", "job_id": job["id"]}
-
-    def _delete_source(self, job: Entity) -> None:
-        data = json.loads(job["data"])
-        source = data["source_component_id"]
-        if not data["keep_original"] and self.entities.find("Component", source):
-            self.entities.delete("Component", (source,))
-            self.s3.delete_object(Bucket=BUCKET, Key=source)
-
-    def _show_encoded(self, job: Entity) -> None:
-        """Make a picture of what is encoded the version's thumbnail, as ftrack does.
-
-        The stand-in makes no picture: the source stands for it.
-        """
-        data = json.loads(job["data"])
-        version_id, source = data["version_id"], data["source_component_id"]
-        is_there = self.entities.find("Component", source)
-        if version_id and is_there and self.entities.find("AssetVersion", version_id):
-            self.entities.update("AssetVersion", (version_id,), {"thumbnail_id": source})
 
     def in_server_location(self, component_id: str) -> Entity | None:
         return self.entities.location_of(component_id, SERVER_LOCATION_ID)
-
-    def finish_jobs(self) -> None:
-        for job_id, done_at in list(self.jobs.items()):
-            # A job is in no table if its transaction was rolled back.
-            job = self.entities.find("Job", job_id)
-            if job is None:
-                del self.jobs[job_id]
-            elif time.monotonic() >= done_at:
-                del self.jobs[job_id]
-                self.entities.update("Job", (job_id,), {"status": "done", "finished_at": now()})
-                self._show_encoded(job)
-                self._delete_source(job)
 
 
 def _key(operation: Operation) -> tuple[str, ...]:
@@ -286,7 +247,8 @@ def _uuid(text: Any) -> str:
 
 
 def _disposition(name: str) -> str:
-    """Return the header with the file name for browsers; non-ASCII stays UTF-8."""
+    """Return the header with the file name for browsers; all clients can send it (RFC 6266)."""
     safe = name.replace("\\", "\\\\").replace('"', '\\"')
-    safe = "".join(character for character in safe if character.isprintable())
-    return f'attachment; filename="{safe}"'
+    plain = "".join(one if " " <= one <= "~" else "_" for one in safe)
+    more = "" if plain == safe else f"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+    return f'attachment; filename="{plain}"{more}'

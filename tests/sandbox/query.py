@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from .comparison import Comparison
+from .computed import COMPUTED
 from .entities import Entities, Entity
 from .errors import ParseError
 
@@ -81,8 +82,8 @@ def _project(entities: Entities, entity: Entity, paths: list[str]) -> Entity:
         if name not in schema["properties"]:
             continue  # an attribute of another subtype
         described = schema["properties"][name]
-        if name == "link":
-            answer[name] = entities.link_of(entity)
+        if name in COMPUTED:
+            answer[name] = COMPUTED[name](entities, entity)
             continue
         if "$ref" not in described and described.get("type") not in ("array", "mapped_array"):
             answer[name] = entity.get(name)

@@ -20,6 +20,12 @@ SUBTYPES = {
     "ContainerComponent": ("SequenceComponent",),
     "Context": ("Project", "TypedContext"),
     "Resource": ("User",),
+    "CustomAttributeValue": (
+        "AssetVersionCustomAttributeValue",
+        "ContextCustomAttributeValue",
+        "AssetCustomAttributeValue",
+        "UserCustomAttributeValue",
+    ),
 }
 #: Types whose entities the stand-in keeps; it checks references to these alone.
 KEPT = {"Component", "ContainerComponent", "AssetVersion", "Asset", "Location", "Context"}
@@ -34,7 +40,17 @@ TO_MANY = {
     "children": "parent_id",
     "assets": "context_id",
     "metadata": "parent_id",
+    "custom_attributes": "entity_id",
+    "notes": "parent_id",
+    "replies": "in_reply_to_id",
+    "recipients": "note_id",
+    "timelogs": "user_id",
+    "_schemas": "project_schema_id",
+    "_overrides": "project_schema_id",
 }
+#: Relations whose other side belongs to several: types and relations. The stand-in keeps them as
+#: lists of references.
+SHARED = {("WorkflowSchema", "statuses"), ("TaskTypeSchema", "types"), ("Task", "scopes")}
 #: Entities that are deleted together with the entity that they point to.
 CASCADE = (
     ("ComponentLocation", "component_id"),
@@ -44,6 +60,7 @@ CASCADE = (
     ("Asset", "context_id"),
     ("Context", "parent_id"),
     ("Metadata", "parent_id"),
+    ("Note", "parent_id"),
 )
 SYSTEM_TYPES = {"FileComponent": "file", "SequenceComponent": "sequence"}
 

@@ -1,0 +1,49 @@
+"""Attributes that ftrack computes: where bytes are, which version is the latest, where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .entities import Entities, Entity
+from .seed import SERVER_LOCATION_ID
+
+
+def _url(entities: Entities, entity: Entity) -> Entity | None:
+    is_there = entity.get("location_id") == SERVER_LOCATION_ID
+    return _readable(entities, entity["component_id"]) if is_there else None
+
+
+def _thumbnail_url(entities: Entities, entity: Entity) -> Entity | None:
+    thumbnail_id = entity.get("thumbnail_id")
+    return _readable(entities, thumbnail_id) if thumbnail_id else None
+
+
+def _readable(entities: Entities, component_id: str) -> Entity:
+    return {"__type__": "url", "value": entities.url_of(component_id)}
+
+
+def _is_latest_version(entities: Entities, entity: Entity) -> bool:
+    versions = entities.all("AssetVersion")
+    others = [one["version"] for one in versions if one["asset_id"] == entity["asset_id"]]
+    return bool(entity["version"] == max(others))
+
+
+def _link(entities: Entities, entity: Entity) -> list[Entity]:
+    """Return the way from the project to an entity; that of a version leaves its asset out."""
+    if entity["__entity_type__"] == "AssetVersion" and not entity.get("asset_id"):
+        return []
+    asset = entities.find("Asset", entity["asset_id"]) if entity.get("asset_id") else None
+    parent_id = (asset or entity).get("context_id") or entity.get("parent_id")
+    parent = entities.find("Context", parent_id) if parent_id else None
+    name = f"{asset['name']} v{entity['version']}" if asset else entity.get("name")
+    own = {"type": entity["__entity_type__"], "id": entity["id"], "name": name}
+    return [*(_link(entities, parent) if parent else []), own]
+
+
+COMPUTED: dict[str, Callable[[Entities, Entity], Any]] = {
+    "url": _url,
+    "thumbnail_url": _thumbnail_url,
+    "is_latest_version": _is_latest_version,
+    "link": _link,
+}
