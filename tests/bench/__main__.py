@@ -1,10 +1,12 @@
 """``python -m tests.bench``: measure, and print the results.
 
-python -m tests.bench                     all scenarios except the last two, about 12 minutes
+python -m tests.bench                     all scenarios except the last five, about 12 minutes
 python -m tests.bench --write             the same; write docs/benchmarks.md and benchmarks.json
 python -m tests.bench --quick             the short form: the rows of the page that take seconds
 python -m tests.bench model               the model of docs/scaling.md against a run
 python -m tests.bench records             people's pages with 100,000 records, about 4 minutes
+python -m tests.bench nodes               Redis with 5,000 idle workers, about 10 minutes
+python -m tests.bench burst night         20,000 requests in 10 s, and the end of a busy night
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pathlib import Path
 from tests.bench import compare, document
 from tests.bench.result import Result
 from tests.bench.scenarios import (
+    burst,
     costs,
     fetch,
     files,
@@ -32,6 +35,7 @@ from tests.bench.scenarios import (
     large,
     memory,
     model,
+    nodes,
     records,
     sequence,
     sink,
@@ -59,9 +63,13 @@ SCENARIOS: dict[str, Scenario] = {
     "memory": memory.run,
     "model": model.run,
     "records": records.run,
+    "nodes": nodes.run,
+    "burst": burst.run,
+    "night": burst.run_night,
 }
 #: Those of docs/scaling.md stand alone.
-BY_DEFAULT = [name for name in SCENARIOS if name not in {"model", "records"}]
+ALONE = {"model", "records", "nodes", "burst", "night"}
+BY_DEFAULT = [name for name in SCENARIOS if name not in ALONE]
 #: These take minutes, or have no target of their own.
 LONG = {"sink", "storm", "growth", "memory"}
 

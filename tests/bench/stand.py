@@ -41,7 +41,8 @@ class Stand:
     def __enter__(self) -> Self:
         self.redis.start()
         self.sink.__enter__()
-        self.client = self.redis.client()
+        # Redis may have to wait for a core, as all others here.
+        self.client = self.redis.client(TIMEOUT_S)
         return self
 
     def __exit__(
@@ -112,7 +113,7 @@ class Stand:
             for worker in self.workers:
                 worker.launch()
             for worker in self.workers:
-                worker.wait_ready()
+                worker.wait_ready(TIMEOUT_S)
             if warm:
                 self._warm(workers * processes)
             yield

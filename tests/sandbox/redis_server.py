@@ -69,9 +69,11 @@ class RedisServer:
     def running(self) -> bool:
         return self._child is not None and self._child.alive
 
-    def client(self) -> redis.Redis:
+    def client(self, timeout_s: float = 5) -> redis.Redis:
         """Return a new client without retries, so that a test sees the first error."""
-        return redis.Redis.from_url(self.url, decode_responses=True, retry=None)
+        return redis.Redis.from_url(
+            self.url, decode_responses=True, retry=None, socket_timeout=timeout_s
+        )
 
     def launch(self) -> None:
         """Start it without waiting; `wait_ready` waits."""
