@@ -231,9 +231,10 @@ def _receive(
     before_block: Pace,
 ) -> int:
     component_id, etag_name = file.component_id, _etag_name(file.component_id)
-    etag = _read_text(folder, etag_name)
+    there_bytes = os.fstat(part.fileno()).st_size
+    etag = _read_text(folder, etag_name) if there_bytes else ""
     # One byte is fetched again, so that a complete part does not ask for an empty range.
-    start = max(os.fstat(part.fileno()).st_size - 1, 0) if STRONG_ETAG.fullmatch(etag) else 0
+    start = max(there_bytes - 1, 0) if STRONG_ETAG.fullmatch(etag) else 0
     headers = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
     before_block(start)  # a connection that waits for its turn would be closed by the store
     with get_object(component_id, url, session, headers) as response:

@@ -83,6 +83,8 @@ def signed_url(
         send_raw(session, "GET", url, AS_STORED, service="ftrack") as response,
     ):
         status, location = response.status_code, response.headers.get("Location", "")
+        with translated_errors("ftrack"):
+            body_of(response, MAX_ERROR_BYTES)  # what is not read to its end costs the connection
     if is_outage(status):
         raise ServiceUnavailableError("ftrack", status_of(response), retry_after_s(response))
     if requests.codes.bad_request <= status:
