@@ -238,6 +238,7 @@ class Record:
             reached=reached or passed > 0,
             node=node,
             ttl_s=self.scripts.ttl_s,
+            large_bytes=LARGE_BYTES,
         )
         settled = Settled((to_text(upload_id), to_text(state)) for upload_id, state in states)
         settled.to_wake = [to_text(host) for host in hosts]

@@ -37,39 +37,52 @@ local DELIVERIES = 'deliveries:' .. stage
 -- The hosts that need another wake-up, because a batch was taken apart or a claim was cut short.
 local to_wake = {}
 
-local function claim_one(id, state)
-  redis.call('ZREM', pending_key(host), id)
-  if state ~= 'pending' then
-    return 0
+-- The records of the claim's uploads, by id.
+local found = {}
+
+local function read(id)
+  local record = read_fields(upload_key(id), { 'state', 'claim', 'fence', 'stage', 'done', 'host',
+    'score', 'tried', 'component', 'total', 'request', 'file', 'stored', 'stored_seal', 'size',
+    'located', 'exclusive', 'publish', DELIVERIES })
+  if record.tried and not is_json(record.tried) then
+    error('the field tried is not JSON')
   end
-  move(id, 'pending', 'active')
-  redis.call('HSET', upload_key(id), 'claim', claim, 'stage', 0, 'done', 0)
-  redis.call('SADD', claim_key, id)
-  return 1
+  return record
+end
+
+local function claim_one(id, record)
+  move(id, 'pending', 'active', record, 'claim', claim, 'stage', 0, 'done', 0)
+  record.state, record.claim, record.stage, record.done = 'active', claim, '0', '0'
+  found[id] = record
 end
 
 -- Claim a batch of these, of `most` uploads. Returns how many it has. A probe is one upload; if it
 -- must be `fresh`, it is not one that has failed since the service's last good answer, which may be
 -- its own fault.
 local function claim_some(ids, most, to_probe, fresh)
-  local bytes, claimed, is_full = 0, 0, false
+  local bytes, is_full, claimed, not_pending = 0, false, {}, {}
 
   local function claim_next(id)
-    local state, size, exclusive, tried = unpack(redis.call('HMGET', upload_key(id), 'state', 'size',
-      'exclusive', 'tried'))
+    local record = read(id)
     -- What one host alone sees is left to nobody.
-    local is_left = host == '' and left_to(tried, args.worker)
+    local is_left = host == '' and left_to(record.tried, args.worker)
     if is_left or fresh and was_struck(id, to_probe) then
       return
     end
     -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
-    exclusive = exclusive or to_probe[1] or (tonumber(size) or 0) > args.large_bytes
-    bytes = bytes + (tonumber(size) or 0)
-    if claimed >= most or claimed > 0 and (exclusive or bytes > args.max_bytes) then
+    local size = tonumber(record.size) or 0
+    local exclusive = record.exclusive or to_probe[1] or size > args.large_bytes
+    bytes = bytes + size
+    if #claimed >= most or #claimed > 0 and (exclusive or bytes > args.max_bytes) then
       is_full = true
       return
     end
-    claimed = claimed + claim_one(id, state)
+    if record.state == 'pending' then
+      claim_one(id, record)
+      claimed[#claimed + 1] = id
+    else
+      not_pending[#not_pending + 1] = id
+    end
     is_full = exclusive
   end
 
@@ -79,7 +92,15 @@ local function claim_some(ids, most, to_probe, fresh)
       break
     end
   end
-  return claimed
+  for _, some in ipairs({ claimed, not_pending }) do
+    if #some > 0 then
+      redis.call('ZREM', pending_key(host), unpack(some))
+    end
+  end
+  if #claimed > 0 then
+    redis.call('SADD', claim_key, unpack(claimed))
+  end
+  return #claimed
 end
 
 -- A node that is set aside tries one upload at a time, if it does not know that it is wrong.
@@ -150,23 +171,6 @@ local function requeue_alone(id, key, record)
   to_wake[record.host] = true
 end
 
--- Whether this stage changes the component's bytes: it sends them, or makes a large file's parts,
--- or a publish's members, the component's bytes.
-local function sends_bytes(record)
-  local is_large = (tonumber(record.size or '') or 0) > args.large_bytes
-  return stage == STAGE.put_file or (stage > STAGE.put_file and (is_large or record.total))
-end
-
-local function read(id)
-  local record = read_fields(upload_key(id), { 'state', 'claim', 'fence', 'stage', 'done', 'host',
-    'score', 'tried', 'component', 'total', 'request', 'file', 'stored', 'stored_seal', 'size',
-    'located', DELIVERIES })
-  if record.tried and not is_json(record.tried) then
-    error('the field tried is not JSON')
-  end
-  return record
-end
-
 -- Return a node that this stage of the batch is left to, because this node has failed at one of the
 -- uploads; or nil.
 local function batch_left_to(found)
@@ -216,7 +220,8 @@ local function deliver(id, record, is_one_of_many)
     requeue_alone(id, key, record)
     return nil
   end
-  if sends_bytes(record) and not may_put(record.component, id, fence, args.lease_s) then
+  if sends_bytes(stage, record, args.large_bytes)
+    and not may_put(record.component, id, fence, args.lease_s) then
     leave_claim(id, claim)
     -- Not an error of this upload, so it counts no try and no delivery, and needs no backoff.
     redis.call('HINCRBY', key, DELIVERIES, -1)
@@ -233,13 +238,13 @@ local is_first = stage == 1 and redis.call('EXISTS', claim_key) == 0
 if is_first then
   attempt('', claim_pending)
 end
-local ids, found = redis.call('SMEMBERS', claim_key), {}
+local ids = redis.call('SMEMBERS', claim_key)
 if is_first and #ids > 0 then
   -- For Flower, whose tasks are of the last night: the claim forgets what has left it.
   redis.call('SET', KEY.carried .. claim, cjson.encode(ids), 'EX', 86400)
 end
 for _, id in ipairs(ids) do
-  found[id] = attempt(id, read, id) or {}
+  found[id] = found[id] or attempt(id, read, id) or {}
 end
 local other = batch_left_to(found)
 if other then

@@ -69,11 +69,14 @@ end
 local function attach_to_publish(record)
   local id, key, publish = record.id, record.key, record.publish
   local publishes = publish
-  note_shown(id, key)
-  for _, other in ipairs(waiting_publishes(id)) do
-    publishes = other == publish and publishes or other .. ',' .. publishes
+  if record.publishes then
+    note_shown(id, key)
+    for _, other in ipairs(waiting_publishes(id)) do
+      publishes = other == publish and publishes or other .. ',' .. publishes
+    end
   end
   redis.call('HSET', key, 'publish', publishes)
+  record.publishes = publishes
   local is_new = redis.call('SADD', KEY.files .. publish, id) == 1
   if record.state == 'stored' and record.current == id and not record.recheck then
     redis.call('EXPIRE', key, ttl_s)
@@ -108,6 +111,11 @@ local function make_findable(id, index)
   pcall(add_to_index, id, index, args.index_s)
 end
 
+-- What `move` needs to know of the record.
+local function of_record(record)
+  return { publish = record.publishes }
+end
+
 -- Write what a new record says about an upload that ends at once.
 local function write_ended(record)
   redis.call('HSET', record.key, 'component', record.component, 'request', record.request, 'size',
@@ -124,7 +132,7 @@ end
 local function record_superseded(record, newer)
   write_ended(record)
   redis.call('HSET', record.key, 'error', 'superseded by ' .. newer)
-  move(record.id, false, 'superseded')
+  move(record.id, false, 'superseded', of_record(record))
 end
 
 local function supersede_older(record)
@@ -141,11 +149,23 @@ local function supersede_older(record)
     'shown')
 end
 
-local function write_record(record, asked_at)
-  local key, component_key = record.key, KEY.component .. record.component
+local function append(list, words)
+  for _, word in ipairs(words) do
+    list[#list + 1] = word
+  end
+end
+
+-- Write a record, and what its component says: `place_fields`, and who is the current upload.
+local function write_record(record, asked_at, place_fields)
+  local key = record.key
   local score = record.score + math.floor(NOW * 1000)
-  redis.call('HSET', component_key, 'current', record.id, 'since', asked_at)
-  redis.call('EXPIRE', component_key, ttl_s)
+  if record.container then
+    -- So a registration knows which frames of the sequence are of other files.
+    local place = redis.call('HGET', KEY.component .. record.container, 'place')
+    append(place_fields, { 'place', place or '' })
+  end
+  write_component(record.component, ttl_s, 'current', record.id, 'since', asked_at,
+    unpack(place_fields))
   if record.state then
     forget_tries(record.id)
     redis.call('HDEL', key, 'error', 'error_kind', 'stage', 'worker')
@@ -154,25 +174,21 @@ local function write_record(record, asked_at)
   redis.call('HSET', key, 'component', record.component, 'request', record.request, 'size',
     record.size or '', 'score', score, 'host', record.host, 'claim', '', 'created',
     record.created or NOW, 'asked', record.asked_at or record.asked or '')
-  if record.container then
-    -- So a registration knows which frames of the sequence are of other files.
-    local place = redis.call('HGET', KEY.component .. record.container, 'place')
-    redis.call('HSET', component_key, 'place', place or '')
-  end
   make_findable(record.id, record.found_by)
   return score
 end
 
 local function enqueue(record)
   local id, key = record.id, upload_key(record.id)
-  local state, asked, created = unpack(redis.call('HMGET', key, 'state', 'asked', 'created'))
-  local current, current_since = unpack(redis.call('HMGET', KEY.component .. record.component,
-    'current', 'since'))
+  local state, asked, created, publishes = unpack(redis.call('HMGET', key, 'state', 'asked',
+    'created', 'publish'))
+  local component = read_component(record.component)
+  local current, current_since = component.current, component.since
   local has_newer = current and current ~= id
   record.asked_at = tonumber(record.asked_at)
   local is_repeat = is_repeated(record, asked)
   record.key, record.state, record.current = key, state, current
-  record.asked, record.created = asked, created
+  record.asked, record.created, record.publishes = asked, created, publishes
   record.recheck = record.recheck and not is_repeat
 
   if record.publish then
@@ -223,6 +239,7 @@ local function enqueue(record)
   end
   -- By Redis' clock at the latest: a clock that is ahead would win until its time has come.
   local asked_at = math.min(record.asked_at or NOW, NOW)
+  read_places(places, record.component, component)
   local taken = taken_place(places)
   if taken then
     write_ended(record)
@@ -241,24 +258,30 @@ local function enqueue(record)
     end
     return { state or 'superseded', 0 }
   end
-  local replaced = {}
+  local replaced, place_fields = {}, {}
   for _, place in ipairs(places) do
-    replaced[#replaced + 1] = take_place(place, id, asked_at, ttl_s)
+    local fields, ended = take_place(place, id, asked_at, ttl_s)
+    replaced[#replaced + 1] = ended
+    if place.component == record.component then
+      append(place_fields, fields)
+    else
+      write_component(place.component, ttl_s, unpack(fields))
+    end
   end
   if record.total == nil and has_newer then
     supersede_older(record)
   end
 
-  local score = write_record(record, asked_at)
+  local score = write_record(record, asked_at, place_fields)
   if record.total then
     redis.call('DEL', KEY.files .. id, KEY.left .. id, KEY.dropped .. id)
     redis.call('HDEL', key, 'complete')
     redis.call('HSET', key, 'total', record.total, 'sent', 0, 'places', cjson.encode(places))
-    move(id, state, 'storing')
+    move(id, state, 'storing', of_record(record))
     redis.call('ZADD', KEY.open, NOW, id)
     return { 'storing', 1, unpack(replaced) }
   end
-  make_pending(id, state, record.host, score)
+  make_pending(id, state, record.host, score, of_record(record))
   if state ~= 'located' or record.recheck then
     count('enqueued')
   end

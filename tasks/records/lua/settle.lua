@@ -18,6 +18,7 @@
 -- reached       whether the node got any answer of that service
 -- node          who has done this
 -- ttl_s         how long the record of an ended upload is kept
+-- large_bytes   a file above this size is sent in parts
 --
 -- Returns {rows {id, the state that it has now, or 'lost'}, hosts that need a wake-up, because their
 -- publishes have all of their files now}.
@@ -173,8 +174,9 @@ local function count_stored(id, fields, record)
   end
   -- A file that is not uploaded is noted as stored before it could be sent.
   local is_sent = tonumber(record.stage) ~= STAGE.get_put_metadata
-  if is_sent and redis.call('EXISTS', KEY.parts .. id) == 0 then
-    count('stored_bytes', tonumber(fields.size) or 0)
+  local size = tonumber(fields.size) or 0
+  if is_sent and (size <= args.large_bytes or redis.call('EXISTS', KEY.parts .. id) == 0) then
+    count('stored_bytes', size)
   end
 end
 
@@ -195,11 +197,7 @@ local function advance(_, key, _, record)
 end
 
 local function locate(id, key, settlement, record)
-  local is_known = (record.located or '') ~= ''
-  redis.call('HSET', key, 'located', NOW)
-  -- That the parts were joined must not be said again when ftrack has deleted the file.
-  redis.call('HDEL', key, 'error', 'error_kind', 'joined', 'joined_seal')
-  finish(id, 'active', 'located', ttl_s, is_known)
+  finish(id, 'active', 'located', ttl_s, record)
   if settlement.fields.jobs then
     redis.call('HSET', key, 'job_state', 'queued')
     redis.call('ZADD', KEY.jobs, NOW, id)
@@ -207,9 +205,8 @@ local function locate(id, key, settlement, record)
   return 'located'
 end
 
-local function store(id, key)
-  redis.call('HDEL', key, 'error', 'error_kind')
-  finish(id, 'active', 'stored', ttl_s)
+local function store(id, _, _, record)
+  finish(id, 'active', 'stored', ttl_s, record)
   return 'stored'
 end
 
@@ -263,6 +260,8 @@ local function count_answers(first)
   end
 end
 
+-- There is no such key. A full Redis refuses what needs room until a script has removed something.
+redis.call('DEL', KEY.claim)
 for _, service in ipairs(args.answered) do
   redis.call('DEL', KEY.gate .. service)
 end
@@ -273,15 +272,15 @@ local SUCCESS = { advanced = true, stored = true, located = true }
 local succeeded_at
 
 -- The fields of a record on which its settlement depends.
-local READ = { 'state', 'fence', 'stage', 'host', 'component', 'total', 'tried', 'error', 'error_kind',
-  'retry_stage', 'stored', 'located' }
+local READ = { 'state', 'fence', 'stage', 'component', 'tried', 'error', 'retry_stage', 'stored',
+  unpack(ENDING) }
 
 local function settle(settlement)
   local id, fields = settlement.id, settlement.fields
   local key = upload_key(id)
   local record = read_fields(key, READ)
   local is_ours = record.state == 'active' and tonumber(record.fence) == settlement.fence
-  local has_sent = not is_ours or tonumber(record.stage) >= STAGE.put_file
+  local has_sent = not is_ours or sends_bytes(tonumber(record.stage), record, args.large_bytes)
   -- What may still run, may still send.
   if has_sent and not (type(settlement.retry) == 'table' and settlement.retry.is_running) then
     end_put(record.component, id, settlement.fence)
@@ -289,8 +288,11 @@ local function settle(settlement)
   if not is_ours then
     return 'lost'
   end
-  redis.call('HDEL', key, 'deliveries:' .. record.stage)
-  if SUCCESS[settlement.outcome] and record.host == '' and not record.total then
+  local deliveries, is_success = 'deliveries:' .. record.stage, SUCCESS[settlement.outcome]
+  if not is_success then
+    redis.call('HDEL', key, deliveries)
+  end
+  if is_success and record.host == '' and not record.total then
     succeeded_at = tonumber(record.stage)
     if record.tried then
       note_managed(id, record.tried, args.node, succeeded_at,
@@ -299,9 +301,12 @@ local function settle(settlement)
   end
   count_stored(id, fields, record)
   if settlement.outcome == 'advanced' then
-    fields.done = record.stage
+    fields.done, fields[deliveries] = record.stage, 0
+  elseif settlement.outcome == 'located' then
+    fields.located = NOW
   end
   write_fields(key, fields)
+  record.size = fields.size or record.size
   return OUTCOMES[settlement.outcome](id, key, settlement, record)
 end
 

@@ -12,6 +12,9 @@ end
 
 local NOW = seconds()
 
+-- What a script does once for all of its uploads, when it returns (counters.lua): functions.
+local at_end = {}
+
 -- A lost message is noticed when nobody has renewed its claim for so long. A living worker does
 -- so four times per lease.
 local function claim_until(lease_s)

@@ -1,7 +1,7 @@
 -- Lifetime counters. A script counts its own moves, so the counters stay exact when a process dies.
 --
 -- A script writes them once, when it returns: four commands for each upload would make a settlement
--- a third slower. So a script that counts ends with `return finish_script(answer)`.
+-- a third slower. So a script that counts or moves ends with `return finish_script(answer)`.
 
 local counted = {}
 
@@ -20,8 +20,11 @@ local function count_seconds(score)
   count('seconds_sum', took)
 end
 
--- Write what the script has counted, and return its answer.
+-- Write what the script has counted, do what is done once, and return its answer.
 local function finish_script(answer)
+  for _, act in ipairs(at_end) do
+    act()
+  end
   for field, by in pairs(counted) do
     local command, amount = 'HINCRBY', string.format('%.0f', by)
     if field == 'seconds_sum' then

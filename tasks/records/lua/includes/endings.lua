@@ -96,48 +96,86 @@ local function inform_publishes(id, to, ttl)
   end
 end
 
--- End an upload. The new fencing token locks out a worker that is still busy with it. One that
--- `is_known` was located before, and has been counted.
-function finish(id, from, to, ttl, is_known)
-  local key = upload_key(id)
-  local claim, host, kind, size, score, total = unpack(redis.call('HMGET', key, 'claim', 'host',
-    'error_kind', 'size', 'score', 'total'))
+-- The keys that are of no use once their uploads have ended.
+local outlived = {}
+
+at_end[#at_end + 1] = function()
+  if #outlived > 0 then
+    redis.call('DEL', unpack(outlived))
+  end
+end
+
+-- Remove what is said of an attempt that has ended.
+local function forget_attempt(key, to, total, is_success)
+  local names = { 'retry_reason', 'due', 'since', 'retries', 'retry_stage', 'exclusive', 'failed',
+    'failed_alone', 'tried' }
+  if not total then
+    names[#names + 1] = 'sent'
+  end
+  if is_success then
+    names[#names + 1], names[#names + 2] = 'error', 'error_kind'
+    for _, stage in pairs(STAGE) do
+      names[#names + 1] = 'deliveries:' .. stage
+    end
+  end
+  if is_success and to == 'located' then
+    -- That the parts were joined must not be said again when ftrack has deleted the file.
+    names[#names + 1], names[#names + 2] = 'joined', 'joined_seal'
+  end
+  redis.call('HDEL', key, unpack(names))
+end
+
+-- The fields of the record that `finish` needs.
+local ENDING = { 'claim', 'host', 'error_kind', 'size', 'score', 'total', 'publish', 'located' }
+
+-- End an upload. The new fencing token locks out a worker that is still busy with it. `record` are
+-- these fields, if a stage has read them that has succeeded under `record.fence`. Then an upload
+-- that was located before has been counted.
+function finish(id, from, to, ttl, record)
+  local key, is_success = upload_key(id), record ~= nil
+  record = record or read_fields(key, ENDING)
+  local size, total = record.size, record.total
+  local is_known = is_success and to == 'located' and (record.located or '') ~= ''
   if from == 'pending' then
-    redis.call('ZREM', pending_key(host or ''), id)
+    redis.call('ZREM', pending_key(record.host or ''), id)
   elseif from == 'retrying' then
     redis.call('ZREM', KEY.retrying, id)
   elseif from == 'storing' then
     redis.call('ZREM', KEY.open, id)
   end
-  leave_claim(id, claim)
-  move(id, from, to)
-  redis.call('HINCRBY', key, 'fence', 1)
-  redis.call('HDEL', key, 'retry_reason', 'due', 'since', 'retries', 'retry_stage', 'exclusive',
-    'failed', 'failed_alone', 'tried')
+  if is_success then
+    leave_claim_at_end(id, record.claim)
+    move(id, from, to, record, 'claim', '', 'fence', tonumber(record.fence) + 1)
+  else
+    leave_claim(id, record.claim)
+    move(id, from, to, record)
+    redis.call('HINCRBY', key, 'fence', 1)
+  end
+  forget_attempt(key, to, total, is_success)
   redis.call('EXPIRE', key, ttl)
   if total then
     redis.call('EXPIRE', KEY.files .. id, ttl)
     redis.call('EXPIRE', KEY.left .. id, ttl)
     redis.call('EXPIRE', KEY.dropped .. id, ttl)
-  else
-    redis.call('HDEL', key, 'sent')
   end
   if to == 'located' or to == 'stored' then
-    redis.call('DEL', KEY.parts .. id, KEY.runs .. id)
+    outlived[#outlived + 1], outlived[#outlived + 2] = KEY.parts .. id, KEY.runs .. id
   end
   if not is_known then
-    count(to == 'failed' and 'failed:' .. (kind or '') or to)
+    count(to == 'failed' and 'failed:' .. (record.error_kind or '') or to)
   end
   if to == 'located' and not is_known then
     count('located_bytes', tonumber(size or '') or 0)
-    count_seconds(tonumber(score or '') or 0)
+    count_seconds(tonumber(record.score or '') or 0)
   end
   if to == 'failed' then
     notice_of_failure(id)
   elseif to == 'located' and total and not is_known then
     notice('publish_visible', { id = id })
   end
-  inform_publishes(id, to, ttl)
+  if record.publish then
+    inform_publishes(id, to, ttl)
+  end
 end
 
 local function fail_worker_killer(id, from, worker, times, ttl)

@@ -19,13 +19,17 @@ local function add_to(key, member, lives_s)
   end
 end
 
+-- What this script has written: the groups, and the pairs of a group and a host.
+local indexed = {}
+
 -- `index` is {group, host, terms}, or nil for an upload that is found by another one.
 local function add_to_index(id, index, lives_s)
   if not index then
     return
   end
   local key = KEY.group .. index.group
-  local is_known = redis.call('TTL', key) > lives_s - REFRESH_S
+  local pair = index.host and index.group .. index.host
+  local is_known = indexed[key] or redis.call('TTL', key) > lives_s - REFRESH_S
   if is_known then
     redis.call('ZADD', key, NOW, id)
   else
@@ -36,9 +40,15 @@ local function add_to_index(id, index, lives_s)
     end
   end
   -- Each frame of a group may come from another host.
-  if index.host and not is_known then
+  if pair and indexed[pair] then
+    return
+  elseif index.host and not is_known then
     add_to(KEY.term .. index.host, index.group, lives_s)
   elseif index.host and redis.call('ZADD', KEY.term .. index.host, NOW, index.group) == 1 then
     redis.call('EXPIRE', KEY.term .. index.host, lives_s)
+  end
+  indexed[key] = true
+  if pair then
+    indexed[pair] = true
   end
 end

@@ -2,24 +2,31 @@
 
 -- Move an upload to another state. `from` is the state it is in, or false for a new upload.
 -- The members of publishes have an index of their own, so that the other one lists uploads only.
-local function move(id, from, to)
-  local is_member = redis.call('HEXISTS', upload_key(id), 'publish') == 1
+-- `record` are fields of the record, if they are known, and `publish` is among them. What follows are
+-- the names and values of fields that change with the state.
+local function move(id, from, to, record, ...)
+  local is_member
+  if record then
+    is_member = record.publish
+  else
+    is_member = redis.call('HEXISTS', upload_key(id), 'publish') == 1
+  end
   local index = is_member and KEY.file_state or KEY.state
   if from then
     redis.call('ZREM', index .. from, id)
   end
   redis.call('ZADD', index .. to, NOW, id)
-  redis.call('HSET', upload_key(id), 'state', to, 'updated', NOW)
+  redis.call('HSET', upload_key(id), 'state', to, 'updated', NOW, ...)
 end
 
 -- Put an upload where the next wake-up finds it. The state is the last that is written: if an index
 -- is broken, the move has not happened yet, and is made again.
-local function make_pending(id, from, host, score)
+local function make_pending(id, from, host, score, record)
   redis.call('ZADD', pending_key(host), score, id)
   if host ~= '' then
     redis.call('SADD', KEY.hosts, host)
   end
-  move(id, from, 'pending')
+  move(id, from, 'pending', record)
 end
 
 -- Let an upload wait until `due`.
@@ -29,13 +36,39 @@ local function make_retrying(id, due, reason)
   move(id, 'active', 'retrying')
 end
 
--- Take an upload out of its claim. The claim is over when it has none left.
-local function leave_claim(id, claim)
-  if claim and claim ~= '' then
-    redis.call('SREM', KEY.claim .. claim, id)
-    if redis.call('EXISTS', KEY.claim .. claim) == 0 then
-      redis.call('ZREM', KEY.claims, claim)
+-- The uploads that leave their claims, by claim: they are mostly all of one.
+local leaving = {}
+
+local function is_in_claim(claim)
+  return claim and claim ~= ''
+end
+
+-- Take an upload out of its claim when the script ends; the caller writes the record.
+local function leave_claim_at_end(id, claim)
+  if is_in_claim(claim) then
+    leaving[claim] = leaving[claim] or {}
+    table.insert(leaving[claim], id)
+  end
+end
+
+-- A claim is over when it has no upload left.
+at_end[#at_end + 1] = function()
+  for claim, ids in pairs(leaving) do
+    local key = KEY.claim .. claim
+    if not pcall(redis.call, 'SREM', key, unpack(ids)) then
+      -- Somebody else has put another type there.
+      redis.call('DEL', key)
     end
+    if redis.call('EXISTS', key) == 0 then
+      pcall(redis.call, 'ZREM', KEY.claims, claim)
+    end
+  end
+end
+
+-- Take an upload out of its claim.
+local function leave_claim(id, claim)
+  leave_claim_at_end(id, claim)
+  if is_in_claim(claim) then
     redis.call('HSET', upload_key(id), 'claim', '')
   end
 end

@@ -2,8 +2,23 @@
 -- `holder` is the upload that was let in last, `held_since` when it was asked for. One place has
 -- several digests if nodes map its path differently.
 
-local function is_of_place(component, digests)
-  local known = redis.call('HGET', KEY.component .. component, 'place') or ''
+-- The fields of a component that are read before an upload takes it over.
+local TAKEN_BY = { 'current', 'since', 'place', 'holder', 'held_since' }
+
+local function read_component(component)
+  return read_fields(KEY.component .. component, TAKEN_BY)
+end
+
+-- Let each place know what its component says, in `known`.
+local function read_places(places, component, known)
+  local read = component and { [component] = known } or {}
+  for _, place in ipairs(places) do
+    read[place.component] = read[place.component] or read_component(place.component)
+    place.known = read[place.component]
+  end
+end
+
+local function is_in(known, digests)
   for _, digest in ipairs(digests) do
     if string.find(known, digest, 1, true) then
       return true
@@ -12,10 +27,15 @@ local function is_of_place(component, digests)
   return known == ''
 end
 
+local function is_of_place(place)
+  return is_in(place.known.place or '', place.digests)
+end
+
 -- Return the first place whose component holds other files, or nil.
 local function other_place(places)
+  read_places(places)
   for _, place in ipairs(places) do
-    if not is_of_place(place.component, place.digests) then
+    if not is_of_place(place) then
       return place
     end
   end
@@ -24,7 +44,7 @@ end
 -- Return the first of them that must not be taken over, or nil.
 local function taken_place(places)
   for _, place in ipairs(places) do
-    if not (place.replace or is_of_place(place.component, place.digests)) then
+    if not (place.replace or is_of_place(place)) then
       return place
     end
   end
@@ -53,23 +73,20 @@ end
 -- Return the upload of other files that took over a component, and was asked for later, or nil.
 local function later_holder(places, id, asked_at)
   for _, place in ipairs(places) do
-    local holder, since = unpack(redis.call('HMGET', KEY.component .. place.component, 'holder',
-      'held_since'))
-    if holder and holder ~= id and tonumber(since or 0) > asked_at
-      and not is_of_place(place.component, place.digests) then
+    local holder, since = place.known.holder, place.known.held_since
+    if holder and holder ~= id and tonumber(since or 0) > asked_at and not is_of_place(place) then
       return holder
     end
   end
 end
 
--- Take a place. Returns the live upload of other files that held it and is superseded, or nil.
+-- Take a place. Returns the fields to write into the component's record, as a list, and the live
+-- upload of other files that held the place and is superseded, or nil.
 local function take_place(place, id, asked_at, ttl)
-  local key = KEY.component .. place.component
-  local known, holder = unpack(redis.call('HMGET', key, 'place', 'holder'))
-  local digests, ended = known or '', nil
-  if not is_of_place(place.component, place.digests) then
-    digests = ''
-    redis.call('HSET', key, 'replaced', 1)
+  local holder = place.known.holder
+  local digests, fields, ended = place.known.place or '', {}, nil
+  if not is_of_place(place) then
+    digests, fields = '', { 'replaced', 1 }
     local state = redis.call('HGET', upload_key(holder), 'state')
     if holder ~= id and state and LIVE[state] then
       redis.call('HSET', upload_key(holder), 'error', 'superseded by ' .. id)
@@ -82,7 +99,15 @@ local function take_place(place, id, asked_at, ttl)
       digests = digests .. ' ' .. digest
     end
   end
-  redis.call('HSET', key, 'place', digests, 'holder', id, 'held_since', asked_at)
-  redis.call('EXPIRE', key, ttl)
-  return ended
+  for name, value in pairs({ place = digests, holder = id, held_since = asked_at }) do
+    place.known[name] = value
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
+  place.known = nil
+  return fields, ended
+end
+
+local function write_component(component, ttl, ...)
+  redis.call('HSET', KEY.component .. component, ...)
+  redis.call('EXPIRE', KEY.component .. component, ttl)
 end

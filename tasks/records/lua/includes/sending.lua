@@ -8,6 +8,13 @@ local function component_key(component)
   return KEY.component .. (component or '')
 end
 
+-- Whether a stage changes the component's bytes: it sends them, or makes a large file's parts, or a
+-- publish's members, the component's bytes. `record` has the fields size and total.
+local function sends_bytes(stage, record, large_bytes)
+  local is_large = (tonumber(record.size or '') or 0) > large_bytes
+  return stage == STAGE.put_file or (stage > STAGE.put_file and (is_large or record.total))
+end
+
 local function is_putting(component, id, fence)
   local other, other_fence = unpack(redis.call('HMGET', component_key(component), 'putting',
     'putting_fence'))
