@@ -1,6 +1,6 @@
 """The figures of the last page, and what has become slower since.
 
-``--write`` keeps the figures of ``docs/benchmarks.md`` beside it, in ``docs/benchmarks.json``.
+``--write`` keeps the figures of ``docs/benchmarks.md`` next to it, in ``docs/benchmarks.json``.
 """
 
 from __future__ import annotations

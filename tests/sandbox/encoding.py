@@ -30,7 +30,7 @@ class Encoder:
     ) -> Entity:
         """Create a job, and what it makes: clients read that before the job is done.
 
-        ftrack always makes it; here, tests count what farmhaul has made beside an original.
+        ftrack always makes it; here, tests count what farmhaul has made next to an original.
         """
         data = {
             "source_component_id": source["id"],
