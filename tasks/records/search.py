@@ -1,20 +1,18 @@
 """Finding uploads by what people know of them, without looking at all records.
 
-A query is first answered by the index of hashed terms (``tasks.records.terms``), the newest first.
-What it finds is read and compared with the query.
+The index of hashed terms (``tasks.records.terms``) leads to the uploads, the indexes of the states
+say what has become of them, and only what neither can tell is read and compared with the query.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 
@@ -29,75 +27,36 @@ from tasks.records.keys import (
     upload_key,
 )
 from tasks.records.numbers import LATEST_S, number
+from tasks.records.query import Query, Requirement, fits, is_in_index, requirements_of
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState, answers
-from tasks.records.terms import Hasher, Term, file_term, folded, without_number, words_of
+from tasks.records.terms import Hasher
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid
-from tasks.transfer.windows import is_windows_path
 
 #: The order of what is found: what needs somebody comes first.
 ORDER = (
     *("failed", "retrying", "active", "storing", "pending"),
     *("located", "cancelled", "superseded"),
 )
-#: The bounds of one query, so that the cost does not grow with the number of records.
-MAX_GROUPS, MAX_FOUND, MAX_WORDS = 2000, 2000, 8
-_GLOB = re.compile(r"[*?\[]")
-_OPTIONS = {"version", "host", "worker", "name", "state", "user", "task", "error"}
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What is looked for: all of it must fit.
-
-    ``words`` are words, paths, globs, names of files, hosts and components, or ids. ``since`` is
-    when an upload moved last, in seconds since 1970. ``worker`` finds active uploads only, ``task``
-    those of a chain, by the id of its first task; ``error`` is the kind of the last error.
-    """
-
-    words: tuple[str, ...] = ()
-    states: tuple[str, ...] = UPLOAD_STATES
-    version: str = ""
-    name: str = ""
-    host: str = ""
-    user: str = ""
-    worker: str = ""
-    task: str = ""
-    error: str = ""
-    since: float = 0.0
-
-    @property
-    def is_listing(self) -> bool:
-        """Whether only states and times are asked for, so that their indexes are enough."""
-        people = (self.version, self.name, self.host, self.user)
-        return not any((self.words, *people, self.worker, self.task, self.error))
-
-
-def parsed(text: str, states: Sequence[str] = (), **options: Any) -> Query:
-    """Return the query that a person has typed, such as ``sh020 host:node7``."""
-    words: list[str] = []
-    for word in text.split()[:MAX_WORDS]:
-        name, colon, value = word.partition(":")
-        if colon and value and name in _OPTIONS:
-            options[name] = value
-        elif re.fullmatch(r"[\w.-]+@[\w.-]+", word):
-            options["worker"] = word
-        else:
-            words.append(word)
-    wanted = str(options.pop("state", "")).split(",")
-    known = tuple(state for state in UPLOAD_STATES if state in (*states, *wanted))
-    return Query(tuple(words), known or UPLOAD_STATES, **options)
+#: The bounds of one query, so that the cost does not grow with the number of records: how many
+#: groups and uploads are taken from indexes, and how many records are read to be compared.
+MAX_GROUPS, MAX_FOUND, MAX_READ = 2000, 20_000, 2000
+#: How many ids are asked for in one command.
+STEP = 2000
+T = TypeVar("T")
 
 
 class Found(NamedTuple):
-    """An upload that was found: its state, when it moved last, its last error, its request."""
+    """An upload that was found, its state, and when it moved there.
+
+    Unless ``is_exact``, its request has to be compared with the query.
+    """
 
     upload_id: str
     state: str
-    updated: float
-    error_kind: str
-    request: dict[str, Any]
+    moved: float
+    is_exact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +71,32 @@ class Page:
     total: int
     counts: dict[str, int] = field(default_factory=dict)
     is_cut: bool = False
+
+
+class Hits(NamedTuple):
+    """The ids of all that was found, and how many of it are in each state that was asked for.
+
+    ``is_cut`` is true if there may be more.
+    """
+
+    ids: list[str]
+    counts: dict[str, int]
+    is_cut: bool
+
+
+class _Wanted(NamedTuple):
+    """A requirement as hashes: each way with whether it is exact, and the lists of people."""
+
+    ways: list[tuple[list[str], bool]]
+    people: list[str]
+
+
+class _Source(NamedTuple):
+    """A list of uploads; ``missing`` are the requirements that only people's lists can meet."""
+
+    group: str
+    is_exact: bool
+    missing: frozenset[int]
 
 
 class Search:
@@ -150,50 +135,55 @@ class Search:
             start = max(start - counts[state], 0)
         return ids, counts
 
-    def find(self, query: Query) -> tuple[list[Found], bool]:
-        """Return up to MAX_FOUND uploads that fit, in ORDER and then the newest first.
+    def find(self, query: Query) -> Hits:
+        """Return up to MAX_FOUND uploads that fit, in ORDER and then the newest first."""
+        if query.is_listing:
+            rows, counts = self._listed(query, 0, MAX_FOUND)
+            ids = [*dict.fromkeys(rows)]  # once each: somebody may have put one into several lists
+            is_cut = sum(counts[state] for state in query.states) > MAX_FOUND
+        else:
+            found, counts, is_cut = self._fitting(query)
+            ids = [one.upload_id for one in found]
+        states = [state for state in ORDER if state in query.states]
+        return Hits(ids, {state: counts.get(state, 0) for state in states}, is_cut)
 
-        The second value is true if there may be more.
-        """
-        found, _, is_cut = self._fitting(query)
-        return found, is_cut
+    def requests(self, ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the requests of uploads; empty for those that cannot be read."""
+        return [request for _, _, request in self._read(ids)]
 
     def _fitting(self, query: Query) -> tuple[list[Found], dict[str, int], bool]:
-        """Return the same, with the number of uploads that fit but for their state, by state."""
-        ids, is_cut = self._candidates(query)
-        read = self._read(ids)
-        fitting = [one for one in read if one.updated >= query.since and _fits(query, one)]
+        """Return what fits, with the number of uploads that fit but for their state, by state."""
+        found, is_cut, is_indexed = self._candidates(query)
+        found = [one for one in found if one.moved >= query.since]
+        unclear = [one for one in found if not one.is_exact]
+        unclear.sort(key=lambda one: (one.state not in query.states, -one.moved))
+        ids = [one.upload_id for one in unclear[:MAX_READ]]
+        kept = {one for one, kind, request in self._read(ids) if fits(query, one, kind, request)}
+        fitting = [one for one in found if one.is_exact or one.upload_id in kept]
         by_state = Counter(one.state for one in fitting)
         # Without a term, only uploads in these states were looked at.
-        is_indexed = query.task or query.worker or any(_requirements(query))
         states = UPLOAD_STATES if is_indexed else query.states
-        found = [one for one in fitting if one.state in query.states]
-        found.sort(key=lambda one: (ORDER.index(one.state), -one.updated))
-        return found, {state: by_state[state] for state in states}, is_cut
+        fitting = [one for one in fitting if one.state in query.states]
+        fitting.sort(key=lambda one: (ORDER.index(one.state), -one.moved))
+        counts = {state: by_state[state] for state in states}
+        return fitting, counts, is_cut or len(unclear) > MAX_READ
 
-    def _candidates(self, query: Query) -> tuple[list[str], bool]:
+    def _candidates(self, query: Query) -> tuple[list[Found], bool, bool]:
+        """Return what may fit, whether there may be more, and whether it is of all states."""
         for word in query.words:
             if is_uuid(word) and (named := self._by_id(word.lower())):
-                return [named], False
-        requirements = [*_requirements(query)]
+                return self._recorded([named]), False, True
         if query.task:
-            return self._carried(query.task), False
+            return self._recorded(self._carried(query.task)), False, True
         if query.worker:
-            return self._of_worker(query.worker), False
-        if not requirements:
-            ids = self.status.ids_in(query.states, MAX_FOUND // len(query.states))
-            return ids, len(ids) >= MAX_FOUND // len(query.states)
-        groups, is_cut = self._groups(requirements)
-        pipeline = self.client.pipeline(transaction=False)
-        ids = []
-        for some in _chunks(groups, 200):
-            for group in some:
-                pipeline.zrange(group_key(group), 0, MAX_FOUND, desc=True)
-            found = (rows for rows in answers(pipeline) if isinstance(rows, list))
-            ids += [to_text(one) for rows in found for one in rows]
-            if len(ids) > MAX_FOUND:
-                return [*dict.fromkeys(ids)][:MAX_FOUND], True
-        return [*dict.fromkeys(ids)], is_cut
+            return self._recorded(self._of_worker(query.worker)), False, True
+        if requirements := [*requirements_of(query)]:
+            ids, is_cut = self._indexed(requirements)
+            known = is_in_index(query)
+            return self._moved({one: known and exact for one, exact in ids.items()}), is_cut, True
+        most = MAX_READ // len(query.states)
+        newest = self.status.ids_in(query.states, most)
+        return self._moved(dict.fromkeys(newest, False)), len(newest) >= most, False
 
     def _by_id(self, one: str) -> str:
         """Return the upload with this id, or the current one of the component with it."""
@@ -209,46 +199,94 @@ class Search:
         return []
 
     def _of_worker(self, name: str) -> list[str]:
-        ids = self.status.ids_in(["active"], MAX_FOUND)
+        ids = self.status.ids_in(["active"], MAX_READ)
         pipeline = self.client.pipeline(transaction=False)
         for upload_id in ids:
             pipeline.hget(upload_key(upload_id), "worker")
         workers = [*map(_text, answers(pipeline))]
         return [one for one, worker in zip(ids, workers, strict=True) if name in worker]
 
-    def _groups(self, requirements: Sequence[_Requirement]) -> tuple[list[str], bool]:
-        """Return the groups that have the terms of each requirement, the newest first."""
-        wanted = [self._hashed(requirement) for requirement in requirements]
-        hashes = sorted({one for ways in wanted for way in ways for one in way})
-        pipeline = self.client.pipeline(transaction=False)
-        for one in hashes:
-            pipeline.zcard(term_key(one))
-        # What somebody else has put under a term has none; the next upload that has it repairs it.
-        read = [size if isinstance(size, int) else 0 for size in answers(pipeline)]
-        sizes = dict(zip(hashes, read, strict=True))
-
-        def rarest(way: Sequence[str]) -> str:
-            return min(way, key=sizes.__getitem__)
-
-        # Begin with the requirement that the fewest groups have.
-        first = min(wanted, key=lambda ways: sum(sizes[rarest(way)] for way in ways))
-        found: dict[str, float] = {}
-        is_cut = False
-        for way in first:
-            if not sizes[rarest(way)]:
-                continue
-            rows = self.client.zrange(
-                term_key(rarest(way)), 0, MAX_GROUPS - 1, desc=True, withscores=True
+    def _indexed(self, requirements: Sequence[Requirement]) -> tuple[dict[str, bool], bool]:
+        """Return the uploads that the index names, by whether they fit for sure."""
+        wanted = [self._hashed(one) for one in requirements]
+        sizes = self._sizes(wanted)
+        # What is in no list meets nothing.
+        wanted = [
+            _Wanted(
+                [way for way in ways if all(sizes[one] for one in way[0])],
+                [one for one in people if sizes[one]],
             )
-            is_cut = is_cut or len(rows) == MAX_GROUPS
-            found.update((to_text(group), score) for group, score in rows)
-        groups = sorted(found, key=found.__getitem__, reverse=True)
+            for ways, people in wanted
+        ]
+        if not all(ways or people for ways, people in wanted):
+            return {}, False
+
+        def size(one: _Wanted) -> int:
+            of_people = sum(sizes[key] for key in one.people)
+            return sum(min(sizes[key] for key in way) for way, _ in one.ways) + of_people
+
+        # Begin with terms that nobody's name has, and with what the fewest groups have.
+        first = min(wanted, key=lambda one: (not one.ways, bool(one.people), size(one)))
+        rarest = [min(way, key=sizes.__getitem__) for way, _ in first.ways]
+        groups, is_cut = self._groups(rarest, wanted)
+        begun = wanted.index(first)
+        groups = [one for one in groups if begun not in one.missing]
+        others = frozenset(range(len(wanted))) - {begun}
+        sources = [*groups, *(_Source(one, is_exact=True, missing=others) for one in first.people)]
+        found, is_longer = self._ids(sources)
+        for place, one in enumerate(wanted):
+            unmet = [upload for upload, source in found.items() if place in source.missing]
+            asked = self._members(one.people, unmet)
+            for upload in unmet:
+                if upload not in asked:
+                    del found[upload]
+        return {one: source.is_exact for one, source in found.items()}, is_cut or is_longer
+
+    def _hashed(self, requirement: Requirement) -> _Wanted:
+        """Return the ways to meet a requirement, as hashes: each way under each key."""
+        hashes, person = self.hasher.hashes, requirement.person
+        ways = [
+            ([*under_one_key], way.is_exact)
+            for way in requirement.ways
+            for under_one_key in zip(*map(hashes, way.terms), strict=True)
+        ]
+        return _Wanted(ways, hashes(person) if person else [])
+
+    def _sizes(self, wanted: Sequence[_Wanted]) -> dict[str, int]:
+        """Return how many groups have a term, and how many uploads somebody has asked for."""
+        terms = {one for ways, _ in wanted for way, _ in ways for one in way}
+        keys = {one: term_key(one) for one in terms}
+        keys |= {one: group_key(one) for _, people in wanted for one in people}
+        pipeline = self.client.pipeline(transaction=False)
+        for key in keys.values():
+            pipeline.zcard(key)
+        # What somebody else has put there has none; the next upload that has it repairs it.
+        sizes = [size if isinstance(size, int) else 0 for size in answers(pipeline)]
+        return dict(zip(keys, sizes, strict=True))
+
+    def _groups(
+        self, terms: Sequence[str], wanted: Sequence[_Wanted]
+    ) -> tuple[list[_Source], bool]:
+        """Return the groups with any of the terms that may meet all, the newest first."""
+        pipeline = self.client.pipeline(transaction=False)
+        for term in terms:
+            pipeline.zrange(term_key(term), 0, MAX_GROUPS - 1, desc=True, withscores=True)
+        rows = [row for row in answers(pipeline) if isinstance(row, list)]
+        newest = {to_text(group): score for row in rows for group, score in row}
+        groups = sorted(newest, key=newest.__getitem__, reverse=True)
+        hashes = sorted({one for ways, _ in wanted for way, _ in ways for one in way})
         has = self._membership(groups, hashes)
-        return [
-            group
-            for number, group in enumerate(groups)
-            if all(any(all(has[one][number] for one in way) for way in ways) for ways in wanted)
-        ], is_cut
+        sources = []
+        for row, group in enumerate(groups):
+            met = [
+                [is_exact for way, is_exact in ways if all(has[one][row] for one in way)]
+                for ways, _ in wanted
+            ]
+            missing = frozenset(place for place, ways in enumerate(met) if not ways)
+            if all(wanted[place].people for place in missing):
+                is_exact = all(any(ways) for place, ways in enumerate(met) if place not in missing)
+                sources.append(_Source(group, is_exact, missing))
+        return sources, any(len(row) == MAX_GROUPS for row in rows)
 
     def _membership(
         self, groups: Sequence[str], hashes: Sequence[str]
@@ -264,26 +302,70 @@ class Search:
             one: [score is not None for score in row] for one, row in zip(hashes, rows, strict=True)
         }
 
-    def _hashed(self, requirement: _Requirement) -> list[list[str]]:
-        """Return the ways to meet a requirement, as hashes: each way under each key."""
-        return [
-            [*under_one_key]
-            for terms in requirement
-            for under_one_key in zip(*map(self.hasher.hashes, terms), strict=True)
-        ]
+    def _ids(self, sources: Sequence[_Source]) -> tuple[dict[str, _Source], bool]:
+        """Return up to MAX_FOUND uploads of these lists, and whether there are more."""
+        found: dict[str, _Source] = {}
+        for some in _chunks(sources, 100):
+            pipeline = self.client.pipeline(transaction=False)
+            for source in some:
+                pipeline.zrange(group_key(source.group), 0, MAX_FOUND, desc=True)
+            for source, rows in zip(some, answers(pipeline), strict=True):
+                for upload_id in rows if isinstance(rows, list) else ():
+                    found.setdefault(to_text(upload_id), source)
+            if len(found) > MAX_FOUND:
+                return dict(islice(found.items(), MAX_FOUND)), True
+        return found, False
 
-    def _read(self, ids: Sequence[str]) -> Iterator[Found]:
+    def _members(self, groups: Sequence[str], ids: Sequence[str]) -> set[str]:
+        """Return those of the uploads that one of the lists has."""
+        keys = [group_key(one) for one in groups]
+        return {one for one, _, _ in self._scores(keys, ids)}
+
+    def _moved(self, ids: dict[str, bool]) -> list[Found]:
+        """Return the uploads as the indexes of the states have them, by whether they are exact."""
+        moves: dict[str, tuple[str, float]] = {}
+        # Most are located: then the others need not be looked for in every state.
+        for states in (["located"], [state for state in ORDER if state != "located"]):
+            by_key = {state_key(state): state for state in states}
+            left = [one for one in ids if one not in moves]
+            for one, key, score in self._scores([*by_key], left):
+                moves.setdefault(one, (by_key[key], score))
+        return [Found(one, *move, ids[one]) for one, move in moves.items()]
+
+    def _recorded(self, ids: Sequence[str]) -> list[Found]:
+        """Return the same of a few uploads by their records: files of publishes are among them."""
         pipeline = self.client.pipeline(transaction=False)
+        for upload_id in ids:
+            pipeline.hmget(upload_key(upload_id), "state", "updated")
+        found = []
+        for upload_id, row in zip(ids, answers(pipeline), strict=True):
+            state, updated = map(to_text, row if isinstance(row, list) else ("", ""))
+            if state in ORDER:
+                moved = number(updated, 0.0, LATEST_S)
+                found.append(Found(upload_id, state, moved, is_exact=False))
+        return found
+
+    def _scores(self, keys: Sequence[str], ids: Sequence[str]) -> Iterator[tuple[str, str, float]]:
+        """Yield which of the ids are in which sorted set, with their scores."""
+        pipeline = self.client.pipeline(transaction=False)
+        asked = [(key, some) for key in keys for some in _chunks(ids, STEP)]
+        for key, some in asked:
+            pipeline.zmscore(key, some)
+        for (key, some), scores in zip(asked, answers(pipeline), strict=True):
+            if isinstance(scores, list):
+                for one, score in zip(some, scores, strict=True):
+                    if score is not None:
+                        yield one, key, score
+
+    def _read(self, ids: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """Yield uploads with the kinds of their errors and their requests."""
         for some in _chunks(ids, 500):
+            pipeline = self.client.pipeline(transaction=False)
             for upload_id in some:
-                pipeline.hmget(upload_key(upload_id), "state", "updated", "error_kind", "request")
-            rows = answers(pipeline)
-            for upload_id, row in zip(some, rows, strict=True):
-                fields = row if isinstance(row, list) else [""] * 4
-                state, updated, kind, request = map(to_text, fields)
-                if state in ORDER:  # a record may have expired
-                    at = number(updated, 0.0, LATEST_S)
-                    yield Found(upload_id, state, at, kind, self._decoded(request))
+                pipeline.hmget(upload_key(upload_id), "error_kind", "request")
+            for upload_id, row in zip(some, answers(pipeline), strict=True):
+                kind, request = map(to_text, row if isinstance(row, list) else ("", ""))
+                yield upload_id, kind, self._decoded(request)
 
     def _decoded(self, request: str) -> dict[str, Any]:
         with suppress(SealBrokenError):
@@ -293,128 +375,11 @@ class Search:
         return {}
 
 
-#: The ways to meet a requirement; each is a list of terms that all have to be there.
-_Requirement = list[list[Term]]
-
-
 def _text(answer: Any) -> str:
     return "" if isinstance(answer, redis.RedisError) else to_text(answer)
 
 
-def _chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
+def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     remaining = iter(items)
     while some := [*islice(remaining, size)]:
         yield some
-
-
-def _requirements(query: Query) -> Iterator[_Requirement]:
-    for word in query.words:
-        if ways := _ways_of(word):
-            yield ways
-    if query.version:
-        yield [[Term("version", query.version.lower())]]
-    if query.name:
-        yield [[Term("name", without_number(query.name))]]
-    if query.host:
-        yield [[Term("host", query.host.casefold())]]
-
-
-def _ways_of(word: str) -> _Requirement:
-    if _is_path(word):
-        return _ways_of_path(word.rstrip("/") or "/")
-    if _GLOB.search(word):
-        return []
-    if is_uuid(word):
-        return [[Term("version", word.lower())]]
-    words = [Term("word", one) for one in words_of(word)]
-    # Numbers alone are in no index: frames have them.
-    names = [[file_term(word)], [Term("name", without_number(word))]]
-    ways = [words, *names, [Term("host", word.casefold())]] if words else []
-    return [way for way in ways if way]
-
-
-def _ways_of_path(path: str) -> _Requirement:
-    glob = _GLOB.search(path)
-    if not glob:
-        folder = path.rpartition("/")[0]
-        below = [Term("folder", folded(path))]
-        return [below, [*([Term("folder", folded(folder))] if folder else []), file_term(path)]]
-    folder = path[: glob.start()].rpartition("/")[0]
-    return [[Term("folder", folded(folder))]] if folder else []
-
-
-def _is_path(word: str) -> bool:
-    return word.startswith("/") or is_windows_path(word)
-
-
-def _fits(query: Query, found: Found) -> bool:
-    """Return whether an upload is what was asked for, as far as hashes cannot tell."""
-    request = found.request
-    if query.error and found.error_kind.casefold() != query.error.casefold():
-        return False
-    if query.host and str(request.get("asked_host", "")).casefold() != query.host.casefold():
-        return False
-    if query.user and str(request.get("asked_user", "")).casefold() != query.user.casefold():
-        return False
-    texts = [*_texts(request)]
-    if query.name and not any(_is_like(query.name.casefold(), text) for text in texts):
-        return False
-    return all(_has_word(word, found.upload_id, request, texts) for word in query.words)
-
-
-def _texts(request: dict[str, Any]) -> Iterator[str]:
-    """Yield what a request says that people know, folded; a sequence by the path of its frames."""
-    targets = [request.get("target", {})]
-    yield str(request.get("path", "")).casefold()
-    for container in request.get("publish", {}).get("containers", ()):
-        targets.append(container.get("target", {}))
-        yield str(container.get("pattern", "")).casefold()
-    for target in targets:
-        yield from (str(target.get(name) or "").casefold() for name in ("name", "version_id"))
-        yield str(target.get("component_id") or "").casefold()
-    yield str(request.get("asked_host", "")).casefold()
-
-
-def _has_word(word: str, upload_id: str, request: dict[str, Any], texts: Sequence[str]) -> bool:
-    wanted = word.casefold().rstrip("/") or "/"
-    # The files of a publish are not in its request, but its terms were compared already.
-    if wanted == upload_id or ("publish" in request and _ways_of(word) and not _GLOB.search(word)):
-        return True
-    if _is_path(word):
-        return any(_is_below(wanted, text) for text in texts)
-    return any(_is_like(wanted, text) for text in texts)
-
-
-def _is_below(wanted: str, text: str) -> bool:
-    if _GLOB.search(wanted):
-        return fnmatch.fnmatchcase(text, wanted) or fnmatch.fnmatchcase(text, f"{wanted}/*")
-    return text == wanted or text.startswith(f"{wanted}/") or _is_frame(wanted, text)
-
-
-def _is_like(wanted: str, text: str) -> bool:
-    if _GLOB.search(wanted):
-        return fnmatch.fnmatchcase(text, f"*{wanted}*")
-    return wanted in text or _is_frame(wanted, text.rpartition("/")[2])
-
-
-def _is_frame(wanted: str, pattern: str) -> bool:
-    """Return whether a name is one that a sequence's pattern, with %d for the number, gives."""
-    head, mark, tail = pattern.partition("%d")
-    middle = wanted[len(head) : len(wanted) - len(tail)]
-    return bool(mark) and wanted == f"{head}{middle}{tail}" and middle.isdecimal()
-
-
-def folder_of(upload: UploadState) -> str:
-    """Return the folder of an upload's path; empty for a publish with a name."""
-    return upload.path.rpartition("/")[0]
-
-
-def summary(uploads: Iterable[UploadState], by: str) -> list[tuple[str, Counter[str], int]]:
-    """Return for each folder or version the number of uploads by state, and their bytes."""
-    rows: dict[str, tuple[Counter[str], list[int]]] = {}
-    for upload in uploads:
-        key = upload.version_id if by == "version" else folder_of(upload)
-        counts, sizes = rows.setdefault(key or "-", (Counter(), []))
-        counts[upload.state] += 1
-        sizes.append(upload.size_bytes or 0)
-    return [(key, counts, sum(sizes)) for key, (counts, sizes) in sorted(rows.items())]

@@ -1,8 +1,8 @@
-"""The terms by which uploads are found: folders, words, names, versions and hosts, as keyed hashes.
+"""The terms by which uploads are found: folders, words, names and versions, as keyed hashes.
 
 Redis gets the hashes alone, so that the index of sealed records gives nothing away. Uploads that
 have the same terms, such as the frames of a shot that come one by one, are a *group*: their terms
-are written once.
+are written once. What a host or a user has asked for is a group of its own, without terms.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _FRAME = re.compile(r"(?:(?<![^._\- ])|(?<![v\d])(?=\d{4}))\d+$")
 
 
 class Term(NamedTuple):
-    """What an upload is found by. A kind is a folder, word, file, version, name or host."""
+    """What an upload is found by: a folder, word, file, version, name, host or user."""
 
     kind: str
     value: str
 
 
 class Entry(NamedTuple):
-    """What the index has about an upload: the hashes of its group, its host and its terms."""
+    """What the index has about an upload: the hashes of its group, of who asked, and its terms."""
 
     group: str
-    host: str
+    people: tuple[str, ...]
     terms: tuple[str, ...]
 
 
@@ -50,7 +50,7 @@ class Hasher:
         self._keys = tuple(keys) or (b"",)
         # Requests of one shot come together.
         self._group = lru_cache(maxsize=1024)(self._hashed_group)
-        self._host = lru_cache(maxsize=4096)(self._hashed_host)
+        self._person = lru_cache(maxsize=4096)(self._hashed_person)
 
     def __repr__(self) -> str:
         return f"Hasher({len(self._keys)} keys)"
@@ -61,7 +61,7 @@ class Hasher:
 
     def entry(self, request: Request) -> Entry:
         """Return what the index gets of a request."""
-        return self._entry(_files_of(request), request.asked_host)
+        return self._entry(_files_of(request), request.asked_host, request.asked_user)
 
     def entry_of_record(
         self, request: Mapping[str, Any], members: Iterable[Mapping[str, Any]]
@@ -71,24 +71,27 @@ class Hasher:
         Raises:
             KeyError, TypeError, AttributeError, ValueError: they are not requests.
         """
-        path, host = str(request["path"]), str(request.get("asked_host") or "")
+        path = str(request["path"])
+        who = [str(request.get(name) or "") for name in ("asked_host", "asked_user")]
         if "publish" not in request:
-            return self._entry([_file(path, target_from(request["target"]))], host)
+            return self._entry([_file(path, target_from(request["target"]))], *who)
         containers = publish_from(request["publish"]).containers
         singles = ((str(one["path"]), target_from(one["target"])) for one in members)
-        return self._entry(_files_of_publish(path, containers, singles), host)
+        return self._entry(_files_of_publish(path, containers, singles), *who)
 
-    def _entry(self, files: Iterable[_File], host: str) -> Entry:
+    def _entry(self, files: Iterable[_File], host: str, user: str) -> Entry:
         group, terms = self._group(tuple(files))
-        return Entry(group, self._host(host), terms)
+        who = {"host": host, "user": user}
+        people = tuple(self._person(kind, name) for kind, name in who.items() if name)
+        return Entry(group, people, terms)
 
     def _hashed_group(self, files: Sequence[_File]) -> tuple[str, tuple[str, ...]]:
         key = self._keys[0]
         terms = tuple(_hash(key, term) for term in _terms(files))
         return _hash(key, Term("group", "".join(terms))), terms
 
-    def _hashed_host(self, host: str) -> str:
-        return _hash(self._keys[0], Term("host", host.casefold())) if host else ""
+    def _hashed_person(self, kind: str, name: str) -> str:
+        return _hash(self._keys[0], Term(kind, name.casefold()))
 
 
 def _hash(key: bytes, term: Term) -> str:

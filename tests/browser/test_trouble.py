@@ -184,7 +184,8 @@ def test_axe_finds_nothing_serious_and_each_page_fits(
     page.goto(flower)
     lines = []
     for path in PAGES:
-        page.goto(f"{flower}/{PLACES.get(path, path)}")
+        status = page.goto(f"{flower}/{PLACES.get(path, path)}").status
+        assert status == (404 if NOBODY in path else 200), path
         page.locator("main").wait_for()
         if (scheme, view) == ("light", VIEW) and path in PICTURES:
             page.set_viewport_size({**VIEW, "height": PICTURES[path]})

@@ -17,6 +17,7 @@ import pytest
 from tasks.config.sealing import Codec
 from tasks.records import keys
 from tasks.records.scripts import Scripts
+from tests.browser.keyboard import tab_to
 from tests.farm import BIN, wait_until
 from tests.helpers.many_records import fill
 from tests.sandbox import RedisServer
@@ -125,18 +126,6 @@ def test_a_supervisor_finds_a_shot_and_reads_why_it_waits(page: Any, flower: Flo
         page.get_by_role("link", name=tab, exact=True).click()
         page.locator("#fh-summary", has_text=f"{tab.split()[1]} found").wait_for()
         page.get_by_role("link", name="pending 3", exact=True).wait_for()
-
-
-def tab_to(page: Any, what: str) -> None:
-    """Press Tab until what CSS calls *what* has the focus, which has to show."""
-    for _ in range(80):
-        page.keyboard.press("Tab")
-        if page.locator(f"{what}:focus").count():
-            break
-    style = page.locator(f"{what}:focus").evaluate(
-        "one => [getComputedStyle(one).outlineStyle, getComputedStyle(one).boxShadow]"
-    )
-    assert style != ["none", "none"], f"{what} looks the same with the focus"
 
 
 def test_by_keyboard_alone_a_failed_upload_is_retried(page: Any, flower: Flower) -> None:

@@ -78,31 +78,47 @@ def test_a_shot_is_found_in_all_the_ways_that_people_name_it(run: Any) -> None:
 def test_a_table_summarizes_many_and_keeps_to_the_screen(run: Any) -> None:
     table = run("status", "--shot", "/mnt/show", "--format", "table", "--limit", "3")
 
-    assert len(table) <= 5 + 1 + 3 * 3 + 1
-    assert table[3] == f"{SHOT}/render/beauty  93 of 100 located, 2 failed, 16.8 MB"
-    assert table[5] == "the first 3 of 500:"
-    assert table[6].startswith("failed       0 %   168.0 kB  …")
-    assert table[6].endswith(".exr")
+    assert len(table) == 3 + 2 + 3 * 3 + 1
+    assert table[2] == (
+        "/mnt/show/sq002/sh0002/render/beauty  93 of 100 located, 2 failed, 16.8 MB"
+    )
+    assert table[3:5] == ["and 2 more folders", "the first 3 of 500; --limit N shows more:"]
+    assert table[5].startswith("failed       0 %   168.0 kB  …")
+    assert table[5].endswith(".exr")
     # Why, since when, and how to see more of it.
-    assert table[7].strip().startswith("the file /mnt/show is missing on 3 nodes")
-    assert re.fullmatch(r" +\d+ (s|min) old: farmhaul status [0-9a-f-]{36}", table[8])
+    assert table[6].strip().startswith("the file /mnt/show is missing on 3 nodes")
+    assert re.fullmatch(r" +\d+ (s|min) old: farmhaul status [0-9a-f-]{36}", table[7])
     assert table[-1] == "10 failed, 5 retrying, 15 pending, 465 located, 5 cancelled"
-    assert max(map(len, (*table[:7], table[8], table[-1]))) <= 80
+    assert max(map(len, (*table[:6], table[7], table[-1]))) <= 80
     by_version = run("status", "--shot", "/mnt/show", "--format", "table", "--by", "version")
     assert by_version[0].startswith("00000000-0000-0000-0000-0000000000")
 
 
 def test_a_table_of_a_state_ends_where_a_person_stops_reading(run: Any) -> None:
+    counts = "15 pending, 5 retrying, 465 located, 10 failed, 5 cancelled"
+
     table = run("status", "--format", "table", "--limit", "3")
 
-    assert [line.split()[0] for line in table[1:-1]] == ["pending", "pending", "pending"]
-    assert table[-1] == "and 17 more: --limit 20 shows them"
-    assert len(run("status", "--format", "lines", "--limit", "3")) == 1 + 20
+    folder = "/mnt/show/sq{0:03}/sh{0:04}/render/beauty"
+    summary = [f"{folder.format(shot)}  0 of 4 located, 672.0 kB" for shot in range(3)]
+    assert table[:5] == [
+        *summary,
+        "and 2 more folders",
+        "the first 3 of 20; --limit N shows more:",
+    ]
+    # Each has why it waits, and how to see more of it.
+    assert [line.split()[0] for line in table[5:-1:3]] == ["retrying"] * 3
+    assert table[-1] == counts
+    assert max(map(len, [*table[:6], table[7], table[-1]])) <= 80
+    lines = run("status", "--format", "lines", "--limit", "3")
+    assert (len(lines), lines[-1]) == (20 + 1, counts)
     failed = run("status", "--failed", "--format", "table", "--limit", "3")
     assert (failed[0], failed[-1]) == (
         "10 x FileNotReadyError",
         "  and 7 more: --limit 10 shows them",
     )
+    assert len(failed) == 1 + 3 * 3 + 1
+    assert max(map(len, failed[1::3])) <= 80
 
 
 def test_one_upload_shows_all_that_is_known_of_it(run: Any) -> None:

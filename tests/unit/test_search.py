@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -12,8 +13,9 @@ from tasks.config.sealing import Codec
 from tasks.intake.request import PublishRequest, UploadRequest
 from tasks.records import keys, search
 from tasks.records.commands import Commands
+from tasks.records.query import parsed
 from tasks.records.scripts import Scripts
-from tasks.records.search import Search, parsed
+from tasks.records.search import Search
 from tasks.records.terms import Hasher, Term
 from tasks.transfer.targets import Container, Publish, Target
 from tests.unit.records import Farm
@@ -90,7 +92,8 @@ def test_a_record_of_another_type_hides_no_other(farm: Farm, find: Find) -> None
     farm.client.delete(keys.upload_key(gone))
     farm.client.rpush(keys.upload_key(gone), "x")
 
-    assert find("sh020") == [requests[0].path, requests[2].path]
+    # It is shown as what is broken.
+    assert find("sh020") == ["", requests[0].path, requests[2].path]
 
 
 def test_an_index_of_another_type_is_no_error(farm: Farm, find: Find) -> None:
@@ -188,7 +191,7 @@ def test_a_version_is_counted_in_all_states_and_alone(farm: Farm) -> None:
     assert (counts, page.total, len(page.uploads)) == ({"located": 1, "active": 2}, 1, 1)
     assert page.counts["failed"] == 0
     # Of what no term leads to, only uploads in the state were looked at.
-    assert one.page(parsed("user:ada", ["located"]), 0, 9).counts == {"located": 1}
+    assert one.page(parsed("100", ["located"]), 0, 9).counts == {"located": 1}
 
 
 def test_the_frames_of_a_shot_write_their_terms_once(farm: Farm) -> None:
@@ -198,9 +201,10 @@ def test_the_frames_of_a_shot_write_their_terms_once(farm: Farm) -> None:
 
     farm.enqueue(*(file(f"{SHOT}/plate.{1002 + n}.exr", host=hosts[n % 2]) for n in range(50)))
 
-    [group] = farm.client.keys(f"{keys.GROUP}*")
-    assert farm.client.zcard(group) == 51
-    assert len(farm.client.keys(f"{keys.TERM}*")) == len(before) + 1  # the second host
+    # A group for the shot, one for each of the hosts, and one for who asked.
+    sizes = sorted(farm.client.zcard(group) for group in farm.client.keys(f"{keys.GROUP}*"))
+    assert sizes == [25, 26, 51, 51]
+    assert sorted(farm.client.keys(f"{keys.TERM}*")) == before
 
 
 def test_the_index_expires_after_its_records(farm: Farm) -> None:
@@ -215,15 +219,16 @@ def test_the_index_expires_after_its_records(farm: Farm) -> None:
 def test_what_has_expired_leaves_the_index_and_is_not_shown(farm: Farm, find: Find) -> None:
     old, new = file(f"{SHOT}/plate.1001.exr"), file(f"{SHOT}/plate.1002.exr")
     farm.enqueue(old)
-    [group] = farm.client.keys(f"{keys.GROUP}*")
+    groups = farm.client.keys(f"{keys.GROUP}*")
     farm.client.delete(keys.upload_key(old.upload_id))
-    farm.client.zadd(group, {old.upload_id: 1.0})
-    farm.client.expire(group, farm.ttl_s)  # due for its next refresh
+    for group in groups:
+        farm.client.zadd(group, {old.upload_id: 1.0})
+        farm.client.expire(group, farm.ttl_s)  # due for its next refresh
 
     farm.enqueue(new)
 
-    assert farm.client.zrange(group, 0, -1) == [new.upload_id]
-    assert find("sh020") == [new.path]
+    assert [farm.client.zrange(group, 0, -1) for group in groups] == [[new.upload_id]] * 3
+    assert find("sh020") == find("host:node7") == [new.path]
 
 
 def test_a_retried_upload_is_found_when_the_index_had_expired(farm: Farm, find: Find) -> None:
@@ -273,6 +278,62 @@ def test_a_sealed_index_names_nothing_and_opens_with_each_key(farm: Farm) -> Non
     assert Hasher(()).hashes(Term("word", "sh020"))[0].encode() not in written
 
 
+def test_all_that_somebody_asked_for_is_paged_through(farm: Farm) -> None:
+    # Two hosts and two users take turns at the frames of two shots.
+    for number in range(60):
+        folder, host = (SHOT, OTHER)[number % 2], f"node{number // 2 % 2}"
+        request = file(f"{folder}/plate.{1001 + number}.exr", host=host)
+        farm.enqueue(request._replace(asked_user=("ada", "ben")[number % 3 == 0]))
+    one = Search(farm.client, Codec([]), Hasher(()))
+
+    def all_of(text: str) -> set[str]:
+        pages = [one.page(parsed(text), start, 7) for start in range(0, 60, 7)]
+        found = [upload.upload_id for page in pages for upload in page.uploads]
+        assert len(found) == len({*found}) == pages[0].total == pages[0].counts["pending"], text
+        return {*found}
+
+    for text, expected in {
+        "host:node1": 30,
+        "HOST:NODE1".casefold(): 30,
+        "node1": 30,
+        "user:ben": 20,
+        "host:node1 user:ada": 20,
+        "sh020 host:node0": 15,
+        "node0 sh020": 15,
+        "host:node9": 0,
+    }.items():
+        assert len(all_of(text)) == expected, text
+
+
+def test_a_host_whose_name_is_a_word_is_found_with_the_word(farm: Farm, find: Find) -> None:
+    both = [file(f"{SHOT}/plate.1001.exr"), file("/mnt/proj/plate.exr", host="sh020")]
+    farm.enqueue(*both)
+
+    assert find("sh020") == sorted(one.path for one in both)
+    assert find("sh020 plate") == sorted(one.path for one in both)
+    assert find("sh020 comp") == [both[0].path]
+
+
+def test_only_a_page_is_read_of_what_the_index_knows(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.enqueue(*(file(f"{SHOT}/plate.{number}.exr") for number in range(1001, 1031)))
+    one = Search(farm.client, Codec([]), Hasher(()))
+    read: list[str] = []
+
+    def note(ids: list[str]) -> Iterator[Any]:
+        read.extend(ids)
+        return iter(())
+
+    monkeypatch.setattr(one, "_read", note)
+    for text in ("sh020", "host:node7", "user:ada", SHOT, f"version:{VERSION}", "plate sh020"):
+        page = one.page(parsed(text), 10, 5)
+        assert (page.total, len(page.uploads), read) == (30, 5, []), text
+
+    one.page(parsed("plate.1001.exr"), 0, 5)
+    assert len(read) == 30
+
+
 def test_one_query_reads_a_bounded_number_of_records(
     farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +341,11 @@ def test_one_query_reads_a_bounded_number_of_records(
     farm.enqueue(*(file(f"{SHOT}/plate.{number}.exr") for number in range(30)))
     one = Search(farm.client, Codec([]), Hasher(()))
 
-    page = one.page(parsed("sh020"), 0, 5)
-
-    assert (page.total, page.is_cut, len(page.uploads)) == (10, True, 5)
+    for text in ("sh020", "host:node7", "user:ada"):
+        page = one.page(parsed(text), 0, 5)
+        assert (page.total, page.is_cut, len(page.uploads)) == (10, True, 5), text
+    monkeypatch.setattr(search, "MAX_FOUND", 100)
+    monkeypatch.setattr(search, "MAX_READ", 10)
+    assert one.page(parsed("sh020"), 0, 5).total == 30
+    # Numbers are compared with what is read: 1, 10 and so on.
+    assert one.page(parsed("plate.25.exr"), 0, 5).is_cut

@@ -26,7 +26,8 @@ from tasks.transfer.errors import FileRefusedError, RequestRefusedError, Uploads
 from tasks.transfer.http import one_line
 from tasks.transfer.models import FileIdentity, Transfer
 from tasks.transfer.targets import Target
-from workers.cli.output import failures, state_line
+from workers.cli.found import failures, lines_of
+from workers.cli.output import state_line
 from workers.doctor.finding import Finding
 from workers.logs import WithoutSecrets
 
@@ -54,7 +55,9 @@ def test_status_and_doctor_show_no_control_characters() -> None:
     upload = UploadState(
         ID, ID, ODD, "active", "put_file", 1, 0, f"w1@{ODD}", ODD, ODD, 0.0, 0.0, None, 0
     )
-    for line in (state_line(upload, human=True), *failures([replace(upload, state="failed")])):
+    failed = replace(upload, state="failed")
+    row, why, _ = lines_of(failed, 0.0, 200)
+    for line in (state_line(upload, human=True), *failures([failed], lambda _: [row, why], 1)):
         assert line.isprintable()
         assert SHOWN in line
     finding = Finding("fault", "roots", ODD, ODD).line(human=True)
@@ -117,6 +120,7 @@ TEXTS = strategies.text(
 def test_whatever_a_name_holds_each_line_for_people_prints(text: str) -> None:
     values = (ID, ID, text, "active", "put_file", 1, 0, text, text, text, 0.0, 0.0, None, 0)
     upload = UploadState(*values)
+    failed = replace(upload, state="failed")
     path = f"/mnt/{text}".replace("\udc80", "")  # no request has a path that is not UTF-8
     shown = [
         visible(text),
@@ -124,7 +128,7 @@ def test_whatever_a_name_holds_each_line_for_people_prints(text: str) -> None:
         quoted(text),
         one_line(text),
         state_line(upload, human=True),
-        *failures([replace(upload, state="failed")]),
+        *failures([failed], lambda one: lines_of(one, 0.0, 200), 1),
         *Finding("fault", "roots", text, text).line(human=True).split("\n"),
         *explained(RequestRefusedError(ID, "create", text)).split("\n"),
         summary([Transfer(ID, Target(ID), f"/mnt/{text}", identity=FileIdentity(1, 2, 3, 4))]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -197,3 +198,18 @@ WAITS = [Backlog("", "normal", 30, 60.0)]
 )
 def test_the_farm_says_what_holds_it_back(changed: Any, said: str) -> None:
     assert view.held_back_by(QUIET._replace(**changed)).startswith(said)
+
+
+def test_the_farm_says_how_long_what_waits_will_take() -> None:
+    def samples(*located: float) -> list[dict[str, float]]:
+        return [{"at": 100.0 + 60 * n, "located": one} for n, one in enumerate(located)]
+
+    def said(*located: float) -> str:
+        farm = QUIET._replace(backlog=WAITS, limits={}, history=samples(*located))
+        return view.held_back_by(farm).partition("faster.")[2].strip()
+
+    # Of an hour, the last ten minutes count.
+    hour = [900.0 * n for n in range(50)] + [45_000.0 + 3 * n for n in range(11)]
+    assert said(*hour) == "At the pace of the last 10 min, all that waits is done in 10 min."
+    for odd in ((), (5.0,), (5.0, 5.0), (5.0, 4.0), (1.0, math.nan), (0.0, 1e-300)):
+        assert said(*odd) == "", odd

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.intake.manifest import Entry
 from tasks.intake.notation import Frames, parse
 from tasks.intake.request import REVIEW_PREFIX
+from tasks.records.query import Query
 from tasks.records.scripts import Scripts
-from tasks.records.search import Found, Query, Search
+from tasks.records.search import Search
 from tasks.records.status import Status, UploadState
 from tasks.transfer.inventory import Inventory, Known
 from tasks.transfer.names import fetched_name, name_fault
@@ -51,8 +53,9 @@ def listed_by_records(
         elif known.component_id in component_ids or _is_ours(known):
             unknown.append(known)
     for version_id in versions:
-        found, _ = search.find(Query(version=version_id, states=("located",)))
-        kept = [one.upload_id for one in found if not _is_encoded_only(one)]
+        found = search.find(Query(version=version_id, states=("located",))).ids
+        requests = zip(found, search.requests(found), strict=True)
+        kept = [upload_id for upload_id, request in requests if not _is_encoded_only(request)]
         entries += _deleted(filter(None, status.find(kept)), inventory)
     return Listed(entries, unknown)
 
@@ -138,9 +141,9 @@ def _patterns(paths: Mapping[str, str]) -> Iterator[Frames]:
             start = path.rfind(name, 0, start)
 
 
-def _is_encoded_only(found: Found) -> bool:
+def _is_encoded_only(request: Mapping[str, Any]) -> bool:
     """Return whether ftrack itself deletes the component, because only what it encodes stays."""
-    target = found.request.get("target")
+    target = request.get("target")
     return isinstance(target, dict) and bool(target.get("encode_only"))
 
 

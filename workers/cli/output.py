@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -136,7 +136,13 @@ def short_line(upload: UploadState, width: int) -> str:
 
 
 def why_lines(upload: UploadState, now: float) -> list[str]:
-    """Return why an upload in a table waits or has failed, since when, and how to see more."""
+    """Return why an upload in a table waits or has failed, since when, and how to see more.
+
+    Of one that is on its way, returns where it is.
+    """
+    if upload.state == "active":
+        speed = f", {_speed_text(upload)}" if upload.bytes_s is not None else ""
+        return [f"{'':<11}{visible(f'in {upload.stage} on {upload.worker}{speed}')}"]
     if not upload.error or upload.state not in {"failed", "retrying"}:
         return []
     since = f"{wording.span(now - upload.created)} old: farmhaul status {upload.upload_id}"
@@ -218,20 +224,3 @@ def counts_line(counts: Mapping[str, int], in_inbox: int) -> str:
     """
     texts = [f"{count} {state}" for state, count in counts.items() if count]
     return ", ".join([*texts, *([f"{in_inbox} in the inbox"] if in_inbox else [])]) or "no uploads"
-
-
-def failures(uploads: Sequence[UploadState], most: int | None = None) -> list[str]:
-    """Return the lines of ``status --failed`` for people: by kind of error, most frequent first.
-
-    At most *most* uploads of each kind are listed.
-    """
-    groups: dict[str, list[UploadState]] = {}
-    for upload in uploads:
-        groups.setdefault(upload.error_kind, []).append(upload)
-    lines = []
-    for kind, group in sorted(groups.items(), key=lambda item: -len(item[1])):
-        lines.append(f"{len(group)} x {visible(kind)}")
-        lines += [f"  {state_line(upload, human=True)}" for upload in group[:most]]
-        if most is not None and len(group) > most:
-            lines.append(f"  and {len(group) - most} more: --limit {len(group)} shows them")
-    return lines

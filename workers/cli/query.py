@@ -12,10 +12,11 @@ import click
 
 from tasks.intake.errors import BadInputError
 from tasks.records.keys import to_text, upload_key
+from tasks.records.query import Query, parsed
 from tasks.records.scripts import Scripts
-from tasks.records.search import ORDER, Query, Search, parsed
+from tasks.records.search import ORDER, Hits, Search
 from tasks.records.states import UPLOAD_STATES
-from tasks.records.status import Status, UploadState
+from tasks.records.status import Status
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid
 
@@ -63,13 +64,9 @@ def query_of(words: Sequence[str], now: float, **given: str | None) -> Query | N
     return replace(parsed("", states, **options), words=texts)
 
 
-def find(scripts: Scripts, query: Query) -> tuple[list[UploadState], bool]:
-    """Return the uploads that fit, and whether there may be more."""
-    search = Search(scripts.client, scripts.codec, scripts.hasher)
-    found, is_cut = search.find(query)
-    status = Status(scripts.client, scripts.codec)
-    uploads = status.find([one.upload_id for one in found])
-    return [upload for upload in uploads if upload is not None], is_cut
+def find(scripts: Scripts, query: Query) -> Hits:
+    """Return what fits."""
+    return Search(scripts.client, scripts.codec, scripts.hasher).find(query)
 
 
 def none_known(scripts: Scripts, words: Sequence[str]) -> BadInputError:

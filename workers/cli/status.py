@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import click
 
-from tasks.config.texts import visible
-from tasks.intake.answer import size
 from tasks.intake.exit_codes import say
 from tasks.records.fetches import Fetches
 from tasks.records.inbox import waiting
+from tasks.records.query import Query
 from tasks.records.scripts import Scripts
-from tasks.records.search import summary
+from tasks.records.search import Hits
 from tasks.records.states import LIVE, UPLOAD_STATES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.fetch_task import fetch_line
+from workers.cli.found import MOST_READ, columns, failures, lines_of, show_found
 from workers.cli.query import find, none_known, query_of, query_options
 from workers.cli.records import find_known, open_records
 from workers.wording import no_takers, troubles
@@ -62,82 +60,91 @@ def status(
     scripts = open_records()
     now = float(scripts.client.time()[0])
     query = query_of(words, now, **asked)
+    states = {"failed": ("failed",), "active": LIVE}.get(which or "")
     if query is not None:
-        if which in {"failed", "active"}:
-            states = ("failed",) if which == "failed" else LIVE
-            query = replace(query, states=states)
-        uploads, is_cut = find(scripts, query)
-        if not uploads and not which and not any(asked.values()):
+        query = replace(query, states=states) if states else query
+        hits = find(scripts, query)
+        if not hits.ids and not which and not any(asked.values()):
             raise none_known(scripts, words)
-        _show_found(uploads, is_cut, now=now, by=by, limit=limit, form=form)
-        return
-    # A program, or grep, gets all of them.
-    most = limit if form == "table" else None
-    _show_known(scripts, words, which, now=now, human=form != "json", most=most)
+        _show_hits(scripts, hits, now=now, by=by, limit=limit, form=form)
+    elif words or which == "fetches":
+        _show_named(scripts, words, now=now, human=form != "json")
+    else:
+        query = Query(states=UPLOAD_STATES if which == "all" else states or LIVE)
+        _show_listed(scripts, query, which, now=now, by=by, limit=limit, form=form)
 
 
-def _show_found(
-    uploads: Sequence[UploadState], is_cut: bool, *, now: float, by: str, limit: int, form: str
+def _show_hits(
+    scripts: Scripts, hits: Hits, *, now: float, by: str, limit: int, form: str, more: str = ""
 ) -> None:
+    """Show what was found; *more* is what its counts are to say, too."""
+    reader = Status(scripts.client, scripts.codec)
     if form != "table":
+        # A program, or grep, gets all of them.
+        uploads = _known(reader, hits.ids)
+        if more:  # a list, and nobody has looked for anything
+            uploads.sort(key=lambda upload: -upload.updated)
         for upload in uploads:
             output.show(output.state_line(upload, human=form == "lines"))
+        if hits.is_cut:
+            say(f"there may be more than these {len(hits.ids)}: ask for less, as by --since")
         return
-    width = shutil.get_terminal_size().columns
-    if len(uploads) > limit:
-        for key, counts, size_bytes in summary(uploads, by):
-            failed = f", {counts['failed']} failed" if counts["failed"] else ""
-            line = f"{counts['located']} of {sum(counts.values())} located{failed}"
-            line += f", {size(size_bytes)}"
-            output.show(f"{output.from_left(visible(key), width - len(line) - 2)}  {line}")
-        output.show(f"the first {limit} of {len(uploads)}{' or more' if is_cut else ''}:")
-    for upload in uploads[:limit]:
-        output.show(output.short_line(upload, width))
-        for line in output.why_lines(upload, now):
-            output.show(line)
-    counts = Counter(upload.state for upload in uploads)
-    output.show(
-        output.counts_line(counts, 0) if uploads else "no upload fits; words are whole words"
-    )
+    uploads = _known(reader, hits.ids[:MOST_READ])
+    total = f"{sum(hits.counts.values())}{' or more' if hits.is_cut else ''}"
+    none = more or "no upload fits; words are whole words"
+    counts = output.counts_line(hits.counts, 0) if hits.ids else none
+    show_found(uploads, total, counts=more or counts, now=now, by=by, limit=limit)
 
 
-def _show_known(
-    scripts: Scripts,
-    ids: Sequence[str],
-    which: str | None,
-    *,
-    now: float,
-    human: bool,
-    most: int | None,
-) -> None:
+def _show_listed(
+    scripts: Scripts, query: Query, which: str | None,
+    *, now: float, by: str, limit: int, form: str,
+) -> None:  # fmt: skip
+    """Show the uploads in some states, and what is wrong if they wait."""
+    reader = Status(scripts.client, scripts.codec)
+    in_inbox = waiting(reader.client).entries
+    hits = find(scripts, query)
+    lives = any(hits.counts.get(state) for state in LIVE)
+    _say_what_is_wrong(reader, waits=bool(in_inbox) or lives, about_nodes=True)
+    if form != "json" and which == "failed":
+        failed, width = _known(reader, hits.ids), columns() - 2
+        lines = (
+            failures(failed, lambda one: lines_of(one, now, width), limit)
+            if form == "table"
+            else failures(failed, lambda one: [output.state_line(one, human=True)], len(failed))
+        )
+        output.show("\n".join(lines) or "no uploads have failed")
+        return
+    counts = output.counts_line(reader.counts(), in_inbox)
+    _show_hits(scripts, hits, now=now, by=by, limit=limit, form=form, more=counts)
+    if form == "lines" and which is None:
+        output.show(counts)
+
+
+def _show_named(scripts: Scripts, ids: Sequence[str], *, now: float, human: bool) -> None:
+    """Show uploads and downloads by their ids; without ids, all downloads."""
     reader = Status(scripts.client, scripts.codec)
     fetches = Fetches(scripts)
-    found = fetches.find(fetches.ids() if which == "fetches" else ids)
+    found = fetches.find(ids or fetches.ids())
     for fetch in found.values():
         output.show(fetch_line(fetch, human=human))
-    if which == "fetches" or (found and len(found) == len(set(ids))):
+    upload_ids = [one for one in ids if one not in found]
+    if not upload_ids:
         return
-    upload_ids = tuple(one for one in ids if one not in found)
-    in_inbox = 0 if upload_ids else waiting(reader.client).entries
-    if human and not upload_ids and which is None:
-        output.show(output.counts_line(reader.counts(), in_inbox))
-    if upload_ids:
-        uploads, left_out = find_known(reader, upload_ids), 0
-    else:
-        uploads, left_out = _uploads_in(reader, which, most)
+    uploads = find_known(reader, upload_ids)
     lives = any(upload.state in LIVE for upload in uploads)
-    _say_what_is_wrong(reader, waits=bool(in_inbox) or lives, about_nodes=lives or not upload_ids)
-    if human and which == "failed":
-        output.show("\n".join(output.failures(uploads, most)) or "no uploads have failed")
-        return
+    _say_what_is_wrong(reader, waits=lives, about_nodes=lives)
     for upload in uploads:
         output.show(output.state_line(upload, human=human))
-        if human and upload_ids:
+        if human:
             output.show("\n".join(output.details(upload, now)))
             for file in reader.members_left(upload.upload_id, FILES_SHOWN) if upload.files else ():
                 output.show(f"  {output.state_line(file, human=True)}")
-    if left_out:
-        output.show(f"and {left_out} more: --limit {len(uploads) + left_out} shows them")
+
+
+def _known(reader: Status, ids: Sequence[str]) -> list[UploadState]:
+    # A record may expire between the two reads.
+    return [one for one in reader.find(ids) if one is not None]
 
 
 def _say_what_is_wrong(reader: Status, *, waits: bool, about_nodes: bool) -> None:
@@ -147,15 +154,3 @@ def _say_what_is_wrong(reader: Status, *, waits: bool, about_nodes: bool) -> Non
         *(map(" ".join, troubles(reader).items()) if about_nodes else []),
     ]:
         say(line)
-
-
-def _uploads_in(
-    reader: Status, which: str | None, most: int | None
-) -> tuple[list[UploadState], int]:
-    """Return the uploads to show, and how many are left out beyond *most*."""
-    states = {"failed": ("failed",), "all": UPLOAD_STATES}.get(which or "", LIVE)
-    ids = reader.ids_in(states)
-    # Failed uploads are counted by their errors first, so all of them are read.
-    shown = ids if which == "failed" else ids[:most]
-    # A record may expire between the two reads.
-    return [one for one in reader.find(shown) if one is not None], len(ids) - len(shown)

@@ -65,7 +65,7 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     upload_ids = words
     # This fails now if Redis is unreachable; later, watch waits for it.
     if query := query_of(words, float(scripts.client.time()[0]), **asked):
-        upload_ids = tuple(upload.upload_id for upload in find(scripts, query)[0])
+        upload_ids = tuple(find(scripts, query).ids)
         if not upload_ids:
             raise none_known(scripts, (*words, *filter(None, asked.values())))
     find_known(status, upload_ids)

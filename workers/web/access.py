@@ -22,8 +22,9 @@ from tasks.records.inbox import Waiting, waiting
 from tasks.records.keys import ALIVE, LIMITS, state_key, to_text, upload_key
 from tasks.records.nodes import WORKER_S, NodeFault
 from tasks.records.numbers import LATEST_S, number
+from tasks.records.query import Query
 from tasks.records.scripts import Scripts, open_scripts
-from tasks.records.search import Page, Query, Search
+from tasks.records.search import Page, Search
 from tasks.records.states import STAGES
 from tasks.records.status import Backlog, Gate, Status, UploadState, answers
 

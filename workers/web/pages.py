@@ -19,7 +19,8 @@ from tornado import web
 
 from tasks.config.environment import SettingsError
 from tasks.config.texts import visible
-from tasks.records.search import ORDER, Query, parsed
+from tasks.records.query import Query, parsed
+from tasks.records.search import ORDER
 from tasks.records.states import LIVE
 from tasks.transfer.targets import is_uuid
 from workers.doctor.farm import GATE_STEPS, NODE_STEPS
@@ -188,11 +189,16 @@ class UploadView(FarmhaulHandler):
                 404, f"no upload {upload_id} has a record here; it may have expired"
             )
         upload, now = one.upload, one.now
+        waits = ""
+        if upload.state == "pending":
+            farm = await self.read(self.records.farm)
+            waits = view.held_back_by(farm) if farm.backlog else ""
         self.render(
             "upload_live.html" if self.is_part else "upload.html",
             row=view.row_of(upload, now),
             upload=upload,
             is_live=upload.state in LIVE,
+            waits=waits,
             events=[
                 (
                     view.clock(one.at, now),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from tasks.config.texts import visible
 from tasks.config.timetable import Timetable, zone_named
 from tasks.intake.answer import size
-from tasks.records.search import ORDER, Page, Query
+from tasks.records.query import Query
+from tasks.records.search import ORDER, Page
 from tasks.records.states import LIVE
 from tasks.records.status import UploadState
 from workers.wording import span
@@ -62,7 +63,7 @@ def row_of(upload: UploadState, now: float) -> Row:
         upload.upload_id,
         upload.state,
         COLOURS.get(upload.state, "secondary"),
-        visible(name or upload.path),
+        visible(name or upload.path or upload.upload_id),
         visible(folder),
         percent(upload),
         progress(upload),
@@ -191,6 +192,9 @@ def _chart(title: str, values: Sequence[float], highest: str, latest: str) -> Ch
 
 #: So near to a limit, the limit is what holds the farm back.
 NEAR_LIMIT = 0.8
+#: The samples of the history, one a minute, that the pace is taken from.
+PACE_ROWS = 11
+MONTH_S = 30 * 86400
 
 
 def held_back_by(farm: Farm) -> str:
@@ -207,9 +211,24 @@ def held_back_by(farm: Farm) -> str:
         return "Nothing: no upload is pending."
     limit = in_force(farm, "bandwidth")
     if limit and limit.rate and _latest_rate(farm.history) >= NEAR_LIMIT * limit.rate:
-        return f"The limit of {limit.text}, in bytes a second: see farmhaul limit."
-    many = f"{farm.takers} workers take" if farm.takers > 1 else "one worker takes"
-    return f"The workers: {many} what waits, one after the other. More workers would be faster."
+        why = f"The limit of {limit.text}, in bytes a second: see farmhaul limit."
+    else:
+        many = f"{farm.takers} workers take" if farm.takers > 1 else "one worker takes"
+        why = f"The workers: {many} what waits, one after the other. More workers would be faster."
+    return f"{why} {_pace(farm, waiting)}".rstrip()
+
+
+def _pace(farm: Farm, waiting: int) -> str:
+    """Return how long what waits will take, in a sentence; empty if nothing says so."""
+    rows = farm.history[-PACE_ROWS:]
+    if not rows:
+        return ""
+    passed_s = rows[-1]["at"] - rows[0]["at"]
+    located = rows[-1].get("located", 0) - rows[0].get("located", 0)
+    # Anybody may have written the history: numbers may be none, or have no end.
+    if not (located > 0 and passed_s > 0) or (left_s := waiting * passed_s / located) > MONTH_S:
+        return ""
+    return f"At the pace of the last {span(passed_s)}, all that waits is done in {span(left_s)}."
 
 
 class Limit(NamedTuple):

@@ -15,7 +15,7 @@
 --   places      list of {component, digests, replace}: where the files of its components lie; absent
 --               for members, and for a component that is named by its id
 --   container   the sequence that this is a frame of; absent for others
---   found_by    {group, host, terms}: the hashes by which it is found; absent for members
+--   found_by    {group, people, terms}: the hashes by which it is found; absent for members
 --   asked_host  the host whose hook asked for it; absent if it is not known, and for members
 -- ttl_s     how long the record of an ended upload is kept
 -- index_s   how long the index has an upload after it was asked for last
@@ -107,7 +107,9 @@ local function make_findable(id, index)
   for _, term in ipairs(index.terms) do
     repair_key(KEY.term .. term, 'zset')
   end
-  repair_key(KEY.term .. (index.host or ''), 'zset')
+  for _, person in ipairs(index.people or {}) do
+    repair_key(KEY.group .. person, 'zset')
+  end
   pcall(add_to_index, id, index, args.index_s)
 end
 

@@ -1,5 +1,6 @@
 -- The search index: the uploads of a group, and the groups that have a term. Both are sorted by when
--- an upload of the group was asked for last, and expire with the last of them.
+-- an upload of the group was asked for last, and expire with the last of them. What a host or a user
+-- has asked for is a group, too.
 
 -- The terms of a known group are written again this often.
 local REFRESH_S = 3600
@@ -19,18 +20,25 @@ local function add_to(key, member, lives_s)
   end
 end
 
--- What this script has written: the groups, and the pairs of a group and a host.
+-- What this script has written: its next entry there needs no look at how long it lives.
 local indexed = {}
 
--- `index` is {group, host, terms}, or nil for an upload that is found by another one.
+local function add_to_person(key, id, lives_s)
+  redis.call('ZADD', key, NOW, id)
+  if not indexed[key] and redis.call('TTL', key) <= lives_s - REFRESH_S then
+    redis.call('EXPIRE', key, lives_s)
+    trim(key, lives_s)
+  end
+  indexed[key] = true
+end
+
+-- `index` is {group, people, terms}, or nil for an upload that is found by another one.
 local function add_to_index(id, index, lives_s)
   if not index then
     return
   end
   local key = KEY.group .. index.group
-  local pair = index.host and index.group .. index.host
-  local is_known = indexed[key] or redis.call('TTL', key) > lives_s - REFRESH_S
-  if is_known then
+  if indexed[key] or redis.call('TTL', key) > lives_s - REFRESH_S then
     redis.call('ZADD', key, NOW, id)
   else
     trim(key, lives_s)
@@ -40,15 +48,8 @@ local function add_to_index(id, index, lives_s)
     end
   end
   -- Each frame of a group may come from another host.
-  if pair and indexed[pair] then
-    return
-  elseif index.host and not is_known then
-    add_to(KEY.term .. index.host, index.group, lives_s)
-  elseif index.host and redis.call('ZADD', KEY.term .. index.host, NOW, index.group) == 1 then
-    redis.call('EXPIRE', KEY.term .. index.host, lives_s)
+  for _, person in ipairs(index.people or {}) do
+    add_to_person(KEY.group .. person, id, lives_s)
   end
   indexed[key] = true
-  if pair then
-    indexed[pair] = true
-  end
 end
