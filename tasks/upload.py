@@ -88,11 +88,14 @@ def put_file(self: Stage, message: Message) -> Message:
     large = next((transfer for transfer in batch.not_stored if transfer.is_large), None)
     if large is not None:  # It is alone in its batch.
         return start_runs(self, batch, large)
+    # While a key is changed, this node may not be able to open what another one had signed.
+    unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
+    signed = self.call_once(lambda files: sign(self.clients.ftrack, files), unsigned)
+    outcomes = [signed.get(transfer.upload_id, transfer) for transfer in batch.not_stored]
+    files = [outcome for outcome in outcomes if isinstance(outcome, Transfer)]
     with self.heartbeat(batch) as heartbeat:
-        sent = self.each_file(
-            batch.not_stored, lambda file: send_file(self.clients, file, heartbeat)
-        )
-    return self.hand_on(batch, sent, service="store")
+        sent = self.each_file(files, lambda file: send_file(self.clients, file, heartbeat))
+    return self.hand_on(batch, signed | sent, service="store")
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.create_component_location")

@@ -15,7 +15,7 @@ from cryptography.fernet import Fernet
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.farm import Farm, Worker, wait_until
-from tests.sandbox.seed import VERSION_ID
+from tests.sandbox.seed import OTHER_API_KEY, VERSION_ID
 
 pytestmark = pytest.mark.chaos
 
@@ -104,6 +104,17 @@ def test_a_node_that_does_not_know_a_location_fails_no_upload(make_farm: MakeFar
     what = ("--version-id", VERSION_ID, "--name", "a", "--also-in", "studio.disk", "--wait")
     why = farm.cli("enqueue", path, *what).stderr
     assert "studio.disk has no folder that is known here; set FARMHAUL_LOCATIONS" in why
+
+
+def test_two_valid_api_keys_of_a_rolling_change_fail_no_upload(make_farm: MakeFarm) -> None:
+    farm = with_bad_node(make_farm, {"FTRACK_API_KEY": OTHER_API_KEY})
+
+    for _ in range(3):
+        wait_arrived(farm, farm.upload_many(100))
+
+    assert aside(farm) == {}
+    assert farm.redis.keys("farmhaul:gate:*") == []
+    assert farm.redis.hget("farmhaul:totals", "failed") is None
 
 
 def test_a_node_with_a_revoked_key_takes_nothing(make_farm: MakeFarm) -> None:

@@ -149,6 +149,17 @@ def test_a_multipart_upload_that_the_store_forgot_is_sent_again_whole(
     assert set(part_numbers(farm, upload.component_id).values()) == {2}
 
 
+def test_a_part_that_is_too_large_for_a_proxy_fails_its_upload_soon(
+    farm: Farm, movie: Path
+) -> None:
+    farm.sandbox.faults.add("store", "status", 413, method="PUT")
+    upload = upload_large(farm, movie)
+    farm.wait_state([upload.id], "failed")
+    assert "413" in farm.record(upload.id)["error"]
+    refused = Counter(put["part_number"] for put in farm.sandbox.store.puts(upload.component_id))
+    assert set(refused.values()) == {1}
+
+
 def test_a_newer_large_file_replaces_the_bytes_of_a_component(farm: Farm, movie: Path) -> None:
     assert_located_whole(farm, upload_large(farm, movie))
     movie.write_bytes(b"newer" * (SIZE // 5))

@@ -28,7 +28,10 @@ from .schemas import load_schemas
 from .seaweed import BUCKET, s3_client
 from .signing import presign
 
-_USERS = {seed.API_USER: (seed.API_KEY, True), seed.GUEST_USER: (seed.GUEST_KEY, False)}
+_KEYS = {
+    seed.API_USER: (seed.API_KEY, seed.OTHER_API_KEY),
+    seed.GUEST_USER: (seed.GUEST_KEY,),
+}
 
 
 def make_app(config: FtrackConfig) -> flask.Flask:
@@ -50,11 +53,11 @@ def make_app(config: FtrackConfig) -> flask.Flask:
     app = flask.Flask(__name__)
 
     def caller(user: str, key: str) -> Caller:
-        known_key, may_write = _USERS.get(user, ("", False))
-        if not known_key or not hmac.compare_digest(known_key.encode(), key.encode()):
+        known_keys = _KEYS.get(user, ())
+        if not any(hmac.compare_digest(known.encode(), key.encode()) for known in known_keys):
             raise InvalidCredentials("The supplied API key is not valid.")
         lifetime_s = flask.request.headers.get(LIFETIME_HEADER, config.url_lifetime_s, float)
-        return Caller(seed.USER_ID, may_write, lifetime_s)
+        return Caller(seed.USER_ID, user == seed.API_USER, lifetime_s)
 
     @app.post("/api")
     def api() -> flask.Response:

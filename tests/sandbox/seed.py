@@ -30,6 +30,8 @@ USER_ID = _fixed("user")
 
 API_USER = "farm"
 API_KEY = "sandbox-api-key"
+#: As good as the first one: a studio that changes its key has two for a while.
+OTHER_API_KEY = "sandbox-other-api-key"
 #: May only read.
 GUEST_USER = "guest"
 GUEST_KEY = "sandbox-guest-key"
