@@ -145,7 +145,7 @@ def wait_for_proxy(farm: Farm) -> None:
     upload_id = farm.upload().id
     error = OwnSettingsError("node9", "ftrack", "https://studio.example", "proxy_login", "407")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("https_proxy", "")
+        patch.delenv("https_proxy", raising=False)
         patch.setenv("HTTPS_PROXY", "http://me:hunter2@proxy:3128")
         text = explained(error)
     farm.redis.zrem("farmhaul:state:pending", upload_id)

@@ -90,13 +90,15 @@ def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_pat
     pipeline.execute()
     with exporter(hook, tmp_path) as url:
         scrape(url)
-        before = commands_done(hook.redis)
-        seen = scrape(url)
-        spent = commands_done(hook.redis) - before
+        counts = []
+        for _ in range(5):  # workers of other tests, which are idle, only add to a count
+            before = commands_done(hook.redis)
+            seen = scrape(url)
+            counts.append(commands_done(hook.redis) - before)
 
     assert seen["farmhaul_uploads", "retrying"] == 10_000
     assert seen["farmhaul_retrying_sample", "FileNotReadyError"] == 50
-    assert spent <= 150, spent
+    assert min(counts) <= 150, counts
 
 
 def test_without_redis_a_scrape_shows_only_that(hook: Farm, tmp_path: Path) -> None:
