@@ -95,7 +95,9 @@ def put_file(self: Stage, message: Message) -> Message:
     files = [outcome for outcome in outcomes if isinstance(outcome, Transfer)]
     with self.heartbeat(batch) as heartbeat:
         sent = self.each_file(files, lambda file: send_file(self.clients, file, heartbeat))
-    return self.hand_on(batch, signed | sent, service="store")
+    # What ftrack has refused is no answer of the store.
+    is_answer = not unsigned or any(isinstance(outcome, Transfer) for outcome in sent.values())
+    return self.hand_on(batch, signed | sent, service="store" if is_answer else "")
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.create_component_location")

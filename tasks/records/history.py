@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from math import isfinite
 from typing import Any
 
 import redis
@@ -43,5 +44,5 @@ def read(client: Any) -> list[dict[str, float]]:
     for row in client.lrange(HISTORY, 0, -1):
         with suppress(ValueError, TypeError, AttributeError):
             sample = {str(name): float(value) for name, value in json.loads(row).items()}
-            found += [sample] if "at" in sample else []
+            found += [sample] if "at" in sample and all(map(isfinite, sample.values())) else []
     return found

@@ -41,8 +41,6 @@ PIECE_S = 0.5
 OVERLAP_S = 0.25
 #: After this time, a process whose transfers follow each other lets another one begin first.
 HOLD_S = 5.0
-#: A download takes its turn again after so many bytes, as the parts of a large upload do.
-TURN_BYTES = 16 << 20
 
 
 def _piece(rate: float, left_bytes: int) -> int:
@@ -94,8 +92,9 @@ class Limits:
     ) -> Iterator[Callable[[int], int | None]]:
         """Keep a download within the bandwidth; the result is called as that of ``transfer`` is.
 
-        Without a limit nothing waits. With one, the download takes turns with the uploads of the
-        farm and with other downloads. ``size_bytes`` may be wrong: ftrack knows no better.
+        Without a limit nothing waits. With one, the downloads of a process follow each other: one
+        that has begun waits for no other, because the store would close its connection.
+        ``size_bytes`` may be wrong: ftrack knows no better.
         """
         begin = end = 0
         inner: Callable[[int], int | None]
@@ -109,7 +108,7 @@ class Limits:
                     if self._rate("bandwidth") is None:
                         return None
                     left_bytes = size_bytes - fetched_bytes
-                    amount = min(left_bytes if left_bytes > 0 else SMALL_PIECE_BYTES, TURN_BYTES)
+                    amount = left_bytes if left_bytes > 0 else SMALL_PIECE_BYTES
                     flight = self._flight(self._in, f"{self._process}.in", amount, alive)
                     inner = turn.enter_context(flight)
                     begin, end = fetched_bytes, fetched_bytes + amount

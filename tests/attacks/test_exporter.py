@@ -79,17 +79,18 @@ def test_a_connection_that_drips_is_closed(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(exporter_module, "LONGEST_S", 0.5)
     server, thread = start_http_server(0, "127.0.0.1", CollectorRegistry())
     server.RequestHandlerClass = exporter_module._ending(server.RequestHandlerClass)
+    answer: bytes | None = None
     try:
         with socket.create_connection(("127.0.0.1", server.server_port), 30) as dripping:
             dripping.settimeout(0.1)
-            closed = b"not yet"
-            while closed:  # a test that never ends fails by its time limit
+            while answer is None:  # a test that never ends fails by its time limit
                 with suppress(TimeoutError):
                     dripping.sendall(b"y")
-                    closed = dripping.recv(1)
+                    answer = dripping.recv(1)
     except ConnectionError:
-        pass  # closed, before the last byte was read
+        answer = b""  # closed, before the last byte was read
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+    assert answer == b""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -99,10 +100,14 @@ def _figures(results: Sequence[Result]) -> list[tuple[str, Target]]:
 def _times_worse(target: Target, last: float) -> float:
     """Return how many times worse a figure is than the last one; less than 1 if it is better."""
     worse, better = (last, target.value) if target.more_is_better else (target.value, last)
-    return worse / better if better else 1.0
+    if not better:
+        return math.inf if worse else 1.0
+    return worse / better
 
 
 def _percent(change: float) -> str:
+    if not change or change == math.inf:
+        return "worse" if change else "better"
     percent = 100 * (change - 1)
     if abs(percent) < 1:
         return "same"

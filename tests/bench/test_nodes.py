@@ -25,7 +25,7 @@ def stand(tmp_path: Path) -> Iterator[Stand]:
 
 def test_a_played_worker_does_what_was_recorded(stand: Stand, tmp_path: Path) -> None:
     path = tmp_path / "idle.json"
-    record(stand, 2, 15).write(path)
+    record(stand, 2, 40).write(path)
     stand.redis.flush()
     played = Recording.read(path)
     said = {group[0][0] for line in played.lines for _, group in line.loop}

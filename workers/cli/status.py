@@ -80,20 +80,24 @@ def _show_hits(
     """Show what was found; *more* is what its counts are to say, too."""
     reader = Status(scripts.client, scripts.codec)
     if form != "table":
-        # A program, or grep, gets all of them.
+        # A program, or grep, gets all that was found.
         uploads = _known(reader, hits.ids)
         if more:  # a list, and nobody has looked for anything
             uploads.sort(key=lambda upload: -upload.updated)
         for upload in uploads:
             output.show(output.state_line(upload, human=form == "lines"))
-        if hits.is_cut:
-            say(f"there may be more than these {len(hits.ids)}: ask for less, as by --since")
+        _say_if_cut(hits)
         return
-    uploads = _known(reader, hits.ids[:MOST_READ])
+    uploads = _known(reader, hits.ids[: max(MOST_READ, limit + 1)])
     total = f"{sum(hits.counts.values())}{' or more' if hits.is_cut else ''}"
     none = more or "no upload fits; words are whole words"
     counts = output.counts_line(hits.counts, 0) if hits.ids else none
     show_found(uploads, total, counts=more or counts, now=now, by=by, limit=limit)
+
+
+def _say_if_cut(hits: Hits) -> None:
+    if hits.is_cut:
+        say(f"there may be more than these {len(hits.ids)}: ask for less, as by --since")
 
 
 def _show_listed(
@@ -114,6 +118,7 @@ def _show_listed(
             else failures(failed, lambda one: [output.state_line(one, human=True)], len(failed))
         )
         output.show("\n".join(lines) or "no uploads have failed")
+        _say_if_cut(hits)
         return
     counts = output.counts_line(reader.counts(), in_inbox)
     _show_hits(scripts, hits, now=now, by=by, limit=limit, form=form, more=counts)

@@ -30,6 +30,8 @@ from workers.wording import may_pass, redis_problem, troubles
 INTERVAL_S = 1.0
 #: As many moves of each state are read in a poll.
 MOST_MOVES = 10_000
+#: The records of as many uploads that were found by words are read in a poll.
+MOST_WATCHED = 2000
 
 
 class Changes(NamedTuple):
@@ -68,7 +70,11 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
         upload_ids = tuple(find(scripts, query).ids)
         if not upload_ids:
             raise none_known(scripts, (*words, *filter(None, asked.values())))
-    find_known(status, upload_ids)
+        if len(upload_ids) > MOST_WATCHED:
+            say(f"the newest {MOST_WATCHED} of {len(upload_ids)} uploads are watched")
+            upload_ids = upload_ids[:MOST_WATCHED]
+    else:
+        find_known(status, upload_ids)
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     if terminal and form == "table":
         ended = _table(status, upload_ids)

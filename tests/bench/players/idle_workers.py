@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import json
 import random
+import resource
 import select
 import signal
 import socket
@@ -103,6 +104,8 @@ class Players:
 
 def main() -> None:
     path, port, first, count = sys.argv[1:]
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     players = Players(Recording.read(Path(path)), int(port))
 
     def end(*_: object) -> None:

@@ -218,6 +218,8 @@ class Players:
 
     def play(self, count: int) -> None:
         """Add workers until there are so many, and wait until they run."""
+        if count <= self.played:
+            return
         share = -(-(count - self.played) // PLAYERS)
         started = []
         for first in range(self.played, count, share):
