@@ -88,16 +88,16 @@ def put_file(self: Stage, message: Message) -> Message:
     large = next((transfer for transfer in batch.not_stored if transfer.is_large), None)
     if large is not None:  # It is alone in its batch.
         return start_runs(self, batch, large)
-    # While a key is changed, this node may not be able to open what another one had signed.
-    unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
-    signed = self.call_once(lambda files: sign(self.clients.ftrack, files), unsigned)
-    outcomes = [signed.get(transfer.upload_id, transfer) for transfer in batch.not_stored]
-    files = [outcome for outcome in outcomes if isinstance(outcome, Transfer)]
     with self.heartbeat(batch) as heartbeat:
+        # While a key is changed, this node may not be able to open what another one had signed.
+        unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
+        signed = self.call_once(lambda files: sign(self.clients.ftrack, files), unsigned)
+        outcomes = {transfer.upload_id: transfer for transfer in batch.not_stored} | signed
+        files = [outcome for outcome in outcomes.values() if isinstance(outcome, Transfer)]
         sent = self.each_file(files, lambda file: send_file(self.clients, file, heartbeat))
     # What ftrack has refused is no answer of the store.
-    is_answer = not unsigned or any(isinstance(outcome, Transfer) for outcome in sent.values())
-    return self.hand_on(batch, signed | sent, service="store" if is_answer else "")
+    batch = self.part_with(batch, {key: outcomes[key] for key in outcomes.keys() - sent.keys()})
+    return self.hand_on(batch, sent, service="store")
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.create_component_location")

@@ -128,10 +128,11 @@ def _ways_of(word: str) -> list[Way]:
 def _ways_of_path(path: str) -> list[Way]:
     glob = _GLOB.search(path)
     if not glob:
-        folder, _, name = path.rpartition("/")
+        folder = path.rpartition("/")[0]
         below = Way([Term("folder", folded(path))], is_exact=True)
         terms = [*([Term("folder", folded(folder))] if folder else []), file_term(path)]
-        return [below, Way(terms, without_number(name) == name.casefold())]
+        # The term of a folder is that of all files below it, at any depth.
+        return [below, Way(terms, is_exact=False)]
     folder = path[: glob.start()].rpartition("/")[0]
     return [Way([Term("folder", folded(folder))], is_exact=False)] if folder else []
 

@@ -42,8 +42,8 @@ ORDER = (
 #: The bounds of one query, so that the cost does not grow with the number of records: how many
 #: groups and uploads are taken from indexes, and how many records are read to be compared.
 MAX_GROUPS, MAX_FOUND, MAX_READ = 2000, 20_000, 2000
-#: How many ids are asked for in one command.
-STEP = 2000
+#: How many ids are asked for in one command, and how many lists of MAX_FOUND ids at once.
+STEP, MAX_LISTS = 2000, 16
 T = TypeVar("T")
 
 
@@ -227,10 +227,11 @@ class Search:
 
         # Begin with terms that nobody's name has, and with what the fewest groups have.
         first = min(wanted, key=lambda one: (not one.ways, bool(one.people), size(one)))
-        rarest = [min(way, key=sizes.__getitem__) for way, _ in first.ways]
+        # What nobody of that name has asked for may be below a folder of that name.
+        starts = wanted if first.people else [first]
+        rarest = [min(way, key=sizes.__getitem__) for one in starts for way, _ in one.ways]
         groups, is_cut = self._groups(rarest, wanted)
         begun = wanted.index(first)
-        groups = [one for one in groups if begun not in one.missing]
         others = frozenset(range(len(wanted))) - {begun}
         sources = [*groups, *(_Source(one, is_exact=True, missing=others) for one in first.people)]
         found, is_longer = self._ids(sources)
@@ -305,7 +306,7 @@ class Search:
     def _ids(self, sources: Sequence[_Source]) -> tuple[dict[str, _Source], bool]:
         """Return up to MAX_FOUND uploads of these lists, and whether there are more."""
         found: dict[str, _Source] = {}
-        for some in _chunks(sources, 100):
+        for some in _chunks(sources, MAX_LISTS):
             pipeline = self.client.pipeline(transaction=False)
             for source in some:
                 pipeline.zrange(group_key(source.group), 0, MAX_FOUND, desc=True)

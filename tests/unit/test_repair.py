@@ -202,6 +202,20 @@ def test_a_full_redis_is_no_broken_record(redis_server: RedisServer) -> None:
     assert located(farm, upload_id) == ["located"]
 
 
+def test_a_full_redis_lets_an_active_upload_be_cancelled(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    farm.deliver()
+    assert farm.state(upload_id) == "active"
+    farm.client.config_set("maxmemory", "1")
+    try:
+        farm.commands.cancel(upload_id)
+    finally:
+        farm.client.config_set("maxmemory", "0")
+
+    assert farm.state(upload_id) == "cancelled"
+    assert farm.field(upload_id, "claim") == ""
+
+
 def test_a_full_redis_is_told_of_where_a_record_is_to_be_repaired(farm: Farm) -> None:
     [upload_id] = farm.enqueue(file_of())
     farm.client.hset(keys.upload_key(upload_id), "fence", "x")

@@ -314,6 +314,23 @@ def test_a_host_whose_name_is_a_word_is_found_with_the_word(farm: Farm, find: Fi
     assert find("sh020 comp") == [both[0].path]
 
 
+def test_two_words_that_are_hosts_too_find_what_has_both(farm: Farm, find: Find) -> None:
+    wanted = file("/mnt/proj/comp/plate.exr", host="ws12")
+    others = [file(f"/mnt/proj/ws12/{number}.exr", host="comp") for number in range(3)]
+    farm.enqueue(
+        wanted, *others, *(file(f"/mnt/x/{number}.exr", host="ws12") for number in "abcde")
+    )
+
+    assert find("ws12 comp") == sorted(one.path for one in (wanted, *others))
+    assert find("comp ws12") == sorted(one.path for one in (wanted, *others))
+
+
+def test_a_path_finds_no_file_of_its_name_in_a_folder_below(farm: Farm, find: Find) -> None:
+    farm.enqueue(file(f"{SHOT}/plate.mov"))
+
+    assert find("/mnt/proj/sq010/plate.mov") == []
+
+
 def test_only_a_page_is_read_of_what_the_index_knows(
     farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ for _, size in ipairs(redis.call('HVALS', KEY.unread)) do
   bytes = bytes + size_of(size)
 end
 repair_key(kept, 'list')
-local others = {}
+local others, has_kept = {}, false
 for number = 2, #ARGV do
   local entry = ARGV[number]
   if args.max_bytes and bytes + #entry > args.max_bytes then
@@ -27,7 +27,10 @@ for number = 2, #ARGV do
     bytes = bytes + #entry
     redis.call('LPUSH', kept, entry)
     kept_bytes = kept_bytes + #entry
+    has_kept = true
   end
 end
-redis.call('HSET', KEY.unread, args.version, string.format('%.0f', kept_bytes))
+if has_kept then
+  redis.call('HSET', KEY.unread, args.version, string.format('%.0f', kept_bytes))
+end
 return others

@@ -143,12 +143,12 @@ function finish(id, from, to, ttl, record)
   elseif from == 'storing' then
     redis.call('ZREM', KEY.open, id)
   end
+  -- The move begins with a removal, after which a full Redis accepts the rest.
+  leave_claim_at_end(id, record.claim)
   if is_success then
-    leave_claim_at_end(id, record.claim)
     move(id, from, to, record, 'claim', '', 'fence', tonumber(record.fence) + 1)
   else
-    leave_claim(id, record.claim)
-    move(id, from, to, record)
+    move(id, from, to, record, 'claim', '')
     redis.call('HINCRBY', key, 'fence', 1)
   end
   forget_attempt(key, to, total, is_success)

@@ -65,10 +65,11 @@ at_end[#at_end + 1] = function()
   end
 end
 
--- Take an upload out of its claim.
+-- Take an upload out of its claim. After a removal, a full Redis accepts the rest of a script.
 local function leave_claim(id, claim)
   leave_claim_at_end(id, claim)
   if is_in_claim(claim) then
+    pcall(redis.call, 'SREM', KEY.claim .. claim, id)
     redis.call('HSET', upload_key(id), 'claim', '')
   end
 end
