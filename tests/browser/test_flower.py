@@ -18,7 +18,6 @@ import pytest
 
 from tasks.records.states import STAGES
 from tests.browser.axe import serious_findings
-from tests.browser.keyboard import tab_to
 from tests.farm import BIN, Farm, wait_until
 from tests.sandbox import Sandbox, seed
 from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
@@ -196,43 +195,6 @@ def test_a_failed_task_shows_its_error(page: Any, flower: Flower, shoot: Shoot) 
     reason = why.first.bounding_box()
     assert reason["y"] + reason["height"] <= 900
     shoot(page, "failure")
-
-
-def test_by_keyboard_alone_a_failed_task_is_found(page: Any, flower: Flower) -> None:
-    page.goto(f"{flower.url}/workers")
-    _rows(page, "#workers-table", 2)
-    tab_to(page, "a[href='/tasks']")
-    page.keyboard.press("Enter")
-    _rows(page, "#tasks-table", 10)
-
-    # The filters, the search, the order and the rows, as they come on the page.
-    tab_to(page, "[data-task-state=FAILURE]")
-    page.keyboard.press("Enter")
-    wait_until(lambda: page.locator("#tasks-table tbody tr").count() == 2)
-    tab_to(page, "#tasks-table_filter input")
-    page.keyboard.type("sh020_beauty")
-    wait_until(lambda: page.locator("#tasks-table tbody tr").count() == 1)
-    tab_to(page, "#tasks-table_wrapper thead th")
-    page.keyboard.press("Enter")
-    page.locator("#tasks-table_wrapper th[aria-sort]").first.wait_for()
-    tab_to(page, "#tasks-table tbody a[href*='/task/']")
-    page.keyboard.press("Enter")
-    page.locator("#task-page").wait_for()
-    assert "EntityTooLarge" in page.inner_text("#task-page")
-    # The traceback scrolls, and an upload that the task carried is one more Tab away.
-    tab_to(page, "#task-page a[href*='/upload/'], #task-page a[href*='/uploads']")
-    page.keyboard.press("Enter")
-    page.locator("main h1").wait_for()
-    assert "sh020_beauty_v001.1001.exr" in page.inner_text("main")
-
-
-def test_by_keyboard_alone_a_workers_tabs_are_read(page: Any, flower: Flower) -> None:
-    page.goto(f"{flower.url}/{_each_page(flower)['worker']}")
-    tab_to(page, "#worker-tab-pool")
-    for tab in ("broker", "queues", "tasks"):
-        page.keyboard.press("ArrowRight")
-        page.locator(f"#worker-tab-{tab}[aria-selected=true]").wait_for()
-        page.locator(f"#tab-{tab}").wait_for()
 
 
 def test_no_page_holds_a_secret_or_offers_control(page: Any, flower: Flower, farm: Farm) -> None:
