@@ -46,9 +46,9 @@ def test_uploads_start_when_their_wake_up_task_died_with_a_worker(
 )
 def test_uploads_continue_when_a_message_of_a_later_stage_is_lost(farm: Farm, stage: str) -> None:
     # As when a worker dies between taking a message and writing that into the record.
+    hold_up(farm)
     with farm.frozen():
         uploads = farm.upload_many(5)
-    hold_up(farm)
     catch_message(farm, stage)
     for worker in farm.workers:
         worker.kill()
