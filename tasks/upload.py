@@ -16,6 +16,7 @@ from tasks.stage.resolved import resolved
 from tasks.stage.sending import send_file
 from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
+from tasks.transfer.ftrack import Outcomes
 from tasks.transfer.models import Transfer
 from tasks.transfer.register import confirm
 from tasks.transfer.signing import sign
@@ -92,11 +93,14 @@ def put_file(self: Stage, message: Message) -> Message:
         # While a key is changed, this node may not be able to open what another one had signed.
         unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
         signed = self.call_once(lambda files: sign(self.clients.ftrack, files), unsigned)
-        outcomes = {transfer.upload_id: transfer for transfer in batch.not_stored} | signed
-        files = [outcome for outcome in outcomes.values() if isinstance(outcome, Transfer)]
+        refused: Outcomes = {
+            key: one for key, one in signed.items() if not isinstance(one, Transfer)
+        }
+        outcomes = [signed.get(transfer.upload_id, transfer) for transfer in batch.not_stored]
+        files = [outcome for outcome in outcomes if isinstance(outcome, Transfer)]
         sent = self.each_file(files, lambda file: send_file(self.clients, file, heartbeat))
     # What ftrack has refused is no answer of the store.
-    batch = self.part_with(batch, {key: outcomes[key] for key in outcomes.keys() - sent.keys()})
+    batch = self.part_with(batch, refused)
     return self.hand_on(batch, sent, service="store")
 
 

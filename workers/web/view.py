@@ -225,7 +225,7 @@ def _pace(farm: Farm, waiting: int) -> str:
         return ""
     passed_s = rows[-1]["at"] - rows[0]["at"]
     located = rows[-1].get("located", 0) - rows[0].get("located", 0)
-    # Anybody may have written the history: numbers may be none, or have no end.
+    # Anybody may have written the history, so its numbers may go backwards.
     if not (located > 0 and passed_s > 0) or (left_s := waiting * passed_s / located) > MONTH_S:
         return ""
     return f"At the pace of the last {span(passed_s)}, all that waits is done in {span(left_s)}."
