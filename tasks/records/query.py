@@ -10,8 +10,10 @@ import fnmatch
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from typing import Any, NamedTuple
 
+from tasks.intake.errors import BadInputError
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.terms import Term, file_term, folded, without_number, words_of
 from tasks.transfer.targets import is_uuid
@@ -19,7 +21,8 @@ from tasks.transfer.windows import is_windows_path
 
 MAX_WORDS = 8
 _GLOB = re.compile(r"[*?\[]")
-_OPTIONS = {"version", "host", "worker", "name", "state", "user", "task", "error"}
+_OPTIONS = {"version", "host", "worker", "name", "state", "user", "task", "error", "since"}
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +52,45 @@ class Query:
         return not any((self.words, *people, self.worker, self.task, self.error))
 
 
-def parsed(text: str, states: Sequence[str] = (), **options: Any) -> Query:
-    """Return the query that a person has typed, such as ``sh020 host:node7``."""
+def parsed(text: str, states: Sequence[str] = (), *, now: float = 0.0, **options: Any) -> Query:
+    """Return the query that a person has typed, such as ``sh020 host:node7 since:2h``.
+
+    Times without a zone are in UTC, as Flower shows them.
+
+    Raises:
+        BadInputError: a state is unknown, or a time is none.
+    """
     words: list[str] = []
     for word in text.split()[:MAX_WORDS]:
         name, colon, value = word.partition(":")
         if colon and value and name in _OPTIONS:
-            options[name] = value
+            options[name] = time_of(word, value, now, UTC) if name == "since" else value
         elif re.fullmatch(r"[\w.-]+@[\w.-]+", word):
             options["worker"] = word
         else:
             words.append(word)
-    wanted = str(options.pop("state", "")).split(",")
+    wanted = [*filter(None, options.pop("state", "").split(","))]
+    if unknown := {*wanted} - {*UPLOAD_STATES}:
+        raise BadInputError(f"state:{min(unknown)} is none of {', '.join(UPLOAD_STATES)}")
     known = tuple(state for state in UPLOAD_STATES if state in (*states, *wanted))
     return Query(tuple(words), known or UPLOAD_STATES, **options)
+
+
+def time_of(asked: str, text: str, now: float, zone: tzinfo | None = None) -> float:
+    """Return a time that a person has written, in seconds since 1970; by default in local time.
+
+    *asked* is what the error names.
+
+    Raises:
+        BadInputError: it is no time.
+    """
+    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        return now - int(match[1]) * _UNITS_S[match[2]]
+    try:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=zone)).timestamp()
+    except (ValueError, OverflowError):
+        raise BadInputError(f"{asked} is no time: write 2h, 3d, or 2026-11-26T14:00") from None
 
 
 class Way(NamedTuple):

@@ -128,6 +128,19 @@ def test_a_supervisor_finds_a_shot_and_reads_why_it_waits(page: Any, flower: Flo
         page.get_by_role("link", name="pending 3", exact=True).wait_for()
 
 
+def test_what_has_moved_since_is_asked_for_as_in_the_shell(page: Any, flower: Flower) -> None:
+    page.goto(f"{flower.url}/uploads?q=sh0005+since:2d")
+    page.locator("#fh-summary", has_text="100 found").wait_for()
+    page.locator("#fh-query").fill("since:2200-01-01")
+    page.locator("#fh-summary", has_text="0 found").wait_for()
+
+    page.locator("#fh-query").fill("sh0005 since:noon")
+    why = "since:noon is no time: write 2h, 3d, or 2026-11-26T14:00"
+    page.locator("#fh-summary", has_text=why).wait_for()
+    page.get_by_text("What to search for").click()
+    page.get_by_text("what has moved since").wait_for()
+
+
 def test_by_keyboard_alone_a_failed_upload_is_retried(page: Any, flower: Flower) -> None:
     page.goto(f"{flower.url}/uploads")
     tab_to(page, "#fh-query")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
 from tasks.config.sealing import Codec
+from tasks.records import search
 from tasks.records.scripts import Scripts
 from tests.farm import BIN
 from tests.helpers.many_records import fill
 from tests.sandbox import RedisServer
-from workers.cli import output
+from workers.cli import output, status
 from workers.cli.group import cli
 
 SHOT = "/mnt/show/sq003/sh0003"
@@ -67,6 +69,7 @@ def test_a_shot_is_found_in_all_the_ways_that_people_name_it(run: Any) -> None:
         ["--shot", SHOT],
         ["--version", version],
         [version.upper(), "--since", "2h"],
+        [version],
     ):
         assert states(run("status", *asked)) == SOME, asked
     assert states(run("status", "sh0003", "--state", "failed")) == {"failed": 2}
@@ -119,6 +122,36 @@ def test_a_table_of_a_state_ends_where_a_person_stops_reading(run: Any) -> None:
     )
     assert len(failed) == 1 + 3 * 3 + 1
     assert max(map(len, failed[1::3])) <= 80
+
+
+def test_the_ids_of_versions_and_components_stand_for_uploads(run: Any) -> None:
+    one, *_ = [json.loads(line) for line in run("status", "sh0004", "--state", "failed")]
+    version, component, upload = one["version_id"], one["component_id"], one["upload_id"]
+
+    assert states(run("status", version, component)) == SOME | {"failed": 3}
+    [line] = run("status", component)
+    assert json.loads(line)["upload_id"] == upload
+    table = run("status", version, "--format", "table", "--limit", "3")
+    assert table[0].endswith("93 of 100 located, 2 failed, 16.8 MB")
+    assert table[-1] == "2 failed, 1 retrying, 3 pending, 93 located, 1 cancelled"
+    # It ends at once, because the component's only upload has ended.
+    assert len(run("watch", component, code=4)) == 1
+    assert run("status", version, str(uuid.uuid4()), code=1) == []
+
+
+def test_a_table_says_where_it_ends(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "MAX_FOUND", 50)
+    monkeypatch.setattr(status, "MOST_READ", 20)
+
+    done = CliRunner().invoke(cli, ["status", SHOT, "--format", "table", "--limit", "3"])
+
+    lines = done.stdout.splitlines()
+    assert lines[1:3] == [
+        "these folders have the first 20 of 50 or more",
+        "the first 3 of 50 or more; --limit N shows more:",
+    ]
+    said = "farmhaul: there may be more than these 50: ask for less, as by --since"
+    assert done.stderr.splitlines() == [said]
 
 
 def test_one_upload_shows_all_that_is_known_of_it(run: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tasks.config.sealing import Codec
+from tasks.intake.errors import BadInputError
 from tasks.intake.request import PublishRequest, UploadRequest
 from tasks.records import keys, search
 from tasks.records.commands import Commands
@@ -51,7 +52,8 @@ def find(farm: Farm) -> Find:
     one = Search(farm.client, farm.record.scripts.codec, farm.record.scripts.hasher)
 
     def paths(text: str, *states: str) -> list[str]:
-        return sorted(upload.path for upload in one.page(parsed(text, states), 0, 100).uploads)
+        query = parsed(text, states, now=farm.now())
+        return sorted(upload.path for upload in one.page(query, 0, 100).uploads)
 
     return paths
 
@@ -75,6 +77,9 @@ FITTING = [
     "host:node7",
     "node7",
     "sh020 host:node7 user:ada state:pending",
+    "sh020 since:2h",
+    "since:2020-01-01 host:node7",
+    "since:2020-01-01T14:00+02:00 node7",
 ]
 
 
@@ -119,6 +124,8 @@ UNFITTING = [
     "host:node9",
     "sh020 state:failed",
     "sh020 user:bob",
+    "sh020 since:2200-01-01",
+    "since:2200-01-01T14:00",
     "name:main.1002",
     str(uuid.uuid4()),
 ]
@@ -128,6 +135,20 @@ def test_what_does_not_fit_is_not_found(farm: Farm, find: Find) -> None:
     farm.enqueue(file(f"{SHOT}/plate.1001.exr", name="main.1001"))
 
     assert [text for text in UNFITTING if find(text)] == []
+
+
+@pytest.mark.parametrize("text", ["since:2", "since:noon", "state:fail", "state:x,failed"])
+def test_what_is_no_time_and_no_state_is_said(text: str) -> None:
+    with pytest.raises(BadInputError, match=r"since:\w+ is no time: write 2h|is none of pending"):
+        parsed(text)
+
+
+def test_times_are_in_utc_unless_they_say_otherwise() -> None:
+    noon = 1_795_780_800.0  # 2026-11-27T12:00Z
+
+    for text in ("2026-11-27T12:00", "2026-11-27T14:00+02:00", "2026-11-27T12:00Z"):
+        assert parsed(f"since:{text}").since == noon
+    assert parsed("since:90m", now=noon).since == noon - 5400
 
 
 def test_a_sequence_is_found_by_any_of_its_frames(farm: Farm, find: Find) -> None:

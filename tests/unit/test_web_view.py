@@ -11,6 +11,8 @@ import pytest
 from tasks.records import history, keys
 from tasks.records.inbox import Waiting
 from tasks.records.nodes import NodeFault
+from tasks.records.query import parsed
+from tasks.records.search import Page
 from tasks.records.status import Backlog, Gate, UploadState
 from tasks.transfer.errors import FileRefusedError
 from tests.unit.records import Farm as RecordsFarm
@@ -66,6 +68,16 @@ def test_a_row_says_where_it_is_who_asked_and_how_long_it_takes() -> None:
     assert (row.name, row.folder) == ("beauty.1001.exr", "/mnt/sh020")
     assert (row.rate, row.left, row.age) == ("50 B/s", "15 s", "60 s")
     assert (row.stage, row.worker, row.who) == ("put_file", "w1@node7", "ada on node9")
+
+
+def test_what_is_found_is_said_and_where_the_list_ends() -> None:
+    page = Page([], 3, {"failed": 1, "located": 2, "pending": 0})
+
+    assert view.found(page, parsed("")) == ""
+    assert view.found(page, parsed("since:1h", now=1e9)) == "3 found, 1 failed, 2 located"
+    assert view.found(replace(page, is_cut=True), parsed("sh020")) == (
+        "3 or more found, 1 failed, 2 located. The list ends there: ask for less, as by since:1h."
+    )
 
 
 def test_times_are_in_words() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from tasks.config.texts import visible
 from tasks.intake.answer import size
+from tasks.records.search import Hits
 from tasks.records.status import UploadState
 from workers.cli import output
 
@@ -21,13 +22,16 @@ def columns() -> int:
 
 
 def show_found(
-    uploads: Sequence[UploadState], total: str, *, counts: str, now: float, by: str, limit: int
+    uploads: Sequence[UploadState], hits: Hits, *, counts: str, now: float, by: str, limit: int
 ) -> None:
-    """Show the first uploads, which are of *total*, below a summary if they are many."""
-    width = columns()
+    """Show the first uploads of those that were found, below a summary if they are many."""
+    width, number = columns(), sum(hits.counts.values())
+    total = f"{number}{' or more' if hits.is_cut else ''}"
     if len(uploads) > limit:
         for line in _summary_lines(uploads, by, limit, width):
             output.show(line)
+        if number > len(uploads):
+            output.show(f"these {by}s have the first {len(uploads)} of {total}")
         output.show(f"the first {limit} of {total}; --limit N shows more:")
     for upload in uploads[:limit]:
         for line in lines_of(upload, now, width):

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import click
 
 from tasks.intake.errors import BadInputError
 from tasks.records.keys import to_text, upload_key
-from tasks.records.query import Query, parsed
+from tasks.records.query import Query, parsed, time_of
 from tasks.records.scripts import Scripts
 from tasks.records.search import ORDER, Hits, Search
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid
+from workers.cli.records import find_known
 
 #: How many records of each state are read.
 SAMPLE = 5
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,7 +41,7 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def query_of(words: Sequence[str], now: float, **given: str | None) -> Query | None:
-    """Return what is looked for; None if nothing is given but ids of uploads.
+    """Return what is looked for; None if nothing is given but ids.
 
     Raises:
         BadInputError: a state is unknown, or a time is none.
@@ -57,7 +55,7 @@ def query_of(words: Sequence[str], now: float, **given: str | None) -> Query | N
             raise BadInputError(f"--state {state} is none of {', '.join(ORDER)}")
         states = (state,)
     if since := options.pop("since", None):
-        options["since"] = _time_of(since, now)
+        options["since"] = time_of(f"--since {since}", since, now)
     shot = options.pop("shot", None)
     # A path may have spaces, so the words are not parsed again.
     texts = (*words, *([shot] if shot else []))
@@ -67,6 +65,19 @@ def query_of(words: Sequence[str], now: float, **given: str | None) -> Query | N
 def find(scripts: Scripts, query: Query) -> Hits:
     """Return what fits."""
     return Search(scripts.client, scripts.codec, scripts.hasher).find(query)
+
+
+def not_uploads(scripts: Scripts, ids: Sequence[str]) -> dict[str, Hits]:
+    """Return those of the ids that are of versions or components, with their uploads.
+
+    Raises:
+        BadInputError: an id is of nothing that has a record.
+    """
+    status = Status(scripts.client, scripts.codec)
+    read = zip(ids, status.find(ids), strict=True)
+    found = {one: find(scripts, Query((one,))) for one, upload in read if upload is None}
+    find_known(status, [one for one, hits in found.items() if not hits.ids])
+    return found
 
 
 def none_known(scripts: Scripts, words: Sequence[str]) -> BadInputError:
@@ -89,14 +100,3 @@ def _opens_none(scripts: Scripts) -> bool:
         except SealBrokenError:
             opened.append(False)
     return bool(opened) and not any(opened)
-
-
-def _time_of(text: str, now: float) -> float:
-    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return now - int(match[1]) * UNITS_S[match[2]]
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        raise BadInputError(
-            f"--since {text} is no time: write 2h, 3d, or 2026-11-26T14:00"
-        ) from None

@@ -18,7 +18,7 @@ from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.fetch_task import fetch_line
 from workers.cli.found import MOST_READ, columns, failures, lines_of, show_found
-from workers.cli.query import find, none_known, query_of, query_options
+from workers.cli.query import find, none_known, not_uploads, query_of, query_options
 from workers.cli.records import find_known, open_records
 from workers.wording import no_takers, troubles
 
@@ -68,7 +68,7 @@ def status(
             raise none_known(scripts, words)
         _show_hits(scripts, hits, now=now, by=by, limit=limit, form=form)
     elif words or which == "fetches":
-        _show_named(scripts, words, now=now, human=form != "json")
+        _show_named(scripts, words, now=now, by=by, limit=limit, form=form)
     else:
         query = Query(states=UPLOAD_STATES if which == "all" else states or LIVE)
         _show_listed(scripts, query, which, now=now, by=by, limit=limit, form=form)
@@ -89,10 +89,10 @@ def _show_hits(
         _say_if_cut(hits)
         return
     uploads = _known(reader, hits.ids[: max(MOST_READ, limit + 1)])
-    total = f"{sum(hits.counts.values())}{' or more' if hits.is_cut else ''}"
     none = more or "no upload fits; words are whole words"
     counts = output.counts_line(hits.counts, 0) if hits.ids else none
-    show_found(uploads, total, counts=more or counts, now=now, by=by, limit=limit)
+    show_found(uploads, hits, counts=more or counts, now=now, by=by, limit=limit)
+    _say_if_cut(hits)
 
 
 def _say_if_cut(hits: Hits) -> None:
@@ -126,8 +126,14 @@ def _show_listed(
         output.show(counts)
 
 
-def _show_named(scripts: Scripts, ids: Sequence[str], *, now: float, human: bool) -> None:
-    """Show uploads and downloads by their ids; without ids, all downloads."""
+def _show_named(
+    scripts: Scripts, ids: Sequence[str], *, now: float, by: str, limit: int, form: str
+) -> None:
+    """Show uploads and downloads by their ids; without ids, all downloads.
+
+    The id of a version or component stands for its uploads.
+    """
+    human = form != "json"
     reader = Status(scripts.client, scripts.codec)
     fetches = Fetches(scripts)
     found = fetches.find(ids or fetches.ids())
@@ -136,7 +142,14 @@ def _show_named(scripts: Scripts, ids: Sequence[str], *, now: float, human: bool
     upload_ids = [one for one in ids if one not in found]
     if not upload_ids:
         return
-    uploads = find_known(reader, upload_ids)
+    others = not_uploads(scripts, upload_ids)
+    named = [one for one in upload_ids if one not in others]
+    for hits in others.values():
+        if len(hits.ids) > 1:
+            _show_hits(scripts, hits, now=now, by=by, limit=limit, form=form)
+        else:
+            named += hits.ids
+    uploads = find_known(reader, named)
     lives = any(upload.state in LIVE for upload in uploads)
     _say_what_is_wrong(reader, waits=lives, about_nodes=lives)
     for upload in uploads:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import NamedTuple
 
 import click
@@ -22,8 +23,8 @@ from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState, answers
 from workers.cli import output
-from workers.cli.query import find, none_known, query_of, query_options
-from workers.cli.records import find_known, open_records
+from workers.cli.query import find, none_known, not_uploads, query_of, query_options
+from workers.cli.records import open_records
 from workers.cli.watch_table import WatchTable
 from workers.wording import may_pass, redis_problem, troubles
 
@@ -67,14 +68,13 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     upload_ids = words
     # This fails now if Redis is unreachable; later, watch waits for it.
     if query := query_of(words, float(scripts.client.time()[0]), **asked):
-        upload_ids = tuple(find(scripts, query).ids)
+        upload_ids = _newest(find(scripts, query).ids)
         if not upload_ids:
             raise none_known(scripts, (*words, *filter(None, asked.values())))
-        if len(upload_ids) > MOST_WATCHED:
-            say(f"the newest {MOST_WATCHED} of {len(upload_ids)} uploads are watched")
-            upload_ids = upload_ids[:MOST_WATCHED]
     else:
-        find_known(status, upload_ids)
+        others = not_uploads(scripts, words)
+        found = [_newest(others[one].ids) if one in others else (one,) for one in words]
+        upload_ids = tuple(dict.fromkeys(chain(*found)))
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     if terminal and form == "table":
         ended = _table(status, upload_ids)
@@ -82,6 +82,12 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
         ended = _lines(status, upload_ids, human=form != "json")
     if any(upload.has_failed for upload in ended):
         raise SystemExit(FAILED)
+
+
+def _newest(ids: Sequence[str]) -> tuple[str, ...]:
+    if len(ids) > MOST_WATCHED:
+        say(f"the newest {MOST_WATCHED} of {len(ids)} uploads are watched")
+    return tuple(ids[:MOST_WATCHED])
 
 
 def _existing(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:

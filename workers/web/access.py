@@ -22,7 +22,7 @@ from tasks.records.inbox import Waiting, waiting
 from tasks.records.keys import ALIVE, LIMITS, state_key, to_text, upload_key
 from tasks.records.nodes import WORKER_S, NodeFault
 from tasks.records.numbers import LATEST_S, number
-from tasks.records.query import Query
+from tasks.records.query import Query, parsed
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Search
 from tasks.records.states import STAGES
@@ -137,9 +137,17 @@ class Records:
         seconds, micros = self.scripts.client.time()
         return float(seconds + micros / 1e6)
 
-    def page(self, query: Query, start: int, length: int) -> tuple[Page, float]:
-        """Return a page of uploads, and the time."""
-        return self.search.page(query, start, length), self.now
+    def page(
+        self, text: str, state: str, start: int, length: int, **options: str
+    ) -> tuple[Page, Query, float]:
+        """Return a page of what a person looks for, the query that it was read as, and the time.
+
+        Raises:
+            BadInputError: what was typed is no query.
+        """
+        now = self.now
+        query = parsed(text, (state,), now=now, **options)
+        return self.search.page(query, start, length), query, now
 
     def one(self, upload_id: str) -> One | None:
         """Return an upload; None if it has no record."""

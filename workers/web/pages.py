@@ -10,6 +10,7 @@ import logging
 import os
 from base64 import b64decode
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,8 +20,8 @@ from tornado import web
 
 from tasks.config.environment import SettingsError
 from tasks.config.texts import visible
-from tasks.records.query import Query, parsed
-from tasks.records.search import ORDER
+from tasks.intake.errors import BadInputError
+from tasks.records.search import ORDER, Page
 from tasks.records.states import LIVE
 from tasks.transfer.targets import is_uuid
 from workers.doctor.farm import GATE_STEPS, NODE_STEPS
@@ -91,6 +92,16 @@ class FarmhaulHandler(BaseHandler):
         state = self.get_argument("state", "")
         return text, state if state in ORDER else ""
 
+    async def look(self, start: int, length: int, version: str = "") -> tuple[Page, str, float]:
+        """Return a page of what is looked for, what was found in words, and the time."""
+        text, state = self.typed()
+        find = partial(self.records.page, text, state, start, length)
+        try:
+            page, query, now = await self.read(partial(find, version=version) if version else find)
+        except BadInputError as error:  # it is read at each key, such as since:2 of since:2h
+            return Page([], 0), str(error), 0.0
+        return page, view.found(page, query), now
+
 
 class Unavailable(web.HTTPError):
     """Redis cannot be read; ``why`` says it to a person."""
@@ -106,13 +117,13 @@ class UploadsView(FarmhaulHandler):
     @web.authenticated
     async def get(self) -> None:
         """Show a page of it."""
-        text, state = self.typed()
-        await self.show(parsed(text, (state,)), text, state)
+        await self.show()
 
-    async def show(self, query: Query, text: str, state: str, version: str = "") -> None:
-        """Show the uploads that fit a query."""
+    async def show(self, version: str = "") -> None:
+        """Show the uploads that fit what is looked for."""
+        text, state = self.typed()
         start = self.number("start", 0, 10**9)
-        page, now = await self.read(self.records.page, query, start, ROWS)
+        page, found, now = await self.look(start, ROWS, version)
         address = self.reverse_url("version", version) if version else self.reverse_url("uploads")
 
         def link(**changed: Any) -> str:
@@ -123,7 +134,7 @@ class UploadsView(FarmhaulHandler):
             "uploads.html",
             rows=[view.row_of(upload, now) for upload in page.uploads],
             page=page,
-            found=view.found(page, query),
+            found=found,
             states=ORDER,
             query=text,
             state=state,
@@ -141,9 +152,7 @@ class VersionView(UploadsView):
     @web.authenticated
     async def get(self, version_id: str) -> None:
         """Show a page of them."""
-        text, state = self.typed()
-        version = version_id.lower()
-        await self.show(parsed(text, (state,), version=version), text, state, version)
+        await self.show(version_id.lower())
 
 
 class UploadsTable(FarmhaulHandler):
@@ -152,13 +161,9 @@ class UploadsTable(FarmhaulHandler):
     @web.authenticated
     async def get(self) -> None:
         """Return a page of rows; each cell is HTML of the same template as the page."""
-        text, state = self.typed()
-        options = {}
-        if version := self.get_argument("version", ""):
-            options["version"] = version.lower()
-        query = parsed(text, (state,), **options)
         start, length = self.number("start", 0, 10**9), self.number("length", ROWS, MOST_ROWS)
-        page, now = await self.read(self.records.page, query, start, max(length, 1))
+        version = self.get_argument("version", "").lower()
+        page, found, now = await self.look(start, max(length, 1), version)
         rows = []
         for upload in page.uploads:
             html = self.render_string(
@@ -172,7 +177,7 @@ class UploadsTable(FarmhaulHandler):
                 "recordsTotal": sum(page.counts.values()),
                 "recordsFiltered": page.total,
                 "counts": page.counts,
-                "found": view.found(page, query),
+                "found": found,
             }
         )
 

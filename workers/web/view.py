@@ -81,11 +81,12 @@ def row_of(upload: UploadState, now: float) -> Row:
 
 def found(page: Page, query: Query) -> str:
     """Return how many uploads a search has found, by state; empty for a list of all of them."""
-    if query.is_listing:
+    if query.is_listing and not query.since:
         return ""
     states = (state for state in ORDER if state in query.states and page.counts.get(state))
     counts = [f"{page.counts[state]} {state}" for state in states]
-    return ", ".join([f"{page.total}{' or more' if page.is_cut else ''} found", *counts])
+    text = ", ".join([f"{page.total}{' or more' if page.is_cut else ''} found", *counts])
+    return f"{text}. The list ends there: ask for less, as by since:1h." if page.is_cut else text
 
 
 def in_ftrack(upload: UploadState) -> str:
