@@ -9,14 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 from celery.worker import state
 from kombu import Connection
 
 from tasks.config.redis_client import shared_redis, worker_redis
 from tasks.config.settings import Settings
+from tasks.records.keys import TOTALS
 from tasks.records.record import open_record
 from tests.sandbox import RedisServer
 from workers.broker import transport
+from workers.broker.refused import EVERY_S, Refused
 from workers.steps.breaker import Breaker
 from workers.steps.encoding_jobs import Encodings
 from workers.steps.periodic import IS_RECONCILING
@@ -38,6 +41,7 @@ def channel(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Itera
     """A worker's channel to the broker."""
     shared = shared_redis(Settings(redis_server.url))
     monkeypatch.setattr(transport.Channel, "shared_redis", shared)
+    monkeypatch.setattr(transport, "refused", Refused())
     options = {"visibility_timeout": LEASE_S}
     broker = Connection(redis_server.url, transport=transport.Transport, transport_options=options)
     with broker, broker.channel() as channel:
@@ -52,14 +56,41 @@ def reconciler(client: Any) -> Iterator[Reconciler]:
     IS_RECONCILING.clear()
 
 
+def take(client: Any, tag: str, at: float) -> None:
+    """Write a message down as one that a worker took then."""
+    message = {
+        "headers": {"task": "farmhaul.put_file"},
+        "properties": {"delivery_info": {"routing_key": "farmhaul"}, "delivery_tag": tag},
+        "body": "",
+        "content-type": "application/x-farmhaul",
+        "content-encoding": "utf-8",
+    }
+    client.hset("unacked", tag, json.dumps([message, "farmhaul", "farmhaul"]))
+    client.zadd("unacked_index", {tag: at})
+
+
 def calls(client: Any, command: str) -> int:
     return int(client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0))
+
+
+def count_sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list to which each request to Redis of this process is added; a pipeline is one."""
+    sent: list[Any] = []
+    send: Any = redis.Connection.send_packed_command
+
+    def noted(connection: Any, command: Any, *args: Any, **options: Any) -> Any:
+        sent.append(command)
+        return send(connection, command, *args, **options)
+
+    monkeypatch.setattr(redis.Connection, "send_packed_command", noted)
+    return sent
 
 
 def test_overdue_messages_are_looked_for_when_one_may_be_overdue(
     channel: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client.zadd("unacked_index", {"young": time.time(), "old": time.time() - LEASE_S + 20})
+    take(client, "young", time.time())
+    take(client, "old", time.time() - LEASE_S + 20)
     restored: list[bytes] = []
     monkeypatch.setattr(channel.qos, "restore_by_tag", lambda tag, *_: restored.append(tag))
     began = time.monotonic()
@@ -68,11 +99,66 @@ def test_overdue_messages_are_looked_for_when_one_may_be_overdue(
         channel.qos.restore_visible(interval=1)
     assert calls(client, "zrange") == 1
 
-    client.zadd("unacked_index", {"old": time.time() - LEASE_S - 1})
+    take(client, "old", time.time() - LEASE_S - 1)
     monkeypatch.setattr(time, "monotonic", lambda: began + 21)
     channel.qos.restore_visible(interval=1)
 
     assert restored == [b"old"]
+
+
+@pytest.mark.parametrize("kind", ["text", "another's message", "nothing"])
+def test_a_flood_of_garbage_costs_few_commands_to_remove(
+    channel: Any, client: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    overdue_at = time.time() - LEASE_S - 1
+    for number in range(1000):
+        if kind == "text":
+            client.hset("unacked", f"garbage{number}", "reboot, please")
+        elif kind == "another's message":
+            client.hset("unacked", f"garbage{number}", '[{"headers": {}}, "farmhaul", "farmhaul"]')
+        client.zadd("unacked_index", {f"garbage{number}": overdue_at - 1})
+    take(client, "good", overdue_at)
+    restored: list[bytes] = []
+    monkeypatch.setattr(channel.qos, "restore_by_tag", lambda tag, *_: restored.append(tag))
+    sent = count_sent(monkeypatch)
+
+    channel.qos.restore_visible(interval=1)
+
+    assert restored == [b"good"]
+    assert client.hkeys("unacked") == client.zrange("unacked_index", 0, -1) == ["good"]
+    assert len(sent) < 100
+    later = time.monotonic() + EVERY_S
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    channel.qos.restore_visible(interval=1)
+    assert int(client.hget(TOTALS, "refused") or 0) == (0 if kind == "nothing" else 1000)
+
+
+def test_a_flood_of_garbage_in_a_queue_is_counted_together(
+    channel: Any, client: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    sent = count_sent(monkeypatch)
+    for _ in range(1000):
+        assert channel._readable((b"farmhaul", b"reboot, please")) is None
+    assert len(sent) < 20
+    assert client.hget(TOTALS, "refused") == "1"  # the first is noted at once
+
+    monkeypatch.setattr(time, "monotonic", lambda: now + EVERY_S)
+    channel.qos.restore_visible(interval=1)
+
+    assert client.hget(TOTALS, "refused") == "1000"
+    assert caplog.text.count("refuses a message: it is not JSON; find out") == 1
+    assert caplog.text.count("refuses 999 messages: it is not JSON; find out") == 1
+
+
+def test_what_is_refused_last_is_counted_when_the_channel_ends(channel: Any, client: Any) -> None:
+    for _ in range(2):
+        channel.refuse("it is not JSON")
+
+    channel.close()
+
+    assert client.hget(TOTALS, "refused") == "2"
 
 
 def test_a_message_that_comes_later_is_found_within_a_lease(
@@ -81,7 +167,7 @@ def test_a_message_that_comes_later_is_found_within_a_lease(
     channel.qos.restore_visible(interval=1)
     restored: list[bytes] = []
     monkeypatch.setattr(channel.qos, "restore_by_tag", lambda tag, *_: restored.append(tag))
-    client.zadd("unacked_index", {"old": time.time() - LEASE_S - 1})
+    take(client, "old", time.time() - LEASE_S - 1)
     later = time.monotonic() + LEASE_S
     monkeypatch.setattr(time, "monotonic", lambda: later)
     channel.qos.restore_visible(interval=1)

@@ -15,6 +15,7 @@ from tasks.config.sealing import CONTENT_TYPE, Codec
 from tasks.records import keys, refusals
 from tests.unit.records import Farm
 from workers.broker import seal
+from workers.broker.refused import Refused
 
 PIDBOX = "w1@node7.celery.pidbox"
 
@@ -97,7 +98,8 @@ def test_a_refusal_names_the_node_the_reason_and_the_next_step(
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "node7")
     with caplog.at_level(logging.ERROR):
-        seal.note_refused(farm.client, why)
+        (refused := Refused()).add(why)
+        refused.note(farm.client)
 
     assert f"node7 refuses a message: {why}; " in caplog.text
     assert step in caplog.text

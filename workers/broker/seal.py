@@ -10,18 +10,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import socket
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import redis
 from kombu.utils import json
 
 from tasks.config.sealing import CONTENT_TYPE, Codec
-from tasks.log import log
-from tasks.records import refusals
-from tasks.records.keys import REFUSALS, TOTALS
 from tasks.transfer.errors import SealBrokenError
 
 SEAL = "seal"
@@ -32,15 +27,6 @@ BROADCAST_S = 60
 CONTENT_TYPES = {CONTENT_TYPE, "application/json"}
 #: The errors that malformed text can raise while it is parsed.
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-
-#: What to do, by words of the reason; the last one is for all others.
-STEPS = {
-    "key of this node": "compare FARMHAUL_SECRET_KEY of this node with that of the others",
-    "by the clock": "set the clocks of this node and of the sender by NTP",
-    "": "find out who else writes to Redis",
-}
-#: How long the last refusal of each node is remembered.
-REFUSALS_S = 86400
 
 _codec = Codec(())
 
@@ -90,21 +76,6 @@ def _fault(message: Any, queue: str) -> str:
             when = "ago" if age_s > 0 else "in the future"
             return f"it was sealed {abs(age_s):.0f} s {when}, by the clock of this node"
     return ""
-
-
-def note_refused(client: redis.Redis | None, why: str) -> None:
-    """Log a message that was dropped, and count it for the whole farm."""
-    node = socket.gethostname()
-    step = next(step for words, step in STEPS.items() if words in why)
-    log.error("message_refused", text=f"{node} refuses a message: {why}; {step}")
-    if client is not None:
-        try:
-            client.hincrby(TOTALS, "refused", 1)
-            refusals.note(client, "message", node, why)
-            client.hset(REFUSALS, node, json.dumps({"at": round(time.time()), "why": why}))
-            client.expire(REFUSALS, REFUSALS_S)
-        except redis.RedisError:  # Flower's user may not write; a count is not worth a worker
-            log.debug("refusal_not_counted")
 
 
 def _digest(message: Mapping[str, Any]) -> str:

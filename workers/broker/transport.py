@@ -24,9 +24,10 @@ import redis
 from kombu.transport import redis as kombu_redis
 from kombu.utils import json
 
-from tasks.log import log
 from workers.broker import seal
 from workers.broker.address import HEALTH_CHECK_S
+from workers.broker.refused import Refused
+from workers.broker.unacked import QoS
 from workers.wording import redis_problem
 
 #: When this process last asked Redis for tasks (time.monotonic), for ``workers.health``.
@@ -35,47 +36,8 @@ last_asked = time.monotonic()
 BRPOP_S = 5
 #: How long a worker waits before it asks a Redis again that refuses to answer.
 REFUSED_PAUSE_S = 1.0
-
-
-class _QoS(kombu_redis.QoS):
-    """The unacknowledged messages; an entry that is malformed is removed."""
-
-    #: When the oldest of them may be overdue, by time.monotonic().
-    _overdue_at = 0.0
-
-    def restore_visible(self, *args: Any, **options: Any) -> None:
-        # Redelivery is for workers: Flower's Redis user, for example, may not touch their messages.
-        if self.channel.shared_redis is None or time.monotonic() < self._overdue_at:
-            return
-        try:
-            if self._none_is_overdue():
-                return
-            super().restore_visible(*args, **options)
-        except redis.OutOfMemoryError:
-            raise
-        except redis.ResponseError as error:
-            log.warning("redis_refuses", text=redis_problem(error))
-
-    def _none_is_overdue(self) -> bool:
-        """Return whether no message is overdue, and note until when none can be.
-
-        Leases are only ever renewed, and a message that is taken later is due later, apart from
-        the difference between the clocks of the workers that take them.
-        """
-        with self.channel.conn_or_acquire() as client:
-            oldest = client.zrange(self.unacked_index_key, 0, 0, withscores=True)
-        lease_s = float(self.visibility_timeout)
-        left_s = oldest[0][1] + lease_s - time.time() if oldest else lease_s
-        self._overdue_at = time.monotonic() + min(left_s, lease_s)
-        return bool(left_s > 0)
-
-    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
-        try:
-            super().restore_by_tag(tag, client, leftmost)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            with self.channel.conn_or_acquire(client) as connected, connected.pipeline() as pipe:
-                self._remove_from_indices(tag, pipe).execute()
-                seal.note_refused(connected, "an unacknowledged message is malformed")
+#: What no channel of this process has delivered.
+refused = Refused()
 
 
 class _Guarded:
@@ -83,7 +45,7 @@ class _Guarded:
 
     connection: Any
     client: Any
-    QoS = _QoS
+    QoS = QoS
     #: In a worker, the client whose connections all channels share but for what they wait on.
     shared_redis: Any = None
     #: The socket of BRPOP, and the number by which Redis knows it; None if it does not say.
@@ -138,10 +100,16 @@ class _Guarded:
             return False
         return True
 
-    def refuse(self, why: str) -> None:
-        """Log and count a message that was dropped."""
-        with self.conn_or_acquire() as client:  # type: ignore[attr-defined]
-            seal.note_refused(client, why)
+    def refuse(self, why: str, count: int = 1) -> None:
+        """Note messages that were dropped, now or together with others."""
+        refused.add(why, count)
+        self.note_refused()
+
+    def note_refused(self, at_once: bool = False) -> None:
+        """Log and count what was dropped, if it is time to."""
+        if refused.is_due(at_once):
+            with self.conn_or_acquire() as client:  # type: ignore[attr-defined]
+                refused.note(client)
 
     def _brpop_start(self, *args: Any, **options: Any) -> Any:
         global last_asked  # noqa: PLW0603 one time for the whole process
@@ -163,6 +131,8 @@ class _Guarded:
         return answer
 
     def close(self) -> None:
+        with suppress(redis.RedisError):  # a count is not worth an end that fails
+            self.note_refused(at_once=True)
         self._end_brpop()  # kombu waits for its answer
         super().close()  # type: ignore[misc]
 
