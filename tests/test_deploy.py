@@ -334,12 +334,45 @@ def test_workers_start_after_the_file_systems_of_the_network() -> None:
     assert "remote-fs.target" in after.split()
 
 
-def test_ansible_writes_no_secret_where_everybody_may_read() -> None:
-    """The role refuses what the table of variables calls a secret, or a URL with a password."""
+def secret_variables() -> list[str]:
+    """Return what the table of variables calls a secret, or a URL with a password."""
     page = (DEPLOY.parent / "docs/configuration.md").read_text(encoding="utf-8")
-    secrets = re.findall(
-        r"^\| `(\w+)` \|[^|]*\|[^|]*(?:secret|password)[^|]*\|", page, re.MULTILINE
-    )
+    row = r"^\| `(\w+)` \|[^|]*\|[^|]*(?:secret|password)[^|]*\|"
+    return re.findall(row, page, re.MULTILINE)
+
+
+def test_docker_inspect_shows_no_secret_of_a_container() -> None:
+    """A container's environment is what it shows: secrets are files there, which are mounted."""
+    compose = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text(encoding="utf-8"))
+    secrets = {*secret_variables(), "FLOWER_BASIC_AUTH", "GF_SECURITY_ADMIN_PASSWORD"}
+    for name, service in compose["services"].items():
+        given = set(service.get("environment", ()))
+        assert not given & secrets, name
+        files = {one for one in given if one.endswith("_FILE") and one[:-5] in secrets}
+        read = {service["environment"][one].removeprefix("/run/secrets/") for one in files}
+        assert read <= set(service.get("secrets", ())) <= set(compose["secrets"]), name
+    worker = compose["services"]["worker"]["environment"]
+    assert worker["FARMHAUL_NOTIFY_URL_FILE"] == "/run/secrets/notify_url"
+
+
+def test_each_secret_of_compose_is_written(tmp_path: Path) -> None:
+    script = ["sh", str(DEPLOY / "docker/make-secrets.sh"), str(tmp_path)]
+    url = "https://chat.example.com/hook/1"
+    env = {**os.environ, "FTRACK_API_KEY": "k", "FARMHAUL_NOTIFY_URL": url}
+    subprocess.run(script, env=env, check=True, capture_output=True, timeout=60)
+
+    compose = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text(encoding="utf-8"))
+    assert set(compose["secrets"]) <= {path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / "notify_url").read_text() == url
+    (tmp_path / "notify_url").unlink()
+    env.pop("FARMHAUL_NOTIFY_URL")
+    subprocess.run(script, env=env, check=True, capture_output=True, timeout=60)
+    assert (tmp_path / "notify_url").read_text() == ""
+
+
+def test_ansible_writes_no_secret_where_everybody_may_read() -> None:
+    """The role refuses what is a secret."""
+    secrets = secret_variables()
     roles = DEPLOY / "ansible/roles"
     [tasks, hook] = (
         yaml.safe_load((roles / name / "tasks/main.yml").read_text(encoding="utf-8"))

@@ -47,6 +47,8 @@ if [ $whole = no ]; then
 fi
 # A Fernet key is 32 bytes in URL-safe base64, which is what random prints.
 [ -e "$folder/secret_key" ] || random | keep secret_key
+# Empty: without FARMHAUL_NOTIFY_URL, nothing is posted.
+[ -e "$folder/notify_url" ] || printf '%s' "${FARMHAUL_NOTIFY_URL:-}" | keep notify_url
 [ -e "$folder/flower_auth" ] || printf 'farmhaul:%s\n' "$(random | tr -d '=')" | keep flower_auth
 [ -e "$folder/grafana_password" ] || random | tr -d '=\n' | keep grafana_password
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 
+#: Whose file may be empty, as if it were not named: Docker Compose mounts the secrets of all farms.
+MAY_BE_EMPTY = ("FARMHAUL_NOTIFY_URL",)
+
+
 class SettingsError(ValueError):
     """The environment is not valid; the text has one line for each error."""
 
@@ -52,7 +56,7 @@ class Reader:
             why = error if isinstance(error, NotTextError) else "it is not the path of a file"
             self.faults.append(f"{name}_FILE: cannot read {shown}: {why}")
             return ""
-        if not text:
+        if not text and name not in MAY_BE_EMPTY:
             self.faults.append(f"{name}_FILE: {shown} is empty; write the value into it")
         return text
 

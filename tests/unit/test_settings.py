@@ -231,6 +231,13 @@ def test_a_secret_is_read_from_the_file_in_name_file(tmp_path: Path) -> None:
     assert read(**environment).require_ftrack().api_key == "from the file"
 
 
+def test_the_file_of_the_url_for_notices_may_be_empty(tmp_path: Path) -> None:
+    """Docker Compose mounts it in each farm, also where nobody wants notices."""
+    (tmp_path / "notify_url").write_text("")
+
+    assert read(FARMHAUL_NOTIFY_URL_FILE=str(tmp_path / "notify_url")).notify_url == ""
+
+
 def test_a_value_and_a_file_contradict_each_other(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("other s3cr3t")
     environment = {**FTRACK, "FTRACK_API_KEY_FILE": str(tmp_path / "key")}
