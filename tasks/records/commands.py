@@ -9,7 +9,7 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
-from tasks.records import states
+from tasks.records import acts, states
 from tasks.records.keys import left_key, pending_key, to_text, upload_key
 from tasks.records.numbers import number
 from tasks.records.places import places_of
@@ -155,8 +155,8 @@ class Commands:
         pending, queued = pipeline.execute()
         return int(pending), int(queued)
 
-    def retry(self, upload_id: str) -> Retried:
-        """Make an ended upload pending again.
+    def retry(self, upload_id: str, who: str = "") -> Retried:
+        """Make an ended upload pending again, and note who has asked for that.
 
         A publish is retried with all of its members; those that are stored and have not changed
         are not sent again. For a member, its publish is retried: the latest one, if it has several.
@@ -169,10 +169,15 @@ class Commands:
         if not component:
             return Retried(host, "", is_new=False)
         if publish or total:
-            return Retried(host, *self._retry_publish(publish.rpartition(",")[2] or upload_id))
-        [(state, is_new)] = self.write([self._revived(upload_id, fields)])
-        if is_new:
-            self._refresh_index(upload_id, fields[1])
+            retried_id = publish.rpartition(",")[2] or upload_id
+            state, is_new = self._retry_publish(retried_id)
+        else:
+            retried_id = upload_id
+            [(state, is_new)] = self.write([self._revived(upload_id, fields)])
+            if is_new:
+                self._refresh_index(upload_id, fields[1])
+        if is_new and who:
+            acts.note(self.scripts, retried_id, acts.RETRIED, who)
         return Retried(host, state, is_new)
 
     def _retry_publish(self, publish_id: str) -> Enqueued:
@@ -208,10 +213,16 @@ class Commands:
         run = self.scripts.run
         return to_text(run("complete_publish", id=publish_id, ttl_s=self.scripts.ttl_s))
 
-    def cancel(self, upload_id: str) -> str:
-        """Stop an upload, and return its state; the state of an unknown upload is empty."""
+    def cancel(self, upload_id: str, who: str = "") -> str:
+        """Stop an upload, note who has done it, and return its state.
+
+        The state of an unknown upload is empty.
+        """
+        before = self.scripts.client.hget(upload_key(upload_id), "state") if who else None
         ttl_s = self.scripts.ttl_s
         state = to_text(self.scripts.run("cancel", id=upload_id, ttl_s=ttl_s, as_member=False))
+        if state == "cancelled" and who and to_text(before) != state:
+            acts.note(self.scripts, upload_id, acts.CANCELLED, who)
         if state in {"cancelled", "located"}:
             self._stop_members(upload_id)
         return state

@@ -12,6 +12,7 @@ import redis
 from tasks.config.sealing import UNREADABLE, Codec
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import PRIORITIES
+from tasks.records.acts import Act, acts_of
 from tasks.records.keys import (
     COMPONENT,
     HOSTS,
@@ -91,6 +92,8 @@ class UploadState:
     asked_host: str = ""
     asked_user: str = ""
     asked: float = 0.0
+    #: Who has retried or cancelled it, the oldest first.
+    acts: tuple[Act, ...] = ()
 
     @property
     def is_broken(self) -> bool:
@@ -316,6 +319,7 @@ class Status:
             asked_host=str(request.get("asked_host", "")),
             asked_user=str(request.get("asked_user", "")),
             asked=numbers.get("asked", LATEST_S) or 0.0,
+            acts=acts_of(fields.get("acts", ""), self.codec),
         )
 
     def ids_in(self, states: Iterable[str], limit: int = 10_000) -> list[str]:

@@ -173,7 +173,9 @@ def details(upload: UploadState, now: float) -> list[str]:
         "component": component,
         "asked by": " on ".join(filter(None, (upload.asked_user, upload.asked_host))),
     }
-    return [f"  {name:<9} {visible(text)}" for name, text in texts.items() if text]
+    rows = [(name, text) for name, text in texts.items() if text]
+    rows += [(act.what, f"{wording.span(now - act.at)} ago by {act.who}") for act in upload.acts]
+    return [f"  {name:<9} {visible(text)}" for name, text in rows]
 
 
 def _speed_text(upload: UploadState) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import click
 
+from tasks.intake.deliver import host_name, user_name
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import say
 from tasks.records.commands import Commands
@@ -15,6 +16,11 @@ from tasks.records.status import Status
 from workers.cli import output
 from workers.cli.fetch_task import send_fetch
 from workers.cli.records import find_known, open_app, open_records
+
+
+def person() -> str:
+    """Return who runs this command, and where, for the record."""
+    return " on ".join(filter(None, (user_name(), host_name())))
 
 
 @click.command()
@@ -44,7 +50,7 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
     find_known(status, upload_ids)
     hosts: dict[str, int] = {}
     for upload_id in upload_ids or status.ids_in(["failed"]):
-        host, state, new = commands.retry(upload_id)
+        host, state, new = commands.retry(upload_id, person())
         hosts[host] = hosts.get(host, 0) + new
         if state:  # else its record has just expired
             output.show(output.state_only(upload_id, state, human=human))
@@ -84,5 +90,5 @@ def cancel(upload_ids: tuple[str, ...], form: str) -> None:
     find_known(Status(scripts.client, scripts.codec), upload_ids)
     commands = Commands(scripts)
     for upload_id in upload_ids:
-        state = commands.cancel(upload_id)
+        state = commands.cancel(upload_id, person())
         output.show(output.state_only(upload_id, state, human=form != "json"))

@@ -15,7 +15,7 @@ from tasks.config.environment import SettingsError
 from tasks.config.sealing import UNREADABLE
 from tasks.config.settings import Settings
 from tasks.config.texts import read_text
-from tasks.records import history
+from tasks.records import acts, history
 from tasks.records.commands import Commands
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import Waiting, waiting
@@ -175,8 +175,13 @@ class Records:
                 what = "claimed, and " if place == 1 else ""
                 events.append(Event(at, f"{what}{stage} began"))
         events += [*self._tries(fields.get("log", ""))]
-        if upload.state in {"failed", "cancelled", "superseded", "stored"}:
+        by = [(act.at, act.what, f"by {act.who}") for act in upload.acts]
+        if upload.state == acts.CANCELLED and by and by[-1][1] == acts.CANCELLED:
+            # The record has moved just before the note was made.
+            events.append(Event(upload.updated, *by.pop()[1:]))
+        elif upload.state in {"failed", "cancelled", "superseded", "stored"}:
             events.append(Event(upload.updated, upload.state))
+        events += [Event(*one) for one in by]
         if located := number(fields.get("located"), 0.0, LATEST_S):
             events.append(Event(located, "located", "ftrack shows it"))
         events.sort(key=lambda event: event.at)
@@ -241,10 +246,10 @@ class Records:
         kinds = (kind for kind in self._kinds.values() if isinstance(kind, bytes | str))
         return Counter(map(to_text, kinds)).most_common()
 
-    def act(self, action: str, upload_id: str) -> str:
+    def act(self, action: str, upload_id: str, login: str) -> str:
         """Retry or cancel an upload, and return its state then."""
-        commands = Commands(self._operator)
+        commands, who = Commands(self._operator), f"{login} in Flower"
         if action == "cancel":
-            return commands.cancel(upload_id)
+            return commands.cancel(upload_id, who)
         # The reconciler sends the wake-up within a second, so no rights to send tasks are needed.
-        return commands.retry(upload_id).state
+        return commands.retry(upload_id, who).state

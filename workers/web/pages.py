@@ -251,7 +251,7 @@ class UploadAction(FarmhaulHandler):
         if not self.may_act:
             raise web.HTTPError(403, "Flower is read-only here: FLOWER_READ_ONLY is on")
         try:
-            state = await self.read(self.records.act, action, upload_id.lower())
+            state = await self.read(self.records.act, action, upload_id.lower(), self.login)
         except Unavailable as error:
             logger.warning("%s of upload %s by %s failed", action, upload_id, self.login)
             hint = "" if os.environ.get(OPERATOR_URL_FILE) else f"; {NEEDS_OPERATOR}"

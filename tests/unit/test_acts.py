@@ -1,0 +1,107 @@
+"""A record says who has retried or cancelled its upload."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.fernet import Fernet
+
+from tasks.config.sealing import Codec
+from tasks.records import acts, keys
+from tasks.records.commands import Commands
+from tasks.records.scripts import Scripts
+from tasks.records.status import UploadState
+from tests.unit.records import Farm, file_of
+from workers.cli import output
+from workers.web.access import Records
+
+ADA, BEN = "ada on ws12", "ben in Flower"
+
+
+def upload_of(farm: Farm, upload_id: str) -> UploadState:
+    records = Records()
+    records.scripts = farm.record.scripts
+    one = records.one(upload_id)
+    assert one
+    return one.upload
+
+
+def test_who_cancels_and_retries_is_on_the_page_and_in_status(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    records = Records()
+    records.scripts = farm.record.scripts
+
+    assert records.act("cancel", upload_id, "ben") == "cancelled"
+    one = records.one(upload_id)
+    assert one
+    assert [event[1:] for event in one.events[-1:]] == [("cancelled", f"by {BEN}")]
+
+    assert farm.commands.retry(upload_id, ADA).state == "pending"
+    one = records.one(upload_id)
+    assert one
+    said = [event[1:] for event in one.events]
+    assert said[-2:] == [("cancelled", f"by {BEN}"), ("retried", f"by {ADA}")]
+    lines = output.details(one.upload, one.upload.acts[0].at + 120)
+    assert lines[-2:] == [f"  cancelled 2 min ago by {BEN}", f"  retried   2 min ago by {ADA}"]
+
+
+def test_only_what_changes_something_is_noted(farm: Farm) -> None:
+    [located] = farm.enqueue(file_of())
+    farm.settle(farm.deliver()[0], "located")
+    [cancelled] = farm.enqueue(file_of())
+    for _ in range(2):
+        farm.commands.cancel(located, ADA)
+        farm.commands.cancel(cancelled, ADA)
+    farm.commands.retry("gone", ADA)
+
+    assert upload_of(farm, located).acts == ()
+    assert [act.who for act in upload_of(farm, cancelled).acts] == [ADA]
+    assert not farm.client.exists(keys.upload_key("gone"))
+    acts.note(farm.record.scripts, "gone", acts.RETRIED, ADA)
+    assert not farm.client.exists(keys.upload_key("gone"))
+
+
+def test_the_latest_five_are_kept(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    for number in range(4):
+        farm.commands.cancel(upload_id, f"{number}")
+        farm.commands.retry(upload_id, f"{number}")
+
+    assert [(act.what, act.who) for act in upload_of(farm, upload_id).acts] == [
+        ("retried", "1"),
+        *((what, who) for who in "23" for what in ("cancelled", "retried")),
+    ]
+
+
+@pytest.mark.parametrize("poison", ["x", "{}", "[1]", "[[]]", '[[1, "gone", "x"]]', "null"])
+def test_what_somebody_else_writes_there_is_no_error(farm: Farm, poison: str) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    farm.client.hset(keys.upload_key(upload_id), "acts", poison)
+
+    assert upload_of(farm, upload_id).acts == ()
+    farm.commands.cancel(upload_id, ADA)
+    assert upload_of(farm, upload_id).state == "cancelled"
+
+
+def test_names_are_sealed_as_records_are(farm: Farm) -> None:
+    codec = Codec([Fernet.generate_key().decode()])
+    scripts = Scripts(farm.client, codec)
+    request = file_of()
+    commands = Commands(scripts)
+    commands.enqueue([request])
+    commands.cancel(request.upload_id, ADA)
+
+    text = farm.client.hget(keys.upload_key(request.upload_id), "acts")
+    assert "ada" not in text
+    assert [act.who for act in acts.acts_of(text, codec)] == [ADA]
+
+
+def test_a_full_redis_takes_no_note_and_cancels(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    farm.deliver()
+    farm.client.config_set("maxmemory", "1")
+    try:
+        assert farm.commands.cancel(upload_id, ADA) == "cancelled"
+    finally:
+        farm.client.config_set("maxmemory", "0")
+
+    assert upload_of(farm, upload_id).acts == ()
