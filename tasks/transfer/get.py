@@ -97,6 +97,12 @@ def get_file(
                     os.unlink(part_name, dir_fd=folder)
                 _tidy(file.component_id, folder)
             raise
+        try:  # another component of this name may have come meanwhile
+            _check_not_newer(file, folder, asked_at)
+        except FatalError:
+            os.unlink(part_name, dir_fd=folder)
+            _tidy(file.component_id, folder)
+            raise
         os.rename(part_name, file.name, src_dir_fd=folder, dst_dir_fd=folder)
         _tidy(file.component_id, folder)
         return Fetched("fetched", size_bytes)

@@ -58,7 +58,7 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
     the padding of the number.
 
     Raises:
-        FatalError: a component is unknown or not in ftrack.server.
+        FatalError: a component is unknown or not in ftrack.server, or two files have one name.
         RetryableError: what ``FtrackClient.call`` and ``rows_of`` raise.
     """
     among = f"id in ({quoted(component_ids)})"
@@ -96,7 +96,9 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
     _require_located(ftrack, found)
     order = {component_id: number for number, component_id in enumerate(component_ids)}
     found.sort(key=lambda item: (order[item.owner_id], item.file.name))
-    return [item.file for item in found]
+    named = [item.file for item in found]
+    _require_different_names(named)
+    return named
 
 
 def patterns_of(ftrack: FtrackClient, component_ids: Sequence[str]) -> dict[str, str]:
@@ -134,6 +136,19 @@ def _require_located(ftrack: FtrackClient, found: Sequence[_Found]) -> None:
         raise FatalError(
             f"{subject} not in ftrack.server; it may be in another location, or not uploaded yet"
         )
+
+
+def _require_different_names(files: Sequence[ComponentFile]) -> None:
+    known: dict[str, ComponentFile] = {}
+    for file in files:
+        if file.fault:
+            continue
+        other = known.setdefault(file.name, file)
+        if other is not file:
+            raise FatalError(
+                f"components {other.component_id} and {file.component_id} would both be named "
+                f"{file.name}; fetch them into different folders, or rename one of them in ftrack"
+            )
 
 
 #: By what the pages of types are ordered that have no id.

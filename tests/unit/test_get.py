@@ -220,6 +220,23 @@ def test_a_file_that_is_newer_than_the_request_is_left_alone(node: Node) -> None
     assert node.content == CONTENT
 
 
+def test_a_file_that_comes_while_another_of_its_name_is_fetched_stays(node: Node) -> None:
+    """Two components of one name, each asked for by itself: the one that is first is not lost."""
+    target = node.path / "plate.exr"
+    node.server.answers = [rest(0), whole()]
+    url = f"{node.server.url}/bucket/key"
+
+    def comes() -> None:
+        target.write_bytes(b"the first one's")
+
+    asked_at = time.time() - 60
+    with pytest.raises(FatalError, match="was written after it was asked for"):
+        get_file(node.file, node.folder, lambda _: url, store_session(2), comes, asked_at=asked_at)
+
+    assert target.read_bytes() == b"the first one's"
+    assert os.listdir(node.path) == ["plate.exr"]
+
+
 def test_a_download_that_is_cancelled_stops_at_the_next_block(node: Node) -> None:
     def cancel() -> None:
         raise FatalError("cancelled")

@@ -19,6 +19,7 @@ from tests.unit.odd_server import OddServer, http
 Rows = list[dict[str, object]]
 
 FILE_ID = "0f000000-0000-4000-8000-000000000000"
+OTHER_ID = "0f000000-0000-4000-8000-000000000001"
 SEQUENCE_ID = "5e000000-0000-4000-8000-000000000000"
 
 FILE: dict[str, object] = {"id": FILE_ID, "name": "plate", "file_type": ".exr"}
@@ -143,6 +144,29 @@ def test_files_are_in_the_order_of_the_ids_and_then_of_names(
     names = [file.name for file in find_files(client, [SEQUENCE_ID, FILE_ID])]
 
     assert names == ["main.0001.exr", "main.0002.exr", "plate.exr"]
+
+
+def test_two_files_of_one_name_are_refused_by_a_line(client: FtrackClient, odd: OddServer) -> None:
+    """Of a folder's files of one name, the last one would be there, and nobody would know."""
+    other = FILE | {"id": OTHER_ID}
+    reply(odd, [FILE, other], [], located(FILE_ID, OTHER_ID))
+
+    with pytest.raises(FatalError) as refused:
+        find_files(client, [FILE_ID, OTHER_ID])
+
+    assert str(refused.value) == (
+        f"components {FILE_ID} and {OTHER_ID} would both be named plate.exr; fetch them into "
+        "different folders, or rename one of them in ftrack"
+    )
+
+
+def test_two_frames_of_one_number_are_refused(client: FtrackClient, odd: OddServer) -> None:
+    numbers = ("7", "07")
+    ids = map(frame_id, numbers)
+    reply(odd, [], [SEQUENCE], [frame(number) for number in numbers], located(*ids))
+
+    with pytest.raises(FatalError, match=r"would both be named main\.0007\.exr"):
+        find_files(client, [SEQUENCE_ID])
 
 
 def test_an_id_that_ftrack_does_not_know_is_named(client: FtrackClient, odd: OddServer) -> None:
