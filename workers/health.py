@@ -4,14 +4,16 @@ After a broken connection, a worker may stay up, and even answer a ping, but tak
 from its queue. So every few seconds each worker notes in Redis that it takes tasks: it has asked
 for tasks recently, or all its processes are busy and something moves. It takes the note back when
 neither is true, and a note that is too old does not count. Each worker also notes its version,
-whether it takes tasks or not.
+whether it takes tasks or not. Under systemd, one that takes none is restarted by its unit.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -61,9 +63,27 @@ class Health(PeriodicStep):
         moves = shared.moved_s_ago() < STALLED_S
         busy = len(state.reserved_requests) >= self.worker.concurrency and moves
         takes_tasks = busy or silent_s < SILENT_S
-        self.record.scripts.run("note_worker", node=name, version=VERSION, takes_tasks=takes_tasks)
+        is_away = True
+        try:
+            self.record.scripts.run(
+                "note_worker", node=name, version=VERSION, takes_tasks=takes_tasks
+            )
+            is_away = False
+        finally:
+            # While Redis is away, a restart would not help.
+            if takes_tasks or is_away:
+                _tell_systemd()
         if not takes_tasks:
             log.error("not_consuming", silent_s=round(silent_s), text="restart this worker")
+
+
+def _tell_systemd() -> None:
+    """Tell systemd that this worker is well: a unit with WatchdogSec= restarts a silent one."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address.startswith(("/", "@")):
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+            to.settimeout(0)
+            to.sendto(b"WATCHDOG=1", address.replace("@", "\0", 1))
 
 
 def main(arguments: list[str]) -> int:

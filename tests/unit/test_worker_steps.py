@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -188,6 +189,35 @@ def test_the_health_check_is_a_command(worker: SimpleNamespace) -> None:
     command = [sys.executable, "-m", "workers.health", "nobody@nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "farmhaul: nobody@nowhere takes no tasks\n")
+
+
+def test_systemd_hears_of_a_worker_that_takes_tasks_or_has_no_redis(
+    worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    step = health.Health(worker)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(0)  # what is sent on this machine has arrived when it is sent
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        transport.last_asked = time.monotonic()
+        step.act()
+        assert systemd.recv(99) == b"WATCHDOG=1"
+
+        monkeypatch.setattr(transport, "last_asked", time.monotonic() - 60)
+        step.act()
+        with pytest.raises(BlockingIOError):
+            systemd.recv(99)
+
+        def away(*_: object, **__: object) -> None:
+            raise redis.ConnectionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(step.record.scripts, "run", away)
+            with pytest.raises(redis.ConnectionError):
+                step.act()
+        assert systemd.recv(99) == b"WATCHDOG=1"
+    transport.last_asked = time.monotonic()
+    step.act()  # nobody listens any more
 
 
 # Reconciler
