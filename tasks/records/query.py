@@ -20,6 +20,7 @@ from tasks.transfer.targets import is_uuid
 from tasks.transfer.windows import is_windows_path
 
 MAX_WORDS = 8
+_WORDS = re.compile(r'"[^"]+"|\S+')
 _GLOB = re.compile(r"[*?\[]")
 _OPTIONS = {"version", "host", "worker", "name", "state", "user", "task", "error", "since"}
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -55,13 +56,16 @@ class Query:
 def parsed(text: str, states: Sequence[str] = (), *, now: float = 0.0, **options: Any) -> Query:
     """Return the query that a person has typed, such as ``sh020 host:node7 since:2h``.
 
+    A path with spaces is between double quotes.
+
     Times without a zone are in UTC, as Flower shows them.
 
     Raises:
         BadInputError: a state is unknown, or a time is none.
     """
     words: list[str] = []
-    for word in text.split()[:MAX_WORDS]:
+    for quoted in _WORDS.findall(text)[:MAX_WORDS]:
+        word = quoted.strip('"')
         name, colon, value = word.partition(":")
         if colon and value and name in _OPTIONS:
             options[name] = time_of(word, value, now, UTC) if name == "since" else value

@@ -141,6 +141,22 @@ def test_what_has_moved_since_is_asked_for_as_in_the_shell(page: Any, flower: Fl
     page.get_by_text("what has moved since").wait_for()
 
 
+def test_what_is_late_is_counted_by_version(page: Any, flower: Flower) -> None:
+    page.goto(f"{flower.url}/uploads")
+    page.locator("#fh-query").fill("sh0006 since:2d")
+    page.locator("#fh-summary", has_text="100 found").wait_for()
+    page.get_by_role("link", name="by version").click()
+    page.locator("#fh-summary", has_text="1 versions, 1 late").wait_for()
+
+    row = page.locator("#fh-groups tbody tr")
+    # The one that was cancelled is not waited for.
+    assert "93 of 99" in row.inner_text()
+    row.get_by_role("link").click()
+    page.locator("#fh-summary", has_text="100 found").wait_for()
+    page.goto(f"{flower.url}/uploads/summary")
+    page.locator("#fh-groups tbody tr").nth(9).wait_for()
+
+
 def test_by_keyboard_alone_a_failed_upload_is_retried(page: Any, flower: Flower) -> None:
     page.goto(f"{flower.url}/uploads")
     tab_to(page, "#fh-query")

@@ -62,6 +62,7 @@ class Trouble:
         self.storing = self._sequence(sequence(20, "beauty", 48, "cleo", "node012"), stored=40)
         self.failed = self._sequence(sequence(30, "fx", 8, "ada", "node007"), stored=7)
         self._movie()
+        self._acted_on()
         self._singles()
         self._outage()
         self._history()
@@ -124,6 +125,23 @@ class Trouble:
         self.client.hset(keys.upload_key(request.upload_id), mapping=fields)
         self.movie = request.upload_id
 
+    def _acted_on(self) -> None:
+        """Two uploads of sh010: one was retried and is in ftrack now, the other was cancelled."""
+        for what, who in (("grade", "ada on ws12"), ("roto", "ben in Flower")):
+            path = f"/mnt/show/sh010/{what}/sh010_{what}_v001.mov"
+            target = Target.under_version(VERSIONS[10], what)
+            request = UploadRequest(path, target, 9_000_000, 1, asked_host="ws12", asked_user="ada")
+            self.commands.enqueue([request])
+            if what == "roto":
+                self.commands.cancel(request.upload_id, who)
+                continue
+            [transfer] = self._deliver()
+            plan = {"kind": "StoreRefusedError", "error": NO_SPACE, "final": True}
+            self._settle(transfer, "retrying", plan=plan | {"gate": "", "own": ""})
+            self.commands.retry(request.upload_id, who)
+            [transfer] = self._deliver()
+            self._settle(transfer, "located")
+
     def _singles(self) -> None:
         """Uploads that the store has refused, and those that wait behind its outage."""
         for number in range(14):
@@ -140,6 +158,8 @@ class Trouble:
         for upload_id, score in self.client.zrange(keys.PENDING, 0, -1, withscores=True):
             early = {upload_id: score - 60_000 * OLDEST_MIN}
             self.client.zadd(keys.PENDING, early)
+            taken_in = {"created": self.now - 60 * OLDEST_MIN}
+            self.client.hset(keys.upload_key(upload_id), mapping=taken_in)
 
     def _outage(self) -> None:
         since, until = self.now - 60 * STORE_DOWN_MIN, self.now + 600

@@ -27,6 +27,7 @@ from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Search
 from tasks.records.states import STAGES
 from tasks.records.status import Backlog, Gate, Status, UploadState, answers
+from workers.web.summary import Summary, summary
 
 OPERATOR_URL_FILE = "FLOWER_OPERATOR_REDIS_URL_FILE"
 #: The files of a publish that its page shows.
@@ -148,6 +149,15 @@ class Records:
         now = self.now
         query = parsed(text, (state,), now=now, **options)
         return self.search.page(query, start, length), query, now
+
+    def summary(self, text: str, state: str, by: str) -> tuple[Summary, float]:
+        """Return what a person looks for, counted by folder or version, and the time.
+
+        Raises:
+            BadInputError: what was typed is no query.
+        """
+        now = self.now
+        return summary(self.search, parsed(text, (state,), now=now), by), now
 
     def one(self, upload_id: str) -> One | None:
         """Return an upload; None if it has no record."""

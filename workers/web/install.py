@@ -30,6 +30,7 @@ def install() -> None:
     ours = [
         url(r"/uploads", pages.UploadsView, shared, name="uploads"),
         url(r"/uploads/datatable", pages.UploadsTable, shared, name="uploads_table"),
+        url(r"/uploads/summary", pages.SummaryView, shared, name="summary"),
         url(r"/uploads/version/([0-9a-fA-F-]{36})", pages.VersionView, shared, name="version"),
         url(r"/upload/([0-9a-fA-F-]{36})", pages.UploadView, shared, name="upload"),
         url(

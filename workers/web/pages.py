@@ -27,6 +27,7 @@ from tasks.transfer.targets import is_uuid
 from workers.doctor.farm import GATE_STEPS, NODE_STEPS
 from workers.web import view
 from workers.web.access import OPERATOR_URL_FILE, Records
+from workers.web.summary import Group
 from workers.wording import redis_problem, span
 
 logger = logging.getLogger("farmhaul.web")
@@ -126,9 +127,9 @@ class UploadsView(FarmhaulHandler):
         page, found, now = await self.look(start, ROWS, version)
         address = self.reverse_url("version", version) if version else self.reverse_url("uploads")
 
-        def link(**changed: Any) -> str:
+        def link(to: str = address, **changed: Any) -> str:
             values = {"q": text, "state": state} | changed
-            return f"{address}?{urlencode({k: v for k, v in values.items() if v})}"
+            return f"{to}?{urlencode({k: v for k, v in values.items() if v})}"
 
         self.render(
             "uploads.html",
@@ -141,6 +142,7 @@ class UploadsView(FarmhaulHandler):
             start=start,
             length=ROWS,
             link=link,
+            link_to_summary=lambda by: link(self.reverse_url("summary"), by=by),
             version=version,
             ftrack=view.ftrack_link(version),
         )
@@ -153,6 +155,38 @@ class VersionView(UploadsView):
     async def get(self, version_id: str) -> None:
         """Show a page of them."""
         await self.show(version_id.lower())
+
+
+class SummaryView(FarmhaulHandler):
+    """Uploads by folder or version: those that are late first."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Show them, as of now: it costs more than a page that asks again should."""
+        text, state = self.typed()
+        by = "version" if self.get_argument("by", "") == "version" else "folder"
+        groups: list[Group] = []
+        now = 0.0
+        try:
+            found, now = await self.read(self.records.summary, text, state, by)
+            groups, said = found.groups, view.summed_up(found, by)
+        except BadInputError as error:
+            said = str(error)
+        asked = {"q": text, "state": state}
+        self.render(
+            "summary.html",
+            by=by,
+            groups=groups,
+            said=said,
+            text=text,
+            state=state,
+            query=urlencode({name: value for name, value in asked.items() if value}),
+            now=now,
+            span=span,
+            ago=view.ago,
+            quoted=view.quoted,
+            visible=visible,
+        )
 
 
 class UploadsTable(FarmhaulHandler):

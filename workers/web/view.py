@@ -20,6 +20,7 @@ from workers.wording import span
 
 if TYPE_CHECKING:
     from workers.web.access import Farm
+    from workers.web.summary import Summary
 
 #: Flower's classes for the colour of a state.
 COLOURS = {
@@ -87,6 +88,20 @@ def found(page: Page, query: Query) -> str:
     counts = [f"{page.counts[state]} {state}" for state in states]
     text = ", ".join([f"{page.total}{' or more' if page.is_cut else ''} found", *counts])
     return f"{text}. The list ends there: ask for less, as by since:1h." if page.is_cut else text
+
+
+def summed_up(found: Summary, by: str) -> str:
+    """Return how much a summary covers, in words."""
+    late = sum(1 for group in found.groups if group.oldest)
+    text = f"{len(found.groups) + found.left} {by}s, {late} late"
+    if found.read < found.found:
+        text += f", of the first {found.read} of {found.found} uploads"
+    return f"{text}; {found.left} are not shown" if found.left else text
+
+
+def quoted(path: str) -> str:
+    """Return a path as a word of a search."""
+    return f'"{path}"' if " " in path else path
 
 
 def in_ftrack(upload: UploadState) -> str:

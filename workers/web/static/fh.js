@@ -86,8 +86,8 @@
             summary.textContent = answer.found;
         }
 
-        function remember() {
-            var address = new URL(window.location.href);
+        function withChosen(href) {
+            var address = new URL(href);
             ['q', 'state'].forEach(function (name) {
                 if (chosen[name]) {
                     address.searchParams.set(name, chosen[name]);
@@ -96,7 +96,14 @@
                 }
             });
             address.searchParams.delete('start');
-            window.history.replaceState(null, '', address);
+            return address;
+        }
+
+        function remember() {
+            window.history.replaceState(null, '', withChosen(window.location.href));
+            document.querySelectorAll('[data-by]').forEach(function (one) {
+                one.href = withChosen(one.href);
+            });
             uploads.ajax.reload();
         }
 
