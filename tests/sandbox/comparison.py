@@ -22,6 +22,8 @@ class Comparison:
         self._texts = {value for value in wanted if isinstance(value, str)}
 
     def holds(self, values: list[Any]) -> bool:
+        if self._negated and self._wanted == [None]:
+            return any(value is not None for value in values)
         return any(self._matches(value) for value in values) != self._negated
 
     def _matches(self, value: Any) -> bool:
