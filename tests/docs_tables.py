@@ -20,7 +20,7 @@ import click
 
 from tasks.intake.command import ENQUEUE, FLUSH_SPOOL
 from tasks.records.states import MOVES, STATES
-from workers.cli.group import cli
+from workers.cli import group
 
 ROOT = Path(__file__).resolve().parent.parent
 CLI = ROOT / "docs" / "cli.md"
@@ -43,7 +43,7 @@ def with_options(text: str) -> str:
 
 def _section(part: str) -> str:
     name = re.match(r"## farmhaul (\S+)", part)
-    if name is None or name[1] == "worker" or name[1] not in cli.commands:  # Celery's own options
+    if name is None or name[1] == "worker" or name[1] not in group.COMMANDS:  # Celery's own options
         return part
     records = shown_options(name[1])
     written = dict(re.findall(r"(?m)^\| `(.+?)` \| (.+) \|$", part))
@@ -59,7 +59,9 @@ def shown_options(name: str) -> list[tuple[str, str]]:
     for hook_command in (ENQUEUE, FLUSH_SPOOL):
         if hook_command.name == name:
             return [(option.shown, option.does) for option in hook_command.options]
-    command = cli.commands[name]
+    command = group.cli.get_command(click.Context(group.cli), name)
+    if command is None:
+        raise ValueError(f"no command {name}")
     context = click.Context(command, info_name=name, help_option_names=["-h", "--help"])
     options = [it for it in command.get_params(context) if isinstance(it, click.Option)]
     return [record for option in options if (record := option.get_help_record(context))]

@@ -93,8 +93,7 @@ def test_the_transfer_library_neither_sleeps_nor_reads_environ() -> None:
 def test_the_command_starts_without_what_only_some_commands_need() -> None:
     loaded = loaded_by("import workers.cli.group")
 
-    # redis looks whether cryptography is there, which costs nothing; Fernet would.
-    needless = {"celery", "cryptography.fernet", "flower", "kombu", "requests", "rich"}
+    needless = {"asyncio", "celery", "cryptography", "flower", "kombu", "redis", "requests", "rich"}
     assert loaded.isdisjoint(needless)
 
 

@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from tasks.intake import exit_codes
@@ -301,7 +302,7 @@ def test_a_usage_error_names_the_help(capsys: pytest.CaptureFixture[str]) -> Non
     assert hint == "farmhaul: Try 'farmhaul enqueue --help' for help."
 
 
-@pytest.mark.parametrize("command", sorted(group.cli.commands.keys() - {"worker"}))
+@pytest.mark.parametrize("command", sorted(group.COMMANDS.keys() - {"worker"}))
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main([command, "-h"])
@@ -311,10 +312,18 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
     assert f"\n  farmhaul {command}" in shown.out, "an example"
 
 
+@pytest.mark.parametrize("command", group.COMMANDS)
+def test_the_line_of_a_command_is_how_its_help_begins(command: str) -> None:
+    described = group.cli.get_command(click.Context(group.cli), command)
+    assert described is not None
+    _, line = group.COMMANDS[command]
+    assert " ".join((described.help or "").split()).startswith(line.removesuffix("."))
+
+
 def test_help_names_all_commands_and_needs_no_environment(hook: Farm) -> None:
     done = hook.cli("--help", env={"FARMHAUL_STORAGE_ROOTS": "wrong", "FARMHAUL_REDIS_URL": "x"})
     assert done.returncode == 0
-    for command in group.cli.commands:
+    for command in group.COMMANDS:
         assert f"\n  {command} " in done.stdout
 
 

@@ -28,7 +28,7 @@ from tests.helpers.documents import (
 )
 from tests.helpers.log_events import logged_events
 from tests.sandbox.process import CHECKOUT
-from workers.cli.group import cli
+from workers.cli.group import COMMANDS
 from workers.doctor.farm import CHECKS
 
 #: An environment variable of farmhaul; NAME_FILE is the same variable.
@@ -41,10 +41,10 @@ VARIABLE = re.compile(r"\b(?:FTRACK|FARMHAUL)_[A-Z0-9_]+\b")
 def test_the_reference_has_a_section_for_each_command() -> None:
     sections = re.findall(r"(?m)^## farmhaul (\S+)$", DOCS["cli.md"])
 
-    assert sorted(sections) == sorted(cli.commands)
+    assert sorted(sections) == sorted(COMMANDS)
 
 
-@pytest.mark.parametrize("name", [name for name in cli.commands if name != "worker"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "worker"])
 def test_the_reference_lists_the_options_that_help_shows(name: str) -> None:
     records = shown_options(name)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
-import redis
 
 from tasks.config.environment import SettingsError
 from tasks.config.remedies import explained
@@ -18,38 +18,61 @@ from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain
 from tasks.intake.inbox import InboxError
 from tasks.transfer.errors import UploadError
-from workers.cli.check import check
-from workers.cli.doctor import doctor
-from workers.cli.fetch import fetch
-from workers.cli.hook import enqueue, flush_spool
-from workers.cli.key import key
-from workers.cli.limit import limit
-from workers.cli.processes import exporter, worker
-from workers.cli.status import status
-from workers.cli.uploads import cancel, retry
-from workers.cli.watch import watch
-from workers.wording import redis_problem
+
+#: The commands: the module of ``workers.cli`` that holds each, and its line in ``farmhaul --help``.
+COMMANDS = {
+    "cancel": ("uploads", "Cancel uploads."),
+    "check": ("check", "Compare files on disk with what ftrack has of them."),
+    "doctor": ("doctor", "Check what uploads need."),
+    "enqueue": ("hook", "Queue files and image sequences for upload."),
+    "exporter": ("processes", "Serve metrics for Prometheus at /metrics until stopped."),
+    "fetch": ("fetch", "Download files from ftrack.server into a folder."),
+    "flush-spool": ("hook", "Enqueue the uploads in this host's spool (FARMHAUL_SPOOL)."),
+    "key": ("key", "Print keys for nodes that must not have FARMHAUL_SECRET_KEY."),
+    "limit": ("limit", "Show or change the limits that all workers share."),
+    "retry": ("uploads", "Make ended uploads pending again."),
+    "status": ("status", "Show the state of uploads, and why they wait or failed."),
+    "watch": ("watch", "Show uploads as they change."),
+    "worker": ("processes", "Start a worker, with the options of celery worker."),
+}
 
 #: The exit code of each kind of error that a command raises; the first kind that fits counts.
 CODES: dict[type[Exception], int] = {
     BadInputError: BAD_INPUT,
     SettingsError: BAD_INPUT,
     InboxError: NO_REDIS,
-    redis.RedisError: NO_REDIS,
     UploadError: FAILED,
 }
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """Imports the one command that runs: Redis' client alone takes longer than ``--help``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of all commands."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command; None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"workers.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the lines of all commands without importing these."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="farmhaul")
 def cli() -> None:
     """Upload the files of a render farm into ftrack's media store, each exactly once."""
-
-
-for command in (enqueue, check, status, watch, retry, cancel, limit, fetch, flush_spool):
-    cli.add_command(command)
-for command in (key, doctor, exporter, worker):
-    cli.add_command(command)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -57,14 +80,28 @@ def main(arguments: Sequence[str]) -> int:
     try:
         return _run(arguments) or 0
     except tuple(CODES) as error:
-        text = redis_problem(error) if isinstance(error, redis.RedisError) else explained(error)
-        return complain(text, next(CODES[kind] for kind in CODES if isinstance(error, kind)))
+        return complain(
+            explained(error), next(CODES[kind] for kind in CODES if isinstance(error, kind))
+        )
     except BrokenPipeError:
         # The reader of our output has closed it; what is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
         return complain("interrupted; uploads that are queued continue", INTERRUPTED)
+    except Exception as error:
+        if (problem := _redis_problem(error)) is None:
+            raise
+        return complain(problem, NO_REDIS)
+
+
+def _redis_problem(error: Exception) -> str | None:
+    # Only now: a command that calls Redis has imported its client.
+    import redis
+
+    from workers.wording import redis_problem
+
+    return redis_problem(error) if isinstance(error, redis.RedisError) else None
 
 
 def _run(arguments: Sequence[str]) -> int | None:
