@@ -18,6 +18,7 @@ import pytest
 
 from tasks.records.states import STAGES
 from tests.browser.axe import serious_findings
+from tests.browser.keyboard import tab_to
 from tests.farm import BIN, Farm, wait_until
 from tests.sandbox import Sandbox, seed
 from tests.sandbox.process import CHECKOUT, Child, accepts, free_ports
@@ -211,6 +212,44 @@ def test_no_page_holds_a_secret_or_offers_control(page: Any, flower: Flower, far
         assert seed.API_KEY not in text, path
         assert str(farm.sandbox.storage) not in text, path
     assert not page.locator("#worker-pool-shrink").count()
+
+
+def test_a_batch_that_waits_is_no_success_and_leads_to_its_uploads(
+    page: Any, flower: Flower, farm: Farm
+) -> None:
+    path = farm.make_file("sh050_beauty_v001.1001.exr", 200_000, folder="render")
+    with farm.frozen():
+        [upload] = farm.enqueue(path, "--version-id", seed.VERSION_ID)
+        path.unlink()
+    farm.wait_state([upload["upload_id"]], "retrying")
+
+    rows = page.locator("#tasks-table tbody tr", has_text="sh050_beauty")
+    waiting = rows.filter(has_text="WAITING")
+    wait_until(lambda: page.goto(f"{flower.url}/tasks") and waiting.count())
+    assert not rows.filter(has_text="SUCCESS").count()
+    waiting.first.locator("a[href*='/task/']").first.click()
+    page.locator("#task-page", has_text="WAITING").wait_for()
+    page.get_by_role("link", name="uploads that this chain carried").click()
+    page.locator("#fh-uploads").get_by_role("link", name="sh050_beauty_v001.1001.exr").click()
+
+    page.get_by_role("heading", name="Celery tasks").wait_for()
+    assert upload["upload_id"] in page.url
+    page.get_by_role("link", name="compute_checksum").first.click()
+    page.locator("#task-page", has_text="sh050_beauty").wait_for()
+    assert farm.cli("cancel", upload["upload_id"]).returncode == 0
+
+
+def test_by_keyboard_alone_a_task_leads_to_its_uploads(page: Any, flower: Flower) -> None:
+    page.goto(f"{flower.url}/tasks")
+    _rows(page, "#tasks-table", 10)
+    tab_to(page, "#tasks-table a[href*='/task/']")
+    page.keyboard.press("Enter")
+    page.locator("#task-page").wait_for()
+
+    tab_to(page, "#task-page a[href*='/uploads']")
+    page.keyboard.press("Enter")
+
+    page.locator("#fh-uploads .fh-file").first.wait_for()
 
 
 def _each_page(flower: Flower) -> dict[str, str]:

@@ -161,6 +161,26 @@ def test_the_page_says_whether_ftrack_shows_it(state: str, files: int, said: str
     assert view.in_ftrack(replace(UPLOAD, state=state, files=files)) == said
 
 
+@pytest.mark.parametrize(
+    ("server", "version", "address"),
+    [
+        ("https://studio.example/", "v1", "https://studio.example/#slideEntityId=v1&"),
+        ("https://studio.example", "", ""),
+        ("javascript:alert(1)", "v1", ""),
+        ("", "v1", ""),
+    ],
+)
+def test_a_version_links_to_ftrack_if_flower_knows_where_that_is(
+    server: str, version: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWER_FTRACK_SERVER", server)
+
+    found = view.ftrack_link(version)
+
+    assert found.startswith(address)
+    assert bool(found) == bool(address)
+
+
 GOOD = Node("w1@a", "0.1.0", takes=True, fault=None)
 BAD = GOOD._replace(fault=NodeFault("w1@b", 0.0, "files", "", known=True))
 QUIET = Farm(
