@@ -6,6 +6,7 @@ state, so that each move is atomic.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
@@ -16,11 +17,11 @@ from tasks.config.path_map import mapped
 from tasks.config.sealing import Signer, stored_signer
 from tasks.config.settings import Settings
 from tasks.records.delivery import Delivery, Settlement, final_verdict
-from tasks.records.keys import pending_key, to_text
+from tasks.records.keys import RETRYING, gate_key, pending_key, to_text
 from tasks.records.numbers import number
 from tasks.records.requests import transfer_from_record
 from tasks.records.scripts import Scripts, open_scripts
-from tasks.records.states import STAGES
+from tasks.records.states import SERVICES, STAGES
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Transfer
 from tasks.transfer.targets import Target, is_uuid
@@ -320,6 +321,21 @@ class Record:
         )
         counts = {to_text(host): int(count) for host, count in pending}
         return counts, [to_text(claim_id) for claim_id in overdue]
+
+    def next_due_s(self) -> float:
+        """Return in how many seconds the next retry is due, or a gate lets a probe through."""
+        seconds, microseconds = self.scripts.client.time()
+        now = seconds + microseconds / 1e6
+        pipeline = self.scripts.client.pipeline(transaction=False)
+        pipeline.zrangebyscore(RETRYING, f"({now}", "+inf", start=0, num=1, withscores=True)
+        for service in SERVICES:
+            pipeline.hget(gate_key(service), "until")
+        # An error stands for a key of another type, which the scripts repair.
+        retries, *gates = pipeline.execute(raise_on_error=False)
+        times = [number(until) for until in gates if not isinstance(until, Exception)]
+        if isinstance(retries, list):
+            times += [at for _, at in retries]
+        return min((at - now for at in times if at > now), default=math.inf)
 
     def pending_on(self, hosts: Iterable[str]) -> dict[str, int]:
         """Return the number of pending uploads that each of these hosts alone sees."""

@@ -15,15 +15,16 @@ from kombu import Connection
 
 from tasks.config.redis_client import shared_redis, worker_redis
 from tasks.config.settings import Settings
-from tasks.records.keys import TOTALS
+from tasks.records.keys import RETRYING, TOTALS, gate_key
 from tasks.records.record import open_record
+from tasks.records.states import SERVICES
 from tests.sandbox import RedisServer
 from workers.broker import transport
 from workers.broker.refused import EVERY_S, Refused
 from workers.steps.breaker import Breaker
 from workers.steps.encoding_jobs import Encodings
 from workers.steps.periodic import IS_RECONCILING
-from workers.steps.reconcile import LOCK_S, Reconciler
+from workers.steps.reconcile import LOCK_S, Reconcile, Reconciler
 
 LEASE_S = 30
 
@@ -222,6 +223,30 @@ def test_a_worker_that_waits_for_the_lock_looks_when_it_may_end(
     assert reconciler.run() is None
     assert IS_RECONCILING.is_set()
     assert 0 < client.ttl("farmhaul:reconciler") <= LOCK_S
+
+
+@pytest.mark.parametrize("waits_for", ["a retry", "a gate"])
+def test_the_worker_that_reconciles_looks_when_something_is_due(
+    waits_for: str, reconciler: Reconciler, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Reconcile, "interval_s", 5000.0)
+    client.delete("farmhaul:reconciler", RETRYING, *map(gate_key, SERVICES))
+    assert reconciler.run() is None
+    due = time.time() + 1000
+    if waits_for == "a retry":
+        client.zadd(RETRYING, {"long ago": 1, "an upload": due, "a later one": due + 1000})
+    else:
+        client.hset(gate_key("store"), mapping={"until": due, "closed": 1})
+        client.hset(gate_key("ftrack"), mapping={"until": "none", "closed": 1})
+
+    began = time.time()
+    pause_s = reconciler.run()
+
+    assert pause_s is not None
+    assert due - time.time() - 0.01 < pause_s < due - began + 0.01
+    monkeypatch.setattr(Reconcile, "interval_s", 1.0)
+    assert reconciler.run() is None, "not before the next second"
+    client.delete("farmhaul:reconciler", RETRYING, *map(gate_key, SERVICES))
 
 
 def test_the_worker_that_reconciles_reads_the_states_of_encoding_jobs(

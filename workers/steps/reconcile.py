@@ -34,6 +34,8 @@ from workers.steps.periodic import IS_RECONCILING, PeriodicStep
 LOCK_S = 5
 #: How often uploads are looked for that no index holds any more.
 SEARCH_S = 5.0
+#: The shortest pause, however much is due.
+SHORTEST_S = 0.05
 #: How many wake-ups are sent at once.
 MAX_WAKE_UPS = 32
 #: How many messages of each stage's queue are read.
@@ -69,8 +71,8 @@ class Reconciler:
         """Reconcile once, unless another worker holds the lock.
 
         Returns:
-            The seconds for which that worker holds it, if it does not renew it; None if this
-            worker holds it.
+            The seconds for which that worker holds it, if it does not renew it. If this worker
+            holds it, those until something is due; None if nothing is within a second.
         """
         pipeline = self.redis.pipeline(transaction=False)
         pipeline.get(RECONCILER)
@@ -88,7 +90,9 @@ class Reconciler:
             return max(int(left_ms) / 1000, 0) + random.uniform(0.01, 0.5)
         IS_RECONCILING.set()
         self.reconcile()
-        return None
+        # What is due before the next second does not wait for it.
+        due_s = self.record.next_due_s()
+        return max(due_s, SHORTEST_S) if due_s < Reconcile.interval_s else None
 
     def reconcile(self) -> None:
         """Make due uploads pending, take back lost claims, and send missing wake-ups."""
