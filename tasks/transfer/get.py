@@ -255,9 +255,11 @@ def _receive(
             _start_over(component_id, part, "its ETag or range differs")
         digest = _md5(part, stored.start if stored.md5_hex else 0)
         part.seek(stored.start)
-        while block := _read_block(response, part.tell(), stored.size_bytes, before_block):
-            if part.tell() >= stored.size_bytes:
-                break  # chunks of any number, in spite of the size
+        # Not until the response ends: chunks of any number may follow, and trailers without end.
+        while left_bytes := stored.size_bytes - part.tell():
+            block = _read_block(response, before_block(part.tell()), left_bytes)
+            if not block:
+                break
             part.write(block)
             if stored.md5_hex:
                 digest.update(block)
@@ -267,16 +269,11 @@ def _receive(
     return stored.size_bytes
 
 
-def _read_block(
-    response: requests.Response, offset: int, size_bytes: int, before_block: Pace
-) -> bytes:
-    # What follows the last byte is the end of the response: nothing to wait for.
-    most_bytes = before_block(offset) if offset < size_bytes else None
+def _read_block(response: requests.Response, most_bytes: int | None, left_bytes: int) -> bytes:
     # Errors of the disk are not to be taken for those of the store.
     with translated_errors("store"):
-        block: bytes = response.raw.read(
-            min(most_bytes or BLOCK_BYTES, BLOCK_BYTES), decode_content=False
-        )
+        most_bytes = min(most_bytes or BLOCK_BYTES, BLOCK_BYTES, left_bytes)
+        block: bytes = response.raw.read(most_bytes, decode_content=False)
         return block
 
 

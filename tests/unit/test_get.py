@@ -237,6 +237,20 @@ def test_a_file_that_comes_while_another_of_its_name_is_fetched_stays(node: Node
     assert os.listdir(node.path) == ["plate.exr"]
 
 
+def test_what_follows_the_last_byte_is_not_waited_for(node: Node) -> None:
+    """Trailers without end would keep a thread busy for ever; here, nothing ends the response."""
+    size = len(CONTENT)
+    head = f"HTTP/1.1 206 OK\r\nContent-Range: bytes 0-{size - 1}/{size}\r\n"
+    head += f"Transfer-Encoding: chunked\r\n\r\n{size:x}\r\n"
+    node.server.answers = [head.encode() + CONTENT + b"\r\n"]
+    url = f"{node.server.url}/bucket/key"
+
+    fetched = get_file(node.file, node.folder, lambda _: url, store_session(2))
+
+    assert fetched == Fetched("fetched", size)
+    assert node.content == CONTENT
+
+
 def test_a_download_that_is_cancelled_stops_at_the_next_block(node: Node) -> None:
     def cancel() -> None:
         raise FatalError("cancelled")
