@@ -213,10 +213,19 @@ class PartsRecord:
         return bool(is_last), None if next_run is None else int(next_run)
 
     def located_before(self, transfer: Transfer, *, located: bool) -> bool:
-        """Note, once, whether the component was located before its parts were joined."""
+        """Note, once, whether the component was located before its parts were joined.
+
+        Only a worker can say that it was not: then a location shows that an earlier call has joined
+        the parts. Of what a former version has noted, or a worker that died here, it is not known.
+        """
         key = parts_key(transfer.upload_id)
-        self.redis.hsetnx(key, "located_before", int(located))
-        return to_text(self.redis.hget(key, "located_before")) == "1"
+        [multipart_id] = self._fields(transfer, "multipart")
+        what = ("located before", transfer.upload_id, multipart_id, transfer.component_id)
+        if self.redis.hsetnx(key, "located_before", int(located)):
+            seal = self.signer.sign(*what, int(located))
+            self.redis.hset(key, "located_before_seal", seal)
+        said, seal = self._fields(transfer, "located_before", "located_before_seal")
+        return said != "0" or not self.signer.is_valid(seal, *what, 0)
 
     def join_asked(self, transfer: Transfer) -> float | None:
         """Note that the parts are about to be joined.

@@ -269,6 +269,18 @@ def test_whether_a_component_was_located_is_noted_once(parts: PartsRecord, movie
     assert parts.located_before(movie, located=False)
 
 
+def test_only_a_worker_can_say_that_a_component_was_not_located(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    """Otherwise its location would show that the parts are joined, which they are not."""
+    assert parts.located_before(movie, located=True)
+    key = f"farmhaul:parts:{movie.upload_id}"
+    parts.redis.hset(key, "located_before", 0)
+    assert parts.located_before(movie, located=True)
+    parts.redis.hdel(key, "located_before_seal")
+    assert parts.located_before(movie, located=True)
+
+
 def test_only_a_large_file_has_a_multipart_upload(parts: PartsRecord, movie: Transfer) -> None:
     unsigned = replace(movie, multipart=None)
     assert parts.with_multipart(unsigned).multipart is not None
