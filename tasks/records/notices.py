@@ -19,6 +19,8 @@ from tasks.config.sealing import Codec
 from tasks.records.keys import NOTICES, NOTICES_WANTED, NOTIFIER, TOTALS, to_text
 from tasks.records.numbers import LATEST_S, number
 
+#: An error has a few hundred characters, and sealed a third more.
+MOST_BYTES = 64 << 10
 #: Notices are noted for so long after a worker has last said that it sends them.
 WANTED_S = 86400
 #: The worker that sends keeps the lock; another one takes over after this time. It is longer than
@@ -87,6 +89,8 @@ class Notices:
         return int(count) if count.isdecimal() else 0
 
     def _read(self, raw: bytes | str) -> Notice | None:
+        if len(raw) > MOST_BYTES:
+            return None
         try:
             fields = json.loads(raw)
             return Notice(

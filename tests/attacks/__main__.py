@@ -25,16 +25,11 @@ NO_FORM = {
     "sends other bytes by an old record": "here they are refused a day later: test_checksum.py",
     "answers a byte now and then": "it takes minutes: test_an_answer_of_the_store_that_drips_ends",
     "answers with more than 16 MiB": "test_an_answer_that_is_too_large_fails_its_own_upload_alone",
-    "gives a part of its own to a component of others": (
-        "it needs what the URLs of a hook's key give: sends a file to its own address"
-    ),
     "lets an audit pass without a database": (
         "the audit was a line of the Makefile, and needs packages of a registry"
     ),
     "delays its neighbours by a line of a spool": "no form was found: test_inbox_odd.py",
-    "enqueues a line with 8 MB of metadata": "run once by hand: test_inbox_odd.py",
     "crashes awk by a job's comment": "it depends on the awk of the machine: test_local_user.py",
-    "names a frame by a path": "no form was found that this stand-in passes on: test_servers.py",
     "fails a live upload by an operator's retry": "that version repaired nothing: test_repair.py",
     "forges what farmhaul watch shows": "run once by hand: test_watch.py",
     "reads hook.env": "it is a matter of the documentation",

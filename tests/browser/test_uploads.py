@@ -8,15 +8,20 @@ from __future__ import annotations
 import json
 import os
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
 from tasks.config.sealing import Codec
+from tasks.intake.request import UploadRequest
 from tasks.records import keys
+from tasks.records.commands import Commands
 from tasks.records.scripts import Scripts
+from tasks.transfer.targets import Target
 from tests.browser.keyboard import tab_to
 from tests.farm import BIN, wait_until
 from tests.helpers.many_records import fill
@@ -266,6 +271,83 @@ def test_the_pages_are_read_without_javascript(browser: Any, flower: Flower) -> 
     page.locator(".fh-file").first.click()
     assert "taken in by a worker" in page.inner_text(".fh-timeline")
     page.context.close()
+
+
+#: What anyone who can name a file or write to Redis may have a page show.
+HOSTILE = (
+    "<script>window.taken = 1</script>",
+    "\"'><img src=x onerror='window.taken = 2'>",
+    "' onmouseover='window.taken = 3' x='",
+    "javascript:window.taken=4",
+    "</pre></td></textarea><svg onload=window.taken=5>",
+    "{{ 7 * 7 }}{% raw %}",
+)
+
+
+@pytest.fixture
+def hostile(flower: Flower) -> Iterator[list[str]]:
+    """Uploads and a node with such names everywhere; the ids of the uploads."""
+    redis, commands, now = flower.redis, Commands(Scripts(flower.redis, Codec([]))), time.time()
+    ids = []
+    for number, text in enumerate(HOSTILE):
+        versions = (str(uuid.UUID(int=5000 + number)), text)
+        for version in versions:
+            target = Target.under_version(version, text, metadata=((text, text),))
+            path = f"/mnt/evil/{text}.exr"
+            request = UploadRequest(path, target, 1, 1, asked_host=text, asked_user=text)
+            commands.enqueue([request])
+            ids.append(request.upload_id)
+            odd = {"error": text, "error_kind": text, "worker": text, "warning": text, "jobs": text}
+            redis.hset(keys.upload_key(ids[-1]), mapping={**odd, "version": text, "host": text})
+        redis.zadd(keys.ALIVE, {f"{text} w1@{text}": now + 3600})
+        redis.zadd(keys.WORKERS, {f"w1@{text}": now + 3600})
+        note = {"since": now - 90, "what": "files", "error": text}
+        redis.hset(keys.PAUSED, f"w1@{text}", json.dumps(note))
+        redis.hset(
+            keys.gate_key("ftrack"), mapping={"until": now + 3600, "why": text, "error": text}
+        )
+    yield ids
+    redis.delete(keys.PAUSED, keys.gate_key("ftrack"))
+    for text in HOSTILE:
+        redis.zrem(keys.ALIVE, f"{text} w1@{text}")
+        redis.zrem(keys.WORKERS, f"w1@{text}")
+
+
+def test_no_name_becomes_part_of_a_page(page: Any, flower: Flower, hostile: list[str]) -> None:
+    """The fixture page fails by each script that runs, or that the browser refuses to run."""
+    at_versions = [f"uploads/version/{uuid.UUID(int=5000 + n)}" for n in range(len(HOSTILE))]
+    at_queries = [f"uploads?{urlencode({'q': text})}" for text in ("evil", *HOSTILE)]
+    at_uploads = [f"upload/{upload_id}" for upload_id in hostile]
+    seen = ""
+    for path in (*at_queries, *at_uploads, *at_versions, "farm"):
+        page.goto(f"{flower.url}/{path}")
+        page.locator("main h1").wait_for()
+        if path.startswith("uploads"):
+            page.locator("#fh-summary", has_text="found").wait_for()
+        for element in page.locator("main a, main td").all()[:60]:
+            element.dispatch_event("mouseover")
+        assert page.evaluate("window.taken") is None, path
+        links = page.eval_on_selector_all("a[href]", "found => found.map(one => one.protocol)")
+        assert set(links) <= {"http:", "https:"}, path
+        seen += page.inner_text("main")
+    for text in HOSTILE:
+        assert text in seen
+
+
+def test_an_action_is_refused_from_elsewhere_and_by_a_link(page: Any, flower: Flower) -> None:
+    upload_id = flower.first("failed")
+    page.goto(f"{flower.url}/upload/{upload_id}")
+    token = page.locator("input[name=_xsrf]").first.get_attribute("value")
+    for action in ("retry", "cancel"):
+        url = f"{flower.url}/upload/{upload_id}/{action}"
+        elsewhere = {"Origin": "https://elsewhere.example.com"}
+        assert page.request.get(f"{url}?_xsrf={token}").status == 405
+        answer = page.request.post(url, form={"_xsrf": token}, headers=elsewhere)
+        assert answer.status == 403
+    assert flower.redis.hget(keys.upload_key(upload_id), "state") == "failed"
+    url = f"{flower.url}/upload/{upload_id}/retry"
+    assert page.request.post(url, form={"_xsrf": token}, headers={"Origin": flower.url}).ok
+    assert flower.redis.hget(keys.upload_key(upload_id), "state") == "pending"
 
 
 def test_a_redis_that_is_away_is_said_on_the_page(page: Any, flower: Flower) -> None:

@@ -16,7 +16,7 @@ from tasks.config.sealing import notice_keys
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records import counters, keys
-from tasks.records.notices import Notices
+from tasks.records.notices import MOST_BYTES, Notices
 from tasks.records.scripts import assembled_scripts
 from tasks.transfer.errors import FileRefusedError
 from tests.helpers.raw_server import raw_server
@@ -260,7 +260,8 @@ def test_what_others_write_among_the_notices_is_removed(farm: Farm, odd: OddServ
     odd_ones += [
         f'{{"event": "upload_failed", "id": "x", "at": {at}}}' for at in ("NaN", "1e300", "9" * 400)
     ]
-    farm.client.zadd(keys.NOTICES, dict.fromkeys(odd_ones, 1))
+    long = {"event": "node_back", "node": "x" * MOST_BYTES, "at": 1}
+    farm.client.zadd(keys.NOTICES, dict.fromkeys([*odd_ones, json.dumps(long)], 1))
     upload_id = fail_one(farm)
 
     sender.run(1.0)
@@ -278,6 +279,17 @@ def test_no_name_of_a_file_is_a_mention_or_a_link_in_a_chat(farm: Farm, odd: Odd
     [_, line] = messages(odd)[0]["text"].splitlines()
     assert "`/mnt/'@channel &lt;!here&gt; &lt;http://x|y&gt;" in line
     assert line.count("`") == 4
+
+
+def test_no_event_that_others_invent_is_a_mention_or_a_link(farm: Farm, odd: OddServer) -> None:
+    sender = sender_to(farm, odd.url)
+    lie = {"event": "<!channel> log in at <https://evil.example.com>", "node": "x", "at": 1}
+    farm.client.zadd(keys.NOTICES, {json.dumps(lie): 1})
+
+    sender.run(1.0)
+
+    [_, line] = messages(odd)[0]["text"].splitlines()
+    assert "`&lt;!channel&gt; log in at &lt;https://evil.example.com&gt;`" in line
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,8 @@ def _text(notices: Sequence[Notice], uploads: Mapping[str, UploadState], lost_no
 
 
 def _line(notice: Notice, upload: UploadState | None) -> str:
-    what = WORDS.get(notice.event, (notice.event,))[0]
+    # A newer version may know the event, but anyone who can write to Redis may have invented it.
+    what = WORDS[notice.event][0] if notice.event in WORDS else _literal(notice.event)
     name = upload.path if upload else notice.subject
     why = notice.error
     if notice.event.startswith("node_"):

@@ -108,6 +108,18 @@ def start_again(farm: Farm, upload: Asked, **fields: str) -> None:
     farm.redis.zadd("farmhaul:pending", {upload.id: 1})
 
 
+def waits_for_ftrack(farm: Farm, *uploads: Asked) -> None:
+    """Let large files be sent whole, and wait for ftrack to join their parts."""
+    farm.sandbox.faults.add("ftrack", "status", 503, action="complete_multipart_upload")
+
+    def are_sent() -> bool:
+        done = [farm.redis.hgetall(f"farmhaul:parts:{one.id}") for one in uploads]
+        return all(sum(name.startswith("etag:") for name in one) >= 9 for one in done)
+
+    if not holds(are_sent, 60):
+        raise AssertionError("the parts were not sent")
+
+
 def new_id() -> str:
     return str(uuid.uuid4())
 

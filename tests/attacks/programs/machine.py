@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ from tests.attacks.programs.ground import (
     ask,
     holds,
 )
-from tests.farm import Farm
+from tests.farm import BIN, Farm
 from tests.sandbox.process import CHECKOUT, free_ports
 
 ESCAPE = "\x1b]0;owned\x07"
@@ -61,17 +62,63 @@ def hangs_an_enqueue_by_a_fifo_in_the_spool(ground: Ground) -> bool:
         return False
 
 
-def _spool(farm: Farm) -> None:
+def _spool(farm: Farm) -> str:
+    """Have an upload kept in the spool; return its component."""
     [port] = free_ports(1)
     path, component_id = farm.make_file("f.exr", 10), farm.sandbox.ftrack.add_component()
     away = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{port}/0"}
     done = farm.cli("enqueue", path, "--component-id", component_id, env=away)
     if "spooled" not in done.stdout:
         raise AssertionError(f"nothing was spooled: {done.stderr}")
+    return str(component_id)
 
 
 def _kept(spool: Path) -> list[Path]:
     return [path for path in spool.rglob("*.json*") if path.is_file()]
+
+
+def blocks_a_spool_by_a_folder_in_it(ground: Ground) -> bool:
+    spool = ground.folder / "spool"
+    with ground.farm(0, FARMHAUL_SPOOL=str(spool)) as farm:
+        component_id = _spool(farm)
+        for place in (spool, *(path.parent for path in _kept(spool)), spool / "manifests"):
+            for name in ("0.json", "0.jsonl"):
+                (place / name).mkdir(parents=True, exist_ok=True)
+                os.utime(place / name, (1, 1))
+        for command in ("drain", "flush-spool"):  # the same, in the first version and in this one
+            farm.cli(command)
+        farm.add()
+        return not holds(lambda: farm.sandbox.ftrack.locations(component_id), 25)
+
+
+def has_an_enqueue_end_by_a_frame_that_is_no_text(ground: Ground) -> bool:
+    with ground.farm(0) as farm:
+        folder = farm.make_file("f.1001.exr", 100).parent
+        odd = os.fsencode(folder) + b"/\xff.1002.exr"
+        with open(odd, "wb") as file:
+            file.write(b"x")
+        command = [str(BIN / "farmhaul"), "enqueue", str(folder), "--version-id"]
+        done = subprocess.run(
+            [*command, farm.sandbox.ftrack.version_id],
+            env=farm.environment(),
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return b"Traceback" in done.stderr
+
+
+def fills_a_record_by_the_metadata_of_a_line(ground: Ground) -> bool:
+    with ground.farm(0) as farm:
+        line = {
+            "path": str(farm.make_file("f.exr", 100)),
+            "component_id": farm.sandbox.ftrack.add_component(),
+            "metadata": {"note": "x" * (8 << 20)},
+        }
+        manifest = ground.folder / "list.jsonl"
+        manifest.write_text(json.dumps(line))
+        done = farm.cli("enqueue", "--manifest", manifest)
+        return done.returncode == 0
 
 
 def reads_what_is_in_a_spool(ground: Ground) -> bool:

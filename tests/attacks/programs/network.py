@@ -13,13 +13,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from tests.attacks.programs.ground import (
     LARGE,
     Ground,
+    arrive,
     ask,
     holds,
+    new_id,
+    waits_for_ftrack,
     with_secret,
 )
 from tests.farm import BIN, Farm
@@ -82,13 +85,17 @@ class _Lying(http.server.BaseHTTPRequestHandler):
 
     upstream = ""
     change: Callable[[bytes], bytes] = staticmethod(lambda body: body)
+    change_back: Callable[[bytes], bytes] = staticmethod(lambda body: body)
 
     def _pass_on(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        asked = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = type(self).change_back(asked)
+        path = type(self).change_back(self.path.encode()).decode()
         address = urlsplit(self.upstream)
         connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=60)
-        words = {name: value for name, value in self.headers.items() if name != "Host"}
-        connection.request(self.command, self.path, body, {**words, "Accept-Encoding": "identity"})
+        mine = {"Host", "Content-Length"}
+        words = {name: value for name, value in self.headers.items() if name not in mine}
+        connection.request(self.command, path, body, {**words, "Accept-Encoding": "identity"})
         answer = connection.getresponse()
         said = type(self).change(answer.read())
         self.send_response(answer.status)
@@ -133,9 +140,14 @@ def _serving(kind: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
 
 
 @contextmanager
-def _lying(ground: Ground, change: Callable[[bytes], bytes]) -> Iterator[str]:
+def _lying(
+    ground: Ground,
+    change: Callable[[bytes], bytes],
+    change_back: Callable[[bytes], bytes] = lambda body: body,
+) -> Iterator[str]:
     upstream = ground.sandbox.env["FTRACK_SERVER"]
-    kind = type("Lying", (_Lying,), {"upstream": upstream, "change": staticmethod(change)})
+    lies = {"change": staticmethod(change), "change_back": staticmethod(change_back)}
+    kind = type("Lying", (_Lying,), {"upstream": upstream, **lies})
     with _serving(kind) as url:
         yield url
 
@@ -173,11 +185,45 @@ def has_a_file_sent_with_a_login_in_the_url(ground: Ground) -> bool:
             return holds(lambda: got, 12)
 
 
-def _sealed_by_a_hook(farm: Farm, value: Any) -> str:
-    """Seal with the key that hooks have: the secret key in the first version."""
-    from cryptography.fernet import Fernet
+def overwrites_a_file_elsewhere_by_the_id_of_a_frame(ground: Ground) -> bool:
+    """The id becomes the name of what has arrived so far, next to the file that is fetched."""
+    lie, real = b"/../victim/precious", bytearray()
 
-    secret = farm.env["FARMHAUL_SECRET_KEY"]
+    def change(body: bytes) -> bytes:
+        if not real and b"container_id" in body:
+            for result in json.loads(body):
+                for row in result.get("data") or () if isinstance(result, dict) else ():
+                    if row.get("container_id") and not real:
+                        real.extend(row["id"].encode())
+        return body.replace(bytes(real), lie) if real else body
+
+    def change_back(body: bytes) -> bytes:
+        for text in (lie, quote(lie, safe="").encode(), quote(lie).encode()):
+            body = body.replace(text, bytes(real)) if real else body
+        return body
+
+    with ground.farm() as farm:
+        folder = farm.make_file("f.1001.exr", 100).parent
+        farm.make_file("f.1002.exr", 100, folder.name)
+        version = farm.sandbox.ftrack.version_id
+        [row] = farm.enqueue(folder, "--version-id", version, "--name", new_id()[:8])
+        farm.wait_located([row["upload_id"]])
+        out, victim = ground.folder / "out", ground.folder / "victim"
+        for place in (out, victim):
+            place.mkdir()
+        precious = victim / "precious.part"
+        precious.write_bytes(b"precious")
+        with _lying(ground, change, change_back) as url:
+            ids = (row["component_id"], "--to", str(out))
+            farm.cli("fetch", *ids, env={"FTRACK_SERVER": url}, timeout_s=120)
+        if not real:
+            raise AssertionError("no frame was asked for")
+        return not precious.exists() or precious.read_bytes() != b"precious"
+
+
+def _hooks_key(farm: Farm) -> str:
+    """Return the key that hooks have, as one of Fernet: the secret key in the first version."""
+    secret = str(farm.env["FARMHAUL_SECRET_KEY"])
     if (CHECKOUT / "tasks/config/hook_key.py").exists():
         env = {**os.environ, "FARMHAUL_SECRET_KEY": secret}
         command = [str(BIN / "farmhaul"), "key", "hook"]
@@ -186,7 +232,58 @@ def _sealed_by_a_hook(farm: Farm, value: Any) -> str:
         text = found[0]
         raw = bytes.fromhex(text) if len(text) == 64 else base64.urlsafe_b64decode(text + "==")
         secret = base64.urlsafe_b64encode(raw[:32]).decode()
-    return Fernet(secret.encode()).encrypt(json.dumps(value).encode()).decode()
+    return secret
+
+
+def _sealed_by_a_hook(farm: Farm, value: Any) -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet(_hooks_key(farm).encode()).encrypt(json.dumps(value).encode()).decode()
+
+
+def _opened_by_a_hook(farm: Farm, text: str) -> Any:
+    """Return what is sealed in a text; None if the key of hooks does not open it."""
+    from cryptography.fernet import Fernet, InvalidToken
+
+    try:
+        return json.loads(Fernet(_hooks_key(farm).encode()).decrypt(text.encode()))
+    except InvalidToken:
+        return None
+
+
+def gives_a_component_a_part_of_its_own_by_a_hooks_key(ground: Ground) -> bool:
+    """It reads the URL of a part, sends other bytes there, and notes their ETag."""
+    with ground.farm(**with_secret()) as farm:
+        farm.sandbox.faults.add("store", "status", 503, method="PUT")
+        upload = ask(farm, LARGE, "a.mov")
+        key = f"farmhaul:parts:{upload.id}"
+        if not holds(lambda: farm.redis.hexists(key, "urls:0"), 40):
+            raise AssertionError("no URL was signed")
+        found = [value for name, value in farm.redis.hgetall(key).items() if "urls:" in name]
+        opened = [urls for text in found if (urls := _opened_by_a_hook(farm, text))]
+        farm.sandbox.faults.clear()
+        if not opened:
+            return False
+        waits_for_ftrack(farm, upload)
+        of_parts = {
+            query["partNumber"][0]: url
+            for urls in opened
+            for url in (urls.values() if isinstance(urls, dict) else urls)
+            if "partNumber" in (query := parse_qs(urlsplit(url).query))
+        }
+        number = max(of_parts, key=int)
+        address = urlsplit(of_parts[number])
+        connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=20)
+        connection.request("PUT", f"{address.path}?{address.query}", b"bytes of an attacker")
+        answer = connection.getresponse()
+        with farm.frozen():
+            farm.redis.hset(key, f"etag:{number}", str(answer.headers["ETag"]))
+            farm.sandbox.faults.clear()
+        arrive(farm, upload, within_s=60)
+        store = farm.sandbox.store
+        return store.exists(upload.component_id) and (
+            b"bytes of an attacker" in store.read(upload.component_id)
+        )
 
 
 def sends_a_file_to_its_own_address_by_a_hooks_key(ground: Ground) -> bool:

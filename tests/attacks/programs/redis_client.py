@@ -15,9 +15,9 @@ from tests.attacks.programs.ground import (
     holds,
     new_id,
     start_again,
+    waits_for_ftrack,
     with_secret,
 )
-from tests.farm import Farm
 from tests.sandbox import RedisServer
 from tests.sandbox.process import CHECKOUT
 
@@ -177,22 +177,10 @@ def shows_a_sequence_without_a_frame(ground: Ground) -> bool:
         return holds(lambda: farm.states([publish]) == ["located"], 20)
 
 
-def _waits_for_ftrack(farm: Farm, *uploads: Asked) -> None:
-    """Let large files be sent whole, and wait for ftrack to join their parts."""
-    farm.sandbox.faults.add("ftrack", "status", 503, action="complete_multipart_upload")
-
-    def are_sent() -> bool:
-        done = [farm.redis.hgetall(f"farmhaul:parts:{one.id}") for one in uploads]
-        return all(sum(name.startswith("etag:") for name in one) >= 9 for one in done)
-
-    if not holds(are_sent, 60):
-        raise AssertionError("the parts were not sent")
-
-
 def shows_a_large_file_without_a_part(ground: Ground) -> bool:
     with ground.farm(**with_secret()) as farm:
         upload = ask(farm, LARGE, "f.mov")
-        _waits_for_ftrack(farm, upload)
+        waits_for_ftrack(farm, upload)
         with farm.frozen():
             farm.redis.hdel(f"farmhaul:parts:{upload.id}", "etag:9", "seal:9")
             farm.sandbox.faults.clear()
@@ -217,7 +205,7 @@ def gives_a_component_anothers_bytes(ground: Ground) -> bool:
             _swap(farm.redis, keys, "urls:")
             farm.sandbox.faults.clear()
             farm.sandbox.faults.add("ftrack", "status", 503, action="complete_multipart_upload")
-        _waits_for_ftrack(farm, ours, theirs)
+        waits_for_ftrack(farm, ours, theirs)
         with farm.frozen():
             _swap(farm.redis, keys, "etag:")
             farm.sandbox.faults.clear()
