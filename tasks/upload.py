@@ -11,15 +11,15 @@ from tasks.chain import wake
 from tasks.parts import start_runs
 from tasks.stage.base import Stage
 from tasks.stage.message import Message
+from tasks.stage.outcomes import Outcomes, is_url_refused
 from tasks.stage.registration import register_all
 from tasks.stage.resolved import resolved
 from tasks.stage.sending import send_file
 from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
-from tasks.transfer.ftrack import Outcomes
 from tasks.transfer.models import Transfer
 from tasks.transfer.register import confirm
-from tasks.transfer.signing import sign
+from tasks.transfer.signing import sign, sign_alone
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.compute_checksum")
@@ -89,18 +89,28 @@ def put_file(self: Stage, message: Message) -> Message:
     large = next((transfer for transfer in batch.not_stored if transfer.is_large), None)
     if large is not None:  # It is alone in its batch.
         return start_runs(self, batch, large)
+    outcomes: Outcomes = {}
+    refused: Outcomes = {}
     with self.heartbeat(batch) as heartbeat:
+
+        def send(signed: Outcomes) -> None:
+            files = [one for one in signed.values() if isinstance(one, Transfer)]
+            refused.update({k: one for k, one in signed.items() if not isinstance(one, Transfer)})
+            sent = self.each_file(files, lambda file: send_file(self.clients, file, heartbeat))
+            outcomes.update(sent)
+
         # While a key is changed, this node may not be able to open what another one had signed.
         unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
         signed = self.call_once(lambda files: sign(self.clients.ftrack, files), unsigned)
-        refused: Outcomes = {
-            key: one for key, one in signed.items() if not isinstance(one, Transfer)
-        }
-        outcomes = [signed.get(transfer.upload_id, transfer) for transfer in batch.not_stored]
-        files = [outcome for outcome in outcomes if isinstance(outcome, Transfer)]
-        sent = self.each_file(files, lambda file: send_file(self.clients, file, heartbeat))
+        given: Outcomes = {transfer.upload_id: transfer for transfer in batch.not_stored}
+        send(given | signed)
+        # One call signs for a batch, so one upload may have spoiled the URLs of all.
+        spoiled = [one for one in batch.not_stored if is_url_refused(outcomes.get(one.upload_id))]
+        if len(spoiled) > 1:
+            send(self.each(spoiled, lambda file: sign_alone(self.clients.ftrack, file)))
     # What ftrack has refused is no answer of the store.
     batch = self.part_with(batch, refused)
+    sent = {key: one for key, one in outcomes.items() if key not in refused}
     return self.hand_on(batch, sent, service="store")
 
 

@@ -40,6 +40,7 @@ from tasks.stage.outcomes import (
 )
 from tasks.stage.redaction import RedactedTask, internal_error
 from tasks.stage.threads import StoppedError, Unfinished
+from tasks.stage.together import call_together
 from tasks.transfer import errors
 from tasks.transfer.errors import UploadError
 from tasks.transfer.files import identity_of
@@ -268,9 +269,12 @@ class Stage(RedactedTask):
     def call_once(
         self, call: Callable[[Sequence[Transfer]], Outcomes], transfers: Sequence[Transfer]
     ) -> Outcomes:
-        """Make one call for all transfers; after an unexpected error, make one for each of them."""
+        """Make one call for all transfers; after an unexpected error, make one for each of them.
+
+        One transfer that makes ftrack slow holds up no other, see ``tasks.stage.together``.
+        """
         try:
-            return call(transfers)
+            return call_together(call, transfers)
         except Exception as error:  # noqa: BLE001 the other uploads go on
             if len(transfers) == 1:
                 return {transfers[0].upload_id: self._log_unexpected(transfers[0], error)}
@@ -335,8 +339,6 @@ class Stage(RedactedTask):
         """
         states = self._settle(batch, outcomes, service)
         self._log_errors(outcomes, states)
-        if any(isinstance(outcome, errors.GivenBackError) for outcome in outcomes.values()):
-            wake(self.app, 1, batch.transfers[0].asked.host)
         if gone := sum(len(one.gone) for one in outcomes.values() if isinstance(one, Transfer)):
             wake(self.app, -(-gone // CLAIM_UPLOADS))
         continuing = handed_on(batch, outcomes, states)
@@ -366,7 +368,10 @@ class Stage(RedactedTask):
         states = self.clients.record.settle(
             settlements, answered, passed if service else 0, self.worker, reached=reached
         )
-        self._wake_others(states)
+        if any(isinstance(outcome, errors.GivenBackError) for outcome in outcomes.values()):
+            wake(self.app, 1, batch.transfers[0].asked.host)
+        else:
+            self._wake_others(states)
         for host in states.to_wake:
             wake(self.app, 1, host)
         return states

@@ -62,7 +62,8 @@ class Settling:
                 outcome = replace(outcome, was_located=True)
             return Settlement(transfer, done, self.fields(transfer, outcome))
         if isinstance(outcome, errors.GivenBackError):
-            return Settlement(transfer, "pending", {}, {"is_running": outcome.is_running})
+            apart: dict[str, str | int] = {"exclusive": 1} if outcome.alone else {}
+            return Settlement(transfer, "pending", apart, {"is_running": outcome.is_running})
         kind = type(outcome).__name__
         if not isinstance(outcome, errors.RetryableError):
             if own := own_fault(outcome):
@@ -130,6 +131,15 @@ def proves_service_up(outcome: Transfer | errors.UploadError) -> bool:
     if isinstance(outcome, errors.UrlRefusedError | errors.StoreRefusedError):
         return outcome.by == "store"
     return isinstance(outcome, PROVES_SERVICE_UP) and not is_refused_here(outcome)
+
+
+def is_url_refused(outcome: Transfer | errors.UploadError | None) -> bool:
+    """Return whether the store itself refused a URL."""
+    return (
+        isinstance(outcome, errors.UrlRefusedError)
+        and outcome.status != 0
+        and outcome.by == "store"
+    )
 
 
 def failed_lines(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:

@@ -320,14 +320,23 @@ class LeaseLostError(RetryableError):
 
 
 class GivenBackError(RetryableError):
-    """The task has ended before the upload was done, without a fault of the upload."""
+    """The task has ended before the upload was done, without a fault of the upload.
 
-    def __init__(self, upload_id: str) -> None:
-        super().__init__(upload_id)
+    With ``alone``, ftrack took long for a call, perhaps because of this upload.
+    """
+
+    def __init__(self, upload_id: str, alone: bool = False) -> None:  # noqa: FBT001, FBT002 see UploadError
+        super().__init__(upload_id, alone)
         self.upload_id = upload_id
+        self.alone = alone
 
     def __str__(self) -> str:
-        return f"upload {self.upload_id} was given back before it was done; it goes on at once"
+        why = ", because ftrack took long for a call for it and others" if self.alone else ""
+        how = " alone" if self.alone else ""
+        return (
+            f"upload {self.upload_id} was given back before it was done{why}; "
+            f"it goes on{how} at once"
+        )
 
 
 class UnexpectedAnswerError(RetryableError):

@@ -33,6 +33,7 @@ from tasks.transfer.http import (
 )
 from tasks.transfer.models import Transfer
 from tasks.transfer.operations import Operation
+from tasks.transfer.pace import Pace, SlowCallError
 from tasks.transfer.targets import QUOTES, is_uuid
 
 Result = Mapping[str, Any]
@@ -118,6 +119,7 @@ class FtrackClient:
         self._before_call = before_call
         self.server_url = server_url.rstrip("/")
         self._api_key = api_key
+        self._pace = Pace()
         self.session = PlainSession()
         for scheme in ("https://", "http://"):
             self.session.mount(scheme, ExchangeAdapter())
@@ -147,21 +149,23 @@ class FtrackClient:
             OwnSettingsError: a setting or the network of this node is wrong.
             UnexpectedAnswerError: the response is not a list of results.
             InterceptedError: a proxy or firewall has refused the call.
+            SlowCallError: only of a hurried call, see ``tasks.transfer.pace``.
         """
         request = encoded(operations)
         if len(request) > MAX_REQUEST_BYTES:
             raise FtrackRefusal(TOO_LARGE, f"{len(request)} bytes; at most {MAX_REQUEST_BYTES}")
         self._before_call()
         url = f"{self.server_url}/api"
-        response, body = self._exchange(url, request, read_timeout_s or TIMEOUT_S[1])
+        with self._pace.of(len(operations)) as limit_s:
+            response, body = self._exchange(url, request, read_timeout_s or TIMEOUT_S[1], limit_s)
         check_proxy(response, "ftrack", url)
         return self._results(response, body, len(operations))
 
     def _exchange(
-        self, url: str, request: bytes, read_timeout_s: float
+        self, url: str, request: bytes, read_timeout_s: float, limit_s: float
     ) -> tuple[requests.Response, bytes]:
         within_s = max(EXCHANGE_S, read_timeout_s)
-        exchange = Exchange(within_s)
+        exchange = Exchange(min(within_s, limit_s))
         try:
             with exchange, translated_errors("ftrack", url):
                 response = self.session.post(
@@ -174,6 +178,8 @@ class FtrackClient:
                 )
                 body = body_of(response, MAX_RESPONSE_BYTES + 1)
         finally:
+            if exchange.is_over and limit_s < within_s:
+                raise SlowCallError
             if exchange.is_over:
                 why = f"no whole answer within {within_s:.0f} s"
                 raise ServiceUnavailableError("ftrack", why)

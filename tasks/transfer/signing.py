@@ -63,6 +63,18 @@ def sign(ftrack: FtrackClient, transfers: Sequence[Transfer], *, check: bool = T
     return bisect_failures(call, transfers, "sign the upload of")
 
 
+def sign_alone(ftrack: FtrackClient, transfer: Transfer) -> Transfer:
+    """Have the PUT of one transfer signed by a POST of its own.
+
+    Raises:
+        UploadError: it was not signed.
+    """
+    outcome = sign(ftrack, [transfer])[transfer.upload_id]
+    if isinstance(outcome, UploadError):
+        raise outcome
+    return outcome
+
+
 def _sign_operations(transfer: Transfer) -> list[Operation]:
     if transfer.target.only_in:
         return []

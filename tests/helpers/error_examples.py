@@ -62,7 +62,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
     errors.JoinUnderWayError: ((ID,), (ID, "not answered", "location", "again")),
     errors.PartsMissingError: ((ID, 2), (ID, "2 finished parts", "again")),
     errors.LeaseLostError: ((ID,), (ID, "another worker", "cancelled", "this worker stops")),
-    errors.GivenBackError: ((ID,), (ID, "given back", "goes on at once")),
+    errors.GivenBackError: ((ID, True), (ID, "given back", "ftrack took long", "goes on alone")),
     errors.UnexpectedAnswerError: (
         ("ftrack", "an API call", "HTTP 418"),
         ("ftrack", "an API call", "HTTP 418"),

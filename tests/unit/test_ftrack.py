@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import socket
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Multipart, Transfer
+from tasks.transfer.pace import FEWEST, SlowCallError, hurried
 from tasks.transfer.register import locate, look_up
 from tasks.transfer.signing import sign
 from tasks.transfer.targets import Target
@@ -147,6 +149,27 @@ def test_an_answer_that_drips_ends_at_the_deadline(
 
     with pytest.raises(ServiceUnavailableError, match="no whole answer within 0 s"):
         client.call([{"action": "query"}])
+    assert client.call([{"action": "query"}]) == [{}]
+
+
+def test_a_hurried_call_ends_when_it_takes_much_longer_than_others(
+    client: FtrackClient, odd: OddServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.transfer.pace.LEAST_S", 0.2)
+    heard = threading.Event()
+
+    def stay_silent(_: object) -> None:
+        heard.wait(60)
+
+    odd.answers = [*[http(body=b"[{}]")] * FEWEST, stay_silent, http(body=b"[{}]")]
+    for _ in range(FEWEST):
+        with hurried():
+            client.call([{"action": "query"}])
+
+    with hurried(), pytest.raises(SlowCallError):
+        client.call([{"action": "query"}])
+
+    heard.set()
     assert client.call([{"action": "query"}]) == [{}]
 
 
