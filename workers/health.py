@@ -55,6 +55,11 @@ class Health(PeriodicStep):
         if not options_of_consumer.get("heartbeat_interval"):
             options_of_consumer["heartbeat_interval"] = self.interval_s
 
+    def start(self, worker: Any) -> None:
+        """Count the silence from now on: to get here takes long on a busy machine."""
+        transport.last_asked = time.monotonic()
+        super().start(worker)
+
     def act(self) -> None:
         """Note both; if the worker takes no tasks, log an error and take the second note back."""
         name = str(self.worker.hostname)

@@ -150,6 +150,21 @@ def test_a_worker_that_asks_for_no_tasks_is_unhealthy(
     assert "not_consuming silent_s=60" in caplog.text
 
 
+def test_a_worker_that_took_long_to_start_is_healthy(
+    worker: SimpleNamespace,
+    client: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(transport, "last_asked", time.monotonic() - 60)
+    step = health.Health(worker)
+    step.start(worker)
+    wait_until(lambda: client.exists("farmhaul:alive"))
+    step.stop(worker)
+    assert client.exists("farmhaul:workers")
+    assert "not_consuming" not in caplog.text
+
+
 def test_a_worker_whose_processes_are_all_busy_is_healthy(
     worker: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
