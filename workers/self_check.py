@@ -16,7 +16,7 @@ from tasks.config.remedies import explained
 from tasks.config.sealing import fingerprints, message_codec
 from tasks.config.settings import Settings
 from tasks.records.keys import ALIVE, FINGERPRINTS, to_text, upload_key
-from tasks.records.nodes import WORKER_S
+from tasks.records.nodes import heard_lately
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status
 from tasks.transfer.errors import (
@@ -57,9 +57,7 @@ def key_fault(settings: Settings, client: redis.Redis, name: str) -> Fault | Non
 
     If as many have it as have not, the records decide.
     """
-    now, _ = client.time()
-    rows = client.zrangebyscore(ALIVE, f"({now - WORKER_S}", "+inf")
-    alive = {to_text(row).partition(" ")[2] for row in rows} - {name}
+    alive = {row.partition(" ")[2] for row in heard_lately(client, ALIVE)} - {name}
     ours = fingerprints(settings)
     noted = {to_text(other): to_text(keys) for other, keys in client.hgetall(FINGERPRINTS).items()}
     readable = [keys.split()[0] in ours for other, keys in noted.items() if other in alive and keys]

@@ -71,6 +71,16 @@ class NodeFault:
         return f"{meaning}: {error}" if error and error != UNREADABLE else meaning
 
 
+def heard_lately(client: redis.Redis, key: str) -> list[str]:
+    """Return the entries of WORKERS or ALIVE that count, the latest one last.
+
+    What is noted for the future was written by somebody else: the scripts do not believe it either.
+    """
+    now, _ = client.time()
+    found = client.zrangebyscore(key, f"({now - WORKER_S}", now + WORKER_S)
+    return [to_text(entry) for entry in found]
+
+
 def hosts_with_workers(client: redis.Redis) -> set[str]:
     """Return the hosts on which workers run, or from whose queue one takes."""
     # An entry of ALIVE is a version, a space and a name. A worker that is not there keeps no queue:
@@ -85,9 +95,9 @@ def hosts_with_workers(client: redis.Redis) -> set[str]:
 def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:
     """Return the running nodes that cannot do what others can, by name; at most one fault each."""
     now, _ = client.time()
-    rows = client.zrangebyscore(ALIVE, f"({now - WORKER_S}", "+inf")
+    rows = heard_lately(client, ALIVE)
     # In the order of time, so that an upgraded worker counts with its new version.
-    versions = {name: version for version, _, name in (to_text(row).partition(" ") for row in rows)}
+    versions = {name: version for version, _, name in (row.partition(" ") for row in rows)}
     alive = sorted(versions)
     aside, some = (
         {to_text(name): note for name, note in client.hgetall(key).items()}

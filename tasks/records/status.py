@@ -29,7 +29,7 @@ from tasks.records.keys import (
     unread_key,
     upload_key,
 )
-from tasks.records.nodes import WORKER_S, NodeFault, node_faults
+from tasks.records.nodes import NodeFault, heard_lately, node_faults
 from tasks.records.numbers import LARGEST_SIZE, LATEST_S, Numbers, number
 from tasks.records.places import with_name
 from tasks.records.states import (
@@ -375,9 +375,7 @@ class Status:
 
     def workers(self) -> list[str]:
         """Return the names of the workers that have taken tasks within WORKER_S."""
-        now, _ = self.client.time()
-        found = self.client.zrangebyscore(WORKERS, f"({now - WORKER_S}", "+inf")
-        return sorted(to_text(name) for name in found)
+        return sorted(heard_lately(self.client, WORKERS))
 
     def node_faults(self) -> list[NodeFault]:
         """Return the running nodes that cannot do what others can, by name."""

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tasks.records import keys
-from tasks.records.nodes import hosts_with_workers
+from tasks.records.nodes import heard_lately, hosts_with_workers
 from tasks.records.record import MAX_HOSTS
+from tasks.records.status import Status
 from tasks.transfer.errors import FileNotReadyError
 from tests.sandbox import RedisServer
 from tests.unit.records import Farm, file_of
@@ -40,6 +41,16 @@ def test_no_upload_waits_for_a_node_that_somebody_has_invented(farm: Farm) -> No
 
     # It is the only node there is, so it tries again itself.
     assert farm.fail(transfer, NO_FILE) == "retrying"
+
+
+def test_a_node_that_somebody_has_invented_is_shown_nowhere(farm: Farm) -> None:
+    farm.take_tasks("w1")
+    for key, name in ((keys.WORKERS, "invented@nowhere"), (keys.ALIVE, "0.1 invented@nowhere")):
+        farm.client.zadd(key, {name: farm.now() + 1e9})
+
+    status = Status(farm.client, farm.record.scripts.codec)
+    assert status.workers() == ["w1"]
+    assert heard_lately(farm.client, keys.ALIVE) == []
 
 
 def test_workers_forget_a_node_that_somebody_has_invented(farm: Farm) -> None:

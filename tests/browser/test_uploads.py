@@ -23,6 +23,7 @@ from tasks.records.commands import Commands
 from tasks.records.scripts import Scripts
 from tasks.transfer.targets import Target
 from tests.browser.keyboard import tab_to
+from tests.browser.nodes import keep_noting
 from tests.farm import BIN, wait_until
 from tests.helpers.many_records import fill
 from tests.sandbox import RedisServer
@@ -48,9 +49,8 @@ class Flower:
         self.redis: Any = server.client()
         fill(Scripts(self.redis, Codec([])), RECORDS)
         now = time.time()
-        for name in (NODE, "w1@node004"):
-            self.redis.zadd(keys.ALIVE, {f"0.1.0 {name}": now + 3600})
-            self.redis.zadd(keys.WORKERS, {name: now + 3600})
+        nodes = [NODE, "w1@node004"]
+        keep_noting(self.redis, nodes, nodes)
         for minute in range(60):
             sample = {"at": now - 60 * (60 - minute), "stored_bytes": minute**2 * 1e8}
             sample |= {"located": minute * 40, "failed": minute // 20, "pending": 60 - minute}

@@ -15,6 +15,7 @@ from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
 from tasks.transfer.targets import Container, Publish, Target
+from tests.browser.nodes import keep_noting
 
 #: Minutes ago.
 STORE_DOWN_MIN, NODE_BAD_MIN, OLDEST_MIN = 12, 25, 40
@@ -68,10 +69,8 @@ class Trouble:
         self._history()
 
     def _nodes(self) -> None:
-        for name in ("w1@node003", "w1@node004", "w1@node005"):
-            self.client.zadd(keys.ALIVE, {f"0.1.0 {name}": self.now + 3600})
-        for name in ("w1@node003", "w1@node004"):
-            self.client.zadd(keys.WORKERS, {name: self.now + 3600})
+        nodes = ["w1@node003", "w1@node004", "w1@node005"]
+        keep_noting(self.client, nodes, nodes[:2])
         since = self.now - 60 * NODE_BAD_MIN
         note = {"since": since, "what": "files", "error": "/mnt/show is empty", "known": True}
         self.client.hset(keys.PAUSED, "w1@node003", json.dumps(note))

@@ -16,7 +16,7 @@ from tasks.config.sealing import FERNET, message_codec
 from tasks.intake.ranges import some_of
 from tasks.records.inbox import waiting
 from tasks.records.keys import ALIVE, REFUSALS, RETRYING, TOTALS, to_text, upload_key
-from tasks.records.nodes import WORKER_S
+from tasks.records.nodes import heard_lately
 from tasks.records.numbers import number
 from tasks.records.refusals import read as read_refusals
 from tasks.records.states import UPLOAD_STATES
@@ -217,10 +217,9 @@ def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:
     """Compare the workers that are up with those that take tasks, and their versions with ours."""
     from workers.health import VERSION
 
-    now, _ = farm.client.time()
     # In the order of time, so that an upgraded worker counts with its new version.
-    rows = farm.client.zrangebyscore(ALIVE, f"({now - WORKER_S}", "+inf")
-    found = {name: version for version, _, name in (to_text(row).partition(" ") for row in rows)}
+    rows = heard_lately(farm.client, ALIVE)
+    found = {name: version for version, _, name in (row.partition(" ") for row in rows)}
     if silent := sorted(found.keys() - set(workers)):
         step = "restart them; see not_consuming in their logs, and the lines before it"
         yield Finding("fault", "workers", f"running, but take no tasks: {some_of(silent)}", step)

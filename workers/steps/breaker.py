@@ -19,8 +19,8 @@ from celery.worker import state
 
 from tasks.chain import QUEUE, queue_of, upload_chain
 from tasks.log import log
-from tasks.records.keys import OWN_QUEUES, PAUSED, WORKERS, to_text
-from tasks.records.nodes import WORKER_S, NodeFault, noted_fault
+from tasks.records.keys import OWN_QUEUES, PAUSED, WORKERS
+from tasks.records.nodes import NodeFault, heard_lately, noted_fault
 from workers import self_check
 from workers.steps.periodic import PeriodicStep
 
@@ -103,9 +103,7 @@ class Breaker(PeriodicStep):
     def _find_fault(self) -> self_check.Fault | None:
         self_check.note_keys(self.settings, self.client, self.name)
         self._note_queue()
-        since, _ = self.client.time()
-        takers = self.client.zrangebyscore(WORKERS, since - WORKER_S, "+inf")
-        if not {*map(to_text, takers)} - {self.name}:
+        if not {*heard_lately(self.client, WORKERS)} - {self.name}:
             self._warn()
             return None  # nobody can do better
         fault = self_check.key_fault(self.settings, self.client, self.name)

@@ -20,7 +20,7 @@ from tasks.records.commands import Commands
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import Waiting, waiting
 from tasks.records.keys import ALIVE, LIMITS, state_key, to_text, upload_key
-from tasks.records.nodes import WORKER_S, NodeFault
+from tasks.records.nodes import NodeFault, heard_lately
 from tasks.records.numbers import LATEST_S, number
 from tasks.records.query import Query, parsed
 from tasks.records.scripts import Scripts, open_scripts
@@ -220,10 +220,10 @@ class Records:
         """Return what the page of the farm shows."""
         client: Any = self.scripts.client
         status, now = self.status, self.now
-        alive = client.zrangebyscore(ALIVE, f"({now - WORKER_S}", "+inf")
+        alive = heard_lately(client, ALIVE)
         takes, faults = {*status.workers()}, {one.name: one for one in status.node_faults()}
         nodes = []
-        for row in map(to_text, alive):
+        for row in alive:
             version, _, name = row.partition(" ")
             nodes.append(Node(name, version, name in takes, faults.get(name)))
         queues = [(stage, int(client.llen(list_key(QUEUE, stage)))) for stage in STAGES]
