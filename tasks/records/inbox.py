@@ -101,6 +101,10 @@ class Inbox:
         if entries or refused:
             self.scripts.run("taken", *entries, refused=refused)
 
+    def length(self) -> int:
+        """Return how many entries wait."""
+        return int(self.scripts.client.llen(INBOX))
+
     def give_back(self, entries: Sequence[bytes]) -> None:
         """Put entries back into the inbox, behind all others."""
         if entries:

@@ -543,6 +543,22 @@ def test_a_worker_without_a_key_leaves_signed_requests_to_others(
     assert line.startswith("no_hook_key requests are signed: set FARMHAUL_SECRET_KEY")
 
 
+def test_signed_junk_delays_nothing_on_a_farm_without_a_key(
+    client: Any, app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(intake, "PAUSE_S", 3600)
+    step = TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
+    push(client, entry_of(upload(), keys=[KEY]))
+    step.start(None)
+    wait_until(lambda: "no_hook_key" in caplog.text)
+    good = upload()
+    push(client, entry_of(good))
+
+    wait_until(lambda: states(client, good) == ["pending"])
+
+    step.stop(None)
+
+
 @pytest.mark.usefixtures("signing")
 def test_a_full_redis_keeps_requests_and_lets_refused_ones_go(
     client: Any, app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -44,6 +44,8 @@ WAIT_S = 5.0
 UNREAD_S = 5.0
 #: The pause of a worker that cannot take in, so that others get the entries it has put back.
 PAUSE_S = 5.0
+#: Meanwhile it looks so often whether hooks have pushed more.
+LOOK_S = 0.25
 #: How long a warm shutdown waits for what is being taken in; the rest goes back.
 STOP_S = 60.0
 #: A larger entry is taken in by a thread of its own, so that the others do not wait for it: 100,000
@@ -286,11 +288,19 @@ class TakeIn(PeriodicStep):
             why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
             log.error("no_hook_key", text=why)
         if keyless:
-            self._put_back(keyless)
+            self.inbox.give_back(keyless)
+            self._wait_for_more_than(len(keyless))
 
     def _put_back(self, entries: Sequence[bytes]) -> None:
         self.inbox.give_back(entries)
         self._stopped.wait(PAUSE_S)
+
+    def _wait_for_more_than(self, entries: int) -> None:
+        """Pause until the inbox has more: what somebody invents must not delay what hooks push."""
+        end = time.monotonic() + PAUSE_S
+        while time.monotonic() < end and not self._stopped.wait(LOOK_S):
+            if self.inbox.length() > entries:
+                return
 
     def _is_news(self, trouble: str) -> bool:
         is_news = trouble not in self._said
