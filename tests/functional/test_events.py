@@ -47,3 +47,30 @@ def test_without_the_setting_the_hub_is_never_asked(make_farm: MakeFarm, hub: Ev
     farm.wait_located([_enqueue(farm, "f.1001.exr")["upload_id"]])
     assert not hub.handshakes
     assert not farm.redis.hexists("farmhaul:totals", "events_dropped")
+
+
+def test_of_a_sequence_rendered_again_only_new_frames_are_told(
+    make_farm: MakeFarm, hub: EventHub
+) -> None:
+    # One process: its events come in order.
+    options = ("--concurrency=1", "--without-gossip", "--without-mingle")
+    env = {"FARMHAUL_FTRACK_EVENTS": "on", "FTRACK_SERVER": hub.url}
+    farm = make_farm(workers=1, options=options, env=env)
+    folder = farm.make_file("f.1001.exr", 1000).parent
+    for number in range(1002, 1013):
+        farm.make_file(f"f.{number}.exr", 1000, folder.name)
+    what = (folder / "f.%04d.exr", "--version-id", farm.sandbox.ftrack.version_id, "--wait")
+    [upload] = farm.enqueue(*what)
+    wait_until(lambda: len(hub.component_ids) == 13)
+    before = set(hub.component_ids)
+    farm.make_file("f.1002.exr", 1500, folder.name)
+
+    farm.enqueue(*what)
+    last = _enqueue(farm, "last.exr")
+
+    wait_until(lambda: last["component_id"] in hub.component_ids)
+    told = hub.component_ids[13:-1]
+    files = farm.sandbox.ftrack.entities("FileComponent")
+    [frame] = (one["id"] for one in files if one["size"] == 1500)
+    assert sorted(told) == sorted([frame, upload["component_id"]])
+    assert set(told) < before

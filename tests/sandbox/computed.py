@@ -29,6 +29,14 @@ def _is_latest_version(entities: Entities, entity: Entity) -> bool:
     return bool(entity["version"] == max(others))
 
 
+def _latest_version(entities: Entities, entity: Entity) -> Entity | None:
+    versions = [one for one in entities.all("AssetVersion") if one["asset_id"] == entity["id"]]
+    if not versions:
+        return None
+    latest = max(versions, key=lambda one: int(one["version"]))
+    return {"__entity_type__": "AssetVersion", "id": latest["id"]}
+
+
 def _link(entities: Entities, entity: Entity) -> list[Entity]:
     """Return the way from the project to an entity; that of a version leaves its asset out."""
     if entity["__entity_type__"] == "AssetVersion" and not entity.get("asset_id"):
@@ -45,5 +53,6 @@ COMPUTED: dict[str, Callable[[Entities, Entity], Any]] = {
     "url": _url,
     "thumbnail_url": _thumbnail_url,
     "is_latest_version": _is_latest_version,
+    "latest_version": _latest_version,
     "link": _link,
 }

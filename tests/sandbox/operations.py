@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from . import query
 from .encoding import Encoder
-from .entities import Entities, Entity
+from .entities import Entities, Entity, now
 from .errors import (
     InvalidRequest,
     NoSuchUpload,
@@ -106,7 +106,11 @@ class Operations:
         return query.run(self.entities, operation["expression"])
 
     def _create(self, operation: Operation, caller: Caller) -> dict[str, Any]:
-        entity = self.entities.create(operation["entity_type"], operation["entity_data"])
+        kind, data = operation["entity_type"], operation["entity_data"]
+        if kind == "AssetVersion":
+            # Who publishes, and when: clients leave it out.
+            data = {"user_id": caller.user_id, "date": now(), **data}
+        entity = self.entities.create(kind, data)
         # Clients ask for what the answer leaves out.
         known = {name: value for name, value in entity.items() if value is not None}
         return {"action": "create", "data": self._with_relations(known, operation)}
