@@ -424,7 +424,7 @@ def test_of_two_components_of_one_name_a_worker_keeps_the_first(farm: Farm) -> N
         shown = farm.cli("status", *tasks, "--json").stdout.splitlines()
         return sorted(json.loads(line)["state"] for line in shown)
 
-    wait_until(lambda: states() == ["failed", "fetched"], describe=lambda: str(states()))
+    wait_until(lambda: states() == ["failed", "fetched"], 120, describe=lambda: str(states()))
     said = farm.cli("status", *tasks, "--json").stdout
     assert "the file in its place was written after it was asked for" in said
     assert (out / "plate.exr").read_bytes() in {b"first", b"second"}
