@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,8 @@ import uuid
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.skipping import skip_loudly
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -73,6 +77,29 @@ def test_each_build_gives_the_same_bytes(
 
     assert again == built[1]
     assert set(again) == {f"farmhaul-{VERSION}.tar.gz", f"farmhaul-{VERSION}-py3-none-any.whl"}
+
+
+@pytest.mark.chaos  # the first time, pip installs what makes the list
+@pytest.mark.timeout(600)
+def test_a_release_lists_its_packages_with_their_hashes() -> None:
+    dist = subprocess.run(
+        ["make", "--dry-run", "dist"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert -1 < dist.find("farmhaul.cdx.json") < dist.find("> SHA256SUMS")
+    made = subprocess.run(["make", "sbom"], cwd=ROOT, capture_output=True, text=True)
+    if made.returncode and "No matching distribution" in made.stderr + made.stdout:
+        skip_loudly("NO SBOM WAS MADE", "its tools cannot be installed here")
+    assert made.returncode == 0, made.stderr
+
+    listed = json.loads((ROOT / "dist/farmhaul.cdx.json").read_text(encoding="utf-8"))
+    assert listed["bomFormat"] == "CycloneDX"
+    found = {f"{one['name']}=={one['version']}": one for one in listed["components"]}
+    lock = (ROOT / "deploy/requirements.lock").read_text(encoding="utf-8")
+    locked = re.findall(r"(?m)^([\w.-]+==[\w.+-]+)", lock)
+    assert len(locked) > 10
+    assert set(found) == set(locked)
+    for one in found.values():
+        assert any(reference.get("hashes") for reference in one["externalReferences"]), one["name"]
 
 
 @pytest.mark.chaos  # half a minute, nearly all of it pip's

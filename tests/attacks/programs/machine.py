@@ -13,6 +13,7 @@ from tests.attacks.programs.ground import (
     arrive,
     ask,
     holds,
+    new_id,
 )
 from tests.farm import BIN, Farm
 from tests.sandbox.process import CHECKOUT, free_ports
@@ -93,13 +94,14 @@ def blocks_a_spool_by_a_folder_in_it(ground: Ground) -> bool:
 
 def has_an_enqueue_end_by_a_frame_that_is_no_text(ground: Ground) -> bool:
     with ground.farm(0) as farm:
-        folder = farm.make_file("f.1001.exr", 100).parent
-        odd = os.fsencode(folder) + b"/\xff.1002.exr"
-        with open(odd, "wb") as file:
+        frame = farm.make_file("f.1001.exr", 100)
+        folder = os.fsencode(frame.parent)
+        frame.rename(os.fsdecode(folder + b"/f\xff.1001.exr"))
+        with open(folder + b"/f\xff.1002.exr", "wb") as file:
             file.write(b"x")
-        command = [str(BIN / "farmhaul"), "enqueue", str(folder), "--version-id"]
+        target = ("--version-id", farm.sandbox.ftrack.version_id, "--name", new_id()[:8])
         done = subprocess.run(
-            [*command, farm.sandbox.ftrack.version_id],
+            [str(BIN / "farmhaul"), "enqueue", folder, *target],
             env=farm.environment(),
             capture_output=True,
             timeout=60,
@@ -112,8 +114,9 @@ def fills_a_record_by_the_metadata_of_a_line(ground: Ground) -> bool:
     with ground.farm(0) as farm:
         line = {
             "path": str(farm.make_file("f.exr", 100)),
-            "component_id": farm.sandbox.ftrack.add_component(),
-            "metadata": {"note": "x" * (8 << 20)},
+            "version_id": farm.sandbox.ftrack.version_id,
+            "name": "main",
+            "metadata": {f"key{number}": "x" * 4000 for number in range(2000)},
         }
         manifest = ground.folder / "list.jsonl"
         manifest.write_text(json.dumps(line))
