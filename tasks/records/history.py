@@ -41,8 +41,8 @@ def note(client: redis.Redis) -> None:
 def read(client: Any) -> list[dict[str, float]]:
     """Return the samples, the oldest first, without odd ones: anybody may have written them."""
     found = []
-    for row in client.lrange(HISTORY, 0, -1):
-        with suppress(ValueError, TypeError, AttributeError):
+    for row in client.lrange(HISTORY, -SAMPLES, -1):
+        with suppress(ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             sample = {str(name): float(value) for name, value in json.loads(row).items()}
             found += [sample] if "at" in sample and all(map(isfinite, sample.values())) else []
     return found

@@ -102,7 +102,8 @@ def test_an_hour_is_drawn_from_its_samples_as_rates(farm: RecordsFarm) -> None:
         history.note(farm.client)
     farm.enqueue(file_of())
     history.note(farm.client)
-    farm.client.rpush(keys.HISTORY, "junk", "[]", '{"at": "x"}')
+    odd = ("junk", "[]", '{"at": "x"}', f'{{"at": 1{"0" * 400}}}', "[" * 100_000)
+    farm.client.rpush(keys.HISTORY, *odd)
     samples = [row | {"at": 60.0 * number} for number, row in enumerate(history.read(farm.client))]
 
     throughput, _, waiting, _ = view.charts(samples)
