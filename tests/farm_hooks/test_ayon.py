@@ -11,8 +11,13 @@ from typing import Any
 import pytest
 
 from tasks.intake.request import PublishRequest, UploadRequest
+from tests.farm import Farm, wait_until
 from tests.farm_hooks.conftest import Installed
 from tests.farm_hooks.stand import HOOKS
+from tests.helpers.ayon_plugins import fetch_plugins, integrate
+from tests.helpers.skipping import skip_loudly
+from tests.sandbox import seed
+from tests.sandbox.official import official_client
 
 VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
 FOLDER = "{root[work]}/sh 010/v003"
@@ -133,6 +138,74 @@ def test_the_components_are_those_of_ayons_own_plugins(
     [version] = {one.new_version for one in targets}
     assert version
     assert (version.asset, version.key, version.comment) == ("renderMain", "v7", "hm")
+
+
+@pytest.mark.chaos
+def test_a_publish_is_what_ayons_own_plugins_make(
+    installed: Installed, farm: Farm, out: Path, tmp_path: Path
+) -> None:
+    if why := fetch_plugins():
+        skip_loudly("AYON'S OWN PLUG-INS WERE NOT RUN", why)
+    for name in (*FRAMES, "t.jpg", "r.mp4"):
+        (out / name).write_bytes(name.encode() * 50)
+    media = [
+        representation("thumbnail", "t.jpg", "thumbnail", "delete", ext="jpg"),
+        representation("h264", "r.mp4", "ftrackreview", "delete", ext="mp4", fps=24.0)
+        | {"resolutionWidth": 1920, "resolutionHeight": 1080},
+    ]
+    rows = [{**one, "stagingDir": str(out)} for one in ({**EXR, "ext": "exr"}, *media)]
+    range_ = {"frameStart": 1001, "frameEnd": 1004}
+    with official_client(farm.sandbox) as session:
+        task = session.get("Task", seed.TASK_ID)
+        paths = [out / FRAMES[0], out / "t.jpg", out / "r.mp4"]
+        published = [{**row, "path": str(path)} for row, path in zip(rows, paths, strict=True)]
+        instance = {"representations": published, "version": 1, "productType": "render"}
+        instance |= {"productName": "renderMain", "comment": "hm", "ftrackTask": task, **range_}
+        integrate(session, instance, {"hostName": "maya"})
+        theirs, their_version = _published(session)
+    farm.sandbox.reset()
+    installed.configure(
+        FARMHAUL_REDIS_URL=farm.env["FARMHAUL_REDIS_URL"],
+        FARMHAUL_STORAGE_ROOTS=str(farm.sandbox.storage),
+    )
+    place = ("--context", "demo/sh010", "--asset-type", "render", "--comment", "hm")
+    more = ("--task", seed.TASK_ID, "--also-in", "ftrack.unmanaged")
+
+    done = run(installed, metadata_of(tmp_path, *rows, version=1, **range_), *place, *more)
+
+    assert done.stderr == ""
+    entities = farm.sandbox.ftrack.entities
+    # The sequence and its frames are in two locations.
+    wait_until(lambda: len(entities("ComponentLocation")) == 2 * (1 + len(FRAMES)) + 2, 60)
+    wait_until(lambda: any(one.get("thumbnail_id") for one in entities("AssetVersion")), 60)
+    with official_client(farm.sandbox) as session:
+        ours, our_version = _published(session)
+    assert our_version == their_version
+    # AYON only registers the first frame's path; here the whole sequence is in ftrack.server, too.
+    assert theirs.pop("exr") == (".exr", {"ftrack.unmanaged"}, {})
+    assert ours.pop("exr") == (".exr", {"ftrack.unmanaged", "ftrack.server"}, {})
+    # ftrack's documentation asks for the size too.
+    assert ours["ftrackreview-mp4"][2].pop("width") == 1920
+    assert ours["ftrackreview-mp4"][2].pop("height") == 1080
+    assert ours == theirs
+
+
+def _published(session: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the components of a version, and the version, as far as AYON's plug-ins set them."""
+    version = session.query('AssetVersion where asset.name is "renderMain"').one()
+    components = {one["id"]: one for one in (*version["components"], version["thumbnail"])}
+    found = {
+        one["name"]: (
+            one["file_type"],
+            {place["location"]["name"] for place in one["component_locations"]},
+            json.loads(one["metadata"].get("ftr_meta", "{}")),
+        )
+        for one in components.values()
+    }
+    told = {name: version[name] for name in ("version", "comment", "task_id")}
+    asset = version["asset"]
+    of_asset = {"type": asset["type"]["short"], "parent": asset["parent"]["id"]}
+    return found, {**told, **of_asset, "thumbnail": version["thumbnail"]["name"]}
 
 
 def test_an_instance_without_a_version_is_not_queued(installed: Installed, tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def fetch_schemas() -> str:
     """Get all types of ftrack unless they are there: those of the JavaScript client's tests."""
     if schemas_path().exists():
         return ""
-    return _fetch(SCHEMAS_REPOSITORY, SCHEMAS_COMMIT, SCHEMAS_SOURCE)
+    return fetch_repository(SCHEMAS_REPOSITORY, SCHEMAS_COMMIT, SCHEMAS_SOURCE)
 
 
 def schemas_path() -> Path:
@@ -213,7 +213,8 @@ def schemas_path() -> Path:
     return SCHEMAS_SOURCE / "test" / "fixtures" / "query_schemas.json"
 
 
-def _fetch(repository: str, commit: str, folder: Path) -> str:
+def fetch_repository(repository: str, commit: str, folder: Path) -> str:
+    """Get a commit by git, which checks its files; return why it cannot be had, or nothing."""
     new = folder.with_name(f"{folder.name}.new-{os.getpid()}")
     # A hook of Git's that runs this names the repository of its own.
     env = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
