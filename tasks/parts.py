@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from celery import shared_task, signature
 
-from tasks.records.parts import LeftTo
+from tasks.records.parts import LeftTo, Run
 from tasks.stage.base import Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
@@ -20,6 +20,7 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.models import Batch, Transfer
 from tasks.transfer.multipart import Part, put_part
+from tasks.transfer.signing import sign
 
 #: The number of runs of one file that are queued at once; each run that finishes queues the
 #: next one. That is enough for several nodes, and lets small files run in between.
@@ -56,7 +57,7 @@ def put_parts(self: Stage, message: RunMessage) -> Message:
         self.send_to(run.node, message)
         return message
     batch = Batch(message["claim"], (run.transfer,))
-    outcomes = _send_parts(self, batch, message["run"], dict(run.parts))
+    outcomes = _send_parts(self, batch, message["run"], _urls(self.clients, run))
     errors = [outcome for outcome in outcomes if isinstance(outcome, UploadError)]
     if errors:
         return _after_errors(self, message, batch, errors, sent=len(errors) < len(outcomes))
@@ -69,6 +70,22 @@ def put_parts(self: Stage, message: RunMessage) -> Message:
         _send(self, RunMessage(**{**message, "run": next_run}))
     self.end_chain()
     return message
+
+
+def _urls(clients: Clients, run: Run) -> dict[Part, str]:
+    """Return the URL of each part; if this node cannot open them, have ftrack sign them here.
+
+    While a key is changed, another node seals with another one. Kept in the record, the new URLs
+    would be of no use to that node, and the file would go to and fro. The record's stay.
+    """
+    multipart = run.transfer.multipart
+    if all(url for _, url in run.parts) or multipart is None:
+        return dict(run.parts)
+    signed = sign(clients.ftrack, [run.transfer])[run.transfer.upload_id]
+    own = signed.multipart if isinstance(signed, Transfer) else None
+    if own is None or own.upload_id != multipart.upload_id:
+        return dict(run.parts)  # without a URL, a part waits until the file is signed again
+    return {part: own.urls[part.number] for part, _ in run.parts}
 
 
 def _send_parts(

@@ -117,6 +117,16 @@ def test_two_valid_api_keys_of_a_rolling_change_fail_no_upload(make_farm: MakeFa
     assert farm.redis.hget("farmhaul:totals", "failed") is None
 
 
+def test_a_large_file_does_not_go_to_and_fro_between_two_keys(make_farm: MakeFarm) -> None:
+    farm = with_bad_node(make_farm, {"FTRACK_API_KEY": OTHER_API_KEY})
+
+    large = [farm.upload(content=150_000_000) for _ in range(2)]
+    wait_arrived(farm, large, timeout_s=120)
+
+    assert [farm.record(upload.id).get("tries:no URL") for upload in large] == [None, None]
+    assert aside(farm) == {}
+
+
 def test_a_node_with_a_revoked_key_takes_nothing(make_farm: MakeFarm) -> None:
     farm = with_bad_node(make_farm, {"FTRACK_API_KEY": "revoked"})
 
