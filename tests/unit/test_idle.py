@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 import redis
 from celery.worker import state
+from cryptography.fernet import Fernet
 from kombu import Connection
 
 from tasks.config.redis_client import shared_redis, worker_redis
+from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
 from tasks.records.keys import RETRYING, TOTALS, gate_key
 from tasks.records.record import open_record
 from tasks.records.states import SERVICES
 from tests.sandbox import RedisServer
-from workers.broker import transport
+from workers.broker import seal, transport
 from workers.broker.refused import EVERY_S, Refused
 from workers.steps.breaker import Breaker
 from workers.steps.encoding_jobs import Encodings
@@ -57,10 +59,10 @@ def reconciler(client: Any) -> Iterator[Reconciler]:
     IS_RECONCILING.clear()
 
 
-def take(client: Any, tag: str, at: float) -> None:
+def take(client: Any, tag: str, at: float, **headers: str) -> None:
     """Write a message down as one that a worker took then."""
     message = {
-        "headers": {"task": "farmhaul.put_file"},
+        "headers": {"task": "farmhaul.put_file", **headers},
         "properties": {"delivery_info": {"routing_key": "farmhaul"}, "delivery_tag": tag},
         "body": "",
         "content-type": "application/x-farmhaul",
@@ -132,6 +134,21 @@ def test_a_flood_of_garbage_costs_few_commands_to_remove(
     monkeypatch.setattr(time, "monotonic", lambda: later)
     channel.qos.restore_visible(interval=1)
     assert int(client.hget(TOTALS, "refused") or 0) == (0 if kind == "nothing" else 1000)
+
+
+def test_an_overdue_message_of_another_key_is_left_to_other_nodes(
+    channel: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = (Codec([Fernet.generate_key().decode()]) for _ in range(2))
+    monkeypatch.setattr(seal, "_codec", ours)
+    take(client, "theirs", time.time() - LEASE_S - 1, seal=theirs.encode("a digest"))
+    restored: list[bytes] = []
+    monkeypatch.setattr(channel.qos, "restore_by_tag", lambda tag, *_: restored.append(tag))
+
+    channel.qos.restore_visible(interval=1)
+
+    assert restored == [b"theirs"]
+    assert client.hkeys("unacked") == ["theirs"]
 
 
 def test_a_flood_of_garbage_in_a_queue_is_counted_together(

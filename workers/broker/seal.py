@@ -25,6 +25,8 @@ SEAL = "seal"
 BROADCAST_S = 60
 #: Events are plain JSON; they contain only names and times.
 CONTENT_TYPES = {CONTENT_TYPE, "application/json"}
+#: Why a message is refused that another node may be able to open.
+OTHER_KEY = "it is not sealed with a key of this node"
 #: The errors that malformed text can raise while it is parsed.
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
@@ -48,7 +50,7 @@ def refusal(message: Any, queue: str) -> str:
     try:
         return _fault(message, queue)
     except SealBrokenError:
-        return "it is not sealed with a key of this node"
+        return OTHER_KEY
     except KeyError as error:
         return f"it has no {error.args[0]}"
     except MALFORMED:

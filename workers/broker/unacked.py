@@ -74,7 +74,7 @@ class QoS(kombu_redis.QoS):
         return bool(left_s > 0)
 
     def _remove_refused(self) -> None:
-        """Remove the overdue messages that would be refused, many at a time.
+        """Remove the overdue messages that every node would refuse, many at a time.
 
         kombu redelivers one by one. A flood of garbage would hold up what a dead worker has left.
         """
@@ -92,7 +92,7 @@ class QoS(kombu_redis.QoS):
                 place += len(tags) - sum(map(len, found.values()))
 
     def _refused_of(self, client: Any, tags: list[bytes]) -> dict[str, list[bytes]]:
-        """Return those of these messages that would be refused, by reason."""
+        """Return those of these messages that every node would refuse, by reason."""
         with client.pipeline() as pipe:
             for tag in tags:
                 pipe.hstrlen(self.unacked_key, tag)
@@ -117,9 +117,10 @@ class QoS(kombu_redis.QoS):
 
 
 def _refusal(text: bytes) -> str:
-    """Return why an unacknowledged message must be refused; empty if it may be redelivered."""
+    """Return why every node would refuse an unacknowledged message; empty if one might take it."""
     try:
         message, _exchange, queue = json.loads(text)
     except seal.MALFORMED:
         return MALFORMED
-    return seal.refusal(message, queue) if isinstance(queue, str) else MALFORMED
+    why = seal.refusal(message, queue) if isinstance(queue, str) else MALFORMED
+    return "" if why == seal.OTHER_KEY else why
