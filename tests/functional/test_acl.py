@@ -64,6 +64,7 @@ def test_an_operator_wakes_workers_by_a_retry(guarded: Guarded) -> None:
             for command in ("cancel", "retry"):
                 assert farm.cli(command, upload.id).returncode == 0
         assert guarded.client("worker").llen(queue)
+    farm.wait_located([upload.id])  # a fault of the next test would strike it
 
 
 @pytest.mark.usefixtures("all_allowed")
