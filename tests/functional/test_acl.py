@@ -111,6 +111,15 @@ def test_workers_and_operators_note_notices_and_workers_send_them(guarded: Guard
 
 
 @pytest.mark.usefixtures("all_allowed")
+def test_a_worker_removes_unacknowledged_garbage(guarded: Guarded) -> None:
+    client = guarded.client("worker")
+    client.hset("unacked", "garbage", "reboot, please")
+    client.zadd("unacked_index", {"garbage": 1, "nothing": 1})
+    wait_until(lambda: not any(client.zmscore("unacked_index", ["garbage", "nothing"])), 90)
+    assert not client.hexists("unacked", "garbage")
+
+
+@pytest.mark.usefixtures("all_allowed")
 def test_an_operator_flushes_a_spool(guarded: Guarded) -> None:
     [port] = free_ports(1)
     component_id = guarded.farm.sandbox.ftrack.add_component("main.exr")

@@ -25,8 +25,11 @@ SEAL = "seal"
 BROADCAST_S = 60
 #: Events are plain JSON; they contain only names and times.
 CONTENT_TYPES = {CONTENT_TYPE, "application/json"}
-#: Why a message is refused that another node may be able to open.
+#: Why a message is refused that a node with other keys, or another version, may take.
 OTHER_KEY = "it is not sealed with a key of this node"
+NO_SEAL = f"it has no {SEAL}"
+OTHER_TYPE = "farmhaul does not use its content type"
+HERE = {OTHER_KEY, NO_SEAL, OTHER_TYPE}
 #: The errors that malformed text can raise while it is parsed.
 MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
 
@@ -66,7 +69,7 @@ def _fault(message: Any, queue: str) -> str:
     if was_moved or ("task" in headers) is broadcast:
         return "it does not belong in this queue"
     if message["content-type"] not in CONTENT_TYPES:
-        return "farmhaul does not use its content type"
+        return OTHER_TYPE
     base64.b64decode(message["body"], validate=True)
     if not isinstance(message["properties"]["delivery_tag"], str):
         return "it has no delivery tag"

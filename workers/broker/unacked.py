@@ -20,6 +20,8 @@ from workers.wording import redis_problem
 #: in memory at a time.
 OVERDUE_AT_A_TIME = 100
 LARGEST_TOGETHER_BYTES = 256 << 10
+#: So often before tasks are asked for again.
+MOST_TIMES = 20
 
 MALFORMED = "an unacknowledged message is malformed"
 #: Nothing has its number: it was acknowledged meanwhile, or somebody has removed it.
@@ -79,17 +81,22 @@ class QoS(kombu_redis.QoS):
         kombu redelivers one by one. A flood of garbage would hold up what a dead worker has left.
         """
         until, place = time.time() - float(self.visibility_timeout), 0
+        keys = (self.unacked_index_key, self.unacked_key)
         with self.channel.conn_or_acquire() as client:
-            while tags := client.zrange(
-                self.unacked_index_key, 0, until, byscore=True, offset=place, num=OVERDUE_AT_A_TIME
-            ):
-                found = self._refused_of(client, tags)
+            # Not by EVAL, which a worker's Redis user may not call.
+            remove = client.register_script(REMOVE)
+            for _ in range(MOST_TIMES):
+                tags = client.zrange(
+                    keys[0], 0, until, byscore=True, offset=place, num=OVERDUE_AT_A_TIME
+                )
+                found = self._refused_of(client, tags) if tags else {}
                 for why, some in found.items():
-                    keys = (self.unacked_index_key, self.unacked_key)
-                    removed = client.eval(REMOVE, 2, *keys, until, *some)
+                    removed = remove(keys, [until, *some])
                     if removed and why != GONE:  # another worker may do the same
                         self.channel.refuse(why, removed)
                 place += len(tags) - sum(map(len, found.values()))
+                if len(tags) < OVERDUE_AT_A_TIME:
+                    return
 
     def _refused_of(self, client: Any, tags: list[bytes]) -> dict[str, list[bytes]]:
         """Return those of these messages that every node would refuse, by reason."""
@@ -123,4 +130,4 @@ def _refusal(text: bytes) -> str:
     except seal.MALFORMED:
         return MALFORMED
     why = seal.refusal(message, queue) if isinstance(queue, str) else MALFORMED
-    return "" if why == seal.OTHER_KEY else why
+    return "" if why in seal.HERE else why

@@ -35,7 +35,7 @@ LOCK_S = 5
 #: How often uploads are looked for that no index holds any more.
 SEARCH_S = 5.0
 #: The shortest pause, however much is due.
-SHORTEST_S = 0.05
+SHORTEST_S = 0.25
 #: How many wake-ups are sent at once.
 MAX_WAKE_UPS = 32
 #: How many messages of each stage's queue are read.
