@@ -62,16 +62,19 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     files, refused = resolved(self.clients, batch.transfers)
     known = [file for file in files if file.was_located and not file.is_member]
     kept = [file for file in known if not file.target.encode_only]
-    confirmed = self.call_once(lambda files: confirm(self.clients.ftrack, files), kept)
+    confirmed = self.call_once(
+        lambda files: confirm(self.clients.ftrack, files), kept, writes=False
+    )
     confirmed |= {
         file.upload_id: replace(file, is_located=True) for file in known if file not in kept
     }
     gone = [one for one in confirmed.values() if isinstance(one, Transfer) and not one.stored]
     missing = [*(file for file in files if not file.stored), *gone]
     unsigned = [file for file in missing if not (file.is_large and parts.is_signed(file))]
-    # A multipart upload that is already open for the same file contents is used again.
+    # A multipart upload that is already open for the same file contents is used again. No hurried
+    # call opens one, because a large file is alone in its batch.
     to_sign = [parts.with_multipart(file) for file in unsigned]
-    signed = self.call_once(lambda files: sign(self.clients.ftrack, files), to_sign)
+    signed = self.call_once(lambda files: sign(self.clients.ftrack, files), to_sign, writes=False)
     for outcome in signed.values():
         if isinstance(outcome, Transfer) and outcome.is_large:
             parts.open_multipart(outcome)
@@ -99,15 +102,23 @@ def put_file(self: Stage, message: Message) -> Message:
             sent = self.each_file(files, lambda file: send_file(self.clients, file, heartbeat))
             outcomes.update(sent)
 
+        def sign_again(file: Transfer) -> Transfer:
+            return sign_alone(self.clients.ftrack, file)
+
         # While a key is changed, this node may not be able to open what another one had signed.
         unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
-        signed = self.call_once(lambda files: sign(self.clients.ftrack, files), unsigned)
+        signed = self.call_once(
+            lambda files: sign(self.clients.ftrack, files), unsigned, writes=False
+        )
         given: Outcomes = {transfer.upload_id: transfer for transfer in batch.not_stored}
         send(given | signed)
         # One call signs for a batch, so one upload may have spoiled the URLs of all.
         spoiled = [one for one in batch.not_stored if is_url_refused(outcomes.get(one.upload_id))]
         if len(spoiled) > 1:
-            send(self.each(spoiled, lambda file: sign_alone(self.clients.ftrack, file)))
+            tried, others = spoiled[:2], spoiled[2:]  # one of two may be that upload
+            send(self.each(tried, sign_again))
+            if any(isinstance(outcomes[one.upload_id], Transfer) for one in tried):
+                send(self.each(others, sign_again))
     # What ftrack has refused is no answer of the store.
     batch = self.part_with(batch, refused)
     sent = {key: one for key, one in outcomes.items() if key not in refused}

@@ -267,14 +267,19 @@ class Stage(RedactedTask):
         }
 
     def call_once(
-        self, call: Callable[[Sequence[Transfer]], Outcomes], transfers: Sequence[Transfer]
+        self,
+        call: Callable[[Sequence[Transfer]], Outcomes],
+        transfers: Sequence[Transfer],
+        *,
+        writes: bool = True,
     ) -> Outcomes:
         """Make one call for all transfers; after an unexpected error, make one for each of them.
 
-        One transfer that makes ftrack slow holds up no other, see ``tasks.stage.together``.
+        In a call that writes nothing, one transfer that makes ftrack slow holds up no other, see
+        ``tasks.stage.together``.
         """
         try:
-            return call_together(call, transfers)
+            return call(transfers) if writes else call_together(call, transfers)
         except Exception as error:  # noqa: BLE001 the other uploads go on
             if len(transfers) == 1:
                 return {transfers[0].upload_id: self._log_unexpected(transfers[0], error)}
@@ -368,10 +373,11 @@ class Stage(RedactedTask):
         states = self.clients.record.settle(
             settlements, answered, passed if service else 0, self.worker, reached=reached
         )
-        if any(isinstance(outcome, errors.GivenBackError) for outcome in outcomes.values()):
-            wake(self.app, 1, batch.transfers[0].asked.host)
-        else:
-            self._wake_others(states)
+        given = {k: one for k, one in outcomes.items() if isinstance(one, errors.GivenBackError)}
+        if given:
+            alone = sum(one.alone for one in given.values())  # each needs a claim of its own
+            wake(self.app, alone + (alone < len(given)), batch.transfers[0].asked.host)
+        self._wake_others({k: state for k, state in states.items() if k not in given})
         for host in states.to_wake:
             wake(self.app, 1, host)
         return states

@@ -1,4 +1,4 @@
-"""One call for several uploads, of which one may make ftrack slow: the others go on without it."""
+"""One call for several uploads that writes nothing. If one makes ftrack slow, the others go on."""
 
 from __future__ import annotations
 

@@ -166,6 +166,10 @@ class FtrackClient:
     ) -> tuple[requests.Response, bytes]:
         within_s = max(EXCHANGE_S, read_timeout_s)
         exchange = Exchange(min(within_s, limit_s))
+        late: Exception = SlowCallError()
+        if limit_s >= within_s:
+            why = f"no whole answer within {within_s:.0f} s"
+            late = ServiceUnavailableError("ftrack", why)
         try:
             with exchange, translated_errors("ftrack", url):
                 response = self.session.post(
@@ -177,15 +181,13 @@ class FtrackClient:
                     stream=True,
                 )
                 body = body_of(response, MAX_RESPONSE_BYTES + 1)
-        finally:
-            if exchange.is_over and limit_s < within_s:
-                raise SlowCallError
-            if exchange.is_over:
-                why = f"no whole answer within {within_s:.0f} s"
-                raise ServiceUnavailableError("ftrack", why)
+        except ServiceUnavailableError as error:
+            raise (late if exchange.is_over else error) from None
         if len(body) > MAX_RESPONSE_BYTES or _count_values(body) > MAX_VALUES:
             # It is no outage: ftrack may answer all others well.
             raise UnexpectedAnswerError("ftrack", "an API call", "an answer that is too large")
+        if exchange.is_over and not _is_json(body):  # cut, a body without a length just ends
+            raise late
         return response, body
 
     def call_in_groups(self, groups: Sequence[Sequence[Operation]]) -> list[list[Result]]:
@@ -243,6 +245,14 @@ class FtrackClient:
 def _count_values(body: bytes) -> int:
     """Return how many values a JSON text has at most. Millions of empty lists fill the memory."""
     return sum(map(body.count, (b"[", b"{", b",")))
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _not_ftracks(response: requests.Response) -> Exception:

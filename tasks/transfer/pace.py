@@ -1,6 +1,7 @@
 """How fast ftrack answers, so that a call that takes much longer than others can be noticed.
 
-One upload may make ftrack slow, and each upload of its call would wait with it.
+One upload may make ftrack slow, and each upload of its call would wait with it. Only calls that
+write nothing are hurried: ftrack may carry out a call whose answer nobody waits for.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from contextlib import contextmanager
 
 #: A call for several uploads may take this many times as long as others, for its size.
 FACTOR = 5
-#: A server, network or machine may pause for this long.
-LEAST_S = 1.0
+#: A server, network or machine may pause for this long. A new connection is part of the time.
+LEAST_S = 2.0
 #: So many calls are remembered; before there are so many as FEWEST, nothing is slow.
 REMEMBERED, FEWEST = 15, 3
 

@@ -128,10 +128,10 @@ def _locate_existing(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Out
         try:
             return update(batch)
         except FtrackRefusal as refusal:
-            for_version = new_versions(batch) or any(one.target.of_version for one in batch)
-            if not (refusal.is_duplicate and for_version):
+            if not refusal.is_duplicate:
                 raise
-            # Another worker has made the version, or what it gets, since it was looked up.
+            # It was made after it was looked up: by another worker, or by a call whose answer was
+            # lost.
             return update(batch)
 
     return bisect_failures(update_again, transfers, "register")

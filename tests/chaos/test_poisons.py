@@ -68,18 +68,22 @@ def test_one_upload_spoils_the_urls_of_its_batch_without_a_try(farm: Farm) -> No
     assert len({put["key"] for put in refused}) == 20
 
 
-def test_one_upload_that_makes_ftrack_slow_is_called_for_alone(farm: Farm) -> None:
-    """The others of its batch need not wait for it in the last stage."""
-    wait_arrived(farm, [farm.upload() for _ in range(6)])  # ftrack is known to be fast
+def test_a_store_that_refuses_all_urls_gets_two_files_again(farm: Farm) -> None:
+    """If neither of two is accepted, no upload of the batch is the reason."""
     with farm.frozen():
-        bad, *others = farm.upload_many(20)
-        farm.sandbox.faults.add("ftrack", "latency_s", 20, component_id=bad.component_id)
-    wait_arrived(farm, others)
+        uploads = farm.upload_many(20)
+        farm.sandbox.faults.add("ftrack", "url_lifetime_s", 0)
 
-    assert farm.states([bad.id]) != ["located"]
-    assert farm.record(bad.id)["exclusive"] == "1"
+    def tries() -> list[int]:
+        records = [farm.record(upload.id) for upload in uploads]
+        return [int(record.get("tries:UrlRefusedError", "0")) for record in records]
+
+    wait_until(lambda: min(tries()) > 0, 60)
     farm.sandbox.faults.clear()
-    wait_arrived(farm, [bad])
+    wait_arrived_soon(farm, uploads)
+
+    refused = [put["key"] for put in farm.sandbox.store.requests() if put["status"] == 403]
+    assert len(refused) == sum(tries()) + 2
 
 
 def test_poisons_of_an_idle_farm_fail_by_themselves(farm: Farm) -> None:

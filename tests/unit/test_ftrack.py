@@ -27,6 +27,7 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UploadError,
 )
+from tasks.transfer.exchange import Exchange
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, Multipart, Transfer
 from tasks.transfer.pace import FEWEST, SlowCallError, hurried
@@ -171,6 +172,46 @@ def test_a_hurried_call_ends_when_it_takes_much_longer_than_others(
 
     heard.set()
     assert client.call([{"action": "query"}]) == [{}]
+
+
+class Over(Exchange):
+    """An exchange whose deadline has passed just now, whatever has come."""
+
+    def __exit__(self, *args: object) -> None:
+        super().__exit__(None, None, None)
+        self.is_over = True
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [(b"[{}]", [{}]), (b"[{}", "no whole answer within 50 s"), (b"", "no whole answer")],
+)
+def test_a_whole_answer_counts_though_the_deadline_passes(
+    client: FtrackClient,
+    odd: OddServer,
+    monkeypatch: pytest.MonkeyPatch,
+    body: bytes,
+    expected: list[object] | str,
+) -> None:
+    monkeypatch.setattr("tasks.transfer.ftrack.Exchange", Over)
+    odd.answers = [b"HTTP/1.1 200 OK\r\n\r\n" + body]
+
+    if isinstance(expected, str):
+        with pytest.raises(ServiceUnavailableError, match=expected):
+            client.call([{"action": "query"}])
+    else:
+        assert client.call([{"action": "query"}]) == expected
+
+
+def test_a_fault_of_this_node_is_named_though_it_shows_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tasks.transfer.ftrack.Exchange", Over)
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("http_proxy", "socks9://127.0.0.1:1")
+    client = FtrackClient("http://ftrack.invalid", "user", KEY)
+    with client.session, pytest.raises(OwnSettingsError):
+        client.call([{"action": "query"}])
 
 
 def test_an_answer_in_chunks_is_read_whole(client: FtrackClient, odd: OddServer) -> None:
@@ -765,6 +806,35 @@ def test_junk_for_an_answer_what_is_ours_makes_nothing_ours(
     ]
 
     assert isinstance(locate(client, [transfer])[transfer.upload_id], RequestRefusedError)
+
+
+@pytest.mark.parametrize("option", [{"encode": True}, {"replace": True}], ids=str)
+def test_what_is_made_after_the_look_up_is_looked_up_again(
+    option: dict[str, Any],
+    ftrack: FtrackClient,
+    sandbox: Sandbox,
+    frame: Frame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As by a call without an answer, which ftrack carries out late."""
+    target = Target.under_version(sandbox.ftrack.version_id, "main", **option)
+    [transfer] = frames(frame, [target])
+    post = ftrack.call_in_groups
+    posts: list[int] = []
+
+    def call_twice(groups: Any) -> Any:
+        posts.append(len(groups))
+        if len(posts) == 2:
+            post(groups)
+        return post(groups)
+
+    monkeypatch.setattr(ftrack, "call_in_groups", call_twice)
+
+    outcome = locate(ftrack, [transfer])[transfer.upload_id]
+
+    assert isinstance(outcome, Transfer)
+    assert len(sandbox.ftrack.locations(transfer.component_id)) == 1
+    assert len(sandbox.ftrack.entities("Job")) == option.get("encode", False)
 
 
 def test_locating_a_batch_leaves_no_connection_behind(

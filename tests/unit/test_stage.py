@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from tasks.records.delivery import Settlement
+from tasks.records.record import Settled
 from tasks.stage.base import Stage, with_size
-from tasks.stage.outcomes import Outcomes
+from tasks.stage.outcomes import Outcomes, Settling
 from tasks.stage.registration import located_components
-from tasks.transfer.errors import FileChangedError, UnexpectedAnswerError
-from tasks.transfer.models import Transfer
+from tasks.transfer.errors import FileChangedError, GivenBackError, UnexpectedAnswerError
+from tasks.transfer.models import Batch, FileIdentity, Transfer
+from tasks.transfer.pace import FEWEST, Pace
 from tasks.transfer.targets import Container, Publish, Target
 
 
@@ -51,6 +56,63 @@ def test_an_unexpected_error_leaves_the_others_of_its_call_alone() -> None:
 
     assert outcomes["/mnt/1.exr"] is ONE
     assert isinstance(outcomes["/mnt/2.exr"], UnexpectedAnswerError)
+
+
+def test_only_a_call_that_writes_nothing_is_hurried() -> None:
+    pace = Pace()
+    for _ in range(FEWEST):
+        with pace.of(1):
+            pass
+    limits: list[float] = []
+
+    def call(transfers: Sequence[Transfer]) -> Outcomes:
+        with pace.of(len(transfers)) as limit_s:
+            limits.append(limit_s)
+        return {transfer.upload_id: transfer for transfer in transfers}
+
+    Probe().call_once(call, [ONE, OTHER])
+    Probe().call_once(call, [ONE, OTHER], writes=False)
+
+    assert math.isinf(limits[0])
+    assert not math.isinf(limits[1])
+
+
+class Recorder:
+    """A record in which each upload is as its settlement says."""
+
+    def settle(self, settlements: Sequence[Settlement], *_: object, **__: object) -> Settled:
+        return Settled({one.transfer.upload_id: one.outcome for one in settlements})
+
+
+@pytest.mark.parametrize(
+    ("given_back", "wakes"),
+    [
+        ({}, []),
+        ({"1": False, "2": False}, ["host"]),
+        ({"1": True, "2": True, "3": True}, ["host"] * 3),
+        ({"1": True, "2": True, "3": False}, ["host"] * 3),
+    ],
+    ids=str,
+)
+def test_each_upload_that_goes_on_alone_gets_a_wake_up(
+    given_back: dict[str, bool], wakes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+    monkeypatch.setattr("tasks.stage.base.wake", lambda _, n, host="": sent.extend([host] * n))
+    asked = replace(ONE.asked, host="host")
+    whole = replace(ONE, asked=asked, identity=FileIdentity(5, 1, 2, 3))
+    files = [replace(whole, upload_id=str(number)) for number in range(5)]
+    outcomes: Outcomes = {file.upload_id: file for file in files}
+    outcomes |= {one: GivenBackError(one, alone) for one, alone in given_back.items()}
+    stage = Probe()
+    settling = Settling("put_file", "w1", str, lambda _: {}, lambda _: {})
+    monkeypatch.setattr(Probe, "clients", SimpleNamespace(record=Recorder()), raising=False)
+    monkeypatch.setattr(Probe, "settling", settling, raising=False)
+    monkeypatch.setattr(Probe, "worker", "w1", raising=False)
+
+    stage._settle(Batch("a claim", tuple(files)), outcomes, "")
+
+    assert sent == wakes
 
 
 def test_each_step_ends_with_its_own_result_or_error() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import pytest
 
 from tasks.stage.outcomes import Outcomes, Settling
 from tasks.stage.together import call_together
 from tasks.transfer.errors import GivenBackError
 from tasks.transfer.models import Batch, Transfer
-from tasks.transfer.pace import SlowCallError
+from tasks.transfer.pace import FEWEST, LEAST_S, Pace, SlowCallError, hurried
 from tasks.transfer.targets import Target
 
 FILES = [Transfer(f"{n}", Target(f"component {n}"), f"/mnt/{n}.exr") for n in range(50)]
@@ -65,6 +68,71 @@ def test_a_slow_ftrack_is_waited_for_without_a_split() -> None:
     assert outcomes == {one.upload_id: one for one in FILES}
     # The groups of the first ten, then all of the rest in one call.
     assert service.sizes == [50, 7, 7, 7, 43]
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+class SlowService:
+    """Takes a tenth of a second for a call, and a minute if it is for this upload."""
+
+    def __init__(self, clock: Clock, slow: Transfer) -> None:
+        self.clock = clock
+        self.slow = slow
+        self.pace = Pace()
+
+    def __call__(self, transfers: Sequence[Transfer]) -> Outcomes:
+        needed_s = 60.0 if self.slow in transfers else 0.1
+        with self.pace.of(len(transfers)) as limit_s:
+            self.clock.now_s += min(needed_s, limit_s)
+            if needed_s > limit_s:
+                raise SlowCallError
+        return {one.upload_id: one for one in transfers}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("tasks.transfer.pace.time", clock)
+    return clock
+
+
+def test_others_wait_for_a_slow_upload_for_seconds_only(clock: Clock) -> None:
+    service = SlowService(clock, FILES[30])
+    for _ in range(FEWEST):
+        service(FILES[:20])
+    begun_s = clock.now_s
+
+    outcomes = call_together(service, FILES)
+
+    assert sum(isinstance(one, GivenBackError) for one in outcomes.values()) == 7
+    # Twice the least limit, and seven groups that are fast.
+    assert clock.now_s - begun_s == pytest.approx(2 * LEAST_S + 7 * 0.1)
+
+
+def test_nothing_is_slow_before_a_few_calls_were_made(clock: Clock) -> None:
+    service = SlowService(clock, FILES[0])
+    for _ in range(FEWEST):
+        assert FILES[0].upload_id in call_together(service, FILES[:2])
+    assert clock.now_s == pytest.approx(60 * FEWEST)
+
+
+def test_a_pause_of_ftrack_ends_no_hurried_call(clock: Clock) -> None:
+    pace = Pace()
+    for _ in range(FEWEST):
+        with pace.of(10):
+            clock.now_s += 0.01
+    with hurried(), pace.of(10) as limit_s:
+        assert limit_s == LEAST_S
+    with pace.of(10) as limit_s:
+        assert limit_s == math.inf
 
 
 def test_one_upload_alone_may_be_slow() -> None:
