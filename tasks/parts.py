@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 
 from celery import shared_task, signature
@@ -25,6 +26,13 @@ from tasks.transfer.signing import sign
 #: The number of runs of one file that are queued at once; each run that finishes queues the
 #: next one. That is enough for several nodes, and lets small files run in between.
 RUNS_AT_ONCE = 16
+#: Of so many files, a process keeps the URLs that it had signed itself. The 10,000 URLs of one take
+#: about 5 MB.
+FILES_SIGNED_HERE = 4
+
+#: By upload: the fencing token for which this process had the parts signed, and their URLs; none if
+#: ftrack opened another multipart upload instead.
+_signed_here: OrderedDict[str, tuple[int, dict[int, str]]] = OrderedDict()
 
 
 def start_runs(stage: Stage, batch: Batch, transfer: Transfer) -> Message:
@@ -76,16 +84,34 @@ def _urls(clients: Clients, run: Run) -> dict[Part, str]:
     """Return the URL of each part; if this node cannot open them, have ftrack sign them here.
 
     While a key is changed, another node seals with another one. Kept in the record, the new URLs
-    would be of no use to that node, and the file would go to and fro. The record's stay.
+    would be of no use to that node, and the file would go back and forth. The record's stay.
     """
-    multipart = run.transfer.multipart
-    if all(url for _, url in run.parts) or multipart is None:
+    if all(url for _, url in run.parts):
         return dict(run.parts)
-    signed = sign(clients.ftrack, [run.transfer])[run.transfer.upload_id]
+    own = _urls_signed_here(clients, run.transfer)
+    # Without a URL, a part waits until the file is signed again.
+    return {part: own.get(part.number, url) for part, url in run.parts}
+
+
+def _urls_signed_here(clients: Clients, transfer: Transfer) -> dict[int, str]:
+    """Return URLs for all parts of a file, which this process has signed once for all its runs.
+
+    They are used no longer than those in the record: once the store refuses one, the file is signed
+    again, and its runs have another fencing token. A server that cannot sign an open multipart
+    upload again opens another one, which nobody joins: it is not asked again about this file.
+    """
+    fence, urls = _signed_here.get(transfer.upload_id, (transfer.fence, None))
+    if urls is not None and (fence == transfer.fence or not urls):
+        return urls
+    signed = sign(clients.ftrack, [transfer])[transfer.upload_id]
     own = signed.multipart if isinstance(signed, Transfer) else None
-    if own is None or own.upload_id != multipart.upload_id:
-        return dict(run.parts)  # without a URL, a part waits until the file is signed again
-    return {part: own.urls[part.number] for part, _ in run.parts}
+    if own is None or transfer.multipart is None:
+        return {}
+    urls = dict(own.urls) if own.upload_id == transfer.multipart.upload_id else {}
+    _signed_here[transfer.upload_id] = transfer.fence, urls
+    while len(_signed_here) > FILES_SIGNED_HERE:
+        _signed_here.popitem(last=False)
+    return urls
 
 
 def _send_parts(

@@ -216,14 +216,16 @@ class PartsRecord:
         """Note, once, whether the component was located before its parts were joined.
 
         Only a worker can say that it was not: then a location shows that an earlier call has joined
-        the parts. Of what a former version has noted, or a worker that died here, it is not known.
+        the parts. What a former version has noted has no seal: that it was not located counts only
+        if it still is not.
         """
         key = parts_key(transfer.upload_id)
         [multipart_id] = self._fields(transfer, "multipart")
         what = ("located before", transfer.upload_id, multipart_id, transfer.component_id)
-        if self.redis.hsetnx(key, "located_before", int(located)):
-            seal = self.signer.sign(*what, int(located))
-            self.redis.hset(key, "located_before_seal", seal)
+        noted = self.redis.pipeline(transaction=True)  # so no value is ever without its seal
+        noted.hsetnx(key, "located_before", int(located))
+        noted.hsetnx(key, "located_before_seal", self.signer.sign(*what, int(located)))
+        noted.execute()
         said, seal = self._fields(transfer, "located_before", "located_before_seal")
         return said != "0" or not self.signer.is_valid(seal, *what, 0)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tasks.config.sealing import Codec, Signer
+from tasks.parts import _urls
 from tasks.records import keys
-from tasks.records.parts import PartsRecord
+from tasks.records.parts import PartsRecord, Run
 from tasks.records.record import MAX_DELIVERIES
 from tasks.records.states import STAGES
 from tasks.records.status import Status, UploadState
@@ -245,3 +250,57 @@ def test_a_file_that_makes_progress_is_not_what_kills_workers(
         finish(parts, movie, next(part))
 
     assert parts.start_run(movie.upload_id, movie.fence, 1, "w1")
+
+
+def test_a_process_signs_the_parts_of_a_file_once_for_all_its_runs(
+    monkeypatch: pytest.MonkeyPatch, movie: Transfer
+) -> None:
+    asked = answer_signing(monkeypatch, "m")
+    for run in RUNS:
+        assert urls_of(movie, run) == {part: URLS[part.number] for part in run}
+    assert asked == [movie.fence]
+
+    # Signed again, because the store refuses the URLs: these have expired too.
+    again = replace(movie, fence=movie.fence + 1)
+    for run in RUNS:
+        assert urls_of(again, run) == {part: URLS[part.number] for part in run}
+    assert asked == [movie.fence, again.fence]
+
+
+def test_a_server_that_opens_another_upload_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch, movie: Transfer
+) -> None:
+    asked = answer_signing(monkeypatch, "another")
+    for fence in (movie.fence, movie.fence, movie.fence + 1):
+        assert set(urls_of(replace(movie, fence=fence), RUNS[0]).values()) == {""}
+    assert asked == [movie.fence]
+
+
+def test_a_process_keeps_the_urls_of_the_latest_files_only(
+    monkeypatch: pytest.MonkeyPatch, movie: Transfer
+) -> None:
+    asked = answer_signing(monkeypatch, "m")
+    files = [replace(movie, upload_id=f"upload {number}", fence=number) for number in range(5)]
+    for file in [*files, files[4], files[0]]:
+        urls_of(file, RUNS[0])
+    assert asked == [0, 1, 2, 3, 4, 0]
+
+
+def answer_signing(monkeypatch: pytest.MonkeyPatch, multipart_id: str) -> list[int]:
+    """Let ftrack answer with a multipart upload; return the fencing tokens for which it did."""
+    asked: list[int] = []
+
+    def sign(_: object, transfers: list[Transfer]) -> dict[str, Transfer]:
+        [transfer] = transfers
+        asked.append(transfer.fence)
+        return {transfer.upload_id: replace(transfer, multipart=Multipart(multipart_id, URLS))}
+
+    monkeypatch.setattr("tasks.parts.sign", sign)
+    monkeypatch.setattr("tasks.parts._signed_here", OrderedDict())
+    return asked
+
+
+def urls_of(movie: Transfer, run: Sequence[Part]) -> dict[Part, str]:
+    """Return the URLs that a node uses which cannot open those of the record."""
+    clients: Any = SimpleNamespace(ftrack=None)
+    return _urls(clients, Run(movie, tuple((part, "") for part in run)))

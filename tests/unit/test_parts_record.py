@@ -281,6 +281,19 @@ def test_only_a_worker_can_say_that_a_component_was_not_located(
     assert parts.located_before(movie, located=True)
 
 
+def test_a_note_without_its_seal_counts_if_it_is_still_so(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    """As a former version writes it, or one of which only the first half was written."""
+    key = f"farmhaul:parts:{movie.upload_id}"
+    parts.redis.hset(key, "located_before", 0)
+    assert not parts.located_before(movie, located=False)
+    assert not parts.located_before(movie, located=True)
+
+    parts.redis.hdel(key, "located_before_seal")
+    assert parts.located_before(movie, located=True)
+
+
 def test_only_a_large_file_has_a_multipart_upload(parts: PartsRecord, movie: Transfer) -> None:
     unsigned = replace(movie, multipart=None)
     assert parts.with_multipart(unsigned).multipart is not None
