@@ -16,6 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.skipping import is_network_down
 from tests.sandbox import Sandbox, seed
 from tests.sandbox.process import CHECKOUT
 from tests.sandbox.schemas import FULL_SCHEMAS
@@ -172,7 +173,7 @@ def mocker():
 
 
 def fetch_suite() -> str:
-    """Get the tests unless they are there; return why they cannot be had, or an empty text."""
+    """Get the tests unless they are there; return what of the network fails, or an empty text."""
     if (SOURCE / "test" / "unit").is_dir():
         return ""
     with tempfile.TemporaryDirectory() as name:
@@ -182,17 +183,23 @@ def fetch_suite() -> str:
         # before it builds; it is told of no tool to build with, and fails.
         uv = (sys.executable, "-m", "uv", "pip", "install", "-q", "--no-deps", "--require-hashes")
         here = ("--no-build-isolation", f"--target={folder / 'built'}", "-r", "package.txt")
-        done = subprocess.run(
-            [*uv, *here, f"--python={sys.executable}"],
-            cwd=folder,
-            env={**os.environ, "UV_CACHE_DIR": str(folder / "cache")},
-            capture_output=True,
-            text=True,
-            timeout=FETCH_S,
-        )
+        what = f"{PACKAGE.partition(' ')[0]} cannot be fetched"
+        try:
+            done = subprocess.run(
+                [*uv, *here, f"--python={sys.executable}"],
+                cwd=folder,
+                env={**os.environ, "UV_CACHE_DIR": str(folder / "cache")},
+                capture_output=True,
+                text=True,
+                timeout=FETCH_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            return f"{what}: {error}"
         found = next(folder.glob("cache/sdists-*/**/test/unit"), None)
         if found is None:
-            return f"{PACKAGE.partition(' ')[0]} cannot be fetched: {done.stderr.strip()[-500:]}"
+            why = f"{what}: {done.stderr.strip()[-500:]}"
+            assert is_network_down(done.stderr), why
+            return why
         new = SOURCE.with_name(f"{SOURCE.name}.new-{os.getpid()}")
         shutil.copytree(found.parent, new / "test")
         new.rename(SOURCE)

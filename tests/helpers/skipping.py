@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from typing import NoReturn
 
@@ -15,6 +16,23 @@ def skip_loudly(untested: str, reason: object) -> NoReturn:
         warnings.simplefilter("always")
         warnings.warn(f"{untested}: {reason}", stacklevel=2)
     pytest.skip(f"{untested}: {reason}")
+
+
+#: What pip and uv say if no package index can be reached, or if it answers with an error of its
+#: own. pip, told to be quiet, says no more than that it has found no such version.
+NO_INDEX = re.compile(
+    r"no matching distribution|error sending request|dns error|name or service not known"
+    r"|name resolution|network is unreachable|network connectivity|no route to host"
+    r"|connection (?:\w+ )?(?:aborted|broken|closed|error|refused|reset)|proxy ?error|timed? ?out"
+    r"|new connection|max retries|incomplete ?read|http status server error|\b(?:429|5\d\d) "
+    r"(?:server|too many|internal|bad gateway|service|gateway)",
+    re.IGNORECASE,
+)
+
+
+def is_network_down(said: str) -> bool:
+    """Return whether pip or uv failed because of the network, by what they said."""
+    return NO_INDEX.search(said) is not None
 
 
 def need_root(untested: str) -> None:
