@@ -14,6 +14,8 @@ from tasks.records.scripts import Scripts
 
 #: What somebody does to an upload, as the state or the event that it leads to.
 RETRIED, CANCELLED = "retried", "cancelled"
+#: As many as ``note_act.lua`` keeps.
+KEPT = 5
 
 
 class Act(NamedTuple):
@@ -27,9 +29,9 @@ class Act(NamedTuple):
 def note(scripts: Scripts, upload_id: str, what: str, who: str) -> None:
     """Note in the record of an upload who has done something to it.
 
-    A Redis that is full takes no note; what was done is done.
+    A Redis that takes no note, for example a full one, is no error: what was done is done.
     """
-    with suppress(redis.OutOfMemoryError):
+    with suppress(redis.ResponseError):
         sealed = scripts.codec.seal_text(who)
         scripts.run("note_act", id=upload_id, what=what, who=sealed)
 
@@ -37,10 +39,10 @@ def note(scripts: Scripts, upload_id: str, what: str, who: str) -> None:
 def acts_of(text: str, codec: Codec) -> tuple[Act, ...]:
     """Return what a record says that people have done, the oldest first."""
     # Anybody who can write to Redis can put anything there.
-    with suppress(ValueError, TypeError, LookupError):
+    with suppress(ValueError, TypeError, LookupError, RecursionError):
         return tuple(
             Act(number(at, 0.0, LATEST_S), what, codec.unseal_text(str(who)))
-            for at, what, who in json.loads(text or "[]")
+            for at, what, who in json.loads(text or "[]")[-KEPT:]
             if what in {RETRIED, CANCELLED}
         )
     return ()

@@ -218,10 +218,10 @@ class Commands:
 
         The state of an unknown upload is empty.
         """
-        before = self.scripts.client.hget(upload_key(upload_id), "state") if who else None
         ttl_s = self.scripts.ttl_s
-        state = to_text(self.scripts.run("cancel", id=upload_id, ttl_s=ttl_s, as_member=False))
-        if state == "cancelled" and who and to_text(before) != state:
+        row = self.scripts.run("cancel", id=upload_id, ttl_s=ttl_s, as_member=False)
+        state, has_moved = to_text(row[0]), bool(row[1])
+        if state == "cancelled" and who and has_moved:
             acts.note(self.scripts, upload_id, acts.CANCELLED, who)
         if state in {"cancelled", "located"}:
             self._stop_members(upload_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from cryptography.fernet import Fernet
 
@@ -72,7 +74,13 @@ def test_the_latest_five_are_kept(farm: Farm) -> None:
     ]
 
 
-@pytest.mark.parametrize("poison", ["x", "{}", "[1]", "[[]]", '[[1, "gone", "x"]]', "null"])
+@pytest.mark.parametrize(
+    "poison",
+    [
+        *("x", "{}", "[1]", "[[]]", '[[1, "gone", "x"]]', "null", "[[NaN]]", "[[1e999]]"),
+        pytest.param("[" * 3000, id="deep"),
+    ],
+)
 def test_what_somebody_else_writes_there_is_no_error(farm: Farm, poison: str) -> None:
     [upload_id] = farm.enqueue(file_of())
     farm.client.hset(keys.upload_key(upload_id), "acts", poison)
@@ -80,6 +88,27 @@ def test_what_somebody_else_writes_there_is_no_error(farm: Farm, poison: str) ->
     assert upload_of(farm, upload_id).acts == ()
     farm.commands.cancel(upload_id, ADA)
     assert upload_of(farm, upload_id).state == "cancelled"
+
+
+@pytest.mark.parametrize("row", ['[NaN, "retried", "x"]', '[1e999, "retried", "x"]'])
+def test_what_cannot_be_written_again_gives_way(farm: Farm, row: str) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    farm.client.hset(keys.upload_key(upload_id), "acts", f"[{row}]")
+
+    farm.commands.cancel(upload_id, ADA)
+
+    assert [act.who for act in upload_of(farm, upload_id).acts] == [ADA]
+
+
+def test_a_list_of_any_length_is_cut(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    rows = ",".join(f'[{number}, "retried", "{number}"]' for number in range(10_000))
+    farm.client.hset(keys.upload_key(upload_id), "acts", f"[{rows}]")
+    assert [act.at for act in upload_of(farm, upload_id).acts] == [*range(9995, 10_000)]
+
+    farm.commands.cancel(upload_id, ADA)
+
+    assert len(json.loads(farm.client.hget(keys.upload_key(upload_id), "acts"))) == acts.KEPT
 
 
 def test_names_are_sealed_as_records_are(farm: Farm) -> None:

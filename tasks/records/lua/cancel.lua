@@ -7,7 +7,8 @@
 -- as_member   whether it is stopped as a member of a publish that was stopped: it goes on if
 --             another publish waits for it
 --
--- Returns the state that it has now; false when no record exists.
+-- Returns the state that it has now, empty when no record exists, and 1 if this has moved it there,
+-- else 0.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -44,10 +45,10 @@ local state = redis.call('HGET', upload_key(args.id), 'state')
 if state and LIVE[state] and not (args.as_member and #waiting_publishes(args.id) > 0) then
   local to = is_in_ftrack(args.id) and 'located' or 'cancelled'
   finish(args.id, state, to, args.ttl_s)
-  return finish_script(to)
+  return finish_script({ to, 1 })
 end
 if state == 'failed' and not args.as_member then
   move(args.id, state, 'cancelled')
-  return finish_script('cancelled')
+  return finish_script({ 'cancelled', 1 })
 end
-return finish_script(state)
+return finish_script({ state or '', 0 })

@@ -17,9 +17,13 @@ local known, acts = pcall(cjson.decode, redis.call('HGET', key, 'acts') or '[]')
 if not known or type(acts) ~= 'table' or type(acts[1]) ~= 'table' then
   acts = {}
 end
-acts[#acts + 1] = { NOW, args.what, args.who }
-if #acts > ACTS_KEPT then
-  table.remove(acts, 1)
+local kept = {}
+for place = math.max(#acts - ACTS_KEPT + 2, 1), #acts do
+  kept[#kept + 1] = acts[place]
 end
-redis.call('HSET', key, 'acts', cjson.encode(acts))
+local act = { NOW, args.what, args.who }
+kept[#kept + 1] = act
+-- What was read may have a number that cannot be written, such as 1e999.
+local is_text, text = pcall(cjson.encode, kept)
+redis.call('HSET', key, 'acts', is_text and text or cjson.encode({ act }))
 return true
