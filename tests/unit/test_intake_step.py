@@ -559,6 +559,28 @@ def test_signed_junk_delays_nothing_on_a_farm_without_a_key(
     step.stop(None)
 
 
+def test_a_worker_without_a_key_takes_signed_requests_ever_less_often(
+    client: Any, app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than it takes at once: what others have the key for is not taken away from them."""
+    step = TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
+    waits: list[float] = []
+    monkeypatch.setattr(step, "_stopped", SimpleNamespace(wait=waits.append))
+    push(client, *(entry_of(upload(), keys=[KEY]) for _ in range(MAX_ENTRIES + 100)))
+    for _ in range(6):
+        step.act()
+    assert waits == [0.25, 0.5, 1, 2, 4, 5]
+
+    good = upload()
+    push(client, entry_of(good))
+    step.act()
+    step.act()
+
+    assert states(client, good) == ["pending"]
+    assert waits[6:] == [5, 0.25]
+    assert lengths(client) == (MAX_ENTRIES + 100, 0)
+
+
 @pytest.mark.usefixtures("signing")
 def test_a_full_redis_keeps_requests_and_lets_refused_ones_go(
     client: Any, app: Celery, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

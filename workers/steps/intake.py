@@ -211,6 +211,7 @@ class TakeIn(PeriodicStep):
         self._large = threading.Lock()
         self._said: set[str] = set()
         self._look_at = 0.0
+        self._pause_s = 0.0
 
     def open_record(self) -> Record:
         """Return records of its own: this step waits for Redis, and outlives its restart."""
@@ -287,20 +288,26 @@ class TakeIn(PeriodicStep):
         if keyless and self._is_news("no key"):
             why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
             log.error("no_hook_key", text=why)
+        if len(keyless) < len(entries):
+            self._pause_s = 0.0
         if keyless:
             self.inbox.give_back(keyless)
-            self._wait_for_more_than(len(keyless))
+            self._leave_to_others(len(keyless))
 
     def _put_back(self, entries: Sequence[bytes]) -> None:
         self.inbox.give_back(entries)
         self._stopped.wait(PAUSE_S)
 
-    def _wait_for_more_than(self, entries: int) -> None:
-        """Pause until the inbox has more: what somebody invents must not delay what hooks push."""
+    def _leave_to_others(self, keyless: int) -> None:
+        """Pause until the inbox has more: what somebody invents must not delay what hooks push.
+
+        While each round brings nothing else, the least pause doubles: others have the key.
+        """
         end = time.monotonic() + PAUSE_S
-        while time.monotonic() < end and not self._stopped.wait(LOOK_S):
-            if self.inbox.length() > entries:
-                return
+        self._pause_s = min(max(2 * self._pause_s, LOOK_S), PAUSE_S)
+        is_over = self._stopped.wait(self._pause_s)
+        while not is_over and time.monotonic() < end and self.inbox.length() <= keyless:
+            is_over = self._stopped.wait(LOOK_S)
 
     def _is_news(self, trouble: str) -> bool:
         is_news = trouble not in self._said
