@@ -33,6 +33,7 @@ class Query:
     ``words`` are words, paths, globs, names of files, hosts and components, or ids. ``since`` is
     when an upload moved last, in seconds since 1970. ``worker`` finds active uploads only, ``task``
     those of a chain, by the id of its first task; ``error`` is the kind of the last error.
+    ``folder`` is a path as it is, not a glob: what is below it.
     """
 
     words: tuple[str, ...] = ()
@@ -45,12 +46,13 @@ class Query:
     task: str = ""
     error: str = ""
     since: float = 0.0
+    folder: str = ""
 
     @property
     def is_listing(self) -> bool:
         """Whether only states and times are asked for, so that their indexes are enough."""
         people = (self.version, self.name, self.host, self.user)
-        return not any((self.words, *people, self.worker, self.task, self.error))
+        return not any((self.words, self.folder, *people, self.worker, self.task, self.error))
 
 
 def parsed(text: str, states: Sequence[str] = (), *, now: float = 0.0, **options: Any) -> Query:
@@ -123,6 +125,8 @@ def requirements_of(query: Query) -> Iterator[Requirement]:
             yield Requirement(ways, None if is_path else Term("host", word.casefold()))
     if query.version:
         yield Requirement([Way([Term("version", query.version.lower())], is_exact=True)])
+    if query.folder:
+        yield Requirement([Way([Term("folder", folded(query.folder))], is_exact=True)])
     if query.name:
         name = without_number(query.name)
         yield Requirement([Way([Term("name", name)], name == query.name.casefold())])

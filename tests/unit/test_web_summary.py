@@ -65,6 +65,19 @@ def test_a_group_is_counted_whole_whatever_is_looked_for(records: Records) -> No
         assert [(one.located, one.wanted) for one in found.groups] == [(2, 4)], text
 
 
+@pytest.mark.parametrize("name", ["sh[1]", "a*b", "a?b", 'a"b', 'a "b" c', "a\tb", "a\u00a0b"])
+def test_a_folder_of_any_name_is_counted_and_its_link_finds_it(farm: Farm, name: str) -> None:
+    folder = f"/mnt/show/{name}"
+    other = UploadRequest("/mnt/show/other/x.1.exr", frame("sh010", 1).target, 700, 1)
+    farm.enqueue(frame("sh020", 2)._replace(path=f"{folder}/x.2.exr"), other)
+    records = Records()
+    records.scripts = farm.record.scripts
+
+    found, _ = records.summary(view.quoted(folder), "", "folder")
+
+    assert [(one.key, one.wanted) for one in found.groups] == [(folder, 1)]
+
+
 def test_a_summary_says_what_it_does_not_cover(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,7 +61,7 @@ def summary(search: Search, query: Query, by: str) -> Summary:
     uploads = [one for one in search.status.find(hits.ids[:MOST_READ]) if one is not None]
     groups = _grouped(uploads, by)
     for group in groups[:MOST_SHOWN]:
-        whole = Query(version=group.key) if by == "version" else Query((group.key,))
+        whole = Query(version=group.key) if by == "version" else Query(folder=group.key)
         group.counts = search.page(whole, 0, 0).counts
     shown = groups[:MOST_SHOWN]
     return Summary(shown, len(groups) - len(shown), len(uploads), sum(hits.counts.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -100,8 +101,12 @@ def summed_up(found: Summary, by: str) -> str:
 
 
 def quoted(path: str) -> str:
-    """Return a path as a word of a search."""
-    return f'"{path}"' if " " in path else path
+    """Return a path as a word of a search, which finds this path alone.
+
+    What a word cannot have, a double quote, is found as any character.
+    """
+    word = glob.escape(path).replace('"', "?")
+    return f'"{word}"' if any(map(str.isspace, word)) else word
 
 
 def in_ftrack(upload: UploadState) -> str:
