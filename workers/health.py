@@ -68,6 +68,9 @@ class Health(PeriodicStep):
         moves = shared.moved_s_ago() < STALLED_S
         busy = len(state.reserved_requests) >= self.worker.concurrency and moves
         takes_tasks = busy or silent_s < SILENT_S
+        # One that is set aside, and has no other queue, has none to take tasks from: a restart does
+        # not help, and would let it take uploads again.
+        is_aside = not self.worker.app.amqp.queues.consume_from
         is_away = True
         try:
             self.record.scripts.run(
@@ -76,9 +79,9 @@ class Health(PeriodicStep):
             is_away = False
         finally:
             # While Redis is away, a restart would not help.
-            if takes_tasks or is_away:
+            if takes_tasks or is_aside or is_away:
                 _tell_systemd()
-        if not takes_tasks:
+        if not takes_tasks and not is_aside:
             log.error("not_consuming", silent_s=round(silent_s), text="restart this worker")
 
 
@@ -88,7 +91,9 @@ def _tell_systemd() -> None:
     if address.startswith(("/", "@")):
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
             to.settimeout(0)
-            to.sendto(b"WATCHDOG=1", address.replace("@", "\0", 1))
+            # By the manual of sd_notify, a leading @ stands for a name without a file.
+            name = f"\0{address[1:]}" if address[0] == "@" else address
+            to.sendto(b"WATCHDOG=1", name)
 
 
 def main(arguments: list[str]) -> int:

@@ -45,7 +45,9 @@ from workers.steps.spool import FlushSpool
 def worker(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The attributes of a worker that its steps read."""
     monkeypatch.setenv("FARMHAUL_REDIS_URL", redis_server.url)
-    return SimpleNamespace(hostname="w1@node7", concurrency=1, app=None)
+    queues = SimpleNamespace(consume_from={chain.QUEUE: None}, deselect=lambda _queue: None)
+    app = SimpleNamespace(amqp=SimpleNamespace(queues=queues))
+    return SimpleNamespace(hostname="w1@node7", concurrency=1, app=app)
 
 
 @pytest.fixture
@@ -96,9 +98,6 @@ def test_a_worker_that_cannot_probe_goes_on_and_says_so(
 ) -> None:
     monkeypatch.setattr(breaker, "PROBE_S", 0.0)
     monkeypatch.setattr(self_check, "ftrack_fault", lambda _settings: None)  # there is none here
-    # As with "celery worker -Q".
-    queues = SimpleNamespace(consume_from={chain.QUEUE: None}, deselect=lambda _queue: None)
-    worker.app = SimpleNamespace(amqp=SimpleNamespace(queues=queues))
     client.set(keys.NOTICES_WANTED, 1)
     note = {"what": "store", "error": "no", "kind": "Refused", "since": 1}
     client.hset(keys.PAUSED, "w1@node7", json.dumps(note))
@@ -211,9 +210,9 @@ def test_systemd_hears_of_a_worker_that_takes_tasks_or_has_no_redis(
 ) -> None:
     step = health.Health(worker)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "notify"))
+        systemd.bind(str(tmp_path / "@1"))
         systemd.settimeout(0)  # what is sent on this machine has arrived when it is sent
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "@1"))
         transport.last_asked = time.monotonic()
         step.act()
         assert systemd.recv(99) == b"WATCHDOG=1"
@@ -222,6 +221,13 @@ def test_systemd_hears_of_a_worker_that_takes_tasks_or_has_no_redis(
         step.act()
         with pytest.raises(BlockingIOError):
             systemd.recv(99)
+
+        queues = worker.app.amqp.queues
+        with monkeypatch.context() as patch:
+            # It has only the shared queue, and is set aside.
+            patch.setattr(queues, "consume_from", {})
+            step.act()
+        assert systemd.recv(99) == b"WATCHDOG=1"
 
         def away(*_: object, **__: object) -> None:
             raise redis.ConnectionError
