@@ -144,7 +144,9 @@ def stored_in(component_id: str, response: requests.Response) -> Stored:
     parts = int(match[2] or 0) if match else 0
     md5s = ("", parts, found_hex) if parts else (found_hex,)
     span = SPAN.fullmatch(headers.get("Content-Range", ""))
-    length = LENGTH.fullmatch(headers.get("Content-Length", ""))
+    # In chunks, the length says nothing (RFC 9112, 6.3).
+    is_chunked = "Transfer-Encoding" in headers
+    length = None if is_chunked else LENGTH.fullmatch(headers.get("Content-Length", ""))
     is_whole = response.status_code == requests.codes.ok
     found = length if is_whole else span
     if found and int(found["size"]) <= MAX_SIZE_BYTES:
