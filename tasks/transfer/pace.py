@@ -65,4 +65,4 @@ class Pace:
         return max(LEAST_S, FACTOR * usual_s)
 
     def _note(self, operations: int, begun: float) -> None:
-        self._seconds.append((time.monotonic() - begun) / operations)
+        self._seconds.append((time.monotonic() - begun) / max(operations, 1))

@@ -412,24 +412,6 @@ def test_an_enqueued_download_is_followed_to_its_failure_and_retried(farm: Farm)
     assert (out / "plate.exr").read_bytes() == content
 
 
-def test_of_two_components_of_one_name_a_worker_keeps_the_first(farm: Farm) -> None:
-    """Each was asked for by itself; the last one would be there, and the other one lost."""
-    first, second = (add_file(farm.sandbox, content) for content in (b"first", b"second"))
-    out = farm.make_file("other.txt", b"x").parent
-
-    done = farm.cli("fetch", first, second, "--to", out, "--enqueue")
-    tasks = [json.loads(line)["task_id"] for line in done.stdout.splitlines()]
-
-    def states() -> list[str]:
-        shown = farm.cli("status", *tasks, "--json").stdout.splitlines()
-        return sorted(json.loads(line)["state"] for line in shown)
-
-    wait_until(lambda: states() == ["failed", "fetched"], 120, describe=lambda: str(states()))
-    said = farm.cli("status", *tasks, "--json").stdout
-    assert "the file in its place was written after it was asked for" in said
-    assert (out / "plate.exr").read_bytes() in {b"first", b"second"}
-
-
 def test_a_download_shows_what_has_arrived_and_why_it_waits(redis_server: RedisServer) -> None:
     scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
     fetches = Fetches(scripts)

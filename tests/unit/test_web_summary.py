@@ -34,8 +34,8 @@ def records(farm: Farm) -> Records:
     farm.enqueue(*late)
     for transfer in farm.pass_stages("create_component_location")[:2]:
         farm.settle(transfer, "located")
-    farm.client.hincrbyfloat(keys.upload_key(late[0].upload_id), "created", -600)
-    farm.client.hincrbyfloat(keys.upload_key(late[3].upload_id), "created", -600)
+    for request in late:
+        farm.client.hincrbyfloat(keys.upload_key(request.upload_id), "created", -600)
     cancelled, _ = farm.enqueue(frame("sh030", 1), frame("sh030", 2))
     farm.commands.cancel(cancelled)
     one = Records()
