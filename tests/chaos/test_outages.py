@@ -76,8 +76,8 @@ def test_a_retry_after_of_an_hour_is_capped(farm: Farm) -> None:
 @pytest.mark.parametrize(
     ("service", "backlog"),
     [
-        pytest.param("ftrack", 1000, marks=pytest.mark.chaos),
-        pytest.param("store", 1000, marks=pytest.mark.chaos),
+        pytest.param("ftrack", 1000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
+        pytest.param("store", 1000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
         pytest.param("ftrack", 10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
         pytest.param("store", 10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
     ],
@@ -112,7 +112,7 @@ def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
         let_time_pass(farm.redis)
         return bool(farm.redis.zcard("farmhaul:state:located") == len(uploads))
 
-    wait_until(all_located, 60 + backlog / 50, lambda: counts_of(farm))
+    wait_until(all_located, 240 + backlog / 50, lambda: counts_of(farm))
     assert len(farm.sandbox.ftrack.entities("ComponentLocation")) == len(uploads)
 
 
