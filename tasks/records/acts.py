@@ -14,7 +14,7 @@ from tasks.records.scripts import Scripts
 
 #: What somebody does to an upload, as the state or the event that it leads to.
 RETRIED, CANCELLED = "retried", "cancelled"
-#: As many as ``note_act.lua`` keeps.
+#: So many are kept, the latest ones.
 KEPT = 5
 
 
@@ -33,7 +33,7 @@ def note(scripts: Scripts, upload_id: str, what: str, who: str) -> None:
     """
     with suppress(redis.ResponseError):
         sealed = scripts.codec.seal_text(who)
-        scripts.run("note_act", id=upload_id, what=what, who=sealed)
+        scripts.run("note_act", id=upload_id, what=what, who=sealed, kept=KEPT)
 
 
 def acts_of(text: str, codec: Codec) -> tuple[Act, ...]:

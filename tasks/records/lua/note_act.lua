@@ -3,10 +3,8 @@
 -- id     the upload
 -- what   retried or cancelled
 -- who    who did it; sealed, if records are
+-- kept   how many are kept, the latest ones
 --- @include "base"
-
--- The latest that a page shows.
-local ACTS_KEPT = 5
 
 local key = upload_key(args.id)
 if redis.call('EXISTS', key) == 0 then
@@ -18,7 +16,7 @@ if not known or type(acts) ~= 'table' or type(acts[1]) ~= 'table' then
   acts = {}
 end
 local kept = {}
-for place = math.max(#acts - ACTS_KEPT + 2, 1), #acts do
+for place = math.max(#acts - args.kept + 2, 1), #acts do
   kept[#kept + 1] = acts[place]
 end
 local act = { NOW, args.what, args.who }
