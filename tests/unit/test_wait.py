@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +20,8 @@ from tasks.records.keys import TAKING, WORKERS, upload_key
 from tasks.records.status import Status
 from tasks.transfer.errors import FatalError
 from tests.sandbox import RedisServer
-from workers.cli import wait
+from tests.sandbox.process import CHECKOUT
+from workers.cli import wait, waiting
 from workers.cli.wait import NOT_TAKEN_IN, REFUSED, wait_for
 from workers.wording import NO_WORKER
 
@@ -185,9 +189,18 @@ def test_a_user_who_may_not_read_is_told_that_it_is_queued(
     url = redis_server.url.replace("redis://", "redis://hook:pw@")
     monkeypatch.setenv("FARMHAUL_REDIS_URL", url)
     try:
-        assert wait.prepare()([ID, ID], [ENTRY], 5) == [("queued", wait.NOT_READABLE)] * 2
+        assert waiting.prepare()([ID, ID], [ENTRY], 5) == [("queued", wait.NOT_READABLE)] * 2
     finally:
         client.execute_command("ACL DELUSER hook")
+
+
+def test_what_waits_is_imported_when_the_requests_are_sent() -> None:
+    """Workers take them in while redis is imported, which takes longer than the hook itself."""
+    code = "import sys, workers.cli.waiting as one; one.prepare(); sys.exit('redis' in sys.modules)"
+
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, env=os.environ).returncode == 0
+    )
 
 
 def test_many_entries_are_looked_at_in_groups(client: Any, status: Status) -> None:
@@ -225,6 +238,6 @@ def test_a_wait_ends_though_redis_says_nothing(monkeypatch: pytest.MonkeyPatch) 
         began = time.monotonic()
 
         with pytest.raises(InboxError, match="Redis is not reachable"):
-            wait.prepare()([ID], [ENTRY], 0.1)
+            waiting.prepare()([ID], [ENTRY], 0.1)
 
     assert time.monotonic() - began < 6

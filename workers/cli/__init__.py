@@ -35,6 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _prepare_wait() -> Wait:
-    from workers.cli.wait import prepare
+    from workers.cli.waiting import prepare
 
     return prepare()

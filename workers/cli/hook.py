@@ -8,7 +8,7 @@ import click
 
 from tasks.intake import command
 from tasks.intake.options import Command
-from workers.cli.wait import prepare
+from workers.cli.waiting import prepare
 
 #: The intake reads the options itself, --help too.
 AS_THEY_ARE = {

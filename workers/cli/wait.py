@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import redis
 
@@ -47,21 +46,15 @@ NOT_READABLE = (
 Ended = Sequence[tuple[str, str]]
 
 
-def prepare() -> Callable[[Sequence[str], Sequence[bytes], float | None], Ended]:
-    """Return what waits; ``tasks.intake.command`` describes it.
-
-    Raises:
-        SettingsError: the environment is not valid.
-    """
-    settings = Settings.from_environment()
+def wait(
+    settings: Settings,
+    upload_ids: Sequence[str],
+    entries: Sequence[bytes],
+    timeout_s: float | None,
+) -> Ended:
+    """Wait until all uploads have ended or the time is up; see ``tasks.intake.command``."""
     # The wait has a limit of its own, within which it tries again.
     status = Status(fail_fast_redis(settings), message_codec(settings))
-    return functools.partial(_wait, status)
-
-
-def _wait(
-    status: Status, upload_ids: Sequence[str], entries: Sequence[bytes], timeout_s: float | None
-) -> Ended:
     try:
         return wait_for(status, upload_ids, entries, timeout_s)
     except redis.exceptions.NoPermissionError:
