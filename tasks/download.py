@@ -19,7 +19,7 @@ from tasks.stage.redaction import RedactedTask, internal_error
 from tasks.stage.retry_policy import DOWNLOAD_BUSY, DOWNLOAD_TASK, Policy, full_jitter
 from tasks.stage.signer import signer
 from tasks.stage.threads import STALLED_S, StoppedError, Unfinished, note_progress
-from tasks.transfer.allowed import check_roots
+from tasks.transfer.allowed import open_folder
 from tasks.transfer.errors import (
     FatalError,
     RetryableError,
@@ -33,26 +33,6 @@ from tasks.transfer.lookup import ComponentFile, find_files
 MAX_AGE_S = 2 * 86400.0
 #: How often the record of a download shows what has arrived.
 PROGRESS_S = 1.0
-
-
-def open_folder(path: str, roots: Sequence[str] | None = None) -> int:
-    """Open a folder to fetch into, and return its descriptor.
-
-    With ``roots``, the folder must be below one of them. The check follows the descriptor, so
-    nobody can swap the folder between check and use.
-
-    Raises:
-        OSError: the path does not exist, or is not a folder.
-        FileRefusedError: the folder, with all symlinks followed, is outside the roots.
-    """
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    if roots is not None:
-        try:
-            check_roots(path, os.readlink(f"/proc/self/fd/{folder}"), roots)
-        except BaseException:
-            os.close(folder)
-            raise
-    return folder
 
 
 @shared_task(

@@ -63,3 +63,23 @@ def is_below(path: str, folders: Sequence[str]) -> bool:
 def _comparable(path: str) -> str:
     # Windows ignores case, and takes both slashes.
     return os.path.normcase(ordinary(path))
+
+
+def open_folder(path: str, roots: Sequence[str] | None = None) -> int:
+    """Open a folder to fetch into, and return its descriptor.
+
+    With ``roots``, the folder must be below one of them. The check follows the descriptor, so
+    nobody can swap the folder between check and use.
+
+    Raises:
+        OSError: the path does not exist, or is not a folder.
+        FileRefusedError: the folder, with all symlinks followed, is outside the roots.
+    """
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if roots is not None:
+        try:
+            check_roots(path, os.readlink(f"/proc/self/fd/{folder}"), roots)
+        except BaseException:
+            os.close(folder)
+            raise
+    return folder

@@ -9,10 +9,13 @@ import math
 import os
 import re
 import stat
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, NoReturn
+from io import FileIO
+from typing import Literal, NoReturn, Self
 
 import requests
 
@@ -20,14 +23,20 @@ from tasks.transfer import durable
 from tasks.transfer.errors import FatalError, ServiceUnavailableError, UnexpectedAnswerError
 from tasks.transfer.http import translated_errors
 from tasks.transfer.lookup import ComponentFile
+from tasks.transfer.shared_sync import SharedSync
 from tasks.transfer.signed_get import Stored, get_object, stored_in
 
 BLOCK_BYTES = 1 << 20
+#: What takes no longer is not worth a note of its ETag: after a kill it is fetched from the start.
+NOTE_AFTER_S = 1.0
 #: The disk, a quota, or the file's largest size is used up.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: A strong ETag (RFC 9110, 8.8.3): If-Range accepts no other.
 STRONG_ETAG = re.compile(r'"[!#-~]{1,200}"')
 
+
+#: By the descriptor of the folder. Many files of a sequence end at the same time.
+_sync_folder: defaultdict[int, SharedSync] = defaultdict(SharedSync)
 
 #: Called before each block with the offset of its first byte; it may wait, and returns the largest
 #: size of the block (None: any).
@@ -90,7 +99,6 @@ def get_file(
                     check_cancelled=check_cancelled,
                     before_block=before_block,
                 )
-            durable.sync(part.fileno())
         except OSError as error:
             if error.errno in FULL:  # others need the room that the part takes
                 with suppress(OSError):
@@ -115,7 +123,7 @@ def _at_once(_offset: int) -> None:
 def _tidy(component_id: str, folder: int) -> None:
     with suppress(OSError):  # it is gone, or something is in its way
         os.unlink(_etag_name(component_id), dir_fd=folder)
-    durable.sync(folder)
+    _sync_folder[folder](folder)
 
 
 def part_name_of(component_id: str) -> str:
@@ -137,7 +145,7 @@ def _writing(component_id: str) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(folder: int, component_id: str) -> Iterator[tuple[BinaryIO, str]]:
+def _locked(folder: int, component_id: str) -> Iterator[tuple[FileIO, str]]:
     """Yield the file for what arrives, which is this caller's alone, and its name."""
     name = part_name_of(component_id)
     while not _is_of_another_user(name, folder):
@@ -186,14 +194,14 @@ def _is_trusted(status: os.stat_result, folder: int) -> bool:
     return status.st_uid in {os.geteuid(), os.fstat(folder).st_uid}
 
 
-def _opened(name: str, folder: int) -> BinaryIO:
+def _opened(name: str, folder: int) -> FileIO:
     # O_NONBLOCK: a FIFO must not hang us.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(name, flags, 0o666, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise FileExistsError(errno.EEXIST, f"{name} is in the way, and is not a file; remove it")
-    return os.fdopen(descriptor, "r+b")
+    return os.fdopen(descriptor, "r+b", buffering=0)
 
 
 def _present(file: ComponentFile, folder: int, url: str, session: requests.Session) -> int | None:
@@ -203,7 +211,7 @@ def _present(file: ComponentFile, folder: int, url: str, session: requests.Sessi
         target = os.open(file.name, flags, dir_fd=folder)
     except OSError:  # also for a symlink, which the rename replaces without following it
         return None
-    with os.fdopen(target, "rb") as local:
+    with os.fdopen(target, "rb", buffering=0) as local:
         status = os.fstat(target)
         if not stat.S_ISREG(status.st_mode):
             return None
@@ -229,16 +237,17 @@ def _check_not_newer(file: ComponentFile, folder: int, asked_at: float) -> None:
 def _receive(
     file: ComponentFile,
     folder: int,
-    part: BinaryIO,
+    part: FileIO,
     *,
     url: str,
     session: requests.Session,
     check_cancelled: Callable[[], None],
     before_block: Pace,
 ) -> int:
-    component_id, etag_name = file.component_id, _etag_name(file.component_id)
+    component_id = file.component_id
     there_bytes = os.fstat(part.fileno()).st_size
-    etag = _read_text(folder, etag_name) if there_bytes else ""
+    note = _Note(_etag_name(component_id), folder)
+    etag = note.read() if there_bytes else ""
     # One byte is fetched again, so that a complete part does not ask for an empty range.
     start = max(there_bytes - 1, 0) if STRONG_ETAG.fullmatch(etag) else 0
     headers = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
@@ -249,24 +258,74 @@ def _receive(
         stored = stored_in(component_id, response)
         if not stored.start:
             part.truncate(0)
-            _write_text(folder, etag_name, stored.etag)
+            note.begin(stored.etag)
         elif (stored.start, stored.etag) != (start, etag):
             # The store does not support If-Range.
             _start_over(component_id, part, "its ETag or range differs")
         digest = _md5(part, stored.start if stored.md5_hex else 0)
-        part.seek(stored.start)
-        # Not until the response ends: chunks of any number may follow, and trailers without end.
-        while left_bytes := stored.size_bytes - part.tell():
-            block = _read_block(response, before_block(part.tell()), left_bytes)
-            if not block:
-                break
-            part.write(block)
-            if stored.md5_hex:
-                digest.update(block)
-            check_cancelled()
-    part.truncate()  # if the part was longer than the file, the size below will differ
-    _verify(component_id, part, stored, digest.hexdigest())
+        at = part.seek(stored.start)
+        with note:
+            # Not until the response ends: chunks of any number may follow, and trailers without
+            # end.
+            while left_bytes := stored.size_bytes - at:
+                block = _read_block(response, before_block(at), left_bytes)
+                if not block:
+                    break
+                _write(part, block)
+                at += len(block)
+                if stored.md5_hex:
+                    digest.update(block)
+                note.write_if_due()
+                check_cancelled()
+            part.truncate(at)  # if the part was longer than the file, the size below will differ
+            _verify(component_id, part, stored, digest.hexdigest())
+            durable.sync(part.fileno())
     return stored.size_bytes
+
+
+class _Note:
+    """The ETag of what a part is of, in a file next to it. A file that comes fast needs none.
+
+    Inside a ``with``, it is written before an error leaves.
+    """
+
+    def __init__(self, name: str, folder: int) -> None:
+        self._name = name
+        self._folder = folder
+        self._etag = ""
+        self._due = math.inf
+
+    def read(self) -> str:
+        # Without it, the file is fetched from the start.
+        with suppress(OSError), _opened(self._name, self._folder) as file:
+            return file.read(1000).decode("latin-1")
+        return ""
+
+    def begin(self, etag: str) -> None:
+        """Note later that the part is of this ETag; at once if there is an older note."""
+        self._etag = etag
+        self._due = time.monotonic() + NOTE_AFTER_S
+        with suppress(OSError):
+            os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
+            self._write()
+
+    def write_if_due(self) -> None:
+        if time.monotonic() > self._due:
+            self._write()
+
+    def _write(self) -> None:
+        self._due = math.inf
+        # An old one does no harm: If-Range compares it.
+        with suppress(OSError), _opened(self._name, self._folder) as file:
+            file.truncate()
+            file.write(self._etag.encode("latin-1", "replace"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind and self._due < math.inf:
+            self._write()
 
 
 def _read_block(response: requests.Response, most_bytes: int | None, left_bytes: int) -> bytes:
@@ -277,7 +336,13 @@ def _read_block(response: requests.Response, most_bytes: int | None, left_bytes:
         return block
 
 
-def _verify(component_id: str, part: BinaryIO, stored: Stored, md5_hex: str) -> None:
+def _write(part: FileIO, block: bytes) -> None:
+    left = memoryview(block)
+    while left:  # only the next call tells that the disk is full
+        left = left[part.write(left) :]
+
+
+def _verify(component_id: str, part: FileIO, stored: Stored, md5_hex: str) -> None:
     if part.tell() != stored.size_bytes:
         why = f"the response ended after {part.tell()} of {stored.size_bytes} bytes"
         raise ServiceUnavailableError("store", why)
@@ -286,13 +351,13 @@ def _verify(component_id: str, part: BinaryIO, stored: Stored, md5_hex: str) -> 
         _start_over(component_id, part, why)
 
 
-def _start_over(component_id: str, part: BinaryIO, why: str) -> NoReturn:
+def _start_over(component_id: str, part: FileIO, why: str) -> NoReturn:
     part.truncate(0)
     what = f"the GET of component {component_id}"
     raise UnexpectedAnswerError("the store", what, f"{why}; it is fetched from the start")
 
 
-def _md5(file: BinaryIO, size_bytes: int) -> hashlib._Hash:
+def _md5(file: FileIO, size_bytes: int) -> hashlib._Hash:
     """Return the MD5 of the first ``size_bytes`` of a file, to be updated with the rest."""
     digest = hashlib.md5(usedforsecurity=False)
     file.seek(0)
@@ -300,17 +365,3 @@ def _md5(file: BinaryIO, size_bytes: int) -> hashlib._Hash:
         digest.update(block)
         size_bytes -= len(block)
     return digest
-
-
-def _read_text(folder: int, name: str) -> str:
-    # Without it, the file is fetched from the start.
-    with suppress(OSError), _opened(name, folder) as file:
-        return file.read(1000).decode("latin-1")
-    return ""
-
-
-def _write_text(folder: int, name: str, text: str) -> None:
-    # An old one does no harm: If-Range compares it.
-    with suppress(OSError), _opened(name, folder) as file:
-        file.truncate()
-        file.write(text.encode("latin-1", "replace"))

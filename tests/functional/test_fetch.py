@@ -143,11 +143,11 @@ def test_a_killed_fetch_is_continued_and_never_shows_the_key(hook: Farm, tmp_pat
     content, sandbox, out = random.randbytes(6 * MB), hook.sandbox, tmp_path / "out"
     out.mkdir()
     component_id = add_file(sandbox, content)
-    slow = sandbox.faults.add("store", "bandwidth_bytes_s", 4e6, method="GET")
-    part = out / f".{component_id}.part"
+    slow = sandbox.faults.add("store", "bandwidth_bytes_s", 1e6, method="GET")
+    part, note = out / f".{component_id}.part", out / f".{component_id}.etag"
     command: list[str | Path] = [BIN / "farmhaul", "fetch", component_id, "--to", out]
     process = subprocess.Popen(command, env=hook.environment(), cwd=CHECKOUT)
-    wait_until(lambda: part.exists() and part.stat().st_size > 2 * MB)
+    wait_until(lambda: note.exists() and note.read_text() and part.stat().st_size > 2 * MB)
     shown = Path(f"/proc/{process.pid}/cmdline").read_bytes()
     process.kill()
     process.wait()

@@ -302,6 +302,61 @@ def test_a_block_that_does_not_fit_is_no_error_of_the_store(node: Node) -> None:
     assert [*node.path.iterdir()] == []
 
 
+def test_a_file_that_comes_fast_leaves_no_note_of_its_etag(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill costs it less than the note: making and removing a file takes as long as its MD5."""
+    seen = []
+    node.server.answers = [whole(), whole()]
+    url = f"{node.server.url}/bucket/key"
+
+    def look() -> None:
+        seen.append(node.etag.exists())
+
+    get_file(node.file, node.folder, lambda _: url, store_session(2), look)
+    monkeypatch.setattr("tasks.transfer.get.NOTE_AFTER_S", -1)
+    (node.path / "plate.exr").unlink()
+    get_file(node.file, node.folder, lambda _: url, store_session(2), look)
+
+    assert seen == [False, True]
+    assert os.listdir(node.path) == ["plate.exr"]
+
+
+def test_the_note_of_an_older_version_does_not_stay(node: Node) -> None:
+    """The bytes that arrive would be taken for that version's after a kill."""
+    node.etag.write_text('"of-another-state"')
+    node.server.answers = [whole()]
+    url = f"{node.server.url}/bucket/key"
+    seen = []
+
+    get_file(
+        node.file,
+        node.folder,
+        lambda _: url,
+        store_session(2),
+        lambda: seen.append(node.etag.read_text()),
+    )
+
+    assert seen == [md5_tag(CONTENT)]
+
+
+def test_a_file_has_its_name_on_the_disk_before_it_counts_as_fetched(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[list[str]] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        fsync(descriptor)
+        synced.append(sorted(os.listdir(node.path)))
+
+    monkeypatch.setattr("os.fsync", note)
+
+    node.get(whole())
+
+    assert synced == [[node.part.name], ["plate.exr"]]
+
+
 def test_an_answer_cut_short_is_kept_for_the_next_try(node: Node) -> None:
     with pytest.raises(ServiceUnavailableError):
         node.get(whole()[:-4000])

@@ -13,7 +13,6 @@ from threading import Event, Lock
 
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
-from tasks.download import open_folder
 from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED, complain
@@ -23,6 +22,7 @@ from tasks.stage.limits import Limits
 from tasks.stage.signer import signer
 from tasks.stage.threads import STALLED_S, Threads, Unfinished, note_progress, pause
 from tasks.stage.tries import hung_text, tried
+from tasks.transfer.allowed import open_folder
 from tasks.transfer.errors import CredentialsRefusedError, FatalError, UploadError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.get import Fetched, get_file

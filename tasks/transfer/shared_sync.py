@@ -1,0 +1,29 @@
+"""One sync of a folder for many threads whose files end at the same time."""
+
+from __future__ import annotations
+
+import threading
+
+from tasks.transfer import durable
+
+
+class SharedSync:
+    """Syncs a folder for many threads: a sync counts for all who asked before it began."""
+
+    def __init__(self) -> None:
+        self._syncing = threading.Lock()
+        self._begun = self._covered = 0
+
+    def __call__(self, descriptor: int) -> None:
+        """Return once a sync has ended that began after this call.
+
+        Raises:
+            OSError: the disk does not take the names.
+        """
+        asked_after = self._begun
+        with self._syncing:
+            if self._covered > asked_after:
+                return
+            self._begun += 1
+            durable.sync(descriptor)
+            self._covered = self._begun
