@@ -17,7 +17,7 @@ import time
 
 from tasks.config.environment import SettingsError
 from tasks.config.hook_settings import HookSettings
-from tasks.config.texts import read_text
+from tasks.config.texts import read_text, visible
 from tasks.intake import disk, inbox
 from tasks.intake.bodies import make_bodies
 from tasks.intake.deliver import SPOOLED_AT_ONCE, flush_spool, host_name, signed, user_name
@@ -218,5 +218,5 @@ def _send_along(settings: HookSettings, began: float) -> list[str]:
 
 def _answer(code: int, text: str) -> tuple[int, str]:
     # ASCII, because the encoding of a manager's log is not known.
-    line = " ".join(text.split()).encode("ascii", "backslashreplace").decode("ascii")
+    line = visible(" ".join(text.split())).encode("ascii", "backslashreplace").decode("ascii")
     return code, f"farmhaul: {line}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -135,6 +136,24 @@ def test_a_jobs_comment_is_one_line_of_the_controllers_log(
     assert all(re.match(r"\d{4}-\d\d-\d\dT\S+ job 7: ", line) for line in lines)
     assert all(line.isprintable() for line in lines)
     assert not (tmp_path / "victim").exists()
+
+
+@pytest.mark.timeout(60)  # it took minutes, while Slurm's controller waited
+def test_a_jobs_comment_keeps_no_controller_busy(tmp_path: Path) -> None:
+    log = tmp_path / "farmhaul.log"
+    text = (CHECKOUT / "deploy/farm/slurm/slurmctld-hook.sh").read_text(encoding="utf-8")
+    for name, value in {"LOG": log, "HOOK": "/nonexistent"}.items():
+        text = re.sub(rf"(?m)^{name}=.*", f"{name}={value}", text)
+    comment = "farmhaul " + "%99a" * 30_000  # Linux gives a variable no more than 128 kB
+    env = {"SLURM_JOB_ID": "7", "SLURM_JOB_COMMENT": comment, "SLURM_ARRAY_TASK_ID": "3"}
+    with subprocess.Popen(["dash", "-c", text], env=env, start_new_session=True) as run:
+        try:
+            assert run.wait(30) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+    assert len(log.read_bytes().splitlines()) == 1
+    assert log.stat().st_size < 20_000
 
 
 @pytest.mark.parametrize("squat", [None, os.mkfifo, os.mkdir, lambda path: path.symlink_to("/")])

@@ -258,6 +258,21 @@ def test_two_files_of_one_name_are_not_mixed(installed: Installed, tmp_path: Pat
     assert installed.left[0].suffix == ".bad"
 
 
+def test_what_a_metadata_file_says_is_one_line_of_the_log(
+    installed: Installed, tmp_path: Path
+) -> None:
+    odd = "exr\x1b[2J\nfarmhaul: forged\u202e"
+    left_out = metadata_of(tmp_path, representation(odd, FRAMES, "delete"))
+    refused = metadata_of(installed.folder, representation(odd, 7))
+    for metadata in (left_out, refused):
+        for option in ((), ("--dry-run",)):
+            done = run(installed, metadata, "--root", "work=/mnt/prod", *option)
+            for text in (done.stdout, done.stderr):
+                assert all(one.isprintable() for one in text.splitlines())
+                assert "\nfarmhaul: forged" not in text
+            assert "exr\\x1b[2J" in done.stdout + done.stderr
+
+
 def test_metadata_with_an_unknown_root_is_refused(installed: Installed, tmp_path: Path) -> None:
     for root in ("publish=/mnt", "work"):
         done = run(installed, metadata_of(tmp_path, EXR), "--root", root)

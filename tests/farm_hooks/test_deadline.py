@@ -142,6 +142,16 @@ def test_an_error_of_a_job_is_a_warning(installed: Installed) -> None:
     assert [*logs] == [[("warning", text)], [("warning", text)]]
 
 
+def test_an_error_is_one_line_of_deadlines_log(installed: Installed) -> None:
+    def refuse(_: str) -> str:
+        raise RuntimeError("odd\x1b[2J\nforged line\u202e")
+
+    job = make_job(IDS, [1], GetJobExtraInfoKeyValue=refuse)
+    logs = (finish(job), run_task(job, 1, 1, str(installed.folder)))
+    text = "farmhaul: nothing is queued: RuntimeError: odd\\x1b[2J\\nforged line\\u202e"
+    assert [*logs] == [[("warning", text)], [("warning", text)]]
+
+
 @pytest.mark.parametrize("name", ["f.<frame>.exr", "f.%V.####.exr", "f.$F.####.exr"])
 def test_a_mark_that_can_be_read_in_two_ways_is_refused_and_kept(
     installed: Installed, name: str

@@ -355,3 +355,17 @@ def test_nothing_is_looked_up_on_disks_that_may_hang(
     code, text = hook.enqueue([line("a.mp4", reviewable=True)])
     assert (code, "nobody looks at the file; give values such as" in text) == (2, True)
     assert not (host.folder / "probed").exists()
+
+
+def test_no_line_of_a_hook_has_a_character_that_a_terminal_obeys(host: Host) -> None:
+    odd = "\x1b[2J\x07\0\x7f\x9b\u202e\udcff\n"
+    answers = [
+        hook.enqueue([line(f"{odd}.exr")]),
+        hook.enqueue([line(name=odd), {odd: odd}, line()]),
+        hook.enqueue([], [odd]),
+        hook.refuse([line()], odd),
+    ]
+    host.configure(FARMHAUL_REDIS_URL=f"redis://{odd[0]}")
+    answers.append(hook.enqueue([line()]))
+    assert [text for _, text in answers if not (text.isascii() and text.isprintable())] == []
+    assert "\\x1b[2J\\x07\\x00\\x7f\\x9b\\u202e\\udcff" in answers[2][1]

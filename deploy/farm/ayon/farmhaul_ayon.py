@@ -122,7 +122,7 @@ def collect(hook: Any, options: argparse.Namespace) -> tuple[list[dict[str, Any]
     for one in found:
         try:
             if skipped(one):
-                print(f"farmhaul: {one['name']} is left out, as AYON publishes no such file")
+                tell(0, f"{one['name']} is left out, as AYON publishes no such file")
             else:
                 uploads.append(line(hook, one, roots, target_of(one, vars(options))))
         except ValueError as error:
@@ -163,7 +163,9 @@ def main() -> int:
 
 def tell(code: int, text: str) -> int:
     """Print a line for the log of the job, and return the exit code."""
-    print(f"farmhaul: {text}", file=sys.stderr if code else sys.stdout)
+    # In ASCII: what a file says may not print, or not in the encoding of a manager's log.
+    plain = "".join(one if " " <= one <= "~" else ascii(one)[1:-1] for one in text)
+    print(f"farmhaul: {plain}", file=sys.stderr if code else sys.stdout)
     return int(code)
 
 

@@ -25,7 +25,7 @@ def __main__(*args: Any) -> None:  # noqa: N807 Deadline's name
     except Exception as error:  # noqa: BLE001
         code, line = 3, f"farmhaul: nothing is queued: {type(error).__name__}: {error}"
     log = plugin.LogWarning if code else plugin.LogInfo
-    log(line)
+    log(printable(line))
 
 
 def _enqueue(plugin: Any) -> tuple[int, str]:
@@ -64,6 +64,12 @@ def frames_of(plugin: Any, job: Any) -> list[int]:
     first, last = sorted([plugin.GetStartFrame(), plugin.GetEndFrame()])
     of_job = [frame for frame in job.JobFramesList or () if first <= frame <= last]
     return of_job or [*range(first, last + 1)]
+
+
+def printable(text: str) -> str:
+    """Return a text in ASCII on one line; what a job says may not print, or not in this log."""
+    plain = (one if " " <= one <= "~" else ascii(one)[1:-1] for one in text)
+    return "".join(plain)
 
 
 def _load() -> Any:

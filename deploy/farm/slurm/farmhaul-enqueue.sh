@@ -22,7 +22,8 @@ export PATH
 number='{
     while (match($0, /%[0-9]?[0-9]?a/)) {
         width = substr($0, RSTART + 1, RLENGTH - 2) + 0
-        $0 = substr($0, 1, RSTART - 1) sprintf("%0" width "d", task) substr($0, RSTART + RLENGTH)
+        printf "%s%0" width "d", substr($0, 1, RSTART - 1), task
+        $0 = substr($0, RSTART + RLENGTH)
     }
     print
 }'

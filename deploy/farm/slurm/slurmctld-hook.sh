@@ -20,12 +20,13 @@ trap 'exit 0' EXIT
 log=
 command exec 2>/dev/null >>"$LOG" && exec 2>&1 && log=$LOG
 
-odd='s/\xc2[\x80-\x9f]/?/g; s/\xe2\x80[\x8b-\x8f\xa8-\xae]/?/g; s/\xe2\x81[\xa0-\xaf]/?/g; s/\xef\xbb\xbf/?/g'
+odd='s/\xc2[\x80-\x9f]/?/g; s/\xe2\x80[\x8b-\x8f\xa8-\xae]/?/g; s/\xe2\x81[\xa0-\xaf]/?/g; s/\xef\xbb\xbf/?/g; s/\xd8\x9c/?/g'
 
 say() {
     # echo would read backslashes, and a job's comment could then write lines of its own. tr takes
-    # single bytes, and sed what turns the text of a terminal around, or is a command to it.
-    text="job $job: $(printf '%s' "$*" | tr '[:cntrl:]' ' ' | LC_ALL=C sed "$odd")"
+    # single bytes, and sed what turns the text of a terminal around, or is a command to it. A
+    # comment may have 128 kB, and a hundred times as much with the numbers of its task.
+    text="job $job: $(printf '%s' "$*" | head -c 16384 | tr '[:cntrl:]' ' ' | LC_ALL=C sed "$odd")"
     { [ -n "$log" ] && printf '%s %s\n' "$(date +%Y-%m-%dT%H:%M:%S)" "$text"; } ||
         logger -t farmhaul -- "$LOG cannot be written; $text"
 }
@@ -70,7 +71,8 @@ esac
 number='{
     while (match($0, /%[0-9]?[0-9]?a/)) {
         width = substr($0, RSTART + 1, RLENGTH - 2) + 0
-        $0 = substr($0, 1, RSTART - 1) sprintf("%0" width "d", task) substr($0, RSTART + RLENGTH)
+        printf "%s%0" width "d", substr($0, 1, RSTART - 1), task
+        $0 = substr($0, RSTART + RLENGTH)
     }
     print
 }'

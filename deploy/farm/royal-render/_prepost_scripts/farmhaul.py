@@ -50,8 +50,14 @@ def main() -> int:
         code, line = farmhaul_hook.enqueue(uploads, faults)
     except Exception as error:  # noqa: BLE001 as above
         code, line = 3, f"farmhaul: job {job_id} is not queued: {type(error).__name__}: {error}"
-    print(line)
+    print(printable(line))
     return int(code)
+
+
+def printable(text: str) -> str:
+    """Return a text in ASCII on one line; what a job says may not print, or not in this log."""
+    plain = (one if " " <= one <= "~" else ascii(one)[1:-1] for one in text)
+    return "".join(plain)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 an event plug-in must not stop Deadline
             code, line = 3, f"farmhaul: nothing is queued: {type(error).__name__}: {error}"
         log = self.LogWarning if code else self.LogInfo
-        log(line)
+        log(printable(line))
 
     def _enqueue(self, job: Any) -> tuple[int, str]:
         if os.name == "nt":
@@ -84,6 +84,12 @@ TILES = (
     "give the ftrack ids to the job that assembles them"
 )
 NAME = "farmhaul_post_task.py"
+
+
+def printable(text: str) -> str:
+    """Return a text in ASCII on one line; what a job says may not print, or not in this log."""
+    plain = (one if " " <= one <= "~" else ascii(one)[1:-1] for one in text)
+    return "".join(plain)
 
 
 def load(folder: str) -> Any:
