@@ -8,29 +8,29 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from typing import Any, NamedTuple
 
+from tasks.config.path_map import mapped
 from tasks.intake.errors import BadInputError
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.terms import Term, file_term, folded, without_number, words_of
+from tasks.records.typed import GLOB, is_path, is_start_of_id, time_of, word_of
 from tasks.transfer.targets import is_uuid
-from tasks.transfer.windows import is_windows_path
 
 MAX_WORDS = 8
 _WORDS = re.compile(r'"[^"]+"|\S+')
-_GLOB = re.compile(r"[*?\[]")
 _OPTIONS = {"version", "host", "worker", "name", "state", "user", "task", "error", "since"}
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
     """What is looked for: all of it must fit.
 
-    ``words`` are words, paths, globs, names of files, hosts and components, or ids. ``since`` is
+    ``words`` are words, paths, globs, names of files, hosts and components, or ids. ``paths`` are
+    paths and globs of which one must fit. ``since`` is
     when an upload moved last, in seconds since 1970. ``worker`` finds active uploads only, ``task``
     those of a chain, by the id of its first task; ``error`` is the kind of the last error.
     ``folder`` is a path as it is, not a glob: what is below it.
@@ -47,56 +47,76 @@ class Query:
     error: str = ""
     since: float = 0.0
     folder: str = ""
+    paths: tuple[str, ...] = ()
 
     @property
     def is_listing(self) -> bool:
         """Whether only states and times are asked for, so that their indexes are enough."""
         people = (self.version, self.name, self.host, self.user)
-        return not any((self.words, self.folder, *people, self.worker, self.task, self.error))
+        asked = (self.words, self.paths, self.folder, *people, self.worker, self.task, self.error)
+        return not any(asked)
 
 
-def parsed(text: str, states: Sequence[str] = (), *, now: float = 0.0, **options: Any) -> Query:
+def parsed(
+    text: str,
+    states: Sequence[str] = (),
+    *,
+    now: float = 0.0,
+    path_map: Iterable[tuple[str, str]] = (),
+    **options: Any,
+) -> Query:
     """Return the query that a person has typed, such as ``sh020 host:node7 since:2h``.
 
-    A path with spaces is between double quotes.
+    A path with spaces is between double quotes. Times without a zone are in UTC, as Flower shows
+    them.
 
-    Times without a zone are in UTC, as Flower shows them.
+    Raises:
+        BadInputError: a state is unknown, or a time is none.
+    """
+    words = _WORDS.findall(text)[:MAX_WORDS]
+    return query_from(words, states, now=now, zone=UTC, path_map=path_map, **options)
+
+
+def query_from(
+    typed: Sequence[str],
+    states: Sequence[str] = (),
+    *,
+    now: float,
+    zone: tzinfo | None,
+    path_map: Iterable[tuple[str, str]] = (),
+    **options: Any,
+) -> Query:
+    """Return the query of words as a person has typed them.
+
+    Args:
+        typed: the words; ``name:value`` stands for the field of this name.
+        states: the states to look in, if no word names one.
+        now: the time, in seconds since 1970.
+        zone: that of times without one; None for local time.
+        path_map: how paths of other systems are written in records (``FARMHAUL_PATH_MAP``).
+        options: fields of the query.
 
     Raises:
         BadInputError: a state is unknown, or a time is none.
     """
     words: list[str] = []
-    for quoted in _WORDS.findall(text)[:MAX_WORDS]:
-        word = quoted.strip('"')
+    paths: dict[str, None] = {}
+    for word in filter(None, map(word_of, typed)):
         name, colon, value = word.partition(":")
-        if colon and value and name in _OPTIONS:
-            options[name] = time_of(word, value, now, UTC) if name == "since" else value
+        name = name.lower()
+        if is_path(word):
+            paths |= dict.fromkeys((word, mapped(word, path_map)))
+        elif colon and value and name in _OPTIONS:
+            options[name] = time_of(word, value, now, zone) if name == "since" else value
         elif re.fullmatch(r"[\w.-]+@[\w.-]+", word):
             options["worker"] = word
         else:
             words.append(word)
-    wanted = [*filter(None, options.pop("state", "").split(","))]
+    wanted = [*filter(None, options.pop("state", "").lower().split(","))]
     if unknown := {*wanted} - {*UPLOAD_STATES}:
         raise BadInputError(f"state:{min(unknown)} is none of {', '.join(UPLOAD_STATES)}")
     known = tuple(state for state in UPLOAD_STATES if state in (*states, *wanted))
-    return Query(tuple(words), known or UPLOAD_STATES, **options)
-
-
-def time_of(asked: str, text: str, now: float, zone: tzinfo | None = None) -> float:
-    """Return a time that a person has written, in seconds since 1970; by default in local time.
-
-    *asked* is what the error names.
-
-    Raises:
-        BadInputError: it is no time.
-    """
-    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
-        return now - int(match[1]) * _UNITS_S[match[2]]
-    try:
-        time = datetime.fromisoformat(text)
-        return (time if time.tzinfo else time.replace(tzinfo=zone)).timestamp()
-    except (ValueError, OverflowError):
-        raise BadInputError(f"{asked} is no time: write 2h, 3d, or 2026-11-26T14:00") from None
+    return Query(tuple(words), known or UPLOAD_STATES, paths=tuple(paths), **options)
 
 
 class Way(NamedTuple):
@@ -121,48 +141,50 @@ def requirements_of(query: Query) -> Iterator[Requirement]:
     for word in query.words:
         ways = _ways_of(word)
         if ways:
-            is_path = _is_path(word) or is_uuid(word)
-            yield Requirement(ways, None if is_path else Term("host", word.casefold()))
+            is_person = not (is_path(word) or is_uuid(word))
+            yield Requirement(ways, Term("host", folded(word)) if is_person else None)
+    if query.paths and all(found := [_ways_of(path) for path in query.paths]):
+        yield Requirement([way for ways in found for way in ways])
     if query.version:
         yield Requirement([Way([Term("version", query.version.lower())], is_exact=True)])
     if query.folder:
         yield Requirement([Way([Term("folder", folded(query.folder))], is_exact=True)])
     if query.name:
         name = without_number(query.name)
-        yield Requirement([Way([Term("name", name)], name == query.name.casefold())])
+        yield Requirement([Way([Term("name", name)], name == folded(query.name))])
     if query.host:
-        yield Requirement([], Term("host", query.host.casefold()))
+        yield Requirement([], Term("host", folded(query.host)))
     if query.user:
-        yield Requirement([], Term("user", query.user.casefold()))
+        yield Requirement([], Term("user", folded(query.user)))
 
 
 def is_in_index(query: Query) -> bool:
     """Return whether the index knows all that a query asks for, apart from numbers of frames."""
-    return not query.error and all(map(_ways_of, query.words))
+    return not query.error and all(map(_ways_of, (*query.words, *query.paths)))
 
 
 def _ways_of(word: str) -> list[Way]:
-    if _is_path(word):
+    if is_path(word):
         return _ways_of_path(word.rstrip("/") or "/")
-    if _GLOB.search(word):
+    if GLOB.search(word):
         return []
     if is_uuid(word):
         return [Way([Term("version", word.lower())], is_exact=True)]
-    words = [*words_of(word)]
+    words = [*words_of(word.replace("%d", ""))]
     # Numbers alone are in no index: frames have them.
     if not words:
         return []
     name = without_number(word)
-    is_whole = name == word.casefold()
+    is_whole = name == folded(word)
     return [
-        Way([Term("word", one) for one in words], words == [word.casefold()]),
+        Way([Term("word", one) for one in words], words == [folded(word)]),
         Way([file_term(word)], is_whole),
         Way([Term("name", name)], is_whole),
     ]
 
 
 def _ways_of_path(path: str) -> list[Way]:
-    glob = _GLOB.search(path)
+    glob = GLOB.search(path)
     if not glob:
         folder = path.rpartition("/")[0]
         below = Way([Term("folder", folded(path))], is_exact=True)
@@ -173,20 +195,18 @@ def _ways_of_path(path: str) -> list[Way]:
     return [Way([Term("folder", folded(folder))], is_exact=False)] if folder else []
 
 
-def _is_path(word: str) -> bool:
-    return word.startswith("/") or is_windows_path(word)
-
-
 def fits(query: Query, upload_id: str, error_kind: str, request: Mapping[str, Any]) -> bool:
     """Return whether an upload is what was asked for, as far as hashes cannot tell."""
     if query.error and error_kind.casefold() != query.error.casefold():
         return False
-    if query.host and str(request.get("asked_host", "")).casefold() != query.host.casefold():
+    if query.host and folded(str(request.get("asked_host", ""))) != folded(query.host):
         return False
-    if query.user and str(request.get("asked_user", "")).casefold() != query.user.casefold():
+    if query.user and folded(str(request.get("asked_user", ""))) != folded(query.user):
         return False
     texts = [*_texts(request)]
-    if query.name and not any(_is_like(query.name.casefold(), text) for text in texts):
+    if query.name and not any(_is_like(folded(query.name), text) for text in texts):
+        return False
+    if query.paths and not any(_has_word(one, upload_id, request, texts) for one in query.paths):
         return False
     return all(_has_word(word, upload_id, request, texts) for word in query.words)
 
@@ -194,36 +214,54 @@ def fits(query: Query, upload_id: str, error_kind: str, request: Mapping[str, An
 def _texts(request: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a request says that people know, folded; a sequence by the path of its frames."""
     targets = [request.get("target", {})]
-    yield str(request.get("path", "")).casefold()
+    yield folded(str(request.get("path", "")))
     for container in request.get("publish", {}).get("containers", ()):
         targets.append(container.get("target", {}))
-        yield str(container.get("pattern", "")).casefold()
+        yield folded(str(container.get("pattern", "")))
     for target in targets:
-        yield from (str(target.get(name) or "").casefold() for name in ("name", "version_id"))
+        yield from (folded(str(target.get(name) or "")) for name in ("name", "version_id"))
         yield str(target.get("component_id") or "").casefold()
-    yield str(request.get("asked_host", "")).casefold()
+    yield folded(str(request.get("asked_host", "")))
 
 
 def _has_word(word: str, upload_id: str, request: Mapping[str, Any], texts: Sequence[str]) -> bool:
-    wanted = word.casefold().rstrip("/") or "/"
-    # The files of a publish are not in its request, but its terms were compared already.
-    if wanted == upload_id or ("publish" in request and _ways_of(word) and not _GLOB.search(word)):
+    wanted = folded(word).rstrip("/") or "/"
+    if wanted == upload_id or (is_start_of_id(wanted) and upload_id.startswith(wanted)):
         return True
-    if _is_path(word):
+    # The files of a publish are not in its request, but its terms were compared already.
+    if "publish" in request and _ways_of(word) and not GLOB.search(word):
+        return True
+    if is_path(word):
         return any(_is_below(wanted, text) for text in texts)
-    return any(_is_like(wanted, text) for text in texts)
+    # A name may have spaces; otherwise they are between words.
+    parts = wanted.split()
+    return any(_is_like(wanted, text) for text in texts) or (
+        len(parts) > 1 and all(any(_is_like(part, text) for text in texts) for part in parts)
+    )
 
 
 def _is_below(wanted: str, text: str) -> bool:
-    if _GLOB.search(wanted):
-        return fnmatch.fnmatchcase(text, wanted) or fnmatch.fnmatchcase(text, f"{wanted}/*")
-    return text == wanted or text.startswith(f"{wanted}/") or _is_frame(wanted, text)
+    return (
+        text == wanted
+        or text.startswith(f"{wanted}/")
+        or _is_frame(wanted, text)
+        or _is_frame(text, wanted)
+        or (bool(GLOB.search(wanted)) and _is_glob_of(wanted, text))
+    )
 
 
 def _is_like(wanted: str, text: str) -> bool:
-    if _GLOB.search(wanted):
-        return fnmatch.fnmatchcase(text, f"*{wanted}*")
-    return wanted in text or _is_frame(wanted, text.rpartition("/")[2])
+    name = text.rpartition("/")[2]
+    return (
+        wanted in text
+        or _is_frame(wanted, name)
+        or _is_frame(name, wanted)
+        or (bool(GLOB.search(wanted)) and fnmatch.fnmatchcase(text, f"*{wanted}*"))
+    )
+
+
+def _is_glob_of(glob: str, text: str) -> bool:
+    return fnmatch.fnmatchcase(text, glob) or fnmatch.fnmatchcase(text, f"{glob}/*")
 
 
 def _is_frame(wanted: str, pattern: str) -> bool:

@@ -31,6 +31,7 @@ from tasks.records.query import Query, Requirement, fits, is_in_index, requireme
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState, answers
 from tasks.records.terms import Hasher
+from tasks.records.typed import is_start_of_id
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid
 
@@ -173,6 +174,8 @@ class Search:
         for word in query.words:
             if is_uuid(word) and (named := self._by_id(word.lower())):
                 return self._recorded([named]), False, True
+            if is_start_of_id(word) and (started := self.beginning_with(word.lower())):
+                return self._recorded(started), False, True
         if query.task:
             return self._recorded(self._carried(query.task)), False, True
         if query.worker:
@@ -192,6 +195,11 @@ class Search:
         pipeline.hget(COMPONENT + one, "current")
         is_upload, current = answers(pipeline)
         return one if is_upload else _text(current)
+
+    def beginning_with(self, start: str) -> list[str]:
+        """Return the uploads whose ids begin so, among MAX_FOUND: ids are in no order."""
+        ids = self.status.ids_in(ORDER, MAX_FOUND // len(ORDER))
+        return [one for one in ids if one.startswith(start)]
 
     def _carried(self, chain: str) -> list[str]:
         with suppress(ValueError, TypeError, redis.ResponseError):

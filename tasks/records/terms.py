@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
@@ -16,7 +17,6 @@ from typing import Any, NamedTuple
 
 from tasks.intake.request import PublishRequest, Request, publish_from, target_from
 from tasks.transfer.targets import Container, Target
-from tasks.transfer.windows import is_windows_path
 
 #: Half of a UUID: enough, as what was found is compared with the query.
 DIGITS = 16
@@ -91,7 +91,7 @@ class Hasher:
         return _hash(key, Term("group", "".join(terms))), terms
 
     def _hashed_person(self, kind: str, name: str) -> str:
-        return _hash(self._keys[0], Term(kind, name.casefold()))
+        return _hash(self._keys[0], Term(kind, folded(name)))
 
 
 def _hash(key: bytes, term: Term) -> str:
@@ -130,7 +130,7 @@ def _files_of_publish(
 
 def _file(path: str, target: Target) -> _File:
     folder, slash, name = folded(path).rpartition("/")
-    path = f"{folder}{slash}{without_number(name.replace('%d', '0'))}"
+    path = f"{folder}{slash}{without_number(name)}"
     return _File(path, target.version_id or "", without_number(target.name or ""))
 
 
@@ -146,9 +146,13 @@ def _terms(files: Sequence[_File]) -> list[Term]:
     return [*found]
 
 
-def folded(path: str) -> str:
-    """Return a path as it is compared: Windows ignores the case of letters."""
-    return path.casefold() if is_windows_path(path) else path
+def folded(text: str) -> str:
+    """Return a path or name as it is compared: without case, and in one Unicode form.
+
+    People do not look at capitals, and an é is one character or two, as the program likes that has
+    written it.
+    """
+    return unicodedata.normalize("NFC", text.casefold())
 
 
 def folder_terms(path: str) -> list[Term]:
@@ -164,8 +168,8 @@ def file_term(path: str) -> Term:
 
 
 def without_number(name: str) -> str:
-    """Return a name, folded, with # in place of what may be the number of a frame."""
-    stem, dot, suffix = name.casefold().rpartition(".")
+    """Return a name, folded, with # in place of a mark, or of what may be the number of a frame."""
+    stem, dot, suffix = folded(name).replace("%d", "0").rpartition(".")
     if suffix.isdecimal():
         return f"{stem}{dot}#"
     return f"{_FRAME.sub('#', stem)}{dot}{suffix}"
@@ -173,4 +177,4 @@ def without_number(name: str) -> str:
 
 def words_of(text: str) -> Iterable[str]:
     """Return the words of a path or a name. Numbers alone are none, because frames have them."""
-    return (word for word in _WORD.findall(text.casefold()) if not word.isdecimal())
+    return (word for word in _WORD.findall(folded(text)) if not word.isdecimal())

@@ -140,7 +140,7 @@ def test_what_has_moved_since_is_asked_for_as_in_the_shell(page: Any, flower: Fl
     page.locator("#fh-summary", has_text="0 found").wait_for()
 
     page.locator("#fh-query").fill("sh0005 since:noon")
-    why = "since:noon is no time: write 2h, 3d, or 2026-11-26T14:00"
+    why = "since:noon is no time: write 2h, 3d, yesterday, 22:00, or 2026-11-26T14:00"
     page.locator("#fh-summary", has_text=why).wait_for()
     page.get_by_text("What to search for").click()
     page.get_by_text("what has moved since").wait_for()

@@ -23,7 +23,7 @@ from workers.cli import group
 UPLOAD_KEYS = ["upload_id", "component_id", "path", "size", "state"]
 STATUS_KEYS = [
     *UPLOAD_KEYS, "stage", "sent", "rate", "left_s", "worker", "error", "created", "updated",
-    "version_id", "name", "asked_host", "asked_user", "tries", "due",
+    "version_id", "name", "asked_host", "asked_user", "tries", "due", "acts",
 ]  # fmt: skip
 
 

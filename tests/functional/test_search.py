@@ -20,7 +20,7 @@ from tasks.records.scripts import Scripts
 from tests.farm import BIN
 from tests.helpers.many_records import fill
 from tests.sandbox import RedisServer
-from workers.cli import output, status
+from workers.cli import output, status, uploads
 from workers.cli.group import cli
 
 SHOT = "/mnt/show/sq003/sh0003"
@@ -180,6 +180,10 @@ def test_commands_that_change_something_answer_in_json(run: Any) -> None:
 
     assert json.loads(retried) == {"upload_id": one, "state": "pending"}
     assert json.loads(cancelled) == {"upload_id": other, "state": "cancelled"}
+    [line] = run("status", other, "--json")
+    [act] = json.loads(line)["acts"]
+    assert (act["what"], act["who"]) == ("cancelled", uploads.person())
+    assert act["at"] > 0
     ours = [
         f"{name}{what}" for name in ("bandwidth", "api_rate") for what in ("", "_now", "_until")
     ]
@@ -201,8 +205,44 @@ def test_two_forms_at_once_are_refused(run: Any, tmp_path: Path) -> None:
 
 
 def test_what_nobody_can_mean_is_refused(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    for asked in (("status", "--state", "gone"), ("status", "--since", "noon"), ("watch", "sh9")):
+    for asked in (
+        ("status", "--state", "failed,gone"),
+        ("status", "--since", "noon"),
+        ("status", "--since", ""),
+        ("status", "--shot", " "),
+        ("status", ""),
+        ("status", "--version", "v003"),
+        ("status", "--host", "node*"),
+        ("status", *map(str, range(501))),
+        ("watch", "sh9"),
+    ):
         assert run(*asked, code=1) == []
+
+
+def test_the_shell_takes_what_the_browser_takes(
+    run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    [failed, *_] = [json.loads(line) for line in run("status", "sh0003", "--state", "FAILED")]
+    start = failed["upload_id"][:8]
+
+    for asked in ([start], [f"{start}…"], [failed["upload_id"].upper()]):
+        [line] = run("status", *asked)
+        assert json.loads(line)["upload_id"] == failed["upload_id"], asked
+    assert run("status", start, "--format", "lines")[1].startswith("  age")
+    assert states(run("status", "sh0003", "--state", "failed,Retrying")) == {
+        "failed": 2,
+        "retrying": 1,
+    }
+    assert states(run("status", "sh0003 beauty")) == SOME
+    assert states(run("status", "host:node001", "sh0003")) == {"located": 1}
+    monkeypatch.setenv("FARMHAUL_PATH_MAP", "P:/show=/mnt/show")
+    assert states(run("status", r"p:\show\sq003\sh0003")) == SOME
+    assert states(run("status", "--shot", r"p:\show\sq003\sh0003\\")) == SOME
+    # As a shell writes a glob that nobody has put between quotation marks.
+    files = [json.loads(line)["path"] for line in run("status", "sh0003")]
+    assert states(run("status", *files)) == SOME
+    monkeypatch.chdir(tmp_path)
+    assert run("status", ".", code=1) == []
 
 
 def test_paths_are_shortened_from_the_left() -> None:
@@ -210,6 +250,9 @@ def test_paths_are_shortened_from_the_left() -> None:
 
     assert output.from_left(path, 30) == "…beauty/sh0003_beauty.1001.exr"
     assert output.from_left(path, 100) == path
+    wide = "/mnt/show/日本語ショット/カット_0010_合成.exr"
+    assert output.from_left(wide, 24) == "…ト/カット_0010_合成.exr"
+    assert output.cells(output.from_left(wide, 23)) <= 23
 
 
 def test_who_has_another_key_is_told_so(

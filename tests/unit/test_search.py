@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -115,6 +116,75 @@ def test_an_index_of_another_type_is_no_error(farm: Farm, find: Find) -> None:
     assert find(f"{SHOT}/b.exr") == [again.path]
 
 
+#: Each finds the same file, whatever the form in which a person or a program writes its path.
+ODD_PATHS = {
+    "/mnt/proj/Möbel/[old]/Sofa_é.1001.exr": (
+        "möbel",
+        "MÖBEL",
+        "mo\u0308bel",
+        "/mnt/proj/Mo\u0308bel",
+        "/mnt/PROJ/möbel/",
+        "//mnt//proj/x/../Möbel",
+        "file:///mnt/proj/Möbel",
+        "/mnt/proj/Möbel/[old]",
+        "/mnt/proj/Möbel/[old]/Sofa_é.1001.exr",
+        "/mnt/proj/**/sofa*",
+        "…[old]/Sofa_e\u0301.1001.exr",
+        "/mnt/proj/Möbel/[old]/Sofa_é.%04d.exr [1001-1002]",
+        "Sofa_é.####.exr",
+        "'sofa'",
+        "möbel /",
+        "HOST:node7 STATE:Pending möbel",
+    ),
+    "P:/Show/sh010/main.exr": (
+        "P:\\Show\\sh010",
+        "p:\\show\\SH010\\",
+        "P:/show/sh010/MAIN.exr",
+        '"P:\\show"',
+    ),
+    "\\\\nas/Show/sh011/a b.exr": (
+        "\\\\NAS\\show",
+        '"\\\\nas\\show\\sh011\\a b.exr"',
+        '"sh011 show"',
+    ),
+}
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+def test_a_path_is_found_in_each_form_that_people_write(farm: Farm, find: Find, path: str) -> None:
+    # The record has the form that the disk of its host has.
+    decomposed = unicodedata.normalize("NFD", path)
+    farm.enqueue(file(decomposed), file(f"{OTHER}/b.exr", host="node8"))
+
+    assert [text for text in ODD_PATHS[path] if find(text) != [decomposed]] == []
+
+
+def test_a_sequence_is_found_by_the_path_that_a_list_shows(farm: Farm, find: Find) -> None:
+    publish = frames(SHOT)
+    farm.enqueue(publish)
+
+    names = ("beauty.1001-1002#.exr", "beauty.%04d.exr", "beauty.$F4.exr", "beauty.####.exr")
+    for text in (publish.path, *names, *(f"{SHOT}/{name}" for name in names)):
+        assert find(text) == [publish.path], text
+
+
+def test_of_several_paths_one_has_to_fit(farm: Farm, find: Find) -> None:
+    both = [file(f"{SHOT}/a.exr"), file(f"{OTHER}/b.exr")]
+    farm.enqueue(*both, file("/mnt/proj/c.exr"))
+
+    assert find(f"{SHOT} {OTHER}/b.exr") == [one.path for one in both]
+    assert find(f"{SHOT} {OTHER} sh030") == [both[1].path]
+
+
+def test_the_start_of_an_id_is_enough(farm: Farm, find: Find) -> None:
+    wanted = file(f"{SHOT}/a.exr")
+    farm.enqueue(wanted, file(f"{SHOT}/b.exr"))
+
+    for text in (wanted.upload_id[:8], f"{wanted.upload_id[:13].upper()}…"):
+        assert find(text) == [wanted.path], text
+    assert find("00000000") == []
+
+
 UNFITTING = [
     "/mnt/proj/sq010/sh02",
     "/mnt/proj/sq010/sh02*/roto/*",
@@ -148,7 +218,21 @@ def test_times_are_in_utc_unless_they_say_otherwise() -> None:
 
     for text in ("2026-11-27T12:00", "2026-11-27T14:00+02:00", "2026-11-27T12:00Z"):
         assert parsed(f"since:{text}").since == noon
-    assert parsed("since:90m", now=noon).since == noon - 5400
+    for text, hours in {
+        "90m": 1.5,
+        "1h30m": 1.5,
+        "2H": 2,
+        "90min": 1.5,
+        "2hours": 2,
+        "1w": 168,
+        "-2h": 2,
+        "today": 12,
+        "yesterday": 36,
+        "10:30": 1.5,
+        "22:00": 14,
+        "1795777200": 1,
+    }.items():
+        assert parsed(f"since:{text}", now=noon).since == noon - hours * 3600, text
 
 
 def test_a_sequence_is_found_by_any_of_its_frames(farm: Farm, find: Find) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -83,6 +84,7 @@ def state_line(upload: UploadState, *, human: bool) -> str:
     In JSON, ``size`` (or null) and ``sent`` are in bytes, ``rate`` (or null) in bytes a second,
     ``left_s`` (or null) in seconds; ``created`` and ``updated`` are seconds since 1970 by Redis'
     clock.  ``due`` is when a retrying upload is tried again.
+    ``acts`` are who has retried or cancelled it, and when.
     """
     if human:
         return _state_text(upload)
@@ -109,6 +111,7 @@ def state_line(upload: UploadState, *, human: bool) -> str:
             "asked_user": upload.asked_user or None,
             "tries": upload.tries,
             "due": upload.due,
+            "acts": [act._asdict() for act in upload.acts],
             **files,
             **jobs,
         }
@@ -150,15 +153,33 @@ def why_lines(upload: UploadState, now: float) -> list[str]:
 
 
 def from_left(path: str, width: int) -> str:
-    """Return the end of a path, where shot and file are."""
-    return path if len(path) <= max(width, 20) else f"…{path[-max(width, 20) + 1 :]}"
+    """Return the end of a path, where shot and file are, for so many columns of a terminal."""
+    left = max(width, 20)
+    if cells(path) <= left:
+        return path
+    left -= 1
+    end = ""
+    for letter in reversed(path):
+        left -= cells(letter)
+        if left < 0:
+            break
+        end = letter + end
+    return f"…{end}"
+
+
+def cells(text: str) -> int:
+    """Return how many columns of a terminal a text takes: some letters take two, or none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
 
 
 def details(upload: UploadState, now: float) -> list[str]:
     """Return lines with all that is known of one upload, for ``status ID``."""
     at = {"taken in": upload.created, "moved": upload.updated, "next try": upload.due or 0}
     times = {
-        name: f"{datetime.fromtimestamp(time_s).astimezone():%Y-%m-%d %H:%M:%S}"
+        name: f"{datetime.fromtimestamp(time_s).astimezone():%Y-%m-%d %H:%M:%S %Z}"
         for name, time_s in at.items()
         if time_s and (name != "next try" or upload.state == "retrying")
     }

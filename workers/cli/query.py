@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import click
 
+from tasks.config.path_map import mapped
+from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
 from tasks.records.keys import to_text, upload_key
-from tasks.records.query import Query, parsed, time_of
+from tasks.records.query import Query, query_from
 from tasks.records.scripts import Scripts
 from tasks.records.search import ORDER, Hits, Search
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status
+from tasks.records.typed import GLOB, is_path, is_start_of_id, time_of, word_of
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid
 from workers.cli.records import find_known
 
 #: How many records of each state are read.
 SAMPLE = 5
+#: A shell that expands a glob makes a word of each file.
+MOST_WORDS = 500
 
 
 def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options; the command gets ``version``, ``shot``, ``host``, ``since``, ``state``."""
     for option in (
-        click.option("--state", metavar="STATE", help="Only uploads in this state."),
+        click.option(
+            "--state", metavar="STATE", help="Only uploads in this state; or in these, with commas."
+        ),
         click.option(
             "--since",
             metavar="TIME",
-            help="What has moved since: 2h, 3d, or 2026-11-26T14:00.",
+            help="What has moved since: 2h, yesterday, 22:00, or 2026-11-26T14:00 (local time).",
         ),
         click.option("--host", metavar="HOST", help="Uploads that a hook on this host asked for."),
         click.option("--shot", metavar="PATH", help="Uploads of files below this folder."),
@@ -44,22 +52,61 @@ def query_of(words: Sequence[str], now: float, **given: str | None) -> Query | N
     """Return what is looked for; None if nothing is given but ids.
 
     Raises:
-        BadInputError: a state is unknown, or a time is none.
+        BadInputError: a state is unknown, a time is none, an id is none, or something is empty.
     """
-    options: dict[str, Any] = {name: value for name, value in given.items() if value}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    _check(words, options)
     if not options and all(map(is_uuid, words)):
         return None
-    states: tuple[str, ...] = ()
-    if state := options.pop("state", None):
-        if state not in ORDER:
-            raise BadInputError(f"--state {state} is none of {', '.join(ORDER)}")
-        states = (state,)
+    states = tuple(filter(None, options.pop("state", "").lower().split(",")))
     if since := options.pop("since", None):
         options["since"] = time_of(f"--since {since}", since, now)
-    shot = options.pop("shot", None)
-    # A path may have spaces, so the words are not parsed again.
-    texts = (*words, *([shot] if shot else []))
-    return replace(parsed("", states, **options), words=texts)
+    shot = word_of(options.pop("shot", ""))
+    typed = [_absolute(word) for word in words]
+    path_map = Settings.from_environment().path_map
+    query = query_from(typed, states, now=now, zone=None, path_map=path_map, **options)
+    if is_path(shot) and not GLOB.search(shot):
+        return replace(query, folder=mapped(shot, path_map))
+    return replace(query, words=(*query.words, shot)) if shot else query
+
+
+def _check(words: Sequence[str], options: Mapping[str, str]) -> None:
+    named = {f"--{name}": value for name, value in options.items()}
+    for name, value in (*named.items(), *(("a word", word) for word in words)):
+        if not value.strip():
+            raise BadInputError(f"{name} is empty; name what to look for")
+    for state in filter(None, options.get("state", "").lower().split(",")):
+        if state not in ORDER:
+            raise BadInputError(f"--state {state} is none of {', '.join(ORDER)}")
+    version, host = options.get("version", ""), options.get("host", "")
+    if version and not is_uuid(version):
+        raise BadInputError(f"--version {version} is no id of a version")
+    if GLOB.search(host):
+        raise BadInputError(f"--host {host}: hosts are found by their whole name")
+    if len(words) > MOST_WORDS:
+        raise BadInputError(
+            f"these are {len(words)} words: put a glob between quotation marks, or name a folder"
+        )
+
+
+def _absolute(word: str) -> str:
+    """Return a path that is below this folder as one from the root."""
+    is_below = word in {".", ".."} or word.startswith(("./", "../"))
+    return os.path.abspath(word) if is_below else word
+
+
+def with_whole_ids(scripts: Scripts, words: Sequence[str]) -> tuple[str, ...]:
+    """Return the words with the whole id in place of one that is only its start."""
+    search = Search(scripts.client, scripts.codec, scripts.hasher)
+
+    def whole(word: str) -> str:
+        start = word_of(word).lower()
+        if is_uuid(start):
+            return start
+        found = search.beginning_with(start) if is_start_of_id(start) else []
+        return found[0] if len(found) == 1 else word
+
+    return tuple(map(whole, words))
 
 
 def find(scripts: Scripts, query: Query) -> Hits:
@@ -82,7 +129,10 @@ def not_uploads(scripts: Scripts, ids: Sequence[str]) -> dict[str, Hits]:
 
 def none_known(scripts: Scripts, words: Sequence[str]) -> BadInputError:
     """Return what to say if nothing fits what was asked for."""
-    step = "words are whole words of a path; farmhaul status --since 1h lists what has moved"
+    all_of = "all words must fit, and " if len(words) > 1 else ""
+    step = (
+        f"{all_of}words are whole words of a path; farmhaul status --since 1h lists what has moved"
+    )
     if _opens_none(scripts):  # nor does it find any
         step = "this FARMHAUL_SECRET_KEY opens no record: set it as on the workers"
     return BadInputError(f"no upload {' '.join(words)} is known here; {step}")

@@ -18,7 +18,7 @@ from tasks.records.status import Status, UploadState
 from workers.cli import output
 from workers.cli.fetch_task import fetch_line
 from workers.cli.found import MOST_READ, columns, failures, lines_of, show_found
-from workers.cli.query import find, none_known, not_uploads, query_of, query_options
+from workers.cli.query import find, none_known, not_uploads, query_of, query_options, with_whole_ids
 from workers.cli.records import find_known, open_records
 from workers.wording import no_takers, troubles
 
@@ -58,6 +58,7 @@ def status(
     a download (fetch --enqueue). Words are whole words of a path, and all of them must fit.
     """  # noqa: D301 click takes \b for "do not wrap"
     scripts = open_records()
+    words = with_whole_ids(scripts, words)
     now = float(scripts.client.time()[0])
     query = query_of(words, now, **asked)
     states = {"failed": ("failed",), "active": LIVE}.get(which or "")

@@ -23,7 +23,7 @@ from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState, answers
 from workers.cli import output
-from workers.cli.query import find, none_known, not_uploads, query_of, query_options
+from workers.cli.query import find, none_known, not_uploads, query_of, query_options, with_whole_ids
 from workers.cli.records import open_records
 from workers.cli.watch_table import WatchTable
 from workers.wording import may_pass, redis_problem, troubles
@@ -65,7 +65,7 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     """  # noqa: D301 click takes \b for "do not wrap"
     scripts = open_records()
     status = Status(scripts.client, scripts.codec)
-    upload_ids = words
+    upload_ids = words = with_whole_ids(scripts, words)
     # This fails now if Redis is unreachable; later, watch waits for it.
     if query := query_of(words, float(scripts.client.time()[0]), **asked):
         upload_ids = _newest(find(scripts, query).ids)

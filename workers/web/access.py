@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -132,6 +133,11 @@ class Records:
         """The search index."""
         return Search(self.scripts.client, self.scripts.codec, self.scripts.hasher)
 
+    @cached_property
+    def path_map(self) -> Sequence[tuple[str, str]]:
+        """How paths of other systems are written in records."""
+        return Settings.from_environment().path_map
+
     @property
     def now(self) -> float:
         """The time of Redis' clock, in seconds since 1970."""
@@ -147,7 +153,7 @@ class Records:
             BadInputError: what was typed is no query.
         """
         now = self.now
-        query = parsed(text, (state,), now=now, **options)
+        query = parsed(text, (state,), now=now, path_map=self.path_map, **options)
         return self.search.page(query, start, length), query, now
 
     def summary(self, text: str, state: str, by: str) -> tuple[Summary, float]:
@@ -157,7 +163,8 @@ class Records:
             BadInputError: what was typed is no query.
         """
         now = self.now
-        return summary(self.search, parsed(text, (state,), now=now), by), now
+        query = parsed(text, (state,), now=now, path_map=self.path_map)
+        return summary(self.search, query, by), now
 
     def one(self, upload_id: str) -> One | None:
         """Return an upload; None if it has no record."""
