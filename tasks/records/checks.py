@@ -15,6 +15,7 @@ from typing import Any
 import redis
 
 from tasks.records.keys import check_key, to_text
+from tasks.records.numbers import number
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import SealBrokenError
 
@@ -62,7 +63,7 @@ class Checks:
         """Return whether the command still waits."""
         now, _ = self.redis.time()
         opened = to_text(self.redis.hget(self.key, _OPEN))
-        return opened.isdecimal() and int(now) - int(opened) < OPEN_S
+        return bool(int(now) - number(opened) < OPEN_S)
 
     def begin(self, number: int) -> int:
         """Count the tries of a task, and return how many there were."""

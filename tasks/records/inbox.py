@@ -147,7 +147,9 @@ class Overdue:
             max_entries=OLDEST,
             max_bytes=OLDEST_BYTES,
         )
-        found = {to_text(mark): now + OVERDUE_S + int(size) / BYTES_A_SECOND for mark, size in rows}
+        found = {
+            to_text(mark): now + OVERDUE_S + number(size) / BYTES_A_SECOND for mark, size in rows
+        }
         # What is not there any more was taken in.
         self._due = {mark: self._due.get(mark, due) for mark, due in found.items()}
         return Returned(int(given_back), refused)

@@ -166,5 +166,5 @@ def noted_fault(name: str, note: bytes | str, codec: Codec, extent: Extent = "al
             until=number(fields.get("last"), 0.0, 2.0**33),
             count=int(number(fields.get("count"))),
         )
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return NodeFault(name, 0.0, "unknown", "", known=False, extent=extent)

@@ -26,6 +26,8 @@ WANTED_S = 86400
 #: The worker that sends keeps the lock; another one takes over after this time. It is longer than
 #: a call takes.
 LOCK_S = 60
+#: What Redis answers for the time that is left to a key which does not expire.
+FOR_EVER = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Notices:
         self.client.expire(NOTICES, WANTED_S)
         if to_text(self.client.get(NOTIFIER)) == self.name:
             return bool(self.client.expire(NOTIFIER, LOCK_S))
+        left_s: Any = self.client.ttl(NOTIFIER)
+        if left_s == FOR_EVER or left_s > LOCK_S:
+            self.client.delete(NOTIFIER)  # no worker holds it: somebody else has written it
         return bool(self.client.set(NOTIFIER, self.name, nx=True, ex=LOCK_S))
 
     def first(self, most: int) -> list[Notice]:
@@ -85,18 +90,19 @@ class Notices:
 
     def dropped(self) -> int:
         """Return how many notices were never sent, since the farm was new."""
-        count = to_text(self.client.hget(TOTALS, "notices_dropped"))
-        return int(count) if count.isdecimal() else 0
+        return int(number(to_text(self.client.hget(TOTALS, "notices_dropped"))))
 
     def _read(self, raw: bytes | str) -> Notice | None:
         if len(raw) > MOST_BYTES:
             return None
         try:
             fields = json.loads(raw)
+            subject = str(fields.get("id") or fields["node"])
+            subject.encode()  # Redis is asked by it, and half a pair of surrogates is no text
             return Notice(
                 raw,
                 str(fields["event"]),
-                str(fields.get("id") or fields["node"]),
+                subject,
                 _time(fields["at"]),
                 str(fields.get("kind") or ""),
                 self.codec.unseal_text(str(fields.get("error") or "")),

@@ -202,8 +202,10 @@ class Search:
         return [one for one in ids if one.startswith(start)]
 
     def _carried(self, chain: str) -> list[str]:
-        with suppress(ValueError, TypeError, redis.ResponseError):
-            return [str(one) for one in json.loads(self.client.get(carried_key(chain)) or "[]")]
+        # Anyone who can write to Redis may have put anything there.
+        with suppress(ValueError, TypeError, RecursionError, redis.ResponseError):
+            ids = json.loads(self.client.get(carried_key(chain)) or "[]")
+            return [*filter(is_uuid, map(str, ids))]
         return []
 
     def _of_worker(self, name: str) -> list[str]:

@@ -52,6 +52,40 @@ def test_what_reads_redis_names_a_broken_record(make_farm: MakeFarm, tmp_path: P
     assert "farmhaul_unreadable 0.0" in text
 
 
+@pytest.mark.parametrize(("key", "depth"), [("paused", 990), ("left_to_others", 100_000)])
+def test_a_note_that_is_nested_too_deeply_hides_nothing(
+    make_farm: MakeFarm, tmp_path: Path, key: str, depth: int
+) -> None:
+    """Redis' scripts read a thousand levels, Python a few less."""
+    farm = make_farm(workers=0)
+    seconds, _ = farm.redis.time()
+    farm.redis.zadd("farmhaul:alive", {"1.0 w1@node7": seconds + 20})
+    note = f'{{"since": 1, "what": "files", "x": {"[" * depth}{"]" * depth}}}'
+    farm.redis.hset(f"farmhaul:{key}", "w1@node7", note)
+
+    for command in ("status", "doctor"):
+        assert "Traceback" not in farm.cli(command).stderr
+    text = metrics(farm, tmp_path)
+    assert "farmhaul_redis_up 1.0" in text
+    assert "farmhaul_unreadable 0.0" in text
+
+
+def test_nodes_that_somebody_invents_are_not_all_metrics(
+    make_farm: MakeFarm, tmp_path: Path
+) -> None:
+    farm = make_farm(workers=0)
+    seconds, _ = farm.redis.time()
+    nodes = {f"{number % 7} w1@node{number}": seconds + 20 for number in range(3000)}
+    farm.redis.zadd("farmhaul:alive", nodes)
+    farm.redis.hset("farmhaul:paused", "w1@node2999", '{"since": 1, "what": "files"}')
+
+    text = metrics(farm, tmp_path)
+
+    assert text.count("farmhaul_node_other_version{") == 999
+    # What is set aside comes first.
+    assert 'farmhaul_node_set_aside{node="w1@node2999",reason="files"} 1.0' in text
+
+
 def test_a_key_of_another_type_hides_its_own_metrics_alone(
     make_farm: MakeFarm, tmp_path: Path
 ) -> None:

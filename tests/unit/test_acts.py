@@ -134,3 +134,11 @@ def test_a_full_redis_takes_no_note_and_cancels(farm: Farm) -> None:
         farm.client.config_set("maxmemory", "0")
 
     assert upload_of(farm, upload_id).acts == ()
+
+
+@pytest.mark.parametrize("log", ["[" * 100_000, '[[1, 1e999, "n", "k", "e"]]', "[1]", "{}"])
+def test_a_page_shows_an_upload_whatever_its_log_is(farm: Farm, log: str) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    farm.client.hset(keys.upload_key(upload_id), mapping={"log": log, "acts": log})
+
+    assert upload_of(farm, upload_id).acts == ()

@@ -246,6 +246,19 @@ def test_entries_of_a_dead_worker_come_back_after_ten_seconds(
     assert lengths(client) == (2, 0)
 
 
+def test_numbers_of_hundreds_of_digits_stop_no_reconciler(scripts: Scripts, client: Any) -> None:
+    now = 0.0
+    overdue = Overdue(scripts, lambda: now)
+    huge = "9" * 400
+    entries = [f'"{huge}-{huge}"', f'"1-{huge}"', f'"{huge}-1"', f'"1-5{huge}",{"x" * 600}']
+    client.lpush(TAKING, *entries)
+
+    assert overdue.give_back().entries == 0
+    now = 1000.0  # 16 MiB, as which the largest of them count, take 681 s
+    assert overdue.give_back().entries == len(entries)
+    assert client.llen(INBOX) == len(entries)
+
+
 def test_what_is_taken_in_meanwhile_has_ten_seconds_of_its_own(
     scripts: Scripts, client: Any
 ) -> None:

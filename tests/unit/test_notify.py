@@ -257,6 +257,8 @@ def test_notices_that_wait_are_bounded_and_the_rest_is_counted(farm: Farm, odd: 
 def test_what_others_write_among_the_notices_is_removed(farm: Farm, odd: OddServer) -> None:
     sender = sender_to(farm, odd.url)
     odd_ones = ["no JSON", "[]", '{"event": 1}', '{"event": "upload_failed", "id": "x", "at": []}']
+    # Redis would be asked by the id, which is half a character.
+    odd_ones += ['{"event": "upload_failed", "id": "\\ud800", "at": 1}']
     odd_ones += [
         f'{{"event": "upload_failed", "id": "x", "at": {at}}}' for at in ("NaN", "1e300", "9" * 400)
     ]
@@ -268,6 +270,31 @@ def test_what_others_write_among_the_notices_is_removed(farm: Farm, odd: OddServ
 
     assert events(odd) == [("upload_failed", upload_id)]
     assert waiting(farm) == 0
+
+
+@pytest.mark.parametrize("count", ["9" * 5000, "x", "-1", "nan"])
+def test_a_count_that_is_none_holds_up_no_notice(farm: Farm, odd: OddServer, count: str) -> None:
+    sender = sender_to(farm, odd.url)
+    farm.client.hset(keys.TOTALS, "notices_dropped", count)
+    upload_id = fail_one(farm)
+
+    sender.run(1.0)
+
+    assert events(odd) == [("upload_failed", upload_id)]
+    assert messages(odd)[0]["dropped"] == 0
+
+
+@pytest.mark.parametrize("lives_s", [None, 3600])
+def test_nobody_holds_up_notices_by_their_lock(
+    farm: Farm, odd: OddServer, lives_s: int | None
+) -> None:
+    sender = sender_to(farm, odd.url)
+    farm.client.set(keys.NOTIFIER, "nobody", ex=lives_s)
+    upload_id = fail_one(farm)
+
+    sender.run(1.0)
+
+    assert events(odd) == [("upload_failed", upload_id)]
 
 
 def test_no_name_of_a_file_is_a_mention_or_a_link_in_a_chat(farm: Farm, odd: OddServer) -> None:

@@ -266,6 +266,9 @@ def test_the_uploads_of_a_task_are_found_when_they_have_ended(farm: Farm, find: 
 
     assert find("task:first-task") == [f"{SHOT}/plate.1001.exr"]
     assert find("task:other") == []
+    for odd in ("[" * 100_000, '["\\ud800"]', "{}", "[[1]]"):
+        farm.client.set(keys.carried_key("other"), odd)
+        assert find("task:other") == []
 
 
 def test_a_list_is_paged_and_counted_by_its_states(farm: Farm) -> None:

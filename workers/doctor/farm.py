@@ -146,7 +146,8 @@ def _last_refusals(farm: Farm) -> str:
     notes = farm.client.hgetall(REFUSALS)
     found = []
     for host, note in sorted((to_text(host), to_text(note)) for host, note in notes.items()):
-        with suppress(ValueError, LookupError, TypeError):  # anybody may have written it
+        # Anybody may have written it.
+        with suppress(ValueError, LookupError, TypeError, RecursionError):
             found.append(f"{host}: {json.loads(note)['why']}")
     return f" (last on {some_of(found)})" if found else ""
 

@@ -208,7 +208,7 @@ class Records:
 
     def _tries(self, log: str) -> list[Event]:
         # Anybody who can write to Redis can put anything there.
-        with suppress(ValueError, TypeError, LookupError):
+        with suppress(ValueError, TypeError, LookupError, OverflowError, RecursionError):
             return [
                 Event(
                     number(at, 0.0, LATEST_S),

@@ -23,7 +23,10 @@ local function weight(entry)
   local bytes = #entry
   if bytes <= SMALL_BYTES then
     for first, last in string.gmatch(entry, '"(%d+)%-(%d+)"') do
-      bytes = bytes + math.max(tonumber(last) - tonumber(first) + 1, 0) * BYTES_A_FRAME
+      local count = tonumber(last) - tonumber(first) + 1
+      if count > 0 then -- numbers of hundreds of digits are infinite, and their difference is none
+        bytes = bytes + count * BYTES_A_FRAME
+      end
     end
   end
   return string.format('%.0f', math.min(bytes, MAX_BYTES))
