@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,26 +49,6 @@ def publish(farm: Farm, folder: Path, *options: str, name: str = "sh010 v003") -
     return farm.cli("enqueue", "--manifest", "-", *options, stdin=text)
 
 
-@contextmanager
-def no_reconciler(farm: Farm) -> Iterator[None]:
-    """Keep all workers from reconciling meanwhile."""
-    ended = threading.Event()
-
-    def hold() -> None:
-        while not ended.wait(0.3):
-            farm.redis.set("farmhaul:reconciler", "nobody", ex=5)
-
-    farm.redis.set("farmhaul:reconciler", "nobody", ex=5)
-    holder = threading.Thread(target=hold)
-    holder.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        holder.join()
-        farm.redis.delete("farmhaul:reconciler")
-
-
 def test_240_frames_make_one_sequence_in_at_most_20_calls(farm: Farm) -> None:
     folder = render(farm, range(1001, 1241))
     [upload] = farm.enqueue(
@@ -96,15 +73,6 @@ def test_240_frames_make_one_sequence_in_at_most_20_calls(farm: Farm) -> None:
     stored = farm.sandbox.store.read(member["id"])
     assert stored == (folder / "beauty.1007.exr").read_bytes()
     session.close()
-
-
-def test_a_sequence_becomes_visible_without_a_tick_of_the_reconciler(farm: Farm) -> None:
-    folder = render(farm, range(1001, 1061))
-    with no_reconciler(farm):
-        [upload] = farm.enqueue(
-            pattern(folder, "1001-1060"), "--version-id", VERSION, "--name", "main"
-        )
-        farm.wait_located([upload["upload_id"]], 45)
 
 
 def test_nothing_of_a_sequence_is_visible_before_all_of_it_is_stored(farm: Farm) -> None:
