@@ -229,6 +229,17 @@ def test_a_bucket_that_somebody_has_filled_holds_nobody_up(
     assert slept == []
 
 
+@pytest.mark.parametrize("lives_s", [None, 3600])
+def test_nobody_holds_up_a_process_by_a_wait_that_lasts(
+    redis_server: RedisServer, lives_s: int | None
+) -> None:
+    scripts = open_scripts(Settings(redis_server.url), fail_fast_redis(Settings(redis_server.url)))
+    scripts.client.set(f"{BUCKET}bandwidth:waiting", "nobody", ex=lives_s)
+    asked = {"bucket": "bandwidth", "rate": 1e6, "amount": 1, "burst_s": 0.1, "if_free": True}
+
+    assert float(scripts.run("take_tokens", **asked, process="p", held=True)) == 0
+
+
 def test_only_a_tenth_of_a_second_of_unused_rate_is_caught_up(
     redis_server: RedisServer, client: Any, slept: list[float]
 ) -> None:
