@@ -32,6 +32,9 @@ NO_FORM = {
     "crashes awk by a job's comment": "it depends on the awk of the machine: test_local_user.py",
     "fails a live upload by an operator's retry": "that version repaired nothing: test_repair.py",
     "forges what farmhaul watch shows": "run once by hand: test_watch.py",
+    "gives a tag to another image": (
+        "no registry can be asked where this runs; deploy/docker/pin-images.sh writes digests"
+    ),
     "reads hook.env": "it is a matter of the documentation",
     "asks for uploads by a stolen hook's node": "there was no inbox: test_hook_attacks.py",
 }

@@ -133,6 +133,28 @@ def reads_what_is_in_a_spool(ground: Ground) -> bool:
         return bool(_kept(spool)) and bool(spool.stat().st_mode & 0o077)
 
 
+def has_a_request_of_its_own_sent_from_anothers_spool(ground: Ground) -> bool:
+    if os.geteuid():
+        raise AssertionError("only root can give a file to another user")
+    spool = ground.folder / "spool"
+    with ground.farm(0, FARMHAUL_SPOOL=str(spool)) as farm:
+        component_id = _spool(farm)
+        for path in _kept(spool):
+            os.chown(path, 65534, 65534)
+        for command in ("drain", "flush-spool"):  # the same, in the first version and in this one
+            farm.cli(command)
+        farm.add()
+        return holds(lambda: farm.sandbox.ftrack.locations(component_id), 20)
+
+
+def gives_a_documented_installation_another_build_backend(_ground: Ground) -> bool:
+    """Pip fetches what builds the project, without a hash, if nobody tells it not to."""
+    pages = [CHECKOUT / "README.md", *(CHECKOUT / "docs").rglob("*.md")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages).replace("\\\n", " ")
+    own = re.findall(r"pip install [^\n`]*--no-deps [^\n`]*\.(?=[\s`])", text)
+    return any("--no-build-isolation" not in line for line in own)
+
+
 def delays_by_a_limit_that_was_lifted(ground: Ground) -> bool:
     with ground.farm() as farm:
         farm.cli("limit", "--bandwidth", "1k")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 from tests.attacks.programs.ground import (
@@ -18,6 +20,7 @@ from tests.attacks.programs.ground import (
     waits_for_ftrack,
     with_secret,
 )
+from tests.farm import Farm
 from tests.sandbox import RedisServer
 from tests.sandbox.process import CHECKOUT
 
@@ -53,6 +56,70 @@ def sends_another_nodes_file_of_the_same_path(ground: Ground) -> bool:
         )
 
 
+def has_a_message_of_a_host_count_in_the_common_queue(ground: Ground) -> bool:
+    with ground.farm(**with_secret()) as farm:
+        farm.sandbox.faults.add("store", "latency_s", 1.0)
+        path = farm.make_file("local.exr", 2000)
+        component_id = farm.sandbox.ftrack.add_component("local.exr")
+        farm.enqueue(path, "--component-id", component_id, "--node-local")
+        heard = _overheard(farm, lambda _, queue: queue != "farmhaul")
+        farm.sandbox.faults.clear()
+        farm.wait_quiet()
+        return _is_taken(farm, heard)
+
+
+def reads_ftrack_by_a_query_in_place_of_a_component(ground: Ground) -> bool:
+    lie = 'x") or created_by.username like ("a%'
+    with ground.farm() as farm:
+        upload = ask(farm)
+        farm.wait_located([upload.id])
+        farm.sandbox.faults.add("ftrack", "latency_s", 1.0)
+        there = farm.make_file("x", 1).parent
+        farm.cli("fetch", upload.component_id, "--to", there, "--enqueue")
+        message = json.loads(_overheard(farm, _is_fetch))
+        farm.sandbox.faults.clear()
+        farm.wait_quiet()
+        body = base64.b64decode(message["body"]).decode()
+        if upload.component_id not in body:
+            raise AssertionError("the message does not name the component")
+        body = body.replace(upload.component_id, json.dumps(lie)[1:-1])
+        message["body"] = base64.b64encode(body.encode()).decode()
+        farm.redis.lpush(LIST, json.dumps(message))
+        return holds(lambda: "created_by.username" in str(farm.sandbox.ftrack.calls()), 10)
+
+
+#: A list of the common queue that each worker reads.
+LIST = "farmhaul\x06\x164"
+
+
+def _is_fetch(task: str, _queue: str) -> bool:
+    return task.endswith("fetch_component")
+
+
+def _overheard(farm: Farm, is_wanted: Callable[[str, str], bool]) -> str:
+    """Return a message that a worker has taken, as it stands in Redis."""
+    heard: list[str] = []
+
+    def hears() -> bool:
+        for entry in farm.redis.hvals("unacked"):
+            message, _, queue = json.loads(entry)
+            if is_wanted(message["headers"]["task"], queue):
+                heard.append(json.dumps(message))
+        return bool(heard)
+
+    if not holds(hears):
+        raise AssertionError("no such message was heard")
+    return heard[0]
+
+
+def _is_taken(farm: Farm, message: str) -> bool:
+    """Push a message into the common queue; return whether a worker takes it for one."""
+    farm.redis.lpush(LIST, message)
+    if not holds(lambda: not farm.redis.exists(LIST)):
+        raise AssertionError("no worker has read the message")
+    return not holds(lambda: "message_refused" in farm.workers[0].log_text(), 8)
+
+
 def overwrites_newer_work_by_an_old_fetch(ground: Ground) -> bool:
     with ground.farm(**with_secret()) as farm:
         upload = ask(farm, b"from the store")
@@ -60,24 +127,14 @@ def overwrites_newer_work_by_an_old_fetch(ground: Ground) -> bool:
         there = farm.make_file("x", 1).parent
         farm.sandbox.faults.add("ftrack", "latency_s", 1.0)
         farm.cli("fetch", upload.component_id, "--to", there, "--enqueue")
-        heard: list[tuple[str, str]] = []
-
-        def hears() -> bool:
-            for entry in farm.redis.hvals("unacked"):
-                message, _, queue = json.loads(entry)
-                if message["headers"]["task"].endswith("fetch_component"):
-                    heard.append((json.dumps(message), queue))
-            return bool(heard)
-
-        if not holds(hears):
-            raise AssertionError("no message of the fetch was heard")
+        heard = _overheard(farm, _is_fetch)
         farm.sandbox.faults.clear()
         fetched = there / upload.path.name
         if not holds(fetched.exists):
             raise AssertionError("nothing was fetched")
         farm.wait_quiet()
         fetched.write_bytes(b"newer work")
-        farm.redis.lpush("farmhaul\x06\x164", heard[0][0])
+        farm.redis.lpush(LIST, heard)
         return holds(lambda: fetched.read_bytes() != b"newer work", 10)
 
 
