@@ -79,8 +79,10 @@ class Progress:
         self._fetches = fetches
         self._fetch_id = fetch_id
         self._sizes: dict[str, int] = {}
-        self._files = self._fetched = 0
+        self._files = self._fetched = self._size_bytes = 0
         self._next_s = 0.0
+        #: What was there when this run began, and time.monotonic() then: the rate is from there on.
+        self._begun: tuple[int, float] | None = None
 
     def begin(self, component_id: str, folder: str, worker: str) -> None:
         """Note that a worker has it."""
@@ -93,6 +95,8 @@ class Progress:
     def found(self, files: Sequence[ComponentFile]) -> None:
         """Note how many files there are."""
         self._files = len(files)
+        sizes = [file.size_bytes for file in files]
+        self._size_bytes = sum(sizes) if all(sizes) else 0
         self._note()
 
     def moved(self, file: ComponentFile, folder: int) -> None:
@@ -125,8 +129,18 @@ class Progress:
     def _note(self, error: str = "", **fields: str | int) -> None:
         received = sum(list(self._sizes.values()))
         counted = {"files": self._files, "fetched": self._fetched, "received": received}
+        counted |= {"size": self._size_bytes, "rate": self._rate(received)}
         with suppress(redis.RedisError):
             self._fetches.note(self._fetch_id, {**counted, **fields}, error)
+
+    def _rate(self, received: int) -> int:
+        """Return the bytes a second of this run; what an earlier one has left does not count."""
+        now = time.monotonic()
+        if self._begun is None:
+            self._begun = (received, now) if received else None
+            return 0
+        before, since = self._begun
+        return round(max(received - before, 0) / max(now - since, 0.001))
 
 
 def _check_age(component_id: str, asked_at: float) -> None:

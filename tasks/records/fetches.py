@@ -36,6 +36,21 @@ class FetchState:
     error_kind: str
     created: float
     updated: float
+    #: What ftrack says of the size of all files, and how fast they arrive; None if not known.
+    size_bytes: int | None = None
+    bytes_s: int | None = None
+
+    @property
+    def left_s(self) -> float | None:
+        """How long the rest takes to arrive, in seconds; None if that is not known."""
+        if not (self.size_bytes and self.bytes_s and self.state == "fetching"):
+            return None
+        return max(self.size_bytes - self.received_bytes, 0) / self.bytes_s
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing happens any more by itself."""
+        return self.state in {"fetched", "failed"}
 
 
 class Fetches:
@@ -105,6 +120,8 @@ class Fetches:
             error_kind=fields.get("error_kind", ""),
             created=numbers.get("created", 2.0**33) or 0.0,
             updated=numbers.get("updated", 2.0**33) or 0.0,
+            size_bytes=numbers.whole("size") or None,
+            bytes_s=numbers.whole("rate") or None,
         )
 
     def _asked(self, fetch_id: str, fields: Mapping[str, str]) -> tuple[str, str]:

@@ -12,12 +12,14 @@ import signal
 import subprocess
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import redis
 from cryptography.fernet import Fernet
 
+from tasks import download
 from tasks.config.settings import Settings
 from tasks.download import Progress
 from tasks.records.fetches import Fetches
@@ -26,9 +28,11 @@ from tasks.transfer.lookup import ComponentFile
 from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.helpers.redis_traffic import everything_said_to, values_of
+from tests.helpers.screen import Screen
 from tests.sandbox import RedisServer, Sandbox, seed
 from tests.sandbox.official import official_client
 from tests.sandbox.process import CHECKOUT
+from workers.cli.fetch_task import fetch_line
 
 MB = 1_000_000
 
@@ -395,6 +399,14 @@ def test_an_enqueued_download_is_followed_to_its_failure_and_retried(farm: Farm)
         done = farm.cli("fetch", component_id, "--to", out, "--enqueue")
         task_id = json.loads(done.stdout)["task_id"]
         queued = shown("--fetches")
+        watch = subprocess.Popen(
+            [BIN / "farmhaul", "watch", task_id],
+            env=farm.environment(), stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert watch.stdout
+        assert f"queued     {task_id}" in watch.stdout.readline()
+    watched, _ = watch.communicate(timeout=60)
+    assert (watch.returncode, f"failed     {task_id}" in watched.splitlines()[-1]) == (4, True)
     wait_until(lambda: is_now("failed"))
     failed = shown(task_id)
     farm.sandbox.faults.remove(number)
@@ -408,24 +420,53 @@ def test_an_enqueued_download_is_followed_to_its_failure_and_retried(farm: Farm)
     assert failed["worker"]
     assert retried.stdout == f"{task_id} queued\n"
     assert (fetched["files"], fetched["fetched"], fetched["received"]) == (1, 1, len(content))
+    assert fetched["size"] == len(content)
     assert fetched["error"] == ""
     assert (out / "plate.exr").read_bytes() == content
+    # It has ended, so this does, too; on a terminal, the last state stays on the screen.
+    again = farm.cli("watch", task_id)
+    assert (again.returncode, again.stdout[10:]) == (
+        0,
+        f"fetched    {task_id}   100.0 kB  {component_id} -> {out}  1 of 1 files\n",
+    )
+    screen = Screen(farm, task_id)
+    assert screen.wait() == 0
+    assert f"fetched    {task_id}" in screen.text
+    both = farm.cli("watch", task_id, str(uuid.uuid4()))
+    assert (both.returncode, "is no download" in both.stderr) == (2, True)
 
 
-def test_a_download_shows_what_has_arrived_and_why_it_waits(redis_server: RedisServer) -> None:
+def test_a_download_shows_what_has_arrived_and_why_it_waits(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
     fetches = Fetches(scripts)
     progress = Progress(fetches, "one")
-    files = [ComponentFile("a", "a.exr"), ComponentFile("b", "b.exr")]
+    sizes = {"a": 700, "b": 1100, "c": 200}
+    files = [ComponentFile(one, f"{one}.exr", size_bytes=size) for one, size in sizes.items()]
+    clock = SimpleNamespace(now=10.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(download, "time", clock)
+
+    def shown() -> str:
+        return fetch_line(fetches.find(["one"])["one"], human=True)
 
     progress.begin("c", "/mnt/plates", "w1@node7")
     progress.found(files)
+    assert shown().endswith("0 of 3 files, 0 %  on w1@node7")
     progress.arrived(files[0], 700)
+    progress.moved(files[1], -1)  # its part has just become the file
+    clock.now = 12.0
+    progress.arrived(files[1], 1100)
+    progress.moved(files[2], -1)
+    # From 700 to 1800 bytes in 2 s, so the other 200 take less than half a second.
+    assert shown().endswith("2 of 3 files, 90 %, 550 B/s, 0s left  on w1@node7")
     progress.fail(OSError("https://store?X-Amz-Signature=s3cr3t"), is_final=False)
 
     [state] = fetches.find(["one", "unknown"]).values()
     assert (state.state, state.worker, state.folder) == ("retrying", "w1@node7", "/mnt/plates")
-    assert (state.files, state.fetched, state.received_bytes) == (2, 1, 700)
+    assert (state.files, state.fetched, state.received_bytes) == (3, 2, 1800)
+    assert (state.size_bytes, state.bytes_s, state.left_s) == (2000, 550, None)
     assert "OSError" in state.error
     assert "s3cr3t" not in state.error
     assert fetches.ids() == ["one"]

@@ -11,6 +11,7 @@ import redis
 from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.records.fetches import Fetches, FetchState
+from workers.cli import output
 from workers.cli.records import open_app, sending
 
 
@@ -47,6 +48,11 @@ def fetch_line(fetch: FetchState, *, human: bool) -> str:
     """Return the line of ``status`` for a download; in JSON, ``received`` is in bytes."""
     if human:
         files = f"{fetch.fetched} of {fetch.files} files" if fetch.files else ""
+        if fetch.state == "fetching":
+            speed = output.speed_text(
+                fetch.received_bytes, fetch.size_bytes, fetch.bytes_s, fetch.left_s
+            )
+            files = ", ".join(filter(None, (files, speed)))
         where = f"{fetch.component_id} -> {fetch.folder}"
         worker = f"on {fetch.worker}" if fetch.state == "fetching" else ""
         line = f"{fetch.state:<10} {fetch.fetch_id}  {size(fetch.received_bytes):>9}  {where}"
@@ -60,6 +66,9 @@ def fetch_line(fetch: FetchState, *, human: bool) -> str:
             "files": fetch.files,
             "fetched": fetch.fetched,
             "received": fetch.received_bytes,
+            "size": fetch.size_bytes,
+            "rate": fetch.bytes_s,
+            "left_s": fetch.left_s,
             "worker": fetch.worker,
             "error": fetch.error,
             "created": fetch.created,

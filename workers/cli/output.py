@@ -200,10 +200,16 @@ def details(upload: UploadState, now: float) -> list[str]:
 
 
 def _speed_text(upload: UploadState) -> str:
-    """Return how much is sent, how fast, and how long the rest takes: 42 %, 5 MB/s, 40s left."""
-    share = f"{100 * upload.sent_bytes // upload.size_bytes} %" if upload.size_bytes else ""
-    left = f"{span(upload.left_s)} left" if upload.left_s else ""
-    rate = f"{size(round(upload.bytes_s))}/s" if upload.bytes_s is not None else ""
+    return speed_text(upload.sent_bytes, upload.size_bytes, upload.bytes_s, upload.left_s)
+
+
+def speed_text(
+    done_bytes: int, size_bytes: int | None, bytes_s: float | None, left_s: float | None
+) -> str:
+    """Return how much is done, how fast, and how long the rest takes: 42 %, 5 MB/s, 40s left."""
+    share = f"{min(100 * done_bytes // size_bytes, 100)} %" if size_bytes else ""
+    left = f"{span(left_s)} left" if left_s else ""
+    rate = f"{size(round(bytes_s))}/s" if bytes_s is not None else ""
     return ", ".join(text for text in (share, rate, left) if text)
 
 

@@ -17,7 +17,9 @@ from typing import NamedTuple
 import click
 import redis
 
+from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED, say
+from tasks.records.fetches import Fetches
 from tasks.records.inbox import waiting
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
@@ -25,6 +27,7 @@ from tasks.records.status import Status, UploadState, answers
 from workers.cli import output
 from workers.cli.query import find, none_known, not_uploads, query_of, query_options, with_whole_ids
 from workers.cli.records import open_records
+from workers.cli.watch_fetches import watch_fetches
 from workers.cli.watch_table import WatchTable
 from workers.wording import may_pass, redis_problem, troubles
 
@@ -52,8 +55,8 @@ Poll = Callable[[], Changes]
 def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     """Show uploads as they change.
 
-    If you name uploads, or what farmhaul status finds, exits when they have ended. Otherwise, shows
-    all uploads until Ctrl-C.
+    If you name uploads, downloads (fetch --enqueue), or what farmhaul status finds, exits when they
+    have ended. Otherwise, shows all uploads until Ctrl-C.
 
     \b
     farmhaul watch
@@ -65,7 +68,17 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     """  # noqa: D301 click takes \b for "do not wrap"
     scripts = open_records()
     status = Status(scripts.client, scripts.codec)
-    upload_ids = words = with_whole_ids(scripts, words)
+    upload_ids: Sequence[str] = with_whole_ids(scripts, words)
+    words = tuple(upload_ids)
+    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    fetches = Fetches(scripts)
+    if words and (downloads := fetches.find(words)):
+        if unlike := [one for one in words if one not in downloads]:
+            raise BadInputError(
+                f"{unlike[0]} is no download, as others of these are: watch them by themselves"
+            )
+        show = terminal and form == "table"
+        raise SystemExit(0 if watch_fetches(fetches, words, form, on_screen=show) else FAILED)
     # This fails now if Redis is unreachable; later, watch waits for it.
     if query := query_of(words, float(scripts.client.time()[0]), **asked):
         upload_ids = _newest(find(scripts, query).ids)
@@ -75,7 +88,6 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
         others = not_uploads(scripts, words)
         found = [_newest(others[one].ids) if one in others else (one,) for one in words]
         upload_ids = tuple(dict.fromkeys(chain(*found)))
-    terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     if terminal and form == "table":
         ended = _table(status, upload_ids)
     else:
