@@ -25,7 +25,7 @@ UPLOAD_OPTIONS = (
     "component_id", "version_id", "name", "thumbnail", "task_id", "encode", "encode_only",
     "reviewable",
     "frame_range", "fps", "resolution", "metadata", "replace", "prune", "also_in", "only_in",
-    "context", "asset", "asset_type", "version_key", "task", "comment", "status",
+    "context", "asset", "asset_type", "version_key", "version_number", "task", "comment", "status",
     "version_metadata", "attribute", "list", "review_session",
 )  # fmt: skip
 #: The options of which each is a key and a value, and those whose keys are in the plural.
@@ -105,8 +105,13 @@ def _as_next(entries: list[Entry], options: dict[str, Any]) -> list[Entry]:
     """Return the entries, with --next-version with a key that only this call has."""
     if not options["next_version"]:
         return entries
-    if any(entry.context is None or entry.version_key is not None for entry in entries):
-        raise BadInputError("--next-version needs --context for each file, and no --version-key")
+    if any(
+        entry.context is None or entry.version_key is not None or entry.version_number is not None
+        for entry in entries
+    ):
+        raise BadInputError(
+            "--next-version needs --context for each file, and no --version-key or --version-number"
+        )
     key = os.urandom(16).hex()
     return [entry._replace(version_key=key) for entry in entries]
 

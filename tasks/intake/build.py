@@ -317,6 +317,7 @@ def _under_version(
         str(entry.version_id).lower(),
         name,
         thumbnail=entry.thumbnail,
+        listed=entry.thumbnail and entry.name == THUMBNAIL,
         encode=entry.encode or entry.encode_only,
         encode_only=entry.encode_only,
         task_id=entry.task_id.lower() if entry.task_id else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.intake.errors import BadInputError, listed, quoted
-from tasks.transfer.targets import QUOTES, NewVersion, OfVersion, is_uuid
+from tasks.transfer.targets import QUOTES, NewVersion, OfVersion, is_uuid, is_version_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 #: Keys that need a context.
 NEEDED = ("asset", "asset_type")
-OPTIONS = (*NEEDED, "version_key", "task", "comment", "status")
+OPTIONS = (*NEEDED, "version_key", "version_number", "task", "comment", "status")
 
 
 def check_context(entry: Entry) -> None:
@@ -42,11 +42,28 @@ def check_context(entry: Entry) -> None:
             f"{entry.where}{context} {quoted(entry.context)} has an empty name in it; write "
             "PROJECT/SEQUENCE/SHOT, or an id"
         )
+    if entry.version_number is not None:
+        _check_number(entry, entry.version_number)
     if entry.task is not None and not is_uuid(entry.task):
         raise BadInputError(
             f"{entry.where}{entry.label('task')} {quoted(entry.task)} is not a UUID; copy the id "
             "from ftrack"
         )
+
+
+def _check_number(entry: Entry, number: str) -> None:
+    label = entry.label("version_number")
+    if not is_version_number(_without_zeros(number)):
+        raise BadInputError(f"{entry.where}{label} {quoted(number)} is not a number; write 7")
+    if entry.version_key is not None:
+        raise BadInputError(
+            f"{entry.where}{label} and {entry.label('version_key')} both tell versions apart; use "
+            "one of them"
+        )
+
+
+def _without_zeros(number: str) -> str:
+    return number.strip().lstrip("0") or "0"
 
 
 def _check_name(entry: Entry, key: str) -> None:
@@ -79,6 +96,7 @@ def new_version(entry: Entry) -> NewVersion | None:
         (entry.task or "").lower(),
         entry.comment or "",
         (entry.status or "").strip(),
+        number="" if entry.version_number is None else _without_zeros(entry.version_number),
     )
 
 

@@ -36,7 +36,10 @@ TEXTS = (
 IDS = ("component_id", "version_id")
 #: Keys of a version that need not exist. A studio may have such keys for something else, so they
 #: count together, and only without an id.
-OF_CONTEXT = ("context", "asset", "asset_type", "version_key", "task", "comment", "status")
+OF_CONTEXT = (
+    *("context", "asset", "asset_type", "version_key", "version_number"),
+    *("task", "comment", "status"),
+)
 FLAGS = ("thumbnail", "encode", "encode_only", "reviewable", "replace", "prune")
 #: Keys whose values a job has as JSON.
 IN_JSON = ("metadata", "version_metadata", "attributes", "lists", "review_sessions")

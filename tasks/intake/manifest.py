@@ -38,6 +38,7 @@ MANIFEST_KEYS: dict[str, type] = {
     "asset": str,
     "asset_type": str,
     "version_key": str,
+    "version_number": str,
     "task": str,
     "comment": str,
     "status": str,
@@ -88,6 +89,7 @@ class Entry(NamedTuple):
     asset: str | None = None
     asset_type: str | None = None
     version_key: str | None = None
+    version_number: str | None = None
     task: str | None = None
     comment: str | None = None
     status: str | None = None
@@ -123,7 +125,7 @@ class Entry(NamedTuple):
                 )
         texts = [("path", self.path), ("name", self.name or ""), ("publish", self.publish or "")]
         texts += [("location", self.also_in or ""), ("location", self.only_in or "")]
-        keys = ("context", "asset", "asset_type", "version_key", "status")
+        keys = ("context", "asset", "asset_type", "version_key", "version_number", "status")
         texts += [(key, getattr(self, key) or "") for key in keys]
         texts.append(("comment", (self.comment or "").translate({9: " ", 10: " "})))
         texts += [("list", one) for one in (*self.lists, *self.review_sessions)]

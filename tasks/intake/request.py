@@ -12,6 +12,7 @@ from tasks.transfer.targets import (
     Target,
     derived_id,
     is_uuid,
+    is_version_number,
     members_digest,
 )
 
@@ -73,6 +74,8 @@ class UploadRequest(NamedTuple):
     def to_record(self) -> dict[str, Any]:
         """Return what a worker needs to know, as the record keeps it (sealed)."""
         target = {name: value for name, value in self.target._asdict().items() if value}
+        if self.target.new_version:
+            target["new_version"] = _without_end(self.target.new_version)
         values: dict[str, Any] = {"id": self.upload_id, "path": self.path, "target": target}
         values["allow_empty"] = self.allow_empty
         # The file must still be this one when a worker reads it.
@@ -162,7 +165,7 @@ def _options_key(target: Target) -> str:
     is a new upload.
     """
     options = (target.thumbnail, target.encode, target.task_id, target.metadata)
-    more = [name for name in ("encode_only", "prune") if getattr(target, name)]
+    more = [name for name in ("encode_only", "prune", "listed") if getattr(target, name)]
     # A frame that is stored stays stored when its sequence replaces another one.
     if target.replace and not target.container_id:
         more.append("replace")
@@ -183,11 +186,19 @@ def _container_values(container: Container) -> dict[str, Any]:
     # A former version cannot read these: they are left out where they say nothing.
     target = values["target"]
     new: tuple[str, ...] = ("replace", "encode_only", "prune", "also_in", "only_in", "location")
-    new = (*new, "new_version", "of_version")
+    new = (*new, "new_version", "of_version", "listed")
+    if target["new_version"]:
+        target["new_version"] = _without_end(target["new_version"])
     for where, name in ((values, "pattern"), *((target, name) for name in new)):
         if not where[name]:
             del where[name]
     return values
+
+
+def _without_end(version: NewVersion) -> tuple[str, ...]:
+    """Return a version as a record has it: without empty texts at the end, which may be new."""
+    count = max(number for number, text in enumerate(version, start=1) if text)
+    return tuple(version)[:count]
 
 
 def target_from(values: Mapping[str, Any]) -> Target:
@@ -218,6 +229,8 @@ def _new_version(target: Target) -> NewVersion:
     texts = (version.context, version.asset, version.asset_type, version.key, version.status)
     if not all(type(text) is str for text in version) or not QUOTES.isdisjoint("".join(texts)):
         raise TypeError("its version has something that is not a name")
+    if version.number and not is_version_number(version.number):
+        raise TypeError("its number is not that of a version")
     if target.version_id != version.version_id or not (not version.task or is_uuid(version.task)):
         raise TypeError("its version is another one")
     return version._replace(context_id="", type_id="", status_id="")

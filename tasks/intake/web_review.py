@@ -33,6 +33,9 @@ RESERVED = {*MP4, *WEBM, *IMAGE, *PDF}
 #: A movie with one of these sizes, in either direction, has at least the resolution of the name.
 SIZES = ((3840, 2160, MP4[3]), (2560, 1440, MP4[2]), (1920, 1080, MP4[1]))
 
+#: The key of what ftrack's player reads.
+META = "ftr_meta"
+
 #: A hook must return within 2 seconds.
 PROBE_TIMEOUT_S = 1.5
 
@@ -83,6 +86,8 @@ def review_of(
         BadInputError: ftrack cannot play the file, or a value is not valid or missing.
     """
     path = entry.path if path is None else path
+    if META in entry.metadata:
+        return _described(entry, path)
     names = NAMES.get(os.path.splitext(path)[1].lower())
     if names is None:
         raise BadInputError(
@@ -98,7 +103,7 @@ def review_of(
             f"{entry.label('fps')} and {entry.label('resolution')} are for movies and stills"
         )
     if names is PDF:
-        return name, {"ftr_meta": json.dumps({"format": "pdf"})}
+        return name, {META: json.dumps({"format": "pdf"})}
     if still and (entry.frame_range or entry.fps):
         raise BadInputError(
             f"{entry.where}{path} is a still image; {entry.label('frame_range')} and "
@@ -111,7 +116,35 @@ def review_of(
         meta = {"format": "image", **(given or _size(probe.stream))}
     else:
         meta = given if known else _movie(entry, path, given, probe)
-    return name, {"ftr_meta": json.dumps(meta)}
+    return name, {META: json.dumps(meta)}
+
+
+def _described(entry: Entry, path: str) -> tuple[str, dict[str, str]]:
+    """Return the same for an entry with metadata of its own, which count as they are.
+
+    Raises:
+        BadInputError: they are no JSON object, or the entry says it twice, or has no name for it.
+    """
+    label = f"{entry.label('metadata')} {META}"
+    if entry.frame_range or entry.fps or entry.resolution:
+        raise BadInputError(
+            f"{entry.where}{label} says all of it; leave out {entry.label('frame_range')}, "
+            f"{entry.label('fps')} and {entry.label('resolution')}"
+        )
+    try:
+        known = json.loads(entry.metadata[META])
+    except (ValueError, RecursionError):
+        known = None
+    if not isinstance(known, dict):
+        raise BadInputError(f"{entry.where}{label} is no JSON object")
+    names = (
+        (entry.name,) if entry.name in RESERVED else NAMES.get(os.path.splitext(path)[1].lower())
+    )
+    if names is None or entry.name not in (None, *names):
+        raise BadInputError(
+            f"{entry.where}{label} needs {entry.label('name')}, one of {listed(sorted(RESERVED))}"
+        )
+    return str(names[0]), {META: entry.metadata[META]}
 
 
 def check_not_reserved(entry: Entry, name: str) -> None:

@@ -33,17 +33,18 @@ from tasks.transfer.targets import (
     Target,
     derived_id,
     is_uuid,
+    is_version_number,
 )
 
 #: The fields of a target that are true or false.
-FLAGS = ("thumbnail", "encode", "encode_only", "replace", "prune")
+FLAGS = ("thumbnail", "listed", "encode", "encode_only", "replace", "prune")
 #: Its fields that name a location of ftrack.
 LOCATIONS = ("also_in", "only_in")
 #: What a version gets with a component: objects of texts, and arrays of names.
 VERSION_TEXTS = ("metadata", "attributes")
 VERSION_NAMES = ("lists", "reviews")
 #: What is sent of a version that is made.
-NEW_VERSION = ("context", "asset", "asset_type", "key", "task", "comment", "status")
+NEW_VERSION = ("context", "asset", "asset_type", "key", "number", "task", "comment", "status")
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -280,6 +281,8 @@ def _version(fields: Fields) -> str | NewVersion:
             raise ValueError(f"{key} has a quotation mark")
     if "task" in texts and not is_uuid(texts["task"]):
         raise ValueError("task is not a UUID")
+    if not is_version_number(texts.get("number", "1")):
+        raise ValueError("number is not that of a version")
     try:
         return NewVersion(**texts)
     except TypeError:
@@ -364,6 +367,9 @@ def _under_version(fields: Fields, version: str | NewVersion) -> Target:
     thumbnail = fields.take("thumbnail", bool, default=False)
     encode = fields.take("encode", bool, default=False)
     encode_only = fields.take("encode_only", bool, default=False)
+    listed = fields.take("listed", bool, default=False)
+    if listed and not thumbnail:
+        raise ValueError("listed needs thumbnail")
     if encode_only and (thumbnail or not encode):
         raise ValueError("encode_only needs encode, and no thumbnail")
     if "task_id" in fields and not thumbnail:
@@ -374,6 +380,7 @@ def _under_version(fields: Fields, version: str | NewVersion) -> Target:
         _id_of(version),
         check_text("name", fields.take("name", str)),
         thumbnail=thumbnail,
+        listed=listed,
         encode=encode,
         encode_only=encode_only,
         task_id=fields.uuid("task_id") if thumbnail and "task_id" in fields else None,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NAMESPACE = "6f0c0a5e-6c5f-5d0c-9a4e-8f1f2d7c4b11"
 #: Characters that would end a text in a query of ftrack. No name that becomes part of one has them.
 QUOTES = frozenset("\"'\\\n\r")
+#: ftrack has numbers of versions as integers of 32 bits.
+MAX_VERSION_DIGITS = 9
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF-")
 _NAMESPACE_BYTES = bytes.fromhex(NAMESPACE.replace("-", ""))
 
@@ -40,6 +42,12 @@ def is_uuid(text: str) -> bool:
     """Return whether a text is an id as ftrack writes it, in upper or lower case."""
     sizes = [len(digits) for digits in text.split("-")]
     return sizes == [8, 4, 4, 4, 12] and _HEXADECIMAL.issuperset(text)
+
+
+def is_version_number(text: str) -> bool:
+    """Return whether a text is the number of a version, without zeros before it."""
+    is_number = text.isascii() and text.isdecimal() and len(text) <= MAX_VERSION_DIGITS
+    return is_number and text == str(int(text))
 
 
 #: The name of a component that is a thumbnail and nothing else, as in ftrack's own clients
@@ -70,8 +78,9 @@ class NewVersion(NamedTuple):
     """A version that is made with its first component, unless it exists; its asset, too.
 
     ``context`` is the id of a project, shot or task, or its path: names from the project on, with
-    slashes between them. ``key`` tells one version of the asset from another. ``task`` is an id.
-    The last three are ids that a worker has asked ftrack for; no record has them.
+    slashes between them. ``key`` tells one version of the asset from another, and so does
+    ``number``: that of the version, if ftrack is not to count it. ``task`` is an id. A worker asks
+    ftrack for ``context_id``, ``type_id`` and ``status_id``; no record has them.
     """
 
     context: str
@@ -84,11 +93,13 @@ class NewVersion(NamedTuple):
     context_id: str = ""
     type_id: str = ""
     status_id: str = ""
+    number: str = ""
 
     @property
     def version_id(self) -> str:
         """The id of the version: what is asked for in the same words is the same version."""
-        return derived_id("version", self.context, self.asset, self.asset_type, self.key)
+        number = (self.number,) if self.number else ()
+        return derived_id("version", self.context, self.asset, self.asset_type, self.key, *number)
 
 
 class OfVersion(NamedTuple):
@@ -126,7 +137,8 @@ class Target(NamedTuple):
     location that has the file's path, too, and ``only_in`` that of one that has it alone: then the
     file is not uploaded. ``location`` is that location, once a worker has asked ftrack; no record
     has it. ``new_version`` describes the version, if it need not exist. ``of_version`` is what the
-    version gets with the component; frames do not have it, but their sequence.
+    version gets with the component; frames do not have it, but their sequence. ``listed`` is a
+    thumbnail of the usual name that the version has as a component, too.
     """
 
     component_id: str
@@ -145,6 +157,7 @@ class Target(NamedTuple):
     location: Location | None = None
     new_version: NewVersion | None = None
     of_version: OfVersion | None = None
+    listed: bool = False
 
     @property
     def own_id(self) -> str:
@@ -157,7 +170,7 @@ class Target(NamedTuple):
     @property
     def is_hidden(self) -> bool:
         """Whether it is a thumbnail alone: then no version has the component, and shows it."""
-        return self.thumbnail and self.name == THUMBNAIL
+        return self.thumbnail and self.name == THUMBNAIL and not self.listed
 
     @classmethod
     def under_version(cls, version_id: str, name: str, **more: Any) -> Target:

@@ -151,7 +151,8 @@ def _place(
     others = [one for one in context.get("assets") or () if one.get("name") == new.asset]
     numbers = [int(row.get("version") or 0) for one in others for row in one.get("versions") or ()]
     project_id = str(context.get("project_id") or context.get("id"))
-    return _Place(project_id, new.asset, max(numbers, default=0) + 1)
+    number = int(new.number) if new.number else max(numbers, default=0) + 1
+    return _Place(project_id, new.asset, number)
 
 
 def _one(name: str, rows: Sequence[Result], place: _Place, what: str) -> str:

@@ -39,7 +39,7 @@ class Versions:
             UploadError: what ``FtrackClient.call`` raises.
         """
         # The key is another one for each job.
-        wanted = version._replace(key="", comment="", asset="")
+        wanted = version._replace(key="", number="", comment="", asset="")
         at, known = self._known.get(wanted, (0.0, None))
         if known is None or self._clock() - at >= KNOWN_S:
             known = self._ask(wanted)
@@ -47,7 +47,28 @@ class Versions:
                 self._known.clear()  # a hook can write one context in many ways
             self._known[wanted] = self._clock(), known
         ids = {"context_id": known.context_id, "type_id": known.type_id}
-        return version._replace(status_id=known.status_id, **ids)
+        found = version._replace(status_id=known.status_id, **ids)
+        if version.number:
+            self._check_number(found)
+        return found
+
+    def _check_number(self, version: NewVersion) -> None:
+        """Check that no other version of the asset has the number.
+
+        Raises:
+            TargetRefusedError: one has it.
+        """
+        of_asset = f'asset.name is "{version.asset}" and asset.type_id is "{version.type_id}"'
+        of_asset += f' and asset.context_id is "{version.context_id}"'
+        where = f'version is "{version.number}" and {of_asset}'
+        for row in self._rows("id", "AssetVersion", where):
+            if row.get("id") != version.version_id:
+                what = f"version {version.number} of asset {version.asset}"
+                why = (
+                    "exists in ftrack already, made by another program or in other words; give its "
+                    f"id instead of a context: {row.get('id')}"
+                )
+                raise _refused(what, why)
 
     def _ask(self, version: NewVersion) -> NewVersion:
         context_id = self._context(version.context)
@@ -180,5 +201,8 @@ def version_operations(versions: Iterable[NewVersion], known: KnownVersions) -> 
         fields = {"id": version_id, "asset_id": assets[place], "comment": version.comment}
         more = {"task_id": version.task, "status_id": version.status_id}
         fields |= {name: value for name, value in more.items() if value}
-        operations.append(create("AssetVersion", fields))
+        # ftrack takes a 0 for none, but not the text.
+        number = version.number
+        counted: dict[str, Any] = {"version": int(number) or number} if number else {}
+        operations.append(create("AssetVersion", {**fields, **counted}))
     return operations

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.intake.request import PublishRequest, UploadRequest
+from tasks.intake.request import PublishRequest
 from tests.farm import Farm, wait_until
 from tests.farm_hooks.conftest import Installed
 from tests.farm_hooks.stand import HOOKS
@@ -22,8 +22,8 @@ from tests.sandbox.official import official_client
 VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
 FOLDER = "{root[work]}/sh 010/v003"
 FRAMES = ["sh010.1001.exr", "sh010.1002.exr", "sh010.1004.exr"]
-SEQUENCE = ("/mnt/prod/sh 010/v003/sh010.%04d.exr [1001-1002, 1004]", "exr")
-MOVIE = ("/mnt/prod/sh 010/v003/sh010.mov", "mov")
+SEQUENCE = ("exr", [f"/mnt/prod/sh 010/v003/{name}" for name in FRAMES])
+MOVIE = ("mov", ["/mnt/prod/sh 010/v003/sh010.mov"])
 
 
 def representation(name: str, files: Any, *tags: str, **more: Any) -> dict[str, Any]:
@@ -54,15 +54,34 @@ def publish(installed: Installed, metadata: Path) -> subprocess.CompletedProcess
     return run(installed, metadata, "--root", "work=/mnt/prod")
 
 
+def queued(installed: Installed) -> list[tuple[str, list[str]]]:
+    """Return the components of all publishes in the queue, sequences first, with their files."""
+    found: list[tuple[str, list[str]]] = []
+    for request in installed.requests:
+        assert isinstance(request, PublishRequest)
+        assert request.files[0].target.version_id
+        owners = [(one.target.component_id, one.target.name) for one in request.publish.containers]
+        names = dict(owners) | {
+            one.target.component_id: one.target.name
+            for one in request.files
+            if one.target.container_id is None
+        }
+        files: dict[str, list[str]] = {name or "": [] for name in names.values()}
+        for one in request.files:
+            files[names[one.target.container_id or one.component_id] or ""].append(one.path)
+        found += files.items()
+    return found
+
+
 def test_what_the_metadata_names_is_queued(installed: Installed, tmp_path: Path) -> None:
     metadata = metadata_of(tmp_path, EXR, MOV)
     planned = run(installed, metadata, "--root", "work=/mnt/prod", "--dry-run")
-    assert (planned.returncode, installed.queued) == (0, [])
+    assert (planned.returncode, queued(installed)) == (0, [])
     assert [json.loads(line)["name"] for line in planned.stdout.splitlines()] == ["exr", "mov"]
     done = publish(installed, metadata)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("2 queued\n")
-    assert installed.queued == [SEQUENCE, MOVIE]
+    assert done.stdout.endswith("1 queued\n")
+    assert queued(installed) == [SEQUENCE, MOVIE]
 
 
 def test_representations_have_the_tags_that_ayon_gave_them(
@@ -85,13 +104,16 @@ def test_representations_have_the_tags_that_ayon_gave_them(
         "farmhaul: png",
         "farmhaul: abc",
     ]
-    assert [name for _, name in installed.queued] == ["exr", "thumbnail", "ftrackreview-mp4"]
-    thumbnail, review = (
-        request.target for request in installed.requests if isinstance(request, UploadRequest)
-    )
-    assert (thumbnail.thumbnail, review.thumbnail) == (True, False)
+    expected = ["exr", "thumbnail", "ftrackreview-mp4_src", "ftrackreview-mp4"]
+    assert [name for name, _ in queued(installed)] == expected
+    [request] = installed.requests
+    assert isinstance(request, PublishRequest)
+    thumbnail, source, review = (one.target for one in request.files[:3])
+    assert (thumbnail.thumbnail, thumbnail.is_hidden, review.thumbnail) == (True, False, False)
+    assert source.only_in == "ftrack.unmanaged"
+    assert (review.also_in, review.only_in) == ("", "")
     assert json.loads(dict(review.metadata)["ftr_meta"]) == {
-        "frameIn": 0, "frameOut": 12, "frameRate": 24, "width": 1920, "height": 1080
+        "frameIn": 0, "frameOut": 12, "frameRate": 24
     }  # fmt: skip
 
 
@@ -119,17 +141,15 @@ def test_the_components_are_those_of_ayons_own_plugins(
         version=7,
     )
     place = ("--context", "demo/sh010", "--asset-type", "render", "--comment", "hm")
-    more = (*place, "--also-in", "ftrack.unmanaged", "--root", "work=/mnt/prod")
+    more = (*place, "--root", "work=/mnt/prod")
 
     done = run(installed, metadata, *more)
 
     assert (done.returncode, done.stderr) == (0, "")
-    targets = [
-        request.publish.containers[0].target
-        if isinstance(request, PublishRequest)
-        else request.target
-        for request in installed.requests
-    ]
+    [request] = installed.requests
+    assert isinstance(request, PublishRequest)
+    targets = [one.target for one in request.publish.containers]
+    targets += [one.target for one in request.files if one.target.container_id is None]
     # farmhaul also brings what AYON only registers, so that it can be reached from elsewhere.
     made = {(one.name, "ftrack.server", one.thumbnail) for one in targets}
     made |= {(one.name, one.also_in, one.thumbnail) for one in targets if one.also_in}
@@ -137,82 +157,143 @@ def test_the_components_are_those_of_ayons_own_plugins(
     assert {name for name, _, _ in made} == {name for name, _, _ in RECORDED}
     [version] = {one.new_version for one in targets}
     assert version
-    assert (version.asset, version.key, version.comment) == ("renderMain", "v7", "hm")
+    assert (version.asset, version.number, version.comment) == ("renderMain", "7", "hm")
+
+
+#: Pictures of these sizes: AYON asks ffprobe for them, and the hook reads them itself.
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(8) + (640).to_bytes(4, "big") + (360).to_bytes(4, "big")
+JPEG = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0\x00\x11\x08" + b"\x01\x68\x02\x80" + bytes(20)
+MP4 = representation("h264", "r.mp4", "ftrackreview", ext="mp4", fps=24.0)
+THUMBNAIL = representation("thumbnail", "t.jpg", "thumbnail", "delete", ext="jpg")
+ABC = representation("abc", "cache.abc", ext="abc")
+PLATE = representation("png", "still.png", ext="png")
+#: Publishes of AYON: the representations, and the products that AYON makes assets of.
+PUBLISHES = {
+    "frames": ([{**EXR, "ext": "exr"}, THUMBNAIL, {**MP4, "tags": ["ftrackreview", "delete"]}], 1),
+    "sources": ([MP4, {**THUMBNAIL, "tags": ["thumbnail"]}, ABC, PLATE], 1),
+    "thumbnail alone": ([{**THUMBNAIL, "tags": ["thumbnail"]}, ABC], 1),
+    "picture": ([{**PLATE, "tags": ["ftrackreview"]}, THUMBNAIL], 1),
+    "two reviews": ([MP4, {**MP4, "name": "prores", "files": "p.mov", "ext": "mov"}, THUMBNAIL], 2),
+}
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize("what", PUBLISHES)
 def test_a_publish_is_what_ayons_own_plugins_make(
-    installed: Installed, farm: Farm, out: Path, tmp_path: Path
+    installed: Installed, farm: Farm, out: Path, tmp_path: Path, what: str
 ) -> None:
     if why := fetch_plugins():
         skip_loudly("AYON'S OWN PLUG-INS WERE NOT RUN", why)
-    for name in (*FRAMES, "t.jpg", "r.mp4"):
-        (out / name).write_bytes(name.encode() * 50)
-    media = [
-        representation("thumbnail", "t.jpg", "thumbnail", "delete", ext="jpg"),
-        representation("h264", "r.mp4", "ftrackreview", "delete", ext="mp4", fps=24.0)
-        | {"resolutionWidth": 1920, "resolutionHeight": 1080},
-    ]
-    rows = [{**one, "stagingDir": str(out)} for one in ({**EXR, "ext": "exr"}, *media)]
-    range_ = {"frameStart": 1001, "frameEnd": 1004}
+    for name in (*FRAMES, "t.jpg", "r.mp4", "p.mov", "cache.abc", "still.png"):
+        head = {"jpg": JPEG, "png": PNG}.get(name.rpartition(".")[2], b"")
+        (out / name).write_bytes(head + name.encode() * 50)
+    representations, assets = PUBLISHES[what]
+    rows = [{**one, "stagingDir": str(out)} for one in representations]
+    more = {"frameStart": 1001, "frameEnd": 1004, "version": 7, "productType": "render"}
+    more |= {"comment": "hm", "resolutionWidth": 1920, "resolutionHeight": 1080, "fps": 24.0}
+    first = [one["files"] if isinstance(one["files"], str) else one["files"][0] for one in rows]
     with official_client(farm.sandbox) as session:
         task = session.get("Task", seed.TASK_ID)
-        paths = [out / FRAMES[0], out / "t.jpg", out / "r.mp4"]
-        published = [{**row, "path": str(path)} for row, path in zip(rows, paths, strict=True)]
-        instance = {"representations": published, "version": 1, "productType": "render"}
-        instance |= {"productName": "renderMain", "comment": "hm", "ftrackTask": task, **range_}
-        integrate(session, instance, {"hostName": "maya"})
-        theirs, their_version = _published(session)
+        published = [
+            {**row, "path": str(out / name)} for row, name in zip(rows, first, strict=True)
+        ]
+        instance = {**more, "representations": published, "productName": "renderMain"}
+        integrate(session, {**instance, "ftrackTask": task}, {"hostName": "maya"})
+        theirs = _published(session)
+    assert len(theirs) == assets
     farm.sandbox.reset()
     installed.configure(
         FARMHAUL_REDIS_URL=farm.env["FARMHAUL_REDIS_URL"],
         FARMHAUL_STORAGE_ROOTS=str(farm.sandbox.storage),
     )
-    place = ("--context", "demo/sh010", "--asset-type", "render", "--comment", "hm")
-    more = ("--task", seed.TASK_ID, "--also-in", "ftrack.unmanaged")
+    place = ("--context", "demo/sh010", "--task", seed.TASK_ID, "--only-in", "ftrack.unmanaged")
 
-    done = run(installed, metadata_of(tmp_path, *rows, version=1, **range_), *place, *more)
+    done = run(installed, metadata_of(tmp_path, *rows, **more), *place)
 
-    assert done.stderr == ""
-    entities = farm.sandbox.ftrack.entities
-    # The sequence and its frames are in two locations.
-    wait_until(lambda: len(entities("ComponentLocation")) == 2 * (1 + len(FRAMES)) + 2, 60)
-    wait_until(lambda: any(one.get("thumbnail_id") for one in entities("AssetVersion")), 60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+    def ended() -> bool:
+        found = farm.sandbox.ftrack.entities("AssetVersion")
+        return sum("thumbnail_id" in one for one in found if one["version"] == 7) == assets
+
+    wait_until(ended, 60)
     with official_client(farm.sandbox) as session:
-        ours, our_version = _published(session)
-    assert our_version == their_version
-    # AYON only registers the first frame's path; here the whole sequence is in ftrack.server, too.
-    assert theirs.pop("exr") == (".exr", {"ftrack.unmanaged"}, {})
-    assert ours.pop("exr") == (".exr", {"ftrack.unmanaged", "ftrack.server"}, {})
-    # ftrack's documentation asks for the size too.
-    assert ours["ftrackreview-mp4"][2].pop("width") == 1920
-    assert ours["ftrackreview-mp4"][2].pop("height") == 1080
+        ours = _published(session)
+    if what == "frames":
+        # AYON registers the path of the first frame; farmhaul that of each, and their sequence.
+        exr = theirs["renderMain"]["components"]["exr"]
+        frames = ours["renderMain"]["components"].pop("exr")
+        assert frames.pop("members") == {
+            name.split(".")[1]: {
+                **exr,
+                "size": (out / name).stat().st_size,
+                "locations": {"ftrack.unmanaged": str(out / name)},
+                "metadata": {},
+            }
+            for name in FRAMES
+        }
+        assert frames["locations"] == {"ftrack.unmanaged": f"{out}/sh010.%04d.exr"}
+        ours["renderMain"]["components"]["exr"] = {
+            **frames,
+            **{key: exr[key] for key in ("kind", "size", "locations")},
+        }
     assert ours == theirs
+    # All components of a version became visible with the call that made it.
+    posts = [call["operations"] for call in farm.sandbox.ftrack.calls("create")]
+    kinds = [{one.get("entity_type") for one in post} for post in posts]
+    made = [post for post, of in zip(posts, kinds, strict=True) if "FileComponent" in of]
+    assert len(made) == assets
+    assert all(any(one.get("entity_type") == "AssetVersion" for one in post) for post in made)
 
 
-def _published(session: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the components of a version, and the version, as far as AYON's plug-ins set them."""
-    version = session.query('AssetVersion where asset.name is "renderMain"').one()
-    components = {one["id"]: one for one in (*version["components"], version["thumbnail"])}
-    found = {
-        one["name"]: (
-            one["file_type"],
-            {place["location"]["name"] for place in one["component_locations"]},
-            json.loads(one["metadata"].get("ftr_meta", "{}")),
-        )
-        for one in components.values()
+def _published(session: Any) -> dict[str, Any]:
+    """Return all that AYON's plug-ins set: versions by asset, each with its components."""
+    found = {}
+    for version in session.query('AssetVersion where asset.name like "renderMain%"').all():
+        asset = version["asset"]
+        told = {name: version[name] for name in ("version", "comment", "task_id", "status_id")}
+        told |= {"type": asset["type"]["short"], "parent": asset["parent"]["id"]}
+        told["components"] = {one["name"]: _component(one) for one in version["components"]}
+        assert len(told["components"]) == len(version["components"])
+        assert version["thumbnail"]["version_id"] == version["id"]
+        found[asset["name"]] = {**told, "thumbnail": version["thumbnail"]["name"]}
+    return found
+
+
+def _component(one: Any) -> dict[str, Any]:
+    locations = {
+        place["location"]["name"]: place["resource_identifier"]
+        for place in one["component_locations"]
     }
-    told = {name: version[name] for name in ("version", "comment", "task_id")}
-    asset = version["asset"]
-    of_asset = {"type": asset["type"]["short"], "parent": asset["parent"]["id"]}
-    return found, {**told, **of_asset, "thumbnail": version["thumbnail"]["name"]}
+    if locations.get("ftrack.server") == one["id"]:
+        locations["ftrack.server"] = "its id"
+    told = {name: one[name] for name in ("file_type", "size")}
+    if one.entity_type == "SequenceComponent":
+        told["members"] = {frame["name"]: _component(frame) for frame in one["members"]}
+    metadata = {
+        key: json.loads(value) if key == "ftr_meta" else value
+        for key, value in one["metadata"].items()
+        # By this, fetch gives a file its own name back. AYON fetches none.
+        if key != "farmhaul_pattern"
+    }
+    return {**told, "kind": one.entity_type, "locations": locations, "metadata": metadata}
 
 
 def test_an_instance_without_a_version_is_not_queued(installed: Installed, tmp_path: Path) -> None:
-    place = ("--context", "demo/sh010", "--asset-type", "render", "--root", "work=/mnt/prod")
-    done = run(installed, metadata_of(tmp_path, MOV), *place)
-    assert (done.returncode, installed.queued) == (2, [])
+    place = ("--context", "demo/sh010", "--root", "work=/mnt/prod")
+    done = run(installed, metadata_of(tmp_path, MOV, version=None), *place)
+    assert (done.returncode, installed.requests) == (2, [])
     assert "mov: its instance has no version, which --context needs" in done.stderr
+
+
+def test_ayon_leaves_out_the_first_version_and_its_type(
+    installed: Installed, tmp_path: Path
+) -> None:
+    place = ("--context", "demo/sh010", "--root", "work=/mnt/prod")
+    for kind, expected in (("plate", "img"), ("Render", "render"), ("odd", "upload")):
+        done = run(installed, metadata_of(tmp_path, MOV, productType=kind), *place, "--dry-run")
+        line = json.loads(done.stdout)
+        assert (line["version_number"], line["asset_type"]) == ("1", expected)
 
 
 def test_products_of_one_version_are_told_apart(installed: Installed, tmp_path: Path) -> None:
@@ -222,7 +303,9 @@ def test_products_of_one_version_are_told_apart(installed: Installed, tmp_path: 
     values["instances"].append({"productName": "renderDepth", "representations": [depth, MOV]})
     path.write_text(json.dumps(values))
     assert publish(installed, path).returncode == 0
-    assert [name for _, name in installed.queued] == ["renderMain_exr", "renderDepth_exr", "mov"]
+    found = ["renderMain_exr", "renderDepth_exr", "mov"]
+    assert [name for name, _ in queued(installed)] == found
+    assert len(installed.requests) == 2  # each product is a publish
 
 
 @pytest.mark.parametrize(
@@ -241,21 +324,20 @@ def test_a_representation_that_cannot_be_read_does_not_hold_up_others(
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "1 queued; not queued: exr: " in done.stderr
     assert why in done.stderr
-    assert installed.queued == [MOVIE]
+    assert queued(installed) == [MOVIE]
 
 
 def test_something_else_in_the_list_is_named(installed: Installed, tmp_path: Path) -> None:
     done = publish(installed, metadata_of(tmp_path, "exr", MOV))
     assert (done.returncode, "'exr' is no representation" in done.stderr) == (2, True)
-    assert installed.queued == [MOVIE]
+    assert queued(installed) == [MOVIE]
 
 
 def test_two_files_of_one_name_are_not_mixed(installed: Installed, tmp_path: Path) -> None:
     other = {**MOV, "files": "other.mov"}
     done = publish(installed, metadata_of(tmp_path, MOV, other))
     assert (done.returncode, "would get two files" in done.stderr) == (2, True)
-    assert installed.queued == [(MOVIE[0], "renderMain_mov")]
-    assert installed.left[0].suffix == ".bad"
+    assert queued(installed) == [("renderMain_mov", MOVIE[1])]
 
 
 def test_what_a_metadata_file_says_is_one_line_of_the_log(
@@ -281,7 +363,7 @@ def test_metadata_with_an_unknown_root_is_refused(installed: Installed, tmp_path
         "write --root work=FOLDER, which its path needs"
         in run(installed, metadata_of(tmp_path, EXR), "--root", "publish=/mnt").stderr
     )
-    assert installed.queued == []
+    assert installed.requests == []
 
 
 @pytest.mark.parametrize(
@@ -306,4 +388,4 @@ def test_metadata_may_be_written_by_a_program_of_windows(
     path = metadata_of(tmp_path, MOV)
     path.write_bytes(path.read_text().replace("\n", "\r\n").encode(encoding))
     assert publish(installed, path).returncode == 0
-    assert installed.queued == [MOVIE]
+    assert queued(installed) == [MOVIE]

@@ -93,6 +93,21 @@ def test_a_key_or_the_next_version_tells_runs_apart(farm: Farm) -> None:
     assert len(assets(farm)) == 1
 
 
+def test_a_version_may_have_a_number_of_its_own(farm: Farm) -> None:
+    path = farm.make_file("beauty.exr", 2000)
+    seventh = ("--asset", "beauty", "--asset-type", "Render", "--version-number", "7", "--wait")
+
+    for _ in range(2):
+        farm.enqueue(path, "--context", "demo/sh010", *seventh)
+    other = farm.cli("enqueue", path, "--context", seed.SHOT_ID, *seventh)
+
+    [version] = versions(farm)
+    assert version["version"] == 7
+    assert other.returncode == FAILED
+    assert "version 7 of asset beauty exists in ftrack already" in other.stderr
+    assert version["id"] in other.stderr
+
+
 def test_a_publish_that_fails_leaves_no_version(farm: Farm) -> None:
     frames = sequence(farm)
     farm.sandbox.faults.add("store", "status", 413, method="PUT", times=1)

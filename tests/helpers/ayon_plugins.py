@@ -49,10 +49,8 @@ def _modules() -> Iterator[None]:
         log = logging.getLogger("ayon")
 
     def streams(path: str) -> list[dict[str, Any]]:
-        # Of movies alone, because the hook asks nobody for the size of a picture.
-        if not path.endswith(".mp4"):
-            raise OSError(path)
-        return [{"codec_type": "video", "width": 1920, "height": 1080}]
+        width, height = (640, 360) if path.endswith((".jpg", ".png")) else (1920, 1080)
+        return [{"codec_type": "video", "width": width, "height": height}]
 
     base = {"FtrackPublishInstancePlugin": Plugin}
     stubs: dict[str, dict[str, Any]] = {

@@ -290,6 +290,8 @@ def built(*entries: Entry) -> list[Request]:
         ({"context": 'demo/"'}, "has a quotation mark"),
         ({"asset": "a\\b"}, "has a quotation mark, a backslash"),
         ({"version_key": ""}, "--version-key is empty"),
+        ({"version_number": "v7"}, "--version-number 'v7' is not a number"),
+        ({"version_number": "7", "version_key": "a"}, "both tell versions apart"),
         ({"status": "a'b"}, "has a quotation mark"),
         ({"task": "lighting"}, "--task 'lighting' is not a UUID"),
         ({"version_id": SHOT}, "has both --context and --version-id"),
@@ -306,6 +308,7 @@ def test_a_version_that_cannot_be_made_is_refused(options: dict[str, Any], said:
 def test_the_same_words_are_the_same_version() -> None:
     same = [{}, {"context": " /demo / sq1/sh010/ "}, {"comment": "x\ty\n"}, {"status": "Final"}]
     other = [{"context": SHOT}, {"asset": "b"}, {"asset_type": "Geo"}, {"version_key": "1"}]
+    other.append({"version_number": "007"})
 
     def ids(changes: list[dict[str, str]]) -> list[str]:
         entries = [BASE._replace(**cast("Any", change)) for change in changes]
@@ -313,7 +316,8 @@ def test_the_same_words_are_the_same_version() -> None:
         return [str(cast("UploadRequest", one).target.version_id) for one in requests]
 
     assert len(set(ids(same))) == 1
-    assert len({*ids(same), *ids(other)}) == 5
+    assert len({*ids(same), *ids(other)}) == 6
+    assert ids([{"version_number": "7"}]) == ids(other)[-1:]
     assert ids([{"context": SHOT}]) == ids([{"context": SHOT.upper()}])
 
 
@@ -329,6 +333,7 @@ def test_a_publish_has_one_comment() -> None:
         [BASE],
         [BASE._replace(path="/mnt/f.%04d.exr [1-3]", comment="tab\t\n", version_key="7")],
         [BASE._replace(publish="v", name=name, task=TASK.upper(), status="Final") for name in "ab"],
+        [BASE._replace(path="/mnt/t.jpg", name="thumbnail", thumbnail=True, version_number="0")],
     ],
 )
 def test_a_request_for_a_new_version_comes_back(entries: list[Entry]) -> None:

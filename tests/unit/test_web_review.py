@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from tasks.intake.errors import BadInputError
 from tasks.intake.manifest import Entry
-from tasks.intake.web_review import review_of
+from tasks.intake.web_review import IMAGE, MP4, review_of
 from tests.helpers.skipping import skip_loudly
 
 Probe = Callable[[str], Path]
@@ -350,3 +351,26 @@ def test_a_real_movie_is_described_by_the_real_ffprobe(tmp_path: Path, suffix: s
         "width": 64,
         "height": 48,
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"metadata": {"ftr_meta": "[1]"}}, "--metadata ftr_meta is no JSON object"),
+        ({"fps": "24"}, "--metadata ftr_meta says all of it; leave out --frame-range"),
+        ({"path": "/mnt/r.mov"}, "--metadata ftr_meta needs --name, one of"),
+        ({"name": "movie"}, "--metadata ftr_meta needs --name, one of"),
+    ],
+)
+def test_metadata_that_the_user_gives_are_checked(options: dict[str, Any], said: str) -> None:
+    entry = Entry("/mnt/r.mp4", version_id="v", reviewable=True, metadata={"ftr_meta": "{}"})
+    with pytest.raises(BadInputError, match=re.escape(said)):
+        review_of(entry._replace(**options))
+
+
+def test_metadata_that_the_user_gives_count_as_they_are() -> None:
+    given = {"ftr_meta": '{"frameIn": 0}', "shot": "1"}
+    entry = Entry("/mnt/r.mov", version_id="v", name=MP4[0], reviewable=True, metadata=given)
+    assert review_of(entry) == (MP4[0], {"ftr_meta": given["ftr_meta"]})
+    png = entry._replace(path="/mnt/a.png", name=None)
+    assert review_of(png) == (IMAGE[0], {"ftr_meta": given["ftr_meta"]})

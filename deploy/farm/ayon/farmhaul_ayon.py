@@ -1,6 +1,9 @@
 """AYON: queues what the PRODUCT_metadata.json of its farm submission names.
 
 python3 farmhaul_ayon.py renderMain_metadata.json --root work=/mnt/prod --version-id UUID
+
+What a version gets is what AYON's own plug-ins make (ynput/ayon-ftrack at 5501457,
+integrate_ftrack_instances.py). README.md names what is different.
 """
 
 from __future__ import annotations
@@ -10,7 +13,11 @@ import json
 import os
 import sys
 from collections import Counter
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: The file on all farm nodes.
 HOOK = "/opt/farmhaul-hook/farmhaul-hook.pyz"
@@ -19,13 +26,108 @@ HERE = HOOK_WINDOWS if os.name == "nt" else HOOK
 
 sys.path.insert(0, HERE)
 
-
 #: Options that go into each line, as the keys of a manifest.
-TARGET = ("version_id", "context", "asset_type", "task", "comment", "status", "also_in")
+TARGET = ("version_id", "context", "asset_type", "task", "comment", "status")
+#: Where AYON registers the paths of files.
+UNMANAGED = "ftrack.unmanaged"
+#: AYON's types of products, and the asset types that it gives them.
+ASSET_TYPES = {
+    "camera": "cam", "look": "look", "mayaascii": "scene", "model": "geo", "rig": "rig",
+    "setdress": "setdress", "pointcache": "cache", "render": "render", "prerender": "render",
+    "render2d": "render", "nukescript": "comp", "write": "render", "review": "mov",
+    "plate": "img", "audio": "audio", "workfile": "scene", "animation": "cache", "image": "img",
+    "reference": "reference",
+}  # fmt: skip
+MOVIES = frozenset(
+    ("avi", "flv", "m2v", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mxf", "ogv", "webm", "wmv")
+)
+PICTURES = frozenset(
+    [
+        *("bmp", "cin", "dpx", "exr", "gif", "hdr", "jpeg", "jpg", "png", "psd", "sgi", "tga"),
+        *("tif", "tiff", "tx", "webp"),
+    ]
+)
+#: How files of pictures begin, how much of them is read, and which blocks of a JPEG have its size.
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+HEAD_BYTES = 1 << 20
+SIZED = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def target_of(one: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return what the line of a representation says of its version.
+class Component(NamedTuple):
+    """A component that AYON makes of a representation, in a version of this asset."""
+
+    asset: str
+    one: dict[str, Any]
+    name: str
+    kind: str  # "thumbnail", "picture" (a thumbnail of this name), "review", "source" or "file"
+    is_thumbnail: bool = False
+
+
+def tags_of(one: dict[str, Any]) -> set[str]:
+    tags = one.get("tags")
+    return {str(tag) for tag in tags} if isinstance(tags, (list, tuple)) else set()
+
+
+def extension(one: dict[str, Any]) -> str:
+    """Return the extension of a representation's files, in lower case and without its dot."""
+    files = one.get("files")
+    name = str(files[0]) if isinstance(files, list) and files else str(files)
+    return str(one.get("ext") or Path(name).suffix).lower().lstrip(".")
+
+
+def components(product: str, found: list[dict[str, Any]]) -> Iterator[Component]:
+    """Yield what AYON makes of the representations of an instance."""
+    thumbnails, reviews, others = [], [], []
+    for one in found:
+        if one.get("thumbnail") or "thumbnail" in tags_of(one):
+            thumbnails.append(one)
+        elif "ftrackreview" in tags_of(one):
+            reviews.append(one)
+        else:
+            others.append(one)
+    kind, name = ("thumbnail", "thumbnail") if reviews else ("picture", "ftrackreview-image")
+    movies = [one for one in reviews if extension(one) in MOVIES]
+    for number, review in enumerate(movies or reviews):
+        # The first one is of the product; each other one has an asset of its own.
+        asset = f"{product}_{review.get('name')}" if number else product
+        is_movie = bool(movies)
+        thumbnail = matching(review, movies or reviews, thumbnails)
+        if thumbnail:
+            yield Component(asset, thumbnail, name, kind, is_movie)
+            yield from source(asset, thumbnail, name)
+        review_name = "ftrackreview-mp4" if is_movie else "ftrackreview-image"
+        yield from source(asset, review, review_name)
+        yield Component(asset, review, review_name, "review", not is_movie)
+    if thumbnails and not reviews:
+        yield from source(product, thumbnails[0], name)
+        yield Component(product, thumbnails[-1], name, kind, is_thumbnail=True)
+    for one in others:
+        yield Component(product, one, str(one.get("name") or ""), "file")
+
+
+def source(asset: str, one: dict[str, Any], name: str) -> Iterator[Component]:
+    """Yield the second component of media that stays on disk: its path."""
+    if "delete" not in tags_of(one):
+        yield Component(asset, one, f"{name}_src", "source")
+
+
+def matching(
+    review: dict[str, Any], reviews: list[dict[str, Any]], thumbnails: list[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Return the thumbnail of a review: of several, that with its output name."""
+
+    def belong(thumbnail: dict[str, Any], other: dict[str, Any]) -> bool:
+        name = thumbnail.get("outputName")
+        return bool(name) and (name == other.get("outputName") or name in tags_of(other))
+
+    named = [one for one in thumbnails for other in reviews if belong(one, other)]
+    if len(named) > 1:
+        return next((one for one in thumbnails if belong(one, review)), thumbnails[0])
+    return thumbnails[0] if thumbnails else None
+
+
+def target_of(one: dict[str, Any], asset: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return what the line of a component says of its version.
 
     With a context, the asset and the number of the version are those that AYON has.
 
@@ -33,103 +135,161 @@ def target_of(one: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         ValueError: AYON has no number, without which all renders would go into one version.
     """
     target = {key: options[key] for key in TARGET if options[key] is not None}
-    if {"thumbnail", "ftrackreview"} & set(one["tags"] or ()) or one.get("thumbnail"):
-        target.pop("also_in", None)  # media is only in ftrack.server
-    if "context" in target:
-        target["asset"] = one.get("productName")
-        if one.get("version") is None:
-            raise ValueError("its instance has no version, which --context needs")
-        target["version_key"] = f"v{one['version']}"
-    return target
+    if "context" not in target:
+        return target
+    product = str(one.get("productBaseType") or one.get("productType") or "").lower()
+    family = one.get("ftrackFamily") or ASSET_TYPES.get(product, "upload")
+    target.setdefault("asset_type", family)
+    if one.get("comment"):
+        target.setdefault("comment", one["comment"])
+    # The file has no key for the version 1 (create_skeleton_instance of ayon-core).
+    if one.get("version", 1) is None:
+        raise ValueError("its instance has no version, which --context needs")
+    return {**target, "asset": asset, "version_number": str(one.get("version", 1))}
 
 
-def representations(
-    metadata: Any, *, one_version: bool = True
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the representations, each with what is known of its instance, and what is wrong."""
-    found, faults = [], []
+def line(
+    hook: Any, component: Component, roots: dict[str, str], options: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the line of a manifest for a component.
+
+    Raises:
+        ValueError: its files are not one sequence, or it names an unknown root.
+    """
+    one, place = component.one, options["only_in"] or options["also_in"] or UNMANAGED
+    # AYON writes paths without their root: {root[work]}/project/…
+    folder = one.get("stagingDir") or ""
+    for name, root in roots.items():
+        folder = folder.replace(f"{{root[{name}]}}", root)
+    _, unknown, name = folder.partition("{root[")
+    if unknown:
+        raise ValueError(f"write --root {name.partition(']')[0]}=FOLDER, which its path needs")
+    found = {"path": hook.files(folder, one["files"]), **target_of(one, component.asset, options)}
+    # All of a version's components become visible together.
+    found.update(publish=component.asset or "publish", name=component.name)
+    if component.is_thumbnail:
+        found["thumbnail"] = True
+    meta = media_of(component, found["path"])
+    if component.kind in {"picture", "review"}:
+        found["reviewable"] = True
+    elif component.kind == "source":
+        found["only_in"] = place
+    elif component.kind == "file":
+        found["only_in" if options["only_in"] else "also_in"] = place
+    if component.kind in {"picture", "review"} and extension(one) == "pdf":
+        del found["name"]
+    elif meta or "reviewable" in found:
+        found["metadata"] = {"ftr_meta": json.dumps(meta or {"format": "image"})}
+    return found
+
+
+def media_of(component: Component, path: str) -> dict[str, Any]:
+    """Return what AYON says of a movie or of a picture, as far as its file and the disk tell it.
+
+    Raises:
+        ValueError: a movie for review has no rate or no frames, without which it does not play.
+    """
+    one, kind = component.one, extension(component.one)
+    size = (one.get("width"), one.get("height"))
+    rendered = (one.get("resolutionWidth"), one.get("resolutionHeight"))
+    if kind in MOVIES and component.kind == "review":
+        first, last = one.get("frameStartFtrack"), one.get("frameEndFtrack")
+        if first is None or last is None:
+            first, last = one.get("frameStart"), one.get("frameEnd")
+        if not one.get("fps") or first is None or last is None:
+            raise ValueError("AYON's file has no fps, frameStart or frameEnd of this movie")
+        # In ftrack, the frames of a movie count from 0, and the end is their number. AYON leaves
+        # out the size, with which some movies do not play.
+        count = int(last) - int(first) + 1
+        return {"frameIn": 0, "frameOut": count, "frameRate": float(one["fps"])}
+    if kind in MOVIES:
+        rate = {"frameRate": float(one["fps"])} if one.get("fps") else {}
+        sized = {"width": rendered[0], "height": rendered[1]} if all(rendered) else {}
+        return {**rate, **sized}
+    if kind not in PICTURES and component.kind == "file":
+        return {}
+    if not all(size):
+        size = picture_size(path) or (rendered if component.kind == "file" else (None, None))
+    return {"width": size[0], "height": size[1], "format": "image"} if all(size) else {}
+
+
+def picture_size(path: str) -> tuple[int, int] | None:
+    """Return width and height of a PNG or JPEG file, or None."""
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError:
+        return None
+
+    def number(place: int, size: int) -> int:
+        return int.from_bytes(head[place : place + size], "big")
+
+    if head.startswith(PNG):
+        return number(16, 4), number(20, 4)
+    place = len(JPEG)
+    while head.startswith(JPEG) and place < len(head):
+        if number(place + 1, 1) in SIZED:
+            return number(place + 7, 2), number(place + 5, 2)
+        place += 2 + number(place + 2, 2)
+    return None
+
+
+def instances(metadata: Any, *, one_version: bool) -> tuple[list[list[dict[str, Any]]], list[str]]:
+    """Return the representations of each instance, with what is known of it, and what is wrong."""
+    shared = {key: metadata[key] for key in ("fps", "comment") if metadata.get(key)}
+    shared.update((key, metadata[key]) for key in ("frameStart", "frameEnd") if key in metadata)
+    found: list[list[dict[str, Any]]] = []
+    faults = []
     for instance in metadata["instances"]:
+        found.append([])
         for one in instance.get("representations") or ():
             if isinstance(one, dict):
-                found.append({**instance, "tags": (), **one})
+                found[-1].append({**shared, **instance, "tags": (), **one})
             else:
                 faults.append(f"{one!r} is no representation")
-    names = Counter(one.get("name") for one in found if one_version)
-    for one in found:
+    every = [one for group in found for one in group if one_version]
+    names = Counter(one.get("name") for one in every)
+    for one in every:
         # Several products have representations of one name, and here they share a version.
         product = one.get("productName") if names[one.get("name")] > 1 else ""
         one["name"] = "_".join(filter(None, [product, one.get("name")]))
     return found, faults
 
 
-def skipped(one: dict[str, Any]) -> bool:
-    """Return whether AYON publishes no such file to ftrack."""
-    tags = set(one["tags"] or ())
-    is_media = {"thumbnail", "ftrackreview"} & tags or one.get("thumbnail")
-    # "delete" is for files that only others are made of; media is uploaded nevertheless.
-    return "publish_on_farm" in tags or ("delete" in tags and not is_media)
-
-
-def line(
-    hook: Any, one: dict[str, Any], roots: dict[str, str], target: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the line of a manifest for a representation.
-
-    Raises:
-        ValueError: its files are not one sequence, or it names an unknown root.
-    """
-    # AYON writes paths without their root: {root[work]}/project/…
-    folder = one.get("stagingDir") or ""
-    for name, place in roots.items():
-        folder = folder.replace(f"{{root[{name}]}}", place)
-    _, unknown, name = folder.partition("{root[")
-    if unknown:
-        raise ValueError(f"write --root {name.partition(']')[0]}=FOLDER, which its path needs")
-    path = hook.files(folder, one["files"])
-    tags = set(one["tags"] or ())
-    if one.get("thumbnail") or "thumbnail" in tags:
-        return {"path": path, **target, "name": "thumbnail", "thumbnail": True}
-    if "ftrackreview" in tags:
-        return {"path": path, **target, "reviewable": True, **review(path, one)}
-    return {"path": path, **target, "name": one["name"]}
-
-
-def review(path: str, one: dict[str, Any]) -> dict[str, str]:
-    """Return what AYON knows of a movie; a hook does not look at the file for the rest."""
-    # AYON's only name for a movie, whatever its resolution.
-    known = {"name": "ftrackreview-mp4"} if path.lower().endswith(".mp4") else {}
-    if path.lower().endswith(".pdf"):
-        return known
-    if one.get("resolutionWidth") and one.get("resolutionHeight"):
-        known["resolution"] = f"{one['resolutionWidth']}x{one['resolutionHeight']}"
-    if not path.lower().endswith((".png", ".jpg", ".jpeg")):
-        if one.get("fps"):
-            known["fps"] = str(one["fps"])
-        if isinstance(one.get("frameStart"), int) and isinstance(one.get("frameEnd"), int):
-            # In ftrack, the frames of a movie count from 0, and the end is their number.
-            known["frame_range"] = f"{one['frameStart']}-{one['frameEnd']}"
-    return known
-
-
 def collect(hook: Any, options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the lines of a manifest, and what cannot be queued; one does not hold up others."""
     metadata = json.loads(hook.read_text(options.metadata))
-    found, faults = representations(metadata, one_version=not options.context)
-    if not found and not faults:
+    found, faults = instances(metadata, one_version=not options.context)
+    if not any(found) and not faults:
         raise ValueError("it names no representation")
     roots = dict(root.partition("=")[::2] for root in options.root)
-    uploads = []
-    for one in found:
-        try:
-            if skipped(one):
-                tell(0, f"{one['name']} is left out, as AYON publishes no such file")
-            else:
-                uploads.append(line(hook, one, roots, target_of(one, vars(options))))
-        except ValueError as error:
-            faults.append(f"{one['name']}: {error}")
-        except Exception as error:  # noqa: BLE001 anything may be in a file
-            faults.append(f"{one['name']}: {type(error).__name__}: {error}")
-    return uploads, faults
+    lines: dict[tuple[str, str], dict[str, Any]] = {}
+    for group in found:
+        product = str(group[0].get("productName") or "") if group else ""
+        for component in components(product, list(published(group))):
+            name = component.name
+            try:
+                made = line(hook, component, roots, vars(options))
+                key = (component.asset if options.context else "", name)
+                if lines.setdefault(key, made)["path"] != made["path"]:
+                    raise ValueError(f"{name} would get two files, and this is the second one")
+            except ValueError as error:
+                faults.append(f"{component.one.get('name')}: {error}")
+            except Exception as error:  # noqa: BLE001 anything may be in a file
+                faults.append(f"{component.one.get('name')}: {type(error).__name__}: {error}")
+    return list(lines.values()), list(dict.fromkeys(faults))
+
+
+def published(group: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the representations that AYON publishes to ftrack, and name the others."""
+    for one in group:
+        tags = tags_of(one)
+        is_media = {"thumbnail", "ftrackreview"} & tags or one.get("thumbnail")
+        # "delete" is for files that only others are made of; media is uploaded nevertheless.
+        if "publish_on_farm" in tags or ("delete" in tags and not is_media):
+            tell(0, f"{one.get('name')} is left out, as AYON publishes no such file")
+        else:
+            yield one
 
 
 def main() -> int:
@@ -141,6 +301,9 @@ def main() -> int:
     version.add_argument("--context", metavar="PATH|UUID", help="make the version here")
     for key in TARGET[2:]:
         parser.add_argument(f"--{key.replace('_', '-')}")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--also-in", metavar="LOCATION", help=f"in place of {UNMANAGED}")
+    place.add_argument("--only-in", metavar="LOCATION", help="upload only thumbnails and reviews")
     parser.add_argument("--dry-run", action="store_true", help="print the manifest, queue nothing")
     options = parser.parse_args()
     try:
