@@ -34,6 +34,11 @@ from tests.sandbox.process import CHECKOUT, Child
 
 BIN = Path(sys.executable).parent
 POLL_S = 0.03
+#: Of a worker, if a test gives no others.
+OPTIONS = (
+    *("--concurrency=2", "--without-gossip", "--without-mingle"),
+    *("-I", "tests.helpers.unhurried"),
+)
 
 #: ``celery -A workers worker`` or ``farmhaul worker``.
 Command: TypeAlias = Literal["celery", "farmhaul"]
@@ -165,7 +170,7 @@ class Farm:
         folder: Path,
         workers: int = 2,
         *,
-        options: Sequence[str] = ("--concurrency=2", "--without-gossip", "--without-mingle"),
+        options: Sequence[str] = OPTIONS,
         command: Command = "celery",
         app: str = "workers",
         env: Mapping[str, str] | None = None,

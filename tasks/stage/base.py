@@ -279,7 +279,9 @@ class Stage(RedactedTask):
         ``tasks.stage.together``.
         """
         try:
-            return call(transfers) if writes else call_together(call, transfers)
+            if writes:
+                return call(transfers)
+            return call_together(call, transfers, self.clients.threads)
         except Exception as error:  # noqa: BLE001 the other uploads go on
             if len(transfers) == 1:
                 return {transfers[0].upload_id: self._log_unexpected(transfers[0], error)}

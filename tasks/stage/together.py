@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from tasks.stage.outcomes import Outcomes
+from tasks.stage.threads import Threads
 from tasks.transfer.errors import GivenBackError
 from tasks.transfer.models import Transfer
 from tasks.transfer.pace import SlowCallError, hurried
@@ -13,33 +14,35 @@ from tasks.transfer.pace import SlowCallError, hurried
 Call = Callable[[Sequence[Transfer]], Outcomes]
 
 
-def call_together(call: Call, transfers: Sequence[Transfer]) -> Outcomes:
+def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -> Outcomes:
     """Make one call. If it takes much longer than others, make one for each of several groups.
 
-    If then one group is slow, it has the upload that is the reason: each of the group is given
-    back, to be claimed alone. If two are slow, it is ftrack, and the rest waits for it.
+    These calls are made at once. If few of them are slow, too, these have the uploads that are the
+    reason: each of such a group is given back, to be claimed alone. If not, it is ftrack, and the
+    rest waits for it.
     """
     if len(transfers) < 2:  # noqa: PLR2004
         return call(transfers)
+    if outcomes := _in_time(call, transfers):
+        return outcomes
+    size = math.isqrt(len(transfers))
+    groups = [transfers[first : first + size] for first in range(0, len(transfers), size)]
+    answers = threads.run(groups, lambda group: _in_time(call, group))
+    slow: list[Transfer] = []
+    for group, answer in zip(groups, answers, strict=True):
+        if isinstance(answer, dict) and answer:
+            outcomes |= answer
+        else:
+            slow += group
+    if len(slow) * 2 > len(transfers):
+        return outcomes | call(slow)
+    return outcomes | {one.upload_id: GivenBackError(one.upload_id, True) for one in slow}  # noqa: FBT003 plain values
+
+
+def _in_time(call: Call, transfers: Sequence[Transfer]) -> Outcomes:
+    """Make a hurried call; return nothing if it is slow."""
     try:
         with hurried():
             return call(transfers)
     except SlowCallError:
-        return _call_in_groups(call, transfers)
-
-
-def _call_in_groups(call: Call, transfers: Sequence[Transfer]) -> Outcomes:
-    outcomes: Outcomes = {}
-    size = math.isqrt(len(transfers))
-    slow: Sequence[Transfer] = ()
-    for first in range(0, len(transfers), size):
-        group = transfers[first : first + size]
-        try:
-            with hurried():
-                outcomes |= call(group)
-        except SlowCallError:
-            if slow:
-                rest = [*slow, *transfers[first:]]
-                return outcomes | call(rest)
-            slow = group
-    return outcomes | {one.upload_id: GivenBackError(one.upload_id, True) for one in slow}  # noqa: FBT003 plain values
+        return {}

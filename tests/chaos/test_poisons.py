@@ -10,14 +10,14 @@ from tasks.stage.retry_policy import MAX_ALONE
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.healing import let_time_pass
 from tests.chaos.scenes import errors_of, wait_arrived, wait_arrived_soon
-from tests.chaos.sick import PASSING, POISONS, poison
+from tests.chaos.sick import OPTIONS, PASSING, POISONS, poison
 from tests.farm import Farm, wait_until
 
 pytestmark = pytest.mark.chaos
 
 
 def test_poisons_of_all_kinds_delay_no_other_upload(make_farm: MakeFarm) -> None:
-    farm = make_farm(workers=2)
+    farm = make_farm(workers=2, options=OPTIONS)
     with farm.frozen():
         uploads = farm.upload_many(120)
         bad = dict(zip(POISONS, uploads[::5], strict=False))

@@ -252,12 +252,13 @@ def test_parts_that_are_missing_or_forged_are_sent_again(
 
 
 def test_cancelling_stops_a_large_file_between_blocks(farm: Farm, movie: Path) -> None:
-    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e5)  # 84 s for a part
     upload = upload_large(farm, movie)
     wait_until(lambda: bool(farm.redis.exists(f"farmhaul:parts:{upload.id}")), 20)
     assert farm.cli("cancel", upload.id).stdout.split()[1] == "cancelled"
-    farm.wait_quiet()
+    farm.wait_quiet(60)
     assert farm.states([upload.id]) == ["cancelled"]
+    assert not part_numbers(farm, upload.component_id)
     assert not farm.sandbox.ftrack.locations(upload.component_id)
 
 

@@ -15,6 +15,7 @@ from tasks.records.record import Settled
 from tasks.stage.base import Stage, with_size
 from tasks.stage.outcomes import Outcomes, Settling
 from tasks.stage.registration import located_components
+from tasks.stage.threads import Threads
 from tasks.transfer.errors import FileChangedError, GivenBackError, UnexpectedAnswerError
 from tasks.transfer.models import Batch, FileIdentity, Transfer
 from tasks.transfer.pace import FEWEST, Pace
@@ -58,7 +59,8 @@ def test_an_unexpected_error_leaves_the_others_of_its_call_alone() -> None:
     assert isinstance(outcomes["/mnt/2.exr"], UnexpectedAnswerError)
 
 
-def test_only_a_call_that_writes_nothing_is_hurried() -> None:
+def test_only_a_call_that_writes_nothing_is_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Probe, "clients", SimpleNamespace(threads=Threads(1)), raising=False)
     pace = Pace()
     for _ in range(FEWEST):
         with pace.of(1):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from tasks.stage.outcomes import Outcomes, Settling
+from tasks.stage.threads import Threads
 from tasks.stage.together import call_together
 from tasks.transfer.errors import GivenBackError
 from tasks.transfer.models import Batch, Transfer
@@ -33,41 +34,59 @@ class Service:
         return {one.upload_id: one for one in transfers}
 
 
+def apart(outcomes: Outcomes) -> Outcomes:
+    """Return those that are to go on alone."""
+    return {k: one for k, one in outcomes.items() if not isinstance(one, Transfer)}
+
+
 def test_a_call_that_is_fast_is_the_only_one() -> None:
     service = Service([])
-    assert set(call_together(service, FILES)) == {one.upload_id for one in FILES}
+    assert set(call_together(service, FILES, Threads(4))) == {one.upload_id for one in FILES}
     assert service.sizes == [50]
 
 
 def test_the_group_that_makes_ftrack_slow_is_claimed_one_by_one() -> None:
     service = Service([FILES[30]])
 
-    outcomes = call_together(service, FILES)
+    outcomes = call_together(service, FILES, Threads(4))
 
-    apart: Outcomes = {k: one for k, one in outcomes.items() if not isinstance(one, Transfer)}
     assert len(outcomes) == 50
-    assert set(apart) == {one.upload_id for one in FILES[28:35]}
-    assert service.sizes == [50, *[7] * 7, 1]
+    assert set(apart(outcomes)) == {one.upload_id for one in FILES[28:35]}
+    assert sorted(service.sizes) == [1, *[7] * 7, 50]
     settling = Settling("get_put_metadata", "w1", str, lambda _: {}, lambda _: {})
-    settled = settling.settlements(Batch("a claim", tuple(FILES[28:35])), apart)
+    settled = settling.settlements(Batch("a claim", tuple(FILES[28:35])), apart(outcomes))
     assert {one.outcome for one in settled} == {"pending"}
     assert all(one.fields == {"exclusive": 1} for one in settled)
 
 
+def test_two_uploads_that_make_ftrack_slow_hold_up_no_other() -> None:
+    outcomes = call_together(Service([FILES[0], FILES[30]]), FILES, Threads(4))
+
+    assert set(apart(outcomes)) == {one.upload_id for one in [*FILES[:7], *FILES[28:35]]}
+
+
+def test_of_two_uploads_the_one_that_is_slow_goes_on_alone() -> None:
+    outcomes = call_together(Service(FILES[:1]), FILES[:2], Threads(4))
+
+    assert set(outcomes) == {"0", "1"}
+    assert set(apart(outcomes)) == {"0"}
+
+
 def test_a_lone_call_slow_by_chance_gives_no_upload_back() -> None:
-    service = Service(FILES[:1], fast_calls=(2,))
-    outcomes = call_together(service, FILES[:2])
+    service = Service(FILES[:1], fast_calls=(2, 3))
+    outcomes = call_together(service, FILES[:2], Threads(4))
     assert outcomes == {one.upload_id: one for one in FILES[:2]}
 
 
-def test_a_slow_ftrack_is_waited_for_without_a_split() -> None:
-    service = Service(FILES[10:], fast_calls=(5,))
+def test_a_slow_ftrack_is_waited_for_in_one_call() -> None:
+    # The first call, eight groups, and the call for all that were in slow ones.
+    service = Service(FILES[14:], fast_calls=(10,))
 
-    outcomes = call_together(service, FILES)
+    outcomes = call_together(service, FILES, Threads(4))
 
     assert outcomes == {one.upload_id: one for one in FILES}
-    # The groups of the first ten, then all of the rest in one call.
-    assert service.sizes == [50, 7, 7, 7, 43]
+    assert service.sizes[-1] == 36
+    assert len(service.sizes) == 10
 
 
 class Clock:
@@ -81,7 +100,7 @@ class Clock:
 
 
 class SlowService:
-    """Takes a tenth of a second for a call, and a minute if it is for this upload."""
+    """Takes a fiftieth of a second for a call, and a minute if it is for this upload."""
 
     def __init__(self, clock: Clock, slow: Transfer) -> None:
         self.clock = clock
@@ -89,7 +108,7 @@ class SlowService:
         self.pace = Pace()
 
     def __call__(self, transfers: Sequence[Transfer]) -> Outcomes:
-        needed_s = 60.0 if self.slow in transfers else 0.1
+        needed_s = 60.0 if self.slow in transfers else 0.02
         with self.pace.of(len(transfers)) as limit_s:
             self.clock.now_s += min(needed_s, limit_s)
             if needed_s > limit_s:
@@ -110,17 +129,17 @@ def test_others_wait_for_a_slow_upload_for_seconds_only(clock: Clock) -> None:
         service(FILES[:20])
     begun_s = clock.now_s
 
-    outcomes = call_together(service, FILES)
+    outcomes = call_together(service, FILES, Threads(1))
 
     assert sum(isinstance(one, GivenBackError) for one in outcomes.values()) == 7
-    # Twice the least limit, and seven groups that are fast.
-    assert clock.now_s - begun_s == pytest.approx(2 * LEAST_S + 7 * 0.1)
+    # Twice the least limit, and seven groups that are fast; here one after the other.
+    assert clock.now_s - begun_s == pytest.approx(2 * LEAST_S + 7 * 0.02)
 
 
 def test_nothing_is_slow_before_a_few_calls_were_made(clock: Clock) -> None:
     service = SlowService(clock, FILES[0])
     for _ in range(FEWEST):
-        assert FILES[0].upload_id in call_together(service, FILES[:2])
+        assert FILES[0].upload_id in call_together(service, FILES[:2], Threads(1))
     assert clock.now_s == pytest.approx(60 * FEWEST)
 
 
@@ -138,5 +157,5 @@ def test_a_pause_of_ftrack_ends_no_hurried_call(clock: Clock) -> None:
 def test_one_upload_alone_may_be_slow() -> None:
     assert GivenBackError("1", True).alone
     service = Service([], fast_calls=())
-    assert call_together(service, FILES[:1]) == {"0": FILES[0]}
+    assert call_together(service, FILES[:1], Threads(1)) == {"0": FILES[0]}
     assert service.sizes == [1]
