@@ -53,6 +53,12 @@ class Machines:
 
     def play(self, inventory: Path, **variables: Any) -> str:
         """Run the playbook; return what it says."""
+        done = self.try_to_play(inventory, **variables)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def try_to_play(self, inventory: Path, **variables: Any) -> subprocess.CompletedProcess[str]:
+        """Run the playbook, which may refuse the variables."""
         ansible = environment_of(Path(__file__).with_name("ansible.lock")) / "bin"
         extra = [f"--extra-vars={name}={value}" for name, value in variables.items()]
         own = {
@@ -63,7 +69,7 @@ class Machines:
             "ANSIBLE_NOCOLOR": "1",
             "LC_ALL": "C.UTF-8",
         }
-        done = subprocess.run(
+        return subprocess.run(
             [ansible / "ansible-playbook", f"--inventory={inventory}", *extra, PLAYBOOK],
             env={**self.environment, **own},
             capture_output=True,
@@ -71,8 +77,6 @@ class Machines:
             timeout=600,
             check=False,
         )
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]
-        return done.stdout
 
 
 def machines(folder: Path, *names: str) -> Machines:

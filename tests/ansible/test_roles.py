@@ -128,6 +128,21 @@ def test_a_second_run_changes_nothing_but_what_has_changed(site: Site) -> None:
     assert (verified.returncode, verified.stderr) == (0, "")
 
 
+def test_a_secret_in_the_clear_is_refused_and_written_nowhere(site: Site) -> None:
+    text = "a-secret-in-the-clear"
+    said = json.loads(site.inventory.read_text())
+    for name in ("FTRACK_API_KEY", "FARMHAUL_REDIS_URL", "FARMHAUL_NOTIFY_URL"):
+        said["all"]["vars"]["farmhaul_settings"] = {name: text}
+        inventory = site.inventory.with_name(f"{name}.json")
+        inventory.write_text(json.dumps(said))
+        done = site.machines.try_to_play(inventory)
+        assert done.returncode == 2
+        assert "write NAME_FILE in farmhaul_settings" in done.stdout
+        assert text not in done.stdout + done.stderr
+    found = site.machines.run(WORKER, f"grep -rl {text} /etc /opt/farmhaul/share /var/lib")
+    assert found.stdout == ""
+
+
 def health_check() -> str:
     """Return the command by which the role sees that a worker takes tasks, for a shell.
 
