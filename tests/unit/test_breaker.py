@@ -184,6 +184,19 @@ class TestANodeThatLacksSomeFiles:
         assert "cannot read files that other nodes read: cannot read /mnt/a.exr" in fault.why
         assert paused(farm) == {}
 
+    def test_has_its_uploads_counted_once_and_keeps_the_reason(self, farm: Farm) -> None:
+        self.leave(farm, 3)
+        for _ in range(3):
+            fail_on(farm, "bad", 1)
+            for transfer in bring_to(farm, REGISTER, "good"):  # the file is read, and sent
+                farm.settle(transfer, "located", node="good")
+            farm.enqueue(file_of())
+            succeed_on(farm, "bad")
+
+        [fault] = node_faults(farm.client, Codec([]))
+        assert fault.count == 6
+        assert "cannot read /mnt/a.exr" in fault.why
+
     def test_is_not_named_for_what_may_be_chance(self, farm: Farm) -> None:
         self.leave(farm, 2)
 

@@ -295,8 +295,7 @@ local function settle(settlement)
   if is_success and record.host == '' and not record.total then
     succeeded_at = tonumber(record.stage)
     if record.tried then
-      note_managed(id, record.tried, args.node, succeeded_at,
-        { error = record.error, kind = record.error_kind })
+      note_managed(id, record, args.node, succeeded_at)
     end
   end
   count_stored(id, fields, record)

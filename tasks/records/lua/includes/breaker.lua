@@ -27,7 +27,7 @@ end
 
 local function note_failed_alone(id, what, node)
   redis.call('SADD', failing_set(what, node), id)
-  redis.call('EXPIRE', failing_key(what, node), 3600)
+  redis.call('EXPIRE', failing_key(what, node), 86400)
 end
 
 -- An upload that no node can do is no sign against any of them.
@@ -58,12 +58,18 @@ local function note_left(name, note)
   redis.call('EXPIRE', KEY.left_to_others, 3600)
 end
 
--- Note that this node has done a stage at which others have failed. `note` says why they failed.
-local function note_managed(id, tried, node, stage, note)
-  for name, what in pairs(cjson.decode(tried)) do
+-- Note that this node has done a stage at which others have failed. The record says why they failed,
+-- until the first stage at which that has been made good: there the upload is counted.
+local function note_managed(id, record, node, stage)
+  local is_made_good = record.retry_stage and stage >= tonumber(record.retry_stage)
+  for name, what in pairs(cjson.decode(record.tried)) do
     local needed, failing = NEEDED[what], failing_set(what, name)
     if name ~= node and (not needed or needed[stage]) then
-      note.what, note.since = what, NOW
+      local note = { error = record.error, kind = record.error_kind, what = what, since = NOW }
+      local before = not note.error and read_note(KEY.left_to_others, name)
+      if before and before.what == what then
+        note.error, note.kind = before.error, before.kind
+      end
       if redis.call('SISMEMBER', failing, id) == 1
         and redis.call('SCARD', failing) >= FAILED_ALONE then
         if redis.call('HSETNX', KEY.paused, name, cjson.encode(note)) == 1 then
@@ -72,7 +78,7 @@ local function note_managed(id, tried, node, stage, note)
         redis.call('EXPIRE', KEY.paused, 3600)
       end
       -- What a service failed may have been an outage.
-      if what == 'files' or what == 'records' or what == 'locations' then
+      if is_made_good and (what == 'files' or what == 'records' or what == 'locations') then
         note_left(name, note)
       end
     end
