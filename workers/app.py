@@ -13,7 +13,10 @@ from tasks.intake.exit_codes import BAD_INPUT, complain
 
 # Celery reads the configuration when it is first needed, so importing this package cannot fail.
 # Only workers import the tasks, because a hook needs none of their dependencies.
-app = Celery("farmhaul", include=["tasks.upload", "tasks.parts", "tasks.download", "tasks.check"])
+app = Celery(
+    "farmhaul",
+    include=["tasks.upload", "tasks.parts", "tasks.download", "tasks.check", "tasks.probe"],
+)
 app.config_from_object("workers.config:celery_config")
 # Named as text, so that only a worker imports them.
 app.steps["worker"].update(

@@ -8,12 +8,14 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from cryptography.fernet import Fernet
 
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
+from tests.chaos.sick import OPTIONS
 from tests.farm import Farm, Worker, wait_until
 from tests.sandbox.seed import OTHER_API_KEY, VERSION_ID
 
@@ -66,10 +68,39 @@ def test_a_node_without_its_mount_is_set_aside_and_comes_back(
 
     path = farm.make_file("main.exr", 1000)
     shutil.copytree(storage, mount, dirs_exist_ok=True)
-    farm.redis.delete("farmhaul:paused")  # as after a probe, for which nothing is pending
+    wait_until(lambda: aside(farm) == {}, 120, farm.workers[1].log_text)  # nothing is pending
     farm.workers[0].stop()
 
     wait_arrived(farm, [farm.upload(path=path)])
+
+
+@pytest.mark.parametrize("service", ["ftrack", "store"])
+def test_a_node_whose_dns_is_mended_comes_back_on_an_idle_farm(
+    make_farm: MakeFarm, tmp_path: Path, service: str
+) -> None:
+    farm = make_farm(workers=1)
+    no_name = tmp_path / "no name"
+    sandbox = farm.sandbox
+    url = {"ftrack": sandbox.ftrack_url, "store": sandbox.store_url}[service]
+    port = urlsplit(url).port
+    bad = farm.add(
+        env={"NO_NAME_PORT": str(port), "NO_NAME_WHILE": str(no_name)},
+        options=[*OPTIONS, "-I", "tests.helpers.no_name"],
+    )
+    no_name.touch()
+
+    def is_set_aside() -> bool:
+        wait_arrived(farm, farm.upload_many(60))
+        return aside(farm) == {"w2": service}
+
+    wait_until(is_set_aside, 90, bad.log_text)
+    assert most_tries(bad) == 1
+    assert re.search(r"w2@\S+ .*it cannot resolve that name", says(farm, "status"))
+    wait_until(lambda: "probe_failed" in bad.log_text(), 90, bad.log_text)
+    assert aside(farm) == {"w2": service}
+
+    no_name.unlink()
+    wait_until(lambda: aside(farm) == {}, 120, bad.log_text)
 
 
 def test_a_node_with_another_key_takes_nothing(make_farm: MakeFarm) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,9 +13,9 @@ import pytest
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import errors_of, wait_arrived
 from tests.farm import Farm, Upload, wait_until
+from tests.helpers.fuse import mounted
 from tests.helpers.skipping import skip_loudly
 from tests.sandbox import Sandbox
-from tests.sandbox.process import CHECKOUT
 
 OPTIONS = ("--concurrency=1", "--without-gossip", "--without-mingle", "-I", "tests.chaos.hanging")
 CALLS = ("open", "stat", "read", "send")
@@ -101,16 +99,8 @@ def silent_mount(sandbox: Sandbox) -> Iterator[Path]:
         skip_loudly("FILES IN STATE D WERE NOT TESTED", "only root can mount FUSE")
     folder = sandbox.storage / f"mount-{uuid.uuid4().hex[:8]}"
     folder.mkdir()
-    command = [sys.executable, "-m", "tests.helpers.fuse", str(folder)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=CHECKOUT
-    ) as server:
-        assert server.stdout is not None
-        assert server.stdin is not None
-        assert server.stdout.readline() == b"mounted\n"
+    with mounted(str(folder)):
         yield folder
-        server.stdin.close()
-        server.wait(20)
     folder.rmdir()
 
 

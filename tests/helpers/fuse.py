@@ -1,6 +1,7 @@
 """A file system that does not answer: every read of a file in it waits in state D, unkillable.
 
-    python -m tests.helpers.fuse FOLDER       mounts it, until stdin is closed
+    python -m tests.helpers.fuse FOLDER           mounts it, until stdin is closed
+    python -m tests.helpers.fuse FOLDER ESTALE    one on which every call fails with this error
 
 It speaks FUSE's own protocol (linux/fuse.h), so that it needs no library. It has one file.
 It takes the requests to read it, and answers none: a request that has been taken
@@ -15,7 +16,10 @@ import os
 import select
 import stat
 import struct
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 NAME = b"hang"
 SIZE = 20_000
@@ -50,7 +54,7 @@ def answer(opcode: int, node: int, body: bytes) -> bytes | int:
     return errno.ENOSYS
 
 
-def serve(folder: str) -> None:
+def serve(folder: str, error_number: int = 0) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     device = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
@@ -67,6 +71,8 @@ def serve(folder: str) -> None:
             if opcode in SILENT:
                 continue
             body = answer(opcode, node, request[IN_HEADER.size :])
+            if error_number and opcode != INIT:
+                body = error_number
             error, content = (-body, b"") if isinstance(body, int) else (0, body)
             os.write(device, struct.pack("<IiQ", 16 + len(content), error, unique) + content)
     finally:
@@ -75,5 +81,18 @@ def serve(folder: str) -> None:
         os.close(device)
 
 
+@contextmanager
+def mounted(folder: str, error: str = "") -> Iterator[None]:
+    """Mount it in a process of its own; with an *error*, such as ESTALE, each call fails so."""
+    command = [sys.executable, "-m", "tests.helpers.fuse", folder, *filter(None, [error])]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdin is not None
+        assert server.stdout.readline() == b"mounted\n"
+        yield
+        server.stdin.close()
+        server.wait(20)
+
+
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], getattr(errno, sys.argv[2]) if len(sys.argv) > 2 else 0)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import shlex
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,14 +29,10 @@ from tasks.transfer.errors import (
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.http import HTTP_ERRORS, TIMEOUT_S, PlainSession
 from tasks.transfer.locations import Locations
-from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Transfer
-from tasks.transfer.put import FileBody, send, store_session
-from tasks.transfer.signing import sign
-from tasks.transfer.targets import Target, derived_id
+from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.put import store_session
+from tasks.transfer.trial import CONTENT, send_trial, sign_trial
 from workers.doctor.finding import Finding, skew
-
-#: The bytes that ``--put`` sends.
-CONTENT = b"farmhaul doctor --put\n"
 
 
 def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
@@ -111,31 +104,18 @@ def _also_in(settings: Settings, client: FtrackClient) -> Iterator[Finding]:
 
 
 def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
-    """Send a few bytes as an upload does, without a component in ftrack.
-
-    The id is always the same, and no component has it: one object of 22 bytes remains.
-    """
-    digest = hashlib.md5(CONTENT, usedforsecurity=False).digest()
-    transfer = Transfer(
-        "doctor",
-        Target(derived_id("doctor", server.server_url)),
-        "farmhaul-doctor.txt",
-        identity=FileIdentity(len(CONTENT), 0, 0, 0),
-        checksum=base64.b64encode(digest).decode(),
-    )
-    signed = sign(client, [transfer], check=False)[transfer.upload_id]
-    if isinstance(signed, UploadError):
+    """Send a few bytes as an upload does, see ``tasks.transfer.trial``."""
+    try:
+        signed = sign_trial(client, server.server_url)
+    except UploadError as error:
         step = f"ask ftrack's administrator to let the API user {server.api_user} upload"
-        yield Finding("fault", "store", f"no PUT was signed: {_first_words(signed)}", step)
+        yield Finding("fault", "store", f"no PUT was signed: {_first_words(error)}", step)
         return
     url = urlsplit(signed.signed.url if signed.signed else "")
-    with tempfile.TemporaryFile() as file, store_session(connections=1) as session:
-        file.write(CONTENT)
-        file.flush()
-        body = FileBody(file, transfer.path, len(CONTENT), lambda _sent_bytes: None)
+    with store_session(connections=1) as session:
         began = time.perf_counter()
         try:
-            send(signed, body, session)
+            send_trial(signed, session)
         except UploadError as error:
             yield Finding("fault", "store", *_trouble(error, url))
             return

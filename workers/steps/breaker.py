@@ -3,8 +3,9 @@
 A worker is set aside when it finds a fault with itself (``workers.self_check``), or when it fails
 what others manage (``tasks/records/lua/includes/breaker.lua``). It then takes no tasks from the
 queue that all share, not even to find that it may claim nothing: another worker would miss these
-wake-ups. It tries one upload now and then, by a chain in the queue of its own host. The first
-success lets it go on. Without other workers that take tasks, it goes on whatever is wrong.
+wake-ups. Now and then it tries one upload, and what it has failed (``tasks.probe``), by messages in
+the queue of its own host. The first success lets it go on. Without other workers that take tasks,
+it goes on whatever is wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 import redis
 from celery.worker import state
 
-from tasks.chain import QUEUE, queue_of, upload_chain
+from tasks.chain import FETCH_PRIORITY, QUEUE, queue_of, upload_chain
 from tasks.log import log
 from tasks.records.keys import OWN_QUEUES, PAUSED, WORKERS
 from tasks.records.nodes import NodeFault, heard_lately, noted_fault
@@ -30,7 +31,8 @@ FIRST_LOOK_S = 5.0
 IDLE_S = 5.0
 #: How often the checks are made.
 CHECK_S = 30.0
-#: The pause before the first probe; it doubles with each.
+#: The pause before the first probe; it doubles with each, until the worker was right for as long as
+#: the longest one: what its probes do not show would set it aside again and again.
 PROBE_S, MAX_PROBE_S = 10.0, 300.0
 
 
@@ -52,6 +54,7 @@ class Breaker(PeriodicStep):
         self._check_at = self._probe_at = self._look_at = 0.0
         self._tasks_seen = 0
         self._probe_pause_s = PROBE_S
+        self._right_since = 0.0
 
     def start(self, worker: Any) -> None:
         """Look before the first task is taken, then now and then."""
@@ -136,10 +139,14 @@ class Breaker(PeriodicStep):
         """Take tasks from the shared queue unless this worker is set aside."""
         if aside and not self.aside:
             log.error("set_aside", text=aside.why)
-            self._probe_at, self._probe_pause_s = time.monotonic() + PROBE_S, PROBE_S
+            now = time.monotonic()
+            if now - self._right_since > MAX_PROBE_S:
+                self._probe_pause_s = PROBE_S
+            self._probe_at = now + self._probe_pause_s
             self._call(self._leave_queue)
         elif self.aside and not aside:
             log.warning("set_aside_no_more", text=self.aside.why)
+            self._right_since = time.monotonic()
             self._call(self._join_queue)
         self.aside = aside
         # A worker with another key would refuse the requests that hooks have signed.
@@ -169,10 +176,12 @@ class Breaker(PeriodicStep):
             consumer.add_task_queue(QUEUE)
 
     def _probe(self, now: float) -> None:
-        """Try one upload, from the first stage to the last."""
+        """Try one upload, from the first stage to the last, and what has failed."""
         self._probe_at = now + self._probe_pause_s
         self._probe_pause_s = min(2 * self._probe_pause_s, MAX_PROBE_S)
         if self.own_queue in self.worker.app.amqp.queues.consume_from:
             upload_chain(self.worker.app, queue=self.own_queue).apply_async(retry=False)
+            probe = self.worker.app.signature("farmhaul.probe_node", args=(self.name,))
+            probe.apply_async(queue=self.own_queue, priority=FETCH_PRIORITY, retry=False)
         else:  # with "celery worker -Q": it takes from the shared queue what it gets
             self.record.scripts.run("let_go_on", node=self.name)

@@ -1,0 +1,116 @@
+"""A node that is set aside looks whether it can do again what it failed and others managed.
+
+On a farm that keeps up, nothing is pending when such a node tries one upload now and then, so it
+would stay set aside for as long as the farm is quick, even if what was wrong has been repaired.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from celery import Task, shared_task
+
+from tasks.chain import FETCH_PRIORITY
+from tasks.log import log
+from tasks.records.keys import FAILING, PAUSED, to_text, upload_key
+from tasks.records.nodes import noted_fault
+from tasks.stage.context import Clients, clients
+from tasks.stage.redaction import RedactedTask
+from tasks.stage.threads import STALLED_S, note_progress
+from tasks.transfer.errors import UploadError
+from tasks.transfer.files import open_checked, reading
+from tasks.transfer.ftrack import FtrackRefusal, query
+from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.trial import put_trial
+
+#: Other workers of the host take from the same queue, and pass the message on so often.
+MOST_PASSES = 10
+#: How many of the files that this node could not read are tried.
+MOST_FILES = 20
+
+
+@shared_task(
+    base=RedactedTask,
+    bind=True,
+    name="farmhaul.probe_node",
+    ignore_result=True,
+    throws=(UploadError,),
+)
+def probe_node(self: Task, node: str, passes: int = 0) -> None:
+    """Let this node take uploads again if it can do what it failed.
+
+    Safe to run twice: it reads, and sends the store a few bytes that belong to no component.
+    """
+    if str(self.request.hostname) != node:
+        if passes < MOST_PASSES:
+            queue = self.request.delivery_info["routing_key"]
+            self.apply_async((node, passes + 1), queue=queue, priority=FETCH_PRIORITY)
+        return
+    here = clients()
+    scripts = here.record.scripts
+    note = scripts.client.hget(PAUSED, node)
+    fault = noted_fault(node, note, scripts.codec) if note else None
+    if fault is None or fault.known:
+        return
+    can_again = {"files": _reads_a_file, "ftrack": _calls_ftrack, "store": _reaches_the_store}
+    look = can_again.get(fault.what)
+    if look is not None and look(here, node):
+        scripts.run("let_go_on", node=node)
+
+
+def _reads_a_file(here: Clients, node: str) -> bool:
+    """Return whether the node reads one of the files that it could not read, or has none left."""
+    paths = _failed_files(here, node)
+    roots = here.settings.storage_roots
+    ended = here.threads.run(paths, lambda path: _why_not(path, roots), lambda _: STALLED_S)
+    if paths and "" not in ended:
+        log.warning("probe_failed", text=str(ended[0]))
+        return False
+    return True
+
+
+def _failed_files(here: Clients, node: str) -> list[str]:
+    """Return the paths, on this node, of files that it could not read and other nodes could."""
+    scripts = here.record.scripts
+    ids: Any = scripts.client.srandmember(f"{FAILING}files:{node}", MOST_FILES)
+    pipeline = scripts.client.pipeline(transaction=False)
+    names = [to_text(one) for one in ids]
+    for upload_id in names:
+        pipeline.hget(upload_key(upload_id), "request")
+    paths = []
+    for upload_id, request in zip(names, pipeline.execute(), strict=True):
+        with suppress(UploadError, ValueError):  # somebody else has written it
+            if request:
+                paths.append(here.record.transfer(upload_id, to_text(request)).path)
+    return paths
+
+
+def _why_not(path: str, roots: tuple[str, ...]) -> str:
+    """Return why a file cannot be read; empty if it can."""
+    note_progress()
+    try:
+        with open_checked(path, roots, allow_empty=True) as file, reading(path):
+            file.read(1)
+    except UploadError as error:
+        return str(error)
+    return ""
+
+
+def _calls_ftrack(here: Clients, _: str) -> bool:
+    location = query("id", "Location", f'id is "{SERVER_LOCATION_ID}"')
+    try:
+        here.ftrack.call([location])
+    except (UploadError, FtrackRefusal) as error:
+        log.warning("probe_failed", text=str(error))
+        return False
+    return True
+
+
+def _reaches_the_store(here: Clients, _: str) -> bool:
+    try:
+        put_trial(here.ftrack, here.settings.require_ftrack().server_url, here.store)
+    except (UploadError, FtrackRefusal) as error:
+        log.warning("probe_failed", text=str(error))
+        return False
+    return True
