@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -212,3 +213,15 @@ def test_an_unknown_id_is_bad_input(hook: Farm) -> None:
 
 def test_a_cold_start_of_the_command_does_not_import_rich() -> None:
     assert "rich" not in loaded_by("import workers.cli")
+
+
+def test_json_lines_hold_no_word_on_gates(hook: Farm) -> None:
+    upload = hook.upload().id
+    hook.cli("cancel", upload)
+    until = float(hook.redis.time()[0]) + 1000
+    hook.redis.hset("farmhaul:gate:store", mapping={"since": until - 2000, "until": until})
+
+    done = hook.cli("watch", upload, "--json")
+
+    assert [json.loads(line)["state"] for line in done.stdout.splitlines()] == ["cancelled"]
+    assert "farmhaul: the gate of store is closed" in done.stderr

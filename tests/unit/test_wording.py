@@ -17,7 +17,7 @@ from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.status import Status
 from tests.helpers.raw_server import raw_server
 from tests.unit.records import Farm
-from workers.cli.watch import _tell_troubles
+from workers.cli.watch import _print, _tell_troubles
 from workers.wording import redis_problem, troubles
 
 
@@ -98,8 +98,8 @@ def test_closed_gates_and_nodes_with_faults_are_told_once(
     farm.client.hset(keys.LEFT_TO_OTHERS, "w3@n", json.dumps(note))
     told: set[str] = set()
 
-    _tell_troubles(status, told)
-    _tell_troubles(status, told)
+    _tell_troubles(status, told, _print)
+    _tell_troubles(status, told, _print)
 
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 == len(troubles(status))
@@ -115,5 +115,5 @@ def test_closed_gates_and_nodes_with_faults_are_told_once(
         assert words in said
     assert said.isprintable() or "\x1b" not in said
     farm.client.hdel(keys.PAUSED, "w1@n")
-    _tell_troubles(status, told)
+    _tell_troubles(status, told, _print)
     assert capsys.readouterr().out.endswith("w1@n is all right again\n")

@@ -117,7 +117,7 @@ def _lines(status: Status, upload_ids: Sequence[str], *, human: bool) -> list[Up
     told: set[str] = set()
     while True:
         try:
-            _tell_troubles(status, told)
+            _tell_troubles(status, told, _print if human else say)
             changes = poll()
             if away:
                 say("Redis is back")
@@ -139,13 +139,13 @@ def _lines(status: Status, upload_ids: Sequence[str], *, human: bool) -> list[Up
         time.sleep(INTERVAL_S)
 
 
-def _tell_troubles(status: Status, told: set[str]) -> None:
-    """Print which gates have closed, which nodes have faults, and which no longer."""
+def _tell_troubles(status: Status, told: set[str], tell: Callable[[str], None]) -> None:
+    """Tell which gates have closed, which nodes have faults, and which no longer."""
     found = troubles(status)
     for name in found.keys() - told:
-        _print(f"{name} {found[name]}")
+        tell(f"{name} {found[name]}")
     for name in told - found.keys():
-        _print(f"{name} is all right again")
+        tell(f"{name} is all right again")
     told.clear()
     told.update(found)
 
