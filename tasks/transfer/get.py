@@ -10,10 +10,10 @@ import os
 import re
 import stat
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from io import FileIO
 from typing import Literal, NoReturn, Self
 
@@ -34,9 +34,6 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: A strong ETag (RFC 9110, 8.8.3): If-Range accepts no other.
 STRONG_ETAG = re.compile(r'"[!#-~]{1,200}"')
 
-
-#: By the descriptor of the folder. Many files of a sequence end at the same time.
-_sync_folder: defaultdict[int, SharedSync] = defaultdict(SharedSync)
 
 #: Called before each block with the offset of its first byte; it may wait, and returns the largest
 #: size of the block (None: any).
@@ -123,7 +120,15 @@ def _at_once(_offset: int) -> None:
 def _tidy(component_id: str, folder: int) -> None:
     with suppress(OSError):  # it is gone, or something is in its way
         os.unlink(_etag_name(component_id), dir_fd=folder)
-    _sync_folder[folder](folder)
+    status = os.fstat(folder)
+    _shared_sync(status.st_dev, status.st_ino)(folder)
+
+
+@lru_cache(maxsize=64)
+def _shared_sync(_device: int, _inode: int) -> SharedSync:
+    # Many files of a sequence end at the same time. A descriptor would not do as the key: when a
+    # sync hangs and is left behind, another folder may get its number.
+    return SharedSync()
 
 
 def part_name_of(component_id: str) -> str:
