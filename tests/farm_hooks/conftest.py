@@ -74,8 +74,8 @@ class Installed:
 
     @property
     def queued(self) -> list[tuple[str, str]]:
-        """The path of each request in the inbox, and the name of its component."""
-        return [(request.path, _name(request)) for request in self.requests]
+        """The path of each component in the inbox, and its name."""
+        return [one for request in self.requests for one in _components(request)]
 
     @property
     def left(self) -> list[Path]:
@@ -87,10 +87,17 @@ class Installed:
         return [json.loads(line) for path in self.left for line in path.read_text().splitlines()]
 
 
-def _name(request: Request) -> str:
-    if isinstance(request, PublishRequest):
-        return str(request.publish.containers[0].target.name)
-    return str(request.target.name)
+def _components(request: Request) -> Iterator[tuple[str, str]]:
+    if not isinstance(request, PublishRequest):
+        yield request.path, str(request.target.name)
+        return
+    for container in request.publish.containers:
+        # The id of a sequence alone is that of its request.
+        is_alone = container.target.component_id == request.component_id
+        yield request.path if is_alone else container.pattern, str(container.target.name)
+    for file in request.files:
+        if file.target.container_id is None:
+            yield file.path, str(file.target.name)
 
 
 def load(path: Path, **values: Any) -> Any:
