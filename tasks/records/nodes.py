@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: A worker that has not taken tasks for this long is gone, in seconds.
 WORKER_S = 30
+#: So long after its last note a worker may come back, such as after a restart of all. Until then,
+#: nothing fails that it might do.
+RETURN_S = 120
 
 #: What may be wrong with a node.
 MEANINGS = {

@@ -147,6 +147,40 @@ class TestAFailureThatMayBeTheNodesOwn:
 
         assert farm.fail(transfer, error, "w1") == state
 
+    @pytest.mark.parametrize(
+        ("gone_s", "tried", "state"),
+        [(31, [], "retrying"), (110, [], "retrying"), (31, ["w2"], "failed"), (121, [], "failed")],
+    )
+    def test_waits_for_a_node_that_was_there_until_lately(
+        self, farm: Farm, gone_s: int, tried: list[str], state: str
+    ) -> None:
+        farm.take_tasks("w1")
+        farm.client.zadd(keys.WORKERS, {"w2": farm.now() - gone_s})
+        upload_ids = farm.enqueue(file_of())
+        [transfer] = farm.deliver()
+        note_tried(farm, upload_ids, *tried)
+
+        assert farm.fail(transfer, OUTSIDE, "w1") == state
+
+    def test_waits_for_no_node_that_was_set_aside(self, farm: Farm) -> None:
+        farm.client.zadd(keys.WORKERS, {"w2": farm.now() - 31})
+        farm.client.hset(keys.PAUSED, "w2", "{}")
+        farm.enqueue(file_of())
+        [transfer] = farm.deliver()
+
+        assert farm.fail(transfer, OUTSIDE, "w1") == "failed"
+
+    def test_is_done_by_the_node_that_comes_back(self, farm: Farm) -> None:
+        farm.take_tasks("w1")
+        farm.client.zadd(keys.WORKERS, {"w2": farm.now() - 31})
+        upload_ids = farm.enqueue(file_of())
+        [transfer] = farm.deliver()
+        farm.fail(transfer, OUTSIDE, "w1")
+        farm.take_tasks("w2")
+        farm.make_due()
+
+        assert claimed_by(farm, "w2") == upload_ids
+
     def test_is_a_verdict_at_once_for_what_one_host_alone_sees(self, farm: Farm) -> None:
         farm.take_tasks("w1", "w2")
         farm.enqueue(file_of(host="node7"))

@@ -8,18 +8,18 @@
 -- Returns 1.
 --- @include "base"
 
-local function forget_silent(key)
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', NOW - NODE.worker_s)
+local function forget_silent(key, silent_s)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', NOW - silent_s)
   redis.call('ZREMRANGEBYSCORE', key, NOW + NODE.worker_s, '+inf')
-  redis.call('EXPIRE', key, NODE.worker_s)
+  redis.call('EXPIRE', key, silent_s)
 end
 
 redis.call('ZADD', KEY.alive, NOW, args.version .. ' ' .. args.node)
-forget_silent(KEY.alive)
+forget_silent(KEY.alive, NODE.worker_s)
 if args.takes_tasks then
   redis.call('ZADD', KEY.workers, NOW, args.node)
 else
   redis.call('ZREM', KEY.workers, args.node)
 end
-forget_silent(KEY.workers)
+forget_silent(KEY.workers, NODE.return_s)
 return 1

@@ -9,7 +9,8 @@
 --     alone       {error, error_kind, max_tries}: how it fails if its service answers all others
 --     own         what may be wrong with the node alone, or empty
 --     counter     the kind of error for its max_tries, if that is not `kind`
---     final       it fails at once if no other node can do it; then the numbers are absent
+--     final       it fails if no other node can do it, and none may come back; then the numbers are
+--                 absent
 --     is_running  true: something still runs that may send the bytes
 --     gone        of a publish that is reopened: the members whose bytes are gone from ftrack
 -- answered      services that have answered, so that their gates open
@@ -42,6 +43,9 @@ local failing = 0
 
 -- What that many nodes meet in calling a service needs no more of them.
 local OUTAGE_NODES = 3
+
+-- How often an upload is tried that a node might do which may come back.
+local RETURN_PAUSE_S = 10
 
 -- The latest failures that a page shows; the error is sealed, if the record is.
 local TRIES_KEPT = 8
@@ -99,12 +103,28 @@ local function hand_over(id, key, retry)
   return true
 end
 
+-- The node that is left after a restart of all, or that comes first, may be the one that is wrong.
+local function wait_for_return(id, key, kind)
+  leave_claim(id, redis.call('HGET', key, 'claim'))
+  redis.call('HINCRBY', key, 'fence', 1)
+  redis.call('HSET', key, 'retry_stage', redis.call('HGET', key, 'stage'))
+  make_retrying(id, NOW + RETURN_PAUSE_S, kind)
+  count('retried:' .. kind)
+end
+
 local function retry_or_fail(id, key, retry)
+  local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
+  local absent = retry.final and host == ''
+    and absent_node(args.node, tried and cjson.decode(tried) or {})
   if (retry.own or '') ~= '' and hand_over(id, key, retry) then
     return 'pending'
   end
   if retry.final then
     redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind)
+    if absent then
+      wait_for_return(id, key, retry.kind)
+      return 'retrying'
+    end
     finish(id, 'active', 'failed', ttl_s)
     return 'failed'
   end

@@ -29,6 +29,17 @@ local function untried_node(tried_by)
   end
 end
 
+-- Return a node that took uploads until lately, has not tried this one, and may come back; or nil.
+local function absent_node(node, tried_by)
+  local from = string.format('%.3f', NOW - NODE.return_s)
+  local to = string.format('%.3f', NOW - NODE.worker_s)
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEY.workers, from, to)) do
+    if name ~= node and not tried_by[name] and redis.call('HEXISTS', KEY.paused, name) == 0 then
+      return name
+    end
+  end
+end
+
 -- Return another node that an upload is left to, because this one has tried it; or nil. `tried` is
 -- the field of its record: a JSON object, of what was wrong by the name of the node.
 local function left_to(tried, node)
