@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import redis
@@ -46,6 +47,9 @@ BY_WORD = {
         "writes to Redis"
     ),
 }
+
+#: The most lines that a command prints about nodes: anybody who writes to Redis can invent them.
+MOST_LINES = 20
 
 NO_WORKER = (
     "no worker takes tasks, so uploads wait: run farmhaul worker; if one runs, see farmhaul doctor"
@@ -131,6 +135,12 @@ def troubles(status: Status) -> dict[str, str]:
         if gate.closed
     }
     return waits_for_newer(status) | gates | faults_of_nodes(status)
+
+
+def first_lines(lines: Sequence[str]) -> list[str]:
+    """Return the first of the lines about nodes, and one that counts the others."""
+    rest = len(lines) - MOST_LINES
+    return [*lines[:MOST_LINES], *([f"and {rest} more"] if rest > 0 else [])]
 
 
 def faults_of_nodes(status: Status) -> dict[str, str]:

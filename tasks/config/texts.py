@@ -70,9 +70,12 @@ def byte_that_is_no_text(line: str) -> int:
 
     The line was decoded with ``surrogateescape``.
     """
-    for place, character in enumerate(line):
-        if "\udc80" <= character <= "\udcff":
-            return len(line[:place].encode("utf-8", "surrogatepass")) + 1
+    try:
+        line.encode()  # quick: a line may have 100 MB
+    except UnicodeEncodeError as error:
+        for place in range(error.start, len(line)):
+            if "\udc80" <= line[place] <= "\udcff":
+                return len(line[:place].encode("utf-8", "surrogatepass")) + 1
     return 0
 
 

@@ -39,6 +39,7 @@ MEANINGS = {
 #: probe of a service that failed on this node alone; some of them, which it leaves to others; or
 #: none that is known.
 Extent: TypeAlias = "Literal['all', 'held', 'some', 'none']"
+EXTENTS = ("all", "held", "some", "none")
 #: So many uploads that other nodes managed within this time are no chance, in seconds.
 SOME, SOME_S = 3, 900
 
@@ -96,7 +97,10 @@ def hosts_with_workers(client: redis.Redis) -> set[str]:
 
 
 def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:
-    """Return the running nodes that cannot do what others can, by name; at most one fault each."""
+    """Return the running nodes that cannot do what others can, each with its worst fault.
+
+    Those that take no uploads come first, as only the first ones may be shown.
+    """
     now, _ = client.time()
     rows = heard_lately(client, ALIVE)
     # In the order of time, so that an upgraded worker counts with its new version.
@@ -115,7 +119,7 @@ def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:
             found.setdefault(name, fault)
     for fault in _of_other_version(versions):
         found.setdefault(fault.name, fault)
-    return [found[name] for name in sorted(found)]
+    return sorted(found.values(), key=lambda fault: (EXTENTS.index(fault.extent), fault.name))
 
 
 def _of_other_version(versions: Mapping[str, str]) -> Iterator[NodeFault]:

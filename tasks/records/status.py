@@ -378,7 +378,7 @@ class Status:
         return sorted(heard_lately(self.client, WORKERS))
 
     def node_faults(self) -> list[NodeFault]:
-        """Return the running nodes that cannot do what others can, by name."""
+        """Return the running nodes that cannot do what others can, the worst first."""
         return node_faults(self.client, self.codec)
 
     def hosts_without(self, workers: Iterable[str]) -> list[str]:

@@ -70,6 +70,24 @@ def test_a_note_that_is_nested_too_deeply_hides_nothing(
     assert "farmhaul_unreadable 0.0" in text
 
 
+def test_nodes_that_somebody_invents_do_not_fill_a_terminal(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=0)
+    seconds, _ = farm.redis.time()
+    nodes = {f"{number % 7} w1@node{number}": seconds + 20 for number in range(20_000)}
+    farm.redis.zadd("farmhaul:alive", nodes)
+    farm.redis.hset("farmhaul:paused", "w1@node9999", '{"since": 1, "what": "files"}')
+
+    for command in ("status", "doctor"):
+        done = farm.cli(command)
+        lines = (done.stdout + done.stderr).splitlines()
+        assert "Traceback" not in done.stderr
+        named = [line for line in lines if "has another version of farmhaul than" in line]
+        assert len(named) == 19
+        assert any("w1@node9999 takes no uploads" in line for line in lines)
+        assert any("and 17122 more" in line for line in lines)
+        assert len(done.stdout + done.stderr) < 20_000
+
+
 def test_nodes_that_somebody_invents_are_not_all_metrics(
     make_farm: MakeFarm, tmp_path: Path
 ) -> None:

@@ -7,12 +7,14 @@ import base64
 import hashlib
 import http.client
 import re
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import redis
 from flower.urls import handlers
 from tornado.web import HTTPError
 
@@ -64,12 +66,12 @@ class Flower:
 @pytest.fixture(scope="module")
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
     folder = tmp_path_factory.mktemp("flower")
-    redis = RedisServer(folder / "redis")
-    redis.launch()
-    running = Flower(folder, redis.url)
+    server = RedisServer(folder / "redis")
+    server.launch()
+    running = Flower(folder, server.url)
     yield running
     running.child.kill()
-    redis.stop()
+    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +190,22 @@ def test_whoever_guesses_logins_is_answered_slowly(monkeypatch: pytest.MonkeyPat
 
     assert all(isinstance(one, HTTPError) for one in asyncio.run(guess()))
     assert most == 1
+
+
+def test_nodes_that_somebody_invents_do_not_fill_the_page(flower: Flower) -> None:
+    with redis.Redis.from_url(flower.redis_url) as client:
+        nodes = {f"{number % 7} w1@node{number}": time.time() + 20 for number in range(20_000)}
+        client.zadd("farmhaul:alive", nodes)
+        hosts = {f"h{number}" for number in range(2000)}
+        client.sadd("farmhaul:hosts", *hosts)
+        for host in hosts:
+            client.zadd(f"farmhaul:pending:{host}", {"x": 1})
+
+        status, _, page = flower.get("/farm", LOGIN.encode())
+
+        client.flushall()
+    assert status == 200
+    assert "Nodes: 20000" in page
+    assert "and 17122 more nodes have faults" in page
+    assert "and 19900 more" in page
+    assert len(page) < 100_000

@@ -327,9 +327,23 @@ def test_a_representation_that_cannot_be_read_does_not_hold_up_others(
     assert queued(installed) == [MOVIE]
 
 
-def test_something_else_in_the_list_is_named(installed: Installed, tmp_path: Path) -> None:
-    done = publish(installed, metadata_of(tmp_path, "exr", MOV))
-    assert (done.returncode, "'exr' is no representation" in done.stderr) == (2, True)
+@pytest.mark.parametrize("odd", ["exr", {**EXR, "name": 5}, {**EXR, "name": ["exr"]}])
+def test_something_else_in_the_list_is_named(
+    odd: Any, installed: Installed, tmp_path: Path
+) -> None:
+    done = publish(installed, metadata_of(tmp_path, odd, MOV))
+    assert (done.returncode, f"{odd!r:.10}" in done.stderr) == (2, True)
+    assert "is no representation" in done.stderr
+    assert queued(installed) == [MOVIE]
+
+
+def test_an_instance_that_is_none_holds_up_no_other(installed: Installed, tmp_path: Path) -> None:
+    path = metadata_of(tmp_path, MOV)
+    metadata = json.loads(path.read_text())
+    metadata["instances"] = [None, {"representations": 5}, *metadata["instances"]]
+    path.write_text(json.dumps(metadata))
+    done = publish(installed, path)
+    assert (done.returncode, done.stderr.count("is no instance")) == (2, 2)
     assert queued(installed) == [MOVIE]
 
 

@@ -244,6 +244,69 @@ def test_systemd_hears_of_a_worker_that_takes_tasks_or_has_no_redis(
 # Reconciler
 
 
+@pytest.mark.parametrize("broken", ["repair", "entries", "sample", "lost", "due", "claims"])
+def test_a_part_that_fails_stops_no_other_of_the_reconciler(
+    broken: str,
+    worker: SimpleNamespace,
+    client: Any,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = Settings.from_environment()
+    record = open_record(settings, worker_redis(settings))
+    reconciler = Reconciler(None, record, "w1")
+    done: list[str] = []
+    fails = [broken]
+
+    def stand_in(name: str, answer: Any = None) -> Any:
+        def act(*_: Any) -> Any:
+            done.append(name)
+            if name in fails:
+                raise redis.ResponseError("WRONGTYPE")
+            return answer
+
+        return act
+
+    monkeypatch.setattr(record.scripts, "repair", stand_in("repair"))
+    monkeypatch.setattr(reconciler, "_give_back_entries", stand_in("entries"))
+    monkeypatch.setattr(reconciler, "_note_sample", stand_in("sample"))
+    monkeypatch.setattr(reconciler, "_find_lost", stand_in("lost"))
+    monkeypatch.setattr(record, "apply_due", stand_in("due", ({}, ["a-claim"])))
+    monkeypatch.setattr(reconciler, "_take_back", stand_in("claims"))
+    monkeypatch.setattr(reconciler, "_wake", stand_in("wake-ups"))
+    everything = ["repair", "entries", "sample", "lost", "due", "claims", "wake-ups"]
+    expected = everything[:5] if broken == "due" else everything
+
+    for _ in range(2):
+        done.clear()
+        reconciler.reconcile()
+        assert done == expected
+    assert caplog.text.count(f"unexpected_error step=Reconcile.{broken}") == 1
+    fails.clear()
+    reconciler.reconcile()
+    fails.append(broken)
+    reconciler.reconcile()
+    assert caplog.text.count(f"unexpected_error step=Reconcile.{broken}") == 2
+
+
+def test_without_redis_no_part_of_the_reconciler_waits_for_it(
+    worker: SimpleNamespace, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.from_environment()
+    record = open_record(settings, worker_redis(settings))
+    reconciler = Reconciler(None, record, "w1")
+    done: list[str] = []
+
+    def away() -> None:
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(record.scripts, "repair", away)
+    monkeypatch.setattr(reconciler, "_give_back_entries", lambda: done.append("entries"))
+    with pytest.raises(redis.ConnectionError):
+        reconciler.reconcile()
+    assert done == []
+
+
 def test_foreign_messages_do_not_stop_the_reconciler(
     worker: SimpleNamespace, client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -20,7 +20,7 @@ from workers.cli.fetch_task import fetch_line
 from workers.cli.found import MOST_READ, columns, failures, lines_of, show_found
 from workers.cli.query import find, none_known, not_uploads, query_of, query_options, with_whole_ids
 from workers.cli.records import find_known, open_records
-from workers.wording import no_takers, troubles
+from workers.wording import first_lines, no_takers, troubles
 
 #: How many of a publish's files are listed below it.
 FILES_SHOWN = 20
@@ -170,6 +170,6 @@ def _say_what_is_wrong(reader: Status, *, waits: bool, about_nodes: bool) -> Non
     # On stderr, because a program reads stdout.
     for line in [
         *(no_takers(reader) if waits else []),
-        *(map(" ".join, troubles(reader).items()) if about_nodes else []),
+        *(first_lines([*map(" ".join, troubles(reader).items())]) if about_nodes else []),
     ]:
         say(line)

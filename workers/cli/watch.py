@@ -29,7 +29,7 @@ from workers.cli.query import find, none_known, not_uploads, query_of, query_opt
 from workers.cli.records import open_records
 from workers.cli.watch_fetches import watch_fetches
 from workers.cli.watch_table import WatchTable
-from workers.wording import may_pass, redis_problem, troubles
+from workers.wording import first_lines, may_pass, redis_problem, troubles
 
 INTERVAL_S = 1.0
 #: As many moves of each state are read in a poll.
@@ -142,10 +142,10 @@ def _lines(status: Status, upload_ids: Sequence[str], *, human: bool) -> list[Up
 def _tell_troubles(status: Status, told: set[str], tell: Callable[[str], None]) -> None:
     """Tell which gates have closed, which nodes have faults, and which no longer."""
     found = troubles(status)
-    for name in found.keys() - told:
-        tell(f"{name} {found[name]}")
-    for name in told - found.keys():
-        tell(f"{name} is all right again")
+    new = [f"{name} {text}" for name, text in found.items() if name not in told]
+    over = [f"{name} is all right again" for name in sorted(told - found.keys())]
+    for line in first_lines(new) + first_lines(over):
+        tell(line)
     told.clear()
     told.update(found)
 

@@ -19,7 +19,7 @@ from tasks.records.numbers import number
 from tasks.records.states import LIVE, STAGES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.wording import faults_of_nodes, may_pass, redis_problem
+from workers.wording import faults_of_nodes, first_lines, may_pass, redis_problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,12 +87,13 @@ class WatchTable:
         in_inbox = waiting(self.status.client).entries
         workers = len(self.status.workers())
         gates = [gate for gate in self.status.gates() if gate.closed]
+        faults = [*map(" ".join, faults_of_nodes(self.status).items())]
         closed = ", ".join(f"{gate.service} since {clock(gate.since)}" for gate in gates)
         return (
             f"{output.counts_line(self.status.counts(), in_inbox)}\n"
             f"{size(round(rate))}/s  {workers} worker{'s' * (workers != 1)}  "
             f"{f'gate closed: {closed}' if closed else 'all gates open'}"
-            + "".join(f"\n{name} {text}" for name, text in faults_of_nodes(self.status).items())
+            + "".join(f"\n{line}" for line in first_lines(faults))
         )
 
     def _note(self, upload_id: str, now: float, sent_bytes: int) -> None:

@@ -23,7 +23,7 @@ from tasks.records.states import UPLOAD_STATES
 from tasks.records.unread import unread
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding, Level
-from workers.wording import what_it_does
+from workers.wording import MOST_LINES, what_it_does
 
 OLD_PENDING_S = 3600.0
 #: Workers take an entry in at once; after this time, the one of a worker that has died.
@@ -238,10 +238,14 @@ def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:
 
 def _node_faults(farm: Farm) -> Iterator[Finding]:
     """Report the nodes that cannot do what others can, wherever they are."""
-    for fault in farm.status.node_faults():
+    faults = farm.status.node_faults()
+    for fault in faults[:MOST_LINES]:
         says = f"{fault.name} {what_it_does(fault)}: it {fault.why}"
         level: Level = "fault" if fault.extent == "all" else "warning"
         yield Finding(level, "nodes", says, NODE_STEPS.get(fault.what, NODE_STEPS["files"]))
+    if (more := len(faults) - MOST_LINES) > 0:
+        says, step = f"and {more} more have faults", "act on the findings about the first ones"
+        yield Finding("warning", "nodes", says, step)
 
 
 def _queue(farm: Farm) -> Iterator[Finding]:

@@ -12,10 +12,11 @@ import json
 import random
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+import redis
 from celery import Celery
 from kombu.transport.redis import Channel
 
@@ -66,6 +67,8 @@ class Reconciler:
         #: When the next sample for the charts is due, by time.monotonic().
         self._sample_due = 0.0
         self._search_at = 0.0
+        #: The parts that failed when they were last done.
+        self._failing: set[str] = set()
 
     def run(self) -> float | None:
         """Reconcile once, unless another worker holds the lock.
@@ -95,13 +98,36 @@ class Reconciler:
         return max(due_s, SHORTEST_S) if due_s < Reconcile.interval_s else None
 
     def reconcile(self) -> None:
-        """Make due uploads pending, take back lost claims, and send missing wake-ups."""
-        self.record.scripts.repair()
-        self._give_back_entries()
+        """Make due uploads pending, take back lost claims, and send missing wake-ups.
+
+        A part that fails does not stop those after it, unless Redis cannot be reached.
+        """
+        self._do("repair", self.record.scripts.repair)
+        self._do("entries", self._give_back_entries)
+        self._do("sample", self._note_sample)
+        self._do("lost", self._find_lost)
+        self._do("due", self._start_due)
+
+    def _do(self, part: str, act: Callable[[], object]) -> None:
+        """Do a part. If it fails, log that once, until it succeeds again."""
+        try:
+            act()
+        except (redis.ConnectionError, redis.TimeoutError):
+            raise  # each other part would wait for Redis too
+        except Exception:
+            if part not in self._failing:
+                log.exception("unexpected_error", step=f"Reconcile.{part}")
+            self._failing.add(part)
+        else:
+            self._failing.discard(part)
+
+    def _note_sample(self) -> None:
         if time.monotonic() >= self._sample_due:
             self._sample_due = time.monotonic() + history.EACH_S
             history.note(self.redis)
-        self._find_lost()
+
+    def _start_due(self) -> None:
+        """Make due uploads pending, and see that each host with pending ones has a wake-up."""
         pending, overdue = self.record.apply_due()
         # A hook can name any number of hosts: those without a worker get no queue.
         known = {"", *hosts_with_workers(self.redis)}
@@ -109,13 +135,21 @@ class Reconciler:
             pending |= self.record.pending_on(known - pending.keys())
         pending = {host: count for host, count in pending.items() if host in known}
         if overdue:
-            carried = set(self._claims_in_messages(pending))
-            for claim_id in overdue:
-                if claim_id in carried:
-                    self.record.renew(0, [], [claim_id])
-                elif count := self.record.reclaim(claim_id):
-                    log.warning("claim_lost", claim_id=claim_id, uploads=count, text="start again")
-                    pending[""] = pending.get("", 0) + count
+            self._do("claims", lambda: self._take_back(overdue, pending))
+        self._do("wake-ups", lambda: self._wake(pending))
+
+    def _take_back(self, claims: Iterable[str], pending: dict[str, int]) -> None:
+        """Renew claims that a message carries; count what the others had among the pending."""
+        carried = set(self._claims_in_messages(pending))
+        for claim_id in claims:
+            if claim_id in carried:
+                self.record.renew(0, [], [claim_id])
+            elif count := self.record.reclaim(claim_id):
+                log.warning("claim_lost", claim_id=claim_id, uploads=count, text="start again")
+                pending[""] = pending.get("", 0) + count
+
+    def _wake(self, pending: dict[str, int]) -> None:
+        """Send wake-ups to the hosts with pending uploads that have none."""
         hosts = [host for host, count in pending.items() if count]
         pipeline = self.redis.pipeline(transaction=False)
         for host in hosts:

@@ -28,7 +28,7 @@ from workers.doctor.farm import GATE_STEPS, NODE_STEPS
 from workers.web import view
 from workers.web.access import OPERATOR_URL_FILE, Records
 from workers.web.summary import Group
-from workers.wording import redis_problem, span
+from workers.wording import MOST_LINES, redis_problem, span
 
 logger = logging.getLogger("farmhaul.web")
 
@@ -317,6 +317,8 @@ class FarmView(FarmhaulHandler):
             charts=view.charts(farm.history),
             held_back=view.held_back_by(farm),
             in_force=view.in_force,
+            shown=MOST_LINES,
+            rows=MOST_ROWS,
             node_steps=NODE_STEPS,
             gate_steps=GATE_STEPS,
             span=span,

@@ -242,11 +242,16 @@ def instances(metadata: Any, *, one_version: bool) -> tuple[list[list[dict[str, 
     faults = []
     for instance in metadata["instances"]:
         found.append([])
-        for one in instance.get("representations") or ():
-            if isinstance(one, dict):
+        ones = instance.get("representations") or () if isinstance(instance, dict) else None
+        if not isinstance(ones, (list, tuple)):
+            faults.append(f"{instance!r:.100} is no instance")
+            continue
+        for one in ones:
+            texts = [one.get("name"), instance.get("productName")] if isinstance(one, dict) else [5]
+            if all(text is None or isinstance(text, str) for text in texts):
                 found[-1].append({**shared, **instance, "tags": (), **one})
             else:
-                faults.append(f"{one!r} is no representation")
+                faults.append(f"{one!r:.100} is no representation")
     every = [one for group in found for one in group if one_version]
     names = Counter(one.get("name") for one in every)
     for one in every:
