@@ -165,12 +165,13 @@ def _locked(folder: int, component_id: str) -> Iterator[tuple[FileIO, str]]:
                 if error.errno not in durable.UNSUPPORTED:
                     raise
                 break
-            with suppress(FileNotFoundError):
-                # The previous holder of the lock may have renamed the file to its target.
+            try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-                if os.path.samestat(status, os.fstat(part.fileno())):
-                    yield part, name
-                    return
+            except FileNotFoundError:
+                continue  # the previous holder of the lock has renamed the file to its target
+            if os.path.samestat(status, os.fstat(part.fileno())):
+                yield part, name
+                return
     # Without locks, each caller has a file of its own, which nobody continues.
     with suppress(OSError):  # in a sticky folder, that of another user stays
         os.unlink(name, dir_fd=folder)

@@ -170,13 +170,20 @@ def retry_after_s(response: requests.Response) -> float | None:
 
 
 def body_of(response: requests.Response, max_bytes: int) -> bytes:
-    """Read at most ``max_bytes`` of a streamed response, then release its connection."""
+    """Read at most ``max_bytes`` of a streamed response, then release its connection.
+
+    Raises:
+        requests.RequestException: the response is not whole, or no HTTP.
+    """
     body = bytearray()
     with response:
-        for block in response.iter_content(max_bytes):
-            body += block
-            if len(body) >= max_bytes:
-                break
+        try:
+            for block in response.iter_content(max_bytes):
+                body += block
+                if len(body) >= max_bytes:
+                    break
+        except ValueError as error:  # a chunk of a negative size; urllib3 passes it on
+            raise requests.exceptions.ChunkedEncodingError from error
     return bytes(body[:max_bytes])
 
 

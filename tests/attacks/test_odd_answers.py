@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,12 @@ from tasks.config.remedies import MAX_LINE, explained
 from tasks.config.settings import FtrackSettings
 from tasks.stage import events
 from tasks.stage.resolved import resolved
-from tasks.transfer.errors import FatalError, TargetRefusedError, UnexpectedAnswerError
+from tasks.transfer.errors import (
+    FatalError,
+    ServiceUnavailableError,
+    TargetRefusedError,
+    UnexpectedAnswerError,
+)
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.get import get_file
 from tasks.transfer.inventory import take_inventory
@@ -128,6 +134,27 @@ def test_a_size_that_no_file_has_is_an_answer_like_any_odd_one(
     finally:
         os.close(folder)
     assert not (tmp_path / "f.exr").exists()
+
+
+def test_a_chunk_of_a_negative_size_is_an_outage(odd: OddServer, ftrack: FtrackClient) -> None:
+    odd.answers = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc"]
+    with pytest.raises(ServiceUnavailableError):
+        find_files(ftrack, [ID])
+
+
+def test_a_part_that_somebody_removes_fails_its_own_fetch(odd: OddServer, tmp_path: Path) -> None:
+    def remove_and_answer(connection: socket.socket) -> None:
+        for part in tmp_path.glob(".*.part"):
+            part.unlink()
+        connection.sendall(http(body=b"abc"))
+
+    odd.answers = [remove_and_answer]
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with store_session(1) as session, pytest.raises(FatalError, match="cannot be written"):
+            get_file(ComponentFile(ID, "f.exr"), folder, lambda _: f"{odd.url}/key", session)
+    finally:
+        os.close(folder)
 
 
 def test_files_of_others_than_were_asked_for_are_not_fetched(
