@@ -26,16 +26,20 @@ def has_come(farm: Farm, upload: Upload, count: float) -> bool:
 
 
 @pytest.mark.chaos
+@pytest.mark.parametrize(
+    ("limit", "cut_s", "count", "size"), [("1M", 1.5, 30, 500_000), ("100k", 5, 12, 100_000)]
+)
 def test_at_a_low_limit_the_store_cuts_no_idle_connection(
-    make_farm: MakeFarm,
+    make_farm: MakeFarm, limit: str, cut_s: float, count: int, size: int
 ) -> None:
-    env = {"FARMHAUL_BANDWIDTH": "1M", "FARMHAUL_CONNECTIONS": "16"}
-    farm = make_farm(options=("--concurrency=4", "--without-gossip", "--without-mingle"), env=env)
+    env = {"FARMHAUL_BANDWIDTH": limit, "FARMHAUL_CONNECTIONS": "16"}
+    sixteen = ("--concurrency=8", "--without-gossip", "--without-mingle")  # on two workers
+    farm = make_farm(workers=2, options=sixteen, env=env)
     farm.start()
-    farm.sandbox.faults.add("store", "idle_cut_s", 1.5, method="PUT")
+    farm.sandbox.faults.add("store", "idle_cut_s", cut_s, method="PUT")
     with farm.frozen():
-        uploads = farm.upload_many(22, size=500_000)
-    wait_arrived(farm, uploads, timeout_s=60)
+        uploads = farm.upload_many(count, size=size)
+    wait_arrived(farm, uploads, timeout_s=120)
     puts = farm.sandbox.store.puts()
     assert [put["status"] for put in puts] == [200] * len(uploads)
 
