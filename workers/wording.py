@@ -13,6 +13,7 @@ from tasks.config.texts import visible
 from tasks.intake.ranges import some_of
 from tasks.intake.refusals import MEANINGS
 from tasks.records.fail_fast import NoMasterFoundError
+from tasks.records.inbox import waiting
 from tasks.records.nodes import NodeFault
 from tasks.records.status import Status
 from tasks.records.unread import unread
@@ -63,6 +64,15 @@ def no_takers(status: Status) -> list[str]:
         return [NO_WORKER]
     hosts = status.hosts_without(workers)
     return [f"no worker on {some_of(hosts)} takes tasks: files there wait"] if hosts else []
+
+
+def not_taken_in(status: Status) -> str:
+    """Return what to add if an upload is not known that a hook may have asked for; or nothing."""
+    entries = waiting(status.client).entries
+    if not entries:
+        return ""
+    said = f"it may be in the inbox, where {entries} {'are' if entries > 1 else 'is'} not taken in"
+    return "".join(f"; {part}" for part in (said, *no_takers(status)))
 
 
 def waits_for_newer(status: Status) -> dict[str, str]:

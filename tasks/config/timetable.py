@@ -1,7 +1,8 @@
 """Rates as people write them: ``50M``, ``off``, or by the time of day.
 
 A timetable is ``08:00-20:00=50M,else=off``. A rate is in bytes per second for bandwidth, and in
-calls per second for the API.
+calls per second for the API. ``50MB`` and ``50MB/s`` are ``50M``; ``50Mb``, which may be bits, is
+refused.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, time, tzinfo
 from zoneinfo import ZoneInfo
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-RATE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)([kMG]?)")
+RATE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)([kMG]?)(?:B(?:/s)?)?")
 SPAN = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
 
 EXAMPLE = "write 50M, off, or 08:00-20:00=50M,else=off"

@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 
 from tasks.config.sealing import Codec
 from tasks.config.texts import visible
+from tasks.intake.answer import size
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import Batch, SignedPut, Transfer
 
@@ -65,7 +66,7 @@ def summary(transfers: Sequence[Transfer]) -> str:
     size_bytes = sum(
         file.identity.size_bytes if file.identity else file.total_bytes for file in transfers
     )
-    return f"{visible(transfers[0].file_name)}{others}, {size_bytes / 1e6:.1f} MB"
+    return f"{visible(transfers[0].file_name)}{others}, {size(size_bytes)}"
 
 
 def with_fate(transfers: Sequence[Transfer], states: Iterable[str]) -> str:

@@ -167,12 +167,24 @@ def test_tasks_are_listed_by_stage_with_their_files(
     rows = _rows(page, "#tasks-table", 10)
 
     table = "\n".join(rows)
-    assert re.search(r"sh0[123]0_beauty_v00\d\.\d+\.exr, 0\.\d MB", table)
+    assert re.search(r"sh0[123]0_beauty_v00\d\.\d+\.exr, \d+\.\d kB", table)
     assert {stage for stage in STAGES if f"farmhaul.{stage}" in table} == {*STAGES}
     # Nothing is cut off at the right: the last column fits into the window.
     edge = page.locator("#tasks-table thead th").last.bounding_box()
     assert edge["x"] + edge["width"] <= VIEW["width"]
     shoot(page, "tasks")
+
+
+def test_a_download_is_found_by_its_id(farm: Farm, flower: Flower) -> None:
+    path = farm.make_file("sh040_beauty_v001.exr", 2_000, folder="render")
+    [upload] = farm.enqueue(path, "--version-id", seed.VERSION_ID)
+    farm.wait_located([upload["upload_id"]])
+    out = farm.make_file("marker", 1, folder="fetched").parent
+    done = farm.cli("fetch", upload["component_id"], "--to", out, "--enqueue")
+    task_id = json.loads(done.stdout)["task_id"]
+
+    wait_until(lambda: "A download, fetched, 100 %" in flower.get(f"/uploads?q={task_id}"))
+    assert f"farmhaul watch {task_id}" in flower.get(f"/uploads?q={task_id}")
 
 
 def test_a_failed_task_shows_its_error(page: Any, flower: Flower, shoot: Shoot) -> None:
@@ -187,7 +199,7 @@ def test_a_failed_task_shows_its_error(page: Any, flower: Flower, shoot: Shoot) 
     page.locator("#task-page").wait_for()
     said = page.inner_text("#task-page")
     assert "FAILURE" in said
-    assert "sh020_beauty_v001.1001.exr, 0.2 MB" in said
+    assert "sh020_beauty_v001.1001.exr, 200.0 kB" in said
     assert "400" in said
     assert "EntityTooLarge" in said
     # The error ends with the next step; a window of this height shows all of it at once.

@@ -18,7 +18,7 @@ from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.helpers.imports import loaded_by
 from tests.helpers.redis_traffic import commands_done
 from tests.helpers.screen import COLUMNS, LINES, Screen
-from tests.sandbox import RedisServer
+from tests.sandbox import RedisServer, seed
 
 #: How the records write a stage: by its number in the chain.
 PUT_FILE = STAGES.index("put_file") + 1
@@ -209,6 +209,19 @@ def test_an_unknown_id_is_bad_input(hook: Farm) -> None:
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("farmhaul: no upload nobody is known here")
+
+
+def test_what_no_worker_has_taken_in_is_said_to_be_in_the_inbox(hook: Farm) -> None:
+    asked = hook.cli(
+        "enqueue", hook.make_file("sh010.exr", 10), "--version-id", seed.VERSION_ID, "--json"
+    )
+    says = "it may be in the inbox, where 1 is not taken in; no worker takes tasks"
+
+    for command in ("status", "watch"):
+        for word in ("sh010", json.loads(asked.stdout)["upload_id"]):
+            done = hook.cli(command, word)
+            assert done.returncode == 2
+            assert says in done.stderr, word
 
 
 def test_a_cold_start_of_the_command_does_not_import_rich() -> None:

@@ -73,7 +73,9 @@ def test_a_summary_names_the_first_file_the_others_and_the_size() -> None:
     assert summary([]) == "nothing to do"
     assert summary([one]) == "a.exr, 1.0 MB"
     assert summary([one, other]) == "a.exr +1, 1.5 MB"
-    assert summary([replace(one, identity=None)]) == "a.exr, 0.0 MB"
+    assert summary([replace(one, identity=None)]) == "a.exr, 0 B"
+    assert summary([transfer_of("note.txt", 10)]) == "note.txt, 10 B"
+    assert summary([transfer_of("plate.mov", 2_500_000_000)]) == "plate.mov, 2.5 GB"
 
 
 def test_a_summary_has_a_sequences_size_and_the_fate_of_a_batch() -> None:

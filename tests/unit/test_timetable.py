@@ -17,7 +17,17 @@ def at(text: str, hour: int, minute: int = 0) -> float | None:
 
 @pytest.mark.parametrize(
     ("text", "rate"),
-    [("50M", 50e6), ("1.5G", 1.5e9), ("800k", 800e3), ("20", 20.0), ("off", None), (" 5M ", 5e6)],
+    [
+        ("50M", 50e6),
+        ("1.5G", 1.5e9),
+        ("800k", 800e3),
+        ("20", 20.0),
+        ("off", None),
+        (" 5M ", 5e6),
+        ("50MB", 50e6),
+        ("800kB/s", 800e3),
+        ("20B/s", 20.0),
+    ],
 )
 def test_a_rate_holds_all_day(text: str, rate: float | None) -> None:
     assert at(text, 3) == rate
@@ -45,7 +55,20 @@ def test_without_else_the_other_hours_have_no_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "fast", "0", "-5M", "50T", "25:00-26:00=5M", "8-20=5M", "08:00-20:00=", "else=x"]
+    "text",
+    [
+        "",
+        "fast",
+        "0",
+        "-5M",
+        "5Mb",
+        "5M/s",
+        "50T",
+        "25:00-26:00=5M",
+        "8-20=5M",
+        "08:00-20:00=",
+        "else=x",
+    ],
 )
 def test_a_text_that_is_not_a_rate_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="write 50M, off, or 08:00-20:00=50M,else=off"):

@@ -76,7 +76,7 @@ def test_an_error_is_one_line_whatever_a_server_or_a_symlink_says() -> None:
 def test_flower_shows_no_control_characters() -> None:
     transfer = Transfer(ID, Target(ID), f"/mnt/{ODD}", identity=FileIdentity(1, 2, 3, 4))
 
-    assert summary([transfer]) == f"{SHOWN}, 0.0 MB"
+    assert summary([transfer]) == f"{SHOWN}, 1 B"
 
 
 def test_a_line_of_a_log_is_one_line(caplog: pytest.LogCaptureFixture) -> None:

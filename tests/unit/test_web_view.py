@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.records import history, keys
+from tasks.records.fetches import FetchState
 from tasks.records.inbox import Waiting
 from tasks.records.nodes import NodeFault
 from tasks.records.query import parsed
@@ -202,7 +203,11 @@ WAITS = [Backlog("", "normal", 30, 60.0)]
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({}, "Nothing: no upload is pending."),
+        (
+            {},
+            "Nothing: no upload is pending. What is being sent shares the limit of 50M, in bytes",
+        ),
+        ({"retrying": 1, "limits": {}}, "No upload is pending; 1 is retrying."),
         ({"backlog": WAITS}, "The limit of 50M, in bytes a second: see farmhaul limit."),
         (
             {"backlog": WAITS, "limits": {"bandwidth": "08:00-20:00=50M,else=off"}},
@@ -246,3 +251,24 @@ def test_the_farm_says_how_long_what_waits_will_take() -> None:
     assert said(*hour) == "At the pace of the last 10 min, all that waits is done in 10 min."
     for odd in ((), (5.0,), (5.0, 5.0), (5.0, 4.0), (1.0, math.nan), (0.0, 1e-300)):
         assert said(*odd) == "", odd
+
+
+def test_what_no_upload_fits_may_be_a_download_or_in_the_inbox() -> None:
+    one = FetchState(
+        "an-id", "c", "/mnt/in", "fetching", files=3, fetched=1, received_bytes=42_000_000,
+        worker="w1@a", error="", error_kind="", created=0.0, updated=0.0,
+        size_bytes=100_000_000, bytes_s=1_000_000,
+    )  # fmt: skip
+    waits = replace(one, state="queued", received_bytes=0, size_bytes=None, files=0)
+
+    assert view.elsewhere(one) == (
+        "A download, fetching, 42 %, 42.0 MB of 100.0 MB, 1 of 3 files, 1.0 MB/s, 58 s left, "
+        "to /mnt/in, on w1@a. To follow it: farmhaul watch an-id"
+    )
+    assert view.elsewhere(waits) == (
+        "A download, queued, 0 B, to /mnt/in. To follow it: farmhaul watch an-id"
+    )
+    assert view.elsewhere(2) == (
+        "0 found. It may be in the inbox: 2 entries are not taken in; see Farm."
+    )
+    assert view.elsewhere(0) == ""

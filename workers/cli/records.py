@@ -14,6 +14,7 @@ from tasks.intake.errors import BadInputError
 from tasks.records.fail_fast import ANSWER_S, CONNECT_S, fail_fast_redis
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.status import Status, UploadState
+from workers.wording import not_taken_in
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -71,6 +72,7 @@ def find_known(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
         if upload is None:
             raise BadInputError(
                 f"no upload {upload_id} is known here; farmhaul status --all lists the known ones"
+                f"{not_taken_in(status)}"
             )
         found.append(upload)
     return found

@@ -19,6 +19,7 @@ from tasks.config.texts import read_text
 from tasks.records import acts, history
 from tasks.records.commands import Commands
 from tasks.records.fail_fast import fail_fast_redis
+from tasks.records.fetches import Fetches, FetchState
 from tasks.records.inbox import Waiting, waiting
 from tasks.records.keys import ALIVE, LIMITS, state_key, to_text, upload_key
 from tasks.records.nodes import NodeFault, heard_lately
@@ -28,6 +29,7 @@ from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Search
 from tasks.records.states import STAGES
 from tasks.records.status import Backlog, Gate, Status, UploadState, answers
+from tasks.transfer.targets import is_uuid
 from workers.web.summary import Summary, summary
 
 OPERATOR_URL_FILE = "FLOWER_OPERATOR_REDIS_URL_FILE"
@@ -89,6 +91,7 @@ class Farm(NamedTuple):
     limits: dict[str, str]
     history: list[dict[str, float]]
     kinds: list[tuple[str, int]]
+    retrying: int = 0
 
     @property
     def takers(self) -> int:
@@ -245,7 +248,14 @@ class Records:
             limits,
             history.read(client),
             self._kinds_of_failures(),
+            int(client.zcard(state_key("retrying"))),
         )
+
+    def elsewhere(self, text: str) -> FetchState | int:
+        """Return what no upload fits: the download of this id, or how much is in the inbox."""
+        word = text.strip().lower()
+        fetch = Fetches(self.scripts).find([word]).get(word) if is_uuid(word) else None
+        return fetch or waiting(self.scripts.client).entries
 
     def _kinds_of_failures(self) -> list[tuple[str, int]]:
         client: Any = self.scripts.client

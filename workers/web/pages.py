@@ -101,7 +101,10 @@ class FarmhaulHandler(BaseHandler):
             page, query, now = await self.read(partial(find, version=version) if version else find)
         except BadInputError as error:  # it is read at each key, such as since:2 of since:2h
             return Page([], 0), str(error), 0.0
-        return page, view.found(page, query), now
+        said = view.found(page, query)
+        if text and not page.total:
+            said = view.elsewhere(await self.read(self.records.elsewhere, text)) or said
+        return page, said, now
 
 
 class Unavailable(web.HTTPError):

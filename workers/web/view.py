@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tasks.config.texts import visible
 from tasks.config.timetable import Timetable, zone_named
 from tasks.intake.answer import size
+from tasks.records.fetches import FetchState
 from tasks.records.query import Query
 from tasks.records.search import ORDER, Page
 from tasks.records.states import LIVE
@@ -89,6 +90,25 @@ def found(page: Page, query: Query) -> str:
     counts = [f"{page.counts[state]} {state}" for state in states]
     text = ", ".join([f"{page.total}{' or more' if page.is_cut else ''} found", *counts])
     return f"{text}. The list ends there: ask for less, as by since:1h." if page.is_cut else text
+
+
+def elsewhere(found: FetchState | int) -> str:
+    """Return where else may be what no upload fits: it is a download, or in the inbox."""
+    if isinstance(found, int):
+        many = f"{found} entries are" if found > 1 else "one entry is"
+        return f"0 found. It may be in the inbox: {many} not taken in; see Farm." if found else ""
+    done = f"{size(found.received_bytes)}"
+    if found.size_bytes:
+        share = min(100 * found.received_bytes // found.size_bytes, 100)
+        done = f"{share} %, {done} of {size(found.size_bytes)}"
+    files = f"{found.fetched} of {found.files} files" if found.files else ""
+    rate = f"{size(found.bytes_s)}/s" if found.left_s is not None and found.bytes_s else ""
+    left = f"{span(found.left_s)} left" if found.left_s else ""
+    where = f"to {found.folder}" if found.folder else ""
+    worker = f"on {found.worker}" if found.state == "fetching" else ""
+    parts = (f"A download, {found.state}", done, files, rate, left, where, worker, found.error)
+    said = ", ".join(part for part in parts if part)
+    return visible(f"{said}. To follow it: farmhaul watch {found.fetch_id}")
 
 
 def summed_up(found: Summary, by: str) -> str:
@@ -228,15 +248,26 @@ def held_back_by(farm: Farm) -> str:
         return f"The outage of {' and '.join(closed)}: uploads go on by themselves when it is over."
     if farm.inbox.oldest_s is not None and farm.inbox.oldest_s > INBOX_S:
         return "Workers take in what hooks ask for, and have not caught up."
-    if not waiting:
-        return "Nothing: no upload is pending."
     limit = in_force(farm, "bandwidth")
+    if not waiting:
+        return " ".join(_holds_back_none_pending(farm, limit))
     if limit and limit.rate and _latest_rate(farm.history) >= NEAR_LIMIT * limit.rate:
         why = f"The limit of {limit.text}, in bytes a second: see farmhaul limit."
     else:
         many = f"{farm.takers} workers take" if farm.takers > 1 else "one worker takes"
         why = f"The workers: {many} what waits, one after the other. More workers would be faster."
     return f"{why} {_pace(farm, waiting)}".rstrip()
+
+
+def _holds_back_none_pending(farm: Farm, limit: Limit | None) -> Iterator[str]:
+    """Yield what is slow or is tried again though no upload is pending, in sentences."""
+    if farm.retrying:
+        many = "are" if farm.retrying > 1 else "is"
+        yield f"No upload is pending; {farm.retrying} {many} retrying. Its page says why, and when."
+    else:
+        yield "Nothing: no upload is pending."
+    if limit and limit.rate:
+        yield f"What is being sent shares the limit of {limit.text}, in bytes a second."
 
 
 def _pace(farm: Farm, waiting: int) -> str:
