@@ -147,7 +147,7 @@ def test_a_killed_fetch_is_continued_and_never_shows_the_key(hook: Farm, tmp_pat
     content, sandbox, out = random.randbytes(6 * MB), hook.sandbox, tmp_path / "out"
     out.mkdir()
     component_id = add_file(sandbox, content)
-    slow = sandbox.faults.add("store", "bandwidth_bytes_s", 1e6, method="GET")
+    slow = sandbox.faults.add("store", "bandwidth_bytes_s", 3e5, method="GET")
     part, note = out / f".{component_id}.part", out / f".{component_id}.etag"
     command: list[str | Path] = [BIN / "farmhaul", "fetch", component_id, "--to", out]
     process = subprocess.Popen(command, env=hook.environment(), cwd=CHECKOUT)
