@@ -149,7 +149,7 @@ class TestAFailureThatMayBeTheNodesOwn:
 
     @pytest.mark.parametrize(
         ("gone_s", "tried", "state"),
-        [(31, [], "retrying"), (110, [], "retrying"), (31, ["w2"], "failed"), (121, [], "failed")],
+        [(31, [], "retrying"), (60, [], "retrying"), (31, ["w2"], "failed"), (121, [], "failed")],
     )
     def test_waits_for_a_node_that_was_there_until_lately(
         self, farm: Farm, gone_s: int, tried: list[str], state: str
@@ -161,6 +161,19 @@ class TestAFailureThatMayBeTheNodesOwn:
         note_tried(farm, upload_ids, *tried)
 
         assert farm.fail(transfer, OUTSIDE, "w1") == state
+
+    def test_waits_no_longer_than_a_node_may_stay_away(self, farm: Farm) -> None:
+        """Nodes may come and go under ever new names."""
+        [upload_id] = farm.enqueue(file_of())
+        states = []
+        for number in range(3):
+            farm.client.zadd(keys.WORKERS, {f"spot-{number}": farm.now() - 31})
+            [transfer] = farm.deliver(claim=str(number))
+            states.append(farm.fail(transfer, OUTSIDE, "w1"))
+            farm.client.hset(keys.upload_key(upload_id), "since", farm.now() - 61 * (number + 1))
+            farm.make_due()
+
+        assert states == ["retrying", "retrying", "failed"]
 
     def test_waits_for_no_node_that_was_set_aside(self, farm: Farm) -> None:
         farm.client.zadd(keys.WORKERS, {"w2": farm.now() - 31})

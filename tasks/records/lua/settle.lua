@@ -121,7 +121,9 @@ local function retry_or_fail(id, key, retry)
   end
   if retry.final then
     redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind)
-    if absent then
+    redis.call('HSETNX', key, 'since', NOW)
+    local since = tonumber(redis.call('HGET', key, 'since')) or 0
+    if absent and NOW - since < NODE.return_s then
       wait_for_return(id, key, retry.kind)
       return 'retrying'
     end
