@@ -6,7 +6,6 @@ would stay set aside for as long as the farm is quick, even if what was wrong ha
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 from celery import Task, shared_task
@@ -17,7 +16,8 @@ from tasks.records.keys import FAILING, PAUSED, to_text, upload_key
 from tasks.records.nodes import noted_fault
 from tasks.stage.context import Clients, clients
 from tasks.stage.redaction import RedactedTask
-from tasks.stage.threads import STALLED_S, note_progress
+from tasks.stage.threads import STALLED_S, Unfinished, note_progress
+from tasks.stage.tries import hung_text
 from tasks.transfer.errors import UploadError
 from tasks.transfer.files import open_checked, reading
 from tasks.transfer.ftrack import FtrackRefusal, query
@@ -27,7 +27,7 @@ from tasks.transfer.trial import put_trial
 #: Other workers of the host take from the same queue, and pass the message on so often.
 MOST_PASSES = 10
 #: How many of the files that this node could not read are tried.
-MOST_FILES = 20
+MOST_FILES = 3
 
 
 @shared_task(
@@ -43,7 +43,7 @@ def probe_node(self: Task, node: str, passes: int = 0) -> None:
     Safe to run twice: it reads, and sends the store a few bytes that belong to no component.
     """
     if str(self.request.hostname) != node:
-        if passes < MOST_PASSES:
+        if 0 <= passes < MOST_PASSES:
             queue = self.request.delivery_info["routing_key"]
             self.apply_async((node, passes + 1), queue=queue, priority=FETCH_PRIORITY)
         return
@@ -61,29 +61,48 @@ def probe_node(self: Task, node: str, passes: int = 0) -> None:
 
 def _reads_a_file(here: Clients, node: str) -> bool:
     """Return whether the node reads one of the files that it could not read, or has none left."""
-    paths = _failed_files(here, node)
+    paths, closed = _failed_files(here, node)
+    if not paths:
+        return not closed
+    dead = here.mounts.dead(paths)
+    tried = [path for path in paths if path not in dead]
     roots = here.settings.storage_roots
-    ended = here.threads.run(paths, lambda path: _why_not(path, roots), lambda _: STALLED_S)
-    if paths and "" not in ended:
-        log.warning("probe_failed", text=str(ended[0]))
-        return False
-    return True
+    ended = here.threads.run(tried, lambda path: _why_not(path, roots), lambda _: STALLED_S)
+    # An error tells nothing about the mount.
+    looked = [
+        (path, why)
+        for path, why in zip(tried, ended, strict=True)
+        if not isinstance(why, str) or not why
+    ]
+    here.mounts.note({path: isinstance(why, Unfinished) for path, why in looked})
+    if "" in ended:
+        return True
+    reasons = [hung_text(why, "a file") if isinstance(why, Unfinished) else why for why in ended]
+    reasons += [f"{mount} does not answer" for mount in dead.values()]
+    log.warning("probe_failed", text=reasons[0])
+    return False
 
 
-def _failed_files(here: Clients, node: str) -> list[str]:
-    """Return the paths, on this node, of files that it could not read and other nodes could."""
+def _failed_files(here: Clients, node: str) -> tuple[list[str], int]:
+    """Return the paths, on this node, of files that it could not read and other nodes could.
+
+    Also returns how many records of such files cannot be opened.
+    """
     scripts = here.record.scripts
     ids: Any = scripts.client.srandmember(f"{FAILING}files:{node}", MOST_FILES)
     pipeline = scripts.client.pipeline(transaction=False)
     names = [to_text(one) for one in ids]
     for upload_id in names:
         pipeline.hget(upload_key(upload_id), "request")
-    paths = []
+    paths, closed = [], 0
     for upload_id, request in zip(names, pipeline.execute(), strict=True):
-        with suppress(UploadError, ValueError):  # somebody else has written it
-            if request:
-                paths.append(here.record.transfer(upload_id, to_text(request)).path)
-    return paths
+        if not request:
+            continue  # it has expired
+        try:
+            paths.append(here.record.transfer(upload_id, to_text(request)).path)
+        except (UploadError, ValueError):  # somebody else has written it
+            closed += 1
+    return paths, closed
 
 
 def _why_not(path: str, roots: tuple[str, ...]) -> str:

@@ -63,7 +63,9 @@ def clients() -> Clients:
     threads = Threads(settings.connections)
 
     def hanging() -> list[str]:
-        return [item.path for item in threads.left_behind if isinstance(item, Transfer)]
+        items = threads.left_behind
+        paths = [item.path for item in items if isinstance(item, Transfer)]
+        return paths + [item for item in items if isinstance(item, str)]  # of tasks.probe
 
     def before_call() -> None:
         shared.note_moved()

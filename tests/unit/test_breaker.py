@@ -277,6 +277,11 @@ class TestANodeThatIsSetAside:
 
         assert set(paused(farm)) == {"bad"}
 
+    def test_forgets_what_it_failed_when_a_probe_succeeds(self, farm: Farm) -> None:
+        farm.record.scripts.run("let_go_on", node="bad")
+
+        assert not farm.client.keys(f"{keys.FAILING}*bad")
+
     def test_goes_on_without_others(self, farm: Farm) -> None:
         farm.client.zrem(keys.WORKERS, "good")
 

@@ -27,7 +27,7 @@ end
 
 local function note_failed_alone(id, what, node)
   redis.call('SADD', failing_set(what, node), id)
-  redis.call('EXPIRE', failing_key(what, node), 86400)
+  redis.call('EXPIRE', failing_key(what, node), 3600)
 end
 
 -- An upload that no node can do is no sign against any of them.
