@@ -281,12 +281,12 @@ def test_a_part_that_fails_stops_no_other_of_the_reconciler(
         done.clear()
         reconciler.reconcile()
         assert done == expected
-    assert caplog.text.count(f"unexpected_error step=Reconcile.{broken}") == 1
+    assert caplog.text.count(f"redis_away step=Reconcile.{broken}") == 1
     fails.clear()
     reconciler.reconcile()
     fails.append(broken)
     reconciler.reconcile()
-    assert caplog.text.count(f"unexpected_error step=Reconcile.{broken}") == 2
+    assert caplog.text.count(f"redis_away step=Reconcile.{broken}") == 2
 
 
 def test_without_redis_no_part_of_the_reconciler_waits_for_it(

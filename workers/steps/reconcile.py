@@ -30,6 +30,7 @@ from tasks.records.nodes import hosts_with_workers
 from tasks.records.record import CLAIM_UPLOADS, MAX_HOSTS, Record
 from tasks.records.states import STAGES
 from workers.steps.periodic import IS_RECONCILING, PeriodicStep
+from workers.wording import redis_problem
 
 #: The worker that holds the lock keeps it. If it dies, another one takes over after this time.
 LOCK_S = 5
@@ -93,6 +94,8 @@ class Reconciler:
             return max(int(left_ms) / 1000, 0) + random.uniform(0.01, 0.5)
         IS_RECONCILING.set()
         self.reconcile()
+        if self._failing:
+            return None  # what is due stays due
         # What is due before the next second does not wait for it.
         due_s = self.record.next_due_s()
         return max(due_s, SHORTEST_S) if due_s < Reconcile.interval_s else None
@@ -114,6 +117,11 @@ class Reconciler:
             act()
         except (redis.ConnectionError, redis.TimeoutError):
             raise  # each other part would wait for Redis too
+        except redis.RedisError as error:
+            if part not in self._failing:
+                step = f"Reconcile.{part}"
+                log.warning("redis_away", step=step, text=redis_problem(error))
+            self._failing.add(part)
         except Exception:
             if part not in self._failing:
                 log.exception("unexpected_error", step=f"Reconcile.{part}")
