@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 
 from tasks.stage.outcomes import Outcomes
-from tasks.stage.threads import Threads
+from tasks.stage.threads import Threads, Unfinished
 from tasks.transfer.errors import GivenBackError
 from tasks.transfer.models import Transfer
-from tasks.transfer.pace import SlowCallError, hurried
+from tasks.transfer.pace import ANEW_S, SlowCallError, hurried
 
 Call = Callable[[Sequence[Transfer]], Outcomes]
 
@@ -23,14 +23,16 @@ def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -
     """
     if len(transfers) < 2:  # noqa: PLR2004
         return call(transfers)
-    if outcomes := _in_time(call, transfers):
+    if outcomes := _in_time(call, transfers, 0.0):
         return outcomes
     size = math.isqrt(len(transfers))
     groups = [transfers[first : first + size] for first in range(0, len(transfers), size)]
-    answers = threads.run(groups, lambda group: _in_time(call, group))
+    answers = threads.run(groups, lambda group: _in_time(call, group, ANEW_S))
     slow: list[Transfer] = []
     for group, answer in zip(groups, answers, strict=True):
-        if isinstance(answer, dict) and answer:
+        if isinstance(answer, Unfinished):  # the worker exits
+            outcomes |= {one.upload_id: GivenBackError(one.upload_id) for one in group}
+        elif answer:
             outcomes |= answer
         else:
             slow += group
@@ -39,10 +41,10 @@ def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -
     return outcomes | {one.upload_id: GivenBackError(one.upload_id, True) for one in slow}  # noqa: FBT003 plain values
 
 
-def _in_time(call: Call, transfers: Sequence[Transfer]) -> Outcomes:
+def _in_time(call: Call, transfers: Sequence[Transfer], least_s: float) -> Outcomes:
     """Make a hurried call; return nothing if it is slow."""
     try:
-        with hurried():
+        with hurried(least_s):
             return call(transfers)
     except SlowCallError:
         return {}

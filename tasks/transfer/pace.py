@@ -16,9 +16,11 @@ from contextlib import contextmanager
 
 #: A call for several uploads may take this many times as long as others, for its size.
 FACTOR = 5
-#: A server, network or machine may pause for this long. A new connection is part of the time. The
-#: others of a slow upload's batch wait twice as long: with 2 s, a process was held for 4 s.
+#: A server, network or machine may pause for this long. With 2 s, the others of a slow upload's
+#: batch were held for 4 s.
 LEAST_S = 0.5
+#: The calls in its place need new connections.
+ANEW_S = 1.0
 #: So many calls are remembered; before there are so many as FEWEST, nothing is slow.
 REMEMBERED, FEWEST = 15, 3
 
@@ -30,13 +32,16 @@ class SlowCallError(Exception):
 
 
 @contextmanager
-def hurried() -> Iterator[None]:
-    """Let the calls of this thread end with a SlowCallError if they take longer than others."""
-    _here.is_hurried = True
+def hurried(least_s: float = 0.0) -> Iterator[None]:
+    """Let the calls of this thread end with a SlowCallError if they take longer than others.
+
+    ``least_s`` is how long they may take at least.
+    """
+    _here.least_s = least_s
     try:
         yield
     finally:
-        _here.is_hurried = False
+        _here.least_s = math.inf
 
 
 class Pace:
@@ -60,10 +65,11 @@ class Pace:
         self._note(operations, begun)
 
     def _limit_s(self, operations: int) -> float:
-        if not getattr(_here, "is_hurried", False) or len(self._seconds) < FEWEST:
+        least_s: float = getattr(_here, "least_s", math.inf)
+        if len(self._seconds) < FEWEST:
             return math.inf
         usual_s = statistics.median(tuple(self._seconds)) * operations
-        return max(LEAST_S, FACTOR * usual_s)
+        return max(LEAST_S, least_s, FACTOR * usual_s)
 
     def _note(self, operations: int, begun: float) -> None:
         self._seconds.append((time.monotonic() - begun) / max(operations, 1))
