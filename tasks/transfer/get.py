@@ -345,7 +345,10 @@ def _read_block(response: requests.Response, most_bytes: int | None, left_bytes:
 def _write(part: FileIO, block: bytes) -> None:
     left = memoryview(block)
     while left:  # only the next call tells that the disk is full
-        left = left[part.write(left) :]
+        written = part.write(left)
+        if written is None:  # the file system takes O_NONBLOCK by its word
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        left = left[written:]
 
 
 def _verify(component_id: str, part: FileIO, stored: Stored, md5_hex: str) -> None:

@@ -6,6 +6,9 @@ import threading
 
 from tasks.transfer import durable
 
+#: A sync that takes longer may hang for ever, and its thread is left behind with the lock.
+ALONE_S = 15.0
+
 
 class SharedSync:
     """Syncs a folder for many threads: a sync counts for all who asked before it began."""
@@ -21,9 +24,14 @@ class SharedSync:
             OSError: the disk does not take the names.
         """
         asked_after = self._begun
-        with self._syncing:
+        if not self._syncing.acquire(timeout=ALONE_S):
+            durable.sync(descriptor)
+            return
+        try:
             if self._covered > asked_after:
                 return
             self._begun += 1
             durable.sync(descriptor)
             self._covered = self._begun
+        finally:
+            self._syncing.release()

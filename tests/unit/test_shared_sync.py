@@ -52,11 +52,11 @@ class _Told:
         self._lock = threading.Lock()
         self._asked = asked
 
-    def __enter__(self) -> None:
+    def acquire(self, timeout: float) -> bool:
         self._asked.release()
-        self._lock.acquire()
+        return self._lock.acquire(timeout=4 * timeout)
 
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
         self._lock.release()
 
 
@@ -105,3 +105,19 @@ def test_each_sync_after_another_is_one_of_its_own(tmp_path: Path) -> None:
     os.close(folder)
 
     assert sync._begun == 2
+
+
+def test_nobody_waits_for_ever_for_a_sync_that_hangs(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.transfer.shared_sync.ALONE_S", 0.1)
+    sync = SharedSync()
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(sync, 0)
+        assert disk.begins.acquire(timeout=60)
+        other = pool.submit(sync, 0)
+        assert disk.begins.acquire(timeout=60)  # the first one still holds the lock
+        disk.let.release(2)
+        other.result(60)
+
+    assert disk.begun == 2
