@@ -267,3 +267,10 @@ def test_who_has_another_key_is_told_so(
         for command in ("status", "watch"):
             result = CliRunner().invoke(cli, [command, "nobody"])
             assert said in str(result.exception)
+
+
+@pytest.mark.parametrize("command", ["status", "watch"])
+def test_a_word_that_is_no_text_finds_nothing(hook: Farm, command: str) -> None:
+    done = hook.cli(command, "\udcff")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

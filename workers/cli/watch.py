@@ -24,6 +24,7 @@ from tasks.records.inbox import waiting
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, UploadState, answers
+from tasks.transfer.targets import is_uuid
 from workers.cli import output
 from workers.cli.query import find, none_known, not_uploads, query_of, query_options, with_whole_ids
 from workers.cli.records import open_records
@@ -72,7 +73,7 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     words = tuple(upload_ids)
     terminal = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     fetches = Fetches(scripts)
-    if words and (downloads := fetches.find(words)):
+    if words and (downloads := fetches.find([*filter(is_uuid, words)])):
         if unlike := [one for one in words if one not in downloads]:
             raise BadInputError(
                 f"{unlike[0]} is no download, as others of these are: watch them by themselves"
