@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 from tasks.config.sealing import Codec
 from tasks.records import search
 from tasks.records.scripts import Scripts
-from tests.farm import BIN
+from tests.farm import BIN, Farm
 from tests.helpers.many_records import fill
 from tests.sandbox import RedisServer
 from workers.cli import output, status, uploads
