@@ -112,10 +112,14 @@ local function wait_for_return(id, key, kind)
   count('retried:' .. kind)
 end
 
-local function retry_or_fail(id, key, retry)
+-- Return a node that may come back and do an upload, or nil.
+local function node_to_wait_for(key)
   local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
-  local absent = retry.final and host == ''
-    and absent_node(args.node, tried and cjson.decode(tried) or {})
+  return host == '' and absent_node(args.node, tried and cjson.decode(tried) or {}) or nil
+end
+
+local function retry_or_fail(id, key, retry)
+  local absent = retry.final and node_to_wait_for(key) -- before it is handed over
   if (retry.own or '') ~= '' and hand_over(id, key, retry) then
     return 'pending'
   end
