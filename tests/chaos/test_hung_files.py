@@ -38,7 +38,7 @@ def test_files_that_hang_hold_up_no_others(make_farm: MakeFarm) -> None:
     for upload in hung.values():
         assert f"reading {upload.path} hangs: nothing has moved for" in errors_of(farm, upload)
 
-    assert "process_replaced hung_threads=" in farm.workers[0].log_text()
+    wait_until(lambda: "process_replaced hung_threads=" in farm.workers[0].log_text())
     wait_arrived(farm, farm.upload_many(5))
     for upload in hung.values():
         (upload.path.parent / "answers").touch()

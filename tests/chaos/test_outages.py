@@ -157,7 +157,8 @@ def test_with_wrong_credentials_uploads_wait_and_workers_log_it(farm: Farm) -> N
     farm.wait_quiet()
     waiting = [upload for upload in uploads if farm.states([upload.id]) == ["retrying"]]
     assert "refuses the credentials" in errors_of(farm, waiting[0])
-    assert any("refuses the credentials" in worker.log_text() for worker in farm.workers)
+    says = "refuses the credentials"
+    wait_until(lambda: any(says in worker.log_text() for worker in farm.workers))
     # The gate lets one upload a minute try: only batches that had begun met the refusal. Each node
     # tried both of them, with a call for the batch and for its halves; twice that is still few.
     assert farm.sandbox.faults.struck(refusal) <= 24

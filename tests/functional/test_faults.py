@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.farm import Farm
+from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.helpers.raw_server import raw_server
 
@@ -160,9 +160,9 @@ def test_wrong_credentials_make_uploads_wait_and_not_fail(
     error = farm.record(upload.id)["error"]
     assert "refuses the credentials of this worker" in error
     assert "expired-key" not in error
-    log = farm.workers[0].log_text()
-    assert "refuses the credentials" in log
-    assert "expired-key" not in log
+    # A process of the pool writes its log after the record.
+    wait_until(lambda: "refuses the credentials" in farm.workers[0].log_text())
+    assert "expired-key" not in farm.workers[0].log_text()
 
 
 def test_a_proxy_that_wants_a_login_is_named_and_closes_no_gate(make_farm: MakeFarm) -> None:

@@ -51,9 +51,8 @@ def check_refused(farm: Farm, times: int = 1) -> None:
     )
     farm.wait_quiet()
     assert worker.alive
-    log = worker.log_text()
-    assert "message_refused" in log
-    assert "Traceback" not in log
+    wait_until(lambda: "message_refused" in worker.log_text())
+    assert "Traceback" not in worker.log_text()
 
 
 @pytest.fixture(scope="module")

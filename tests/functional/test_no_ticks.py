@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tasks.records.nodes import hosts_with_workers
 from tests.farm import Farm, wait_until
 from tests.sandbox import seed
 
@@ -41,7 +42,12 @@ def no_reconciler(farm: Farm) -> Iterator[None]:
 
 @pytest.fixture
 def unticked(farm: Farm) -> Iterator[Farm]:
-    """A farm whose reconciler finds nothing, because it does not run."""
+    """A farm whose reconciler finds nothing, because it does not run.
+
+    The fixture farm has emptied Redis. Until a worker has noted its host again, which it does every
+    few seconds, only the reconciler wakes that host.
+    """
+    wait_until(lambda: hosts_with_workers(farm.redis) - {""}, PATIENCE_S)
     with no_reconciler(farm):
         yield farm
 
