@@ -131,8 +131,14 @@ def test_a_second_run_changes_nothing_but_what_has_changed(site: Site) -> None:
 def test_a_secret_in_the_clear_is_refused_and_written_nowhere(site: Site) -> None:
     text = "a-secret-in-the-clear"
     said = json.loads(site.inventory.read_text())
-    for name in ("FTRACK_API_KEY", "FARMHAUL_REDIS_URL", "FARMHAUL_NOTIFY_URL"):
-        said["all"]["vars"]["farmhaul_settings"] = {name: text}
+    secrets = {
+        "FTRACK_API_KEY": text,
+        "FARMHAUL_NOTIFY_URL": f"https://chat.example/{text}",
+        "FLOWER_OAUTH2_SECRET": text,
+        "HTTPS_PROXY": f"http://farm:{text}@proxy.example:3128",
+    }
+    for name, value in secrets.items():
+        said["all"]["vars"]["farmhaul_settings"] = {name: value}
         inventory = site.inventory.with_name(f"{name}.json")
         inventory.write_text(json.dumps(said))
         done = site.machines.try_to_play(inventory)
