@@ -35,7 +35,7 @@ def check_context(entry: Entry) -> None:
                 f"{entry.where}{entry.path} has both {context} and {entry.label(key)}; use one of "
                 "them"
             )
-    for key in ("context", *NEEDED, "version_key", "status"):
+    for key in ("context", *NEEDED, "version_key", "task", "status"):
         _check_name(entry, key)
     if not all(map(str.strip, _segments(entry.context))):
         raise BadInputError(
@@ -44,11 +44,6 @@ def check_context(entry: Entry) -> None:
         )
     if entry.version_number is not None:
         _check_number(entry, entry.version_number)
-    if entry.task is not None and not is_uuid(entry.task):
-        raise BadInputError(
-            f"{entry.where}{entry.label('task')} {quoted(entry.task)} is not a UUID; copy the id "
-            "from ftrack"
-        )
 
 
 def _check_number(entry: Entry, number: str) -> None:
@@ -86,14 +81,14 @@ def new_version(entry: Entry) -> NewVersion | None:
     """Return the version that an entry describes by a context; None if it has none."""
     if entry.context is None:
         return None
-    context = entry.context.strip()
+    context, task = entry.context.strip(), (entry.task or "").strip()
     context = context.lower() if is_uuid(context) else "/".join(map(str.strip, _segments(context)))
     return NewVersion(
         context,
         str(entry.asset).strip(),
         str(entry.asset_type).strip(),
         (entry.version_key or "").strip(),
-        (entry.task or "").lower(),
+        task.lower() if is_uuid(task) else task,
         entry.comment or "",
         (entry.status or "").strip(),
         number="" if entry.version_number is None else _without_zeros(entry.version_number),

@@ -226,14 +226,14 @@ def target_from(values: Mapping[str, Any]) -> Target:
 def _new_version(target: Target) -> NewVersion:
     """Return the version that a record describes; a worker asks ftrack for the rest."""
     version = NewVersion(*(target.new_version or ()))
-    texts = (version.context, version.asset, version.asset_type, version.key, version.status)
+    texts = version._replace(comment="")
     if not all(type(text) is str for text in version) or not QUOTES.isdisjoint("".join(texts)):
         raise TypeError("its version has something that is not a name")
     if version.number and not is_version_number(version.number):
         raise TypeError("its number is not that of a version")
-    if target.version_id != version.version_id or not (not version.task or is_uuid(version.task)):
+    if target.version_id != version.version_id:
         raise TypeError("its version is another one")
-    return version._replace(context_id="", type_id="", status_id="")
+    return version._replace(context_id="", type_id="", status_id="", task_id="")
 
 
 def _of_version(values: Iterable[Any]) -> OfVersion:

@@ -32,7 +32,6 @@ from tasks.transfer.targets import (
     Publish,
     Target,
     derived_id,
-    is_uuid,
     is_version_number,
 )
 
@@ -277,10 +276,8 @@ def _version(fields: Fields) -> str | NewVersion:
     for key, text in texts.items():
         # Tabs and line breaks may be part of a comment.
         check_text(key, text.translate({9: " ", 10: " "}) if key == "comment" else text)
-        if key not in {"comment", "task"} and not QUOTES.isdisjoint(text):
+        if key != "comment" and not QUOTES.isdisjoint(text):
             raise ValueError(f"{key} has a quotation mark")
-    if "task" in texts and not is_uuid(texts["task"]):
-        raise ValueError("task is not a UUID")
     if not is_version_number(texts.get("number", "1")):
         raise ValueError("number is not that of a version")
     try:

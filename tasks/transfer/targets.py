@@ -79,8 +79,8 @@ class NewVersion(NamedTuple):
 
     ``context`` is the id of a project, shot or task, or its path: names from the project on, with
     slashes between them. ``key`` tells one version of the asset from another, and so does
-    ``number``: that of the version, if ftrack is not to count it. ``task`` is an id. A worker asks
-    ftrack for ``context_id``, ``type_id`` and ``status_id``; no record has them.
+    ``number``: that of the version, if ftrack is not to count it. ``task`` is an id, or the name of
+    a task of the context. A worker asks ftrack for what ends in ``_id``; no record has these.
     """
 
     context: str
@@ -94,6 +94,7 @@ class NewVersion(NamedTuple):
     type_id: str = ""
     status_id: str = ""
     number: str = ""
+    task_id: str = ""
 
     @property
     def version_id(self) -> str:

@@ -186,6 +186,8 @@ def _attribute(key: str, text: str, rows: Sequence[Result], place: _Place) -> tu
 
 
 def _value(kind: str, text: str, config: str) -> Any:
+    if not text and kind in {"number", "date"}:
+        return None  # as ftrack's own client empties one
     if kind == "number":
         return _number(text)
     if kind == "boolean":
@@ -226,6 +228,8 @@ def _chosen(text: str, config: str) -> Any:
     except (ValueError, KeyError, TypeError, RecursionError):
         return text  # ftrack itself checks it
     chosen = [one.strip() for one in text.split(",")] if is_list else [text]
+    if not text:
+        return [] if is_list else ""
     for one in chosen:
         if one not in known:
             raise ValueError(f"its values are {', '.join(sorted(known)[:12])}")

@@ -46,7 +46,7 @@ class Versions:
             if len(self._known) >= MOST_KNOWN:
                 self._known.clear()  # a hook can write one context in many ways
             self._known[wanted] = self._clock(), known
-        ids = {"context_id": known.context_id, "type_id": known.type_id}
+        ids = {"context_id": known.context_id, "type_id": known.type_id, "task_id": known.task_id}
         found = version._replace(status_id=known.status_id, **ids)
         if version.number:
             self._check_number(found)
@@ -71,16 +71,39 @@ class Versions:
                 raise _refused(what, why)
 
     def _ask(self, version: NewVersion) -> NewVersion:
-        context_id = self._context(version.context)
+        context_id, task_id = self._above_task(self._context(version.context))
         types = self._rows("id, name, short", "AssetType", "id is_not none")
-        type_id = _named(version.asset_type, types, ("name", "short"), "asset type")
+        why = "does not exist in ftrack, which has"
+        type_id = _named(version.asset_type, types, ("name", "short"), "asset type", why)
         status_id = ""
         if version.status:
             statuses = self._statuses(context_id)
-            status_id = _named(version.status, statuses, ("name",), "status")
-        if version.task and not self._rows("id", "Context", f'id is "{version.task}"'):
-            raise _refused(f"task {version.task}", "does not exist in ftrack")
-        return version._replace(context_id=context_id, type_id=type_id, status_id=status_id)
+            why = "does not exist for versions of this project, which has"
+            status_id = _named(version.status, statuses, ("name",), "status", why)
+        if version.task:
+            task_id = self._task(version.task, context_id)
+        return version._replace(
+            context_id=context_id, type_id=type_id, status_id=status_id, task_id=task_id
+        )
+
+    def _above_task(self, context_id: str) -> tuple[str, str]:
+        """Return the context that an asset is under, and the task if the context is one.
+
+        As ftrack's own clients do, an asset is put under what its task is under.
+        """
+        for row in self._rows("id, parent_id", "Task", f'id is "{context_id}"'):
+            if row.get("parent_id"):
+                return str(row["parent_id"]), context_id
+        return context_id, ""
+
+    def _task(self, task: str, context_id: str) -> str:
+        """Return the id of a task, which is an id itself or the name of a task of the context."""
+        if is_uuid(task):
+            if self._rows("id", "Task", f'id is "{task}"'):
+                return task
+            raise _refused(f"task {task}", "is no task in ftrack")
+        found = self._rows("id, name", "Task", f'parent_id is "{context_id}"')
+        return _named(task, found, ("name",), "task", "does not exist under the context, which has")
 
     def _statuses(self, context_id: str) -> list[Result]:
         """Return the statuses that the project of a context has for versions.
@@ -128,7 +151,7 @@ class Versions:
         return rows_of(result)
 
 
-def _named(wanted: str, rows: Sequence[Result], columns: Sequence[str], what: str) -> str:
+def _named(wanted: str, rows: Sequence[Result], columns: Sequence[str], what: str, why: str) -> str:
     """Return the id of the row that has this name; its case counts only if there are several."""
     for fold in (str, str.casefold):
         found = [
@@ -138,7 +161,7 @@ def _named(wanted: str, rows: Sequence[Result], columns: Sequence[str], what: st
             return str(found[0].get("id"))
     names = sorted(str(row.get("name")) for row in rows)
     others = ", ".join(names[:MOST_NAMES]) + (", …" if names[MOST_NAMES:] else "")
-    raise _refused(f"{what} {wanted}", f"does not exist in ftrack, which has {others or 'none'}")
+    raise _refused(f"{what} {wanted}", f"{why} {others or 'none'}")
 
 
 def _refused(target: str, why: str) -> TargetRefusedError:
@@ -199,7 +222,7 @@ def version_operations(versions: Iterable[NewVersion], known: KnownVersions) -> 
             fields |= {"context_id": version.context_id, "type_id": version.type_id}
             operations.append(create("Asset", fields))
         fields = {"id": version_id, "asset_id": assets[place], "comment": version.comment}
-        more = {"task_id": version.task, "status_id": version.status_id}
+        more = {"task_id": version.task_id, "status_id": version.status_id}
         fields |= {name: value for name, value in more.items() if value}
         # ftrack takes a 0 for none, but not the text.
         number = version.number

@@ -86,10 +86,12 @@ def test_files_that_come_apart_share_a_version_and_an_asset(farm: Farm) -> None:
 def test_a_key_or_the_next_version_tells_runs_apart(farm: Farm) -> None:
     path = farm.make_file("beauty.exr", 2000)
 
-    for more in (("--version-key", "job 7"), ("--version-key", "job 7"), ("--next-version",)):
+    seventh = ("--version-key", "job 7", "--task", "Lighting")
+    for more in (seventh, seventh, ("--next-version",)):
         farm.enqueue(path, *SHOT, *more, "--wait")
 
-    assert [one["version"] for one in versions(farm)] == [1, 2]
+    told = [(one["version"], one["task_id"]) for one in versions(farm)]
+    assert told == [(1, seed.TASK_ID), (2, None)]
     assert len(assets(farm)) == 1
 
 
@@ -150,8 +152,11 @@ def test_what_ftrack_does_not_have_is_refused_before_anything_is_sent(farm: Farm
         },
         "ftrack has no project dmeo": {"context": "dmeo/sh010"},
         "asset type Rendr does not exist in ftrack, which has Geometry": {"asset_type": "Rendr"},
-        "status Final does not exist in ftrack, which has In progress": {"status": "Final"},
-        f"task {seed.PROJECT_ID[:-1]}": {"task": f"{seed.PROJECT_ID[:-1]}{'0'}"},
+        "status Final does not exist for versions of this project, which has In progress": {
+            "status": "Final"
+        },
+        f"task {seed.SHOT_ID} is no task in ftrack": {"task": seed.SHOT_ID},
+        "task comp does not exist under the context, which has lighting": {"task": "comp"},
     }
     rows = [
         {**shared, "path": str(path), "name": str(number), **more}

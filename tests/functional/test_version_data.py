@@ -90,6 +90,12 @@ def test_a_version_gets_its_data_with_its_component_once(farm: Farm) -> None:
     for kind in ("ListObject", "ReviewSessionObject"):
         assert len(farm.sandbox.ftrack.entities(kind)) == 1
 
+    emptied = ("--attribute", "pass=", "--attribute", "samples=", "--attribute", "looks=")
+    farm.enqueue(*what, *emptied, "--wait")
+
+    rows = farm.sandbox.ftrack.entities("AssetVersionCustomAttributeValue")
+    assert sorted(str(row["value"]) for row in rows) == ["", "None", "[]"]
+
 
 def test_a_name_that_ftrack_does_not_have_is_refused_first(farm: Farm) -> None:
     prepare(farm)

@@ -47,6 +47,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"id": TASK, "name": "twin", "parent_id": SHOT},
         {"id": new_id(), "name": "twin", "parent_id": SHOT},
     ],
+    "Task": [{"id": TASK, "name": "Lighting", "parent_id": SHOT}],
     "Context": [{"id": SHOT}, {"id": TASK}],
     "AssetType": [{"id": TYPE, "name": "Render", "short": "rnd"}],
     "Status": [{"id": STATUS, "name": "Final"}],
@@ -97,13 +98,32 @@ def test_names_become_ids(context: str, kind: str) -> None:
         ({"context": "demo/sq1/sh010/twin"}, "demo/sq1/sh010 has 2 of the name twin"),
         ({"context": PROJECT}, f"context {PROJECT} does not exist in ftrack"),
         ({"asset_type": "Geo"}, "asset type Geo does not exist in ftrack, which has Render"),
-        ({"status": "Done"}, "status Done does not exist in ftrack, which has Final"),
-        ({"task": PROJECT}, f"task {PROJECT} does not exist in ftrack"),
+        (
+            {"status": "Done"},
+            "Done does not exist for versions of this project, which has Final",
+        ),
+        ({"task": PROJECT}, f"task {PROJECT} is no task in ftrack"),
+        ({"task": "comp"}, "task comp does not exist under the context, which has Lighting"),
+        (
+            {"task": "Lighting", "context": "demo"},
+            "task Lighting does not exist under the context, which has none",
+        ),
     ],
 )
 def test_what_ftrack_does_not_have_is_named(wrong: dict[str, str], said: str) -> None:
     with pytest.raises(TargetRefusedError, match=said):
         versions(Ftrack()).find(WANTED._replace(**wrong))
+
+
+@pytest.mark.parametrize("task", [TASK, "Lighting", "lighting"])
+def test_a_task_is_named_as_the_context_names_it(task: str) -> None:
+    found = versions(Ftrack()).find(WANTED._replace(task=task))
+    assert (found.context_id, found.task_id) == (SHOT, TASK)
+
+
+def test_an_asset_is_above_the_task_that_is_its_context() -> None:
+    found = versions(Ftrack()).find(WANTED._replace(context=TASK, task=""))
+    assert (found.context_id, found.task_id) == (SHOT, TASK)
 
 
 def test_a_status_is_one_that_the_project_has_for_versions(
@@ -117,7 +137,7 @@ def test_a_status_is_one_that_the_project_has_for_versions(
     monkeypatch.setitem(ROWS, "Context", [{"id": SHOT, "project_id": PROJECT}, {"id": TASK}])
 
     assert versions(Ftrack()).find(WANTED._replace(status="done")).status_id == other
-    with pytest.raises(TargetRefusedError, match=r"Final does not exist .* which has Done"):
+    with pytest.raises(TargetRefusedError, match=r"Final does not exist for .* which has Done"):
         versions(Ftrack()).find(WANTED._replace(status="Final"))
 
 
@@ -136,7 +156,7 @@ def test_what_was_found_is_asked_for_once_in_a_while() -> None:
 
 # How they are made
 
-FOUND = WANTED._replace(context_id=SHOT, type_id=TYPE, status_id=STATUS)
+FOUND = WANTED._replace(context_id=SHOT, type_id=TYPE, status_id=STATUS, task_id=TASK)
 
 
 def made(operations: Sequence[Operation]) -> list[str]:
@@ -144,7 +164,7 @@ def made(operations: Sequence[Operation]) -> list[str]:
 
 
 def test_only_what_ftrack_does_not_have_is_made() -> None:
-    other = FOUND._replace(key="job 8", task="", status_id="")
+    other = FOUND._replace(key="job 8", task_id="", status_id="")
     both = [FOUND, other]
 
     operations = version_operations([*both, FOUND], KnownVersions())
@@ -293,7 +313,8 @@ def built(*entries: Entry) -> list[Request]:
         ({"version_number": "v7"}, "--version-number 'v7' is not a number"),
         ({"version_number": "7", "version_key": "a"}, "both tell versions apart"),
         ({"status": "a'b"}, "has a quotation mark"),
-        ({"task": "lighting"}, "--task 'lighting' is not a UUID"),
+        ({"task": "light'ing"}, '--task "light\'ing" has a quotation mark'),
+        ({"task": ""}, "--task is empty"),
         ({"version_id": SHOT}, "has both --context and --version-id"),
         ({"component_id": SHOT}, "has both --context and --component-id"),
         ({"context": None}, "--asset and --asset-type need --context"),
@@ -333,6 +354,7 @@ def test_a_publish_has_one_comment() -> None:
         [BASE],
         [BASE._replace(path="/mnt/f.%04d.exr [1-3]", comment="tab\t\n", version_key="7")],
         [BASE._replace(publish="v", name=name, task=TASK.upper(), status="Final") for name in "ab"],
+        [BASE._replace(task=" key light ")],
         [BASE._replace(path="/mnt/t.jpg", name="thumbnail", thumbnail=True, version_number="0")],
     ],
 )
@@ -357,7 +379,7 @@ NEW = {"context": "demo", "asset": "a", "asset_type": "b"}
         ({**NEW, "asset": ""}, "asset is empty"),
         ({**NEW, "asset": 'a" or id like "%'}, "asset has a quotation mark"),
         ({**NEW, "context_id": SHOT}, "'context_id' is unknown"),
-        ({**NEW, "task": "x"}, "task is not a UUID"),
+        ({**NEW, "task": 'a" or id like "%'}, "task has a quotation mark"),
         ({**NEW, "key": 5}, "key is not a text"),
         ([], "new_version is not an object"),
     ],
@@ -374,7 +396,7 @@ def test_a_request_for_an_odd_version_is_refused(new: Any, said: str) -> None:
         ["demo", "a", 5],
         ['d"', "a", "b"],
         ["demo", "a", "b", "key of another version"],
-        ["demo", "a", "b", "", "no id"],
+        ["demo", "a", "b", "", 'no "name"'],
     ],
 )
 def test_a_record_of_an_odd_version_is_not_read(odd: list[Any]) -> None:

@@ -133,6 +133,9 @@ def test_a_value_of_another_type_is_refused(
         ("number", "-1.5", -1.5),
         ("number", "1e-05", 1e-05),
         ("date", "2026-11-26", {"__type__": "datetime", "value": "2026-11-26T00:00:00"}),
+        ("number", "", None),
+        ("date", "", None),
+        ("text", "", ""),
     ],
 )
 def test_a_value_has_the_type_of_its_attribute(
