@@ -14,6 +14,7 @@ from tasks.stage.message import Message
 from tasks.stage.outcomes import Outcomes, is_url_refused
 from tasks.stage.registration import register_all
 from tasks.stage.resolved import resolved
+from tasks.stage.retried import look_into_store
 from tasks.stage.sending import send_file
 from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
@@ -51,9 +52,9 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
 def get_put_metadata(self: Stage, message: Message) -> Message:
     """Have ftrack sign the batch's PUTs (URL and headers), in one API call.
 
-    Files that were located before come first: ftrack is asked whether it still has them. Only what
-    is gone is sent again, unless ftrack was to delete it. Of a file that is not uploaded, only its
-    target and its location are checked.
+    Files that were located before come first: ftrack is asked whether it still has them, and if
+    somebody has retried them, the store too. Only what is gone is sent again, unless ftrack was to
+    delete it. Of a file that is not uploaded, only its target and its location are checked.
 
     Safe to run twice: signing changes nothing.
     """
@@ -68,8 +69,15 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     confirmed |= {
         file.upload_id: replace(file, is_located=True) for file in known if file not in kept
     }
-    gone = [one for one in confirmed.values() if isinstance(one, Transfer) and not one.stored]
-    missing = [*(file for file in files if not file.stored), *gone]
+    there = [confirmed.get(file.upload_id, file) for file in files]
+    shown = [one for one in there if isinstance(one, Transfer)]
+    looked = look_into_store(self, batch, shown)
+    confirmed |= looked
+    missing = [
+        one
+        for file in shown
+        if isinstance(one := looked.get(file.upload_id, file), Transfer) and not one.stored
+    ]
     unsigned = [file for file in missing if not (file.is_large and parts.is_signed(file))]
     # A multipart upload that is already open for the same file contents is used again. No hurried
     # call opens one, because a large file is alone in its batch.

@@ -56,6 +56,7 @@ class DeliveredRow(NamedTuple):
     stored_seal: str
     size: str
     located: str
+    doubted: str = ""
 
 
 class Settled(dict[str, str]):
@@ -116,6 +117,7 @@ class Record:
                     int(delivered.fence or 0),
                     was_located=bool(delivered.located),
                 )
+                transfer = replace(transfer, doubted=bool(delivered.doubted))
             except (SealBrokenError, ValueError) as error:
                 unreadable = Transfer(
                     delivered.upload_id, _NO_TARGET, "", fence=int(delivered.fence or 0)

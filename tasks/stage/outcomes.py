@@ -86,8 +86,10 @@ class Settling:
 
     def _done(self, transfer: Transfer) -> Outcome:
         is_last = self.stage == STAGES[-1] or transfer.is_located
+        # The store is asked for it in the next stage.
+        is_stored = transfer.stored and not (transfer.doubted and self.stage == STAGES[0])
         # The parts of a large file become one in the last stage only.
-        if transfer.is_member and (is_last or (transfer.stored and not transfer.is_large)):
+        if transfer.is_member and (is_last or (is_stored and not transfer.is_large)):
             return "stored"
         return "located" if is_last else "advanced"
 
@@ -104,7 +106,9 @@ class Settling:
         ):
             fields["file"] = self.seal_file(after)
         fields |= {"size": after.size_bytes, **self.stored_fields(after)}
-        is_gone = before.was_located and not after.stored
+        if before.doubted and not after.doubted:
+            fields["doubted"] = ""
+        is_gone = (before.was_located or before.doubted) and not after.stored
         return fields | ({"joined": "", "joined_seal": "", "located": ""} if is_gone else {})
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -27,6 +29,7 @@ from tasks.transfer.http import (
     status_of,
     translated_errors,
 )
+from tasks.transfer.models import Transfer
 
 #: S3 and GCS return the hex MD5 of an object that came in one PUT. After N parts, S3 returns the
 #: MD5 of their MD5s, and -N. A proxy that could compress may weaken the ETag, or add to it.
@@ -125,6 +128,30 @@ def get_object(
         f"the store refuses to return the file of component {component_id} ({status} {code}); "
         "ask the administrators of the store, or upload it again"
     )
+
+
+def has_bytes(transfer: Transfer, sign: Callable[[str], str], session: requests.Session) -> bool:
+    """Return whether the store has a file that was sent: by its size, and its MD5 if it is known.
+
+    ``sign`` returns the URL of a component.
+
+    Raises:
+        RetryableError: ftrack or the store did not answer as they should; see ``get_object``.
+        FatalError: one of them refused.
+    """
+    component_id = transfer.component_id
+    url = sign(component_id)
+    try:
+        # The URL is signed for GET, so a HEAD would be refused.
+        with get_object(component_id, url, session, {"Range": "bytes=0-0"}) as response:
+            stored = stored_in(component_id, response)
+    except ObjectGoneError:
+        return False
+    if stored.size_bytes != transfer.size_bytes:
+        return False
+    if not stored.md5_hex or transfer.checksum is None:
+        return True
+    return b64decode(transfer.checksum).hex() == stored.md5_hex
 
 
 def stored_in(component_id: str, response: requests.Response) -> Stored:

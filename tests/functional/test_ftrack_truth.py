@@ -132,6 +132,30 @@ def test_one_frame_that_is_gone_from_ftrack_is_sent_alone(farm: Farm, official: 
         check_readable(session, upload["component_id"], folder, 4)
 
 
+def test_bytes_that_only_the_store_has_lost_are_sent_by_a_retry(farm: Farm) -> None:
+    folder = render(farm, 3)
+    still = farm.make_file("still.exr", 3000)
+    uploads = farm.enqueue(folder, still, "--version-id", VERSION, "--wait")
+    [lost, other, _] = sorted(
+        one["id"] for one in farm.sandbox.ftrack.entities("FileComponent") if one["container_id"]
+    )
+    farm.sandbox.store.delete(lost)
+    farm.sandbox.store.write(other, b"x" * 2000)
+    farm.sandbox.store.delete(uploads[1]["component_id"])
+    ids = [upload["upload_id"] for upload in uploads]
+
+    for _ in range(2):
+        farm.cli("retry", *ids)
+        farm.wait_located(ids)
+
+    again = {key for key, count in sent(farm).items() if count > 1}
+    assert again == {lost, other, uploads[1]["component_id"]}
+    assert max(sent(farm).values()) == 2
+    with official_client(farm.sandbox) as session:
+        check_readable(session, uploads[0]["component_id"], folder, 3)
+    assert farm.sandbox.store.read(uploads[1]["component_id"]) == still.read_bytes()
+
+
 def test_an_empty_component_of_another_client_is_filled(farm: Farm, official: Any) -> None:
     version = official.get("AssetVersion", VERSION)
     made = official.create("FileComponent", {"name": "plate", "version": version})

@@ -311,5 +311,10 @@ def test_a_retry_of_a_located_large_file_sends_nothing(farm: Farm, movie: Path) 
     farm.wait_quiet()
     assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
 
+    farm.sandbox.store.delete(upload.component_id)
+    farm.cli("retry", upload.id)
+    assert_located_whole(farm, upload)
+    assert part_numbers(farm, upload.component_id) == Counter([*range(1, 11)] * 2)
+
     movie.write_bytes(b"newer" * (SIZE // 5))
     assert_located_whole(farm, upload_large(farm, movie))

@@ -10,8 +10,8 @@
 -- max_deliveries         deliveries after which an upload fails, because it kills its workers
 -- large_bytes            a file above this size is sent in parts
 --
--- Returns {rows {id, fence, request, file, stored, stored_seal, size, located}, hosts that need
--- another wake-up}; size is empty when it is not known, and located when it never was. If a later
+-- Returns {rows {id, fence, request, file, stored, stored_seal, size, located, doubted}, hosts that
+-- need another wake-up}; size is empty when it is not known, and located when it never was. If a later
 -- stage is left to another node, nothing is delivered, and the one row is {its name}.
 --- @include "base"
 --- @include "counters"
@@ -43,7 +43,7 @@ local found = {}
 local function read(id)
   local record = read_fields(upload_key(id), { 'state', 'claim', 'fence', 'stage', 'done', 'host',
     'score', 'tried', 'component', 'total', 'request', 'file', 'stored', 'stored_seal', 'size',
-    'located', 'exclusive', 'publish', DELIVERIES })
+    'located', 'doubted', 'exclusive', 'publish', DELIVERIES })
   if record.tried and not is_json(record.tried) then
     error('the field tried is not JSON')
   end
@@ -229,7 +229,7 @@ local function deliver(id, record, is_one_of_many)
     return nil
   end
   return { id, fence, record.request or '', record.file or '', record.stored or '',
-    record.stored_seal or '', record.size or '', record.located or '' }
+    record.stored_seal or '', record.size or '', record.located or '', record.doubted or '' }
 end
 
 repair_key(claim_key, 'set')

@@ -57,6 +57,11 @@ local function note_shown(id, key)
   end
 end
 
+local function has_been_shown(key)
+  local located, shown = unpack(redis.call('HMGET', key, 'located', 'shown'))
+  return (located or '') ~= '' or shown
+end
+
 -- Have an upload that goes on follow a later request: it may name a location for the path.
 local function renew_request(record)
   local is_later = record.asked_at and record.asked_at > (tonumber(record.asked or '') or 0)
@@ -282,6 +287,9 @@ local function enqueue(record)
     move(id, state, 'storing', of_record(record))
     redis.call('ZADD', KEY.open, NOW, id)
     return { 'storing', 1, unpack(replaced) }
+  end
+  if record.revive and has_been_shown(key) then
+    redis.call('HSET', key, 'doubted', 1)
   end
   make_pending(id, state, record.host, score, of_record(record))
   if state ~= 'located' or record.recheck then
