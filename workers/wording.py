@@ -62,7 +62,7 @@ def no_takers(status: Status) -> list[str]:
     workers = status.workers()
     if not workers:
         return [NO_WORKER]
-    hosts = status.hosts_without(workers)
+    hosts = [visible(host) for host in status.hosts_without(workers)]
     return [f"no worker on {some_of(hosts)} takes tasks: files there wait"] if hosts else []
 
 
@@ -148,9 +148,12 @@ def troubles(status: Status) -> dict[str, str]:
 
 
 def first_lines(lines: Sequence[str]) -> list[str]:
-    """Return the first of the lines about nodes, and one that counts the others."""
+    """Return the first of the lines about nodes, and one that counts the others.
+
+    Whoever can write to Redis can invent a node, with newlines in its name.
+    """
     rest = len(lines) - MOST_LINES
-    return [*lines[:MOST_LINES], *([f"and {rest} more"] if rest > 0 else [])]
+    return [*map(visible, lines[:MOST_LINES]), *([f"and {rest} more"] if rest > 0 else [])]
 
 
 def faults_of_nodes(status: Status) -> dict[str, str]:

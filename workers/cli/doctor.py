@@ -25,7 +25,7 @@ def doctor(put: bool, human: bool) -> None:
 
     faults = 0
     for finding in diagnose(put=put):
-        output.show(finding.line(human=human))
+        output.show(*finding.line(human=human).split("\n"))
         faults += finding.level == "fault"
     if faults:
         raise SystemExit(FAULT)

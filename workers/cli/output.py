@@ -69,13 +69,13 @@ def state_only(upload_id: str, state: str, *, human: bool) -> str:
     return json.dumps({"upload_id": upload_id, "state": state})
 
 
-def show(text: str) -> None:
-    """Print lines to stdout; a terminal gets no control character.
+def show(*lines: str) -> None:
+    """Print lines to stdout; a terminal gets no control character, and no line more than these.
 
     What a command prints may be of a file system, a server, another host, or somebody who can write
     to Redis. Errors go through ``say``.
     """
-    click.echo("\n".join(map(visible, text.split("\n"))))
+    click.echo("\n".join(map(visible, lines)))
 
 
 def state_line(upload: UploadState, *, human: bool) -> str:

@@ -118,7 +118,7 @@ def _show_listed(
             if form == "table"
             else failures(failed, lambda one: [output.state_line(one, human=True)], len(failed))
         )
-        output.show("\n".join(lines) or "no uploads have failed")
+        output.show(*(lines or ["no uploads have failed"]))
         _say_if_cut(hits)
         return
     counts = output.counts_line(reader.counts(), in_inbox)
@@ -156,7 +156,7 @@ def _show_named(
     for upload in uploads:
         output.show(output.state_line(upload, human=human))
         if human:
-            output.show("\n".join(output.details(upload, now)))
+            output.show(*output.details(upload, now))
             for file in reader.members_left(upload.upload_id, FILES_SHOWN) if upload.files else ():
                 output.show(f"  {output.state_line(file, human=True)}")
 

@@ -41,7 +41,7 @@ class WatchTable:
         self.status = status
         self.upload_ids = upload_ids
         self.uploads: list[UploadState] = []
-        self.totals = ""
+        self.totals: list[str] = []
         self.away = ""
         self.all_ended = False
         #: For each upload: its bytes sent, with the time.monotonic() at which they were read.
@@ -79,7 +79,7 @@ class WatchTable:
         ordered = [upload_id for upload_id in chain(*moving) if upload_id in chosen]
         return ordered + self.status.ids_in(["pending"], rows - len(ordered))[: rows - len(ordered)]
 
-    def _totals(self) -> str:
+    def _totals(self) -> list[str]:
         stored = int(number(self.status.client.hget(TOTALS, "stored_bytes")))
         self._note(FARM, time.monotonic(), stored)
         # Files and parts that end count at once; those on the screen show what goes on meanwhile.
@@ -89,12 +89,10 @@ class WatchTable:
         gates = [gate for gate in self.status.gates() if gate.closed]
         faults = [*map(" ".join, faults_of_nodes(self.status).items())]
         closed = ", ".join(f"{gate.service} since {clock(gate.since)}" for gate in gates)
-        return (
-            f"{output.counts_line(self.status.counts(), in_inbox)}\n"
-            f"{size(round(rate))}/s  {workers} worker{'s' * (workers != 1)}  "
-            f"{f'gate closed: {closed}' if closed else 'all gates open'}"
-            + "".join(f"\n{line}" for line in first_lines(faults))
-        )
+        speed = f"{size(round(rate))}/s  {workers} worker{'s' * (workers != 1)}"
+        open_or_not = f"gate closed: {closed}" if closed else "all gates open"
+        counts = output.counts_line(self.status.counts(), in_inbox)
+        return [counts, f"{speed}  {open_or_not}", *first_lines(faults)]
 
     def _note(self, upload_id: str, now: float, sent_bytes: int) -> None:
         seen = self._seen.setdefault(upload_id, deque())
@@ -133,7 +131,7 @@ class WatchTable:
         whole.add_column(no_wrap=True, overflow="ellipsis")
         whole.add_row(rows)
         whole.add_row("")
-        for line in self.totals.splitlines():
+        for line in self.totals:
             whole.add_row(Text(visible(line)))
         if self.away:
             whole.add_row(Text(visible(f"since {self.away}; trying again"), style="red"))

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from flower import urls
+from tornado.escape import xhtml_escape
 from tornado.template import Loader, Template
 from tornado.web import StaticFileHandler, url
 
+from tasks.config.texts import visible
 from workers.web import pages
 from workers.web.access import Records
 
@@ -50,7 +52,7 @@ class Templates(Loader):
     """Flower's templates and ours, with our style, tabs and links in three of them."""
 
     def __init__(self, flowers: str) -> None:
-        super().__init__(flowers)
+        super().__init__(flowers, namespace={"plain": _plain})
 
     def _create_template(self, name: str) -> Template:
         ours = HERE / "templates" / name
@@ -67,7 +69,16 @@ class Templates(Loader):
         if name == "task.html":
             before, _, after = text.rpartition(CODE)
             text = f"{before}{REACHABLE_CODE}{after}"
-        return Template(text.encode(), name=name, loader=self, whitespace="single")
+        # Our values are parts of a line; Flower's may have several, such as a traceback.
+        escape = "plain" if ours.is_file() else "xhtml_escape"
+        return Template(
+            text.encode(), name=name, loader=self, autoescape=escape, whitespace="single"
+        )
+
+
+def _plain(value: bytes) -> str:
+    """Return a value for a page: without markup, and with control characters escaped."""
+    return xhtml_escape(visible(value.decode()))
 
 
 def installed() -> bool:

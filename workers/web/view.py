@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -123,9 +124,9 @@ def summed_up(found: Summary, by: str) -> str:
 def quoted(path: str) -> str:
     """Return a path as a word of a search, which finds this path alone.
 
-    What a word cannot have, a double quote, is found as any character.
+    What a word cannot have, a double quote or half a character, is found as any character.
     """
-    word = glob.escape(path).replace('"', "?")
+    word = re.sub('["\ud800-\udfff]', "?", glob.escape(path))
     return f'"{word}"' if any(map(str.isspace, word)) else word
 
 

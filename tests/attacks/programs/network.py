@@ -305,4 +305,5 @@ def sends_a_file_to_its_own_address_by_a_hooks_key(ground: Ground) -> bool:
                         farm.redis.hset(key, name, _sealed_by_a_hook(farm, urls))
                         break
             farm.sandbox.faults.clear()
-        return holds(lambda: got, 25)
+            farm.redis.delete("farmhaul:gate:store")  # which the faults may have closed
+        return holds(lambda: got, 60)
