@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 
 from celery import shared_task
 
 from tasks.chain import wake
 from tasks.parts import start_runs
+from tasks.records.delivery import grown_out
+from tasks.records.record import CLAIM_BYTES
 from tasks.stage.base import Stage
 from tasks.stage.message import Message
-from tasks.stage.outcomes import Outcomes, is_url_refused
+from tasks.stage.outcomes import Outcomes, is_url_refused, still_of
 from tasks.stage.registration import register_all
 from tasks.stage.resolved import resolved
 from tasks.stage.retried import look_into_store
 from tasks.stage.sending import send_file
+from tasks.stage.together import groups_of
 from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
 from tasks.transfer.models import Transfer
@@ -42,7 +46,16 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
         check_host(transfer.path, transfer.asked, this_host)
         return checksum.compute_checksum(transfer, roots, lambda: heartbeat(transfer.upload_id))
 
-    outcomes = self.each_file(batch.transfers, check)
+    def go_on(checked: Outcomes) -> None:
+        nonlocal batch
+        files = [one for one in checked.values() if isinstance(one, Transfer)]
+        grown = {file.upload_id for file in grown_out(files, CLAIM_BYTES)}
+        fitting = {k: one for k, one in checked.items() if k not in grown}
+        batch = self.go_on_with(batch, fitting)
+        heartbeat.keep(batch)
+
+    outcomes = self.each_file(batch.transfers, check, go_on)
+    outcomes = still_of(batch, outcomes)
     batch, put_back = self.put_back_grown(batch, outcomes)
     wake(self.app, put_back, host)
     return self.hand_on(batch, outcomes)
@@ -107,30 +120,41 @@ def put_file(self: Stage, message: Message) -> Message:
         def send(signed: Outcomes) -> None:
             files = [one for one in signed.values() if isinstance(one, Transfer)]
             refused.update({k: one for k, one in signed.items() if not isinstance(one, Transfer)})
-            sent = self.each_file(files, lambda file: send_file(self.clients, file, heartbeat))
+            sent = self.each_file(
+                files, lambda file: send_file(self.clients, file, heartbeat), go_on
+            )
             outcomes.update(sent)
 
-        def sign_again(file: Transfer) -> Transfer:
-            return sign_alone(self.clients.ftrack, file)
+        def go_on(stored: Outcomes) -> None:
+            nonlocal batch
+            batch = self.go_on_with(batch, stored, service="store")
+            heartbeat.keep(batch)
+
+        def sign_together(files: Sequence[Transfer]) -> Outcomes:
+            return self.call_once(lambda some: sign(self.clients.ftrack, some), files, writes=False)
+
+        def sign_each(files: Sequence[Transfer]) -> Outcomes:
+            return self.each(files, lambda file: sign_alone(self.clients.ftrack, file))
 
         # While a key is changed, this node may not be able to open what another one had signed.
         unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
-        signed = self.call_once(
-            lambda files: sign(self.clients.ftrack, files), unsigned, writes=False
-        )
         given: Outcomes = {transfer.upload_id: transfer for transfer in batch.not_stored}
-        send(given | signed)
+        send(given | sign_together(unsigned))
         # One call signs for a batch, so one upload may have spoiled the URLs of all.
         spoiled = [one for one in batch.not_stored if is_url_refused(outcomes.get(one.upload_id))]
         if len(spoiled) > 1:
             tried, others = spoiled[:2], spoiled[2:]  # one of two may be that upload
-            send(self.each(tried, sign_again))
+            send(sign_each(tried))
             if any(isinstance(outcomes[one.upload_id], Transfer) for one in tried):
-                send(self.each(others, sign_again))
+                # A call for each group finds that upload with fewer calls than one for each file.
+                send(
+                    {k: one for some in groups_of(others) for k, one in sign_together(some).items()}
+                )
+                rest = [one for one in others if one.upload_id not in refused]
+                send(sign_each([one for one in rest if is_url_refused(outcomes[one.upload_id])]))
     # What ftrack has refused is no answer of the store.
     batch = self.part_with(batch, refused)
-    sent = {key: one for key, one in outcomes.items() if key not in refused}
-    return self.hand_on(batch, sent, service="store")
+    return self.hand_on(batch, still_of(batch, outcomes), service="store")
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.create_component_location")

@@ -210,6 +210,7 @@ class Record:
         node: str = "",
         *,
         reached: bool = False,
+        into: str = "",
     ) -> Settled:
         """Note what a stage has done with its transfers.
 
@@ -220,6 +221,7 @@ class Record:
             node: the worker that ran the stage.
             reached: whether the node got any answer of that service, which may fail the uploads
                 nevertheless.
+            into: a new claim for those that advance without the rest of their batch.
         """
         rows = [
             {
@@ -240,6 +242,9 @@ class Record:
             passed=passed,
             reached=reached or passed > 0,
             node=node,
+            into=into,
+            lease_s=self.scripts.lease_s,
+            claim_ttl_s=CLAIM_TTL_S,
             ttl_s=self.scripts.ttl_s,
             large_bytes=LARGE_BYTES,
         )

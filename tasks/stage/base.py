@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import redis
 from celery import signature
+from celery.utils import uuid
+from kombu.exceptions import OperationalError
 
 from tasks.chain import QUEUE, wake
 from tasks.config.remedies import explained
@@ -231,18 +233,28 @@ class Stage(RedactedTask):
         return self._by_upload(transfers, outcomes)
 
     def each_file(
-        self, transfers: Sequence[Transfer], step: Callable[[Transfer], Transfer]
+        self,
+        transfers: Sequence[Transfer],
+        step: Callable[[Transfer], Transfer],
+        go_on: Callable[[Outcomes], None] | None = None,
     ) -> Outcomes:
         """Do as ``each``; what hangs in a file is left behind, see ``tasks.stage.threads``.
 
-        A file on a mount that does not answer is not tried, see ``tasks.stage.mounts``.
+        A file on a mount that does not answer is not tried, see ``tasks.stage.mounts``. ``go_on``
+        gets the outcomes so far, if the others take much longer.
         """
         mounts = self.clients.mounts
         dead = mounts.dead([file.path for file in transfers if file.publish is None])
         tried = [file for file in transfers if file.path not in dead]
-        outcomes = self._by_upload(
-            tried, self.in_threads(tried, lambda file: self.attempt(file, step))
+
+        def go_on_with(places: dict[int, Transfer | UploadError]) -> None:
+            if go_on:
+                go_on({tried[place].upload_id: outcome for place, outcome in places.items()})
+
+        ended = self.in_threads(
+            tried, lambda file: self.attempt(file, step), go_on_with if go_on else None
         )
+        outcomes = self._by_upload(tried, ended)
         answers = {
             file.path: isinstance(outcome, errors.FileHungError)
             for file in tried
@@ -291,14 +303,19 @@ class Stage(RedactedTask):
                 for upload_id, outcome in self.call_once(call, [transfer]).items()
             }
 
-    def in_threads(self, items: Sequence[T], act: Callable[[T], R]) -> list[R | Unfinished]:
+    def in_threads(
+        self,
+        items: Sequence[T],
+        act: Callable[[T], R],
+        go_on: Callable[[dict[int, R]], None] | None = None,
+    ) -> list[R | Unfinished]:
         """Act on each item, FARMHAUL_CONNECTIONS of them at a time.
 
         Far from the store and on network file systems, most of the time is spent waiting. MD5
         takes no more CPU time with 8 threads than with 1 (measured 2026-11).
         """
         limit_s = threads.STALLED_S
-        return self.clients.threads.run(items, act, lambda _: limit_s, threads.time_s())
+        return self.clients.threads.run(items, act, lambda _: limit_s, threads.time_s(), go_on)
 
     def ended(
         self, transfer: Transfer, outcome: Transfer | UploadError | Unfinished
@@ -359,8 +376,31 @@ class Stage(RedactedTask):
             self.end_chain()
         return message
 
-    def _settle(self, batch: Batch, outcomes: Outcomes, service: str) -> dict[str, str]:
-        """Write the outcomes of a batch to the record, and return the state of each upload."""
+    def go_on_with(self, batch: Batch, outcomes: Outcomes, service: str = "") -> Batch:
+        """Hand on what is done of a batch, while this task is busy with the rest of it.
+
+        It gets a claim of its own, so no message delivers any of it twice. Return the rest.
+        """
+        done: Outcomes = {k: one for k, one in outcomes.items() if isinstance(one, Transfer)}
+        ahead = [file for file in batch.transfers if file.upload_id in done]
+        if not ahead:
+            return batch
+        part = Batch(uuid(), tuple(ahead))
+        with suppress(redis.RedisError, OperationalError):  # then the reconciler starts it again
+            states = self._settle(part, done, service, part.claim_id)
+            if continuing := handed_on(part, done, states):
+                message = to_message(part.claim_id, continuing, self.clients.urls)
+                self._send_next(message, part.claim_id)
+        rest = [file for file in batch.transfers if file.upload_id not in done]
+        return replace(batch, transfers=tuple(rest))
+
+    def _settle(
+        self, batch: Batch, outcomes: Outcomes, service: str, into: str = ""
+    ) -> dict[str, str]:
+        """Write the outcomes of a batch to the record, and return the state of each upload.
+
+        ``into`` is a new claim for those that go on.
+        """
         settlements = self.settling.settlements(batch, outcomes)
         passed = sum(map(proves_service_up, outcomes.values()))
         answered = [service] if service and passed else []
@@ -373,7 +413,12 @@ class Stage(RedactedTask):
             # where ftrack writes, it does not show that an upload fails alone.
             passed = int(reached and self.stage != STAGES[-1])
         states = self.clients.record.settle(
-            settlements, answered, passed if service else 0, self.worker, reached=reached
+            settlements,
+            answered,
+            passed if service else 0,
+            self.worker,
+            reached=reached,
+            into=into,
         )
         given = {k: one for k, one in outcomes.items() if isinstance(one, errors.GivenBackError)}
         if given:
@@ -408,13 +453,23 @@ class Stage(RedactedTask):
         """Make this task the last one: Celery sends what ``request.chain`` still holds."""
         self.request.chain = None
 
-    def _send_next(self, message: Message) -> None:
-        # As Celery does itself when a task succeeds; this one is about to raise.
-        if self.request.chain:
-            *later, following = self.request.chain
-            signature(following, app=self.app).apply_async(
-                (message,), chain=later, root_id=self.request.root_id, parent_id=self.request.id
-            )
+    def _send_next(self, message: Message, task_id: str = "") -> None:
+        # As Celery does itself when a task succeeds; this one is about to raise, or goes on. Then
+        # the rest of its chain is sent a second time, under other ids.
+        if not self.request.chain:
+            return
+        *later, following = self.request.chain
+        options: dict[str, str] = {}
+        if task_id:
+            options["task_id"] = task_id
+            later = [signature(one, app=self.app).clone(task_id=uuid()) for one in later]
+        signature(following, app=self.app).apply_async(
+            (message,),
+            chain=later,
+            root_id=self.request.root_id,
+            parent_id=self.request.id,
+            **options,
+        )
 
 
 def with_size(transfer: Transfer) -> Transfer:

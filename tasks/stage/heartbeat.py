@@ -69,6 +69,12 @@ class Heartbeat:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
 
+    def keep(self, batch: Batch) -> None:
+        """Report only these from now on: the others have left the batch."""
+        kept = {transfer.upload_id for transfer in batch.transfers}
+        with self._asking:
+            self._sent = {k: sent for k, sent in self._sent.items() if k in kept}
+
     @contextmanager
     def part_ends(self, number: int) -> Iterator[tuple[int, int]]:
         """Note the end of a part in the record together with what is under way without it.

@@ -128,6 +128,12 @@ def handed_on(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> li
     ]
 
 
+def still_of(batch: Batch, outcomes: Outcomes) -> Outcomes:
+    """Return the outcomes of those that are still in a batch, of which some may have gone on."""
+    still = {transfer.upload_id for transfer in batch.transfers}
+    return {upload_id: one for upload_id, one in outcomes.items() if upload_id in still}
+
+
 def proves_service_up(outcome: Transfer | errors.UploadError) -> bool:
     """Return whether only a service that is up can have caused this outcome."""
     if isinstance(outcome, errors.UrlRefusedError) and not outcome.status:

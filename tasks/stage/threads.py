@@ -4,6 +4,7 @@ A read, a stat or an open on a mount that is gone may never return. No signal en
 and in state D not even its process can be killed. So the main thread of a process touches no file:
 it waits for its threads, and looks whether each of them moves. That a thread is alive says nothing.
 
+    what runs takes longer than the rest → the rest goes on, if the caller can do that
     an item does not move for its limit  → it is left behind, and no other one begins
     WRAP_UP_S later                      → those that move are asked to stop
     LAST_S later                         → whatever still runs is left behind too
@@ -14,6 +15,7 @@ A thread that is left behind and wakes up learns from ``note_progress`` that it 
 from __future__ import annotations
 
 import math
+import statistics
 import sys
 import threading
 import time
@@ -24,12 +26,13 @@ from queue import SimpleQueue
 from typing import Any, Generic, Literal, TypeVar
 
 from tasks.stage import shared
+from tasks.transfer.pace import FACTOR, LEAST_S
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: How often the main thread looks.
-POLL_S = 1.0
+#: How often the main thread looks, and how often while it may go on without some items.
+POLL_S, SOON_S = 1.0, 0.2
 #: Nothing that works is silent for so long: what is done of a batch is handed on within a minute.
 STALLED_S = 45.0
 #: The same while the worker shuts down.
@@ -97,8 +100,11 @@ class _Job(Generic[T]):
     item: T
     limit_s: float
     ident: int = 0
+    begun: float = 0.0
     moved: float = 0.0
+    took_s: float = 0.0
     is_done: bool = False
+    has_gone_on: bool = False
     stop: bool = False
     is_left: bool = False
     outcome: Any = None
@@ -139,7 +145,7 @@ class _Run(Generic[T, R]):
             with self.lock:
                 if job.is_left:
                     return False
-                job.is_done = True
+                job.is_done, job.took_s = True, time.monotonic() - job.begun
                 self._look()
         return True
 
@@ -148,7 +154,7 @@ class _Run(Generic[T, R]):
             if not self.waiting:
                 return None
             job = self.waiting.popleft()
-            job.moved = time.monotonic()
+            job.begun = job.moved = time.monotonic()
             job.ident = threading.get_ident()
         _here.job = job
         return job
@@ -164,6 +170,21 @@ class _Run(Generic[T, R]):
                 yield job
             elif job.runs:
                 shared.note_moved()
+
+    def ahead(self, now: float) -> list[_Job[T]]:
+        """Return what is done, if all that is under way takes much longer than that did."""
+        with self.lock:
+            done = [job for job in self.jobs if job.is_done]
+            begun = [job.begun for job in self.jobs if job.runs]
+        fresh = [job for job in done if not (job.has_gone_on or job.error or job.stop)]
+        if not fresh or not begun:
+            return []
+        usual_s = statistics.median(job.took_s for job in done)
+        if now - max(begun) < max(LEAST_S, FACTOR * usual_s):
+            return []
+        for job in fresh:
+            job.has_gone_on = True
+        return fresh
 
     def close(self) -> None:
         """Begin no other item."""
@@ -208,11 +229,13 @@ class Threads:
         act: Callable[[T], R],
         limit_s: Callable[[T], float] = lambda _: math.inf,
         time_s: float = math.inf,
+        go_on: Callable[[dict[int, R]], None] | None = None,
     ) -> list[R | Unfinished]:
         """Act on each item, several at a time, and return the outcome of each.
 
         ``limit_s`` tells how long an item may be silent. After ``time_s`` no other item begins, and
-        after half as much again those under way are asked to stop.
+        after half as much again those under way are asked to stop. ``go_on`` is called with the
+        outcomes so far, by the places of their items, if the other items take much longer.
         """
         run: _Run[T, R] = _Run(act, [_Job(item, limit_s(item)) for item in items])
         count = min(len(items), self.size)
@@ -221,19 +244,23 @@ class Threads:
         for _ in range(count):
             self._todo.put(run.work)
         if items:
-            self._watch(run, time_s)
+            self._watch(run, time_s, go_on)
         for job in run.jobs:
             if job.error is not None:
                 raise job.error
         return [job.outcome for job in run.jobs]
 
-    def _watch(self, run: _Run[T, R], time_s: float) -> None:
+    def _watch(
+        self, run: _Run[T, R], time_s: float, go_on: Callable[[dict[int, R]], None] | None
+    ) -> None:
         shared.note_moved()  # a task has begun, so another one has ended
         begun = time.monotonic()
         stop_at = begun + 1.5 * time_s
         is_closed = False
-        while not run.ended.wait(POLL_S):
+        while not run.ended.wait(SOON_S if go_on else POLL_S):
             now = time.monotonic()
+            if go_on and (ahead := run.ahead(now)):
+                go_on({place: job.outcome for place, job in enumerate(run.jobs) if job in ahead})
             if self._leave_hung(run, now):
                 is_closed, stop_at = True, min(stop_at, now + WRAP_UP_S)
             if shared.is_stopping():

@@ -25,8 +25,7 @@ def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -
         return call(transfers)
     if outcomes := _in_time(call, transfers, 0.0):
         return outcomes
-    size = math.isqrt(len(transfers))
-    groups = [transfers[first : first + size] for first in range(0, len(transfers), size)]
+    groups = groups_of(transfers)
     answers = threads.run(groups, lambda group: _in_time(call, group, ANEW_S))
     slow: list[Transfer] = []
     for group, answer in zip(groups, answers, strict=True):
@@ -39,6 +38,12 @@ def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -
     if len(slow) * 2 > len(transfers):
         return outcomes | call(slow)
     return outcomes | {one.upload_id: GivenBackError(one.upload_id, True) for one in slow}  # noqa: FBT003 plain values
+
+
+def groups_of(transfers: Sequence[Transfer]) -> list[Sequence[Transfer]]:
+    """Return groups in which one transfer is found with the fewest calls, first by group."""
+    size = math.isqrt(len(transfers)) or 1
+    return [transfers[first : first + size] for first in range(0, len(transfers), size)]
 
 
 def _in_time(call: Call, transfers: Sequence[Transfer], least_s: float) -> Outcomes:

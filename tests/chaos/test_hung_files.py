@@ -47,6 +47,21 @@ def test_files_that_hang_hold_up_no_others(make_farm: MakeFarm) -> None:
 
 
 @pytest.mark.chaos
+def test_the_batch_of_a_file_that_hangs_goes_on_at_once(make_farm: MakeFarm) -> None:
+    """Long before the hung file is left behind, if another process can take what goes on."""
+    farm = make_farm(options=("--concurrency=2", *OPTIONS[1:]))
+    with farm.frozen():
+        hung = upload_hanging(farm, "read")
+        others = farm.upload_many(20)
+    wait_arrived(farm, others)
+    assert farm.states([hung.id]) == ["active"]
+    assert farm.record(hung.id)["at:1"]
+
+    (hung.path.parent / "answers").touch()
+    wait_arrived(farm, [hung], timeout_s=90)
+
+
+@pytest.mark.chaos
 @pytest.mark.parametrize("call", ["stat", "read", "send"])
 def test_a_large_file_that_hangs_is_named_and_goes_on(make_farm: MakeFarm, call: str) -> None:
     farm = make_farm(options=OPTIONS)

@@ -126,3 +126,16 @@ def test_a_large_file_that_the_store_never_takes_stops_no_other(farm: Farm) -> N
 
     assert farm.states([large.id])[0] in {"active", "pending", "retrying"}
     assert not farm.redis.hget("farmhaul:gate:store", "until")
+
+
+def test_an_upload_that_the_store_takes_slowly_delays_no_other(farm: Farm) -> None:
+    """The rest of its batch goes on, is registered meanwhile, and each file is sent once."""
+    with farm.frozen():
+        slow, *others = farm.upload_many(20)
+        farm.sandbox.faults.add("store", "latency_s", 20, component_id=slow.component_id)
+    wait_arrived(farm, others)
+    assert farm.states([slow.id]) == ["active"]
+
+    wait_arrived(farm, [slow])
+    keys = [put["key"] for put in farm.sandbox.store.requests() if put["method"] == "PUT"]
+    assert len(keys) == len(set(keys)) == 20

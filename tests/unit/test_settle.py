@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tasks.records import keys
+from tasks.records.delivery import Settlement
 from tasks.records.record import MAX_DELIVERIES
 from tasks.records.states import STAGES, STATES
 from tasks.records.status import Status
@@ -389,3 +390,21 @@ def test_a_bucket_that_nobody_uses_is_forgotten(farm: Farm) -> None:
     assert take(50) == 0
     assert 3 < take(1) <= 4.9
     assert farm.client.ttl(keys.BUCKET + "b") == pytest.approx(3600, abs=5)
+
+
+def test_what_goes_on_without_its_batch_has_a_claim_of_its_own(farm: Farm) -> None:
+    farm.enqueue(file_of(), file_of(), file_of())
+    fast, slow, other = farm.pass_stages(PUT)
+
+    farm.record.settle([Settlement(one, "advanced") for one in (fast, other)], into="new")
+
+    assert [one.upload_id for one in farm.deliver(PUT)] == [slow.upload_id]
+    assert farm.deliver(REGISTER) == []
+    gone_on = farm.deliver(REGISTER, "new")
+    assert {one.upload_id for one in gone_on} == {fast.upload_id, other.upload_id}
+    assert set(farm.client.zrange(keys.CLAIMS, 0, -1)) == {"claim", "new"}
+
+    for one in gone_on:
+        farm.settle(one, "located")
+    assert farm.client.zrange(keys.CLAIMS, 0, -1) == ["claim"]
+    assert farm.client.exists(f"{keys.CLAIM}new") == 0

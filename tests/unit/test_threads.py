@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -19,7 +19,13 @@ LIMIT_S = 0.3
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"POLL_S": 0.02, "WRAP_UP_S": 0.2, "LAST_S": 0.2, "STOP_S": 0.1}.items():
+    for name, seconds in {
+        "POLL_S": 0.02,
+        "SOON_S": 0.02,
+        "WRAP_UP_S": 0.2,
+        "LAST_S": 0.2,
+        "STOP_S": 0.1,
+    }.items():
         monkeypatch.setattr(threads, name, seconds)
 
 
@@ -96,6 +102,35 @@ def test_what_moves_is_not_left_behind() -> None:
         return "done"
 
     assert Threads(1).run([1], act, limit_s) == ["done"]
+
+
+def test_what_is_done_goes_on_without_what_takes_longer(answer: threading.Event) -> None:
+    steps: list[dict[int, bool]] = []
+
+    def go_on(done: Mapping[int, bool]) -> None:
+        steps.append(dict(done))
+        answer.set()
+
+    slow = [False, True, False]
+    outcomes = Threads(3).run(slow, lambda item: item and answer.wait(), go_on=go_on)
+
+    assert steps == [{0: False, 2: False}]
+    assert outcomes == slow
+
+
+def test_an_item_that_failed_or_was_stopped_does_not_go_on(answer: threading.Event) -> None:
+    steps: list[dict[int, float]] = []
+
+    def go_on(done: Mapping[int, float]) -> None:
+        steps.append(dict(done))
+        answer.set()
+
+    def act(item: int) -> float:
+        return answer.wait() if item == 1 else 1 / item
+
+    with pytest.raises(ZeroDivisionError):
+        Threads(3).run([0, 1, 2], act, go_on=go_on)
+    assert steps == [{2: 0.5}]
 
 
 def test_without_a_limit_an_item_may_be_silent() -> None:

@@ -18,7 +18,9 @@
 --               has, but a control call has shown it
 -- reached       whether the node got any answer of that service
 -- node          who has done this
--- ttl_s         how long the record of an ended upload is kept
+-- into          a new claim for those that advance; empty if they stay in theirs
+-- lease_s, claim_ttl_s, ttl_s   how long a claim holds unless it is renewed, and how long a forgotten
+--   claim, and the record of an ended upload, are kept
 -- large_bytes   a file above this size is sent in parts
 --
 -- Returns {rows {id, the state that it has now, or 'lost'}, hosts that need a wake-up, because their
@@ -217,8 +219,17 @@ local function write_fields(key, fields)
   end
 end
 
-local function advance(_, key, _, record)
+-- The uploads that go on without the rest of their batch, in a claim of their own.
+local gone_on = {}
+
+local function advance(id, key, _, record)
   note_recovery(key, record)
+  if args.into ~= '' then
+    leave_claim_at_end(id, record.claim)
+    redis.call('HSET', key, 'claim', args.into)
+    redis.call('SADD', KEY.claim .. args.into, id)
+    gone_on[#gone_on + 1] = id
+  end
   return 'active'
 end
 
@@ -338,6 +349,12 @@ end
 local rows = {}
 for _, settlement in ipairs(args.settlements) do
   rows[#rows + 1] = { settlement.id, attempt(settlement.id, settle, settlement) or 'failed' }
+end
+if #gone_on > 0 then
+  local key = KEY.claim .. args.into
+  redis.call('ZADD', KEY.claims, claim_until(args.lease_s), args.into)
+  redis.call('EXPIRE', key, args.claim_ttl_s)
+  redis.call('SET', KEY.carried .. args.into, cjson.encode(gone_on), 'EX', 86400)
 end
 if succeeded_at then
   attempt('', note_success, args.node, succeeded_at)
