@@ -206,7 +206,7 @@ def test_a_publish_is_what_ayons_own_plugins_make(
         FARMHAUL_REDIS_URL=farm.env["FARMHAUL_REDIS_URL"],
         FARMHAUL_STORAGE_ROOTS=str(farm.sandbox.storage),
     )
-    place = ("--context", "demo/sh010", "--task", seed.TASK_ID, "--only-in", "ftrack.unmanaged")
+    place = ("--context", "demo/sh010", "--task", "lighting", "--only-in", "ftrack.unmanaged")
 
     done = run(installed, metadata_of(tmp_path, *rows, **more), *place)
 
@@ -219,6 +219,11 @@ def test_a_publish_is_what_ayons_own_plugins_make(
     wait_until(ended, 60)
     with official_client(farm.sandbox) as session:
         ours = _published(session)
+    # A hook that fires twice makes nothing twice.
+    assert run(installed, metadata_of(tmp_path, *rows, **more), *place).returncode == 0
+    farm.wait_quiet()
+    with official_client(farm.sandbox) as session:
+        assert _published(session) == ours
     if what == "frames":
         # AYON registers the path of the first frame; farmhaul that of each, and their sequence.
         exr = theirs["renderMain"]["components"]["exr"]

@@ -122,6 +122,30 @@ def test_what_ftrack_says_against_a_sequence_is_told_in_its_own_words(
     assert not sandbox.ftrack.entities("SequenceComponent")
 
 
+@pytest.mark.parametrize("kind", ["Task", "Shot", "AssetBuild", "Project"])
+def test_a_thumbnail_is_set_for_a_context_of_any_kind(
+    sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, kind: str
+) -> None:
+    context = sandbox.ftrack.create(kind, name=f"new {kind}")
+    target = Target.under_version(
+        seed.VERSION_ID, "thumbnail", thumbnail=True, task_id=context["id"]
+    )
+    # What ftrack refuses for another reason than a duplicate is tried again.
+    refusal = sandbox.faults.add("ftrack", "error", "IntegrityError", entity_type=kind, times=1)
+    file = frame(b"x", "a.png", target=target)
+    [refused] = locate(ftrack, [file]).values()
+
+    [located] = locate(ftrack, [file]).values()
+
+    assert sandbox.faults.struck(refusal)
+    assert isinstance(refused, UnexpectedAnswerError)
+    assert located == file
+    for entity_type, one in ((kind, context["id"]), ("AssetVersion", seed.VERSION_ID)):
+        entity = sandbox.ftrack.get(entity_type, one)
+        assert entity
+        assert entity["thumbnail_id"] == target.component_id
+
+
 def test_a_file_whose_name_is_a_sequence_in_ftrack_is_refused(
     ftrack: FtrackClient, frame: Frame
 ) -> None:
