@@ -195,8 +195,10 @@ def _is_trusted(status: os.stat_result, folder: int) -> bool:
     """Return whether nobody can hold the file's lock for ever, or change its bytes.
 
     The owner of the folder could do so anyway. On a mount that gives all files to one user, that
-    is the owner.
+    is the owner. A file with another name is somebody's hard link to a file of ours.
     """
+    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+        return False
     return status.st_uid in {os.geteuid(), os.fstat(folder).st_uid}
 
 
@@ -204,7 +206,8 @@ def _opened(name: str, folder: int) -> FileIO:
     # O_NONBLOCK: a FIFO must not hang us.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(name, flags, 0o666, dir_fd=folder)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
         raise FileExistsError(errno.EEXIST, f"{name} is in the way, and is not a file; remove it")
     return os.fdopen(descriptor, "r+b", buffering=0)

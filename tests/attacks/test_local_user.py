@@ -68,14 +68,16 @@ def make_socket(path: Path) -> None:
         make_socket,
         lambda path: os.symlink(path.parent.parent / "victim", path),
         lambda path: os.symlink("/dev/zero", path),
+        # Where fs.protected_hardlinks is off, also to a file of the user who fetches.
+        lambda path: os.link(path.parent.parent / "victim", path),
     ],
-    ids=["fifo", "folder", "socket", "symlink", "device"],
+    ids=["fifo", "folder", "socket", "symlink", "device", "hard link"],
 )
 def test_a_fetch_neither_follows_nor_waits_on_what_lies_in_its_way(
     name: str, make: Callable[[Path], None], store: OddServer, tmp_path: Path
 ) -> None:
     victim = tmp_path / "victim"
-    victim.write_bytes(b"of somebody else")
+    victim.write_bytes(b"a file of somebody else")
     folder = tmp_path / "into"
     folder.mkdir()
     make(folder / name)
@@ -84,7 +86,7 @@ def test_a_fetch_neither_follows_nor_waits_on_what_lies_in_its_way(
         fetch(folder, store)
         assert (folder / "f.exr").read_bytes() == CONTENT
         assert not (folder / "f.exr").is_symlink()
-    assert victim.read_bytes() == b"of somebody else"
+    assert victim.read_bytes() == b"a file of somebody else"
 
 
 def test_a_spool_as_documented_is_closed_to_others(tmp_path: Path) -> None:
