@@ -195,7 +195,7 @@ def _is_trusted(status: os.stat_result, folder: int) -> bool:
     """Return whether nobody can hold the file's lock for ever, or change its bytes.
 
     The owner of the folder could do so anyway. On a mount that gives all files to one user, that
-    is the owner. A file with another name is somebody's hard link to a file of ours.
+    is the owner. A file with another name is somebody's hard link to our file.
     """
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
         return False
