@@ -26,16 +26,26 @@ DISK = "5b3e2c1a-0000-4000-8000-0000000000d1"
 def storage(farm: Farm) -> Path:
     """The central storage of a studio, as ftrack's own wizard sets it up, with all files in it."""
     farm.sandbox.ftrack.create("Location", id=DISK, name="studio.disk", label="studio.disk")
-    mounts = {"linux": str(farm.sandbox.storage), "windows": "P:\\prod", "osx": "/Volumes/prod"}
+    set_up(farm, "P:\\prod")
+    return farm.sandbox.storage
+
+
+def set_up(farm: Farm, windows: str) -> None:
+    """Set the central storage up with this mount point on Windows."""
+    # A studio may well write a slash at the end.
+    mounts = {"linux": f"{farm.sandbox.storage}/", "windows": windows, "osx": "/Volumes/prod"}
     data = {
         "location_name": "studio.disk",
         "location_id": DISK,
         "accessor": {"mount_points": mounts},
     }
-    scenario = {"scenario": "ftrack.centralized-storage", "data": data}
-    value = json.dumps(scenario)
-    farm.sandbox.ftrack.create("Setting", name="storage_scenario", group="STORAGE", value=value)
-    return farm.sandbox.storage
+    value = json.dumps({"scenario": "ftrack.centralized-storage", "data": data})
+    key = {"name": "storage_scenario", "group": "STORAGE"}
+    if farm.sandbox.ftrack.entities("Setting"):
+        what = {"entity_type": "Setting", "entity_key": [*key.values()]}
+        farm.sandbox.ftrack.api({"action": "update", **what, "entity_data": {"value": value}})
+    else:
+        farm.sandbox.ftrack.create("Setting", **key, value=value)
 
 
 def on_linux(farm: Farm, location: str, component_id: str) -> dict[str, str]:
@@ -80,8 +90,8 @@ def refusal(farm: Farm, *arguments: str | Path) -> str:
     return done.stderr
 
 
-def as_windows(path: Path, storage: Path) -> str:
-    return ntpath.join("P:\\prod", *path.relative_to(storage).parts)
+def as_windows(path: Path, storage: Path, mount: str = "P:\\prod") -> str:
+    return ntpath.join(mount, *path.relative_to(storage).parts)
 
 
 def test_clients_find_the_path_on_linux_and_on_windows(farm: Farm, storage: Path) -> None:
@@ -100,8 +110,10 @@ def test_clients_find_the_path_on_linux_and_on_windows(farm: Farm, storage: Path
     files = {name: folder / f"beauty.{frame}.exr" for name, frame in names.items()}
     expected = {name: str(path) for name, path in files.items()}
     assert on_linux(farm, "studio.disk", sequence["id"]) == expected
-    expected = {name: as_windows(path, storage) for name, path in files.items()}
-    assert on_windows(farm, "studio.disk", sequence["id"]) == expected
+    for mount in ("P:\\", "\\\\server\\prod\\shows", "P:\\prod"):
+        set_up(farm, mount)
+        expected = {name: as_windows(path, storage, mount) for name, path in files.items()}
+        assert on_windows(farm, "studio.disk", sequence["id"]) == expected
     [component] = (
         one for one in farm.sandbox.ftrack.entities("FileComponent") if one["name"] == "movie"
     )
