@@ -27,9 +27,14 @@ State = Literal[
     "not compared",
 ]
 
-#: ftrack's JavaScript client and former versions of farmhaul used other sizes: powers of two. Of
-#: these, only one makes the number of parts that an object has.
-OTHER_PART_SIZES = [MIB << power for power in range((LARGEST_PART_BYTES // MIB).bit_length())]
+#: ftrack's JavaScript client, AWS and former versions of farmhaul use powers of two; rclone, s3cmd
+#: and others 5 MiB, which is the least that S3 takes, and multiples of it.
+OTHER_PART_SIZES = sorted(
+    [
+        *(MIB << power for power in range((LARGEST_PART_BYTES // MIB).bit_length())),
+        *(MIB * count for count in (5, 10, 15, 20, 25, 50, 100, 250, 500)),
+    ]
+)
 
 OTHER_PARTS = "another program has sent it in parts of an unknown size"
 NO_MD5 = "the store has no MD5 of it"
@@ -163,24 +168,48 @@ def _same_md5(
     size_bytes = stored.size_bytes
     if stored.md5_hex:
         return md5_of(file, pair.path, 0, size_bytes, on_block).hex() == stored.md5_hex
-    part_bytes = _part_size(size_bytes, stored.parts)
-    if not part_bytes:
+    part_sizes = _part_sizes(pair, size_bytes, stored.parts)
+    if not part_sizes:
         return None
-    digest = hashlib.md5(usedforsecurity=False)
-    for offset in range(0, size_bytes, part_bytes):
-        length = min(part_bytes, size_bytes - offset)
-        digest.update(md5_of(file, pair.path, offset, length, on_block))
-    if digest.hexdigest() == stored.joined_md5_hex:
+    if stored.joined_md5_hex in _joined_md5s(file, pair.path, size_bytes, part_sizes, on_block):
         return True
     # The parts of another program may have had sizes of which none is known.
     return False if pair.is_ours else None
 
 
-def _part_size(size_bytes: int, parts: int) -> int:
-    """Return the size of the parts of an object; 0 if no known one fits."""
-    if parts and part_count(size_bytes) == parts:
-        return part_size_bytes(size_bytes)
-    return next((one for one in OTHER_PART_SIZES if len(range(0, size_bytes, one)) == parts), 0)
+def _part_sizes(pair: Pair, size_bytes: int, parts: int) -> list[int]:
+    """Return the sizes that the parts of an object may have, of those that are known."""
+    if pair.is_ours and part_count(size_bytes) == parts:
+        return [part_size_bytes(size_bytes)]
+    fitting = {one for one in OTHER_PART_SIZES if len(range(0, size_bytes, one)) == parts}
+    return sorted({min(one, size_bytes) for one in fitting})  # of one part, any larger size is one
+
+
+def _joined_md5s(
+    file: BinaryIO,
+    path: str,
+    size_bytes: int,
+    part_sizes: Sequence[int],
+    on_block: Callable[[], None],
+) -> set[str]:
+    """Return the MD5 of the parts' MD5s for each size of parts. The file is read once."""
+    joined = {size: hashlib.md5(usedforsecurity=False) for size in part_sizes}
+    parts = {size: hashlib.md5(usedforsecurity=False) for size in part_sizes}
+    block = memoryview(bytearray(MIB))
+    offset = 0
+    with reading(path):
+        # Each part ends with a MiB, or with the file.
+        while count := os.preadv(
+            file.fileno(), [block[: min(MIB - offset % MIB, size_bytes - offset)]], offset
+        ):
+            offset += count
+            for size in part_sizes:
+                parts[size].update(block[:count])
+                if offset % size == 0 or offset == size_bytes:
+                    joined[size].update(parts[size].digest())
+                    parts[size] = hashlib.md5(usedforsecurity=False)
+            on_block()
+    return {digest.hexdigest() for digest in joined.values()}
 
 
 def _same_bytes(

@@ -73,6 +73,13 @@ def test_the_md5_of_the_parts_md5s_tells(comparing: Compare, part_bytes: int) ->
     assert comparing(first_byte(joined(b"y" + CONTENT[1:], part_bytes))) == ("differs", "")
 
 
+@pytest.mark.parametrize("part_mib", [1, 2, 5, 8, 10, 15, 16, 20, 64])
+def test_parts_of_other_programs_are_recognized(comparing: Compare, part_mib: int) -> None:
+    tag = joined(CONTENT, part_mib * MIB)
+    assert comparing(first_byte(tag), is_ours=False) == ("same", "")
+    assert comparing(first_byte(joined(CONTENT[1:] + b"y", 8 * MIB)), is_ours=False)[0] != "same"
+
+
 def test_parts_of_another_program_may_have_had_any_size(comparing: Compare) -> None:
     tag = joined(CONTENT, 9 * MIB)
     assert comparing(first_byte(tag), is_ours=False)[0] == "not compared"
