@@ -82,6 +82,7 @@ BAD_NODES = {
     "a proxy that answers 503": "ftrack",
     "a proxy that wants a login": "ftrack",
     "a proxy that refuses the store": "store",
+    "a SOCKS proxy": REFUSES,
     "no DNS": "ftrack",
     "no DNS for the store": "store",
     "an unknown authority": "ftrack",
@@ -261,6 +262,11 @@ def bad_node(
             "no DNS for the store": {
                 "NO_NAME_PORT": str(urlsplit(sandbox.store_url).port),
                 "NO_NAME_WHILE": str(empty),
+            },
+            # PySocks, which requests needs for it, is not installed.
+            "a SOCKS proxy": {
+                "all_proxy": f"socks5://127.0.0.1:{CLOSED_PORT}",
+                "no_proxy": "127.0.0.1",
             },
             "a CA file that is gone": {"REQUESTS_CA_BUNDLE": f"{folder}/gone.pem"},
         }

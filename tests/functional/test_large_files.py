@@ -97,6 +97,13 @@ def test_a_part_goes_without_a_content_md5_that_the_store_refuses(farm: Farm, mo
     assert "content-md5" not in {name.lower() for name in second["headers"]}
 
 
+def test_parts_are_sent_once_through_a_proxy_that_weakens_etags(farm: Farm, movie: Path) -> None:
+    farm.sandbox.faults.add("store", "etag", 'W/"{}-gzip"', method="PUT")
+    upload = upload_large(farm, movie)
+    assert_located_whole(farm, upload)
+    assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
+
+
 @pytest.mark.parametrize(
     ("fault", "options"),
     {

@@ -242,7 +242,10 @@ class Exchange:
         assert self._upstream is not None
         etag = striking.get("etag")
         if etag is not None:
-            reply = reply.without("etag").plus("ETag", f'"{etag.value or "0" * 32}"')
+            value = str(etag.value or "0" * 32)
+            own = reply.headers.get("etag", "").strip('"')
+            value = value.replace("{}", own) if "{}" in value else f'"{value}"'
+            reply = reply.without("etag").plus("ETag", value)
         if reply.chunked:
             body = self._upstream.read_chunked()
             reply = reply.without("transfer-encoding").plus("Content-Length", str(len(body)))

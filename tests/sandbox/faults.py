@@ -23,7 +23,7 @@ Kind: TypeAlias = Literal[
     "line_bytes_s",  # at most *value* bytes a second of bodies sent, for all connections together
     "url_lifetime_s",  # URLs signed by this call last *value* seconds; 0: already expired
     "bad_digest",  # flip a bit of the body on its way to the store or (GET) back
-    "etag",  # respond with the ETag *value*
+    "etag",  # respond with the ETag *value*, or as a proxy does: W/"{}-gzip"
     "discard",  # 200 without storing, the ETag made of Content-MD5: for benchmarks
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
