@@ -26,7 +26,7 @@ from tasks.transfer.errors import (
     ServiceUnavailableError,
     UploadError,
 )
-from tasks.transfer.get import BeingFetchedError, get_file, part_name_of
+from tasks.transfer.get import BeingFetchedError, Fetched, get_file, part_name_of
 from tasks.transfer.lookup import ComponentFile, find_files
 
 #: A download is tried for a day, and may wait as long for a worker.
@@ -60,12 +60,12 @@ def fetch_component(self: Task, component_id: str, folder: str, asked_at: float 
     try:
         _check_age(component_id, asked_at)
         _fetch(component_id, folder, progress, asked_at)
-    except BeingFetchedError as error:
-        progress.fail(error, is_final=_is_last_try(self, DOWNLOAD_BUSY))
-        raise _retry(self, component_id, DOWNLOAD_BUSY) from None
-    except RetryableError as error:
-        progress.fail(error, is_final=_is_last_try(self, DOWNLOAD_TASK))
-        raise _retry(self, component_id, DOWNLOAD_TASK, error) from None
+    except (BeingFetchedError, RetryableError) as error:
+        is_busy = isinstance(error, BeingFetchedError)
+        policy = DOWNLOAD_BUSY if is_busy else DOWNLOAD_TASK
+        delay_s = full_jitter(self.request.retries, policy, random.random())
+        progress.fail(error, is_final=_is_last_try(self, policy), delay_s=delay_s)
+        raise _retry(self, component_id, policy, delay_s, None if is_busy else error) from None
     except Exception as error:
         progress.fail(error, is_final=True)
         raise
@@ -79,17 +79,17 @@ class Progress:
         self._fetches = fetches
         self._fetch_id = fetch_id
         self._sizes: dict[str, int] = {}
+        #: What was there of each file before this run, so that its rate is that of the network.
+        self._there: dict[str, int] = {}
         self._files = self._fetched = self._size_bytes = 0
         self._next_s = 0.0
-        #: What was there when this run began, and time.monotonic() then: the rate is from there on.
+        #: What had arrived when that was first seen, and time.monotonic() then.
         self._begun: tuple[int, float] | None = None
 
     def begin(self, component_id: str, folder: str, worker: str) -> None:
         """Note that a worker has it."""
         with suppress(redis.RedisError):
-            self._fetches.begin(
-                self._fetch_id, component_id, folder, state="fetching", worker=worker
-            )
+            self._fetches.take(self._fetch_id, component_id, folder, worker)
             self._fetches.trim()
 
     def found(self, files: Sequence[ComponentFile]) -> None:
@@ -98,6 +98,12 @@ class Progress:
         sizes = [file.size_bytes for file in files]
         self._size_bytes = sum(sizes) if all(sizes) else 0
         self._note()
+
+    def continues(self, file: ComponentFile, folder: int) -> None:
+        """Remember what an earlier run has left of a file."""
+        with suppress(OSError):
+            part = os.stat(part_name_of(file.component_id), dir_fd=folder)
+            self._there[file.component_id] = part.st_size
 
     def moved(self, file: ComponentFile, folder: int) -> None:
         """Note, once a second at most, what has arrived of a file."""
@@ -109,38 +115,40 @@ class Progress:
             self._sizes[file.component_id] = part.st_size
         self._note()
 
-    def arrived(self, file: ComponentFile, size_bytes: int) -> None:
+    def arrived(self, file: ComponentFile, fetched: Fetched) -> None:
         """Count a file that is here."""
-        self._sizes[file.component_id] = size_bytes
+        self._sizes[file.component_id] = fetched.size_bytes
+        if fetched.state == "present":
+            self._there[file.component_id] = fetched.size_bytes
         self._fetched += 1
 
     def end(self) -> None:
         """Note that all files are here."""
         self._note(state="fetched")
 
-    def fail(self, error: Exception, *, is_final: bool) -> None:
-        """Note why files are not here."""
+    def fail(self, error: Exception, *, is_final: bool, delay_s: float | None = None) -> None:
+        """Note why files are not here, and in how long it is tried again."""
         # Any other text may contain a presigned URL.
         known = isinstance(error, UploadError | BeingFetchedError)
         text = explained(error if known else internal_error("fetch_component", error))
         state = "failed" if is_final else "retrying"
-        self._note(text, state=state, error_kind=type(error).__name__)
+        self._note(text, delay_s, state=state, error_kind=type(error).__name__)
 
-    def _note(self, error: str = "", **fields: str | int) -> None:
+    def _note(self, error: str = "", delay_s: float | None = None, **fields: str | int) -> None:
         received = sum(list(self._sizes.values()))
         counted = {"files": self._files, "fetched": self._fetched, "received": received}
         counted |= {"size": self._size_bytes, "rate": self._rate(received)}
         with suppress(redis.RedisError):
-            self._fetches.note(self._fetch_id, {**counted, **fields}, error)
+            self._fetches.note(self._fetch_id, {**counted, **fields}, error, delay_s)
 
     def _rate(self, received: int) -> int:
-        """Return the bytes a second of this run; what an earlier one has left does not count."""
-        now = time.monotonic()
+        """Return the bytes a second of this run; what was there before it does not count."""
+        now, moved = time.monotonic(), received - sum(list(self._there.values()))
         if self._begun is None:
-            self._begun = (received, now) if received else None
+            self._begun = (moved, now) if moved > 0 else None
             return 0
         before, since = self._begun
-        return round(max(received - before, 0) / max(now - since, 0.001))
+        return round(max(moved - before, 0) / max(now - since, 0.001))
 
 
 def _check_age(component_id: str, asked_at: float) -> None:
@@ -165,6 +173,7 @@ def _fetch(component_id: str, folder: str, progress: Progress, asked_at: float) 
         progress.moved(file, opened)
 
     def attempt(file: ComponentFile) -> Exception | None:
+        progress.continues(file, opened)
         try:
             fetched = get_file(
                 file,
@@ -179,7 +188,7 @@ def _fetch(component_id: str, folder: str, progress: Progress, asked_at: float) 
             raise
         except Exception as error:  # noqa: BLE001 raised below; the folder stays open until then
             return error
-        progress.arrived(file, fetched.size_bytes)
+        progress.arrived(file, fetched)
         return None
 
     # The folder may hang too.
@@ -235,13 +244,13 @@ def _is_last_try(task: Task, policy: Policy) -> bool:
 
 
 def _retry(
-    task: Task, component_id: str, policy: Policy, error: Exception | None = None
+    task: Task, component_id: str, policy: Policy, delay_s: float, error: Exception | None
 ) -> Exception:
     # Celery's retry keeps neither the priority nor the text that events show for the arguments.
     retry: Exception = task.retry(
         exc=error,
         throw=False,
-        countdown=full_jitter(task.request.retries, policy, random.random()),
+        countdown=delay_s,
         max_retries=int(policy.max_tries) - 1,
         queue=QUEUE,
         priority=FETCH_PRIORITY,

@@ -140,7 +140,7 @@ def _sentinel_problem(error: redis.sentinel.MasterNotFoundError) -> str:
 def troubles(status: Status) -> dict[str, str]:
     """Return what keeps uploads waiting: by a gate, a node or entries, the rest of its line."""
     gates = {
-        f"the gate of {gate.service}": f"is closed since {_clock(gate.since)}, so all uploads wait"
+        f"the gate of {gate.service}": f"is closed since {clock(gate.since)}, so all uploads wait"
         for gate in status.gates()
         if gate.closed
     }
@@ -167,15 +167,18 @@ def faults_of_nodes(status: Status) -> dict[str, str]:
 def what_it_does(fault: NodeFault) -> str:
     """Return what a node with a fault does about uploads."""
     return {
-        "all": f"takes no uploads since {_clock(fault.since)}",
-        "held": f"takes no uploads until {_clock(fault.until)}",
-        "some": f"has left {fault.count} uploads to other nodes since {_clock(fault.since)}",
+        "all": f"takes no uploads since {clock(fault.since)}",
+        "held": f"takes no uploads until {clock(fault.until)}",
+        "some": f"has left {fault.count} uploads to other nodes since {clock(fault.since)}",
         "none": "takes uploads as the others do",
     }[fault.extent]
 
 
-def _clock(at: float) -> str:
-    return f"{datetime.fromtimestamp(at).astimezone():%H:%M:%S}"
+def clock(at: float) -> str:
+    """Return a local time of day with its zone, and with its date if it is another day's."""
+    moment = datetime.fromtimestamp(at).astimezone()
+    day = "" if moment.date() == datetime.now().astimezone().date() else f"{moment:%Y-%m-%d} "
+    return f"{day}{moment:%H:%M:%S %Z}"
 
 
 def span(seconds: float | None) -> str:

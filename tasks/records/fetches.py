@@ -6,12 +6,12 @@ records depends on them: a download that Redis has forgotten still arrives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.records.keys import FETCHES, fetch_key, to_text
-from tasks.records.numbers import Numbers
+from tasks.records.numbers import LATEST_S, Numbers
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import SealBrokenError
 
@@ -39,6 +39,13 @@ class FetchState:
     #: What ftrack says of the size of all files, and how fast they arrive; None if not known.
     size_bytes: int | None = None
     bytes_s: int | None = None
+    #: Who has asked for it last, and when; when a worker began it last, how often since then, and
+    #: when it is tried again. 0 and empty if that is not known.
+    who: str = ""
+    asked: float = 0.0
+    begun: float = 0.0
+    tries: int = 0
+    due: float = 0.0
 
     @property
     def left_s(self) -> float | None:
@@ -60,18 +67,42 @@ class Fetches:
         self.scripts = scripts
         self.redis = scripts.client
 
+    def ask(self, fetch_id: str, component_id: str, folder: str, who: str) -> None:
+        """Write what somebody wants to have downloaded, and where to."""
+        now, _ = self.redis.time()
+        said: dict[str, str | int] = {"asked": now, "tries": 0}
+        said["who"] = self.scripts.codec.seal_text(who)
+        self.begin(fetch_id, component_id, folder, state="queued", **said)
+
     def begin(self, fetch_id: str, component_id: str, folder: str, **fields: str | int) -> None:
         """Write what is downloaded and where to, with a state."""
         values = {"id": fetch_id, "component_id": component_id, "folder": folder}
         request = self.scripts.codec.encode(values)
         self.note(fetch_id, {**fields, "component": component_id, "request": request})
 
-    def note(self, fetch_id: str, fields: Mapping[str, str | int], error: str = "") -> None:
-        """Write fields; the record is kept for FARMHAUL_RECORD_DAYS after the last time."""
+    def take(self, fetch_id: str, component_id: str, folder: str, worker: str) -> None:
+        """Write that a worker begins it."""
+        now, _ = self.redis.time()
+        self.begin(fetch_id, component_id, folder, state="fetching", worker=worker, begun=now)
+        self.redis.hincrby(fetch_key(fetch_id), "tries", 1)
+
+    def note(
+        self,
+        fetch_id: str,
+        fields: Mapping[str, str | int],
+        error: str = "",
+        delay_s: float | None = None,
+    ) -> None:
+        """Write fields; the record is kept for FARMHAUL_RECORD_DAYS after the last time.
+
+        ``delay_s`` is in how long it is tried again.
+        """
         now, _ = self.redis.time()
         key, ttl_s = fetch_key(fetch_id), self.scripts.ttl_s
         sealed = self.scripts.codec.seal_text(error)
         values: dict[Any, Any] = {**fields, "error": sealed, "updated": now}
+        if delay_s is not None:
+            values["due"] = now + round(delay_s)
         pipeline = self.redis.pipeline()
         pipeline.hset(key, mapping=values)
         pipeline.hsetnx(key, "created", now)
@@ -88,6 +119,12 @@ class Fetches:
     def ids(self, limit: int = 10_000) -> list[str]:
         """Return the downloads that have a record, the latest moved first."""
         return [to_text(one) for one in self.redis.zrange(FETCHES, 0, limit - 1, desc=True)]
+
+    def beginning_with(self, starts: Iterable[str]) -> dict[str, list[str]]:
+        """Return for each start the downloads whose ids begin so, read once."""
+        wanted = [*starts]
+        ids = self.ids() if wanted else []
+        return {start: [one for one in ids if one.startswith(start)] for start in wanted}
 
     def find(self, fetch_ids: Sequence[str]) -> dict[str, FetchState]:
         """Return the state of each download that has a record."""
@@ -118,10 +155,15 @@ class Fetches:
             worker=fields.get("worker", ""),
             error=self.scripts.codec.unseal_text(fields.get("error", "")),
             error_kind=fields.get("error_kind", ""),
-            created=numbers.get("created", 2.0**33) or 0.0,
-            updated=numbers.get("updated", 2.0**33) or 0.0,
+            created=numbers.get("created", LATEST_S) or 0.0,
+            updated=numbers.get("updated", LATEST_S) or 0.0,
             size_bytes=numbers.whole("size") or None,
             bytes_s=numbers.whole("rate") or None,
+            who=self.scripts.codec.unseal_text(fields.get("who", "")),
+            asked=numbers.get("asked", LATEST_S) or 0.0,
+            begun=numbers.get("begun", LATEST_S) or 0.0,
+            tries=numbers.whole("tries"),
+            due=numbers.get("due", LATEST_S) or 0.0,
         )
 
     def _asked(self, fetch_id: str, fields: Mapping[str, str]) -> tuple[str, str]:

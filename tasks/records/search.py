@@ -171,11 +171,12 @@ class Search:
 
     def _candidates(self, query: Query) -> tuple[list[Found], bool, bool]:
         """Return what may fit, whether there may be more, and whether it is of all states."""
-        for word in query.words:
-            if is_uuid(word) and (named := self._by_id(word.lower())):
+        for word in filter(is_uuid, query.words):
+            if named := self._by_id(word.lower()):
                 return self._recorded([named]), False, True
-            if is_start_of_id(word) and (started := self.beginning_with(word.lower())):
-                return self._recorded(started), False, True
+        starts = [word.lower() for word in query.words if is_start_of_id(word)]
+        for started in filter(None, self.beginning_with(starts).values()):
+            return self._recorded(started), False, True
         if query.task:
             return self._recorded(self._carried(query.task)), False, True
         if query.worker:
@@ -196,10 +197,11 @@ class Search:
         is_upload, current = answers(pipeline)
         return one if is_upload else _text(current)
 
-    def beginning_with(self, start: str) -> list[str]:
-        """Return the uploads whose ids begin so, among MAX_FOUND: ids are in no order."""
-        ids = self.status.ids_in(ORDER, MAX_FOUND // len(ORDER))
-        return [one for one in ids if one.startswith(start)]
+    def beginning_with(self, starts: Iterable[str]) -> dict[str, list[str]]:
+        """Return for each start the uploads whose ids begin so, among MAX_FOUND, read once."""
+        wanted = [*starts]
+        ids = self.status.ids_in(ORDER, MAX_FOUND // len(ORDER)) if wanted else []
+        return {start: [one for one in ids if one.startswith(start)] for start in wanted}
 
     def _carried(self, chain: str) -> list[str]:
         # Anyone who can write to Redis may have put anything there.

@@ -138,6 +138,8 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         failed=f"upload/{trouble.failed}",
         version=f"uploads/version/{VERSIONS[40]}",
         summary="uploads/summary?q=show",
+        download=f"download/{trouble.download}",
+        search=f"uploads?q={trouble.download}",
     )
     [port] = free_ports(1)
     env = {"FARMHAUL_REDIS_URL": server.url, "FLOWER_DB": str(folder / "db")}
@@ -197,10 +199,17 @@ def test_a_new_supervisor_finds_the_answer(
 #: An id that no upload has.
 NOBODY = "00000000-0000-4000-8000-000000000000"
 OWN = ["uploads", "uploads?q=sh040", "uploads?q=nothing", "uploads?q=since:2", "farm"]
-OWN += ["uploads/summary?by=version", "summary"]
-OF_ONE = ["version", "publish", "movie", "failed", f"upload/{NOBODY}"]
+OWN += ["uploads/summary?by=version", "summary", "downloads"]
+OF_ONE = ["version", "publish", "movie", "failed", "download", "search", f"upload/{NOBODY}"]
 #: The heights of the pictures that docs/flower.md shows.
-PICTURES = {"version": 820, "summary": 760, "publish": 1040, "farm": 900, "broker": 450}
+PICTURES = {
+    "version": 820,
+    "summary": 760,
+    "publish": 1040,
+    "farm": 900,
+    "download": 640,
+    "broker": 450,
+}
 PAGES = [*OWN, *OF_ONE, "broker", "workers", "tasks"]
 
 

@@ -11,6 +11,7 @@ from tasks.intake.request import PublishRequest, UploadRequest
 from tasks.records import keys
 from tasks.records.commands import Commands
 from tasks.records.delivery import Settlement
+from tasks.records.fetches import Fetches
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
@@ -67,6 +68,21 @@ class Trouble:
         self._singles()
         self._outage()
         self._history()
+        self.download = self._download(scripts)
+
+    def _download(self, scripts: Scripts) -> str:
+        fetches, fetch_id = Fetches(scripts), str(uuid.uuid4())
+        asked = (fetch_id, str(uuid.uuid4()), "/mnt/show/sh010/plates")
+        fetches.ask(*asked, who="ada on ws12")
+        fetches.take(*asked, GOOD)
+        fields: dict[str, str | int] = {
+            "state": "retrying",
+            "files": 240,
+            "fetched": 31,
+            "received": 43_043_000,
+        }
+        fetches.note(fetch_id, {**fields, "size": 333_235_200}, "store is down: HTTP 503", 120)
+        return fetch_id
 
     def _nodes(self) -> None:
         nodes = ["w1@node003", "w1@node004", "w1@node005"]

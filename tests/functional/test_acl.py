@@ -272,6 +272,48 @@ def test_flower_retries_as_the_user_of_operators_alone(
             assert guarded.farm.redis.hget(key, "fence") == fence
 
 
+def test_flower_retries_a_download_and_finds_it_by_its_id(guarded: Guarded, tmp_path: Path) -> None:
+    farm, upload = guarded.farm, guarded.farm.upload()
+    farm.wait_located([upload.id])
+    folder = farm.make_file("other.exr", 10).parent
+    done = farm.cli("fetch", upload.component_id, "--to", str(folder), "--enqueue")
+    fetch_id = json.loads(done.stdout)["task_id"]
+    key = f"farmhaul:fetch:{fetch_id}"
+    wait_until(lambda: farm.redis.hget(key, "state") == "fetched")
+    begun = farm.redis.hget(key, "begun")
+    file = tmp_path / "redis_url"
+    file.write_text(f"{guarded.url('operator')}\n")
+    env = {"FLOWER_READ_ONLY": "false", "FLOWER_OPERATOR_REDIS_URL_FILE": str(file)}
+    places = {
+        f"uploads/{fetch_id.upper()}": f"download/{fetch_id}",
+        f"upload/{fetch_id}": f"download/{fetch_id}",
+        f"uploads/{upload.id}": f"upload/{upload.id}",
+        f"components/{upload.component_id}/": f"upload/{upload.id}",
+    }
+    nobody = f"uploads/{uuid.uuid4()}"
+
+    with flower(guarded, tmp_path, **env) as address, requests.Session() as browser:
+        wait_until(lambda: browser.get(f"{address}/farm", timeout=20).ok)
+        with guarded.nothing_refused():
+            found = {one: browser.get(f"{address}/{one}", timeout=20) for one in places}
+            listed = browser.get(f"{address}/downloads", timeout=20)
+            unknown = browser.get(f"{address}/{nobody}", timeout=20)
+            form = {"_xsrf": browser.cookies["_xsrf"]}
+            page = f"{address}/download/{fetch_id}"
+            forged = browser.post(f"{page}/retry", timeout=20)
+            answer = browser.post(f"{page}/retry", form, timeout=20)
+            # The first one has counted from zero again.
+            wait_until(lambda: farm.redis.hget(key, "state") == "fetched")
+            wait_until(lambda: farm.redis.hget(key, "begun") != begun)
+
+    assert {one: got.url.removeprefix(f"{address}/") for one, got in found.items()} == places
+    assert f"/download/{fetch_id}" in listed.text
+    assert (unknown.status_code, "has a record here" in unknown.text) == (404, True)
+    assert (forged.status_code, answer.status_code) == (403, 200)
+    assert "retried" in answer.text
+    assert "in Flower" in answer.text
+
+
 def check_flower(guarded: Guarded, tmp_path: Path) -> None:
     with flower(guarded, tmp_path) as address:
         _check_pages(guarded, address, tmp_path / "flower.log")

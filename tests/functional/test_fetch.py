@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import random
 import re
 import resource
 import signal
 import subprocess
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,8 +24,10 @@ from cryptography.fernet import Fernet
 from tasks import download
 from tasks.config.settings import Settings
 from tasks.download import Progress
-from tasks.records.fetches import Fetches
+from tasks.records.fetches import Fetches, FetchState
+from tasks.records.keys import fetch_key
 from tasks.records.scripts import open_scripts
+from tasks.transfer.get import Fetched, part_name_of
 from tasks.transfer.lookup import ComponentFile
 from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.functional.conftest import MakeFarm
@@ -33,6 +37,7 @@ from tests.sandbox import RedisServer, Sandbox, seed
 from tests.sandbox.official import official_client
 from tests.sandbox.process import CHECKOUT
 from workers.cli.fetch_task import fetch_line
+from workers.cli.watch_fetches import _until_ended
 
 MB = 1_000_000
 
@@ -425,13 +430,17 @@ def test_an_enqueued_download_is_followed_to_its_failure_and_retried(farm: Farm)
     assert (out / "plate.exr").read_bytes() == content
     # It has ended, so this does, too; on a terminal, the last state stays on the screen.
     again = farm.cli("watch", task_id)
-    assert (again.returncode, again.stdout[10:]) == (
+    assert (again.returncode, again.stdout.partition("  ")[2]) == (
         0,
         f"fetched    {task_id}   100.0 kB  {component_id} -> {out}  1 of 1 files\n",
     )
     screen = Screen(farm, task_id)
     assert screen.wait() == 0
     assert f"fetched    {task_id}" in screen.text
+    short = farm.cli("status", task_id[:8])
+    assert json.loads(short.stdout)["task_id"] == task_id
+    cancelled = farm.cli("cancel", task_id)
+    assert (cancelled.returncode, "is a download" in cancelled.stderr) == (2, True)
     both = farm.cli("watch", task_id, str(uuid.uuid4()))
     assert (both.returncode, "is no download" in both.stderr) == (2, True)
 
@@ -454,10 +463,10 @@ def test_a_download_shows_what_has_arrived_and_why_it_waits(
     progress.begin("c", "/mnt/plates", "w1@node7")
     progress.found(files)
     assert shown().endswith("0 of 3 files, 0 %  on w1@node7")
-    progress.arrived(files[0], 700)
+    progress.arrived(files[0], Fetched("fetched", 700))
     progress.moved(files[1], -1)  # its part has just become the file
     clock.now = 12.0
-    progress.arrived(files[1], 1100)
+    progress.arrived(files[1], Fetched("fetched", 1100))
     progress.moved(files[2], -1)
     # From 700 to 1800 bytes in 2 s, so the other 200 take less than half a second.
     assert shown().endswith("2 of 3 files, 90 %, 550 B/s, 0s left  on w1@node7")
@@ -474,6 +483,55 @@ def test_a_download_shows_what_has_arrived_and_why_it_waits(
     fetches.trim()
     assert fetches.ids() == ["one"]
     assert 0 < scripts.client.ttl("farmhaul:fetch:one") <= scripts.ttl_s
+
+
+def test_the_rate_of_a_download_counts_only_what_this_run_gets(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
+    fetches = Fetches(scripts)
+    progress = Progress(fetches, "two")
+    there, begun, new = (ComponentFile(one, f"{one}.exr", size_bytes=5000) for one in "abc")
+    clock = SimpleNamespace(now=10.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(download, "time", clock)
+    part = tmp_path / part_name_of(begun.component_id)
+    part.write_bytes(b"x" * 3000)
+    folder = os.open(tmp_path, os.O_RDONLY)
+
+    progress.begin("c", "/mnt/plates", "w1@node7")
+    progress.found([there, begun, new])
+    progress.arrived(there, Fetched("present", 5000))
+    progress.continues(begun, folder)
+    progress.moved(begun, folder)
+    assert fetches.find(["two"])["two"].bytes_s is None
+    for part_size in (3100, 3500):
+        clock.now += 2
+        part.write_bytes(b"x" * part_size)
+        progress.moved(begun, folder)
+    os.close(folder)
+
+    state = fetches.find(["two"])["two"]
+    assert (state.received_bytes, state.bytes_s) == (8500, 200)
+
+
+def test_a_watch_outlives_the_record_of_a_download(redis_server: RedisServer) -> None:
+    scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
+    fetches = Fetches(scripts)
+    for one, state in (("kept", "fetching"), ("gone", "fetched")):
+        fetches.begin(one, "c", "/mnt/plates", state=state)
+
+    def ends(found: Mapping[str, FetchState]) -> None:
+        scripts.client.delete(fetch_key("gone"))
+        fetches.note("kept", {"state": "fetched"})
+
+    def fails(found: Mapping[str, FetchState]) -> None:
+        fetches.note("kept", {"state": "failed"})
+
+    assert _until_ended(fetches, ["kept", "gone"], ends)
+    assert not _until_ended(fetches, ["kept", "unknown"], lambda found: None)
+    fetches.note("kept", {"state": "fetching"})
+    assert not _until_ended(fetches, ["kept"], fails)
 
 
 def test_a_worker_follows_no_symlink_out_of_the_roots(farm: Farm, tmp_path: Path) -> None:

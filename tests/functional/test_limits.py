@@ -118,6 +118,18 @@ def test_setting_and_clearing_a_limit_together_is_bad_input(hook: Farm) -> None:
     assert not hook.redis.exists("farmhaul:limits")
 
 
+@pytest.mark.parametrize(
+    ("words", "rate"), [(["200k"], "200k"), (["bandwidth", "50M"], "50M"), ([""], "RATE")]
+)
+def test_a_rate_without_its_option_is_told_where_to_stand(
+    hook: Farm, words: list[str], rate: str
+) -> None:
+    done = hook.cli("limit", *words)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"write farmhaul limit --bandwidth {rate} for bytes per second" in done.stderr
+
+
 def test_the_zone_of_the_farm_is_shown_with_the_rates_of_now(hook: Farm) -> None:
     # Whichever time it is, it is noon in one of the zones, and not within an hour of midnight.
     hours_to_noon = 12 - datetime.now(UTC).hour

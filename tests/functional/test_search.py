@@ -20,8 +20,9 @@ from tasks.records.scripts import Scripts
 from tests.farm import BIN, Farm
 from tests.helpers.many_records import fill
 from tests.sandbox import RedisServer
-from workers.cli import output, status, uploads
+from workers.cli import output, status
 from workers.cli.group import cli
+from workers.cli.records import person
 
 SHOT = "/mnt/show/sq003/sh0003"
 
@@ -182,7 +183,7 @@ def test_commands_that_change_something_answer_in_json(run: Any) -> None:
     assert json.loads(cancelled) == {"upload_id": other, "state": "cancelled"}
     [line] = run("status", other, "--json")
     [act] = json.loads(line)["acts"]
-    assert (act["what"], act["who"]) == ("cancelled", uploads.person())
+    assert (act["what"], act["who"]) == ("cancelled", person())
     assert act["at"] > 0
     ours = [
         f"{name}{what}" for name in ("bandwidth", "api_rate") for what in ("", "_now", "_until")

@@ -132,7 +132,7 @@ def test_named_uploads_are_printed_until_they_have_ended(farm: Farm) -> None:
                 worker.thaw()
             rest, err = process.communicate(timeout=60)
 
-    assert re.fullmatch(rf"\d\d:\d\d:\d\d  pending +{upload_id} .*main\.exr\n", first)
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d \S+  pending +{upload_id} .*main\.exr\n", first)
     assert f"located    {upload_id}" in rest.splitlines()[-1]
     assert (process.returncode, err) == (0, "")
 

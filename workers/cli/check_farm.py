@@ -28,7 +28,8 @@ from tasks.records.scripts import open_scripts
 from tasks.records.status import Status
 from tasks.stage.comparison import OnResult
 from tasks.transfer.compare import Compared, Pair, State
-from workers.cli.records import open_app, sending
+from workers.cli.records import open_app
+from workers.downloads import sending
 from workers.wording import no_takers
 
 #: Files for each task, and tasks at a time: together they bound what is in Redis.

@@ -20,7 +20,8 @@ from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.targets import is_uuid
 from workers.cli import output
-from workers.cli.fetch_task import send_fetch
+from workers.cli.records import open_app, person
+from workers.downloads import send_fetch
 
 
 @click.command()
@@ -69,6 +70,6 @@ def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool
     fetches = Fetches(open_scripts(settings, client))
     for component_id in ids:
         fetch_id = str(uuid.uuid4())
-        send_fetch(fetches, fetch_id, component_id, folder)
+        send_fetch(open_app(), fetches, fetch_id, component_id, folder, who=person())
         line = {"component_id": component_id, "task_id": fetch_id, "state": "queued"}
         output.show(f"queued     {fetch_id}  {component_id}" if human else json.dumps(line))

@@ -1,47 +1,13 @@
-"""Downloads by workers: how they are sent, and the lines that show them."""
+"""The lines that show downloads by workers."""
 
 from __future__ import annotations
 
 import json
-import time
-from contextlib import suppress
-
-import redis
 
 from tasks.config.texts import visible
 from tasks.intake.answer import size
-from tasks.records.fetches import Fetches, FetchState
+from tasks.records.fetches import FetchState
 from workers.cli import output
-from workers.cli.records import open_app, sending
-
-
-def send_fetch(fetches: Fetches, fetch_id: str, component_id: str, folder: str) -> None:
-    """Record a download, and let a worker make it.
-
-    Raises:
-        RedisError: Redis does not take it; the record says so, if Redis takes that.
-    """
-    from tasks.chain import FETCH_PRIORITY, QUEUE
-
-    app = open_app()
-    fetches.begin(fetch_id, component_id, folder, state="queued")
-    try:
-        with sending():
-            app.send_task(
-                "farmhaul.fetch_component",
-                kwargs={"component_id": component_id, "folder": folder, "asked_at": time.time()},
-                task_id=fetch_id,
-                queue=QUEUE,
-                priority=FETCH_PRIORITY,
-                ignore_result=True,
-                retry=False,
-                # Shown in events instead of the arguments: messages are sealed, events not.
-                kwargsrepr=f"({component_id})",
-            )
-    except redis.RedisError:
-        with suppress(redis.RedisError):
-            fetches.note(fetch_id, {"state": "failed"}, "Redis did not take its message")
-        raise
 
 
 def fetch_line(fetch: FetchState, *, human: bool) -> str:
@@ -73,5 +39,8 @@ def fetch_line(fetch: FetchState, *, human: bool) -> str:
             "error": fetch.error,
             "created": fetch.created,
             "updated": fetch.updated,
+            "asked_by": fetch.who or None,
+            "tries": fetch.tries,
+            "due": fetch.due if fetch.state == "retrying" and fetch.due else None,
         }
     )

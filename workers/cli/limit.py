@@ -17,14 +17,16 @@ from workers.cli.records import open_records
 
 
 @click.command()
+@click.argument("words", nargs=-1, metavar="")
 @click.option("--bandwidth", metavar="RATE", help="Bytes per second for the whole farm.")
 @click.option("--api-rate", metavar="RATE", help="ftrack API calls per second.")
 @click.option("--zone", metavar="ZONE", help="Time zone of all timetables, such as Europe/Berlin.")
 @click.option("--clear", is_flag=True, help="Return to the limits in each worker's environment.")
 @output.form_option("lines")
 def limit(
-    bandwidth: str | None, api_rate: str | None, zone: str | None, *, clear: bool, form: str
-) -> None:
+    words: tuple[str, ...], bandwidth: str | None, api_rate: str | None, zone: str | None,
+    *, clear: bool, form: str,
+) -> None:  # fmt: skip
     """Show or change the limits that all workers share. Workers follow within seconds.
 
     \b
@@ -37,6 +39,12 @@ def limit(
     """  # noqa: D301 click takes \b for "do not wrap"
     from tasks.stage.limits import NAMES, read_live
 
+    if words:
+        rate = next((word for word in words if word[:1].isdecimal() or word == "off"), "RATE")
+        raise BadInputError(
+            f"{' '.join(words)!r} does not say what to limit: write farmhaul limit --bandwidth "
+            f"{rate} for bytes per second, or --api-rate for calls of ftrack"
+        )
     client = open_records().client
     wanted = {"bandwidth": bandwidth, "api_rate": api_rate, "zone": zone}
     given = {name: value for name, value in wanted.items() if value is not None}

@@ -12,6 +12,7 @@ import click
 from tasks.config.path_map import mapped
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
+from tasks.records.fetches import Fetches
 from tasks.records.keys import to_text, upload_key
 from tasks.records.query import Query, query_from
 from tasks.records.scripts import Scripts
@@ -98,14 +99,16 @@ def _absolute(word: str) -> str:
 
 def with_whole_ids(scripts: Scripts, words: Sequence[str]) -> tuple[str, ...]:
     """Return the words with the whole id in place of one that is only its start."""
-    search = Search(scripts.client, scripts.codec, scripts.hasher)
+    starts = {word: word_of(word).lower() for word in words}
+    # A whole id may be the start of one, too, and needs no search.
+    parts = {one for one in starts.values() if is_start_of_id(one) and not is_uuid(one)}
+    found = Search(scripts.client, scripts.codec, scripts.hasher).beginning_with(parts)
+    downloads = Fetches(scripts).beginning_with(one for one in parts if not found[one])
 
     def whole(word: str) -> str:
-        start = word_of(word).lower()
-        if is_uuid(start):
-            return start
-        found = search.beginning_with(start) if is_start_of_id(start) else []
-        return found[0] if len(found) == 1 else word
+        start = starts[word]
+        ids = [start] if is_uuid(start) else found.get(start) or downloads.get(start, [])
+        return ids[0] if len(ids) == 1 else word
 
     return tuple(map(whole, words))
 

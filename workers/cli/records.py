@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-
-import redis
 
 from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
+from tasks.intake.deliver import host_name, user_name
 from tasks.intake.errors import BadInputError
 from tasks.records.fail_fast import ANSWER_S, CONNECT_S, fail_fast_redis
 from tasks.records.scripts import Scripts, open_scripts
@@ -45,20 +43,9 @@ def open_app() -> Celery:
     return app
 
 
-@contextmanager
-def sending() -> Iterator[None]:
-    """Raise what kombu's errors mean while a message is sent.
-
-    Raises:
-        RedisError: Redis does not take it: it is not reachable, is full, or refuses our user.
-    """
-    from kombu.exceptions import OperationalError
-
-    try:
-        yield
-    except OperationalError as error:
-        known = isinstance(error.__cause__, redis.RedisError)
-        raise (error.__cause__ if known else redis.ConnectionError(str(error))) from None
+def person() -> str:
+    """Return who runs this command, and where, for the record."""
+    return " on ".join(filter(None, (user_name(), host_name())))
 
 
 def find_known(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:

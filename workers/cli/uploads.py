@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import click
 
-from tasks.intake.deliver import host_name, user_name
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import say
 from tasks.records.commands import Commands
@@ -14,13 +13,8 @@ from tasks.records.fetches import Fetches
 from tasks.records.states import LIVE
 from tasks.records.status import Status
 from workers.cli import output
-from workers.cli.fetch_task import send_fetch
-from workers.cli.records import find_known, open_app, open_records
-
-
-def person() -> str:
-    """Return who runs this command, and where, for the record."""
-    return " on ".join(filter(None, (user_name(), host_name())))
+from workers.cli.records import find_known, open_app, open_records, person
+from workers.downloads import send_fetch
 
 
 @click.command()
@@ -69,7 +63,8 @@ def _retry_fetches(fetches: Fetches, ids: Sequence[str], *, human: bool) -> tupl
         if state != "fetching":
             if not fetch.folder:
                 raise BadInputError(f"the record of {fetch_id} cannot be read here; fetch it again")
-            send_fetch(fetches, fetch_id, fetch.component_id, fetch.folder)
+            asked = (fetch_id, fetch.component_id, fetch.folder)
+            send_fetch(open_app(), fetches, *asked, who=person())
             state = "queued"
         output.show(output.state_only(fetch_id, state, human=human))
     return tuple(one for one in ids if one not in found)
@@ -87,6 +82,11 @@ def cancel(upload_ids: tuple[str, ...], form: str) -> None:
     Prints each upload's id and state. Located uploads stay as they are.
     """  # noqa: D301 click takes \b for "do not wrap"
     scripts = open_records()
+    for fetch_id in Fetches(scripts).find(upload_ids):
+        raise BadInputError(
+            f"{fetch_id} is a download, which cannot be cancelled; it ends by itself, or fails "
+            "within a day"
+        )
     find_known(Status(scripts.client, scripts.codec), upload_ids)
     commands = Commands(scripts)
     for upload_id in upload_ids:

@@ -10,7 +10,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from itertools import chain
 from typing import NamedTuple
 
@@ -30,7 +29,7 @@ from workers.cli.query import find, none_known, not_uploads, query_of, query_opt
 from workers.cli.records import open_records
 from workers.cli.watch_fetches import watch_fetches
 from workers.cli.watch_table import WatchTable
-from workers.wording import first_lines, may_pass, redis_problem, troubles
+from workers.wording import clock, first_lines, may_pass, redis_problem, troubles
 
 INTERVAL_S = 1.0
 #: As many moves of each state are read in a poll.
@@ -201,7 +200,7 @@ def _moved(status: Status, since: float) -> tuple[list[str], float]:
 
 def _print(line: str) -> None:
     # Flushed, because a pipe would hold lines back.
-    output.show(f"{datetime.now().astimezone():%H:%M:%S}  {line}")
+    output.show(f"{clock(time.time())}  {line}")
     sys.stdout.flush()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 
 import redis
 
@@ -13,7 +12,7 @@ from tasks.intake.exit_codes import say
 from tasks.records.fetches import Fetches, FetchState
 from workers.cli import output
 from workers.cli.fetch_task import fetch_line
-from workers.wording import may_pass, redis_problem
+from workers.wording import clock, may_pass, redis_problem
 
 INTERVAL_S = 1.0
 
@@ -44,7 +43,7 @@ def _printer(*, human: bool) -> Callable[[Mapping[str, FetchState]], None]:
             if seen.get(one.fetch_id) == (one.state, one.fetched):
                 continue
             seen[one.fetch_id] = (one.state, one.fetched)
-            at = f"{datetime.now().astimezone():%H:%M:%S}  " if human else ""
+            at = f"{clock(time.time())}  " if human else ""
             output.show(at + fetch_line(one, human=human))
         sys.stdout.flush()
 
@@ -55,17 +54,17 @@ def _until_ended(
     fetches: Fetches, ids: Sequence[str], show: Callable[[Mapping[str, FetchState]], None]
 ) -> bool:
     away = False
+    seen: dict[str, FetchState] = {}  # a record may expire while others are waited for
     while True:
         try:
             found = fetches.find(ids)
+            seen.update(found)
             if away:
                 say("Redis is back")
             away = False
             show(found)
             if all(one.has_ended for one in found.values()):
-                return len(found) == len({*ids}) and all(
-                    one.state == "fetched" for one in found.values()
-                )
+                return all(one in seen and seen[one].state == "fetched" for one in ids)
         except redis.RedisError as error:
             if not may_pass(error):
                 raise

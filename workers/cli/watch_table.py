@@ -19,7 +19,7 @@ from tasks.records.numbers import number
 from tasks.records.states import LIVE, STAGES
 from tasks.records.status import Status, UploadState
 from workers.cli import output
-from workers.wording import faults_of_nodes, first_lines, may_pass, redis_problem
+from workers.wording import clock, faults_of_nodes, first_lines, may_pass, redis_problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,9 +57,7 @@ class WatchTable:
         except redis.RedisError as error:
             if not may_pass(error):
                 raise
-            self.away = self.away or f"{datetime.now().astimezone():%H:%M:%S}: " + (
-                redis_problem(error)
-            )
+            self.away = self.away or f"{clock(time.time())}: " + (redis_problem(error))
             return
         now = time.monotonic()
         for upload in self.uploads:
@@ -144,7 +142,9 @@ class WatchTable:
     def _rest(self, upload: UploadState, ascii_only: bool) -> str:
         if upload.error and upload.state != "active":
             retries = upload.due and upload.state == "retrying"
-            until = f"until {clock(upload.due)} " if retries else ""
+            # The reason needs the room that a date and a zone would take.
+            due = datetime.fromtimestamp(upload.due or 0).astimezone()
+            until = f"until {due:%H:%M:%S} " if retries else ""
             return visible(f"{until}try {upload.tries + 1}: {upload.error}")
         if upload.state == "located" and upload.job_state:
             return f"encoding {visible(upload.job_state)}"
@@ -160,11 +160,6 @@ class WatchTable:
         node = visible(upload.worker.partition("@")[2] or upload.worker).partition(".")[0]
         percent, left = f"{100 * share:.0f}%", output.span(left_s)
         return f"{bar} {percent:>4} {speed:>9.9} {left:>5} {upload.tries or '':>3} {node}"
-
-
-def clock(at: float | None) -> str:
-    """Return a time, in seconds since 1970, as this node's time of day."""
-    return f"{datetime.fromtimestamp(at or 0).astimezone():%H:%M:%S}"
 
 
 def middle(path: str, width: int) -> str:

@@ -173,7 +173,7 @@ def _gates(farm: Farm) -> Iterator[Finding]:
     closed = [gate for gate in farm.status.gates() if gate.closed]
     for gate in closed:
         since = datetime.fromtimestamp(gate.since).astimezone()
-        says = f"closed for {gate.service} since {since:%Y-%m-%d %H:%M:%S}"
+        says = f"closed for {gate.service} since {since:%Y-%m-%d %H:%M:%S %Z}"
         yield Finding("fault", "gate", says, GATE_STEPS[gate.service])
     if not closed:
         yield Finding("ok", "gate", "all gates are open: no outage is known")

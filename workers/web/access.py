@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 from tasks.chain import QUEUE, list_key
 from tasks.config.environment import SettingsError
+from tasks.config.redis_url import parse_redis_url
 from tasks.config.sealing import UNREADABLE
 from tasks.config.settings import Settings
 from tasks.config.texts import read_text
 from tasks.records import acts, history
 from tasks.records.commands import Commands
-from tasks.records.fail_fast import fail_fast_redis
+from tasks.records.fail_fast import ANSWER_S, CONNECT_S, fail_fast_redis
 from tasks.records.fetches import Fetches, FetchState
 from tasks.records.inbox import Waiting, waiting
 from tasks.records.keys import ALIVE, LIMITS, state_key, to_text, upload_key
@@ -29,7 +30,11 @@ from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Search
 from tasks.records.states import STAGES
 from tasks.records.status import Backlog, Gate, Status, UploadState, answers
+from tasks.records.typed import is_start_of_id, word_of
 from tasks.transfer.targets import is_uuid
+from workers.app import app
+from workers.broker.address import celery_address
+from workers.downloads import send_fetch
 from workers.web.summary import Summary, summary
 
 OPERATOR_URL_FILE = "FLOWER_OPERATOR_REDIS_URL_FILE"
@@ -115,13 +120,19 @@ class Records:
     @cached_property
     def _operator(self) -> Scripts:
         """The same, with the Redis user of operators: Flower's own may write no record."""
-        file = os.environ.get(OPERATOR_URL_FILE, "")
-        if not file:
+        if not os.environ.get(OPERATOR_URL_FILE):
             return self.scripts
-        settings = Settings.from_environment()
+        settings = self._operator_settings()
+        return open_scripts(settings, fail_fast_redis(settings))
+
+    def _operator_settings(self) -> Settings:
+        file, settings = os.environ.get(OPERATOR_URL_FILE, ""), Settings.from_environment()
+        if not file:
+            return settings
         try:
             settings = replace(settings, redis_url=read_text(file).strip())
-            return open_scripts(settings, fail_fast_redis(settings))
+            parse_redis_url(settings.redis_url)
+            return settings
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not a file with the URL of a Redis"
             raise SettingsError(f"{OPERATOR_URL_FILE}: {file}: {why}") from None
@@ -251,11 +262,58 @@ class Records:
             int(client.zcard(state_key("retrying"))),
         )
 
+    def place_of(self, one: str) -> tuple[str, str] | None:
+        """Return the name and the id of the page that is about an id; None if nothing has it."""
+        if self.download(one):
+            return "download", one
+        page = self.search.page(Query((one,)), 0, 2)
+        if page.uploads and (page.total > 1 or page.uploads[0].version_id == one):
+            return "version", one
+        return ("upload", page.uploads[0].upload_id) if page.uploads else None
+
+    def download(self, fetch_id: str) -> tuple[FetchState, float] | None:
+        """Return a download, and the time; None if it has no record."""
+        found = Fetches(self.scripts).find([fetch_id]).get(fetch_id)
+        return (found, self.now) if found else None
+
+    def downloads(self, most: int) -> tuple[list[FetchState], float]:
+        """Return the downloads that have moved last, and the time."""
+        fetches = Fetches(self.scripts)
+        return [*fetches.find(fetches.ids(most)).values()], self.now
+
+    def fetch_again(self, fetch_id: str, login: str) -> str:
+        """Let a worker make a download again, and return its state then."""
+        fetches = Fetches(self._operator)
+        fetch = fetches.find([fetch_id]).get(fetch_id)
+        if fetch is None or not fetch.folder or fetch.state == "fetching":
+            return fetch.state if fetch else "unknown"
+        asked = (fetch_id, fetch.component_id, fetch.folder)
+        with self._sender() as connection:
+            who = f"{login} in Flower"
+            send_fetch(app, fetches, *asked, who=who, connection=connection)
+        return "queued"
+
+    def _sender(self) -> Any:
+        """Return a connection of Celery's with the Redis user of operators."""
+        settings = self._operator_settings()
+        address = celery_address(parse_redis_url(settings.redis_url))
+        options = {
+            **address["broker_transport_options"],
+            "socket_connect_timeout": CONNECT_S,
+            "socket_timeout": ANSWER_S,
+            "max_retries": 0,
+        }
+        ssl = address.get("broker_use_ssl")
+        return app.connection_for_write(address["broker_url"], ssl=ssl, transport_options=options)
+
     def elsewhere(self, text: str) -> FetchState | int:
         """Return what no upload fits: the download of this id, or how much is in the inbox."""
-        word = text.strip().lower()
-        fetch = Fetches(self.scripts).find([word]).get(word) if is_uuid(word) else None
-        return fetch or waiting(self.scripts.client).entries
+        word, fetches = word_of(text).lower(), Fetches(self.scripts)
+        ids = [word] if is_uuid(word) else []
+        if is_start_of_id(word) and not ids:
+            ids = fetches.beginning_with([word])[word]
+        found = fetches.find(ids) if len(ids) == 1 else {}
+        return next(iter(found.values()), None) or waiting(self.scripts.client).entries
 
     def _kinds_of_failures(self) -> list[tuple[str, int]]:
         client: Any = self.scripts.client

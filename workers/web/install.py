@@ -11,9 +11,14 @@ from tornado.template import Loader, Template
 from tornado.web import StaticFileHandler, url
 
 from tasks.config.texts import visible
-from workers.web import pages
+from workers.web import downloads, pages
 from workers.web.access import Records
 
+#: What people write who have an id.
+GUESSED = (
+    r"/(?:uploads?|uploads/version|versions?|components?|publish(?:es)?|downloads?|fetch(?:es)?)"
+    r"/([0-9a-fA-F-]{36})/?"
+)
 HERE = Path(__file__).parent
 #: What all pages load ends here; our style and script follow.
 HEAD_END = "</head>"
@@ -41,6 +46,15 @@ def install() -> None:
             shared,
             name="upload_action",
         ),
+        url(r"/downloads", downloads.DownloadsView, shared, name="downloads"),
+        url(r"/download/([0-9a-fA-F-]{36})", downloads.DownloadView, shared, name="download"),
+        url(
+            r"/download/([0-9a-fA-F-]{36})/retry",
+            downloads.DownloadRetry,
+            shared,
+            name="download_retry",
+        ),
+        url(GUESSED, pages.GuessedView, shared),
         url(r"/farm", pages.FarmView, shared, name="farm"),
         url(r"/fh-static/(.*)", StaticFileHandler, static, name="farmhaul_static"),
     ]

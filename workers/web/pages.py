@@ -11,7 +11,7 @@ import os
 from base64 import b64decode
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import redis
@@ -21,6 +21,7 @@ from tornado import web
 from tasks.config.environment import SettingsError
 from tasks.config.texts import visible
 from tasks.intake.errors import BadInputError
+from tasks.records.fetches import FetchState
 from tasks.records.search import ORDER, Page
 from tasks.records.states import LIVE
 from tasks.transfer.targets import is_uuid
@@ -39,6 +40,15 @@ ROWS, MOST_ROWS = 25, 100
 MOST_QUERY, MOST_DIGITS = 300, 9
 #: The tasks of a chain that a page lists: four stages, and the runs of a large file.
 MOST_TASKS = 20
+
+
+class Looked(NamedTuple):
+    """A page of what is looked for, what was found in words, the time, and where else it is."""
+
+    page: Page
+    said: str
+    now: float
+    elsewhere: str = ""
 
 
 class FarmhaulHandler(BaseHandler):
@@ -93,18 +103,33 @@ class FarmhaulHandler(BaseHandler):
         state = self.get_argument("state", "")
         return text, state if state in ORDER else ""
 
-    async def look(self, start: int, length: int, version: str = "") -> tuple[Page, str, float]:
-        """Return a page of what is looked for, what was found in words, and the time."""
+    async def show_elsewhere(self, one: str) -> None:
+        """Lead to the page of what has this id: an upload, a download, a component, a version.
+
+        If nothing with a record has it, the page says so.
+        """
+        place = await self.read(self.records.place_of, one.lower())
+        if place is None:
+            self.set_status(404)
+            self.render("unknown.html", one=one)
+            return
+        self.redirect(self.reverse_url(*place))
+
+    async def look(self, start: int, length: int, version: str = "") -> Looked:
+        """Return a page of what is looked for."""
         text, state = self.typed()
         find = partial(self.records.page, text, state, start, length)
         try:
             page, query, now = await self.read(partial(find, version=version) if version else find)
         except BadInputError as error:  # it is read at each key, such as since:2 of since:2h
-            return Page([], 0), str(error), 0.0
+            return Looked(Page([], 0), str(error), 0.0)
         said = view.found(page, query)
         if text and not page.total:
-            said = view.elsewhere(await self.read(self.records.elsewhere, text)) or said
-        return page, said, now
+            other = await self.read(self.records.elsewhere, text)
+            said = view.elsewhere(other) or said
+            if isinstance(other, FetchState):
+                return Looked(page, said, now, self.reverse_url("download", other.fetch_id))
+        return Looked(page, said, now)
 
 
 class Unavailable(web.HTTPError):
@@ -127,7 +152,7 @@ class UploadsView(FarmhaulHandler):
         """Show the uploads that fit what is looked for."""
         text, state = self.typed()
         start = self.number("start", 0, 10**9)
-        page, found, now = await self.look(start, ROWS, version)
+        page, found, now, elsewhere = await self.look(start, ROWS, version)
         address = self.reverse_url("version", version) if version else self.reverse_url("uploads")
 
         def link(to: str = address, **changed: Any) -> str:
@@ -139,6 +164,7 @@ class UploadsView(FarmhaulHandler):
             rows=[view.row_of(upload, now) for upload in page.uploads],
             page=page,
             found=found,
+            elsewhere=elsewhere,
             states=ORDER,
             query=text,
             state=state,
@@ -200,7 +226,7 @@ class UploadsTable(FarmhaulHandler):
         """Return a page of rows; each cell is HTML of the same template as the page."""
         start, length = self.number("start", 0, 10**9), self.number("length", ROWS, MOST_ROWS)
         version = self.get_argument("version", "").lower()
-        page, found, now = await self.look(start, max(length, 1), version)
+        page, found, now, elsewhere = await self.look(start, max(length, 1), version)
         rows = []
         for upload in page.uploads:
             html = self.render_string(
@@ -215,6 +241,7 @@ class UploadsTable(FarmhaulHandler):
                 "recordsFiltered": page.total,
                 "counts": page.counts,
                 "found": found,
+                "elsewhere": elsewhere,
             }
         )
 
@@ -227,9 +254,8 @@ class UploadView(FarmhaulHandler):
         """Show it."""
         one = await self.read(self.records.one, upload_id.lower())
         if one is None:
-            raise web.HTTPError(
-                404, f"no upload {upload_id} has a record here; it may have expired"
-            )
+            await self.show_elsewhere(upload_id)
+            return
         upload, now = one.upload, one.now
         waits = ""
         if upload.state == "pending":
@@ -241,15 +267,7 @@ class UploadView(FarmhaulHandler):
             upload=upload,
             is_live=upload.state in LIVE,
             waits=waits,
-            events=[
-                (
-                    view.clock(one.at, now),
-                    view.ago(one.at, now),
-                    visible(one.what),
-                    visible(one.more),
-                )
-                for one in one.events
-            ],
+            events=view.timeline(one.events, now),
             due=span(upload.due - now) if upload.due and upload.state == "retrying" else "",
             files=[view.row_of(file, now) for file in one.files],
             stored=[view.row_of(file, now) for file in one.stored],
@@ -274,27 +292,29 @@ class UploadView(FarmhaulHandler):
         return found
 
 
-class UploadAction(FarmhaulHandler):
-    """Retry and Cancel, if FLOWER_READ_ONLY is off."""
+class Action(FarmhaulHandler):
+    """What people may do if FLOWER_READ_ONLY is off."""
 
     def check_xsrf_cookie(self) -> None:
         """Require the token of our own page, also where Flower needs none."""
         super().check_xsrf_cookie()
         web.RequestHandler.check_xsrf_cookie(self)
 
-    @web.authenticated
-    async def post(self, upload_id: str, action: str) -> None:
-        """Do it, log who did it, and show the upload again."""
+    async def act(self, what: str, call: Any, *values: Any) -> None:
+        """Do it, and log who did it.
+
+        Raises:
+            HTTPError: Flower is read-only, or Redis does not take it.
+        """
         if not self.may_act:
             raise web.HTTPError(403, "Flower is read-only here: FLOWER_READ_ONLY is on")
         try:
-            state = await self.read(self.records.act, action, upload_id.lower(), self.login)
+            state = await self.read(call, *values, self.login)
         except Unavailable as error:
-            logger.warning("%s of upload %s by %s failed", action, upload_id, self.login)
+            logger.warning("%s by %s failed", what, self.login)
             hint = "" if os.environ.get(OPERATOR_URL_FILE) else f"; {NEEDS_OPERATOR}"
             raise Unavailable(f"{error.why}{hint}") from None
-        logger.info("%s of upload %s by %s: it is %s", action, upload_id, self.login, state)
-        self.redirect(self.reverse_url("upload", upload_id.lower()))
+        logger.info("%s by %s: it is %s", what, self.login, state)
 
     @property
     def login(self) -> str:
@@ -305,6 +325,26 @@ class UploadAction(FarmhaulHandler):
         with suppress(ValueError):
             return visible(b64decode(header).decode().partition(":")[0]) or "nobody"
         return "nobody"
+
+
+class UploadAction(Action):
+    """Retry and Cancel."""
+
+    @web.authenticated
+    async def post(self, upload_id: str, action: str) -> None:
+        """Do it, and show the upload again."""
+        upload_id = upload_id.lower()
+        await self.act(f"{action} of upload {upload_id}", self.records.act, action, upload_id)
+        self.redirect(self.reverse_url("upload", upload_id))
+
+
+class GuessedView(FarmhaulHandler):
+    """An address with an id that somebody has guessed, such as ``/uploads/ID``."""
+
+    @web.authenticated
+    async def get(self, one: str) -> None:
+        """Lead to the page of what has this id."""
+        await self.show_elsewhere(one)
 
 
 class FarmView(FarmhaulHandler):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -22,7 +22,7 @@ from tasks.records.status import UploadState
 from workers.wording import span
 
 if TYPE_CHECKING:
-    from workers.web.access import Farm
+    from workers.web.access import Event, Farm
     from workers.web.summary import Summary
 
 #: Flower's classes for the colour of a state.
@@ -171,6 +171,14 @@ def clock(at: float, now: float) -> str:
 def ago(at: float, now: float) -> str:
     """Return how long ago something was, or in how long it will be."""
     return f"in {span(at - now)}" if at > now else f"{span(now - at)} ago"
+
+
+def timeline(events: Iterable[Event], now: float) -> list[tuple[str, ...]]:
+    """Return for each event when it was, how long ago, what, and more about it."""
+    return [
+        (clock(one.at, now), ago(one.at, now), visible(one.what), visible(one.more))
+        for one in events
+    ]
 
 
 def ftrack_link(version_id: str) -> str:

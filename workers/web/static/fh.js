@@ -43,6 +43,7 @@
         var $ = window.jQuery,
             query = document.getElementById('fh-query'),
             summary = document.getElementById('fh-summary'),
+            elsewhere = document.getElementById('fh-elsewhere'),
             chosen = {q: table.dataset.query, state: table.dataset.state},
             timer, askedAt = 0, restsUntil = 0,
             uploads = $(table).DataTable({
@@ -84,6 +85,8 @@
                 one.textContent = count === undefined ? '' : count;
             });
             summary.textContent = answer.found;
+            elsewhere.hidden = !answer.elsewhere;
+            elsewhere.firstElementChild.href = answer.elsewhere;
         }
 
         function withChosen(href) {
