@@ -455,20 +455,17 @@ class Stage(RedactedTask):
 
     def _send_next(self, message: Message, task_id: str = "") -> None:
         # As Celery does itself when a task succeeds; this one is about to raise, or goes on. Then
-        # the rest of its chain is sent a second time, under other ids.
+        # the rest of its chain is sent a second time, under other ids: the first is that of the
+        # claim, which is found by the root of its messages.
         if not self.request.chain:
             return
         *later, following = self.request.chain
-        options: dict[str, str] = {}
+        options = {"root_id": self.request.root_id}
         if task_id:
-            options["task_id"] = task_id
+            options = {"root_id": task_id, "task_id": task_id}
             later = [signature(one, app=self.app).clone(task_id=uuid()) for one in later]
         signature(following, app=self.app).apply_async(
-            (message,),
-            chain=later,
-            root_id=self.request.root_id,
-            parent_id=self.request.id,
-            **options,
+            (message,), chain=later, parent_id=self.request.id, **options
         )
 
 

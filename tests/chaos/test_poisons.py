@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -139,3 +140,19 @@ def test_an_upload_that_the_store_takes_slowly_delays_no_other(farm: Farm) -> No
     wait_arrived(farm, [slow])
     keys = [put["key"] for put in farm.sandbox.store.requests() if put["method"] == "PUT"]
     assert len(keys) == len(set(keys)) == 20
+
+
+def test_what_goes_on_is_a_claim_that_its_message_names(make_farm: MakeFarm) -> None:
+    """By that, the reconciler sees that it is not lost, however long the message waits."""
+    farm = make_farm(options=("--concurrency=1", *OPTIONS[1:]))
+    with farm.frozen():
+        slow, *others = farm.upload_many(20)
+        farm.sandbox.faults.add("store", "latency_s", 20, component_id=slow.component_id)
+    # The only process is busy with the slow one.
+    wait_until(lambda: farm.redis.llen("farmhaul"), 30)
+    claim_id = json.loads(farm.redis.lindex("farmhaul", 0))["headers"]["root_id"]
+
+    claimed = farm.redis.smembers(f"farmhaul:claim:{claim_id}")
+
+    assert claimed == {upload.id for upload in others}
+    wait_arrived(farm, [slow, *others])
