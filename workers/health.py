@@ -26,25 +26,29 @@ from tasks.config.settings import Settings
 from tasks.intake.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
 from tasks.log import log
 from tasks.records.fail_fast import fail_fast_redis
+from tasks.records.keys import to_text
 from tasks.records.status import Status
 from tasks.stage import shared
 from workers.broker import transport
+from workers.steps import pulse
 from workers.steps.periodic import PeriodicStep
 from workers.wording import redis_problem
 
-#: A worker asks for tasks every 5 s (``transport.BRPOP_S``). After this time without, something is
+#: A worker asks for tasks every 8 s (``transport.BRPOP_S``). After this time without, something is
 #: wrong.
-SILENT_S = 20.0
+SILENT_S = 30.0
 #: What hangs is left behind sooner (``tasks.stage.threads``), and a call that nobody answers is
 #: over sooner (``tasks.transfer.exchange``). The next look shows it: within a minute in all.
 STALLED_S = 54.0
+#: How often a worker tells Flower that it is there.
+HEARTBEAT_S = 10.0
 VERSION = version("farmhaul")
 
 
 class Health(PeriodicStep):
     """Notes that this worker is up, and whether it takes tasks; one that shuts down takes none."""
 
-    interval_s = 5.0
+    interval_s = pulse.EACH_S
     #: At once: an upload that one node cannot read is left to those that are known.
     first_s = 0.0
 
@@ -53,7 +57,7 @@ class Health(PeriodicStep):
         # Flower waits for two of Celery's heartbeats before it takes a worker for offline.
         options_of_consumer = getattr(worker, "options", {})
         if not options_of_consumer.get("heartbeat_interval"):
-            options_of_consumer["heartbeat_interval"] = self.interval_s
+            options_of_consumer["heartbeat_interval"] = HEARTBEAT_S
 
     def start(self, worker: Any) -> None:
         """Count the silence from now on: to get here takes long on a busy machine."""
@@ -73,8 +77,13 @@ class Health(PeriodicStep):
         is_aside = not self.worker.app.amqp.queues.consume_from
         is_away = True
         try:
-            self.record.scripts.run(
+            is_new, aside, reconciler, held_ms = self.record.scripts.run(
                 "note_worker", node=name, version=VERSION, takes_tasks=takes_tasks
+            )
+            pulse.note(
+                pulse.Pulse(
+                    time.monotonic(), bool(is_new), bool(aside), to_text(reconciler), held_ms / 1000
+                )
             )
             is_away = False
         finally:

@@ -19,7 +19,7 @@ from tasks.config.redis_url import RedisUrl, parse_redis_url
 from tasks.config.settings import Settings
 
 #: How long a worker waits until Redis accepts a connection, and for the answer to a command.
-#: BLMOVE and BRPOP wait for less.
+#: A client that waits by BLMOVE has a longer time; the answer to BRPOP is read when it is there.
 CONNECT_S = 5.0
 ANSWER_S = 10.0
 #: The same for a sentinel: the next one may know the master.
@@ -40,12 +40,12 @@ def keepalive_options() -> dict[int, int]:
     return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
 
 
-def worker_redis(settings: Settings) -> redis.Redis:
+def worker_redis(settings: Settings, answer_s: float = ANSWER_S) -> redis.Redis:
     """Return a client for a worker; while Redis restarts, it retries for about a minute."""
     return _connect(
         settings.redis_url,
         socket_connect_timeout=CONNECT_S,
-        socket_timeout=ANSWER_S,
+        socket_timeout=answer_s,
         retry=Retry(ExponentialWithJitterBackoff(cap=5, base=0.1), retries=20),
         # ReadOnlyError comes from a master that has just become a replica.
         retry_on_error=[

@@ -118,6 +118,7 @@ LUA_KEYS = {
     "unread": UNREAD,
     "workers": WORKERS,
     "alive": ALIVE,
+    "reconciler": RECONCILER,
     "paused": PAUSED,
     "failing": FAILING,
     "left_to_others": LEFT_TO_OTHERS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -23,6 +24,8 @@ from tasks.records.states import SERVICES
 from tests.sandbox import RedisServer
 from workers.broker import seal, transport
 from workers.broker.refused import EVERY_S, Refused
+from workers.health import Health
+from workers.steps import pulse
 from workers.steps.breaker import Breaker
 from workers.steps.encoding_jobs import Encodings
 from workers.steps.periodic import IS_RECONCILING
@@ -285,6 +288,98 @@ def test_the_worker_that_reconciles_reads_the_states_of_encoding_jobs(
     assert len(read) == 4
 
 
+def note(reconciler: str, held_s: float, **fields: Any) -> None:
+    """Let Redis have said this just now."""
+    given = {"is_new": False, "is_aside": False, **fields}
+    pulse.note(pulse.Pulse(time.monotonic(), reconciler=reconciler, held_s=held_s, **given))
+
+
+@pytest.fixture(autouse=True)
+def no_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Redis have said nothing yet: other tests share this process."""
+    silent = pulse.Pulse(-math.inf, is_new=False, is_aside=False, reconciler="", held_s=0)
+    monkeypatch.setattr(pulse, "_latest", silent)
+
+
+def test_the_lock_is_not_asked_for_while_a_pulse_says_who_has_it(
+    reconciler: Reconciler, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.set("farmhaul:reconciler", "w2", px=5000)
+    note("w2", 4.5)
+    sent = count_sent(monkeypatch)
+
+    pause_s = reconciler.run()
+
+    assert sent == []
+    assert pause_s is not None
+    assert 0 < pause_s < pulse.EACH_S + pulse.LATE_S + 0.6
+
+
+@pytest.mark.parametrize(
+    ("holder", "held_s"), [("", -0.002), ("w1", 4.5), ("w2", 1.5), ("w2", -0.001), ("w2", 5000)]
+)
+def test_the_lock_is_asked_for_if_a_pulse_says_it_may_end(
+    holder: str, held_s: float, reconciler: Reconciler, client: Any
+) -> None:
+    client.delete("farmhaul:reconciler")
+    note(holder, held_s)
+
+    assert reconciler.run() is None
+
+    assert client.get("farmhaul:reconciler") == "w1"
+
+
+def test_the_lock_is_asked_for_if_no_pulse_comes(
+    reconciler: Reconciler, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.delete("farmhaul:reconciler")
+    note("w2", 4.5)
+    late = pulse.latest().at + pulse.EACH_S + pulse.LATE_S + 0.1
+    monkeypatch.setattr(time, "monotonic", lambda: late)
+
+    assert reconciler.run() is None or IS_RECONCILING.is_set()
+
+
+def test_a_pulse_tells_what_the_steps_need_to_know(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.delete("farmhaul:alive", "farmhaul:paused")
+    client.set("farmhaul:reconciler", "w2", px=4000)
+    monkeypatch.setattr(transport, "last_asked", time.monotonic())
+    amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"farmhaul": None}))
+    worker = SimpleNamespace(hostname="w1", app=SimpleNamespace(amqp=amqp), concurrency=1)
+    health = Health(worker)
+
+    health.act()
+    first = pulse.latest()
+    client.hset("farmhaul:paused", "w1", "{}")
+    client.delete("farmhaul:reconciler")
+    health.act()
+
+    assert (first.is_new, first.is_aside, first.reconciler) == (True, False, "w2")
+    assert 0 < first.held_s <= 4
+    assert pulse.latest()[1:] == (False, True, "", -0.002)
+    client.delete("farmhaul:alive", "farmhaul:paused", "farmhaul:workers")
+
+
+@pytest.mark.parametrize("says", ["nothing", "that it is set aside", "that it is new"])
+def test_a_worker_without_tasks_looks_when_a_pulse_tells_it_to(
+    says: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"farmhaul": None}))
+    step = Breaker(SimpleNamespace(hostname="w1", app=SimpleNamespace(amqp=amqp)))
+    looks: list[float] = []
+    monkeypatch.setattr(step, "_look", looks.append)
+    monkeypatch.setattr(state, "reserved_requests", set())
+    step._idle_check_at = math.inf
+    note("w2", 4.5, is_aside=says == "that it is set aside", is_new=says == "that it is new")
+
+    for _ in range(2):
+        step.act()
+
+    assert len(looks) == {"nothing": 0, "that it is set aside": 2, "that it is new": 1}[says]
+
+
 def test_a_worker_looks_whether_it_was_set_aside_while_it_has_tasks(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -293,9 +388,10 @@ def test_a_worker_looks_whether_it_was_set_aside_while_it_has_tasks(
     looks: list[float] = []
     monkeypatch.setattr(step, "_look", looks.append)
     monkeypatch.setattr(state, "reserved_requests", set())
+    step._idle_check_at = math.inf
+    step.act()
+    assert looks == []
+    monkeypatch.setattr(state, "reserved_requests", {object()})
     for _ in range(3):
         step.act()
-    assert len(looks) == 1
-    monkeypatch.setattr(state, "reserved_requests", {object()})
-    step.act()
-    assert len(looks) == 2
+    assert len(looks) == 3

@@ -63,7 +63,7 @@ def client(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.fixture
 def scripts(client: Any) -> Scripts:
     """The scripts of a worker, whose answers are bytes."""
-    return Scripts(worker_redis(Settings.from_environment()), Codec([]))
+    return Scripts(worker_redis(Settings.from_environment(), intake.ANSWER_S), Codec([]))
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from workers.wording import redis_problem
 #: When this process last asked Redis for tasks (time.monotonic), for ``workers.health``.
 last_asked = time.monotonic()
 #: How long one BRPOP waits for a task. It answers at once when there is one.
-BRPOP_S = 5
+BRPOP_S = 8
 #: How long a worker waits before it asks a Redis again that refuses to answer.
 REFUSED_PAUSE_S = 1.0
 #: What no channel of this process has delivered.

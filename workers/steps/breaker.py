@@ -23,14 +23,13 @@ from tasks.log import log
 from tasks.records.keys import OWN_QUEUES, PAUSED, WORKERS
 from tasks.records.nodes import NodeFault, heard_lately, noted_fault
 from workers import self_check
+from workers.steps import pulse
 from workers.steps.periodic import PeriodicStep
 
 #: The worker starts to take tasks after this time, even if a check has not ended.
 FIRST_LOOK_S = 5.0
-#: How often a worker without tasks looks whether it was set aside.
-IDLE_S = 5.0
-#: How often the checks are made.
-CHECK_S = 30.0
+#: How often the checks are made; by a worker without tasks, which harms nobody, less often.
+CHECK_S, IDLE_CHECK_S = 30.0, 120.0
 #: The pause before the first probe; it doubles with each, until the worker was right for as long as
 #: the longest one: what its probes do not show would set it aside again and again.
 PROBE_S, MAX_PROBE_S = 10.0, 300.0
@@ -51,10 +50,12 @@ class Breaker(PeriodicStep):
         #: Held while this worker looks at itself.
         self._looking = threading.Lock()
         self._has_asked_ftrack = self._has_warned = False
-        self._check_at = self._probe_at = self._look_at = 0.0
+        self._check_at = self._idle_check_at = self._probe_at = 0.0
         self._tasks_seen = 0
         self._probe_pause_s = PROBE_S
         self._right_since = 0.0
+        #: The pulse by which Redis did not know this worker any more.
+        self._new_at = 0.0
 
     def start(self, worker: Any) -> None:
         """Look before the first task is taken, then now and then."""
@@ -76,12 +77,11 @@ class Breaker(PeriodicStep):
         # With "celery worker -Q", it may not take what all nodes see anyway.
         shares = QUEUE in self.worker.app.amqp.queues.consume_from or self.aside
         now = time.monotonic()
-        if not shares or not (self.aside or self._has_tasks() or now >= self._look_at):
+        if not shares or not (self.aside or self._has_tasks() or self._is_to_look(now)):
             return
         # The first look may still wait for ftrack.
         if self._looking.acquire(blocking=False):
             try:
-                self._look_at = now + IDLE_S
                 self._look(now)
             finally:
                 self._looking.release()
@@ -91,10 +91,18 @@ class Breaker(PeriodicStep):
         before, self._tasks_seen = self._tasks_seen, state.all_total_count[0]
         return bool(state.reserved_requests) or self._tasks_seen != before
 
+    def _is_to_look(self, now: float) -> bool:
+        """Return whether a worker without tasks has a reason to look."""
+        last = pulse.latest()
+        if last.is_new and last.at > self._new_at:  # Redis has lost what this worker had noted
+            self._new_at, self._check_at = last.at, 0.0
+            return True
+        return last.is_aside or now >= self._idle_check_at
+
     def _look(self, now: float) -> None:
         note = self.client.hget(PAUSED, self.name)
         if now >= self._check_at:
-            self._check_at = now + CHECK_S
+            self._check_at, self._idle_check_at = now + CHECK_S, now + IDLE_CHECK_S
             self.fault = self._find_fault()
         if note is not None or self.fault is not None:
             fault = self.fault._asdict() if self.fault else None
@@ -104,8 +112,10 @@ class Breaker(PeriodicStep):
             self._probe(now)
 
     def _find_fault(self) -> self_check.Fault | None:
-        self_check.note_keys(self.settings, self.client, self.name)
-        self._note_queue()
+        pipeline = self.client.pipeline(transaction=False)
+        self_check.note_keys(self.settings, pipeline, self.name)
+        self._note_queue(pipeline)
+        pipeline.execute()
         if not {*heard_lately(self.client, WORKERS)} - {self.name}:
             self._warn()
             return None  # nobody can do better
@@ -117,13 +127,13 @@ class Breaker(PeriodicStep):
             fault = self_check.ftrack_fault(self.settings)
         return fault
 
-    def _note_queue(self) -> None:
+    def _note_queue(self, pipeline: Any) -> None:
         """Note the queue of this host, so that other nodes send here what they cannot do."""
         if self.own_queue in self.worker.app.amqp.queues.consume_from:
-            self.client.hset(OWN_QUEUES, self.name, self.own_queue)
-            self.client.expire(OWN_QUEUES, 86400)
+            pipeline.hset(OWN_QUEUES, self.name, self.own_queue)
+            pipeline.expire(OWN_QUEUES, 86400)
         else:
-            self.client.hdel(OWN_QUEUES, self.name)
+            pipeline.hdel(OWN_QUEUES, self.name)
 
     def _warn(self) -> None:
         """Log, once, why this worker cannot call ftrack; alone, it still takes tasks."""

@@ -38,8 +38,9 @@ from workers.steps import refusals as kept
 from workers.steps.periodic import PeriodicStep
 from workers.steps.refusals import Reason, Refusals, keep
 
-#: How long a worker waits for an entry; its client waits 10 s for an answer of Redis.
-WAIT_S = 5.0
+#: How long a worker waits for an entry, and its client for an answer of Redis. When there is an
+#: entry, the answer comes at once.
+WAIT_S, ANSWER_S = 15.0, 20.0
 #: How often a worker looks for what older ones could not read, at most.
 UNREAD_S = 5.0
 #: The pause of a worker that cannot take in, so that others get the entries it has put back.
@@ -215,7 +216,7 @@ class TakeIn(PeriodicStep):
 
     def open_record(self) -> Record:
         """Return records of its own: this step waits for Redis, and outlives its restart."""
-        return open_record(self.settings, worker_redis(self.settings))
+        return open_record(self.settings, worker_redis(self.settings, answer_s=ANSWER_S))
 
     def stop(self, worker: Any) -> None:
         """Finish what is being taken in, and take no more."""
@@ -232,7 +233,8 @@ class TakeIn(PeriodicStep):
         entries = self._unread_by_others() or self.inbox.take(WAIT_S)
         if not entries:
             return
-        if not self._round.acquire(blocking=False):
+        # Meanwhile the key may have turned out to be wrong, or the worker stops.
+        if KEY_IS_WRONG.is_set() or not self._round.acquire(blocking=False):
             self.inbox.give_back(entries)
             return
         try:

@@ -29,11 +29,14 @@ from tasks.records.keys import RECONCILER, to_text
 from tasks.records.nodes import hosts_with_workers
 from tasks.records.record import CLAIM_UPLOADS, MAX_HOSTS, Record
 from tasks.records.states import STAGES
+from workers.steps import pulse
 from workers.steps.periodic import IS_RECONCILING, PeriodicStep
 from workers.wording import redis_problem
 
 #: The worker that holds the lock keeps it. If it dies, another one takes over after this time.
 LOCK_S = 5
+#: A lock that was not renewed for so long may be that of a worker that has died.
+RENEWED_S = 3
 #: How often uploads are looked for that no index holds any more.
 SEARCH_S = 5.0
 #: The shortest pause, however much is due.
@@ -78,6 +81,9 @@ class Reconciler:
             The seconds for which that worker holds it, if it does not renew it. If this worker
             holds it, those until something is due; None if nothing is within a second.
         """
+        if (left_s := self._others_turn_s()) > 0:
+            # Not all workers of a farm in the same moment.
+            return left_s + random.uniform(0.01, 0.5)
         pipeline = self.redis.pipeline(transaction=False)
         pipeline.get(RECONCILER)
         pipeline.pttl(RECONCILER)
@@ -99,6 +105,18 @@ class Reconciler:
         # What is due before the next second does not wait for it.
         due_s = self.record.next_due_s()
         return max(due_s, SHORTEST_S) if due_s < Reconcile.interval_s else None
+
+    def _others_turn_s(self) -> float:
+        """Return the seconds until a pulse will say again that another worker reconciles.
+
+        Not positive if this worker must look itself: the lock may be free, or no pulse comes.
+        """
+        last = pulse.latest()
+        is_held = last.reconciler not in {"", self.name} and 0 < last.held_s <= LOCK_S
+        # Its holder renews the lock each second.
+        if IS_RECONCILING.is_set() or not is_held or last.held_s < LOCK_S - RENEWED_S:
+            return 0.0
+        return pulse.next_s()
 
     def reconcile(self) -> None:
         """Make due uploads pending, take back lost claims, and send missing wake-ups.

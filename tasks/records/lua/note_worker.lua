@@ -5,7 +5,8 @@
 -- version       its version of farmhaul
 -- takes_tasks   whether it takes tasks
 --
--- Returns 1.
+-- Returns {1 if the worker was not known, 1 if it is set aside, who reconciles, for how many ms}.
+-- The steps of an idle worker ask nothing else (workers/steps/pulse.py).
 --- @include "base"
 
 local function forget_silent(key, silent_s)
@@ -14,7 +15,7 @@ local function forget_silent(key, silent_s)
   redis.call('EXPIRE', key, silent_s)
 end
 
-redis.call('ZADD', KEY.alive, NOW, args.version .. ' ' .. args.node)
+local is_new = redis.call('ZADD', KEY.alive, NOW, args.version .. ' ' .. args.node)
 forget_silent(KEY.alive, NODE.worker_s)
 if args.takes_tasks then
   redis.call('ZADD', KEY.workers, NOW, args.node)
@@ -22,4 +23,5 @@ else
   redis.call('ZREM', KEY.workers, args.node)
 end
 forget_silent(KEY.workers, NODE.return_s)
-return 1
+return { is_new, redis.call('HEXISTS', KEY.paused, args.node), redis.call('GET', KEY.reconciler) or '',
+  redis.call('PTTL', KEY.reconciler) }
