@@ -21,7 +21,7 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.models import Batch, Transfer
 from tasks.transfer.multipart import Part, put_part
-from tasks.transfer.signing import sign
+from tasks.transfer.signing import is_url, sign
 
 #: The number of runs of one file that are queued at once; each run that finishes queues the
 #: next one. That is enough for several nodes, and lets small files run in between.
@@ -86,11 +86,13 @@ def _urls(clients: Clients, run: Run) -> dict[Part, str]:
     While a key is changed, another node seals with another one. Kept in the record, the new URLs
     would be of no use to that node, and the file would go back and forth. The record's stay.
     """
-    if all(url for _, url in run.parts):
-        return dict(run.parts)
+    server_url = clients.ftrack.server_url
+    urls = {part: url if is_url(url, server_url) else "" for part, url in run.parts}
+    if all(urls.values()):
+        return urls
     own = _urls_signed_here(clients, run.transfer)
     # Without a URL, a part waits until the file is signed again.
-    return {part: own.get(part.number, url) for part, url in run.parts}
+    return {part: own.get(part.number, url) for part, url in urls.items()}
 
 
 def _urls_signed_here(clients: Clients, transfer: Transfer) -> dict[int, str]:

@@ -143,7 +143,7 @@ class Stage(RedactedTask):
         if delivery.left_to:
             self.send_to(delivery.left_to, message)
         batch = Batch(message["claim"], tuple(delivery.transfers))
-        return with_signed(batch, message, self.clients.urls)
+        return with_signed(batch, message, self.clients.urls, self.clients.ftrack.server_url)
 
     def send_to(self, node: str, message: Message) -> None:
         """Send this task, with the rest of its chain, to the queue of another node's host.

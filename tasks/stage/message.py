@@ -18,6 +18,7 @@ from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.models import Batch, SignedPut, Transfer
+from tasks.transfer.signing import fits
 
 
 class Message(TypedDict):
@@ -46,15 +47,17 @@ def to_message(claim_id: str, transfers: Sequence[Transfer], urls: Codec) -> Mes
     return Message(summary=summary(transfers), claim=claim_id, signed=signed)
 
 
-def with_signed(batch: Batch, message: Message, urls: Codec) -> Batch:
-    """Return the batch with the signed PUTs of the message."""
+def with_signed(batch: Batch, message: Message, urls: Codec, server_url: str) -> Batch:
+    """Return the batch with the signed PUTs of the message, if ftrack may have given them."""
     signed = message["signed"]
+
+    def put_of(transfer: Transfer) -> SignedPut | None:
+        put = _unsealed(signed.get(transfer.upload_id), transfer, urls)
+        return put if put and fits(put, transfer.size_bytes, server_url) else None
+
     return replace(
         batch,
-        transfers=tuple(
-            replace(transfer, signed=_unsealed(signed.get(transfer.upload_id), transfer, urls))
-            for transfer in batch.transfers
-        ),
+        transfers=tuple(replace(transfer, signed=put_of(transfer)) for transfer in batch.transfers),
     )
 
 

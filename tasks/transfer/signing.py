@@ -97,7 +97,7 @@ def _parse_signed(transfer: Transfer, result: Result, server_url: str) -> Transf
     if transfer.is_large:
         return _parse_parts(transfer, result, server_url)
     url, headers = result.get("url"), result.get("headers")
-    if _is_url(url, server_url) and _are_headers(headers, url, transfer.size_bytes):
+    if is_url(url, server_url) and _are_headers(headers, url, transfer.size_bytes):
         return replace(transfer, signed=SignedPut(url, headers))
     return _unusable("url and headers", url, server_url)
 
@@ -111,7 +111,16 @@ def _unusable(what: str, url: object, server_url: str) -> UnexpectedAnswerError:
     return UnexpectedAnswerError("ftrack", "get_upload_metadata", why)
 
 
-def _is_url(value: object, server_url: str) -> TypeGuard[str]:
+def fits(put: SignedPut, size_bytes: int, server_url: str) -> bool:
+    """Return whether a file of this size may be sent so, by whomever that was signed.
+
+    An operator can seal what ftrack has not signed.
+    """
+    return is_url(put.url, server_url) and _are_headers(put.headers, put.url, size_bytes)
+
+
+def is_url(value: object, server_url: str) -> TypeGuard[str]:
+    """Return whether a value is a URL that files may be sent to, if ftrack is at *server_url*."""
     return isinstance(value, str) and may_be_called(value, server_url)
 
 
@@ -137,11 +146,11 @@ def _parse_parts(
     rows = [row for row in urls if isinstance(row, dict)] if isinstance(urls, list) else []
     by_number = {str(row.get("part_number")): row.get("signed_url") for row in rows}
     numbers = range(1, len(by_number) + 1)
-    known = {n: url for n in numbers if _is_url(url := by_number.get(str(n)), server_url)}
+    known = {n: url for n in numbers if is_url(url := by_number.get(str(n)), server_url)}
     expected = part_count(transfer.size_bytes)
     if _fits(upload_id, MULTIPART_ID) and len(known) == len(by_number) == expected:
         return replace(transfer, multipart=Multipart(upload_id, known))
-    other = next((url for url in by_number.values() if not _is_url(url, server_url)), None)
+    other = next((url for url in by_number.values() if not is_url(url, server_url)), None)
     return _unusable("upload_id and urls", other, server_url)
 
 

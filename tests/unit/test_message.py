@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from cryptography.fernet import Fernet
 
 from tasks.config.sealing import Codec
@@ -12,6 +13,7 @@ from tasks.stage.message import summary, to_message, with_fate, with_signed
 from tasks.transfer.models import Batch, FileIdentity, SignedPut, Transfer
 from tasks.transfer.targets import Target
 
+FTRACK = "https://studio.ftrackapp.com"
 URLS = Codec([Fernet.generate_key().decode()])
 
 
@@ -34,7 +36,7 @@ def test_signed_urls_come_through_a_message_sealed() -> None:
 
     assert "s3cr3t" not in json.dumps(message)
     assert message["claim"] == "a-claim"
-    assert with_signed(Batch("a-claim", unsigned), message, URLS).transfers == transfers
+    assert with_signed(Batch("a-claim", unsigned), message, URLS, FTRACK).transfers == transfers
 
 
 def test_only_files_that_are_signed_and_not_stored_have_a_url() -> None:
@@ -50,7 +52,7 @@ def test_an_unreadable_url_is_dropped_so_that_it_is_signed_again() -> None:
     message["signed"][transfers[1].upload_id] = URLS.encode({"url": "x", "of_later": 1})
     del message["signed"][transfers[2].upload_id]
 
-    batch = with_signed(Batch("a-claim", transfers), message, URLS)
+    batch = with_signed(Batch("a-claim", transfers), message, URLS, FTRACK)
 
     assert [transfer.signed for transfer in batch.transfers] == [None, None, None]
 
@@ -64,7 +66,33 @@ def test_a_url_of_another_upload_or_version_is_signed_again() -> None:
 
     for transfer, signed in ((here, swapped), (changed, message["signed"])):
         batch = Batch("a-claim", (replace(transfer, signed=None),))
-        assert with_signed(batch, {**message, "signed": signed}, URLS).transfers[0].signed is None
+        [found] = with_signed(batch, {**message, "signed": signed}, URLS, FTRACK).transfers
+        assert found.signed is None
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        SignedPut("http://store.example/key", {}),
+        SignedPut("http://127.0.0.1:2375/containers/create", {}),
+        SignedPut("https://localhost/", {}),
+        SignedPut("https://user:pw@store.example/key", {}),
+        SignedPut("https://169.254.169.254/latest", {}),
+        SignedPut("https://store.example/key", {"Transfer-Encoding": "chunked"}),
+        SignedPut("https://store.example/key", {"Host": "intranet.example"}),
+        SignedPut("https://store.example/key", {"X": "a\r\nHost: b"}),
+        SignedPut(["https://store.example/key"], {}),  # type: ignore[arg-type]
+        SignedPut("https://store.example/key", None),  # type: ignore[arg-type]
+    ],
+    ids=range(10),
+)
+def test_a_sealed_put_that_ftrack_may_not_ask_for_is_signed_again(put: SignedPut) -> None:
+    """Whoever has an operator's key can seal it."""
+    transfer = replace(transfer_of("a.exr"), signed=put)
+    message = to_message("a-claim", [transfer], URLS)
+
+    batch = Batch("a-claim", (replace(transfer, signed=None),))
+    assert with_signed(batch, message, URLS, FTRACK).transfers[0].signed is None
 
 
 def test_a_summary_names_the_first_file_the_others_and_the_size() -> None:

@@ -267,6 +267,17 @@ def test_a_process_signs_the_parts_of_a_file_once_for_all_its_runs(
     assert asked == [movie.fence, again.fence]
 
 
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.7/key", "https://127.0.0.1:2375/", "https://a:b@c/"]
+)
+def test_a_sealed_url_that_ftrack_may_not_name_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, movie: Transfer, url: str
+) -> None:
+    """Whoever has an operator's key can seal it."""
+    answer_signing(monkeypatch, "m")
+    assert urls_of(movie, RUNS[0], url) == {part: URLS[part.number] for part in RUNS[0]}
+
+
 def test_a_server_that_opens_another_upload_is_asked_once(
     monkeypatch: pytest.MonkeyPatch, movie: Transfer
 ) -> None:
@@ -300,7 +311,7 @@ def answer_signing(monkeypatch: pytest.MonkeyPatch, multipart_id: str) -> list[i
     return asked
 
 
-def urls_of(movie: Transfer, run: Sequence[Part]) -> dict[Part, str]:
-    """Return the URLs that a node uses which cannot open those of the record."""
-    clients: Any = SimpleNamespace(ftrack=None)
-    return _urls(clients, Run(movie, tuple((part, "") for part in run)))
+def urls_of(movie: Transfer, run: Sequence[Part], sealed: str = "") -> dict[Part, str]:
+    """Return the URLs that a node uses which finds no others in the record."""
+    clients: Any = SimpleNamespace(ftrack=SimpleNamespace(server_url="https://ftrack.example"))
+    return _urls(clients, Run(movie, tuple((part, sealed) for part in run)))

@@ -297,13 +297,12 @@ def sends_a_file_to_its_own_address_by_a_hooks_key(ground: Ground) -> bool:
         if not holds(lambda: farm.redis.hexists(key, "urls:0"), 40):
             raise AssertionError("no URL was signed")
         with farm.frozen():
-            for name in farm.redis.hkeys(key):
+            for name, sealed in farm.redis.hgetall(key).items():
                 if name.startswith("urls:"):
-                    # More than a run has parts: each version takes as many as it needs.
-                    for count in (9, 8, 4, 2, 1):
-                        urls = [f"{there}/part"] * count
-                        farm.redis.hset(key, name, _sealed_by_a_hook(farm, urls))
-                        break
+                    # As many as the run has parts, if that can be read.
+                    parts = _opened_by_a_hook(farm, sealed) or range(9)
+                    urls = [f"{there}/part" for _ in parts]
+                    farm.redis.hset(key, name, _sealed_by_a_hook(farm, urls))
             farm.sandbox.faults.clear()
             farm.redis.delete("farmhaul:gate:store")  # which the faults may have closed
         return holds(lambda: got, 60)
