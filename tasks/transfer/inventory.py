@@ -97,6 +97,19 @@ def take_inventory(
     return Inventory(known)
 
 
+def versions_of(ftrack: FtrackClient, version_ids: Iterable[str]) -> set[str]:
+    """Return those of the versions that ftrack has.
+
+    Raises:
+        FatalError, RetryableError: see ``all_rows``.
+    """
+    return {
+        str(row.get("id"))
+        for some in _pages(sorted({*version_ids}))
+        for row in all_rows(ftrack, "id", "AssetVersion", f"id in ({quoted(some)})")
+    }
+
+
 def _frames(
     ftrack: FtrackClient, sequences: Sequence[str], known: Mapping[str, Known]
 ) -> dict[str, Known]:

@@ -54,6 +54,31 @@ def test_files_of_all_kinds_are_checked_by_a_manifest(farm: Farm) -> None:
     assert len(lines) == len(rows)
 
 
+def test_files_of_a_context_are_healed_in_its_version(farm: Farm) -> None:
+    shot = {"context": "demo/sh010", "asset": "beauty", "asset_type": "Render"}
+    files = [farm.make_file(f"{name}.mov", 200) for name in "ab"]
+    manifest = farm.folder / "manifest.jsonl"
+    manifest.write_text("\n".join(json.dumps({**shot, "path": str(path)}) for path in files))
+    uploads = farm.enqueue("--manifest", manifest, "--wait")
+    files[1].write_bytes(b"other")
+
+    lines = check(farm, "--manifest", manifest, "--enqueue", code=1)
+
+    assert states(lines) == {"b.mov": "size differs"}
+    wait_healed(farm, lines)
+    check(farm, "--manifest", manifest)
+    version_id = uploads[0]["version_id"]
+    assert len(check(farm, "--version-id", version_id)) == 2
+    # A version that is gone is no version in which nothing differs.
+    farm.sandbox.ftrack.delete("AssetVersion", version_id)
+    gone = check(farm, "--version-id", version_id, code=1)
+    assert {line["state"] for line in gone} == {"missing in ftrack"}
+    farm.redis.flushdb()
+    done = farm.cli("check", "--version-id", version_id)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"ftrack has no version {version_id}" in done.stderr
+
+
 def test_a_file_is_not_compared_with_a_sequence(farm: Farm) -> None:
     sequence = farm.sandbox.ftrack.create("SequenceComponent", name="s")
     file = farm.make_file("a.mov", 20)

@@ -156,6 +156,8 @@ def _entry(wanted: Wanted, numbers: Sequence[int]) -> Entry:
     entry = wanted.component.entry._replace(
         prune=False, replace=False, allow_missing=True, publish=None
     )
+    if entry.context is not None:
+        entry = entry._replace(version_id=None)  # that of the context
     if wanted.frames is None:
         return entry._replace(path=wanted.component.path)
     return entry._replace(path=f"{wanted.frames.pattern} [{', '.join(compact(numbers))}]")

@@ -28,7 +28,7 @@ from tasks.stage.tries import NOT_BEGUN, tried
 from tasks.transfer.compare import NO_LOCATION, Compared, Pair
 from tasks.transfer.errors import CredentialsRefusedError, FatalError
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.inventory import Inventory, Known, take_inventory
+from tasks.transfer.inventory import Inventory, Known, take_inventory, versions_of
 from tasks.transfer.lookup import patterns_of
 from tasks.transfer.put import store_session
 from tasks.transfer.thumbnails import thumbnail_id
@@ -102,11 +102,13 @@ def _listed(
     # A thumbnail is no component of its version. With a folder, nobody has fetched it there.
     hidden = [] if asked.folder else [thumbnail_id(one) for one in versions]
 
-    def take(client: FtrackClient) -> tuple[Inventory, dict[str, str]]:
+    def take(client: FtrackClient) -> tuple[Inventory, dict[str, str], set[str]]:
         inventory = take_inventory(client, [*ids, *hidden], versions)
-        return inventory, patterns_of(client, [*inventory.known]) if asked.folder else {}
+        patterns = patterns_of(client, [*inventory.known]) if asked.folder else {}
+        empty = {*versions}.difference(one.version_id for one in inventory.known.values())
+        return inventory, patterns, empty - versions_of(client, empty)
 
-    inventory, patterns = _asked(settings.require_ftrack(), take, stop)
+    inventory, patterns, gone = _asked(settings.require_ftrack(), take, stop)
     for one in ids:
         if one not in inventory.known:
             raise BadInputError(f"ftrack has no component {one}, or this user may not see it")
@@ -115,6 +117,9 @@ def _listed(
     else:
         scripts = open_scripts(settings, fail_fast_redis(settings))
         found = listed_by_records(scripts, inventory, ids, versions)
+    # What a record shows of a version that somebody has deleted is missing in ftrack.
+    for one in gone.difference(str(entry.version_id) for entry in found.entries):
+        raise BadInputError(f"ftrack has no version {one}, or this user may not see it")
     return _wanted(found.entries, hook), found.unknown, inventory
 
 
