@@ -12,7 +12,7 @@ from tasks.stage.threads import Threads
 from tasks.stage.together import call_together
 from tasks.transfer.errors import GivenBackError
 from tasks.transfer.models import Batch, Transfer
-from tasks.transfer.pace import ANEW_S, FEWEST, LEAST_S, Pace, SlowCallError, hurried
+from tasks.transfer.pace import ANEW_S, FEWEST, LEAST_S, REMEMBERED, Pace, SlowCallError, hurried
 from tasks.transfer.targets import Target
 
 FILES = [Transfer(f"{n}", Target(f"component {n}"), f"/mnt/{n}.exr") for n in range(50)]
@@ -100,15 +100,17 @@ class Clock:
 
 
 class SlowService:
-    """Takes a fiftieth of a second for a call, and a minute if it is for this upload."""
+    """Takes a fiftieth of a second for a call, and a minute if it is for one of these uploads."""
 
-    def __init__(self, clock: Clock, slow: Transfer) -> None:
+    def __init__(self, clock: Clock, *slow: Transfer) -> None:
         self.clock = clock
         self.slow = slow
         self.pace = Pace()
+        self.calls = 0
 
     def __call__(self, transfers: Sequence[Transfer]) -> Outcomes:
-        needed_s = 60.0 if self.slow in transfers else 0.02
+        self.calls += 1
+        needed_s = 60.0 if any(one in self.slow for one in transfers) else 0.02
         with self.pace.of(len(transfers)) as limit_s:
             self.clock.now_s += min(needed_s, limit_s)
             if needed_s > limit_s:
@@ -134,6 +136,21 @@ def test_others_wait_for_a_slow_upload_for_seconds_only(clock: Clock) -> None:
     assert sum(isinstance(one, GivenBackError) for one in outcomes.values()) == 7
     # Both least limits, and seven groups that are fast; here one after the other.
     assert clock.now_s - begun_s == pytest.approx(LEAST_S + ANEW_S + 7 * 0.02)
+
+
+def test_a_process_soon_knows_that_ftrack_itself_is_slow(clock: Clock) -> None:
+    service = SlowService(clock, *FILES[20:])
+    for _ in range(REMEMBERED):
+        service(FILES[:20])
+    before = service.calls
+
+    for _ in range(6):
+        outcomes = call_together(service, FILES[20:], Threads(1))
+        assert all(isinstance(one, Transfer) for one in outcomes.values())
+
+    # Twice a call for all, six for groups, and one without a limit. Then most calls that the
+    # process remembers were slow, and each call is made once.
+    assert service.calls - before == 2 * (1 + 6 + 1) + 4
 
 
 def test_nothing_is_slow_before_a_few_calls_were_made(clock: Clock) -> None:
