@@ -26,8 +26,9 @@ from tasks.transfer.errors import (
     ServiceUnavailableError,
     UploadError,
 )
-from tasks.transfer.get import BeingFetchedError, Fetched, get_file, part_name_of
+from tasks.transfer.get import Fetched, get_file
 from tasks.transfer.lookup import ComponentFile, find_files
+from tasks.transfer.part_file import BeingFetchedError, part_name_of
 
 #: A download is tried for a day, and may wait as long for a worker.
 MAX_AGE_S = 2 * 86400.0

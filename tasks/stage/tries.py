@@ -22,7 +22,7 @@ from tasks.transfer.errors import (
     RetryableError,
     ServiceUnavailableError,
 )
-from tasks.transfer.get import BeingFetchedError
+from tasks.transfer.part_file import BeingFetchedError
 
 T = TypeVar("T")
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import math
 import os
 import re
 import stat
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from io import FileIO
-from typing import Literal, NoReturn, Self
+from typing import Literal, NoReturn
 
 import requests
 
@@ -23,12 +21,11 @@ from tasks.transfer import durable
 from tasks.transfer.errors import FatalError, ServiceUnavailableError, UnexpectedAnswerError
 from tasks.transfer.http import translated_errors
 from tasks.transfer.lookup import ComponentFile
+from tasks.transfer.part_file import EtagNote, locked_part
 from tasks.transfer.shared_sync import SharedSync
 from tasks.transfer.signed_get import Stored, get_object, stored_in
 
 BLOCK_BYTES = 1 << 20
-#: What takes no longer is not worth a note of its ETag: after a kill it is fetched from the start.
-NOTE_AFTER_S = 1.0
 #: The disk, a quota, or the file's largest size is used up.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 #: A strong ETag (RFC 9110, 8.8.3): If-Range accepts no other.
@@ -38,10 +35,6 @@ STRONG_ETAG = re.compile(r'"[!#-~]{1,200}"')
 #: Called before each block with the offset of its first byte; it may wait, and returns the largest
 #: size of the block (None: any).
 Pace = Callable[[int], int | None]
-
-
-class BeingFetchedError(Exception):
-    """Another process or thread is fetching the same component into the same folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +70,7 @@ def get_file(
     """
     if file.fault:
         raise FatalError(file.fault)
-    with _writing(file.component_id), _locked(folder, file.component_id) as (part, part_name):
+    with _writing(file.component_id), locked_part(folder, file.component_id) as (part, part_name):
         url = sign(file.component_id)
         size_bytes = _present(file, folder, url, session)
         if size_bytes is not None:
@@ -118,8 +111,7 @@ def _at_once(_offset: int) -> None:
 
 
 def _tidy(component_id: str, folder: int) -> None:
-    with suppress(OSError):  # it is gone, or something is in its way
-        os.unlink(_etag_name(component_id), dir_fd=folder)
+    EtagNote(component_id, folder).remove()
     status = os.fstat(folder)
     _shared_sync(status.st_dev, status.st_ino)(folder)
 
@@ -131,15 +123,6 @@ def _shared_sync(_device: int, _inode: int) -> SharedSync:
     return SharedSync()
 
 
-def part_name_of(component_id: str) -> str:
-    """Return the name of what has arrived of a file so far."""
-    return f".{component_id}.part"
-
-
-def _etag_name(component_id: str) -> str:
-    return f".{component_id}.etag"
-
-
 @contextmanager
 def _writing(component_id: str) -> Iterator[None]:
     try:
@@ -147,70 +130,6 @@ def _writing(component_id: str) -> Iterator[None]:
     except OSError as error:  # the errors of requests were translated before
         why = error.strerror or type(error).__name__
         raise FatalError(f"component {component_id} cannot be written: {why}") from None
-
-
-@contextmanager
-def _locked(folder: int, component_id: str) -> Iterator[tuple[FileIO, str]]:
-    """Yield the file for what arrives, which is this caller's alone, and its name."""
-    name = part_name_of(component_id)
-    while not _is_of_another_user(name, folder):
-        with _opened(name, folder) as part:
-            if not _is_trusted(os.fstat(part.fileno()), folder):
-                break
-            try:
-                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BeingFetchedError from None
-            except OSError as error:
-                if error.errno not in durable.UNSUPPORTED:
-                    raise
-                break
-            try:
-                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            except FileNotFoundError:
-                continue  # the previous holder of the lock has renamed the file to its target
-            if os.path.samestat(status, os.fstat(part.fileno())):
-                yield part, name
-                return
-    # Without locks, each caller has a file of its own, which nobody continues.
-    with suppress(OSError):  # in a sticky folder, that of another user stays
-        os.unlink(name, dir_fd=folder)
-    own_name = f"{name}-{os.urandom(4).hex()}"
-    try:
-        with _opened(own_name, folder) as part:
-            yield part, own_name
-    finally:
-        with suppress(FileNotFoundError):  # it has become the file
-            os.unlink(own_name, dir_fd=folder)
-
-
-def _is_of_another_user(name: str, folder: int) -> bool:
-    try:
-        return not _is_trusted(os.stat(name, dir_fd=folder, follow_symlinks=False), folder)
-    except OSError:
-        return False
-
-
-def _is_trusted(status: os.stat_result, folder: int) -> bool:
-    """Return whether nobody can hold the file's lock for ever, or change its bytes.
-
-    The owner of the folder could do so anyway. On a mount that gives all files to one user, that
-    is the owner. A file with another name is somebody's hard link to our file.
-    """
-    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-        return False
-    return status.st_uid in {os.geteuid(), os.fstat(folder).st_uid}
-
-
-def _opened(name: str, folder: int) -> FileIO:
-    # O_NONBLOCK: a FIFO must not hang us.
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-    descriptor = os.open(name, flags, 0o666, dir_fd=folder)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
-        os.close(descriptor)
-        raise FileExistsError(errno.EEXIST, f"{name} is in the way, and is not a file; remove it")
-    return os.fdopen(descriptor, "r+b", buffering=0)
 
 
 def _present(file: ComponentFile, folder: int, url: str, session: requests.Session) -> int | None:
@@ -255,7 +174,7 @@ def _receive(
 ) -> int:
     component_id = file.component_id
     there_bytes = os.fstat(part.fileno()).st_size
-    note = _Note(_etag_name(component_id), folder)
+    note = EtagNote(component_id, folder)
     etag = note.read() if there_bytes else ""
     # One byte is fetched again, so that a complete part does not ask for an empty range.
     start = max(there_bytes - 1, 0) if STRONG_ETAG.fullmatch(etag) else 0
@@ -290,51 +209,6 @@ def _receive(
             _verify(component_id, part, stored, digest.hexdigest())
             durable.sync(part.fileno())
     return stored.size_bytes
-
-
-class _Note:
-    """The ETag of what a part is of, in a file next to it. A file that comes fast needs none.
-
-    Inside a ``with``, it is written before an error leaves.
-    """
-
-    def __init__(self, name: str, folder: int) -> None:
-        self._name = name
-        self._folder = folder
-        self._etag = ""
-        self._due = math.inf
-
-    def read(self) -> str:
-        # Without it, the file is fetched from the start.
-        with suppress(OSError), _opened(self._name, self._folder) as file:
-            return file.read(1000).decode("latin-1")
-        return ""
-
-    def begin(self, etag: str) -> None:
-        """Note later that the part is of this ETag; at once if there is an older note."""
-        self._etag = etag
-        self._due = time.monotonic() + NOTE_AFTER_S
-        with suppress(OSError):
-            os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
-            self._write()
-
-    def write_if_due(self) -> None:
-        if time.monotonic() > self._due:
-            self._write()
-
-    def _write(self) -> None:
-        self._due = math.inf
-        # An old one does no harm: If-Range compares it.
-        with suppress(OSError), _opened(self._name, self._folder) as file:
-            file.truncate()
-            file.write(self._etag.encode("latin-1", "replace"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind and self._due < math.inf:
-            self._write()
 
 
 def _read_block(response: requests.Response, most_bytes: int | None, left_bytes: int) -> bytes:

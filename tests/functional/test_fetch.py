@@ -27,8 +27,9 @@ from tasks.download import Progress
 from tasks.records.fetches import Fetches, FetchState
 from tasks.records.keys import fetch_key
 from tasks.records.scripts import open_scripts
-from tasks.transfer.get import Fetched, part_name_of
+from tasks.transfer.get import Fetched
 from tasks.transfer.lookup import ComponentFile
+from tasks.transfer.part_file import part_name_of
 from tests.farm import BIN, Farm, heed_sigint, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.helpers.redis_traffic import everything_said_to, values_of

@@ -20,8 +20,9 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UrlRefusedError,
 )
-from tasks.transfer.get import BeingFetchedError, Fetched, get_file
+from tasks.transfer.get import Fetched, get_file
 from tasks.transfer.lookup import ComponentFile
+from tasks.transfer.part_file import BeingFetchedError
 from tasks.transfer.put import store_session
 from tasks.transfer.signed_get import signed_url
 from tests.unit.conftest import new_id
@@ -314,7 +315,7 @@ def test_a_file_that_comes_fast_leaves_no_note_of_its_etag(
         seen.append(node.etag.exists())
 
     get_file(node.file, node.folder, lambda _: url, store_session(2), look)
-    monkeypatch.setattr("tasks.transfer.get.NOTE_AFTER_S", -1)
+    monkeypatch.setattr("tasks.transfer.part_file.NOTE_AFTER_S", -1)
     (node.path / "plate.exr").unlink()
     get_file(node.file, node.folder, lambda _: url, store_session(2), look)
 
