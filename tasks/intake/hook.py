@@ -48,7 +48,8 @@ __all__ = [
 DONE = 0
 REFUSED = 2
 NOT_QUEUED = 3
-
+#: The longest line for a log, in characters: some faults, each with a path.
+MAX_ANSWER = 4000
 #: A hook that has taken longer leaves what is spooled to the next one.
 SPOOLED_WITHIN_S = 0.3
 
@@ -217,6 +218,9 @@ def _send_along(settings: HookSettings, began: float) -> list[str]:
 
 
 def _answer(code: int, text: str) -> tuple[int, str]:
+    # Whoever submits a job chooses what is said, and how much of it there is.
+    if len(text) > MAX_ANSWER:
+        text = f"{text[: MAX_ANSWER // 2]} … {text[-MAX_ANSWER // 2 :]}"
     # ASCII, because the encoding of a manager's log is not known.
     line = visible(" ".join(text.split())).encode("ascii", "backslashreplace").decode("ascii")
     return code, f"farmhaul: {line}"

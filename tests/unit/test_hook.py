@@ -357,6 +357,16 @@ def test_nothing_is_looked_up_on_disks_that_may_hang(
     assert not (host.folder / "probed").exists()
 
 
+def test_no_line_of_a_hook_is_as_long_as_a_job_likes(host: Host) -> None:
+    answers = [
+        hook.enqueue([line(f"{'x' * 2_000_000}.exr")]),
+        hook.enqueue([line()], ["y" * 300_000] * 10),
+        hook.refuse([line()], "z" * 2_000_000),
+    ]
+    assert [len(text) < 5000 for _, text in answers] == [True] * 3
+    assert "kept in " in answers[0][1] or "set aside as " in answers[0][1]
+
+
 def test_no_line_of_a_hook_has_a_character_that_a_terminal_obeys(host: Host) -> None:
     odd = "\x1b[2J\x07\0\x7f\x9b\u202e\udcff\n"
     answers = [
