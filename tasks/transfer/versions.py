@@ -129,9 +129,13 @@ class Versions:
                 return context
             raise _refused(f"context {context}", "does not exist in ftrack")
         project, *names = context.split("/")
-        found = self._rows("id", "Project", f'name is "{project}"')
-        if not found:
-            raise _refused(f"context {context}", f"does not exist: ftrack has no project {project}")
+        # People see the full name.
+        where = f'name is "{project}" or full_name is "{project}"'
+        rows = self._rows("id, name", "Project", where)
+        found = [row for row in rows if row.get("name") == project] or rows
+        if len(found) != 1:
+            count = f"{len(found)} projects of the name" if found else "no project"
+            raise _refused(f"context {context}", f"does not exist: ftrack has {count} {project}")
         context_id, above = str(found[0].get("id")), project
         for name in names:
             where = f'parent_id is "{context_id}" and name is "{name}"'

@@ -40,7 +40,12 @@ PROJECT, SEQUENCE, SHOT, TASK, TYPE, STATUS = (
     f"2f0c{n:04}-7a51-4e0e-9d5c-c1b0a7e3d6f4" for n in range(6)
 )
 ROWS: dict[str, list[dict[str, Any]]] = {
-    "Project": [{"id": PROJECT, "name": "demo"}],
+    "Project": [
+        {"id": PROJECT, "name": "demo", "full_name": "Our Demo"},
+        {"id": new_id(), "name": "twin1", "full_name": "demo"},
+        {"id": new_id(), "name": "twin2", "full_name": "Twins"},
+        {"id": new_id(), "name": "twin3", "full_name": "Twins"},
+    ],
     "TypedContext": [
         {"id": SEQUENCE, "name": "sq1", "parent_id": PROJECT},
         {"id": SHOT, "name": "sh010", "parent_id": SEQUENCE},
@@ -65,8 +70,11 @@ class Ftrack:
         [operation] = operations
         self.queries.append(operation["expression"])
         kind = re.findall(r"from (\w+)", self.queries[-1])[0]
-        wanted = dict(re.findall(r'(\w+) is "([^"]*)"', self.queries[-1]))
-        return [{"data": [row for row in ROWS[kind] if wanted.items() <= row.items()]}]
+        wanted = [
+            dict(re.findall(r'(\w+) is "([^"]*)"', one)) for one in self.queries[-1].split(" or ")
+        ]
+        found = [row for row in ROWS[kind] if any(one.items() <= row.items() for one in wanted)]
+        return [{"data": found}]
 
 
 class Away(Ftrack):
@@ -83,7 +91,7 @@ def versions(ftrack: Ftrack, clock: list[float] | None = None) -> Versions:
 # What workers find in ftrack
 
 
-@pytest.mark.parametrize("context", ["demo/sq1/sh010", SHOT])
+@pytest.mark.parametrize("context", ["demo/sq1/sh010", "Our Demo/sq1/sh010", SHOT])
 @pytest.mark.parametrize("kind", ["Render", "render", "rnd"])
 def test_names_become_ids(context: str, kind: str) -> None:
     found = versions(Ftrack()).find(WANTED._replace(context=context, asset_type=kind))
@@ -94,6 +102,7 @@ def test_names_become_ids(context: str, kind: str) -> None:
     ("wrong", "said"),
     [
         ({"context": "dmeo/sq1"}, "context dmeo/sq1 does not exist: ftrack has no project dmeo"),
+        ({"context": "Twins/sq1"}, "ftrack has 2 projects of the name Twins"),
         ({"context": "demo/sq1/x"}, "does not exist: in ftrack, demo/sq1 has no x"),
         ({"context": "demo/sq1/sh010/twin"}, "demo/sq1/sh010 has 2 of the name twin"),
         ({"context": PROJECT}, f"context {PROJECT} does not exist in ftrack"),
