@@ -378,3 +378,25 @@ def test_people_see_failures_by_kind_with_their_reasons(farm: Farm) -> None:
     assert first == "2 x FileRefusedError"
     assert len(others) == 2 * 3
     assert all("is a directory; name the files in it" in line for line in others[1::3])
+
+
+def test_a_pipe_that_a_person_has_typed_has_lines_for_people(farm: Farm) -> None:
+    upload = farm.upload()
+    farm.wait_located([upload.id])
+    master, terminal = pty.openpty()
+
+    def shown(*options: str, stderr: int = terminal) -> str:
+        command = [str(BIN / "farmhaul"), "status", upload.id, *options]
+        return subprocess.run(
+            command, env=farm.environment(), stdout=subprocess.PIPE, stderr=stderr,
+            text=True, check=True,
+        ).stdout  # fmt: skip
+
+    typed, asked = shown(), shown("--json")
+    run = shown(stderr=subprocess.DEVNULL)
+    os.close(terminal)
+    os.close(master)
+
+    assert typed.startswith(f"located    {upload.id}  ")
+    assert asked == run
+    assert json.loads(run)["upload_id"] == upload.id

@@ -29,10 +29,11 @@ FORMS = ("table", "lines", "json")
 Command = Callable[..., Any]
 
 
-def form_option(piped: str) -> Callable[[Command], Command]:
+def form_option(piped: str, *, read: str = "") -> Callable[[Command], Command]:
     """Return what adds ``--format`` and ``--json``; the command gets ``form``, one of FORMS.
 
-    ``piped`` is the form if stdout is no terminal.
+    ``piped`` is the form if stdout is no terminal. ``read`` is the form if stderr is one then: a
+    person has piped it into less or grep.
     """
 
     def add(command: Command) -> Command:
@@ -40,10 +41,12 @@ def form_option(piped: str) -> Callable[[Command], Command]:
         def with_form(*values: Any, chosen: str | None, as_json: bool, **named: Any) -> Any:
             if as_json and chosen not in {None, "json"}:
                 raise BadInputError(f"--json is --format json, not {chosen}: leave one of them out")
-            form = chosen or ("table" if sys.stdout.isatty() else piped)
+            unseen = read if read and sys.stderr.isatty() else piped
+            form = chosen or ("table" if sys.stdout.isatty() else unseen)
             return command(*values, form="json" if as_json else form, **named)
 
-        what = f"table, lines or json; by default table on a terminal, otherwise {piped}."
+        into = f"{read} in a pipe that is typed there, " if read else ""
+        what = f"table, lines or json; by default table on a terminal, {into}otherwise {piped}."
         kinds = click.Choice(FORMS)
         chosen = click.option("--format", "chosen", metavar="FORM", type=kinds, help=what)
         as_json = click.option("--json", "as_json", is_flag=True, help="The same as --format json.")

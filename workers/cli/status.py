@@ -40,7 +40,7 @@ FILES_SHOWN = 20
 @click.option("--limit", metavar="N", type=click.IntRange(1), default=40, show_default=True,
     help="The most uploads that a table lists.",
 )  # fmt: skip
-@output.form_option("json")
+@output.form_option("json", read="lines")
 def status(
     words: tuple[str, ...], which: str | None, by: str, limit: int, form: str, **asked: str | None
 ) -> None:
