@@ -154,6 +154,16 @@ def _missing(read: Reader, settings: Settings) -> Iterator[str]:
             "FARMHAUL_STORAGE_ROOTS is not set; a worker uploads only files below the folders that "
             "it names"
         )
+    # Imported late, because it is slow.
+    from tempfile import gettempdir
+
+    try:
+        gettempdir()
+    except OSError:
+        yield (
+            "TMPDIR: no folder for temporary files can be written, and Celery's pool needs one; "
+            "mount a tmpfs at /tmp, or name a folder"
+        )
     for root in settings.storage_roots:
         try:
             if not os.path.isdir(root):

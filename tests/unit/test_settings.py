@@ -474,6 +474,20 @@ def test_the_authorities_of_the_environment_are_read_for_redis_too() -> None:
     read(FARMHAUL_REDIS_URL="redis://host", SSL_CERT_FILE="/none.pem")
 
 
+def test_a_worker_is_told_that_it_has_no_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    # Python would take any of several folders of this machine.
+    monkeypatch.setattr("tempfile.gettempdir", refuse)
+    environment = {**FTRACK, "FARMHAUL_STORAGE_ROOTS": str(tmp_path)}
+    with pytest.raises(SettingsError, match="TMPDIR: no folder"):
+        Settings.from_environment(environment, for_worker=True)
+    assert Settings.from_environment(environment).storage_roots == (str(tmp_path),)
+
+
 def test_a_worker_is_told_all_that_it_lacks(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as raised:
         Settings.from_environment({"FARMHAUL_CONNECTIONS": "many"}, for_worker=True)
