@@ -15,6 +15,7 @@ from tasks.intake.refusals import MEANINGS
 from tasks.records.fail_fast import NoMasterFoundError
 from tasks.records.inbox import waiting
 from tasks.records.nodes import NodeFault
+from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status
 from tasks.records.unread import unread
 
@@ -55,6 +56,14 @@ MOST_LINES = 20
 NO_WORKER = (
     "no worker takes tasks, so uploads wait: run farmhaul worker; if one runs, see farmhaul doctor"
 )
+
+
+def meant_states(words: Sequence[str]) -> str:
+    """Return how to ask for states that somebody has written as words; empty if there is none."""
+    states = ",".join(
+        dict.fromkeys(word.lower() for word in words if word.lower() in UPLOAD_STATES)
+    )
+    return f"for uploads in a state, write state:{states}" if states else ""
 
 
 def no_takers(status: Status) -> list[str]:

@@ -138,6 +138,9 @@ def test_what_has_moved_since_is_asked_for_as_in_the_shell(page: Any, flower: Fl
     page.locator("#fh-summary", has_text="100 found").wait_for()
     page.locator("#fh-query").fill("since:2200-01-01")
     page.locator("#fh-summary", has_text="0 found").wait_for()
+    page.locator("#fh-query").fill("sh0005 Failed")
+    said = "0 found; for uploads in a state, write state:failed"
+    page.locator("#fh-summary", has_text=said).wait_for()
 
     page.locator("#fh-query").fill("sh0005 since:noon")
     why = "since:noon is no time: write 2h, 3d, yesterday, 22:00, or 2026-11-26T14:00"

@@ -207,7 +207,11 @@ WAITS = [Backlog("", "normal", 30, 60.0)]
             {},
             "Nothing: no upload is pending. What is being sent shares the limit of 50M, in bytes",
         ),
-        ({"retrying": 1, "limits": {}}, "No upload is pending; 1 is retrying."),
+        ({"retrying": 1, "limits": {}}, "No upload is pending; 1 is retrying; its page says why"),
+        (
+            {"retrying": 2, "limits": {}, "why": "ftrack refuses the credentials\x1b"},
+            "No upload is pending; 2 are retrying: ftrack refuses the credentials\\x1b",
+        ),
         ({"backlog": WAITS}, "The limit of 50M, in bytes a second: see farmhaul limit."),
         (
             {"backlog": WAITS, "limits": {"bandwidth": "08:00-20:00=50M,else=off"}},

@@ -18,7 +18,7 @@ from tasks.records.status import Status
 from tests.helpers.raw_server import raw_server
 from tests.unit.records import Farm
 from workers.cli.watch import _print, _tell_troubles
-from workers.wording import redis_problem, troubles
+from workers.wording import meant_states, redis_problem, troubles
 
 
 def problem(url: str) -> str:
@@ -117,3 +117,9 @@ def test_closed_gates_and_nodes_with_faults_are_told_once(
     farm.client.hdel(keys.PAUSED, "w1@n")
     _tell_troubles(status, told, _print)
     assert capsys.readouterr().out.endswith("w1@n is all right again\n")
+
+
+def test_a_state_among_words_is_told_how_to_be_asked_for() -> None:
+    assert meant_states(["sh010", "Failed"]) == "for uploads in a state, write state:failed"
+    assert meant_states(["failed", "retrying", "failed"]).endswith("state:failed,retrying")
+    assert meant_states(["sh010", "failed_v001"]) == ""

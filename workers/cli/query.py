@@ -23,7 +23,7 @@ from tasks.records.typed import GLOB, is_path, is_start_of_id, time_of, word_of
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid
 from workers.cli.records import find_known
-from workers.wording import not_taken_in
+from workers.wording import meant_states, not_taken_in
 
 #: How many records of each state are read.
 SAMPLE = 5
@@ -137,6 +137,7 @@ def none_known(scripts: Scripts, words: Sequence[str]) -> BadInputError:
     step = (
         f"{all_of}words are whole words of a path; farmhaul status --since 1h lists what has moved"
     )
+    step = meant_states(words) or step
     step += not_taken_in(Status(scripts.client, scripts.codec))
     if _opens_none(scripts):  # nor does it find any
         step = "this FARMHAUL_SECRET_KEY opens no record: set it as on the workers"

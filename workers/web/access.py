@@ -97,6 +97,8 @@ class Farm(NamedTuple):
     history: list[dict[str, float]]
     kinds: list[tuple[str, int]]
     retrying: int = 0
+    #: Why one of those that retry does.
+    why: str = ""
 
     @property
     def takers(self) -> int:
@@ -260,7 +262,12 @@ class Records:
             history.read(client),
             self._kinds_of_failures(),
             int(client.zcard(state_key("retrying"))),
+            self._why_one_retries(),
         )
+
+    def _why_one_retries(self) -> str:
+        found = self.status.find(self.status.ids_in(["retrying"], 1))
+        return next((one.error for one in found if one is not None), "")
 
     def place_of(self, one: str) -> tuple[str, str] | None:
         """Return the name and the id of the page that is about an id; None if nothing has it."""

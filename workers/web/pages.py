@@ -29,7 +29,7 @@ from workers.doctor.farm import GATE_STEPS, NODE_STEPS
 from workers.web import view
 from workers.web.access import OPERATOR_URL_FILE, Records
 from workers.web.summary import Group
-from workers.wording import MOST_LINES, redis_problem, span
+from workers.wording import MOST_LINES, meant_states, redis_problem, span
 
 logger = logging.getLogger("farmhaul.web")
 
@@ -129,6 +129,8 @@ class FarmhaulHandler(BaseHandler):
             said = view.elsewhere(other) or said
             if isinstance(other, FetchState):
                 return Looked(page, said, now, self.reverse_url("download", other.fetch_id))
+            if meant := meant_states(query.words):
+                said = f"{said.rstrip('.')}; {meant}"
         return Looked(page, said, now)
 
 

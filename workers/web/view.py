@@ -272,7 +272,10 @@ def _holds_back_none_pending(farm: Farm, limit: Limit | None) -> Iterator[str]:
     """Yield what is slow or is tried again though no upload is pending, in sentences."""
     if farm.retrying:
         many = "are" if farm.retrying > 1 else "is"
-        yield f"No upload is pending; {farm.retrying} {many} retrying. Its page says why, and when."
+        said = f"No upload is pending; {farm.retrying} {many} retrying"
+        yield (
+            f"{said}: {visible(farm.why)}" if farm.why else f"{said}; its page says why, and when."
+        )
     else:
         yield "Nothing: no upload is pending."
     if limit and limit.rate:
