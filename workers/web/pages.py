@@ -29,6 +29,7 @@ from workers.doctor.farm import GATE_STEPS, NODE_STEPS
 from workers.web import view
 from workers.web.access import OPERATOR_URL_FILE, Records
 from workers.web.summary import Group
+from workers.web.tasks_seen import tasks_of
 from workers.wording import MOST_LINES, meant_states, redis_problem, span
 
 logger = logging.getLogger("farmhaul.web")
@@ -38,8 +39,6 @@ NEEDS_OPERATOR = f"let {OPERATOR_URL_FILE} name a file with the operators' URL"
 #: The rows of a page, and the most that a request may ask for.
 ROWS, MOST_ROWS = 25, 100
 MOST_QUERY, MOST_DIGITS = 300, 9
-#: The tasks of a chain that a page lists: four stages, and the runs of a large file.
-MOST_TASKS = 20
 
 
 class Looked(NamedTuple):
@@ -274,24 +273,11 @@ class UploadView(FarmhaulHandler):
             files=[view.row_of(file, now) for file in one.files],
             stored=[view.row_of(file, now) for file in one.stored],
             publishes=[one for one in one.publishes if is_uuid(one)],
-            tasks=self._tasks(one.chain),
+            tasks=tasks_of(self.application.events.state.tasks, one.chain),
             ftrack=view.ftrack_link(upload.version_id),
             in_ftrack=view.in_ftrack(upload),
             may_act=self.may_act,
         )
-
-    def _tasks(self, chain: str) -> list[tuple[str, str, str]]:
-        """Return the ids, names and states of the tasks of a chain that Flower has seen."""
-        known, wanted = self.application.events.state.tasks, [chain]
-        found: list[tuple[str, str, str]] = []
-        while wanted and len(found) < MOST_TASKS:
-            task = known.get(wanted.pop(0))
-            if task is None:
-                continue
-            found.append((task.uuid, str(task.name).rpartition(".")[2], task.state))
-            with suppress(AttributeError, TypeError):
-                wanted += [child.id for child in task.children]
-        return found
 
 
 class Action(FarmhaulHandler):
