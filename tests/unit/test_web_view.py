@@ -209,8 +209,16 @@ WAITS = [Backlog("", "normal", 30, 60.0)]
         ),
         ({"retrying": 1, "limits": {}}, "No upload is pending; 1 is retrying; its page says why"),
         (
-            {"retrying": 2, "limits": {}, "why": "ftrack refuses the credentials\x1b"},
-            "No upload is pending; 2 are retrying: ftrack refuses the credentials\\x1b",
+            {"retrying": 2, "limits": {}},
+            "No upload is pending; 2 are retrying; their pages say why",
+        ),
+        (
+            {"retrying": 1, "limits": {}, "why": "ftrack refuses the credentials\x1b"},
+            "No upload is pending; 1 is retrying: ftrack refuses the credentials\\x1b.",
+        ),
+        (
+            {"retrying": 2, "why": "ftrack is down."},
+            "No upload is pending; 2 are retrying, the latest because: ftrack is down. What",
         ),
         ({"backlog": WAITS}, "The limit of 50M, in bytes a second: see farmhaul limit."),
         (

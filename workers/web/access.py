@@ -97,7 +97,7 @@ class Farm(NamedTuple):
     history: list[dict[str, float]]
     kinds: list[tuple[str, int]]
     retrying: int = 0
-    #: Why one of those that retry does.
+    #: Why the latest of those that retry does.
     why: str = ""
 
     @property
@@ -262,10 +262,10 @@ class Records:
             history.read(client),
             self._kinds_of_failures(),
             int(client.zcard(state_key("retrying"))),
-            self._why_one_retries(),
+            self._why_the_latest_retries(),
         )
 
-    def _why_one_retries(self) -> str:
+    def _why_the_latest_retries(self) -> str:
         found = self.status.find(self.status.ids_in(["retrying"], 1))
         return next((one.error for one in found if one is not None), "")
 

@@ -77,7 +77,7 @@ def events_of(fetch: FetchState) -> list[Event]:
     else:
         events = [Event(fetch.created, "asked for", by)]
     if fetch.begun:
-        times = f", for the {fetch.tries}. time" if fetch.tries > 1 else ""
+        times = f" ({fetch.tries} tries)" if fetch.tries > 1 else ""
         events.append(Event(fetch.begun, f"begun{times}", f"on {fetch.worker}"))
     if fetch.state in {"fetched", "failed", "retrying"}:
         what = "failed" if fetch.state == "retrying" else fetch.state

@@ -271,11 +271,13 @@ def held_back_by(farm: Farm) -> str:
 def _holds_back_none_pending(farm: Farm, limit: Limit | None) -> Iterator[str]:
     """Yield what is slow or is tried again though no upload is pending, in sentences."""
     if farm.retrying:
-        many = "are" if farm.retrying > 1 else "is"
-        said = f"No upload is pending; {farm.retrying} {many} retrying"
-        yield (
-            f"{said}: {visible(farm.why)}" if farm.why else f"{said}; its page says why, and when."
-        )
+        one = farm.retrying == 1
+        said = f"No upload is pending; {farm.retrying} {'is' if one else 'are'} retrying"
+        if farm.why:
+            because = "" if one else ", the latest because"
+            yield f"{said}{because}: {visible(farm.why).rstrip('.')}."
+        else:
+            yield f"{said}; {'its page says' if one else 'their pages say'} why, and when."
     else:
         yield "Nothing: no upload is pending."
     if limit and limit.rate:
