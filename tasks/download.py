@@ -104,7 +104,7 @@ class Progress:
         """Remember what an earlier run has left of a file."""
         with suppress(OSError):
             part = os.stat(part_name_of(file.component_id), dir_fd=folder)
-            self._there[file.component_id] = part.st_size
+            self._there[file.component_id] = self._sizes[file.component_id] = part.st_size
 
     def moved(self, file: ComponentFile, folder: int) -> None:
         """Note, once a second at most, what has arrived of a file."""
@@ -114,6 +114,9 @@ class Progress:
         with suppress(OSError):  # it has just become the file
             part = os.stat(part_name_of(file.component_id), dir_fd=folder)
             self._sizes[file.component_id] = part.st_size
+            # What an earlier run has left may have been discarded.
+            there = self._there.get(file.component_id, 0)
+            self._there[file.component_id] = min(there, part.st_size)
         self._note()
 
     def arrived(self, file: ComponentFile, fetched: Fetched) -> None:

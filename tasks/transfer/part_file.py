@@ -91,7 +91,8 @@ def _opened(name: str, folder: int) -> FileIO:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
-        raise FileExistsError(errno.EEXIST, f"{name} is in the way, and is not a file; remove it")
+        why = "is in the way: it is not a file, or the file has another name too (a hard link)"
+        raise FileExistsError(errno.EEXIST, f"{name} {why}; remove it")
     return os.fdopen(descriptor, "r+b", buffering=0)
 
 

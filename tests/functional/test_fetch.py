@@ -486,8 +486,9 @@ def test_a_download_shows_what_has_arrived_and_why_it_waits(
     assert 0 < scripts.client.ttl("farmhaul:fetch:one") <= scripts.ttl_s
 
 
+@pytest.mark.parametrize("kept", [3000, 0], ids=["continued", "discarded"])
 def test_the_rate_of_a_download_counts_only_what_this_run_gets(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept: int
 ) -> None:
     scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
     fetches = Fetches(scripts)
@@ -504,16 +505,17 @@ def test_the_rate_of_a_download_counts_only_what_this_run_gets(
     progress.found([there, begun, new])
     progress.arrived(there, Fetched("present", 5000))
     progress.continues(begun, folder)
+    part.write_bytes(b"x" * kept)
     progress.moved(begun, folder)
     assert fetches.find(["two"])["two"].bytes_s is None
-    for part_size in (3100, 3500):
+    for new_bytes in (100, 500):
         clock.now += 2
-        part.write_bytes(b"x" * part_size)
+        part.write_bytes(b"x" * (kept + new_bytes))
         progress.moved(begun, folder)
     os.close(folder)
 
     state = fetches.find(["two"])["two"]
-    assert (state.received_bytes, state.bytes_s) == (8500, 200)
+    assert (state.received_bytes, state.bytes_s) == (5500 + kept, 200)
 
 
 def test_a_watch_outlives_the_record_of_a_download(redis_server: RedisServer) -> None:
