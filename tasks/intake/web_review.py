@@ -50,6 +50,8 @@ PROBED = (
 )
 #: Frames per second. A higher value is a time base that was mistaken for a rate.
 MAX_FPS = 1000.0
+#: As many as a resolution that somebody gives may have.
+MAX_PIXELS = 99_999
 
 _MOVIE_KEYS = ("frameIn", "frameOut", "frameRate", "width", "height")
 #: The key of an entry that sets a key of ``ftr_meta``, with an example.
@@ -231,7 +233,9 @@ def _movie(entry: Entry, path: str, given: Mapping[str, Any], probe: Probe) -> d
 def _size(stream: Mapping[str, Any]) -> dict[str, Any]:
     """Return width and height of the picture as it is shown."""
     width, height = stream.get("width"), stream.get("height")
-    if not (isinstance(width, int) and isinstance(height, int) and width and height):
+    if not (isinstance(width, int) and isinstance(height, int)):
+        return {}
+    if not (0 < width <= MAX_PIXELS and 0 < height <= MAX_PIXELS):
         return {}
     pixel = PIXEL.fullmatch(str(stream.get("sample_aspect_ratio")))
     if pixel and int(pixel[1]) and int(pixel[2]):  # 0:1 is unknown
@@ -243,8 +247,8 @@ def _size(stream: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rotation(stream: Mapping[str, Any]) -> int:
     """Return by how many degrees the picture is rotated when it is shown."""
-    places = [*(stream.get("side_data_list") or ()), stream.get("tags") or {}]
-    for place in places:
+    sides = stream.get("side_data_list")
+    for place in [*(sides if isinstance(sides, list) else ()), stream.get("tags")]:
         for key in ("rotation", "rotate"):
             try:
                 return round(float(place[key]))
@@ -268,11 +272,11 @@ def _count(stream: Mapping[str, Any], fps: float) -> int:
     """Return the number of frames; without one, as in WebM, compute it from the duration."""
     try:
         return int(stream["nb_frames"])
-    except (KeyError, ValueError):
+    except (LookupError, TypeError, ValueError, OverflowError):
         pass
     try:
         return round(float(stream["duration"]) * fps)
-    except (KeyError, ValueError, OverflowError):
+    except (LookupError, TypeError, ValueError, OverflowError):
         return 0
 
 
@@ -296,10 +300,10 @@ def _probed(path: str) -> Probe:
             check=True,
         )
         report = json.loads(done.stdout)
-        return Probe({**report.get("format", {}), **report["streams"][0]})
+        return Probe({**(report.get("format") or {}), **report["streams"][0]})
     except subprocess.TimeoutExpired:
         return Probe({}, f"ffprobe did not finish within {PROBE_TIMEOUT_S} seconds")
     except (OSError, subprocess.CalledProcessError):
         return Probe({}, "ffprobe cannot read the file")
-    except (ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return Probe({}, "ffprobe finds no picture in the file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from tests.helpers.skipping import skip_loudly
 
 Probe = Callable[[str], Path]
 
+#: So many brackets are deeper than a parser of JSON goes.
+DEEP = 200_000
 #: As ffprobe writes it: https://ffmpeg.org/ffprobe.html#json
 MOVIE: dict[str, Any] = {
     "programs": [],
@@ -173,6 +176,12 @@ def test_frames_without_a_count_are_counted_from_the_duration(
     assert _meta(Entry("/p/a.webm", fps=None))["frameOut"] == 48
 
 
+@pytest.mark.parametrize("odd", [5, "x", ["x"], [None], [[5]]])
+def test_a_rotation_that_cannot_be_read_is_none(ffprobe: Probe, odd: object) -> None:
+    ffprobe(_telling(_stream(side_data_list=odd, tags=odd)))
+    assert _meta(Entry("/p/a.mp4"))["width"] == 1280
+
+
 def test_a_whole_rate_is_a_whole_number(ffprobe: Probe) -> None:
     ffprobe(_telling(_stream(avg_frame_rate="0/0", r_frame_rate="25/1")))
     rate = _meta(Entry("/p/a.mp4"))["frameRate"]
@@ -215,8 +224,26 @@ def test_without_ffprobe_the_missing_options_are_named() -> None:
         ("echo '{}'", "ffprobe finds no picture in the file"),
         ("echo 'not JSON'", "ffprobe finds no picture in the file"),
         ("echo '[]'", "ffprobe finds no picture in the file"),
+        ("echo null", "ffprobe finds no picture in the file"),
+        ("echo 5", "ffprobe finds no picture in the file"),
+        ("printf '\\377'", "ffprobe finds no picture in the file"),
+        (f"head -c {DEEP} /dev/zero | tr '\\0' '['", "ffprobe finds no picture in the file"),
         (_telling({"streams": []}), "ffprobe finds no picture in the file"),
+        (_telling({"streams": [None]}), "ffprobe finds no picture in the file"),
+        (_telling({"streams": [["width"]]}), "ffprobe finds no picture in the file"),
+        (_telling({"streams": {"width": 5}}), "ffprobe finds no picture in the file"),
+        (_telling({**_stream(), "format": 5}), "ffprobe finds no picture in the file"),
         (_telling(_stream(width=None)), "does not report everything"),
+        (_telling(_stream(width="1280")), "does not report everything"),
+        (_telling(_stream(width=-1280)), "does not report everything"),
+        (_telling(_stream(width=10**400, sample_aspect_ratio="3:1")), "does not report everything"),
+        (_telling(_stream(nb_frames=[], duration=[])), "does not report everything"),
+        (_telling(_stream(nb_frames=math.inf, duration=math.nan)), "does not report everything"),
+        (
+            _telling({"streams": [{**MOVIE["streams"][0], "nb_frames": None, "duration": None}]}),
+            "does not report everything",
+        ),
+        (_telling(_stream(width=0, side_data_list=5, tags=5)), "does not report everything"),
         (_telling(_stream(r_frame_rate="0/0", avg_frame_rate="0/0")), "does not report everything"),
         (_telling(_stream(nb_frames="x", duration="x")), "does not report everything"),
     ],
