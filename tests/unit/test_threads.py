@@ -118,6 +118,29 @@ def test_what_is_done_goes_on_without_what_takes_longer(answer: threading.Event)
     assert outcomes == slow
 
 
+def test_items_of_mixed_sizes_do_not_go_on_one_by_one() -> None:
+    steps: list[int] = []
+
+    def go_on(done: Mapping[int, None]) -> None:
+        steps.append(len(done))
+
+    # Each of the later ones takes longer than the half second after which the first go on.
+    Threads(16).run(range(16), lambda item: time.sleep(max(item - 9, 0) * 0.6), go_on=go_on)
+
+    assert len(steps) <= 4
+
+
+def test_a_step_that_fails_leaves_no_item_unwatched(answer: threading.Event) -> None:
+    def go_on(_done: Mapping[int, bool]) -> None:
+        answer.set()
+        raise ValueError("no")
+
+    slow = [False, True, False]
+    outcomes = Threads(3).run(slow, lambda item: item and answer.wait(), go_on=go_on)
+
+    assert outcomes == slow
+
+
 def test_an_item_that_failed_or_was_stopped_does_not_go_on(answer: threading.Event) -> None:
     steps: list[dict[int, float]] = []
 
