@@ -49,7 +49,7 @@ class Breaker(PeriodicStep):
         self.aside: NodeFault | None = None
         #: Held while this worker looks at itself.
         self._looking = threading.Lock()
-        self._has_asked_ftrack = self._has_warned = False
+        self._has_asked_ftrack = self._has_warned = self._is_alone = False
         self._check_at = self._idle_check_at = self._probe_at = 0.0
         self._tasks_seen = 0
         self._probe_pause_s = PROBE_S
@@ -102,8 +102,10 @@ class Breaker(PeriodicStep):
     def _look(self, now: float) -> None:
         note = self.client.hget(PAUSED, self.name)
         if now >= self._check_at:
-            self._check_at, self._idle_check_at = now + CHECK_S, now + IDLE_CHECK_S
+            self._check_at = now + CHECK_S
             self.fault = self._find_fault()
+            # Alone, it has not compared its keys yet, and would refuse what it cannot open.
+            self._idle_check_at = now + (CHECK_S if self._is_alone else IDLE_CHECK_S)
         if note is not None or self.fault is not None:
             fault = self.fault._asdict() if self.fault else None
             note = self.record.scripts.run("check_node", node=self.name, fault=fault)
@@ -116,7 +118,8 @@ class Breaker(PeriodicStep):
         self_check.note_keys(self.settings, pipeline, self.name)
         self._note_queue(pipeline)
         pipeline.execute()
-        if not {*heard_lately(self.client, WORKERS)} - {self.name}:
+        self._is_alone = not {*heard_lately(self.client, WORKERS)} - {self.name}
+        if self._is_alone:
             self._warn()
             return None  # nobody can do better
         fault = self_check.key_fault(self.settings, self.client, self.name)

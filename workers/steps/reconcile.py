@@ -33,10 +33,10 @@ from workers.steps import pulse
 from workers.steps.periodic import IS_RECONCILING, PeriodicStep
 from workers.wording import redis_problem
 
-#: The worker that holds the lock keeps it. If it dies, another one takes over after this time.
+#: The worker that holds the lock keeps it. If it dies, another one takes over at most 3 s later.
 LOCK_S = 5
 #: A lock that was not renewed for so long may be that of a worker that has died.
-RENEWED_S = 3
+RENEWED_S = 1.5
 #: How often uploads are looked for that no index holds any more.
 SEARCH_S = 5.0
 #: The shortest pause, however much is due.
