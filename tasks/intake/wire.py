@@ -32,6 +32,7 @@ from tasks.transfer.targets import (
     Publish,
     Target,
     derived_id,
+    is_uuid,
     is_version_number,
 )
 
@@ -42,8 +43,10 @@ LOCATIONS = ("also_in", "only_in")
 #: What a version gets with a component: objects of texts, and arrays of names.
 VERSION_TEXTS = ("metadata", "attributes")
 VERSION_NAMES = ("lists", "reviews")
-#: What is sent of a version that is made.
-NEW_VERSION = ("context", "asset", "asset_type", "key", "number", "task", "comment", "status")
+#: What is sent of a version that is made. Former versions know no ``task_name``, only ids.
+NEW_VERSION = (
+    "context", "asset", "asset_type", "key", "number", "task", "task_name", "comment", "status",
+)  # fmt: skip
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -156,7 +159,9 @@ def _version_values(target: Target) -> dict[str, Any]:
     """Return what says which version a component is of: its id is not sent if it is derived."""
     if target.new_version:
         values = target.new_version._asdict()
-        return {"new_version": {key: values[key] for key in NEW_VERSION if values[key]}}
+        if not is_uuid(values["task"]):
+            values["task_name"] = values.pop("task")
+        return {"new_version": {key: values[key] for key in NEW_VERSION if values.get(key)}}
     return {"version_id": target.version_id} if target.version_id else {}
 
 
@@ -278,6 +283,12 @@ def _version(fields: Fields) -> str | NewVersion:
         check_text(key, text.translate({9: " ", 10: " "}) if key == "comment" else text)
         if key != "comment" and not QUOTES.isdisjoint(text):
             raise ValueError(f"{key} has a quotation mark")
+    if "task" in texts and not is_uuid(texts["task"]):
+        raise ValueError("task is not a UUID")
+    if "task_name" in texts:
+        if "task" in texts:
+            raise ValueError("task and task_name do not go together")
+        texts["task"] = texts.pop("task_name")
     if not is_version_number(texts.get("number", "1")):
         raise ValueError("number is not that of a version")
     try:

@@ -378,6 +378,16 @@ def test_a_request_for_a_new_version_comes_back(entries: list[Entry]) -> None:
         assert target_from(request.to_record()["target"]) == request.target
 
 
+@pytest.mark.parametrize(("task", "key"), [(TASK, "task"), ("Lighting", "task_name")])
+def test_a_name_of_a_task_travels_in_a_field_of_its_own(task: str, key: str) -> None:
+    """Workers of a former version take an id alone, and keep what they do not know."""
+    for more in ({}, {"publish": "v"}, {"path": "/mnt/f.%04d.exr [1-3]"}):
+        [request] = built(BASE._replace(task=task, **cast("Any", more)))
+        new = to_wire(request)["new_version"]
+        assert {one: new[one] for one in new if one.startswith("task")} == {key: task}
+        assert from_wire(to_wire(request)) == request
+
+
 NEW = {"context": "demo", "asset": "a", "asset_type": "b"}
 
 
@@ -388,7 +398,11 @@ NEW = {"context": "demo", "asset": "a", "asset_type": "b"}
         ({**NEW, "asset": ""}, "asset is empty"),
         ({**NEW, "asset": 'a" or id like "%'}, "asset has a quotation mark"),
         ({**NEW, "context_id": SHOT}, "'context_id' is unknown"),
-        ({**NEW, "task": 'a" or id like "%'}, "task has a quotation mark"),
+        ({**NEW, "task": "lighting"}, "task is not a UUID"),
+        ({**NEW, "task": ""}, "task is empty"),
+        ({**NEW, "task_name": 'a" or id like "%'}, "task_name has a quotation mark"),
+        ({**NEW, "task_name": ""}, "task_name is empty"),
+        ({**NEW, "task_name": "a", "task": TASK}, "task and task_name do not go together"),
         ({**NEW, "key": 5}, "key is not a text"),
         ([], "new_version is not an object"),
     ],

@@ -24,7 +24,7 @@ from tasks.records import unread
 from tasks.records.keys import RETURNED, TAKING, TOTALS, UNREAD, unread_key, upload_key
 from tasks.records.scripts import Scripts
 from tasks.records.status import Status
-from tasks.transfer.targets import Target
+from tasks.transfer.targets import NewVersion, Target
 from tests.sandbox import RedisServer
 from workers.cli import wait
 from workers.config import make_config
@@ -129,6 +129,34 @@ def test_a_newer_worker_takes_it_in(
 
     assert client.hget(upload_key(REQUEST.upload_id), "state") == "pending"
     assert client.exists(UNREAD, unread_key("1.9.0"), INBOX, TAKING, RETURNED) == 0
+
+
+def test_a_task_by_its_name_waits_where_only_ids_are_known(
+    step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(task: str) -> UploadRequest:
+        new = NewVersion("demo", task, "Render", task=task)
+        target = Target.under_version(new.version_id, "main", new_version=new)
+        return UploadRequest("/mnt/a.exr", target, 1, 1)
+
+    named, by_id = asked("lighting"), asked(REQUEST.component_id)
+    for one in (named, by_id):
+        client.lpush(INBOX, sign(make_body([to_wire(one)], time.time(), "node9"), ()))
+    former = tuple(key for key in wire.NEW_VERSION if key != "task_name")
+    with monkeypatch.context() as patch:
+        patch.setattr(wire, "NEW_VERSION", former)
+        patch.setattr(newer, "NEW_VERSION", former)
+        step.act()
+
+    assert client.hget(upload_key(by_id.upload_id), "state") == "pending"
+    assert client.hgetall(upload_key(named.upload_id)) == {}
+    assert client.llen(unread_key("1.9.0")) == 1
+    assert client.hget(TOTALS, "refused_requests") is None
+
+    monkeypatch.setattr(refusals, "VERSION", "1.10.0")
+    step.act()
+
+    assert client.hget(upload_key(named.upload_id), "state") == "pending"
 
 
 def test_what_is_malformed_is_refused(step: TakeIn, client: Any) -> None:
