@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 import time
 import uuid
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
+from celery._state import _task_stack
 
-from tasks.chain import enqueue
+from tasks.chain import enqueue, wake
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.redis_client import worker_redis
 from tasks.config.sealing import Codec
@@ -126,6 +128,24 @@ def test_the_requests_of_an_entry_become_pending_and_wake_workers(
     assert states(client, first, second) == ["pending", "pending"]
     assert lengths(client) == (0, 0)
     assert client.llen("farmhaul\x06\x163") == 1
+
+
+def test_a_wake_up_that_a_task_sends_has_a_root_of_its_own(app: Celery, client: Any) -> None:
+    """Its claim, which is named after its first task, is found by the root of its messages."""
+    task: Any = app.tasks["celery.chain"]
+    task.push_request(id="sender", root_id="the sender's root", called_directly=False)
+    _task_stack.push(task)
+    try:
+        wake(app, 2)
+    finally:
+        _task_stack.pop()
+        task.pop_request()
+
+    sent = [json.loads(text)["headers"] for text in client.lrange("farmhaul\x06\x163", 0, -1)]
+    ids = [headers["id"] for headers in sent]
+    assert [headers["root_id"] for headers in sent] == ids
+    assert len({*ids}) == 2
+    assert {headers["parent_id"] for headers in sent} == {"sender"}
 
 
 def test_a_round_takes_so_many_entries_and_bytes_and_not_more(
