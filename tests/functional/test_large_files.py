@@ -259,7 +259,7 @@ def test_parts_that_are_missing_or_forged_are_sent_again(
 
 
 def test_cancelling_stops_a_large_file_between_blocks(farm: Farm, movie: Path) -> None:
-    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e5)  # 84 s for a part
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 3e5)  # 28 s for a part
     upload = upload_large(farm, movie)
     wait_until(lambda: bool(farm.redis.exists(f"farmhaul:parts:{upload.id}")), 20)
     assert farm.cli("cancel", upload.id).stdout.split()[1] == "cancelled"
