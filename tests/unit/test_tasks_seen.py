@@ -56,8 +56,8 @@ def test_the_rest_of_a_batch_shows_no_task_of_what_went_on() -> None:
 
 def test_a_wake_up_belongs_to_no_task_that_has_sent_it() -> None:
     events = _batch()
-    events.receive("d1", "compute_checksum", "b1", "b1")  # Celery gives it the root of its sender
-    events.receive("d2", "get_put_metadata", "b1", "d1")
+    events.receive("d1", "compute_checksum", "d1", "b1")
+    events.receive("d2", "get_put_metadata", "d1", "d1")
     assert events.of("d1") == ["d1", "d2"]
     assert events.of("b1") == ["b1", "b2", "b3", "b4"]
 

@@ -11,7 +11,7 @@ from tasks.records.states import STAGES
 
 #: The tasks that a page lists: four stages, and the runs of a large file.
 MOST_TASKS = 20
-#: Each wake-up begins with it. If a task has sent it, that task was about other uploads.
+#: Each wake-up begins with it. If another task has sent it, that was about other uploads.
 FIRST = task_name(STAGES[0])
 
 
@@ -47,7 +47,5 @@ def tasks_of(known: Mapping[str, Any], claim: str) -> list[Seen]:
 def _next(task: Any) -> list[Any]:
     """Return what a task has sent for its own claim: no other claim, which is its own root."""
     with suppress(AttributeError, TypeError):  # events may say anything
-        return [
-            child for child in task.children if child.name != FIRST and child.root_id != child.uuid
-        ]
+        return [child for child in task.children if child.root_id != child.uuid]
     return []
