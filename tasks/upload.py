@@ -83,14 +83,9 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
         file.upload_id: replace(file, is_located=True) for file in known if file not in kept
     }
     there = [confirmed.get(file.upload_id, file) for file in files]
-    shown = [one for one in there if isinstance(one, Transfer)]
-    looked = look_into_store(self, batch, shown)
-    confirmed |= looked
-    missing = [
-        one
-        for file in shown
-        if isinstance(one := looked.get(file.upload_id, file), Transfer) and not one.stored
-    ]
+    confirmed |= look_into_store(self, batch, [one for one in there if isinstance(one, Transfer)])
+    there = [confirmed.get(file.upload_id, file) for file in files]
+    missing = [one for one in there if isinstance(one, Transfer) and not one.stored]
     unsigned = [file for file in missing if not (file.is_large and parts.is_signed(file))]
     # A multipart upload that is already open for the same file contents is used again. No hurried
     # call opens one, because a large file is alone in its batch.

@@ -364,16 +364,22 @@ def test_a_pulse_tells_what_the_steps_need_to_know(
     client.delete("farmhaul:alive", "farmhaul:paused", "farmhaul:workers")
 
 
-@pytest.mark.parametrize("says", ["nothing", "that it is set aside", "that it is new"])
-def test_a_worker_without_tasks_looks_when_a_pulse_tells_it_to(
-    says: str, client: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def idle_breaker(monkeypatch: pytest.MonkeyPatch) -> tuple[Breaker, list[float]]:
+    """Return the breaker of a worker without tasks, and a list that grows when it looks."""
     amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"farmhaul": None}))
     step = Breaker(SimpleNamespace(hostname="w1", app=SimpleNamespace(amqp=amqp)))
     looks: list[float] = []
     monkeypatch.setattr(step, "_look", looks.append)
     monkeypatch.setattr(state, "reserved_requests", set())
     step._idle_check_at = math.inf
+    return step, looks
+
+
+@pytest.mark.parametrize("says", ["nothing", "that it is set aside", "that it is new"])
+def test_a_worker_without_tasks_looks_when_a_pulse_tells_it_to(
+    says: str, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, looks = idle_breaker(monkeypatch)
     note("w2", 4.5, is_aside=says == "that it is set aside", is_new=says == "that it is new")
 
     for _ in range(2):
@@ -385,12 +391,7 @@ def test_a_worker_without_tasks_looks_when_a_pulse_tells_it_to(
 def test_a_worker_looks_whether_it_was_set_aside_while_it_has_tasks(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"farmhaul": None}))
-    step = Breaker(SimpleNamespace(hostname="w1", app=SimpleNamespace(amqp=amqp)))
-    looks: list[float] = []
-    monkeypatch.setattr(step, "_look", looks.append)
-    monkeypatch.setattr(state, "reserved_requests", set())
-    step._idle_check_at = math.inf
+    step, looks = idle_breaker(monkeypatch)
     step.act()
     assert looks == []
     monkeypatch.setattr(state, "reserved_requests", {object()})
