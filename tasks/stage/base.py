@@ -386,11 +386,13 @@ class Stage(RedactedTask):
         if not ahead:
             return batch
         part = Batch(uuid(), tuple(ahead))
-        with suppress(redis.RedisError, OperationalError):  # then the reconciler starts it again
+        try:
             states = self._settle(part, done, service, part.claim_id)
             if continuing := handed_on(part, done, states):
                 message = to_message(part.claim_id, continuing, self.clients.urls)
                 self._send_next(message, part.claim_id)
+        except (redis.RedisError, OperationalError) as error:  # the reconciler starts it again
+            log.warning("redis_away", step="go_on_with", text=type(error).__name__)
         rest = [file for file in batch.transfers if file.upload_id not in done]
         return replace(batch, transfers=tuple(rest))
 
