@@ -207,9 +207,11 @@ class Exchange:
         bandwidth, stall = striking.get("bandwidth_bytes_s"), striking.get("stall")
         reset, flip = striking.get("reset"), "bad_digest" in striking
         pace = Pace(float(bandwidth.value) if bandwidth else None)
-        if (line := striking.get("line_bytes_s")) is not None:
+        line = striking.get("line_bytes_s")
+        if line is not None:
             pace = shared_pace(float(line.value))
-            # Otherwise the kernel takes megabytes that are not on the line yet.
+        if line or bandwidth:
+            # Otherwise the kernel takes a whole part that is not on the line yet.
             self._client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 128 << 10)
         passed = 0
         if stall is not None and not stall.after_bytes:
