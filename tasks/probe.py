@@ -6,6 +6,7 @@ would stay set aside for as long as the farm is quick, even if what was wrong ha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from celery import Task, shared_task
@@ -15,19 +16,20 @@ from tasks.log import log
 from tasks.records.keys import FAILING, PAUSED, to_text, upload_key
 from tasks.records.nodes import noted_fault
 from tasks.stage.context import Clients, clients
+from tasks.stage.locations import with_locations
 from tasks.stage.redaction import RedactedTask
 from tasks.stage.threads import STALLED_S, Unfinished, note_progress
 from tasks.stage.tries import hung_text
 from tasks.transfer.errors import UploadError
 from tasks.transfer.files import open_checked, reading
 from tasks.transfer.ftrack import FtrackRefusal, query
-from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.trial import put_trial
 
 #: Other workers of the host take from the same queue, and pass the message on so often.
 MOST_PASSES = 10
-#: How many of the files that this node could not read are tried.
-MOST_FILES = 3
+#: How many of the uploads that this node has failed are tried.
+MOST_FAILED = 3
 
 
 @shared_task(
@@ -53,17 +55,17 @@ def probe_node(self: Task, node: str, passes: int = 0) -> None:
     fault = noted_fault(node, note, scripts.codec) if note else None
     if fault is None or fault.known:
         return
-    can_again = {"files": _reads_a_file, "ftrack": _calls_ftrack, "store": _reaches_the_store}
-    look = can_again.get(fault.what)
+    look = CAN_AGAIN.get(fault.what)
     if look is not None and look(here, node):
         scripts.run("let_go_on", node=node)
 
 
 def _reads_a_file(here: Clients, node: str) -> bool:
     """Return whether the node reads one of the files that it could not read, or has none left."""
-    paths, closed = _failed_files(here, node)
-    if not paths:
+    failed, closed = _failed(here, "files", node)
+    if not failed:
         return not closed
+    paths = [file.path for file in failed]
     dead = here.mounts.dead(paths)
     tried = [path for path in paths if path not in dead]
     roots = here.settings.storage_roots
@@ -83,26 +85,44 @@ def _reads_a_file(here: Clients, node: str) -> bool:
     return False
 
 
-def _failed_files(here: Clients, node: str) -> tuple[list[str], int]:
-    """Return the paths, on this node, of files that it could not read and other nodes could.
+def _knows_a_location(here: Clients, node: str) -> bool:
+    """Return the same for a second location that it did not know."""
+    failed, closed = _failed(here, "locations", node)
+    _, refused = with_locations(here, failed)
+    if len(refused) < len(failed):
+        return True
+    for error in refused.values():
+        log.warning("probe_failed", text=str(error))
+        return False
+    return not closed
 
-    Also returns how many records of such files cannot be opened.
+
+def _opens_records(here: Clients, node: str) -> bool:
+    """Return whether the node opens the records that it could not open."""
+    _, closed = _failed(here, "records", node)
+    return not closed
+
+
+def _failed(here: Clients, what: str, node: str) -> tuple[list[Transfer], int]:
+    """Return some of what this node has failed and other nodes could do.
+
+    Also returns how many of their records cannot be opened.
     """
     scripts = here.record.scripts
-    ids: Any = scripts.client.srandmember(f"{FAILING}files:{node}", MOST_FILES)
+    ids: Any = scripts.client.srandmember(f"{FAILING}{what}:{node}", MOST_FAILED)
     pipeline = scripts.client.pipeline(transaction=False)
     names = [to_text(one) for one in ids]
     for upload_id in names:
         pipeline.hget(upload_key(upload_id), "request")
-    paths, closed = [], 0
+    failed, closed = [], 0
     for upload_id, request in zip(names, pipeline.execute(), strict=True):
         if not request:
             continue  # it has expired
         try:
-            paths.append(here.record.transfer(upload_id, to_text(request)).path)
+            failed.append(here.record.transfer(upload_id, to_text(request)))
         except (UploadError, ValueError):  # somebody else has written it
             closed += 1
-    return paths, closed
+    return failed, closed
 
 
 def _why_not(path: str, roots: tuple[str, ...]) -> str:
@@ -133,3 +153,13 @@ def _reaches_the_store(here: Clients, _: str) -> bool:
         log.warning("probe_failed", text=str(error))
         return False
     return True
+
+
+#: Whether a node can do again what it failed, by what that is.
+CAN_AGAIN: dict[str, Callable[[Clients, str], bool]] = {
+    "files": _reads_a_file,
+    "locations": _knows_a_location,
+    "records": _opens_records,
+    "ftrack": _calls_ftrack,
+    "store": _reaches_the_store,
+}

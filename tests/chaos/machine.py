@@ -79,6 +79,8 @@ class Uploads(RuleBasedStateMachine):
         #: The folder whose files each component holds.
         self.folders: dict[str, str] = {}
         self.states: dict[str, str] = {}
+        #: The claims of what went on without the rest of its batch.
+        self.parts: list[str] = []
         self.act = "pass time"
 
     @initialize()
@@ -185,6 +187,26 @@ class Uploads(RuleBasedStateMachine):
         self.all_moves_are_legal()
         self.deliver(claim, STAGES[STAGES.index(stage) + 1], data.draw(st.sampled_from(NODES)))
 
+    @rule(data=st.data(), is_sent=st.booleans())
+    def go_on_without_the_batch(self, data: st.DataObject, *, is_sent: bool) -> None:
+        # Without the message, the worker was killed before it could send it.
+        ours = [one for one in self.held if self.is_ours(one[2]) and one[1] != STAGES[-1]]
+        if not ours:
+            return
+        old, stage, one = data.draw(st.sampled_from(ours))
+        claim = f"part {len(self.parts)}"
+        self.parts.append(claim)
+        self.settle_one(stage, one, "advanced", into=claim)
+        self.all_moves_are_legal()
+        following = STAGES[STAGES.index(stage) + 1]
+        for again in (stage, following):
+            before = len(self.held)
+            self.deliver(old, again)
+            self.all_moves_are_legal()
+            assert one.upload_id not in {other.upload_id for _, _, other in self.held[before:]}
+        if is_sent:
+            self.deliver(claim, following, data.draw(st.sampled_from(NODES)))
+
     @rule(data=st.data(), claim=st.sampled_from(CLAIMS), version=st.integers(0, 2))
     def overtake(self, data: st.DataObject, claim: str, version: int) -> None:
         # A newer file comes as far as it can while an older one is still being sent.
@@ -222,6 +244,8 @@ class Uploads(RuleBasedStateMachine):
         outcome: Outcome,
         wait: dict[str, Any] | None = None,
         answered: str = "",
+        *,
+        into: str = "",
     ) -> None:
         self.act = "settle"
         self.note_nodes()
@@ -232,7 +256,7 @@ class Uploads(RuleBasedStateMachine):
         settlement = Settlement(one, outcome, {"told": "1"}, wait)
         services = [answered] if answered else []
         node = before.get("worker", "")
-        answer = self.record.settle([settlement], services, len(services), node=node)
+        answer = self.record.settle([settlement], services, len(services), node=node, into=into)
         assert not answered or not self.client.exists(gate_key(answered))
         after = self.fields(one.upload_id)
         if before["state"] == "active" and int(before["fence"]) == one.fence:
@@ -273,10 +297,10 @@ class Uploads(RuleBasedStateMachine):
         assert counts[""] == self.client.zcard("farmhaul:pending")
         assert set(overdue) <= set(self.client.zrange("farmhaul:claims", 0, -1))
 
-    @rule(claim=st.sampled_from(CLAIMS))
-    def reclaim(self, claim: str) -> None:
+    @rule(data=st.data())
+    def reclaim(self, data: st.DataObject) -> None:
         self.act = "reclaim"
-        self.record.reclaim(claim)
+        self.record.reclaim(data.draw(st.sampled_from([*CLAIMS, *self.parts])))
 
     @rule()
     def what_waits_is_due(self) -> None:

@@ -137,6 +137,32 @@ def test_a_node_that_does_not_know_a_location_fails_no_upload(make_farm: MakeFar
     assert "studio.disk has no folder that is known here; set FARMHAUL_LOCATIONS" in why
 
 
+def test_a_node_comes_back_when_ftrack_names_the_folder_it_lacked(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=1)
+    ftrack, storage = farm.sandbox.ftrack, str(farm.sandbox.storage)
+    location_id = ftrack.create("Location", name="studio.disk", label="studio.disk")["id"]
+    bad = farm.workers[0]
+    farm.add(env={"FARMHAUL_LOCATIONS": "studio.disk=/"})
+
+    def is_set_aside() -> bool:
+        files = [farm.make_file(f"main.{number}.exr", 1000) for number in range(60)]
+        rows = [
+            {"path": str(path), "component_id": ftrack.add_component(), "also_in": "studio.disk"}
+            for path in files
+        ]
+        farm.wait_located([str(one["upload_id"]) for one in farm.enqueue_manifest(rows)], 60)
+        return aside(farm) == {"w1": "locations"}
+
+    wait_until(is_set_aside, 90, bad.log_text)
+    wait_until(lambda: "probe_failed" in bad.log_text(), 90, bad.log_text)
+    assert aside(farm) == {"w1": "locations"}
+
+    data = {"location_id": location_id, "accessor": {"mount_points": {"linux": storage}}}
+    value = json.dumps({"scenario": "ftrack.centralized-storage", "data": data})
+    ftrack.create("Setting", name="storage_scenario", group="STORAGE", value=value)
+    wait_until(lambda: aside(farm) == {}, 120, bad.log_text)  # nothing is pending
+
+
 def test_two_valid_api_keys_of_a_rolling_change_fail_no_upload(make_farm: MakeFarm) -> None:
     farm = with_bad_node(make_farm, {"FTRACK_API_KEY": OTHER_API_KEY})
 

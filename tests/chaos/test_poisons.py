@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +142,28 @@ def test_an_upload_that_the_store_takes_slowly_delays_no_other(make_farm: MakeFa
     wait_arrived(farm, [slow], timeout_s=90)
     keys = [put["key"] for put in farm.sandbox.store.requests() if put["method"] == "PUT"]
     assert len(keys) == len(set(keys)) == 20
+
+
+def test_a_worker_killed_before_it_sends_what_goes_on_loses_nothing(
+    make_farm: MakeFarm, tmp_path: Path
+) -> None:
+    farm = make_farm(workers=1, options=OPTIONS)
+    trap = tmp_path / "trap"
+    trap.touch()
+    options = [*OPTIONS, "-I", "tests.helpers.killed_before_sending"]
+    other, doomed = *farm.workers, farm.add(env={"DIES_WHILE": str(trap)}, options=options)
+    other.freeze()
+    doomed.freeze()
+    slow, *others = farm.upload_many(20)
+    farm.sandbox.faults.add("store", "latency_s", 20, component_id=slow.component_id)
+    doomed.thaw()
+    wait_until(lambda: not doomed.alive, 60, doomed.log_text)
+    other.thaw()
+
+    wait_arrived(farm, [slow, *others], timeout_s=90)
+    assert not trap.exists()
+    keys = [put["key"] for put in farm.sandbox.store.requests() if put["status"] == 200]
+    assert len(set(keys)) == 20
 
 
 def test_what_goes_on_is_a_claim_that_its_message_names(make_farm: MakeFarm) -> None:
