@@ -38,12 +38,13 @@ app.steps["worker"].update(
 def check_environment(sender: str, **_: Any) -> None:
     """Exit with a line for each wrong setting, instead of a traceback at the first task.
 
-    Then let the worker's channels share connections to Redis with its boot steps.
+    Then let the worker's channels share connections to Redis with its boot steps, and let remote
+    control do no more than it needs to.
     """
     # Imported here, because only workers need them.
     from tasks.config.redis_client import shared_redis
     from tasks.records.cluster import check_no_cluster
-    from workers import logs
+    from workers import logs, remote_control
     from workers.broker import transport
 
     try:
@@ -53,4 +54,5 @@ def check_environment(sender: str, **_: Any) -> None:
         raise SystemExit(complain(error, BAD_INPUT)) from None
     # No transport option: remote control sends these to Flower, as JSON.
     transport.share(shared_redis(settings))
+    remote_control.restrict()
     logs.set_up(sender, settings)

@@ -139,8 +139,8 @@ address = options.address or "127.0.0.1"
 basic_auth = _logins()
 _require_authentication()
 
-# Read-only, because Flower could start any task and stop workers without updating the records, as
-# `farmhaul retry`, `cancel` and `limit` do. FLOWER_READ_ONLY=false permits it.
+# Read-only, because Flower could stop workers, and retry and cancel uploads. FLOWER_READ_ONLY=false
+# permits it.
 read_only = os.environ.get("FLOWER_READ_ONLY", "true").strip().lower() not in {"false", "no", "0"}
 
 # The tasks that Flower has seen outlive its restart.

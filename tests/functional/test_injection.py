@@ -7,8 +7,8 @@ import json
 import pickle
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ import celery
 import pytest
 from cryptography.fernet import Fernet
 from kombu.serialization import register, unregister
-from kombu.transport import _transport_cache
 
-from tasks.config.sealing import CONTENT_TYPE, SERIALIZER, Codec
-from tasks.config.settings import Settings
+from tasks.config.sealing import CONTENT_TYPE, Codec
 from tasks.intake.request import UploadRequest
 from tasks.transfer.targets import Target
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
+from tests.helpers.controller import controller
 
 RING = "farmhaul\x06\x163"
 PIDBOX = "/{db}.celery.pidbox"
@@ -206,24 +205,9 @@ def test_an_identical_message_counts_as_a_redelivery(wake: Message, sealed: Farm
 # Remote control
 
 
-@contextmanager
-def operator(farm: Farm, key: str | None) -> Iterator[celery.Celery]:
+def operator(farm: Farm, key: str | None) -> AbstractContextManager[celery.Celery]:
     """An app as operators have it, in this process, with a key of its own or none."""
-    env = {**farm.env, "FARMHAUL_SECRET_KEY": key or ""}
-    # Imported late: importing it reads this process' environment.
-    from workers.broker import seal
-    from workers.config import make_config
-
-    settings = Settings.from_environment(env)
-    # As in a process that has not connected yet: tests before may have used kombu's own.
-    _transport_cache.clear()
-    with celery.Celery(set_as_current=False) as app:
-        app.conf.update(make_config(settings))
-        try:
-            yield app
-        finally:
-            seal.use(Codec(()))
-            unregister(SERIALIZER)
+    return controller({**farm.env, "FARMHAUL_SECRET_KEY": key or ""})
 
 
 def test_remote_control_takes_our_key(sealed: Farm) -> None:
