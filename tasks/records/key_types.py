@@ -15,7 +15,13 @@ from tasks.records.states import SERVICES, STAGES, STATES
 #: kombu is not imported here, because that takes each command 0.1 s. A test compares the names.
 QUEUES = ("farmhaul", *(f"farmhaul\x06\x16{number}" for number in range(1, len(STAGES) + 1)))
 UNACKED, UNACKED_INDEX, UNACKED_MUTEX = "unacked", "unacked_index", "unacked_mutex"
-BINDING = "_kombu.binding.farmhaul"
+#: Where kombu notes what its exchanges lead to. A worker writes there whenever it connects.
+BINDINGS = (
+    *("_kombu.binding.farmhaul", "_kombu.binding_permanent.farmhaul"),
+    *("_kombu.binding.celery.pidbox", "_kombu.binding.reply.celery.pidbox"),
+    "_kombu.binding.celeryev",
+)
+BINDING_DEADLINES = "_kombu.binding_deadlines"
 
 _LIMITED = ("bandwidth", "bandwidth:rate", "bandwidth:waiting", "api_rate", "api_rate:rate")
 BUCKETS = tuple(f"{keys.BUCKET}{name}" for name in _LIMITED)
@@ -23,7 +29,7 @@ BUCKETS = tuple(f"{keys.BUCKET}{name}" for name in _LIMITED)
 _BY_TYPE = {
     "list": (INBOX, keys.TAKING, keys.HISTORY, *QUEUES),
     "string": (keys.RECONCILER, keys.NOTIFIER, UNACKED_MUTEX, *BUCKETS),
-    "set": (keys.HOSTS, BINDING),
+    "set": (keys.HOSTS, *BINDINGS),
     "hash": (
         *(keys.TOTALS, keys.LIMITS, keys.RETURNED, keys.PAUSED, keys.REFUSALS, keys.REFUSED_BY),
         keys.LEFT_TO_OTHERS,
@@ -41,7 +47,7 @@ _BY_TYPE = {
             keys.FETCHES,
             keys.NOTICES,
         ),
-        *(keys.WORKERS, keys.ALIVE, keys.ASKED, UNACKED_INDEX),
+        *(keys.WORKERS, keys.ALIVE, keys.ASKED, UNACKED_INDEX, BINDING_DEADLINES),
         *map(keys.state_key, STATES),
         *map(keys.file_state_key, STATES),
     ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -81,9 +81,14 @@ class Scripts:
         """
         script = self._scripts["repair"]
         if found := script(args=[json.dumps({"ids": [*upload_ids]})]):
-            names = ",".join(sorted(visible(keys.to_text(key)) for key in found))
-            why = "what farmhaul does not put there was removed; find out who else writes to Redis"
-            log.error("keys_repaired", keys=names, text=why)
+            log_repaired(found)
+
+
+def log_repaired(found: Iterable[bytes | str]) -> None:
+    """Log which keys held what farmhaul does not put there."""
+    names = ",".join(sorted(visible(keys.to_text(key)) for key in found))
+    why = "what farmhaul does not put there was removed; find out who else writes to Redis"
+    log.error("keys_repaired", keys=names, text=why)
 
 
 def _is_of_data(error: redis.ResponseError) -> bool:

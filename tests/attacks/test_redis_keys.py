@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from tasks.intake.envelope import make_body, sign
 from tasks.intake.inbox import INBOX
 from tasks.records import keys
-from tasks.records.key_types import TYPES
+from tasks.records.key_types import BINDING_DEADLINES, BINDINGS, TYPES
 from tasks.records.states import ENDED, STATES
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
@@ -93,6 +94,29 @@ def check_three_arrive(farm: Farm, key: str) -> None:
         describe=lambda: f"{key!r}: {farm.workers[0].log_text()[-3000:]}",
     )
     assert farm.workers[0].alive, key
+
+
+def test_a_host_whose_queue_is_of_another_type_goes_on(make_farm: MakeFarm) -> None:
+    """Its worker waits on both queues at once, so it would not get what all share either."""
+    farm = make_farm(workers=1)
+    for number in ("", "\x06\x163"):
+        farm.redis.set(f"farmhaul.{socket.gethostname()}{number}", "x")
+        shared, local = farm.upload(), farm.upload("--node-local")
+        farm.wait_located([shared.id, local.id])
+    assert farm.workers[0].log_text().count("keys_repaired") == 2
+    assert farm.redis.hget(keys.TOTALS, "repaired") == "2"
+
+
+def test_a_worker_starts_whatever_holds_its_bindings(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=1)
+    worker = farm.workers[0]
+    worker.stop()
+    for key in (*BINDINGS, BINDING_DEADLINES):
+        farm.redis.delete(key)
+        farm.redis.set(key, "x")
+    worker.launch()
+    worker.wait_ready()
+    farm.wait_located([farm.upload().id])
 
 
 @pytest.mark.parametrize("poison", [wrong_type, garbage, huge])

@@ -28,6 +28,8 @@ PUT = {
     "zset": ("ZADD", "1", "x"),
     "set": ("SADD", "x"),
 }
+#: Those of remote control, of its answers, and of events.
+EXCHANGES = ("celery.pidbox", "reply.celery.pidbox", "celeryev")
 #: What stands where a number belongs.
 ODD_NUMBERS = ("x", "", "nan", "inf", "1e300", "-1", "9223372036854775807", "1.5", "0x10", "[]")
 #: Fields that scripts read as numbers or as JSON.
@@ -66,7 +68,11 @@ def test_the_queues_are_those_of_kombu() -> None:
     assert Channel.unacked_key == key_types.UNACKED
     assert Channel.unacked_index_key == key_types.UNACKED_INDEX
     assert Channel.unacked_mutex_key == key_types.UNACKED_MUTEX
-    assert Channel.keyprefix_queue % QUEUE == key_types.BINDING
+    assert {*key_types.BINDINGS} == {
+        *(Channel.keyprefix_queue % name for name in (QUEUE, *EXCHANGES)),
+        Channel.keyprefix_binding_permanent % QUEUE,
+    }
+    assert Channel.keyprefix_binding_deadlines == key_types.BINDING_DEADLINES
 
 
 def test_each_key_of_which_there_is_one_has_a_type() -> None:
@@ -107,7 +113,9 @@ def test_a_key_of_another_type_is_removed_and_logged(
         farm.record.scripts.repair()
 
     [line] = caplog.messages
-    assert line.startswith("keys_repaired keys=_kombu.binding.farmhaul,farmhaul,farmhaul:alive,")
+    assert line.startswith(
+        "keys_repaired keys=_kombu.binding.celery.pidbox,_kombu.binding.celeryev,"
+    )
     assert not farm.client.exists(*TYPES.keys() - {keys.TOTALS})
     assert farm.counted("repaired") == len(TYPES)
 

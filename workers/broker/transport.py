@@ -27,6 +27,7 @@ from kombu.utils import json
 from workers.broker import seal
 from workers.broker.address import HEALTH_CHECK_S
 from workers.broker.refused import Refused
+from workers.broker.repair import repair_queues
 from workers.broker.unacked import QoS
 from workers.wording import redis_problem
 
@@ -78,8 +79,21 @@ class _Guarded:
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]
         except redis.ResponseError as error:
+            if self.shared_redis is not None:
+                with suppress(redis.RedisError):  # it may be a replica now, or away
+                    self._repair_queues()
             time.sleep(REFUSED_PAUSE_S)  # Celery connects again at once
             raise redis.ConnectionError(redis_problem(error)) from None
+
+    def _repair_queues(self) -> None:
+        """Remove what somebody has put in the place of a queue that this worker waits on."""
+        keys = [
+            self._q_for_pri(queue, priority)  # type: ignore[attr-defined]
+            for queue in self.active_queues  # type: ignore[attr-defined]
+            for priority in self.priority_steps  # type: ignore[attr-defined]
+        ]
+        with self.conn_or_acquire() as client:  # type: ignore[attr-defined]
+            repair_queues(client, keys)
 
     def _readable(self, response: Any, **_: Any) -> Any:
         # kombu reads the item right after this; None means that the queue is empty.
