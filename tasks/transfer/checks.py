@@ -212,7 +212,7 @@ def made_by_another(row: Result) -> str:
 
 def kind_of(row: Result) -> str:
     """Return what a component is: a file, a sequence or a container."""
-    kind = KINDS.get(str(row.get("__entity_type__")), row.get("system_type"))
+    kind = KINDS.get(str(row.get("__entity_type__")), str(row.get("system_type")))
     return kind if kind in {"sequence", "container"} else "file"
 
 

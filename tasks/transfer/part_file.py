@@ -21,6 +21,10 @@ from tasks.transfer import durable
 #: What takes no longer is not worth a note of its ETag: after a kill it is fetched from the start.
 NOTE_AFTER_S = 1.0
 
+#: Nobody fetches what has not grown for so long, whoever holds its lock: a fetch that stalls ends
+#: within a minute. If it only waits for its turn, the file is fetched twice, which is harmless.
+SILENT_S = 600.0
+
 
 class BeingFetchedError(Exception):
     """Another process or thread is fetching the same component into the same folder."""
@@ -34,7 +38,7 @@ def part_name_of(component_id: str) -> str:
 @contextmanager
 def locked_part(folder: int, component_id: str) -> Iterator[tuple[FileIO, str]]:
     """Yield the file for what arrives, which is this caller's alone, and its name."""
-    name = part_name_of(component_id)
+    name, is_held = part_name_of(component_id), False
     while not _is_of_another_user(name, folder):
         with _opened(name, folder) as part:
             if not _is_trusted(os.fstat(part.fileno()), folder):
@@ -42,7 +46,11 @@ def locked_part(folder: int, component_id: str) -> Iterator[tuple[FileIO, str]]:
             try:
                 fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise BeingFetchedError from None
+                # To lock a file, it is enough to be able to read it.
+                is_held = time.time() - os.fstat(part.fileno()).st_mtime >= SILENT_S
+                if not is_held:
+                    raise BeingFetchedError from None
+                break
             except OSError as error:
                 if error.errno not in durable.UNSUPPORTED:
                     raise
@@ -52,11 +60,14 @@ def locked_part(folder: int, component_id: str) -> Iterator[tuple[FileIO, str]]:
             except FileNotFoundError:
                 continue  # the previous holder of the lock has renamed the file to its target
             if os.path.samestat(status, os.fstat(part.fileno())):
+                with suppress(OSError):  # a part of yesterday is being fetched from now on
+                    os.utime(part.fileno())
                 yield part, name
                 return
-    # Without locks, each caller has a file of its own, which nobody continues.
-    with suppress(OSError):  # in a sticky folder, that of another user stays
-        os.unlink(name, dir_fd=folder)
+    # Without its lock, each caller has a file of its own, which nobody continues.
+    if not is_held:
+        with suppress(OSError):  # in a sticky folder, that of another user stays
+            os.unlink(name, dir_fd=folder)
     own_name = f"{name}-{os.urandom(4).hex()}"
     try:
         with _opened(own_name, folder) as part:
