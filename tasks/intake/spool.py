@@ -2,6 +2,7 @@
 
     NAME.json               a body of an envelope, unsigned: it is signed when it is sent
     manifests/NAME.jsonl    a manifest that a hook could not check, or that somebody else wrote
+    NAME.jsonl              the same in a shared spool, if manifests is another user's
     ….json.new, ….jsonl.new a hook works on it, or was killed
     ….bad                   refused: somebody has to look at it
 
@@ -55,8 +56,14 @@ class Spool:
         Raises:
             OSError: the folder cannot be written.
         """
-        self._own(self.folder)
-        return disk.write_new(self._own(self.manifests), lines, suffix)
+        folder = self._own(self.folder)
+        try:
+            folder = self._own(self.manifests)
+        except OSError:
+            # In a shared folder, another user may have put anything there under that name.
+            if not os.stat(folder).st_mode & stat.S_ISVTX:
+                raise
+        return disk.write_new(folder, lines, suffix)
 
     def settle(self, paths: Iterable[str]) -> list[str]:
         """Wait until kept files are on the disk, let others send them, and return their new paths.
@@ -106,7 +113,7 @@ class Spool:
         Raises:
             OSError: the folder cannot be read.
         """
-        folders = [(self.folder, ".json")]
+        folders = [(self.folder, ".json"), (self.folder, ".jsonl")]
         if self._has_own_manifests():
             folders.append((self.manifests, ".jsonl"))
         found = [
@@ -164,6 +171,9 @@ class Spool:
         status = os.stat(folder)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
+        link = os.lstat(folder)
+        if not disk.WINDOWS and stat.S_ISLNK(link.st_mode) and link.st_uid not in {os.geteuid(), 0}:
+            raise PermissionError(errno.EPERM, f"it is a link of user {link.st_uid}", folder)
         if not disk.WINDOWS and os.geteuid() != 0 and status.st_uid not in {os.geteuid(), 0}:
             raise PermissionError(errno.EPERM, f"it belongs to user {status.st_uid}", folder)
         return status

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from tasks.intake.spool import Spool
 from tasks.transfer.errors import FatalError
 from tasks.transfer.get import get_file
 from tasks.transfer.lookup import ComponentFile
+from tasks.transfer.part_file import SILENT_S, BeingFetchedError, locked_part
 from tasks.transfer.put import store_session
 from tasks.transfer.targets import derived_id
 from tests.helpers.skipping import skip_loudly
@@ -190,7 +192,7 @@ from tasks.intake.flush import flush
 from tasks.intake.spool import Spool
 os.setuid(65534)
 spool = Spool(sys.argv[1])
-spool.settle([spool.keep(b"ours")])
+spool.settle([spool.keep(b"ours"), spool.keep_manifest(b"too")])
 sent = []
 flush(spool, lambda path, content, at: ([content], 1, []), sent.extend, print)
 print(*sent)
@@ -222,6 +224,7 @@ def test_nobody_holds_up_a_shared_spool_by_its_manifests(
         precious.write_text("no manifest")
         for ours in (victim, precious):
             os.chown(ours, 65534, 65534)
+        mode = stat.S_IMODE(victim.stat().st_mode)
         squat(spool / "manifests", victim)
         os.chown(spool / "manifests", 65533, 65533, follow_symlinks=False)
 
@@ -233,8 +236,9 @@ def test_nobody_holds_up_a_shared_spool_by_its_manifests(
             text=True,
         )
 
-        assert (run.stdout, run.stderr) == ("b'ours'\n", "")
-        assert precious.exists()
+        assert (run.stdout, run.stderr) == ("b'ours' b'too'\n", "")
+        assert [*victim.iterdir()] == [precious]
+        assert stat.S_IMODE(victim.stat().st_mode) == mode
 
 
 @pytest.mark.timeout(30)
@@ -253,3 +257,27 @@ def test_no_fetch_waits_for_a_part_of_another_user(
         fetch(tmp_path, store)
         theirs.write(b"other bytes")
     assert (tmp_path / "f.exr").read_bytes() == CONTENT
+
+
+@pytest.mark.timeout(30)
+def test_no_fetch_waits_for_whoever_may_read_its_part_and_locks_it(
+    store: OddServer, tmp_path: Path
+) -> None:
+    part = tmp_path / f".{ID}.part"
+    part.write_bytes(b"what a fetch has left that was interrupted")
+    with part.open("rb") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        with pytest.raises(BeingFetchedError):  # by somebody, as far as one can know
+            fetch(tmp_path, store)
+
+        os.utime(part, (time.time() - SILENT_S - 1,) * 2)
+        fetch(tmp_path, store)
+    assert (tmp_path / "f.exr").read_bytes() == CONTENT
+    # One that is fetched from now on says so.
+    os.utime(part, (1, 1))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with locked_part(folder, ID), pytest.raises(BeingFetchedError):
+            fetch(tmp_path, store)
+    finally:
+        os.close(folder)
