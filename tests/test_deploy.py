@@ -56,7 +56,7 @@ def test_a_unit_loads_credentials_and_stops_its_parent_alone() -> None:
         given = dict(re.findall(r"(?m)^LoadCredential=(\w+):(.+)$", text))
         read = re.findall(r"(?m)^Environment=\w+_FILE=%d/(\w+)$", text)
         assert given.keys() == set(read)
-        assert {"KillMode=mixed", "Restart=always"} <= set(text.splitlines())
+        assert {"KillMode=mixed", "Restart=always", "LimitCORE=0"} <= set(text.splitlines())
 
 
 def test_flower_with_control_reads_the_url_of_operators() -> None:
@@ -398,3 +398,52 @@ def test_ansible_writes_no_secret_where_everybody_may_read() -> None:
         if task.get("no_log"):
             [module] = (task[name] for name in task if name.startswith("ansible.builtin"))
             assert module["mode"] in {"0600", "0640"}
+
+
+def test_ansible_writes_no_setting_of_more_than_a_line() -> None:
+    for role, written in (("worker", "Settings"), ("hook", "Its settings, with the key")):
+        text = (DEPLOY / f"ansible/roles/farmhaul_{role}/tasks/main.yml").read_text("utf-8")
+        tasks = yaml.safe_load(text)
+        names = [task["name"] for task in tasks]
+        check = names.index("Each setting stays one line")
+        assert check < next(n for n, name in enumerate(names) if name.startswith(written))
+        breaks = re.compile(tasks[check]["vars"]["farmhaul_breaks"])
+        assert all(
+            map(breaks.search, ("a'\nB='b", "a\nLD_PRELOAD=/tmp/theirs.so", "a\rb", "o'neil"))
+        )
+        assert not breaks.search("/mnt/prod:/mnt/my plates")
+
+
+def test_no_container_writes_its_memory_to_a_disk() -> None:
+    services = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())["services"]
+    with_secrets = [name for name in services if services[name].get("secrets")]
+    assert len(with_secrets) > 4
+    assert [name for name in with_secrets if services[name].get("ulimits") != {"core": 0}] == []
+
+
+def test_nothing_is_imported_from_a_folder_that_others_may_write_to(tmp_path: Path) -> None:
+    """The image sets PYTHONSAFEPATH, and units start Celery where root alone may write."""
+    (tmp_path / "workers.py").write_text("raise SystemExit('theirs')\n")
+    bin_folder = Path(sys.executable).parent
+    nowhere = {**os.environ, "FARMHAUL_REDIS_URL": "redis://127.0.0.1:1/0"}
+
+    def run(*command: str, **env: str) -> str:
+        done = subprocess.run(
+            [bin_folder / command[0], *command[1:]],
+            cwd=tmp_path, env=nowhere | env, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
+    health = ("python", "-m", "workers.health")
+    assert "theirs" in run(*health)
+    assert "Redis" in run(*health, PYTHONSAFEPATH="1")
+    assert "Redis" in run("farmhaul", "status")
+    image = (DEPLOY / "docker/Dockerfile").read_text().partition("AS runtime\n")[2]
+    runtime = image.partition("\nFROM ")[0].splitlines()
+    assert "    PYTHONSAFEPATH=1" in runtime
+    assert [line for line in runtime if line.startswith("WORKDIR")] == ["WORKDIR /"]
+    for unit in UNITS:
+        lines = unit.read_text().splitlines()
+        assert ("WorkingDirectory=/" in lines) is (
+            "celery -A" in unit.read_text().split("ExecStart=")[1]
+        )
