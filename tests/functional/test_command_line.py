@@ -375,7 +375,7 @@ def test_people_see_failures_by_kind_with_their_reasons(farm: Farm) -> None:
             path.mkdir()
     farm.wait_state(ids, "failed")
     first, *others = on_a_terminal(farm, "status", "--failed").splitlines()
-    assert first == "2 x FileRefusedError"
+    assert first == "2 x FileRefusedError: the file cannot be uploaded as it is"
     assert len(others) == 2 * 3
     assert all("is a directory; name the files in it" in line for line in others[1::3])
 

@@ -11,6 +11,7 @@ from tasks.intake.answer import size
 from tasks.records.search import Hits
 from tasks.records.status import UploadState
 from workers.cli import output
+from workers.kinds import kind_line
 
 #: The most uploads that a table reads: more are counted, but not summarized.
 MOST_READ = 2000
@@ -51,7 +52,7 @@ def failures(
         groups.setdefault(upload.error_kind, []).append(upload)
     lines = []
     for kind, group in sorted(groups.items(), key=lambda item: -len(item[1])):
-        lines.append(f"{len(group)} x {visible(kind)}")
+        lines.append(f"{len(group)} x {kind_line(kind)}")
         lines += [f"  {line}" for upload in group[:limit] for line in lines_of(upload)]
         if len(group) > limit:
             lines.append(f"  and {len(group) - limit} more: --limit {len(group)} shows them")

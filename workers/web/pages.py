@@ -26,6 +26,7 @@ from tasks.records.search import ORDER, Page
 from tasks.records.states import LIVE
 from tasks.transfer.targets import is_uuid
 from workers.doctor.farm import GATE_STEPS, NODE_STEPS
+from workers.kinds import MEANINGS
 from workers.web import view
 from workers.web.access import OPERATOR_URL_FILE, Records
 from workers.web.summary import Group
@@ -352,6 +353,7 @@ class FarmView(FarmhaulHandler):
             rows=MOST_ROWS,
             node_steps=NODE_STEPS,
             gate_steps=GATE_STEPS,
+            kind_meanings=MEANINGS,
             span=span,
             visible=visible,
         )
