@@ -6,6 +6,7 @@ nothing: the next one sends what it has kept.
 
 from __future__ import annotations
 
+import _thread
 import os
 import time
 from _socket import gethostname  # the module socket is slow to import
@@ -31,6 +32,8 @@ TOTAL_S = 1.5
 SLOWEST = 1 << 20
 #: How many files of the spool go along; a hook must not wait for thousands.
 SPOOLED_AT_ONCE = 100
+#: How long the name of a user is waited for.
+NAME_S = 0.2
 #: How long ``farmhaul flush-spool`` waits for another process that sends the same spool.
 FLUSH_WAIT_S = 5.0
 
@@ -142,10 +145,35 @@ def host_name() -> str:
 
 
 def user_name() -> str:
-    """Return who runs this process, as far as its environment says; it proves nothing."""
+    """Return who runs this process, by its environment or its system; it proves nothing."""
     said = [os.environ.get(name, "") for name in ("USER", "LOGNAME", "USERNAME")]
-    name = next(filter(None, said), "")[:255]
+    name = (next(filter(None, said), "") or _name_of_user_id())[:255]
     return name if name.isprintable() else ""
+
+
+def _name_of_user_id() -> str:
+    """Return what the system calls this user; a directory of users may hang, and is not waited for.
+
+    Empty on Windows, which sets USERNAME.
+    """
+    if os.name == "nt":
+        return ""
+    import pwd
+
+    user_id, found = os.getuid(), []
+    answered = _thread.allocate_lock()
+    answered.acquire()
+
+    def ask() -> None:
+        try:  # noqa: SIM105 contextlib is slow to import
+            found.append(pwd.getpwuid(user_id).pw_name)
+        except KeyError:
+            pass
+        answered.release()
+
+    _thread.start_new_thread(ask, ())
+    answered.acquire(timeout=NAME_S)
+    return found[0] if found else f"uid {user_id}"
 
 
 def signed(bodies: Sequence[bytes], settings: HookSettings) -> list[bytes]:
