@@ -62,10 +62,14 @@ class Notices:
         self.codec = codec
         self.name = name
 
-    def may_send(self) -> bool:
-        """Say that notices are wanted, and return whether it is this worker that sends them."""
+    def want(self) -> None:
+        """Say that notices are wanted: from now on they are noted."""
         self.client.set(NOTICES_WANTED, 1, ex=WANTED_S)
         self.client.expire(NOTICES, WANTED_S)
+
+    def may_send(self) -> bool:
+        """Say that notices are wanted, and return whether it is this worker that sends them."""
+        self.want()
         if to_text(self.client.get(NOTIFIER)) == self.name:
             return bool(self.client.expire(NOTIFIER, LOCK_S))
         left_s: Any = self.client.ttl(NOTIFIER)

@@ -6,6 +6,7 @@ import base64
 import hmac
 import json
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,10 +21,11 @@ from tasks.records.notices import MOST_BYTES, Notices
 from tasks.records.scripts import assembled_scripts
 from tasks.transfer.errors import FileRefusedError
 from tests.helpers.raw_server import raw_server
+from tests.sandbox import RedisServer
 from tests.unit.odd_server import Answer, OddServer, http
 from tests.unit.records import Farm, file_of, member_of, sequence_of
 from workers.steps import notify
-from workers.steps.notify import Sender
+from workers.steps.notify import Notify, Sender
 
 SECRET_KEY = Fernet.generate_key().decode()
 REFUSED = FileRefusedError("/mnt/a.exr", "is empty")
@@ -147,6 +149,23 @@ def test_an_upload_whose_record_is_beyond_repair_is_told_of(farm: Farm, odd: Odd
 def test_nothing_is_noted_on_a_farm_without_a_receiver(farm: Farm) -> None:
     fail_one(farm)
     assert waiting(farm) == 0
+
+
+def test_what_the_first_task_fails_with_is_noted(
+    farm: Farm, odd: OddServer, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The consumer, which takes tasks, starts after all other steps of a worker."""
+    monkeypatch.setenv("FARMHAUL_REDIS_URL", redis_server.url)
+    monkeypatch.setenv("FARMHAUL_SECRET_KEY", SECRET_KEY)
+    monkeypatch.setenv("FARMHAUL_NOTIFY_URL", odd.url)
+    step = Notify(SimpleNamespace(hostname="w1"))
+    monkeypatch.setattr(step, "interval_s", 3600.0)
+
+    step.start(step.worker)
+    fail_one(farm)
+    step.stop(step.worker)
+
+    assert waiting(farm) == 1
 
 
 def test_one_worker_sends_for_all(farm: Farm, odd: OddServer) -> None:

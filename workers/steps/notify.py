@@ -7,8 +7,10 @@ receiver hangs, refuses or is away, notices wait in Redis; uploads go on.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
+import redis
 import requests
 
 from tasks.config.sealing import message_codec, notice_keys
@@ -49,6 +51,12 @@ class Notify(PeriodicStep):
         super().__init__(worker, **options)
         self.enabled = bool(self.settings.notify_url)
         self.sender = Sender(self.settings, self.record.scripts.client, str(worker.hostname))
+
+    def start(self, worker: Any) -> None:
+        """Have notices noted before this worker takes its first task: the consumer starts last."""
+        with suppress(redis.RedisError):  # then nothing can fail yet
+            self.sender.notices.want()
+        super().start(worker)
 
     def act(self) -> None:
         """Send what waits."""
