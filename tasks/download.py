@@ -57,7 +57,8 @@ def fetch_component(self: Task, component_id: str, folder: str, asked_at: float 
     """
     progress = Progress(Fetches(clients().record.scripts), self.request.id)
     worker = str(self.request.hostname)
-    progress.begin(component_id, folder, worker)
+    if not progress.begin(component_id, folder, worker):
+        return
     try:
         _check_age(component_id, asked_at)
         _fetch(component_id, folder, progress, asked_at)
@@ -67,10 +68,16 @@ def fetch_component(self: Task, component_id: str, folder: str, asked_at: float 
         delay_s = full_jitter(self.request.retries, policy, random.random())
         progress.fail(error, is_final=_is_last_try(self, policy), delay_s=delay_s)
         raise _retry(self, component_id, policy, delay_s, None if is_busy else error) from None
+    except CancelledError:
+        return
     except Exception as error:
         progress.fail(error, is_final=True)
         raise
     progress.end()
+
+
+class CancelledError(Exception):
+    """Somebody has cancelled the download. What has arrived of a file stays for another run."""
 
 
 class Progress:
@@ -86,12 +93,16 @@ class Progress:
         self._next_s = 0.0
         #: What had arrived when that was first seen, and time.monotonic() then.
         self._begun: tuple[int, float] | None = None
+        self._is_cancelled = False
 
-    def begin(self, component_id: str, folder: str, worker: str) -> None:
-        """Note that a worker has it."""
+    def begin(self, component_id: str, folder: str, worker: str) -> bool:
+        """Note that a worker has it, and return whether it is wanted."""
         with suppress(redis.RedisError):
-            self._fetches.take(self._fetch_id, component_id, folder, worker)
-            self._fetches.trim()
+            self._is_cancelled = self._fetches.is_cancelled(self._fetch_id)
+            if not self._is_cancelled:
+                self._fetches.take(self._fetch_id, component_id, folder, worker)
+                self._fetches.trim()
+        return not self._is_cancelled
 
     def found(self, files: Sequence[ComponentFile]) -> None:
         """Note how many files there are."""
@@ -101,13 +112,23 @@ class Progress:
         self._note()
 
     def continues(self, file: ComponentFile, folder: int) -> None:
-        """Remember what an earlier run has left of a file."""
+        """Remember what an earlier run has left of a file.
+
+        Raises:
+            CancelledError: nobody wants it any more.
+        """
+        self._check_wanted()
         with suppress(OSError):
             part = os.stat(part_name_of(file.component_id), dir_fd=folder)
             self._there[file.component_id] = self._sizes[file.component_id] = part.st_size
 
     def moved(self, file: ComponentFile, folder: int) -> None:
-        """Note, once a second at most, what has arrived of a file."""
+        """Note, once a second at most, what has arrived of a file.
+
+        Raises:
+            CancelledError: nobody wants it any more.
+        """
+        self._check_wanted()
         if time.monotonic() < self._next_s:
             return
         self._next_s = time.monotonic() + PROGRESS_S
@@ -118,6 +139,10 @@ class Progress:
             there = self._there.get(file.component_id, 0)
             self._there[file.component_id] = min(there, part.st_size)
         self._note()
+
+    def _check_wanted(self) -> None:
+        if self._is_cancelled:
+            raise CancelledError
 
     def arrived(self, file: ComponentFile, fetched: Fetched) -> None:
         """Count a file that is here."""
@@ -144,6 +169,7 @@ class Progress:
         counted |= {"size": self._size_bytes, "rate": self._rate(received)}
         with suppress(redis.RedisError):
             self._fetches.note(self._fetch_id, {**counted, **fields}, error, delay_s)
+            self._is_cancelled = self._fetches.is_cancelled(self._fetch_id)
 
     def _rate(self, received: int) -> int:
         """Return the bytes a second of this run; what was there before it does not count."""
@@ -177,8 +203,8 @@ def _fetch(component_id: str, folder: str, progress: Progress, asked_at: float) 
         progress.moved(file, opened)
 
     def attempt(file: ComponentFile) -> Exception | None:
-        progress.continues(file, opened)
         try:
+            progress.continues(file, opened)
             fetched = get_file(
                 file,
                 opened,

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.records.acts import CANCELLED
 from tasks.records.keys import FETCHES, fetch_key, to_text
 from tasks.records.numbers import LATEST_S, Numbers
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import SealBrokenError
 
-#: From queued to fetched or failed; ``retry`` makes it queued again.
-FETCH_STATES = ("queued", "fetching", "retrying", "fetched", "failed")
+#: From queued to fetched, failed or cancelled; ``retry`` makes it queued again.
+FETCH_STATES = ("queued", "fetching", "retrying", "fetched", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class FetchState:
     begun: float = 0.0
     tries: int = 0
     due: float = 0.0
+    #: Who has cancelled it; empty if nobody has.
+    cancelled_by: str = ""
 
     @property
     def left_s(self) -> float | None:
@@ -57,7 +60,7 @@ class FetchState:
     @property
     def has_ended(self) -> bool:
         """Whether nothing happens any more by itself."""
-        return self.state in {"fetched", "failed"}
+        return self.state in {"fetched", "failed", CANCELLED}
 
 
 class Fetches:
@@ -70,7 +73,7 @@ class Fetches:
     def ask(self, fetch_id: str, component_id: str, folder: str, who: str) -> None:
         """Write what somebody wants to have downloaded, and where to."""
         now, _ = self.redis.time()
-        said: dict[str, str | int] = {"asked": now, "tries": 0}
+        said: dict[str, str | int] = {"asked": now, "tries": 0, "cancelled_by": ""}
         said["who"] = self.scripts.codec.seal_text(who)
         self.begin(fetch_id, component_id, folder, state="queued", **said)
 
@@ -79,6 +82,19 @@ class Fetches:
         values = {"id": fetch_id, "component_id": component_id, "folder": folder}
         request = self.scripts.codec.encode(values)
         self.note(fetch_id, {**fields, "component": component_id, "request": request})
+
+    def cancel(self, fetch_id: str, who: str) -> str:
+        """Let its worker stop, and return its state then. One that has ended stays as it is."""
+        fetch = self.find([fetch_id]).get(fetch_id)
+        if fetch is None or fetch.has_ended:
+            return fetch.state if fetch else ""
+        by = self.scripts.codec.seal_text(who or "somebody")
+        self.note(fetch_id, {"cancelled_by": by})
+        return CANCELLED
+
+    def is_cancelled(self, fetch_id: str) -> bool:
+        """Return whether somebody has cancelled it."""
+        return bool(self.redis.hget(fetch_key(fetch_id), "cancelled_by"))
 
     def take(self, fetch_id: str, component_id: str, folder: str, worker: str) -> None:
         """Write that a worker begins it."""
@@ -144,11 +160,13 @@ class Fetches:
     def _state(self, fetch_id: str, fields: Mapping[str, str]) -> FetchState:
         component_id, folder = self._asked(fetch_id, fields)
         numbers = Numbers(fields)
+        state, cancelled_by = fields.get("state", ""), fields.get("cancelled_by", "")
         return FetchState(
             fetch_id,
             component_id=component_id,
             folder=folder,
-            state=fields.get("state", ""),
+            # What has arrived before its worker has seen that is here nevertheless.
+            state=CANCELLED if cancelled_by and state != "fetched" else state,
             files=numbers.whole("files"),
             fetched=numbers.whole("fetched"),
             received_bytes=numbers.whole("received"),
@@ -164,6 +182,7 @@ class Fetches:
             begun=numbers.get("begun", LATEST_S) or 0.0,
             tries=numbers.whole("tries"),
             due=numbers.get("due", LATEST_S) or 0.0,
+            cancelled_by=self.scripts.codec.unseal_text(cancelled_by),
         )
 
     def _asked(self, fetch_id: str, fields: Mapping[str, str]) -> tuple[str, str]:

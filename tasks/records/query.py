@@ -112,11 +112,16 @@ def query_from(
             options["worker"] = word
         else:
             words.append(word)
-    wanted = [*filter(None, options.pop("state", "").lower().split(","))]
+    wanted = states_of(options.pop("state", ""))
     if unknown := {*wanted} - {*UPLOAD_STATES}:
         raise BadInputError(f"state:{min(unknown)} is none of {', '.join(UPLOAD_STATES)}")
     known = tuple(state for state in UPLOAD_STATES if state in (*states, *wanted))
     return Query(tuple(words), known or UPLOAD_STATES, paths=tuple(paths), **options)
+
+
+def states_of(text: str) -> tuple[str, ...]:
+    """Return the states that a person has written, with commas between them."""
+    return tuple(filter(None, (one.strip() for one in text.lower().split(","))))
 
 
 class Way(NamedTuple):

@@ -208,6 +208,11 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["status", ID], f"no upload {ID} is known here; farmhaul status --all"),
     (["retry", ID], f"no upload {ID} is known"),
     (["cancel", ID], f"farmhaul: no upload {ID} is known here"),
+    (["retry", "sh020"], "farmhaul: sh020 is not the id of an upload, nor its first 8 digits"),
+    (["cancel", "\udcff"], "farmhaul: \\udcff is not the id of an upload"),
+    (["status", "a\nb"], "farmhaul: no upload a\\nb is known here"),
+    (["status", "--state", " , "], "farmhaul: --state is empty"),
+    (["watch", "sh020", "--since", "2h"], "farmhaul: no upload sh020 --since 2h is known here"),
 )
 def test_a_command_that_is_not_valid_is_refused(hook: Farm, given: list[str], says: str) -> None:
     assert says in refusal(hook, *given)

@@ -440,10 +440,53 @@ def test_an_enqueued_download_is_followed_to_its_failure_and_retried(farm: Farm)
     assert f"fetched    {task_id}" in screen.text
     short = farm.cli("status", task_id[:8])
     assert json.loads(short.stdout)["task_id"] == task_id
-    cancelled = farm.cli("cancel", task_id)
-    assert (cancelled.returncode, "is a download" in cancelled.stderr) == (2, True)
+    assert farm.cli("cancel", task_id).stdout == f"{task_id} fetched\n"  # too late
     both = farm.cli("watch", task_id, str(uuid.uuid4()))
     assert (both.returncode, "is no download" in both.stderr) == (2, True)
+
+
+def test_a_cancelled_download_is_not_begun_and_can_be_retried(farm: Farm) -> None:
+    component_id = add_file(farm.sandbox, random.randbytes(1000))
+    out = farm.make_file("other.txt", b"x").parent
+    with farm.frozen():
+        done = farm.cli("fetch", component_id, "--to", out, "--enqueue")
+        task_id = json.loads(done.stdout)["task_id"]
+        assert farm.cli("cancel", task_id[:8].upper()).stdout == f"{task_id} cancelled\n"
+    # What was asked for later has the same priority, so the worker has had both.
+    later = farm.cli(
+        "fetch", component_id, "--to", farm.make_file("x.txt", b"x").parent, "--enqueue"
+    )
+    key = f"farmhaul:fetch:{json.loads(later.stdout)['task_id']}"
+    wait_until(lambda: farm.redis.hget(key, "state") == "fetched")
+
+    assert not (out / "plate.exr").exists()
+    [state] = [json.loads(line) for line in farm.cli("status", task_id).stdout.splitlines()]
+    assert (state["state"], state["cancelled_by"]) == ("cancelled", state["asked_by"])
+    assert farm.cli("watch", task_id).returncode == 4
+    assert farm.cli("retry", task_id).stdout == f"{task_id} queued\n"
+    wait_until((out / "plate.exr").exists)
+
+
+def test_a_download_that_is_cancelled_stops_at_its_next_block(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
+    fetches, file = Fetches(scripts), ComponentFile("a", "a.exr", size_bytes=700)
+    progress = Progress(fetches, "three")
+    monkeypatch.setattr(download, "PROGRESS_S", 0.0)
+    assert progress.begin("c", "/mnt/plates", "w1@node7")
+    progress.moved(file, -1)
+
+    assert fetches.cancel("three", "ada on ws12") == "cancelled"
+    progress.moved(file, -1)  # it notes what has arrived, and learns of it
+    with pytest.raises(download.CancelledError):
+        progress.moved(file, -1)
+
+    progress.fail(OSError("late"), is_final=False)
+    [state] = fetches.find(["three"]).values()
+    assert (state.state, state.cancelled_by, state.has_ended) == ("cancelled", "ada on ws12", True)
+    assert not Progress(fetches, "three").begin("c", "/mnt/plates", "w2@node8")
+    assert fetches.cancel("unknown", "") == ""
 
 
 def test_a_download_shows_what_has_arrived_and_why_it_waits(

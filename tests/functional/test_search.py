@@ -118,7 +118,7 @@ def test_a_table_of_a_state_ends_where_a_person_stops_reading(run: Any) -> None:
     assert (len(lines), lines[-1]) == (20 + 1, counts)
     failed = run("status", "--failed", "--format", "table", "--limit", "3")
     assert (failed[0], failed[-1]) == (
-        "10 x FileNotReadyError",
+        "10 x FileNotReadyError: the file is not there, not readable, or empty",
         "  and 7 more: --limit 10 shows them",
     )
     assert len(failed) == 1 + 3 * 3 + 1
@@ -230,7 +230,7 @@ def test_the_shell_takes_what_the_browser_takes(
         [line] = run("status", *asked)
         assert json.loads(line)["upload_id"] == failed["upload_id"], asked
     assert run("status", start, "--format", "lines")[1].startswith("  age")
-    assert states(run("status", "sh0003", "--state", "failed,Retrying")) == {
+    assert states(run("status", "sh0003", "--state", "failed, Retrying")) == {
         "failed": 2,
         "retrying": 1,
     }

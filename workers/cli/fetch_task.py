@@ -21,6 +21,8 @@ def fetch_line(fetch: FetchState, *, human: bool) -> str:
             files = ", ".join(filter(None, (files, speed)))
         where = f"{fetch.component_id} -> {fetch.folder}"
         worker = f"on {fetch.worker}" if fetch.state == "fetching" else ""
+        if fetch.state == "cancelled":
+            worker = f"by {fetch.cancelled_by}"
         line = f"{fetch.state:<10} {fetch.fetch_id}  {size(fetch.received_bytes):>9}  {where}"
         return visible("  ".join(text for text in (line, files, worker, fetch.error) if text))
     return json.dumps(
@@ -42,5 +44,6 @@ def fetch_line(fetch: FetchState, *, human: bool) -> str:
             "asked_by": fetch.who or None,
             "tries": fetch.tries,
             "due": fetch.due if fetch.state == "retrying" and fetch.due else None,
+            "cancelled_by": fetch.cancelled_by or None,
         }
     )

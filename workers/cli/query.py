@@ -11,10 +11,11 @@ import click
 
 from tasks.config.path_map import mapped
 from tasks.config.settings import Settings
+from tasks.config.texts import visible
 from tasks.intake.errors import BadInputError
 from tasks.records.fetches import Fetches
 from tasks.records.keys import to_text, upload_key
-from tasks.records.query import Query, query_from
+from tasks.records.query import Query, query_from, states_of
 from tasks.records.scripts import Scripts
 from tasks.records.search import ORDER, Hits, Search
 from tasks.records.states import UPLOAD_STATES
@@ -60,7 +61,7 @@ def query_of(words: Sequence[str], now: float, **given: str | None) -> Query | N
     _check(words, options)
     if not options and all(map(is_uuid, words)):
         return None
-    states = tuple(filter(None, options.pop("state", "").lower().split(",")))
+    states = states_of(options.pop("state", ""))
     if since := options.pop("since", None):
         options["since"] = time_of(f"--since {since}", since, now)
     shot = word_of(options.pop("shot", ""))
@@ -75,9 +76,9 @@ def query_of(words: Sequence[str], now: float, **given: str | None) -> Query | N
 def _check(words: Sequence[str], options: Mapping[str, str]) -> None:
     named = {f"--{name}": value for name, value in options.items()}
     for name, value in (*named.items(), *(("a word", word) for word in words)):
-        if not value.strip():
+        if not value.strip(", \t\n"):
             raise BadInputError(f"{name} is empty; name what to look for")
-    for state in filter(None, options.get("state", "").lower().split(",")):
+    for state in states_of(options.get("state", "")):
         if state not in ORDER:
             raise BadInputError(f"--state {state} is none of {', '.join(ORDER)}")
     version, host = options.get("version", ""), options.get("host", "")
@@ -131,8 +132,9 @@ def not_uploads(scripts: Scripts, ids: Sequence[str]) -> dict[str, Hits]:
     return found
 
 
-def none_known(scripts: Scripts, words: Sequence[str]) -> BadInputError:
+def none_known(scripts: Scripts, words: Sequence[str], **asked: str | None) -> BadInputError:
     """Return what to say if nothing fits what was asked for."""
+    options = [f"--{name} {value}" for name, value in asked.items() if value]
     all_of = "all words must fit, and " if len(words) > 1 else ""
     step = (
         f"{all_of}words are whole words of a path; farmhaul status --since 1h lists what has moved"
@@ -141,7 +143,8 @@ def none_known(scripts: Scripts, words: Sequence[str]) -> BadInputError:
     step += not_taken_in(Status(scripts.client, scripts.codec))
     if _opens_none(scripts):  # nor does it find any
         step = "this FARMHAUL_SECRET_KEY opens no record: set it as on the workers"
-    return BadInputError(f"no upload {' '.join(words)} is known here; {step}")
+    what = " ".join(map(visible, (*words, *options)))
+    return BadInputError(f"no upload {what} is known here; {step}")
 
 
 def _opens_none(scripts: Scripts) -> bool:

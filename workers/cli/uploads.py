@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 import click
 
+from tasks.config.texts import visible
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import say
 from tasks.records.commands import Commands
 from tasks.records.fetches import Fetches
+from tasks.records.scripts import Scripts
 from tasks.records.states import LIVE
 from tasks.records.status import Status
+from tasks.transfer.targets import is_uuid
 from workers.cli import output
+from workers.cli.query import with_whole_ids
 from workers.cli.records import find_known, open_app, open_records, person
 from workers.downloads import send_fetch
 
@@ -37,6 +41,7 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
         raise BadInputError("name the uploads to retry, or retry all failed ones with --failed")
     scripts = open_records()
     human = form != "json"
+    upload_ids = _whole_ids(scripts, upload_ids)
     upload_ids = _retry_fetches(Fetches(scripts), upload_ids, human=human)
     if not upload_ids and not failed:
         return
@@ -53,6 +58,22 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
             say(output.not_retried(upload) if upload else "")
     for host, count in hosts.items():
         wake(open_app(), count, host)
+
+
+def _whole_ids(scripts: Scripts, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids that are meant: the first digits of one are enough.
+
+    Raises:
+        BadInputError: one is no id.
+    """
+    ids = with_whole_ids(scripts, given)
+    for one in ids:
+        if not is_uuid(one):
+            raise BadInputError(
+                f"{visible(one)} is not the id of an upload, nor its first 8 digits: farmhaul "
+                "status --format lines lists uploads with their ids"
+            )
+    return ids
 
 
 def _retry_fetches(fetches: Fetches, ids: Sequence[str], *, human: bool) -> tuple[str, ...]:
@@ -79,16 +100,14 @@ def cancel(upload_ids: tuple[str, ...], form: str) -> None:
     \b
     farmhaul cancel 5d27e920-…
 
-    Prints each upload's id and state. Located uploads stay as they are.
+    Prints each upload's id and state. Located uploads stay as they are. An id may also be that of a
+    download (fetch --enqueue).
     """  # noqa: D301 click takes \b for "do not wrap"
     scripts = open_records()
-    for fetch_id in Fetches(scripts).find(upload_ids):
-        raise BadInputError(
-            f"{fetch_id} is a download, which cannot be cancelled; it ends by itself, or fails "
-            "within a day"
-        )
-    find_known(Status(scripts.client, scripts.codec), upload_ids)
-    commands = Commands(scripts)
-    for upload_id in upload_ids:
-        state = commands.cancel(upload_id, person())
-        output.show(output.state_only(upload_id, state, human=form != "json"))
+    ids = _whole_ids(scripts, upload_ids)
+    fetches, commands = Fetches(scripts), Commands(scripts)
+    downloads = fetches.find(ids)
+    find_known(Status(scripts.client, scripts.codec), [one for one in ids if one not in downloads])
+    for one in ids:
+        cancel_one = fetches.cancel if one in downloads else commands.cancel
+        output.show(output.state_only(one, cancel_one(one, person()), human=form != "json"))

@@ -83,7 +83,7 @@ def watch(words: tuple[str, ...], form: str, **asked: str | None) -> None:
     if query := query_of(words, float(scripts.client.time()[0]), **asked):
         upload_ids = _newest(find(scripts, query).ids)
         if not upload_ids:
-            raise none_known(scripts, (*words, *filter(None, asked.values())))
+            raise none_known(scripts, words, **asked)
     else:
         others = not_uploads(scripts, words)
         found = [_newest(others[one].ids) if one in others else (one,) for one in words]

@@ -300,6 +300,10 @@ class Records:
             send_fetch(app, fetches, *asked, who=who, connection=connection)
         return "queued"
 
+    def cancel_fetch(self, fetch_id: str, login: str) -> str:
+        """Cancel a download, and return its state then."""
+        return Fetches(self._operator).cancel(fetch_id, f"{login} in Flower") or "unknown"
+
     def _sender(self) -> Any:
         """Return a connection of Celery's with the Redis user of operators."""
         settings = self._operator_settings()

@@ -82,6 +82,8 @@ def events_of(fetch: FetchState) -> list[Event]:
     if fetch.state in {"fetched", "failed", "retrying"}:
         what = "failed" if fetch.state == "retrying" else fetch.state
         events.append(Event(fetch.updated, what, fetch.error))
+    if fetch.state == "cancelled":
+        events.append(Event(fetch.updated, "cancelled", f"by {fetch.cancelled_by}"))
     if fetch.state == "retrying" and fetch.due:
         events.append(Event(fetch.due, "next try"))
     return events
@@ -120,11 +122,13 @@ class DownloadView(FarmhaulHandler):
         )
 
 
-class DownloadRetry(Action):
-    """Retry, if FLOWER_READ_ONLY is off. A download cannot be cancelled."""
+class DownloadAction(Action):
+    """Retry and Cancel, if FLOWER_READ_ONLY is off."""
 
     @web.authenticated
-    async def post(self, fetch_id: str) -> None:
-        """Send it again, log who did it, and show it."""
-        await self.act(f"retry of download {fetch_id}", self.records.fetch_again, fetch_id.lower())
-        self.redirect(self.reverse_url("download", fetch_id.lower()))
+    async def post(self, fetch_id: str, action: str) -> None:
+        """Do it, log who did it, and show the download again."""
+        fetch_id, records = fetch_id.lower(), self.records
+        call = records.cancel_fetch if action == "cancel" else records.fetch_again
+        await self.act(f"{action} of download {fetch_id}", call, fetch_id)
+        self.redirect(self.reverse_url("download", fetch_id))

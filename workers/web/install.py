@@ -49,10 +49,10 @@ def install() -> None:
         url(r"/downloads", downloads.DownloadsView, shared, name="downloads"),
         url(r"/download/([0-9a-fA-F-]{36})", downloads.DownloadView, shared, name="download"),
         url(
-            r"/download/([0-9a-fA-F-]{36})/retry",
-            downloads.DownloadRetry,
+            r"/download/([0-9a-fA-F-]{36})/(retry|cancel)",
+            downloads.DownloadAction,
             shared,
-            name="download_retry",
+            name="download_action",
         ),
         url(GUESSED, pages.GuessedView, shared),
         url(r"/farm", pages.FarmView, shared, name="farm"),
