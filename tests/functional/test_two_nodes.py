@@ -1,0 +1,74 @@
+"""Two nodes of different names: a limit that is lifted, and what each of them refuses."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tasks.intake.envelope import make_body, sign
+from tasks.intake.inbox import INBOX
+from tasks.records import refusals
+from tasks.records.states import STAGES
+from tests.farm import Farm, wait_until
+from tests.functional.conftest import MakeFarm
+
+pytestmark = pytest.mark.chaos
+
+NODES = ("node7", "node8")
+SIZE = 400_000
+PUT_FILE = str(STAGES.index("put_file") + 1)
+
+
+@pytest.fixture
+def nodes(make_farm: MakeFarm) -> Farm:
+    farm = make_farm(workers=0, app="tests.helpers.other_node")
+    for name in NODES:
+        options = ("--concurrency=1", f"--hostname=w1@{name}", "--without-gossip")
+        farm.add(env={"NODE_NAME": name}, options=options, wait=False)
+    for worker in farm.workers:
+        worker.wait_ready()
+    return farm
+
+
+def enqueue_on_each(farm: Farm) -> list[str]:
+    """Enqueue a file that only the first node sees, and one that only the second does."""
+    components = [farm.sandbox.ftrack.add_component("f.exr") for _ in NODES]
+    requests = [
+        {"path": str(farm.make_file("f.exr", SIZE)), "component_id": component_id, "host": name}
+        for name, component_id in zip(NODES, components, strict=True)
+    ]
+    farm.redis.lpush(INBOX, sign(make_body(requests, time.time(), "node6"), ()))
+    return components
+
+
+def test_a_limit_that_is_lifted_holds_up_no_node(nodes: Farm) -> None:
+    """Whatever was drawn before: at 1,000 bytes a second, each of the files takes minutes."""
+    nodes.cli("limit", "--bandwidth", "1k")
+    components = enqueue_on_each(nodes)
+
+    def is_sending() -> bool:
+        keys = nodes.redis.scan_iter("farmhaul:upload:*")
+        found = [nodes.redis.hmget(key, "stage", "worker") for key in keys]
+        return {*map(tuple, found)} == {(PUT_FILE, f"w1@{name}") for name in NODES}
+
+    wait_until(is_sending, 60)
+    assert [nodes.sandbox.ftrack.locations(one) for one in components] == [[], []]
+    nodes.cli("limit", "--clear")
+
+    wait_until(lambda: all(map(nodes.sandbox.ftrack.locations, components)), 60)
+
+
+def test_what_is_refused_is_counted_by_reason_and_node(nodes: Farm) -> None:
+    counts = {"node7": 3, "node8": 2}
+    for name, count in counts.items():
+        nodes.redis.lpush(f"farmhaul.{name}", *(["reboot, please"] * count), "[]")
+
+    expected = {
+        *(("message", name, "it is not JSON", count) for name, count in counts.items()),
+        *(("message", name, "it is malformed", 1) for name in counts),
+    }
+    wait_until(
+        lambda: {tuple(one) for one in refusals.read(nodes.redis)} == expected,
+        describe=lambda: str(refusals.read(nodes.redis)),
+    )
