@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
 import stat
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -85,12 +89,19 @@ def test_ci_audits_and_says_loudly_where_it_could_not() -> None:
     assert "BUT NOT AUDITED" in text.split("all steps passed")[1]
 
 
+WITH_IMAGES = ("docker-compose.yml", "deploy/docker/Dockerfile", "deploy/kubernetes/redis.yaml")
+
+
+def copy_images(to: Path) -> dict[str, str]:
+    """Copy the script that pins images, and the files that name them; return what these say."""
+    for name in (*WITH_IMAGES, "deploy/docker/pin-images.sh"):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(CHECKOUT / name, to / name)
+    return {name: (to / name).read_text(encoding="utf-8") for name in WITH_IMAGES}
+
+
 def test_images_are_pinned_to_what_their_registry_names(tmp_path: Path) -> None:
-    files = ("docker-compose.yml", "deploy/docker/Dockerfile", "deploy/kubernetes/redis.yaml")
-    for name in (*files, "deploy/docker/pin-images.sh"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(CHECKOUT / name, tmp_path / name)
-    before = {name: (tmp_path / name).read_text(encoding="utf-8") for name in files}
+    before = copy_images(tmp_path)
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
 
@@ -102,7 +113,7 @@ def test_images_are_pinned_to_what_their_registry_names(tmp_path: Path) -> None:
         return subprocess.run(command, env=env, capture_output=True, check=False).returncode
 
     def texts() -> dict[str, str]:
-        return {name: (tmp_path / name).read_text(encoding="utf-8") for name in files}
+        return {name: (tmp_path / name).read_text(encoding="utf-8") for name in WITH_IMAGES}
 
     assert pin("unauthorized") == 1
     assert texts() == before
@@ -116,3 +127,58 @@ def test_images_are_pinned_to_what_their_registry_names(tmp_path: Path) -> None:
     assert {image.partition(":")[0] for image in found} == {
         *("redis", "python", "prom/prometheus", "grafana/grafana")
     }
+
+
+class Registry(BaseHTTPRequestHandler):
+    """Answers as a registry does, by the paths of its manifests."""
+
+    manifests: ClassVar[dict[str, bytes]]
+
+    def do_GET(self) -> None:
+        body = self.manifests.get(self.path, b"")
+        is_asked_for_all = "manifest.list.v2+json" in str(self.headers.get_all("Accept"))
+        self.send_response(200 if body and is_asked_for_all else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_images_are_pinned_to_what_a_mirror_has(tmp_path: Path) -> None:
+    before = copy_images(tmp_path)
+    names = {
+        match[1]
+        for text in before.values()
+        for match in re.finditer(r"(?m)^ *(?:image:|FROM) +([a-z/]+:[\w.-]+)(?: |$)", text)
+    }
+    assert len(names) == 4
+    Registry.manifests = {}
+    server = HTTPServer(("127.0.0.1", 0), Registry)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def pin() -> int:
+        command = [tmp_path / "deploy/docker/pin-images.sh"]
+        env = {**os.environ, "REGISTRY": f"http://127.0.0.1:{server.server_port}", "no_proxy": "*"}
+        return subprocess.run(command, env=env, capture_output=True, check=False).returncode
+
+    digests = {}
+    with server:
+        assert pin() == 1  # it has no image
+        for number, name in enumerate(names):
+            repository, _, tag = name.partition(":")
+            path = repository if "/" in repository else f"library/{repository}"
+            body = b'{"schemaVersion": 2, "manifests": [%d]}' % number
+            Registry.manifests[f"/v2/{path}/manifests/{tag}"] = body if number else b"<html>"
+            digests[name] = f"sha256:{hashlib.sha256(body).hexdigest()}"
+        assert pin() == 1  # a proxy answers for one
+        assert {name: (tmp_path / name).read_text("utf-8") for name in WITH_IMAGES} == before
+        for place, body in Registry.manifests.items():
+            if body == b"<html>":
+                Registry.manifests[place] = b'{"schemaVersion": 2, "manifests": [0]}'
+        assert pin() == 0
+        server.shutdown()
+    text = "".join((tmp_path / name).read_text("utf-8") for name in WITH_IMAGES)
+    found = re.findall(r"(?m)^ *(?:image:|FROM) +([^@\s]+)@(sha256:\w{64})", text)
+    assert dict(found) == digests
