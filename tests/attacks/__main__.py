@@ -36,6 +36,13 @@ NO_FORM = {
         "no registry can be asked where this runs; deploy/docker/pin-images.sh writes digests"
     ),
     "reads hook.env": "it is a matter of the documentation",
+    "has a task run by remote control from Flower": (
+        "it needs Flower's Redis user of this version: test_remote_control.py"
+    ),
+    "leads a hook elsewhere by a link in a shared spool": (
+        "that version shared no spool: test_local_user.py"
+    ),
+    "adds a setting by a value of the inventory": "that version had no roles: test_deploy.py",
     "asks for uploads by a stolen hook's node": "there was no inbox: test_hook_attacks.py",
 }
 

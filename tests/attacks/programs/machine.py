@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -45,6 +46,23 @@ def hangs_a_fetch_by_a_fifo(ground: Ground) -> bool:
             farm.cli("fetch", upload.component_id, "--to", folder, timeout_s=25)
         except subprocess.TimeoutExpired:
             return True
+        return False
+
+
+def hangs_a_fetch_by_a_lock_on_what_it_has_left(ground: Ground) -> bool:
+    with ground.farm() as farm:
+        upload = ask(farm)
+        farm.wait_located([upload.id])
+        folder = farm.make_file("x", 1).parent
+        part = folder / f".{upload.component_id}.part"
+        part.write_bytes(b"begun")
+        os.utime(part, (1, 1))
+        with part.open("rb") as theirs:  # whoever may read it can do so
+            fcntl.flock(theirs, fcntl.LOCK_EX)
+            try:
+                farm.cli("fetch", upload.component_id, "--to", folder, timeout_s=25)
+            except subprocess.TimeoutExpired:
+                return True
         return False
 
 

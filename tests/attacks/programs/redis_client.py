@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -86,6 +87,23 @@ def reads_ftrack_by_a_query_in_place_of_a_component(ground: Ground) -> bool:
         message["body"] = base64.b64encode(body.encode()).decode()
         farm.redis.lpush(LIST, json.dumps(message))
         return holds(lambda: "created_by.username" in str(farm.sandbox.ftrack.calls()), 10)
+
+
+def stops_a_worker_by_the_queue_of_its_host(ground: Ground) -> bool:
+    with ground.farm() as farm:
+        farm.redis.set(f"farmhaul.{socket.gethostname()}", "x")
+        return not arrive(farm, ask(farm), within_s=20)
+
+
+def keeps_workers_from_starting_by_another_type(ground: Ground) -> bool:
+    with ground.farm() as farm:
+        [worker] = farm.workers
+        worker.stop()
+        for name in ("binding.celery.pidbox", "binding_deadlines", "binding_permanent.farmhaul"):
+            farm.redis.delete(f"_kombu.{name}")
+            farm.redis.set(f"_kombu.{name}", "x")
+        worker.launch()
+        return not arrive(farm, ask(farm), within_s=30)
 
 
 #: A list of the common queue that each worker reads.
