@@ -13,11 +13,11 @@ from tasks.parts import start_runs
 from tasks.records.delivery import grown_out
 from tasks.records.record import CLAIM_BYTES
 from tasks.stage.base import Stage
+from tasks.stage.looks import look_into_store
 from tasks.stage.message import Message
 from tasks.stage.outcomes import Outcomes, is_url_refused, still_of
 from tasks.stage.registration import register_all
 from tasks.stage.resolved import resolved
-from tasks.stage.retried import look_into_store
 from tasks.stage.sending import send_file
 from tasks.stage.together import groups_of
 from tasks.transfer import checksum
@@ -65,9 +65,10 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
 def get_put_metadata(self: Stage, message: Message) -> Message:
     """Have ftrack sign the batch's PUTs (URL and headers), in one API call.
 
-    Files that were located before come first: ftrack is asked whether it still has them, and if
-    somebody has retried them, the store too. Only what is gone is sent again, unless ftrack was to
-    delete it. Of a file that is not uploaded, only its target and its location are checked.
+    Files that were located before come first: ftrack is asked whether it still has them, and the
+    store too, if somebody has retried them or the last look is an hour ago. Only what is gone is
+    sent again, unless ftrack was to delete it. Of a file that is not uploaded, only its target and
+    its location are checked.
 
     Safe to run twice: signing changes nothing.
     """

@@ -106,8 +106,8 @@ class Settling:
         ):
             fields["file"] = self.seal_file(after)
         fields |= {"size": after.size_bytes, **self.stored_fields(after)}
-        if before.doubted and not after.doubted:
-            fields["doubted"] = ""
+        if before.doubted and not after.doubted and after.stored:
+            fields["seen"] = 1
         is_gone = (before.was_located or before.doubted) and not after.stored
         return fields | ({"joined": "", "joined_seal": "", "located": ""} if is_gone else {})
 

@@ -146,7 +146,7 @@ class Transfer:
     was_located: bool = False
     #: Whether ftrack was asked, and still shows them.
     is_located: bool = False
-    #: Whether somebody has retried it although ftrack has shown it: does the store have its bytes?
+    #: Whether it was asked for again although ftrack has shown it: does the store have its bytes?
     doubted: bool = False
     fence: int = 0
     #: Whether it is a member of a publish, which then registers all of its members together.

@@ -31,6 +31,7 @@ from tasks.transfer.models import FileIdentity, Transfer
 from tasks.transfer.targets import Container, Publish, Target, derived_id
 from tests.chaos.healing import let_time_pass
 from tests.chaos.invariants import reachable, records, wrong_indexes
+from tests.helpers.looks import HOUR_S, let_an_hour_pass
 
 SEQUENCE = Target.under_version(derived_id("version", "one"), "exr")
 MOVIE = Target.under_version(derived_id("version", "one"), "movie")
@@ -83,7 +84,10 @@ class PublishedUploads(RuleBasedStateMachine):
         self.act = "enqueue"
         request = self.request(what)
         if written is None:
+            is_live = self.fields(request.upload_id).get("state") in LIVE
             self.commands.enqueue([request])
+            if not is_live:
+                self.check_that_no_look_is_left_out(request)
             return
         event("a hook is killed")
         rows = [self.commands.new_record(request)]
@@ -131,6 +135,10 @@ class PublishedUploads(RuleBasedStateMachine):
         self.act = "pass time"
         let_time_pass(self.client)
         self.record.apply_due()
+
+    @rule()
+    def an_hour_passes(self) -> None:
+        let_an_hour_pass(self.client)
 
     @rule(claim=st.sampled_from(CLAIMS))
     def lease_runs_out(self, claim: str) -> None:
@@ -195,6 +203,15 @@ class PublishedUploads(RuleBasedStateMachine):
         live = [one for _, one in records(self.client) if one["state"] in LIVE]
         assert all(one["state"] == "storing" and "complete" not in one for one in live), live
 
+    def check_that_no_look_is_left_out(self, request: PublishRequest) -> None:
+        seconds, _ = self.client.time()
+        if self.fields(request.upload_id)["state"] not in LIVE:
+            return
+        for file in request.files:
+            fields = self.fields(file.upload_id)
+            is_due = "shown" in fields and seconds - float(fields.get("seen", 0)) >= HOUR_S
+            assert fields["state"] in LIVE or not is_due, fields
+
     def request(self, what: str) -> PublishRequest:
         """What a hook asks for now."""
         component, numbers = ASKED[what]
@@ -223,7 +240,15 @@ class PublishedUploads(RuleBasedStateMachine):
         known = replace(one, identity=FileIdentity(1, 2, 3, 4), checksum="x", stored=stored)
         fields: dict[str, str | int] = {"file": self.record.seal_file(known), "size": 1}
         fields["stored"] = known.content_fingerprint if stored else ""
-        return Settlement(one, "stored" if stored else "advanced", fields)
+        is_due = one.doubted and stage == STAGES[0]
+        if one.doubted and not is_due:
+            event("the store is asked")
+            fields["seen"] = 1
+        return Settlement(one, "stored" if stored and not is_due else "advanced", fields)
+
+    def fields(self, upload_id: str) -> dict[str, str]:
+        fields: dict[str, str] = self.client.hgetall(upload_key(upload_id))
+        return fields
 
     def ids(self) -> Sequence[str]:
         """All uploads that there are."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.farm import Farm
+from tests.helpers.looks import let_an_hour_pass
 from tests.sandbox import seed
 from tests.sandbox.official import official_client
 
@@ -132,10 +133,12 @@ def test_one_frame_that_is_gone_from_ftrack_is_sent_alone(farm: Farm, official: 
         check_readable(session, upload["component_id"], folder, 4)
 
 
-def test_bytes_that_only_the_store_has_lost_are_sent_by_a_retry(farm: Farm) -> None:
+@pytest.mark.parametrize("again", ["enqueue", "retry"])
+def test_bytes_that_only_the_store_has_lost_are_sent_again(again: str, farm: Farm) -> None:
     folder = render(farm, 3)
     still = farm.make_file("still.exr", 3000)
-    uploads = farm.enqueue(folder, still, "--version-id", VERSION, "--wait")
+    what = (folder, still, "--version-id", VERSION, "--wait")
+    uploads = farm.enqueue(*what)
     [lost, other, _] = sorted(
         one["id"] for one in farm.sandbox.ftrack.entities("FileComponent") if one["container_id"]
     )
@@ -145,15 +148,41 @@ def test_bytes_that_only_the_store_has_lost_are_sent_by_a_retry(farm: Farm) -> N
     ids = [upload["upload_id"] for upload in uploads]
 
     for _ in range(2):
-        farm.cli("retry", *ids)
-        farm.wait_located(ids)
+        if again == "enqueue":
+            let_an_hour_pass(farm.redis)
+            assert farm.enqueue(*what) == uploads
+        else:
+            farm.cli("retry", *ids)
+            farm.wait_located(ids)
 
-    again = {key for key, count in sent(farm).items() if count > 1}
-    assert again == {lost, other, uploads[1]["component_id"]}
+    resent = {key for key, count in sent(farm).items() if count > 1}
+    assert resent == {lost, other, uploads[1]["component_id"]}
     assert max(sent(farm).values()) == 2
     with official_client(farm.sandbox) as session:
         check_readable(session, uploads[0]["component_id"], folder, 3)
     assert farm.sandbox.store.read(uploads[1]["component_id"]) == still.read_bytes()
+
+
+def test_the_store_is_asked_once_an_hour_for_each_file(farm: Farm) -> None:
+    folder = render(farm, 3)
+    still = farm.make_file("still.exr", 3000)
+    what = (folder, still, "--version-id", VERSION, "--wait")
+    uploads = farm.enqueue(*what)
+
+    assert farm.enqueue(*what) == uploads
+    assert farm.sandbox.store.gets() == []
+    let_an_hour_pass(farm.redis)
+    for _ in range(3):
+        assert farm.enqueue(*what) == uploads
+    asked = Counter(get["key"] for get in farm.sandbox.store.gets())
+    assert asked == dict.fromkeys(sent(farm), 1)
+    assert [*sent(farm).values()] == [1] * 4
+
+    # Only what was not sent just now is due.
+    let_an_hour_pass(farm.redis)
+    farm.make_file("beauty.1002.exr", 2500, folder.name)
+    farm.enqueue(*what)
+    assert len(farm.sandbox.store.gets()) == 4 + 3
 
 
 def test_an_empty_component_of_another_client_is_filled(farm: Farm, official: Any) -> None:

@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 
 from tests.farm import Farm, Upload, Worker, wait_until
 from tests.functional.conftest import MakeFarm
+from tests.helpers.looks import let_an_hour_pass
 from tests.sandbox import seed
 
 MIB = 1 << 20
@@ -322,6 +323,14 @@ def test_a_retry_of_a_located_large_file_sends_nothing(farm: Farm, movie: Path) 
     farm.cli("retry", upload.id)
     assert_located_whole(farm, upload)
     assert part_numbers(farm, upload.component_id) == Counter([*range(1, 11)] * 2)
+
+    # An enqueue looks, too, when the last look is an hour ago.
+    farm.sandbox.store.delete(upload.component_id)
+    let_an_hour_pass(farm.redis)
+    upload_large(farm, movie)
+    farm.wait_quiet()
+    assert_located_whole(farm, upload)
+    assert part_numbers(farm, upload.component_id) == Counter([*range(1, 11)] * 3)
 
     movie.write_bytes(b"newer" * (SIZE // 5))
     assert_located_whole(farm, upload_large(farm, movie))

@@ -11,8 +11,9 @@
 -- large_bytes            a file above this size is sent in parts
 --
 -- Returns {rows {id, fence, request, file, stored, stored_seal, size, located, doubted}, hosts that
--- need another wake-up}; size is empty when it is not known, and located when it never was. If a later
--- stage is left to another node, nothing is delivered, and the one row is {its name}.
+-- need another wake-up}; size is empty when it is not known, and located when it never was; doubted is
+-- 1 when the store is to be asked for the bytes. If a later stage is left to another node, nothing is
+-- delivered, and the one row is {its name}.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -24,6 +25,7 @@
 --- @include "nodes"
 --- @include "notes"
 --- @include "gates"
+--- @include "looks"
 
 local claim, stage, host = args.claim, args.stage, args.host
 -- How many pending uploads a claim looks at, to find one that this node has not tried. If there is
@@ -43,7 +45,7 @@ local found = {}
 local function read(id)
   local record = read_fields(upload_key(id), { 'state', 'claim', 'fence', 'stage', 'done', 'host',
     'score', 'tried', 'component', 'total', 'request', 'file', 'stored', 'stored_seal', 'size',
-    'located', 'doubted', 'exclusive', 'publish', DELIVERIES })
+    'located', 'shown', 'seen', 'exclusive', 'publish', DELIVERIES })
   if record.tried and not is_json(record.tried) then
     error('the field tried is not JSON')
   end
@@ -229,7 +231,8 @@ local function deliver(id, record, is_one_of_many)
     return nil
   end
   return { id, fence, record.request or '', record.file or '', record.stored or '',
-    record.stored_seal or '', record.size or '', record.located or '', record.doubted or '' }
+    record.stored_seal or '', record.size or '', record.located or '',
+    is_doubted(record) and '1' or '' }
 end
 
 repair_key(claim_key, 'set')

@@ -1,6 +1,7 @@
 -- Write the records of uploads, and make them pending. Enqueueing a live upload again changes
--- nothing. One that is located becomes pending too: a worker asks ftrack whether it still is. A
--- publish is `storing` until all of its members are recorded and stored.
+-- nothing. One that is located becomes pending too: a worker asks ftrack whether it still is. So does
+-- a stored member whose bytes are due for a look. A publish is `storing` until all of its members are
+-- recorded and stored.
 --
 -- records   list of
 --   id, component, request   the upload, its component, its sealed request
@@ -30,6 +31,7 @@
 --- @include "endings"
 --- @include "attempt"
 --- @include "places"
+--- @include "looks"
 --- @include "index"
 
 local ttl_s = args.ttl_s
@@ -44,22 +46,18 @@ end
 
 -- Note in a stored member when a publish has made it visible: from then on, its bytes are stored only
 -- as long as ftrack shows them.
-local function note_shown(id, key)
-  if redis.call('HEXISTS', key, 'shown') == 1 then
+local function note_shown(record)
+  if record.shown then
     return
   end
-  for publish in publishes_of(id) do
+  for publish in publishes_of(record.id) do
     local located = redis.call('HGET', upload_key(publish), 'located')
     if located then
-      redis.call('HSET', key, 'shown', located)
+      redis.call('HSET', record.key, 'shown', located)
+      record.shown = located
       return
     end
   end
-end
-
-local function has_been_shown(key)
-  local located, shown = unpack(redis.call('HMGET', key, 'located', 'shown'))
-  return (located or '') ~= '' or shown
 end
 
 -- Have an upload that goes on follow a later request: it may name a location for the path.
@@ -70,12 +68,12 @@ local function renew_request(record)
   end
 end
 
--- Add a member to its publish. Returns whether the member is already stored.
+-- Add a member to its publish. Returns whether the member is already stored, and need not be looked at.
 local function attach_to_publish(record)
   local id, key, publish = record.id, record.key, record.publish
   local publishes = publish
   if record.publishes then
-    note_shown(id, key)
+    note_shown(record)
     for _, other in ipairs(waiting_publishes(id)) do
       publishes = other == publish and publishes or other .. ',' .. publishes
     end
@@ -83,7 +81,8 @@ local function attach_to_publish(record)
   redis.call('HSET', key, 'publish', publishes)
   record.publishes = publishes
   local is_new = redis.call('SADD', KEY.files .. publish, id) == 1
-  if record.state == 'stored' and record.current == id and not record.recheck then
+  local is_stored = record.state == 'stored' and record.current == id
+  if is_stored and not record.recheck and not is_doubted(record) then
     redis.call('EXPIRE', key, ttl_s)
     renew_request(record)
     if is_new then
@@ -187,8 +186,8 @@ end
 
 local function enqueue(record)
   local id, key = record.id, upload_key(record.id)
-  local state, asked, created, publishes = unpack(redis.call('HMGET', key, 'state', 'asked',
-    'created', 'publish'))
+  local state, asked, created, publishes, stored, located, shown, seen = unpack(redis.call('HMGET',
+    key, 'state', 'asked', 'created', 'publish', 'stored', 'located', 'shown', 'seen'))
   local component = read_component(record.component)
   local current, current_since = component.current, component.since
   local has_newer = current and current ~= id
@@ -196,6 +195,7 @@ local function enqueue(record)
   local is_repeat = is_repeated(record, asked)
   record.key, record.state, record.current = key, state, current
   record.asked, record.created, record.publishes = asked, created, publishes
+  record.stored, record.located, record.shown, record.seen = stored, located, shown, seen
   record.recheck = record.recheck and not is_repeat
 
   if record.publish then
@@ -288,8 +288,8 @@ local function enqueue(record)
     redis.call('ZADD', KEY.open, NOW, id)
     return { 'storing', 1, unpack(replaced) }
   end
-  if record.revive and has_been_shown(key) then
-    redis.call('HSET', key, 'doubted', 1)
+  if record.revive then
+    redis.call('HDEL', key, 'seen')
   end
   make_pending(id, state, record.host, score, of_record(record))
   if state ~= 'located' or record.recheck then

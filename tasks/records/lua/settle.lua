@@ -3,7 +3,7 @@
 --
 -- settlements   list of {id, fence, outcome, fields, retry}
 --   outcome     advanced | stored | located | retrying | failed | pending | reopened
---   fields      fields of the record to write
+--   fields      fields of the record to write; of `seen`, the script writes the time
 --   retry       {kind, error, max_tries, patience_s, delay_s, cap_s, jitter, at_least_s, gate} and
 --     strike      the upload that stands for all those of one call, if it failed for several
 --     alone       {error, error_kind, max_tries}: how it fails if its service answers all others
@@ -194,10 +194,13 @@ local function note_recovery(key, record)
   end
 end
 
+local function has_stored(fields, record)
+  return (fields.stored or '') ~= '' and fields.stored ~= record.stored
+end
+
 -- Bytes count once they are in the store. Those of a large file were counted part by part.
 local function count_stored(id, fields, record)
-  local stored = fields.stored or ''
-  if stored == '' or stored == record.stored or record.total then
+  if record.total or not has_stored(fields, record) then
     return
   end
   -- A file that is not uploaded is noted as stored before it could be sent.
@@ -340,6 +343,9 @@ local function settle(settlement)
     fields.done, fields[deliveries] = record.stage, 0
   elseif settlement.outcome == 'located' then
     fields.located = NOW
+  end
+  if fields.seen or has_stored(fields, record) then
+    fields.seen = NOW
   end
   write_fields(key, fields)
   record.size = fields.size or record.size

@@ -1,4 +1,4 @@
-"""What somebody retries although ftrack shows it: whether the store still has the bytes."""
+"""What is asked for again although ftrack shows it: whether the store still has the bytes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from tasks.transfer.signed_get import has_bytes
 
 
 def look_into_store(stage: Stage, batch: Batch, shown: Sequence[Transfer]) -> Outcomes:
-    """Ask the store for those of the files, which ftrack shows, that somebody has retried.
+    """Ask the store for those of the files, which ftrack shows, that are due for a look.
 
     Return these: what the store has lost is not stored. ftrack shows a file as long as it has its
     location. A client that removes one removes the bytes first, and may be stopped in between.
+    ``looks.lua`` says which are due.
     """
     clients = stage.clients
     sign = signer(clients.settings.require_ftrack(), clients.store, clients.limits.api_call)
