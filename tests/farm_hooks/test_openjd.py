@@ -14,6 +14,7 @@ from tasks.intake.ranges import numbers_of
 from tests.farm import Farm
 from tests.farm_hooks.stand import HOOKS, environment_of, settings_of, wait_stored
 from tests.helpers.pyz import built_pyz
+from tests.sandbox import seed
 from tests.sandbox.process import NO_REDIS
 
 #: The installation of openjd-cli takes time on a new machine; a run does not.
@@ -105,6 +106,29 @@ def test_frames_that_are_rendered_backwards_are_one_sequence(job: Job, farm: Far
 
 
 @pytest.mark.parametrize(
+    ("template", "step"),
+    [("render_then_enqueue.yaml", "Enqueue"), ("render_and_enqueue_frames.yaml", "Render")],
+)
+def test_a_job_may_name_its_shot_in_place_of_a_version(
+    job: Job, farm: Farm, template: str, step: str
+) -> None:
+    job.parameters |= {"FtrackVersionId": "", "FtrackContext": "demo/sh010"}
+    job.parameters |= {"FtrackAsset": "beauty = 1", "FtrackAssetType": "Render"}
+    job.parameters |= {"FtrackVersionKey": "7", "FtrackTask": "lighting"}
+    for _ in range(2):
+        done = job.run(template, step)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    wait_stored(farm, [b"frame 1001", b"frame 1002", b"frame 1003"])
+    ftrack = farm.sandbox.ftrack
+    [asset] = [one for one in ftrack.entities("Asset") if one["name"] == "beauty = 1"]
+    versions = [v for v in ftrack.entities("AssetVersion") if v["asset_id"] == asset["id"]]
+    assert [(v["version"], v["task_id"]) for v in versions] == [(1, seed.TASK_ID)]
+    job.parameters["FtrackAssetType"] = ""
+    assert job.run("render_then_enqueue.yaml", "Check").returncode == 1
+
+
+@pytest.mark.parametrize(
     ("name", "value"), [("Frames", "-2-2"), ("FileName", "f.exr"), ("FtrackVersionId", "v003")]
 )
 def test_what_would_be_refused_is_not_rendered(job: Job, name: str, value: str) -> None:
@@ -181,4 +205,4 @@ def test_a_job_without_an_ftrack_id_logs_that_nothing_is_queued(
     done = job.run(template, step)
 
     assert done.returncode == 0, done.stdout
-    assert "the job has no FtrackVersionId; nothing is queued" in done.stdout
+    assert "the job has no FtrackVersionId or FtrackContext; nothing is queued" in done.stdout
