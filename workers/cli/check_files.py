@@ -18,6 +18,7 @@ from tasks.intake.ranges import compact
 from tasks.transfer.compare import Pair
 from tasks.transfer.errors import FatalError
 from tasks.transfer.inventory import Inventory, Known
+from tasks.transfer.targets import Target
 
 #: What a person compares may have holes, and files that enqueue would refuse.
 LOOK = Options(allow_empty=True, allow_missing=True)
@@ -39,11 +40,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A file to compare; ``number`` is that of a frame. The item of a sequence itself has none."""
+    """A file to compare; ``number`` is that of a frame. The item of a sequence itself has none.
+
+    ``lacks`` says what ftrack was asked for, and does not have.
+    """
 
     wanted: Wanted
     pair: Pair
     number: int | None = None
+    lacks: str = ""
 
 
 def wanted_of(entry: Entry, settings: HookSettings) -> Wanted:
@@ -110,8 +115,9 @@ def items_of(wanted: Wanted, inventory: Inventory) -> Iterator[Item]:
             f"component {known.component_id} is {kinds[known.is_sequence]} in ftrack, and "
             f"{component.path} is {kinds[not known.is_sequence]}; check the name or the id"
         )
+    lacks = _lacks(component.target) if known is None else ""
     if wanted.frames is None:
-        yield Item(wanted, _pair(component, component.path, known))
+        yield Item(wanted, _pair(component, component.path, known), lacks=lacks)
         return
     frames = known.frames if known is not None else {}
     if known is not None and frames and not _pair(component, component.path, known).is_known:
@@ -120,7 +126,14 @@ def items_of(wanted: Wanted, inventory: Inventory) -> Iterator[Item]:
     if wanted.is_whole:
         paths = {number: wanted.frames.path(number) for number in frames} | paths
     for number in sorted(paths):
-        yield Item(wanted, _pair(component, paths[number], frames.get(number)), number)
+        yield Item(wanted, _pair(component, paths[number], frames.get(number)), number, lacks)
+
+
+def _lacks(target: Target) -> str:
+    # Its file may be in ftrack under another name, or in another version.
+    if target.version_id and not target.is_hidden:
+        return f'version {target.version_id} has no component "{target.name}"'
+    return f"ftrack has no component {target.component_id}"
 
 
 def _pair(component: Component, path: str, known: Known | None) -> Pair:

@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Event, Lock
 from typing import TypeVar
 
@@ -181,8 +182,11 @@ class Results:
         """Note the result of a file, and print its line."""
         with self._printing:
             if number not in self._found:
+                item = self._items[number]
+                if outcome.state == "missing in ftrack" and not outcome.why:
+                    outcome = replace(outcome, why=item.lacks)
                 self._found[number] = outcome
-                _report(self._items[number].pair, outcome, human=self._human)
+                _report(item.pair, outcome, human=self._human)
 
     def pairs(self) -> dict[int, Pair]:
         """Return the files without a result, by their numbers."""
