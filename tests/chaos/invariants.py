@@ -117,20 +117,20 @@ def reachable(before: str, scripts: Collection[str]) -> set[str]:
 
 def wrong_indexes(client: Any) -> Iterator[str]:
     """Uploads that are not in exactly the indexes of their state."""
-    members = {
-        (index, state): set(client.zrange(f"farmhaul:{index}:{state}", 0, -1))
-        for index in ("state", "file")
-        for state in STATES
-    }
-    pending = set(client.zrange("farmhaul:pending", 0, -1))
-    for host in client.smembers("farmhaul:hosts"):
-        pending |= set(client.zrange(f"farmhaul:pending:{host}", 0, -1))
-    waiting = set(client.zrange("farmhaul:retrying", 0, -1))
-    opened = set(client.zrange("farmhaul:open", 0, -1))
+    indexes = [(index, state) for index in ("state", "file") for state in STATES]
+    lists = ["pending", "retrying", "open"]
+    lists += [f"pending:{host}" for host in client.smembers("farmhaul:hosts")]
+    claims = client.scan_iter("farmhaul:claim:*", count=1000)
+    pipeline = client.pipeline(transaction=False)
+    for name in (*(f"{index}:{state}" for index, state in indexes), *lists):
+        pipeline.zrange(f"farmhaul:{name}", 0, -1)
+    ids = [set(members) for members in pipeline.execute()]
+    members = dict(zip(indexes, ids, strict=False))
+    pending, waiting, opened, *of_hosts = ids[len(indexes) :]
+    pending = pending.union(*of_hosts)
     claimed: Counter[str] = Counter()
-    for key in client.scan_iter("farmhaul:claim:*"):
-        if client.type(key) == "set":
-            claimed.update(client.smembers(key))
+    for key in _of_type(client, claims, "set"):
+        claimed.update(client.smembers(key))
     for upload_id, fields in records(client):
         state = fields.get("state", "")
         found = [one for one, ids in members.items() if upload_id in ids]
@@ -192,9 +192,21 @@ def live_count(client: Any) -> int:
 
 def records(client: Any) -> Iterator[tuple[str, dict[str, str]]]:
     """All uploads that Redis knows."""
-    for key in client.scan_iter("farmhaul:upload:*", count=1000):
-        if client.type(key) == "hash":
-            yield key.removeprefix("farmhaul:upload:"), client.hgetall(key)
+    keys = _of_type(client, client.scan_iter("farmhaul:upload:*", count=1000), "hash")
+    pipeline = client.pipeline(transaction=False)
+    for key in keys:
+        pipeline.hgetall(key)
+    for key, fields in zip(keys, pipeline.execute(), strict=True):
+        yield key.removeprefix("farmhaul:upload:"), fields
+
+
+def _of_type(client: Any, keys: Iterable[str], kind: str) -> list[str]:
+    """Return those of the keys that have a type; somebody may have written another."""
+    names = list(keys)
+    pipeline = client.pipeline(transaction=False)
+    for key in names:
+        pipeline.type(key)
+    return [key for key, found in zip(names, pipeline.execute(), strict=True) if found == kind]
 
 
 def told(fields: dict[str, str]) -> str:

@@ -320,16 +320,22 @@ class Uploads(RuleBasedStateMachine):
     # What is true at any time
 
     @invariant()
-    def all_moves_are_legal(self) -> None:
-        for upload_id, fields in records(self.client):
+    def each_record_is_in_order(self) -> None:
+        found = dict(records(self.client))  # read once: most of the time goes into reading
+        self.all_moves_are_legal(found)
+        self.fences_only_grow(found)
+        self.a_component_has_one_live_upload_at_most_and_it_is_the_current_one(found)
+        self.records_of_ended_uploads_alone_go_away_by_themselves(found)
+
+    def all_moves_are_legal(self, found: dict[str, dict[str, str]] | None = None) -> None:
+        for upload_id, fields in (found or dict(records(self.client))).items():
             move = (self.states.get(upload_id, ""), fields["state"])
             is_legal = move[0] == move[1] or move in moves_of(SCRIPTS[self.act])
             assert is_legal, (self.act, move)
             self.states[upload_id] = fields["state"]
 
-    @invariant()
-    def fences_only_grow(self) -> None:
-        for upload_id, fields in records(self.client):
+    def fences_only_grow(self, found: dict[str, dict[str, str]]) -> None:
+        for upload_id, fields in found.items():
             fence = int(fields.get("fence", 0))
             assert fence >= self.fences.get(upload_id, 0)
             self.fences[upload_id] = fence
@@ -344,22 +350,26 @@ class Uploads(RuleBasedStateMachine):
         assert keys == set(self.client.zrange("farmhaul:claims", 0, -1))
         assert all(self.client.ttl(f"farmhaul:claim:{claim}") > 0 for claim in keys)
 
-    @invariant()
-    def a_component_has_one_live_upload_at_most_and_it_is_the_current_one(self) -> None:
+    def a_component_has_one_live_upload_at_most_and_it_is_the_current_one(
+        self, found: dict[str, dict[str, str]]
+    ) -> None:
         for component in COMPONENTS:
             live = [
                 upload_id
-                for upload_id, fields in records(self.client)
+                for upload_id, fields in found.items()
                 if fields["component"] == component and fields["state"] in LIVE
             ]
             current = self.client.hget(f"farmhaul:component:{component}", "current")
             assert live in ([], [current])
 
-    @invariant()
-    def records_of_ended_uploads_alone_go_away_by_themselves(self) -> None:
-        for upload_id, fields in records(self.client):
-            lasts = self.client.ttl(upload_key(upload_id)) == -1
-            assert lasts == (fields["state"] in LIVE)
+    def records_of_ended_uploads_alone_go_away_by_themselves(
+        self, found: dict[str, dict[str, str]]
+    ) -> None:
+        pipeline = self.client.pipeline(transaction=False)
+        for upload_id in found:
+            pipeline.ttl(upload_key(upload_id))
+        for fields, ttl in zip(found.values(), pipeline.execute(), strict=True):
+            assert (ttl == -1) == (fields["state"] in LIVE)
 
     @invariant()
     def a_gate_closes_on_several_uploads_and_several_nodes_alone(self) -> None:
