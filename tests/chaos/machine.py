@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -29,6 +30,7 @@ from tasks.transfer.models import Transfer
 from tasks.transfer.targets import Target
 from tests.chaos.healing import let_time_pass
 from tests.chaos.invariants import moves_of, records, wrong_indexes
+from tests.helpers.looks import let_an_hour_pass
 
 TARGETS = [Target.under_version(str(uuid.UUID(int=1)), name) for name in ("main", "matte", "id")]
 COMPONENTS = [target.component_id for target in TARGETS]
@@ -81,6 +83,10 @@ class Uploads(RuleBasedStateMachine):
         self.states: dict[str, str] = {}
         #: The claims of what went on without the rest of its batch.
         self.parts: list[str] = []
+        #: All that hooks have asked for, by the upload.
+        self.asked: dict[str, UploadRequest] = {}
+        #: The uploads whose bytes were stored, or looked at, within the hour.
+        self.seen: set[str] = set()
         self.act = "pass time"
 
     @initialize()
@@ -106,6 +112,7 @@ class Uploads(RuleBasedStateMachine):
         asked_at = 1.0 if spooled else None
         target = TARGETS[COMPONENTS.index(component)]._replace(replace=replace)
         request = UploadRequest(f"{folder}/a.exr", target, size, mtime, asked_at=asked_at)
+        self.asked[request.upload_id] = request
         held = self.folders.get(component, folder)
         [(state, new)] = self.commands.enqueue([request])
         assert state == self.fields(request.upload_id)["state"]
@@ -116,6 +123,18 @@ class Uploads(RuleBasedStateMachine):
         elif held != folder:
             event("other files are refused")
             assert state in ENDED
+
+    @rule(data=st.data(), claim=st.sampled_from(CLAIMS), later=st.booleans())
+    def enqueue_again(self, data: st.DataObject, claim: str, *, later: bool) -> None:
+        # By chance alone hardly any of these would.
+        located = sorted(one for one, state in self.states.items() if state == "located")
+        if not located:
+            return
+        if later:
+            self.an_hour_passes()
+        self.act = "enqueue"
+        self.commands.enqueue([self.asked[data.draw(st.sampled_from(located))]])
+        self.go_through(claim, STAGES)
 
     @rule(claim=st.sampled_from(CLAIMS), stage=st.sampled_from(STAGES), node=st.sampled_from(NODES))
     def deliver(self, claim: str, stage: str, node: str = NODES[0]) -> None:
@@ -155,6 +174,8 @@ class Uploads(RuleBasedStateMachine):
                 assert int(old["stage"]) <= STAGES.index(stage) + 1, "no way back"
             before_this = int(old["done"]) if old["state"] == "active" else 0
             assert before_this >= STAGES.index(stage), "no stage is left out"
+            is_shown = bool(old.get("located") and old.get("stored"))
+            assert one.doubted == (is_shown and one.upload_id not in self.seen)
             self.held.append((claim, stage, one))
             if stage == "put_file":
                 sender = self.sending.setdefault(one.component_id, one)
@@ -215,13 +236,29 @@ class Uploads(RuleBasedStateMachine):
         component = data.draw(st.sampled_from(sorted(self.sending)))
         folder = self.folders[component]
         self.enqueue(component, version, folder, replace=False, stat=True, spooled=False)
-        for stage in STAGES[:3]:
+        self.go_through(claim, STAGES[:2])
+        self.all_moves_are_legal()
+        self.deliver(claim, STAGES[2])
+
+    @rule(
+        component=st.sampled_from(COMPONENTS),
+        version=st.integers(0, 2),
+        claim=st.sampled_from(CLAIMS),
+    )
+    def upload(self, component: str, version: int, claim: str) -> None:
+        # Nothing holds it up. By chance alone hardly any upload would be located.
+        folder = self.folders.get(component, FOLDERS[0])
+        self.enqueue(component, version, folder, replace=False, stat=True, spooled=False)
+        self.go_through(claim, STAGES)
+
+    def go_through(self, claim: str, stages: Sequence[str]) -> None:
+        for stage in stages:
             self.all_moves_are_legal()
             self.deliver(claim, stage)
             for held_claim, held_stage, one in list(self.held):
-                if stage != "put_file" and (held_claim, held_stage) == (claim, stage):
+                if (held_claim, held_stage) == (claim, stage):
                     self.all_moves_are_legal()
-                    self.settle_one(stage, one, "advanced")
+                    self.settle_one(stage, one, "located" if stage == STAGES[-1] else "advanced")
 
     @rule(
         data=st.data(),
@@ -253,7 +290,13 @@ class Uploads(RuleBasedStateMachine):
         if self.sending.get(one.component_id) == one:
             del self.sending[one.component_id]
         before = self.fields(one.upload_id)
-        settlement = Settlement(one, outcome, {"told": "1"}, wait)
+        fields: dict[str, Any] = {"told": "1"}
+        if (stage, outcome) == ("put_file", "advanced"):
+            fields["stored"] = f"bytes under {one.fence}"
+        if (stage, outcome, one.doubted) == ("get_put_metadata", "advanced", True):
+            event("the store is asked")
+            fields["seen"] = 1
+        settlement = Settlement(one, outcome, fields, wait)
         services = [answered] if answered else []
         node = before.get("worker", "")
         answer = self.record.settle([settlement], services, len(services), node=node, into=into)
@@ -261,6 +304,8 @@ class Uploads(RuleBasedStateMachine):
         after = self.fields(one.upload_id)
         if before["state"] == "active" and int(before["fence"]) == one.fence:
             assert answer == {one.upload_id: after["state"]}
+            if len(fields) > 1:
+                self.seen.add(one.upload_id)
         else:
             assert answer == {one.upload_id: "lost"}
             assert after == before, "an old fence writes nothing"
@@ -288,7 +333,9 @@ class Uploads(RuleBasedStateMachine):
     def retry(self, data: st.DataObject) -> None:
         if self.states:
             self.act = "retry"
-            self.commands.retry(data.draw(st.sampled_from(sorted(self.states))))
+            upload_id = data.draw(st.sampled_from(sorted(self.states)))
+            if self.commands.retry(upload_id).is_new:
+                self.seen.discard(upload_id)
 
     @rule()
     def tick(self) -> None:
@@ -306,6 +353,12 @@ class Uploads(RuleBasedStateMachine):
     def what_waits_is_due(self) -> None:
         self.act = "pass time"
         let_time_pass(self.client)
+
+    @rule()
+    def an_hour_passes(self) -> None:
+        self.act = "pass time"
+        let_an_hour_pass(self.client)
+        self.seen.clear()
 
     @rule()
     def leases_run_out(self) -> None:
