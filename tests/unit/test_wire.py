@@ -365,6 +365,11 @@ ODD: list[tuple[Any, str]] = [
     ({**NAMED, "of_version": {"lists": ['a" or "']}}, "something that is not a name"),
     ({**NAMED, "of_version": {"reviews": [5]}}, "something that is not a text"),
     ({**NAMED, "of_version": {"lists": ["l" * 4000] * 1000}}, "lists are longer than 65536"),
+    ({**NAMED, "metadata": {"key": "x" * MAX_METADATA}}, "metadata is longer than"),
+    (
+        {**NAMED, "of_version": {"metadata": {"key": "x" * MAX_METADATA}}},
+        "metadata is longer than",
+    ),
     ({**NAMED, "of_version": {"attributes": {"a'": "b"}}}, "something that is not a name"),
     ({**NAMED, "of_version": {"metadata": {"a": 5}}}, "not a text"),
     ({**NAMED, "of_version": {"notes": []}}, "'notes' is unknown"),

@@ -28,6 +28,7 @@ from tasks.intake.request import UploadRequest
 from tasks.records import keys
 from tasks.records.commands import Commands
 from tasks.records.record import open_record
+from tasks.records.states import STAGES
 from tasks.stage import shared
 from tasks.transfer.targets import Target
 from tests.farm import wait_until
@@ -35,7 +36,7 @@ from tests.sandbox import RedisServer
 from workers import health, self_check
 from workers.app import app
 from workers.broker import transport
-from workers.steps import breaker, lease
+from workers.steps import breaker, lease, reconcile
 from workers.steps.periodic import PeriodicStep
 from workers.steps.reconcile import Reconciler
 from workers.steps.spool import FlushSpool
@@ -242,6 +243,21 @@ def test_systemd_hears_of_a_worker_that_takes_tasks_or_has_no_redis(
 
 
 # Reconciler
+
+
+def test_a_queue_of_another_type_costs_no_other_host_its_wake_ups(
+    redis_server: RedisServer, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody repairs it where no worker waits on it, as with ``celery worker -Q farmhaul``."""
+    settings = Settings(redis_server.url)
+    woken: list[str] = []
+    monkeypatch.setattr(reconcile, "wake", lambda _app, _count, host: woken.append(host))
+    client.set(chain.list_key(chain.queue_of("node7"), STAGES[0]), "x")
+
+    reconciler = Reconciler(None, open_record(settings, worker_redis(settings)), "w1")
+    reconciler._wake({"node7": 1, "": 1, "node8": 1})
+
+    assert woken == ["", "node8"]
 
 
 @pytest.mark.parametrize("broken", ["repair", "entries", "sample", "lost", "due", "claims"])

@@ -180,8 +180,9 @@ class Reconciler:
         pipeline = self.redis.pipeline(transaction=False)
         for host in hosts:
             pipeline.llen(list_key(queue_of(host), STAGES[0]))
-        for host, queued in zip(hosts, pipeline.execute(), strict=True):
-            if not queued:
+        # An error stands for a queue of another type, which the worker of that host repairs.
+        for host, queued in zip(hosts, pipeline.execute(raise_on_error=False), strict=True):
+            if queued == 0:
                 wake(self.app, min(-(-pending[host] // CLAIM_UPLOADS), MAX_WAKE_UPS), host)
 
     def _find_lost(self) -> None:
