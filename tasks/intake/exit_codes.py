@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 FAULT = 1
-"""A fault was found: by ``doctor``, by ``check``, or by the health check of a worker."""
+"""A fault was found: by ``doctor``, by ``check``, or by the health check of a worker.
+
+Or the output of a command cannot be written.
+"""
 BAD_INPUT = 2
 """The arguments, a manifest or the environment cannot be used; nothing was queued."""
 NO_REDIS = 3

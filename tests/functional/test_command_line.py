@@ -380,6 +380,24 @@ def test_people_see_failures_by_kind_with_their_reasons(farm: Farm) -> None:
     assert all("is a directory; name the files in it" in line for line in others[1::3])
 
 
+def test_an_output_that_cannot_be_written_is_no_traceback(hook: Farm) -> None:
+    def run(line: str, **variables: str) -> tuple[int, str, str]:
+        env = hook.environment() | variables
+        done = subprocess.run(["bash", "-c", line], env=env, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    command = f"{BIN}/farmhaul limit --format table"
+    code, whole, _ = run(command)
+    assert code == 0
+    full = "farmhaul: the output cannot be written: No space left on device\n"
+    assert run(f"{command} > /dev/full") == (1, "", full)
+    assert run(f"{command} >&-") == (0, "", "")
+    assert run(f"{command} 2>&-") == (0, whole, "")
+    assert run(f"{BIN}/farmhaul retry x 2>&-") == (2, "", "")  # no error in what programs read
+    code, _, said = run(f"{BIN}/farmhaul status …", PYTHONIOENCODING="latin-1")
+    assert (code, "\\u2026" in said) == (2, True)
+
+
 def test_a_pipe_that_a_person_has_typed_has_lines_for_people(farm: Farm) -> None:
     upload = farm.upload()
     farm.wait_located([upload.id])

@@ -7,6 +7,7 @@ imported that only the others need. Nothing here may write a record by itself: c
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -20,6 +21,7 @@ HOOK_COMMANDS = {"enqueue", "flush-spool"}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit; an error becomes lines on stderr and an exit code."""
+    _make_writable()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in HOOK_COMMANDS:
         from tasks.intake import command
@@ -32,6 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from workers.cli import group
 
     sys.exit(group.main(given))
+
+
+def _make_writable() -> None:
+    """Let all text be written: to a stream that is closed, or in a locale that lacks a letter."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 until exit
+        elif stream.encoding.lower() != "utf-8" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _prepare_wait() -> Wait:

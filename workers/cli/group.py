@@ -5,6 +5,7 @@ Each module holds one command, or two that belong together, and imports what it 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import click
 from tasks.config.environment import SettingsError
 from tasks.config.remedies import explained
 from tasks.intake.errors import BadInputError
-from tasks.intake.exit_codes import BAD_INPUT, FAILED, INTERRUPTED, NO_REDIS, complain
+from tasks.intake.exit_codes import BAD_INPUT, FAILED, FAULT, INTERRUPTED, NO_REDIS, complain
 from tasks.intake.inbox import InboxError
 from tasks.transfer.errors import UploadError
 
@@ -43,6 +44,10 @@ CODES: dict[type[Exception], int] = {
     InboxError: NO_REDIS,
     UploadError: FAILED,
 }
+
+
+#: What keeps our output from being written.
+UNWRITABLE = {errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 class Commands(click.Group):
@@ -83,10 +88,14 @@ def main(arguments: Sequence[str]) -> int:
         return complain(
             explained(error), next(CODES[kind] for kind in CODES if isinstance(error, kind))
         )
-    except BrokenPipeError:
-        # The reader of our output has closed it; what is still buffered goes nowhere.
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        # What is still buffered goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        if error.errno == errno.EPIPE:  # the reader of our output has closed it
+            return 0
+        return complain(f"the output cannot be written: {error.strerror}", FAULT)
     except KeyboardInterrupt:
         return complain("interrupted; uploads that are queued continue", INTERRUPTED)
     except Exception as error:
