@@ -36,18 +36,18 @@ def test_whoever_takes_over_flower_has_no_task_run(guarded: Guarded) -> None:
         refused = []
         for command, arguments in COMMANDS.items():
             [answer] = app.control.broadcast(
-                command, arguments=arguments, reply=True, limit=1, timeout=10
+                command, arguments=arguments, reply=True, limit=1, timeout=30
             )
             [said] = answer.values()
             refused += [command] if "obey no command" in said.get("error", "") else []
         app.send_task("farmhaul.compute_checksum", queue=QUEUE, retry=False, ignore_result=True)
-        [queues] = app.control.inspect(timeout=10, limit=1).active_queues().values()
+        [queues] = app.control.inspect(timeout=30, limit=1).active_queues().values()
 
         assert refused == [*COMMANDS]
         assert {queue["name"].partition(".")[0] for queue in queues} == {"farmhaul"}
         assert guarded.client("flower").llen(QUEUE) == 1
         # What Flower's pages and its health need.
-        [stats] = app.control.inspect(timeout=10, limit=1).stats().values()
+        [stats] = app.control.inspect(timeout=30, limit=1).stats().values()
     assert len(stats["pool"]["processes"]) == 2
     farm.wait_located([farm.upload().id])
 
