@@ -322,8 +322,9 @@ def serve(settings: Settings, address: str, port: int) -> None:
     registry.register(FarmCollector(fail_fast_redis(settings)))
     try:
         server, thread = start_http_server(port, address, registry)
-    except OSError as error:
-        raise BadInputError(f"cannot listen on {address}:{port}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "this is not an address"
+        raise BadInputError(f"cannot listen on {visible(address)}:{port}: {why}") from None
     server.RequestHandlerClass = _ending(server.RequestHandlerClass)
     server.set_app(_guarded(server.get_app(), on_loopback=is_loopback(address)))
     thread.join()

@@ -211,6 +211,9 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["retry", "sh020"], "farmhaul: sh020 is not the id of an upload, nor its first 8 digits"),
     (["cancel", "\udcff"], "farmhaul: \\udcff is not the id of an upload"),
     (["status", "a\nb"], "farmhaul: no upload a\\nb is known here"),
+    (["status", "--fetches", "x"], "farmhaul: --fetches lists all downloads; or name the ids"),
+    (["status", "--failed", "--state", "located"], "--state is another choice than --failed"),
+    (["exporter", "--address", "\udcff"], "cannot listen on \\udcff:9840: this is not an address"),
     (["status", "--state", " , "], "farmhaul: --state is empty"),
     (["watch", "sh020", "--since", "2h"], "farmhaul: no upload sh020 --since 2h is known here"),
 )

@@ -13,6 +13,7 @@ from threading import Event, Lock
 
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
+from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED, complain
@@ -116,7 +117,7 @@ def _opened(folder: str) -> int:
             "at the mount on this host, or name another folder"
         )
     if isinstance(opened, OSError):
-        raise BadInputError(f"--to {folder}: {opened.strerror}; name an existing folder")
+        raise BadInputError(f"--to {visible(folder)}: {opened.strerror}; name an existing folder")
     if opened < 0:
         raise BadInputError(f"--to {folder} is not writable for this user")
     return opened

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import click
 
+from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import say
 from tasks.records.fetches import Fetches
 from tasks.records.inbox import waiting
@@ -62,6 +63,10 @@ def status(
     now = float(scripts.client.time()[0])
     query = query_of(words, now, **asked)
     states = {"failed": ("failed",), "active": LIVE}.get(which or "")
+    if which == "fetches" and query is not None:
+        raise BadInputError("--fetches lists all downloads; or name the ids of some, and no words")
+    if states and asked["state"]:
+        raise BadInputError(f"--state is another choice than --{which}: leave one of them out")
     if query is not None:
         query = replace(query, states=states) if states else query
         hits = find(scripts, query)
