@@ -23,7 +23,7 @@ MEANINGS = {
     "UnexpectedAnswerError": "an unexpected response",
     "FileRefusedError": "the file cannot be uploaded as it is",
     "RequestRefusedError": "ftrack refused",
-    "TargetRefusedError": "what ftrack has there cannot take the file",
+    "TargetRefusedError": "the target in ftrack does not exist, or cannot take the file",
     "StoreRefusedError": "the store refused the file",
     "FailsAloneError": "ftrack or the store fails for this upload alone",
     "SealBrokenError": "it is not sealed with the key of this farm",
