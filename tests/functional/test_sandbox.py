@@ -162,6 +162,10 @@ def test_parts_become_one_object_and_a_second_completion_is_refused(api: Api) ->
     }
     assert isinstance(api.call(complete), list)
     assert api.sandbox.store.read(component_id) == b"".join(parts)
+    key = {"id": component_id, "username": seed.API_USER, "apiKey": seed.API_KEY}
+    server = api.sandbox.env["FTRACK_SERVER"]
+    with api.http.get(f"{server}/component/get", params=key, stream=True, timeout=20) as answer:
+        assert answer.headers["Content-Disposition"] == 'attachment; filename="big.mov"'
     assert "NoSuchUpload" in api.call(complete)["content"]
     assert [put["part_number"] for put in api.sandbox.store.puts(component_id)] == [1, 2, 3]
 

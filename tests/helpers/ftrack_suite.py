@@ -69,14 +69,6 @@ LEFT_OUT: dict[str, dict[str, tuple[str, ...]]] = {
     "the stand-in adds no recipients of its own and has no categories; no farm writes notes": {
         "entity/test_note.py": ("test_create_note_on_entity_specifying",),
     },
-    "the stand-in shows custom attributes only where they have a value, and none of lists": {
-        "test_custom_attribute.py": (
-            "test_set_custom_attribute_on_new_but_persisted_version",
-            "test_batch_create_entity_and_custom_attributes",
-            "test_refresh_custom_attribute",
-        ),
-        "test_session.py": ("test_query_nested_custom_attributes",),
-    },
     "the stand-in does not scale pictures": {
         "entity/test_location.py": ("test_get_thumbnail_url",),
     },
@@ -275,6 +267,7 @@ def seed_suite(sandbox: Sandbox) -> None:
         ("versiontest", "AssetVersion", ""),
         ("htest", "Asset", ""),
         ("teststring", "User", ""),
+        ("listbool", "List", ""),
     ):
         _seed_attribute(sandbox, key, kind, entity_id)
 

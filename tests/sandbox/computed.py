@@ -49,10 +49,39 @@ def _link(entities: Entities, entity: Entity) -> list[Entity]:
     return [*(_link(entities, parent) if parent else []), own]
 
 
+def _custom_attributes(entities: Entities, entity: Entity) -> list[Entity]:
+    """Return the values of an entity, and the defaults of those attributes that have none."""
+    kind = entity["__entity_type__"]
+    found = entities.related(entity, "custom_attributes")
+    values = found if isinstance(found, list) else []
+    known = {value["configuration_id"] for value in values}
+    of_values = entities.attribute(kind, "custom_attributes")["items"]["$ref"]
+    return values + [
+        {
+            "__entity_type__": of_values,
+            "configuration_id": one["id"],
+            "entity_id": entity["id"],
+            "key": one["key"],
+            "value": one.get("default"),
+        }
+        for one in entities.all("CustomAttributeConfiguration")
+        if one["id"] not in known and _is_for(one, entity)
+    ]
+
+
+def _is_for(configuration: Entity, entity: Entity) -> bool:
+    kind = entity["__entity_type__"]
+    names = {"Project": "show", "AssetVersionList": "list", "TypedContextList": "list"}
+    name = "task" if entity.get("object_type_id") else names.get(kind, kind.lower())
+    own_type = configuration.get("object_type_id") in (None, entity.get("object_type_id"))
+    return bool(configuration.get("entity_type") == name and own_type)
+
+
 COMPUTED: dict[str, Callable[[Entities, Entity], Any]] = {
     "url": _url,
     "thumbnail_url": _thumbnail_url,
     "is_latest_version": _is_latest_version,
     "latest_version": _latest_version,
     "link": _link,
+    "custom_attributes": _custom_attributes,
 }

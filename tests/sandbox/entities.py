@@ -125,6 +125,10 @@ class Entities:
 
     def update(self, entity_type: str, key: Key, data: dict[str, Any]) -> Entity:
         before = self.find(entity_type, *key)
+        if before is None and entity_type.endswith("CustomAttributeValue"):
+            # A client has seen the default of an attribute that has no value yet.
+            own = dict(zip(self.schema(entity_type)["primary_key"], key, strict=True))
+            return self.create(entity_type, own | data)
         if before is None:
             raise ValidationError(f"{entity_type} with key {', '.join(key)} does not exist")
         concrete = before["__entity_type__"]

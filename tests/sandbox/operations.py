@@ -173,7 +173,10 @@ class Operations:
         # Unverified: a server signs an open upload again if the call names it.
         if self.uploads.get(upload_id) != component_id:
             upload_id = self.s3.create_multipart_upload(
-                Bucket=BUCKET, Key=component_id, ContentType=headers["Content-Type"]
+                Bucket=BUCKET,
+                Key=component_id,
+                ContentType=headers["Content-Type"],
+                ContentDisposition=headers["Content-Disposition"],
             )["UploadId"]
             self.uploads[upload_id] = component_id
         urls = [

@@ -25,6 +25,7 @@ SUBTYPES = {
         "ContextCustomAttributeValue",
         "AssetCustomAttributeValue",
         "UserCustomAttributeValue",
+        "ListCustomAttributeValue",
     ),
 }
 #: Types whose entities the stand-in keeps; it checks references to these alone.
