@@ -196,7 +196,7 @@ class Status:
         return [to_text(upload_id) for upload_id in pipeline.execute()]
 
     def _errors_of(self, publish_ids: Sequence[str]) -> Iterator[dict[str, str]]:
-        """Return for each publish the error of a member that retries, from a sample of them."""
+        """Return for each publish the error of a live member, from a sample of them."""
         pipeline = self.client.pipeline(transaction=False)
         for publish_id in publish_ids:
             pipeline.smembers(left_key(publish_id))
@@ -208,7 +208,7 @@ class Status:
         rows = iter([row if isinstance(row, list) else nothing for row in answers(pipeline)])
         for ids in samples:
             files = [tuple(map(to_text, row)) for row in islice(rows, len(ids))]
-            kinds = {error: kind for state, error, kind in files if state == "retrying" and error}
+            kinds = {error: kind for state, error, kind in files if state in LIVE and error}
             yield {"error": min(kinds), "error_kind": kinds[min(kinds)]} if kinds else {}
 
     def members_left(self, publish_id: str, limit: int) -> list[UploadState]:
