@@ -187,7 +187,7 @@ def test_states_and_pages_are_chosen_on_the_server(page: Any, flower: Flower) ->
     page.goto(f"{flower.url}/uploads")
     page.get_by_role("link", name="failed").click()
     failed = flower.redis.zcard(keys.state_key("failed"))
-    page.get_by_text(f"of {failed} uploads").wait_for()
+    page.get_by_text(f"of {failed:,} uploads").wait_for()
     page.locator("#fh-uploads_next a, a#fh-uploads_next").first.click()
     page.get_by_text("Showing 26 to").wait_for()
 
