@@ -66,9 +66,9 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
     """Have ftrack sign the batch's PUTs (URL and headers), in one API call.
 
     Files that were located before come first: ftrack is asked whether it still has them, and the
-    store too, if somebody has retried them or the last look is an hour ago. Only what is gone is
-    sent again, unless ftrack was to delete it. Of a file that is not uploaded, only its target and
-    its location are checked.
+    store too, unless it was asked less than an hour ago and nobody retries them. Only what is gone
+    is sent again, unless ftrack was to delete it. Of a file that is not uploaded, only its target
+    and its location are checked.
 
     Safe to run twice: signing changes nothing.
     """

@@ -85,7 +85,7 @@ class Uploads(RuleBasedStateMachine):
         self.parts: list[str] = []
         #: All that hooks have asked for, by the upload.
         self.asked: dict[str, UploadRequest] = {}
-        #: The uploads whose bytes were stored, or looked at, within the hour.
+        #: The uploads whose bytes were looked at within the hour, and not sent since.
         self.seen: set[str] = set()
         self.act = "pass time"
 
@@ -304,7 +304,9 @@ class Uploads(RuleBasedStateMachine):
         after = self.fields(one.upload_id)
         if before["state"] == "active" and int(before["fence"]) == one.fence:
             assert answer == {one.upload_id: after["state"]}
-            if len(fields) > 1:
+            if "stored" in fields:
+                self.seen.discard(one.upload_id)
+            elif "seen" in fields:
                 self.seen.add(one.upload_id)
         else:
             assert answer == {one.upload_id: "lost"}

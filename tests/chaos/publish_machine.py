@@ -209,7 +209,7 @@ class PublishedUploads(RuleBasedStateMachine):
             return
         for file in request.files:
             fields = self.fields(file.upload_id)
-            is_due = "shown" in fields and seconds - float(fields.get("seen", 0)) >= HOUR_S
+            is_due = "shown" in fields and seconds - float(fields.get("seen") or 0) >= HOUR_S
             assert fields["state"] in LIVE or not is_due, fields
 
     def request(self, what: str) -> PublishRequest:

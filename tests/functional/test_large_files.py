@@ -13,7 +13,6 @@ from cryptography.fernet import Fernet
 
 from tests.farm import Farm, Upload, Worker, wait_until
 from tests.functional.conftest import MakeFarm
-from tests.helpers.looks import let_an_hour_pass
 from tests.sandbox import seed
 
 MIB = 1 << 20
@@ -324,9 +323,8 @@ def test_a_retry_of_a_located_large_file_sends_nothing(farm: Farm, movie: Path) 
     assert_located_whole(farm, upload)
     assert part_numbers(farm, upload.component_id) == Counter([*range(1, 11)] * 2)
 
-    # An enqueue looks, too, when the last look is an hour ago.
+    # An enqueue looks, too.
     farm.sandbox.store.delete(upload.component_id)
-    let_an_hour_pass(farm.redis)
     upload_large(farm, movie)
     farm.wait_quiet()
     assert_located_whole(farm, upload)

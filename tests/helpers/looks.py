@@ -10,5 +10,5 @@ HOUR_S = 3600
 def let_an_hour_pass(client: Any) -> None:
     """Have all looks at stored bytes be an hour ago; *client* is a redis.Redis."""
     for key in client.scan_iter("farmhaul:upload:*", count=1000):
-        if client.hexists(key, "seen"):
+        if client.hget(key, "seen"):
             client.hincrbyfloat(key, "seen", -HOUR_S)

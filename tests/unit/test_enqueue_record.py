@@ -125,6 +125,7 @@ def test_a_stored_member_follows_a_later_request(farm: Farm, component: Target) 
     farm.store(transfer)
     [last] = farm.pass_stages(STAGES[-1], claim="last")
     farm.settle(last, "located")
+    farm.client.hset(keys.upload_key(member.upload_id), "seen", farm.now())  # no look is due
     again = member._replace(target=component._replace(also_in="disk"))
 
     farm.enqueue(publish._replace(files=(again,), asked_at=farm.now() - 10))

@@ -402,6 +402,8 @@ def test_a_publish_enqueued_again_after_it_ended_begins_anew(farm: Farm) -> None
         [transfer] = farm.deliver(stage)
         farm.settle(transfer, "located" if stage == STAGES[-1] else "advanced")
     farm.client.hset(keys.upload_key(publish_id), "state", "failed")
+    for member in request.files:  # no look is due
+        farm.client.hset(keys.upload_key(member.upload_id), "seen", farm.now())
 
     assert farm.commands.enqueue([request]) == [("pending", True)], "its files are stored"
     assert farm.field(publish_id, "sent") == str(2 * SIZE)

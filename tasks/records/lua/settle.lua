@@ -344,7 +344,9 @@ local function settle(settlement)
   elseif settlement.outcome == 'located' then
     fields.located = NOW
   end
-  if fields.seen or has_stored(fields, record) then
+  if has_stored(fields, record) then
+    fields.seen = ''
+  elseif fields.seen then
     fields.seen = NOW
   end
   write_fields(key, fields)

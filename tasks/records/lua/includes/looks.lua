@@ -1,6 +1,6 @@
 -- Which files the store is to be asked for: ftrack shows a file as long as it has its location, and
 -- does not notice when the store loses the bytes. Of a file that is asked for again, a worker looks at
--- most once in LOOK_S. `seen` is when the bytes were stored, or looked at: without it, they are due.
+-- most once in LOOK_S. `seen` is when a worker has looked at these bytes: without it, they are due.
 local LOOK_S = 3600
 
 -- `record` has the fields stored, located, shown and seen.
