@@ -616,3 +616,34 @@ def test_queries_ask_for_related_entities_and_sort(sandbox: Sandbox) -> None:
     query = "select name from Asset where versions any (version is 3)"
     [row] = sandbox.ftrack.api({"action": "query", "expression": query})[0]["data"]
     assert row["name"] == "plate"
+
+
+def test_the_bytes_of_a_component_go_with_it(api: Api) -> None:
+    with official_client(api.sandbox) as session:
+        server = session.get("Location", seed.SERVER_LOCATION_ID)
+        path = api.sandbox.storage / "gone.exr"
+        path.write_bytes(b"gone")
+        component = session.create_component(str(path), location=server)
+        component_id = component["id"]
+        assert api.sandbox.store.read(component_id) == b"gone"
+
+        session.delete(component)
+        session.commit()
+
+    assert not api.sandbox.store.exists(component_id)
+
+
+def test_it_answers_searches_widgets_and_resets(api: Api) -> None:
+    search = {"action": "search", "expression": "select id, name from Shot", "terms": ["SH0"]}
+    [found] = api.call(search)
+    names = {row["name"] for row in found["data"]}
+    assert names
+    assert all("sh0" in name.lower() for name in names)
+    assert api.call(search | {"terms": ["no such"]})[0]["data"] == []
+
+    with official_client(api.sandbox) as session:
+        url = session.get_widget_url("tasks")
+        user = session.query("User").first()
+        assert session.reset_remote("api_key", user) != session.reset_remote("api_key", user)
+    page = requests.get(url, timeout=20)
+    assert (page.status_code, page.headers["Access-Control-Allow-Origin"]) == (200, "*")

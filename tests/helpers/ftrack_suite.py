@@ -72,14 +72,6 @@ LEFT_OUT: dict[str, dict[str, tuple[str, ...]]] = {
     "the stand-in does not scale pictures": {
         "entity/test_location.py": ("test_get_thumbnail_url",),
     },
-    "they are of ftrack's web pages and its keys of users; no farm uses them": {
-        "entity/test_user.py": ("test_reset_user_api_key",),
-        "test_session.py": (
-            "test_get_tasks_widget_url",
-            "test_get_info_widget_url",
-            "test_remote_reset",
-        ),
-    },
     "they expect of Python's dbm another name of its file; no server is asked": {
         "test_cache.py": tuple(
             f"test_{name}[file]"

@@ -11,6 +11,7 @@ import json
 import sys
 import threading
 import traceback
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def make_app(config: FtrackConfig) -> flask.Flask:
         if not any(hmac.compare_digest(known.encode(), key.encode()) for known in known_keys):
             raise InvalidCredentials("The supplied API key is not valid.")
         lifetime_s = flask.request.headers.get(LIFETIME_HEADER, config.url_lifetime_s, float)
-        return Caller(seed.USER_ID, user == seed.API_USER, lifetime_s)
+        may_write = user == seed.API_USER
+        return Caller(seed.USER_ID, may_write, lifetime_s, flask.request.host_url)
 
     @app.post("/api")
     def api() -> flask.Response:
@@ -108,6 +110,17 @@ def make_app(config: FtrackConfig) -> flask.Flask:
         if not is_located and not _is_stored(operations.s3, component_id):
             flask.abort(404)
         return component_id
+
+    @app.get("/widget/<name>")
+    def widget(name: str) -> flask.Response:
+        return flask.Response(f"<title>{escape(name)}</title>")
+
+    @app.after_request
+    def allow_other_origins(response: flask.Response) -> flask.Response:
+        # As ftrack does for clients in pages of other sites (ftrack-javascript runs in browsers).
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Allow-Headers"] = "*"
+        return response
 
     @app.get("/sandbox/entities/<entity_type>")
     def dump(entity_type: str) -> flask.Response:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from botocore.exceptions import ClientError
 
@@ -39,6 +39,7 @@ class Caller:
     user_id: str
     may_write: bool
     url_lifetime_s: float
+    server_url: str
 
 
 @dataclass
@@ -57,8 +58,20 @@ class Operations:
         if not isinstance(batch, list) or not all(isinstance(item, dict) for item in batch):
             raise InvalidRequest("The request body must be a list of operations")
         self.encoder.finish()
+        deletes = any(item.get("action") == "delete" for item in batch)
+        before = self._located() if deletes else set()
         with self.entities.transaction():
-            return [self._one(operation, caller) for operation in batch]
+            answers = [self._one(operation, caller) for operation in batch]
+        # The bytes of a component go with it.
+        for component_id in before:
+            if self.entities.find("Component", component_id) is None:
+                self.s3.delete_object(Bucket=BUCKET, Key=component_id)
+        return answers
+
+    def _located(self) -> set[str]:
+        """Return the components in ftrack.server."""
+        rows = self.entities.all("ComponentLocation")
+        return {row["component_id"] for row in rows if row["location_id"] == SERVER_LOCATION_ID}
 
     def _one(self, operation: Operation, caller: Caller) -> Any:
         action = operation.get("action")
@@ -66,6 +79,9 @@ class Operations:
             "query_server_information": self._server_information,
             "query_schemas": self._schemas,
             "query": self._query,
+            "search": self._search,
+            "get_widget_url": self._widget_url,
+            "reset_remote": self._reset,
             "create": self._create,
             "update": self._update,
             "delete": self._delete,
@@ -104,6 +120,29 @@ class Operations:
 
     def _query(self, operation: Operation, caller: Caller) -> dict[str, Any]:
         return query.run(self.entities, operation["expression"])
+
+    def _search(self, operation: Operation, caller: Caller) -> dict[str, Any]:
+        """Return those entities of a query whose names have all terms (session.ts, ``search``)."""
+        answer = query.run(self.entities, operation["expression"])
+        terms = [str(term).lower() for term in operation.get("terms") or ()]
+
+        def fits(row: Entity) -> bool:
+            entity = self.entities.find(row["__entity_type__"], row.get("id", "")) or row
+            return all(term in str(entity.get("name")).lower() for term in terms)
+
+        return answer | {"action": "search", "data": [row for row in answer["data"] if fits(row)]}
+
+    def _widget_url(self, operation: Operation, caller: Caller) -> dict[str, Any]:
+        key = ",".join(map(str, operation.get("entity_key") or ()))
+        about = {"theme": operation.get("theme") or "dark", "entityKey": key}
+        url = f"{caller.server_url}widget/{quote(str(operation['name']))}?{urlencode(about)}"
+        return {"action": "get_widget_url", "widget_url": url}
+
+    def _reset(self, operation: Operation, caller: Caller) -> dict[str, Any]:
+        """Return a new API key for a user; unlike one of ftrack, it opens nothing."""
+        if (operation["reset_type"], operation.get("entity_type")) != ("api_key", "User"):
+            raise InvalidRequest(f"{operation['reset_type']!r} cannot be reset")
+        return {"action": "reset_remote", "data": {"api_key": str(uuid.uuid4())}}
 
     def _create(self, operation: Operation, caller: Caller) -> dict[str, Any]:
         kind, data = operation["entity_type"], operation["entity_data"]
