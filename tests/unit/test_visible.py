@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from tasks.transfer.errors import FileRefusedError, RequestRefusedError, Uploads
 from tasks.transfer.http import one_line
 from tasks.transfer.models import FileIdentity, Transfer
 from tasks.transfer.targets import Target
+from workers import cli
 from workers.cli.found import failures, lines_of
 from workers.cli.output import state_line
 from workers.doctor.finding import Finding
@@ -151,3 +154,25 @@ def test_a_command_prints_by_the_functions_that_escape() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "click.echo"}
     }
     assert raw == {"output.py"}
+
+
+def test_a_program_may_catch_what_a_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    caught = io.StringIO()  # its encoding is None
+    monkeypatch.setattr(sys, "stdout", caught)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--help"])
+    assert "enqueue" in caught.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors"),
+    [("utf8", "strict"), ("UTF_8", "strict"), ("ascii", "backslashreplace")],
+)
+def test_only_a_stream_that_lacks_letters_escapes_them(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, errors: str
+) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["--help"])
+    assert stream.errors == errors

@@ -13,6 +13,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
     from tasks.intake.command import Wait
 
@@ -42,8 +43,13 @@ def _make_writable() -> None:
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 until exit
-        elif stream.encoding.lower() != "utf-8" and hasattr(stream, "reconfigure"):
+        elif hasattr(stream, "reconfigure") and _encoding_of(stream) not in {"utf-8", "utf8"}:
             stream.reconfigure(errors="backslashreplace")
+
+
+def _encoding_of(stream: TextIO) -> str:
+    """Return the encoding; what a program has put in place of a stream may have none."""
+    return (getattr(stream, "encoding", None) or "utf-8").lower().replace("_", "-")
 
 
 def _prepare_wait() -> Wait:
