@@ -204,7 +204,9 @@ class FarmCollector(Collector):
         pipeline.zcard(CLAIMS)
         for stage, host in rows:
             pipeline.llen(list_key(queue_of(host), stage))
-        unacked, claims, *lengths = pipeline.execute()
+        found = pipeline.execute(raise_on_error=False)
+        # A key of another type holds none.
+        unacked, claims, *lengths = [one if isinstance(one, int) else 0 for one in found]
         queued = Gauge("farmhaul_messages", "Queued messages.", labels=["stage", "host"])
         for labels, length in zip(rows, lengths, strict=True):
             queued.add_metric([*map(visible, labels)], length)

@@ -9,9 +9,17 @@ from tasks.log import log
 from tasks.stage.base import Stage
 from tasks.stage.outcomes import Outcomes
 from tasks.stage.signer import signer
-from tasks.transfer.errors import FatalError, UrlRefusedError
+from tasks.transfer.errors import (
+    FatalError,
+    InterceptedError,
+    UnexpectedAnswerError,
+    UrlRefusedError,
+)
 from tasks.transfer.models import Batch, Transfer
 from tasks.transfer.signed_get import has_bytes
+
+#: Who is kept from looking, by a right or by a proxy, believes ftrack: the file has been shown.
+BLIND = (FatalError, UrlRefusedError, UnexpectedAnswerError, InterceptedError)
 
 
 def look_into_store(stage: Stage, batch: Batch, shown: Sequence[Transfer]) -> Outcomes:
@@ -31,8 +39,9 @@ def look_into_store(stage: Stage, batch: Batch, shown: Sequence[Transfer]) -> Ou
         try:
             if has_bytes(file, sign, clients.store):
                 return known
-        except (FatalError, UrlRefusedError):
-            return known  # who may not look believes ftrack
+        except BLIND as error:
+            log.warning("look_failed", upload_id=file.upload_id, text=str(error))
+            return known
         log.warning("bytes_gone", upload_id=file.upload_id, component_id=file.component_id)
         return replace(known, stored=False, is_located=False)
 

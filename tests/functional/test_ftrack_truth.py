@@ -168,6 +168,8 @@ def test_the_store_is_asked_once_an_hour_for_each_file(farm: Farm) -> None:
     what = (folder, still, "--version-id", VERSION, "--wait")
     uploads = farm.enqueue(*what)
 
+    totals = farm.redis.hgetall("farmhaul:totals")
+
     for hour in (1, 2):
         for _ in range(2):
             assert farm.enqueue(*what) == uploads
@@ -175,11 +177,26 @@ def test_the_store_is_asked_once_an_hour_for_each_file(farm: Farm) -> None:
         assert asked == dict.fromkeys(sent(farm), hour)
         let_an_hour_pass(farm.redis)
     assert [*sent(farm).values()] == [1] * 4
+    counted = farm.redis.hgetall("farmhaul:totals")
+    for what_ended in ("enqueued", "stored", "located"):
+        assert counted.get(what_ended) == totals.get(what_ended)
 
     # What is sent anyway need not be looked at.
     farm.make_file("beauty.1002.exr", 2500, folder.name)
     farm.enqueue(*what)
     assert len(farm.sandbox.store.gets()) == 4 + 4 + 3
+
+
+def test_who_cannot_look_into_the_store_believes_ftrack(farm: Farm) -> None:
+    folder = render(farm, 2)
+    uploads = farm.enqueue(folder, "--version-id", VERSION, "--wait")
+    # What a proxy may make of a redirect.
+    number = farm.sandbox.faults.add("ftrack", "status", 200, method="GET")
+
+    assert farm.enqueue(folder, "--version-id", VERSION, "--wait") == uploads
+
+    assert farm.sandbox.faults.struck(number)
+    assert [*sent(farm).values()] == [1, 1]
 
 
 def test_an_empty_component_of_another_client_is_filled(farm: Farm, official: Any) -> None:

@@ -37,7 +37,7 @@ FIELDS = (
     *("fence", "stage", "done", "size", "score", "sent", "ahead", "retries", "since", "created"),
     *("updated", "asked", "failed_alone", "retry_stage", "tried", "failed", "exclusive"),
     *(f"{kind}:1" for kind in ("deliveries", "tries")),
-    *("located", "due", "rate", "rate_at", "rate_from"),
+    *("located", "due", "rate", "rate_at", "rate_from", "seen"),
 )
 
 

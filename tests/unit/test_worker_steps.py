@@ -245,7 +245,7 @@ def test_systemd_hears_of_a_worker_that_takes_tasks_or_has_no_redis(
 # Reconciler
 
 
-def test_a_queue_of_another_type_costs_no_other_host_its_wake_ups(
+def test_a_queue_of_another_type_costs_no_other_host_anything(
     redis_server: RedisServer, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody repairs it where no worker waits on it, as with ``celery worker -Q farmhaul``."""
@@ -258,6 +258,9 @@ def test_a_queue_of_another_type_costs_no_other_host_its_wake_ups(
     reconciler._wake({"node7": 1, "": 1, "node8": 1})
 
     assert woken == ["", "node8"]
+    message = json.dumps({"headers": {"root_id": "carried"}})
+    client.lpush(chain.list_key(chain.queue_of("node8"), STAGES[0]), message)
+    assert "carried" in reconciler._claims_in_messages({"node7": 1, "node8": 1})
 
 
 @pytest.mark.parametrize("broken", ["repair", "entries", "sample", "lost", "due", "claims"])

@@ -213,8 +213,9 @@ class Reconciler:
         for host in hosts:
             for stage in STAGES:
                 key = list_key(queue_of(host), stage)
-                for message in self.redis.lrange(key, 0, MAX_MESSAGES - 1):
-                    yield _root_id(message)
+                with suppress(redis.ResponseError):  # of another type, it carries no claim
+                    for message in self.redis.lrange(key, 0, MAX_MESSAGES - 1):
+                        yield _root_id(message)
         for _, entry in self.redis.hscan_iter(Channel.unacked_key, count=100):
             yield _root_id(entry, within=0)
 

@@ -292,7 +292,8 @@ local function enqueue(record)
     redis.call('HDEL', key, 'seen')
   end
   make_pending(id, state, record.host, score, of_record(record))
-  if state ~= 'located' or record.recheck then
+  local is_for_a_look = state == 'located' or state == 'stored' and is_doubted(record)
+  if not is_for_a_look or record.recheck then
     count('enqueued')
   end
   return { 'pending', 1, unpack(replaced) }

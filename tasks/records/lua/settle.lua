@@ -313,7 +313,7 @@ local succeeded_at
 
 -- The fields of a record on which its settlement depends.
 local READ = { 'state', 'fence', 'stage', 'component', 'tried', 'error', 'retry_stage', 'stored',
-  unpack(ENDING) }
+  'seen', unpack(ENDING) }
 
 local function settle(settlement)
   local id, fields = settlement.id, settlement.fields
@@ -349,6 +349,7 @@ local function settle(settlement)
   elseif fields.seen then
     fields.seen = NOW
   end
+  record.seen = fields.seen or record.seen
   write_fields(key, fields)
   record.size = fields.size or record.size
   return OUTCOMES[settlement.outcome](id, key, settlement, record)

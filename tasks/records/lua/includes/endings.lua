@@ -130,12 +130,13 @@ local ENDING = { 'claim', 'host', 'error_kind', 'size', 'score', 'total', 'publi
 
 -- End an upload. The new fencing token locks out a worker that is still busy with it. `record` are
 -- these fields, if a stage has read them that has succeeded under `record.fence`. Then an upload
--- that was located before has been counted.
+-- that was located before has been counted, and so has a member of which the store was only asked.
 function finish(id, from, to, ttl, record)
   local key, is_success = upload_key(id), record ~= nil
   record = record or read_fields(key, ENDING)
   local size, total = record.size, record.total
-  local is_known = is_success and to == 'located' and (record.located or '') ~= ''
+  local known_by = to == 'located' and record.located or to == 'stored' and record.seen or ''
+  local is_known = is_success and known_by ~= ''
   if from == 'pending' then
     redis.call('ZREM', pending_key(record.host or ''), id)
   elseif from == 'retrying' then

@@ -7,5 +7,5 @@ local LOOK_S = 3600
 local function is_doubted(record)
   local is_shown = (record.located or '') ~= '' or (record.shown or '') ~= ''
   local age_s = NOW - (tonumber(record.seen or '') or 0)
-  return is_shown and (record.stored or '') ~= '' and (age_s < 0 or age_s >= LOOK_S)
+  return is_shown and (record.stored or '') ~= '' and not (age_s >= 0 and age_s < LOOK_S)
 end

@@ -9,7 +9,7 @@ local NUMBERS = {
   fence = math.floor(NOW * 1000), sent = false, ahead = false, retries = false, since = false,
   failed_alone = false, rate = false, rate_at = false, rate_from = false, due = false,
   retry_stage = false, asked = false, located = false, putting_until = false, held_since = false,
-  putting_fence = false, total = false,
+  putting_fence = false, total = false, seen = false,
 }
 local LARGEST = 9007199254740992
 
@@ -20,7 +20,7 @@ local WHOLE = { stage = true, done = true, size = true, fence = true, sent = tru
 local function is_number(name, value)
   local number = tonumber(value)
   if value == '' then
-    return name == 'size' or name == 'asked'
+    return name == 'size' or name == 'asked' or name == 'seen'
   end
   -- Times have a fraction; what has no name here is a counter.
   local is_whole = WHOLE[name] or NUMBERS[name] == nil
