@@ -68,8 +68,9 @@ def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool
     client = fail_fast_redis(settings)
     client.ping()
     fetches = Fetches(open_scripts(settings, client))
+    who = person()
     for component_id in ids:
         fetch_id = str(uuid.uuid4())
-        send_fetch(open_app(), fetches, fetch_id, component_id, folder, who=person())
+        send_fetch(open_app(), fetches, fetch_id, component_id, folder, who=who)
         line = {"component_id": component_id, "task_id": fetch_id, "state": "queued"}
         output.show(f"queued     {fetch_id}  {component_id}" if human else json.dumps(line))

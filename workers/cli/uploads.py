@@ -48,8 +48,9 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
     commands, status = Commands(scripts), Status(scripts.client, scripts.codec)
     find_known(status, upload_ids)
     hosts: dict[str, int] = {}
+    who = person()
     for upload_id in upload_ids or status.ids_in(["failed"]):
-        host, state, new = commands.retry(upload_id, person())
+        host, state, new = commands.retry(upload_id, who)
         hosts[host] = hosts.get(host, 0) + new
         if state:  # else its record has just expired
             output.show(output.state_only(upload_id, state, human=human))
@@ -79,13 +80,14 @@ def _whole_ids(scripts: Scripts, given: Sequence[str]) -> tuple[str, ...]:
 def _retry_fetches(fetches: Fetches, ids: Sequence[str], *, human: bool) -> tuple[str, ...]:
     """Send downloads again, and return the other ids. One that is being made is left alone."""
     found = fetches.find(ids)
+    who = person()
     for fetch_id, fetch in found.items():
         state = fetch.state
         if state != "fetching":
             if not fetch.folder:
                 raise BadInputError(f"the record of {fetch_id} cannot be read here; fetch it again")
             asked = (fetch_id, fetch.component_id, fetch.folder)
-            send_fetch(open_app(), fetches, *asked, who=person())
+            send_fetch(open_app(), fetches, *asked, who=who)
             state = "queued"
         output.show(output.state_only(fetch_id, state, human=human))
     return tuple(one for one in ids if one not in found)
@@ -108,6 +110,7 @@ def cancel(upload_ids: tuple[str, ...], form: str) -> None:
     fetches, commands = Fetches(scripts), Commands(scripts)
     downloads = fetches.find(ids)
     find_known(Status(scripts.client, scripts.codec), [one for one in ids if one not in downloads])
+    who = person()
     for one in ids:
         cancel_one = fetches.cancel if one in downloads else commands.cancel
-        output.show(output.state_only(one, cancel_one(one, person()), human=form != "json"))
+        output.show(output.state_only(one, cancel_one(one, who), human=form != "json"))
