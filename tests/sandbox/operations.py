@@ -39,7 +39,7 @@ class Caller:
     user_id: str
     may_write: bool
     url_lifetime_s: float
-    server_url: str
+    server_url: str = ""
 
 
 @dataclass
