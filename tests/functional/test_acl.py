@@ -314,6 +314,32 @@ def test_flower_retries_a_download_and_finds_it_by_its_id(guarded: Guarded, tmp_
     assert "in Flower" in answer.text
 
 
+def test_flower_cancels_a_download_that_waits(guarded: Guarded, tmp_path: Path) -> None:
+    farm, upload = guarded.farm, guarded.farm.upload()
+    farm.wait_located([upload.id])
+    farm.sandbox.faults.add("store", "status", 503, method="GET")
+    folder = farm.make_file("other.exr", 10).parent
+    done = farm.cli("fetch", upload.component_id, "--to", str(folder), "--enqueue")
+    fetch_id = json.loads(done.stdout)["task_id"]
+    key = f"farmhaul:fetch:{fetch_id}"
+    wait_until(lambda: farm.redis.hget(key, "state") == "retrying")
+    file = tmp_path / "redis_url"
+    file.write_text(f"{guarded.url('operator')}\n")
+    env = {"FLOWER_READ_ONLY": "false", "FLOWER_OPERATOR_REDIS_URL_FILE": str(file)}
+
+    with flower(guarded, tmp_path, **env) as address, requests.Session() as browser:
+        wait_until(lambda: browser.get(f"{address}/farm", timeout=20).ok)
+        page = f"{address}/download/{fetch_id}"
+        with guarded.nothing_refused():
+            shown = browser.get(page, timeout=20)
+            form = {"_xsrf": browser.cookies["_xsrf"]}
+            answer = browser.post(f"{page}/cancel", form, timeout=20)
+
+    assert "/cancel" in shown.text
+    assert (answer.status_code, "in Flower" in answer.text) == (200, True)
+    assert farm.redis.hget(key, "state") == "cancelled"
+
+
 def check_flower(guarded: Guarded, tmp_path: Path) -> None:
     with flower(guarded, tmp_path) as address:
         _check_pages(guarded, address, tmp_path / "flower.log")
