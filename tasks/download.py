@@ -55,7 +55,7 @@ def fetch_component(self: Task, component_id: str, folder: str, asked_at: float 
     the file keeps two runs apart. Somebody may also send an old message once more: it ends if it is
     too old, and overwrites nothing that was written since.
     """
-    progress = Progress(Fetches(clients().record.scripts), self.request.id)
+    progress = Progress(Fetches(clients().record.scripts), self.request.id, asked_at)
     worker = str(self.request.hostname)
     if not progress.begin(component_id, folder, worker):
         return
@@ -68,7 +68,7 @@ def fetch_component(self: Task, component_id: str, folder: str, asked_at: float 
         delay_s = full_jitter(self.request.retries, policy, random.random())
         progress.fail(error, is_final=_is_last_try(self, policy), delay_s=delay_s)
         raise _retry(self, component_id, policy, delay_s, None if is_busy else error) from None
-    except CancelledError:
+    except UnwantedError:
         return
     except Exception as error:
         progress.fail(error, is_final=True)
@@ -76,16 +76,20 @@ def fetch_component(self: Task, component_id: str, folder: str, asked_at: float 
     progress.end()
 
 
-class CancelledError(Exception):
-    """Somebody has cancelled the download. What has arrived of a file stays for another run."""
+class UnwantedError(Exception):
+    """Somebody has cancelled the download, or asked for it again, so that another message counts.
+
+    What has arrived of a file stays for another run.
+    """
 
 
 class Progress:
     """Notes in the record of a download how far it is; an outage of Redis does not stop it."""
 
-    def __init__(self, fetches: Fetches, fetch_id: str) -> None:
+    def __init__(self, fetches: Fetches, fetch_id: str, asked_at: float = 0.0) -> None:
         self._fetches = fetches
         self._fetch_id = fetch_id
+        self._asked_at = asked_at
         self._sizes: dict[str, int] = {}
         #: What was there of each file before this run, so that its rate is that of the network.
         self._there: dict[str, int] = {}
@@ -93,16 +97,21 @@ class Progress:
         self._next_s = 0.0
         #: What had arrived when that was first seen, and time.monotonic() then.
         self._begun: tuple[int, float] | None = None
-        self._is_cancelled = False
+        self._is_wanted = True
 
     def begin(self, component_id: str, folder: str, worker: str) -> bool:
         """Note that a worker has it, and return whether it is wanted."""
         with suppress(redis.RedisError):
-            self._is_cancelled = self._fetches.is_cancelled(self._fetch_id)
-            if not self._is_cancelled:
+            self._is_wanted = not (
+                self._is_replaced() or self._fetches.is_cancelled(self._fetch_id)
+            )
+            if self._is_wanted:
                 self._fetches.take(self._fetch_id, component_id, folder, worker)
                 self._fetches.trim()
-        return not self._is_cancelled
+        return self._is_wanted
+
+    def _is_replaced(self) -> bool:
+        return self._fetches.is_replaced(self._fetch_id, self._asked_at)
 
     def found(self, files: Sequence[ComponentFile]) -> None:
         """Note how many files there are."""
@@ -115,7 +124,7 @@ class Progress:
         """Remember what an earlier run has left of a file.
 
         Raises:
-            CancelledError: nobody wants it any more.
+            UnwantedError: nobody wants it any more.
         """
         self._check_wanted()
         with suppress(OSError):
@@ -126,7 +135,7 @@ class Progress:
         """Note, once a second at most, what has arrived of a file.
 
         Raises:
-            CancelledError: nobody wants it any more.
+            UnwantedError: nobody wants it any more.
         """
         self._check_wanted()
         if time.monotonic() < self._next_s:
@@ -141,8 +150,8 @@ class Progress:
         self._note()
 
     def _check_wanted(self) -> None:
-        if self._is_cancelled:
-            raise CancelledError
+        if not self._is_wanted:
+            raise UnwantedError
 
     def arrived(self, file: ComponentFile, fetched: Fetched) -> None:
         """Count a file that is here."""
@@ -168,8 +177,11 @@ class Progress:
         counted = {"files": self._files, "fetched": self._fetched, "received": received}
         counted |= {"size": self._size_bytes, "rate": self._rate(received)}
         with suppress(redis.RedisError):
+            if self._is_replaced():  # the record tells of another run
+                self._is_wanted = False
+                return
             self._fetches.note(self._fetch_id, {**counted, **fields}, error, delay_s)
-            self._is_cancelled = self._fetches.is_cancelled(self._fetch_id)
+            self._is_wanted = not self._fetches.is_cancelled(self._fetch_id)
 
     def _rate(self, received: int) -> int:
         """Return the bytes a second of this run; what was there before it does not count."""

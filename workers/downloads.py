@@ -44,12 +44,13 @@ def send_fetch(
     """
     from tasks.chain import FETCH_PRIORITY, QUEUE
 
-    fetches.ask(fetch_id, component_id, folder, who)
+    asked_at = time.time()
+    fetches.ask(fetch_id, component_id, folder, who, asked_at)
     try:
         with sending():
             app.send_task(
                 "farmhaul.fetch_component",
-                kwargs={"component_id": component_id, "folder": folder, "asked_at": time.time()},
+                kwargs={"component_id": component_id, "folder": folder, "asked_at": asked_at},
                 task_id=fetch_id,
                 queue=QUEUE,
                 priority=FETCH_PRIORITY,

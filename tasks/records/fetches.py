@@ -47,8 +47,9 @@ class FetchState:
     begun: float = 0.0
     tries: int = 0
     due: float = 0.0
-    #: Who has cancelled it; empty if nobody has.
+    #: Who has cancelled it, and when; empty if nobody has, and 0 if that is not known.
     cancelled_by: str = ""
+    cancelled: float = 0.0
 
     @property
     def left_s(self) -> float | None:
@@ -70,10 +71,14 @@ class Fetches:
         self.scripts = scripts
         self.redis = scripts.client
 
-    def ask(self, fetch_id: str, component_id: str, folder: str, who: str) -> None:
-        """Write what somebody wants to have downloaded, and where to."""
+    def ask(self, fetch_id: str, component_id: str, folder: str, who: str, asked_at: float) -> None:
+        """Write what somebody wants to have downloaded, and where to.
+
+        From now on, only the message with this ``asked_at`` counts.
+        """
         now, _ = self.redis.time()
         said: dict[str, str | int] = {"asked": now, "tries": 0, "cancelled_by": ""}
+        said["asked_at"] = repr(asked_at)
         said["who"] = self.scripts.codec.seal_text(who)
         self.begin(fetch_id, component_id, folder, state="queued", **said)
 
@@ -89,12 +94,22 @@ class Fetches:
         if fetch is None or fetch.has_ended:
             return fetch.state if fetch else ""
         by = self.scripts.codec.seal_text(who or "somebody")
-        self.note(fetch_id, {"cancelled_by": by})
+        now, _ = self.redis.time()
+        self.note(fetch_id, {"cancelled_by": by, "cancelled": now})
         return CANCELLED
 
     def is_cancelled(self, fetch_id: str) -> bool:
         """Return whether somebody has cancelled it."""
         return bool(self.redis.hget(fetch_key(fetch_id), "cancelled_by"))
+
+    def is_replaced(self, fetch_id: str, asked_at: float) -> bool:
+        """Return whether it was asked for again, so that another message counts.
+
+        Clocks of two hosts differ, so the times are only compared for being the same. 0 stands for
+        the message of a former version, which counts.
+        """
+        counts = self.redis.hget(fetch_key(fetch_id), "asked_at")
+        return bool(asked_at and counts and to_text(counts) != repr(asked_at))
 
     def take(self, fetch_id: str, component_id: str, folder: str, worker: str) -> None:
         """Write that a worker begins it."""
@@ -183,6 +198,7 @@ class Fetches:
             tries=numbers.whole("tries"),
             due=numbers.get("due", LATEST_S) or 0.0,
             cancelled_by=self.scripts.codec.unseal_text(cancelled_by),
+            cancelled=numbers.get("cancelled", LATEST_S) or 0.0,
         )
 
     def _asked(self, fetch_id: str, fields: Mapping[str, str]) -> tuple[str, str]:

@@ -73,7 +73,7 @@ class Trouble:
     def _download(self, scripts: Scripts) -> str:
         fetches, fetch_id = Fetches(scripts), str(uuid.uuid4())
         asked = (fetch_id, str(uuid.uuid4()), "/mnt/show/sh010/plates")
-        fetches.ask(*asked, who="ada on ws12")
+        fetches.ask(*asked, who="ada on ws12", asked_at=self.now)
         fetches.take(*asked, GOOD)
         fields: dict[str, str | int] = {
             "state": "retrying",

@@ -479,14 +479,42 @@ def test_a_download_that_is_cancelled_stops_at_its_next_block(
 
     assert fetches.cancel("three", "ada on ws12") == "cancelled"
     progress.moved(file, -1)  # it notes what has arrived, and learns of it
-    with pytest.raises(download.CancelledError):
+    with pytest.raises(download.UnwantedError):
         progress.moved(file, -1)
 
     progress.fail(OSError("late"), is_final=False)
     [state] = fetches.find(["three"]).values()
     assert (state.state, state.cancelled_by, state.has_ended) == ("cancelled", "ada on ws12", True)
+    assert state.begun <= state.cancelled <= state.updated
     assert not Progress(fetches, "three").begin("c", "/mnt/plates", "w2@node8")
     assert fetches.cancel("unknown", "") == ""
+
+
+def test_a_download_that_is_asked_for_again_runs_once(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
+    fetches, file = Fetches(scripts), ComponentFile("a", "a.exr", size_bytes=700)
+    asked = ("four", "c", "/mnt/plates", "ada on ws12")
+    monkeypatch.setattr(download, "PROGRESS_S", 0.0)
+    before, now = 1795531206.25, 1795531206.125  # of a host whose clock is behind
+    fetches.ask(*asked, before)
+    first = Progress(fetches, "four", before)
+    assert first.begin("c", "/mnt/plates", "w1@node7")
+    assert fetches.cancel("four", "ada on ws12") == "cancelled"
+    fetches.ask(*asked, now)
+
+    # What it receives ends, what waits in the queue does not begin, and the record is the other's.
+    assert Progress(fetches, "four", now).begin("c", "/mnt/plates", "w2@node8")
+    first.moved(file, -1)
+    with pytest.raises(download.UnwantedError):
+        first.moved(file, -1)
+    first.fail(OSError("late"), is_final=False)
+    first.end()
+    assert not Progress(fetches, "four", before).begin("c", "/mnt/plates", "w3@node9")
+    [state] = fetches.find(["four"]).values()
+    assert (state.state, state.worker, state.tries) == ("fetching", "w2@node8", 1)
+    assert Progress(fetches, "four").begin("c", "/mnt/plates", "w1@node7")  # a former version's
 
 
 def test_a_download_shows_what_has_arrived_and_why_it_waits(

@@ -19,7 +19,8 @@ from tasks.transfer.errors import FileRefusedError
 from tests.unit.records import Farm as RecordsFarm
 from tests.unit.records import file_of
 from workers.web import view
-from workers.web.access import Farm, Node, Records
+from workers.web.access import Event, Farm, Node, Records
+from workers.web.downloads import events_of
 from workers.wording import span
 
 UPLOAD = UploadState(
@@ -284,3 +285,14 @@ def test_what_no_upload_fits_may_be_a_download_or_in_the_inbox() -> None:
         "0 found. It may be in the inbox: 2 entries are not taken in; see Farm."
     )
     assert view.elsewhere(0) == ""
+
+
+def test_a_cancel_has_its_own_time_in_the_timeline_of_a_download() -> None:
+    one = FetchState(
+        "an-id", "c", "/mnt/in", "cancelled", files=3, fetched=1, received_bytes=0, worker="w1@a",
+        error="", error_kind="", created=1.0, updated=9.0, cancelled_by="ada", cancelled=5.0,
+    )  # fmt: skip
+    # Its worker has written since.
+    assert events_of(one)[-1] == Event(5.0, "cancelled", "by ada")
+    former = replace(one, cancelled=0.0)
+    assert events_of(former)[-1] == Event(9.0, "cancelled", "by ada")

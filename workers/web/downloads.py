@@ -83,7 +83,9 @@ def events_of(fetch: FetchState) -> list[Event]:
         what = "failed" if fetch.state == "retrying" else fetch.state
         events.append(Event(fetch.updated, what, fetch.error))
     if fetch.state == "cancelled":
-        events.append(Event(fetch.updated, "cancelled", f"by {fetch.cancelled_by}"))
+        # Its worker may have written since, and a former version did not write when.
+        when = fetch.cancelled or fetch.updated
+        events.append(Event(when, "cancelled", f"by {fetch.cancelled_by}"))
     if fetch.state == "retrying" and fetch.due:
         events.append(Event(fetch.due, "next try"))
     return events
