@@ -165,13 +165,17 @@ def _name_of_user_id() -> str:
     answered.acquire()
 
     def ask() -> None:
-        try:  # noqa: SIM105 contextlib is slow to import
+        try:
             found.append(pwd.getpwuid(user_id).pw_name)
         except KeyError:
             pass
-        answered.release()
+        finally:
+            answered.release()
 
-    _thread.start_new_thread(ask, ())
+    try:
+        _thread.start_new_thread(ask, ())
+    except RuntimeError:  # this user may run no more threads
+        return f"uid {user_id}"
     answered.acquire(timeout=NAME_S)
     return found[0] if found else f"uid {user_id}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import pwd
 import threading
@@ -47,3 +48,11 @@ def test_a_directory_of_users_that_hangs_is_not_waited_for(monkeypatch: pytest.M
     monkeypatch.setattr(pwd, "getpwuid", hang)
     assert user_name() == f"uid {os.getuid()}"
     answers.set()
+
+
+def test_a_user_who_may_run_no_more_threads_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_thread, "start_new_thread", refuse)
+    assert user_name() == f"uid {os.getuid()}"
