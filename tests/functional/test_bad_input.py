@@ -209,6 +209,7 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["retry", ID], f"no upload {ID} is known"),
     (["cancel", ID], f"farmhaul: no upload {ID} is known here"),
     (["retry", "sh020"], "farmhaul: sh020 is not the id of an upload, nor its first 8 digits"),
+    (["retry", ID[:8]], f"farmhaul: no id begins with {ID[:8]}: farmhaul status --format lines"),
     (["cancel", "\udcff"], "farmhaul: \\udcff is not the id of an upload"),
     (["status", "a\nb"], "farmhaul: no upload a\\nb is known here"),
     (["status", "--fetches", "x"], "farmhaul: --fetches lists all downloads; or name the ids"),

@@ -517,6 +517,22 @@ def test_a_download_that_is_asked_for_again_runs_once(
     assert Progress(fetches, "four").begin("c", "/mnt/plates", "w1@node7")  # a former version's
 
 
+def test_digits_that_begin_two_ids_are_too_few(hook: Farm) -> None:
+    fetches = Fetches(open_scripts(Settings(hook.sandbox.redis.url), hook.redis))
+    start = str(uuid.uuid4())[:24]
+    ids = [f"{start}{uuid.uuid4().hex[:12]}" for _ in range(2)]
+    for fetch_id in ids:
+        fetches.begin(fetch_id, seed.VERSION_ID, "/mnt/in", state="failed")
+
+    refused = hook.cli("cancel", start.upper())
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(
+        f"farmhaul: {start.upper()} begins 2 ids; give more digits: farmhaul status --format lines"
+    )
+    assert hook.cli("cancel", ids[1]).stdout == f"{ids[1]} failed\n"
+
+
 def test_a_download_shows_what_has_arrived_and_why_it_waits(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,18 +100,22 @@ def _absolute(word: str) -> str:
 
 def with_whole_ids(scripts: Scripts, words: Sequence[str]) -> tuple[str, ...]:
     """Return the words with the whole id in place of one that is only its start."""
+    found = zip(words, ids_meant(scripts, words), strict=True)
+    return tuple(ids[0] if len(ids) == 1 else word for word, ids in found)
+
+
+def ids_meant(scripts: Scripts, words: Sequence[str]) -> list[list[str]]:
+    """Return for each word the ids that it is, or that it begins; uploads before downloads."""
     starts = {word: word_of(word).lower() for word in words}
     # A whole id may be the start of one, too, and needs no search.
     parts = {one for one in starts.values() if is_start_of_id(one) and not is_uuid(one)}
     found = Search(scripts.client, scripts.codec, scripts.hasher).beginning_with(parts)
     downloads = Fetches(scripts).beginning_with(one for one in parts if not found[one])
 
-    def whole(word: str) -> str:
-        start = starts[word]
-        ids = [start] if is_uuid(start) else found.get(start) or downloads.get(start, [])
-        return ids[0] if len(ids) == 1 else word
-
-    return tuple(map(whole, words))
+    return [
+        [start] if is_uuid(start) else found.get(start) or downloads.get(start, [])
+        for start in map(starts.__getitem__, words)
+    ]
 
 
 def find(scripts: Scripts, query: Query) -> Hits:

@@ -14,9 +14,9 @@ from tasks.records.fetches import Fetches
 from tasks.records.scripts import Scripts
 from tasks.records.states import LIVE
 from tasks.records.status import Status
-from tasks.transfer.targets import is_uuid
+from tasks.records.typed import is_start_of_id, word_of
 from workers.cli import output
-from workers.cli.query import with_whole_ids
+from workers.cli.query import ids_meant
 from workers.cli.records import find_known, open_app, open_records, person
 from workers.downloads import send_fetch
 
@@ -65,16 +65,20 @@ def _whole_ids(scripts: Scripts, given: Sequence[str]) -> tuple[str, ...]:
     """Return the ids that are meant: the first digits of one are enough.
 
     Raises:
-        BadInputError: one is no id.
+        BadInputError: one is no id, or begins none or several.
     """
-    ids = with_whole_ids(scripts, given)
-    for one in ids:
-        if not is_uuid(one):
-            raise BadInputError(
-                f"{visible(one)} is not the id of an upload, nor its first 8 digits: farmhaul "
-                "status --format lines lists uploads with their ids"
-            )
-    return ids
+    meant = ids_meant(scripts, given)
+    for one, ids in zip(given, meant, strict=True):
+        if len(ids) == 1:
+            continue
+        if ids:
+            wrong = f"{visible(one)} begins {len(ids)} ids; give more digits"
+        elif is_start_of_id(word_of(one)):
+            wrong = f"no id begins with {visible(one)}"
+        else:
+            wrong = f"{visible(one)} is not the id of an upload, nor its first 8 digits"
+        raise BadInputError(f"{wrong}: farmhaul status --format lines lists uploads with their ids")
+    return tuple(one for [one] in meant)
 
 
 def _retry_fetches(fetches: Fetches, ids: Sequence[str], *, human: bool) -> tuple[str, ...]:
