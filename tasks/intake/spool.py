@@ -173,7 +173,10 @@ class Spool:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), folder)
         link = os.lstat(folder)
         if not disk.WINDOWS and stat.S_ISLNK(link.st_mode) and link.st_uid not in {os.geteuid(), 0}:
-            raise PermissionError(errno.EPERM, f"it is a link of user {link.st_uid}", folder)
+            # A service account may link the spool from a folder that is closed to others.
+            parent = os.stat(os.path.dirname(folder) or ".").st_mode
+            if folder != self.folder or parent & (stat.S_ISVTX | stat.S_IWOTH):
+                raise PermissionError(errno.EPERM, f"it is a link of user {link.st_uid}", folder)
         if not disk.WINDOWS and os.geteuid() != 0 and status.st_uid not in {os.geteuid(), 0}:
             raise PermissionError(errno.EPERM, f"it belongs to user {status.st_uid}", folder)
         return status
@@ -186,6 +189,8 @@ class Spool:
         except FileExistsError:
             status = self.check_owner(folder)
             is_ours = not disk.WINDOWS and status.st_uid == os.geteuid()
+            # Another user's link must not close what it leads to.
+            is_ours = is_ours and os.lstat(folder).st_uid in {os.geteuid(), 0}
             # Several users share a sticky folder on purpose, and each sends his own requests.
             if is_ours and status.st_mode & 0o077 and not status.st_mode & stat.S_ISVTX:
                 os.chmod(folder, 0o700)

@@ -275,6 +275,30 @@ def test_in_a_shared_spool_each_user_sends_his_own_and_root_sends_all(
     assert spool.unreadable() == []
 
 
+@pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777])
+def test_another_users_link_counts_where_only_he_can_make_it(tmp_path: Path, mode: int) -> None:
+    need_root("A LINK OF ANOTHER USER WAS NOT TESTED")
+    parent, disk_of_node = tmp_path / "service", tmp_path / "disk"
+    parent.mkdir()
+    disk_of_node.mkdir()
+    disk_of_node.chmod(0o755)
+    (parent / "spool").symlink_to(disk_of_node)
+    os.chown(parent / "spool", NOBODY, NOBODY, follow_symlinks=False)
+    parent.chmod(mode)
+    spool = Spool(str(parent / "spool"))
+
+    if mode == 0o755:
+        spool.settle([spool.keep(b"one")])
+        inbox = Inbox(spool)
+        assert inbox.flush() == 1
+        assert inbox.got == [b"one"]
+    else:
+        with pytest.raises(PermissionError, match="it is a link of user 65534"):
+            spool.keep(b"one")
+    # What a link of another user leads to is not closed to others.
+    assert stat.S_IMODE(disk_of_node.stat().st_mode) == 0o755
+
+
 def test_a_spool_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "spool").touch()
     spool = Spool(str(tmp_path / "spool"))
