@@ -33,7 +33,7 @@ MEANINGS = {
     "TooManyHosts": "too many hosts have files that only they can see",
     "WorkerKilled": "its worker died each time",
     "RecordBroken": "its record in Redis was damaged",
-    "ValueError": "a newer farmhaul has written its record",
+    "ValueError": "its record cannot be read: of another version, or not its own",
 }
 
 
