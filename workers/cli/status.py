@@ -64,8 +64,8 @@ def status(
     query = query_of(words, now, **asked)
     states = {"failed": ("failed",), "active": LIVE}.get(which or "")
     if which == "fetches" and query is not None:
-        raise BadInputError("--fetches lists all downloads; or name the ids of some, and no words")
-    if states and asked["state"]:
+        raise BadInputError("--fetches takes no words and no option that finds uploads, only ids")
+    if which and asked["state"]:
         raise BadInputError(f"--state is another choice than --{which}: leave one of them out")
     if query is not None:
         query = replace(query, states=states) if states else query
