@@ -2,7 +2,7 @@
 
     NAME.json               a body of an envelope, unsigned: it is signed when it is sent
     manifests/NAME.jsonl    a manifest that a hook could not check, or that somebody else wrote
-    NAME.jsonl              the same in a shared spool, if manifests is another user's
+    NAME.jsonl              the same in a shared spool, if manifests is another user's or root's
     ….json.new, ….jsonl.new a hook works on it, or was killed
     ….bad                   refused: somebody has to look at it
 
@@ -57,11 +57,15 @@ class Spool:
             OSError: the folder cannot be written.
         """
         folder = self._own(self.folder)
+        is_shared = _is_sticky(folder)
         try:
-            folder = self._own(self.manifests)
-        except OSError:
+            manifests = self._own(self.manifests)
+            status = os.lstat(manifests)
             # In a shared folder, another user may have put anything there under that name.
-            if not os.stat(folder).st_mode & stat.S_ISVTX:
+            if not is_shared or (stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()):
+                return disk.write_new(manifests, lines, suffix)
+        except OSError:
+            if not is_shared:
                 raise
         return disk.write_new(folder, lines, suffix)
 
@@ -113,13 +117,13 @@ class Spool:
         Raises:
             OSError: the folder cannot be read.
         """
-        folders = [(self.folder, ".json"), (self.folder, ".jsonl")]
-        if self._has_own_manifests():
-            folders.append((self.manifests, ".jsonl"))
+        names = disk.names(self.folder)
+        places = [(self.folder, names, ".json"), (self.folder, names, ".jsonl")]
+        places.append((self.manifests, self._names_of_manifests(), ".jsonl"))
         found = [
             os.path.join(folder, name)
-            for folder, suffix in folders
-            for name in disk.names(folder)
+            for folder, names, suffix in places
+            for name in names
             if name.endswith(suffix)
             or (name.endswith(f"{suffix}.new") and _is_left_behind(os.path.join(folder, name)))
         ]
@@ -133,8 +137,11 @@ class Spool:
         """
         return [
             os.path.join(folder, name)
-            for folder in (self.folder, *([self.manifests] if self._has_own_manifests() else []))
-            for name in disk.names(folder)
+            for folder, names in (
+                (self.folder, disk.names(self.folder)),
+                (self.manifests, self._names_of_manifests()),
+            )
+            for name in names
             if name.endswith(".bad")
         ]
 
@@ -196,20 +203,27 @@ class Spool:
                 os.chmod(folder, 0o700)
         return folder
 
-    def _has_own_manifests(self) -> bool:
-        """Return whether there may be manifests to send.
+    def _names_of_manifests(self) -> list[str]:
+        """Return the names in the folder of manifests.
 
         In a shared folder, another user may have put a folder of its own there, or a symlink that
-        leads to files of this one.
+        leads to files of this one; root's may be closed to this user.
+
+        Raises:
+            OSError: it cannot be read, and the folder is not shared.
         """
         try:
             status = os.lstat(self.manifests)
-            if disk.WINDOWS or not os.stat(self.folder).st_mode & stat.S_ISVTX:
-                return True
-        except OSError:  # there are none, or the folder itself cannot be read
-            return False
-        is_ours = os.geteuid() == 0 or status.st_uid in {os.geteuid(), 0}
-        return stat.S_ISDIR(status.st_mode) and is_ours
+        except OSError:  # there are none
+            return []
+        if not _is_sticky(self.folder):
+            return disk.names(self.manifests)
+        if not stat.S_ISDIR(status.st_mode) or not self._is_trusted(status.st_uid):
+            return []
+        try:
+            return disk.names(self.manifests)
+        except PermissionError:
+            return []
 
     def _is_trusted(self, owner: int) -> bool:
         """Return whether this user signs the requests of another one."""
@@ -223,12 +237,16 @@ class Spool:
 
     def _is_ours(self, path: str) -> bool:
         """Return whether a file is this user's to send; in a shared folder, others send theirs."""
-        if disk.WINDOWS or not os.stat(self.folder).st_mode & stat.S_ISVTX:
+        if not _is_sticky(self.folder):
             return True
         try:
             return self._is_trusted(os.lstat(path).st_uid)
         except OSError:  # its hook has just finished with it
             return False
+
+
+def _is_sticky(folder: str) -> bool:
+    return not disk.WINDOWS and bool(os.stat(folder).st_mode & stat.S_ISVTX)
 
 
 def _is_left_behind(path: str) -> bool:

@@ -195,7 +195,7 @@ spool = Spool(sys.argv[1])
 spool.settle([spool.keep(b"ours"), spool.keep_manifest(b"too")])
 sent = []
 flush(spool, lambda path, content, at: ([content], 1, []), sent.extend, print)
-print(*sent)
+print(*sent, *spool.unreadable())
 """
 
 
@@ -207,9 +207,13 @@ def make_link(path: Path, victim: Path) -> None:
     path.symlink_to(victim)
 
 
-@pytest.mark.parametrize("squat", [make_folder, make_link])
+@pytest.mark.parametrize(
+    ("squat", "user"),
+    [(make_folder, 65533), (make_link, 65533), (make_folder, 0)],
+    ids=["folder", "link", "root's folder"],
+)
 def test_nobody_holds_up_a_shared_spool_by_its_manifests(
-    squat: Callable[[Path, Path], None],
+    squat: Callable[[Path, Path], None], user: int
 ) -> None:
     if os.geteuid():
         skip_loudly("A FOLDER OF ANOTHER USER WAS NOT TESTED", "only root can make one")
@@ -226,7 +230,7 @@ def test_nobody_holds_up_a_shared_spool_by_its_manifests(
             os.chown(ours, 65534, 65534)
         mode = stat.S_IMODE(victim.stat().st_mode)
         squat(spool / "manifests", victim)
-        os.chown(spool / "manifests", 65533, 65533, follow_symlinks=False)
+        os.chown(spool / "manifests", user, user, follow_symlinks=False)
 
         run = subprocess.run(
             [sys.executable, "-c", SEND, spool],
