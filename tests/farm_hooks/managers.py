@@ -198,7 +198,8 @@ def pyoutline(monkeypatch: pytest.MonkeyPatch, installed: Installed) -> tuple[An
 def openjd_step(job: Job) -> Ran:
     script = openjd_script(job, "render_then_enqueue.yaml")
     path = f"{job.folder}/f.%04d.exr"
-    return job.run(sys.executable, script, job.installed.file, path, "1", job.version_id, "")
+    words = (job.installed.file, path, "1", f"--version-id={job.version_id}", "--name=")
+    return job.run(sys.executable, script, *words)
 
 
 def openjd_script(job: Job, template: str) -> Path:
@@ -253,7 +254,8 @@ def anything(job: Job) -> Ran:
 
 def openjd_frames(job: Job) -> Ran:
     script = openjd_script(job, "render_and_enqueue_frames.yaml")
-    words = ("true", "1", job.folder, "f.%04d.exr", job.installed.file, job.version_id)
+    version = f"--version-id={job.version_id}"
+    words = ("true", "1", job.folder, "f.%04d.exr", job.installed.file, version)
     ran = job.run(sys.executable, script, *words, PATH=os.environ["PATH"])
     assert ran.code == 0
     return Ran(ran.log)
