@@ -102,16 +102,11 @@ class Progress:
     def begin(self, component_id: str, folder: str, worker: str) -> bool:
         """Note that a worker has it, and return whether it is wanted."""
         with suppress(redis.RedisError):
-            self._is_wanted = not (
-                self._is_replaced() or self._fetches.is_cancelled(self._fetch_id)
-            )
+            self._is_wanted = not any(self._fetches.unwanted(self._fetch_id, self._asked_at))
             if self._is_wanted:
                 self._fetches.take(self._fetch_id, component_id, folder, worker)
                 self._fetches.trim()
         return self._is_wanted
-
-    def _is_replaced(self) -> bool:
-        return self._fetches.is_replaced(self._fetch_id, self._asked_at)
 
     def found(self, files: Sequence[ComponentFile]) -> None:
         """Note how many files there are."""
@@ -177,11 +172,11 @@ class Progress:
         counted = {"files": self._files, "fetched": self._fetched, "received": received}
         counted |= {"size": self._size_bytes, "rate": self._rate(received)}
         with suppress(redis.RedisError):
-            if self._is_replaced():  # the record tells of another run
-                self._is_wanted = False
+            is_replaced, is_cancelled = self._fetches.unwanted(self._fetch_id, self._asked_at)
+            self._is_wanted = not (is_replaced or is_cancelled)
+            if is_replaced:  # the record tells of another run
                 return
             self._fetches.note(self._fetch_id, {**counted, **fields}, error, delay_s)
-            self._is_wanted = not self._fetches.is_cancelled(self._fetch_id)
 
     def _rate(self, received: int) -> int:
         """Return the bytes a second of this run; what was there before it does not count."""

@@ -98,18 +98,15 @@ class Fetches:
         self.note(fetch_id, {"cancelled_by": by, "cancelled": now})
         return CANCELLED
 
-    def is_cancelled(self, fetch_id: str) -> bool:
-        """Return whether somebody has cancelled it."""
-        return bool(self.redis.hget(fetch_key(fetch_id), "cancelled_by"))
-
-    def is_replaced(self, fetch_id: str, asked_at: float) -> bool:
-        """Return whether it was asked for again, so that another message counts.
+    def unwanted(self, fetch_id: str, asked_at: float) -> tuple[bool, bool]:
+        """Return whether it was asked for again, so that another message counts, or cancelled.
 
         Clocks of two hosts differ, so the times are only compared for being the same. 0 stands for
         the message of a former version, which counts.
         """
-        counts = self.redis.hget(fetch_key(fetch_id), "asked_at")
-        return bool(asked_at and counts and to_text(counts) != repr(asked_at))
+        counts, cancelled_by = self.redis.hmget(fetch_key(fetch_id), "asked_at", "cancelled_by")
+        is_replaced = bool(asked_at and counts and to_text(counts) != repr(asked_at))
+        return is_replaced, bool(cancelled_by)
 
     def take(self, fetch_id: str, component_id: str, folder: str, worker: str) -> None:
         """Write that a worker begins it."""
