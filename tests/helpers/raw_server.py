@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 #: How much later than its deadline a call may end on a loaded machine.
 SLACK_S = 3.0
+#: For a server that answers at once: more than a loaded machine needs.
+ANSWER_S = 10.0
 
 
 class RawServer:

@@ -19,6 +19,7 @@ from tasks.records.states import UPLOAD_STATES
 from tests.docker.certificate import make_certificate, make_client_certificate
 from tests.farm import wait_until
 from tests.helpers.pythons import SOURCE, python
+from tests.helpers.raw_server import ANSWER_S
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
 from tests.sandbox.process import free_ports
@@ -65,11 +66,13 @@ def inbox(server: RedisServer, db: int = 0) -> list[bytes]:
     return entries[::-1]
 
 
-def pushed(url: str, upload_ids: tuple[str, ...] = (), timeout_s: float = 1.5) -> list[str | None]:
+def pushed(
+    url: str, upload_ids: tuple[str, ...] = (), timeout_s: float = ANSWER_S
+) -> list[str | None]:
     return push(parse_redis_url(url), ENTRIES, upload_ids, timeout_s)
 
 
-def refused(url: str, timeout_s: float = 1.5) -> str:
+def refused(url: str, timeout_s: float = ANSWER_S) -> str:
     """Return the one line of the error; no password is in it."""
     with pytest.raises(InboxError) as caught:
         pushed(url, timeout_s=timeout_s)
@@ -352,7 +355,7 @@ def test_a_file_that_tls_cannot_use_is_named(
 
 def test_a_redis_without_tls_ends_within_the_deadline(redis_server: RedisServer) -> None:
     began = time.monotonic()
-    line = refused(f"rediss://localhost:{redis_server.port}")
+    line = refused(f"rediss://localhost:{redis_server.port}", 1.5)
 
     assert line.startswith("Redis is not reachable (localhost:")
     assert time.monotonic() - began < 5

@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from tasks.config.redis_url import parse_redis_url
 from tasks.intake.inbox import InboxError, push
-from tests.helpers.raw_server import SLACK_S, RawServer, full_backlog, raw_server
+from tests.helpers.raw_server import ANSWER_S, SLACK_S, RawServer, full_backlog, raw_server
 from tests.sandbox.process import CHECKOUT
 
+#: For a server that does not answer.
 TIMEOUT_S = 0.4
 
 
-def refused(url: str, timeout_s: float = TIMEOUT_S, ids: tuple[str, ...] = ()) -> str:
+def refused(url: str, timeout_s: float = ANSWER_S, ids: tuple[str, ...] = ()) -> str:
     """Return the line of the error; it comes by the deadline, and has no password."""
     began = time.monotonic()
     with pytest.raises(InboxError) as caught:
@@ -74,7 +75,7 @@ def test_a_reply_that_is_not_redis_is_refused(answer: bytes) -> None:
 @pytest.mark.parametrize("answer", [b"", b":", b":1", b":1\r", b"-OOM", b":1\n"])
 def test_a_reply_that_never_ends_is_waited_for_until_the_deadline(answer: bytes) -> None:
     with raw_server(answer) as server:
-        assert f"(127.0.0.1:{server.port}: no answer in time)" in refused(url_of(server))
+        assert f"(127.0.0.1:{server.port}: no answer in time)" in refused(url_of(server), TIMEOUT_S)
 
 
 def byte_by_byte(connection: socket.socket) -> None:
@@ -93,7 +94,7 @@ def test_a_server_that_goes_on_and_on_ends_at_the_deadline(
     answer: Callable[[socket.socket], None],
 ) -> None:
     with raw_server(answer) as server:
-        assert "Redis is not reachable (127.0.0.1:" in refused(url_of(server))
+        assert "Redis is not reachable (127.0.0.1:" in refused(url_of(server), TIMEOUT_S)
 
 
 def test_a_server_that_reads_nothing_ends_at_the_deadline() -> None:
@@ -122,12 +123,14 @@ def test_a_server_that_reads_slowly_ends_at_the_deadline() -> None:
 
 def test_a_host_that_takes_no_connection_ends_at_the_deadline() -> None:
     with full_backlog() as port:
-        assert f"(127.0.0.1:{port}: no answer in time)" in refused(f"redis://127.0.0.1:{port}")
+        line = refused(f"redis://127.0.0.1:{port}", TIMEOUT_S)
+
+    assert f"(127.0.0.1:{port}: no answer in time)" in line
 
 
 def test_a_handshake_that_never_ends_ends_at_the_deadline() -> None:
     with raw_server(b"") as server:
-        line = refused(f"rediss://localhost:{server.port}")
+        line = refused(f"rediss://localhost:{server.port}", TIMEOUT_S)
 
     assert f"(localhost:{server.port}: no answer in time)" in line
 
@@ -173,14 +176,14 @@ def test_what_was_pushed_is_no_error_whatever_comes_after(
         connection.sendall(b":1\r\n" + replies)
 
     with raw_server(answer) as server:
-        assert push(parse_redis_url(url_of(server)), [b"entry"], ["a", "b"], 1) == states
+        assert push(parse_redis_url(url_of(server)), [b"entry"], ["a", "b"], ANSWER_S) == states
 
 
 def test_states_that_come_too_late_are_no_error() -> None:
     with raw_server(b":1\r\n$7\r\nlocated\r\n") as server:
         url = parse_redis_url(url_of(server))
 
-        assert push(url, [b"entry"], ["a", "b"], TIMEOUT_S) == ["located", None]
+        assert push(url, [b"entry"], ["a", "b"], 1.5) == ["located", None]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +223,7 @@ def test_a_redis_that_is_not_ready_is_asked_again_once(code: bytes) -> None:
 
 def test_a_redis_that_stays_unready_is_asked_no_third_time() -> None:
     with raw_server(lambda connection: connection.sendall(b"-LOADING wait\r\n")) as server:
-        line = refused(url_of(server), timeout_s=1.5)
+        line = refused(url_of(server))
 
     assert "Redis has just started and is loading its data (127.0.0.1:" in line
     assert len(server.received) == 2
@@ -228,11 +231,13 @@ def test_a_redis_that_stays_unready_is_asked_no_third_time() -> None:
 
 def test_a_redis_that_answers_late_is_not_asked_again() -> None:
     def answer(connection: socket.socket) -> None:
-        time.sleep(TIMEOUT_S - 0.05)
+        time.sleep(1.2)
         connection.sendall(b"-LOADING wait\r\n")
 
     with raw_server(answer) as server:
-        assert "Redis has just started and is loading its data (" in refused(url_of(server))
+        line = refused(url_of(server), timeout_s=2)
+
+    assert "Redis has just started and is loading its data (" in line
 
 
 def test_an_error_that_repeats_the_password_is_not_repeated() -> None:

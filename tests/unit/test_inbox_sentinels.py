@@ -13,7 +13,7 @@ from tasks.config.redis_url import parse_redis_url
 from tasks.intake.inbox import INBOX, InboxError, push
 from tests.chaos import sentinels
 from tests.chaos.sentinels import Sentinels
-from tests.helpers.raw_server import SLACK_S, RawServer, full_backlog, raw_server
+from tests.helpers.raw_server import ANSWER_S, SLACK_S, RawServer, full_backlog, raw_server
 from tests.sandbox import RedisServer
 from tests.sandbox.process import free_ports
 
@@ -25,7 +25,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
         yield group
 
 
-def refused(url: str, timeout_s: float = 1.5) -> str:
+def refused(url: str, timeout_s: float = ANSWER_S) -> str:
     """Return the line of the error; it comes by the deadline, and has no password."""
     began = time.monotonic()
     with pytest.raises(InboxError) as caught:
@@ -35,7 +35,7 @@ def refused(url: str, timeout_s: float = 1.5) -> str:
     return str(caught.value)
 
 
-def pushed(url: str, timeout_s: float = 1.5) -> None:
+def pushed(url: str, timeout_s: float = ANSWER_S) -> None:
     assert push(parse_redis_url(url), [b"entry"], ["x"], timeout_s) == [None]
 
 
@@ -120,14 +120,14 @@ def url_of(*servers: RawServer) -> str:
 
 def test_a_dead_sentinel_leaves_time_for_the_others(redis_server: RedisServer) -> None:
     with raw_server(b"") as silent:
-        pushed(url_of(silent, silent, naming(redis_server.port)))
+        pushed(url_of(silent, silent, naming(redis_server.port)), 4)
 
     assert taken(redis_server) == 1
 
 
 def test_silent_sentinels_end_at_the_deadline() -> None:
     with raw_server(b"") as silent:
-        line = refused(url_of(silent, silent, silent))
+        line = refused(url_of(silent, silent, silent), 1.5)
 
     assert f"no sentinel is reachable (127.0.0.1:{silent.port}: no answer in time)" in line
 
@@ -159,7 +159,7 @@ def test_a_master_that_became_a_replica_is_asked_for_again(redis_server: RedisSe
 
 def test_a_silent_master_leaves_time_for_a_new_one(redis_server: RedisServer) -> None:
     with full_backlog() as silent:
-        pushed(url_of(naming(silent, redis_server.port)))
+        pushed(url_of(naming(silent, redis_server.port)), 4)
 
     assert taken(redis_server) == 1
 
