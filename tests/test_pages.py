@@ -23,7 +23,7 @@ from tasks.intake.manifest import Entry
 from tasks.intake.notation import Frames
 from tasks.intake.web_review import review_of
 from tasks.records.notices import Notice
-from tasks.records.status import UploadState
+from tasks.records.upload_state import UploadState
 from tasks.transfer.names import COMPRESSED, FAMILIES, PASSES, default_name, file_type
 from tests.docs_tables import defaults
 from tests.helpers.documents import DOCS, block_after, section

@@ -29,9 +29,10 @@ from tasks.records.keys import (
 from tasks.records.numbers import LATEST_S, number
 from tasks.records.query import Query, Requirement, fits, is_in_index, requirements_of
 from tasks.records.states import UPLOAD_STATES
-from tasks.records.status import Status, UploadState, answers
+from tasks.records.status import Status, answers
 from tasks.records.terms import Hasher
 from tasks.records.typed import is_start_of_id
+from tasks.records.upload_state import UploadState
 from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import is_uuid
 

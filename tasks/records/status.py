@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
 import redis
 
-from tasks.config.sealing import UNREADABLE, Codec
+from tasks.config.sealing import Codec
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import PRIORITIES
-from tasks.records.acts import Act, acts_of
 from tasks.records.keys import (
     COMPONENT,
     HOSTS,
@@ -30,92 +29,20 @@ from tasks.records.keys import (
     upload_key,
 )
 from tasks.records.nodes import NodeFault, heard_lately, node_faults
-from tasks.records.numbers import LARGEST_SIZE, LATEST_S, Numbers, number
-from tasks.records.places import with_name
+from tasks.records.numbers import LATEST_S, number
 from tasks.records.states import (
     LIVE,
     PRIORITY_STEP,
     SERVICES,
-    STAGES,
-    STATES,
     UNFINISHED_JOBS,
     UPLOAD_STATES,
     enqueued_at,
 )
-from tasks.transfer.errors import SealBrokenError
+from tasks.records.upload_state import UploadState, broken_state, state_of
 
-#: The error of a record that holds something else than farmhaul's.
-IS_BROKEN = "its record in Redis is broken ({}): enqueue it again, and find who else writes there"
-BROKEN_KIND = "RecordBroken"
-#: Shown for a publish while its files are still being recorded.
-IS_OPEN = "not all of its files are recorded yet; if its worker dies, another one continues"
 #: A publish that waits for up to MOST_LEFT files shows the error of one of them, found among the
 #: first FILES_READ.
 MOST_LEFT, FILES_READ = 1000, 20
-
-
-@dataclass(frozen=True, slots=True)
-class UploadState:
-    """An upload as ``status`` shows it.
-
-    ``created``, ``updated`` and ``due`` are seconds since 1970, by Redis' clock.
-    """
-
-    upload_id: str
-    component_id: str
-    path: str
-    state: str
-    stage: str
-    size_bytes: int | None
-    sent_bytes: int
-    worker: str
-    error: str
-    error_kind: str
-    created: float
-    updated: float
-    due: float | None
-    tries: int
-    #: The bytes a second at which it is being sent; None if that is not known.
-    bytes_s: float | None = None
-    #: For a publish: the number of its members, and how many of them are stored.
-    files: int = 0
-    stored: int = 0
-    #: ftrack's encoding: queued, running, done or failed; empty if there is none.
-    job_ids: tuple[str, ...] = ()
-    job_state: str = ""
-    #: The version and the name in ftrack; empty where the request has only a component.
-    version_id: str = ""
-    name: str = ""
-    #: The location that has its path alone; empty if it was uploaded.
-    only_in: str = ""
-    #: Who asked for it, and when by the clock of their node; empty and 0 if that is not known.
-    asked_host: str = ""
-    asked_user: str = ""
-    asked: float = 0.0
-    #: Who has retried or cancelled it, the oldest first.
-    acts: tuple[Act, ...] = ()
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether its record holds what farmhaul does not write."""
-        return self.error.startswith(IS_BROKEN.partition("(")[0])
-
-    @property
-    def left_s(self) -> float | None:
-        """How long the rest takes to send, in seconds; None if that is not known."""
-        if not self.bytes_s or self.size_bytes is None:
-            return None
-        return max(self.size_bytes - self.sent_bytes, 0) / self.bytes_s
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the upload, and its encoding, have ended."""
-        return self.state not in LIVE and self.job_state not in UNFINISHED_JOBS
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether it is not located or stored, or its encoding failed; true of live uploads too."""
-        return self.state not in {"located", "stored"} or self.job_state == "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +62,6 @@ class Gate:
     service: str
     closed: bool
     since: float
-
-
-def _first_target(request: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a request becomes in ftrack; for a publish, what its first sequence becomes."""
-    containers = request.get("publish", {}).get("containers", ())
-    target: Mapping[str, Any] = (containers[0] if containers else request)["target"]
-    return target
 
 
 class Status:
@@ -182,9 +102,9 @@ class Status:
         for fields, error in zip(held_up.values(), self._errors_of([*held_up]), strict=True):
             fields.update(error)
         return [
-            _broken(upload_id)
+            broken_state(upload_id)
             if upload_id in broken
-            else self._state(upload_id, fields, stored.get(upload_id, 0))
+            else state_of(upload_id, fields, stored.get(upload_id, 0), self.codec)
             for upload_id, fields in found
         ]
 
@@ -263,64 +183,6 @@ class Status:
             for number, entry in enumerate(entries)
             if any(place is not None for place in places[number * size : (number + 1) * size])
         ]
-
-    def _state(self, upload_id: str, fields: Mapping[str, str], stored: int) -> UploadState | None:
-        if not fields:
-            return None
-        error = self.codec.unseal_text(fields.get("error", ""))
-        try:
-            request = self.codec.decode(fields["request"])
-            path, error = str(request["path"]), with_name(error, request)
-            target = _first_target(request)
-        except (SealBrokenError, KeyError, TypeError, AttributeError):
-            path, request, target = UNREADABLE, {}, {}
-        numbers = Numbers(fields)
-        stage = numbers.whole("stage", len(STAGES))
-        is_open = fields.get("state") == "storing" and "complete" not in fields
-        is_sending = fields.get("state") == "active" and STAGES[stage - 1] == "put_file"
-        has_rate = is_sending or fields.get("state") == "storing"
-        sent_bytes = numbers.whole("sent")
-        if is_sending:  # parts of a large file that are under way
-            sent_bytes += numbers.whole("ahead")
-        # A publish counts what its members have now; its size is what was asked for.
-        if fields.get("state") in {"located", "stored"} and "total" not in fields:
-            sent_bytes = numbers.whole("size", LARGEST_SIZE)
-        size, rate = numbers.get("size", LARGEST_SIZE), numbers.get("rate")
-        times = {name: numbers.get(name, LATEST_S) for name in ("created", "updated", "due")}
-        tries = sum(numbers.whole(name) for name in fields if name.startswith("tries:"))
-        files = numbers.whole("total")
-        for name in ("fence", "score", "done"):
-            numbers.get(name)
-        if numbers.odd or fields.get("state") not in STATES:
-            error = IS_BROKEN.format(", ".join(sorted(numbers.odd) or ["state"]))
-        return UploadState(
-            upload_id=upload_id,
-            component_id=fields.get("component", ""),
-            path=path,
-            state=fields.get("state", ""),
-            stage=STAGES[stage - 1] if stage else "",
-            size_bytes=None if size is None else int(size),
-            sent_bytes=sent_bytes,
-            bytes_s=rate if has_rate else None,
-            worker=fields.get("worker", ""),
-            error=IS_OPEN if is_open else error,
-            error_kind=fields.get("error_kind", ""),
-            created=times["created"] or 0.0,
-            updated=times["updated"] or 0.0,
-            due=times["due"],
-            tries=tries,
-            files=files,
-            stored=stored,
-            job_ids=tuple(fields["jobs"].split(",")) if fields.get("jobs") else (),
-            job_state=fields.get("job_state", ""),
-            version_id=str(target.get("version_id") or ""),
-            name=str(target.get("name") or ""),
-            only_in=str(target.get("only_in") or ""),
-            asked_host=str(request.get("asked_host", "")),
-            asked_user=str(request.get("asked_user", "")),
-            asked=numbers.get("asked", LATEST_S) or 0.0,
-            acts=acts_of(fields.get("acts", ""), self.codec),
-        )
 
     def ids_in(self, states: Iterable[str], limit: int = 10_000) -> list[str]:
         """Return the ids of uploads in some states, the latest moved first."""
@@ -414,23 +276,3 @@ def answers(pipeline: Any) -> list[Any]:
         if isinstance(answer, redis.RedisError) and "WRONGTYPE" not in str(answer):
             raise answer
     return found
-
-
-def _broken(upload_id: str) -> UploadState:
-    """Return the state of an upload whose record has another type."""
-    return UploadState(
-        upload_id=upload_id,
-        component_id="",
-        path="",
-        state="",
-        stage="",
-        worker="",
-        size_bytes=None,
-        sent_bytes=0,
-        error=IS_BROKEN.format("another type"),
-        error_kind=BROKEN_KIND,
-        created=0.0,
-        updated=0.0,
-        due=None,
-        tries=0,
-    )

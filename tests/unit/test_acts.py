@@ -11,7 +11,7 @@ from tasks.config.sealing import Codec
 from tasks.records import acts, keys
 from tasks.records.commands import Commands
 from tasks.records.scripts import Scripts
-from tasks.records.status import UploadState
+from tasks.records.upload_state import UploadState
 from tests.unit.records import Farm, file_of
 from workers.cli import output
 from workers.web.access import Records

@@ -16,7 +16,8 @@ from tasks.records import keys
 from tasks.records.parts import PartsRecord, Run
 from tasks.records.record import MAX_DELIVERIES
 from tasks.records.states import STAGES
-from tasks.records.status import Status, UploadState
+from tasks.records.status import Status
+from tasks.records.upload_state import UploadState
 from tasks.transfer.models import FileIdentity, Multipart, Transfer
 from tasks.transfer.multipart import Part, plan_runs
 from tests.unit.records import Farm, file_of

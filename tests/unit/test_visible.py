@@ -21,7 +21,7 @@ from tasks.intake.errors import printable, quoted
 from tasks.intake.exit_codes import say
 from tasks.intake.request import UploadRequest
 from tasks.log import log
-from tasks.records.status import UploadState
+from tasks.records.upload_state import UploadState
 from tasks.stage.message import summary
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError, RequestRefusedError, UploadsFailedError

@@ -14,7 +14,8 @@ from tasks.records.inbox import Waiting
 from tasks.records.nodes import NodeFault
 from tasks.records.query import parsed
 from tasks.records.search import Page
-from tasks.records.status import Backlog, Gate, UploadState
+from tasks.records.status import Backlog, Gate
+from tasks.records.upload_state import UploadState
 from tasks.transfer.errors import FileRefusedError
 from tests.unit.records import Farm as RecordsFarm
 from tests.unit.records import file_of

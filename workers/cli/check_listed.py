@@ -12,7 +12,8 @@ from tasks.intake.request import REVIEW_PREFIX
 from tasks.records.query import Query
 from tasks.records.scripts import Scripts
 from tasks.records.search import Search
-from tasks.records.status import Status, UploadState
+from tasks.records.status import Status
+from tasks.records.upload_state import UploadState
 from tasks.transfer.inventory import Inventory, Known
 from tasks.transfer.names import fetched_name, name_fault
 from tasks.transfer.thumbnails import thumbnail_id

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.records.search import Hits
-from tasks.records.status import UploadState
+from tasks.records.upload_state import UploadState
 from workers.cli import output
 from workers.kinds import kind_line
 

@@ -16,7 +16,7 @@ from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
 from tasks.records.states import LIVE
-from tasks.records.status import UploadState
+from tasks.records.upload_state import UploadState
 from workers import wording
 
 #: The kind of error of an upload whose component holds other files (``lua/includes/places.lua``).

@@ -11,7 +11,8 @@ from tasks.intake.deliver import host_name, user_name
 from tasks.intake.errors import BadInputError
 from tasks.records.fail_fast import ANSWER_S, CONNECT_S, fail_fast_redis
 from tasks.records.scripts import Scripts, open_scripts
-from tasks.records.status import Status, UploadState
+from tasks.records.status import Status
+from tasks.records.upload_state import UploadState
 from workers.wording import not_taken_in
 
 if TYPE_CHECKING:

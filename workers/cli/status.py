@@ -15,7 +15,8 @@ from tasks.records.query import Query
 from tasks.records.scripts import Scripts
 from tasks.records.search import Hits
 from tasks.records.states import LIVE, UPLOAD_STATES
-from tasks.records.status import Status, UploadState
+from tasks.records.status import Status
+from tasks.records.upload_state import UploadState
 from workers.cli import output
 from workers.cli.fetch_task import fetch_line
 from workers.cli.found import MOST_READ, columns, failures, lines_of, show_found

@@ -12,7 +12,8 @@ from tasks.config.settings import Settings
 from tasks.intake.exit_codes import say
 from tasks.intake.inbox import InboxError
 from tasks.records.fail_fast import fail_fast_redis
-from tasks.records.status import Status, UploadState
+from tasks.records.status import Status
+from tasks.records.upload_state import UploadState
 from tasks.transfer.errors import FatalError
 from workers.cli.output import problem
 from workers.wording import no_takers, redis_problem, waits_for_newer

@@ -22,7 +22,8 @@ from tasks.records.fetches import Fetches
 from tasks.records.inbox import waiting
 from tasks.records.keys import state_key, to_text
 from tasks.records.states import UPLOAD_STATES
-from tasks.records.status import Status, UploadState, answers
+from tasks.records.status import Status, answers
+from tasks.records.upload_state import UploadState
 from tasks.transfer.targets import is_uuid
 from workers.cli import output
 from workers.cli.query import find, none_known, not_uploads, query_of, query_options, with_whole_ids

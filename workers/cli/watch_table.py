@@ -17,7 +17,8 @@ from tasks.records.inbox import waiting
 from tasks.records.keys import TOTALS
 from tasks.records.numbers import number
 from tasks.records.states import LIVE, STAGES
-from tasks.records.status import Status, UploadState
+from tasks.records.status import Status
+from tasks.records.upload_state import UploadState
 from workers.cli import output
 from workers.wording import clock, faults_of_nodes, first_lines, may_pass, redis_problem
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from tasks.config.texts import visible
 from tasks.records.nodes import MEANINGS
 from tasks.records.notices import Notice
-from tasks.records.status import UploadState
+from tasks.records.upload_state import UploadState
 
 #: What each event is called in the text, for one and for several.
 WORDS = {

@@ -29,8 +29,9 @@ from tasks.records.query import Query, parsed
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Search
 from tasks.records.states import STAGES
-from tasks.records.status import Backlog, Gate, Status, UploadState, answers
+from tasks.records.status import Backlog, Gate, Status, answers
 from tasks.records.typed import is_start_of_id, word_of
+from tasks.records.upload_state import UploadState
 from tasks.transfer.targets import is_uuid
 from workers.app import app
 from workers.broker.address import celery_address

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tasks.records.query import Query
 from tasks.records.search import Search
 from tasks.records.states import LIVE
-from tasks.records.status import UploadState
+from tasks.records.upload_state import UploadState
 
 #: How many uploads are read, and how many groups are shown, so that one look costs Redis about
 #: as much as a few seconds of a farm at work.

@@ -18,7 +18,7 @@ from tasks.records.fetches import FetchState
 from tasks.records.query import Query
 from tasks.records.search import ORDER, Page
 from tasks.records.states import LIVE
-from tasks.records.status import UploadState
+from tasks.records.upload_state import UploadState
 from workers.wording import span
 
 if TYPE_CHECKING:
