@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import pytest
 
 from tasks.intake.envelope import open_entry
+from tasks.intake.from_wire import from_wire
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import PublishRequest, Request
-from tasks.intake.wire import from_wire
 from tests.farm import Farm
 from tests.farm_hooks.stand import write_settings
 from tests.helpers.pyz import NAME, built_pyz

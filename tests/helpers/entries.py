@@ -11,9 +11,10 @@ from typing import Any, cast
 from tasks.config.hook_settings import HookSettings
 from tasks.config.settings import Settings
 from tasks.intake.build import Options, build_requests
+from tasks.intake.from_wire import from_wire
 from tasks.intake.manifest import Entry
 from tasks.intake.request import PublishRequest
-from tasks.intake.wire import from_wire, to_wire
+from tasks.intake.wire import to_wire
 from tasks.transfer.existing import NOTHING_YET
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.lookup import find_files

@@ -20,8 +20,8 @@ from tasks.intake.bodies import make_bodies  # noqa: E402
 from tasks.intake.build import Options, build_requests  # noqa: E402
 from tasks.intake.envelope import open_entry, sign  # noqa: E402
 from tasks.intake.errors import BadInputError  # noqa: E402
+from tasks.intake.from_wire import from_wire  # noqa: E402
 from tasks.intake.manifest import Entry, read_manifest  # noqa: E402
-from tasks.intake.wire import from_wire  # noqa: E402
 
 VERSION = "9d1ad1a2-5b1c-4a0e-9a55-0a1b2c3d4e5f"
 KEY = "A" * 43 + "="

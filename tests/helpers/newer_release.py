@@ -13,10 +13,16 @@ from tests.sandbox.process import CHECKOUT
 
 VERSION = "99.0.0"
 SOURCES = ("pyproject.toml", "hatch_build.py", "README.md", "CHANGELOG.md", "LICENSE")
-#: Its changes in ``tasks/intake/wire.py``, as arguments of ``re.sub``.
+#: Its changes, as arguments of ``re.sub``.
 CHANGES = {
-    r"(def _shared_values\(.*?    return )values\n": r'\1{**values, "colour": "red"}\n',
-    r"(    fields = Fields\(values\)\n)": r'\1    fields.take("colour", str, "")\n',
+    "tasks/intake/wire.py": (
+        r"(def _shared_values\(.*?    return )values\n",
+        r'\1{**values, "colour": "red"}\n',
+    ),
+    "tasks/intake/from_wire.py": (
+        r"(    fields = Fields\(values\)\n)",
+        r'\1    fields.take("colour", str, "")\n',
+    ),
 }
 
 
@@ -28,8 +34,8 @@ def install_newer_release(folder: Path) -> dict[str, str]:
     for name in SOURCES:
         shutil.copyfile(CHECKOUT / name, checkout / name)
     _change(checkout / "pyproject.toml", r'(?m)^version = "[^"]*"', f'version = "{VERSION}"')
-    for before, after in CHANGES.items():
-        _change(checkout / "tasks/intake/wire.py", before, after)
+    for name, (before, after) in CHANGES.items():
+        _change(checkout / name, before, after)
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel"]
     subprocess.run(command, cwd=checkout, check=True, capture_output=True)
     [wheel] = (checkout / "dist").glob("*.whl")

@@ -14,9 +14,9 @@ from tasks.config.hook_settings import HookSettings
 from tasks.config.remedies import explained
 from tasks.intake.bodies import make_bodies
 from tasks.intake.build import Options, build_requests
+from tasks.intake.from_wire import from_wire
 from tasks.intake.manifest import Entry
 from tasks.intake.request import PublishRequest, UploadRequest
-from tasks.intake.wire import from_wire
 from tasks.records.requests import transfer_from_record
 from tasks.transfer.asked import MAX_AGE_S, check_asked, check_changed, check_host
 from tasks.transfer.checksum import compute_checksum

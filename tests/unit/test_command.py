@@ -20,9 +20,9 @@ from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.intake import command, deadline, deliver
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import Envelope, open_entry
+from tasks.intake.from_wire import from_wire
 from tasks.intake.inbox import INBOX, InboxError
 from tasks.intake.request import PublishRequest
-from tasks.intake.wire import from_wire
 from tests.helpers.imports import loaded_by
 from tests.sandbox.process import CHECKOUT, NO_REDIS
 from tests.sandbox.redis_server import RedisServer

@@ -16,9 +16,9 @@ import pytest
 
 from tasks.intake import disk, hook
 from tasks.intake.envelope import Envelope, open_entry
+from tasks.intake.from_wire import from_wire
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import Request
-from tasks.intake.wire import from_wire
 from tests.sandbox.process import NO_REDIS
 from tests.sandbox.redis_server import RedisServer
 

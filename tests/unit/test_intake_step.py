@@ -22,9 +22,10 @@ from tasks.config.redis_client import worker_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
 from tasks.intake.envelope import host_in, make_body, sign
+from tasks.intake.from_wire import from_wire
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import UploadRequest
-from tasks.intake.wire import from_wire, to_wire
+from tasks.intake.wire import to_wire
 from tasks.records.commands import Commands
 from tasks.records.delivery import Outcome, Settlement
 from tasks.records.inbox import (

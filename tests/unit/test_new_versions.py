@@ -12,9 +12,10 @@ import pytest
 from tasks.config.settings import Settings
 from tasks.intake.build import Options, build_requests
 from tasks.intake.errors import BadInputError
+from tasks.intake.from_wire import from_wire
 from tasks.intake.manifest import Entry
 from tasks.intake.request import Request, UploadRequest, target_from
-from tasks.intake.wire import from_wire, to_wire
+from tasks.intake.wire import to_wire
 from tasks.stage.context import Clients
 from tasks.stage.resolved import resolved, resolved_publish
 from tasks.transfer.errors import ServiceUnavailableError, TargetRefusedError

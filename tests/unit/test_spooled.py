@@ -14,11 +14,12 @@ from tasks.intake.build import Options, build_requests
 from tasks.intake.envelope import EntryRefusedError, Envelope, open_entry, sign
 from tasks.intake.errors import BadInputError
 from tasks.intake.flush import NotNowError
+from tasks.intake.from_wire import from_wire
 from tasks.intake.manifest import Entry
 from tasks.intake.request import UploadRequest
 from tasks.intake.salvage import sort_out
 from tasks.intake.spooled import reader
-from tasks.intake.wire import from_wire, to_wire
+from tasks.intake.wire import to_wire
 from tasks.transfer.targets import Target
 
 VERSION = "9f1d2c3b-0000-4000-8000-000000000001"

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from tasks.config.settings import Settings
 from tasks.intake.build import Options, build_requests
 from tasks.intake.fields import MAX_METADATA, MAX_PATHS
+from tasks.intake.from_wire import from_wire
 from tasks.intake.manifest import Entry
 from tasks.intake.notation import Frames
 from tasks.intake.ranges import MAX_FRAMES
 from tasks.intake.request import PublishRequest, Request, UploadRequest
-from tasks.intake.wire import from_wire, to_wire
+from tasks.intake.wire import to_wire
 from tasks.transfer.names import is_unfit
 from tasks.transfer.targets import Container, OfVersion, Publish, Target
 

@@ -12,9 +12,9 @@ import pytest
 import redis
 
 from tasks.intake.envelope import open_entry
+from tasks.intake.from_wire import from_wire
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import Request
-from tasks.intake.wire import from_wire
 from tests.helpers.pyz import built_pyz
 from tests.helpers.skipping import skip_loudly
 from tests.sandbox import RedisServer

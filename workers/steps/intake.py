@@ -24,9 +24,9 @@ from tasks.config.hook_settings import HookSettings
 from tasks.config.redis_client import worker_redis
 from tasks.intake.envelope import EntryRefusedError, NewerError, SignedButNoKeyError, open_entry
 from tasks.intake.fields import MAX_FILES
+from tasks.intake.from_wire import from_wire
 from tasks.intake.newer import is_newer
 from tasks.intake.request import PublishRequest, Request
-from tasks.intake.wire import from_wire
 from tasks.log import log
 from tasks.records import unread
 from tasks.records.commands import Commands
