@@ -2,8 +2,8 @@
 
 In turn without a poison and with one, it prints the seconds from the moment at which two workers
 begin until all others are located, and the CPU time of the workers. ``--kind all`` takes each kind
-of poison in turn. A busy machine makes a run slower and never faster, so the fastest runs are
-compared, and of the CPU times the medians.
+of poison in turn. Each run with a poison is compared with the run before it, because the machine
+is not equally fast all the time.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.poison_delay", description=__doc__)
     parser.add_argument("--uploads", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=3, help="with each kind")
-    parser.add_argument("--kind", choices=[*POISONS, "all"], default="ftrack: ServerError")
+    parser.add_argument("--kind", choices=[*POISONS, "all"], action="append")
     options = parser.parse_args()
-    kinds = [*POISONS] if options.kind == "all" else [options.kind]
-    plain: list[Run] = []
-    poisoned: dict[str, list[Run]] = {kind: [] for kind in kinds}
+    asked = options.kind or ["ftrack: ServerError"]
+    kinds = [*POISONS] if "all" in asked else asked
+    pairs: dict[str, list[tuple[Run, Run]]] = {kind: [] for kind in kinds}
     with (
         tempfile.TemporaryDirectory() as folder,
         Sandbox.start(Path(folder) / "sandbox") as sandbox,
@@ -45,22 +45,18 @@ def main() -> None:
     ):
         measure(farm, options.uploads, "")  # warms up
         for kind in kinds * options.runs:
-            plain.append(measure(farm, options.uploads, ""))
-            poisoned[kind].append(measure(farm, options.uploads, kind))
-    for kind, runs in poisoned.items():
-        print(f"{kind}: {compared(plain, runs)}")
+            plain = measure(farm, options.uploads, "")
+            pairs[kind].append((plain, measure(farm, options.uploads, kind)))
+    for kind, found in pairs.items():
+        print(f"{kind}: {compared(found)}")
+    print(f"all: {compared([pair for found in pairs.values() for pair in found])}")
 
 
-def compared(plain: list[Run], poisoned: list[Run]) -> str:
-    """Return by how much one poison made the others slower."""
-    seconds = min(run.seconds for run in poisoned) / min(run.seconds for run in plain)
-    median_s = statistics.median(run.seconds for run in poisoned) / statistics.median(
-        run.seconds for run in plain
-    )
-    cpu = statistics.median(run.cpu_s for run in poisoned) / statistics.median(
-        run.cpu_s for run in plain
-    )
-    return f"fastest {seconds - 1:+.1%}, median {median_s - 1:+.1%}, CPU time {cpu - 1:+.1%}"
+def compared(pairs: list[tuple[Run, Run]]) -> str:
+    """Return by how much one poison made the others slower: the median of all pairs."""
+    seconds = statistics.median(poisoned.seconds / plain.seconds for plain, poisoned in pairs)
+    cpu = statistics.median(poisoned.cpu_s / plain.cpu_s for plain, poisoned in pairs)
+    return f"{seconds - 1:+.1%} of the time, {cpu - 1:+.1%} of the CPU time"
 
 
 def cpu_s(farm: Farm) -> float:
