@@ -11,23 +11,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import redis
 
 from tasks.config.sealing import Codec
+from tasks.records.index import MAX_FOUND, Index, chunks, scores
 from tasks.records.keys import (
     COMPONENT,
     carried_key,
-    group_key,
     state_key,
-    term_key,
     to_text,
     upload_key,
 )
 from tasks.records.numbers import LATEST_S, number
-from tasks.records.query import Query, Requirement, fits, is_in_index, requirements_of
+from tasks.records.query import Query, fits, is_in_index, requirements_of
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status, answers
 from tasks.records.terms import Hasher
@@ -41,12 +39,8 @@ ORDER = (
     *("failed", "retrying", "active", "storing", "pending"),
     *("located", "cancelled", "superseded"),
 )
-#: The bounds of one query, so that the cost does not grow with the number of records: how many
-#: groups and uploads are taken from indexes, and how many records are read to be compared.
-MAX_GROUPS, MAX_FOUND, MAX_READ = 2000, 20_000, 2000
-#: How many ids are asked for in one command, and how many lists of MAX_FOUND ids at once.
-STEP, MAX_LISTS = 2000, 16
-T = TypeVar("T")
+#: How many records one query reads at most, so that its cost does not grow with their number.
+MAX_READ = 2000
 
 
 class Found(NamedTuple):
@@ -86,21 +80,6 @@ class Hits(NamedTuple):
     is_cut: bool
 
 
-class _Wanted(NamedTuple):
-    """A requirement as hashes: each way with whether it is exact, and the lists of people."""
-
-    ways: list[tuple[list[str], bool]]
-    people: list[str]
-
-
-class _Source(NamedTuple):
-    """A list of uploads; ``missing`` are the requirements that only people's lists can meet."""
-
-    group: str
-    is_exact: bool
-    missing: frozenset[int]
-
-
 class Search:
     """Finds uploads, and writes nothing."""
 
@@ -108,7 +87,7 @@ class Search:
         # redis-py's types of replies cover asyncio, too.
         self.client: Any = client
         self.codec = codec
-        self.hasher = hasher
+        self.index = Index(client, hasher)
         self.status = Status(client, codec)
 
     def page(self, query: Query, start: int, length: int) -> Page:
@@ -183,7 +162,7 @@ class Search:
         if query.worker:
             return self._recorded(self._of_worker(query.worker)), False, True
         if requirements := [*requirements_of(query)]:
-            ids, is_cut = self._indexed(requirements)
+            ids, is_cut = self.index.find(requirements)
             known = is_in_index(query)
             return self._moved({one: known and exact for one, exact in ids.items()}), is_cut, True
         most = MAX_READ // len(query.states)
@@ -219,122 +198,6 @@ class Search:
         workers = [*map(_text, answers(pipeline))]
         return [one for one, worker in zip(ids, workers, strict=True) if name in worker]
 
-    def _indexed(self, requirements: Sequence[Requirement]) -> tuple[dict[str, bool], bool]:
-        """Return the uploads that the index names, by whether they fit for sure."""
-        wanted = [self._hashed(one) for one in requirements]
-        sizes = self._sizes(wanted)
-        # What is in no list meets nothing.
-        wanted = [
-            _Wanted(
-                [way for way in ways if all(sizes[one] for one in way[0])],
-                [one for one in people if sizes[one]],
-            )
-            for ways, people in wanted
-        ]
-        if not all(ways or people for ways, people in wanted):
-            return {}, False
-
-        def size(one: _Wanted) -> int:
-            of_people = sum(sizes[key] for key in one.people)
-            return sum(min(sizes[key] for key in way) for way, _ in one.ways) + of_people
-
-        # Begin with terms that nobody's name has, and with what the fewest groups have.
-        first = min(wanted, key=lambda one: (not one.ways, bool(one.people), size(one)))
-        # What nobody of that name has asked for may be below a folder of that name.
-        starts = wanted if first.people else [first]
-        rarest = [min(way, key=sizes.__getitem__) for one in starts for way, _ in one.ways]
-        groups, is_cut = self._groups(rarest, wanted)
-        begun = wanted.index(first)
-        others = frozenset(range(len(wanted))) - {begun}
-        sources = [*groups, *(_Source(one, is_exact=True, missing=others) for one in first.people)]
-        found, is_longer = self._ids(sources)
-        for place, one in enumerate(wanted):
-            unmet = [upload for upload, source in found.items() if place in source.missing]
-            asked = self._members(one.people, unmet)
-            for upload in unmet:
-                if upload not in asked:
-                    del found[upload]
-        return {one: source.is_exact for one, source in found.items()}, is_cut or is_longer
-
-    def _hashed(self, requirement: Requirement) -> _Wanted:
-        """Return the ways to meet a requirement, as hashes: each way under each key."""
-        hashes, person = self.hasher.hashes, requirement.person
-        ways = [
-            ([*under_one_key], way.is_exact)
-            for way in requirement.ways
-            for under_one_key in zip(*map(hashes, way.terms), strict=True)
-        ]
-        return _Wanted(ways, hashes(person) if person else [])
-
-    def _sizes(self, wanted: Sequence[_Wanted]) -> dict[str, int]:
-        """Return how many groups have a term, and how many uploads somebody has asked for."""
-        terms = {one for ways, _ in wanted for way, _ in ways for one in way}
-        keys = {one: term_key(one) for one in terms}
-        keys |= {one: group_key(one) for _, people in wanted for one in people}
-        pipeline = self.client.pipeline(transaction=False)
-        for key in keys.values():
-            pipeline.zcard(key)
-        # What somebody else has put there has none; the next upload that has it repairs it.
-        sizes = [size if isinstance(size, int) else 0 for size in answers(pipeline)]
-        return dict(zip(keys, sizes, strict=True))
-
-    def _groups(
-        self, terms: Sequence[str], wanted: Sequence[_Wanted]
-    ) -> tuple[list[_Source], bool]:
-        """Return the groups with any of the terms that may meet all, the newest first."""
-        pipeline = self.client.pipeline(transaction=False)
-        for term in terms:
-            pipeline.zrange(term_key(term), 0, MAX_GROUPS - 1, desc=True, withscores=True)
-        rows = [row for row in answers(pipeline) if isinstance(row, list)]
-        newest = {to_text(group): score for row in rows for group, score in row}
-        groups = sorted(newest, key=newest.__getitem__, reverse=True)
-        hashes = sorted({one for ways, _ in wanted for way, _ in ways for one in way})
-        has = self._membership(groups, hashes)
-        sources = []
-        for row, group in enumerate(groups):
-            met = [
-                [is_exact for way, is_exact in ways if all(has[one][row] for one in way)]
-                for ways, _ in wanted
-            ]
-            missing = frozenset(place for place, ways in enumerate(met) if not ways)
-            if all(wanted[place].people for place in missing):
-                is_exact = all(any(ways) for place, ways in enumerate(met) if place not in missing)
-                sources.append(_Source(group, is_exact, missing))
-        return sources, any(len(row) == MAX_GROUPS for row in rows)
-
-    def _membership(
-        self, groups: Sequence[str], hashes: Sequence[str]
-    ) -> dict[str, Sequence[bool]]:
-        if not groups:
-            return dict.fromkeys(hashes, ())
-        pipeline = self.client.pipeline(transaction=False)
-        for one in hashes:
-            pipeline.zmscore(term_key(one), groups)
-        nothing = [None] * len(groups)
-        rows = [row if isinstance(row, list) else nothing for row in answers(pipeline)]
-        return {
-            one: [score is not None for score in row] for one, row in zip(hashes, rows, strict=True)
-        }
-
-    def _ids(self, sources: Sequence[_Source]) -> tuple[dict[str, _Source], bool]:
-        """Return up to MAX_FOUND uploads of these lists, and whether there are more."""
-        found: dict[str, _Source] = {}
-        for some in _chunks(sources, MAX_LISTS):
-            pipeline = self.client.pipeline(transaction=False)
-            for source in some:
-                pipeline.zrange(group_key(source.group), 0, MAX_FOUND, desc=True)
-            for source, rows in zip(some, answers(pipeline), strict=True):
-                for upload_id in rows if isinstance(rows, list) else ():
-                    found.setdefault(to_text(upload_id), source)
-            if len(found) > MAX_FOUND:
-                return dict(islice(found.items(), MAX_FOUND)), True
-        return found, False
-
-    def _members(self, groups: Sequence[str], ids: Sequence[str]) -> set[str]:
-        """Return those of the uploads that one of the lists has."""
-        keys = [group_key(one) for one in groups]
-        return {one for one, _, _ in self._scores(keys, ids)}
-
     def _moved(self, ids: dict[str, bool]) -> list[Found]:
         """Return the uploads as the indexes of the states have them, by whether they are exact."""
         moves: dict[str, tuple[str, float]] = {}
@@ -342,7 +205,7 @@ class Search:
         for states in (["located"], [state for state in ORDER if state != "located"]):
             by_key = {state_key(state): state for state in states}
             left = [one for one in ids if one not in moves]
-            for one, key, score in self._scores([*by_key], left):
+            for one, key, score in scores(self.client, [*by_key], left):
                 moves.setdefault(one, (by_key[key], score))
         return [Found(one, *move, ids[one]) for one, move in moves.items()]
 
@@ -359,21 +222,9 @@ class Search:
                 found.append(Found(upload_id, state, moved, is_exact=False))
         return found
 
-    def _scores(self, keys: Sequence[str], ids: Sequence[str]) -> Iterator[tuple[str, str, float]]:
-        """Yield which of the ids are in which sorted set, with their scores."""
-        pipeline = self.client.pipeline(transaction=False)
-        asked = [(key, some) for key in keys for some in _chunks(ids, STEP)]
-        for key, some in asked:
-            pipeline.zmscore(key, some)
-        for (key, some), scores in zip(asked, answers(pipeline), strict=True):
-            if isinstance(scores, list):
-                for one, score in zip(some, scores, strict=True):
-                    if score is not None:
-                        yield one, key, score
-
     def _read(self, ids: Sequence[str]) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """Yield uploads with the kinds of their errors and their requests."""
-        for some in _chunks(ids, 500):
+        for some in chunks(ids, 500):
             pipeline = self.client.pipeline(transaction=False)
             for upload_id in some:
                 pipeline.hmget(upload_key(upload_id), "error_kind", "request")
@@ -391,9 +242,3 @@ class Search:
 
 def _text(answer: Any) -> str:
     return "" if isinstance(answer, redis.RedisError) else to_text(answer)
-
-
-def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    remaining = iter(items)
-    while some := [*islice(remaining, size)]:
-        yield some

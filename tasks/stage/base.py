@@ -74,9 +74,7 @@ class Stage(BatchTask):
     @property
     def settling(self) -> Settling:
         """How this node settles the outcomes of this stage."""
-        record = self.clients.record
-        functions = record.seal_file, record.stored_fields, record.job_fields
-        return Settling(self.stage, self.worker, *functions)
+        return Settling(self.stage, self.worker, self.clients.record.form)
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the task; events, Flower and logs show the summary instead of the arguments."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tasks.config.remedies import explained
 from tasks.records.delivery import Outcome, Settlement, final_verdict
+from tasks.records.form import RecordForm
 from tasks.records.states import STAGES
 from tasks.stage.retry_policy import FORGET, is_refused_here, own_fault, retry_plan
 from tasks.transfer import errors
@@ -28,13 +29,11 @@ PROVES_SERVICE_UP = (
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """How a node settles the outcomes of a stage; the functions are those of ``Record``."""
+    """How a node settles the outcomes of a stage."""
 
     stage: str
     node: str
-    seal_file: Callable[[Transfer], str]
-    stored_fields: Callable[[Transfer], dict[str, str]]
-    job_fields: Callable[[Transfer], dict[str, str]]
+    form: RecordForm
 
     def settlements(self, batch: Batch, outcomes: Outcomes) -> list[Settlement]:
         """Return a settlement for each upload; one without an outcome is as it was."""
@@ -82,7 +81,7 @@ class Settling:
     def _to_read_again(self, transfer: Transfer) -> str:
         """Return the field ``file`` for a file that is read again even if it looks unchanged."""
         unlike_any = replace(transfer.known_identity, mtime_ns=-1)
-        return self.seal_file(replace(transfer, identity=unlike_any, checksum=None))
+        return self.form.file(replace(transfer, identity=unlike_any, checksum=None))
 
     def _done(self, transfer: Transfer) -> Outcome:
         is_last = self.stage == STAGES[-1] or transfer.is_located
@@ -97,15 +96,15 @@ class Settling:
         """Return the fields of the record that a stage has changed."""
         fields: dict[str, str | int] = {}
         if after.job_ids:
-            fields |= self.job_fields(after)
+            fields |= self.form.jobs(after)
         if after.publish is not None:
             return fields
         if any(
             getattr(after, name) != getattr(before, name)
             for name in ("identity", "checksum", "component_id")
         ):
-            fields["file"] = self.seal_file(after)
-        fields |= {"size": after.size_bytes, **self.stored_fields(after)}
+            fields["file"] = self.form.file(after)
+        fields |= {"size": after.size_bytes, **self.form.stored(after)}
         if before.doubted and not after.doubted and after.stored:
             fields["seen"] = 1
         is_gone = (before.was_located or before.doubted) and not after.stored

@@ -126,14 +126,13 @@ def _upload(record: Record, states: Mapping[str, str]) -> None:
 def _settle(
     record: Record, stage: str, transfers: list[Transfer], states: Mapping[str, str]
 ) -> None:
-    functions = record.seal_file, record.stored_fields, record.job_fields
     outcomes: Outcomes = {
         one.upload_id: _known(one, stage)
         for one in transfers
         if states.get(one.upload_id) not in PLANS
     }
     good = tuple(one for one in transfers if one.upload_id in outcomes)
-    settlements = Settling(stage, NODE, *functions).settlements(Batch("", good), outcomes)
+    settlements = Settling(stage, NODE, record.form).settlements(Batch("", good), outcomes)
     settlements += [
         Settlement(one, "retrying", {}, PLANS[states[one.upload_id]])
         for one in transfers

@@ -13,7 +13,7 @@ from cryptography.fernet import Fernet
 from tasks.config.sealing import Codec
 from tasks.intake.errors import BadInputError
 from tasks.intake.request import PublishRequest, UploadRequest
-from tasks.records import keys, search
+from tasks.records import index, keys, search
 from tasks.records.commands import Commands
 from tasks.records.query import parsed
 from tasks.records.scripts import Scripts
@@ -462,14 +462,14 @@ def test_only_a_page_is_read_of_what_the_index_knows(
 def test_one_query_reads_a_bounded_number_of_records(
     farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "MAX_FOUND", 10)
+    monkeypatch.setattr(index, "MAX_FOUND", 10)
     farm.enqueue(*(file(f"{SHOT}/plate.{number}.exr") for number in range(30)))
     one = Search(farm.client, Codec([]), Hasher(()))
 
     for text in ("sh020", "host:node7", "user:ada"):
         page = one.page(parsed(text), 0, 5)
         assert (page.total, page.is_cut, len(page.uploads)) == (10, True, 5), text
-    monkeypatch.setattr(search, "MAX_FOUND", 100)
+    monkeypatch.setattr(index, "MAX_FOUND", 100)
     monkeypatch.setattr(search, "MAX_READ", 10)
     assert one.page(parsed("sh020"), 0, 5).total == 30
     # Numbers are compared with what is read: 1, 10 and so on.

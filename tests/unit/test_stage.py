@@ -10,7 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tasks.config.sealing import Codec, Signer
 from tasks.records.delivery import Settlement
+from tasks.records.form import RecordForm
 from tasks.records.record import Settled
 from tasks.stage.base import Stage, with_size
 from tasks.stage.outcomes import Outcomes, Settling
@@ -107,7 +109,7 @@ def test_each_upload_that_goes_on_alone_gets_a_wake_up(
     outcomes: Outcomes = {file.upload_id: file for file in files}
     outcomes |= {one: GivenBackError(one, alone) for one, alone in given_back.items()}
     stage = Probe()
-    settling = Settling("put_file", "w1", str, lambda _: {}, lambda _: {})
+    settling = Settling("put_file", "w1", RecordForm(Codec([]), (), Signer(())))
     monkeypatch.setattr(Probe, "clients", SimpleNamespace(record=Recorder()), raising=False)
     monkeypatch.setattr(Probe, "settling", settling, raising=False)
     monkeypatch.setattr(Probe, "worker", "w1", raising=False)

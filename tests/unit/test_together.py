@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from tasks.config.sealing import Codec, Signer
+from tasks.records.form import RecordForm
 from tasks.stage.outcomes import Outcomes, Settling
 from tasks.stage.threads import Threads
 from tasks.stage.together import call_together
@@ -53,7 +55,7 @@ def test_the_group_that_makes_ftrack_slow_is_claimed_one_by_one() -> None:
     assert len(outcomes) == 50
     assert set(apart(outcomes)) == {one.upload_id for one in FILES[28:35]}
     assert sorted(service.sizes) == [1, *[7] * 7, 50]
-    settling = Settling("get_put_metadata", "w1", str, lambda _: {}, lambda _: {})
+    settling = Settling("get_put_metadata", "w1", RecordForm(Codec([]), (), Signer(())))
     settled = settling.settlements(Batch("a claim", tuple(FILES[28:35])), apart(outcomes))
     assert {one.outcome for one in settled} == {"pending"}
     assert all(one.fields == {"exclusive": 1} for one in settled)

@@ -204,7 +204,7 @@ class TakeIn(PeriodicStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         keys = HookSettings.from_environment().hook_keys
-        self.intake = Intake(worker.app, self.record.scripts, keys, self.record.path_map)
+        self.intake = Intake(worker.app, self.record.scripts, keys, self.record.form.path_map)
         self.inbox = self.intake.inbox
         #: Held while entries are taken in, and for ever by ``stop``.
         self._round = threading.Lock()
