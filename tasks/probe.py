@@ -22,8 +22,9 @@ from tasks.stage.threads import STALLED_S, Unfinished, note_progress
 from tasks.stage.tries import hung_text
 from tasks.transfer.errors import UploadError
 from tasks.transfer.files import open_checked, reading
-from tasks.transfer.ftrack import FtrackRefusal, query
+from tasks.transfer.ftrack import FtrackRefusal
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
+from tasks.transfer.queries import query
 from tasks.transfer.trial import put_trial
 
 #: Other workers of the host take from the same queue, and pass the message on so often.

@@ -25,8 +25,9 @@ from tasks.transfer.errors import (
     SealBrokenError,
     UploadError,
 )
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, query
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.queries import query
 
 #: A clock that differs by less does no harm to leases that have the usual length.
 CLOCK_S = 20.0

@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from tasks.records.states import SERVICES
 from tasks.stage.context import Clients
 from tasks.transfer.errors import ServiceUnavailableError, UploadError
-from tasks.transfer.ftrack import FtrackRefusal, query
+from tasks.transfer.ftrack import FtrackRefusal
 from tasks.transfer.http import HTTP_ERRORS, is_outage
 from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.queries import query
 
 TIMEOUT_S = 5.0
 FTRACK, STORE, _ = SERVICES

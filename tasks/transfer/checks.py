@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tasks.transfer.errors import RequestRefusedError, TargetRefusedError, UploadError
-from tasks.transfer.ftrack import MAX_PADDING, Result, number_of, query, quoted, rows_of
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
-from tasks.transfer.operations import Operation
+from tasks.transfer.operations import Operation, Result
+from tasks.transfer.queries import MAX_PADDING, number_of, query, quoted, rows_of
 from tasks.transfer.targets import QUOTES, Target, derived_id
 
 COLUMNS = "id, name, file_type, size, system_type, version_id"

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import reprlib
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
 
 import requests
 
 from tasks.transfer.errors import (
     CredentialsRefusedError,
     InterceptedError,
-    OwnSettingsError,
-    RequestRefusedError,
     ServiceUnavailableError,
     UnexpectedAnswerError,
-    UploadError,
 )
 from tasks.transfer.exchange import EXCHANGE_S, Exchange, ExchangeAdapter
 from tasks.transfer.http import (
@@ -31,29 +26,15 @@ from tasks.transfer.http import (
     status_of,
     translated_errors,
 )
-from tasks.transfer.models import Transfer
-from tasks.transfer.operations import Operation
+from tasks.transfer.operations import Operation, Result
 from tasks.transfer.pace import Pace, SlowCallError
-from tasks.transfer.targets import QUOTES, is_uuid
-
-Result = Mapping[str, Any]
-#: For each upload id: the transfer after a step, or the error that it failed with.
-Outcomes = dict[str, Transfer | UploadError]
 
 CREDENTIALS_EXCEPTIONS = {"InvalidCredentialsError", "FTAuthenticationError"}
 OUTAGE_EXCEPTIONS = {"ServerError", "InternalError", "TimeoutError", "OperationalError"}
 #: Proxies often refuse requests above 1 MB (nginx: client_max_body_size 1m).
 MAX_REQUEST_BYTES = 900_000
-#: A call that took longer before it failed is not repeated for its halves: if ftrack answers
-#: nothing in time, that would take minutes.
-SPLIT_WITHIN_S = 10.0
 #: The response for a batch of 50 has about 100 kB, that for 10,000 parts 15 MB.
 MAX_RESPONSE_BYTES = 16 << 20
-#: Rows of a query that comes page by page: a component has no more files than that.
-MAX_ROWS = 200_000
-#: The most digits that a frame number is padded to, and the largest size that ftrack can store.
-MAX_PADDING = 32
-MAX_SIZE_BYTES = 2**63 - 1
 #: The values of a response's JSON. That for 10,000 parts has 30,000; each takes up to 200 bytes.
 MAX_VALUES = 500_000
 
@@ -96,11 +77,6 @@ class FtrackRefusal(Exception):
 
 
 TOO_LARGE = "the call is too large"
-
-
-#: What is asked of ftrack for several transfers at once. It may raise UploadError or FtrackRefusal.
-Call: TypeAlias = Callable[[Sequence[Transfer]], Outcomes]
-_Result: TypeAlias = "Outcomes | UploadError | FtrackRefusal"
 
 
 class FtrackClient:
@@ -265,104 +241,6 @@ def _not_ftracks(response: requests.Response) -> Exception:
     return ServiceUnavailableError("ftrack", why, retry_after_s(response))
 
 
-def bisect_failures(call: Call, transfers: Sequence[Transfer], action: str) -> Outcomes:
-    """Call once for all transfers; if that fails, bisect until the reason is found.
-
-    One transfer among 50 that ftrack refuses, or has no usable answer for, costs about a dozen
-    calls, and the others succeed. If ftrack answers neither of two halves, it may be down: they
-    are not split further, and the transfers of each share one error object. ``action`` names the
-    call in the error of a refused transfer, such as "register".
-    """
-    return _bisect(call, transfers, action, _attempt(call, transfers)) if transfers else {}
-
-
-def _bisect(call: Call, transfers: Sequence[Transfer], action: str, result: _Result) -> Outcomes:
-    """Return the outcomes of transfers for which one call had this result."""
-    if isinstance(result, dict):
-        return result
-    if len(transfers) == 1:
-        [transfer] = transfers
-        if isinstance(result, FtrackRefusal) and result.may_pass:
-            result = UnexpectedAnswerError("ftrack", f"a call to {action} it", str(result))
-        elif isinstance(result, FtrackRefusal):
-            result = RequestRefusedError(transfer.component_id, action, str(result))
-        return {transfer.upload_id: result}
-    middle = len(transfers) // 2
-    halves = [transfers[:middle], transfers[middle:]]
-    results = [_attempt(call, half) for half in halves]
-    outcomes: Outcomes = {}
-    may_be_down = all(isinstance(one, UploadError) for one in (result, *results))
-    for half, half_result in zip(halves, results, strict=True):
-        if may_be_down and isinstance(half_result, UploadError):
-            outcomes |= _same_for_all(half, half_result)
-        else:
-            outcomes |= _bisect(call, half, action, half_result)
-    return outcomes
-
-
-def _attempt(call: Call, transfers: Sequence[Transfer]) -> _Result:
-    begun = time.monotonic()
-    try:
-        return call(transfers)
-    except FtrackRefusal as refusal:
-        return refusal
-    except UploadError as error:
-        is_slow = time.monotonic() - begun > SPLIT_WITHIN_S
-        if is_slow or isinstance(error, OwnSettingsError):
-            return _same_for_all(transfers, error)
-        return error
-
-
-def _same_for_all(transfers: Sequence[Transfer], error: UploadError) -> Outcomes:
-    return {transfer.upload_id: error for transfer in transfers}
-
-
 def encoded(operations: Sequence[Operation]) -> bytes:
     """Return the body of a POST with these operations."""
     return json.dumps(list(operations), separators=(",", ":")).encode()
-
-
-def query(columns: str, entity_type: str, where: str) -> Operation:
-    """Return the operation for a query in ftrack's query language."""
-    expression = f"select {columns} from {entity_type} where {where}"  # noqa: S608 not SQL; ids are checked UUIDs
-    return {"action": "query", "expression": expression}
-
-
-def quoted(ids: Iterable[str]) -> str:
-    """Return ids as the list in an ``in (…)`` of a query.
-
-    Raises:
-        ValueError: one of them would end its text there.
-    """
-    listed = [*ids]
-    if not QUOTES.isdisjoint("".join(listed)):
-        raise ValueError("what is listed in a query contains a quote")
-    return ", ".join(f'"{entity_id}"' for entity_id in listed)
-
-
-def rows_of(result: Result) -> list[Result]:
-    """Return the rows in the result of a query.
-
-    Raises:
-        UnexpectedAnswerError: an id is not a UUID; it would become part of a path or a query.
-    """
-    data = result.get("data")
-    listed = data if isinstance(data, list) else []
-    rows: list[Result] = [row for row in listed if isinstance(row, dict)]
-    for row in rows:
-        for name, value in row.items():
-            if (name == "id" or name.endswith("_id")) and not _is_id(value):
-                raise UnexpectedAnswerError("ftrack", "a query", f"{name} is not a UUID")
-    return rows
-
-
-def number_of(row: Result, column: str, most: int) -> int:
-    """Return a number of a row, from 0 to ``most``; 0 if it has none."""
-    value = row.get(column)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if 0 <= value <= most else 0  # a size is a float, and may be infinite
-
-
-def _is_id(value: object) -> bool:
-    return value is None or (isinstance(value, str) and is_uuid(value))

@@ -7,16 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tasks.transfer.checks import kind_of, location_id_of
-from tasks.transfer.ftrack import (
-    MAX_PADDING,
-    MAX_SIZE_BYTES,
-    FtrackClient,
-    Result,
-    number_of,
-    quoted,
-)
+from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.lookup import PAGE_ROWS, all_rows
 from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.operations import Result
+from tasks.transfer.queries import MAX_PADDING, MAX_SIZE_BYTES, number_of, quoted
 from tasks.transfer.targets import Target
 
 COLUMNS = "id, name, file_type, size, version_id, container_id, system_type"

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.transfer.errors import RequestRefusedError, TargetRefusedError
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Result, query, quoted, rows_of
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.operations import Result
+from tasks.transfer.queries import query, quoted, rows_of
 from tasks.transfer.targets import QUOTES, Container, Location, is_uuid
 
 #: ftrack's own locations (ftrack-python, ``source/ftrack_api/symbol.py``): the one whose files lie

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Operation = dict[str, Any]
+#: The result of an operation.
+Result = Mapping[str, Any]
 
 
 def create(entity_type: str, fields: Mapping[str, Any]) -> Operation:

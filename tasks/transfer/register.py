@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tasks.transfer.bisection import Outcomes, bisect_failures
 from tasks.transfer.checks import (
     others_of,
     same_names_query,
@@ -24,14 +25,9 @@ from tasks.transfer.existing import (
     new_versions,
     parse_existing,
 )
-from tasks.transfer.ftrack import (
-    FtrackClient,
-    FtrackRefusal,
-    Outcomes,
-    bisect_failures,
-    rows_of,
-)
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
+from tasks.transfer.queries import rows_of
 from tasks.transfer.registration import job_ids, locate_operations, with_jobs
 from tasks.transfer.targets import Container
 from tasks.transfer.thumbnails import set_thumbnails

@@ -13,19 +13,18 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
 )
 from tasks.transfer.existing import Existing, frames_operations, is_named
-from tasks.transfer.ftrack import (
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
+from tasks.transfer.models import Transfer
+from tasks.transfer.operations import Result
+from tasks.transfer.queries import (
     MAX_PADDING,
     MAX_ROWS,
     MAX_SIZE_BYTES,
-    FtrackClient,
-    FtrackRefusal,
-    Result,
     number_of,
     query,
     quoted,
     rows_of,
 )
-from tasks.transfer.models import Transfer
 from tasks.transfer.register import LOOKED_UP_AT_ONCE, look_up, taken_by
 from tasks.transfer.registration import job_ids, publish_operations, with_jobs
 from tasks.transfer.targets import Container, Publish

@@ -8,11 +8,11 @@ from typing import Any
 
 from tasks.transfer.checks import location_id_of
 from tasks.transfer.existing import NOTHING_YET, Existing, new_versions
-from tasks.transfer.ftrack import MAX_REQUEST_BYTES, Result, encoded
+from tasks.transfer.ftrack import MAX_REQUEST_BYTES, encoded
 from tasks.transfer.locations import pattern_path, resource_identifier
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.names import PATTERN
-from tasks.transfer.operations import Operation, create, delete, update
+from tasks.transfer.operations import Operation, Result, create, delete, update
 from tasks.transfer.targets import Container, Publish, Target, is_uuid
 from tasks.transfer.versions import version_operations
 

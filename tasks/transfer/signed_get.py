@@ -18,7 +18,6 @@ from tasks.transfer.errors import (
     UrlRefusedError,
 )
 from tasks.transfer.exchange import EXCHANGE_S, Exchange
-from tasks.transfer.ftrack import MAX_SIZE_BYTES
 from tasks.transfer.http import (
     MAX_ERROR_BYTES,
     body_of,
@@ -30,6 +29,7 @@ from tasks.transfer.http import (
     translated_errors,
 )
 from tasks.transfer.models import Transfer
+from tasks.transfer.queries import MAX_SIZE_BYTES
 
 #: S3 and GCS return the hex MD5 of an object that came in one PUT. After N parts, S3 returns the
 #: MD5 of their MD5s, and -N. A proxy that could compress may weaken the ETag, or add to it.

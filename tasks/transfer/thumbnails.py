@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, query, quoted, rows_of
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
+from tasks.transfer.queries import query, quoted, rows_of
 from tasks.transfer.registration import thumbnail_operation
 from tasks.transfer.targets import THUMBNAIL, Target
 

@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import Any
 
 from tasks.transfer.errors import TargetRefusedError
-from tasks.transfer.ftrack import FtrackClient, Result, query, quoted, rows_of
-from tasks.transfer.operations import Operation, create, update
+from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.operations import Operation, Result, create, update
+from tasks.transfer.queries import query, quoted, rows_of
 from tasks.transfer.targets import NewVersion, OfVersion, Target, derived_id, is_uuid
 
 #: How ftrack's own client names a list of versions, and what is in a list.

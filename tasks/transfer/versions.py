@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.transfer.errors import RequestRefusedError, TargetRefusedError
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, Result, query, quoted, rows_of
-from tasks.transfer.operations import Operation, create
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
+from tasks.transfer.operations import Operation, Result, create
+from tasks.transfer.queries import query, quoted, rows_of
 from tasks.transfer.targets import NewVersion, derived_id, is_uuid
 
 #: ftrack is asked again after this time: somebody may have renamed a shot.

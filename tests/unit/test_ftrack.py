@@ -747,7 +747,7 @@ def test_two_poisons_in_both_halves_end_the_bisection(
 def test_a_call_that_took_long_is_not_repeated_for_its_halves(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.transfer.ftrack.SPLIT_WITHIN_S", 0.0)
+    monkeypatch.setattr("tasks.transfer.bisection.SPLIT_WITHIN_S", 0.0)
     sandbox.faults.add("ftrack", "status", 503)
 
     outcomes = sign(ftrack, frames(frame, existing(sandbox, 4)))

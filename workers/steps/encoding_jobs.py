@@ -8,7 +8,8 @@ from typing import Any
 from tasks.records.publishes import DueJobs, Publishes
 from tasks.stage.limits import Limits
 from tasks.transfer.errors import UploadError
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal, query, quoted, rows_of
+from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
+from tasks.transfer.queries import query, quoted, rows_of
 from tasks.transfer.targets import is_uuid
 from tasks.transfer.thumbnails import set_again, thumbnail_id
 from workers.steps.periodic import IS_RECONCILING, PeriodicStep
