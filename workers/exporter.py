@@ -6,15 +6,11 @@ host with node-local uploads; a test measures it.
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import redis
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -25,11 +21,8 @@ from prometheus_client.registry import Collector
 
 from tasks.chain import list_key, queue_of
 from tasks.config.sealing import Codec
-from tasks.config.settings import Settings
 from tasks.config.texts import visible
-from tasks.intake.errors import BadInputError
 from tasks.records.counters import read
-from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.inbox import waiting
 from tasks.records.keys import ASKED, CLAIMS, NOTICES, RETRYING, state_key, to_text, upload_key
 from tasks.records.numbers import number
@@ -38,7 +31,6 @@ from tasks.records.states import SERVICES, STAGES
 from tasks.records.status import Backlog, Status
 from tasks.records.unread import unread
 from tasks.transfer.errors import UploadError
-from workers.loopback import is_from_here, is_loopback, is_rebound
 
 Gauge = GaugeMetricFamily
 
@@ -53,10 +45,6 @@ def subclasses(kind: type[UploadError]) -> Iterator[type[UploadError]]:
 #: How many uploads the sample metrics look at: the retrying ones that are due first, and the ones
 #: that have been active longest.
 SAMPLE = 50
-#: A connection that sends nothing, or takes nothing, for so long is closed.
-IDLE_S = 10.0
-#: And so is one whose request or answer takes so long, byte by byte.
-LONGEST_S = 30.0
 #: How many hosts or nodes a metric names.
 MOST_HOSTS = 1000
 #: The values of the label ``kind``. All of them are exported from the start, because Prometheus
@@ -312,60 +300,3 @@ class FarmCollector(Collector):
             buckets=[*totals.buckets.items()],
             sum_value=totals.seconds_sum,
         )
-
-
-def serve(settings: Settings, address: str, port: int) -> None:
-    """Serve metrics until the process is stopped.
-
-    Raises:
-        BadInputError: the address and port cannot be used.
-    """
-    registry = CollectorRegistry()
-    registry.register(FarmCollector(fail_fast_redis(settings)))
-    try:
-        server, thread = start_http_server(port, address, registry)
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "this is not an address"
-        raise BadInputError(f"cannot listen on {visible(address)}:{port}: {why}") from None
-    server.RequestHandlerClass = _ending(server.RequestHandlerClass)
-    server.set_app(_guarded(server.get_app(), on_loopback=is_loopback(address)))
-    thread.join()
-
-
-def _ending(kind: Any) -> Any:
-    """Return a handler of requests that keeps no thread for ever, whatever the other side does."""
-
-    class Handler(kind):
-        timeout = IDLE_S
-
-        def handle(self) -> None:
-            timer = threading.Timer(LONGEST_S, self._cut)
-            timer.daemon = True
-            timer.start()
-            try:
-                super().handle()
-            finally:
-                timer.cancel()
-
-        def _cut(self) -> None:
-            with suppress(OSError):  # it has just ended
-                self.connection.shutdown(socket.SHUT_RDWR)
-
-    return Handler
-
-
-def _guarded(answer: Any, *, on_loopback: bool) -> Any:
-    """Refuse what a page elsewhere has a browser ask."""
-
-    def guarded(request: dict[str, Any], start: Any) -> Any:
-        host, origin = request.get("HTTP_HOST", ""), request.get("HTTP_ORIGIN")
-        if on_loopback:
-            is_fine = is_from_here(host, origin, request.get("HTTP_SEC_FETCH_SITE"))
-        else:  # in a container, it listens on all addresses, and is published on loopback
-            is_fine = not is_rebound(host, request.get("HTTP_ACCEPT_LANGUAGE"))
-        if is_fine:
-            return answer(request, start)
-        start("403 Forbidden", [("Content-Type", "text/plain")])
-        return [b"name the exporter by its IP address, or on its own machine by localhost\n"]
-
-    return guarded

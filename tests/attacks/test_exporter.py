@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from tests.functional.conftest import MakeFarm
 from tests.helpers.exporter import exporter
-from workers import exporter as exporter_module
-from workers.exporter import IDLE_S
+from workers import metrics_server
+from workers.metrics_server import IDLE_S
 
 
 def test_an_exporter_on_loopback_answers_no_page_elsewhere(
@@ -76,9 +76,9 @@ def test_a_connection_that_says_nothing_is_closed(make_farm: MakeFarm, tmp_path:
 
 
 def test_a_connection_that_drips_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporter_module, "LONGEST_S", 0.5)
+    monkeypatch.setattr(metrics_server, "LONGEST_S", 0.5)
     server, thread = start_http_server(0, "127.0.0.1", CollectorRegistry())
-    server.RequestHandlerClass = exporter_module._ending(server.RequestHandlerClass)
+    server.RequestHandlerClass = metrics_server._ending(server.RequestHandlerClass)
     answer: bytes | None = None
     try:
         with socket.create_connection(("127.0.0.1", server.server_port), 30) as dripping:

@@ -35,6 +35,6 @@ def exporter(port: int, address: str) -> None:
     \b
     farmhaul exporter --port 9840
     """  # noqa: D301 click takes \b for "do not wrap"
-    from workers.exporter import serve
+    from workers.metrics_server import serve
 
     serve(Settings.from_environment(), address, port)
