@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -253,11 +254,14 @@ def test_both_locks_agree_on_versions() -> None:
 # Reading Python
 
 
-def all_tests() -> Iterator[tuple[Path, ast.FunctionDef]]:
-    for path in modules_below("tests"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                yield path, node
+@cache
+def all_tests() -> list[tuple[Path, ast.FunctionDef]]:
+    return [
+        (path, node)
+        for path in modules_below("tests")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
 
 
 def checks(node: ast.AST) -> bool:
