@@ -21,6 +21,7 @@ def queue_of(stage: str) -> str:
 # A message is lost between queue and worker: the reconciler sends it again
 
 
+@pytest.mark.slow
 def test_uploads_start_when_the_queue_lost_their_wake_up_task(hook: Farm) -> None:
     uploads = hook.upload_many(5)
     assert hook.redis.delete(queue_of(STAGES[0])) == 1
@@ -28,6 +29,7 @@ def test_uploads_start_when_the_queue_lost_their_wake_up_task(hook: Farm) -> Non
     wait_arrived(hook, uploads)
 
 
+@pytest.mark.slow
 def test_uploads_start_when_their_wake_up_task_died_with_a_worker(
     farm: Farm,
 ) -> None:
@@ -63,6 +65,7 @@ def test_uploads_continue_when_a_message_of_a_later_stage_is_lost(farm: Farm, st
 # A message is delivered twice: each stage is idempotent
 
 
+@pytest.mark.slow
 def test_a_first_stage_delivered_twice_at_once_has_one_effect(hook: Farm) -> None:
     uploads = hook.upload_many(3)
     deliver(hook, STAGES[0], catch_message(hook, STAGES[0]))
@@ -70,6 +73,7 @@ def test_a_first_stage_delivered_twice_at_once_has_one_effect(hook: Farm) -> Non
     check_once(hook, uploads)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_stage_delivered_twice_at_once_has_one_effect(farm: Farm, stage: str) -> None:
     hold_up(farm)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests.farm import Farm
@@ -123,6 +124,7 @@ def test_a_publish_is_all_that_tools_ask_for(farm: Farm) -> None:
     assert not [one for one in sent if "system_type" in one.get("entity_data", {})]
 
 
+@pytest.mark.slow
 def test_frames_that_another_program_exchanged_are_there_once(farm: Farm) -> None:
     pattern = frames(farm, "beauty.%04d.exr", 4)
     what = (pattern, *UNDER, "--name", "exr", "--wait")
@@ -201,6 +203,7 @@ def test_what_another_program_has_made_is_completed(farm: Farm) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_sequence_that_lost_its_own_location_gets_it_again(farm: Farm) -> None:
     pattern = frames(farm, "beauty.%04d.exr", 3)
     what = (pattern, *UNDER, "--name", "exr")

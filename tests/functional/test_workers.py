@@ -55,6 +55,7 @@ def test_a_worker_works_with_any_options(
     assert "Traceback" not in worker.log_text()
 
 
+@pytest.mark.slow
 def test_a_worker_takes_tasks_only_from_its_queues(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("-Q", "farmhaul", "-c", "1"))
     local = farm.upload("--node-local").id
@@ -68,6 +69,7 @@ def test_a_worker_takes_tasks_only_from_its_queues(make_farm: MakeFarm) -> None:
 CELERY, FARMHAUL = ("celery", "-A", "workers", "worker"), ("farmhaul", "worker")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "env", "says"),
     [
@@ -101,6 +103,7 @@ def test_a_worker_reports_a_wrong_environment_in_a_line(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_stopping_worker_finishes_its_task(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("-c", "1"))
     farm.sandbox.faults.add("store", "latency_s", 0.7)
