@@ -187,16 +187,16 @@ def test_a_manifest_of_windows_is_read_from_stdin(
 def test_time_spent_on_the_requests_is_not_taken_from_redis(
     host: Host, pushed: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliver, "TOTAL_S", 1.0)
+    monkeypatch.setattr(deliver, "TOTAL_S", 2.0)
 
     def slowly(*arguments: Any) -> list[bytes]:
-        time.sleep(1.2)
+        time.sleep(1.5)
         return make_bodies(*arguments)
 
     monkeypatch.setattr(deliver, "make_bodies", slowly)
 
     assert host.enqueue(host.file(), "--component-id", COMPONENT)[0] == 0
-    assert pushed[0][3] > 0.8
+    assert pushed[0][3] > 0.6
 
 
 def test_a_hook_that_may_not_read_does_not_ask_for_records(
@@ -599,11 +599,11 @@ def test_many_slow_looks_at_files_are_not_one_that_hangs(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadline, "POLL_S", 0.02)
-    monkeypatch.setattr(deadline, "HUNG_S", 0.3)
+    monkeypatch.setattr(deadline, "HUNG_S", 1.0)
     really = deadline.looking_at
 
     def slowly(path: str) -> None:
-        time.sleep(0.05)
+        time.sleep(0.15)
         really(path)
 
     monkeypatch.setattr("tasks.intake.build.looking_at", slowly)

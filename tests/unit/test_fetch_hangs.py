@@ -27,7 +27,6 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     monkeypatch.setattr(threads, "POLL_S", 0.02)
     monkeypatch.setattr(threads, "WRAP_UP_S", 0.1)
     monkeypatch.setattr(threads, "LAST_S", 0.1)
-    monkeypatch.setattr(module, "FOLDER_S", 0.1)
     monkeypatch.setattr(module, "STALLED_S", 0.3)
     ended = threading.Event()
     yield ended
@@ -37,6 +36,7 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 def test_a_folder_that_does_not_open_is_named(
     hang: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "FOLDER_S", 0.1)
     monkeypatch.setattr(module, "open_folder", lambda _path: hang.wait(30))
 
     with pytest.raises(BadInputError, match="--to /mnt/gone does not answer"):
