@@ -9,7 +9,6 @@ each: those that are still queued claim everything that is pending when they run
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from celery import Celery, chain
@@ -69,15 +68,21 @@ def upload_chain(app: Celery, host: str = "", queue: str = "") -> Any:
     return chain(*tasks)
 
 
-def wake(app: Celery, chains: int, host: str = "") -> None:
+def wake(app: Celery, chains: int, host: str = "") -> bool:
     """Send wake-ups; each claims a batch of pending uploads, or finishes at once.
 
-    Sending is not retried, because a hook may be waiting and a lost wake-up does no harm: the
+    Sending is not retried, because somebody may be waiting and a lost wake-up does no harm: the
     reconciler sends one if uploads are pending and none is queued.
+
+    Returns:
+        Whether Redis has taken them.
     """
-    with suppress(OperationalError):
+    try:
         for _ in range(chains):
             upload_chain(app, host).apply_async(retry=False)
+    except OperationalError:
+        return False
+    return True
 
 
 def enqueue(app: Celery, commands: Commands, requests: Sequence[Request]) -> list[str]:

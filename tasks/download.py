@@ -104,7 +104,7 @@ class Progress:
         with suppress(redis.RedisError):
             self._is_wanted = not any(self._fetches.unwanted(self._fetch_id, self._asked_at))
             if self._is_wanted:
-                self._fetches.take(self._fetch_id, component_id, folder, worker)
+                self._fetches.take(self._fetch_id, component_id, folder, worker, self._asked_at)
                 self._fetches.trim()
         return self._is_wanted
 

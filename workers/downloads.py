@@ -42,25 +42,37 @@ def send_fetch(
     Raises:
         RedisError: Redis does not take it; the record says so, if Redis takes that.
     """
-    from tasks.chain import FETCH_PRIORITY, QUEUE
-
     asked_at = time.time()
     fetches.ask(fetch_id, component_id, folder, who, asked_at)
+    # If this process dies here, the reconciler sends the message.
     try:
-        with sending():
-            app.send_task(
-                "farmhaul.fetch_component",
-                kwargs={"component_id": component_id, "folder": folder, "asked_at": asked_at},
-                task_id=fetch_id,
-                queue=QUEUE,
-                priority=FETCH_PRIORITY,
-                ignore_result=True,
-                retry=False,
-                # Shown in events instead of the arguments: messages are sealed, events not.
-                kwargsrepr=f"({component_id})",
-                **options,
-            )
+        send_message(app, fetch_id, component_id, folder, asked_at, **options)
     except redis.RedisError:
         with suppress(redis.RedisError):
             fetches.note(fetch_id, {"state": "failed"}, "Redis did not take its message")
         raise
+
+
+def send_message(
+    app: Celery, fetch_id: str, component_id: str, folder: str, asked_at: float, **options: Any
+) -> None:
+    """Send the message of a download that has a record.
+
+    Raises:
+        RedisError: Redis does not take it.
+    """
+    from tasks.chain import FETCH_PRIORITY, QUEUE
+
+    with sending():
+        app.send_task(
+            "farmhaul.fetch_component",
+            kwargs={"component_id": component_id, "folder": folder, "asked_at": asked_at},
+            task_id=fetch_id,
+            queue=QUEUE,
+            priority=FETCH_PRIORITY,
+            ignore_result=True,
+            retry=False,
+            # Shown in events instead of the arguments: messages are sealed, events not.
+            kwargsrepr=f"({component_id})",
+            **options,
+        )

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.records.acts import CANCELLED
 from tasks.records.keys import FETCHES, fetch_key, to_text
-from tasks.records.numbers import LATEST_S, Numbers
+from tasks.records.numbers import LATEST_S, Numbers, number
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import SealBrokenError
 
@@ -50,6 +50,8 @@ class FetchState:
     #: Who has cancelled it, and when; empty if nobody has, and 0 if that is not known.
     cancelled_by: str = ""
     cancelled: float = 0.0
+    #: The time in its message, by the clock of who has sent that; 0 if it is not known.
+    asked_at: float = 0.0
 
     @property
     def left_s(self) -> float | None:
@@ -80,11 +82,14 @@ class Fetches:
         said: dict[str, str | int] = {"asked": now, "tries": 0, "cancelled_by": ""}
         said["asked_at"] = repr(asked_at)
         said["who"] = self.scripts.codec.seal_text(who)
-        self.begin(fetch_id, component_id, folder, state="queued", **said)
+        self.begin(fetch_id, component_id, folder, asked_at, state="queued", **said)
 
-    def begin(self, fetch_id: str, component_id: str, folder: str, **fields: str | int) -> None:
-        """Write what is downloaded and where to, with a state."""
-        values = {"id": fetch_id, "component_id": component_id, "folder": folder}
+    def begin(
+        self, fetch_id: str, component_id: str, folder: str, when: float = 0, **fields: str | int
+    ) -> None:
+        """Write what is downloaded and where to, when that was asked for, and a state."""
+        # The time is sealed too: by an old record, nobody gets a message that seems new.
+        values = {"id": fetch_id, "component_id": component_id, "folder": folder, "when": when}
         request = self.scripts.codec.encode(values)
         self.note(fetch_id, {**fields, "component": component_id, "request": request})
 
@@ -108,10 +113,13 @@ class Fetches:
         is_replaced = bool(asked_at and counts and to_text(counts) != repr(asked_at))
         return is_replaced, bool(cancelled_by)
 
-    def take(self, fetch_id: str, component_id: str, folder: str, worker: str) -> None:
+    def take(
+        self, fetch_id: str, component_id: str, folder: str, worker: str, asked_at: float = 0
+    ) -> None:
         """Write that a worker begins it."""
         now, _ = self.redis.time()
-        self.begin(fetch_id, component_id, folder, state="fetching", worker=worker, begun=now)
+        said: dict[str, str | int] = {"state": "fetching", "worker": worker, "begun": now}
+        self.begin(fetch_id, component_id, folder, asked_at, **said)
         self.redis.hincrby(fetch_key(fetch_id), "tries", 1)
 
     def note(
@@ -148,6 +156,14 @@ class Fetches:
         """Return the downloads that have a record, the latest moved first."""
         return [to_text(one) for one in self.redis.zrange(FETCHES, 0, limit - 1, desc=True)]
 
+    def moved(self, since_s: float, until_s: float) -> dict[str, float]:
+        """Return the downloads that have last moved so many seconds ago, with when they did."""
+        now, _ = self.redis.time()
+        rows: Any = self.redis.zrange(
+            FETCHES, now - since_s, now - until_s, byscore=True, withscores=True
+        )
+        return {to_text(fetch_id): at for fetch_id, at in rows}
+
     def beginning_with(self, starts: Iterable[str]) -> dict[str, list[str]]:
         """Return for each start the downloads whose ids begin so, read once."""
         wanted = [*starts]
@@ -170,7 +186,7 @@ class Fetches:
         return found
 
     def _state(self, fetch_id: str, fields: Mapping[str, str]) -> FetchState:
-        component_id, folder = self._asked(fetch_id, fields)
+        component_id, folder, asked_at = self._asked(fetch_id, fields)
         numbers = Numbers(fields)
         state, cancelled_by = fields.get("state", ""), fields.get("cancelled_by", "")
         return FetchState(
@@ -196,18 +212,20 @@ class Fetches:
             due=numbers.get("due", LATEST_S) or 0.0,
             cancelled_by=self.scripts.codec.unseal_text(cancelled_by),
             cancelled=numbers.get("cancelled", LATEST_S) or 0.0,
+            asked_at=asked_at,
         )
 
-    def _asked(self, fetch_id: str, fields: Mapping[str, str]) -> tuple[str, str]:
-        """Return the component and the folder that were asked for.
+    def _asked(self, fetch_id: str, fields: Mapping[str, str]) -> tuple[str, str, float]:
+        """Return the component and the folder that were asked for, and when.
 
-        Without the key, or if somebody else has written the request, there is no folder, and the
-        component is only what the record says.
+        Without the key, or if somebody else has written the request, there is no folder and no
+        time, and the component is only what the record says.
         """
         try:
             request: Any = self.scripts.codec.decode(fields.get("request", ""))
             if request["id"] == fetch_id:
-                return str(request["component_id"]), str(request["folder"])
-        except (SealBrokenError, KeyError, TypeError):
+                when = number(request.get("when", 0), 0.0, LATEST_S)
+                return str(request["component_id"]), str(request["folder"]), when
+        except (SealBrokenError, LookupError, TypeError, AttributeError):
             pass
-        return fields.get("component", ""), ""
+        return fields.get("component", ""), "", 0.0

@@ -33,6 +33,54 @@ def test_uploads_outlive_half_open_connections_to_redis(sandbox: Sandbox, tmp_pa
                 worker.kill()
 
 
+@pytest.mark.chaos
+def test_uploads_arrive_if_redis_is_silent_before_their_wake_up(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """Their records are written, and what the worker says next gets no answer."""
+    with silent_proxy(sandbox.redis.port) as proxy:
+        farm = Farm(sandbox, tmp_path / "farm", 1, env={"FARMHAUL_LEASE_SECONDS": str(LEASE_S)})
+        [worker] = farm.workers
+        worker.env["FARMHAUL_REDIS_URL"] = f"redis://127.0.0.1:{proxy.port}/0"
+        with farm:
+            wait_arrived(farm, [farm.upload()])
+            proxy.silence_before(b"LPUSH")
+            uploads = farm.upload_many(10)
+            wait_until(lambda: proxy.is_silent)
+            assert farm.states([upload.id for upload in uploads]) == ["pending"] * 10
+
+            proxy.speak()
+            wait_arrived(farm, uploads, timeout_s=120)
+            worker.kill()  # as above
+
+
+@pytest.mark.chaos
+def test_commands_end_if_redis_is_silent_before_their_message(farm: Farm, tmp_path: Path) -> None:
+    """Their records are written, so workers do what they ask for."""
+    farm.sandbox.faults.add("ftrack", "error", "PermissionError", action="create")
+    upload = farm.upload()
+    farm.wait_state([upload.id], "failed")
+    farm.sandbox.faults.clear()
+    with silent_proxy(farm.sandbox.redis.port) as proxy:
+        env = {"FARMHAUL_REDIS_URL": f"redis://127.0.0.1:{proxy.port}/0"}
+        proxy.silence_before(b"LPUSH")
+        retried = farm.cli("retry", upload.id, env=env)
+        assert proxy.is_silent
+        proxy.speak()
+        wait_arrived(farm, [upload])
+
+        proxy.silence_before(b"LPUSH")
+        folder = farm.make_file("in the folder", b"").parent
+        command = ("fetch", upload.component_id, "--to", folder, "--enqueue")
+        fetched = farm.cli(*command, env=env)
+        assert proxy.is_silent
+
+    assert (retried.returncode, retried.stdout) == (0, f"{upload.id} pending\n")
+    assert fetched.returncode == 3
+    assert "Traceback" not in retried.stderr + fetched.stderr
+    wait_until(lambda: len([*folder.iterdir()]) > 1, 120)
+
+
 #: Calls and files hang for seconds only.
 IMPATIENT = (
     *("--concurrency=2", "--without-gossip", "--without-mingle"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +14,7 @@ from tasks.records.states import STAGES
 from tests.chaos.scenes import wait_arrived
 from tests.chaos.troubles import QUEUES
 from tests.farm import Farm, Upload, wait_until
+from tests.sandbox.process import CHECKOUT
 
 
 def queue_of(stage: str) -> str:
@@ -166,3 +170,25 @@ def catch_message(farm: Farm, stage: str) -> str:
 
 def deliver(farm: Farm, stage: str, message: str) -> None:
     farm.redis.lpush(queue_of(stage), message)
+
+
+# A download's record is written, and its message is not sent
+
+
+@pytest.mark.chaos
+def test_a_download_arrives_if_who_asks_dies_before_the_message(farm: Farm) -> None:
+    upload = farm.upload()
+    wait_arrived(farm, [upload])
+    env, module = farm.environment(), "tests.helpers.killed_asking"
+
+    def killed(*command: str) -> None:
+        done = subprocess.run([sys.executable, "-m", module, *command], env=env, cwd=CHECKOUT)
+        assert done.returncode == -signal.SIGKILL
+
+    folder = farm.make_file("in the folder", b"").parent
+    killed("fetch", upload.component_id, "--to", str(folder), "--enqueue")
+    [fetch_id] = farm.redis.zrange("farmhaul:fetches", 0, -1)
+    killed("retry", fetch_id)  # it is queued again, with another time
+    wait_until(lambda: farm.redis.hget(f"farmhaul:fetch:{fetch_id}", "state") == "fetched", 120)
+    [fetched] = [path for path in folder.iterdir() if path.name != "in the folder"]
+    assert fetched.read_bytes() == upload.path.read_bytes()

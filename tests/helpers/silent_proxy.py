@@ -16,6 +16,7 @@ class SilentProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._speaks = threading.Event()
         self._is_deaf = False
+        self._last_words = b""
         self._sockets: list[socket.socket] = []
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -29,6 +30,15 @@ class SilentProxy:
         self._is_deaf = new_ones_too
         silenced.set()
         return len(self._sockets) // 2
+
+    def silence_before(self, command: bytes) -> None:
+        """Let all be silent as soon as a client sends this command, which is not passed on."""
+        self._last_words = command
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether new connections are half open, too."""
+        return self._is_deaf
 
     def speak(self) -> None:
         """Let new connections work again."""
@@ -63,6 +73,9 @@ class SilentProxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if self._last_words and self._last_words in data:
+                    self._last_words = b""
+                    self.silence(new_ones_too=True)
                 if is_over.is_set():
                     return
                 sink.sendall(data)

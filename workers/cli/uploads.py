@@ -58,7 +58,8 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
             [upload] = status.find([upload_id])
             say(output.not_retried(upload) if upload else "")
     for host, count in hosts.items():
-        wake(open_app(), count, host)
+        if not wake(open_app(), count, host):
+            break  # Redis is silent, and each wake-up would wait for it: the reconciler sends them
 
 
 def _whole_ids(scripts: Scripts, given: Sequence[str]) -> tuple[str, ...]:

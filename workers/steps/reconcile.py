@@ -8,7 +8,6 @@ uploads of claims that nobody has renewed and no message carries.
 
 from __future__ import annotations
 
-import json
 import random
 import socket
 import time
@@ -29,7 +28,9 @@ from tasks.records.keys import RECONCILER, to_text
 from tasks.records.nodes import hosts_with_workers
 from tasks.records.record import CLAIM_UPLOADS, MAX_HOSTS, Record
 from tasks.records.states import STAGES
+from workers.broker.root_id import root_id
 from workers.steps import pulse
+from workers.steps.lost_downloads import LostDownloads
 from workers.steps.periodic import IS_RECONCILING, PeriodicStep
 from workers.wording import redis_problem
 
@@ -68,6 +69,7 @@ class Reconciler:
         self.redis = record.scripts.client
         self.name = name
         self.overdue = Overdue(record.scripts)
+        self.downloads = LostDownloads(app, record.scripts)
         #: When the next sample for the charts is due, by time.monotonic().
         self._sample_due = 0.0
         self._search_at = 0.0
@@ -128,6 +130,7 @@ class Reconciler:
         self._do("sample", self._note_sample)
         self._do("lost", self._find_lost)
         self._do("due", self._start_due)
+        self._do("downloads", self.downloads.start_again)
 
     def _do(self, part: str, act: Callable[[], object]) -> None:
         """Do a part. If it fails, log that once, until it succeeds again."""
@@ -215,15 +218,6 @@ class Reconciler:
                 key = list_key(queue_of(host), stage)
                 with suppress(redis.ResponseError):  # of another type, it carries no claim
                     for message in self.redis.lrange(key, 0, MAX_MESSAGES - 1):
-                        yield _root_id(message)
+                        yield root_id(message)
         for _, entry in self.redis.hscan_iter(Channel.unacked_key, count=100):
-            yield _root_id(entry, within=0)
-
-
-def _root_id(text: bytes | str, within: int | None = None) -> str:
-    """Return the root id of a JSON message, or of the item ``within`` a JSON list; "" for junk."""
-    # Anyone who can write to Redis can put anything there; it carries no claim.
-    with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        message: Any = json.loads(text)
-        return str((message if within is None else message[within])["headers"]["root_id"])
-    return ""
+            yield root_id(entry, within=0)

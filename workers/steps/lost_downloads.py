@@ -1,0 +1,79 @@
+"""What the reconciler does for downloads: it starts those again that no message carries.
+
+A download has a record before its message is sent, and who sends it may die in between; a killed
+Redis may also lose its last second. As for uploads, the record says what is still to be done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from celery import Celery
+from kombu.transport.redis import Channel
+
+from tasks.chain import FETCH_PRIORITY, QUEUE
+from tasks.download import MAX_AGE_S
+from tasks.log import log
+from tasks.records.fetches import Fetches
+from tasks.records.scripts import Scripts
+from workers.broker.root_id import root_id
+from workers.downloads import send_message
+
+#: How often downloads without a message are looked for. One that is missed twice has none: what a
+#: worker takes is for a moment neither in the queue nor among what is not acknowledged.
+SEARCH_S = 15.0
+#: A record that has moved since is not looked at: its message may be on its way.
+SILENT_S = 10.0
+#: How many messages are read at once.
+MESSAGES = 500
+
+
+class LostDownloads:
+    """Finds downloads that are to be made, and that no message carries."""
+
+    def __init__(self, app: Celery, scripts: Scripts) -> None:
+        self._app = app
+        self._fetches = Fetches(scripts)
+        self._redis = scripts.client
+        self._search_at = 0.0
+        #: Those that have ended, with when they last moved: they are not read again.
+        self._ended: dict[str, float] = {}
+        #: What had no message at the last look: the download and the time in its message.
+        self._missed: set[tuple[str, float]] = set()
+
+    def start_again(self) -> None:
+        """Send the message of each download that has had none for two looks."""
+        if time.monotonic() < self._search_at:
+            return
+        self._search_at = time.monotonic() + SEARCH_S
+        moved = self._fetches.moved(MAX_AGE_S, SILENT_S)
+        unknown = [one for one, at in moved.items() if self._ended.get(one) != at]
+        found = self._fetches.find(unknown)
+        ended = {one: moved[one] for one in unknown if one not in found or found[one].has_ended}
+        self._ended = {one: at for one, at in self._ended.items() if moved.get(one) == at} | ended
+        # Without the key of the record, there is neither folder nor time.
+        live = {
+            (one, fetch.asked_at): fetch
+            for one, fetch in found.items()
+            if one not in ended and fetch.folder and time.time() - fetch.asked_at < MAX_AGE_S
+        }
+        carried = set(self._in_messages()) if live else set[str]()
+        missed = {key for key in live if key[0] not in carried}
+        for key in sorted(missed & self._missed):
+            fetch = live[key]
+            log.warning("download_lost", fetch_id=fetch.fetch_id, text="start again")
+            asked = (fetch.fetch_id, fetch.component_id, fetch.folder, fetch.asked_at)
+            send_message(self._app, *asked)
+        self._missed = missed
+
+    def _in_messages(self) -> Iterator[str]:
+        """Yield the downloads that a queued or unacknowledged message carries."""
+        key = f"{QUEUE}{Channel.sep}{FETCH_PRIORITY}"
+        start = 0
+        # New ones come in front of those that are read, so a message may be read twice, not missed.
+        while messages := self._redis.lrange(key, start, start + MESSAGES - 1):
+            yield from map(root_id, messages)
+            start += MESSAGES
+        for _, entry in self._redis.hscan_iter(Channel.unacked_key, count=100):
+            yield root_id(entry, within=0)
