@@ -86,7 +86,12 @@ def test_a_publish_is_all_that_tools_ask_for(farm: Farm) -> None:
         assert version["asset"]["latest_version"] == version
         assert version["user"]["username"] == seed.API_USER
         assert [one["name"] for one in version["link"]] == ["demo", "sh010", "beauty v1"]
-        components = {one["name"]: one for one in version["components"]}
+        # But for what ftrack has made of the movie.
+        job = session.query("select status, data from Job where type is encode").one()
+        about = json.loads(job["data"])
+        encoded = {one["component_id"] for one in about["output"]}
+        found = [one for one in version["components"] if one["id"] not in encoded]
+        components = {one["name"]: one for one in found}
         assert sorted(components) == ["exr", "ftrackreview-mp4", "movie"]
         server = session.get("Location", SERVER)
         disk = session.query('Location where name is "ftrack.unmanaged"').one()
@@ -116,12 +121,7 @@ def test_a_publish_is_all_that_tools_ask_for(farm: Farm) -> None:
         content = files["thumbnail"].read_bytes()
         assert fetched(version["thumbnail_url"]["value"]) == content
         assert fetched(server.get_thumbnail_url(thumbnail, 300)) == content
-        job = session.query("select status, data from Job where type is encode").one()
-        assert json.loads(job["data"])["source_component_id"] == components["movie"]["id"]
-    # ftrack sets it, and no client of its own sends it.
-    sent = [one for call in farm.sandbox.ftrack.calls("create") for one in call["operations"]]
-    assert sent
-    assert not [one for one in sent if "system_type" in one.get("entity_data", {})]
+        assert about["source_component_id"] == components["movie"]["id"]
 
 
 @pytest.mark.slow
@@ -223,3 +223,41 @@ def test_a_sequence_that_lost_its_own_location_gets_it_again(farm: Farm) -> None
     with official_client(farm.sandbox) as session:
         sequence = session.get("SequenceComponent", upload["component_id"])
         assert sequence.get_availability()[SERVER] == 100
+
+
+def test_a_picture_that_is_attached_to_a_note_comes_from_the_farm(farm: Farm) -> None:
+    sheet, movie = farm.make_file("sheet.jpg", 3000), farm.make_file("take.mov", 4000)
+    made: list[str] = []
+    with official_client(farm.sandbox) as session:
+        author = session.query(f'User where username is "{seed.API_USER}"').one()
+        version = session.get("AssetVersion", seed.VERSION_ID)
+        note = version.create_note("frames 1013-1020 flicker", author)
+        for name, file_type in (("sheet", ".jpg"), ("take", ".mov")):
+            fields = {"name": name, "file_type": file_type}
+            component = session.create("FileComponent", fields)
+            attached = {"note_id": note["id"], "component_id": component["id"]}
+            session.create("NoteComponent", attached)
+            made.append(component["id"])
+        session.commit()
+
+    for path, component_id in zip((sheet, movie), made, strict=True):
+        farm.enqueue(path, "--component-id", component_id, "--wait")
+
+    with official_client(farm.sandbox) as session:
+        version = session.get("AssetVersion", seed.VERSION_ID)
+        [note] = version["notes"]
+        assert (note["content"], note["author"]["username"]) == (
+            "frames 1013-1020 flicker",
+            seed.API_USER,
+        )
+        found = {one["component"]["name"]: one for one in note["note_components"]}
+        for path, name in ((sheet, "sheet"), (movie, "take")):
+            assert fetched(found[name]["url"]["value"]) == path.read_bytes()
+            component = found[name]["component"]
+            assert (component["size"], component["version_id"]) == (path.stat().st_size, None)
+        assert fetched(found["sheet"]["thumbnail_url"]["value"]) == sheet.read_bytes()
+        # No component of the version, as ftrack's own programs attach it.
+        assert [*version["components"]] == []
+        session.delete(note)
+        session.commit()
+    assert farm.sandbox.ftrack.entities("NoteComponent") == []

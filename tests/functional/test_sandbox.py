@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
+import json
 import socket
 import subprocess
 import sys
@@ -227,6 +228,7 @@ def test_an_id_and_a_location_can_exist_once(api: Api) -> None:
         ("FileComponent", {"name": "main", "version_id": str(uuid.uuid4())}),
         ("FileComponent", {"name": "main", "colour": "red"}),
         ("FileComponent", {"name": "main", "size": "large"}),
+        ("SequenceComponent", {"name": "main", "system_type": "sequence"}),
         ("Spaceship", {"name": "main"}),
     ],
 )
@@ -259,6 +261,26 @@ def test_encoding_needs_the_component_in_the_server_location(api: Api) -> None:
     status = {"action": "query", "expression": f"select status from Job where id is {job_id}"}
     assert api.call(status)[0]["data"][0]["status"] == "queued"
     wait_until(lambda: api.call(status)[0]["data"][0]["status"] == "done", 5)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_an_encoding_names_at_once_what_it_makes(api: Api, keep: bool) -> None:
+    path = api.sandbox.storage / "take.mov"
+    path.write_bytes(b"take")
+    with official_client(api.sandbox) as session:
+        server = session.get("Location", seed.SERVER_LOCATION_ID)
+        component_id = session.create_component(str(path), location=server)["id"]
+        component = session.get("FileComponent", component_id)
+        job = session.encode_media(component, version_id=seed.VERSION_ID, keep_original=keep)
+        about = json.loads(job["data"])
+        assert (about["source_component_id"], about["keep_original"]) == (component_id, keep)
+        [made] = about["output"]
+        encoded = session.get("FileComponent", made["component_id"])
+        assert (encoded["name"], encoded["version_id"]) == ("ftrackreview-mp4", seed.VERSION_ID)
+    query = {"action": "query", "expression": f"select status from Job where id is {job['id']}"}
+    wait_until(lambda: api.call(query)[0]["data"][0]["status"] == "done")
+    assert bool(api.sandbox.ftrack.get("FileComponent", component_id)) is keep
+    assert api.sandbox.store.exists(component_id) is keep
 
 
 @pytest.mark.parametrize(
@@ -647,5 +669,44 @@ def test_it_answers_searches_widgets_and_resets(api: Api) -> None:
         url = session.get_widget_url("tasks")
         user = session.query("User").first()
         assert session.reset_remote("api_key", user) != session.reset_remote("api_key", user)
+        api.sandbox.ftrack.create("AssetVersionList", name="dailies", project_id=seed.PROJECT_ID)
+        found = session.query("List where name is dailies").one()
+        assert found.entity_type == "AssetVersionList"
+    default = requests.get(f"{api.sandbox.env['FTRACK_SERVER']}/img/thumbnail2.png", timeout=20)
+    assert default.content.startswith(b"\x89PNG")
     page = requests.get(url, timeout=20)
     assert (page.status_code, page.headers["Access-Control-Allow-Origin"]) == (200, "*")
+
+
+def test_it_answers_delayed_jobs_and_permissions(api: Api) -> None:
+    with official_client(api.sandbox) as session:
+        ldap = {"action": "delayed_job", "job_type": "SYNC_USERS_LDAP"}
+        # As https://developer.ftrack.com/api-clients/examples/sync-ldap-users does.
+        job = session.call([ldap])[0]["data"]
+        assert (job.entity_type, job["status"]) == ("Job", "failed")
+        assert "LDAP is not configured" in job["data"]
+        assert session.query(f"Job where id is {job['id']}").one() == job
+        shot = {"entity_type": "Shot", "entity_data": {"id": seed.SHOT_ID}}
+        [found] = session.call([{"action": "permissions", **shot}])
+    assert found["data"] == {"read": True, "create": True, "update": True, "delete": True}
+
+    structure = {"action": "delayed_job", "job_type": "ICONIK_SYNC_STRUCTURE"}
+    [started] = api.call({**structure, "data": {"context_id": seed.SHOT_ID}})
+    assert "iconik is not configured" in started["data"]["data"]
+    nobody = {"entity_type": "Shot", "entity_data": {"id": str(uuid.uuid4())}}
+    for wrong in (
+        {"action": "delayed_job", "job_type": "MAKE_TEA"},
+        {**structure, "data": {"context_id": str(uuid.uuid4())}},
+        structure,
+        {"action": "permissions", "entity_type": "Teapot"},
+        {"action": "permissions", **nobody},
+        {"action": "send_user_invite", "user_id": str(uuid.uuid4())},
+    ):
+        assert "exception" in api.call(wrong), wrong
+    assert api.call({"action": "send_user_invite", "user_id": seed.USER_ID})[0]["sent"]
+
+    guest = Api(api.sandbox, seed.GUEST_USER, seed.GUEST_KEY)
+    with guest.http:
+        assert guest.call(ldap)["exception"] == "PermissionError"
+        [found] = guest.call({"action": "permissions", **shot})
+    assert found["data"] == {"read": True, "create": False, "update": False, "delete": False}

@@ -21,9 +21,10 @@ from tasks.transfer.lookup import find_files
 from tasks.transfer.models import FileIdentity, Transfer
 from tasks.transfer.registration import locate_operations, publish_operations
 from tests.sandbox import seed
+from tests.sandbox.caller import Caller
 from tests.sandbox.encoding import Encoder
 from tests.sandbox.entities import Entities
-from tests.sandbox.operations import Caller, Operations
+from tests.sandbox.operations import Operations
 from tests.sandbox.schemas import load_schemas
 
 VERSION = "9f1d4c1e-7a3b-4a55-8a5e-0c9b6a1f2e3d"

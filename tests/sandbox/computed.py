@@ -10,11 +10,18 @@ from .seed import SERVER_LOCATION_ID
 
 
 def _url(entities: Entities, entity: Entity) -> Entity | None:
-    is_there = entity.get("location_id") == SERVER_LOCATION_ID
-    return _readable(entities, entity["component_id"]) if is_there else None
+    """Return where the bytes are of a location, or of what is attached to a note or a job."""
+    component_id = entity["component_id"]
+    if entity["__entity_type__"] == "ComponentLocation":
+        is_there = entity["location_id"] == SERVER_LOCATION_ID
+    else:
+        is_there = entities.location_of(component_id, SERVER_LOCATION_ID) is not None
+    return _readable(entities, component_id) if is_there else None
 
 
 def _thumbnail_url(entities: Entities, entity: Entity) -> Entity | None:
+    if entity["__entity_type__"] == "NoteComponent":
+        return _url(entities, entity)
     thumbnail_id = entity.get("thumbnail_id")
     return _readable(entities, thumbnail_id) if thumbnail_id else None
 

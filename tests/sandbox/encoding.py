@@ -24,19 +24,25 @@ class Encoder:
     delete_object: Callable[[str], Any]
     #: Running jobs: when each will be done (time.monotonic).
     running: dict[str, float] = field(default_factory=dict)
+    #: What jobs have made next to an original.
+    extras: set[str] = field(default_factory=set)
+
+    def clear(self) -> None:
+        self.running.clear()
+        self.extras.clear()
 
     def start(
         self, source: Entity, version_id: str | None, user_id: str, *, keep_original: bool
     ) -> Entity:
-        """Create a job, and what it makes: clients read that before the job is done.
-
-        ftrack always makes it; here, tests count what farmhaul has made next to an original.
-        """
+        """Create a job, and what it makes: clients read that before the job is done."""
+        made = self._make(version_id)
+        if keep_original:
+            self.extras.add(made["component_id"])
         data = {
             "source_component_id": source["id"],
             "version_id": version_id,
             "keep_original": keep_original,
-            "output": [] if keep_original else [self._make(version_id)],
+            "output": [made],
         }
         job = self.entities.create(
             "Job",

@@ -106,6 +106,9 @@ class Entities:
         if entity_type == "AssetVersion" and not entity.get("version"):
             entity["version"] = self._next_version(entity.get("asset_id"))
         if entity_type in SYSTEM_TYPES:
+            if "system_type" in data:
+                # No client of ftrack's sends it, so nobody knows what a server would say.
+                raise ValidationError(f"Attribute 'system_type' of {entity_type} is set by ftrack")
             entity["system_type"] = SYSTEM_TYPES[entity_type]
         if entity_type.endswith("CustomAttributeValue"):
             configuration = self.find("CustomAttributeConfiguration", entity["configuration_id"])

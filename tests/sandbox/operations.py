@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
 from . import query
+from .caller import Caller
 from .encoding import Encoder
 from .entities import Entities, Entity, now
 from .errors import (
@@ -25,21 +26,13 @@ from .errors import (
 from .schemas import TO_MANY
 from .seaweed import BUCKET
 from .seed import SERVER_LOCATION_ID
+from .services import SERVICES
 from .signing import presign
 
 Operation = dict[str, Any]
 _WRITES = {"create", "update", "delete", "get_upload_metadata"}
-_WRITES |= {"complete_multipart_upload", "encode_media"}
-
-
-@dataclass
-class Caller:
-    """Who posted a call, and what the front asked for this one call."""
-
-    user_id: str
-    may_write: bool
-    url_lifetime_s: float
-    server_url: str = ""
+_WRITES |= {"complete_multipart_upload", "encode_media", "reset_remote", "delayed_job"}
+_WRITES |= {"send_user_invite", "send_review_session_invite"}
 
 
 @dataclass
@@ -79,9 +72,6 @@ class Operations:
             "query_server_information": self._server_information,
             "query_schemas": self._schemas,
             "query": self._query,
-            "search": self._search,
-            "get_widget_url": self._widget_url,
-            "reset_remote": self._reset,
             "create": self._create,
             "update": self._update,
             "delete": self._delete,
@@ -89,13 +79,15 @@ class Operations:
             "complete_multipart_upload": self._complete,
             "encode_media": self._encode,
         }
-        if action not in actions:
+        if action not in actions and action not in SERVICES:
             raise InvalidRequest(f"Invalid action {action!r}")
         if action in _WRITES and not caller.may_write:
             raise PermissionDenied(
                 f"Permission denied to {action} {operation.get('entity_type', 'media')}"
             )
         try:
+            if action in SERVICES:
+                return SERVICES[action](self.entities, operation, caller)
             return actions[action](operation, caller)
         except KeyError as error:
             raise InvalidRequest(f"Operation {action} needs {error.args[0]!r}") from error
@@ -120,29 +112,6 @@ class Operations:
 
     def _query(self, operation: Operation, caller: Caller) -> dict[str, Any]:
         return query.run(self.entities, operation["expression"])
-
-    def _search(self, operation: Operation, caller: Caller) -> dict[str, Any]:
-        """Return those entities of a query whose names have all terms (session.ts, ``search``)."""
-        answer = query.run(self.entities, operation["expression"])
-        terms = [str(term).lower() for term in operation.get("terms") or ()]
-
-        def fits(row: Entity) -> bool:
-            entity = self.entities.find(row["__entity_type__"], row.get("id", "")) or row
-            return all(term in str(entity.get("name")).lower() for term in terms)
-
-        return answer | {"action": "search", "data": [row for row in answer["data"] if fits(row)]}
-
-    def _widget_url(self, operation: Operation, caller: Caller) -> dict[str, Any]:
-        key = ",".join(map(str, operation.get("entity_key") or ()))
-        about = {"theme": operation.get("theme") or "dark", "entityKey": key}
-        url = f"{caller.server_url}widget/{quote(str(operation['name']))}?{urlencode(about)}"
-        return {"action": "get_widget_url", "widget_url": url}
-
-    def _reset(self, operation: Operation, caller: Caller) -> dict[str, Any]:
-        """Return a new API key for a user; unlike one of ftrack, it opens nothing."""
-        if (operation["reset_type"], operation.get("entity_type")) != ("api_key", "User"):
-            raise InvalidRequest(f"{operation['reset_type']!r} cannot be reset")
-        return {"action": "reset_remote", "data": {"api_key": str(uuid.uuid4())}}
 
     def _create(self, operation: Operation, caller: Caller) -> dict[str, Any]:
         kind, data = operation["entity_type"], operation["entity_data"]

@@ -20,6 +20,7 @@ SUBTYPES = {
     "ContainerComponent": ("SequenceComponent",),
     "Context": ("Project", "TypedContext"),
     "Resource": ("User",),
+    "List": ("AssetVersionList", "TypedContextList"),
     "CustomAttributeValue": (
         "AssetVersionCustomAttributeValue",
         "ContextCustomAttributeValue",
@@ -43,6 +44,8 @@ TO_MANY = {
     "metadata": "parent_id",
     "custom_attributes": "entity_id",
     "notes": "parent_id",
+    "note_components": "note_id",
+    "job_components": "job_id",
     "replies": "in_reply_to_id",
     "recipients": "note_id",
     "timelogs": "user_id",
@@ -62,6 +65,8 @@ CASCADE = (
     ("Context", "parent_id"),
     ("Metadata", "parent_id"),
     ("Note", "parent_id"),
+    ("NoteComponent", "note_id"),
+    ("NoteComponent", "component_id"),
 )
 SYSTEM_TYPES = {"FileComponent": "file", "SequenceComponent": "sequence"}
 

@@ -60,11 +60,10 @@ def test_a_component_that_is_no_file_is_refused(
     entity_type: str, kind: str, ftrack: FtrackClient, sandbox: Sandbox, frame: Frame
 ) -> None:
     fields = {"name": "exr", "version_id": seed.VERSION_ID}
-    made = sandbox.ftrack.create(entity_type, **fields, system_type=kind)
-    by_class = sandbox.ftrack.create(entity_type, **fields)
+    made = sandbox.ftrack.create(entity_type, **fields)
 
-    for one, replace in ((made, False), (made, True), (by_class, False)):
-        transfer = frame(target=Target(one["id"], replace=replace))
+    for replace in (False, True):
+        transfer = frame(target=Target(made["id"], replace=replace))
         assert f"is a {kind} in ftrack, not a file; " in refusal(ftrack, sandbox, transfer)
 
 
