@@ -35,6 +35,7 @@ NO_FORM = {
     "gives a tag to another image": (
         "no registry can be asked where this runs; deploy/docker/pin-images.sh writes digests"
     ),
+    "gives a hook an option by the name of a file": "it depends on the manager: test_paths.py",
     "reads hook.env": "it is a matter of the documentation",
     "has a task run by remote control from Flower": (
         "it needs Flower's Redis user of this version: test_remote_control.py"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -330,6 +331,17 @@ def test_a_representation_that_cannot_be_read_does_not_hold_up_others(
     assert "1 queued; not queued: exr: " in done.stderr
     assert why in done.stderr
     assert queued(installed) == [MOVIE]
+
+
+def test_a_picture_that_never_ends_does_not_hang_the_publish(
+    installed: Installed, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "still.png")
+    still = {**representation("still", "still.png", "thumbnail"), "stagingDir": str(tmp_path)}
+    installed.configure(FARMHAUL_STORAGE_ROOTS=f"/mnt:{tmp_path}")
+    done = publish(installed, metadata_of(tmp_path, still, MOV))
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "still.png") in str(installed.queued)
 
 
 @pytest.mark.parametrize("odd", ["exr", {**EXR, "name": 5}, {**EXR, "name": ["exr"]}])

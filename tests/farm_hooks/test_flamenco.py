@@ -45,7 +45,7 @@ def test_the_path_is_written_as_farmhaul_reads_sequences(output: str, path: str)
     job, _ = compiled(ftrack_version_id="9f1d", render_output_path=output)
 
     assert upload_words(job)[1:] == [
-        "-I", "-S", "-X", "utf8", "hook", "enqueue", path, "--version-id", "9f1d",
+        "-I", "-S", "-X", "utf8", "hook", "enqueue", "--version-id", "9f1d", "--", path,
     ]  # fmt: skip
 
 
@@ -60,13 +60,13 @@ def test_blender_leaves_both_spellings_of_an_extension(written: str) -> None:
     job, _ = compiled(ftrack_version_id="9f1d", **output)
 
     words = upload_words(job)
-    assert words[words.index("enqueue") + 1] == f"/p/f.%04d{written} [1001-1003]"
+    assert words[words.index("--") + 1] == f"/p/f.%04d{written} [1001-1003]"
 
 
 def test_the_files_give_the_component_its_name_if_the_job_does_not() -> None:
     job, _ = compiled(ftrack_version_id="9f1d", ftrack_name="main")
 
-    assert upload_words(job)[-2:] == ["--name", "main"]
+    assert upload_words(job)[-4:-1] == ["--name", "main", "--"]
     [default] = [one["default"] for one in job["types"] if one["key"] == "ftrack_name"]
     assert default == ""
 

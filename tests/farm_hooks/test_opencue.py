@@ -181,4 +181,4 @@ def test_a_path_is_safe_from_the_shell_that_reads_the_command(
         capture_output=True, text=True, timeout=30,
     ).stdout.splitlines()  # fmt: skip
 
-    assert words[words.index("enqueue") + 1] == f"{out}/it's $HOME; a b/f.%04d.exr [1001-1003]"
+    assert words[words.index("--") + 1] == f"{out}/it's $HOME; a b/f.%04d.exr [1001-1003]"

@@ -78,7 +78,9 @@ def test_a_job_may_have_a_context_in_place_of_an_id(
     argv = tractor.arguments("/mnt/f.####.exr", [1, 2], **place)
     layer = farmhaul.after_layer(render, "/mnt/g.%04d.exr", **place)
 
-    for command in (argv, [*shlex.split(layer.options["command"]), "--no-stat"]):
+    words = shlex.split(layer.options["command"])
+    words.insert(words.index("--"), "--no-stat")
+    for command in (argv, words):
         assert subprocess.run(command, env={}).returncode == 0
     made = [
         request.files[0].target.new_version
@@ -94,7 +96,8 @@ def test_tractors_blades_on_windows_have_their_own_paths() -> None:
         r"P:\f.####.exr", [1, 2], windows=True, version_id=VERSION, encode=True
     )
     assert argv[0].endswith(r"\python.exe")
-    assert argv[-5:] == ["--no-stat", r"P:\f.@@@@.exr [1-2]", "--version-id", VERSION, "--encode"]
+    options = ["--no-stat", "--version-id", VERSION, "--encode"]
+    assert argv[-6:] == [*options, "--", r"P:\f.@@@@.exr [1-2]"]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +129,7 @@ def test_tractors_jobs_need_an_id_before_they_render() -> None:
         with pytest.raises(ValueError, match="no ftrack id for /mnt/a"):
             tractor.arguments("/mnt/a.exr", **target)
     argv = tractor.arguments("/mnt/a.exr", version_id=VERSION, metadata={"a": "1", "b": "2"})
-    assert argv[-4:] == ["--metadata", "a=1", "--metadata", "b=2"]
+    assert argv[-6:-2] == ["--metadata", "a=1", "--metadata", "b=2"]
 
 
 # HQueue

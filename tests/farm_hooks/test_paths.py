@@ -96,6 +96,22 @@ def test_odd_characters_of_a_path_arrive(
     assert is_about(job, path)
 
 
+@pytest.mark.parametrize(
+    "hook", ["OpenJD, a step", "OpenJD, frame by frame", "OpenCue", "Flamenco", "Tractor"]
+)
+def test_a_path_of_a_job_is_never_an_option(
+    job: Job, hook: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = job.folder / "--manifest=x"
+    folder.mkdir()
+    render(job._replace(folder=folder))
+    monkeypatch.chdir(job.folder)
+    ran = run(hook, job._replace(folder=Path("--manifest=x")), monkeypatch)
+    check_exit(hook, ran, 0)
+    [(path, _)] = job.installed.queued
+    assert is_about(job._replace(folder=folder), path)
+
+
 @each_hook
 def test_redis_is_away(job: Job, hook: str, monkeypatch: pytest.MonkeyPatch) -> None:
     change(job, FARMHAUL_REDIS_URL=NO_REDIS)

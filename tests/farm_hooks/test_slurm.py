@@ -373,6 +373,7 @@ esac"""
         (["/mnt/f.exr"], 0, "no ftrack id given: job 7 renders, but nothing is queued"),
         (["/mnt/f.exr", "--version-id", VERSION], 1, "sbatch has refused the job of the upload"),
         (["--manifest", "list.jsonl"], 1, "sbatch has refused the job of the upload"),
+        (["/mnt/f.exr", "--context=demo/sh010"], 1, "sbatch has refused the job of the upload"),
         (["/mnt/f.%a.exr", f"--version-id={VERSION}"], 2, "scontrol shows none for this job"),
     ],
 )
@@ -391,6 +392,30 @@ def test_a_render_that_is_submitted_without_its_upload_is_said(
     )
     assert (done.returncode, done.stdout) == (code, "7\n")
     assert says in done.stderr
+
+
+SHOWN = """\
+JobId=8 ArrayJobId=7 ArrayTaskId=4 JobName=x ArrayTaskId=1-999 Comment=y ArrayTaskId=1-888
+JobId=7 ArrayJobId=7 ArrayTaskId=5-6%2 JobName=x ArrayTaskId=1-999 Comment=y ArrayTaskId=1-888
+"""
+
+
+def test_the_name_of_a_job_array_does_not_give_its_upload_other_tasks(
+    installed: Installed, tmp_path: Path
+) -> None:
+    program(installed, "sbatch", f'printf "%s\\n" "$*" >>"{tmp_path}/given"; echo 7')
+    program(installed, "scontrol", f"cat <<'END'\n{SHOWN}END")
+    script = put_in_place("slurm/farmhaul-sbatch.sh", installed.folder)
+    done = subprocess.run(
+        [script, "/mnt/f.%4a.exr", "--version-id", VERSION, "--", "render.sh"],
+        env={"PATH": f"{installed.folder}/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stdout) == (0, "7\n7\n"), done.stderr
+    _, upload = (tmp_path / "given").read_text().splitlines()
+    assert upload.startswith("--parsable --dependency=aftercorr:7 --array=4,5-6 ")
 
 
 def test_the_hook_never_fails_the_controller(installed: Installed, tmp_path: Path) -> None:

@@ -216,6 +216,8 @@ def media_of(component: Component, path: str) -> dict[str, Any]:
 def picture_size(path: str) -> tuple[int, int] | None:
     """Return width and height of a PNG or JPEG file, or None."""
     try:
+        if not Path(path).is_file():  # a FIFO would hang the publish
+            return None
         with Path(path).open("rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError:

@@ -58,9 +58,12 @@ function compileJob(job) {
         exe: "{farmhaulPython}",
         // -I: the environment of a worker may break another Python. Paths are UTF-8 in any locale.
         args: [
-            "-I", "-S", "-X", "utf8", "{farmhaulHook}", "enqueue", sequence(settings),
+            "-I", "-S", "-X", "utf8", "{farmhaulHook}", "enqueue",
             "--version-id", settings.ftrack_version_id,
-        ].concat(settings.ftrack_name ? ["--name", settings.ftrack_name] : []),
+        ].concat(
+            settings.ftrack_name ? ["--name", settings.ftrack_name] : [],
+            ["--", sequence(settings)], // a path is never an option
+        ),
     }));
     // All frames or none: the task runs when every render task has succeeded.
     renderTasks.forEach((task) => upload.addDependency(task));

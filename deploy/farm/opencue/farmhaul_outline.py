@@ -86,9 +86,10 @@ class Farmhaul:
     def _line(self, path: str, version_id: str, name: str = "", **target: str) -> str:
         if not (version_id or target.get("context")):
             raise ValueError(f"no ftrack id for {path}: give one, or leave out the layer")
-        words = [*self._hook, "enqueue", path]
+        words = [*self._hook, "enqueue"]
         for key, value in {"version_id": version_id, "name": name, **target}.items():
             words += [f"--{key.replace('_', '-')}", value] if value else []
+        words += ["--", path]  # a path is never an option
         # cuebot takes one string, which a shell on the host runs.
         return shlex.join(words)
 

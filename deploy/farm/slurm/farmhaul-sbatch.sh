@@ -24,7 +24,7 @@ shift
 render=$(sbatch --parsable "$@")
 render=${render%%;*} # a federation appends its cluster
 echo "$render"
-targeted=' --(component-id|version-id|manifest)[ =]'
+targeted=' --(component-id|version-id|context|manifest)[ =]'
 if [[ ! " ${upload[*]} " =~ $targeted ]]; then
     echo "farmhaul-sbatch.sh: no ftrack id given: job $render renders, but nothing is queued" >&2
     exit 0
@@ -34,7 +34,7 @@ condition=(--dependency="afterok:$render")
 if [[ "${upload[*]}" =~ %[0-9]*a ]]; then
     # Started tasks have lines of their own. %4 at the end limits how many run at once.
     array=$(SLURM_BITSTR_LEN=0 scontrol show job --oneliner "$render" |
-        sed -En 's/.* ArrayTaskId=([^ %]+).*/\1/p' | paste -sd,) || true
+        sed -En 's/^JobId=[^ ]* ArrayJobId=[^ ]* ArrayTaskId=([^ %]+).*/\1/p' | paste -sd,) || true
     if [[ -z $array ]]; then
         echo "farmhaul-sbatch.sh: job $render renders, but nothing is queued: %a needs a job array," \
             "and scontrol shows none for this job" >&2

@@ -36,7 +36,7 @@ def arguments(
         path = f"{_marked(path)} [{_ranges(numbers)}]"
         if min(numbers) < 0 or len(path) > MAX_PATH:
             raise ValueError(f"farmhaul refuses the frames of {path[:200]}: negative, or too many")
-    argv = [*(HOOK_WINDOWS if windows else HOOK), "enqueue", "--no-stat", path]
+    argv = [*(HOOK_WINDOWS if windows else HOOK), "enqueue", "--no-stat"]
     for name, value in target.items():
         option = f"--{name.replace('_', '-')}"
         if value is True:
@@ -46,7 +46,7 @@ def arguments(
                 argv += [option, f"{key}={text}"]
         elif value:
             argv += [option, str(value)]
-    return argv
+    return [*argv, "--", path]  # a path is never an option
 
 
 def _marked(path: str) -> str:
