@@ -209,8 +209,14 @@ def make_link(path: Path, victim: Path) -> None:
 
 @pytest.mark.parametrize(
     ("squat", "user"),
-    [(make_folder, 65533), (make_link, 65533), (make_folder, 0)],
-    ids=["folder", "link", "root's folder"],
+    [
+        (make_folder, 65533),
+        (make_link, 65533),
+        (make_folder, 0),
+        (make_link, 0),
+        (make_link, 65534),
+    ],
+    ids=["folder", "link", "root's folder", "root's link", "own link"],
 )
 def test_nobody_holds_up_a_shared_spool_by_its_manifests(
     squat: Callable[[Path, Path], None], user: int

@@ -275,8 +275,11 @@ def test_in_a_shared_spool_each_user_sends_his_own_and_root_sends_all(
     assert spool.unreadable() == []
 
 
+@pytest.mark.parametrize("end", ["", "/", "//", "/.", "/./"])
 @pytest.mark.parametrize("mode", [0o755, 0o777, 0o1777])
-def test_another_users_link_counts_where_only_he_can_make_it(tmp_path: Path, mode: int) -> None:
+def test_another_users_link_counts_where_only_he_can_make_it(
+    tmp_path: Path, mode: int, end: str
+) -> None:
     need_root("A LINK OF ANOTHER USER WAS NOT TESTED")
     parent, disk_of_node = tmp_path / "service", tmp_path / "disk"
     parent.mkdir()
@@ -285,7 +288,7 @@ def test_another_users_link_counts_where_only_he_can_make_it(tmp_path: Path, mod
     (parent / "spool").symlink_to(disk_of_node)
     os.chown(parent / "spool", NOBODY, NOBODY, follow_symlinks=False)
     parent.chmod(mode)
-    spool = Spool(str(parent / "spool"))
+    spool = Spool(f"{parent / 'spool'}{end}")
 
     if mode == 0o755:
         spool.settle([spool.keep(b"one")])
@@ -297,6 +300,12 @@ def test_another_users_link_counts_where_only_he_can_make_it(tmp_path: Path, mod
             spool.keep(b"one")
     # What a link of another user leads to is not closed to others.
     assert stat.S_IMODE(disk_of_node.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize("folder", ["/", "//", "/.", ".", "./", "a", "a/b"])
+def test_a_spool_keeps_its_place_whatever_its_path_ends_in(folder: str) -> None:
+    assert os.path.realpath(Spool(folder).folder) == os.path.realpath(folder)
+    assert Spool(folder).folder
 
 
 def test_a_spool_that_is_a_file_is_an_error(tmp_path: Path) -> None:
