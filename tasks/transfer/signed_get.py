@@ -13,6 +13,7 @@ import requests
 from tasks.transfer.addresses import may_be_called
 from tasks.transfer.errors import (
     FatalError,
+    InterceptedError,
     ServiceUnavailableError,
     UnexpectedAnswerError,
     UrlRefusedError,
@@ -159,9 +160,13 @@ def stored_in(component_id: str, response: requests.Response) -> Stored:
 
     Raises:
         UnexpectedAnswerError: the response does not contain the size of the object.
+        InterceptedError: something on the way answered in place of the store.
     """
     headers = response.headers
     etag = headers.get("ETag", "")
+    if not etag and headers.get("Content-Type", "").lower().startswith("text/html"):
+        # As in a PUT: a proxy's page would be written under the name of the file.
+        raise InterceptedError("store", f"{status_of(response)} with a page, not the store's own")
     # An object that is encrypted with a key of KMS or of the customer has an ETag of this form
     # that is not its MD5 (Amazon S3 API reference, "Object"). With SSE-S3, the default, it is.
     encryption = headers.get("x-amz-server-side-encryption", "AES256")
