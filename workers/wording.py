@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import redis
 import redis.sentinel
@@ -12,9 +13,11 @@ from redis import exceptions
 from tasks.config.texts import visible
 from tasks.intake.ranges import some_of
 from tasks.intake.refusals import MEANINGS
+from tasks.records import refusals
 from tasks.records.fail_fast import NoMasterFoundError
 from tasks.records.inbox import waiting
 from tasks.records.nodes import NodeFault
+from tasks.records.numbers import number
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status
 from tasks.records.unread import unread
@@ -33,11 +36,13 @@ CODES: dict[type[redis.RedisError], str] = {
 #: From here on, a time is shown in minutes, and in days.
 MOST_SECONDS, MOST_HOURS = 90, 48
 
+#: A worker takes an entry in at once; one that is older has met no worker that can.
+LATE_S = 10.0
+
+IS_FULL = "command not allowed when used memory"
 #: By words in the text of the error.
 BY_WORD = {
-    "command not allowed when used memory": (
-        "Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"
-    ),
+    IS_FULL: ("Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"),
     "DB index": "Redis does not have this database; correct its number in FARMHAUL_REDIS_URL",
     "WRONGTYPE": (
         "a key in Redis holds what farmhaul does not put there; workers remove it within a second: "
@@ -75,13 +80,35 @@ def no_takers(status: Status) -> list[str]:
     return [f"no worker on {some_of(hosts)} takes tasks: files there wait"] if hosts else []
 
 
+def late_entries(status: Status) -> list[str]:
+    """Return a line if requests wait in the inbox for longer than workers take for them."""
+    entries, oldest_s = waiting(status.client)
+    if oldest_s is None or oldest_s < LATE_S:
+        return []
+    many = f"{entries} entries" if entries > 1 else "one entry"
+    said = f"{many} of hooks in the inbox, the oldest for {span(oldest_s)}: no worker takes them in"
+    return [f"{said}; is one running with the same FARMHAUL_SECRET_KEY? (farmhaul doctor)"]
+
+
 def not_taken_in(status: Status) -> str:
     """Return what to add if an upload is not known that a hook may have asked for; or nothing."""
-    entries = waiting(status.client).entries
-    if not entries:
-        return ""
-    said = f"it may be in the inbox, where {entries} {'are' if entries > 1 else 'is'} not taken in"
-    return "".join(f"; {part}" for part in (said, *no_takers(status)))
+    entries, oldest_s = waiting(status.client)
+    said = []
+    if entries:
+        since = f", the oldest for {span(oldest_s)}" if oldest_s is not None else ""
+        are = f"{entries} {'are' if entries > 1 else 'is'} not taken in{since}"
+        said = [f"it may be in the inbox, where {are}", *no_takers(status)]
+    said += [" ".join(line) for line in redis_full(status.client).items()]
+    return "".join(f"; {part}" for part in (*said, *refused_requests(status)))
+
+
+def refused_requests(status: Status) -> list[str]:
+    """Return what to say about the requests of hooks that workers have refused, if any."""
+    rows = refusals.of_requests(status.client)
+    if not rows:
+        return []
+    why = some_of([f"{one.times} from {one.node}: {one.reason}" for one in rows])
+    return [f"or workers have refused it, as they did {why} (farmhaul doctor)"]
 
 
 def waits_for_newer(status: Status) -> dict[str, str]:
@@ -153,7 +180,21 @@ def troubles(status: Status) -> dict[str, str]:
         for gate in status.gates()
         if gate.closed
     }
-    return waits_for_newer(status) | gates | faults_of_nodes(status)
+    return redis_full(status.client) | waits_for_newer(status) | gates | faults_of_nodes(status)
+
+
+def redis_full(client: Any) -> dict[str, str]:
+    """Return whether Redis accepts nothing, as the rest of a line.
+
+    Of what hooks ask for then, nobody knows here: it is in their spools, if they have any.
+    """
+    try:
+        memory = client.info("memory")
+    except exceptions.NoPermissionError:
+        return {}
+    used, most = (number(memory.get(name)) for name in ("used_memory", "maxmemory"))
+    is_full = 0 < most <= used
+    return {"Redis": BY_WORD[IS_FULL].removeprefix("Redis ")} if is_full else {}
 
 
 def first_lines(lines: Sequence[str]) -> list[str]:

@@ -58,6 +58,11 @@ def read(client: redis.Redis) -> list[Refused]:
     return sorted(found, key=lambda one: (-one.times, one))[: MOST + len(WHAT)]
 
 
+def of_requests(client: redis.Redis) -> list[Refused]:
+    """Return the counts of requests of hooks alone, the largest first."""
+    return [one for one in read(client) if one.what == "request"]
+
+
 def _field(what: str, node: str, reason: str) -> str:
     name = visible(node or "unknown").replace("|", "/")
     return f"{what}|{name[:LONGEST_NODE]}|{reason}"

@@ -108,6 +108,12 @@ class Status:
             for upload_id, fields in found
         ]
 
+    def before(self, upload_id: str) -> int:
+        """Return how many pending uploads workers take before this one."""
+        host, score = self.client.hmget(upload_key(upload_id), "host", "score")
+        first = f"({number(score)!r}"
+        return int(self.client.zcount(pending_key(to_text(host or b"")), "-inf", first))
+
     def current(self, component_ids: Sequence[str]) -> list[str]:
         """Return the upload that each component belongs to; empty if none is known."""
         pipeline = self.client.pipeline(transaction=False)

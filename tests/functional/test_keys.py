@@ -53,3 +53,15 @@ def test_without_a_usable_secret_key_there_is_no_key_of_hooks() -> None:
         assert (done.returncode, done.stdout) == (2, "")
         assert words in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_without_a_word_no_key_and_no_help_is_printed() -> None:
+    command = [str(BIN / "farmhaul"), "key"]
+    environment = {"FARMHAUL_SECRET_KEY": NEW}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "farmhaul: name the key to print: hook or notify",
+        "farmhaul: Try 'farmhaul key --help' for help.",
+    ]

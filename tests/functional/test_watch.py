@@ -221,13 +221,14 @@ def test_what_no_worker_has_taken_in_is_said_to_be_in_the_inbox(hook: Farm) -> N
     asked = hook.cli(
         "enqueue", hook.make_file("sh010.exr", 10), "--version-id", seed.VERSION_ID, "--json"
     )
-    says = "it may be in the inbox, where 1 is not taken in; no worker takes tasks"
+    says = "it may be in the inbox, where 1 is not taken in, the oldest for "
 
     for command in ("status", "watch"):
         for word in ("sh010", json.loads(asked.stdout)["upload_id"]):
             done = hook.cli(command, word)
             assert done.returncode == 2
             assert says in done.stderr, word
+            assert "; no worker takes tasks" in done.stderr, word
 
 
 def test_a_cold_start_of_the_command_does_not_import_rich() -> None:

@@ -42,7 +42,7 @@ def test_who_cancels_and_retries_is_on_the_page_and_in_status(farm: Farm) -> Non
     assert one
     said = [event[1:] for event in one.events]
     assert said[-2:] == [("cancelled", f"by {BEN}"), ("retried", f"by {ADA}")]
-    lines = output.details(one.upload, one.upload.acts[0].at + 120)
+    lines = output.details(one.upload, one.upload.acts[0].at + 120, {})
     assert lines[-2:] == [f"  cancelled 2 min ago by {BEN}", f"  retried   2 min ago by {ADA}"]
 
 

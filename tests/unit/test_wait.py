@@ -148,6 +148,27 @@ def test_it_says_that_no_worker_runs_on_the_host_of_a_file(
 
 
 @pytest.mark.usefixtures("soon")
+def test_it_says_that_a_gate_is_closed(
+    client: Any, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_state(client, "pending")()
+    note_worker(client)
+    now = float(client.time()[0])
+    client.hset("farmhaul:gate:store", mapping={"since": now - 60, "until": now + 1000})
+    said = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        set_state(client, "located")()
+
+    monkeypatch.setattr(wait, "say", say)
+    wait_for(status, [ID], [], 60)
+
+    [line] = said
+    assert line.startswith("the gate of store is closed since ")
+
+
+@pytest.mark.usefixtures("soon")
 def test_it_says_nothing_while_workers_take_tasks(
     client: Any, status: Status, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,15 @@ def test_a_row_says_where_it_is_who_asked_and_how_long_it_takes() -> None:
     assert (row.stage, row.worker, row.who) == ("put_file", "w1@node7", "ada on node9")
 
 
+def test_a_superseded_upload_names_the_newer_one() -> None:
+    other = "5d27e920-0000-4000-8000-000000000001"
+    error = f"superseded by {other}"
+
+    assert view.newer(replace(UPLOAD, state="superseded", error=error)) == other
+    assert view.newer(replace(UPLOAD, state="superseded", error="superseded by <b>")) == ""
+    assert view.newer(replace(UPLOAD, state="failed", error=error)) == ""
+
+
 def test_what_is_found_is_said_and_where_the_list_ends() -> None:
     page = Page([], 3, {"failed": 1, "located": 2, "pending": 0})
 

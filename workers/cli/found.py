@@ -72,7 +72,12 @@ def _summary_lines(
         failed = f", {counts['failed']} failed" if counts["failed"] else ""
         line = f"{counts['located']} of {sum(counts.values())} located{failed}"
         line += f", {size(size_bytes)}"
-        yield f"{output.from_left(visible(key), width - len(line) - 2)}  {line}"
+        room = width - len(line) - 2
+        if room < output.SHORTEST_PATH:
+            yield output.from_left(visible(key), width)
+            yield f"  {line}"
+        else:
+            yield f"{output.from_left(visible(key), room)}  {line}"
     if len(rows) > limit:
         yield f"and {len(rows) - limit} more {by}s"
 

@@ -13,14 +13,18 @@ from tasks.intake.errors import BadInputError
 from workers.cli.output import show
 
 
-@click.group()
-def key() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def key(context: click.Context) -> None:
     """Print keys for nodes that must not have FARMHAUL_SECRET_KEY.
 
     \b
     farmhaul key hook
     farmhaul key notify
     """  # noqa: D301 click takes \b for "do not wrap"
+    # Not the help, as click would print: a script takes stdout for the key.
+    if context.invoked_subcommand is None:
+        raise click.UsageError("name the key to print: hook or notify", context)
 
 
 @key.command()

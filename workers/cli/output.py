@@ -22,6 +22,9 @@ from workers import wording
 #: The kind of error of an upload whose component holds other files (``lua/includes/places.lua``).
 REFUSED = "PlaceTaken"
 
+#: The columns of a terminal that a path keeps: a shot and a frame are within.
+SHORTEST_PATH = 20
+
 #: The forms of output: a table for people, the same as plain lines, or JSON lines.
 FORMS = ("table", "lines", "json")
 
@@ -135,9 +138,15 @@ def _state_text(upload: UploadState) -> str:
 
 
 def short_line(upload: UploadState, width: int) -> str:
-    """Return the line of an upload for a table: its path is shortened from the left."""
+    """Return the line of an upload for a table: its path is shortened from the left.
+
+    A narrow terminal gets no size, and a very narrow one the state and the path alone.
+    """
     sent = f"{100 * upload.sent_bytes // upload.size_bytes:3} %" if upload.size_bytes else "     "
-    line = f"{upload.state:<10} {sent}  {size(upload.size_bytes):>9}  "
+    columns = [f"{visible(upload.state):<10} ", f"{sent}  ", f"{size(upload.size_bytes):>9}  "]
+    while len(columns) > 1 and width - sum(map(len, columns)) < SHORTEST_PATH:
+        columns.pop()
+    line = "".join(columns)
     return line + from_left(visible(upload.path), width - len(line))
 
 
@@ -149,15 +158,17 @@ def why_lines(upload: UploadState, now: float) -> list[str]:
     if upload.state == "active":
         speed = f", {_speed_text(upload)}" if upload.bytes_s is not None else ""
         return [f"{'':<11}{visible(f'in {upload.stage} on {upload.worker}{speed}')}"]
-    if not upload.error or upload.state not in {"failed", "retrying"}:
+    if not upload.error or upload.state not in {"failed", *LIVE}:
         return []
+    retries = upload.due and upload.state == "retrying"
     since = f"{wording.span(now - upload.created)} old: farmhaul status {upload.upload_id}"
-    return [f"{'':<11}{visible(text)}" for text in (upload.error, since)]
+    again = f"until {wording.clock(upload.due or 0)}: " if retries else ""
+    return [f"{'':<11}{visible(text)}" for text in (f"{again}{upload.error}", since)]
 
 
 def from_left(path: str, width: int) -> str:
     """Return the end of a path, where shot and file are, for so many columns of a terminal."""
-    left = max(width, 20)
+    left = max(width, SHORTEST_PATH)
     if cells(path) <= left:
         return path
     left -= 1
@@ -178,8 +189,11 @@ def cells(text: str) -> int:
     return len(text) + wide - sum(unicodedata.combining(letter) > 0 for letter in text)
 
 
-def details(upload: UploadState, now: float) -> list[str]:
-    """Return lines with all that is known of one upload, for ``status ID``."""
+def details(upload: UploadState, now: float, waits: Mapping[str, str]) -> list[str]:
+    """Return lines with all that is known of one upload, for ``status ID``.
+
+    ``waits`` is what ``workers.held_back`` says of it.
+    """
     at = {"taken in": upload.created, "moved": upload.updated, "next try": upload.due or 0}
     times = {
         name: f"{datetime.fromtimestamp(time_s).astimezone():%Y-%m-%d %H:%M:%S %Z}"
@@ -188,6 +202,7 @@ def details(upload: UploadState, now: float) -> list[str]:
     }
     component = " ".join(filter(None, (upload.name, upload.component_id)))
     texts = {
+        **waits,
         "sent": _speed_text(upload) if upload.state == "active" else "",
         "age": wording.span(now - upload.created),
         **times,
@@ -233,7 +248,8 @@ def problem(upload: UploadState) -> str:
     if upload.state == "located":
         return "located, but not encoded yet"
     if upload.state in LIVE:
-        return f"{upload.state}: {upload.error or 'not finished yet'}"
+        where = f" in {upload.stage} on {upload.worker}" if upload.state == "active" else ""
+        return f"{upload.state}{where}: {upload.error or 'not finished yet'}"
     return f"{upload.state}: {upload.error}" if upload.error else upload.state
 
 

@@ -144,11 +144,11 @@ def none_known(scripts: Scripts, words: Sequence[str], **asked: str | None) -> B
         f"{all_of}words are whole words of a path; farmhaul status --since 1h lists what has moved"
     )
     step = meant_states(words) or step
-    step += not_taken_in(Status(scripts.client, scripts.codec))
     if _opens_none(scripts):  # nor does it find any
         step = "this FARMHAUL_SECRET_KEY opens no record: set it as on the workers"
     what = " ".join(map(visible, (*words, *options)))
-    return BadInputError(f"no upload {what} is known here; {step}")
+    waits = not_taken_in(Status(scripts.client, scripts.codec))
+    return BadInputError(f"no upload {what} is known here{waits}; {step}")
 
 
 def _opens_none(scripts: Scripts) -> bool:

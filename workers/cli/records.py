@@ -59,8 +59,8 @@ def find_known(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
     for upload_id, upload in zip(upload_ids, status.find(upload_ids), strict=True):
         if upload is None:
             raise BadInputError(
-                f"no upload {upload_id} is known here; farmhaul status --all lists the known ones"
-                f"{not_taken_in(status)}"
+                f"no upload {upload_id} is known here{not_taken_in(status)}; "
+                "farmhaul status --all lists the known ones"
             )
         found.append(upload)
     return found

@@ -22,7 +22,8 @@ from workers.cli.fetch_task import fetch_line
 from workers.cli.found import MOST_READ, columns, failures, lines_of, show_found
 from workers.cli.query import find, none_known, not_uploads, query_of, query_options, with_whole_ids
 from workers.cli.records import find_known, open_records
-from workers.wording import first_lines, no_takers, troubles
+from workers.held_back import waits_for
+from workers.wording import first_lines, late_entries, no_takers, troubles
 
 #: How many of a publish's files are listed below it.
 FILES_SHOWN = 20
@@ -73,6 +74,11 @@ def status(
         hits = find(scripts, query)
         if not hits.ids and not which and not any(asked.values()):
             raise none_known(scripts, words)
+        if form == "table" and len(hits.ids) == 1:  # a person wants to know all of it
+            _show_named(scripts, hits.ids, now=now, by=by, limit=limit, form=form)
+            return
+        lives = any(hits.counts.get(state) for state in LIVE)
+        _say_what_is_wrong(Status(scripts.client, scripts.codec), waits=lives, about_nodes=lives)
         _show_hits(scripts, hits, now=now, by=by, limit=limit, form=form)
     elif words or which == "fetches":
         _show_named(scripts, words, now=now, by=by, limit=limit, form=form)
@@ -162,7 +168,7 @@ def _show_named(
     for upload in uploads:
         output.show(output.state_line(upload, human=human))
         if human:
-            output.show(*output.details(upload, now))
+            output.show(*output.details(upload, now, waits_for(reader, upload, now)))
             for file in reader.members_left(upload.upload_id, FILES_SHOWN) if upload.files else ():
                 output.show(f"  {output.state_line(file, human=True)}")
 
@@ -175,7 +181,7 @@ def _known(reader: Status, ids: Sequence[str]) -> list[UploadState]:
 def _say_what_is_wrong(reader: Status, *, waits: bool, about_nodes: bool) -> None:
     # On stderr, because a program reads stdout.
     for line in [
-        *(no_takers(reader) if waits else []),
+        *((no_takers(reader) or late_entries(reader)) if waits else []),
         *(first_lines([*map(" ".join, troubles(reader).items())]) if about_nodes else []),
     ]:
         say(line)

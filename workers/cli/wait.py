@@ -16,7 +16,7 @@ from tasks.records.status import Status
 from tasks.records.upload_state import UploadState
 from tasks.transfer.errors import FatalError
 from workers.cli.output import problem
-from workers.wording import no_takers, redis_problem, waits_for_newer
+from workers.wording import first_lines, no_takers, redis_problem, troubles, waits_for_newer
 
 #: The pause between two polls grows to a fiftieth of the time waited so far, within these bounds:
 #: a wait of a second ends at once, and a wait of an hour costs Redis next to nothing.
@@ -114,8 +114,9 @@ def _notice(status: Status, waiting: Sequence[bytes]) -> str:
     """Return why nothing may happen, or ""."""
     try:
         takers = no_takers(status)
-        if waiting and not takers:
-            takers = [" ".join(line) for line in waits_for_newer(status).items()]
+        if not takers:
+            found = waits_for_newer(status) if waiting else troubles(status)
+            takers = first_lines([" ".join(line) for line in found.items()])
     except redis.exceptions.NoPermissionError:  # this user reads records, and not workers
         takers = []
     return "; ".join(takers) or (NOT_TAKEN_IN if waiting else "")

@@ -35,6 +35,8 @@ from workers.wording import clock, first_lines, may_pass, redis_problem, trouble
 INTERVAL_S = 1.0
 #: As many moves of each state are read in a poll.
 MOST_MOVES = 10_000
+#: As many reasons are written below the table when it ends.
+MOST_REASONS = 20
 #: The records of as many uploads that were found by words are read in a poll.
 MOST_WATCHED = 2000
 
@@ -220,6 +222,10 @@ def _table(status: Status, upload_ids: Sequence[str]) -> list[UploadState]:
             if upload_ids and not table.away and table.all_ended:
                 break
             time.sleep(INTERVAL_S)
-    # The screen is restored; leave the last table on it.
+    # The screen is restored; leave the last table on it, and the reasons that it has cut off.
     console.print(table.render(console))
-    return _existing(status, upload_ids)
+    ended = _existing(status, upload_ids)
+    failed = [upload for upload in ended if upload.has_failed]
+    for upload in failed[:MOST_REASONS]:
+        say(f"{upload.path}: {output.problem(upload)}")
+    return ended

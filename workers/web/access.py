@@ -22,10 +22,11 @@ from tasks.records.commands import Commands
 from tasks.records.fail_fast import ANSWER_S, CONNECT_S, fail_fast_redis
 from tasks.records.fetches import Fetches, FetchState
 from tasks.records.inbox import Waiting, waiting
-from tasks.records.keys import ALIVE, LIMITS, state_key, to_text, upload_key
+from tasks.records.keys import ALIVE, state_key, to_text, upload_key
 from tasks.records.nodes import NodeFault, heard_lately
 from tasks.records.numbers import LATEST_S, number
 from tasks.records.query import Query, parsed
+from tasks.records.refusals import Refused, of_requests
 from tasks.records.scripts import Scripts, open_scripts
 from tasks.records.search import Page, Search
 from tasks.records.states import STAGES
@@ -36,7 +37,9 @@ from tasks.transfer.targets import is_uuid
 from workers.app import app
 from workers.broker.address import celery_address
 from workers.downloads import send_fetch
+from workers.held_back import read_limits
 from workers.web.summary import Summary, summary
+from workers.wording import redis_full
 
 OPERATOR_URL_FILE = "FLOWER_OPERATOR_REDIS_URL_FILE"
 #: The files of a publish that its page shows.
@@ -100,6 +103,10 @@ class Farm(NamedTuple):
     retrying: int = 0
     #: Why the latest of those that retry does.
     why: str = ""
+    #: The requests of hooks that workers have refused, those of the most frequent reason first.
+    refused: Sequence[Refused] = ()
+    #: What is wrong with Redis itself; empty if nothing is.
+    redis: str = ""
 
     @property
     def takers(self) -> int:
@@ -251,7 +258,6 @@ class Records:
             version, _, name = row.partition(" ")
             nodes.append(Node(name, version, name in takes, faults.get(name)))
         queues = [(stage, int(client.llen(list_key(QUEUE, stage)))) for stage in STAGES]
-        limits = {to_text(k): to_text(v) for k, v in client.hgetall(LIMITS).items()}
         return Farm(
             now,
             sorted(nodes, key=lambda node: (node.fault is None, node.name)),
@@ -259,12 +265,18 @@ class Records:
             queues,
             waiting(client),
             status.backlog(),
-            limits,
+            read_limits(client),
             history.read(client),
             self._kinds_of_failures(),
             int(client.zcard(state_key("retrying"))),
             self._why_the_latest_retries(),
+            self.refused(),
+            *(" ".join(line) for line in redis_full(client).items()),
         )
+
+    def refused(self) -> list[Refused]:
+        """Return the requests of hooks that workers have refused, by host and reason."""
+        return of_requests(self.scripts.client)
 
     def _why_the_latest_retries(self) -> str:
         found = self.status.find(self.status.ids_in(["retrying"], 1))

@@ -26,6 +26,7 @@ from tasks.records.search import ORDER, Page
 from tasks.records.states import LIVE
 from tasks.transfer.targets import is_uuid
 from workers.doctor.farm import GATE_STEPS, NODE_STEPS
+from workers.held_back import in_force
 from workers.kinds import MEANINGS
 from workers.web import view
 from workers.web.access import OPERATOR_URL_FILE, Records
@@ -129,6 +130,8 @@ class FarmhaulHandler(BaseHandler):
             said = view.elsewhere(other) or said
             if isinstance(other, FetchState):
                 return Looked(page, said, now, self.reverse_url("download", other.fetch_id))
+            if not other and (refused := await self.read(self.records.refused)):
+                said = f"{said}. {view.refused(refused)}"
             if meant := meant_states(query.words):
                 said = f"{said.rstrip('.')}; {meant}"
         return Looked(page, said, now)
@@ -269,6 +272,7 @@ class UploadView(FarmhaulHandler):
             upload=upload,
             is_live=upload.state in LIVE,
             waits=waits,
+            newer=view.newer(upload),
             events=view.timeline(one.events, now),
             due=span(upload.due - now) if upload.due and upload.state == "retrying" else "",
             files=[view.row_of(file, now) for file in one.files],
@@ -348,7 +352,7 @@ class FarmView(FarmhaulHandler):
             farm=farm,
             charts=view.charts(farm.history),
             held_back=view.held_back_by(farm),
-            in_force=view.in_force,
+            in_force=in_force,
             shown=MOST_LINES,
             rows=MOST_ROWS,
             node_steps=NODE_STEPS,

@@ -6,19 +6,20 @@ import glob
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.config.texts import visible
-from tasks.config.timetable import Timetable, zone_named
 from tasks.intake.answer import size
 from tasks.records.fetches import FetchState
 from tasks.records.query import Query
+from tasks.records.refusals import Refused
 from tasks.records.search import ORDER, Page
 from tasks.records.states import LIVE
 from tasks.records.upload_state import UploadState
+from tasks.transfer.targets import is_uuid
+from workers.held_back import Limit, in_force
 from workers.wording import span
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ COLOURS = {
     "active": "info",
     "storing": "info",
 }
+#: How the error of a superseded upload begins, before the id of the newer one.
+NEWER = "superseded by "
 #: An entry that is older than this has waited for a worker.
 INBOX_S = 10
 
@@ -112,6 +115,13 @@ def elsewhere(found: FetchState | int) -> str:
     return visible(f"{said}. To follow it: farmhaul watch {found.fetch_id}")
 
 
+def refused(rows: Sequence[Refused]) -> str:
+    """Return how many requests of hooks workers have refused, as what is looked for may be."""
+    count = sum(row.times for row in rows)
+    many = f"{count} requests" if count > 1 else "one request"
+    return f"Workers have refused {many} of hooks so far: see Farm."
+
+
 def summed_up(found: Summary, by: str) -> str:
     """Return how much a summary covers, in words."""
     late = sum(1 for group in found.groups if group.oldest)
@@ -137,6 +147,13 @@ def in_ftrack(upload: UploadState) -> str:
     if upload.state == "stored":
         return "its bytes are; ftrack shows them with the rest of its sequence or publish"
     return "not yet" if upload.state in LIVE else "no"
+
+
+def newer(upload: UploadState) -> str:
+    """Return the upload that has taken the place of one; empty if none is named."""
+    named = upload.error.removeprefix(NEWER)
+    is_named = upload.state == "superseded" and upload.error.startswith(NEWER)
+    return named if is_named and is_uuid(named) else ""
 
 
 def percent(upload: UploadState) -> int:
@@ -257,7 +274,7 @@ def held_back_by(farm: Farm) -> str:
         return f"The outage of {' and '.join(closed)}: uploads go on by themselves when it is over."
     if farm.inbox.oldest_s is not None and farm.inbox.oldest_s > INBOX_S:
         return "Workers take in what hooks ask for, and have not caught up."
-    limit = in_force(farm, "bandwidth")
+    limit = in_force(farm.limits, "bandwidth", farm.now)
     if not waiting:
         return " ".join(_holds_back_none_pending(farm, limit))
     if limit and limit.rate and _latest_rate(farm.history) >= NEAR_LIMIT * limit.rate:
@@ -275,7 +292,8 @@ def _holds_back_none_pending(farm: Farm, limit: Limit | None) -> Iterator[str]:
         said = f"No upload is pending; {farm.retrying} {'is' if one else 'are'} retrying"
         if farm.why:
             because = "" if one else ", the latest because"
-            yield f"{said}{because}: {visible(farm.why).rstrip('.')}."
+            why = visible(farm.why).rstrip(".")
+            yield f"{said}{because}: {why}{'' if why.endswith('?') else '.'}"
         else:
             yield f"{said}; {'its page says' if one else 'their pages say'} why, and when."
     else:
@@ -295,26 +313,6 @@ def _pace(farm: Farm, waiting: int) -> str:
     if not (located > 0 and passed_s > 0) or (left_s := waiting * passed_s / located) > MONTH_S:
         return ""
     return f"At the pace of the last {span(passed_s)}, all that waits is done in {span(left_s)}."
-
-
-class Limit(NamedTuple):
-    """A limit as it is now: its rate, None for none, and what says so, and until when."""
-
-    rate: float | None
-    text: str
-
-
-def in_force(farm: Farm, name: str) -> Limit | None:
-    """Return a limit of ``farmhaul limit`` as it is now; None if it is not set, or is none."""
-    zone = farm.limits.get("zone", "UTC")
-    # Somebody else may have written what is no limit.
-    with suppress(ValueError, KeyError, OverflowError):
-        table = Timetable.from_text(farm.limits[name])
-        now = datetime.fromtimestamp(farm.now, zone_named(zone))
-        entry, until = table.entry_at(now)
-        text = f"{entry} until {until:%H:%M} in {zone}" if until else entry
-        return Limit(table.at(now), text)
-    return None
 
 
 def _latest_rate(history: Sequence[dict[str, float]]) -> float:
