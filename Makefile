@@ -44,10 +44,10 @@ test: venv ## Run the tests, and measure the coverage of all processes that they
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# What takes minutes runs two at a time, because it breaks things while other things must not be late.
+# Slow tests run two at a time, because it breaks things while other things must not be late.
 # The others share programs of the machine, and run alone.
 .PHONY: test-deep
-test-deep: venv ## Run the tests that need Docker, a browser, Slurm, Wine, or more than some seconds
+test-deep: venv ## Run the tests that need Docker, a browser, Slurm, Wine, or more than five seconds
 	@code=0; \
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "(chaos or slow) and not ($(ALONE))" || code=1; \
 	$(BIN)/pytest -m "$(ALONE)" || code=1; \

@@ -23,7 +23,6 @@ def noted_as_stored(farm: Farm, uploads: Iterable[Upload]) -> list[str]:
     return [upload.component_id for upload in uploads if farm.record(upload.id).get("stored")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "victim",
     ["child", *(pytest.param(other, marks=pytest.mark.chaos) for other in ("group", "parent"))],

@@ -67,7 +67,6 @@ def test_a_worker_that_wakes_after_a_new_render_sends_no_old_bytes(
     assert len(farm.sandbox.ftrack.locations(new.component_id)) == 1
 
 
-@pytest.mark.slow
 def test_a_worker_frozen_in_a_call_to_ftrack_registers_nothing_twice(
     farm: Farm,
 ) -> None:

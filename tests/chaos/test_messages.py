@@ -69,7 +69,6 @@ def test_uploads_continue_when_a_message_of_a_later_stage_is_lost(farm: Farm, st
 # A message is delivered twice: each stage is idempotent
 
 
-@pytest.mark.slow
 def test_a_first_stage_delivered_twice_at_once_has_one_effect(hook: Farm) -> None:
     uploads = hook.upload_many(3)
     deliver(hook, STAGES[0], catch_message(hook, STAGES[0]))
@@ -77,7 +76,6 @@ def test_a_first_stage_delivered_twice_at_once_has_one_effect(hook: Farm) -> Non
     check_once(hook, uploads)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_stage_delivered_twice_at_once_has_one_effect(farm: Farm, stage: str) -> None:
     hold_up(farm)

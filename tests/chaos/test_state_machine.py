@@ -40,7 +40,6 @@ def check_machine(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_record_is_consistent_after_any_sequence_of_events(
     valkey: redis.Redis,

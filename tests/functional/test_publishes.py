@@ -75,7 +75,6 @@ def test_240_frames_make_one_sequence_in_at_most_20_calls(farm: Farm) -> None:
     session.close()
 
 
-@pytest.mark.slow
 def test_nothing_of_a_sequence_is_visible_before_all_of_it_is_stored(farm: Farm) -> None:
     folder = render(farm, range(1001, 1011))
     fault = farm.sandbox.faults.add("store", "status", 413, method="PUT", times=1)

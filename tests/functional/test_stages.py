@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tasks.transfer.models import LARGE_BYTES
 from tests.farm import Farm
 from tests.functional.conftest import MakeFarm
@@ -28,7 +26,6 @@ def enqueue(farm: Farm, path: Path) -> str:
     return str(json.loads(done.stdout)["upload_id"])
 
 
-@pytest.mark.slow
 def test_files_pass_a_stage_that_was_added(make_farm: MakeFarm) -> None:
     farm = make_farm(app=MODULE)
     # A large file too: which number put_file has decides who may send its bytes.

@@ -193,7 +193,6 @@ def test_the_official_client_reads_the_bytes_that_were_uploaded(farm: Farm) -> N
 # The same file more than once
 
 
-@pytest.mark.slow
 def test_a_file_enqueued_twice_is_one_upload_sent_once(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     component_id = farm.sandbox.ftrack.add_component("main.exr")

@@ -103,7 +103,6 @@ def test_a_worker_reports_a_wrong_environment_in_a_line(
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_a_stopping_worker_finishes_its_task(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("-c", "1"))
     farm.sandbox.faults.add("store", "latency_s", 0.7)
