@@ -61,8 +61,8 @@ def upload_chain(app: Celery, host: str = "", queue: str = "") -> Any:
     for task, stage in zip(tasks, STAGES, strict=True):
         # Nobody waits for an AsyncResult: the record has the state of each upload.
         task.set(queue=queue or queue_of(host), priority=PRIORITY_OF[stage], ignore_result=True)
-    # The claim gets the id of the first task, and is found by the root of its messages: leases and
-    # the reconciler look for it. What a task sends has that task's root otherwise.
+    # The id of the first task is also the claim's, and the root id of all messages of the chain: by
+    # it, leases and the reconciler find them. Otherwise, Celery would use the sending task's root.
     claim_id = uuid()
     tasks[0].set(task_id=claim_id, root_id=claim_id)
     return chain(*tasks)

@@ -130,7 +130,7 @@ def _send_parts(
     with stage.heartbeat(batch) as heartbeat:
         heartbeat.run = run
         outcomes = stage.in_threads(list(urls), send)
-    return [stage.ended(transfer, outcome) for outcome in outcomes]
+    return [stage.outcome_of(transfer, outcome) for outcome in outcomes]
 
 
 def _send_part(

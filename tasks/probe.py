@@ -120,7 +120,7 @@ def _failed(here: Clients, what: str, node: str) -> tuple[list[Transfer], int]:
         if not request:
             continue  # it has expired
         try:
-            failed.append(here.record.form.transfer(upload_id, to_text(request)))
+            failed.append(here.record.form.read(upload_id, to_text(request)))
         except (UploadError, ValueError):  # somebody else has written it
             closed += 1
     return failed, closed

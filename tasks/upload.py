@@ -15,14 +15,14 @@ from tasks.records.record import CLAIM_BYTES
 from tasks.stage.base import Stage
 from tasks.stage.looks import look_into_store
 from tasks.stage.message import Message
-from tasks.stage.outcomes import Outcomes, is_url_refused, still_of
+from tasks.stage.outcomes import is_url_refused, still_of, without_failed
 from tasks.stage.registration import register_all
 from tasks.stage.resolved import resolved
 from tasks.stage.sending import send_file
 from tasks.stage.together import groups_of
 from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import Outcomes, Transfer
 from tasks.transfer.register import confirm
 from tasks.transfer.signing import sign, sign_alone
 
@@ -51,7 +51,7 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
         files = [one for one in checked.values() if isinstance(one, Transfer)]
         grown = {file.upload_id for file in grown_out(files, CLAIM_BYTES)}
         fitting = {k: one for k, one in checked.items() if k not in grown}
-        batch = self.go_on_with(batch, fitting)
+        batch = self.hand_on_early(batch, fitting)
         heartbeat.keep(batch)
 
     outcomes = self.each_file(batch.transfers, check, go_on)
@@ -67,8 +67,9 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
 
     Files that were located before come first: ftrack is asked whether it still has them, and the
     store too, unless it was asked less than an hour ago and nobody retries them. Only what is gone
-    is sent again, unless ftrack was to delete it. Of a file that is not uploaded, only its target
-    and its location are checked.
+    is sent again. An ``encode_only`` file counts as there, because ftrack deletes it after it was
+    encoded. Of a file that is registered by its path alone (``only_in``), only its target and its
+    location are checked.
 
     Safe to run twice: signing changes nothing.
     """
@@ -81,12 +82,10 @@ def get_put_metadata(self: Stage, message: Message) -> Message:
         lambda files: confirm(self.clients.ftrack, files), kept, writes=False
     )
     confirmed |= {
-        file.upload_id: replace(file, is_located=True) for file in known if file not in kept
+        file.upload_id: replace(file, is_confirmed=True) for file in known if file not in kept
     }
-    there = [confirmed.get(file.upload_id, file) for file in files]
-    confirmed |= look_into_store(self, batch, [one for one in there if isinstance(one, Transfer)])
-    there = [confirmed.get(file.upload_id, file) for file in files]
-    missing = [one for one in there if isinstance(one, Transfer) and not one.stored]
+    confirmed |= look_into_store(self, batch, without_failed(files, confirmed))
+    missing = [file for file in without_failed(files, confirmed) if not file.stored]
     unsigned = [file for file in missing if not (file.is_large and parts.is_signed(file))]
     # A multipart upload that is already open for the same file contents is used again. No hurried
     # call opens one, because a large file is alone in its batch.
@@ -114,8 +113,14 @@ def put_file(self: Stage, message: Message) -> Message:
     with self.heartbeat(batch) as heartbeat:
 
         def send(signed: Outcomes) -> None:
-            files = [one for one in signed.values() if isinstance(one, Transfer)]
-            refused.update({k: one for k, one in signed.items() if not isinstance(one, Transfer)})
+            files = [outcome for outcome in signed.values() if isinstance(outcome, Transfer)]
+            refused.update(
+                {
+                    upload_id: outcome
+                    for upload_id, outcome in signed.items()
+                    if not isinstance(outcome, Transfer)
+                }
+            )
             sent = self.each_file(
                 files, lambda file: send_file(self.clients, file, heartbeat), go_on
             )
@@ -123,7 +128,7 @@ def put_file(self: Stage, message: Message) -> Message:
 
         def go_on(stored: Outcomes) -> None:
             nonlocal batch
-            batch = self.go_on_with(batch, stored, service="store")
+            batch = self.hand_on_early(batch, stored, service="store")
             heartbeat.keep(batch)
 
         def sign_together(files: Sequence[Transfer]) -> Outcomes:
@@ -137,19 +142,22 @@ def put_file(self: Stage, message: Message) -> Message:
         given: Outcomes = {transfer.upload_id: transfer for transfer in batch.not_stored}
         send(given | sign_together(unsigned))
         # One call signs for a batch, so one upload may have spoiled the URLs of all.
-        spoiled = [one for one in batch.not_stored if is_url_refused(outcomes.get(one.upload_id))]
+        spoiled = [
+            file for file in batch.not_stored if is_url_refused(outcomes.get(file.upload_id))
+        ]
         if len(spoiled) > 1:
             tried, others = spoiled[:2], spoiled[2:]  # one of two may be that upload
             send(sign_each(tried))
-            if any(isinstance(outcomes[one.upload_id], Transfer) for one in tried):
+            if any(isinstance(outcomes[file.upload_id], Transfer) for file in tried):
                 # A call for each group finds that upload with fewer calls than one for each file.
-                send(
-                    {k: one for some in groups_of(others) for k, one in sign_together(some).items()}
-                )
-                rest = [one for one in others if one.upload_id not in refused]
-                send(sign_each([one for one in rest if is_url_refused(outcomes[one.upload_id])]))
+                signed: Outcomes = {}
+                for group in groups_of(others):
+                    signed |= sign_together(group)
+                send(signed)
+                rest = [file for file in others if file.upload_id not in refused]
+                send(sign_each([file for file in rest if is_url_refused(outcomes[file.upload_id])]))
     # What ftrack has refused is no answer of the store.
-    batch = self.part_with(batch, refused)
+    batch = self.settle_early(batch, refused)
     return self.hand_on(batch, still_of(batch, outcomes), service="store")
 
 

@@ -35,7 +35,7 @@ app.steps["worker"].update(
 
 
 @celeryd_init.connect
-def check_environment(sender: str, **_: Any) -> None:
+def set_up_worker(sender: str, **_: Any) -> None:
     """Exit with a line for each wrong setting, instead of a traceback at the first task.
 
     Then let the worker's channels share connections to Redis with its boot steps, and let remote
@@ -52,7 +52,7 @@ def check_environment(sender: str, **_: Any) -> None:
         check_no_cluster(settings)
     except SettingsError as error:
         raise SystemExit(complain(error, BAD_INPUT)) from None
-    # No transport option: remote control sends these to Flower, as JSON.
+    # Not passed as a transport option, because remote control sends those to Flower as JSON.
     transport.share(shared_redis(settings))
     remote_control.restrict()
     logs.set_up(sender, settings)

@@ -74,7 +74,7 @@ def make_config(settings: Settings) -> dict[str, Any]:
         "accept_content": [SERIALIZER],
         "task_queues": [Queue(QUEUE), Queue(queue_of(socket.gethostname()))],
         "task_default_queue": QUEUE,
-        # Otherwise, a link would inherit the priority of the link that published it.
+        # Otherwise, a stage would inherit the priority of the stage before it.
         "task_inherit_parent_priority": False,
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
@@ -83,13 +83,14 @@ def make_config(settings: Settings) -> dict[str, Any]:
         # The default of --time-limit. At half of it, a task begins nothing new, and the rest goes
         # on as a new task. What hangs is left behind in a minute. So it ends only what is broken.
         "task_time_limit": 3600,
-        # A process without too much memory is replaced too, see workers.steps.pool.
+        # More than any process has. A pool replaces a full process only if there is a limit, and
+        # workers.steps.pool reports this much for a process whose threads hang.
         "worker_max_memory_per_child": 1 << 50,
         # After a second SIGTERM (cold shutdown), running tasks still get this time to finish.
         "worker_soft_shutdown_timeout": 20,
         # Flower shows tasks by their events.
         "worker_send_task_events": True,
-        # While Redis restarts, a worker tries for about 30 s to publish the next link.
+        # While Redis restarts, a worker tries for about 30 s to publish the next stage.
         "task_publish_retry_policy": {
             "max_retries": 20,
             "interval_start": 0,

@@ -35,15 +35,15 @@ def serve(settings: Settings, address: str, port: int) -> None:
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "this is not an address"
         raise BadInputError(f"cannot listen on {visible(address)}:{port}: {why}") from None
-    server.RequestHandlerClass = _ending(server.RequestHandlerClass)
+    server.RequestHandlerClass = with_time_limits(server.RequestHandlerClass)
     server.set_app(_guarded(server.get_app(), on_loopback=is_loopback(address)))
     thread.join()
 
 
-def _ending(kind: Any) -> Any:
+def with_time_limits(handler: Any) -> Any:
     """Return a handler of requests that keeps no thread for ever, whatever the other side does."""
 
-    class Handler(kind):
+    class Handler(handler):
         timeout = IDLE_S
 
         def handle(self) -> None:

@@ -109,7 +109,7 @@ def sign(body: bytes, keys: Sequence[bytes]) -> bytes:
 
 
 def open_entry(entry: bytes, keys: Sequence[bytes]) -> Envelope:
-    """Check an entry and return what it says; the form of each request is left to ``wire``.
+    """Check an entry and return what it says; the form of each request is left to ``from_wire``.
 
     Without keys, only unsigned entries are accepted; with keys, only signed ones.
 

@@ -1,4 +1,4 @@
-"""A request from plain JSON values that anybody may have written; everything is checked."""
+"""Reads a request from plain JSON values that anybody may have written, and checks everything."""
 
 from __future__ import annotations
 

@@ -21,12 +21,7 @@ from tasks.intake.fields import (
 from tasks.intake.notation import Frames
 from tasks.intake.ranges import compact
 from tasks.intake.request import Request, UploadRequest
-from tasks.transfer.targets import (
-    Container,
-    OfVersion,
-    Target,
-    is_uuid,
-)
+from tasks.transfer.targets import Container, OfVersion, Target, is_uuid
 
 #: The fields of a target that are true or false.
 FLAGS = ("thumbnail", "listed", "encode", "encode_only", "replace", "prune")

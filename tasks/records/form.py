@@ -12,7 +12,7 @@ from tasks.transfer.models import FileIdentity, Transfer
 from tasks.transfer.targets import is_uuid
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class RecordForm:
     """Reads transfers from the fields of records, and writes the fields.
 
@@ -24,7 +24,7 @@ class RecordForm:
     path_map: Sequence[tuple[str, str]]
     signer: Signer
 
-    def transfer(
+    def read(
         self,
         upload_id: str,
         request: str,
@@ -67,14 +67,14 @@ class RecordForm:
         is_stored = self.signer.is_valid(seal, *_bytes_of(known))
         return replace(known, stored=True, was_located=was_located) if is_stored else known
 
-    def file(self, transfer: Transfer) -> str:
+    def file_field(self, transfer: Transfer) -> str:
         """Return the value of the field ``file``: the file's identity and checksum."""
         known = asdict(transfer.known_identity) | {"checksum": transfer.checksum}
         if transfer.component_id != transfer.target.own_id:
             known["component"] = transfer.component_id
         return self.codec.encode(known)
 
-    def stored(self, transfer: Transfer) -> dict[str, str]:
+    def stored_fields(self, transfer: Transfer) -> dict[str, str]:
         """Return the fields that say whether the bytes of a transfer are stored.
 
         The signature has a field of its own, because the scripts compare the other one. It also
@@ -86,12 +86,18 @@ class RecordForm:
         seal = self.signer.sign(*_bytes_of(transfer, is_located=transfer.was_located))
         return {"stored": transfer.content_fingerprint, "stored_seal": seal}
 
-    def jobs(self, transfer: Transfer) -> dict[str, str]:
+    def job_fields(self, transfer: Transfer) -> dict[str, str]:
         """Return the fields for encoding jobs; a worker sets the thumbnail that they name again."""
         version_id, thumbnail_id = transfer.encoded_version, transfer.thumbnail_id
         seal = self.signer.sign("thumbnail", transfer.upload_id, version_id, thumbnail_id)
         fields = {"version": version_id, "thumbnail": thumbnail_id, "thumbnail_seal": seal}
         return {"jobs": ",".join(transfer.job_ids), **fields}
+
+    def is_own_thumbnail(
+        self, upload_id: str, version_id: str, thumbnail_id: str, seal: str
+    ) -> bool:
+        """Return whether a worker has written what ``job_fields`` says of a thumbnail."""
+        return self.signer.is_valid(seal, "thumbnail", upload_id, version_id, thumbnail_id)
 
 
 def _in_component(transfer: Transfer, component_id: str) -> Transfer:

@@ -15,7 +15,7 @@ from tasks.records.query import Requirement
 from tasks.records.status import answers
 from tasks.records.terms import Hasher
 
-#: How many groups and uploads one query takes from the index at most.
+#: How many groups one query takes from the index, and how many uploads it finds, at most.
 MAX_GROUPS, MAX_FOUND = 2000, 20_000
 #: How many ids are asked for in one command, and how many lists of MAX_FOUND ids at once.
 STEP, MAX_LISTS = 2000, 16
@@ -45,7 +45,7 @@ class Index:
         self.hasher = hasher
 
     def find(self, requirements: Sequence[Requirement]) -> tuple[dict[str, bool], bool]:
-        """Return the uploads that the index names, by whether they fit for sure."""
+        """Return the uploads that may fit, with whether each does, and whether there are more."""
         wanted = [self._hashed(one) for one in requirements]
         sizes = self._sizes(wanted)
         # What is in no list meets nothing.
@@ -169,9 +169,9 @@ def scores(
     asked = [(key, some) for key in keys for some in chunks(ids, STEP)]
     for key, some in asked:
         pipeline.zmscore(key, some)
-    for (key, some), scores in zip(asked, answers(pipeline), strict=True):
-        if isinstance(scores, list):
-            for one, score in zip(some, scores, strict=True):
+    for (key, some), row in zip(asked, answers(pipeline), strict=True):
+        if isinstance(row, list):
+            for one, score in zip(some, row, strict=True):
                 if score is not None:
                     yield one, key, score
 

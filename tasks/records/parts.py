@@ -164,7 +164,7 @@ class PartsRecord:
             return LeftTo(to_text(row[0]))
         request, file, multipart_id, sealed = (to_text(value) for value in row)
         transfer = replace(
-            self.record.form.transfer(upload_id, request, file),
+            self.record.form.read(upload_id, request, file),
             fence=fence,
             multipart=Multipart(multipart_id),
         )

@@ -53,7 +53,7 @@ class Publishes:
             with suppress(SealBrokenError, ValueError):
                 request, file, fingerprint, seal, shown = (to_text(value) for value in row)
                 members.append(
-                    self.record.form.transfer(
+                    self.record.form.read(
                         upload_id, request, file, (fingerprint, seal), was_located=bool(shown)
                     )
                 )
@@ -101,7 +101,7 @@ class Publishes:
 
     def _component_of(self, upload_id: str, request: str) -> str:
         with suppress(SealBrokenError, ValueError):
-            return self.record.form.transfer(upload_id, request).component_id
+            return self.record.form.read(upload_id, request).component_id
         return ""
 
     def outdated_frames(self, container: Container, frame_ids: Sequence[str]) -> list[str]:
@@ -140,7 +140,7 @@ class Publishes:
         for upload_id, jobs, version_id, thumbnail_id, seal in (map(to_text, row) for row in rows):
             ids = [*filter(is_uuid, jobs.split(","))]
             about = version_id, thumbnail_id
-            is_ours = self.record.form.signer.is_valid(seal, "thumbnail", upload_id, *about)
+            is_ours = self.record.form.is_own_thumbnail(upload_id, *about, seal)
             due[upload_id] = DueJobs(ids, *about) if is_ours else DueJobs(ids)
         return due
 

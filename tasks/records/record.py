@@ -107,7 +107,7 @@ class Record:
         for row in rows:
             delivered = DeliveredRow(*map(to_text, row))
             try:
-                transfer = self.form.transfer(
+                transfer = self.form.read(
                     delivered.upload_id,
                     delivered.request,
                     delivered.file,

@@ -1,6 +1,6 @@
 """Finding uploads by what people know of them, without looking at all records.
 
-The index of hashed terms (``tasks.records.terms``) leads to the uploads, the indexes of the states
+The index of hashed terms (``tasks.records.index``) leads to the uploads, the indexes of the states
 say what has become of them, and only what neither can tell is read and compared with the query.
 """
 

@@ -18,12 +18,7 @@ from kombu.exceptions import OperationalError
 from tasks.chain import QUEUE, wake
 from tasks.config.remedies import explained
 from tasks.log import log
-from tasks.records.delivery import (
-    Delivery,
-    Settlement,
-    grown_out,
-    within_bounds,
-)
+from tasks.records.delivery import Delivery, Settlement, grown_out, within_bounds
 from tasks.records.keys import OWN_QUEUES, TOTALS, to_text
 from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS
 from tasks.records.refusals import note as note_refused
@@ -32,17 +27,11 @@ from tasks.stage.batch_task import BatchTask
 from tasks.stage.control import answers_control
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, to_message, with_fate, with_signed
-from tasks.stage.outcomes import (
-    Outcomes,
-    Settling,
-    failed_lines,
-    handed_on,
-    proves_service_up,
-)
+from tasks.stage.outcomes import Settling, continuing_of, failed_lines, proves_service_up
 from tasks.transfer import errors
 from tasks.transfer.errors import UploadError
 from tasks.transfer.files import identity_of
-from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.models import Batch, Outcomes, Transfer
 
 SHARED_PAUSE_S = 0.5
 
@@ -93,7 +82,7 @@ class Stage(BatchTask):
             for upload_id, outcome in sized.items()
             if isinstance(outcome, UploadError)
         }
-        batch = self.part_with(batch, hung)
+        batch = self.settle_early(batch, hung)
         sizes = {
             upload_id: outcome.size_bytes
             for upload_id, outcome in sized.items()
@@ -105,7 +94,7 @@ class Stage(BatchTask):
             wake(self.app, 1, host)
         return Batch(self.request.id, tuple(fitting))
 
-    def part_with(self, batch: Batch, outcomes: Outcomes) -> Batch:
+    def settle_early(self, batch: Batch, outcomes: Outcomes) -> Batch:
         """Settle those of a batch that have an outcome already, and return it without them."""
         ended = [file for file in batch.transfers if file.upload_id in outcomes]
         if not ended:
@@ -222,7 +211,7 @@ class Stage(BatchTask):
         self._log_errors(outcomes, states)
         if gone := sum(len(one.gone) for one in outcomes.values() if isinstance(one, Transfer)):
             wake(self.app, -(-gone // CLAIM_UPLOADS))
-        continuing = handed_on(batch, outcomes, states)
+        continuing = continuing_of(batch, outcomes, states)
         message = to_message(batch.claim_id, continuing, self.clients.urls)
         if failed := failed_lines(outcomes, states):
             if continuing:
@@ -233,7 +222,7 @@ class Stage(BatchTask):
             self.end_chain()
         return message
 
-    def go_on_with(self, batch: Batch, outcomes: Outcomes, service: str = "") -> Batch:
+    def hand_on_early(self, batch: Batch, outcomes: Outcomes, service: str = "") -> Batch:
         """Hand on what is done of a batch, while this task is busy with the rest of it.
 
         It gets a claim of its own, so no message delivers any of it twice. Return the rest.
@@ -245,11 +234,11 @@ class Stage(BatchTask):
         part = Batch(uuid(), tuple(ahead))
         try:
             states = self._settle(part, done, service, part.claim_id)
-            if continuing := handed_on(part, done, states):
+            if continuing := continuing_of(part, done, states):
                 message = to_message(part.claim_id, continuing, self.clients.urls)
                 self._send_next(message, part.claim_id)
         except (redis.RedisError, OperationalError) as error:  # the reconciler starts it again
-            log.warning("redis_away", step="go_on_with", text=type(error).__name__)
+            log.warning("redis_away", step="hand_on_early", text=type(error).__name__)
         rest = [file for file in batch.transfers if file.upload_id not in done]
         return replace(batch, transfers=tuple(rest))
 
@@ -261,8 +250,8 @@ class Stage(BatchTask):
         ``into`` is a new claim for those that go on.
         """
         settlements = self.settling.settlements(batch, outcomes)
-        passed = sum(map(proves_service_up, outcomes.values()))
-        answered = [service] if service and passed else []
+        passed = sum(map(proves_service_up, outcomes.values())) if service else 0
+        answered = [service] if passed else []
         if answered == ["ftrack"]:
             answered.append("credentials")
         reached = False
@@ -274,14 +263,15 @@ class Stage(BatchTask):
         states = self.clients.record.settle(
             settlements,
             answered,
-            passed if service else 0,
+            passed,
             self.worker,
             reached=reached,
             into=into,
         )
         given = {k: one for k, one in outcomes.items() if isinstance(one, errors.GivenBackError)}
         if given:
-            alone = sum(one.alone for one in given.values())  # each needs a claim of its own
+            # Each of those that go on alone needs a claim of its own; the others share one.
+            alone = sum(one.alone for one in given.values())
             wake(self.app, alone + (alone < len(given)), batch.transfers[0].asked.host)
         self._wake_others({k: state for k, state in states.items() if k not in given})
         for host in states.to_wake:
@@ -312,16 +302,16 @@ class Stage(BatchTask):
         """Make this task the last one: Celery sends what ``request.chain`` still holds."""
         self.request.chain = None
 
-    def _send_next(self, message: Message, task_id: str = "") -> None:
-        # As Celery does itself when a task succeeds; this one is about to raise, or goes on. Then
-        # the rest of its chain is sent a second time, under other ids: the first is that of the
-        # claim, which is found by the root of its messages.
+    def _send_next(self, message: Message, claim_id: str = "") -> None:
+        # Celery does this itself when a task succeeds, but this task is about to raise, or goes on.
+        # If it goes on, it sends the same chain again later. So with a new claim, all tasks get new
+        # ids, and the first one gets the claim's, by which the claim's messages are found.
         if not self.request.chain:
             return
-        *later, following = self.request.chain
+        *later, following = self.request.chain  # Celery keeps a chain reversed
         options = {"root_id": self.request.root_id}
-        if task_id:
-            options = {"root_id": task_id, "task_id": task_id}
+        if claim_id:
+            options = {"root_id": claim_id, "task_id": claim_id}
             later = [signature(one, app=self.app).clone(task_id=uuid()) for one in later]
         signature(following, app=self.app).apply_async(
             (message,), chain=later, parent_id=self.request.id, **options

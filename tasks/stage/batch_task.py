@@ -8,13 +8,12 @@ from typing import TypeVar
 from tasks.log import log
 from tasks.stage import threads
 from tasks.stage.context import Clients, clients
-from tasks.stage.outcomes import Outcomes
 from tasks.stage.redaction import RedactedTask, internal_error
 from tasks.stage.threads import StoppedError, Unfinished
 from tasks.stage.together import call_together
 from tasks.transfer import errors
 from tasks.transfer.errors import UploadError
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import Outcomes, Transfer
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -59,12 +58,12 @@ class BatchTask(RedactedTask):
         dead = mounts.dead([file.path for file in transfers if file.publish is None])
         tried = [file for file in transfers if file.path not in dead]
 
-        def go_on_with(places: dict[int, Transfer | UploadError]) -> None:
+        def by_upload(places: dict[int, Transfer | UploadError]) -> None:
             if go_on:
                 go_on({tried[place].upload_id: outcome for place, outcome in places.items()})
 
         ended = self.in_threads(
-            tried, lambda file: self.attempt(file, step), go_on_with if go_on else None
+            tried, lambda file: self.attempt(file, step), by_upload if go_on else None
         )
         outcomes = self._by_upload(tried, ended)
         answers = {
@@ -132,7 +131,7 @@ class BatchTask(RedactedTask):
         except Exception as error:  # noqa: BLE001 the other uploads go on
             return self._log_unexpected(transfer, error)
 
-    def ended(
+    def outcome_of(
         self, transfer: Transfer, outcome: Transfer | UploadError | Unfinished
     ) -> Transfer | UploadError:
         """Return the outcome of a step, also if it has not ended."""
@@ -153,7 +152,7 @@ class BatchTask(RedactedTask):
         outcomes: Sequence[Transfer | UploadError | Unfinished],
     ) -> Outcomes:
         return {
-            transfer.upload_id: self.ended(transfer, outcome)
+            transfer.upload_id: self.outcome_of(transfer, outcome)
             for transfer, outcome in zip(transfers, outcomes, strict=True)
         }
 

@@ -131,14 +131,14 @@ class Limits:
             piece = _piece(rate, size_bytes)
             # The farm's transfers leave nothing of the rate to another one. Those of this process
             # do, if they end so soon that the line would be idle until the next one has begun.
-            is_turn = 0 < left_bytes < rate * OVERLAP_S
+            ends_soon = 0 < left_bytes < rate * OVERLAP_S
             held = line.held_s >= HOLD_S
             held_up_s = self._take(
-                "bandwidth", rate, piece, if_free=not is_turn, held=held, process=process
+                "bandwidth", rate, piece, if_free=not ends_soon, held=held, process=process
             )
-            if held_up_s < 0:
+            if held_up_s < 0:  # another process begins first
                 return LOOK_S
-            if is_turn and held_up_s:
+            if ends_soon and held_up_s:
                 self._pause("bandwidth", rate, held_up_s)
             elif held_up_s:
                 return held_up_s

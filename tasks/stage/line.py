@@ -70,9 +70,8 @@ class Line:
             alive()
         try:
             while True:
-                if held_up_s := 0.0 if self._has_room(size_bytes) else LOOK_S:
-                    pass
-                elif not (held_up_s := wait_s(self.left_bytes)):
+                held_up_s = wait_s(self.left_bytes) if self._has_room(size_bytes) else LOOK_S
+                if not held_up_s:
                     return self._take_off(size_bytes)
                 with self._changed:
                     self._changed.wait(min(held_up_s, LOOK_S))

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tasks.stage.context import Clients
-from tasks.stage.outcomes import Outcomes
 from tasks.transfer.errors import TargetRefusedError, UploadError
 from tasks.transfer.locations import resource_identifier
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import Outcomes, Transfer
 from tasks.transfer.targets import Publish, Target
 
 

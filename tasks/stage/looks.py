@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from tasks.log import log
 from tasks.stage.base import Stage
-from tasks.stage.outcomes import Outcomes
 from tasks.stage.signer import signer
 from tasks.transfer.errors import (
     FatalError,
@@ -15,7 +14,7 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
     UrlRefusedError,
 )
-from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.models import Batch, Outcomes, Transfer
 from tasks.transfer.signed_get import has_bytes
 
 #: Who is kept from looking, by a right or by a proxy, believes ftrack: the file has been shown.
@@ -43,7 +42,7 @@ def look_into_store(stage: Stage, batch: Batch, shown: Sequence[Transfer]) -> Ou
             log.warning("look_failed", upload_id=file.upload_id, text=str(error))
             return known
         log.warning("bytes_gone", upload_id=file.upload_id, component_id=file.component_id)
-        return replace(known, stored=False, is_located=False)
+        return replace(known, stored=False, is_confirmed=False)
 
     doubted = [file for file in shown if file.doubted]
     if not doubted:

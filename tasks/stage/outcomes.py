@@ -9,12 +9,11 @@ from tasks.config.remedies import explained
 from tasks.records.delivery import Outcome, Settlement, final_verdict
 from tasks.records.form import RecordForm
 from tasks.records.states import STAGES
-from tasks.stage.retry_policy import FORGET, is_refused_here, own_fault, retry_plan
+from tasks.stage.retry_policy import FIELDS_AFTER, is_refused_here, own_fault, retry_plan
 from tasks.transfer import errors
-from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.models import Batch, Outcomes, Transfer
 
 #: For each upload, what it has become, or why it has not.
-Outcomes = dict[str, Transfer | errors.UploadError]
 
 #: Outcomes that prove that the service is up: only it can have caused them.
 PROVES_SERVICE_UP = (
@@ -69,7 +68,7 @@ class Settling:
                 verdict = final_verdict(outcome, own, self.node)
                 return Settlement(transfer, "retrying", {}, verdict)
             return Settlement(transfer, "failed", {"error": explained(outcome), "error_kind": kind})
-        fields = dict(FORGET.get(type(outcome), {}))
+        fields = dict(FIELDS_AFTER.get(type(outcome), {}))
         if isinstance(outcome, errors.DigestMismatchError):
             fields["file"] = self._to_read_again(transfer)
         if isinstance(outcome, errors.UrlRefusedError) and outcome.status:
@@ -81,10 +80,10 @@ class Settling:
     def _to_read_again(self, transfer: Transfer) -> str:
         """Return the field ``file`` for a file that is read again even if it looks unchanged."""
         unlike_any = replace(transfer.known_identity, mtime_ns=-1)
-        return self.form.file(replace(transfer, identity=unlike_any, checksum=None))
+        return self.form.file_field(replace(transfer, identity=unlike_any, checksum=None))
 
     def _done(self, transfer: Transfer) -> Outcome:
-        is_last = self.stage == STAGES[-1] or transfer.is_located
+        is_last = self.stage == STAGES[-1] or transfer.is_confirmed
         # The store is asked for it in the next stage.
         is_stored = transfer.stored and not (transfer.doubted and self.stage == STAGES[0])
         # The parts of a large file become one in the last stage only.
@@ -96,35 +95,38 @@ class Settling:
         """Return the fields of the record that a stage has changed."""
         fields: dict[str, str | int] = {}
         if after.job_ids:
-            fields |= self.form.jobs(after)
+            fields |= self.form.job_fields(after)
         if after.publish is not None:
             return fields
         if any(
             getattr(after, name) != getattr(before, name)
             for name in ("identity", "checksum", "component_id")
         ):
-            fields["file"] = self.form.file(after)
-        fields |= {"size": after.size_bytes, **self.form.stored(after)}
+            fields["file"] = self.form.file_field(after)
+        fields |= {"size": after.size_bytes, **self.form.stored_fields(after)}
         if before.doubted and not after.doubted and after.stored:
             fields["seen"] = 1
         is_gone = (before.was_located or before.doubted) and not after.stored
         return fields | ({"joined": "", "joined_seal": "", "located": ""} if is_gone else {})
 
 
-def handed_on(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:
+def continuing_of(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:
     """Return the transfers that the message for the next stage names.
 
     After the last stage they are the located ones: no stage follows, but the message is also the
     task's result, whose summary Flower and the logs show.
     """
-    latest = [outcomes.get(transfer.upload_id, transfer) for transfer in batch.transfers]
     return [
-        outcome
-        for outcome in latest
-        if isinstance(outcome, Transfer)
-        and not outcome.is_located
-        and states[outcome.upload_id] in {"active", "located"}
+        transfer
+        for transfer in without_failed(batch.transfers, outcomes)
+        if not transfer.is_confirmed and states[transfer.upload_id] in {"active", "located"}
     ]
+
+
+def without_failed(transfers: Sequence[Transfer], outcomes: Outcomes) -> list[Transfer]:
+    """Return the transfers as a step has left them, without those that it failed for."""
+    latest = [outcomes.get(transfer.upload_id, transfer) for transfer in transfers]
+    return [outcome for outcome in latest if isinstance(outcome, Transfer)]
 
 
 def still_of(batch: Batch, outcomes: Outcomes) -> Outcomes:

@@ -8,7 +8,6 @@ from tasks.log import log
 from tasks.stage.base import Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
-from tasks.stage.outcomes import Outcomes
 from tasks.stage.resolved import resolved, resolved_publish
 from tasks.transfer.errors import (
     JoinUnderWayError,
@@ -20,7 +19,7 @@ from tasks.transfer.errors import (
     UploadError,
 )
 from tasks.transfer.existing import new_versions
-from tasks.transfer.models import SERVER_LOCATION_ID, Batch, Transfer, part_count
+from tasks.transfer.models import SERVER_LOCATION_ID, Batch, Outcomes, Transfer, part_count
 from tasks.transfer.multipart import complete, join_alone
 from tasks.transfer.operations import Operation
 from tasks.transfer.register import locate, look_up, with_thumbnails

@@ -8,11 +8,10 @@ from dataclasses import replace
 from tasks.log import log
 from tasks.stage.context import Clients
 from tasks.stage.locations import located_publish, with_locations
-from tasks.stage.outcomes import Outcomes
 from tasks.stage.redaction import internal_error
 from tasks.transfer.errors import RequestRefusedError, UploadError
 from tasks.transfer.ftrack import FtrackRefusal
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import Outcomes, Transfer
 from tasks.transfer.targets import NewVersion, OfVersion, Publish
 from tasks.transfer.version_data import version_data_operations
 

@@ -83,8 +83,8 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
 #: same node. A dozen tries take a quarter of an hour on average.
 MAX_ALONE = 12
 
-#: The fields that the record clears after an error, so that the work is done again.
-FORGET: dict[type[errors.UploadError], dict[str, str | int]] = {
+#: The fields that the record changes after an error, before the work is done again.
+FIELDS_AFTER: dict[type[errors.UploadError], dict[str, str | int]] = {
     errors.MultipartGoneError: {"stored": ""},
     errors.PartsMissingError: {"stored": ""},
     # In a batch of its own, so that no other upload waits for it.
@@ -154,6 +154,7 @@ def retry_plan(
     asked_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_RETRY_AFTER_S)
     is_theirs = len(failed_together) > 1 and not isinstance(error, errors.OwnSettingsError)
     shared = {"strike": min(failed_together)} if is_theirs else {}
+    # JSON has no infinity.
     finite = {name: min(value, 1e15) for name, value in asdict(policy).items()}
     own = own_fault(error)
     return (

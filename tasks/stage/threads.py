@@ -4,10 +4,10 @@ A read, a stat or an open on a mount that is gone may never return. No signal en
 and in state D not even its process can be killed. So the main thread of a process touches no file:
 it waits for its threads, and looks whether each of them moves. That a thread is alive says nothing.
 
-    what runs takes longer than the rest → the rest goes on, if the caller can do that
-    an item does not move for its limit  → it is left behind, and no other one begins
-    WRAP_UP_S later                      → those that move are asked to stop
-    LAST_S later                         → whatever still runs is left behind too
+    what runs takes much longer than what is done → what is done goes on, if the caller can do that
+    an item does not move for its limit           → it is left behind, and no other one begins
+    WRAP_UP_S later                               → those that move are asked to stop
+    LAST_S later                                  → whatever still runs is left behind too
 
 A thread that is left behind and wakes up learns from ``note_progress`` that it must stop.
 """
@@ -128,7 +128,7 @@ class _Run(Generic[T, R]):
     waiting: deque[_Job[T]] = field(init=False)
     lock: threading.Lock = field(default_factory=threading.Lock)
     ended: threading.Event = field(default_factory=threading.Event)
-    #: How long what is under way has taken at least before the rest goes on.
+    #: What is under way must have taken this long before what is done goes on without it.
     least_s: float = field(default_factory=lambda: pace.LEAST_S)
 
     def __post_init__(self) -> None:
@@ -260,7 +260,7 @@ class Threads:
     ) -> None:
         shared.note_moved()  # a task has begun, so another one has ended
         begun = time.monotonic()
-        stop_at = begun + 1.5 * time_s
+        stop_at = begun + 1.5 * time_s  # three quarters of the task's time limit
         is_closed = False
         while not run.ended.wait(SOON_S if go_on else POLL_S):
             now = time.monotonic()

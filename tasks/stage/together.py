@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from tasks.stage.outcomes import Outcomes
 from tasks.stage.threads import Threads, Unfinished
 from tasks.transfer.errors import GivenBackError
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import Outcomes, Transfer
 from tasks.transfer.pace import ANEW_S, SlowCallError, hurried
 
 Call = Callable[[Sequence[Transfer]], Outcomes]

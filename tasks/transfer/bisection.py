@@ -13,13 +13,11 @@ from tasks.transfer.errors import (
     UploadError,
 )
 from tasks.transfer.ftrack import FtrackRefusal
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import Outcomes, Transfer
 
 #: A call that took longer before it failed is not repeated for its halves: if ftrack answers
 #: nothing in time, that would take minutes.
 SPLIT_WITHIN_S = 10.0
-#: For each upload id: the transfer after a step, or the error that it failed with.
-Outcomes = dict[str, Transfer | UploadError]
 #: What is asked of ftrack for several transfers at once. It may raise UploadError or FtrackRefusal.
 Call: TypeAlias = Callable[[Sequence[Transfer]], Outcomes]
 _Result: TypeAlias = "Outcomes | UploadError | FtrackRefusal"

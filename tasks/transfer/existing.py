@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from tasks.transfer.checks import kind_of, location_id_of
 from tasks.transfer.locations import resource_identifier
-from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
+from tasks.transfer.models import MAX_SIZE_BYTES, SERVER_LOCATION_ID, Transfer
 from tasks.transfer.operations import Operation, Result
-from tasks.transfer.queries import MAX_SIZE_BYTES, number_of, query, quoted, rows_of
+from tasks.transfer.queries import number_of, query, quoted, rows_of
 from tasks.transfer.targets import Container, NewVersion, Target
 from tasks.transfer.versions import KnownVersions
 

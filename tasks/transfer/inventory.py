@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from tasks.transfer.checks import kind_of, location_id_of
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.lookup import PAGE_ROWS, all_rows
-from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.models import MAX_SIZE_BYTES, SERVER_LOCATION_ID
 from tasks.transfer.operations import Result
-from tasks.transfer.queries import MAX_PADDING, MAX_SIZE_BYTES, number_of, quoted
+from tasks.transfer.queries import MAX_PADDING, number_of, quoted
 from tasks.transfer.targets import Target
 
 COLUMNS = "id, name, file_type, size, version_id, container_id, system_type"

@@ -8,18 +8,10 @@ from dataclasses import dataclass
 
 from tasks.transfer.errors import FatalError, UnexpectedAnswerError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
-from tasks.transfer.models import SERVER_LOCATION_ID
+from tasks.transfer.models import MAX_SIZE_BYTES, SERVER_LOCATION_ID
 from tasks.transfer.names import PATTERN, fetched_name, name_fault
 from tasks.transfer.operations import Result
-from tasks.transfer.queries import (
-    MAX_PADDING,
-    MAX_ROWS,
-    MAX_SIZE_BYTES,
-    number_of,
-    query,
-    quoted,
-    rows_of,
-)
+from tasks.transfer.queries import MAX_PADDING, MAX_ROWS, number_of, query, quoted, rows_of
 
 #: The rows of one response, as ftrack's Python client asks for them
 #: (``source/ftrack_api/query.py``).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from tasks.transfer.errors import UploadError
 from tasks.transfer.names import file_type
 from tasks.transfer.targets import Publish, Target
 
@@ -18,6 +19,9 @@ MIB = 1 << 20
 LARGE_BYTES = 64 * MIB
 
 GIB = 1024 * MIB
+
+#: The largest size that ftrack can store.
+MAX_SIZE_BYTES = 2**63 - 1
 
 #: (largest file, its part size). A kill costs the part that is under way, so parts are small; but
 #: S3 takes at most 10,000, and each has a URL to be signed. ftrack's JavaScript client begins with
@@ -145,7 +149,7 @@ class Transfer:
     #: Whether ftrack has shown the stored bytes before. Then they are gone if it no longer does.
     was_located: bool = False
     #: Whether ftrack was asked, and still shows them.
-    is_located: bool = False
+    is_confirmed: bool = False
     #: Whether it was asked for again although ftrack has shown it: does the store have its bytes?
     doubted: bool = False
     fence: int = 0
@@ -219,3 +223,7 @@ class Batch:
     def not_stored(self) -> tuple[Transfer, ...]:
         """The transfers whose bytes have not been sent yet."""
         return tuple(transfer for transfer in self.transfers if not transfer.stored)
+
+
+#: For each upload id: the transfer after a step, or the error that it failed with.
+Outcomes = dict[str, Transfer | UploadError]

@@ -10,9 +10,8 @@ from tasks.transfer.targets import QUOTES, is_uuid
 
 #: Rows of a query that comes page by page: a component has no more files than that.
 MAX_ROWS = 200_000
-#: The most digits that a frame number is padded to, and the largest size that ftrack can store.
+#: The most digits that a frame number is padded to.
 MAX_PADDING = 32
-MAX_SIZE_BYTES = 2**63 - 1
 
 
 def query(columns: str, entity_type: str, where: str) -> Operation:

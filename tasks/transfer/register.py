@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tasks.transfer.bisection import Outcomes, bisect_failures
+from tasks.transfer.bisection import bisect_failures
 from tasks.transfer.checks import (
     others_of,
     same_names_query,
@@ -26,7 +26,7 @@ from tasks.transfer.existing import (
     parse_existing,
 )
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
-from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
+from tasks.transfer.models import SERVER_LOCATION_ID, Outcomes, Transfer
 from tasks.transfer.queries import rows_of
 from tasks.transfer.registration import job_ids, locate_operations, with_jobs
 from tasks.transfer.targets import Container
@@ -92,14 +92,14 @@ def with_thumbnails(ftrack: FtrackClient, outcomes: Mapping[str, Any]) -> Outcom
 def confirm(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
     """Ask ftrack, in one POST, whether it still has files that it has shown before.
 
-    A file that it has returns with ``is_located``. One that is gone returns as not stored. One
+    A file that it has returns with ``is_confirmed``. One that is gone returns as not stored. One
     whose second location is not as it should be returns as it is, and is registered again.
     """
 
     def ask(batch: Sequence[Transfer]) -> Outcomes:
         existing = _look_up(ftrack, batch)
         return {
-            file.upload_id: replace(file, is_located=existing.has_path(file.target, file.path))
+            file.upload_id: replace(file, is_confirmed=existing.has_path(file.target, file.path))
             if existing.has(file)
             else replace(file, stored=False)
             for file in batch

@@ -14,17 +14,9 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.existing import Existing, frames_operations, is_named
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import MAX_SIZE_BYTES, Transfer
 from tasks.transfer.operations import Result
-from tasks.transfer.queries import (
-    MAX_PADDING,
-    MAX_ROWS,
-    MAX_SIZE_BYTES,
-    number_of,
-    query,
-    quoted,
-    rows_of,
-)
+from tasks.transfer.queries import MAX_PADDING, MAX_ROWS, number_of, query, quoted, rows_of
 from tasks.transfer.register import LOOKED_UP_AT_ONCE, look_up, taken_by
 from tasks.transfer.registration import job_ids, publish_operations, with_jobs
 from tasks.transfer.targets import Container, Publish

@@ -29,8 +29,7 @@ from tasks.transfer.http import (
     status_of,
     translated_errors,
 )
-from tasks.transfer.models import Transfer
-from tasks.transfer.queries import MAX_SIZE_BYTES
+from tasks.transfer.models import MAX_SIZE_BYTES, Transfer
 
 #: S3 and GCS return the hex MD5 of an object that came in one PUT. After N parts, S3 returns the
 #: MD5 of their MD5s, and -N. A proxy that could compress may weaken the ETag, or add to it.

@@ -10,12 +10,12 @@ from typing import TypeGuard
 from urllib.parse import urlsplit
 
 from tasks.transfer.addresses import URL, may_be_called
-from tasks.transfer.bisection import Outcomes, bisect_failures
+from tasks.transfer.bisection import bisect_failures
 from tasks.transfer.checks import check_queries, parse_known, refusal_of, with_used
 from tasks.transfer.errors import UnexpectedAnswerError, UploadError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.http import one_line
-from tasks.transfer.models import Multipart, SignedPut, Transfer, part_count
+from tasks.transfer.models import Multipart, Outcomes, SignedPut, Transfer, part_count
 from tasks.transfer.operations import Operation, Result
 
 #: Headers that can be written into a request: RFC 9110, without characters that clients refuse.

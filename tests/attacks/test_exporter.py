@@ -78,7 +78,7 @@ def test_a_connection_that_says_nothing_is_closed(make_farm: MakeFarm, tmp_path:
 def test_a_connection_that_drips_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_server, "LONGEST_S", 0.5)
     server, thread = start_http_server(0, "127.0.0.1", CollectorRegistry())
-    server.RequestHandlerClass = metrics_server._ending(server.RequestHandlerClass)
+    server.RequestHandlerClass = metrics_server.with_time_limits(server.RequestHandlerClass)
     answer: bytes | None = None
     try:
         with socket.create_connection(("127.0.0.1", server.server_port), 30) as dripping:

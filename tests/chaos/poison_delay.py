@@ -49,7 +49,8 @@ def main() -> None:
             pairs[kind].append((plain, measure(farm, options.uploads, kind)))
     for kind, found in pairs.items():
         print(f"{kind}: {compared(found)}")
-    print(f"all: {compared([pair for found in pairs.values() for pair in found])}")
+    if len(pairs) > 1:
+        print(f"all: {compared([pair for found in pairs.values() for pair in found])}")
 
 
 def compared(pairs: list[tuple[Run, Run]]) -> str:

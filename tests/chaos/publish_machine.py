@@ -238,7 +238,7 @@ class PublishedUploads(RuleBasedStateMachine):
             return Settlement(one, "located" if is_last else "advanced")
         stored = one.stored or stage == "put_file"
         known = replace(one, identity=FileIdentity(1, 2, 3, 4), checksum="x", stored=stored)
-        fields: dict[str, str | int] = {"file": self.record.form.file(known), "size": 1}
+        fields: dict[str, str | int] = {"file": self.record.form.file_field(known), "size": 1}
         fields["stored"] = known.content_fingerprint if stored else ""
         is_due = one.doubted and stage == STAGES[0]
         if one.doubted and not is_due:

@@ -14,9 +14,8 @@ from typing import Any
 
 from tasks.stage.base import Stage
 from tasks.stage.message import Message
-from tasks.stage.outcomes import Outcomes
 from tasks.transfer import http, put
-from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.models import Batch, Outcomes, Transfer
 
 SECRETS = ("FTRACK_API_KEY", "FARMHAUL_SECRET_KEY", "FARMHAUL_REDIS_URL")
 

@@ -16,13 +16,13 @@ from tasks.stage.base import Stage
 _send_next = Stage._send_next
 
 
-def _deadly(self: Stage, message: Any, task_id: str = "") -> None:
+def _deadly(self: Stage, message: Any, claim_id: str = "") -> None:
     trap = Path(os.environ["DIES_WHILE"])
-    if task_id and trap.exists():
+    if claim_id and trap.exists():
         trap.unlink()
         os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
-    _send_next(self, message, task_id)
+    _send_next(self, message, claim_id)
 
 
 Stage._send_next = _deadly  # type: ignore[method-assign]

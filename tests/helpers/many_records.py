@@ -19,8 +19,8 @@ from tasks.records.delivery import Settlement
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
-from tasks.stage.outcomes import Outcomes, Settling
-from tasks.transfer.models import Batch, FileIdentity, Transfer
+from tasks.stage.outcomes import Settling
+from tasks.transfer.models import Batch, FileIdentity, Outcomes, Transfer
 from tasks.transfer.targets import Container, Publish, Target
 
 #: How many frames a shot has here, and of a hundred frames how many are in each state.

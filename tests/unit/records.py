@@ -96,7 +96,7 @@ class Farm:
     def store(self, transfer: Transfer, fingerprint: str = "x") -> str:
         """Note that the bytes of a member are in the store; it has then ended."""
         known = replace(transfer, identity=FileIdentity(SIZE, 1, 2, 3), checksum=fingerprint)
-        file = self.record.form.file(known)
+        file = self.record.form.file_field(known)
         return self.settle(transfer, "stored", size=SIZE, file=file, stored=fingerprint)
 
     def field(self, upload_id: str, name: str) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tasks.stage.registration import located_components
-from tasks.transfer.bisection import Outcomes
 from tasks.transfer.errors import LeaseLostError
-from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
+from tasks.transfer.models import SERVER_LOCATION_ID, Outcomes, Transfer
 from tasks.transfer.targets import Container, Publish, Target
 from tests.unit.conftest import new_id
 

@@ -63,7 +63,8 @@ def known(record: Record, transfer: Transfer, **options: Any) -> Settlement:
     identity = FileIdentity(SIZE, 1, 2, 3)
     done = replace(transfer, identity=identity, checksum="x", **options)
     stored = done.content_fingerprint if done.stored else ""
-    fields: dict[str, str | int] = {"file": record.form.file(done), "size": SIZE, "stored": stored}
+    file = record.form.file_field(done)
+    fields: dict[str, str | int] = {"file": file, "size": SIZE, "stored": stored}
     return Settlement(transfer, "stored" if done.is_member else "advanced", fields)
 
 
@@ -230,7 +231,7 @@ def test_a_retry_keeps_the_place_in_the_queue(
 def test_only_a_worker_can_say_which_thumbnail_is_set_again(
     record: Record, commands: Commands
 ) -> None:
-    record.form.signer = Signer([b"a key of the farm"])
+    record = Record(record.scripts, signer=Signer([b"a key of the farm"]))
     about = {"version": str(uuid.uuid4()), "thumbnail": str(uuid.uuid4())}
     requests = [request_of(), request_of()]
     commands.enqueue(requests)
@@ -243,9 +244,9 @@ def test_only_a_worker_can_say_which_thumbnail_is_set_again(
         )
         for transfer in record.deliver("a claim", STAGES[0], "w1").transfers
     )
-    fields = record.form.jobs(genuine)
+    fields = record.form.job_fields(genuine)
     record.settle([Settlement(genuine, "located", dict(fields))])
-    copied = {**record.form.jobs(other), "thumbnail_seal": fields["thumbnail_seal"]}
+    copied = {**record.form.job_fields(other), "thumbnail_seal": fields["thumbnail_seal"]}
     record.settle([Settlement(other, "located", dict(copied))])
 
     due = Publishes(record).take_due_jobs(60, 10)

@@ -33,7 +33,7 @@ def test_a_later_stage_is_told_what_is_known_of_the_file(farm: Farm) -> None:
     for transfer in delivery.transfers:
         known = replace(transfer, identity=identity, checksum="x")
         stored = "x" if transfer.upload_id == sized else ""
-        farm.settle(transfer, "advanced", file=farm.record.form.file(known), stored=stored)
+        farm.settle(transfer, "advanced", file=farm.record.form.file_field(known), stored=stored)
 
     transfers = {transfer.upload_id: transfer for transfer in farm.deliver(SIGN)}
 

@@ -135,14 +135,14 @@ def test_a_file_counts_as_stored_only_under_its_fingerprint(record: Record) -> N
     request = UploadRequest("/mnt/a.exr", Target(str(uuid.uuid4())), 6, 1)
     sealed = record.scripts.codec.encode(request.to_record())
     known = replace(
-        record.form.transfer(request.upload_id, sealed),
+        record.form.read(request.upload_id, sealed),
         identity=FileIdentity(6, 1, 2, 3),
         checksum="x",
     )
-    file, stored = record.form.file(known), known.content_fingerprint
+    file, stored = record.form.file_field(known), known.content_fingerprint
 
     def is_stored(fingerprint: str) -> bool:
-        return record.form.transfer(request.upload_id, sealed, file, (fingerprint, "")).stored
+        return record.form.read(request.upload_id, sealed, file, (fingerprint, "")).stored
 
     assert is_stored(stored)
     for other in ("", "a", f"{stored}0"):
@@ -150,7 +150,7 @@ def test_a_file_counts_as_stored_only_under_its_fingerprint(record: Record) -> N
 
 
 def test_a_file_counts_as_stored_only_if_a_worker_has_signed_that(record: Record) -> None:
-    record.form.signer = Signer([b"a key of the farm"])
+    record = Record(record.scripts, signer=Signer([b"a key of the farm"]))
     ours, other = (
         UploadRequest(f"/mnt/{name}.exr", Target(str(uuid.uuid4())), 6, 1) for name in "ab"
     )
@@ -158,40 +158,40 @@ def test_a_file_counts_as_stored_only_if_a_worker_has_signed_that(record: Record
     def known(request: UploadRequest, size_bytes: int = 6) -> tuple[str, Transfer]:
         sealed = record.scripts.codec.encode(request.to_record())
         identity = FileIdentity(size_bytes, 1, 2, 3)
-        transfer = record.form.transfer(request.upload_id, sealed)
+        transfer = record.form.read(request.upload_id, sealed)
         return sealed, replace(transfer, identity=identity, checksum="x", stored=True)
 
     def is_stored(seal: str) -> bool:
         sealed, transfer = known(ours)
-        file = record.form.file(transfer)
-        return record.form.transfer(ours.upload_id, sealed, file, ("x", seal)).stored
+        file = record.form.file_field(transfer)
+        return record.form.read(ours.upload_id, sealed, file, ("x", seal)).stored
 
-    assert is_stored(record.form.stored(known(ours)[1])["stored_seal"])
+    assert is_stored(record.form.stored_fields(known(ours)[1])["stored_seal"])
     for _, forged in (known(other), known(ours, 7)):
-        assert not is_stored(record.form.stored(forged)["stored_seal"])
+        assert not is_stored(record.form.stored_fields(forged)["stored_seal"])
     for seal in ("", "0" * 32, Signer([b"another key"]).sign("x")):
         assert not is_stored(seal)
 
 
 def test_only_a_worker_can_say_that_ftrack_has_not_shown_a_file_yet(record: Record) -> None:
-    record.form.signer = Signer([b"a key of the farm"])
+    record = Record(record.scripts, signer=Signer([b"a key of the farm"]))
     request = UploadRequest("/mnt/a.exr", Target(str(uuid.uuid4())), 6, 1)
     sealed = record.scripts.codec.encode(request.to_record())
     known = replace(
-        record.form.transfer(request.upload_id, sealed),
+        record.form.read(request.upload_id, sealed),
         identity=FileIdentity(6, 1, 2, 3),
         checksum="x",
         stored=True,
     )
-    file = record.form.file(known)
+    file = record.form.file_field(known)
 
     for is_shown in (False, True):
-        fields = record.form.stored(replace(known, was_located=is_shown))
+        fields = record.form.stored_fields(replace(known, was_located=is_shown))
         stored = fields["stored"], fields["stored_seal"]
-        read = record.form.transfer(request.upload_id, sealed, file, stored, was_located=False)
+        read = record.form.read(request.upload_id, sealed, file, stored, was_located=False)
         assert (read.stored, read.was_located) == (True, is_shown)
         # What reads it may settle it: nothing is forgotten.
-        assert record.form.stored(read) == fields
+        assert record.form.stored_fields(read) == fields
 
 
 def test_the_fields_of_a_settlement_hide_the_error_alone(record: Record) -> None:

@@ -100,7 +100,7 @@ def test_the_same_file_again_keeps_what_is_known_of_it(farm: Farm) -> None:
 
 
 def request_in(farm: Farm, upload_id: str) -> str:
-    return farm.record.form.transfer(upload_id, farm.field(upload_id, "request")).target.also_in
+    return farm.record.form.read(upload_id, farm.field(upload_id, "request")).target.also_in
 
 
 def test_a_later_request_for_the_same_file_adds_a_location(farm: Farm, component: Target) -> None:

@@ -38,7 +38,7 @@ def movie(farm: Farm, parts: PartsRecord) -> Transfer:
     farm.enqueue(file_of(size=SIZE))
     [first] = farm.deliver()
     known = replace(first, identity=FileIdentity(SIZE, 1, 2, 3), multipart=Multipart("m", URLS))
-    farm.settle(first, "advanced", file=farm.record.form.file(known))
+    farm.settle(first, "advanced", file=farm.record.form.file_field(known))
     for stage in STAGES[1:3]:
         [transfer] = farm.deliver(stage)
         if stage != STAGES[2]:

@@ -43,7 +43,7 @@ def movie(parts: PartsRecord) -> Transfer:
     Commands(record.scripts).enqueue([UploadRequest("/mnt/movie.mov", target, SIZE, 1)])
     [transfer] = record.deliver("claim", "compute_checksum", "w1").transfers
     transfer = replace(transfer, identity=IDENTITY)
-    fields: dict[str, str | int] = {"file": record.form.file(transfer), "size": SIZE}
+    fields: dict[str, str | int] = {"file": record.form.file_field(transfer), "size": SIZE}
     for stage in ("get_put_metadata", "put_file"):
         record.settle([Settlement(transfer, "advanced", fields)])
         [transfer] = record.deliver("claim", stage, "w1").transfers
@@ -246,7 +246,7 @@ def test_what_is_known_of_a_file_by_a_newer_version_is_refused(
     [request] = parts.redis.hmget(f"farmhaul:upload:{movie.upload_id}", "request")
     assert isinstance(request, bytes)
     with pytest.raises(ValueError, match="by a version"):
-        record.form.transfer(movie.upload_id, request.decode(), file)
+        record.form.read(movie.upload_id, request.decode(), file)
 
 
 def test_only_a_worker_can_say_that_the_parts_are_joined(

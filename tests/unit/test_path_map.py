@@ -138,9 +138,7 @@ def test_an_unmapped_windows_path_needs_no_stat(root: Path) -> None:
 
 
 def record_of(*path_map: tuple[str, str]) -> Record:
-    record = Record(Scripts(redis.Redis(), Codec([])))
-    record.form.path_map = path_map
-    return record
+    return Record(Scripts(redis.Redis(), Codec([])), path_map)
 
 
 def test_a_worker_maps_a_record_and_the_upload_keeps_its_id(
@@ -150,7 +148,7 @@ def test_a_worker_maps_a_record_and_the_upload_keeps_its_id(
     for path in ("P:/main.exr", "/mnt/a/main.exr", str(root / "main.exr")):
         request = UploadRequest(path, Target(COMPONENT))
         row = record.scripts.codec.encode(request.to_record())
-        transfer = record.form.transfer(request.upload_id, row)
+        transfer = record.form.read(request.upload_id, row)
 
         assert transfer.path == str(root / "main.exr")
         assert transfer.upload_id == request._replace(host="other").upload_id
@@ -161,7 +159,7 @@ def test_a_path_mapped_by_a_worker_must_be_below_its_roots(root: Path) -> None:
     request = UploadRequest("P:/../secret.exr", Target(COMPONENT))
     (root.parent / "secret.exr").write_bytes(b"secret")
     row = record.scripts.codec.encode(request.to_record())
-    transfer = record.form.transfer(request.upload_id, row)
+    transfer = record.form.read(request.upload_id, row)
 
     with pytest.raises(FileRefusedError, match="is outside"):
         open_checked(transfer.path, [str(root)])

@@ -15,11 +15,11 @@ from tasks.records.delivery import Settlement
 from tasks.records.form import RecordForm
 from tasks.records.record import Settled
 from tasks.stage.base import Stage, with_size
-from tasks.stage.outcomes import Outcomes, Settling
+from tasks.stage.outcomes import Settling
 from tasks.stage.registration import located_components
 from tasks.stage.threads import Threads
 from tasks.transfer.errors import FileChangedError, GivenBackError, UnexpectedAnswerError
-from tasks.transfer.models import Batch, FileIdentity, Transfer
+from tasks.transfer.models import Batch, FileIdentity, Outcomes, Transfer
 from tasks.transfer.pace import FEWEST, Pace
 from tasks.transfer.targets import Container, Publish, Target
 

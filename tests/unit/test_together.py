@@ -9,11 +9,11 @@ import pytest
 
 from tasks.config.sealing import Codec, Signer
 from tasks.records.form import RecordForm
-from tasks.stage.outcomes import Outcomes, Settling
+from tasks.stage.outcomes import Settling
 from tasks.stage.threads import Threads
 from tasks.stage.together import call_together
 from tasks.transfer.errors import GivenBackError
-from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.models import Batch, Outcomes, Transfer
 from tasks.transfer.pace import ANEW_S, FEWEST, LEAST_S, REMEMBERED, Pace, SlowCallError, hurried
 from tasks.transfer.targets import Target
 
