@@ -371,6 +371,17 @@ def test_each_secret_of_compose_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "notify_url").read_text() == ""
 
 
+def test_the_placeholder_of_the_documentation_becomes_no_api_key(tmp_path: Path) -> None:
+    script = ["sh", str(DEPLOY / "docker/make-secrets.sh"), str(tmp_path / "secrets")]
+    env = {**os.environ, "FTRACK_API_KEY": "…"}
+
+    done = subprocess.run(script, env=env, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 2
+    assert "write the API key of ftrack in its place" in done.stderr
+    assert not (tmp_path / "secrets").exists()
+
+
 def test_ansible_writes_no_secret_where_everybody_may_read() -> None:
     """The role refuses what is a secret."""
     secrets = secret_variables()

@@ -7,6 +7,11 @@
 set -eu
 folder=${1:-$(dirname "$0")/secrets}
 
+case ${FTRACK_API_KEY:-} in *…*)
+    echo "FTRACK_API_KEY is still the … of the documentation: write the API key of ftrack in its place" >&2
+    exit 2 ;;
+esac
+
 # The folder protects the secrets from other users of this machine. The files themselves must be
 # readable, because a container mounts them one by one and its user does not exist here.
 umask 077
