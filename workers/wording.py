@@ -143,6 +143,9 @@ def may_pass(error: redis.RedisError) -> bool:
 
 def _step_for(why: str) -> str:
     """Return what to do about a connection that failed, from what OpenSSL or the system says."""
+    if "mismatch" in why:  # of the host, or of an IP address
+        step = "name a host of the certificate in FARMHAUL_REDIS_URL"
+        return f"{step}, or set ssl_check_hostname=false"
     if "CERTIFICATE_VERIFY_FAILED" in why:
         return "name the authority of its certificate with ssl_ca_certs in FARMHAUL_REDIS_URL"
     if "CERTIFICATE_REQUIRED" in why or "EOF occurred" in why:

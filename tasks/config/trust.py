@@ -57,7 +57,7 @@ def remedy_for(error: OwnSettingsError, environment: Mapping[str, str]) -> str:
     """Return what to do about a fault of this node: it names the variable and its value."""
     bundle, system = bundle_variable(environment), system_bundle()
     value = f"{bundle}={visible(environment.get(bundle, ''))}"
-    proxy = _shown_proxy(error.url, environment)
+    proxy = shown_proxy(error.url, environment)
     such_as = f", such as that of this system, {system}" if system else ""
     unset = f"set REQUESTS_CA_BUNDLE to a file with that authority{such_as}; restart the worker"
     # Where the store is, ftrack says: no setting of this node does.
@@ -85,7 +85,7 @@ def _proxy_for(url: str, environment: Mapping[str, str]) -> tuple[str, str]:
     return "", ""
 
 
-def _shown_proxy(url: str, environment: Mapping[str, str]) -> str:
+def shown_proxy(url: str, environment: Mapping[str, str]) -> str:
     """Return the variable of the proxy for a URL, with its value, but without its login."""
     name, value = _proxy_for(url, environment)
     return f"{name}={_without_login(value)}" if name else "the proxy of the system's settings"

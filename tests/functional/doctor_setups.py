@@ -23,6 +23,7 @@ from tasks.config.trust import BUNDLES
 from tasks.intake.envelope import make_body, sign
 from tests.docker.certificate import make_certificate
 from tests.farm import Farm
+from tests.helpers.raw_server import raw_server
 from tests.sandbox import RedisServer
 from tests.sandbox.process import CLOSED_PORT
 from workers.health import VERSION
@@ -82,6 +83,13 @@ def done(break_it: Callable[[Farm], object]) -> Arrange:
         yield {}
 
     return arrange
+
+
+@contextmanager
+def proxy_that_closes(_farm: Farm, _folder: Path) -> Iterator[Env]:
+    """Send calls of ftrack through a proxy that closes each connection without an answer."""
+    with raw_server(lambda _connection: None) as server:
+        yield {"http_proxy": f"http://u:hunter2@127.0.0.1:{server.port}", "no_proxy": ""}
 
 
 def redis_with(break_it: Callable[[Any], object]) -> Arrange:

@@ -27,6 +27,7 @@ from tests.functional.doctor_setups import (
     note_worker,
     nowhere,
     other_clock,
+    proxy_that_closes,
     redis_by,
     redis_with,
     system_authority,
@@ -361,6 +362,10 @@ BROKEN = {
         "fault", "ftrack", "its proxy cannot be used", f"https_proxy=http://***@{nowhere()}",
         given(FTRACK_SERVER="https://studio.example",
               https_proxy=f"http://u:hunter2@{nowhere()}"),
+    ),
+    "a proxy that closes its connections": SetUp(
+        "fault", "ftrack", "waiting for ftrack: ProxyError", "or http_proxy=http://***@127.0.0.1:",
+        proxy_that_closes,
     ),
 }  # fmt: skip
 

@@ -12,11 +12,11 @@ from os.path import commonpath
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_proxy
 
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
-from tasks.config.trust import bundle_variable, remedy_for, system_bundle
+from tasks.config.trust import bundle_variable, remedy_for, shown_proxy, system_bundle
 from tasks.transfer.errors import (
     CredentialsRefusedError,
     DigestMismatchError,
@@ -62,7 +62,8 @@ def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
     except OwnSettingsError as error:
         yield Finding("fault", "ftrack", str(error), _own_step(error))
     except (UploadError, FtrackRefusal) as error:
-        step = f"run {_curl(server.server_url)} on this node; correct FTRACK_SERVER"
+        way = _proxy_of(server.server_url)
+        step = f"run {_curl(server.server_url)} on this node; correct FTRACK_SERVER{way}"
         yield Finding("fault", "ftrack", _first_words(error), step)
     for date in dates[:1]:
         with suppress(ValueError, OverflowError, OSError):  # a proxy may send any Date
@@ -154,6 +155,12 @@ def _own_step(error: OwnSettingsError) -> str:
             session.head(error.url, verify=bundle, timeout=TIMEOUT_S)
             return f"set REQUESTS_CA_BUNDLE={bundle}, which has that authority, on workers too"
     return remedy_for(error, os.environ)
+
+
+def _proxy_of(url: str) -> str:
+    """Return the variable of the proxy for a URL, as one more that may be wrong; empty if none."""
+    is_used = select_proxy(url, get_environ_proxies(url))
+    return f" or {shown_proxy(url, os.environ)}" if is_used else ""
 
 
 def _curl(url: str) -> str:
