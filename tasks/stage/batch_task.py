@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -63,7 +64,10 @@ class BatchTask(RedactedTask):
                 go_on({tried[place].upload_id: outcome for place, outcome in places.items()})
 
         ended = self.in_threads(
-            tried, lambda file: self.attempt(file, step), by_upload if go_on else None
+            tried,
+            lambda file: self.attempt(file, step),
+            by_upload if go_on else None,
+            threads.BATCH_S,
         )
         outcomes = self._by_upload(tried, ended)
         answers = {
@@ -109,6 +113,7 @@ class BatchTask(RedactedTask):
         items: Sequence[T],
         act: Callable[[T], R],
         go_on: Callable[[dict[int, R]], None] | None = None,
+        begin_s: float = math.inf,
     ) -> list[R | Unfinished]:
         """Act on each item, FARMHAUL_CONNECTIONS of them at a time.
 
@@ -116,7 +121,9 @@ class BatchTask(RedactedTask):
         takes no more CPU time with 8 threads than with 1 (measured 2026-11).
         """
         limit_s = threads.STALLED_S
-        return self.clients.threads.run(items, act, lambda _: limit_s, threads.time_s(), go_on)
+        return self.clients.threads.run(
+            items, act, lambda _: limit_s, threads.time_s(), go_on, begin_s=begin_s
+        )
 
     def attempt(
         self, transfer: Transfer, step: Callable[[Transfer], Transfer]

@@ -44,6 +44,9 @@ WRAP_UP_S = 6.0
 LAST_S = 3.0
 #: At a half of the task's time limit no other item begins, at three quarters all are asked to stop.
 TIME_SHARE = 0.5
+#: A batch that takes longer begins no other file: what is done goes on, and the rest as a new task.
+#: So uploads are located one after the other, however slow the line, and not 256 MiB at a time.
+BATCH_S = 30.0
 #: A thread that was left behind costs about 1.3 MiB. A process with so many is replaced.
 MAX_LEFT = 64
 
@@ -83,6 +86,18 @@ def note_progress() -> None:
             raise StoppedError
 
 
+def note_waiting() -> None:
+    """Note that this thread's item waits for its turn, and has done nothing yet.
+
+    Raises:
+        StoppedError: no other item begins, so this one does not either; or see ``note_progress``.
+    """
+    note_progress()
+    job = getattr(_here, "job", None)
+    if job is not None and job.is_closed:
+        raise StoppedError
+
+
 def time_s() -> float:
     """Return how long a task begins items: then its rest goes on as a new task."""
     return TIME_SHARE * shared.time_limit_s
@@ -106,6 +121,7 @@ class _Job(Generic[T]):
     took_s: float = 0.0
     is_done: bool = False
     has_gone_on: bool = False
+    is_closed: bool = False
     stop: bool = False
     is_left: bool = False
     outcome: Any = None
@@ -194,6 +210,8 @@ class _Run(Generic[T, R]):
     def close(self) -> None:
         """Begin no other item."""
         with self.lock:
+            for job in self.jobs:
+                job.is_closed = True
             for job in self.waiting:
                 job.outcome = Unfinished("given back", 0.0, is_running=False)
             self.waiting.clear()
@@ -235,12 +253,15 @@ class Threads:
         limit_s: Callable[[T], float] = lambda _: math.inf,
         time_s: float = math.inf,
         go_on: Callable[[dict[int, R]], None] | None = None,
+        *,
+        begin_s: float = math.inf,
     ) -> list[R | Unfinished]:
         """Act on each item, several at a time, and return the outcome of each.
 
-        ``limit_s`` tells how long an item may be silent. After ``time_s`` no other item begins, and
-        after half as much again those under way are asked to stop. ``go_on`` is called with the
-        outcomes so far, by the places of their items, if the other items take much longer.
+        ``limit_s`` tells how long an item may be silent. After ``begin_s`` or ``time_s`` no other
+        item begins, and after half as much again as ``time_s`` those under way are asked to stop.
+        ``go_on`` is called with the outcomes so far, by the places of their items, if the other
+        items take much longer.
         """
         run: _Run[T, R] = _Run(act, [_Job(item, limit_s(item)) for item in items])
         count = min(len(items), self.size)
@@ -249,14 +270,18 @@ class Threads:
         for _ in range(count):
             self._todo.put(run.work)
         if items:
-            self._watch(run, time_s, go_on)
+            self._watch(run, time_s, go_on, min(begin_s, time_s))
         for job in run.jobs:
             if job.error is not None:
                 raise job.error
         return [job.outcome for job in run.jobs]
 
     def _watch(
-        self, run: _Run[T, R], time_s: float, go_on: Callable[[dict[int, R]], None] | None
+        self,
+        run: _Run[T, R],
+        time_s: float,
+        go_on: Callable[[dict[int, R]], None] | None,
+        begin_s: float,
     ) -> None:
         shared.note_moved()  # a task has begun, so another one has ended
         begun = time.monotonic()
@@ -274,7 +299,7 @@ class Threads:
                 is_closed, stop_at = True, min(stop_at, now + WRAP_UP_S)
             if shared.is_stopping():
                 is_closed, stop_at = True, min(stop_at, now + STOP_S)
-            if is_closed or now > begun + time_s:
+            if is_closed or now > begun + begin_s:
                 run.close()
             if now > stop_at:
                 run.stop()

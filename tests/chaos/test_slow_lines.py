@@ -11,6 +11,7 @@ import pytest
 from tasks.transfer.models import part_size_bytes
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import busy_worker, wait_arrived
+from tests.chaos.sick import OPTIONS
 from tests.farm import Farm, Upload, wait_until
 
 MIB = 1 << 20
@@ -42,6 +43,20 @@ def test_at_a_low_limit_the_store_cuts_no_idle_connection(
     wait_arrived(farm, uploads, timeout_s=120)
     puts = farm.sandbox.store.puts()
     assert [put["status"] for put in puts] == [200] * len(uploads)
+
+
+@pytest.mark.chaos
+def test_at_a_low_limit_files_are_located_long_before_their_batch(make_farm: MakeFarm) -> None:
+    farm = make_farm(options=("--concurrency=1", *OPTIONS[1:]), env={"FARMHAUL_BANDWIDTH": "500k"})
+    with farm.frozen():
+        uploads = farm.upload_many(50, size=1_000_000)
+    ids = [upload.id for upload in uploads]
+    wait_until(lambda: "located" in farm.states(ids), 90)
+    assert "pending" in farm.states(ids) or "active" in farm.states(ids)
+
+    farm.cli("limit", "--bandwidth", "off")
+    wait_arrived(farm, uploads, timeout_s=60)
+    assert [put["status"] for put in farm.sandbox.store.puts()] == [200] * len(uploads)
 
 
 @pytest.mark.chaos

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tasks.stage import shared, threads
-from tasks.stage.threads import Threads, Unfinished, note_progress, pause
+from tasks.stage.threads import Threads, Unfinished, note_progress, note_waiting, pause
 from tasks.transfer.http import send_raw
 from tasks.transfer.put import store_session
 from tests.helpers.raw_server import full_backlog, raw_server
@@ -67,6 +67,43 @@ def test_no_more_threads_work_than_allowed() -> None:
 def test_an_error_comes_through() -> None:
     with pytest.raises(ZeroDivisionError):
         Threads(2).run([1, 0], lambda item: 1 / item)
+
+
+def test_a_batch_that_takes_long_ends_what_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, close = threading.Event(), threads._Run.close
+
+    def close_and_tell(run: threads._Run[int, int]) -> None:
+        close(run)
+        closed.set()
+
+    def act(item: int) -> int:
+        assert closed.wait(30)
+        return item
+
+    monkeypatch.setattr(threads._Run, "close", close_and_tell)
+    first, *others = Threads(1).run([1, 2, 3], act, limit_s=lambda _: 60.0, begin_s=0.0)
+
+    assert first == 1
+    assert others == [Unfinished("given back", 0.0, is_running=False)] * 2
+
+
+def test_what_waits_for_its_turn_does_not_begin_after_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, close = threading.Event(), threads._Run.close
+
+    def close_and_tell(run: threads._Run[int, int]) -> None:
+        close(run)
+        closed.set()
+
+    def act(item: int) -> int:
+        assert closed.wait(30)
+        (note_waiting if item else note_progress)()
+        return item
+
+    monkeypatch.setattr(threads._Run, "close", close_and_tell)
+    first, *others = Threads(3).run([0, 1, 2], act, limit_s=lambda _: 60.0, begin_s=0.0)
+
+    assert first == 0
+    assert others == [Unfinished("given back", 0.0, is_running=False)] * 2
 
 
 def test_what_hangs_is_left_behind(answer: threading.Event) -> None:
