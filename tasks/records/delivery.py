@@ -19,7 +19,7 @@ Outcome = Literal["advanced", "stored", "located", "retrying", "failed", "pendin
 class Settlement:
     """The outcome of a stage for one transfer, as ``settle.lua`` takes it.
 
-    ``fields`` are fields of the record to write. ``retry`` holds what the outcome needs besides:
+    ``fields`` are fields of the record to write. ``retry`` holds what else the outcome needs:
     how a "retrying" upload is tried again (``tasks.stage.retry_policy``), or that it fails unless
     another node can do it (``final_verdict``); which files of a "reopened" publish are ``gone``;
     whether a "pending" upload ``is_running``.
