@@ -98,7 +98,8 @@ def not_taken_in(status: Status) -> str:
         since = f", the oldest for {span(oldest_s)}" if oldest_s is not None else ""
         are = f"{entries} {'are' if entries > 1 else 'is'} not taken in{since}"
         said = [f"it may be in the inbox, where {are}", *no_takers(status)]
-    said += [" ".join(line) for line in redis_full(status.client).items()]
+    others = redis_full(status.client) | waits_for_newer(status)
+    said += [" ".join(line) for line in others.items()]
     return "".join(f"; {part}" for part in (*said, *refused_requests(status)))
 
 

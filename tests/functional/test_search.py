@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from cryptography.fernet import Fernet
 
 from tasks.config.sealing import Codec
 from tasks.records import index
+from tasks.records.fetches import Fetches
 from tasks.records.scripts import Scripts
 from tests.farm import BIN, Farm
 from tests.helpers.many_records import fill
@@ -291,3 +293,15 @@ def test_a_word_that_is_no_text_finds_nothing(hook: Farm, command: str) -> None:
     done = hook.cli(command, "\udcff")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_download_that_no_worker_takes_says_so(run: Any, server: RedisServer) -> None:
+    assert run("status", "--fetches") == []
+    fetches = Fetches(Scripts(server.client(), Codec([])))
+    fetch_id, component = str(uuid.uuid4()), str(uuid.uuid4())
+    fetches.ask(fetch_id, component, "/mnt/in", who="ada on ws12", asked_at=time.time())
+
+    for asked in (fetch_id, "--fetches"):
+        done = CliRunner().invoke(cli, ["status", asked])
+        assert json.loads(done.stdout)["state"] == "queued"
+        assert done.stderr.startswith("farmhaul: no worker takes tasks")

@@ -34,7 +34,7 @@ from workers.doctor.farm import CHECKS
 from workers.doctor.finding import Farm
 from workers.steps import intake, refusals
 from workers.steps.intake import TakeIn
-from workers.wording import troubles
+from workers.wording import not_taken_in, troubles
 
 REQUEST = UploadRequest("/mnt/a.exr", Target("5d27e920-0000-4000-8000-000000000001"), 1, 1)
 
@@ -229,6 +229,7 @@ def test_people_are_told(
 
     why = "1 entry of a hook waits for a worker of a newer version, the oldest from node9"
     assert troubles(status) == {"what 1.9.0 cannot read:": f"{why}; upgrade workers"}
+    assert not_taken_in(status) == f"; what 1.9.0 cannot read: {why}; upgrade workers"
     found = [*CHECKS["inbox"](Farm(Settings.from_environment(), client))]
     assert [(one.level, one.says) for one in found][1:] == [
         ("fault", f"1.9.0 cannot read what hooks send: {why}")

@@ -150,6 +150,8 @@ def _show_named(
     reader = Status(scripts.client, scripts.codec)
     fetches = Fetches(scripts)
     found = fetches.find(ids or fetches.ids())
+    if any(fetch.state in {"queued", "retrying"} for fetch in found.values()):
+        _say_what_is_wrong(reader, waits=True, about_nodes=False)
     for fetch in found.values():
         output.show(fetch_line(fetch, human=human))
     upload_ids = [one for one in ids if one not in found]
