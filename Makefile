@@ -49,7 +49,7 @@ test: venv ## Run the tests, and measure the coverage of all processes that they
 .PHONY: test-deep
 test-deep: venv ## Run the tests that need Docker, a browser, Slurm, Wine, or more than five seconds
 	@code=0; \
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "(chaos or slow) and not ($(ALONE))" || code=1; \
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not ($(ALONE))" || code=1; \
 	$(BIN)/pytest -m "$(ALONE)" || code=1; \
 	exit $$code
 

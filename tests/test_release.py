@@ -69,7 +69,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     return folder / "dist", build(folder, 0o022, "1700000000")
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_each_build_gives_the_same_bytes(
     built: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:
@@ -79,7 +79,7 @@ def test_each_build_gives_the_same_bytes(
     assert set(again) == {f"farmhaul-{VERSION}.tar.gz", f"farmhaul-{VERSION}-py3-none-any.whl"}
 
 
-@pytest.mark.chaos  # the first time, pip installs what makes the list
+@pytest.mark.slow  # the first time, pip installs what makes the list
 @pytest.mark.timeout(600)
 def test_a_release_lists_its_packages_with_their_hashes() -> None:
     dist = subprocess.run(
@@ -106,7 +106,7 @@ def test_a_release_lists_its_packages_with_their_hashes() -> None:
         assert any(reference.get("hashes") for reference in one["externalReferences"]), one["name"]
 
 
-@pytest.mark.chaos  # half a minute, nearly all of it pip's
+@pytest.mark.slow  # half a minute, nearly all of it pip's
 def test_the_wheel_works_in_an_empty_environment(
     built: tuple[Path, dict[str, str]], tmp_path: Path
 ) -> None:

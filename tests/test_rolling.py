@@ -16,7 +16,7 @@ FILES = 60
 SLOW = {"FARMHAUL_BANDWIDTH": "1M"}
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_rolling_restart_loses_nothing_and_sends_nothing_twice(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -40,7 +40,7 @@ def test_a_rolling_restart_loses_nothing_and_sends_nothing_twice(
         assert len(sandbox.store.puts()) == 2 * FILES
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # the wheel is built for each Python of this machine
 def test_two_versions_share_a_farm_and_lose_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     newer = install_newer_release(tmp_path / "newer")

@@ -31,7 +31,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_the_site_has_each_page_of_the_documentation(site: Path) -> None:
     docs = ROOT / "docs"
     pages = {str(path.relative_to(docs).with_suffix(".html")) for path in docs.rglob("*.md")}
@@ -43,7 +43,7 @@ def test_the_site_has_each_page_of_the_documentation(site: Path) -> None:
     assert expected - {str(path.relative_to(site)) for path in site.rglob("*.html")} == set()
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_browser_loads_nothing_of_the_site_from_elsewhere(site: Path) -> None:
     found = [
         f"{page.name}: {match[0]}"

@@ -61,7 +61,7 @@ def status_of(url: str, headers: dict[str, str]) -> int:
         connection.close()
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_connection_that_says_nothing_is_closed(make_farm: MakeFarm, tmp_path: Path) -> None:
     with exporter(make_farm(workers=0), tmp_path) as url:
         port = urlsplit(url).port

@@ -6,7 +6,7 @@ import pytest
 
 from tests.farm import Farm, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 LARGE = 70 << 20
 

@@ -13,7 +13,7 @@ from tests.farm import wait_until
 from tests.functional.guarded import Guarded
 from tests.unit.odd_server import OddServer
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 SIZE = 70 << 20
 #: The stand-in for ftrack is on loopback, so that files may be sent there, too.

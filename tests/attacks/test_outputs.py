@@ -47,7 +47,7 @@ MORE = (
 
 
 @pytest.fixture(
-    params=[TEXT.encode(), pytest.param(TEXT.encode() + NO_TEXT, marks=pytest.mark.chaos)],
+    params=[TEXT.encode(), pytest.param(TEXT.encode() + NO_TEXT, marks=pytest.mark.slow)],
     ids=["text", "bytes"],
 )
 def hostile(request: pytest.FixtureRequest) -> bytes:
@@ -129,7 +129,7 @@ def test_no_command_and_no_metric_says_what_somebody_writes(
     assert {"farmhaul_redis_up", "farmhaul_unreadable"} <= families
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_no_page_of_flower_says_what_somebody_writes(
     redis_server: RedisServer, hostile: bytes, tmp_path: Path
 ) -> None:

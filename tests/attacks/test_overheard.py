@@ -13,7 +13,7 @@ from tasks.intake.inbox import INBOX
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 
 def overheard(farm: Farm, task: str) -> tuple[str, str]:

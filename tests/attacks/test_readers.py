@@ -11,7 +11,7 @@ from tests.farm import Farm
 from tests.functional.conftest import MakeFarm
 from tests.helpers.exporter import exporter
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 POISON = {
     "stage": "x", "fence": "x", "score": "nan", "size": "1e300", "sent": "[]", "tries:X": "x",

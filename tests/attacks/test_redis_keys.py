@@ -18,7 +18,7 @@ from tasks.records.states import ENDED, STATES
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 HUGE = "9" * 100_000
 

@@ -13,7 +13,7 @@ from tests.farm import wait_until
 from tests.functional.conftest import MakeFarm
 from tests.functional.guarded import Guarded
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 SECONDS_FULL = 8
 

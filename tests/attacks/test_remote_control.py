@@ -9,7 +9,7 @@ from tests.functional.guarded import Guarded
 from tests.helpers.controller import controller
 from workers.remote_control import OBEYED
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 #: A queue that Flower's user may write to, as it is named like those of answers.
 QUEUE = "theirs.reply.celery.pidbox9"

@@ -16,7 +16,7 @@ from tasks.config.sealing import Codec
 from tests.farm import Farm, wait_until
 from tests.sandbox import seed
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 LARGE = 70 << 20
 

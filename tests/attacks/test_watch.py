@@ -15,7 +15,7 @@ from tests.farm import BIN, Farm, wait_until
 from tests.functional.conftest import MakeFarm
 from tests.helpers.screen import Screen
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 
 class Lines:

@@ -14,7 +14,7 @@ from tests.bench.scenarios.nodes import Players
 from tests.bench.stand import Stand
 from tests.farm import wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tests.chaos.sick import OPTIONS
 from tests.farm import Farm, Worker, wait_until
 from tests.sandbox.seed import OTHER_API_KEY, VERSION_ID
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 
 def with_bad_node(make_farm: MakeFarm, env: Mapping[str, str]) -> Farm:

@@ -70,7 +70,7 @@ def test_a_file_that_changes_without_end_fails_as_still_written(
     assert farm.sandbox.ftrack.locations(upload.component_id) == []
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_file_that_vanishes_is_waited_for_and_then_fails(farm: Farm) -> None:
     with farm.frozen():
         others = farm.upload_many(3)
@@ -88,7 +88,7 @@ def test_a_file_that_vanishes_is_waited_for_and_then_fails(farm: Farm) -> None:
     assert str(upload.path) in errors_of(farm, upload)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_file_or_frame_cut_off_after_its_enqueue_is_never_located(farm: Farm) -> None:
     with farm.frozen():
         cut = farm.upload(content=1_000_000)
@@ -111,7 +111,7 @@ def test_a_file_or_frame_cut_off_after_its_enqueue_is_never_located(farm: Farm) 
     assert farm.sandbox.store.puts(cut.component_id) == []
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_newer_file_wins_over_one_that_is_being_sent(farm: Farm) -> None:
     # The whole body is sent, and reaches the store only after the lease: the sender sends no
     # further block at which it would notice the newer file.
@@ -130,7 +130,7 @@ def test_a_newer_file_wins_over_one_that_is_being_sent(farm: Farm) -> None:
     assert farm.sandbox.store.read(new.component_id) == b"better pixels"
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_the_newest_of_many_versions_wins(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.7)
     uploads = [farm.upload(content=100_000)]
@@ -165,7 +165,7 @@ def test_a_refused_signature_is_made_again(farm: Farm) -> None:
     assert farm.sandbox.ftrack.count_calls("get_upload_metadata") == 3
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_transfer_that_stalls_and_resumes_is_sent_once(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "stall", 6, after_bytes=1_000_000, times=1)
     upload = farm.upload(content=20_000_000)

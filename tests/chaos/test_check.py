@@ -14,7 +14,7 @@ from tests.farm import BIN, Farm, wait_until
 from tests.helpers.checking import TARGET, check, frames_of, render, states, wait_healed
 from tests.sandbox.process import CHECKOUT
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 
 def test_twelve_of_500_frames_are_named_and_ten_healed(farm: Farm) -> None:

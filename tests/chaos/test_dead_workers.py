@@ -25,7 +25,7 @@ def noted_as_stored(farm: Farm, uploads: Iterable[Upload]) -> list[str]:
 
 @pytest.mark.parametrize(
     "victim",
-    ["child", *(pytest.param(other, marks=pytest.mark.chaos) for other in ("group", "parent"))],
+    ["child", *(pytest.param(other, marks=pytest.mark.slow) for other in ("group", "parent"))],
 )
 def test_another_worker_takes_over_when_one_is_killed_mid_upload(
     farm: Farm, victim: Victim
@@ -45,7 +45,7 @@ def test_another_worker_takes_over_when_one_is_killed_mid_upload(
     wait_arrived(farm, [upload])
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_half_stored_batch_continues_with_the_other_half(farm: Farm) -> None:
     # One file of the batch stalls; files that are stored by then are not sent again.
     with farm.frozen():
@@ -61,7 +61,7 @@ def test_a_half_stored_batch_continues_with_the_other_half(farm: Farm) -> None:
     assert {component_id: sent[component_id] for component_id in noted} == dict.fromkeys(noted, 1)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_an_upload_longer_than_the_lease_is_sent_once(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2)
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
@@ -70,7 +70,7 @@ def test_an_upload_longer_than_the_lease_is_sent_once(make_farm: MakeFarm) -> No
     assert len(farm.sandbox.store.puts()) == 1
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_an_upload_of_25_s_under_a_lease_of_8_s_is_sent_once(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2, lease_s=8)
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
@@ -79,7 +79,7 @@ def test_an_upload_of_25_s_under_a_lease_of_8_s_is_sent_once(make_farm: MakeFarm
     assert len(farm.sandbox.store.puts()) == 1
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_call_to_ftrack_longer_than_the_lease_is_made_once(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2)
     farm.sandbox.faults.add("ftrack", "latency_s", 6, action="create")
@@ -87,7 +87,7 @@ def test_a_call_to_ftrack_longer_than_the_lease_is_made_once(make_farm: MakeFarm
     assert farm.sandbox.ftrack.count_calls("create") == 1
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_file_that_kills_its_worker_fails_and_the_others_arrive(
     make_farm: MakeFarm,
 ) -> None:
@@ -129,7 +129,7 @@ def test_after_a_kill_a_large_file_resumes_with_the_missing_parts(
     assert len(again) == len(set(again))
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_120_uploads_survive_worker_and_redis_kills_and_all_faults(
     farm: Farm,

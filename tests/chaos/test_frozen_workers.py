@@ -32,7 +32,7 @@ def wait_given_up(farm: Farm, worker: Worker, upload: Upload) -> None:
     wait_until(lambda: f"upload_taken_over upload_id={upload.id}" in worker.log_text(), 20)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_worker_that_wakes_after_its_lease_writes_nothing(farm: Farm) -> None:
     upload, worker = freeze_in_mid_upload(farm)
     begun = len(farm.sandbox.store.puts())  # on a slow machine, a lease has ended before
@@ -48,7 +48,7 @@ def test_a_worker_that_wakes_after_its_lease_writes_nothing(farm: Farm) -> None:
     assert farm.states([upload.id]) == ["located"]
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_worker_that_wakes_after_a_new_render_sends_no_old_bytes(
     farm: Farm,
 ) -> None:
@@ -83,7 +83,7 @@ def test_a_worker_frozen_in_a_call_to_ftrack_registers_nothing_twice(
     assert farm.states([upload.id]) == ["located"]
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_worker_whose_parent_alone_froze_does_no_harm(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2)
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 2e6)

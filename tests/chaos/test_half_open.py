@@ -14,7 +14,7 @@ from tests.helpers.silent_proxy import silent_proxy
 from tests.sandbox import Sandbox
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_uploads_outlive_half_open_connections_to_redis(sandbox: Sandbox, tmp_path: Path) -> None:
     with silent_proxy(sandbox.redis.port) as proxy:
         farm = Farm(sandbox, tmp_path / "farm", 2, env={"FARMHAUL_LEASE_SECONDS": str(LEASE_S)})
@@ -33,7 +33,7 @@ def test_uploads_outlive_half_open_connections_to_redis(sandbox: Sandbox, tmp_pa
                 worker.kill()
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_uploads_arrive_if_redis_is_silent_before_their_wake_up(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -54,7 +54,7 @@ def test_uploads_arrive_if_redis_is_silent_before_their_wake_up(
             worker.kill()  # as above
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_commands_end_if_redis_is_silent_before_their_message(farm: Farm, tmp_path: Path) -> None:
     """Their records are written, so workers do what they ask for."""
     farm.sandbox.faults.add("ftrack", "error", "PermissionError", action="create")
@@ -88,7 +88,7 @@ IMPATIENT = (
 )
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_uploads_outlive_half_open_connections_to_ftrack(
     make_farm: MakeFarm, sandbox: Sandbox
 ) -> None:
@@ -102,7 +102,7 @@ def test_uploads_outlive_half_open_connections_to_ftrack(
         wait_arrived(farm, farm.upload_many(10))
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_uploads_outlive_half_open_connections_to_the_store(make_farm: MakeFarm) -> None:
     """A store that is gone after some bytes, and one that is gone when it has all of them."""
     farm = make_farm(options=IMPATIENT)

@@ -27,7 +27,7 @@ def upload_hanging(farm: Farm, call: str) -> Upload:
     return farm.upload("--no-stat", path=path)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_files_that_hang_hold_up_no_others(make_farm: MakeFarm) -> None:
     farm = make_farm(options=OPTIONS)
     with farm.frozen():
@@ -47,7 +47,7 @@ def test_files_that_hang_hold_up_no_others(make_farm: MakeFarm) -> None:
     wait_arrived(farm, hung.values())
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_the_batch_of_a_file_that_hangs_goes_on_at_once(make_farm: MakeFarm) -> None:
     """Long before the hung file is left behind, if another process can take what goes on."""
     farm = make_farm(options=("--concurrency=2", *OPTIONS[1:]))
@@ -63,7 +63,7 @@ def test_the_batch_of_a_file_that_hangs_goes_on_at_once(make_farm: MakeFarm) -> 
     wait_arrived(farm, [hung], timeout_s=90)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["stat", "read", "send"])
 def test_a_large_file_that_hangs_is_named_and_goes_on(make_farm: MakeFarm, call: str) -> None:
     farm = make_farm(options=OPTIONS)
@@ -78,7 +78,7 @@ def test_a_large_file_that_hangs_is_named_and_goes_on(make_farm: MakeFarm, call:
     path.unlink()
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_files_of_a_dead_mount_do_not_hang_one_by_one(
     make_farm: MakeFarm, silent_mount: Path
 ) -> None:
@@ -96,7 +96,7 @@ def test_files_of_a_dead_mount_do_not_hang_one_by_one(
     wait_arrived(farm, farm.upload_many(5))
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_worker_with_a_hung_file_ends_in_time(make_farm: MakeFarm) -> None:
     farm = make_farm(options=OPTIONS)
     upload = upload_hanging(farm, "read")
@@ -127,7 +127,7 @@ def states_of_threads(pid: int) -> str:
     return "".join(text.rpartition(")")[2].split()[0] for text in texts)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_process_that_cannot_be_killed_is_replaced(
     make_farm: MakeFarm, silent_mount: Path
 ) -> None:

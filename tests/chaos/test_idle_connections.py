@@ -21,7 +21,7 @@ def impatient_redis(sandbox: Sandbox) -> Iterator[None]:
         client.config_set("timeout", 0)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient_redis")
 def test_a_worker_goes_on_when_redis_closes_idle_connections(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("--concurrency=1", "--without-gossip", "--without-mingle"))

@@ -33,7 +33,7 @@ def test_workers_killed_while_they_take_in_lose_nothing(redis_server: RedisServe
     check_kills(redis_server, "lines", 25)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", ["lines", "storm"])
 def test_two_hundred_workers_killed_while_they_take_in_lose_nothing(

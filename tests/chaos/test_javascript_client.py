@@ -34,7 +34,7 @@ def client(tmp_path: Path) -> Path:
     return folder / "upload.mjs"
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_the_javascript_client_uploads_and_reads(farm: Farm, client: Path) -> None:
     folder, sequence_id = render(farm, 3)
     server = farm.sandbox.env["FTRACK_SERVER"]

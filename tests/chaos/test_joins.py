@@ -17,7 +17,7 @@ JOIN = {"action": "complete_multipart_upload"}
 JOIN_S = 31
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_worker_ends_in_time_during_a_join(make_farm: MakeFarm) -> None:
     farm = make_farm()
     farm.start()

@@ -48,7 +48,7 @@ def test_uploads_start_when_their_wake_up_task_died_with_a_worker(
 
 @pytest.mark.parametrize(
     "stage",
-    [*(pytest.param(stage, marks=pytest.mark.chaos) for stage in STAGES[1:3]), STAGES[3]],
+    [*(pytest.param(stage, marks=pytest.mark.slow) for stage in STAGES[1:3]), STAGES[3]],
 )
 def test_uploads_continue_when_a_message_of_a_later_stage_is_lost(farm: Farm, stage: str) -> None:
     # As when a worker dies between taking a message and writing that into the record.
@@ -93,7 +93,7 @@ def check_once(farm: Farm, uploads: list[Upload]) -> None:
     assert not farm.redis.zcard("farmhaul:claims")
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_stages_delivered_again_after_the_last_change_nothing(hook: Farm) -> None:
     farm = hook
     uploads, late = messages_of_a_batch(farm)
@@ -106,7 +106,7 @@ def test_stages_delivered_again_after_the_last_change_nothing(hook: Farm) -> Non
     assert (farm.sandbox.ftrack.count_calls(), len(farm.sandbox.store.puts())) == (calls, puts)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_late_messages_of_an_old_batch_do_not_touch_its_new_claim(
     hook: Farm,
 ) -> None:
@@ -173,7 +173,7 @@ def deliver(farm: Farm, stage: str, message: str) -> None:
 # A download's record is written, and its message is not sent
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_download_arrives_if_who_asks_dies_before_the_message(farm: Farm) -> None:
     upload = farm.upload()
     wait_arrived(farm, [upload])

@@ -27,19 +27,19 @@ def check_mix(*options: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(500)
 def test_after_a_minute_of_all_troubles_all_uploads_are_right() -> None:
     check_mix("--minutes", "0.75")
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_after_a_minute_of_all_troubles_thread_pools_are_right_too() -> None:
     check_mix("--minutes", "1", "--pool", "threads")
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_bad_nodes_that_join_and_leave_are_named_and_fail_nothing(tmp_path: Path) -> None:
     kinds = ["one of two roots", "a proxy that refuses", "another version"]

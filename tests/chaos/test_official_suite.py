@@ -23,7 +23,7 @@ from tests.sandbox import Sandbox
 UNTESTED = "FTRACK-PYTHON'S OWN TESTS WERE NOT RUN"
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(800)
 def test_the_official_clients_own_tests_pass(tmp_path: Path) -> None:
     if why := fetch_suite() or fetch_schemas():

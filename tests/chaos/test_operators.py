@@ -48,7 +48,7 @@ def test_retry_locates_what_failed_without_sending_stored_files(
     assert len(farm.sandbox.store.puts()) == 10
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_workers_that_stop_warmly_one_by_one_lose_nothing(
     make_farm: MakeFarm,
 ) -> None:
@@ -79,7 +79,7 @@ def test_four_hooks_at_once_for_each_of_many_files_make_one_upload(farm: Farm) -
     assert len(farm.sandbox.store.puts()) == 3
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["threads", "prefork"])
 def test_leases_and_fences_work_with_any_pool(make_farm: MakeFarm, pool: str) -> None:
     options = (f"--pool={pool}", "--concurrency=2", "--without-gossip", "--without-mingle")

@@ -38,10 +38,7 @@ OFTEN = ("ftrack answers 503", "answers of ftrack are lost", "the store resets c
 
 @pytest.mark.parametrize(
     "outage",
-    [
-        pytest.param(outage, marks=[] if outage in OFTEN else pytest.mark.chaos)
-        for outage in OUTAGES
-    ],
+    [pytest.param(outage, marks=[] if outage in OFTEN else pytest.mark.slow) for outage in OUTAGES],
 )
 def test_an_outage_is_waited_out_and_reported(farm: Farm, outage: str) -> None:
     arguments, conditions = OUTAGES[outage]
@@ -77,10 +74,10 @@ def test_a_retry_after_of_an_hour_is_capped(farm: Farm) -> None:
 @pytest.mark.parametrize(
     ("service", "backlog"),
     [
-        pytest.param("ftrack", 1000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
-        pytest.param("store", 1000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
-        pytest.param("ftrack", 10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
-        pytest.param("store", 10_000, marks=[pytest.mark.chaos, pytest.mark.timeout(600)]),
+        pytest.param("ftrack", 1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param("store", 1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param("ftrack", 10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
+        pytest.param("store", 10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
     ],
 )
 def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
@@ -172,7 +169,7 @@ def test_with_wrong_credentials_uploads_wait_and_workers_log_it(farm: Farm) -> N
     wait_arrived_soon(farm, uploads)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_corrected_credentials_let_uploads_continue_by_themselves(
     farm: Farm,
 ) -> None:

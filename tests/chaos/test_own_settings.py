@@ -11,7 +11,7 @@ from tests.chaos.scenes import wait_arrived
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CLOSED_PORT
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 NOWHERE = f"127.0.0.1:{CLOSED_PORT}"
 

@@ -15,7 +15,7 @@ from tests.chaos.scenes import errors_of, wait_arrived, wait_arrived_soon
 from tests.chaos.sick import OPTIONS, PASSING, POISONS, poison
 from tests.farm import Farm, wait_until
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 
 def test_poisons_of_all_kinds_delay_no_other_upload(make_farm: MakeFarm) -> None:

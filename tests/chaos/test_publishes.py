@@ -41,7 +41,7 @@ def publish(farm: Farm, number: int) -> str:
     return str(json.loads(printed[-1])["upload_id"])
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_publishes_are_whole_and_encoded_once_despite_kills(
     make_farm: MakeFarm,
@@ -87,7 +87,7 @@ def wait_located_whole(farm: Farm, upload_id: str, frames: int = 12) -> None:
     assert list(wrong_indexes(farm.redis)) == []
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["enqueue", "complete_publish", "taken"])
 def test_a_publish_whose_worker_dies_as_it_takes_it_in_is_whole(hook: Farm, script: str) -> None:
     done = hook.cli("enqueue", sequence(hook), "--version-id", seed.VERSION_ID)
@@ -99,7 +99,7 @@ def test_a_publish_whose_worker_dies_as_it_takes_it_in_is_whole(hook: Farm, scri
     assert len(hook.sandbox.store.puts()) == 12
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["enqueue", "complete_publish"])
 def test_a_retry_killed_midway_and_repeated_locates_the_publish(farm: Farm, script: str) -> None:
     with farm.frozen():
@@ -111,7 +111,7 @@ def test_a_retry_killed_midway_and_repeated_locates_the_publish(farm: Farm, scri
     wait_located_whole(farm, upload["upload_id"])
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2, 7])
 def test_a_cancel_killed_midway_and_repeated_stops_the_publish(hook: Farm, number: int) -> None:
     [upload] = hook.enqueue(sequence(hook), "--version-id", seed.VERSION_ID)
@@ -122,7 +122,7 @@ def test_a_cancel_killed_midway_and_repeated_stops_the_publish(hook: Farm, numbe
     assert list(wrong_indexes(hook.redis)) == []
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_ten_thousand_frames_are_one_sequence_in_at_most_500_calls(make_farm: MakeFarm) -> None:
     # With the usual lease: on a busy machine the last stage outlasts the short lease of tests.

@@ -57,7 +57,7 @@ def out_of_memory(farm: Farm) -> int:
     return int(errors.get("errorstat_OOM", {"count": 0})["count"])
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kills", [1, 10])
 def test_redis_kills_under_load_cost_neither_workers_nor_uploads(
@@ -81,7 +81,7 @@ def test_a_redis_that_restarts_in_mid_upload_sends_nothing_twice(farm: Farm) -> 
     assert [put["status"] for put in farm.sandbox.store.puts()] == [200]
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_workers_reconnect_when_their_connections_are_cut(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.5)
     uploads = farm.upload_many(120)
@@ -93,7 +93,7 @@ def test_workers_reconnect_when_their_connections_are_cut(farm: Farm) -> None:
     all_consume(farm)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_redis_that_hangs_for_longer_than_the_lease_is_waited_for(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 0.5)
     uploads = farm.upload_many(60)
@@ -103,7 +103,7 @@ def test_a_redis_that_hangs_for_longer_than_the_lease_is_waited_for(farm: Farm) 
     assert all(worker.alive for worker in farm.workers)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_full_redis_refuses_uploads_and_keeps_those_it_has(
     farm: Farm,
 ) -> None:
@@ -128,7 +128,7 @@ def test_a_full_redis_refuses_uploads_and_keeps_those_it_has(
     all_consume(farm)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_worker_waits_for_a_redis_that_refuses(sandbox: Sandbox, tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "redis")
     server.start()
@@ -153,7 +153,7 @@ def test_a_worker_waits_for_a_redis_that_refuses(sandbox: Sandbox, tmp_path: Pat
     assert "Traceback" not in log
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_wait_outlives_a_redis_that_is_killed(farm: Farm) -> None:
     slow = farm.sandbox.faults.add("store", "latency_s", 3)
     path = farm.make_file("main.exr", 100)

@@ -14,7 +14,7 @@ from tests.farm import Farm, wait_until
 from tests.sandbox import Sandbox
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_workers_and_hooks_follow_a_failover_and_nothing_is_lost(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -37,7 +37,7 @@ def test_workers_and_hooks_follow_a_failover_and_nothing_is_lost(
             assert all(worker.alive for worker in farm.workers)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_farm_uploads_through_sentinels_by_tls(sandbox: Sandbox, tmp_path: Path) -> None:
     with sentinels.running_with_tls(tmp_path / "group") as (url, master):
         farm = Farm(sandbox, tmp_path / "farm", 1)

@@ -26,7 +26,7 @@ def has_come(farm: Farm, upload: Upload, count: float) -> bool:
     return came_bytes(farm, upload) >= count
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "cut_s", "count", "size"), [("1M", 5, 30, 500_000), ("100k", 5, 12, 100_000)]
 )
@@ -45,7 +45,7 @@ def test_at_a_low_limit_the_store_cuts_no_idle_connection(
     assert [put["status"] for put in puts] == [200] * len(uploads)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_at_a_low_limit_files_are_located_long_before_their_batch(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("--concurrency=1", *OPTIONS[1:]), env={"FARMHAUL_BANDWIDTH": "500k"})
     with farm.frozen():
@@ -59,7 +59,7 @@ def test_at_a_low_limit_files_are_located_long_before_their_batch(make_farm: Mak
     assert [put["status"] for put in farm.sandbox.store.puts()] == [200] * len(uploads)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_small_files_follow_each_other_on_a_line_that_nobody_limits(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("--concurrency=1", "--without-gossip", "--without-mingle"))
     farm.start()
@@ -73,7 +73,7 @@ def test_small_files_follow_each_other_on_a_line_that_nobody_limits(make_farm: M
     assert min(put["ended_at"] for put in puts) < max(put["started_at"] for put in puts)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_kill_at_a_low_limit_loses_the_part_that_was_under_way(make_farm: MakeFarm) -> None:
     env = {"FARMHAUL_BANDWIDTH": "10M"}
     farm = make_farm(workers=2, env=env)
@@ -93,7 +93,7 @@ def test_a_kill_at_a_low_limit_loses_the_part_that_was_under_way(make_farm: Make
     path.unlink()
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_the_progress_of_a_large_file_moves_while_its_parts_are_sent(make_farm: MakeFarm) -> None:
     farm = make_farm(env={"FARMHAUL_BANDWIDTH": "1M"})
     farm.start()
@@ -113,7 +113,7 @@ def test_the_progress_of_a_large_file_moves_while_its_parts_are_sent(make_farm: 
     path.unlink()
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_at_a_low_limit_a_worker_exits_soon_after_sigterm(make_farm: MakeFarm) -> None:
     """What was under way goes on when a worker runs again."""
     farm = make_farm(env={"FARMHAUL_BANDWIDTH": "2M"})

@@ -136,7 +136,7 @@ def test_a_spooled_upload_does_not_replace_a_newer_file(
     assert hook.sandbox.store.read(spooled.component_id) == b"better pixels"
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_hooks_that_are_killed_lose_nothing_they_have_answered(
     make_farm: MakeFarm, spool: Path

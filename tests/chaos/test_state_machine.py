@@ -47,13 +47,13 @@ def test_the_record_is_consistent_after_any_sequence_of_events(
     check_machine(Uploads, valkey, 25)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_same_with_hundreds_of_stories(valkey: redis.Redis) -> None:
     check_machine(Uploads, valkey, 400)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_publish_whose_hook_fires_again_is_always_located(
     valkey: redis.Redis,

@@ -11,7 +11,7 @@ from tests.farm import wait_until
 OPTIONS = ("--concurrency=1", "--without-gossip", "--without-mingle")
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_slow_batch_goes_on_as_a_new_task(make_farm: MakeFarm) -> None:
     farm = make_farm(options=(*OPTIONS, "--time-limit=8"), env={"FARMHAUL_BANDWIDTH": "200k"})
     [worker] = farm.workers
@@ -24,7 +24,7 @@ def test_a_slow_batch_goes_on_as_a_new_task(make_farm: MakeFarm) -> None:
     wait_until(lambda: "upload_given_back" in worker.log_text())
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_task_that_hangs_is_killed_at_the_limit(make_farm: MakeFarm) -> None:
     farm = make_farm(options=(*OPTIONS, "--time-limit=3"))
     [worker] = farm.workers

@@ -178,7 +178,7 @@ PUBLISHES = {
 }
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.parametrize("what", PUBLISHES)
 def test_a_publish_is_what_ayons_own_plugins_make(
     installed: Installed, farm: Farm, out: Path, tmp_path: Path, what: str

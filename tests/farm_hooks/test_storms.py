@@ -18,7 +18,7 @@ from tests.farm_hooks.conftest import Installed, TellP95
 from tests.farm_hooks.stand import enqueue_bare, settings_of, wait_stored
 from tests.sandbox.process import NO_REDIS
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 HOOKS_AT_ONCE = 50
 PYTHON = (sys.executable, "-I", "-S", "-X", "utf8")

@@ -28,7 +28,7 @@ from tests.sandbox import RedisServer, seed
 from tests.sandbox.process import CHECKOUT, Child, free_ports
 
 # Each role has its own farms; together, the tests take a minute.
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

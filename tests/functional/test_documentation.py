@@ -77,7 +77,7 @@ def test_the_example_in_the_readme_is_what_you_see(farm: Farm) -> None:
     assert plain(shown) == plain(expected)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_the_demo_shows_what_the_readme_shows_and_leaves_nothing(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path), "DEMO": ""}
 

@@ -19,7 +19,7 @@ from tasks.intake.envelope import MAX_BYTES, make_body, sign
 from tests.farm import Farm, wait_until
 from tests.functional.guarded import Guarded
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 INBOX = "farmhaul:inbox"
 QUEUE = "farmhaul\x06\x16"

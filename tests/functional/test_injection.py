@@ -99,7 +99,7 @@ def test_what_is_no_message_is_dropped(request: pytest.FixtureRequest, fixture: 
     wait_until(lambda: refused(farm) >= 2 * len(GARBAGE) - 4, describe=lambda: str(refused(farm)))
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["sealed", "farm"], ids=["with a key", "without one"])
 def test_what_is_taken_and_is_no_message_is_dropped(
     request: pytest.FixtureRequest, fixture: str
@@ -340,7 +340,7 @@ def test_what_hooks_with_the_old_or_the_new_key_enqueue_is_uploaded(sealed: Farm
     assert refused(sealed) == 0
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_keys_are_changed_while_uploads_are_under_way(make_farm: MakeFarm) -> None:
     """Worker by worker, as in an upgrade; each finds messages and records of either key."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))

@@ -64,7 +64,7 @@ def test_a_large_file_is_sent_in_parts_each_once(farm: Farm, movie: Path) -> Non
     assert not farm.redis.exists(f"farmhaul:parts:{upload.id}")
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_runs_of_a_large_file_are_taken_by_both_workers(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2, options=("--concurrency=1",))
     path = farm.make_file("long.mov", b"\x07\x08" * (64 * MIB))
@@ -134,7 +134,7 @@ def test_a_large_file_arrives_whole_when_something_breaks_once(
     assert set(part_numbers(farm, upload.component_id).values()) == {1}
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_join_that_outlasts_a_proxy_sends_no_part_again(farm: Farm, movie: Path) -> None:
     joining = {"action": "complete_multipart_upload"}
     farm.sandbox.faults.add("ftrack", "late_s", 3, times=1, **joining)
@@ -186,7 +186,7 @@ def test_a_large_file_overwritten_midway_arrives_with_its_new_bytes(
     assert_located_whole(farm, upload)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_after_a_kill_only_missing_parts_are_sent(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=1, env={"FARMHAUL_LEASE_SECONDS": "2", "FARMHAUL_CONNECTIONS": "2"})
     path = farm.make_file("killed.mov", SIZE)
@@ -237,7 +237,7 @@ def test_stored_parts_are_joined_although_the_record_lacks_a_note(farm: Farm, mo
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "has_key", [True, pytest.param(False, marks=pytest.mark.chaos)], ids=["sealed", "plain"]
+    "has_key", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["sealed", "plain"]
 )
 def test_parts_that_are_missing_or_forged_are_sent_again(
     make_farm: MakeFarm, has_key: bool

@@ -52,7 +52,7 @@ def assert_shared(booked: list[float], cost_s: float, moments: list[float]) -> N
     assert early == []
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_four_workers_share_the_bandwidth_of_the_farm(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=4, env={"FARMHAUL_BANDWIDTH": "5M"})
     with everything_said_to(farm.redis) as wire:

@@ -130,7 +130,7 @@ def test_a_publish_that_fails_leaves_no_version(farm: Farm) -> None:
     assert (version["comment"], len(assets(farm))) == ("again", 1)
 
 
-@pytest.mark.chaos  # it sends 72 MiB
+@pytest.mark.slow  # it sends 72 MiB
 def test_a_large_file_is_joined_and_its_version_made_in_one_call(farm: Farm) -> None:
     path = farm.make_file("cut.mov", 72 << 20)
 

@@ -103,7 +103,7 @@ def test_retries_of_failed_uploads_start_without_a_tick(unticked: Farm) -> None:
     farm.wait_located(ids, PATIENCE_S)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_limit_that_is_lifted_lets_uploads_go_on_without_a_tick(unticked: Farm) -> None:
     farm = unticked
     farm.cli("limit", "--bandwidth", "1K")
@@ -116,7 +116,7 @@ def test_a_limit_that_is_lifted_lets_uploads_go_on_without_a_tick(unticked: Farm
     farm.wait_located(ids, PATIENCE_S)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_files_of_a_batch_that_is_taken_apart_start_without_a_tick(unticked: Farm) -> None:
     """They have grown since they were asked for, so each goes on in a batch of its own."""
     farm = unticked

@@ -15,7 +15,7 @@ from tests.farm import BIN, wait_until
 from tests.functional.conftest import MakeFarm
 
 
-@pytest.mark.chaos  # it waits for the step, and for a farm of its own
+@pytest.mark.slow  # it waits for the step, and for a farm of its own
 def test_a_receiver_hears_what_failed_and_what_became_visible(make_farm: MakeFarm) -> None:
     heard: list[dict[str, Any]] = []
 

@@ -232,7 +232,7 @@ def test_a_publish_whose_files_all_have_newer_ones_is_superseded(hook: Farm) -> 
     assert shown["error"] == "all of its files have newer ones"
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_options_added_to_an_unchanged_file_later_take_effect(farm: Farm) -> None:
     still = farm.make_file("still.jpg", 1000)
     what = (still, "--version-id", VERSION, "--name", "still", "--wait")
@@ -262,7 +262,7 @@ def forget_places(farm: Farm) -> None:
     farm.redis.delete(*farm.redis.scan_iter("farmhaul:component:*"))
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> None:
     folder = render(farm, range(1001, 1004))
     what = ("--version-id", VERSION, "--name", "exr", "--wait")
@@ -445,7 +445,7 @@ def test_a_publish_whose_hook_died_halfway_is_completed_by_the_next(hook: Farm) 
     assert hook.redis.hget(key, "complete") == "1"
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_large_file_is_part_of_a_publish(farm: Farm) -> None:
     big = farm.make_file("big.mov", 70 << 20)
     still = farm.make_file("small.jpg", 1000, big.parent.name)
@@ -469,7 +469,7 @@ def test_a_large_file_is_part_of_a_publish(farm: Farm) -> None:
     assert len(farm.sandbox.store.puts()) == sent
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_sequence_is_whole_although_a_worker_is_killed_midway(
     make_farm: MakeFarm,
 ) -> None:

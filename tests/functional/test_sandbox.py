@@ -603,7 +603,7 @@ def children_of(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [pytest.param("terminate", marks=pytest.mark.chaos), "kill"])
+@pytest.mark.parametrize("how", [pytest.param("terminate", marks=pytest.mark.slow), "kill"])
 def test_the_servers_end_with_the_command(tmp_path: Path, how: str) -> None:
     command = [sys.executable, "-m", "tests.sandbox", "--keep-data", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

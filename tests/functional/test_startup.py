@@ -101,7 +101,7 @@ def test_a_worker_says_what_is_missing(tmp_path: Path) -> None:
     assert root.startswith(f"farmhaul: FARMHAUL_STORAGE_ROOTS: {tmp_path}/cache: No such file")
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_worker_whose_log_is_on_a_full_disk_uploads(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=0)
     command = [str(BIN / "farmhaul"), "worker", "--concurrency=1"]
@@ -118,7 +118,7 @@ def test_a_worker_whose_log_is_on_a_full_disk_uploads(make_farm: MakeFarm) -> No
             assert worker.wait(60) == 0
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_worker_whose_log_fills_its_disk_goes_on(make_farm: MakeFarm, tmp_path: Path) -> None:
     farm = make_farm(workers=0)
     log, out = tmp_path / "log", tmp_path / "out"

@@ -13,7 +13,7 @@ from tasks.records.states import STAGES
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
 
-pytestmark = pytest.mark.chaos
+pytestmark = pytest.mark.slow
 
 NODES = ("node7", "node8")
 SIZE = 400_000

@@ -104,7 +104,7 @@ def test_no_color_turns_colours_off(hook: Farm) -> None:
     assert not colour.search(plain.raw)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_watch_of_ten_thousand_uploads_costs_few_commands(
     hook: Farm, redis_server: RedisServer
 ) -> None:

@@ -30,9 +30,9 @@ TASKS = {task_name(stage) for stage in STAGES}
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        pytest.param("celery", ("-P", "solo"), marks=pytest.mark.chaos),
+        pytest.param("celery", ("-P", "solo"), marks=pytest.mark.slow),
         ("celery", ("-c", "1", "--max-tasks-per-child=5", "--prefetch-multiplier=4")),
-        pytest.param("farmhaul", (), marks=pytest.mark.chaos),
+        pytest.param("farmhaul", (), marks=pytest.mark.slow),
         ("farmhaul", ("-P", "threads", "-c", "2", "--without-heartbeat")),
     ],
     ids=[

@@ -210,7 +210,7 @@ def test_a_hook_that_may_not_read_does_not_ask_for_records(
     assert [len(ids) for _, _, ids, _ in pushed] == [1, 0]
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_large_request_has_more_time(host: Host, pushed: list[tuple[Any, ...]]) -> None:
     sequence = f"{host.root}/f.%08d.exr [1-200000x2]"
 

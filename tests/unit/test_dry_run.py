@@ -135,7 +135,7 @@ def test_what_enqueue_refuses_is_refused_with_the_same_words(
     assert shown == node.run("enqueue", *arguments)
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_what_is_too_large_for_workers_is_refused(node: Node, tmp_path: Path) -> None:
     line = {"version_id": VERSION, "publish": "v3"}
     rows = [{**line, "path": f"{node.root}/{name}.%d.exr [1-60000]"} for name in "ab"]

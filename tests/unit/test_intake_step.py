@@ -725,7 +725,7 @@ def test_a_silent_redis_does_not_hold_a_worker_for_ever(scripts: Scripts) -> Non
     assert options["socket_keepalive"]
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 @pytest.mark.usefixtures("signing")
 def test_ten_thousand_requests_are_taken_in(client: Any, app: Celery) -> None:
     """Prints the time; it is below 2 s on an idle machine."""

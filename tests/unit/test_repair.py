@@ -154,7 +154,7 @@ def some_of(fields: Iterable[str]) -> list[tuple[str, str]]:
     "cases",
     [
         pytest.param(some_of(FIELDS), id="some"),
-        pytest.param([*product(FIELDS, ODD_NUMBERS)], id="all", marks=pytest.mark.chaos),
+        pytest.param([*product(FIELDS, ODD_NUMBERS)], id="all", marks=pytest.mark.slow),
     ],
 )
 def test_a_field_that_is_no_number_holds_up_no_neighbour(

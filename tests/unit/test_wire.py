@@ -196,7 +196,7 @@ def test_ids_are_not_sent() -> None:
     assert request.upload_id not in sent
 
 
-@pytest.mark.chaos
+@pytest.mark.slow
 def test_a_hundred_thousand_frames_fit_into_an_entry() -> None:
     entry = Entry(f"/mnt/f.%018d.exr [1-{MAX_FRAMES * 2}x2]", version_id=VERSION)
     request = looked_at(built(entry), [(5 * 10**12, 1_795_531_206_123_456_789)])
