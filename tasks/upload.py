@@ -18,7 +18,7 @@ from tasks.stage.message import Message
 from tasks.stage.outcomes import is_url_refused, still_of, without_failed
 from tasks.stage.registration import register_all
 from tasks.stage.resolved import resolved
-from tasks.stage.sending import claim_bytes_after, send_file
+from tasks.stage.sending import send_file
 from tasks.stage.together import groups_of
 from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
@@ -156,8 +156,6 @@ def put_file(self: Stage, message: Message) -> Message:
                 send(signed)
                 rest = [file for file in others if file.upload_id not in refused]
                 send(sign_each([file for file in rest if is_url_refused(outcomes[file.upload_id])]))
-    record = self.clients.record
-    record.claim_bytes = claim_bytes_after(record.claim_bytes, outcomes)
     # What ftrack has refused is no answer of the store.
     batch = self.settle_early(batch, refused)
     return self.hand_on(batch, still_of(batch, outcomes), service="store")

@@ -80,8 +80,6 @@ class Record:
         """
         self.scripts = scripts
         self.form = RecordForm(scripts.codec, path_map, signer or Signer(()))
-        #: How much this process claims at once; less on a slow line (``tasks.stage.sending``).
-        self.claim_bytes = CLAIM_BYTES
 
     def deliver(self, claim_id: str, stage: str, worker: str, host: str = "") -> Delivery:
         """Take the transfers of a claim that are still its own, each under a new fencing token.
@@ -97,7 +95,7 @@ class Record:
             lease_s=self.scripts.lease_s,
             host=host,
             max_uploads=CLAIM_UPLOADS,
-            max_bytes=self.claim_bytes,
+            max_bytes=CLAIM_BYTES,
             claim_ttl_s=CLAIM_TTL_S,
             ttl_s=self.scripts.ttl_s,
             max_deliveries=MAX_DELIVERIES,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -64,10 +63,7 @@ class BatchTask(RedactedTask):
                 go_on({tried[place].upload_id: outcome for place, outcome in places.items()})
 
         ended = self.in_threads(
-            tried,
-            lambda file: self.attempt(file, step),
-            by_upload if go_on else None,
-            threads.BATCH_S,
+            tried, lambda file: self.attempt(file, step), by_upload if go_on else None
         )
         outcomes = self._by_upload(tried, ended)
         answers = {
@@ -113,7 +109,6 @@ class BatchTask(RedactedTask):
         items: Sequence[T],
         act: Callable[[T], R],
         go_on: Callable[[dict[int, R]], None] | None = None,
-        begin_s: float = math.inf,
     ) -> list[R | Unfinished]:
         """Act on each item, FARMHAUL_CONNECTIONS of them at a time.
 
@@ -121,9 +116,7 @@ class BatchTask(RedactedTask):
         takes no more CPU time with 8 threads than with 1 (measured 2026-11).
         """
         limit_s = threads.STALLED_S
-        return self.clients.threads.run(
-            items, act, lambda _: limit_s, threads.time_s(), go_on, begin_s=begin_s
-        )
+        return self.clients.threads.run(items, act, lambda _: limit_s, threads.time_s(), go_on)
 
     def attempt(
         self, transfer: Transfer, step: Callable[[Transfer], Transfer]

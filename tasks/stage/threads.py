@@ -4,7 +4,8 @@ A read, a stat or an open on a mount that is gone may never return. No signal en
 and in state D not even its process can be killed. So the main thread of a process touches no file:
 it waits for its threads, and looks whether each of them moves. That a thread is alive says nothing.
 
-    what runs takes much longer than what is done → what is done goes on, if the caller can do that
+    what runs takes much longer than what is done,
+    or GO_ON_S have passed                        → what is done goes on, if the caller can do that
     an item does not move for its limit           → it is left behind, and no other one begins
     WRAP_UP_S later                               → those that move are asked to stop
     LAST_S later                                  → whatever still runs is left behind too
@@ -44,9 +45,9 @@ WRAP_UP_S = 6.0
 LAST_S = 3.0
 #: At a half of the task's time limit no other item begins, at three quarters all are asked to stop.
 TIME_SHARE = 0.5
-#: A batch that takes longer begins no other file: what is done goes on, and the rest as a new task.
-#: So uploads are located one after the other, however slow the line, and not 256 MiB at a time.
-BATCH_S = 30.0
+#: What is done of a batch waits no longer for the rest: on a slow line, files are located one after
+#: the other, and not 256 MiB at a time.
+GO_ON_S = 30.0
 #: A thread that was left behind costs about 1.3 MiB. A process with so many is replaced.
 MAX_LEFT = 64
 
@@ -86,18 +87,6 @@ def note_progress() -> None:
             raise StoppedError
 
 
-def note_waiting() -> None:
-    """Note that this thread's item waits for its turn, and has done nothing yet.
-
-    Raises:
-        StoppedError: no other item begins, so this one does not either; or see ``note_progress``.
-    """
-    note_progress()
-    job = getattr(_here, "job", None)
-    if job is not None and job.is_closed:
-        raise StoppedError
-
-
 def time_s() -> float:
     """Return how long a task begins items: then its rest goes on as a new task."""
     return TIME_SHARE * shared.time_limit_s
@@ -121,7 +110,6 @@ class _Job(Generic[T]):
     took_s: float = 0.0
     is_done: bool = False
     has_gone_on: bool = False
-    is_closed: bool = False
     stop: bool = False
     is_left: bool = False
     outcome: Any = None
@@ -146,6 +134,7 @@ class _Run(Generic[T, R]):
     ended: threading.Event = field(default_factory=threading.Event)
     #: What is under way must have taken this long before what is done goes on without it.
     least_s: float = field(default_factory=lambda: pace.LEAST_S)
+    went_on_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.waiting = deque(self.jobs)
@@ -191,7 +180,10 @@ class _Run(Generic[T, R]):
                 shared.note_moved()
 
     def ahead(self, now: float) -> list[_Job[T]]:
-        """Return what is done, if all that is under way takes much longer than that did."""
+        """Return what is done, if it has waited long for what is under way.
+
+        That is GO_ON_S, or less if all that is under way takes much longer than what is done.
+        """
         with self.lock:
             done = [job for job in self.jobs if job.is_done]
             begun = [job.begun for job in self.jobs if job.runs]
@@ -199,10 +191,12 @@ class _Run(Generic[T, R]):
         if not fresh or not begun:
             return []
         usual_s = statistics.median(job.took_s for job in done)
-        if now - max(begun) < max(self.least_s, pace.FACTOR * usual_s):
+        if now - max(begun) >= max(self.least_s, pace.FACTOR * usual_s):
+            # Where sizes are mixed, each slow item would go on by itself otherwise.
+            self.least_s *= 2
+        elif now - self.went_on_at < GO_ON_S:
             return []
-        # Where sizes are mixed, each slow item would go on by itself otherwise.
-        self.least_s *= 2
+        self.went_on_at = now
         for job in fresh:
             job.has_gone_on = True
         return fresh
@@ -210,8 +204,6 @@ class _Run(Generic[T, R]):
     def close(self) -> None:
         """Begin no other item."""
         with self.lock:
-            for job in self.jobs:
-                job.is_closed = True
             for job in self.waiting:
                 job.outcome = Unfinished("given back", 0.0, is_running=False)
             self.waiting.clear()
@@ -253,15 +245,12 @@ class Threads:
         limit_s: Callable[[T], float] = lambda _: math.inf,
         time_s: float = math.inf,
         go_on: Callable[[dict[int, R]], None] | None = None,
-        *,
-        begin_s: float = math.inf,
     ) -> list[R | Unfinished]:
         """Act on each item, several at a time, and return the outcome of each.
 
-        ``limit_s`` tells how long an item may be silent. After ``begin_s`` or ``time_s`` no other
-        item begins, and after half as much again as ``time_s`` those under way are asked to stop.
-        ``go_on`` is called with the outcomes so far, by the places of their items, if the other
-        items take much longer.
+        ``limit_s`` tells how long an item may be silent. After ``time_s`` no other item begins, and
+        after half as much again those under way are asked to stop. ``go_on`` is called with the
+        outcomes so far, by the places of their items, if the other items take much longer.
         """
         run: _Run[T, R] = _Run(act, [_Job(item, limit_s(item)) for item in items])
         count = min(len(items), self.size)
@@ -270,18 +259,14 @@ class Threads:
         for _ in range(count):
             self._todo.put(run.work)
         if items:
-            self._watch(run, time_s, go_on, min(begin_s, time_s))
+            self._watch(run, time_s, go_on)
         for job in run.jobs:
             if job.error is not None:
                 raise job.error
         return [job.outcome for job in run.jobs]
 
     def _watch(
-        self,
-        run: _Run[T, R],
-        time_s: float,
-        go_on: Callable[[dict[int, R]], None] | None,
-        begin_s: float,
+        self, run: _Run[T, R], time_s: float, go_on: Callable[[dict[int, R]], None] | None
     ) -> None:
         shared.note_moved()  # a task has begun, so another one has ended
         begun = time.monotonic()
@@ -299,7 +284,7 @@ class Threads:
                 is_closed, stop_at = True, min(stop_at, now + WRAP_UP_S)
             if shared.is_stopping():
                 is_closed, stop_at = True, min(stop_at, now + STOP_S)
-            if is_closed or now > begun + begin_s:
+            if is_closed or now > begun + time_s:
                 run.close()
             if now > stop_at:
                 run.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,8 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tasks.stage import shared, threads
-from tasks.stage.threads import Threads, Unfinished, note_progress, note_waiting, pause
+from tasks.stage.threads import Threads, Unfinished, note_progress, pause
+from tasks.transfer import pace
 from tasks.transfer.http import send_raw
 from tasks.transfer.put import store_session
 from tests.helpers.raw_server import full_backlog, raw_server
@@ -69,43 +71,6 @@ def test_an_error_comes_through() -> None:
         Threads(2).run([1, 0], lambda item: 1 / item)
 
 
-def test_a_batch_that_takes_long_ends_what_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed, close = threading.Event(), threads._Run.close
-
-    def close_and_tell(run: threads._Run[int, int]) -> None:
-        close(run)
-        closed.set()
-
-    def act(item: int) -> int:
-        assert closed.wait(30)
-        return item
-
-    monkeypatch.setattr(threads._Run, "close", close_and_tell)
-    first, *others = Threads(1).run([1, 2, 3], act, limit_s=lambda _: 60.0, begin_s=0.0)
-
-    assert first == 1
-    assert others == [Unfinished("given back", 0.0, is_running=False)] * 2
-
-
-def test_what_waits_for_its_turn_does_not_begin_after_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed, close = threading.Event(), threads._Run.close
-
-    def close_and_tell(run: threads._Run[int, int]) -> None:
-        close(run)
-        closed.set()
-
-    def act(item: int) -> int:
-        assert closed.wait(30)
-        (note_waiting if item else note_progress)()
-        return item
-
-    monkeypatch.setattr(threads._Run, "close", close_and_tell)
-    first, *others = Threads(3).run([0, 1, 2], act, limit_s=lambda _: 60.0, begin_s=0.0)
-
-    assert first == 0
-    assert others == [Unfinished("given back", 0.0, is_running=False)] * 2
-
-
 def test_what_hangs_is_left_behind(answer: threading.Event) -> None:
     pool = Threads(2)
     hung, done = pool.run([True, False], lambda hangs: hangs and answer.wait(), limit_s)
@@ -153,6 +118,23 @@ def test_what_is_done_goes_on_without_what_takes_longer(answer: threading.Event)
 
     assert steps == [{0: False, 2: False}]
     assert outcomes == slow
+
+
+def test_what_is_done_does_not_wait_for_ever_for_a_slow_line(
+    answer: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "GO_ON_S", 0.0)
+    monkeypatch.setattr(pace, "LEAST_S", math.inf)
+    went_on: list[Mapping[int, bool]] = []
+
+    def go_on(done: Mapping[int, bool]) -> None:
+        went_on.append(done)
+        answer.set()
+
+    outcomes = Threads(2).run([0, 1], lambda item: item == 0 or answer.wait(30), go_on=go_on)
+
+    assert outcomes == [True, True]
+    assert went_on == [{0: True}]
 
 
 def test_items_of_mixed_sizes_do_not_go_on_one_by_one() -> None:
