@@ -47,7 +47,7 @@ test: venv ## Run the tests, and measure the coverage of all processes that they
 # Slow tests run two at a time, because it breaks things while other things must not be late.
 # The others share programs of the machine, and run alone.
 .PHONY: test-deep
-test-deep: venv ## Run the tests that need Docker, a browser, Slurm, Wine, or more than five seconds
+test-deep: venv ## Run the tests that need Docker, a browser, Slurm, Wine, or minutes
 	@code=0; \
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not ($(ALONE))" || code=1; \
 	$(BIN)/pytest -m "$(ALONE)" || code=1; \

@@ -155,7 +155,6 @@ def test_whoever_guesses_logins_is_answered_slowly(monkeypatch: pytest.MonkeyPat
     assert most == 1
 
 
-@pytest.mark.slow
 def test_nodes_that_somebody_invents_do_not_fill_the_page(flower: Flower) -> None:
     with redis.Redis.from_url(flower.redis_url) as client:
         nodes = {f"{number % 7} w1@node{number}": time.time() + 20 for number in range(20_000)}

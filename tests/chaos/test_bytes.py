@@ -49,7 +49,6 @@ def test_a_file_written_during_its_upload_arrives_as_it_is_at_last(farm: Farm) -
     wait_arrived_soon(farm, [upload])
 
 
-@pytest.mark.slow
 def test_a_file_that_changes_without_end_fails_as_still_written(
     farm: Farm,
 ) -> None:

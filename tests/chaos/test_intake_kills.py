@@ -28,7 +28,6 @@ def check_kills(redis_server: RedisServer, way: str, kills: int) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.slow
 def test_workers_killed_while_they_take_in_lose_nothing(redis_server: RedisServer) -> None:
     check_kills(redis_server, "lines", 25)
 

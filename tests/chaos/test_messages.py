@@ -25,7 +25,6 @@ def queue_of(stage: str) -> str:
 # A message is lost between queue and worker: the reconciler sends it again
 
 
-@pytest.mark.slow
 def test_uploads_start_when_the_queue_lost_their_wake_up_task(hook: Farm) -> None:
     uploads = hook.upload_many(5)
     assert hook.redis.delete(queue_of(STAGES[0])) == 1
@@ -33,7 +32,6 @@ def test_uploads_start_when_the_queue_lost_their_wake_up_task(hook: Farm) -> Non
     wait_arrived(hook, uploads)
 
 
-@pytest.mark.slow
 def test_uploads_start_when_their_wake_up_task_died_with_a_worker(
     farm: Farm,
 ) -> None:

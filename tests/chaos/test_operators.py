@@ -16,7 +16,6 @@ from tests.chaos.scenes import (
 from tests.farm import Farm, wait_until
 
 
-@pytest.mark.slow
 def test_an_upload_cancelled_mid_transfer_stops_between_blocks(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
     upload = farm.upload(content=40_000_000)
@@ -32,7 +31,6 @@ def test_an_upload_cancelled_mid_transfer_stops_between_blocks(farm: Farm) -> No
     wait_arrived(farm, [upload])
 
 
-@pytest.mark.slow
 def test_retry_locates_what_failed_without_sending_stored_files(
     farm: Farm,
 ) -> None:
@@ -62,7 +60,6 @@ def test_workers_that_stop_warmly_one_by_one_lose_nothing(
     assert len(farm.sandbox.store.puts()) == 120, "what a worker began it finished or handed back"
 
 
-@pytest.mark.slow
 def test_four_hooks_at_once_for_each_of_many_files_make_one_upload(farm: Farm) -> None:
     first = [farm.upload() for _ in range(3)]
     four_times = [upload for upload in first for _ in range(4)]
@@ -98,7 +95,6 @@ def test_leases_and_fences_work_with_any_pool(make_farm: MakeFarm, pool: str) ->
     wait_arrived(farm, [upload])
 
 
-@pytest.mark.slow
 def test_a_backlog_is_shared_by_all_workers(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "latency_s", 1)
     with farm.frozen():

@@ -53,7 +53,6 @@ def test_an_outage_is_waited_out_and_reported(farm: Farm, outage: str) -> None:
     assert len(farm.sandbox.ftrack.entities("ComponentLocation")) == 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("service", ["ftrack", "store"])
 def test_a_slow_service_is_waited_for(farm: Farm, service: Any) -> None:
     farm.sandbox.faults.add(service, "latency_s", 2)
@@ -145,7 +144,6 @@ def memory_kib(farm: Farm) -> int:
     return total
 
 
-@pytest.mark.slow
 def test_with_wrong_credentials_uploads_wait_and_workers_log_it(farm: Farm) -> None:
     refusal = farm.sandbox.faults.add(
         "ftrack", "error", "InvalidCredentialsError", error_code="api_credentials_invalid"
@@ -182,7 +180,6 @@ def test_corrected_credentials_let_uploads_continue_by_themselves(
     farm.wait_located([upload.id for upload in uploads], timeout_s=120)
 
 
-@pytest.mark.slow
 def test_a_refusal_of_ftrack_is_quoted_with_the_next_step(farm: Farm) -> None:
     with farm.frozen():
         uploads = farm.upload_many(4)

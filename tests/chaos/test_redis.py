@@ -71,7 +71,6 @@ def test_redis_kills_under_load_cost_neither_workers_nor_uploads(
     all_consume(farm)
 
 
-@pytest.mark.slow
 def test_a_redis_that_restarts_in_mid_upload_sends_nothing_twice(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 1e6)
     upload = farm.upload(content=5_000_000)

@@ -63,7 +63,6 @@ def test_without_a_spool_a_hook_exits_with_3(make_farm: MakeFarm) -> None:
     hook.sandbox.redis.kill()
 
 
-@pytest.mark.slow
 def test_what_was_spooled_is_sent_by_the_next_hook(
     hook: Farm, spool: Path, spooled: Upload
 ) -> None:
@@ -81,7 +80,6 @@ def test_a_spooled_upload_is_sent_by_flush_spool(hook: Farm, spool: Path, spoole
     check_sent_once(hook, spool, spooled)
 
 
-@pytest.mark.slow
 def test_a_spooled_upload_is_sent_by_a_worker_of_its_host(
     hook: Farm, spool: Path, spooled: Upload
 ) -> None:
@@ -89,7 +87,6 @@ def test_a_spooled_upload_is_sent_by_a_worker_of_its_host(
     check_sent_once(hook, spool, spooled)
 
 
-@pytest.mark.slow
 def test_many_hooks_may_spool_and_flush_at_once(hook: Farm, spool: Path) -> None:
     ftrack = hook.sandbox.ftrack
     rows = [(hook.make_file("main.exr", 100), ftrack.add_component()) for _ in range(8)]
@@ -115,7 +112,6 @@ def test_many_hooks_may_spool_and_flush_at_once(hook: Farm, spool: Path) -> None
     assert len(hook.sandbox.store.puts()) == 8
 
 
-@pytest.mark.slow
 def test_a_spooled_upload_does_not_replace_a_newer_file(
     hook: Farm, spool: Path, spooled: Upload
 ) -> None:

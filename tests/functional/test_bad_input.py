@@ -143,7 +143,6 @@ def test_a_device_is_refused(hook: Farm) -> None:
     assert "is a device; only regular files" in line
 
 
-@pytest.mark.slow
 @cases(
     ([], "has no target; give --component-id "),
     (["--component-id", "12345"], "--component-id '12345' is not a UUID"),
@@ -194,7 +193,6 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     assert "--name main is for one file, but 2 are given" in line
 
 
-@pytest.mark.slow
 @cases(
     (["enqueue"], "--manifest; see farmhaul enqueue --help"),
     (["enqueue", "--component-id", ID], "name a file to upload, or"),

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import random
 
-import pytest
-
 from tests.farm import Farm, wait_until
 from tests.helpers.checking import TARGET, check, render, states, wait_healed
 from tests.sandbox import seed
 
 
-@pytest.mark.slow
 def test_a_sequence_that_is_gone_from_disk_is_missing_there(farm: Farm) -> None:
     folder, _ = render(farm, 2)
     for path in folder.iterdir():
@@ -27,7 +24,6 @@ def test_a_sequence_that_is_gone_from_disk_is_missing_there(farm: Farm) -> None:
     }
 
 
-@pytest.mark.slow
 def test_files_of_all_kinds_are_checked_by_a_manifest(farm: Farm) -> None:
     large = farm.upload(content=random.randbytes(1 << 20) * 70, name="large.mov")
     parts = farm.upload(content=random.randbytes(1 << 20) * 65, name="parts.mov")
@@ -61,7 +57,6 @@ def test_files_of_all_kinds_are_checked_by_a_manifest(farm: Farm) -> None:
     assert why == f'version {seed.VERSION_ID} has no component "fresh_mov"'
 
 
-@pytest.mark.slow
 def test_files_of_a_context_are_healed_in_its_version(farm: Farm) -> None:
     shot = {"context": "demo/sh010", "asset": "beauty", "asset_type": "Render"}
     files = [farm.make_file(f"{name}.mov", 200) for name in "ab"]
@@ -99,7 +94,6 @@ def test_a_file_is_not_compared_with_a_sequence(farm: Farm) -> None:
     )
 
 
-@pytest.mark.slow
 def test_a_version_is_checked_where_its_records_say_it_lies(farm: Farm) -> None:
     folder, sequence_id = render(farm, 3)
     movies = [farm.upload(*TARGET, content=200, name=f"{name}.mov") for name in ("kept", "deleted")]

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from tests.farm import Farm
 from tests.helpers.checking import TARGET, check, render, states
 
 
-@pytest.mark.slow
 def test_workers_say_what_the_command_says_by_itself(farm: Farm) -> None:
     folder, sequence_id = render(farm, 25)
     (folder / "f.1002.exr").write_bytes(random.randbytes(3000))

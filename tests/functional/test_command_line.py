@@ -76,7 +76,6 @@ def test_enqueue_prints_only_a_json_line_for_each_upload(hook: Farm) -> None:
         uuid.UUID(upload["component_id"])
 
 
-@pytest.mark.slow
 def test_the_same_request_gets_the_same_ids(hook: Farm) -> None:
     path = hook.make_file("main.exr", 1000)
     version_id = hook.sandbox.ftrack.version_id
@@ -184,7 +183,6 @@ def test_an_interrupted_wait_exits_with_130_and_keeps_the_upload(hook: Farm) -> 
     assert hook.redis.zcard("farmhaul:pending") == 1
 
 
-@pytest.mark.slow
 def test_a_reader_may_close_the_pipe_early(hook: Farm) -> None:
     hook.enqueue(hook.make_file("main.exr", 1000), "--component-id", component(hook))
     process = subprocess.Popen(
@@ -205,7 +203,6 @@ def test_a_reader_may_close_the_pipe_early(hook: Farm) -> None:
 # status
 
 
-@pytest.mark.slow
 def test_status_shows_failed_active_and_all_uploads(farm: Farm) -> None:
     bad = str(uuid.uuid4())
     [located] = farm.enqueue(farm.make_file("a.exr", 1), "--component-id", component(farm))
@@ -253,7 +250,6 @@ def test_status_of_an_empty_farm_says_so(hook: Farm) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-@pytest.mark.slow
 def test_a_program_that_reads_status_gets_only_json_lines(hook: Farm) -> None:
     [upload] = hook.enqueue(hook.make_file("a.exr", 1), "--component-id", component(hook))
     done = hook.cli("status")
@@ -262,7 +258,6 @@ def test_a_program_that_reads_status_gets_only_json_lines(hook: Farm) -> None:
     assert done.stderr.startswith("farmhaul: no worker takes tasks, so uploads wait"), "no JSON"
 
 
-@pytest.mark.slow
 def test_a_file_shows_its_progress_and_stops_when_cancelled(farm: Farm) -> None:
     # More than the socket buffers on the way hold. Left alone, it takes half a minute.
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 2e6)
@@ -368,7 +363,6 @@ def test_wait_exits_with_4_if_the_upload_was_spooled(hook: Farm, tmp_path: Path)
     assert json.loads(done.stdout)["state"] == "spooled"
 
 
-@pytest.mark.slow
 def test_people_see_failures_by_kind_with_their_reasons(farm: Farm) -> None:
     paths = [farm.make_file(f"{n}.exr", 10) for n in range(2)]
     with farm.frozen():
@@ -386,7 +380,6 @@ def test_people_see_failures_by_kind_with_their_reasons(farm: Farm) -> None:
     assert all("is a directory; name the files in it" in line for line in others[1::3])
 
 
-@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_no_traceback(hook: Farm) -> None:
     def run(line: str, **variables: str) -> tuple[int, str, str]:
         env = hook.environment() | variables
@@ -405,7 +398,6 @@ def test_an_output_that_cannot_be_written_is_no_traceback(hook: Farm) -> None:
     assert (code, "\\u2026" in said) == (2, True)
 
 
-@pytest.mark.slow
 def test_a_pipe_that_a_person_has_typed_has_lines_for_people(farm: Farm) -> None:
     upload = farm.upload()
     farm.wait_located([upload.id])

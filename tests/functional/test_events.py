@@ -49,7 +49,6 @@ def test_without_the_setting_the_hub_is_never_asked(make_farm: MakeFarm, hub: Ev
     assert not farm.redis.hexists("farmhaul:totals", "events_dropped")
 
 
-@pytest.mark.slow
 def test_of_a_sequence_rendered_again_only_new_frames_are_told(
     make_farm: MakeFarm, hub: EventHub
 ) -> None:

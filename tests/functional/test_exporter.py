@@ -35,7 +35,6 @@ def scrape(url: str) -> Samples:
     }
 
 
-@pytest.mark.slow
 def test_a_scrape_shows_pending_uploads_and_their_age(hook: Farm, tmp_path: Path) -> None:
     old = hook.upload("--priority", "urgent").id
     hook.redis.zincrby("farmhaul:pending", -7200_000, old)
@@ -102,7 +101,6 @@ def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_pat
     assert min(counts) <= 150, counts
 
 
-@pytest.mark.slow
 def test_without_redis_a_scrape_shows_only_that(hook: Farm, tmp_path: Path) -> None:
     hook.env["FARMHAUL_REDIS_URL"] = NO_REDIS
     with pytest.raises(redis.ConnectionError):
@@ -135,7 +133,6 @@ def test_alerts_and_dashboard_use_existing_metrics(hook: Farm, tmp_path: Path) -
     }
 
 
-@pytest.mark.slow
 def test_a_scrape_shows_counters_and_durations(farm: Farm, tmp_path: Path) -> None:
     with farm.frozen():
         late = farm.upload("--priority", "low", content=1000).id

@@ -148,7 +148,6 @@ def test_a_missing_file_is_reported_and_waited_for(farm: Farm) -> None:
     assert farm.cli("cancel", upload.id).returncode == 0
 
 
-@pytest.mark.slow
 def test_wrong_credentials_make_uploads_wait_and_not_fail(
     make_farm: MakeFarm, tmp_path: Path
 ) -> None:
@@ -166,7 +165,6 @@ def test_wrong_credentials_make_uploads_wait_and_not_fail(
     assert "expired-key" not in farm.workers[0].log_text()
 
 
-@pytest.mark.slow
 def test_a_proxy_that_wants_a_login_is_named_and_closes_no_gate(make_farm: MakeFarm) -> None:
     refusal = b"HTTP/1.1 407 Login\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with raw_server(lambda connection: connection.sendall(refusal)) as proxy:

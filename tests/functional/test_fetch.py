@@ -149,7 +149,6 @@ def test_files_come_back_under_the_names_that_were_enqueued(farm: Farm, tmp_path
     assert len(rendered) == 15
 
 
-@pytest.mark.slow
 def test_a_killed_fetch_is_continued_and_never_shows_the_key(hook: Farm, tmp_path: Path) -> None:
     content, sandbox, out = random.randbytes(6 * MB), hook.sandbox, tmp_path / "out"
     out.mkdir()
@@ -266,7 +265,6 @@ def test_two_concurrent_fetches_download_the_file_once(hook: Farm, tmp_path: Pat
     assert names(out) == ["plate.exr"]
 
 
-@pytest.mark.slow
 def test_bad_input_is_refused_and_nothing_is_fetched(hook: Farm, tmp_path: Path) -> None:
     sandbox = hook.sandbox
     out = tmp_path / "out"
@@ -323,7 +321,6 @@ def test_a_worker_fetches_an_enqueued_file_despite_an_outage(farm: Farm) -> None
     assert "X-Amz-" not in wire.text + held + logs
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--enqueue",)], ids=["command", "worker"])
 def test_a_download_counts_against_the_bandwidth(
     make_farm: MakeFarm, options: tuple[str, ...]
@@ -346,7 +343,6 @@ def test_a_download_counts_against_the_bandwidth(
     assert arrived >= first + (MB - (256 << 10)) / 2e6 - 0.02  # clocks are rounded
 
 
-@pytest.mark.slow
 def test_with_a_secret_key_not_even_a_retry_shows_a_path(make_farm: MakeFarm) -> None:
     farm = make_farm(env={"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()})
     component_id = add_file(farm.sandbox, b"secret name")
@@ -363,7 +359,6 @@ def test_with_a_secret_key_not_even_a_retry_shows_a_path(make_farm: MakeFarm) ->
     assert "hush-" not in wire.text
 
 
-@pytest.mark.slow
 def test_a_worker_fetches_into_a_full_disk_once_it_has_room(farm: Farm) -> None:
     content = random.Random("full").randbytes(3 * MB)
     component_id = add_file(farm.sandbox, content)
@@ -392,7 +387,6 @@ def test_a_worker_fetches_into_a_full_disk_once_it_has_room(farm: Farm) -> None:
     assert (out / name).read_bytes() == content
 
 
-@pytest.mark.slow
 def test_an_enqueued_download_is_followed_to_its_failure_and_retried(farm: Farm) -> None:
     content = random.randbytes(100_000)
     component_id = add_file(farm.sandbox, content)
@@ -451,7 +445,6 @@ def test_an_enqueued_download_is_followed_to_its_failure_and_retried(farm: Farm)
     assert (both.returncode, "is no download" in both.stderr) == (2, True)
 
 
-@pytest.mark.slow
 def test_a_cancelled_download_is_not_begun_and_can_be_retried(farm: Farm) -> None:
     component_id = add_file(farm.sandbox, random.randbytes(1000))
     out = farm.make_file("other.txt", b"x").parent

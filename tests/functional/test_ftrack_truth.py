@@ -111,7 +111,6 @@ def test_a_sequence_that_is_gone_from_ftrack_is_sent_again(farm: Farm, official:
         check_readable(fresh, upload["component_id"], folder, 4)
 
 
-@pytest.mark.slow
 def test_one_frame_that_is_gone_from_ftrack_is_sent_alone(farm: Farm, official: Any) -> None:
     folder = render(farm, 4)
     what = (folder, "--version-id", VERSION, "--name", "exr", "--wait")
@@ -134,7 +133,6 @@ def test_one_frame_that_is_gone_from_ftrack_is_sent_alone(farm: Farm, official: 
         check_readable(session, upload["component_id"], folder, 4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("again", ["enqueue", "retry"])
 def test_bytes_that_only_the_store_has_lost_are_sent_again(again: str, farm: Farm) -> None:
     folder = render(farm, 3)
@@ -269,7 +267,6 @@ def test_only_what_ftrack_has_encoded_stays(farm: Farm, official: Any) -> None:
     assert len(farm.sandbox.store.puts()) == 1
 
 
-@pytest.mark.slow
 def test_a_sequence_that_exists_is_completed_and_pruned(farm: Farm, official: Any) -> None:
     version = official.get("AssetVersion", VERSION)
     made = official.create("SequenceComponent", {"name": "exr", "version": version, "padding": 4})

@@ -83,7 +83,6 @@ GARBAGE: dict[str, str | bytes] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["sealed", "farm"], ids=["with a key", "without one"])
 def test_what_is_no_message_is_dropped(request: pytest.FixtureRequest, fixture: str) -> None:
     farm: Farm = request.getfixturevalue(fixture)

@@ -167,14 +167,12 @@ def test_a_part_that_is_too_large_for_a_proxy_fails_its_upload_soon(
     assert set(refused.values()) == {1}
 
 
-@pytest.mark.slow
 def test_a_newer_large_file_replaces_the_bytes_of_a_component(farm: Farm, movie: Path) -> None:
     assert_located_whole(farm, upload_large(farm, movie))
     movie.write_bytes(b"newer" * (SIZE // 5))
     assert_located_whole(farm, upload_large(farm, movie))
 
 
-@pytest.mark.slow
 def test_a_large_file_overwritten_midway_arrives_with_its_new_bytes(
     farm: Farm, movie: Path
 ) -> None:
@@ -207,7 +205,6 @@ def test_after_a_kill_only_missing_parts_are_sent(make_farm: MakeFarm) -> None:
     assert {sent[number] for number in done} == {1}
 
 
-@pytest.mark.slow
 def test_the_end_of_a_run_starts_the_next_one(make_farm: MakeFarm) -> None:
     """9 parts: a run of 8, and a run of one that is queued when the first ends."""
     farm = make_farm(workers=1, options=("--concurrency=2", "-I", "tests.functional.one_run"))
@@ -222,7 +219,6 @@ def test_the_end_of_a_run_starts_the_next_one(make_farm: MakeFarm) -> None:
     path.unlink()
 
 
-@pytest.mark.slow
 def test_stored_parts_are_joined_although_the_record_lacks_a_note(farm: Farm, movie: Path) -> None:
     """As when a worker dies between the last part and the join."""
     joining = {"action": "complete_multipart_upload"}
@@ -235,7 +231,6 @@ def test_stored_parts_are_joined_although_the_record_lacks_a_note(farm: Farm, mo
     assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "has_key", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["sealed", "plain"]
 )
@@ -263,7 +258,6 @@ def test_parts_that_are_missing_or_forged_are_sent_again(
     assert sent == Counter(range(1, 11)) + Counter(again)
 
 
-@pytest.mark.slow
 def test_cancelling_stops_a_large_file_between_blocks(farm: Farm, movie: Path) -> None:
     farm.sandbox.faults.add("store", "bandwidth_bytes_s", 3e5)  # 28 s for a part
     upload = upload_large(farm, movie)
@@ -275,7 +269,6 @@ def test_cancelling_stops_a_large_file_between_blocks(farm: Farm, movie: Path) -
     assert not farm.sandbox.ftrack.locations(upload.component_id)
 
 
-@pytest.mark.slow
 def test_a_file_that_has_grown_does_not_hold_up_its_batch(make_farm: MakeFarm) -> None:
     """The others are located while the store takes the large file slowly."""
     farm = make_farm()
@@ -292,7 +285,6 @@ def test_a_file_that_has_grown_does_not_hold_up_its_batch(make_farm: MakeFarm) -
     assert_located_whole(farm, grown)
 
 
-@pytest.mark.slow
 def test_a_refused_registration_sends_no_part_again(farm: Farm, movie: Path) -> None:
     """The stand-in joins the parts, refuses the rest of the POST, and takes back its own part."""
     ftrack = farm.sandbox.ftrack
@@ -313,7 +305,6 @@ def test_a_refused_registration_sends_no_part_again(farm: Farm, movie: Path) -> 
     assert part_numbers(farm, upload.component_id) == Counter(range(1, 11))
 
 
-@pytest.mark.slow
 def test_a_retry_of_a_located_large_file_sends_nothing(farm: Farm, movie: Path) -> None:
     upload = upload_large(farm, movie)
     assert_located_whole(farm, upload)

@@ -63,7 +63,6 @@ def test_four_workers_share_the_bandwidth_of_the_farm(make_farm: MakeFarm) -> No
     assert_shared(booked, SIZE / 5e6, [put["ended_at"] for put in puts])
 
 
-@pytest.mark.slow
 def test_a_limit_set_live_holds_at_once_and_is_removed(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=1)
     shown = farm.cli("limit", "--bandwidth", "3M")
@@ -78,7 +77,6 @@ def test_a_limit_set_live_holds_at_once_and_is_removed(make_farm: MakeFarm) -> N
     assert not farm.redis.exists("farmhaul:limits")
 
 
-@pytest.mark.slow
 def test_the_farm_makes_no_more_api_calls_than_it_may(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=2, env={"FARMHAUL_API_RATE": "4"})
     with everything_said_to(farm.redis) as wire:
@@ -105,7 +103,6 @@ def test_without_a_limit_no_tokens_are_taken(farm: Farm) -> None:
     assert not list(farm.redis.scan_iter("farmhaul:bucket:*"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("value", ["fast", "0", "08:00=5M"])
 def test_a_limit_that_is_not_a_rate_is_refused(hook: Farm, value: str) -> None:
     done = hook.cli("limit", "--bandwidth", value)
@@ -133,7 +130,6 @@ def test_a_rate_without_its_option_is_told_where_to_stand(
     assert f"write farmhaul limit --bandwidth {rate} for bytes per second" in done.stderr
 
 
-@pytest.mark.slow
 def test_the_zone_of_the_farm_is_shown_with_the_rates_of_now(hook: Farm) -> None:
     # Whichever time it is, it is noon in one of the zones, and not within an hour of midnight.
     hours_to_noon = 12 - datetime.now(UTC).hour

@@ -171,7 +171,6 @@ def test_a_file_that_has_moved_gets_its_new_path(farm: Farm, storage: Path) -> N
     assert found == {SERVER: upload["component_id"], DISK: str(paths[1].relative_to(storage))}
 
 
-@pytest.mark.slow
 def test_a_file_can_be_registered_by_its_path_alone(farm: Farm, storage: Path) -> None:
     folder = render(farm, 1001, 1002)
     cache = farm.make_file("sim.vdb", 5000, folder.name)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.farm import Farm
 from tests.functional.conftest import MakeFarm
 
 
-@pytest.mark.slow
 def test_each_line_of_a_json_log_is_an_object(make_farm: MakeFarm) -> None:
     farm: Farm = make_farm(env={"FARMHAUL_LOG_FORMAT": "json"})
     farm.wait_located([farm.upload().id])

@@ -110,7 +110,6 @@ def test_a_version_may_have_a_number_of_its_own(farm: Farm) -> None:
     assert version["id"] in other.stderr
 
 
-@pytest.mark.slow
 def test_a_publish_that_fails_leaves_no_version(farm: Farm) -> None:
     frames = sequence(farm)
     farm.sandbox.faults.add("store", "status", 413, method="PUT", times=1)

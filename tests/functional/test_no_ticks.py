@@ -58,7 +58,6 @@ def sequence(farm: Farm, folder: str, frames: range) -> str:
     return f"{path.parent}/beauty.%04d.exr [{frames[0]}-{frames[-1]}]"
 
 
-@pytest.mark.slow
 def test_files_of_all_kinds_are_located_without_a_tick(unticked: Farm) -> None:
     """More files than a batch, a sequence, a publish with encoding, parts, and a file of one host.
 

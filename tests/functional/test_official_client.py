@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from tests.farm import Farm
@@ -124,7 +123,6 @@ def test_a_publish_is_all_that_tools_ask_for(farm: Farm) -> None:
         assert about["source_component_id"] == components["movie"]["id"]
 
 
-@pytest.mark.slow
 def test_frames_that_another_program_exchanged_are_there_once(farm: Farm) -> None:
     pattern = frames(farm, "beauty.%04d.exr", 4)
     what = (pattern, *UNDER, "--name", "exr", "--wait")
@@ -203,7 +201,6 @@ def test_what_another_program_has_made_is_completed(farm: Farm) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_a_sequence_that_lost_its_own_location_gets_it_again(farm: Farm) -> None:
     pattern = frames(farm, "beauty.%04d.exr", 3)
     what = (pattern, *UNDER, "--name", "exr")

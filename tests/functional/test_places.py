@@ -52,7 +52,6 @@ def test_a_movie_of_another_type_needs_a_name_or_replace(farm: Farm) -> None:
     assert farm.sandbox.store.size(component(farm)["id"]) == 2000
 
 
-@pytest.mark.slow
 def test_a_retry_says_why_it_leaves_an_upload_as_it_is(farm: Farm) -> None:
     first, second = farm.make_file("sh010.mov", 1000), farm.make_file("sh010.mp4", 2000)
     [older] = farm.enqueue(first, *MAIN)
@@ -88,7 +87,6 @@ def test_a_retry_says_why_it_leaves_an_upload_as_it_is(farm: Farm) -> None:
     assert (done.stdout.split()[1], done.stderr) == ("pending", "")
 
 
-@pytest.mark.slow
 def test_the_eyes_of_a_sequence_are_never_mixed(farm: Farm) -> None:
     left = frames(farm, "_left.exr", range(1, 61))
     right = frames(farm, "_right.exr", range(1, 31), size=200)
@@ -113,7 +111,6 @@ def test_the_eyes_of_a_sequence_are_never_mixed(farm: Farm) -> None:
     assert sizes == {200: 29, 300: 11}
 
 
-@pytest.mark.slow
 def test_a_sequence_under_way_is_stopped_by_the_one_that_replaces_it(farm: Farm) -> None:
     left = frames(farm, "_left.exr", range(1, 31))
     right = frames(farm, "_right.exr", range(1, 21), size=200)
@@ -155,7 +152,6 @@ def test_a_frame_of_another_folder_does_not_replace_one(farm: Farm) -> None:
     assert "holds other files" in refused(farm, other, "--version-id", VERSION, "--wait")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [1000, 65 << 20], ids=["small", "in parts"])
 def test_a_target_that_ftrack_lacks_costs_no_byte(farm: Farm, size: int) -> None:
     path = farm.make_file("a.jpg", size)

@@ -92,7 +92,6 @@ def test_nothing_of_a_sequence_is_visible_before_all_of_it_is_stored(farm: Farm)
     assert len(farm.sandbox.store.puts()) == 11
 
 
-@pytest.mark.slow
 def test_a_retry_sends_stored_frames_again_only_if_they_have_changed(farm: Farm) -> None:
     folder = render(farm, range(1001, 1011))
     sequence = Target.under_version(VERSION, "main")
@@ -133,7 +132,6 @@ def test_a_sequence_is_the_same_upload_when_its_hook_fires_again(farm: Farm) -> 
     assert in_ftrack(farm)["ComponentLocation"] == 6
 
 
-@pytest.mark.slow
 def test_only_the_new_frames_of_a_sequence_rendered_again_are_sent(farm: Farm) -> None:
     folder = render(farm, range(1001, 1031))
     what = (str(folder), "--version-id", VERSION, "--name", "main", "--wait")
@@ -218,7 +216,6 @@ def test_a_retried_publish_does_not_replace_newer_frames(
     assert sizes == {"1001": 4000, "1002": 2000, "1003": 2000}
 
 
-@pytest.mark.slow
 def test_a_publish_whose_files_all_have_newer_ones_is_superseded(hook: Farm) -> None:
     folder = render(hook, range(1, 4))
     what = (str(folder), "--version-id", VERSION)
@@ -297,7 +294,6 @@ def test_frames_of_another_padding_are_not_mixed_into_a_sequence(farm: Farm) -> 
     assert expected in done.stderr
 
 
-@pytest.mark.slow
 def test_the_status_of_a_publish_names_the_file_that_holds_it_up(farm: Farm) -> None:
     folder = render(farm, range(1, 4))
     shown: dict[str, Any] = {}
@@ -316,7 +312,6 @@ def test_the_status_of_a_publish_names_the_file_that_holds_it_up(farm: Farm) -> 
     assert f"{folder}/beauty.0004.exr: No such file" in done.stderr
 
 
-@pytest.mark.slow
 def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) -> None:
     folder = render(farm, range(1001, 1013))
     done = publish(farm, folder, "--wait")
@@ -337,7 +332,6 @@ def test_a_publish_is_visible_at_once_with_thumbnail_and_encoding(farm: Farm) ->
     assert shown["jobs"] == [job["id"] for job in farm.sandbox.ftrack.entities("Job")]
 
 
-@pytest.mark.slow
 def test_a_publish_whose_movie_fails_is_hidden_until_its_retry(
     farm: Farm,
 ) -> None:
@@ -373,7 +367,6 @@ def test_a_lost_answer_to_the_last_call_registers_and_encodes_once(farm: Farm) -
     assert in_ftrack(farm)["ComponentLocation"] == 15
 
 
-@pytest.mark.slow
 def test_only_a_movie_that_was_rendered_again_is_encoded_again(farm: Farm) -> None:
     movie = farm.make_file("cut.mov", 30_000)
     what = ("--version-id", VERSION, "--encode", "--wait")
@@ -408,7 +401,6 @@ def test_a_missing_version_is_reported_before_anything_is_sent(farm: Farm) -> No
     assert not farm.sandbox.store.puts()
 
 
-@pytest.mark.slow
 def test_cancelling_a_publish_stops_its_files(hook: Farm) -> None:
     folder = render(hook, range(1001, 1006))
     [upload] = hook.enqueue(str(folder), "--version-id", VERSION)
@@ -419,7 +411,6 @@ def test_cancelling_a_publish_stops_its_files(hook: Farm) -> None:
     assert hook.redis.zcard("farmhaul:pending") == 5
 
 
-@pytest.mark.slow
 def test_a_publish_whose_hook_died_halfway_is_completed_by_the_next(hook: Farm) -> None:
     folder = render(hook, range(1001, 1006))
     what = (str(folder), "--version-id", VERSION)

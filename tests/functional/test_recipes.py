@@ -124,7 +124,6 @@ def test_each_key_of_a_manifest_is_documented() -> None:
     assert set(first_cells(table.partition("\n\nA key")[0])) >= set(MANIFEST_KEYS)
 
 
-@pytest.mark.slow
 def test_new_bytes_of_a_visible_file_are_encoded_whatever_breaks(farm: Farm, renders: Path) -> None:
     movie, what = renders / "sh010.mov", ("--version-id", seed.VERSION_ID, "--encode", "--wait")
     farm.enqueue(movie, *what)

@@ -40,7 +40,6 @@ print("Flower", asyncio.run(queues.queues(["farmhaul:inbox"]))[0]["messages"])
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("address", ["TLS", "socket"])
 def test_a_farm_uploads_with_any_address_of_redis(
     address: str, sandbox: Sandbox, tmp_path: Path

@@ -394,7 +394,6 @@ def test_the_official_client_is_refused_with_wrong_credentials(sandbox: Sandbox)
         official_client(sandbox, api_key="wrong")
 
 
-@pytest.mark.slow
 def test_the_official_client_starts_with_our_own_few_schemas(tmp_path: Path) -> None:
     frame = tmp_path / "main.exr"
     frame.write_bytes(b"pixels")
@@ -602,7 +601,6 @@ def children_of(pid: int) -> list[int]:
     return [int(line) for line in found.stdout.split()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("how", [pytest.param("terminate", marks=pytest.mark.slow), "kill"])
 def test_the_servers_end_with_the_command(tmp_path: Path, how: str) -> None:
     command = [sys.executable, "-m", "tests.sandbox", "--keep-data", str(tmp_path)]

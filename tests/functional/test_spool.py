@@ -71,7 +71,6 @@ def test_the_next_enqueue_sends_spooled_uploads(farm: Farm, spool: Path) -> None
     assert list(spool.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_worker_on_this_host_sends_spooled_uploads(make_farm: MakeFarm, spool: Path) -> None:
     farm = make_farm(env={"FARMHAUL_SPOOL": str(spool)}, options=("-c", "1"))
     upload = fire_without_redis(farm, spool)

@@ -115,7 +115,6 @@ def test_a_batch_takes_one_call_to_sign_and_one_to_locate(farm: Farm) -> None:
     assert {row["size"] for row in ftrack.entities("FileComponent")} == {100}
 
 
-@pytest.mark.slow
 def test_single_enqueues_that_pile_up_are_signed_together(farm: Farm) -> None:
     paths = [farm.make_file("main.exr", 100) for _ in range(6)]
     with farm.frozen(), ThreadPoolExecutor(3) as pool:
@@ -253,7 +252,6 @@ def test_a_file_that_was_rendered_again_replaces_the_bytes(farm: Farm) -> None:
     assert farm.states([first.id]) == ["located"]
 
 
-@pytest.mark.slow
 def test_a_newer_file_supersedes_an_upload_that_has_not_begun(farm: Farm) -> None:
     path = farm.make_file("main.exr", 1000)
     with farm.frozen():
@@ -345,7 +343,6 @@ def test_a_node_local_file_is_uploaded_by_its_host(farm: Farm) -> None:
 # Who is ftrack's no for
 
 
-@pytest.mark.slow
 def test_one_refused_file_of_a_batch_does_not_hold_up_the_others(farm: Farm) -> None:
     ftrack = farm.sandbox.ftrack
     good = [ftrack.add_component("main.exr") for _ in range(6)]
@@ -431,7 +428,6 @@ def manifest(farm: Farm, count: int, folder: str) -> list[dict[str, str]]:
     return [{"path": path, "component_id": row["id"]} for row in rows]
 
 
-@pytest.mark.slow
 def test_a_backlog_runs_depth_first_with_few_signed_urls_outstanding(one_worker: Farm) -> None:
     sandbox = one_worker.sandbox
     with one_worker.frozen():
@@ -452,7 +448,6 @@ def test_a_backlog_runs_depth_first_with_few_signed_urls_outstanding(one_worker:
     assert most <= 100
 
 
-@pytest.mark.slow
 def test_urgent_uploads_go_first_and_low_ones_last(one_worker: Farm) -> None:
     sandbox = one_worker.sandbox
     with one_worker.frozen():

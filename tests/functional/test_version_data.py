@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from tasks.intake.exit_codes import FAILED
 from tests.farm import Farm
 from tests.sandbox import seed
@@ -38,7 +36,6 @@ def prepare(farm: Farm) -> tuple[str, str]:
     return listed, make(farm, "ReviewSession", name="client", **place)
 
 
-@pytest.mark.slow
 def test_a_version_gets_its_data_with_its_component_once(farm: Farm) -> None:
     listed, review = prepare(farm)
     path = farm.make_file("beauty.exr", 2000)

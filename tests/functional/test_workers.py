@@ -55,7 +55,6 @@ def test_a_worker_works_with_any_options(
     assert "Traceback" not in worker.log_text()
 
 
-@pytest.mark.slow
 def test_a_worker_takes_tasks_only_from_its_queues(make_farm: MakeFarm) -> None:
     farm = make_farm(options=("-Q", "farmhaul", "-c", "1"))
     local = farm.upload("--node-local").id
@@ -69,7 +68,6 @@ def test_a_worker_takes_tasks_only_from_its_queues(make_farm: MakeFarm) -> None:
 CELERY, FARMHAUL = ("celery", "-A", "workers", "worker"), ("farmhaul", "worker")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "env", "says"),
     [
