@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from tasks.config.texts import visible
 from tasks.config.timetable import Timetable, zone_named
 from tasks.records.keys import LIMITS, to_text
 from tasks.records.status import Status
@@ -52,11 +53,14 @@ def waits_for(status: Status, upload: UploadState, now: float) -> dict[str, str]
 
 
 def _what(status: Status, upload: UploadState) -> str:
-    if not status.workers():
+    workers = status.workers()
+    if not workers:
         return "a worker: none takes tasks"
     if closed := [gate.service for gate in status.gates() if gate.closed]:
         return f"the end of the outage of {' and '.join(closed)}"
-    before = status.before(upload.upload_id)
+    host, before = status.place(upload.upload_id)
+    if host and host not in {name.partition("@")[2] for name in workers}:
+        return f"a worker on {visible(host)}: none takes tasks"
     if not before:
-        return "its turn: it is the next one"
+        return "its turn: it is among the next ones"
     return f"its turn: {before} {'uploads are' if before > 1 else 'upload is'} before it"

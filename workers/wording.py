@@ -96,8 +96,8 @@ def not_taken_in(status: Status) -> str:
     said = []
     if entries:
         since = f", the oldest for {span(oldest_s)}" if oldest_s is not None else ""
-        are = f"{entries} {'are' if entries > 1 else 'is'} not taken in{since}"
-        said = [f"it may be in the inbox, where {are}", *no_takers(status)]
+        wait = f"{entries} entries wait" if entries > 1 else "1 entry waits"
+        said = [f"it may be in the inbox, where {wait}{since}", *no_takers(status)]
     others = redis_full(status.client) | waits_for_newer(status)
     said += [" ".join(line) for line in others.items()]
     return "".join(f"; {part}" for part in (*said, *refused_requests(status)))
@@ -109,7 +109,7 @@ def refused_requests(status: Status) -> list[str]:
     if not rows:
         return []
     why = some_of([f"{one.times} from {one.node}: {one.reason}" for one in rows])
-    return [f"or workers have refused it, as they did {why} (farmhaul doctor)"]
+    return [f"workers have refused requests ({why}); run farmhaul doctor"]
 
 
 def waits_for_newer(status: Status) -> dict[str, str]:
@@ -144,7 +144,7 @@ def may_pass(error: redis.RedisError) -> bool:
 
 def _step_for(why: str) -> str:
     """Return what to do about a connection that failed, from what OpenSSL or the system says."""
-    if "mismatch" in why:  # of the host, or of an IP address
+    if "ostname mismatch" in why or "address mismatch" in why:
         step = "name a host of the certificate in FARMHAUL_REDIS_URL"
         return f"{step}, or set ssl_check_hostname=false"
     if "CERTIFICATE_VERIFY_FAILED" in why:
@@ -197,7 +197,8 @@ def redis_full(client: Any) -> dict[str, str]:
     except exceptions.NoPermissionError:
         return {}
     used, most = (number(memory.get(name)) for name in ("used_memory", "maxmemory"))
-    is_full = 0 < most <= used
+    # With another policy it removes keys instead.
+    is_full = 0 < most <= used and memory.get("maxmemory_policy") == "noeviction"
     return {"Redis": BY_WORD[IS_FULL].removeprefix("Redis ")} if is_full else {}
 
 

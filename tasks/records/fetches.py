@@ -18,6 +18,8 @@ from tasks.transfer.errors import SealBrokenError
 
 #: From queued to fetched, failed or cancelled; ``retry`` makes it queued again.
 FETCH_STATES = ("queued", "fetching", "retrying", "fetched", "failed", "cancelled")
+#: How many downloads the reconciler looks at, however many somebody has put into the index.
+MOST_MOVED = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,13 @@ class Fetches:
         """Return the downloads that have last moved so many seconds ago, with when they did."""
         now, _ = self.redis.time()
         rows: Any = self.redis.zrange(
-            FETCHES, now - since_s, now - until_s, byscore=True, withscores=True
+            FETCHES,
+            now - since_s,
+            now - until_s,
+            byscore=True,
+            withscores=True,
+            offset=0,
+            num=MOST_MOVED,
         )
         return {to_text(fetch_id): at for fetch_id, at in rows}
 

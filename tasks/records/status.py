@@ -108,11 +108,14 @@ class Status:
             for upload_id, fields in found
         ]
 
-    def before(self, upload_id: str) -> int:
-        """Return how many pending uploads workers take before this one."""
-        host, score = self.client.hmget(upload_key(upload_id), "host", "score")
-        first = f"({number(score)!r}"
-        return int(self.client.zcount(pending_key(to_text(host or b"")), "-inf", first))
+    def place(self, upload_id: str) -> tuple[str, int]:
+        """Return on which host a pending upload waits, and how many are taken before it at least.
+
+        The host is empty where all nodes see the file. Uploads of one request share a place.
+        """
+        found, score = self.client.hmget(upload_key(upload_id), "host", "score")
+        host, first = to_text(found or b""), f"({number(score)!r}"
+        return host, int(self.client.zcount(pending_key(host), "-inf", first))
 
     def current(self, component_ids: Sequence[str]) -> list[str]:
         """Return the upload that each component belongs to; empty if none is known."""

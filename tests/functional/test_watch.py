@@ -55,7 +55,6 @@ def backlog(client: Any, count: int) -> None:
     pipeline.execute()
 
 
-@pytest.mark.slow
 def test_the_table_shows_uploads_within_80_columns(hook: Farm) -> None:
     first = hook.upload().id
     hook.redis.hset(f"farmhaul:upload:{first}", mapping={"worker": "w1@node7.farm.example.com"})
@@ -90,7 +89,6 @@ def test_the_table_shows_uploads_within_80_columns(hook: Farm) -> None:
     assert b"\x1b[?25h" in screen.raw  # the cursor is back
 
 
-@pytest.mark.slow
 def test_no_color_turns_colours_off(hook: Farm) -> None:
     upload_id = hook.upload().id
     hook.cli("cancel", upload_id)
@@ -124,7 +122,6 @@ def test_a_watch_of_ten_thousand_uploads_costs_few_commands(
     assert spent <= 4 * (25 + LINES), spent
 
 
-@pytest.mark.slow
 def test_named_uploads_are_printed_until_they_have_ended(farm: Farm) -> None:
     with farm.frozen():
         upload_id = farm.upload().id
@@ -140,7 +137,6 @@ def test_named_uploads_are_printed_until_they_have_ended(farm: Farm) -> None:
     assert (process.returncode, err) == (0, "")
 
 
-@pytest.mark.slow
 def test_watch_and_wait_exit_with_4_if_an_encoding_fails(hook: Farm) -> None:
     path = hook.make_file("cut.mov", 10)
     what = (path, "--version-id", hook.sandbox.ftrack.version_id, "--encode")
@@ -188,7 +184,6 @@ def test_without_names_each_change_is_a_line_until_ctrl_c(hook: Farm) -> None:
     assert process.returncode == 130
 
 
-@pytest.mark.slow
 def test_watch_outlives_a_restart_of_redis(make_farm: Any, tmp_path: Path) -> None:
     farm: Farm = make_farm(workers=0)
     upload_id = farm.upload().id
@@ -216,12 +211,11 @@ def test_an_unknown_id_is_bad_input(hook: Farm) -> None:
     assert done.stderr.startswith("farmhaul: no upload nobody is known here")
 
 
-@pytest.mark.slow
 def test_what_no_worker_has_taken_in_is_said_to_be_in_the_inbox(hook: Farm) -> None:
     asked = hook.cli(
         "enqueue", hook.make_file("sh010.exr", 10), "--version-id", seed.VERSION_ID, "--json"
     )
-    says = "it may be in the inbox, where 1 is not taken in, the oldest for "
+    says = "it may be in the inbox, where 1 entry waits, the oldest for "
 
     for command in ("status", "watch"):
         for word in ("sh010", json.loads(asked.stdout)["upload_id"]):
@@ -235,7 +229,6 @@ def test_a_cold_start_of_the_command_does_not_import_rich() -> None:
     assert "rich" not in loaded_by("import workers.cli")
 
 
-@pytest.mark.slow
 def test_json_lines_hold_no_word_on_gates(hook: Farm) -> None:
     upload = hook.upload().id
     hook.cli("cancel", upload)

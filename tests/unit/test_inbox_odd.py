@@ -231,11 +231,11 @@ def test_a_redis_that_stays_unready_is_asked_no_third_time() -> None:
 
 def test_a_redis_that_answers_late_is_not_asked_again() -> None:
     def answer(connection: socket.socket) -> None:
-        time.sleep(1.2)
+        time.sleep(2.4)
         connection.sendall(b"-LOADING wait\r\n")
 
     with raw_server(answer) as server:
-        line = refused(url_of(server), timeout_s=2)
+        line = refused(url_of(server), timeout_s=4)
 
     assert "Redis has just started and is loading its data (" in line
 

@@ -162,7 +162,7 @@ def why_lines(upload: UploadState, now: float) -> list[str]:
         return []
     retries = upload.due and upload.state == "retrying"
     since = f"{wording.span(now - upload.created)} old: farmhaul status {upload.upload_id}"
-    again = f"until {wording.clock(upload.due or 0)}: " if retries else ""
+    again = f"next try {wording.clock(upload.due or 0)}: " if retries else ""
     return [f"{'':<11}{visible(text)}" for text in (f"{again}{upload.error}", since)]
 
 

@@ -1,6 +1,6 @@
 """What the reconciler does for downloads: it starts those again that no message carries.
 
-A download has a record before its message is sent, and who sends it may die in between; a killed
+A download has a record before its message is sent, and the sender may die in between; a killed
 Redis may also lose its last second. As for uploads, the record says what is still to be done.
 """
 
@@ -27,6 +27,8 @@ SEARCH_S = 15.0
 SILENT_S = 10.0
 #: How many messages are read at once.
 MESSAGES = 500
+#: How many records are read at one look, the oldest first: the reconciler has other work as well.
+MOST_READ = 1000
 
 
 class LostDownloads:
@@ -48,7 +50,7 @@ class LostDownloads:
             return
         self._search_at = time.monotonic() + SEARCH_S
         moved = self._fetches.moved(MAX_AGE_S, SILENT_S)
-        unknown = [one for one, at in moved.items() if self._ended.get(one) != at]
+        unknown = [one for one, at in moved.items() if self._ended.get(one) != at][:MOST_READ]
         found = self._fetches.find(unknown)
         ended = {one: moved[one] for one in unknown if one not in found or found[one].has_ended}
         self._ended = {one: at for one, at in self._ended.items() if moved.get(one) == at} | ended
