@@ -44,6 +44,7 @@ def test_uploads_arrive_if_redis_is_silent_before_their_wake_up(
         worker.env["FARMHAUL_REDIS_URL"] = f"redis://127.0.0.1:{proxy.port}/0"
         with farm:
             wait_arrived(farm, [farm.upload()])
+            farm.wait_quiet()  # its chain sends nothing more
             proxy.silence_before(b"LPUSH")
             uploads = farm.upload_many(10)
             wait_until(lambda: proxy.is_silent)
