@@ -45,8 +45,8 @@ WRAP_UP_S = 6.0
 LAST_S = 3.0
 #: At a half of the task's time limit no other item begins, at three quarters all are asked to stop.
 TIME_SHARE = 0.5
-#: What is done of a batch waits no longer for the rest: on a slow line, files are located one after
-#: the other, and not 256 MiB at a time.
+#: What is done of a batch waits no longer for the rest: on a slow line, a process that is free
+#: locates it, long before all 256 MiB are sent.
 GO_ON_S = 30.0
 #: A thread that was left behind costs about 1.3 MiB. A process with so many is replaced.
 MAX_LEFT = 64
