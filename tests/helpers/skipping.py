@@ -10,11 +10,16 @@ from typing import NoReturn
 import pytest
 
 
-def skip_loudly(untested: str, reason: object) -> NoReturn:
-    """Skip, and warn about what stays untested: pytest lists warnings at the end."""
+def warn_loudly(text: str) -> None:
+    """Warn without failing, as other warnings do: pytest lists warnings at the end."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.warn(f"{untested}: {reason}", stacklevel=2)
+        warnings.warn(text, stacklevel=3)
+
+
+def skip_loudly(untested: str, reason: object) -> NoReturn:
+    """Skip, and warn about what stays untested."""
+    warn_loudly(f"{untested}: {reason}")
     pytest.skip(f"{untested}: {reason}")
 
 

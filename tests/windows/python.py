@@ -13,13 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 from unittest.mock import ANY
 
+from tests.helpers.skipping import warn_loudly
 from tests.sandbox.process import CHECKOUT
 
 HERE = Path(__file__).parent
@@ -103,7 +103,7 @@ class WindowsPython:
             timeout=60,
         )
         if done.returncode == -signal.SIGKILL:
-            warnings.warn(f"WINE LOST AN EXIT CODE: {arguments}", stacklevel=2)
+            warn_loudly(f"WINE LOST AN EXIT CODE: {arguments}")
             done.returncode = ANY
         return done
 
