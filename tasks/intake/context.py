@@ -49,7 +49,10 @@ def check_context(entry: Entry) -> None:
 def _check_number(entry: Entry, number: str) -> None:
     label = entry.label("version_number")
     if not is_version_number(_without_zeros(number)):
-        raise BadInputError(f"{entry.where}{label} {quoted(number)} is not a number; write 7")
+        raise BadInputError(
+            f"{entry.where}{label} {quoted(number)} is not the number of a version; ftrack counts "
+            "them from 1, so write 7"
+        )
     if entry.version_key is not None:
         raise BadInputError(
             f"{entry.where}{label} and {entry.label('version_key')} both tell versions apart; use "
@@ -58,7 +61,7 @@ def _check_number(entry: Entry, number: str) -> None:
 
 
 def _without_zeros(number: str) -> str:
-    return number.strip().lstrip("0") or "0"
+    return number.strip().lstrip("0")
 
 
 def _check_name(entry: Entry, key: str) -> None:

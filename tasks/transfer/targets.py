@@ -45,9 +45,12 @@ def is_uuid(text: str) -> bool:
 
 
 def is_version_number(text: str) -> bool:
-    """Return whether a text is the number of a version, without zeros before it."""
+    """Return whether a text is the number of a version, which ftrack counts from 1.
+
+    It has no zeros before it.
+    """
     is_number = text.isascii() and text.isdecimal() and len(text) <= MAX_VERSION_DIGITS
-    return is_number and text == str(int(text))
+    return is_number and text[0] != "0"
 
 
 #: The name of a component that is a thumbnail and nothing else, as in ftrack's own clients

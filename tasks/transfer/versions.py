@@ -229,8 +229,6 @@ def version_operations(versions: Iterable[NewVersion], known: KnownVersions) -> 
         fields = {"id": version_id, "asset_id": assets[place], "comment": version.comment}
         more = {"task_id": version.task_id, "status_id": version.status_id}
         fields |= {name: value for name, value in more.items() if value}
-        # ftrack takes a 0 for none, but not the text.
-        number = version.number
-        counted: dict[str, Any] = {"version": int(number) or number} if number else {}
+        counted = {"version": int(version.number)} if version.number else {}
         operations.append(create("AssetVersion", {**fields, **counted}))
     return operations

@@ -320,7 +320,10 @@ def built(*entries: Entry) -> list[Request]:
         ({"context": 'demo/"'}, "has a quotation mark"),
         ({"asset": "a\\b"}, "has a quotation mark, a backslash"),
         ({"version_key": ""}, "--version-key is empty"),
-        ({"version_number": "v7"}, "--version-number 'v7' is not a number"),
+        ({"version_number": "v7"}, "--version-number 'v7' is not the number of a version; ftrack"),
+        ({"version_number": "00"}, "--version-number '00' is not the number of a version; ftrack"),
+        ({"version_number": "-1"}, "--version-number '-1' is not the number of a version; ftrack"),
+        ({"version_number": " "}, "--version-number ' ' is not the number of a version; ftrack"),
         ({"version_number": "7", "version_key": "a"}, "both tell versions apart"),
         ({"status": "a'b"}, "has a quotation mark"),
         ({"task": "light'ing"}, '--task "light\'ing" has a quotation mark'),
@@ -365,7 +368,7 @@ def test_a_publish_has_one_comment() -> None:
         [BASE._replace(path="/mnt/f.%04d.exr [1-3]", comment="tab\t\n", version_key="7")],
         [BASE._replace(publish="v", name=name, task=TASK.upper(), status="Final") for name in "ab"],
         [BASE._replace(task=" key light ")],
-        [BASE._replace(path="/mnt/t.jpg", name="thumbnail", thumbnail=True, version_number="0")],
+        [BASE._replace(path="/mnt/t.jpg", name="thumbnail", thumbnail=True, version_number="01")],
     ],
 )
 def test_a_request_for_a_new_version_comes_back(entries: list[Entry]) -> None:
@@ -405,6 +408,7 @@ NEW = {"context": "demo", "asset": "a", "asset_type": "b"}
         ({**NEW, "task_name": ""}, "task_name is empty"),
         ({**NEW, "task_name": "a", "task": TASK}, "task and task_name do not go together"),
         ({**NEW, "key": 5}, "key is not a text"),
+        ({**NEW, "number": "0"}, "number is not that of a version"),
         ([], "new_version is not an object"),
     ],
 )
