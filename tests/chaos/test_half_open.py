@@ -7,52 +7,62 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.chaos.conftest import LEASE_S, MakeFarm
+from tasks.chain import list_key, queue_of
+from tasks.records.states import STAGES
+from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.farm import Farm, wait_until
-from tests.helpers.silent_proxy import silent_proxy
+from tests.helpers.silent_proxy import SilentProxy, silent_proxy
 from tests.sandbox import Sandbox
 
+FIRST = list_key(queue_of(), STAGES[0]).encode()
+#: How a wake-up begins on the wire; messages of later stages go to other lists.
+WAKE_UP = b"LPUSH\r\n$%d\r\n%b\r\n" % (len(FIRST), FIRST)
+
+
+def add_behind(proxy: SilentProxy, farm: Farm, workers: int) -> None:
+    """Add workers that reach Redis by a proxy; hooks do not.
+
+    No other worker may see its database: that one would go on in spite of the silence.
+    """
+    url = urlsplit(farm.env["FARMHAUL_REDIS_URL"])._replace(netloc=f"127.0.0.1:{proxy.port}")
+    for _ in range(workers):
+        farm.add(env={"FARMHAUL_REDIS_URL": url.geturl()}, wait=False)
+    for worker in farm.workers:
+        worker.wait_ready()
+
 
 @pytest.mark.slow
-def test_uploads_outlive_half_open_connections_to_redis(sandbox: Sandbox, tmp_path: Path) -> None:
-    with silent_proxy(sandbox.redis.port) as proxy:
-        farm = Farm(sandbox, tmp_path / "farm", 2, env={"FARMHAUL_LEASE_SECONDS": str(LEASE_S)})
-        for worker in farm.workers:
-            worker.env["FARMHAUL_REDIS_URL"] = f"redis://127.0.0.1:{proxy.port}/0"
+def test_uploads_outlive_half_open_connections_to_redis(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=0)
+    with silent_proxy(farm.sandbox.redis.port) as proxy:
+        add_behind(proxy, farm, 2)
         farm.sandbox.faults.add("store", "latency_s", 0.3)
-        with farm:
-            uploads = farm.upload_many(100)
-            wait_until(lambda: farm.redis.zcard("farmhaul:state:located") >= 20)
+        uploads = farm.upload_many(100)
+        wait_until(lambda: farm.redis.zcard("farmhaul:state:located") >= 20)
 
-            assert proxy.silence() > 20
-            wait_arrived(farm, uploads, timeout_s=60)
-            assert all(worker.alive for worker in farm.workers)
-            # A warm shutdown would wait for answers on connections that are still half open.
-            for worker in farm.workers:
-                worker.kill()
+        assert proxy.silence() > 20
+        wait_arrived(farm, uploads, timeout_s=60)
+        assert all(worker.alive for worker in farm.workers)
+        # A warm shutdown would wait for answers on connections that are still half open.
+        for worker in farm.workers:
+            worker.kill()
 
 
 @pytest.mark.slow
-def test_uploads_arrive_if_redis_is_silent_before_their_wake_up(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_uploads_arrive_if_redis_is_silent_before_their_wake_up(make_farm: MakeFarm) -> None:
     """Their records are written, and what the worker says next gets no answer."""
-    with silent_proxy(sandbox.redis.port) as proxy:
-        farm = Farm(sandbox, tmp_path / "farm", 1, env={"FARMHAUL_LEASE_SECONDS": str(LEASE_S)})
-        [worker] = farm.workers
-        worker.env["FARMHAUL_REDIS_URL"] = f"redis://127.0.0.1:{proxy.port}/0"
-        with farm:
-            wait_arrived(farm, [farm.upload()])
-            farm.wait_quiet()  # its chain sends nothing more
-            proxy.silence_before(b"LPUSH")
-            uploads = farm.upload_many(10)
-            wait_until(lambda: proxy.is_silent)
-            assert farm.states([upload.id for upload in uploads]) == ["pending"] * 10
+    farm = make_farm(workers=0)
+    with silent_proxy(farm.sandbox.redis.port) as proxy:
+        add_behind(proxy, farm, 1)
+        proxy.silence_before(WAKE_UP)
+        uploads = farm.upload_many(10)
+        wait_until(lambda: proxy.is_silent)
+        assert farm.states([upload.id for upload in uploads]) == ["pending"] * 10
 
-            proxy.speak()
-            wait_arrived(farm, uploads, timeout_s=120)
-            worker.kill()  # as above
+        proxy.speak()
+        wait_arrived(farm, uploads, timeout_s=120)
+        farm.workers[0].kill()  # as above
 
 
 @pytest.mark.slow
