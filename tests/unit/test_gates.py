@@ -155,6 +155,21 @@ def test_a_probe_takes_an_upload_that_has_not_failed(farm: Farm) -> None:
     assert set(farm.states(bad)) == {"pending"}
 
 
+def test_a_probe_takes_an_upload_that_has_failed_at_no_service(farm: Farm) -> None:
+    """One that fails at ftrack never reaches the store, which is to be probed."""
+    [poison] = farm.enqueue(file_of())
+    settle(farm, claim_on(farm, "w1"), "ftrack")
+    farm.enqueue(file_of())
+    settle(farm, claim_on(farm, "w1"), "store")
+    [good] = farm.enqueue(file_of())
+    farm.make_due()
+
+    for upload_id in (good, poison):  # the second is the better one of two
+        farm.client.hset(keys.gate_key("store"), mapping={"until": 1, "probed": 0})
+        [probe] = claim_on(farm, "w1")
+        assert probe.upload_id == upload_id
+
+
 def test_without_another_upload_a_probe_takes_one_that_has_failed(farm: Farm) -> None:
     farm.enqueue(*(file_of() for _ in range(3)))
     settle(farm, claim_on(farm, "w1"), "store")

@@ -45,7 +45,7 @@ local found = {}
 local function read(id)
   local record = read_fields(upload_key(id), { 'state', 'claim', 'fence', 'stage', 'done', 'host',
     'score', 'tried', 'component', 'total', 'request', 'file', 'stored', 'stored_seal', 'size',
-    'located', 'shown', 'seen', 'exclusive', 'publish', DELIVERIES })
+    'located', 'shown', 'seen', 'exclusive', 'publish', 'since', DELIVERIES })
   if record.tried and not is_json(record.tried) then
     error('the field tried is not JSON')
   end
@@ -58,17 +58,23 @@ local function claim_one(id, record)
   found[id] = record
 end
 
--- Claim a batch of these, of `most` uploads. Returns how many it has. A probe is one upload; if it
--- must be `fresh`, it is not one that has failed since the service's last good answer, which may be
--- its own fault.
-local function claim_some(ids, most, to_probe, fresh)
+-- Whether a probe may be this upload. One that failed may have failed by its own fault, and one that
+-- fails at another service never reaches the one that is probed. So there are three levels: (1) none
+-- of its tries has failed, (2) it has not failed since the last good answer of that service, (3) any.
+local function may_probe(id, record, to_probe, level)
+  return level == 3 or (level == 2 or not record.since) and not was_struck(id, to_probe)
+end
+
+-- Claim a batch of these, of `most` uploads. Returns how many it has. A probe is one upload, of a
+-- level.
+local function claim_some(ids, most, to_probe, level)
   local bytes, is_full, claimed, not_pending = 0, false, {}, {}
 
   local function claim_next(id)
     local record = read(id)
     -- What one host alone sees is left to nobody.
     local is_left = host == '' and left_to(record.tried, args.worker)
-    if is_left or fresh and was_struck(id, to_probe) then
+    if is_left or level and not may_probe(id, record, to_probe, level) then
       return
     end
     -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
@@ -120,12 +126,12 @@ local function first_to_scan(scanned_key)
   return string.match(start, '^%d%d?%d?%d?%d?%d?%d?%d?%d?$') and tonumber(start) or 0
 end
 
-local function claim_first(most, to_probe, fresh)
+local function claim_first(most, to_probe, level)
   local scanned_key = KEY.scanned .. args.worker
   local start = first_to_scan(scanned_key)
   for first = start, start + MOST_SCANNED - 1, args.max_uploads do
     local ids = redis.call('ZRANGE', pending_key(host), first, first + args.max_uploads - 1)
-    local claimed = claim_some(ids, most, to_probe, fresh)
+    local claimed = claim_some(ids, most, to_probe, level)
     if claimed > 0 then
       return claimed
     end
@@ -145,10 +151,11 @@ local function claim_pending()
     return
   end
   local is_probe, most = #to_probe > 0, most_uploads()
-  local claimed = claim_first(most, to_probe, is_probe)
-  if claimed == 0 and is_probe then
-    claimed = claim_first(most, to_probe, false)
-  end
+  local claimed, level = 0, is_probe and 1 or nil
+  repeat
+    claimed = claim_first(most, to_probe, level)
+    level = level and level + 1
+  until claimed > 0 or not level or level > 3
   if claimed == 0 then
     return
   end
