@@ -22,7 +22,7 @@ from tasks.transfer.existing import new_versions
 from tasks.transfer.models import SERVER_LOCATION_ID, Batch, Outcomes, Transfer, part_count
 from tasks.transfer.multipart import complete, join_alone
 from tasks.transfer.operations import Operation
-from tasks.transfer.register import locate, look_up, with_thumbnails
+from tasks.transfer.register import after_joining, locate, look_up
 from tasks.transfer.register_publish import locate_publish
 from tasks.transfer.registration import locate_operations, with_jobs
 from tasks.transfer.versions import version_operations
@@ -69,7 +69,7 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
     outcomes |= {one: error for one, error in refused.items() if one not in outcomes}
     outcomes |= stage.call_once(lambda transfers: locate(clients.ftrack, transfers), small)
     joined = stage.each(large, lambda transfer: join_parts(clients, transfer))
-    outcomes |= joined | with_thumbnails(clients.ftrack, joined)
+    outcomes |= joined | after_joining(clients.ftrack, joined)
     outcomes |= stage.each(publishes, show)
     if clients.events:
         of_location: dict[str, list[str]] = {}

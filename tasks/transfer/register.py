@@ -29,6 +29,7 @@ from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import SERVER_LOCATION_ID, Outcomes, Transfer
 from tasks.transfer.queries import rows_of
 from tasks.transfer.registration import job_ids, locate_operations, with_jobs
+from tasks.transfer.sequence_sizes import add_up, containers_query
 from tasks.transfer.targets import Container
 from tasks.transfer.thumbnails import set_thumbnails
 from tasks.transfer.version_data import version_data_operations
@@ -89,6 +90,22 @@ def with_thumbnails(ftrack: FtrackClient, outcomes: Mapping[str, Any]) -> Outcom
     return bisect_failures(show, registered, "set the thumbnail of")
 
 
+def after_joining(ftrack: FtrackClient, outcomes: Mapping[str, Any]) -> Outcomes:
+    """Do what ``locate`` does after registering, for large files; return their outcomes."""
+    named = [
+        one
+        for one in outcomes.values()
+        if isinstance(one, Transfer) and one.target.version_id is None
+    ]
+
+    def follow(batch: Sequence[Transfer]) -> Outcomes:
+        add_up(ftrack, ftrack.call(containers_query(batch)))
+        return {one.upload_id: one for one in batch}
+
+    followed = bisect_failures(follow, named, "set the size of the sequence of")
+    return followed | with_thumbnails(ftrack, outcomes)
+
+
 def confirm(ftrack: FtrackClient, transfers: Sequence[Transfer]) -> Outcomes:
     """Ask ftrack, in one POST, whether it still has files that it has shown before.
 
@@ -137,7 +154,9 @@ def _register(ftrack: FtrackClient, batch: Sequence[Transfer], existing: Existin
     versions = version_operations(new_versions(batch), existing.known_versions)
     versions += existing.version_data
     groups = [locate_operations(transfer, existing) for transfer in batch]
-    _, *results = ftrack.call_in_groups([versions, *groups])
+    calls = [versions, containers_query(batch), *groups]
+    _, containers, *results = ftrack.call_in_groups(calls)
+    add_up(ftrack, containers)
     return {
         transfer.upload_id: with_jobs(transfer, job_ids(own), [transfer.target])
         for transfer, own in zip(batch, results, strict=True)

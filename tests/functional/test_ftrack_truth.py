@@ -295,6 +295,14 @@ def test_a_sequence_that_exists_is_completed_and_pruned(farm: Farm, official: An
         check_readable(session, made["id"], folder, 2)
         assert session.get("SequenceComponent", made["id"])["size"] == 2 * 2000
 
-    frame = folder / "beauty.1001.exr"
+    # A frame may be named by its own id.
+    frame = farm.make_file("beauty.1001.exr", 5000, folder.name)
+    members = farm.sandbox.ftrack.entities("FileComponent")
+    [first] = [one["id"] for one in members if one["name"] == "1001"]
+    farm.enqueue(frame, "--component-id", first, "--wait")
+    with official_client(farm.sandbox) as session:
+        check_readable(session, made["id"], folder, 2)
+        assert session.get("SequenceComponent", made["id"])["size"] == 5000 + 2000
+
     done = farm.cli("enqueue", frame, *what[1:])
     assert f"component {made['id']} is a sequence in ftrack, not a file" in done.stderr

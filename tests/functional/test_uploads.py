@@ -109,9 +109,9 @@ def test_a_batch_takes_one_call_to_sign_and_one_to_locate(farm: Farm) -> None:
     calls = ftrack.calls()
     assert [sorted(set(call["actions"])) for call in calls] == [
         ["get_upload_metadata", "query"],
-        ["create", "update"],
+        ["create", "query", "update"],
     ]
-    assert [len(call["actions"]) for call in calls] == [41, 80]
+    assert [len(call["actions"]) for call in calls] == [41, 81]
     assert {row["size"] for row in ftrack.entities("FileComponent")} == {100}
 
 

@@ -15,8 +15,9 @@ from tasks.transfer.errors import (
     UploadError,
 )
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.models import Transfer
-from tasks.transfer.register import locate
+from tasks.transfer.models import Outcomes, Transfer
+from tasks.transfer.operations import update
+from tasks.transfer.register import after_joining, locate
 from tasks.transfer.targets import Container, Publish, Target
 from tests.sandbox import Sandbox, seed
 from tests.unit.conftest import Frame, new_id
@@ -54,6 +55,29 @@ def test_the_size_of_a_sequence_includes_frames_enqueued_before(
 
     assert size_of(sandbox) == 7 * 10 + 3 * 100
     assert len(sandbox.ftrack.entities("FileComponent")) == 10
+
+
+def test_the_size_of_a_sequence_follows_a_frame_named_by_its_id(
+    sandbox: Sandbox, ftrack: FtrackClient, frame: Frame
+) -> None:
+    whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
+    first, *_ = members = frames(frame, range(1, 4), 10)
+    register_publish.locate_publish(ftrack, whole, members)
+    by_id = frame(b"x" * 100, "f.1.exr", target=Target(first.component_id))
+    alone = frame(b"x" * 7, "alone.exr", target=Target(sandbox.ftrack.add_component("alone.exr")))
+    before = sandbox.ftrack.count_calls()
+
+    assert all(isinstance(one, Transfer) for one in locate(ftrack, [alone]).values())
+    assert sandbox.ftrack.count_calls() - before == 1, "others cost no call"
+    for register in (locate, after_joined):
+        ftrack.call([update("SequenceComponent", TARGET.component_id, {"size": 1})])
+        [outcome] = register(ftrack, [by_id]).values()
+        assert outcome == by_id
+        assert size_of(sandbox) == 100 + 2 * 10
+
+
+def after_joined(ftrack: FtrackClient, files: Sequence[Transfer]) -> Outcomes:
+    return after_joining(ftrack, {file.upload_id: file for file in files})
 
 
 @pytest.mark.timeout(30)
