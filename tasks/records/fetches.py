@@ -43,7 +43,7 @@ class FetchState:
     size_bytes: int | None = None
     bytes_s: int | None = None
     #: Who has asked for it last, and when; when a worker began it last, how often since then, and
-    #: when it is tried again. 0 and empty if that is not known.
+    #: when it is tried again, or its message is sent again. 0 and empty if that is not known.
     who: str = ""
     asked: float = 0.0
     begun: float = 0.0
@@ -54,6 +54,13 @@ class FetchState:
     cancelled: float = 0.0
     #: The time in its message, by the clock of who has sent that; 0 if it is not known.
     asked_at: float = 0.0
+    #: How often its message was sent again since, because no worker had taken it.
+    lost: int = 0
+
+    @property
+    def next_try(self) -> float:
+        """When something is tried again, in seconds since 1970; 0 if that is not known."""
+        return self.due if self.state in {"queued", "retrying"} else 0.0
 
     @property
     def left_s(self) -> float | None:
@@ -82,6 +89,7 @@ class Fetches:
         """
         now, _ = self.redis.time()
         said: dict[str, str | int] = {"asked": now, "tries": 0, "cancelled_by": ""}
+        said.update(lost=0, due=0)
         said["asked_at"] = repr(asked_at)
         said["who"] = self.scripts.codec.seal_text(who)
         self.begin(fetch_id, component_id, folder, asked_at, state="queued", **said)
@@ -121,6 +129,7 @@ class Fetches:
         """Write that a worker begins it."""
         now, _ = self.redis.time()
         said: dict[str, str | int] = {"state": "fetching", "worker": worker, "begun": now}
+        said["lost"] = 0
         self.begin(fetch_id, component_id, folder, asked_at, **said)
         self.redis.hincrby(fetch_key(fetch_id), "tries", 1)
 
@@ -221,6 +230,7 @@ class Fetches:
             cancelled_by=self.scripts.codec.unseal_text(cancelled_by),
             cancelled=numbers.get("cancelled", LATEST_S) or 0.0,
             asked_at=asked_at,
+            lost=numbers.whole("lost"),
         )
 
     def _asked(self, fetch_id: str, fields: Mapping[str, str]) -> tuple[str, str, float]:

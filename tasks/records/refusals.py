@@ -6,13 +6,15 @@ requests come from whoever has sent them.
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import redis
 
 from tasks.config.texts import visible
-from tasks.records.keys import REFUSED_BY, to_text
+from tasks.records.keys import REFUSALS, REFUSED_BY, to_text
 from tasks.records.numbers import number
 
 #: What is refused.
@@ -61,6 +63,18 @@ def read(client: redis.Redis) -> list[Refused]:
 def of_requests(client: redis.Redis) -> list[Refused]:
     """Return the counts of requests of hooks alone, the largest first."""
     return [one for one in read(client) if one.what == "request"]
+
+
+def last_messages(client: redis.Redis) -> list[tuple[str, float, str]]:
+    """Return each host that has refused a message in the last day, when the last one, and why."""
+    found = []
+    notes: dict[Any, Any] = client.hgetall(REFUSALS)
+    for host, text in sorted((to_text(host), to_text(text)) for host, text in notes.items()):
+        # Anybody may have written it.
+        with suppress(ValueError, LookupError, TypeError, RecursionError):
+            note = json.loads(text)
+            found.append((visible(host), number(note["at"]), visible(str(note["why"]))))
+    return found
 
 
 def _field(what: str, node: str, reason: str) -> str:

@@ -20,6 +20,7 @@ from tasks.download import MAX_AGE_S, Progress
 from tasks.records.fetches import Fetches
 from tasks.records.scripts import Scripts
 from tests.sandbox import RedisServer
+from workers.cli.fetch_task import fetch_line
 from workers.config import make_config
 from workers.downloads import send_message
 from workers.steps import lost_downloads
@@ -129,11 +130,47 @@ def test_one_that_has_ended_is_left_alone(
     assert sent(client) == [again]
 
 
-def test_one_that_is_too_old_or_of_another_key_is_left_alone(
+def test_one_that_is_refused_says_so_and_is_sent_again_later(
+    lost: LostDownloads, fetches: Fetches, client: Any
+) -> None:
+    fetch_id, component_id, folder, asked_at = ask(fetches)
+    waits: list[float] = []
+    for _ in range(6):
+        look(lost, 4)
+        client.delete(DOWNLOADS)  # as a worker with another key does
+        now, state = float(client.time()[0]), fetches.find([fetch_id])[fetch_id]
+        waits.append(state.next_try - float(client.hget(f"farmhaul:fetch:{fetch_id}", "updated")))
+        look(lost)
+        assert state.next_try > now
+        assert sent(client) == []
+        client.hset(f"farmhaul:fetch:{fetch_id}", "due", now - 1)
+    assert waits == [60, 120, 240, 480, 600, 600]
+    assert state.error == "no worker has taken its message, which was sent again 6 times"
+    assert state.error in fetch_line(state, human=True)
+
+    client.hset("farmhaul:refusals", "node7", json.dumps({"at": time.time(), "why": "its key"}))
+    look(lost)
+    error = fetches.find([fetch_id])[fetch_id].error
+    assert error.endswith("7 times; node7 refused messages: compare keys (farmhaul doctor)")
+
+    assert Progress(fetches, fetch_id, asked_at).begin(component_id, folder, "w1@node7")
+    state = fetches.find([fetch_id])[fetch_id]
+    assert (state.error, state.lost, state.next_try) == ("", 0, 0.0)
+
+
+def test_one_that_is_too_old_fails(lost: LostDownloads, fetches: Fetches, client: Any) -> None:
+    fetch_id, *_ = ask(fetches, time.time() - MAX_AGE_S - 1)
+
+    look(lost, 3)
+
+    state = fetches.find([fetch_id])[fetch_id]
+    assert (state.state, state.error) == ("failed", "no worker took it within 2 days")
+    assert sent(client) == []
+
+
+def test_one_of_another_key_is_left_alone(
     lost: LostDownloads, fetches: Fetches, client: Any, app: Celery
 ) -> None:
-    ask(fetches, time.time() - MAX_AGE_S - 1)
-    look(lost)
     ask(fetches)
     look(LostDownloads(app, Scripts(client, Codec([Fernet.generate_key().decode()]))))
 

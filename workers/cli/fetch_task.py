@@ -43,7 +43,7 @@ def fetch_line(fetch: FetchState, *, human: bool) -> str:
             "updated": fetch.updated,
             "asked_by": fetch.who or None,
             "tries": fetch.tries,
-            "due": fetch.due if fetch.state == "retrying" and fetch.due else None,
+            "due": fetch.next_try or None,
             "cancelled_by": fetch.cancelled_by or None,
         }
     )

@@ -35,14 +35,15 @@ def watch_fetches(fetches: Fetches, ids: Sequence[str], form: str, *, on_screen:
 
 
 def _printer(*, human: bool) -> Callable[[Mapping[str, FetchState]], None]:
-    """Return what prints the downloads that have changed their state, or got a file."""
-    seen: dict[str, tuple[str, int]] = {}
+    """Return what prints the downloads that have another state or reason, or got a file."""
+    seen: dict[str, tuple[str, int, str]] = {}
 
     def print_changed(found: Mapping[str, FetchState]) -> None:
         for one in found.values():
-            if seen.get(one.fetch_id) == (one.state, one.fetched):
+            shown = (one.state, one.fetched, one.error)
+            if seen.get(one.fetch_id) == shown:
                 continue
-            seen[one.fetch_id] = (one.state, one.fetched)
+            seen[one.fetch_id] = shown
             at = f"{clock(time.time())}  " if human else ""
             output.show(at + fetch_line(one, human=human))
         sys.stdout.flush()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import datetime
 
 import redis
@@ -15,9 +13,10 @@ from tasks.config.hook_settings import HookSettings
 from tasks.config.sealing import FERNET, message_codec
 from tasks.intake.ranges import some_of
 from tasks.records.inbox import waiting
-from tasks.records.keys import ALIVE, REFUSALS, RETRYING, TOTALS, to_text, upload_key
+from tasks.records.keys import ALIVE, RETRYING, TOTALS, to_text, upload_key
 from tasks.records.nodes import heard_lately
 from tasks.records.numbers import number
+from tasks.records.refusals import last_messages
 from tasks.records.refusals import read as read_refusals
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.unread import unread
@@ -143,12 +142,7 @@ def _most_refused(farm: Farm, what: set[str]) -> str:
 
 def _last_refusals(farm: Farm) -> str:
     """Return which hosts have refused messages in the last day, and why the last one."""
-    notes = farm.client.hgetall(REFUSALS)
-    found = []
-    for host, note in sorted((to_text(host), to_text(note)) for host, note in notes.items()):
-        # Anybody may have written it.
-        with suppress(ValueError, LookupError, TypeError, RecursionError):
-            found.append(f"{host}: {json.loads(note)['why']}")
+    found = [f"{host}: {why}" for host, _, why in last_messages(farm.client)]
     return f" (last on {some_of(found)})" if found else ""
 
 

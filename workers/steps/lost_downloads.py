@@ -14,8 +14,10 @@ from kombu.transport.redis import Channel
 
 from tasks.chain import FETCH_PRIORITY, QUEUE
 from tasks.download import MAX_AGE_S
+from tasks.intake.ranges import some_of
 from tasks.log import log
-from tasks.records.fetches import Fetches
+from tasks.records.fetches import Fetches, FetchState
+from tasks.records.refusals import last_messages
 from tasks.records.scripts import Scripts
 from workers.broker.root_id import root_id
 from workers.downloads import send_message
@@ -23,6 +25,9 @@ from workers.downloads import send_message
 #: How often downloads without a message are looked for. One that is missed twice has none: what a
 #: worker takes is for a moment neither in the queue nor among what is not acknowledged.
 SEARCH_S = 15.0
+#: How long after a message that no worker took the next one is sent: this long, then twice as long,
+#: and so on. A worker with another key refuses it each time.
+AGAIN_S, LONGEST_S = 60.0, 600.0
 #: A record that has moved since is not looked at: its message may be on its way.
 SILENT_S = 10.0
 #: How many messages are read at once.
@@ -54,20 +59,35 @@ class LostDownloads:
         found = self._fetches.find(unknown)
         ended = {one: moved[one] for one in unknown if one not in found or found[one].has_ended}
         self._ended = {one: at for one, at in self._ended.items() if moved.get(one) == at} | ended
+        now = float(self._redis.time()[0])
         # Without the key of the record, there is neither folder nor time.
         live = {
             (one, fetch.asked_at): fetch
             for one, fetch in found.items()
-            if one not in ended and fetch.folder and time.time() - fetch.asked_at < MAX_AGE_S
+            if one not in ended and fetch.folder and fetch.due <= now
         }
         carried = set(self._in_messages()) if live else set[str]()
         missed = {key for key in live if key[0] not in carried}
         for key in sorted(missed & self._missed):
-            fetch = live[key]
-            log.warning("download_lost", fetch_id=fetch.fetch_id, text="start again")
-            asked = (fetch.fetch_id, fetch.component_id, fetch.folder, fetch.asked_at)
-            send_message(self._app, *asked)
+            self._start(live[key])
         self._missed = missed
+
+    def _start(self, fetch: FetchState) -> None:
+        fetch_id, times = fetch.fetch_id, fetch.lost + 1
+        if time.time() - fetch.asked_at >= MAX_AGE_S:
+            days = f"{MAX_AGE_S / 86400:.0f} days"
+            self._fetches.note(fetch_id, {"state": "failed"}, f"no worker took it within {days}")
+            return
+        log.warning("download_lost", fetch_id=fetch_id, text="start again")
+        often = f"{times} times" if times > 1 else "once"
+        why = f"no worker has taken its message, which was sent again {often}"
+        hosts = [host for host, at, _ in last_messages(self._redis) if at >= fetch.asked_at]
+        if hosts:
+            why += f"; {some_of(hosts)} refused messages: compare keys (farmhaul doctor)"
+        delay_s = min(AGAIN_S * 2**fetch.lost, LONGEST_S)
+        self._fetches.note(fetch_id, {"lost": times}, why, delay_s)
+        asked = (fetch_id, fetch.component_id, fetch.folder, fetch.asked_at)
+        send_message(self._app, *asked)
 
     def _in_messages(self) -> Iterator[str]:
         """Yield the downloads that a queued or unacknowledged message carries."""

@@ -86,8 +86,8 @@ def events_of(fetch: FetchState) -> list[Event]:
         # Its worker may have written since, and a former version did not write when.
         when = fetch.cancelled or fetch.updated
         events.append(Event(when, "cancelled", f"by {fetch.cancelled_by}"))
-    if fetch.state == "retrying" and fetch.due:
-        events.append(Event(fetch.due, "next try"))
+    if fetch.next_try:
+        events.append(Event(fetch.next_try, "next try"))
     return events
 
 
@@ -118,7 +118,7 @@ class DownloadView(FarmhaulHandler):
             "download_live.html" if self.is_part else "download.html",
             row=row_of(fetch, now),
             events=view.timeline(events_of(fetch), now),
-            due=span(fetch.due - now) if fetch.due > now and fetch.state == "retrying" else "",
+            due=span(fetch.next_try - now) if fetch.next_try > now else "",
             task=fetch.fetch_id in self.application.events.state.tasks,
             may_act=self.may_act,
         )
