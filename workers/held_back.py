@@ -39,6 +39,10 @@ def in_force(limits: Mapping[str, str], name: str, at: float) -> Limit | None:
     return None
 
 
+#: How the row ends that says that no worker takes an upload.
+NONE_TAKES = "none takes tasks"
+
+
 def waits_for(status: Status, upload: UploadState, now: float) -> dict[str, str]:
     """Return what a live upload waits for, and the limit that slows it, by the names of rows."""
     if upload.state not in {"pending", "active", "storing"}:
@@ -55,12 +59,12 @@ def waits_for(status: Status, upload: UploadState, now: float) -> dict[str, str]
 def _what(status: Status, upload: UploadState) -> str:
     workers = status.workers()
     if not workers:
-        return "a worker: none takes tasks"
+        return f"a worker: {NONE_TAKES}"
     if closed := [gate.service for gate in status.gates() if gate.closed]:
         return f"the end of the outage of {' and '.join(closed)}"
     host, before = status.place(upload.upload_id)
     if host and host not in {name.partition("@")[2] for name in workers}:
-        return f"a worker on {visible(host)}: none takes tasks"
+        return f"a worker on {visible(host)}: {NONE_TAKES}"
     if not before:
         return "its turn: it is among the next ones"
     return f"its turn: {before} {'uploads are' if before > 1 else 'upload is'} before it"

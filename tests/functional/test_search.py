@@ -184,6 +184,16 @@ def test_one_upload_shows_all_that_is_known_of_it(run: Any) -> None:
     assert f"asked by  {upload['asked_user']} on {upload['asked_host']}" in shown
 
 
+def test_status_says_once_that_no_worker_takes_tasks(run: Any) -> None:
+    [first, *_] = run("status", "--state", "pending")
+    upload_id = json.loads(first)["upload_id"]
+
+    done = CliRunner().invoke(cli, ["status", upload_id, "--format", "lines"])
+
+    assert upload_id in done.stdout
+    assert (done.stdout + done.stderr).count("takes tasks") == 1
+
+
 def test_commands_that_change_something_answer_in_json(run: Any) -> None:
     [one, other] = [json.loads(line)["upload_id"] for line in run("status", "sh0002", "--failed")]
 

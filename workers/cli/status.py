@@ -22,7 +22,7 @@ from workers.cli.fetch_task import fetch_line
 from workers.cli.found import MOST_READ, columns, failures, lines_of, show_found
 from workers.cli.query import find, none_known, not_uploads, query_of, query_options, with_whole_ids
 from workers.cli.records import find_known, open_records
-from workers.held_back import waits_for
+from workers.held_back import NONE_TAKES, waits_for
 from workers.wording import first_lines, late_entries, no_takers, troubles
 
 #: How many of a publish's files are listed below it.
@@ -150,8 +150,9 @@ def _show_named(
     reader = Status(scripts.client, scripts.codec)
     fetches = Fetches(scripts)
     found = fetches.find(ids or fetches.ids())
+    said: list[str] = []
     if any(fetch.state in {"queued", "retrying"} for fetch in found.values()):
-        _say_what_is_wrong(reader, waits=True, about_nodes=False)
+        said += _say_what_is_wrong(reader, waits=True, about_nodes=False)
     for fetch in found.values():
         output.show(fetch_line(fetch, human=human))
     upload_ids = [one for one in ids if one not in found]
@@ -166,11 +167,14 @@ def _show_named(
             named += hits.ids
     uploads = find_known(reader, named)
     lives = any(upload.state in LIVE for upload in uploads)
-    _say_what_is_wrong(reader, waits=lives, about_nodes=lives)
+    said += _say_what_is_wrong(reader, waits=lives and not said, about_nodes=lives)
     for upload in uploads:
         output.show(output.state_line(upload, human=human))
         if human:
-            output.show(*output.details(upload, now, waits_for(reader, upload, now)))
+            rows = waits_for(reader, upload, now)
+            if said and rows.get("waits for", "").endswith(NONE_TAKES):
+                del rows["waits for"]  # it is said once, with what to do
+            output.show(*output.details(upload, now, rows))
             for file in reader.members_left(upload.upload_id, FILES_SHOWN) if upload.files else ():
                 output.show(f"  {output.state_line(file, human=True)}")
 
@@ -180,10 +184,10 @@ def _known(reader: Status, ids: Sequence[str]) -> list[UploadState]:
     return [one for one in reader.find(ids) if one is not None]
 
 
-def _say_what_is_wrong(reader: Status, *, waits: bool, about_nodes: bool) -> None:
-    # On stderr, because a program reads stdout.
-    for line in [
-        *((no_takers(reader) or late_entries(reader)) if waits else []),
-        *(first_lines([*map(" ".join, troubles(reader).items())]) if about_nodes else []),
-    ]:
+def _say_what_is_wrong(reader: Status, *, waits: bool, about_nodes: bool) -> list[str]:
+    """Say on stderr, because a program reads stdout, why uploads wait; return what nobody takes."""
+    nobody = (no_takers(reader) or late_entries(reader)) if waits else []
+    faults = [*map(" ".join, troubles(reader).items())] if about_nodes else []
+    for line in [*nobody, *first_lines(faults)]:
         say(line)
+    return nobody
