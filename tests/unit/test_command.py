@@ -513,6 +513,13 @@ def test_a_hook_starts_with_few_modules(
     assert len(host.client.lrange(INBOX, 0, -1)) + len(host.kept) == 1
 
 
+@pytest.mark.usefixtures("host")
+def test_a_retry_that_wakes_nobody_loads_no_celery() -> None:
+    loaded = loaded_by("from workers.cli.group import main; assert not main(['retry', '--failed'])")
+
+    assert loaded & {"celery", "kombu", "redis"} == {"redis"}
+
+
 def test_a_person_is_told_what_no_stat_cannot_know(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

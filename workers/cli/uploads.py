@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 
@@ -35,8 +35,6 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
     Prints each upload's id and state, and on stderr why one stays as it is. An id may also be that
     of a download (fetch --enqueue).
     """  # noqa: D301 click takes \b for "do not wrap"
-    from tasks.chain import wake
-
     if bool(upload_ids) == failed:
         raise BadInputError("name the uploads to retry, or retry all failed ones with --failed")
     scripts = open_records()
@@ -57,6 +55,14 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
         if state and not new and state not in LIVE:
             [upload] = status.find([upload_id])
             say(output.not_retried(upload) if upload else "")
+    _wake({host: count for host, count in hosts.items() if count})
+
+
+def _wake(hosts: Mapping[str, int]) -> None:
+    if not hosts:
+        return  # the import of Celery takes longer than the rest of the command
+    from tasks.chain import wake
+
     for host, count in hosts.items():
         if not wake(open_app(), count, host):
             break  # Redis is silent, and each wake-up would wait for it: the reconciler sends them
