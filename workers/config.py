@@ -90,6 +90,7 @@ def make_config(settings: Settings) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 20,
         # Flower shows tasks by their events.
         "worker_send_task_events": True,
+        "worker_consumer": "workers.task_events:Together",
         # While Redis restarts, a worker tries for about 30 s to publish the next stage.
         "task_publish_retry_policy": {
             "max_retries": 20,
