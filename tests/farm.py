@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 import redis
 
 from tasks.records.states import STAGES
+from tests.helpers.take_in import take_in
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CHECKOUT, Child
 
@@ -318,9 +319,7 @@ class Farm:
 
     def take_in(self) -> None:
         """Take in once what hooks have pushed, as a worker does."""
-        command = [sys.executable, "-m", "tests.helpers.take_in"]
-        env = self.environment(self.workers[0].env if self.workers else None)
-        subprocess.run(command, check=True, cwd=CHECKOUT, env=env, timeout=60)
+        take_in(self.environment(self.workers[0].env if self.workers else None))
 
     def enqueue_manifest(
         self, entries: Iterable[Mapping[str, Any]], *arguments: str

@@ -18,6 +18,7 @@ from tests.bench.measure import RedisUse, Usage, cpu_s
 from tests.bench.rivals.job import Job
 from tests.bench.sink import Sink
 from tests.farm import BIN, Worker
+from tests.helpers.take_in import take_in
 from tests.sandbox import seed
 from tests.sandbox.process import CHECKOUT, python_module
 from tests.sandbox.redis_server import RedisServer
@@ -170,8 +171,7 @@ class Stand:
 
     def take_in(self) -> None:
         """Write the records of what was enqueued while no worker runs."""
-        command = python_module("tests.helpers.take_in")
-        subprocess.run(command, cwd=CHECKOUT, env={**os.environ, **self.env}, check=True)
+        take_in({**os.environ, **self.env})
 
     def rival(
         self, name: str, files: Sequence[str], *, keep: bool = False, **options: str

@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.records.scripts import Scripts
 from tests.farm import Farm
-from tests.helpers import take_in
+from tests.helpers.take_in import take_in
 from tests.sandbox.process import CHECKOUT
 from workers.cli import main
 
@@ -43,7 +43,7 @@ def _run() -> None:
     Scripts.run = deadly  # type: ignore[method-assign]
     sys.argv[1:] = sys.argv[3:]
     if sys.argv[1:] == [TAKE_IN]:
-        take_in.main()
+        take_in(os.environ)
     else:
         main()
 

@@ -1,8 +1,11 @@
-"""``python -m tests.helpers.take_in``: take in what hooks have pushed, once, as a worker does."""
+"""Take in what hooks have pushed, once, as a worker does."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from celery import Celery
 
 from tasks.config.hook_key import derive_hook_key
 from tasks.config.redis_client import worker_redis
@@ -10,20 +13,20 @@ from tasks.config.settings import Settings
 from tasks.records.inbox import Inbox
 from tasks.records.keys import TAKING
 from tasks.records.scripts import open_scripts
-from workers.app import app
+from workers.config import make_config
 from workers.steps.intake import Intake
 
 
-def main() -> None:
-    settings = Settings.from_environment()
-    scripts = open_scripts(settings, worker_redis(settings))
-    intake = Intake(app, scripts, tuple(map(derive_hook_key, settings.secret_keys)))
-    # Redis may have handed an entry to a worker that a test has frozen.
-    entries: Any = scripts.client.lrange(TAKING, 0, -1)
-    while entries or (entries := Inbox(scripts).take(0.01)):
-        assert not any(intake.take_in(entries)), "no key opens what hooks have signed"
-        entries = []
-
-
-if __name__ == "__main__":
-    main()
+def take_in(environment: Mapping[str, str]) -> None:
+    """Take in as a worker with this environment does."""
+    settings = Settings.from_environment(environment)
+    # An app of its own: that of the process may have read the environment of another farm.
+    with Celery("farmhaul", set_as_current=False) as app, worker_redis(settings) as client:
+        app.conf.update(make_config(settings))
+        scripts = open_scripts(settings, client)
+        intake = Intake(app, scripts, tuple(map(derive_hook_key, settings.secret_keys)))
+        # Redis may have handed an entry to a worker that a test has frozen.
+        entries: Any = client.lrange(TAKING, 0, -1)
+        while entries or (entries := Inbox(scripts).take(0.01)):
+            assert not any(intake.take_in(entries)), "no key opens what hooks have signed"
+            entries = []
