@@ -35,7 +35,7 @@ def test_workers_killed_while_they_take_in_lose_nothing(redis_server: RedisServe
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("way", ["lines", "storm"])
-def test_two_hundred_workers_killed_while_they_take_in_lose_nothing(
+def test_sixty_workers_killed_while_they_take_in_lose_nothing(
     redis_server: RedisServer, way: str
 ) -> None:
-    check_kills(redis_server, way, 200)
+    check_kills(redis_server, way, 60)

@@ -70,21 +70,19 @@ def test_a_retry_after_of_an_hour_is_capped(farm: Farm) -> None:
     wait_arrived_soon(farm, [upload])
 
 
-@pytest.mark.parametrize(
-    ("service", "backlog"),
-    [
-        pytest.param("ftrack", 1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
-        pytest.param("store", 1000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
-        pytest.param("ftrack", 10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
-        pytest.param("store", 10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)]),
-    ],
-)
+#: Uploads that wait for the end of an outage.
+BACKLOG = 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("service", ["ftrack", "store"])
 def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
-    make_farm: MakeFarm, service: Any, backlog: int
+    make_farm: MakeFarm, service: Any
 ) -> None:
     farm = make_farm(workers=2)
     outage = farm.sandbox.faults.add(service, "status", 503)
-    uploads = enqueue_backlog(farm, backlog)
+    uploads = enqueue_backlog(farm, BACKLOG)
     wait_until(lambda: farm.sandbox.faults.struck(outage) >= 3, 60, lambda: counts_of(farm))
     before = memory_kib(farm)
     most_unacked = most_messages = 0
@@ -97,9 +95,9 @@ def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
     calls = farm.sandbox.faults.struck(outage)
     held = farm.redis.zcard("farmhaul:state:pending")
     assert most_unacked <= 8, "two workers of two processes, which prefetch one task each"
-    assert most_messages <= 40 + backlog / 50
+    assert most_messages <= 40 + BACKLOG / 50
     assert memory_kib(farm) - before < 60_000, "KiB, of six processes"
-    assert held >= backlog - 50 * 8, "uploads that cannot run yet stay pending"
+    assert held >= BACKLOG - 50 * 8, "uploads that cannot run yet stay pending"
     # Up to eight batches of 50 may be in flight when the gate (a circuit breaker) closes.
     assert calls <= 50 * 8, "the gate holds calls back"
 
@@ -109,7 +107,7 @@ def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
         let_time_pass(farm.redis)
         return bool(farm.redis.zcard("farmhaul:state:located") == len(uploads))
 
-    wait_until(all_located, 240 + backlog / 50, lambda: counts_of(farm))
+    wait_until(all_located, 240 + BACKLOG / 50, lambda: counts_of(farm))
     assert len(farm.sandbox.ftrack.entities("ComponentLocation")) == len(uploads)
 
 

@@ -49,8 +49,8 @@ def test_the_record_is_consistent_after_any_sequence_of_events(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_same_with_hundreds_of_stories(valkey: redis.Redis) -> None:
-    check_machine(Uploads, valkey, 400)
+def test_the_same_with_a_hundred_stories(valkey: redis.Redis) -> None:
+    check_machine(Uploads, valkey, 100)
 
 
 @pytest.mark.slow
@@ -58,4 +58,4 @@ def test_the_same_with_hundreds_of_stories(valkey: redis.Redis) -> None:
 def test_a_publish_whose_hook_fires_again_is_always_located(
     valkey: redis.Redis,
 ) -> None:
-    check_machine(PublishedUploads, valkey, 120)
+    check_machine(PublishedUploads, valkey, 40)
