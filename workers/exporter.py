@@ -159,8 +159,8 @@ class FarmCollector(Collector):
     def _refused(self) -> Iterator[CounterMetricFamily]:
         name, labels = "refused_by", ["what", "node", "reason"]
         family = CounterMetricFamily(f"farmhaul_{name}", COUNTERS[name], labels=labels)
-        for what, node, reason, count in read_refusals(self._redis):
-            family.add_metric([what, node, reason], count)
+        for one in read_refusals(self._redis):
+            family.add_metric([one.what, one.node, one.reason], one.times)
         yield family
 
     def _inbox(self) -> Iterator[Gauge]:

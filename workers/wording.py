@@ -108,8 +108,14 @@ def refused_requests(status: Status) -> list[str]:
     rows = refusals.of_requests(status.client)
     if not rows:
         return []
-    why = some_of([f"{one.times} from {one.node}: {one.reason}" for one in rows])
+    why = some_of([refused_row(one) for one in rows])
     return [f"workers have refused requests ({why}); run farmhaul doctor"]
+
+
+def refused_row(one: refusals.Refused) -> str:
+    """Return how often something was refused, when last, and why."""
+    last = f"{'the last ' if one.times > 1 else ''}{span(one.age_s)} ago"
+    return f"{one.times} from {one.node}, {last}: {one.reason}"
 
 
 def waits_for_newer(status: Status) -> dict[str, str]:

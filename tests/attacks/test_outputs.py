@@ -82,7 +82,8 @@ def spoil(farm: Farm, raw: Any, value: bytes) -> list[str]:
             (raw.sadd if kind == "set" else raw.lpush)(key, value)
     for service in SERVICES:
         raw.hset(keys.gate_key(service), mapping={"until": now + 60, "since": now, "why": value})
-    raw.hset(keys.REFUSED_BY, b"message|%s|%s" % (value, value), 5)
+    refused = b"message|%s|%s" % (value, value)
+    raw.hset(keys.REFUSED_BY, mapping={refused: 5, b"at|" + refused: int(now)})
     raw.zadd(keys.pending_key().encode() + b":" + value, {value: 1})
     return [*ids, fetch_id]
 

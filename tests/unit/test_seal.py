@@ -16,6 +16,7 @@ from tasks.records import keys, refusals
 from tests.unit.records import Farm
 from workers.broker import seal
 from workers.broker.refused import Refused
+from workers.wording import refused_row
 
 PIDBOX = "w1@node7.celery.pidbox"
 
@@ -106,7 +107,8 @@ def test_a_refusal_names_the_node_the_reason_and_the_next_step(
     assert why in farm.client.hget(keys.REFUSALS, "node7")
     assert farm.counted("refused") == 1
     reason = why.replace("75", "#")
-    assert refusals.read(farm.client) == [("message", "node7", reason, 1)]
+    [row] = refusals.read(farm.client)
+    assert row[:4] == ("message", "node7", reason, 1)
 
 
 def test_refusals_are_counted_by_so_many_reasons_and_nodes(farm: Farm) -> None:
@@ -115,6 +117,26 @@ def test_refusals_are_counted_by_so_many_reasons_and_nodes(farm: Farm) -> None:
     refusals.note(farm.client, "request", "node7", "it is not signed", 5)
 
     first, *others = refusals.read(farm.client)
-    assert first == ("request", "other", "other", 20)
-    assert others[0] == ("request", "node7", "it is not signed", 6)
+    assert first[:4] == ("request", "other", "other", 20)
+    assert others[0][:4] == ("request", "node7", "it is not signed", 6)
     assert len(others) == refusals.MOST
+
+
+def test_a_refusal_is_forgotten_after_a_day(farm: Farm) -> None:
+    for node in ("node7", "node8"):
+        refusals.note(farm.client, "request", node, "it is not signed", 3)
+    now = int(farm.now())
+    for odd in (now + 1000, "nonsense", now - refusals.KEPT_S - 1):
+        farm.client.hset(keys.REFUSED_BY, "at|request|node7|it is not signed", odd)
+        assert [one.node for one in refusals.read(farm.client)] == ["node8"]
+    farm.client.hset(keys.REFUSED_BY, "at|request|node8|it is not signed", now - 7200)
+    [row] = refusals.read(farm.client)
+    assert refused_row(row) == "3 from node8, the last 2 h ago: it is not signed"
+
+    refusals.note(farm.client, "request", "node7", "it is not signed")
+
+    assert [(one.node, one.times) for one in refusals.read(farm.client)] == [
+        ("node8", 3),
+        ("node7", 1),
+    ]
+    assert farm.client.hlen(keys.REFUSED_BY) == 4

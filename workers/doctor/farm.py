@@ -22,7 +22,7 @@ from tasks.records.states import UPLOAD_STATES
 from tasks.records.unread import unread
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding, Level
-from workers.wording import MOST_LINES, what_it_does
+from workers.wording import MOST_LINES, refused_row, what_it_does
 
 OLD_PENDING_S = 3600.0
 #: Workers take an entry in at once; after this time, the one of a worker that has died.
@@ -136,8 +136,8 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
 def _most_refused(farm: Farm, what: set[str]) -> str:
     """Return the most frequent reasons and nodes."""
     found = [one for one in read_refusals(farm.client) if one.what in what]
-    rows = [f"{one.times} from {one.node}: {one.reason}" for one in found]
-    return f" ({some_of(rows)})" if rows else ""
+    rows = [refused_row(one) for one in found]
+    return f" ({some_of(rows)})" if rows else ", none of them in the last day"
 
 
 def _last_refusals(farm: Farm) -> str:

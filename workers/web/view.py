@@ -119,7 +119,7 @@ def refused(rows: Sequence[Refused]) -> str:
     """Return how many requests of hooks workers have refused, as what is looked for may be."""
     count = sum(row.times for row in rows)
     many = f"{count} requests" if count > 1 else "one request"
-    return f"Workers have refused {many} of hooks so far: see Farm."
+    return f"Workers have refused {many} of hooks in the last day: see Farm."
 
 
 def summed_up(found: Summary, by: str) -> str:
