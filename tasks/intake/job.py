@@ -8,7 +8,7 @@ from tasks.intake.errors import FramesError
 from tasks.intake.marks import is_udim
 from tasks.intake.notation import Frames, parse
 from tasks.intake.numbered import sequence_of
-from tasks.intake.ranges import MAX_DIGITS, shortest
+from tasks.intake.ranges import MAX_DIGITS, MAX_FRAMES, shortest
 from tasks.transfer.windows import is_absolute, is_windows_path
 
 TYPE_CHECKING = False
@@ -115,10 +115,13 @@ def job_uploads(
         here: returns this host's path for one of the host that submitted the job.
         each_frame: make a line for each frame, not for all of them.
     """
-    numbers = list(frames or ())
     lines: list[dict[str, Any]] = []
     faults: list[str] = []
     found = list(outputs(folders or (), names or ()))
+    numbers = [frame for _, frame in zip(range(MAX_FRAMES + 1), frames or ())]
+    if len(numbers) > MAX_FRAMES:
+        meant = any(upload("", lookup, number) for number, _, _ in found)
+        return [], [f"the job has more than {MAX_FRAMES} frames: submit it in parts"] * meant
     for number, path, fault in found:
         try:
             if fault:
@@ -126,13 +129,13 @@ def job_uploads(
                 faults += [fault] if upload("", lookup, number) else []
                 continue
             place = here(path)
+            line = upload(place, lookup, number)
             parts = [[frame] for frame in numbers] if each_frame and numbers else [numbers]
-            lines += [upload(sequence(place, part), lookup, number) for part in parts]
+            lines += [{**line, "path": sequence(place, part)} for part in parts if line]
         except FramesError as error:
             faults.append(f"output {number}: {error}")
         except Exception as error:  # noqa: BLE001 an error of the manager's
             faults.append(f"output {number} ({path}): {type(error).__name__}: {error}")
-    lines = [line for line in lines if line]
     return lines, [*faults, *_unused(lookup, [number for number, _, _ in found], lines)]
 
 
@@ -230,7 +233,13 @@ def outputs(folders: Sequence[str], names: Sequence[str]) -> Iterator[tuple[int,
 
 
 def _at(texts: Sequence[str], number: int) -> str:
-    return str(texts[number] or "").strip() if number < len(texts) else ""
+    # A name may begin and end with spaces, but is not made of them.
+    text = str(texts[number] or "").strip("\t\r\n") if number < len(texts) else ""
+    # A space before an absolute path is none of the name.
+    start = text.lstrip()
+    if is_absolute(start) or is_windows_path(start):
+        return start
+    return text if start else ""
 
 
 def _joined(folder: str, name: str) -> str:

@@ -252,6 +252,23 @@ def test_each_frame_of_a_task_may_be_a_line() -> None:
     assert [line["path"] for line in lines] == ["/a/f.01", "/a/f.02"]
 
 
+def test_spaces_around_the_names_of_an_output_are_part_of_them() -> None:
+    folders, names = ["/a ", " /b\r", "/c", " \t"], [" f .mov ", "g.mov", "  ", ""]
+    lines, faults = job_uploads(folders, names, [1], looking_up(ID))
+    assert [line["path"] for line in lines] == ["/a / f .mov ", "/b/g.mov"]
+    assert faults == ["output 2 has a folder and no file name: /c"]
+
+
+def test_a_job_of_too_many_frames_is_refused_as_one() -> None:
+    frames = iter(range(3_000_000))
+    found = job_uploads(["/a", "/b"], ["f.#", "g.#"], frames, looking_up(ID), each_frame=True)
+    assert found == ([], ["the job has more than 100000 frames: submit it in parts"])
+    assert next(frames) == 100_001, "no more are read"
+    assert job_uploads(["/a"], ["f.#"], range(100_001), looking_up({})) == ([], [])
+    [line], faults = job_uploads(["/a"], ["f.#"], range(100_000), looking_up(ID))
+    assert (line["path"], faults) == ("/a/f.%01d [0-99999]", [])
+
+
 @pytest.mark.parametrize("frames", [None, []])
 def test_without_frames_the_output_is_left_to_be_refused(frames: list[int] | None) -> None:
     for each_frame in (False, True):
