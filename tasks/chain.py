@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import redis
 from celery import Celery, chain
 from celery.utils import uuid
 from kombu.exceptions import OperationalError
@@ -18,11 +19,15 @@ from kombu.transport.redis import Channel
 
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.records.commands import Commands
+from tasks.records.keys import pending_key
 from tasks.records.nodes import hosts_with_workers
 from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS
 from tasks.records.states import STAGES
 
 QUEUE = "farmhaul"
+
+#: After so many wake-ups, those that are queued are counted again.
+COUNT_AFTER = 5
 
 #: Redis' priorities: 0 comes first. Started uploads finish before others start, so a backlog has
 #: few presigned URLs outstanding. Set on each task of a chain, because a chain passes none on.
@@ -101,17 +106,41 @@ def enqueue(app: Celery, commands: Commands, requests: Sequence[Request]) -> lis
         hosts &= {"", *hosts_with_workers(commands.scripts.client)}
     for host in sorted(hosts):
         on_host = [request for request in fresh if request.host == host]
-        wake(app, _missing_wake_ups(commands, on_host, host), host)
+        _wake_missing(app, commands.scripts.client, on_host, host)
     return [state for state, _ in answers]
 
 
-def _missing_wake_ups(commands: Commands, fresh: Sequence[UploadRequest], host: str) -> int:
+def _wake_missing(
+    app: Celery, client: redis.Redis, fresh: Sequence[UploadRequest], host: str
+) -> None:
+    """Send the wake-ups that these uploads need.
+
+    Other workers may send some meanwhile, so what is queued is counted again and again.
+    """
+    left = _missing_wake_ups(client, fresh, host)
+    while left > 0 and wake(app, min(left, COUNT_AFTER), host):
+        left = min(left - COUNT_AFTER, _missing_wake_ups(client, fresh, host))
+
+
+def _backlog(client: redis.Redis, host: str) -> tuple[int, int]:
+    """Return how many uploads are pending, and how many wake-ups are queued.
+
+    An empty *host* stands for the files that all nodes see.
+    """
+    pipeline = client.pipeline(transaction=False)
+    pipeline.zcard(pending_key(host))
+    pipeline.llen(list_key(queue_of(host), STAGES[0]))
+    pending, queued = pipeline.execute()
+    return int(pending), int(queued)
+
+
+def _missing_wake_ups(client: redis.Redis, fresh: Sequence[UploadRequest], host: str) -> int:
     """Return how many wake-ups these uploads need in addition to those that are queued.
 
     A queued wake-up will see the new records, because it runs later. One that is already running
     may have made its claim before they were written, so it is not counted.
     """
-    pending, queued = commands.backlog(host, list_key(queue_of(host), STAGES[0]))
+    pending, queued = _backlog(client, host)
     size_bytes = sum(request.size_bytes or 0 for request in fresh)
     needed = max(-(-pending // CLAIM_UPLOADS), -(-size_bytes // CLAIM_BYTES))
     return max(min(needed, len(fresh)) - queued, 0)

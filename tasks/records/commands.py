@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
 from tasks.records import acts, states
-from tasks.records.keys import left_key, pending_key, to_text, upload_key
+from tasks.records.keys import left_key, to_text, upload_key
 from tasks.records.numbers import number
 from tasks.records.places import places_of
 from tasks.records.scripts import Scripts
@@ -143,17 +143,6 @@ class Commands:
         self.scripts.run(
             "enqueue", client=pipeline, records=rows, ttl_s=ttl_s, index_s=ttl_s + LIVE_S
         )
-
-    def backlog(self, host: str, queue_key: str) -> tuple[int, int]:
-        """Return how many uploads are pending, and how many messages are in a queue.
-
-        An empty *host* stands for the files that all nodes see.
-        """
-        pipeline = self.scripts.client.pipeline(transaction=False)
-        pipeline.zcard(pending_key(host))
-        pipeline.llen(queue_key)
-        pending, queued = pipeline.execute()
-        return int(pending), int(queued)
 
     def retry(self, upload_id: str, who: str = "") -> Retried:
         """Make an ended upload pending again, and note who has asked for that.

@@ -16,6 +16,7 @@ import redis
 from celery import Celery
 from celery._state import _task_stack
 
+from tasks import chain
 from tasks.chain import enqueue, wake
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.redis_client import worker_redis
@@ -129,6 +130,21 @@ def test_the_requests_of_an_entry_become_pending_and_wake_workers(
     assert states(client, first, second) == ["pending", "pending"]
     assert lengths(client) == (0, 0)
     assert client.llen("farmhaul\x06\x163") == 1
+
+
+def test_what_others_wake_meanwhile_is_not_woken_again(
+    app: Celery, scripts: Scripts, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers take in at the same time, and the reconciler sends wake-ups, too."""
+
+    def with_others(app: Celery, chains: int, host: str) -> bool:
+        return wake(app, chains + 40, host)
+
+    monkeypatch.setattr(chain, "wake", with_others)
+
+    enqueue(app, Commands(scripts), [upload() for _ in range(1000)])
+
+    assert client.llen("farmhaul\x06\x163") == chain.COUNT_AFTER + 40, "20 suffice"
 
 
 def test_a_wake_up_that_a_task_sends_has_a_root_of_its_own(app: Celery, client: Any) -> None:
