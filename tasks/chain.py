@@ -90,6 +90,17 @@ def wake(app: Celery, chains: int, host: str = "") -> bool:
     return True
 
 
+def wake_if_few(app: Celery, client: redis.Redis, host: str = "") -> None:
+    """Send a wake-up if those that are queued do not suffice for what is pending.
+
+    A claim that is cut short sends the next wake-up itself. Otherwise, a claim that gives most of
+    itself back would leave two for one.
+    """
+    pending, queued = _backlog(client, host)
+    if queued * CLAIM_UPLOADS < pending:
+        wake(app, 1, host)
+
+
 def enqueue(app: Celery, commands: Commands, requests: Sequence[Request]) -> list[str]:
     """Write the records of uploads, send the wake-ups they need, and return the state of each.
 

@@ -15,7 +15,7 @@ from celery import signature
 from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
-from tasks.chain import QUEUE, wake
+from tasks.chain import QUEUE, wake, wake_if_few
 from tasks.config.remedies import explained
 from tasks.log import log
 from tasks.records.delivery import Delivery, Settlement, grown_out, within_bounds
@@ -272,7 +272,10 @@ class Stage(BatchTask):
         if given:
             # Each of those that go on alone needs a claim of its own; the others share one.
             alone = sum(one.alone for one in given.values())
-            wake(self.app, alone + (alone < len(given)), batch.transfers[0].asked.host)
+            host = batch.transfers[0].asked.host
+            wake(self.app, alone, host)
+            if alone < len(given):
+                wake_if_few(self.app, self.clients.record.scripts.client, host)
         self._wake_others({k: state for k, state in states.items() if k not in given})
         for host in states.to_wake:
             wake(self.app, 1, host)

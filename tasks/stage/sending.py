@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
+from tasks.stage.threads import note_turn, note_waiting
 from tasks.transfer.models import Transfer
 from tasks.transfer.put import put_file
 
@@ -13,7 +14,14 @@ from tasks.transfer.put import put_file
 def send_file(clients: Clients, transfer: Transfer, heartbeat: Heartbeat) -> Transfer:
     """Send a file by one PUT, and return its transfer as stored."""
     upload_id, roots = transfer.upload_id, clients.settings.storage_roots
-    with clients.limits.transfer(transfer.size_bytes, lambda: heartbeat(upload_id)) as throttle:
+
+    def alive() -> None:
+        heartbeat(upload_id)
+        note_waiting()
+
+    note_waiting()
+    with clients.limits.transfer(transfer.size_bytes, alive) as throttle:
+        note_turn()
 
         def on_progress(sent_bytes: int) -> int | None:
             heartbeat(upload_id, sent_bytes)

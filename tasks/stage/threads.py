@@ -5,7 +5,8 @@ and in state D not even its process can be killed. So the main thread of a proce
 it waits for its threads, and looks whether each of them moves. That a thread is alive says nothing.
 
     what runs takes much longer than what is done,
-    or GO_ON_S have passed                        → what is done goes on, if the caller can do that
+    or GO_ON_S have passed                        → what is done goes on, if the caller can do that,
+                                                    and after GO_ON_S, no other item begins
     an item does not move for its limit           → it is left behind, and no other one begins
     WRAP_UP_S later                               → those that move are asked to stop
     LAST_S later                                  → whatever still runs is left behind too
@@ -45,8 +46,8 @@ WRAP_UP_S = 6.0
 LAST_S = 3.0
 #: At a half of the task's time limit no other item begins, at three quarters all are asked to stop.
 TIME_SHARE = 0.5
-#: What is done of a batch waits no longer for the rest: on a slow line, a process that is free
-#: locates it, long before all 256 MiB are sent.
+#: What is done of a batch waits no longer for the rest. What has not begun by then goes back, so
+#: that this process is soon free for what is done: on a slow line, all of them may be busy.
 GO_ON_S = 30.0
 #: A thread that was left behind costs about 1.3 MiB. A process with so many is replaced.
 MAX_LEFT = 64
@@ -87,6 +88,27 @@ def note_progress() -> None:
             raise StoppedError
 
 
+def note_waiting() -> None:
+    """Note that this thread's item waits for its turn, and has done nothing yet.
+
+    Raises:
+        StoppedError: no other item begins, so this one does not either; or see ``note_progress``.
+    """
+    note_progress()
+    job = getattr(_here, "job", None)
+    if job is not None:
+        job.waits = True
+        if job.is_closed:
+            raise StoppedError
+
+
+def note_turn() -> None:
+    """Note that this thread's item has waited enough, and begins."""
+    job = getattr(_here, "job", None)
+    if job is not None:
+        job.waits = False
+
+
 def time_s() -> float:
     """Return how long a task begins items: then its rest goes on as a new task."""
     return TIME_SHARE * shared.time_limit_s
@@ -110,6 +132,8 @@ class _Job(Generic[T]):
     took_s: float = 0.0
     is_done: bool = False
     has_gone_on: bool = False
+    waits: bool = False
+    is_closed: bool = False
     stop: bool = False
     is_left: bool = False
     outcome: Any = None
@@ -118,6 +142,11 @@ class _Job(Generic[T]):
     @property
     def runs(self) -> bool:
         return self.ident != 0 and not self.is_done and not self.is_left
+
+    @property
+    def is_right(self) -> bool:
+        """Whether it is done, and neither failed nor was stopped."""
+        return self.is_done and not (self.error or isinstance(self.outcome, Unfinished | Exception))
 
     def silent_s(self, now: float) -> float:
         return now - self.moved
@@ -185,7 +214,9 @@ class _Run(Generic[T, R]):
         That is GO_ON_S, or less if all that is under way takes much longer than what is done.
         """
         with self.lock:
-            done = [job for job in self.jobs if job.is_done]
+            done = [
+                job for job in self.jobs if job.is_done and not isinstance(job.outcome, Unfinished)
+            ]
             begun = [job.begun for job in self.jobs if job.runs]
         fresh = [job for job in done if not (job.has_gone_on or job.error or job.stop)]
         if not fresh or not begun:
@@ -201,9 +232,19 @@ class _Run(Generic[T, R]):
             job.has_gone_on = True
         return fresh
 
+    def has_work(self) -> bool:
+        """Return whether something was done, or is being done now.
+
+        Otherwise all that has begun waits for its turn. Nothing is won if it goes back.
+        """
+        with self.lock:
+            return any(job.is_right or (job.runs and not job.waits) for job in self.jobs)
+
     def close(self) -> None:
         """Begin no other item."""
         with self.lock:
+            for job in self.jobs:
+                job.is_closed = True
             for job in self.waiting:
                 job.outcome = Unfinished("given back", 0.0, is_running=False)
             self.waiting.clear()
@@ -250,7 +291,8 @@ class Threads:
 
         ``limit_s`` tells how long an item may be silent. After ``time_s`` no other item begins, and
         after half as much again those under way are asked to stop. ``go_on`` is called with the
-        outcomes so far, by the places of their items, if the other items take much longer.
+        outcomes so far, by the places of their items, if the other items take much longer. With
+        it, no item begins after GO_ON_S, unless nothing was done until then.
         """
         run: _Run[T, R] = _Run(act, [_Job(item, limit_s(item)) for item in items])
         count = min(len(items), self.size)
@@ -284,7 +326,8 @@ class Threads:
                 is_closed, stop_at = True, min(stop_at, now + WRAP_UP_S)
             if shared.is_stopping():
                 is_closed, stop_at = True, min(stop_at, now + STOP_S)
-            if is_closed or now > begun + time_s:
+            is_slow = go_on is not None and now > begun + GO_ON_S
+            if is_closed or now > begun + time_s or (is_slow and run.has_work()):
                 run.close()
             if now > stop_at:
                 run.stop()

@@ -147,6 +147,18 @@ def test_what_others_wake_meanwhile_is_not_woken_again(
     assert client.llen("farmhaul\x06\x163") == chain.COUNT_AFTER + 40, "20 suffice"
 
 
+@pytest.mark.parametrize(("queued", "more"), [(0, 1), (1, 1), (2, 0), (3, 0)])
+def test_what_goes_back_wakes_if_few_wake_ups_are_queued(
+    queued: int, more: int, app: Celery, scripts: Scripts, client: Any
+) -> None:
+    Commands(scripts).enqueue([upload() for _ in range(70)])
+    wake(app, queued)
+
+    chain.wake_if_few(app, scripts.client)
+
+    assert client.llen("farmhaul\x06\x163") == queued + more
+
+
 def test_a_wake_up_that_a_task_sends_has_a_root_of_its_own(app: Celery, client: Any) -> None:
     """Its claim, which is named after its first task, is found by the root of its messages."""
     task: Any = app.tasks["celery.chain"]

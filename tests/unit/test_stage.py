@@ -84,6 +84,8 @@ def test_only_a_call_that_writes_nothing_is_hurried(monkeypatch: pytest.MonkeyPa
 class Recorder:
     """A record in which each upload is as its settlement says."""
 
+    scripts = SimpleNamespace(client=None)
+
     def settle(self, settlements: Sequence[Settlement], *_: object, **__: object) -> Settled:
         return Settled({one.transfer.upload_id: one.outcome for one in settlements})
 
@@ -103,6 +105,9 @@ def test_each_upload_that_goes_on_alone_gets_a_wake_up(
 ) -> None:
     sent: list[str] = []
     monkeypatch.setattr("tasks.stage.base.wake", lambda _, n, host="": sent.extend([host] * n))
+    monkeypatch.setattr(
+        "tasks.stage.base.wake_if_few", lambda _app, _redis, host: sent.append(host)
+    )
     asked = replace(ONE.asked, host="host")
     whole = replace(ONE, asked=asked, identity=FileIdentity(5, 1, 2, 3))
     files = [replace(whole, upload_id=str(number)) for number in range(5)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 
 from tasks.stage import shared, threads
-from tasks.stage.threads import Threads, Unfinished, note_progress, pause
+from tasks.stage.threads import Threads, Unfinished, note_progress, note_waiting, pause
 from tasks.transfer import pace
 from tasks.transfer.http import send_raw
 from tasks.transfer.put import store_session
@@ -135,6 +135,90 @@ def test_what_is_done_does_not_wait_for_ever_for_a_slow_line(
 
     assert outcomes == [True, True]
     assert went_on == [{0: True}]
+
+
+GIVEN_BACK = Unfinished("given back", 0.0, is_running=False)
+
+
+def wait_closed(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Return what is set when a run begins no other item."""
+    closed, close = threading.Event(), threads._Run.close
+
+    def close_and_tell(run: threads._Run[object, object]) -> None:
+        close(run)
+        closed.set()
+
+    monkeypatch.setattr(threads._Run, "close", close_and_tell)
+    return closed
+
+
+def ignore(_done: object) -> None:
+    """Go on with nothing."""
+
+
+def test_on_a_slow_line_what_has_not_begun_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "GO_ON_S", 0.0)
+    closed = wait_closed(monkeypatch)
+
+    def send(item: int) -> int:
+        if item == 0:
+            assert closed.wait(30), "what is under way ends"
+            return item
+        while True:  # for its turn, which does not come
+            note_waiting()
+            time.sleep(0.01)
+
+    assert Threads(2).run(range(4), send, go_on=ignore) == [0, *[GIVEN_BACK] * 3]
+
+
+def test_without_a_step_for_what_is_done_no_item_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "GO_ON_S", 0.0)
+    monkeypatch.setattr(threads._Run, "close", lambda _run: pytest.fail("it was closed"))
+    assert Threads(1).run([0.05] * 3, time.sleep) == [None] * 3
+
+
+def test_nothing_goes_back_while_all_wait_for_their_turn() -> None:
+    """It would be signed again and again, and nothing would be sent."""
+    first, second = threads._Job("first", 60.0), threads._Job("second", 60.0)
+    run: threads._Run[str, object] = threads._Run(str, [first, second])
+    assert not run.has_work()
+
+    first.ident = second.ident = 1
+    first.waits = second.waits = True
+    assert not run.has_work()
+    for outcome in (GIVEN_BACK, ValueError("the store has refused it")):
+        first.is_done, first.outcome = True, outcome
+        assert not run.has_work()
+
+    first.outcome = "sent"
+    assert run.has_work()
+    first.is_done = first.waits = False
+    assert run.has_work(), "it is being sent"
+
+
+def test_what_was_stopped_while_it_waited_does_not_go_on(
+    answer: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "GO_ON_S", 0.0)
+    went_on: dict[int, object] = {}
+
+    def go_on(done: Mapping[int, object]) -> None:
+        went_on.update(done)
+        answer.set()
+
+    def send(item: int) -> object:
+        if item == 0:
+            return item
+        if item == 1:
+            return answer.wait(30)  # under way, until the first has gone on
+        while True:
+            note_waiting()
+            time.sleep(0.01)
+
+    outcomes = Threads(3).run([0, 1, 2], send, go_on=go_on)
+
+    assert outcomes == [0, True, GIVEN_BACK]
+    assert GIVEN_BACK not in went_on.values()
 
 
 def test_items_of_mixed_sizes_do_not_go_on_one_by_one() -> None:
