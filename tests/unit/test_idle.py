@@ -92,6 +92,26 @@ def count_sent(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return sent
 
 
+def test_a_channel_makes_one_client_for_its_connections(
+    channel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def client() -> Any:
+        with channel.conn_or_acquire() as made:
+            assert made.ping()
+            return made
+
+    shared = client()
+    assert client() is shared
+    monkeypatch.setattr(transport.Channel, "shared_redis", None)  # as in a process of the pool
+    own = client()
+    assert own is not shared
+    assert client() is own
+
+    channel._disconnect_pools()
+
+    assert client() is not own
+
+
 def test_overdue_messages_are_looked_for_when_one_may_be_overdue(
     channel: Any, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

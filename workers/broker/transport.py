@@ -49,6 +49,8 @@ class _Guarded:
     QoS = QoS
     #: In a worker, the client whose connections all channels share but for what they wait on.
     shared_redis: Any = None
+    #: The client for all but waiting, while its connections are those of ``pool``.
+    _commands: Any = None
     #: The socket of BRPOP, and the number by which Redis knows it; None if it does not say.
     _brpop_socket: Any = None
     _brpop_id: int | None = None
@@ -71,9 +73,15 @@ class _Guarded:
         seal.sign(message)
 
     def _create_client(self, asynchronous: bool = False) -> Any:
-        client = super()._create_client(asynchronous)  # type: ignore[misc]
-        client.set_response_callback("BRPOP", self._readable)
-        return client
+        if asynchronous:
+            client = super()._create_client(asynchronous)  # type: ignore[misc]
+            client.set_response_callback("BRPOP", self._readable)
+            return client
+        # kombu makes one for each command: 15 % of the CPU time of a worker's main process.
+        pool = self.pool
+        if self._commands is None or self._commands.connection_pool is not pool:
+            self._commands = super()._create_client()  # type: ignore[misc]
+        return self._commands
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
