@@ -158,6 +158,18 @@ def test_one_that_is_refused_says_so_and_is_sent_again_later(
     assert (state.error, state.lost, state.next_try) == ("", 0, 0.0)
 
 
+def test_a_time_and_a_count_of_somebody_else_hold_up_nothing(
+    lost: LostDownloads, fetches: Fetches, client: Any
+) -> None:
+    fetch_id, *_ = ask(fetches)
+    client.hset(f"farmhaul:fetch:{fetch_id}", mapping={"lost": 10**15, "due": 9e15})
+
+    look(lost)
+
+    assert sent(client) == [fetch_id]
+    assert fetches.find([fetch_id])[fetch_id].next_try <= float(client.time()[0]) + 600
+
+
 def test_one_that_is_too_old_fails(lost: LostDownloads, fetches: Fetches, client: Any) -> None:
     fetch_id, *_ = ask(fetches, time.time() - MAX_AGE_S - 1)
 

@@ -28,6 +28,9 @@ SEARCH_S = 15.0
 #: How long after a message that no worker took the next one is sent: this long, then twice as long,
 #: and so on. A worker with another key refuses it each time.
 AGAIN_S, LONGEST_S = 60.0, 600.0
+MOST_DOUBLED = 10
+#: No try of a download is later than this; somebody else may have written another time.
+LATEST_DUE_S = 3600.0
 #: A record that has moved since is not looked at: its message may be on its way.
 SILENT_S = 10.0
 #: How many messages are read at once.
@@ -64,7 +67,7 @@ class LostDownloads:
         live = {
             (one, fetch.asked_at): fetch
             for one, fetch in found.items()
-            if one not in ended and fetch.folder and fetch.due <= now
+            if one not in ended and fetch.folder and not now < fetch.due <= now + LATEST_DUE_S
         }
         carried = set(self._in_messages()) if live else set[str]()
         missed = {key for key in live if key[0] not in carried}
@@ -84,7 +87,7 @@ class LostDownloads:
         hosts = [host for host, at, _ in last_messages(self._redis) if at >= fetch.asked_at]
         if hosts:
             why += f"; {some_of(hosts)} refused messages: compare keys (farmhaul doctor)"
-        delay_s = min(AGAIN_S * 2**fetch.lost, LONGEST_S)
+        delay_s = min(AGAIN_S * 2 ** min(fetch.lost, MOST_DOUBLED), LONGEST_S)
         self._fetches.note(fetch_id, {"lost": times}, why, delay_s)
         asked = (fetch_id, fetch.component_id, fetch.folder, fetch.asked_at)
         send_message(self._app, *asked)
