@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import random
 
+import pytest
+
 from tests.farm import Farm, wait_until
 from tests.helpers.checking import TARGET, check, render, states, wait_healed
 from tests.sandbox import seed
@@ -130,3 +132,21 @@ def test_a_version_is_checked_where_its_records_say_it_lies(farm: Farm) -> None:
     farm.redis.flushdb()
     assert {line["state"] for line in check(farm, *TARGET, code=1)} == {"not readable"}
     assert states(check(farm, "--component-id", sequence_id, "--in", folder)) == {}
+
+
+@pytest.mark.slow
+def test_bytes_that_were_confirmed_and_never_stored_are_found(farm: Farm) -> None:
+    path = farm.make_file("sh010.exr", 3000)
+    what = (path, "--version-id", farm.sandbox.ftrack.version_id)
+    # What a store answers with 200 is stored, as S3 promises; a broken proxy may say so, too.
+    farm.sandbox.faults.add("store", "status", 200, times=1, method="PUT", body="")
+    [upload] = farm.enqueue(*what, "--wait")
+    assert upload["state"] == "located"
+
+    done = farm.cli("check", *what)
+    assert (done.returncode, "missing in ftrack" in done.stdout) == (1, True), done
+    farm.cli("check", *what, "--enqueue")
+    farm.wait_located([upload["upload_id"]])
+
+    assert farm.cli("check", *what).returncode == 0
+    assert farm.sandbox.store.read(upload["component_id"]) == path.read_bytes()
