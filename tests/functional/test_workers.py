@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -146,11 +147,17 @@ def test_the_task_of_a_killed_pool_child_runs_again(farm: Farm) -> None:
 def events_of(farm: Farm) -> Iterator[list[dict[str, Any]]]:
     """Collect the events of the farm's workers, as Flower does."""
     seen: list[dict[str, Any]] = []
+    begun = time.time()
+
+    def see(event: dict[str, Any]) -> None:
+        if event["timestamp"] >= begun:  # workers send them late, also those of tests before
+            seen.append(event)
+
     listening = threading.Event()
     stop = threading.Event()
     broker = farm.env["FARMHAUL_REDIS_URL"]
     with celery.Celery(broker=broker, set_as_current=False) as app, app.connection() as connection:
-        receiver = app.events.Receiver(connection, handlers={"*": seen.append})
+        receiver = app.events.Receiver(connection, handlers={"*": see})
 
         def listen() -> None:
             with receiver.consumer_context() as (own_connection, _, _):

@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from celery import Celery
-
 from tasks.config.hook_key import derive_hook_key
 from tasks.config.redis_client import worker_redis
 from tasks.config.settings import Settings
 from tasks.records.inbox import Inbox
 from tasks.records.keys import TAKING
 from tasks.records.scripts import open_scripts
-from workers.config import make_config
+from tests.helpers.controller import controller
 from workers.steps.intake import Intake
 
 
 def take_in(environment: Mapping[str, str]) -> None:
     """Take in as a worker with this environment does."""
     settings = Settings.from_environment(environment)
-    # An app of its own: that of the process may have read the environment of another farm.
-    with Celery("farmhaul", set_as_current=False) as app, worker_redis(settings) as client:
-        app.conf.update(make_config(settings))
+    with controller(environment) as app, worker_redis(settings) as client:
         scripts = open_scripts(settings, client)
         intake = Intake(app, scripts, tuple(map(derive_hook_key, settings.secret_keys)))
         # Redis may have handed an entry to a worker that a test has frozen.
