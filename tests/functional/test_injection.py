@@ -361,4 +361,5 @@ def test_keys_are_changed_while_uploads_are_under_way(make_farm: MakeFarm) -> No
             worker.restart()
         # The old key is taken away when nothing is left that it has sealed.
         farm.wait_located(ids)
+        farm.wait_quiet()  # wake-ups are messages, too
     assert refused(farm) == 0
