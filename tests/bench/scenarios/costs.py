@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
 
 from cryptography.fernet import Fernet
 
 from tests.bench.measure import Usage
 from tests.bench.result import TIMES, Result, Target, middle
+from tests.bench.rivals import empty_chain
 from tests.bench.stand import Stand
-from tests.farm import BIN
+from tests.farm import BIN, Worker
 from tests.sandbox import seed
+
+#: Below it no upload gets that is a batch of its own.
+EMPTY = "four empty tasks of Celery, one chain after the other"
 
 
 def run(stand: Stand, quick: bool) -> list[Result]:
@@ -23,6 +28,8 @@ def run(stand: Stand, quick: bool) -> list[Result]:
         batches = [stand.haul(files) for _ in range(runs)]
         singles = [stand.rival("storm", files[:50], one_by_one="yes") for _ in range(3)]
         waits = [_first_byte(stand, path) for path in files[:10]]
+    with _bare_celery(stand):
+        empty = [stand.rival("empty_chain", [], chains="50") for _ in range(4)][1:]
     sealed: list[Usage] = []
     if not quick:
         with stand.farm(env=key):
@@ -47,6 +54,7 @@ def run(stand: Stand, quick: bool) -> list[Result]:
         _row(f"manifest of {count}", batches, count),
         *([_row("the same, with FARMHAUL_SECRET_KEY", sealed, count)] if sealed else []),
         _row("one by one", singles, 50),
+        _row(EMPTY, empty, 50),
     ]
     uses = [usage.redis for usage in batches if usage.redis]
     commands = median(use.total_calls for use in uses) / count
@@ -58,7 +66,9 @@ def run(stand: Stand, quick: bool) -> list[Result]:
         Target("Redis commands for a file", commands, "<= 60"),
         Target("CPU time of Redis for a file", redis_ms, "<= 0.15", " ms"),
     ]
+    share = _cpu_ms(singles, 50) / _cpu_ms(empty, 50)
     result.notes = [
+        f"one by one, a file costs {share:.2f}{TIMES} the CPU time of {EMPTY}",
         *(
             f"with FARMHAUL_SECRET_KEY the manifest takes {share:.2f}{TIMES} the time"
             for share in ([middle(sealed) / middle(batches)] if sealed else [])
@@ -69,6 +79,20 @@ def run(stand: Stand, quick: bool) -> list[Result]:
         ),
     ]
     return [result]
+
+
+@contextmanager
+def _bare_celery(stand: Stand) -> Iterator[None]:
+    """Run a worker of Celery alone, with as many processes."""
+    options = ("--concurrency=2", "--without-gossip", "--without-mingle")
+    worker = Worker("bare", stand.folder, stand.env, options=options, app=empty_chain.__name__)
+    stand.workers = [worker]
+    try:
+        worker.launch()
+        worker.wait_ready()
+        yield
+    finally:
+        stand.stop_workers()
 
 
 def _cpu_ms(usages: Sequence[Usage], count: int) -> float:

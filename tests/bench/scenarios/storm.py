@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 from tests.bench.result import TIMES, Result, Target
 from tests.bench.scenarios.side_by_side import (
     FARMHAUL,
@@ -32,8 +34,10 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     result = table("storm", f"A storm of {count} single enqueues", usages, (count, "files/s"))
     result.about = about
     calls = max(usage.api["calls"] for usage in usages[FARMHAUL])
+    cpu_s = median(usage.worker_cpu_s + usage.pool_cpu_s for usage in usages[FARMHAUL])
     result.targets = [
         Target("against the official client", ratio(usages, OFFICIAL), ">= 3", TIMES),
         *([] if quick else [Target("most API calls", calls, "<= 60")]),
+        Target("CPU time of the worker for a file", 1000 * cpu_s / count, "<= 5", " ms"),
     ]
     return [result]
