@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tasks.transfer.errors import FatalError, UnexpectedAnswerError
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import MAX_SIZE_BYTES, SERVER_LOCATION_ID
 from tasks.transfer.names import PATTERN, fetched_name, name_fault
-from tasks.transfer.operations import Result
+from tasks.transfer.operations import Operation, Result
 from tasks.transfer.queries import MAX_PADDING, MAX_ROWS, number_of, query, quoted, rows_of
 
 #: The rows of one response, as ftrack's Python client asks for them
@@ -30,6 +31,14 @@ class ComponentFile:
     name: str
     fault: str = ""
     size_bytes: int = 0
+
+
+class Asked(NamedTuple):
+    """A query: ``select columns from entity_type where …``."""
+
+    columns: str
+    entity_type: str
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +62,15 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
         RetryableError: what ``FtrackClient.call`` and ``rows_of`` raise.
     """
     among = f"id in ({quoted(component_ids)})"
-    files = all_rows(ftrack, "id, name, file_type, size", "FileComponent", among)
-    sequences = all_rows(ftrack, "id, name, file_type, padding", "SequenceComponent", among)
+    files, sequences, named = rows_of_each(
+        ftrack,
+        [
+            Asked("id, name, file_type, size", "FileComponent", among),
+            Asked("id, name, file_type, padding", "SequenceComponent", among),
+            _asked_patterns(component_ids),
+        ],
+    )
+    patterns = _patterns_in(named)
     # Whoever answers in ftrack's place may name others than were asked for.
     wanted = frozenset(component_ids)
     single = {own: row for row in files if (own := _text(row, "id")) in wanted}
@@ -66,7 +82,6 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
                 f"ftrack has no file or sequence {component_id}, or this user may not see it; "
                 "is it the id of a component?"
             )
-    patterns = patterns_of(ftrack, component_ids)
     if frames:
         columns = "id, name, file_type, size, container_id"
         inside = f"container_id in ({quoted(frames)})"
@@ -87,9 +102,9 @@ def find_files(ftrack: FtrackClient, component_ids: Sequence[str]) -> list[Compo
     _require_located(ftrack, found)
     order = {component_id: number for number, component_id in enumerate(component_ids)}
     found.sort(key=lambda item: (order[item.owner_id], item.file.name))
-    named = [item.file for item in found]
-    _require_different_names(named)
-    return named
+    listed = [item.file for item in found]
+    _require_different_names(listed)
+    return listed
 
 
 def patterns_of(ftrack: FtrackClient, component_ids: Sequence[str]) -> dict[str, str]:
@@ -100,11 +115,16 @@ def patterns_of(ftrack: FtrackClient, component_ids: Sequence[str]) -> dict[str,
     """
     if not component_ids:
         return {}
-    named = f'key is "{PATTERN}" and parent_id in ({quoted(component_ids)})'
-    return {
-        _text(row, "parent_id"): _text(row, "value")
-        for row in all_rows(ftrack, "parent_id, value", "Metadata", named)
-    }
+    return _patterns_in(all_rows(ftrack, *_asked_patterns(component_ids)))
+
+
+def _asked_patterns(component_ids: Sequence[str]) -> Asked:
+    where = f'key is "{PATTERN}" and parent_id in ({quoted(component_ids)})'
+    return Asked("parent_id, value", "Metadata", where)
+
+
+def _patterns_in(rows: Sequence[Result]) -> dict[str, str]:
+    return {_text(row, "parent_id"): _text(row, "value") for row in rows}
 
 
 def _require_located(ftrack: FtrackClient, found: Sequence[_Found]) -> None:
@@ -150,25 +170,43 @@ def all_rows(ftrack: FtrackClient, columns: str, entity_type: str, where: str) -
     """Return all rows of a query, page by page.
 
     Raises:
-        FatalError: ftrack refuses it.
+        FatalError, RetryableError: see ``rows_of_each``.
+    """
+    [rows] = rows_of_each(ftrack, [Asked(columns, entity_type, where)])
+    return rows
+
+
+def rows_of_each(ftrack: FtrackClient, queries: Sequence[Asked]) -> list[list[Result]]:
+    """Return all rows of each query; a call asks for the next page of all that have one.
+
+    Raises:
+        FatalError: ftrack refuses a query.
         RetryableError: what ``FtrackClient.call`` and ``rows_of`` raise.
     """
-    rows: list[Result] = []
-    while True:
-        page = (
-            f"{where} order by {KEYS.get(entity_type, 'id')} offset {len(rows)} limit {PAGE_ROWS}"
-        )
+    found: list[list[Result]] = [[] for _ in queries]
+    unread = [*range(len(queries))]
+    while unread:
+        pages = [_page(queries[number], len(found[number])) for number in unread]
         try:
-            [result] = ftrack.call([query(columns, entity_type, page)])
+            results = ftrack.call(pages)
         except FtrackRefusal as refusal:
             raise FatalError(f"ftrack refused a query: {refusal}") from None
-        fresh = rows_of(result)
-        rows += fresh
-        if len(fresh) < PAGE_ROWS:
-            return rows
-        if len(rows) > MAX_ROWS:
-            why = f"more than {MAX_ROWS} rows of {entity_type}"
-            raise UnexpectedAnswerError("ftrack", "a query", why)
+        asked, unread = unread, []
+        for number, result in zip(asked, results, strict=True):
+            fresh = rows_of(result)
+            found[number] += fresh
+            if len(fresh) >= PAGE_ROWS:
+                unread.append(number)
+            if len(found[number]) > MAX_ROWS:
+                why = f"more than {MAX_ROWS} rows of {queries[number].entity_type}"
+                raise UnexpectedAnswerError("ftrack", "a query", why)
+    return found
+
+
+def _page(asked: Asked, offset: int) -> Operation:
+    order = KEYS.get(asked.entity_type, "id")
+    page = f"{asked.where} order by {order} offset {offset} limit {PAGE_ROWS}"
+    return query(asked.columns, asked.entity_type, page)
 
 
 def _file(row: Result, pattern: str) -> ComponentFile:

@@ -11,7 +11,14 @@ import pytest
 from tasks.transfer import lookup
 from tasks.transfer.errors import FatalError, UnexpectedAnswerError
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.lookup import ComponentFile, find_files, patterns_of
+from tasks.transfer.lookup import (
+    Asked,
+    ComponentFile,
+    all_rows,
+    find_files,
+    patterns_of,
+    rows_of_each,
+)
 from tasks.transfer.models import SERVER_LOCATION_ID
 from tasks.transfer.targets import derived_id
 from tests.unit.odd_server import OddServer, http
@@ -57,14 +64,15 @@ def reply(
     *more: Rows,
     pattern: dict[str, object] | None = None,
 ) -> None:
-    """Answer each query with rows: of files, sequences, patterns, frames if any, locations."""
-    results = [files, sequences, [pattern] if pattern else [], *more]
-    odd.answers = [http(body=json.dumps([{"data": rows}]).encode()) for rows in results]
+    """Answer each call with rows: files, sequences and patterns; frames if any; locations."""
+    calls = [[files, sequences, [pattern] if pattern else []], *([rows] for rows in more)]
+    bodies = [json.dumps([{"data": rows} for rows in call]).encode() for call in calls]
+    odd.answers = [http(body=body) for body in bodies]
 
 
 def asked(odd: OddServer) -> list[str]:
     bodies: list[Any] = [json.loads(request.body) for request in odd.requests]
-    return [body[0]["expression"] for body in bodies]
+    return [operation["expression"] for body in bodies for operation in body]
 
 
 def test_a_file_has_the_name_and_type_of_its_component(
@@ -247,7 +255,7 @@ def test_rows_are_read_page_by_page(
     assert "offset 0 limit 2" in asked(odd)[3]
     if count >= 2:
         assert "offset 2 limit 2" in asked(odd)[4]
-    assert len(odd.requests) == 3 + len(pages) + len(located_pages)
+    assert len(odd.requests) == 1 + len(pages) + len(located_pages)
 
 
 def test_a_query_that_ftrack_refuses_is_final(client: FtrackClient, odd: OddServer) -> None:
@@ -298,7 +306,25 @@ def test_a_query_whose_pages_do_not_end_is_given_up(
     odd.answers = [http(body=json.dumps([{"data": [FILE, FILE]}]).encode())]
 
     with pytest.raises(UnexpectedAnswerError, match="more than 10 rows of FileComponent"):
-        find_files(client, [FILE_ID])
+        all_rows(client, "id", "FileComponent", "1")
+
+
+def test_only_queries_that_have_more_pages_are_asked_again(
+    client: FtrackClient, odd: OddServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookup, "PAGE_ROWS", 2)
+    pages = [[[FILE], [SEQUENCE, SEQUENCE]], [[SEQUENCE]]]
+    odd.answers = [
+        http(body=json.dumps([{"data": rows} for rows in page]).encode()) for page in pages
+    ]
+    queries = [Asked("id", "FileComponent", "1"), Asked("id", "SequenceComponent", "2")]
+
+    assert rows_of_each(client, queries) == [[FILE], [SEQUENCE] * 3]
+    assert asked(odd) == [
+        "select id from FileComponent where 1 order by id offset 0 limit 2",
+        "select id from SequenceComponent where 2 order by id offset 0 limit 2",
+        "select id from SequenceComponent where 2 order by id offset 2 limit 2",
+    ]
 
 
 def test_no_component_has_no_pattern_and_is_not_asked_for(
