@@ -314,7 +314,7 @@ def test_a_key_has_exactly_44_characters() -> None:
 def test_a_variable_with_a_default_has_the_documented_one() -> None:
     settings = read()
 
-    assert (settings.connections, settings.spool, settings.log_format) == (32, "", "console")
+    assert (settings.connections, settings.spool, settings.log_format) == (50, "", "console")
     assert settings.events is False
 
 
