@@ -10,7 +10,7 @@ from tasks.config.sealing import UNREADABLE, Codec
 from tasks.records.acts import Act, acts_of
 from tasks.records.numbers import LARGEST_SIZE, LATEST_S, Numbers
 from tasks.records.places import with_name
-from tasks.records.states import LIVE, STAGES, STATES, UNFINISHED_JOBS
+from tasks.records.states import DONE, LIVE, STAGES, STATES, UNFINISHED_JOBS
 from tasks.transfer.errors import SealBrokenError
 
 #: The error of a record that holds something else than farmhaul's.
@@ -81,7 +81,7 @@ class UploadState:
     @property
     def has_failed(self) -> bool:
         """Whether it is not located or stored, or its encoding failed; true of live uploads too."""
-        return self.state not in {"located", "stored"} or self.job_state == "failed"
+        return self.state not in DONE or self.job_state == "failed"
 
 
 def state_of(

@@ -252,6 +252,24 @@ def test_the_same_upload_named_twice_has_one_answer_each(client: Any, status: St
     assert wait_for(status, [ID, ID], [ENTRY], 5) == [("located", "")] * 2
 
 
+def test_of_uploads_that_ended_well_only_the_states_are_read(client: Any, status: Status) -> None:
+    ids = [f"{ID[:-3]}{number:03}" for number in range(3)]
+    for upload_id, state, job in zip(
+        ids, ["located", "stored", "located"], ["done", "", "failed"], strict=True
+    ):
+        client.hset(upload_key(upload_id), mapping={"state": state, "job_state": job})
+    client.config_resetstat()
+
+    (*well, (state, why)) = wait_for(status, ids, [ENTRY], 5)
+
+    assert well == [("located", ""), ("stored", "")]
+    assert (state, why) == (
+        "located",
+        "located, but ftrack could not encode it; see the job in ftrack",
+    )
+    assert client.info("commandstats")["cmdstat_hgetall"]["calls"] == 1
+
+
 def test_a_wait_ends_though_redis_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"redis://127.0.0.1:{silent.getsockname()[1]}"

@@ -92,8 +92,15 @@ def wait_for(
                 live = _not_ended(status, live) if seen else status.not_ended(live)
                 seen.update(live)
             if not (waiting or live) or now >= deadline:
-                found = dict(zip(ids, status.find(ids), strict=True))
-                return [_result(one, found[one], one in seen, waiting) for one in upload_ids]
+                well = status.ended_well(ids)
+                others = [one for one in ids if one not in well]
+                found = dict(zip(others, status.find(others), strict=True))
+                return [
+                    (well[one], "")
+                    if one in well
+                    else _result(one, found[one], one in seen, waiting)
+                    for one in upload_ids
+                ]
             if now >= look_at:
                 is_late = now - began >= LOOK_S
                 # What was taken in shows that a worker runs.
