@@ -10,6 +10,10 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $$python && break; done)
 
+# Images of Python often set this. Each of the thousands of processes that tests start would then
+# compile all modules of the checkout again.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 # The tests of make test wait for a third of their time: three at a time suit two cores.
 JOBS ?= 3
