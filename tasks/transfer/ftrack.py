@@ -19,10 +19,10 @@ from tasks.transfer.http import (
     TIMEOUT_S,
     PlainSession,
     body_of,
-    check_proxy,
     is_outage,
     one_line,
     retry_after_s,
+    send_raw,
     status_of,
     translated_errors,
 )
@@ -100,13 +100,13 @@ class FtrackClient:
         for scheme in ("https://", "http://"):
             self.session.mount(scheme, ExchangeAdapter())
         # As bytes: requests cannot send a str with characters outside latin-1.
-        self.session.headers.update(
-            {
-                "ftrack-user": api_user.encode(),
-                "ftrack-api-key": api_key.encode(),
-                "Accept": "application/json",
-            }
-        )
+        self._headers: dict[str, str | bytes] = {
+            **self.session.headers,
+            "ftrack-user": api_user.encode(),
+            "ftrack-api-key": api_key.encode(),
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+        }
 
     def __repr__(self) -> str:
         return f"FtrackClient({self.server_url!r})"
@@ -134,7 +134,6 @@ class FtrackClient:
         url = f"{self.server_url}/api"
         with self._pace.of(len(operations)) as limit_s:
             response, body = self._exchange(url, request, read_timeout_s or TIMEOUT_S[1], limit_s)
-        check_proxy(response, "ftrack", url)
         return self._results(response, body, len(operations))
 
     def _exchange(
@@ -148,13 +147,15 @@ class FtrackClient:
             late = ServiceUnavailableError("ftrack", why)
         try:
             with exchange, translated_errors("ftrack", url):
-                response = self.session.post(
+                headers = {**self._headers, "Content-Length": str(len(request))}
+                response = send_raw(
+                    self.session,
+                    "POST",
                     url,
-                    data=request,
-                    headers={"Content-Type": "application/json"},
-                    timeout=(TIMEOUT_S[0], read_timeout_s),
-                    allow_redirects=False,
-                    stream=True,
+                    headers,
+                    request,
+                    service="ftrack",
+                    read_timeout_s=read_timeout_s,
                 )
                 body = body_of(response, MAX_RESPONSE_BYTES + 1)
         except ServiceUnavailableError as error:

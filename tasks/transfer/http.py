@@ -125,19 +125,21 @@ def send_raw(
     body: Any = None,
     *,
     service: str,
+    read_timeout_s: float | None = None,
 ) -> requests.Response:
     """Send exactly this request, and return the response before its body is read.
 
     ``prepare()`` of requests would quote the URL again and add headers, which invalidates a
     signature. Without it a small PUT takes half the CPU time (0.55 to 0.28 ms, measured
     2026-11). No redirect is followed. ``service`` is the name for errors: ftrack or store.
+    ``read_timeout_s`` is that of TIMEOUT_S unless it is given.
 
     Raises:
         ServiceUnavailableError, OwnSettingsError: there was no response.
     """
     request = requests.PreparedRequest()
     request.method, request.url, request.body = method, url, body
-    request.hooks = {"response": []}
+    request.hooks = session.hooks
     # urllib3 would add these two by itself.
     default = {"User-Agent": SKIP_HEADER, "Accept-Encoding": SKIP_HEADER}
     all_headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(default)
@@ -145,7 +147,8 @@ def send_raw(
     request.headers = all_headers
     settings = session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
     with translated_errors(service, url):
-        response = session.send(request, timeout=TIMEOUT_S, allow_redirects=False, **settings)
+        timeout_s = (TIMEOUT_S[0], read_timeout_s or TIMEOUT_S[1])
+        response = session.send(request, timeout=timeout_s, allow_redirects=False, **settings)
     check_proxy(response, service, url)
     return response
 
