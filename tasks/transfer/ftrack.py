@@ -155,7 +155,7 @@ class FtrackClient:
                     headers,
                     request,
                     service="ftrack",
-                    read_timeout_s=read_timeout_s,
+                    timeout_s=(TIMEOUT_S[0], read_timeout_s),
                 )
                 body = body_of(response, MAX_RESPONSE_BYTES + 1)
         except ServiceUnavailableError as error:

@@ -125,21 +125,21 @@ def send_raw(
     body: Any = None,
     *,
     service: str,
-    read_timeout_s: float | None = None,
+    timeout_s: tuple[float, float] | None = None,
 ) -> requests.Response:
     """Send exactly this request, and return the response before its body is read.
 
     ``prepare()`` of requests would quote the URL again and add headers, which invalidates a
     signature. Without it a small PUT takes half the CPU time (0.55 to 0.28 ms, measured
     2026-11). No redirect is followed. ``service`` is the name for errors: ftrack or store.
-    ``read_timeout_s`` is that of TIMEOUT_S unless it is given.
+    ``timeout_s`` is TIMEOUT_S by default. The hooks of the session are called with the response.
 
     Raises:
         ServiceUnavailableError, OwnSettingsError: there was no response.
     """
     request = requests.PreparedRequest()
     request.method, request.url, request.body = method, url, body
-    request.hooks = session.hooks
+    request.hooks = session.hooks  # doctor reads the clock of ftrack by one
     # urllib3 would add these two by itself.
     default = {"User-Agent": SKIP_HEADER, "Accept-Encoding": SKIP_HEADER}
     all_headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict(default)
@@ -147,8 +147,9 @@ def send_raw(
     request.headers = all_headers
     settings = session.merge_environment_settings(url, {}, stream=True, verify=None, cert=None)
     with translated_errors(service, url):
-        timeout_s = (TIMEOUT_S[0], read_timeout_s or TIMEOUT_S[1])
-        response = session.send(request, timeout=timeout_s, allow_redirects=False, **settings)
+        response = session.send(
+            request, timeout=timeout_s or TIMEOUT_S, allow_redirects=False, **settings
+        )
     check_proxy(response, service, url)
     return response
 
