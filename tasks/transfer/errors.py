@@ -113,7 +113,7 @@ class OwnSettingsError(RetryableError):
 
 
 class InterceptedError(RetryableError):
-    """Something on the way to ``service`` refused the call: a 4xx that is not ftrack's own."""
+    """Something else answered in place of ``service``: a page, or a 4xx that is not its own."""
 
     retry_after_s = None
 
@@ -124,8 +124,8 @@ class InterceptedError(RetryableError):
 
     def __str__(self) -> str:
         return (
-            f"a call to {self.service} was refused on the way ({self.why}); farmhaul tries again "
-            "a few times"
+            f"something else answered in place of {self.service} ({self.why}); farmhaul tries "
+            "again a few times"
         )
 
 

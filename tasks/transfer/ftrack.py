@@ -191,6 +191,9 @@ class FtrackClient:
             raise ServiceUnavailableError("ftrack", status_of(response), retry_after_s(response))
         if status == requests.codes.unauthorized:
             raise CredentialsRefusedError(self.server_url, status_of(response))
+        if status >= requests.codes.bad_request:
+            why = f"{status_of(response)}, and JSON that is not ftrack's"
+            raise InterceptedError("ftrack", why)
         fits = (
             status == requests.codes.ok
             and isinstance(results, list)
@@ -235,6 +238,8 @@ def _is_json(body: bytes) -> bool:
 def _not_ftracks(response: requests.Response) -> Exception:
     """Return the error for a response that is not JSON: a proxy's page, or one that was cut off."""
     status, why = response.status_code, f"{status_of(response)}, not JSON"
+    if status < requests.codes.bad_request:
+        why += ": perhaps a page of a proxy or portal in ftrack's place"
     if status == requests.codes.request_entity_too_large:
         return FtrackRefusal(TOO_LARGE, f"a proxy before ftrack answers {status_of(response)}")
     if status >= requests.codes.bad_request and not is_outage(status):
