@@ -90,8 +90,10 @@ def _push(
         connected.close()
 
 
-def _unreachable(why: str) -> str:
-    return f"Redis is not reachable ({why}); check FARMHAUL_REDIS_URL, and that Redis is running"
+def _unreachable(text: str) -> str:
+    why, _, step = text.partition("; ")
+    step = step or "check FARMHAUL_REDIS_URL, and that Redis is running"
+    return f"Redis is not reachable ({why}); {step}"
 
 
 def _place(url: RedisUrl, deadline: Deadline, attempt: int) -> tuple[str, int] | None:

@@ -155,14 +155,22 @@ def _tls_context(url: RedisUrl) -> ssl.SSLContext:
     # Imported late: only TLS needs it.
     import ssl
 
+    def unusable(name: str, path: str, error: OSError, content: str) -> OSError:
+        # OpenSSL's own words name a line of its source.
+        why = (
+            f"it has no {content} in PEM form" if isinstance(error, ssl.SSLError) else reason(error)
+        )
+        return OSError(f"{name}: cannot use {path}: {why}; correct {name} in FARMHAUL_REDIS_URL")
+
     try:
         context = ssl.create_default_context(cafile=url.ssl_ca_certs or None)
     except OSError as error:
-        raise OSError(f"ssl_ca_certs: cannot use {url.ssl_ca_certs}: {reason(error)}") from None
+        raise unusable("ssl_ca_certs", url.ssl_ca_certs, error, "certificate") from None
     context.check_hostname = url.ssl_check_hostname
     if url.ssl_certfile:
         try:
             context.load_cert_chain(url.ssl_certfile, url.ssl_keyfile or None)
         except OSError as error:
-            raise OSError(f"ssl_certfile: cannot use {url.ssl_certfile}: {reason(error)}") from None
+            content = "certificate and key that belong together"
+            raise unusable("ssl_certfile", url.ssl_certfile, error, content) from None
     return context

@@ -182,7 +182,7 @@ def test_a_socket_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_system_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("_socket.AF_UNIX")
 
-    assert "this system has no Unix sockets for Python; use redis://" in refused("unix:///r.sock")
+    assert "this system has no Unix sockets for Python); use redis://" in refused("unix:///r.sock")
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_tls_verifies_the_certificate(
         assert "its certificate is not accepted: " in line
     for line in (stranger, system):
         assert "name its authority with ssl_ca_certs" in line
-    assert "not valid for '127.0.0.1'; name a host of the certificate in the URL" in other_name
+    assert "not valid for '127.0.0.1'); name a host of the certificate in the URL" in other_name
 
 
 def test_tls_takes_large_entries(guarded: RedisServer, certificates: Path) -> None:
@@ -343,7 +343,14 @@ def test_a_client_certificate_is_shown(
     ("parameters", "reason"),
     [
         ("ssl_ca_certs=/none.pem", "ssl_ca_certs: cannot use /none.pem: No such file or directory"),
-        ("ssl_ca_certs=/etc/hostname", "ssl_ca_certs: cannot use /etc/hostname: "),
+        (
+            "ssl_ca_certs=/etc/hostname",
+            "cannot use /etc/hostname: it has no certificate in PEM form); correct ssl_ca_certs in",
+        ),
+        (
+            "ssl_certfile=/etc/hostname",
+            "it has no certificate and key that belong together in PEM form); correct ssl_certfile",
+        ),
         ("ssl_certfile=/none.pem", "ssl_certfile: cannot use /none.pem: No such file or directory"),
     ],
 )
