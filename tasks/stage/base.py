@@ -268,8 +268,7 @@ class Stage(BatchTask):
             reached=reached,
             into=into,
         )
-        given = {k: one for k, one in outcomes.items() if isinstance(one, errors.GivenBackError)}
-        if given:
+        if given := _given_back(outcomes):
             # Each of those that go on alone needs a claim of its own; the others share one.
             alone = sum(one.alone for one in given.values())
             host = batch.transfers[0].asked.host
@@ -282,8 +281,12 @@ class Stage(BatchTask):
         return states
 
     def _log_errors(self, outcomes: Outcomes, states: Mapping[str, str]) -> None:
+        if given := _given_back(outcomes):
+            # One line: on a slow line, most of a batch goes back again and again.
+            text = explained(next(iter(given.values())))
+            log.info("uploads_given_back", count=len(given), stage=self.stage, text=text)
         for upload_id, outcome in outcomes.items():
-            if isinstance(outcome, Transfer):
+            if isinstance(outcome, Transfer) or upload_id in given:
                 continue
             details: dict[str, Any] = {
                 "upload_id": upload_id,
@@ -292,8 +295,6 @@ class Stage(BatchTask):
             }
             if states[upload_id] == "failed":
                 log.warning("upload_failed", **details)
-            elif isinstance(outcome, errors.GivenBackError):
-                log.info("upload_given_back", **details)
             elif states[upload_id] == "retrying":
                 log.warning("upload_retrying", **details)
             elif states[upload_id] == "pending":
@@ -319,6 +320,10 @@ class Stage(BatchTask):
         signature(following, app=self.app).apply_async(
             (message,), chain=later, parent_id=self.request.id, **options
         )
+
+
+def _given_back(outcomes: Outcomes) -> dict[str, errors.GivenBackError]:
+    return {k: one for k, one in outcomes.items() if isinstance(one, errors.GivenBackError)}
 
 
 def with_size(transfer: Transfer) -> Transfer:

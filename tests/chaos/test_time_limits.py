@@ -21,7 +21,7 @@ def test_a_slow_batch_goes_on_as_a_new_task(make_farm: MakeFarm) -> None:
 
     wait_arrived(farm, uploads, 60)
     assert worker.pool_pids() == pool
-    wait_until(lambda: "upload_given_back" in worker.log_text())
+    wait_until(lambda: "uploads_given_back" in worker.log_text())
 
 
 @pytest.mark.slow
