@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 from tasks.config.environment import SettingsError
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.settings import FtrackSettings, Settings
+from tasks.records.record import CLAIM_UPLOADS
 from tests.docker.certificate import make_certificate
 
 FTRACK = {
@@ -28,6 +29,10 @@ def faults(**environment: str) -> list[str]:
     with pytest.raises(SettingsError) as raised:
         read(**environment)
     return str(raised.value).splitlines()
+
+
+def test_all_files_of_a_batch_are_sent_at_once_by_default() -> None:
+    assert read().connections == CLAIM_UPLOADS
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
