@@ -163,10 +163,10 @@ def test_files_of_others_than_were_asked_for_are_not_fetched(
     others = rows({"id": OTHER, "name": "precious", "file_type": ".exr"})
     own = rows({"id": ID, "name": "f", "file_type": ".exr"}, *others["data"])
     located = rows({"component_id": ID}, {"component_id": OTHER})
-    odd.answers = [*map(answer, (own, others, rows(), located))]
+    odd.answers = [answer(own, others, rows()), answer(located)]
     assert find_files(ftrack, [ID]) == [ComponentFile(ID, "f.exr")]
 
-    odd.answers = [answer(others)]
+    odd.answers = [answer(others, others, rows())]
     with pytest.raises(FatalError, match="ftrack has no file or sequence"):
         find_files(ftrack, [ID])
 
