@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' \
 	>/dev/null 2>&1 && echo $$python && break; done)
 
-# Images of Python often set this. Each of the thousands of processes that tests start would then
+# Some environments set this. Each of the thousands of processes that tests start would then
 # compile all modules of the checkout again.
 unexport PYTHONDONTWRITEBYTECODE
 

@@ -34,7 +34,7 @@ UPLOAD_STATES = tuple(state for state in STATES if state != "stored")
 LIVE = ("pending", "active", "retrying", "storing")
 #: An upload in one of these stays there until someone enqueues or retries it.
 ENDED = ("stored", "located", "failed", "cancelled", "superseded")
-#: Of these, the states of an upload that has not failed.
+#: Of these, the states of an upload that has ended as it was asked for.
 DONE = ("stored", "located")
 
 #: The states of ftrack's jobs for encodings that have not finished.

@@ -64,12 +64,12 @@ def between(one: Run, other: Run) -> Run:
 
 
 def compared(pairs: list[tuple[Run, Run]]) -> str:
-    """Return how much later the others were with a poison: medians, with their standard errors."""
+    """Return how much later the others were with a poison: means, with their standard errors."""
     texts = []
     for name, field in zip(("the last", "the mean", "CPU time"), Run._fields, strict=True):
         more = [getattr(bad, field) / getattr(plain, field) - 1 for plain, bad in pairs]
         error = statistics.stdev(more) / len(more) ** 0.5 if len(more) > 1 else float("nan")
-        texts.append(f"{name} {statistics.median(more):+.1%} (± {error:.1%})")
+        texts.append(f"{name} {statistics.mean(more):+.1%} (± {error:.1%})")
     return ", ".join(texts)
 
 

@@ -16,7 +16,7 @@ from tests.bench.stand import Stand
 from tests.farm import BIN, Worker
 from tests.sandbox import seed
 
-#: Below it no upload gets that is a batch of its own.
+#: An upload that is a batch of its own cannot cost less.
 EMPTY = "four empty tasks of Celery, one chain after the other"
 
 
