@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import certifi
 import pytest
 
 from tasks.config.remedies import explained
@@ -25,6 +26,7 @@ from tests.docker.certificate import make_certificate
 from tests.helpers.skipping import skip_loudly
 from tests.sandbox.process import CLOSED_PORT
 from tests.unit.odd_server import OddServer, http
+from workers.doctor.ftrack import _curl
 
 LOGIN_WANTED = http("407 Proxy Authentication Required")
 NOWHERE = f"127.0.0.1:{CLOSED_PORT}"
@@ -256,3 +258,26 @@ def test_a_service_that_does_not_listen_is_away() -> None:
 def test_a_url_of_another_scheme_is_not_taken_for_a_proxy() -> None:
     with store_session(1) as session, pytest.raises(ServiceUnavailableError):
         send_raw(session, "PUT", "ftp://127.0.0.1/a", {}, service="store")
+
+
+@pytest.mark.parametrize(
+    ("bundle", "url", "command"),
+    [
+        ("", "http://ftrack.studio", "curl -I http://ftrack.studio"),
+        ("", "https://ftrack.studio", f"curl -I --cacert {certifi.where()} https://ftrack.studio"),
+        ("my ca.pem", "https://ftrack.studio", "curl -I --cacert '{}' https://ftrack.studio"),
+        ("authorities", "https://ftrack.studio", "curl -I --capath {} https://ftrack.studio"),
+    ],
+)
+def test_the_step_that_doctor_names_takes_the_way_of_a_worker(
+    bundle: str, url: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Curl trusts other authorities than requests."""
+    for name in BUNDLES:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "my ca.pem").touch()
+    (tmp_path / "authorities").mkdir()
+    if bundle:
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / bundle))
+
+    assert _curl(url) == command.format(tmp_path / bundle)
