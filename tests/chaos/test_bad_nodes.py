@@ -18,6 +18,7 @@ from tests.chaos.scenes import wait_arrived
 from tests.chaos.sick import OPTIONS
 from tests.farm import Farm, Worker, wait_until
 from tests.sandbox.seed import OTHER_API_KEY, VERSION_ID
+from tests.unit.odd_server import OddServer, http
 
 pytestmark = pytest.mark.slow
 
@@ -194,3 +195,29 @@ def test_a_node_with_a_revoked_key_takes_nothing(make_farm: MakeFarm) -> None:
     assert farm.redis.keys("farmhaul:gate:*") == []
     for command in ("status", "doctor"):
         assert re.search(r"w2@\S+ .*refuses the credentials", says(farm, command))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http("403 Forbidden", b'{"message": "Forbidden"}'),
+        http("200 OK", b"<html>Welcome to the guest network"),
+        http("302 Found", headers={"Location": "/login"}),
+    ],
+    ids=["foreign JSON", "a portal's page", "a portal's login"],
+)
+def test_a_node_that_something_else_answers_is_set_aside(
+    make_farm: MakeFarm, answer: bytes
+) -> None:
+    with OddServer() as odd:
+        odd.answers = [answer]
+        farm = with_bad_node(make_farm, {"FTRACK_SERVER": odd.url})
+
+        for _ in range(5):
+            wait_arrived(farm, farm.upload_many(20))
+
+        assert aside(farm) == {"w2": "ftrack"}
+        assert most_tries(farm.workers[1]) <= 1
+        status = answer.partition(b"\r\n")[0].decode().removeprefix("HTTP/1.1 ")
+        for command in ("status", "doctor"):
+            assert status in says(farm, command)

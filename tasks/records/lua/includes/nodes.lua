@@ -51,7 +51,12 @@ end
 local NEEDED = {
   files = { [STAGE.compute_checksum] = true, [STAGE.put_file] = true },
   locations = { [STAGE.get_put_metadata] = true, [STAGE.create_component_location] = true },
-  ftrack = { [STAGE.get_put_metadata] = true, [STAGE.create_component_location] = true },
+  -- put_file has signed what this node cannot open.
+  ftrack = {
+    [STAGE.get_put_metadata] = true,
+    [STAGE.put_file] = true,
+    [STAGE.create_component_location] = true,
+  },
   store = { [STAGE.put_file] = true },
 }
 
