@@ -51,7 +51,7 @@ class Settings:
     secret_keys: tuple[str, ...] = field(default=(), repr=False)
     lease_s: float = 60.0
     record_days: float = 14.0
-    connections: int = 50
+    connections: int = 32
     spool: str = ""
     bandwidth: Timetable = NO_LIMIT
     api_rate: Timetable = NO_LIMIT
@@ -79,7 +79,7 @@ class Settings:
             secret_keys=read.value("FARMHAUL_SECRET_KEY", secret_keys, ()),
             lease_s=read.value("FARMHAUL_LEASE_SECONDS", _positive, 60.0),
             record_days=read.value("FARMHAUL_RECORD_DAYS", _positive, 14.0),
-            connections=read.value("FARMHAUL_CONNECTIONS", _count, 50),
+            connections=read.value("FARMHAUL_CONNECTIONS", _count, 32),
             spool=read.value("FARMHAUL_SPOOL", absolute_path, ""),
             bandwidth=read.value("FARMHAUL_BANDWIDTH", Timetable.from_text, NO_LIMIT),
             api_rate=read.value("FARMHAUL_API_RATE", Timetable.from_text, NO_LIMIT),

@@ -11,7 +11,6 @@ from cryptography.fernet import Fernet
 from tasks.config.environment import SettingsError
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.settings import FtrackSettings, Settings
-from tasks.records.record import CLAIM_UPLOADS
 from tests.docker.certificate import make_certificate
 
 FTRACK = {
@@ -29,10 +28,6 @@ def faults(**environment: str) -> list[str]:
     with pytest.raises(SettingsError) as raised:
         read(**environment)
     return str(raised.value).splitlines()
-
-
-def test_all_files_of_a_batch_are_sent_at_once_by_default() -> None:
-    assert read().connections == CLAIM_UPLOADS
 
 
 def test_an_empty_environment_gives_the_defaults() -> None:
@@ -319,7 +314,7 @@ def test_a_key_has_exactly_44_characters() -> None:
 def test_a_variable_with_a_default_has_the_documented_one() -> None:
     settings = read()
 
-    assert (settings.connections, settings.spool, settings.log_format) == (50, "", "console")
+    assert (settings.connections, settings.spool, settings.log_format) == (32, "", "console")
     assert settings.events is False
 
 
