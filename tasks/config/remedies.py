@@ -16,7 +16,7 @@ REMEDIES: dict[type[errors.UploadError], str] = {
         "uploads wait until you correct FTRACK_API_USER and FTRACK_API_KEY and restart the workers"
     ),
     errors.InterceptedError: (
-        "look for a proxy or firewall that refuses it, and check FTRACK_SERVER"
+        "look for a proxy, portal or firewall on the way, and check FTRACK_SERVER"
     ),
     errors.FileShrunkError: "if that is right, enqueue it again",
     errors.RequestRefusedError: "fix it in ftrack, then: farmhaul retry",

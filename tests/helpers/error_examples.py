@@ -29,7 +29,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
     ),
     errors.InterceptedError: (
         ("ftrack", "403 Forbidden, not JSON"),
-        ("ftrack", "403 Forbidden", "in place of ftrack", "proxy or firewall", "FTRACK_SERVER"),
+        ("ftrack", "403 Forbidden", "in place of ftrack", "portal or firewall", "FTRACK_SERVER"),
     ),
     errors.FileNotReadyError: (
         (PATH, "it is empty", "empty"),

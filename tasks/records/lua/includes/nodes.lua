@@ -51,7 +51,7 @@ end
 local NEEDED = {
   files = { [STAGE.compute_checksum] = true, [STAGE.put_file] = true },
   locations = { [STAGE.get_put_metadata] = true, [STAGE.create_component_location] = true },
-  -- put_file has signed what this node cannot open.
+  -- In put_file, a node has ftrack sign again what it cannot open.
   ftrack = {
     [STAGE.get_put_metadata] = true,
     [STAGE.put_file] = true,
