@@ -245,7 +245,7 @@ class TestALaterStage:
         [
             ("files", [PUT]),
             ("locations", [SIGN, REGISTER]),
-            ("ftrack", [SIGN, REGISTER]),
+            ("ftrack", [SIGN, PUT, REGISTER]),
             ("records", [SIGN, PUT, REGISTER]),
         ],
     )
