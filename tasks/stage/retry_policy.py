@@ -100,6 +100,9 @@ DOWNLOAD_COMMAND_OUTAGE = Policy(9, math.inf, 1, 30)
 #: The same, for errors that look like a fault of the store or of farmhaul.
 DOWNLOAD_COMMAND_OTHER = Policy(3, math.inf, 1, 30)
 
+#: The longest delay before each upload of a call that failed for several is tried alone.
+SPLIT_S = 2.0
+
 #: A service may ask for a longer delay than ours (Retry-After); it is granted at most this long.
 MAX_RETRY_AFTER_S = 900.0
 
@@ -153,7 +156,10 @@ def retry_plan(
         policy = replace(policy, max_tries=math.inf)
     asked_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_RETRY_AFTER_S)
     is_theirs = len(failed_together) > 1 and not isinstance(error, errors.OwnSettingsError)
-    shared = {"strike": min(failed_together)} if is_theirs else {}
+    shared: dict[str, Any] = {}
+    if is_theirs:
+        split_s = max(SPLIT_S * random.random(), asked_s)
+        shared = {"strike": min(failed_together), "split_s": split_s}
     # JSON has no infinity.
     finite = {name: min(value, 1e15) for name, value in asdict(policy).items()}
     own = own_fault(error)

@@ -10,7 +10,7 @@ import pytest
 from tasks.records import keys
 from tasks.records.delivery import Settlement
 from tasks.records.states import SERVICES, STAGES
-from tasks.stage.retry_policy import MAX_ALONE, retry_plan
+from tasks.stage.retry_policy import MAX_ALONE, SPLIT_S, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Transfer
 from tests.unit.records import Farm, file_of
@@ -125,6 +125,33 @@ def test_the_uploads_of_one_failed_call_are_one_strike(farm: Farm) -> None:
     assert farm.client.hget(keys.gate_key("ftrack"), "strikes") == "1"
     farm.make_due()
     assert [len(claim_on(farm, "w1")) for _ in range(6)] == [1] * 6, "each is claimed alone"
+
+
+def longest_delay_of_a_batch(farm: Farm, error: errors.RetryableError) -> float:
+    """Let one call fail for a batch, and return the delay of the upload that waits longest."""
+    transfers = claim_on(farm, "w1")
+    plan = retry_plan(error, [transfer.upload_id for transfer in transfers]) | TRIED_BY_ALL
+    farm.record.settle([Settlement(transfer, "retrying", {}, plan) for transfer in transfers])
+    [(_, due)] = farm.client.zrange(keys.RETRYING, -1, -1, withscores=True)
+    return float(due - farm.now())
+
+
+def test_what_one_call_failed_for_is_tried_alone_soon(farm: Farm) -> None:
+    """A refused key waits a minute, but one upload must not delay those of its batch by that."""
+    farm.enqueue(*(file_of() for _ in range(6)))
+    assert longest_delay_of_a_batch(farm, ERRORS["credentials"]) <= SPLIT_S
+
+    farm.enqueue(*(file_of() for _ in range(6)))
+    asks = errors.ServiceUnavailableError("ftrack", "429", 40)
+    assert longest_delay_of_a_batch(farm, asks) >= 39
+
+
+def test_in_an_outage_a_batch_waits_as_one_upload_does(farm: Farm) -> None:
+    farm.enqueue(*(file_of() for _ in range(6)))
+    farm.client.hset(keys.gate_key("credentials"), mapping={"since": farm.now(), "strikes": 2})
+
+    assert longest_delay_of_a_batch(farm, ERRORS["credentials"]) >= 59
+    assert closed(farm, "credentials")
 
 
 def test_in_an_outage_uploads_stay_in_their_batches(farm: Farm) -> None:

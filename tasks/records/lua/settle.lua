@@ -6,6 +6,7 @@
 --   fields      fields of the record to write; of `seen`, the script writes the time
 --   retry       {kind, error, max_tries, patience_s, delay_s, cap_s, jitter, at_least_s, gate} and
 --     strike      the upload that stands for all those of one call, if it failed for several
+--     split_s     the delay after which each of these is tried alone
 --     alone       {error, error_kind, max_tries}: how it fails if its service answers all others
 --     own         what may be wrong with the node alone, or empty
 --     counter     the kind of error for its max_tries, if that is not `kind`
@@ -120,6 +121,15 @@ local function node_to_wait_for(key)
   return host == '' and absent_node(args.node, tried and cjson.decode(tried) or {}) or nil
 end
 
+-- The fault of one may have failed the call of several: each is tried alone soon, except in an outage.
+local function delay_before_retry(retry, retries)
+  if retry.split_s and not is_closed(retry.gate) then
+    return retry.split_s
+  end
+  local backoff_s = math.min(retry.cap_s, retry.delay_s * 2 ^ math.min(retries - 1, 30))
+  return math.max(backoff_s * retry.jitter, retry.at_least_s)
+end
+
 local function retry_or_fail(id, key, retry)
   local absent = retry.final and node_to_wait_for(key) -- before it is handed over
   if (retry.own or '') ~= '' and hand_over(id, key, retry) then
@@ -151,15 +161,13 @@ local function retry_or_fail(id, key, retry)
     finish(id, 'active', 'failed', ttl_s)
     return 'failed'
   end
-  local backoff_s = math.min(retry.cap_s, retry.delay_s * 2 ^ math.min(retries - 1, 30))
-  local delay_s = math.max(backoff_s * retry.jitter, retry.at_least_s)
-  leave_claim(id, redis.call('HGET', key, 'claim'))
-  redis.call('HINCRBY', key, 'fence', 1)
-  make_retrying(id, NOW + delay_s, retry.kind)
-  count('retried:' .. retry.kind)
   if retry.gate ~= '' and not is_alone then
     strike(retry.gate, retry.strike or id, node, retry)
   end
+  leave_claim(id, redis.call('HGET', key, 'claim'))
+  redis.call('HINCRBY', key, 'fence', 1)
+  make_retrying(id, NOW + delay_before_retry(retry, retries), retry.kind)
+  count('retried:' .. retry.kind)
   local is_left = false
   local is_own = NEEDED[retry.gate] and not args.reached and (retry.own or '') == ''
   if is_own and args.node ~= '' then
