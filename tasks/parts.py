@@ -12,6 +12,7 @@ from tasks.stage.base import Stage
 from tasks.stage.context import Clients
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, RunMessage, to_message
+from tasks.stage.sending import turn
 from tasks.transfer.errors import (
     FatalError,
     GivenBackError,
@@ -141,7 +142,7 @@ def _send_part(
     def alive() -> None:
         heartbeat(transfer.upload_id, -1)  # finished parts and those under way are the progress
 
-    with clients.limits.transfer(part.size_bytes, alive) as throttle:
+    with turn(clients, part.size_bytes, alive) as throttle:
 
         def on_progress(sent_bytes: int) -> int | None:
             heartbeat.under_way[part.number] = sent_bytes

@@ -1,7 +1,9 @@
-"""How a small file is sent: at the farm's bandwidth, and only while its lease holds."""
+"""How files are sent: at the farm's bandwidth, and only while their lease holds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from tasks.stage.context import Clients
@@ -12,16 +14,9 @@ from tasks.transfer.put import put_file
 
 
 def send_file(clients: Clients, transfer: Transfer, heartbeat: Heartbeat) -> Transfer:
-    """Send a file by one PUT, and return its transfer as stored."""
+    """Send a small file by one PUT, and return its transfer as stored."""
     upload_id, roots = transfer.upload_id, clients.settings.storage_roots
-
-    def alive() -> None:
-        heartbeat(upload_id)
-        note_waiting()
-
-    note_waiting()
-    with clients.limits.transfer(transfer.size_bytes, alive) as throttle:
-        note_turn()
+    with turn(clients, transfer.size_bytes, lambda: heartbeat(upload_id)) as throttle:
 
         def on_progress(sent_bytes: int) -> int | None:
             heartbeat(upload_id, sent_bytes)
@@ -29,3 +24,22 @@ def send_file(clients: Clients, transfer: Transfer, heartbeat: Heartbeat) -> Tra
 
         put_file(transfer, clients.store, roots, on_progress)
     return replace(transfer, stored=True, signed=None)
+
+
+@contextmanager
+def turn(
+    clients: Clients, size_bytes: int, alive: Callable[[], object]
+) -> Iterator[Callable[[int], int | None]]:
+    """Wait for the turn of a file or part, as ``Limits.transfer`` does.
+
+    Once its task begins nothing else, it does not begin either: it would not end in time.
+    """
+
+    def waits() -> None:
+        alive()
+        note_waiting()
+
+    note_waiting()
+    with clients.limits.transfer(size_bytes, waits) as throttle:
+        note_turn()
+        yield throttle

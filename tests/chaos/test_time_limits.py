@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+
 import pytest
 
+from tasks.transfer.multipart import plan_runs
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.farm import wait_until
 
+PARTS, PART_BYTES = 17, 8 << 20
 OPTIONS = ("--concurrency=1", "--without-gossip", "--without-mingle")
 
 
@@ -22,6 +27,27 @@ def test_a_slow_batch_goes_on_as_a_new_task(make_farm: MakeFarm) -> None:
     wait_arrived(farm, uploads, 60)
     assert worker.pool_pids() == pool
     wait_until(lambda: "uploads_given_back" in worker.log_text())
+
+
+@pytest.mark.slow
+def test_a_slow_run_of_parts_goes_on_as_a_new_task(make_farm: MakeFarm) -> None:
+    """Three processes share the line: each part that has begun ends, and each is sent once."""
+    farm = make_farm(
+        options=("--concurrency=3", *OPTIONS[1:], "--time-limit=10"),
+        env={"FARMHAUL_BANDWIDTH": "8M"},
+    )
+    [worker] = farm.workers
+    pool = worker.pool_pids()
+    path = farm.make_file("long.mov", bytes(PARTS * PART_BYTES))
+    upload = farm.upload("--version-id", farm.sandbox.ftrack.version_id, path=path)
+
+    wait_arrived(farm, [upload], 60)
+    assert sorted(worker.pool_pids()) == sorted(pool)
+    taken = {*re.findall(r"farmhaul\.put_parts\[([0-9a-f-]+)\]", worker.log_text())}
+    assert len(taken) > len(plan_runs(PARTS * PART_BYTES)), "no run has ended itself"
+    sent = Counter(put["part_number"] for put in farm.sandbox.store.puts(upload.component_id))
+    assert sent == Counter(range(1, PARTS + 1))
+    path.unlink()
 
 
 @pytest.mark.slow
