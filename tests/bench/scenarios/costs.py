@@ -18,6 +18,8 @@ from tests.sandbox import seed
 
 #: An upload that is a batch of its own cannot cost less.
 EMPTY = "four empty tasks of Celery, one chain after the other"
+#: Nor a file in a manifest.
+ALONE = "MD5 and a PUT through requests alone"
 
 
 def run(stand: Stand, quick: bool) -> list[Result]:
@@ -26,6 +28,7 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     key = {"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()}
     with stand.farm():
         batches = [stand.haul(files) for _ in range(runs)]
+        alone = [1000 * stand.rival("put_alone", files).cpu_s / count for _ in range(runs)]
         singles = [stand.rival("storm", files[:50], one_by_one="yes") for _ in range(3)]
         waits = [_first_byte(stand, path) for path in files[:10]]
     with _bare_celery(stand):
@@ -53,6 +56,7 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     result.rows = [
         _row(f"manifest of {count}", batches, count),
         *([_row("the same, with FARMHAUL_SECRET_KEY", sealed, count)] if sealed else []),
+        (ALONE, f"{median(alone):.2f}", "-", "-", "-", "-", "-", "-"),
         _row("one by one", singles, 50),
         _row(EMPTY, empty, 50),
     ]
@@ -66,8 +70,10 @@ def run(stand: Stand, quick: bool) -> list[Result]:
         Target("Redis commands for a file", commands, "<= 60"),
         Target("CPU time of Redis for a file", redis_ms, "<= 0.15", " ms"),
     ]
+    by_alone = _cpu_ms(batches, count) / median(alone)
     share = _cpu_ms(singles, 50) / _cpu_ms(empty, 50)
     result.notes = [
+        f"in a manifest, a file costs {by_alone:.2f}{TIMES} the CPU time of {ALONE}",
         f"one by one, a file costs {share:.2f}{TIMES} the CPU time of {EMPTY}",
         *(
             f"with FARMHAUL_SECRET_KEY the manifest takes {share:.2f}{TIMES} the time"
