@@ -49,14 +49,17 @@ test: venv ## Run the tests: COVERAGE=1 to measure the coverage of all processes
 	$(BIN)/$(if $(COVERAGE),coverage run -m )pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 	$(if $(COVERAGE),$(BIN)/coverage combine --quiet && $(BIN)/coverage report)
 
-# Slow tests run two at a time, because it breaks things while other things must not be late.
-# The others share programs of the machine, and run alone.
+# Slow tests run two at a time, because it breaks things while other things must not be late. The
+# others share programs of the machine, so they run one after the other, meanwhile. With job control
+# they do not ignore SIGINT, and so end what they have started.
 .PHONY: test-deep
 test-deep: venv ## Run the tests that need Docker, a browser, Slurm, Wine, or minutes
-	@code=0; \
+	@mkdir -p build; code=0; set -m; \
+	$(BIN)/pytest -m "$(ALONE)" >build/test-alone.txt 2>&1 & alone=$$!; set +m; \
+	trap "kill -INT $$alone 2>/dev/null && wait $$alone" EXIT; \
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow and not ($(ALONE))" || code=1; \
-	$(BIN)/pytest -m "$(ALONE)" || code=1; \
-	exit $$code
+	wait $$alone || code=1; cat build/test-alone.txt; \
+	trap - EXIT; exit $$code
 
 .PHONY: check
 check: venv ## Check style, formatting, types, imports, spelling, shell and Lua scripts
