@@ -159,6 +159,17 @@ def is_outage(status: int) -> bool:
     return status >= requests.codes.internal_server_error or status in OUTAGE_STATUS
 
 
+def is_portal(response: requests.Response, body: bytes) -> bool:
+    """Return whether this is a redirect that S3 or GCS did not send, such as to a login.
+
+    S3's own, to another region, names the bucket's region or has an error code.
+    """
+    status = response.status_code
+    is_redirect = requests.codes.multiple_choices <= status < requests.codes.bad_request
+    is_own = error_code(body) or "x-amz-bucket-region" in response.headers
+    return is_redirect and not is_own
+
+
 def retry_after_s(response: requests.Response) -> float | None:
     """Return the seconds of Retry-After: a number, or an HTTP date (RFC 9110, 10.2.3)."""
     value = response.headers.get("Retry-After", "").strip()

@@ -33,6 +33,7 @@ from tasks.transfer.http import (
     body_of,
     error_code,
     is_outage,
+    is_portal,
     one_line,
     retry_after_s,
     send_raw,
@@ -135,7 +136,7 @@ def put_file(
         ServiceUnavailableError: the store is down or slow, or broke the connection.
         StoreRefusedError: the store refuses the file, now and later.
         InterceptedError: something on the way answered in place of the store.
-        UnexpectedAnswerError: the store answered with a 2xx or 3xx that is not 200.
+        UnexpectedAnswerError: the store answered with a 2xx that is not 200, or redirects.
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
         require_unchanged(file, transfer.path, transfer.known_identity)
@@ -238,6 +239,8 @@ def _refusal(transfer: Transfer, response: requests.Response, body: bytes) -> Up
         return ServiceUnavailableError("store", f"{status} {code}", retry_after_s(response))
     if requests.codes.bad_request <= status:
         return StoreRefusedError(transfer.component_id, status, code, by)
+    if is_portal(response, body):
+        return InterceptedError("store", f"{status_of(response)}, not the store's own")
     return UnexpectedAnswerError(
         "the store", f"the PUT of component {transfer.component_id}", f"HTTP {status} is not 200"
     )

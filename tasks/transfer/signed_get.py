@@ -24,6 +24,7 @@ from tasks.transfer.http import (
     body_of,
     error_code,
     is_outage,
+    is_portal,
     retry_after_s,
     send_raw,
     status_of,
@@ -109,7 +110,7 @@ def get_object(
     The status of the response is 200, 206 or 416 (range not satisfiable).
 
     Raises:
-        UrlRefusedError, ServiceUnavailableError: another attempt may succeed.
+        UrlRefusedError, ServiceUnavailableError, InterceptedError: another attempt may succeed.
         ObjectGoneError: the store does not have it.
         FatalError: the store refused.
     """
@@ -118,7 +119,10 @@ def get_object(
     if status in {200, 206, requests.codes.requested_range_not_satisfiable}:
         return response
     with translated_errors("store"):
-        code = error_code(body_of(response, MAX_ERROR_BYTES)) or "no reason given"
+        body = body_of(response, MAX_ERROR_BYTES)
+    if is_portal(response, body):
+        raise InterceptedError("store", f"{status_of(response)}, not the store's own")
+    code = error_code(body) or "no reason given"
     if status in {requests.codes.unauthorized, requests.codes.forbidden} or "Expired" in code:
         raise UrlRefusedError(component_id, status, code)
     if is_outage(status):

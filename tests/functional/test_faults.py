@@ -118,6 +118,15 @@ def test_a_file_that_never_arrives_unchanged_fails_in_the_end(farm: Farm) -> Non
     assert farm.sandbox.ftrack.locations(upload.component_id) == []
 
 
+def test_a_portal_before_the_store_is_waited_out(farm: Farm) -> None:
+    portal = farm.sandbox.faults.add("store", "status", 302, body="<html>log in")
+    uploads = [upload.id for upload in farm.upload_many(4)]
+    wait_until(lambda: farm.redis.exists("farmhaul:gate:store"))
+    farm.sandbox.faults.remove(portal)
+
+    farm.wait_located(uploads)
+
+
 def test_a_final_refusal_of_the_store_is_not_retried(farm: Farm) -> None:
     farm.sandbox.faults.add("store", "status", 405)
     upload = farm.upload()

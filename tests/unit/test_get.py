@@ -16,6 +16,7 @@ import pytest
 
 from tasks.transfer.errors import (
     FatalError,
+    InterceptedError,
     ServiceUnavailableError,
     UnexpectedAnswerError,
     UrlRefusedError,
@@ -463,7 +464,7 @@ def test_an_empty_file_is_a_file(node: Node) -> None:
         (http("400 Bad Request", b"<Code>ExpiredToken</Code>"), UrlRefusedError),
         (http("404 Not Found", b"<Code>NoSuchKey</Code>"), FatalError),
         (http("503 Slow Down"), ServiceUnavailableError),
-        (http("302 Found", headers={"Location": "http://127.0.0.1:1/"}), FatalError),
+        (http("302 Found", headers={"Location": "http://127.0.0.1:1/"}), InterceptedError),
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nof no length", UnexpectedAnswerError),
         (http("206 Partial Content", b"of no range"), UnexpectedAnswerError),
     ],

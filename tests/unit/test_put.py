@@ -220,16 +220,29 @@ def test_no_other_2xx_is_success(
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
-def test_a_redirect_is_not_followed(
+@pytest.mark.parametrize(
+    ("body", "headers", "expected"),
+    [
+        (b"", {}, InterceptedError),
+        (b"<html>log in</html>", {}, InterceptedError),
+        (b"<Code>TemporaryRedirect</Code>", {}, UnexpectedAnswerError),
+        (b"", {"x-amz-bucket-region": "eu-west-1"}, UnexpectedAnswerError),
+    ],
+    ids=["portal", "page", "code", "region"],
+)
+def test_a_redirect_is_not_followed(  # noqa: PLR0917 fixtures and cases
+    body: bytes,
+    headers: dict[str, str],
+    expected: type[UploadError],
     status: str,
     transfer: Transfer,
     odd: OddServer,
     session: requests.Session,
     roots: tuple[str, ...],
 ) -> None:
-    odd.answers = [http(status, headers={"Location": f"{odd.url}/elsewhere"})]
+    odd.answers = [http(status, body, {"Location": f"{odd.url}/elsewhere", **headers})]
 
-    assert isinstance(error_of(transfer, session, roots), UnexpectedAnswerError)
+    assert type(error_of(transfer, session, roots)) is expected
 
     assert len(odd.requests) == 1
 

@@ -23,7 +23,7 @@ BY_PROXY = [
     errors.InterceptedError("store", "200 OK with a page, not the store's own"),
     errors.UrlRefusedError("a component", 403, "Forbidden", "proxy"),
     errors.StoreRefusedError("a component", 404, "Not Found", "proxy"),
-    errors.UnexpectedAnswerError("the store", "the PUT", "HTTP 302 is not 200"),
+    errors.UnexpectedAnswerError("the store", "the PUT", "HTTP 204 is not 200"),
 ]
 REVOKED = errors.CredentialsRefusedError("https://studio.ftrackapp.com", "no such key")
 
