@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.docs_tables import CLI, CONFIGURATION, with_options, with_variables
-from tests.helpers.error_examples import EXAMPLES
+from tests.helpers.error_examples import SHOWN
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = sorted((ROOT / "docs" / "img").glob("*.svg"))
@@ -88,6 +88,6 @@ def test_the_table_of_variables_is_that_of_the_code() -> None:
 # Troubleshooting: each kind of error has an entry
 
 
-@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", SHOWN, ids=lambda kind: kind.__name__)
 def test_each_kind_of_error_is_explained(kind: type[Exception]) -> None:
     assert re.search(rf"(?m)^\| `{kind.__name__}` \|", TROUBLES)

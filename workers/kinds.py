@@ -19,7 +19,6 @@ MEANINGS = {
     "JoinUnderWayError": "ftrack has not said whether the parts of a large file are joined",
     "PartsMissingError": "parts of a large file are not recorded",
     "LeaseLostError": "its worker was frozen, or cut off from Redis",
-    "GivenBackError": "its task ended before the upload was done",
     "UnexpectedAnswerError": "an unexpected response",
     "FileRefusedError": "the file cannot be uploaded as it is",
     "RequestRefusedError": "ftrack refused",

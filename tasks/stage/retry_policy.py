@@ -49,7 +49,8 @@ class Policy:
     at_least_s: float = 0.0
 
 
-#: Uploads wait out an outage for a day; errors that look like a fault of farmhaul fail soon.
+#: Uploads wait out an outage for a day; errors that look like a fault of farmhaul fail soon. What
+#: was given back is no error: it is pending at once (``tasks/stage/outcomes.py``).
 POLICIES: dict[type[errors.RetryableError], Policy] = {
     errors.ServiceUnavailableError: Policy(math.inf, DAY_S, 2, 300),
     # Waits until somebody fixes the setting. It closes no gate: ftrack and the store are up.
@@ -74,8 +75,6 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     # While workers are upgraded, an old one may send parts whose ETags it does not sign.
     errors.PartsMissingError: Policy(10, DAY_S, 1, 30),
     errors.LeaseLostError: Policy(math.inf, DAY_S, 1, 30),
-    # It is pending at once, and no error.
-    errors.GivenBackError: Policy(math.inf, DAY_S, 0, 0),
     errors.UnexpectedAnswerError: Policy(5, DAY_S, 2, 60),
 }
 

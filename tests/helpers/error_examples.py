@@ -96,3 +96,6 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (ID, PATH, "is empty"),
     ),
 }
+
+#: Those that a user may read as the kind of an error. What was given back is pending at once.
+SHOWN = [cls for cls in EXAMPLES if cls is not errors.GivenBackError]

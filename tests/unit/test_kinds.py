@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
 from tasks.records.scripts import assembled_scripts
-from tasks.transfer import errors
+from tests.helpers.error_examples import SHOWN
 from workers.kinds import MEANINGS, kind_line
 
 
-def final(kind: type[Exception]) -> Iterator[str]:
-    below = kind.__subclasses__()
-    if not below:
-        yield kind.__name__
-    for one in below:
-        yield from final(one)
-
-
 def test_each_kind_that_an_upload_fails_with_has_words() -> None:
-    raised = {name for name in final(errors.UploadError) if hasattr(errors, name)}
+    raised = {kind.__name__ for kind in SHOWN}
     text = "".join(assembled_scripts().values())
     written = {*re.findall(r"(?:'error_kind',|REFUSED =) '([A-Z]\w+)'", text)}
 

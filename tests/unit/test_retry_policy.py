@@ -45,7 +45,6 @@ LAST_TRY = {
     errors.JoinUnderWayError: None,
     errors.PartsMissingError: 10,
     errors.LeaseLostError: None,
-    errors.GivenBackError: None,
     errors.UnexpectedAnswerError: 5,
 }
 PATIENCE_S = dict.fromkeys(LAST_TRY, DAY_S) | {
@@ -68,7 +67,6 @@ DELAYS_S: dict[type[errors.RetryableError], tuple[list[float], float]] = {
     errors.JoinUnderWayError: ([5, 10, 20, 30, 30], 2),
     errors.PartsMissingError: ([1, 2, 4, 8, 16, 30, 30, 30, 30], 0),
     errors.LeaseLostError: ([1, 2, 4, 8, 16, 30, 30], 0),
-    errors.GivenBackError: ([0, 0, 0], 0),
     errors.UnexpectedAnswerError: ([2, 4, 8, 16], 0),
 }
 
