@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from tasks.config.redis_url import RedisUrl, parse_redis_url
 from tasks.config.settings import Settings
+from tasks.transfer.keepalive import KEEPALIVE
 
 #: How long a worker waits until Redis accepts a connection, and for the answer to a command.
 #: A client that waits by BLMOVE has a longer time; the answer to BRPOP is read when it is there.
@@ -31,13 +32,17 @@ def keepalive_options() -> dict[int, int]:
 
     The probes of keepalive stop while sent data is unconfirmed: TCP_USER_TIMEOUT limits that.
     """
-    wanted = {
-        "TCP_KEEPIDLE": 15,
-        "TCP_KEEPINTVL": 5,
-        "TCP_KEEPCNT": 3,
-        "TCP_USER_TIMEOUT": 30_000,  # ms
-    }
-    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
+    options = {option: value for level, option, value in KEEPALIVE if level == socket.IPPROTO_TCP}
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        options[socket.TCP_USER_TIMEOUT] = 30_000  # ms
+    return options
+
+
+#: Before its version 8, redis-py ignores the options without the first of these.
+KEPT_ALIVE: dict[str, Any] = {
+    "socket_keepalive": True,
+    "socket_keepalive_options": keepalive_options(),
+}
 
 
 def worker_redis(settings: Settings, answer_s: float = ANSWER_S) -> redis.Redis:
@@ -109,9 +114,7 @@ def _connect(text: str, **options: Any) -> redis.Redis:
     if url.has_tls:
         options |= {"ssl": True, **ssl_options(url)}
     [(host, port)] = url.hosts
-    return redis.Redis(
-        host=host, port=port, socket_keepalive_options=keepalive_options(), **options
-    )
+    return redis.Redis(host=host, port=port, **KEPT_ALIVE, **options)
 
 
 def _connect_to_master(url: RedisUrl, options: dict[str, Any]) -> redis.Redis:
@@ -122,7 +125,7 @@ def _connect_to_master(url: RedisUrl, options: dict[str, Any]) -> redis.Redis:
     client: redis.Redis = make(url.hosts, sentinel_kwargs=sentinel_options(url)).master_for(
         url.master,
         connection_class=kind,
-        socket_keepalive_options=keepalive_options(),
+        **KEPT_ALIVE,
         **options,
     )
     return client

@@ -7,6 +7,7 @@ from __future__ import annotations
 import _socket
 
 from tasks.config.redis_url import address
+from tasks.transfer.keepalive import KEEPALIVE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,11 +82,21 @@ def _connected(family: int, place: Any, deadline: Deadline) -> socket:
     connecting = _socket.socket(family, _socket.SOCK_STREAM)
     try:
         connecting.settimeout(deadline.left_s())
+        if isinstance(place, tuple):  # else it is the path of a Unix socket
+            _keep_alive(connecting)
         connecting.connect(place)
     except BaseException:
         connecting.close()
         raise
     return connecting
+
+
+def _keep_alive(connecting: socket) -> None:
+    for option in KEEPALIVE:
+        try:
+            connecting.setsockopt(*option)
+        except OSError:  # a system that names it and cannot do it
+            return
 
 
 def _addresses(host: str, port: int, deadline: Deadline) -> list[tuple[int, Any]]:

@@ -218,3 +218,26 @@ def test_a_worker_started_elsewhere_finds_its_code(make_farm: MakeFarm, tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert "farmhaul" in done.stdout
+
+
+def test_each_idle_connection_of_a_worker_is_probed(farm: Farm) -> None:
+    farm.wait_located([farm.upload().id])
+    pids = [pid for worker in farm.workers for pid in (worker.pid, *worker.pool_pids())]
+
+    wait_until(lambda: set(probed_within_s(pids)) and max(probed_within_s(pids)) <= 30)
+
+
+def probed_within_s(pids: list[int]) -> list[float]:
+    """Return in how many seconds the system probes each connection; infinity if it never does."""
+    sockets = set()
+    for file in [file for pid in pids for file in Path(f"/proc/{pid}/fd").iterdir()]:
+        with suppress(FileNotFoundError):  # closed meanwhile
+            sockets.add(os.readlink(file))
+    found = []
+    # The columns: https://www.kernel.org/doc/Documentation/networking/proc_net_tcp.txt
+    for row in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, _, _, state, _, timer, _, _, _, inode, *_ = row.split()
+        if state == "01" and f"socket:[{inode}]" in sockets:
+            kind, _, ticks = timer.partition(":")
+            found.append(int(ticks, 16) / 100 if kind == "02" else float("inf"))
+    return found

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from tasks.config.redis_client import (
     ANSWER_S,
     CONNECT_S,
-    keepalive_options,
+    KEPT_ALIVE,
     sentinel_options,
     ssl_options,
 )
@@ -36,14 +36,15 @@ def celery_address(url: RedisUrl) -> dict[str, Any]:
             # kombu has no timeout of its own, so a half-open connection would stop a worker. It
             # reads the answer to its BRPOP, which waits, only when there is one.
             "socket_timeout": ANSWER_S,
-            "socket_keepalive": True,
-            "socket_keepalive_options": keepalive_options(),
+            **KEPT_ALIVE,
             "health_check_interval": HEALTH_CHECK_S,
         },
         "result_backend": _kombu_url(url),
         "result_backend_transport_options": master,
         "redis_socket_connect_timeout": CONNECT_S,
         "redis_socket_timeout": ANSWER_S,
+        # Celery knows no options for the probes: those of redis-py are like ours.
+        "redis_socket_keepalive": url.scheme != "unix",
     }
     if url.has_tls:
         tls = {**ssl_options(url), "ssl_cert_reqs": ssl.CERT_REQUIRED}
