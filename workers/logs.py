@@ -36,6 +36,7 @@ from tasks.config.redis_url import parse_redis_url
 from tasks.config.settings import Settings
 from tasks.config.texts import visible
 from tasks.log import log
+from tasks.transfer.addresses import QUERY
 from workers.wording import redis_problem
 
 #: The events that Celery's lines become, by the template of the line.
@@ -49,8 +50,6 @@ CELERY_EVENTS = {
     trace.LOG_RETRY: "task_retried",
 }
 
-#: The query of a URL, which contains its signature; urllib3 also logs it after a path alone.
-QUERY = re.compile(r"(?:\?|\bX-Amz-)[\w.~%-]+=[^\s\"'<>\\)]*", re.IGNORECASE)
 #: Control characters in lines of libraries; Celery's own colours, tabs and line breaks stay.
 UNPRINTABLE = re.compile(
     "(\x1b\\[[0-9;]*m)|[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"

@@ -18,6 +18,8 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 #: A URL that can be written into a request (RFC 9112), without what clients read differently: a
 #: user before the host, and a backslash, which some take for a slash.
 URL = re.compile(r"https?://[A-Za-z0-9._\[\]:-]+(?:[/?][!-\[\]-~]*)?")
+#: The query of a URL, which contains its signature; urllib3 also logs it after a path alone.
+QUERY = re.compile(r"(?:\?|\bX-Amz-)[\w.~%-]+=[^\s\"'<>\\)]*", re.IGNORECASE)
 #: As long as the stores accept them.
 MAX_URL_CHARS = 8192
 

@@ -18,6 +18,7 @@ import urllib3
 from requests.structures import CaseInsensitiveDict
 from urllib3.util import SKIP_HEADER
 
+from tasks.transfer.addresses import QUERY
 from tasks.transfer.errors import OwnFault, OwnSettingsError, ServiceUnavailableError
 from tasks.transfer.own_faults import causes_of, own_fault
 
@@ -209,8 +210,12 @@ def error_code(body: bytes) -> str:
 
 
 def one_line(text: str, max_chars: int = MAX_CHARS) -> str:
-    """Return the text of a service as one short line of printable characters."""
-    printable = (char if char.isprintable() else " " for char in text[: 4 * max_chars])
+    """Return the text of a service as one short line of printable characters.
+
+    A service may quote a presigned URL, as the errors of boto3 do. Its query is left out.
+    """
+    shown = QUERY.sub("***", text[: 4 * max_chars])
+    printable = (char if char.isprintable() else " " for char in shown)
     return " ".join("".join(printable).split())[:max_chars]
 
 

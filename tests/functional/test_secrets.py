@@ -85,7 +85,7 @@ def fail_and_recover(farm: Farm) -> list[str]:
     ftrack, faults = farm.sandbox.ftrack, farm.sandbox.faults
     names = ("good", "down", "reset", "digest", "forbidden", "slow", "breaks", "refused", "denied")
     made = {name: ftrack.add_component("main.exr") for name in names}
-    key = f"the key {seed.API_KEY} may not"
+    key = f"the key {seed.API_KEY} may not use {QUOTED_URL}"
     faults.add("ftrack", "status", 500, times=1, body=key)
     faults.add("ftrack", "junk", times=1, body=f'[{{"url": "{QUOTED_URL}"')
     faults.add("store", "status", 503, times=1, component_id=made["down"], body=QUOTED_URL)

@@ -168,6 +168,12 @@ def test_words_that_need_no_change_are_left_alone() -> None:
     assert one_line("Entity “ünï” is gone 🎬") == "Entity “ünï” is gone 🎬"
 
 
+def test_a_presigned_url_that_a_service_quotes_loses_its_query() -> None:
+    said = one_line(f'Could not connect to "{SECRET}", or to /key?X-Goog-Signature=s3cr3t: gone?')
+
+    assert said == 'Could not connect to "https://store/bucket/key***", or to /key*** gone?'
+
+
 def test_an_answer_without_a_reason_is_named_by_its_number() -> None:
     answer = requests.Response()
     answer.status_code = 503
