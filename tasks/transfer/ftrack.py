@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import reprlib
 from collections.abc import Callable, Sequence
 
@@ -30,7 +31,16 @@ from tasks.transfer.operations import Operation, Result
 from tasks.transfer.pace import Pace, SlowCallError
 
 CREDENTIALS_EXCEPTIONS = {"InvalidCredentialsError", "FTAuthenticationError"}
-OUTAGE_EXCEPTIONS = {"ServerError", "InternalError", "TimeoutError", "OperationalError"}
+#: Names of errors that say nothing of the call: the server, or what it needs, is in trouble.
+OUTAGE_EXCEPTION = re.compile(
+    "server_?error|internal|timeout|connection|unavailable|operational|dbapi|toomany|throttl"
+    "|maintenance|deadlock|stale",
+    re.IGNORECASE,
+)
+#: The same in the words of boto3, by which ftrack calls its store.
+STORE_OUTAGE = re.compile(
+    r"\((?:InternalError|OperationAborted|ServiceUnavailable|SlowDown|50\d)\)"
+)
 #: Proxies often refuse requests above 1 MB (nginx: client_max_body_size 1m).
 MAX_REQUEST_BYTES = 900_000
 #: The response for a batch of 50 has about 100 kB, that for 10,000 parts 15 MB.
@@ -185,8 +195,10 @@ class FtrackClient:
             results = json.loads(body)
         except (ValueError, RecursionError):
             raise _not_ftracks(response) from None
-        if isinstance(results, dict) and "exception" in results:
-            raise self._error_in(results, response)
+        # The error stands for all results; one in their place is believed, too.
+        for result in results if isinstance(results, list) else [results]:
+            if isinstance(result, dict) and "exception" in result:
+                raise self._error_in(result, response)
         if is_outage(status):
             raise ServiceUnavailableError("ftrack", status_of(response), retry_after_s(response))
         if status == requests.codes.unauthorized:
@@ -212,7 +224,8 @@ class FtrackClient:
         code = error.get("error_code")
         if code == "api_credentials_invalid" or name in CREDENTIALS_EXCEPTIONS:
             return CredentialsRefusedError(self.server_url, why or name)
-        if is_outage(response.status_code) or name in OUTAGE_EXCEPTIONS:
+        is_theirs = OUTAGE_EXCEPTION.search(name) or STORE_OUTAGE.search(why)
+        if is_outage(response.status_code) or is_theirs:
             return ServiceUnavailableError("ftrack", f"{name}: {why}", retry_after_s(response))
         return FtrackRefusal(name, why)
 

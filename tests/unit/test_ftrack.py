@@ -303,6 +303,8 @@ def test_refused_credentials_are_reported_under_any_status(
     ("name", "status"),
     [
         *((name, "200 OK") for name in ("ServerError", "InternalError", "TimeoutError")),
+        *((name, "200 OK") for name in ("InternalServerError", "DBAPIError", "MaintenanceError")),
+        *((name, "200 OK") for name in ("TooManyRequestsError", "EndpointConnectionError")),
         *(("ValidationError", status) for status in ("500 Boom", "503 Busy", "429 Slow")),
     ],
 )
@@ -317,6 +319,25 @@ def test_an_outage_that_ftrack_tells_of_in_json_is_one(
     assert isinstance(error, ServiceUnavailableError)
     assert (error.service, error.retry_after_s) == ("ftrack", 9)
     assert f"{name}: try later" in str(error)
+
+
+def test_an_outage_of_the_store_that_ftrack_tells_of_is_one(
+    client: FtrackClient, odd: OddServer
+) -> None:
+    why = "An error occurred (SlowDown) when calling the CompleteMultipartUpload operation"
+    odd.answers = [answer_of({"exception": "ClientError", "content": why})]
+
+    assert isinstance(error_of(client), ServiceUnavailableError)
+
+
+def test_an_error_in_the_place_of_a_result_is_no_success(
+    client: FtrackClient, odd: OddServer
+) -> None:
+    refused = {"exception": "ValidationError", "content": "no"}
+    odd.answers = [answer_of([{"action": "create", "data": {}}, refused])]
+
+    with pytest.raises(FtrackRefusal, match="ValidationError: no"):
+        client.call([{"action": "create"}] * 2)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "403 Forbidden", "422 Unprocessable"])
