@@ -205,7 +205,7 @@ def body_of(response: requests.Response, max_bytes: int) -> bytes:
 
 def error_code(body: bytes) -> str:
     """Return the error code in the XML of S3 or GCS, such as AccessDenied; empty without one."""
-    match = re.search(rb"<Code>([A-Za-z0-9]{1,60})</Code>", body)
+    match = re.search(rb"<Code>([A-Za-z0-9.]{1,60})</Code>", body)
     return match[1].decode() if match else ""
 
 

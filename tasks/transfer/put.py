@@ -72,10 +72,22 @@ URL_CODES = {
     "SignatureDoesNotMatch",
     "InvalidAccessKeyId",
     "TokenRefreshRequired",
+    "InvalidToken",
+    "RequestExpired",
+    "AuthorizationQueryParametersError",
 }
 DIGEST_CODES = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch"}
-#: Codes of a 400 that mean a transfer was cut short, not that the request was wrong.
-BROKEN_TRANSFER_CODES = {"RequestTimeout", "IncompleteBody"}
+#: Codes that mean "later" whatever the status is: a transfer was cut short, the store is busy, or
+#: takes no file at all, because of its bucket or account. They say nothing of this file.
+LATER_CODES = {
+    *("RequestTimeout", "IncompleteBody", "ServiceUnavailable", "InternalError"),
+    *("SlowDown", "Throttling", "ThrottlingException", "KMS.ThrottlingException", "Busy"),
+    *("RequestLimitExceeded", "BandwidthLimitExceeded", "TooManyRequests"),
+    *("OperationAborted", "ConditionalRequestConflict"),
+    *("NoSuchBucket", "InvalidBucketState", "AccountProblem", "AllAccessDisabled"),
+    *("NotSignedUp", "UserSuspended", "QuotaExceeded", "BucketQuotaExceeded"),
+    *("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "KMS.DisabledException"),
+}
 
 #: An MD5, and what a proxy that could compress adds to it: Apache "-gzip", Jetty "--gzip". Such a
 #: proxy may also weaken the ETag: W/"…" (nginx).
@@ -231,12 +243,12 @@ def _refusal(transfer: Transfer, response: requests.Response, body: bytes) -> Up
     by = "store" if error_code(body) else "proxy"
     if code in DIGEST_CODES:
         return _mismatch(transfer, _calculated_md5_hex(body) or "unknown")
+    if code in LATER_CODES or is_outage(status):
+        return ServiceUnavailableError("store", f"{status} {code}", retry_after_s(response))
     if code in URL_CODES or status == requests.codes.forbidden:
         # S3 answers AccessDenied both for an expired URL and for any other refusal.
         code = f"{code}, expired" if b"has expired" in body else code
         return UrlRefusedError(transfer.component_id, status, code, by)
-    if is_outage(status) or code in BROKEN_TRANSFER_CODES:
-        return ServiceUnavailableError("store", f"{status} {code}", retry_after_s(response))
     if requests.codes.bad_request <= status:
         return StoreRefusedError(transfer.component_id, status, code, by)
     if is_portal(response, body):

@@ -254,6 +254,7 @@ URL_REFUSALS = [
     ("400 Bad Request", "ExpiredToken"),
     ("400 Bad Request", "InvalidAccessKeyId"),
     ("400 Bad Request", "TokenRefreshRequired"),
+    ("400 Bad Request", "InvalidToken"),
 ]
 OUTAGES = [
     ("500 Internal Server Error", "InternalError"),
@@ -263,13 +264,19 @@ OUTAGES = [
     ("408 Request Timeout", "Late"),
     ("400 Bad Request", "RequestTimeout"),
     ("400 Bad Request", "IncompleteBody"),
+    ("400 Bad Request", "ThrottlingException"),
+    ("400 Bad Request", "KMS.ThrottlingException"),
+    ("409 Conflict", "OperationAborted"),
+    ("404 Not Found", "NoSuchBucket"),
+    ("403 Forbidden", "AllAccessDisabled"),
+    ("403 Forbidden", "QuotaExceeded"),
 ]
 REFUSALS = [
-    ("404 Not Found", "NoSuchBucket"),
+    ("404 Not Found", "NoSuchKey"),
     ("413 Too Large", "EntityTooLarge"),
     ("400 Bad Request", "InvalidRequest"),
     ("405 Not Allowed", "MethodNotAllowed"),
-    ("409 Conflict", "OperationAborted"),
+    ("409 Conflict", "BucketAlreadyExists"),
 ]
 DIGESTS = [
     ("400 Bad Request", "BadDigest"),
