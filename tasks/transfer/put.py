@@ -218,9 +218,9 @@ def send(transfer: Transfer, body: FileBody, session: requests.Session) -> str:
         response_body = body_of(response, MAX_ERROR_BYTES)
     if response.status_code != requests.codes.ok:
         raise _refusal(transfer, response, response_body)
-    if response_body and "ETag" not in response.headers:
+    if response_body and _md5_hex(transfer) not in response.headers.get("ETag", "").lower():
         # S3 and GCS answer with an ETag and nothing else. Taken for theirs, the page of a captive
-        # portal would make a component without bytes.
+        # portal, which may have an ETag too, would make a component without bytes.
         raise InterceptedError("store", f"{status_of(response)} with a page, not the store's own")
     if body.left_bytes:
         raise ServiceUnavailableError("store", "it answered before it had the whole file")

@@ -318,6 +318,11 @@ def test_a_refusal_is_told_by_its_code_and_status(  # noqa: PLR0917 fixtures and
     ("answer", "expected", "said"),
     [
         (http("200 OK", b"<html>log in</html>"), InterceptedError, "200 OK with a page"),
+        (
+            http("200 OK", b"<html>log in</html>", {"ETag": '"5f7e-3a"'}),
+            InterceptedError,
+            "200 OK with a page",
+        ),
         (http("403 Forbidden"), UrlRefusedError, "403 Forbidden"),
         (http("404 Not Found", b"<html>gone</html>"), StoreRefusedError, "404 Not Found"),
         (http("413 Too Large", b"<html>nginx</html>"), StoreRefusedError, "413 Too Large"),
@@ -330,6 +335,7 @@ def test_a_refusal_is_told_by_its_code_and_status(  # noqa: PLR0917 fixtures and
     ],
     ids=[
         "portal",
+        "portal with an ETag",
         "empty",
         "html",
         "nginx",
