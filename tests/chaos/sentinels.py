@@ -124,9 +124,12 @@ def running(folder: Path, password: str = "", own_password: str = "") -> Iterato
 
 
 @contextmanager
-def running_with_tls(folder: Path) -> Iterator[tuple[str, RedisServer]]:
+def running_with_tls(
+    folder: Path, master_certificate: Path | None = None
+) -> Iterator[tuple[str, RedisServer]]:
     """Run a master and one sentinel behind TLS; yields a URL and the master.
 
+    The master has the certificate of the sentinel if it is given no other.
     The server of the wheel has no TLS, so the sentinel itself reaches its master without it.
     """
     folder.mkdir(exist_ok=True)
@@ -138,7 +141,9 @@ def running_with_tls(folder: Path) -> Iterator[tuple[str, RedisServer]]:
     with ExitStack() as stack:
         master.start()
         stack.callback(master.stop)
-        front = stack.enter_context(tls_front(master.port, certificate, also_plain=True))
+        front = stack.enter_context(
+            tls_front(master.port, master_certificate or certificate, also_plain=True)
+        )
         conf.write_text(
             f'port {port}\nbind 127.0.0.1\ndir "{folder}"\n'
             f"sentinel monitor {MASTER} 127.0.0.1 {front} 1\n"
