@@ -64,6 +64,11 @@ class FtrackRefusal(Exception):
         return f"{self.name}: {self.why}"
 
     @property
+    def is_too_large(self) -> bool:
+        """Whether the POST is larger than we, or a proxy before ftrack, allow."""
+        return self.name == TOO_LARGE
+
+    @property
     def is_duplicate(self) -> bool:
         """Whether an entity that the POST would create exists already."""
         why = self.why.lower()
@@ -199,6 +204,8 @@ class FtrackClient:
         for result in results if isinstance(results, list) else [results]:
             if isinstance(result, dict) and "exception" in result:
                 raise self._error_in(result, response)
+        if status == requests.codes.request_entity_too_large:
+            raise _too_large(response)
         if is_outage(status):
             raise ServiceUnavailableError("ftrack", status_of(response), retry_after_s(response))
         if status == requests.codes.unauthorized:
@@ -254,10 +261,14 @@ def _not_ftracks(response: requests.Response) -> Exception:
     if status < requests.codes.bad_request:
         why += ": perhaps a page of a proxy or portal in ftrack's place"
     if status == requests.codes.request_entity_too_large:
-        return FtrackRefusal(TOO_LARGE, f"a proxy before ftrack answers {status_of(response)}")
+        return _too_large(response)
     if status >= requests.codes.bad_request and not is_outage(status):
         return InterceptedError("ftrack", why)
     return ServiceUnavailableError("ftrack", why, retry_after_s(response))
+
+
+def _too_large(response: requests.Response) -> FtrackRefusal:
+    return FtrackRefusal(TOO_LARGE, f"a proxy before ftrack answers {status_of(response)}")
 
 
 def encoded(operations: Sequence[Operation]) -> bytes:

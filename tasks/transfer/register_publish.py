@@ -13,7 +13,7 @@ from tasks.transfer.errors import (
     UnexpectedAnswerError,
 )
 from tasks.transfer.existing import Existing, frames_operations, is_named
-from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
+from tasks.transfer.ftrack import MAX_REQUEST_BYTES, FtrackClient, FtrackRefusal
 from tasks.transfer.models import MAX_SIZE_BYTES, Transfer
 from tasks.transfer.operations import Result
 from tasks.transfer.queries import MAX_PADDING, MAX_ROWS, number_of, query, quoted, rows_of
@@ -21,6 +21,10 @@ from tasks.transfer.register import LOOKED_UP_AT_ONCE, look_up, taken_by
 from tasks.transfer.registration import job_ids, publish_operations, with_jobs
 from tasks.transfer.targets import Container, Publish
 from tasks.transfer.thumbnails import set_thumbnails
+
+#: If a proxy refuses a POST as too large, a publish is tried in POSTs of half the size, until they
+#: are about as large as the look-up of LOOKED_UP_AT_ONCE files.
+LEAST_POST_BYTES = 50_000
 
 #: The frames of an existing sequence that are read in one POST, about 150 bytes each.
 FRAMES_A_PAGE = 5000
@@ -36,6 +40,8 @@ def locate_publish(
     files: Sequence[Transfer],
     before_post: Callable[[], None] = lambda: None,
     outdated: Callable[[Container, Sequence[str]], Sequence[str]] = _all_if_replaced,
+    *,
+    max_bytes: int = MAX_REQUEST_BYTES,
 ) -> Transfer:
     """Register all members of a publish; return its transfer with the ids of encoding jobs.
 
@@ -44,7 +50,8 @@ def locate_publish(
 
     Safe to repeat, like ``locate``. ``before_post`` is called before each POST, and may raise to
     stop. ``outdated`` returns which frames of an existing sequence, of those that are not members,
-    are of the files that it replaces: they are deleted.
+    are of the files that it replaces: they are deleted. ``max_bytes`` is the size of the POSTs:
+    if a proxy refuses one of them as too large, all is done again with smaller ones.
 
     Raises:
         FileRefusedError: the name is taken in ftrack by a file, or by another sequence.
@@ -57,7 +64,10 @@ def locate_publish(
     if publish is None:
         raise ValueError(f"transfer {transfer.upload_id} is not a publish")
     # What ftrack has encoded and deleted since is not made again.
-    files = [file for file in files if not (file.target.encode_only and file.was_located)]
+    asked, files = (
+        files,
+        [file for file in files if not (file.target.encode_only and file.was_located)],
+    )
     wanted: list[Transfer | Container] = [*publish.containers, *files]
     existing = look_up(ftrack, wanted)
     gone = [file.upload_id for file in files if file.was_located and not existing.has(file)]
@@ -68,11 +78,16 @@ def locate_publish(
     publish, files, existing = _with_used(ftrack, publish, files, existing)
     existing = _with_frames(ftrack, publish, files, existing, path=transfer.path, outdated=outdated)
     jobs: tuple[str, ...] = ()
-    for operations in publish_operations(publish, files, existing):
+    for operations in publish_operations(publish, files, existing, max_bytes):
         before_post()
         try:
             jobs += job_ids(ftrack.call(operations) if operations else [])
         except FtrackRefusal as refusal:
+            if refusal.is_too_large and max_bytes // 2 >= LEAST_POST_BYTES:
+                again = locate_publish(
+                    ftrack, transfer, asked, before_post, outdated, max_bytes=max_bytes // 2
+                )
+                return with_jobs(again, jobs + again.job_ids, [file.target for file in files])
             if refusal.is_duplicate or refusal.may_pass:
                 # What was created after it was looked up is found by the next attempt.
                 raise UnexpectedAnswerError("ftrack", "create", str(refusal)) from None

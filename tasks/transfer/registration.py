@@ -181,7 +181,10 @@ def with_jobs(transfer: Transfer, jobs: tuple[str, ...], targets: Sequence[Targe
 
 
 def publish_operations(
-    publish: Publish, files: Sequence[Transfer], existing: Existing
+    publish: Publish,
+    files: Sequence[Transfer],
+    existing: Existing,
+    max_bytes: int = MAX_REQUEST_BYTES,
 ) -> list[list[Operation]]:
     """Return the POSTs that register a publish. All of it becomes visible with the last one.
 
@@ -191,9 +194,9 @@ def publish_operations(
     single files, the publish becomes visible in several steps.
     """
     posts = _posts(publish, files, existing, shown_at_once=FRAMES_A_POST)
-    if len(encoded(posts[-1])) > MAX_REQUEST_BYTES:
+    if len(encoded(posts[-1])) > max_bytes:
         posts = _posts(publish, files, existing, shown_at_once=0)
-    return [fitting for post in posts for fitting in _fitting(post)]
+    return [fitting for post in posts for fitting in _fitting(post, max_bytes)]
 
 
 def _posts(
@@ -274,7 +277,7 @@ def _sequence_location(
     return location_operations(container.target, path, existing)
 
 
-def _fitting(operations: Sequence[Operation]) -> list[list[Operation]]:
+def _fitting(operations: Sequence[Operation], max_bytes: int) -> list[list[Operation]]:
     """Split operations, in their order, so that each list fits into a POST if possible."""
     posts: list[list[Operation]] = []
     room_bytes = 0
@@ -282,7 +285,7 @@ def _fitting(operations: Sequence[Operation]) -> list[list[Operation]]:
         size_bytes = len(encoded([operation]))
         if not posts or size_bytes > room_bytes:
             posts.append([])
-            room_bytes = MAX_REQUEST_BYTES
+            room_bytes = max_bytes
         posts[-1].append(operation)
         room_bytes -= size_bytes
     return posts

@@ -75,6 +75,20 @@ def test_240_frames_make_one_sequence_in_at_most_20_calls(farm: Farm) -> None:
     session.close()
 
 
+def test_a_proxy_that_refuses_a_sequence_holds_up_nothing_else(farm: Farm) -> None:
+    folder = render(farm, range(1001, 1101), 10)
+    farm.sandbox.faults.add(
+        "ftrack", "status", 413, over_bytes=20_000, entity_type="SequenceComponent", body="<html>"
+    )
+    [refused] = farm.enqueue(str(folder), "--version-id", VERSION, "--name", "exr")
+    other = farm.upload()
+
+    farm.wait_state([refused["upload_id"]], "failed")
+    farm.wait_located([other.id])
+    assert "a proxy before ftrack answers 413" in farm.record(refused["upload_id"])["error"]
+    assert not farm.redis.keys("farmhaul:gate:*")
+
+
 def test_nothing_of_a_sequence_is_visible_before_all_of_it_is_stored(farm: Farm) -> None:
     folder = render(farm, range(1001, 1011))
     fault = farm.sandbox.faults.add("store", "status", 413, method="PUT", times=1)

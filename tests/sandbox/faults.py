@@ -41,6 +41,8 @@ class Fault:
     method: str | None = None
     component_id: str | None = None
     part_number: int | None = None
+    #: ftrack: only calls that are larger.
+    over_bytes: int = 0
     #: How often it strikes; None: until it is removed.
     times: int | None = None
     #: How many matching requests pass before it strikes.
@@ -87,6 +89,7 @@ class Seen:
             and (fault.action is None or fault.action in self.actions)
             and (fault.entity_type is None or fault.entity_type in self.entity_types)
             and fault.part_number in (None, self.part_number)
+            and len(self.text) >= fault.over_bytes
             and (
                 fault.component_id in (None, self.key)
                 or str(fault.component_id).encode() in self.text

@@ -733,6 +733,7 @@ POISONS: dict[str, tuple[tuple[Any, ...], dict[str, Any], type[UploadError]]] = 
     "a page with 502": (("status", 502), {"body": "<html>"}, ServiceUnavailableError),
     "a page with 403": (("status", 403), {"body": "<html>"}, InterceptedError),
     "a page with 413": (("status", 413), {"body": "<html>"}, RequestRefusedError),
+    "JSON with 413": (("status", 413), {"body": '{"message": "no"}'}, RequestRefusedError),
     "ServerError": (("error", "ServerError"), {}, ServiceUnavailableError),
     "no credentials": (("error", "InvalidCredentialsError"), {}, CredentialsRefusedError),
     "a refusal": (("error", "ValidationError"), {}, RequestRefusedError),

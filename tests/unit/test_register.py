@@ -94,6 +94,40 @@ def test_a_server_that_repeats_its_first_page_is_not_asked_forever(
         register_publish.locate_publish(ftrack, whole, frames(frame, range(8, 11), 100))
 
 
+def test_a_long_sequence_passes_a_proxy_that_takes_small_calls_alone(
+    sandbox: Sandbox, ftrack: FtrackClient, frame: Frame
+) -> None:
+    sandbox.faults.add("ftrack", "status", 413, over_bytes=60_000, body="<html>nginx")
+    whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
+    files = frames(frame, range(1, 251), 1)
+    shown: list[object] = []
+
+    def look() -> None:
+        shown.extend(one["version_id"] for one in sandbox.ftrack.entities("SequenceComponent"))
+
+    register_publish.locate_publish(ftrack, whole, files, look)
+
+    assert shown
+    assert not any(shown)
+    [sequence] = sandbox.ftrack.entities("SequenceComponent")
+    assert (sequence["version_id"], sequence["size"]) == (seed.VERSION_ID, 250)
+    located = {one["component_id"] for one in sandbox.ftrack.entities("ComponentLocation")}
+    assert located == {TARGET.component_id, *(one.component_id for one in files)}
+
+
+def test_a_proxy_that_takes_no_long_sequence_is_named_soon(
+    sandbox: Sandbox, ftrack: FtrackClient, frame: Frame
+) -> None:
+    sandbox.faults.add("ftrack", "status", 413, over_bytes=20_000, body='{"message": "no"}')
+    whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
+    files = frames(frame, range(1, 101), 1)
+
+    with pytest.raises(RequestRefusedError, match="a proxy before ftrack answers 413"):
+        register_publish.locate_publish(ftrack, whole, files)
+
+    assert sandbox.ftrack.count_calls() <= 10
+
+
 def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
     sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
