@@ -249,9 +249,10 @@ def _refusal(transfer: Transfer, response: requests.Response, body: bytes) -> Up
         # S3 answers AccessDenied both for an expired URL and for any other refusal.
         code = f"{code}, expired" if b"has expired" in body else code
         return UrlRefusedError(transfer.component_id, status, code, by)
-    if requests.codes.bad_request <= status:
+    is_foreign = by == "proxy" and status != requests.codes.request_entity_too_large
+    if requests.codes.bad_request <= status and not is_foreign:
         return StoreRefusedError(transfer.component_id, status, code, by)
-    if is_portal(response, body):
+    if requests.codes.bad_request <= status or is_portal(response, body):
         return InterceptedError("store", f"{status_of(response)}, not the store's own")
     return UnexpectedAnswerError(
         "the store", f"the PUT of component {transfer.component_id}", f"HTTP {status} is not 200"

@@ -118,8 +118,9 @@ def test_a_file_that_never_arrives_unchanged_fails_in_the_end(farm: Farm) -> Non
     assert farm.sandbox.ftrack.locations(upload.component_id) == []
 
 
-def test_a_portal_before_the_store_is_waited_out(farm: Farm) -> None:
-    portal = farm.sandbox.faults.add("store", "status", 302, body="<html>log in")
+@pytest.mark.parametrize("status", [302, 404])
+def test_a_page_before_the_store_is_waited_out(farm: Farm, status: int) -> None:
+    portal = farm.sandbox.faults.add("store", "status", status, body="<html>log in")
     uploads = [upload.id for upload in farm.upload_many(4)]
     wait_until(lambda: farm.redis.exists("farmhaul:gate:store"))
     farm.sandbox.faults.remove(portal)
@@ -128,7 +129,7 @@ def test_a_portal_before_the_store_is_waited_out(farm: Farm) -> None:
 
 
 def test_a_final_refusal_of_the_store_is_not_retried(farm: Farm) -> None:
-    farm.sandbox.faults.add("store", "status", 405)
+    farm.sandbox.faults.add("store", "status", 413)
     upload = farm.upload()
     farm.wait_state([upload.id], "failed")
     assert "the store refused the file" in farm.record(upload.id)["error"]

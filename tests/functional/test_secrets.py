@@ -93,7 +93,7 @@ def fail_and_recover(farm: Farm) -> list[str]:
     faults.add("store", "bad_digest", times=1, component_id=made["digest"])
     faults.add("store", "status", 403, times=1, component_id=made["forbidden"], body=QUOTED_URL)
     faults.add("store", "stall", 2, times=1, component_id=made["slow"])
-    faults.add("store", "status", 405, component_id=made["refused"], body=QUOTED_URL)
+    faults.add("store", "status", 413, component_id=made["refused"], body=QUOTED_URL)
     denied = {"action": "create", "component_id": made["denied"], "content": key}
     faults.add("ftrack", "error", "PermissionError", **denied)
     files = made | {"unknown": str(uuid.uuid4())}
@@ -189,7 +189,7 @@ def trouble(farm_in_trouble: Farm, tmp_path_factory: pytest.TempPathFactory) -> 
 SHOWN = {
     "Redis, over time": ["farmhaul.put_file", "task-succeeded", "task-failed", "celery-task-meta"],
     "Redis, now": ["farmhaul:upload:", "farmhaul:totals"],
-    "the command line": [FOLDER, "EntityTooLarge|405", "PermissionError", "doctor|redis", "Redis"],
+    "the command line": [FOLDER, "EntityTooLarge|413", "PermissionError", "doctor|redis", "Redis"],
     "the exporter's page": ["farmhaul_redis_up 1.0"],
     "the spool": [FOLDER],
     "ps": ["celery -A workers", "farmhaul status", "farmhaul exporter"],
@@ -241,7 +241,7 @@ def test_without_the_key_status_shows_states_but_no_paths(
 
 def test_signed_urls_are_unreadable_even_without_a_secret_key(farm: Farm) -> None:
     refused, reset = (farm.sandbox.ftrack.add_component("main.exr") for _ in range(2))
-    farm.sandbox.faults.add("store", "status", 405, component_id=refused, body=QUOTED_URL)
+    farm.sandbox.faults.add("store", "status", 413, component_id=refused, body=QUOTED_URL)
     farm.sandbox.faults.add("store", "reset", component_id=reset)
     with everything_said_to(farm.redis) as wire:
         path = farm.make_file("main.exr", 1000)
