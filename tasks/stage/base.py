@@ -27,7 +27,13 @@ from tasks.stage.batch_task import BatchTask
 from tasks.stage.control import answers_control
 from tasks.stage.heartbeat import Heartbeat
 from tasks.stage.message import Message, to_message, with_fate, with_signed
-from tasks.stage.outcomes import Settling, continuing_of, failed_lines, proves_service_up
+from tasks.stage.outcomes import (
+    Settling,
+    continuing_of,
+    failed_lines,
+    is_url_refused,
+    proves_service_up,
+)
 from tasks.transfer import errors
 from tasks.transfer.errors import UploadError
 from tasks.transfer.files import identity_of
@@ -260,6 +266,7 @@ class Stage(BatchTask):
             # ftrack may answer a query, and fail to write for all uploads. So it opens no gate, and
             # where ftrack writes, it does not show that an upload fails alone.
             passed = int(reached and self.stage != STAGES[-1])
+            reached = reached or any(map(is_url_refused, outcomes.values()))
         states = self.clients.record.settle(
             settlements,
             answered,

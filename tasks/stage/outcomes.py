@@ -21,7 +21,6 @@ PROVES_SERVICE_UP = (
     errors.RequestRefusedError,
     errors.TargetRefusedError,
     errors.StoreRefusedError,
-    errors.UrlRefusedError,
     errors.DigestMismatchError,
 )
 
@@ -137,9 +136,7 @@ def still_of(batch: Batch, outcomes: Outcomes) -> Outcomes:
 
 def proves_service_up(outcome: Transfer | errors.UploadError) -> bool:
     """Return whether only a service that is up can have caused this outcome."""
-    if isinstance(outcome, errors.UrlRefusedError) and not outcome.status:
-        return False  # there was no URL to call
-    if isinstance(outcome, errors.UrlRefusedError | errors.StoreRefusedError):
+    if isinstance(outcome, errors.StoreRefusedError):
         return outcome.by == "store"
     return isinstance(outcome, PROVES_SERVICE_UP) and not is_refused_here(outcome)
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from tasks.config.remedies import explained
@@ -67,7 +67,9 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
     # Written again, and seen by NFS as late as a new file.
     errors.FileShrunkError: Policy(12, DAY_S, 2, 90, at_least_s=1),
     errors.FileChangedError: Policy(5, DAY_S, 4, 60, at_least_s=1),
-    errors.UrlRefusedError: Policy(5, DAY_S, 1, 30),
+    # The store refuses the URLs of all uploads while a bucket's policy, the credentials of whoever
+    # signs, or a clock is wrong.
+    errors.UrlRefusedError: Policy(math.inf, DAY_S, 1, 300),
     errors.DigestMismatchError: Policy(3, DAY_S, 1, 30),
     errors.MultipartGoneError: Policy(3, DAY_S, 1, 30),
     # join_parts decides how long: then the parts are sent again.
@@ -81,6 +83,8 @@ POLICIES: dict[type[errors.RetryableError], Policy] = {
 #: How often an upload may fail alone: while its service answers others, before and after it on the
 #: same node. A dozen tries take a quarter of an hour on average.
 MAX_ALONE = 12
+#: How often the store may refuse the URL of one upload alone.
+MAX_URLS_REFUSED = 5
 
 #: The fields that the record changes after an error, before the work is done again.
 FIELDS_AFTER: dict[type[errors.UploadError], dict[str, str | int]] = {
@@ -151,8 +155,7 @@ def retry_plan(
     """
     policy = POLICIES[type(error)]
     # A URL that another node has sealed with its own key says nothing of the upload.
-    if not_ours := isinstance(error, errors.UrlRefusedError) and not error.status:
-        policy = replace(policy, max_tries=math.inf)
+    not_ours = isinstance(error, errors.UrlRefusedError) and not error.status
     asked_s = min(getattr(error, "retry_after_s", None) or 0.0, MAX_RETRY_AFTER_S)
     is_theirs = len(failed_together) > 1 and not isinstance(error, errors.OwnSettingsError)
     shared: dict[str, Any] = {}
@@ -180,11 +183,16 @@ def retry_plan(
 
 
 def _gate_of(error: errors.RetryableError) -> str:
+    if isinstance(error, errors.UrlRefusedError):
+        return "store" if error.status else ""
     return error.service if isinstance(error, CLOSE_GATES) else ""
 
 
 def _fails_alone(error: errors.RetryableError) -> dict[str, Any]:
     """Return how the upload fails in the end if its service answers all others."""
+    if isinstance(error, errors.UrlRefusedError):
+        kind = type(error).__name__
+        return {"error": explained(error), "error_kind": kind, "max_tries": MAX_URLS_REFUSED}
     if not isinstance(error, CLOSE_GATES):
         return {}
     service = "ftrack" if error.service == "credentials" else error.service

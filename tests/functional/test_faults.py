@@ -118,11 +118,14 @@ def test_a_file_that_never_arrives_unchanged_fails_in_the_end(farm: Farm) -> Non
     assert farm.sandbox.ftrack.locations(upload.component_id) == []
 
 
-@pytest.mark.parametrize("status", [302, 404])
-def test_a_page_before_the_store_is_waited_out(farm: Farm, status: int) -> None:
-    portal = farm.sandbox.faults.add("store", "status", status, body="<html>log in")
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(302, "<html>log in"), (404, "<html>"), (403, "<Code>AccessDenied</Code>")],
+)
+def test_what_the_store_refuses_for_all_is_waited_out(farm: Farm, status: int, body: str) -> None:
+    portal = farm.sandbox.faults.add("store", "status", status, method="PUT", body=body)
     uploads = [upload.id for upload in farm.upload_many(4)]
-    wait_until(lambda: farm.redis.exists("farmhaul:gate:store"))
+    wait_until(lambda: farm.redis.hexists("farmhaul:gate:store", "until"))
     farm.sandbox.faults.remove(portal)
 
     farm.wait_located(uploads)

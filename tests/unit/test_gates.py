@@ -10,7 +10,7 @@ import pytest
 from tasks.records import keys
 from tasks.records.delivery import Settlement
 from tasks.records.states import SERVICES, STAGES
-from tasks.stage.retry_policy import MAX_ALONE, SPLIT_S, retry_plan
+from tasks.stage.retry_policy import MAX_ALONE, MAX_URLS_REFUSED, SPLIT_S, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Transfer
 from tests.unit.records import Farm, file_of
@@ -222,6 +222,25 @@ def test_an_upload_that_fails_alone_fails_in_the_end_by_itself(farm: Farm, servi
     assert farm.field(bad, "error_kind") == "FailsAloneError"
     assert f"has failed {MAX_ALONE} times for this upload alone" in farm.field(bad, "error")
     assert farm.counted("failed") == {"FailsAloneError": 1}
+
+
+def test_only_a_url_that_is_refused_alone_fails_its_upload(farm: Farm) -> None:
+    plan = retry_plan(errors.UrlRefusedError("a component", 403, "AccessDenied")) | {"jitter": 0}
+    [bad] = farm.enqueue(file_of())
+
+    def refused() -> str:
+        farm.make_due()
+        [transfer] = claim_on(farm, "w1")
+        return farm.record.settle([Settlement(transfer, "retrying", {}, plan)], reached=True)[bad]
+
+    assert [refused() for _ in range(20)] == ["retrying"] * 20
+    states = []
+    for _ in range(MAX_URLS_REFUSED):
+        farm.enqueue(*(file_of() for _ in range(2)))
+        settle(farm, [], "store", claim_on(farm, "w1"))
+        states.append(refused())
+    assert states == ["retrying"] * (MAX_URLS_REFUSED - 1) + ["failed"]
+    assert farm.field(bad, "error_kind") == "UrlRefusedError"
 
 
 @each_service

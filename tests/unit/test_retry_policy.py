@@ -39,7 +39,7 @@ LAST_TRY = {
     errors.FileHungError: None,
     errors.FileShrunkError: 12,
     errors.FileChangedError: 5,
-    errors.UrlRefusedError: 5,
+    errors.UrlRefusedError: None,
     errors.DigestMismatchError: 3,
     errors.MultipartGoneError: 3,
     errors.JoinUnderWayError: None,
@@ -61,7 +61,7 @@ DELAYS_S: dict[type[errors.RetryableError], tuple[list[float], float]] = {
     errors.FileHungError: ([60, 120, 240, 480, 900, 900], 30),
     errors.FileShrunkError: ([2, 4, 8, 16, 32, 64, 90, 90, 90, 90, 90], 1),
     errors.FileChangedError: ([4, 8, 16, 32], 1),
-    errors.UrlRefusedError: ([1, 2, 4, 8], 0),
+    errors.UrlRefusedError: ([1, 2, 4, 8, 16, 32, 64, 128, 256, 300], 0),
     errors.DigestMismatchError: ([1, 2], 0),
     errors.MultipartGoneError: ([1, 2], 0),
     errors.JoinUnderWayError: ([5, 10, 20, 30, 30], 2),
@@ -228,17 +228,9 @@ def test_a_download_that_another_process_does_waits_a_day() -> None:
     assert (policy.max_tries - 1) * 30 == DAY_S
 
 
-def test_a_url_that_another_node_has_sealed_costs_no_try(
-    upload: Upload,
-) -> None:
+def test_a_url_that_another_node_has_sealed_costs_no_try() -> None:
     not_ours = errors.UrlRefusedError("a component", 0, "no URL")
-    for _ in range(20):
-        assert upload.fail(not_ours) == "retrying"
-        upload.end_wait()
 
-    refused = example(errors.UrlRefusedError)
-    states = []
-    for _ in range(5):
-        states.append(upload.fail(refused))
-        upload.end_wait()
-    assert states == ["retrying"] * 4 + ["failed"]
+    assert retry_plan(not_ours)["counter"] == "no URL"
+    assert retry_plan(not_ours)["gate"] == ""
+    assert retry_plan(example(errors.UrlRefusedError))["gate"] == "store"
