@@ -31,11 +31,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE = "application/x-farmhaul"
 SERIALIZER = "farmhaul"
 
-#: Shown in place of a text that is sealed with another key.
-UNREADABLE = (
-    "(sealed with a key that this node does not have: "
-    "is FARMHAUL_SECRET_KEY the same on all nodes?)"
-)
+#: Shown in place of a text that is sealed with another key, or that is not and should be.
+UNREADABLE = "(this node's FARMHAUL_SECRET_KEY does not open it: see farmhaul doctor)"
 
 #: The start of every Fernet token: version 0x80, then a time whose first bytes are zero.
 FERNET = "gAAAA"

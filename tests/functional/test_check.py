@@ -6,7 +6,10 @@ import json
 import random
 
 import pytest
+from cryptography.fernet import Fernet
 
+from tasks.config.sealing import Codec
+from tasks.records.keys import upload_key
 from tests.farm import Farm, wait_until
 from tests.helpers.checking import TARGET, check, render, states, wait_healed
 from tests.sandbox import seed
@@ -150,3 +153,16 @@ def test_bytes_that_were_confirmed_and_never_stored_are_found(farm: Farm) -> Non
 
     assert farm.cli("check", *what).returncode == 0
     assert farm.sandbox.store.read(upload["component_id"]) == path.read_bytes()
+
+
+def test_a_record_that_this_node_cannot_open_holds_up_no_other(farm: Farm) -> None:
+    plain, sealed = (farm.upload(*TARGET, name=f"{name}.mov") for name in ("plain", "sealed"))
+    farm.wait_located([plain.id, sealed.id])
+    request = Codec([Fernet.generate_key().decode()]).encode({"path": "/mnt/sealed.mov"})
+    farm.redis.hset(upload_key(sealed.id), "request", request)
+
+    [same, lost] = check(farm, *TARGET, code=1)
+
+    assert (same["path"], same["state"]) == (str(plain.path), "same")
+    assert (lost["component_id"], lost["state"]) == (sealed.component_id, "not readable")
+    assert "FARMHAUL_SECRET_KEY does not open its record" in lost["why"]

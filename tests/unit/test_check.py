@@ -17,7 +17,8 @@ from tasks.transfer.inventory import Inventory
 from tests.sandbox.process import NO_REDIS
 from workers.cli import check_here
 from workers.cli.check_files import Item, wanted_of
-from workers.cli.check_here import NO_PATH, _of_sequence, _report
+from workers.cli.check_here import _of_sequence, _report
+from workers.cli.check_listed import NO_PATH
 from workers.cli.group import main
 
 TARGET = ("--version-id", "9f1d2c3b-0000-4000-8000-000000000001")

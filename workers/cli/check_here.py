@@ -29,7 +29,7 @@ from tasks.stage.tries import NOT_BEGUN, tried
 from tasks.transfer.compare import NO_LOCATION, Compared, Pair
 from tasks.transfer.errors import CredentialsRefusedError, FatalError
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.inventory import Inventory, Known, take_inventory, versions_of
+from tasks.transfer.inventory import Inventory, take_inventory, versions_of
 from tasks.transfer.lookup import patterns_of
 from tasks.transfer.put import store_session
 from tasks.transfer.thumbnails import thumbnail_id
@@ -41,8 +41,6 @@ from workers.cli.check_listed import listed_by_records, listed_in
 from workers.cli.output import show
 
 T = TypeVar("T")
-
-NO_PATH = "no record of farmhaul shows where it lies on disk; name its folder with --in"
 
 
 def check_here(
@@ -60,7 +58,7 @@ def check_here(
     if asked.is_listed:
         wanted, unknown, inventory = _listed(settings, asked, hook, stop)
     else:
-        wanted, unknown = _wanted(_kept(asked.entries()), hook), []
+        wanted, unknown = _wanted(_kept(asked.entries()), hook), {}
         targets = [one.component.target for one in wanted]
         ids = {target.component_id for target in targets}
         versions = {target.version_id for target in targets if target.version_id}
@@ -80,10 +78,9 @@ def check_here(
     outcomes = results.all()
     counts = Counter(outcome.state for outcome in outcomes)
     without_md5 = sum(one.state == "not compared" and one.why != NOT_BEGUN for one in outcomes)
-    for known in unknown:
-        lost = Compared("not readable", why=NO_PATH)
-        counts[lost.state] += 1
-        _report(Pair("", known.component_id), lost, human=human)
+    for component_id, why in unknown.items():
+        counts["not readable"] += 1
+        _report(Pair("", component_id), Compared("not readable", why=why), human=human)
     if human:
         show(", ".join(f"{count} {state}" for state, count in counts.most_common()) or "no files")
     elif without_md5:
@@ -95,7 +92,7 @@ def check_here(
 
 def _listed(
     settings: Settings, asked: Asked, hook: HookSettings, stop: Event
-) -> tuple[list[Wanted], list[Known], Inventory]:
+) -> tuple[list[Wanted], dict[str, str], Inventory]:
     """Return what is to be compared of components and versions, as ftrack has them."""
     ids = [one.lower() for one in asked.component_ids]
     versions = [one.lower() for one in asked.version_ids]

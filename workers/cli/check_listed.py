@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.config.sealing import UNREADABLE
 from tasks.intake.manifest import Entry
 from tasks.intake.notation import Frames, parse
 from tasks.intake.request import REVIEW_PREFIX
@@ -18,16 +19,22 @@ from tasks.transfer.inventory import Inventory, Known
 from tasks.transfer.names import fetched_name, name_fault
 from tasks.transfer.thumbnails import thumbnail_id
 
+NO_PATH = "no record of farmhaul shows where it lies on disk; name its folder with --in"
+NO_KEY = (
+    "this node's FARMHAUL_SECRET_KEY does not open its record: see farmhaul doctor, "
+    "or name its folder with --in"
+)
+
 #: The frames of a sequence whose records are looked at: two show where the number is.
 LOOKED_AT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Entries for what is to be compared, and components of which no record shows the path."""
+    """Entries for what is to be compared, and why the path of other components is not known."""
 
     entries: list[Entry]
-    unknown: list[Known]
+    unknown: dict[str, str]
 
 
 def listed_by_records(
@@ -46,13 +53,16 @@ def listed_by_records(
     status = Status(scripts.client, scripts.codec)
     search = Search(scripts.client, scripts.codec, scripts.hasher)
     uploads = _uploads(status, wanted)
-    entries, unknown = [], []
+    sealed = {one for one, upload in uploads.items() if upload.path == UNREADABLE}
+    uploads = {one: upload for one, upload in uploads.items() if one not in sealed}
+    entries, unknown = [], {}
     for known in wanted:
         path, only_in = _place_of(known, uploads)
         if path:
             entries.append(Entry(path, component_id=known.component_id, only_in=only_in or None))
         elif known.component_id in component_ids or _is_ours(known):
-            unknown.append(known)
+            is_sealed = sealed.intersection(_ids(known))
+            unknown[known.component_id] = NO_KEY if is_sealed else NO_PATH
     for version_id in versions:
         found = search.find(Query(version=version_id, states=("located",))).ids
         requests = zip(found, search.requests(found), strict=True)
@@ -66,7 +76,7 @@ def listed_in(folder: str, inventory: Inventory, patterns: Mapping[str, str]) ->
 
     ``patterns`` are the metadata PATTERN of components that have it, by their ids.
     """
-    entries, unknown = [], []
+    entries, unknown = [], {}
     for known in inventory.known.values():
         is_encoded = known.name.startswith(REVIEW_PREFIX) and not known.is_ours
         if is_encoded or not _is_there(known):
@@ -76,7 +86,7 @@ def listed_in(folder: str, inventory: Inventory, patterns: Mapping[str, str]) ->
         kind = f".{known.file_type.lstrip('.')}" if known.file_type else ""
         name = fetched_name(known.name, kind, patterns.get(known.component_id, ""), mark)
         if name_fault(name):
-            unknown.append(known)
+            unknown[known.component_id] = NO_PATH
         else:
             entries.append(Entry(f"{folder}/{name}", component_id=known.component_id))
     return Listed(entries, unknown)
@@ -93,12 +103,15 @@ def _is_there(known: Known) -> bool:
 
 def _uploads(status: Status, wanted: Iterable[Known]) -> dict[str, UploadState]:
     """Return the last upload of components, and of some frames, by the component's id."""
-    ids = [known.component_id for known in wanted]
-    ids += [frame.component_id for known in wanted for frame in _sample(known)]
+    ids = [one for known in wanted for one in _ids(known)]
     current = dict(zip(ids, status.current(ids), strict=True))
     found = {one: upload_id for one, upload_id in current.items() if upload_id}
     uploads = zip(found, status.find([*found.values()]), strict=True)
     return {one: upload for one, upload in uploads if upload is not None}
+
+
+def _ids(known: Known) -> list[str]:
+    return [one.component_id for one in (known, *_sample(known))]
 
 
 def _sample(known: Known) -> list[Known]:
