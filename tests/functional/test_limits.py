@@ -111,6 +111,17 @@ def test_a_limit_that_is_not_a_rate_is_refused(hook: Farm, value: str) -> None:
     assert not hook.redis.exists("farmhaul:limits")
 
 
+@pytest.mark.parametrize(
+    ("value", "said"), [("50", "write 50M"), ("08:00-20:00=50,else=off", "write 50M"), ("1k", "")]
+)
+def test_a_bandwidth_without_its_unit_is_warned_of(hook: Farm, value: str, said: str) -> None:
+    done = hook.cli("limit", "--bandwidth", value)
+    assert done.returncode == 0
+    assert said in done.stderr
+    assert bool(said) == bool(done.stderr)
+    assert hook.redis.hget("farmhaul:limits", "bandwidth") == value
+
+
 def test_setting_and_clearing_a_limit_together_is_bad_input(hook: Farm) -> None:
     done = hook.cli("limit", "--clear", "--bandwidth", "5M")
     assert done.returncode == 2

@@ -11,9 +11,13 @@ import click
 from tasks.config.settings import Settings
 from tasks.config.timetable import NO_LIMIT, Timetable, rate_text, zone_named
 from tasks.intake.errors import BadInputError
+from tasks.intake.exit_codes import say
 from tasks.records.keys import LIMITS
 from workers.cli import output
 from workers.cli.records import open_records
+
+#: A bandwidth below this many bytes per second is probably a number without its M.
+SLOW = 1000
 
 
 @click.command()
@@ -57,6 +61,7 @@ def limit(
             (zone_named if name == "zone" else Timetable.from_text)(value)
         except ValueError as error:
             raise BadInputError(f"--{name.replace('_', '-')}: {error}") from None
+    _warn_of_bytes(bandwidth or "off")
     if clear:
         client.hdel(LIMITS, *NAMES)
     for name, value in given.items():
@@ -71,6 +76,19 @@ def limit(
         return
     for line in lines:
         output.show(line)
+
+
+def _warn_of_bytes(bandwidth: str) -> None:
+    """Warn of a rate so low that whoever has set it may have meant megabytes."""
+    table = Timetable.from_text(bandwidth)
+    rates = [rate for *_, rate in table.spans] + [table.otherwise]
+    lowest = min((rate for rate in rates if rate is not None), default=SLOW)
+    if lowest < SLOW:
+        number = f"{lowest:g}"
+        say(
+            f"--bandwidth {bandwidth} holds the whole farm to {number} bytes per second: "
+            f"write {number}M for millions of bytes"
+        )
 
 
 def _as_json(live: Mapping[str, str]) -> dict[str, str | float | None]:
