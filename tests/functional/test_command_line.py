@@ -16,6 +16,7 @@ import click
 import pytest
 
 from tasks.intake import exit_codes
+from tasks.records.keys import upload_key
 from tests.farm import BIN, Farm, heed_sigint, wait_until
 from workers import cli
 from workers.cli import group
@@ -288,6 +289,21 @@ def test_retry_of_all_failed_uploads_leaves_out_one_that_has_expired(hook: Farm)
 
 
 # Help
+
+
+def test_a_retry_that_changes_nothing_says_so(hook: Farm) -> None:
+    upload = hook.upload()
+    hook.take_in()
+    hook.redis.hset(upload_key(upload.id), mapping={"state": "retrying", "due": time.time() + 99})
+
+    done = hook.cli("retry", upload.id)
+
+    assert (done.returncode, done.stdout) == (0, f"{upload.id} retrying\n")
+    assert done.stderr.startswith(f"farmhaul: {upload.id} is tried again by itself at ")
+    assert done.stderr.endswith(": to try it at once, cancel it, then retry it\n")
+    hook.redis.hset(upload_key(upload.id), "state", "pending")
+    assert hook.cli("retry", upload.id).stderr == ""
+    assert hook.cli("retry", "--failed").stderr == "farmhaul: no uploads have failed\n"
 
 
 def test_a_usage_error_names_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -254,7 +254,13 @@ def problem(upload: UploadState) -> str:
 
 
 def not_retried(upload: UploadState) -> str:
-    """Return why a retry leaves an ended upload as it is, and what to do."""
+    """Return why a retry leaves an upload as it is, and what to do."""
+    if upload.state == "retrying":
+        at = f" at {wording.clock(upload.due)}" if upload.due else ""
+        return (
+            f"{upload.upload_id} is tried again by itself{at}: to try it at once, cancel it, "
+            "then retry it"
+        )
     if upload.error_kind == REFUSED:
         return f"{upload.upload_id} was refused, so only another enqueue helps: {upload.error}"
     is_named = upload.state == "superseded" and upload.error

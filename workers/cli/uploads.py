@@ -20,6 +20,9 @@ from workers.cli.query import ids_meant
 from workers.cli.records import find_known, open_app, open_records, person
 from workers.downloads import send_fetch
 
+#: An upload in one of these states needs no retry, and its state says so.
+UNDER_WAY = {*LIVE} - {"retrying"}
+
 
 @click.command()
 @click.argument("upload_ids", nargs=-1, metavar="[UPLOAD_ID]...")
@@ -47,14 +50,18 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
     find_known(status, upload_ids)
     hosts: dict[str, int] = {}
     who = person()
-    for upload_id in upload_ids or status.ids_in(["failed"]):
+    chosen = upload_ids or status.ids_in(["failed"])
+    if not chosen:
+        say("no uploads have failed")
+    for upload_id in chosen:
         host, state, new = commands.retry(upload_id, who)
         hosts[host] = hosts.get(host, 0) + new
         if state:  # else its record has just expired
             output.show(output.state_only(upload_id, state, human=human))
-        if state and not new and state not in LIVE:
+        if state and not new:
             [upload] = status.find([upload_id])
-            say(output.not_retried(upload) if upload else "")
+            if upload and upload.state not in UNDER_WAY:
+                say(output.not_retried(upload))
     _wake({host: count for host, count in hosts.items() if count})
 
 
