@@ -64,6 +64,12 @@ def components_of(
         raise BadInputError(why) from None
 
 
+def _is_range(path: str) -> bool:
+    """Return whether a path is frames, which the shell has split from their pattern."""
+    has_frames = "[" in path or "-" in path[1:]
+    return has_frames and not path.strip("0123456789[], -xy") and not os.path.lexists(path)
+
+
 def entries_of(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
     """Return what the user described, by arguments or by a manifest.
 
@@ -83,6 +89,12 @@ def entries_of(paths: Sequence[str], options: dict[str, Any]) -> list[Entry]:
         return _as_next(read_manifest(_lines(options["manifest"]), priority), options)
     if not paths:
         raise BadInputError("name a file to upload, or use --manifest; see farmhaul enqueue --help")
+    for before, path in zip(paths, paths[1:]):
+        if _is_range(path):
+            raise BadInputError(
+                f"{path} is frames, and no file of that name is there: write them into one "
+                f"argument with their pattern, {before + ' ' + path!r}"
+            )
     for key in ("name", "thumbnail", "reviewable"):
         if key in given and len(paths) > 1:
             option = f"--{key} {given[key]}" if key == "name" else f"--{key}"
