@@ -29,8 +29,10 @@ T = TypeVar("T")
 NOT_BEGUN = "not begun, because other files hang; run the command again later"
 
 
-def tried(act: Callable[[], T], stop: Event) -> T:
+def tried(act: Callable[[], T], stop: Event, tell: Callable[[str], object] | None = None) -> T:
     """Call ``act`` until it succeeds, it fails for good, or its tries are used up.
+
+    ``tell`` gets a line for people, once, if it has to wait.
 
     Raises:
         UploadError: an error that another try would not fix.
@@ -56,14 +58,20 @@ def tried(act: Callable[[], T], stop: Event) -> T:
             if stop.is_set() or tries[is_outage] >= policy.max_tries:
                 if isinstance(error, OwnSettingsError):
                     raise
-                # Only the facts: unlike a stage, this does not try again by itself.
-                text = str(error)
-                facts = text.rpartition("; ")[0] or text
                 raise FatalError(
-                    f"{facts}; gave up after {tries.total()} tries, so run the command again later"
+                    f"{_facts(error)}; gave up after {tries.total()} tries, "
+                    "so run the command again later"
                 ) from None
+            if tell is not None and tries.total() == 1:
+                tell(f"{_facts(error)}; trying again")
             asked_s = min(getattr(error, "retry_after_s", None) or 0.0, policy.cap_s)
         _wait(asked_s + full_jitter(tries.total() - 1, policy, random.random()), stop)
+
+
+def _facts(error: RetryableError) -> str:
+    """Return what has happened: unlike a stage, a command does not try again by itself."""
+    text = str(error)
+    return text.rpartition("; ")[0] or text
 
 
 def hung_text(outcome: Unfinished, doing: str) -> str:

@@ -33,3 +33,17 @@ def test_an_outage_ends_with_advice_to_come_back_later() -> None:
 
     with pytest.raises(FatalError, match="gave up after 1 tries, so run the command again later"):
         tried(fail, stopped)
+
+
+def test_who_waits_for_an_outage_is_told_once_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.stage.tries._wait", lambda *_: None)
+    answers = iter([ServiceUnavailableError("ftrack", "503")] * 3)
+    told: list[str] = []
+
+    def ask() -> str:
+        for error in answers:
+            raise error
+        return "an answer"
+
+    assert tried(ask, Event(), told.append) == "an answer"
+    assert told == ["waiting for ftrack: 503; trying again"]

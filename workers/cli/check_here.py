@@ -143,7 +143,7 @@ def _wanted(entries: Sequence[Entry], hook: HookSettings) -> list[Wanted]:
 def _asked(ftrack: FtrackSettings, ask: Callable[[FtrackClient], T], stop: Event) -> T:
     client = FtrackClient(ftrack.server_url, ftrack.api_user, ftrack.api_key)
     try:
-        return tried(lambda: ask(client), stop)
+        return tried(lambda: ask(client), stop, say)
     except CredentialsRefusedError as error:
         raise BadInputError(
             f"{error.server} refuses FTRACK_API_USER and FTRACK_API_KEY ({error.why}); check them"

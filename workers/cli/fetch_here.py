@@ -16,7 +16,7 @@ from tasks.config.settings import FtrackSettings, Settings
 from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.intake.errors import BadInputError
-from tasks.intake.exit_codes import FAILED, complain
+from tasks.intake.exit_codes import FAILED, complain, say
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.scripts import open_scripts
 from tasks.stage.limits import Limits
@@ -135,7 +135,7 @@ def _files(
             raise BadInputError(explained(error)) from None
 
     try:
-        return tried(find, stop)
+        return tried(find, stop, say)
     except CredentialsRefusedError as error:
         raise BadInputError(
             f"{error.server} refuses FTRACK_API_USER and FTRACK_API_KEY ({error.why}); check them"
