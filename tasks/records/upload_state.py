@@ -67,6 +67,11 @@ class UploadState:
         return self.error.startswith(IS_BROKEN.partition("(")[0])
 
     @property
+    def is_component(self) -> bool:
+        """Whether its id is that of a component; a publish with a name has one of its own."""
+        return not self.files or "/" in self.path
+
+    @property
     def left_s(self) -> float | None:
         """How long the rest takes to send, in seconds; None if that is not known."""
         if not self.bytes_s or self.size_bytes is None:

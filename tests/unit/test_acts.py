@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from cryptography.fernet import Fernet
@@ -142,3 +143,15 @@ def test_a_page_shows_an_upload_whatever_its_log_is(farm: Farm, log: str) -> Non
     farm.client.hset(keys.upload_key(upload_id), mapping={"log": log, "acts": log})
 
     assert upload_of(farm, upload_id).acts == ()
+
+
+def test_the_id_of_a_publish_is_not_shown_as_that_of_a_component(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    file = upload_of(farm, upload_id)
+    publish = replace(file, path="sh010 v003", files=3)
+
+    has_component = [
+        any(line.startswith("  component ") for line in output.details(one, 0.0, {}))
+        for one in (file, publish)
+    ]
+    assert has_component == [True, False]

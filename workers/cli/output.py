@@ -209,7 +209,7 @@ def details(upload: UploadState, now: float, waits: Mapping[str, str]) -> list[s
         "tries": str(upload.tries or ""),
         "node": upload.worker,
         "version": upload.version_id,
-        "component": component,
+        "component": component if upload.is_component else "",
         "asked by": " on ".join(filter(None, (upload.asked_user, upload.asked_host))),
     }
     rows = [(name, text) for name, text in texts.items() if text]
