@@ -12,7 +12,7 @@ from redis import exceptions
 
 from tasks.config.texts import visible
 from tasks.intake.ranges import some_of
-from tasks.intake.refusals import MEANINGS
+from tasks.intake.refusals import MEANINGS, RIGHTS
 from tasks.records import refusals
 from tasks.records.fail_fast import NoMasterFoundError
 from tasks.records.inbox import waiting
@@ -166,7 +166,7 @@ def _step_for(why: str) -> str:
 
 def _access_problem(error: redis.RedisError) -> str:
     if not isinstance(error, redis.AuthenticationError):
-        return f"Redis refuses access: {error}; compare its user with deploy/redis/users.acl"
+        return f"Redis refuses access: {error}; {RIGHTS}"
     # redis-py greets with HELLO, which Redis refuses in words of its own.
     wants_one = any(words in str(error) for words in ("HELLO", "required"))
     return "; ".join(MEANINGS["NOAUTH" if wants_one else "WRONGPASS"])

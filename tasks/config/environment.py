@@ -81,6 +81,9 @@ class Reader:
             raise SettingsError("\n".join(self.faults))
 
 
+#: What makes a key for FARMHAUL_SECRET_KEY, on any Linux.
+MAKE_KEY = "openssl rand -base64 32 | tr '+/' '-_'"
+
 # Each of these raises ValueError for a text that is not valid.
 
 
@@ -119,7 +122,10 @@ def secret_keys(text: str) -> tuple[str, ...]:
     # Checked without cryptography, whose import is slow. The message never repeats the key.
     for number, key in enumerate(keys, start=1):
         if not is_key(key):
-            raise ValueError(f"key {number} is not a Fernet key (44 characters of base64)")
+            raise ValueError(
+                f"key {number} is not a Fernet key (44 characters of base64); make one with "
+                f"{MAKE_KEY}"
+            )
     if not keys:
         raise ValueError("contains no key; unset it to send messages unencrypted")
     return keys

@@ -171,10 +171,10 @@ def _missing(read: Reader, settings: Settings) -> Iterator[str]:
                 yield f"FARMHAUL_STORAGE_ROOTS: {visible(root)} is not a folder"
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or "it is not a path"
-            yield (
-                f"FARMHAUL_STORAGE_ROOTS: {visible(root)}: {why}; mount it on this node, or leave "
-                "it out"
-            )
+            step = "mount it on this node, or leave it out"
+            if any(mark in root for mark in ",; "):
+                step = f"write {os.pathsep} between folders, or {step}"
+            yield f"FARMHAUL_STORAGE_ROOTS: {visible(root)}: {why}; {step}"
 
 
 def _ftrack(read: Reader) -> FtrackSettings | None:

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 PASSING = frozenset({"READONLY", "LOADING", "MASTERDOWN"})
 
 _LOGIN = "check the user and password in FARMHAUL_REDIS_URL"
-_RIGHTS = "compare its user with deploy/redis/users.acl"
+RIGHTS = (
+    "give FARMHAUL_REDIS_URL the user that is for this, such as operator for people, "
+    "or compare its user with deploy/redis/users.acl"
+)
 _MASTER = "set FARMHAUL_REDIS_URL to the master, or to the sentinels"
 _CLUSTER = (
     "this is a Redis Cluster, which farmhaul does not support",
@@ -57,7 +60,7 @@ def _meaning(refusal: RefusalError) -> tuple[str, str]:
     if refusal.code in MEANINGS:
         return MEANINGS[refusal.code]
     if refusal.code == "NOPERM":
-        return f"Redis refuses access: this user may not {refusal.command}", _RIGHTS
+        return f"Redis refuses access: this user may not {refusal.command}", RIGHTS
     if "max number of clients" in refusal.text:
         return "Redis has no connection left", "raise maxclients in Redis"
     if "cluster mode" in refusal.text:

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] in (["-h"], ["--help"]):
         return _print(HELP)
     if not words or words[0] not in COMMANDS:
-        what = f"{words[0]!r} is not a command of this file" if words else "no command is given"
-        return complain(f"{what}, which has {listed(COMMANDS)}; see --help", BAD_INPUT)
+        what = f"{words[0]!r} is not a command" if words else "no command is given"
+        return complain(f"{what}: this file has {listed(COMMANDS)}; see --help", BAD_INPUT)
     try:
         environment = hook_environment()
         for name in os.environ.keys() - environment.keys():

@@ -381,9 +381,7 @@ def test_a_wrong_password_and_a_full_redis_are_reported(
 
 
 @pytest.mark.parametrize("frames", ["1001-1010", "[1001-1010]", "[1001-1010x2, 1012]"])
-def test_frames_apart_from_their_pattern_are_refused(
-    hook: Farm, frame: Path, frames: str
-) -> None:
+def test_frames_apart_from_their_pattern_are_refused(hook: Farm, frame: Path, frames: str) -> None:
     pattern = str(frame.with_name("main.%04d.exr"))
     line = refusal(hook, "enqueue", pattern, frames, "--version-id", ID, "--name", "exr")
     assert line.endswith(f"write them into one argument with their pattern, '{pattern} {frames}'\n")

@@ -500,3 +500,7 @@ def test_a_worker_is_told_all_that_it_lacks(tmp_path: Path) -> None:
     missing, file = str(raised.value).splitlines()
     assert missing.startswith(f"FARMHAUL_STORAGE_ROOTS: {tmp_path}/none: No such file or directory")
     assert file == f"FARMHAUL_STORAGE_ROOTS: {Path(__file__).resolve()} is not a folder"
+    for mark in ",; ":
+        environment = {**FTRACK, "FARMHAUL_STORAGE_ROOTS": f"{tmp_path}{mark}{tmp_path}"}
+        with pytest.raises(SettingsError, match="write : between folders"):
+            Settings.from_environment(environment, for_worker=True)

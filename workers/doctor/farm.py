@@ -9,6 +9,7 @@ import redis
 from kombu.transport.redis import Channel
 
 from tasks.chain import QUEUE
+from tasks.config.environment import MAKE_KEY
 from tasks.config.hook_settings import HookSettings
 from tasks.config.sealing import FERNET, message_codec
 from tasks.intake.ranges import some_of
@@ -91,7 +92,7 @@ def _secret(farm: Farm) -> Iterator[Finding]:
         yield Finding("fault", "secret", says, step)
     if not farm.settings.secret_keys:
         step = (
-            "make a key with cryptography's Fernet.generate_key; give it to workers and operators, "
+            f"make a key with {MAKE_KEY}; give it to workers and operators, "
             "and what farmhaul key hook prints to hooks"
         )
         says = "FARMHAUL_SECRET_KEY is not set: nothing is sealed"
