@@ -129,7 +129,7 @@ def _state_text(upload: UploadState) -> str:
     if upload.bytes_s is not None:
         progress += f", {_speed_text(upload)}"
     if upload.state == "retrying" and upload.due:
-        progress = f"until {wording.clock(upload.due)}"
+        progress = f"next try {wording.clock(upload.due)}"
     if upload.files and upload.state not in {"located", "pending", "active"}:
         progress = f"{upload.stored} of {upload.files} files stored"
     encoding = f"encoding {upload.job_state}" if upload.job_state else ""

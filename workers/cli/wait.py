@@ -38,7 +38,10 @@ NOT_TAKEN_IN = (
     "no worker has taken it in yet: is one running with the same FARMHAUL_SECRET_KEY? "
     "(farmhaul doctor)"
 )
-REFUSED = "no record: the workers have refused it; look for requests_refused in their logs"
+REFUSED = (
+    "no record: the workers have refused it; farmhaul status with its id says why, "
+    "or look for requests_refused in their logs"
+)
 NOT_READABLE = (
     "queued, but this Redis user may not read records, so --wait cannot tell how it ends; "
     "use the FARMHAUL_REDIS_URL of an operator"
