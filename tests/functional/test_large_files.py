@@ -64,19 +64,6 @@ def test_a_large_file_is_sent_in_parts_each_once(farm: Farm, movie: Path) -> Non
     assert not farm.redis.exists(f"farmhaul:parts:{upload.id}")
 
 
-@pytest.mark.slow
-def test_runs_of_a_large_file_are_taken_by_both_workers(make_farm: MakeFarm) -> None:
-    farm = make_farm(workers=2, options=("--concurrency=1",))
-    path = farm.make_file("long.mov", b"\x07\x08" * (64 * MIB))
-    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 8e6)
-    upload = upload_large(farm, path)
-    assert_located_whole(farm, upload)
-    runs = [runs_taken_by(worker) for worker in farm.workers]
-    assert [len(taken) for taken in runs] == [1, 1]
-    assert runs[0] != runs[1]
-    path.unlink()
-
-
 def test_an_expired_part_url_is_signed_again_and_stored_parts_stay(farm: Farm, movie: Path) -> None:
     body = "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
     farm.sandbox.faults.add("store", "status", 403, part_number=4, times=1, body=body)

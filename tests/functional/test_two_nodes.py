@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -22,9 +25,14 @@ PUT_FILE = str(STAGES.index("put_file") + 1)
 
 @pytest.fixture
 def nodes(make_farm: MakeFarm) -> Farm:
+    return make_nodes(make_farm)
+
+
+def make_nodes(make_farm: MakeFarm, more: Sequence[str] = ()) -> Farm:
+    """Start a worker with one process on each node, with more options."""
     farm = make_farm(workers=0, app="tests.helpers.other_node")
     for name in NODES:
-        options = ("--concurrency=1", f"--hostname=w1@{name}", "--without-gossip")
+        options = ("--concurrency=1", f"--hostname=w1@{name}", "--without-gossip", *more)
         farm.add(env={"NODE_NAME": name}, options=options, wait=False)
     for worker in farm.workers:
         worker.wait_ready()
@@ -72,3 +80,18 @@ def test_what_is_refused_is_counted_by_reason_and_node(nodes: Farm) -> None:
         lambda: {one[:4] for one in refusals.read(nodes.redis)} == expected,
         describe=lambda: str(refusals.read(nodes.redis)),
     )
+
+
+def test_nodes_that_see_other_inodes_send_one_large_file(make_farm: MakeFarm) -> None:
+    farm = make_nodes(make_farm, ("-I", "tests.helpers.other_inodes"))
+    path = farm.make_file("long.mov", b"\x07\x08" * (64 << 20))  # two runs of eight parts
+    farm.sandbox.faults.add("store", "bandwidth_bytes_s", 8e6)
+    upload = farm.upload("--version-id", farm.sandbox.ftrack.version_id, path=path)
+    farm.wait_located([upload.id], 60)
+
+    assert farm.sandbox.store.read(upload.component_id) == path.read_bytes()
+    sent = Counter(put["part_number"] for put in farm.sandbox.store.puts(upload.component_id))
+    assert sent == Counter(range(1, 17))
+    taken = [re.findall(r"put_parts\[(.+?)\] rec", worker.log_text()) for worker in farm.workers]
+    assert [len(runs) for runs in taken] == [1, 1]
+    path.unlink()
