@@ -37,6 +37,8 @@ BURST_S = 0.1
 SMALL_PIECE_BYTES = 256 << 10
 LARGEST_PIECE_BYTES = 4 << 20
 PIECE_S = 0.5
+#: The first piece is so much of a transfer. At the rate of the limit, enough of them still begin.
+FIRST_SHARE = 4
 #: The next transfer of a process begins when the limit gives the others so much time at most.
 OVERLAP_S = 0.25
 #: After this time, a process whose transfers follow each other lets another one begin first.
@@ -46,6 +48,15 @@ HOLD_S = 5.0
 def _piece(rate: float, left_bytes: int) -> int:
     bounded = min(max(rate / 100, SMALL_PIECE_BYTES), LARGEST_PIECE_BYTES, rate * PIECE_S)
     return max(int(min(bounded, left_bytes)), 1)
+
+
+def _first_piece(rate: float, size_bytes: int) -> int:
+    """Return a larger piece: until it is sent, a part is hashed, and perhaps a connection opened.
+
+    No transfer of another process begins before the time of the piece is over.
+    """
+    share = min(size_bytes / FIRST_SHARE, rate * PIECE_S, LARGEST_PIECE_BYTES)
+    return max(int(share), _piece(rate, size_bytes))
 
 
 class Limits:
@@ -128,10 +139,10 @@ class Limits:
             nonlocal taken
             if (rate := self._rate("bandwidth")) is None:
                 return 0.0
-            piece = _piece(rate, size_bytes)
             # The farm's transfers leave nothing of the rate to another one. Those of this process
             # do, if they end so soon that the line would be idle until the next one has begun.
             ends_soon = 0 < left_bytes < rate * OVERLAP_S
+            piece = (_piece if ends_soon else _first_piece)(rate, size_bytes)
             held = line.held_s >= HOLD_S
             held_up_s = self._take(
                 "bandwidth", rate, piece, if_free=not ends_soon, held=held, process=process

@@ -90,6 +90,18 @@ def test_a_transfer_does_not_begin_while_the_farm_sends_all_it_may(
     assert slept == []
 
 
+def test_no_other_part_begins_while_one_is_hashed(redis_server: RedisServer, client: Any) -> None:
+    """On an idle line, at whose rate a part takes 1.7 s. Each process has its own ``Limits``."""
+    tables = {"bandwidth": Timetable.from_text("5M")}
+    first, second = (limits(redis_server.url, [], tables) for _ in range(2))
+    at = time.monotonic()
+    with first.transfer(8 << 20) as throttled:
+        piece = throttled(0) or 0
+        assert piece == 2 << 20
+        with second.transfer(8 << 20):
+            assert time.monotonic() - at >= piece / 5e6 - 0.001
+
+
 def test_bytes_that_are_sent_once_more_take_tokens_once_more(
     redis_server: RedisServer, client: Any, slept: list[float]
 ) -> None:
@@ -119,8 +131,9 @@ def test_a_piece_is_a_hundredth_of_the_rate_within_bounds(
     bytes_a_second = Timetable.from_text(rate).at(datetime.now().astimezone()) or 0
 
     with limits(redis_server.url, slept).transfer(1 << 30) as throttled:
+        begun = throttled(0) or 0
         until = book(client, "bandwidth")
-        assert throttled(piece) == piece
+        assert throttled(begun) == piece
 
     taken_s = float(client.get(BUCKET + "bandwidth")) - until
     assert taken_s == pytest.approx(piece / bytes_a_second, abs=2e-6)

@@ -23,7 +23,9 @@ end
 if not (ahead_s < LONGEST_S) then
   ahead_s = 0
 end
-local allocated = math.max(NOW + ahead_s, NOW - args.burst_s)
+-- A transfer that is to begin catches nothing up, because on an idle line several of them would
+-- begin at once, and share it.
+local allocated = math.max(NOW + ahead_s, args.if_free and NOW or NOW - args.burst_s)
 local waiting = key .. ':waiting'
 if args.held then
   local other = redis.call('GET', waiting)
