@@ -31,6 +31,13 @@ def has_come(farm: Farm, upload: Upload, count: float) -> bool:
     return came_bytes(farm, upload) >= count
 
 
+def make_sixteen(make_farm: MakeFarm, limit: str, *more: str) -> Farm:
+    """Start two workers with eight processes each, at a limit, and with more options."""
+    env = {"FARMHAUL_BANDWIDTH": limit, "FARMHAUL_CONNECTIONS": "16"}
+    options = ("--concurrency=8", "--without-gossip", "--without-mingle", *more)
+    return make_farm(workers=2, options=options, env=env)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "cut_s", "count", "size"), [("1M", 5, 30, 500_000), ("100k", 5, 12, 100_000)]
@@ -38,16 +45,29 @@ def has_come(farm: Farm, upload: Upload, count: float) -> bool:
 def test_at_a_low_limit_the_store_cuts_no_idle_connection(
     make_farm: MakeFarm, limit: str, cut_s: float, count: int, size: int
 ) -> None:
-    env = {"FARMHAUL_BANDWIDTH": limit, "FARMHAUL_CONNECTIONS": "16"}
-    sixteen = ("--concurrency=8", "--without-gossip", "--without-mingle")  # on two workers
-    farm = make_farm(workers=2, options=sixteen, env=env)
-    farm.start()
+    farm = make_sixteen(make_farm, limit)
     farm.sandbox.faults.add("store", "idle_cut_s", cut_s, method="PUT")
     with farm.frozen():
         uploads = farm.upload_many(count, size=size)
     wait_arrived(farm, uploads, timeout_s=120)
     puts = farm.sandbox.store.puts()
     assert [put["status"] for put in puts] == [200] * len(uploads)
+
+
+@pytest.mark.slow
+def test_at_a_low_limit_the_store_cuts_no_idle_part(make_farm: MakeFarm) -> None:
+    """Each process has a run of parts, and a part takes 84 s."""
+    farm = make_sixteen(make_farm, "100k", "-I", "tests.chaos.short_runs")
+    farm.sandbox.faults.add("store", "idle_cut_s", 5, method="PUT")
+    path = farm.make_file("long.mov", bytes(256 * MIB))
+    upload = farm.upload("--version-id", farm.sandbox.ftrack.version_id, path=path)
+    wait_until(partial(has_come, farm, upload, 1e6), 60)
+
+    farm.cli("limit", "--bandwidth", "off")
+    farm.wait_located([upload.id], 90)
+    puts = farm.sandbox.store.puts(upload.component_id)
+    assert [put["status"] for put in puts] == [200] * 32
+    path.unlink()
 
 
 @pytest.mark.slow
