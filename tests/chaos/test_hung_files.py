@@ -144,6 +144,6 @@ def test_a_process_that_cannot_be_killed_is_replaced(
     farm.redis.zadd("farmhaul:retrying", {hung.id: 0})
     farm.wait_state([hung.id], "active")
     worker.terminate()
-    wait_until(lambda: not worker.alive, 40)
+    wait_until(lambda: not worker.alive, 30)
     assert worker.returncode == 0
     assert farm.states([hung.id]) != ["active"], worker.log_text()

@@ -25,7 +25,7 @@ from tasks.stage.context import clients
 from workers.steps.periodic import PeriodicStep
 
 #: A worker has exited so long after SIGTERM: what is under way stops by itself before.
-EXIT_WITHIN_S = 28.0
+EXIT_WITHIN_S = 27.0
 #: In KiB. More than a process can have, so that a pool replaces only one that says it has more.
 ENDLESS_KIB = 1 << 50
 
