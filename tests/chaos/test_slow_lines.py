@@ -73,7 +73,8 @@ def test_at_a_low_limit_the_store_cuts_no_idle_part(make_farm: MakeFarm) -> None
 @pytest.mark.slow
 def test_at_a_low_limit_files_are_located_long_before_their_batch(make_farm: MakeFarm) -> None:
     """Also while all processes send: a batch gives back what has not begun after a while."""
-    farm = make_farm(options=("--concurrency=1", *OPTIONS[1:]), env={"FARMHAUL_BANDWIDTH": "500k"})
+    options = ("--concurrency=1", *OPTIONS[1:], "-I", "tests.chaos.going_on")
+    farm = make_farm(options=options, env={"FARMHAUL_BANDWIDTH": "500k"})
     with farm.frozen():
         uploads = farm.upload_many(50, size=1_000_000)
     ids = [upload.id for upload in uploads]
