@@ -79,6 +79,24 @@ def test_a_node_that_fails_what_another_manages_is_set_aside(farm: Farm) -> None
     assert found.since == pytest.approx(farm.now(), abs=5)
 
 
+def test_a_node_is_named_with_what_it_has_met_itself(farm: Farm) -> None:
+    farm.take_tasks("old")
+    errors_met = {
+        "bad": MISSING,
+        "old": errors.FileNotReadyError("/mnt/a.exr", "Stale file handle"),
+    }
+    farm.enqueue(*(file_of() for _ in range(3)))
+    for node, error in errors_met.items():
+        for transfer in farm.deliver(claim=f"of {node}", worker=node):
+            farm.fail(transfer, error, node)
+    succeed_on(farm, "good")
+
+    assert {name: note["error"].partition(";")[0] for name, note in paused(farm).items()} == {
+        "bad": "on bad: cannot read /mnt/a.exr: No such file or directory",
+        "old": "on old: cannot read /mnt/a.exr: Stale file handle",
+    }
+
+
 def test_two_failures_may_be_chance(farm: Farm) -> None:
     fail_on(farm, "bad", 2)
 

@@ -58,27 +58,40 @@ local function note_left(name, note)
   redis.call('EXPIRE', KEY.left_to_others, 3600)
 end
 
--- Note that this node has done a stage at which others have failed. The record says why they failed,
--- until the first stage at which that has been made good: there the upload is counted.
+-- Return what an upload has met when it last failed on a node. The record's own error may be that of
+-- another node.
+local function last_failure(id, node)
+  local log = redis.call('HGET', upload_key(id), 'log')
+  local tries = log and cjson.decode(log) or {}
+  for number = #tries, 1, -1 do
+    local _, _, by, kind, text = unpack(tries[number])
+    if by == node then
+      return { kind = kind, error = text }
+    end
+  end
+  return {}
+end
+
+-- Note that this node has done a stage at which others have failed. The record says which stage, until
+-- that has been made good: there the upload is counted.
 local function note_managed(id, record, node, stage)
   local is_made_good = record.retry_stage and stage >= tonumber(record.retry_stage)
   for name, what in pairs(cjson.decode(record.tried)) do
     local needed, failing = NEEDED[what], failing_set(what, name)
     if name ~= node and (not needed or needed[stage]) then
-      local note = { error = record.error, kind = record.error_kind, what = what, since = NOW }
-      local before = not note.error and read_note(KEY.left_to_others, name)
-      if before and before.what == what then
-        note.error, note.kind = before.error, before.kind
-      end
-      if redis.call('SISMEMBER', failing, id) == 1
-        and redis.call('SCARD', failing) >= FAILED_ALONE then
+      local is_wrong = redis.call('SISMEMBER', failing, id) == 1
+        and redis.call('SCARD', failing) >= FAILED_ALONE
+      -- What a service failed may have been an outage.
+      local is_left = is_made_good and (what == 'files' or what == 'records' or what == 'locations')
+      local note = (is_wrong or is_left) and last_failure(id, name) or {}
+      note.what, note.since = what, NOW
+      if is_wrong then
         if redis.call('HSETNX', KEY.paused, name, cjson.encode(note)) == 1 then
           notice_of_node('node_set_aside', name, note)
         end
         redis.call('EXPIRE', KEY.paused, 3600)
       end
-      -- What a service failed may have been an outage.
-      if is_made_good and (what == 'files' or what == 'records' or what == 'locations') then
+      if is_left then
         note_left(name, note)
       end
     end
