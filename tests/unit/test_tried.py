@@ -210,6 +210,30 @@ class TestAFailureThatMayBeTheNodesOwn:
             states.append(farm.fail(transfer, REVOKED, f"w{number}"))
 
         assert states == ["pending", "pending", "retrying"]
+        farm.make_due()
+        assert [claimed_by(farm, f"w{number}") for number in range(3)] == [[], [], []]
+        assert len(claimed_by(farm, "w3")) == 1
+
+    def test_is_forgotten_when_very_many_nodes_have_met_it(self, farm: Farm) -> None:
+        nodes = [f"w{number}" for number in range(40)]
+        farm.take_tasks(*nodes)
+        [upload_id] = farm.enqueue(file_of())
+        for node in nodes[:31]:
+            [transfer] = farm.deliver(claim=f"of {node}", worker=node)
+            farm.fail(transfer, NO_NAME, node)
+            farm.make_due()
+        assert len(json.loads(farm.field(upload_id, "tried"))) == 31
+        [transfer] = farm.deliver(claim="of w31", worker="w31")
+        farm.fail(transfer, NO_NAME, "w31")
+
+        assert farm.field(upload_id, "tried") == ""
+
+    def test_is_no_outage_if_each_node_has_met_another_fault(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2", "w3", "w4")
+        farm.enqueue(file_of())
+        for node, error in (("w1", MISSING), ("w2", BY_PROXY[1]), ("w3", NO_NAME)):
+            [transfer] = farm.deliver(claim=f"of {node}", worker=node)
+            assert farm.fail(transfer, error, node) == "pending"
 
     def test_is_remembered_until_the_upload_has_ended(self, farm: Farm) -> None:
         farm.take_tasks("w1", "w2")

@@ -46,6 +46,8 @@ local failing = 0
 
 -- What that many nodes meet in calling a service needs no more of them.
 local OUTAGE_NODES = 3
+-- So many nodes may be wrong in the same way, before all may try again: a record names no more of them.
+local MOST_ALIKE = 32
 
 -- How often an upload is tried that a node might do which may come back.
 local RETURN_PAUSE_S = 10
@@ -71,28 +73,31 @@ local function put_back(id, key)
 end
 
 -- Leave an upload to the nodes that have not tried it, because `own` may be wrong with this one.
--- Returns whether there are such nodes. Otherwise all may try it again.
+-- Returns whether they may try it without a try counted. If there are none, all may try it again.
 local function leave_to_others(id, key, own)
   local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
   local names = tried and cjson.decode(tried) or {}
   names[args.node] = own
-  local nodes = 0
-  for _ in pairs(names) do
-    nodes = nodes + 1
+  local alike, is_service = 0, own == 'ftrack' or own == 'store'
+  for _, what in pairs(names) do
+    alike = alike + (what == own and 1 or 0)
   end
-  local is_outage = nodes >= OUTAGE_NODES and (own == 'ftrack' or own == 'store')
-  if host ~= '' or is_outage or not untried_node(names) then
+  local are_others = host == '' and untried_node(names) and not (is_service and alike >= MOST_ALIKE)
+  if are_others then
+    redis.call('HSET', key, 'tried', cjson.encode(names))
+  else
     redis.call('HDEL', key, 'tried')
+  end
+  if not are_others or is_service and alike >= OUTAGE_NODES then
     note_failed_by_all(id, names)
     return false
   end
   note_failed_alone(id, own, args.node)
-  redis.call('HSET', key, 'tried', cjson.encode(names))
   return true
 end
 
 -- Hand an upload over, if this failure may be the node's own: at once, and without a try counted.
--- Returns whether there is another node. Otherwise all start again, after the delay.
+-- Returns whether that was done. Otherwise it counts, and it is tried again after the delay.
 local function hand_over(id, key, retry)
   if not leave_to_others(id, key, retry.own) then
     return false
