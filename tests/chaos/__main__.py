@@ -64,6 +64,7 @@ def _run_sick(seed: str, seconds: float) -> int:
     for line in sick.named:
         print(f"named          {line}")
     print(f"uploads        {len(sick.uploads)} and {len(sick.poisons)} poisons")
+    print(f"tries          {sick.tries} by bad nodes")
     print(f"kills          {sick.kills}")
     for violation in sick.wrong:
         print(f"VIOLATION {violation}")

@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.chaos.bad_nodes import OPTIONS
 from tests.chaos.scenes import busy_worker
-from tests.chaos.sick import OPTIONS
 from tests.farm import Farm, Upload
 from tests.sandbox import Sandbox
 

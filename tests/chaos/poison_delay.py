@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.records.keys import state_key
-from tests.chaos.sick import OPTIONS, POISONS, poison
+from tests.chaos.bad_nodes import OPTIONS
+from tests.chaos.sick import POISONS, poison
 from tests.farm import Farm, wait_until
 from tests.sandbox import Sandbox
 

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.fernet import Fernet
 
+from tests.chaos.bad_nodes import OPTIONS
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
-from tests.chaos.sick import OPTIONS
 from tests.farm import Farm, Worker, wait_until
 from tests.sandbox.seed import OTHER_API_KEY, VERSION_ID
 from tests.unit.odd_server import OddServer, http

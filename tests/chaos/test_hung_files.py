@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import pytest
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import errors_of, wait_arrived
 from tests.farm import Farm, Upload, wait_until
-from tests.helpers.fuse import mounted
+from tests.helpers.fuse import can_mount, mounted
 from tests.helpers.skipping import skip_loudly
 from tests.sandbox import Sandbox
 
@@ -112,7 +111,7 @@ def test_a_worker_with_a_hung_file_ends_in_time(make_farm: MakeFarm) -> None:
 @pytest.fixture
 def silent_mount(sandbox: Sandbox) -> Iterator[Path]:
     """A mount whose files cannot be read: who tries is in state D, and cannot be killed."""
-    if os.geteuid() != 0 or not os.access("/dev/fuse", os.W_OK):
+    if not can_mount():
         skip_loudly("FILES IN STATE D WERE NOT TESTED", "only root can mount FUSE")
     folder = sandbox.storage / f"mount-{uuid.uuid4().hex[:8]}"
     folder.mkdir()

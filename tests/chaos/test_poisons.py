@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from tasks.stage.retry_policy import MAX_ALONE
+from tests.chaos.bad_nodes import OPTIONS
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.healing import let_time_pass
 from tests.chaos.scenes import errors_of, wait_arrived, wait_arrived_soon
-from tests.chaos.sick import OPTIONS, PASSING, POISONS, poison
+from tests.chaos.sick import PASSING, POISONS, poison
 from tests.farm import Farm, wait_until
 
 pytestmark = pytest.mark.slow

@@ -11,9 +11,9 @@ import pytest
 
 from tasks.config.sealing import Codec
 from tasks.records.status import Status
+from tests.chaos.bad_nodes import OPTIONS
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
-from tests.chaos.sick import OPTIONS
 from tests.farm import Farm, Upload, wait_until
 from tests.helpers.screen import Screen
 

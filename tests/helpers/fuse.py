@@ -81,6 +81,11 @@ def serve(folder: str, error_number: int = 0) -> None:
         os.close(device)
 
 
+def can_mount() -> bool:
+    """Return whether this process may mount it; only root may."""
+    return os.geteuid() == 0 and os.access("/dev/fuse", os.W_OK)
+
+
 @contextmanager
 def mounted(folder: str, error: str = "") -> Iterator[None]:
     """Mount it in a process of its own; with an *error*, such as ESTALE, each call fails so."""
