@@ -24,6 +24,7 @@ _LOOPBACK = ("127.0.0.1", "::1")
 #: What OpenSSL says of a certificate for another host name, or another IP address.
 _OTHER_HOST = {62, 64}
 _NAME_THE_HOST = "name a host of the certificate in the URL, or set ssl_check_hostname=false"
+_SPEAKS_TLS = "check that Redis is running, and takes TLS at this port (redis:// is without TLS)"
 
 
 class UnreachableError(Exception):
@@ -158,6 +159,8 @@ def _with_tls(url: RedisUrl, connected: socket, host: str, deadline: Deadline) -
             step = _NAME_THE_HOST if is_other_host else "name its authority with ssl_ca_certs"
             why = f"its certificate is not accepted: {reason(error).rstrip('.')}; {step}"
             raise OSError(why) from None
+        if isinstance(error, socket.timeout):  # of Python 3.8: not yet a TimeoutError
+            raise OSError(f"{reason(error)}; {_SPEAKS_TLS}") from None
         raise
     return secured
 

@@ -132,7 +132,8 @@ def test_a_handshake_that_never_ends_ends_at_the_deadline() -> None:
     with raw_server(b"") as server:
         line = refused(f"rediss://localhost:{server.port}", TIMEOUT_S)
 
-    assert f"(localhost:{server.port}: no answer in time)" in line
+    assert f"(localhost:{server.port}: no answer in time); check that Redis is running" in line
+    assert "takes TLS at this port" in line
 
 
 def reset(connection: socket.socket) -> None:
