@@ -108,7 +108,7 @@ def refused_requests(status: Status) -> list[str]:
     rows = refusals.of_requests(status.client)
     if not rows:
         return []
-    why = some_of([refused_row(one) for one in rows])
+    why = some_of([refused_row(one) for one in rows], between="; ")
     return [f"workers have refused requests ({why}); run farmhaul doctor"]
 
 

@@ -132,10 +132,10 @@ def holes(numbers: Sequence[int]) -> list[str]:
     ]
 
 
-def some_of(texts: Sequence[str], most: int = MAX_SHOWN) -> str:
+def some_of(texts: Sequence[str], most: int = MAX_SHOWN, between: str = ", ") -> str:
     """Return the first of some ranges or names, and how many more there are."""
     rest = len(texts) - most
-    return f"{', '.join(texts[:most])}{f' and {rest} more' if rest > 0 else ''}"
+    return f"{between.join(texts[:most])}{f' and {rest} more' if rest > 0 else ''}"
 
 
 def frame_range(first: int, last: int) -> str:

@@ -82,6 +82,9 @@ def test_what_was_refused_or_waits_is_said_of_an_unknown_upload(farm: Farm) -> N
         "; workers have refused requests (1 from node9, some s ago: its signature does not fit); "
         "run farmhaul doctor"
     )
+    refusals.note(farm.client, "request", "node7", "it is not signed")
+    between = r"\d+ s ago: (its signature does not fit|it is not signed); 1 from node[79], "
+    assert re.search(between, not_taken_in(status))
 
     farm.take_tasks("w1@a")
     farm.client.lpush(INBOX, make_body([], farm.now() - 60, "node9"))

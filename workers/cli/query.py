@@ -145,7 +145,10 @@ def none_known(scripts: Scripts, words: Sequence[str], **asked: str | None) -> B
     )
     step = meant_states(words) or step
     if _opens_none(scripts):  # nor does it find any
-        step = "this FARMHAUL_SECRET_KEY opens no record: set it as on the workers"
+        step = (
+            "this FARMHAUL_SECRET_KEY opens no record: set it as on the workers; "
+            "farmhaul doctor says more"
+        )
     what = " ".join(map(visible, (*words, *options)))
     waits = not_taken_in(Status(scripts.client, scripts.codec))
     return BadInputError(f"no upload {what} is known here{waits}; {step}")

@@ -138,7 +138,7 @@ def _most_refused(farm: Farm, what: set[str]) -> str:
     """Return the most frequent reasons and nodes."""
     found = [one for one in read_refusals(farm.client) if one.what in what]
     rows = [refused_row(one) for one in found]
-    return f" ({some_of(rows)})" if rows else ", none of them in the last day"
+    return f" ({some_of(rows, between='; ')})" if rows else ", none of them in the last day"
 
 
 def _last_refusals(farm: Farm) -> str:
