@@ -120,13 +120,15 @@ def get_object(
         return response
     with translated_errors("store"):
         body = body_of(response, MAX_ERROR_BYTES)
-    if is_portal(response, body):
-        raise InterceptedError("store", f"{status_of(response)}, not the store's own")
     code = error_code(body) or "no reason given"
     if status in {requests.codes.unauthorized, requests.codes.forbidden} or "Expired" in code:
         raise UrlRefusedError(component_id, status, code)
     if is_outage(status):
         raise ServiceUnavailableError("store", f"{status} {code}", retry_after_s(response))
+    is_foreign = requests.codes.bad_request <= status and not error_code(body)
+    if is_foreign or is_portal(response, body):
+        # A proxy's 404 does not say that the store has lost the file.
+        raise InterceptedError("store", f"{status_of(response)}, not the store's own")
     kind = ObjectGoneError if status == requests.codes.not_found else FatalError
     raise kind(
         f"the store refuses to return the file of component {component_id} ({status} {code}); "
