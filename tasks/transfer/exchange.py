@@ -10,6 +10,8 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from http import HTTPStatus
+from http.client import HTTPResponse
 from types import TracebackType
 from typing import Any, Self
 
@@ -111,7 +113,22 @@ def _addresses(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(row[4][0]) for row in found)) or [host]
 
 
+class FinalResponse(HTTPResponse):
+    """The answer after those that only announce it.
+
+    http.client skips "100 Continue", and takes "103 Early Hints" for the answer. The real one would
+    then be read as that of the next request.
+    """
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        is_hint = HTTPStatus.SWITCHING_PROTOCOLS < status < HTTPStatus.OK
+        return version, HTTPStatus.CONTINUE if is_hint else status, reason
+
+
 class _Connection(BoundedConnection):
+    response_class = FinalResponse
+
     def endheaders(self, *args: Any, **options: Any) -> None:
         super().endheaders(*args, **options)
         note_connection(self.sock)

@@ -15,14 +15,13 @@ import math
 import select
 import ssl
 import time
-from http.client import HTTPResponse
 from typing import Any
 
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from tasks.transfer.addresses import check_peer
-from tasks.transfer.exchange import BoundedConnection, note_connection
+from tasks.transfer.exchange import BoundedConnection, FinalResponse, note_connection
 
 #: The most that is given to TLS at a time: it waits until it has sent all of it.
 TLS_BYTES = 64 << 10
@@ -95,7 +94,7 @@ class HearingConnection(BoundedConnection):
         return True
 
 
-class _Response(HTTPResponse):
+class _Response(FinalResponse):
     """A response that ends if it drips; only the body of a file may take long."""
 
     _method: str

@@ -330,6 +330,12 @@ def test_an_outage_of_the_store_that_ftrack_tells_of_is_one(
     assert isinstance(error_of(client), ServiceUnavailableError)
 
 
+def test_an_early_hint_is_not_ftracks_answer(client: FtrackClient, odd: OddServer) -> None:
+    odd.answers = [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + answer_of([{"data": []}])]
+
+    assert client.call([{"action": "query"}]) == [{"data": []}]
+
+
 def test_an_error_in_the_place_of_a_result_is_no_success(
     client: FtrackClient, odd: OddServer
 ) -> None:

@@ -250,6 +250,16 @@ def test_a_redirect_is_not_followed(  # noqa: PLR0917 fixtures and cases
     assert len(odd.requests) == 1
 
 
+def test_an_early_hint_is_not_the_answer(
+    transfer: Transfer, odd: OddServer, session: requests.Session, roots: tuple[str, ...]
+) -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
+    odd.answers = [hint + xml("503 Slow Down", "SlowDown"), hint + http()]
+
+    assert isinstance(error_of(transfer, session, roots), ServiceUnavailableError)
+    put_file(transfer, session, roots)
+
+
 URL_REFUSALS = [
     ("403 Forbidden", "AccessDenied"),
     ("403 Forbidden", "SignatureDoesNotMatch"),
