@@ -148,7 +148,7 @@ def put_file(
         ServiceUnavailableError: the store is down or slow, or broke the connection.
         StoreRefusedError: the store refuses the file, now and later.
         InterceptedError: something on the way answered in place of the store.
-        UnexpectedAnswerError: the store answered with a 2xx that is not 200, or redirects.
+        UnexpectedAnswerError: the store redirects to another region.
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
         require_unchanged(file, transfer.path, transfer.known_identity)
@@ -252,7 +252,8 @@ def _refusal(transfer: Transfer, response: requests.Response, body: bytes) -> Up
     is_foreign = by == "proxy" and status != requests.codes.request_entity_too_large
     if requests.codes.bad_request <= status and not is_foreign:
         return StoreRefusedError(transfer.component_id, status, code, by)
-    if requests.codes.bad_request <= status or is_portal(response, body):
+    is_redirect = requests.codes.multiple_choices <= status < requests.codes.bad_request
+    if not is_redirect or is_portal(response, body):
         return InterceptedError("store", f"{status_of(response)}, not the store's own")
     return UnexpectedAnswerError(
         "the store", f"the PUT of component {transfer.component_id}", f"HTTP {status} is not 200"
