@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -114,8 +115,10 @@ def test_a_connection_by_http_is_probed(kind: str, odd: OddServer) -> None:
 def check_probed(url: str) -> None:
     """Check all connections that this process has to a URL."""
     found = 0
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as one:
+    for file in Path("/proc/self/fd").iterdir():
+        if not file.is_socket():
+            continue
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(file.name))) as one:
             if one.getpeername()[1] != urlsplit(url).port:
                 continue
             found += 1
