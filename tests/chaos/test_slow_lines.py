@@ -128,18 +128,17 @@ def test_the_progress_of_a_large_file_moves_each_second(make_farm: MakeFarm) -> 
     path = farm.make_file("slow.mov", bytes(72 * MIB))
     upload = farm.upload("--version-id", farm.sandbox.ftrack.version_id, path=path)
     wait_until(partial(has_come, farm, upload, 1), 60)
-    screen = Screen(farm, upload.id)
     status, sent = Status(farm.redis, Codec([])), set()
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        sent |= {state.sent_bytes for state in status.find([upload.id]) if state}
-        time.sleep(0.05)
-    assert len(sent) >= 8, "it moved each second, give or take a busy machine"
+    with Screen(farm, upload.id) as screen:
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            sent |= {state.sent_bytes for state in status.find([upload.id]) if state}
+            time.sleep(0.05)
+        assert len(sent) >= 8, "it moved each second, give or take a busy machine"
 
-    left_s = (path.stat().st_size - came_bytes(farm, upload)) / 1e6
-    wait_until(lambda: RATE_AND_ETA.search(screen.text))
-    speed, watch_says_s = RATE_AND_ETA.findall(screen.text)[-1]
-    screen.interrupt()
+        left_s = (path.stat().st_size - came_bytes(farm, upload)) / 1e6
+        wait_until(lambda: RATE_AND_ETA.search(screen.text))
+        speed, watch_says_s = RATE_AND_ETA.findall(screen.text)[-1]
     state = json.loads(farm.cli("status", "--json", upload.id).stdout)
     assert 0.5 < float(speed) < 2
     assert left_s / 2 < float(watch_says_s) < left_s * 2

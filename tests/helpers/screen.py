@@ -11,6 +11,7 @@ import struct
 import subprocess
 import termios
 import threading
+from typing import Self
 
 from tests.farm import BIN, Farm, heed_sigint
 
@@ -52,6 +53,14 @@ class Screen:
     def last(self) -> str:
         """The last table that was shown."""
         return self.text[self.text.rfind("state      file") :]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the command, if a test has failed before it did."""
+        if self.process.poll() is None:
+            self.interrupt()
 
     def wait(self) -> int:
         code = self.process.wait(60)
