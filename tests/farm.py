@@ -448,7 +448,17 @@ class Farm:
             keys, others = pipeline.execute()
             return not others and not any(map(_is_queue, keys))
 
-        wait_until(quiet, timeout_s, lambda: f"still busy: {sorted(self.redis.scan_iter('*'))}")
+        def stays_quiet() -> bool:
+            if not quiet():
+                return False
+            # kombu notes a message as unacknowledged a moment after it has taken it from its queue.
+            time.sleep(0.05)
+            return quiet()
+
+        def busy() -> str:
+            return f"still busy: {sorted(self.redis.scan_iter('*'))}"
+
+        wait_until(stays_quiet, timeout_s, busy)
 
 
 def _is_queue(key: str) -> bool:

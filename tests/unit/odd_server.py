@@ -27,6 +27,8 @@ def http(status: str = "200 OK", body: bytes = b"", headers: dict[str, str] | No
 def is_whole(answer: bytes) -> bool:
     """Tell whether a client can know where this answer ends; otherwise it must be closed."""
     head, _, body = answer.partition(LINE_END * 2)
+    while head.startswith(b"HTTP/1.1 1"):  # it informs of the answer that follows
+        head, _, body = body.partition(LINE_END * 2)
     return f"Content-Length: {len(body)}".encode() in head.split(LINE_END)
 
 
