@@ -20,6 +20,9 @@ from workers.loopback import is_from_here, is_loopback, is_rebound
 IDLE_S = 10.0
 #: And so is one whose request or answer takes so long, byte by byte.
 LONGEST_S = 30.0
+#: So many connections may wait until this process accepts them. Of socketserver's five, those of a
+#: busy machine are soon full; the kernel then leaves others in doubt for up to half a minute.
+BACKLOG = 512
 
 
 def serve(settings: Settings, address: str, port: int) -> None:
@@ -35,6 +38,7 @@ def serve(settings: Settings, address: str, port: int) -> None:
     except (OSError, UnicodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "this is not an address"
         raise BadInputError(f"cannot listen on {visible(address)}:{port}: {why}") from None
+    server.socket.listen(BACKLOG)
     server.RequestHandlerClass = with_time_limits(server.RequestHandlerClass)
     server.set_app(_guarded(server.get_app(), on_loopback=is_loopback(address)))
     thread.join()
