@@ -32,6 +32,7 @@ from tests.helpers.fuse import can_mount
 from tests.sandbox import Sandbox
 
 HTML = {"body": "<html><body>refused</body></html>"}
+THROTTLED = "<Error><Code>KMS.ThrottlingException</Code></Error>"
 #: What is answered for one component, each time: faults as ``sandbox.faults.add`` takes them.
 POISONS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "ftrack: 500": (("ftrack", "status", 500), {}),
@@ -40,6 +41,7 @@ POISONS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
         ("ftrack", "status", 500),
         {"action": "create", "done": True},
     ),
+    "ftrack: located after a 504": (("ftrack", "late_s", 1), {"action": "create"}),
     "ftrack: ServerError": (("ftrack", "error", "ServerError"), {}),
     "ftrack: 429": (("ftrack", "status", 429), {"headers": {"Retry-After": "1"}}),
     "ftrack: a page with 403": (("ftrack", "status", 403), HTML),
@@ -53,15 +55,20 @@ POISONS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "store: 500": (("store", "status", 500), {}),
     "store: a page with 403": (("store", "status", 403), HTML),
     "store: a page with 404": (("store", "status", 404), HTML),
+    "store: a redirect": (("store", "status", 302), {"headers": {"Location": "/login"}}),
+    "store: throttled": (("store", "status", 400), {"body": THROTTLED}),
     "store: a lost answer": (("store", "lost_answer"), {}),
     "store: a reset": (("store", "reset"), {"after_bytes": 5000}),
     "store: a stall": (("store", "stall", 3), {"after_bytes": 5000}),
     "store: a long wait": (("store", "latency_s", 3), {}),
+    "store: a slow line": (("store", "bandwidth_bytes_s", 2000), {}),
     "store: other bytes": (("store", "bad_digest"), {}),
     "store: another ETag": (("store", "etag", "0" * 32), {}),
 }
 #: Those that an upload survives, perhaps after several tries.
-PASSING = {kind for kind in POISONS if "wait" in kind or "stall" in kind or "after" in kind}
+PASSING = {
+    kind for kind in POISONS if any(word in kind for word in ("wait", "stall", "after", "slow"))
+}
 
 GOOD_NODES = 2
 #: So many bad nodes are there at once.
