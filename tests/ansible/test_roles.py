@@ -172,6 +172,9 @@ def test_a_file_goes_from_a_machine_with_the_hook_to_ftrack(
     folder = "/etc/systemd/system"
     paths = f"{folder}/farmhaul-worker@.service {folder}/farmhaul-worker@.service.d/farm.conf"
     unit = site.machines.run(WORKER, f"cat {paths}").stdout
+    env = site.machines.run(WORKER, "cat /etc/farmhaul/farmhaul.env").stdout
+    [root] = re.findall(r"(?m)^FARMHAUL_STORAGE_ROOTS='(.+)'$", env)
+    assert f"\nRequiresMountsFor={root}\n" in unit
     credentials = re.findall(r"(?m)^LoadCredential=(\w+):(\S+)$", unit)
     files = re.findall(r"(?m)^Environment=(\w+)=%d/(\w+)$", unit)
     start = re.findall(r"(?m)^ExecStart=(.+)$", unit)[-1]

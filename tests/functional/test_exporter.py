@@ -69,16 +69,22 @@ def test_a_scrape_shows_workers_gates_and_retry_reasons(farm: Farm, tmp_path: Pa
     farm.wait_state([farm.upload().id], "retrying")
     # One upload closes no gate: several must meet the same.
     farm.redis.hset("farmhaul:gate:credentials", "until", 9e9)
+    wait_until(lambda: farm.redis.zcard("farmhaul:workers") == len(farm.workers))
+    [node, *_] = farm.redis.zrange("farmhaul:workers", 0, 0)
+    now, _ = farm.redis.time()
+    note = {"what": "files", "error": "gone", "kind": "x", "since": now, "last": now, "count": 3}
+    farm.redis.hset("farmhaul:left_to_others", node, json.dumps(note))
     with exporter(farm, tmp_path) as url:
-        wait_until(lambda: scrape(url)["farmhaul_workers",] == len(farm.workers))
         seen = scrape(url)
     farm.sandbox.faults.clear()
 
+    assert seen["farmhaul_workers",] == len(farm.workers)
     assert seen["farmhaul_uploads", "located"] == 1
     assert seen["farmhaul_gate_closed", "credentials"] == 1
     assert seen["farmhaul_gate_closed", "ftrack"] == 0
     assert seen["farmhaul_gate_closed_since_seconds", "credentials"] > 1.7e9
     assert seen["farmhaul_retrying_sample", "CredentialsRefusedError"] == 1
+    assert seen["farmhaul_node_left_to_others", node, "files"] == 3
 
 
 def test_a_scrape_of_ten_thousand_uploads_costs_few_commands(hook: Farm, tmp_path: Path) -> None:
