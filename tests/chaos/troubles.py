@@ -105,8 +105,11 @@ class Troubles:
 
     def _kill_child(self) -> None:
         worker = self._worker()
-        if worker.alive and worker.pool_pids():
-            worker.kill("child")
+        if worker.alive and " ready." in worker.log_text():
+            # Celery exits if a process dies before its loop begins, a moment after it says so.
+            time.sleep(0.2)
+            if worker.pool_pids():
+                worker.kill("child")
 
     def _freeze(self) -> None:
         worker = self._worker()
