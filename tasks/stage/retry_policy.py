@@ -132,7 +132,7 @@ def own_fault(error: errors.UploadError) -> str:
     if isinstance(error, errors.UrlRefusedError | errors.StoreRefusedError):
         return "store" if error.by == "proxy" else ""
     if isinstance(error, errors.UnexpectedAnswerError) and error.service == "the store":
-        return "store"  # such as a 2xx of a proxy
+        return "store"  # another node may reach it by another way
     return "ftrack" if isinstance(error, errors.CredentialsRefusedError) else ""
 
 

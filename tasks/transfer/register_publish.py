@@ -64,10 +64,8 @@ def locate_publish(
     if publish is None:
         raise ValueError(f"transfer {transfer.upload_id} is not a publish")
     # What ftrack has encoded and deleted since is not made again.
-    asked, files = (
-        files,
-        [file for file in files if not (file.target.encode_only and file.was_located)],
-    )
+    asked = files
+    files = [file for file in asked if not (file.target.encode_only and file.was_located)]
     wanted: list[Transfer | Container] = [*publish.containers, *files]
     existing = look_up(ftrack, wanted)
     gone = [file.upload_id for file in files if file.was_located and not existing.has(file)]
