@@ -45,6 +45,18 @@ OUTAGE_STATUS = {
     requests.codes.too_early,
     requests.codes.too_many_requests,
 }
+#: Codes of S3 and its kin that mean "later" whatever the status is: a transfer was cut short, the
+#: store is busy, or serves no file at all, because of its bucket or account. They say nothing of
+#: this file.
+LATER_CODES = {
+    *("RequestTimeout", "IncompleteBody", "ServiceUnavailable", "InternalError"),
+    *("SlowDown", "Throttling", "ThrottlingException", "KMS.ThrottlingException", "Busy"),
+    *("RequestLimitExceeded", "BandwidthLimitExceeded", "TooManyRequests"),
+    *("OperationAborted", "ConditionalRequestConflict"),
+    *("NoSuchBucket", "InvalidBucketState", "AccountProblem", "AllAccessDisabled"),
+    *("NotSignedUp", "UserSuspended", "QuotaExceeded", "BucketQuotaExceeded"),
+    *("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "KMS.DisabledException"),
+}
 
 
 class PlainSession(requests.Session):

@@ -27,6 +27,7 @@ from tasks.transfer.exchange import SOCKET_OPTIONS
 from tasks.transfer.files import open_checked, reading, require_unchanged
 from tasks.transfer.hearing import POOLS
 from tasks.transfer.http import (
+    LATER_CODES,
     MAX_ERROR_BYTES,
     MAX_STATUS_CHARS,
     PlainSession,
@@ -77,18 +78,6 @@ URL_CODES = {
     "AuthorizationQueryParametersError",
 }
 DIGEST_CODES = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch"}
-#: Codes that mean "later" whatever the status is: a transfer was cut short, the store is busy, or
-#: takes no file at all, because of its bucket or account. They say nothing of this file.
-LATER_CODES = {
-    *("RequestTimeout", "IncompleteBody", "ServiceUnavailable", "InternalError"),
-    *("SlowDown", "Throttling", "ThrottlingException", "KMS.ThrottlingException", "Busy"),
-    *("RequestLimitExceeded", "BandwidthLimitExceeded", "TooManyRequests"),
-    *("OperationAborted", "ConditionalRequestConflict"),
-    *("NoSuchBucket", "InvalidBucketState", "AccountProblem", "AllAccessDisabled"),
-    *("NotSignedUp", "UserSuspended", "QuotaExceeded", "BucketQuotaExceeded"),
-    *("XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "KMS.DisabledException"),
-}
-
 #: An MD5, and what a proxy that could compress adds to it: Apache "-gzip", Jetty "--gzip". Such a
 #: proxy may also weaken the ETag: W/"…" (nginx).
 MD5_ETAG = re.compile(r"([0-9a-fA-F]{32})(?:[-;:]{1,2}(?:gzip|br|deflate|zstd))?")

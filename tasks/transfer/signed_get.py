@@ -20,6 +20,7 @@ from tasks.transfer.errors import (
 )
 from tasks.transfer.exchange import EXCHANGE_S, Exchange
 from tasks.transfer.http import (
+    LATER_CODES,
     MAX_ERROR_BYTES,
     body_of,
     error_code,
@@ -123,7 +124,7 @@ def get_object(
     code = error_code(body) or "no reason given"
     if status in {requests.codes.unauthorized, requests.codes.forbidden} or "Expired" in code:
         raise UrlRefusedError(component_id, status, code)
-    if is_outage(status):
+    if code in LATER_CODES or is_outage(status):
         raise ServiceUnavailableError("store", f"{status} {code}", retry_after_s(response))
     is_foreign = requests.codes.bad_request <= status and not error_code(body)
     if is_foreign or is_portal(response, body):

@@ -464,12 +464,23 @@ def test_an_empty_file_is_a_file(node: Node) -> None:
         (http("400 Bad Request", b"<Code>ExpiredToken</Code>"), UrlRefusedError),
         (http("404 Not Found", b"<Code>NoSuchKey</Code>"), FatalError),
         (http("404 Not Found", b"<html>no backend"), InterceptedError),
+        (http("404 Not Found", b"<Code>NoSuchBucket</Code>"), ServiceUnavailableError),
         (http("503 Slow Down"), ServiceUnavailableError),
         (http("302 Found", headers={"Location": "http://127.0.0.1:1/"}), InterceptedError),
         (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nof no length", UnexpectedAnswerError),
         (http("206 Partial Content", b"of no range"), UnexpectedAnswerError),
     ],
-    ids=["refused", "expired", "gone", "a proxy's", "down", "elsewhere", "no length", "no range"],
+    ids=[
+        "refused",
+        "expired",
+        "gone",
+        "a proxy's",
+        "no bucket",
+        "down",
+        "elsewhere",
+        "no length",
+        "no range",
+    ],
 )
 def test_what_the_store_says_otherwise_is_an_error_without_the_url(
     node: Node, answer: bytes, error: type[Exception]
