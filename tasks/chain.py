@@ -154,4 +154,4 @@ def _missing_wake_ups(client: redis.Redis, fresh: Sequence[UploadRequest], host:
     pending, queued = _backlog(client, host)
     size_bytes = sum(request.size_bytes or 0 for request in fresh)
     needed = max(-(-pending // CLAIM_UPLOADS), -(-size_bytes // CLAIM_BYTES))
-    return max(min(needed, len(fresh)) - queued, 0)
+    return max(min(needed - queued, len(fresh)), 0)

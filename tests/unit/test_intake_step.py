@@ -147,6 +147,14 @@ def test_what_others_wake_meanwhile_is_not_woken_again(
     assert client.llen("farmhaul\x06\x163") == chain.COUNT_AFTER + 40, "20 suffice"
 
 
+def test_few_uploads_after_many_wake_for_all(app: Celery, scripts: Scripts, client: Any) -> None:
+    """The wake-ups of the first 100 claim 100; nothing would claim the last one."""
+    for count in (100, 1):
+        enqueue(app, Commands(scripts), [upload() for _ in range(count)])
+
+    assert client.llen("farmhaul\x06\x163") == 3
+
+
 @pytest.mark.parametrize(("queued", "more"), [(0, 1), (1, 1), (2, 0), (3, 0)])
 def test_what_goes_back_wakes_if_few_wake_ups_are_queued(
     queued: int, more: int, app: Celery, scripts: Scripts, client: Any
