@@ -24,7 +24,7 @@ from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
 from tasks.transfer.models import Outcomes, Transfer
 from tasks.transfer.register import confirm
-from tasks.transfer.signing import sign, sign_alone
+from tasks.transfer.signing import has_expired, sign, sign_alone
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.compute_checksum")
@@ -137,10 +137,20 @@ def put_file(self: Stage, message: Message) -> Message:
         def sign_each(files: Sequence[Transfer]) -> Outcomes:
             return self.each(files, lambda file: sign_alone(self.clients.ftrack, file))
 
+        def sign_in_groups(files: Sequence[Transfer]) -> Outcomes:
+            # A call for each group finds the upload that spoils the URLs of its call with fewer
+            # calls than one for each file.
+            signed: Outcomes = {}
+            for group in groups_of(files):
+                signed |= sign_together(group)
+            return signed
+
+        given: Outcomes = {transfer.upload_id: transfer for transfer in batch.not_stored}
         # While a key is changed, this node may not be able to open what another one had signed.
         unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
-        given: Outcomes = {transfer.upload_id: transfer for transfer in batch.not_stored}
-        send(given | sign_together(unsigned))
+        # The batch has waited for long, or one upload has spoiled the URLs of its call.
+        expired = [file for file in batch.not_stored if file.signed and has_expired(file.signed)]
+        send(given | sign_together(unsigned) | sign_in_groups(expired))
         # One call signs for a batch, so one upload may have spoiled the URLs of all.
         spoiled = [
             file for file in batch.not_stored if is_url_refused(outcomes.get(file.upload_id))
@@ -149,11 +159,7 @@ def put_file(self: Stage, message: Message) -> Message:
             tried, others = spoiled[:2], spoiled[2:]  # one of two may be that upload
             send(sign_each(tried))
             if any(isinstance(outcomes[file.upload_id], Transfer) for file in tried):
-                # A call for each group finds that upload with fewer calls than one for each file.
-                signed: Outcomes = {}
-                for group in groups_of(others):
-                    signed |= sign_together(group)
-                send(signed)
+                send(sign_in_groups(others))
                 rest = [file for file in others if file.upload_id not in refused]
                 send(sign_each([file for file in rest if is_url_refused(outcomes[file.upload_id])]))
     # What ftrack has refused is no answer of the store.

@@ -51,6 +51,7 @@ POISONS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "ftrack: a reset": (("ftrack", "reset"), {}),
     "ftrack: a long wait": (("ftrack", "latency_s", 3), {}),
     "ftrack: expired URLs": (("ftrack", "url_lifetime_s", 0), {}),
+    "ftrack: URLs that last too long": (("ftrack", "url_lifetime_s", 8 * 86400), {}),
     "credentials": (("ftrack", "error", "InvalidCredentialsError"), {}),
     "store: 500": (("store", "status", 500), {}),
     "store: a page with 403": (("store", "status", 403), HTML),

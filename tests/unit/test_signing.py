@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tasks.transfer.errors import UnexpectedAnswerError
 from tasks.transfer.ftrack import FtrackClient
-from tasks.transfer.models import LARGE_BYTES, FileIdentity, Transfer, part_count
-from tasks.transfer.signing import sign
+from tasks.transfer.models import LARGE_BYTES, FileIdentity, SignedPut, Transfer, part_count
+from tasks.transfer.signing import has_expired, sign
 from tasks.transfer.targets import Target
 from tests.unit.conftest import new_id
 from tests.unit.odd_server import OddServer, http
@@ -50,3 +51,27 @@ def test_parts_without_a_multipart_upload_are_refused(odd: OddServer, upload_id:
     outcome = signed(odd, range(1, COUNT + 1), upload_id=upload_id)
 
     assert isinstance(outcome, UnexpectedAnswerError)
+
+
+NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("query", "expired"),
+    [
+        ("X-Amz-Date=20261128T115000Z&X-Amz-Expires=599", True),
+        ("X-Amz-Expires=601&X-Amz-Signature=1&X-Amz-Date=20261128T115000Z", False),
+        ("X-Goog-Date=20261128T115000Z&X-Goog-Expires=1", True),
+        ("X-Amz-Date=20261128T130000Z&X-Amz-Expires=1", False),
+        ("X-Amz-Date=20261131T000000Z&X-Amz-Expires=1", False),
+        ("X-Amz-Date=20261128T115000Z", False),
+        ("Not-X-Amz-Date=20001128T115000Z&X-Amz-Expires=1", False),
+        ("Expires=1&Signature=1", False),
+    ],
+)
+def test_a_url_says_when_it_expires(
+    query: str, expired: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", NOW.timestamp)
+
+    assert has_expired(SignedPut(f"https://store/key?{query}", {})) == expired
