@@ -34,7 +34,7 @@ from workers.steps import pulse
 from workers.steps.periodic import PeriodicStep
 from workers.wording import redis_problem
 
-#: A worker asks for tasks every 8 s (``transport.BRPOP_S``). After this time without, something is
+#: A worker asks for tasks every 13 s (``transport.BRPOP_S``). After this time without, something is
 #: wrong.
 SILENT_S = 30.0
 #: What hangs is left behind sooner (``tasks.stage.threads``), and a call that nobody answers is
@@ -77,12 +77,17 @@ class Health(PeriodicStep):
         is_aside = not self.worker.app.amqp.queues.consume_from
         is_away = True
         try:
-            is_new, aside, reconciler, held_ms = self.record.scripts.run(
+            is_new, aside, unread, reconciler, held_ms = self.record.scripts.run(
                 "note_worker", node=name, version=VERSION, takes_tasks=takes_tasks
             )
             pulse.note(
                 pulse.Pulse(
-                    time.monotonic(), bool(is_new), bool(aside), to_text(reconciler), held_ms / 1000
+                    time.monotonic(),
+                    bool(is_new),
+                    bool(aside),
+                    bool(unread),
+                    to_text(reconciler),
+                    held_ms / 1000,
                 )
             )
             is_away = False

@@ -23,6 +23,7 @@ from tasks.records.record import open_record
 from tasks.records.states import SERVICES
 from tests.sandbox import RedisServer
 from workers.broker import seal, transport
+from workers.broker.address import HEALTH_CHECK_S
 from workers.broker.refused import EVERY_S, Refused
 from workers.health import Health
 from workers.steps import pulse
@@ -228,6 +229,23 @@ def test_a_channel_that_waits_for_a_task_closes_at_once(channel: Any, client: An
     assert calls(client, "client|unblock") == 1
 
 
+def test_a_subscription_gets_one_ping_at_a_time(
+    channel: Any, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscription = channel.subclient
+    subscription.subscribe("celery.pidbox")
+    subscription.parse_response()
+    subscription.connection.health_check_interval = HEALTH_CHECK_S
+    before, began = calls(client, "ping"), time.monotonic()
+    for late_s in (100, 200):
+        monkeypatch.setattr(time, "monotonic", lambda late_s=late_s: began + late_s)
+        channel.connection.cycle.maybe_check_subclient_health()
+        while subscription.connection.can_read(timeout=0.2):
+            subscription.parse_response()
+
+    assert calls(client, "ping") == before + 2
+
+
 def test_channels_share_a_connection_with_the_steps(
     client: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,14 +328,16 @@ def test_the_worker_that_reconciles_reads_the_states_of_encoding_jobs(
 
 def note(reconciler: str, held_s: float, **fields: Any) -> None:
     """Let Redis have said this just now."""
-    given = {"is_new": False, "is_aside": False, **fields}
+    given = {"is_new": False, "is_aside": False, "has_unread": False, **fields}
     pulse.note(pulse.Pulse(time.monotonic(), reconciler=reconciler, held_s=held_s, **given))
 
 
 @pytest.fixture(autouse=True)
 def no_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let Redis have said nothing yet: other tests share this process."""
-    silent = pulse.Pulse(-math.inf, is_new=False, is_aside=False, reconciler="", held_s=0)
+    silent = pulse.Pulse(
+        -math.inf, is_new=False, is_aside=False, has_unread=True, reconciler="", held_s=0
+    )
     monkeypatch.setattr(pulse, "_latest", silent)
 
 
@@ -365,7 +385,7 @@ def test_the_lock_is_asked_for_if_no_pulse_comes(
 def test_a_pulse_tells_what_the_steps_need_to_know(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client.delete("farmhaul:alive", "farmhaul:paused")
+    client.delete("farmhaul:alive", "farmhaul:paused", "farmhaul:unread")
     client.set("farmhaul:reconciler", "w2", px=4000)
     monkeypatch.setattr(transport, "last_asked", time.monotonic())
     amqp = SimpleNamespace(queues=SimpleNamespace(consume_from={"farmhaul": None}))
@@ -375,13 +395,14 @@ def test_a_pulse_tells_what_the_steps_need_to_know(
     health.act()
     first = pulse.latest()
     client.hset("farmhaul:paused", "w1", "{}")
+    client.hset("farmhaul:unread", "0.0.1", "0")
     client.delete("farmhaul:reconciler")
     health.act()
 
-    assert (first.is_new, first.is_aside, first.reconciler) == (True, False, "w2")
+    assert first[1:5] == (True, False, False, "w2")
     assert 0 < first.held_s <= 4
-    assert pulse.latest()[1:] == (False, True, "", -0.002)
-    client.delete("farmhaul:alive", "farmhaul:paused", "farmhaul:workers")
+    assert pulse.latest()[1:] == (False, True, True, "", -0.002)
+    client.delete("farmhaul:alive", "farmhaul:paused", "farmhaul:workers", "farmhaul:unread")
 
 
 def idle_breaker(monkeypatch: pytest.MonkeyPatch) -> tuple[Breaker, list[float]]:

@@ -17,7 +17,7 @@ from tasks.config.redis_url import RedisUrl, address
 
 #: A waiting BRPOP, or a subscription, that is silent for two or three times as long is begun again.
 #: It is longer than a BRPOP waits, which would be preceded by a PING otherwise.
-HEALTH_CHECK_S = 10
+HEALTH_CHECK_S = 15
 
 
 def celery_address(url: RedisUrl) -> dict[str, Any]:

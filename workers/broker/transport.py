@@ -34,7 +34,7 @@ from workers.wording import redis_problem
 #: When this process last asked Redis for tasks (time.monotonic), for ``workers.health``.
 last_asked = time.monotonic()
 #: How long one BRPOP waits for a task. It answers at once when there is one.
-BRPOP_S = 8
+BRPOP_S = 13
 #: How long a worker waits before it asks a Redis again that refuses to answer.
 REFUSED_PAUSE_S = 1.0
 #: What no channel of this process has delivered.
@@ -220,6 +220,20 @@ class _Poller(kombu_redis.MultiChannelPoller):
     def __init__(self) -> None:
         super().__init__()
         self._checked = time.monotonic()
+
+    def maybe_check_subclient_health(self) -> None:
+        """Send one PING on each subscription.
+
+        By its own clock, redis-py may send none this time, or another one before it reads the
+        answer to this one.
+        """
+        clients = [channel.__dict__.get("subclient") for channel in self._channels]
+        connections = [client.connection for client in clients if client and client.connection]
+        for connection in connections:
+            connection.next_health_check = 0
+        super().maybe_check_subclient_health()
+        for connection in connections:
+            connection.next_health_check = time.monotonic() + HEALTH_CHECK_S
 
     def get(self, callback: Any, timeout: float | None = None) -> None:
         if time.monotonic() - self._checked >= HEALTH_CHECK_S:

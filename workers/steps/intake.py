@@ -34,13 +34,14 @@ from tasks.records.inbox import Inbox
 from tasks.records.record import Record, open_record
 from tasks.records.scripts import Scripts
 from workers.self_check import KEY_IS_WRONG
+from workers.steps import pulse
 from workers.steps import refusals as kept
 from workers.steps.periodic import PeriodicStep
 from workers.steps.refusals import Reason, Refusals, keep
 
 #: How long a worker waits for an entry, and its client for an answer of Redis. When there is an
 #: entry, the answer comes at once.
-WAIT_S, ANSWER_S = 15.0, 20.0
+WAIT_S, ANSWER_S = 25.0, 30.0
 #: How often a worker looks for what older ones could not read, at most.
 UNREAD_S = 5.0
 #: The pause of a worker that cannot take in, so that others get the entries it has put back.
@@ -250,7 +251,7 @@ class TakeIn(PeriodicStep):
 
     def _unread_by_others(self) -> list[bytes]:
         """Return what older workers could not read."""
-        if time.monotonic() < self._look_at:
+        if not pulse.latest().has_unread or time.monotonic() < self._look_at:
             return []
         self._look_at = time.monotonic() + UNREAD_S
         return unread.take(self.inbox.scripts, kept.VERSION)

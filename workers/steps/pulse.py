@@ -20,12 +20,16 @@ class Pulse(NamedTuple):
     at: float
     is_new: bool
     is_aside: bool
+    #: Whether there are entries of hooks that some version of farmhaul cannot read.
+    has_unread: bool
     #: The worker that reconciles, and for how long it holds the lock, if it does not renew it.
     reconciler: str
     held_s: float
 
 
-_latest = Pulse(float("-inf"), is_new=False, is_aside=False, reconciler="", held_s=0.0)
+_latest = Pulse(
+    float("-inf"), is_new=False, is_aside=False, has_unread=True, reconciler="", held_s=0.0
+)
 
 
 def note(pulse: Pulse) -> None:

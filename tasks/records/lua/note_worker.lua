@@ -5,7 +5,8 @@
 -- version       its version of farmhaul
 -- takes_tasks   whether it takes tasks
 --
--- Returns {1 if the worker was not known, 1 if it is set aside, who reconciles, for how many ms}.
+-- Returns {1 if the worker was not known, 1 if it is set aside, 1 if hooks have sent what a version
+-- cannot read, who reconciles, for how many ms}.
 -- The steps of an idle worker ask nothing else (workers/steps/pulse.py).
 --- @include "base"
 
@@ -23,5 +24,5 @@ else
   redis.call('ZREM', KEY.workers, args.node)
 end
 forget_silent(KEY.workers, NODE.return_s)
-return { is_new, redis.call('HEXISTS', KEY.paused, args.node), redis.call('GET', KEY.reconciler) or '',
-  redis.call('PTTL', KEY.reconciler) }
+return { is_new, redis.call('HEXISTS', KEY.paused, args.node), redis.call('EXISTS', KEY.unread),
+  redis.call('GET', KEY.reconciler) or '', redis.call('PTTL', KEY.reconciler) }
