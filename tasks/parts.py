@@ -17,10 +17,11 @@ from tasks.transfer.errors import (
     FatalError,
     GivenBackError,
     LeaseLostError,
+    MultipartGoneError,
     UploadError,
     UrlRefusedError,
 )
-from tasks.transfer.models import Batch, Transfer
+from tasks.transfer.models import Batch, Multipart, Transfer
 from tasks.transfer.multipart import Part, put_part
 from tasks.transfer.signing import is_url, sign
 
@@ -165,10 +166,15 @@ def _after_errors(
     ``sent`` is true if other parts of the run were sent.
     """
     [transfer] = batch.transfers
-    stage.clients.parts.survived(transfer, message["run"])
+    parts = stage.clients.parts
+    parts.survived(transfer, message["run"])
     worst = max(errors, key=_weight)
-    if any(isinstance(error, UrlRefusedError) for error in errors):
-        stage.clients.parts.expire(transfer)
+    if isinstance(worst, MultipartGoneError):
+        # A run that ends late must not drop the parts of the next multipart upload.
+        if transfer.multipart == Multipart(parts.multipart_id(transfer)):
+            parts.forget(transfer)
+    elif any(isinstance(error, UrlRefusedError) for error in errors):
+        parts.expire(transfer)
     elif isinstance(worst, GivenBackError) or (sent and not isinstance(worst, FatalError)):
         # The run makes progress, so the missing parts are tried at once, without a delay.
         _send(stage, message)
@@ -179,7 +185,9 @@ def _after_errors(
 
 def _weight(error: UploadError) -> int:
     """Return how much an error says about a run, compared with others."""
-    return 2 if isinstance(error, FatalError) else 0 if isinstance(error, GivenBackError) else 1
+    if isinstance(error, FatalError | MultipartGoneError):
+        return 2
+    return 0 if isinstance(error, GivenBackError) else 1
 
 
 def _send(stage: Stage, message: RunMessage) -> None:

@@ -254,7 +254,7 @@ class DigestMismatchError(RetryableError):
 
 
 class MultipartGoneError(RetryableError):
-    """The parts of a large file cannot be joined: they are gone, or were joined already."""
+    """The parts of a large file are gone from the store, or were joined already."""
 
     def __init__(self, component_id: str, why: str) -> None:
         super().__init__(component_id, why)
@@ -268,7 +268,7 @@ class MultipartGoneError(RetryableError):
 
     def __str__(self) -> str:
         return (
-            f"the parts of component {self.component_id} cannot be joined ({self.why}); "
+            f"the store does not know the parts of component {self.component_id} ({self.why}); "
             "farmhaul sends all of them again"
         )
 

@@ -12,6 +12,7 @@ from tasks.transfer.checksum import md5_of
 from tasks.transfer.errors import (
     MultipartGoneError,
     RequestRefusedError,
+    StoreRefusedError,
     UnexpectedAnswerError,
     UploadError,
     UrlRefusedError,
@@ -86,7 +87,14 @@ def put_part(
         def attempt(headers: dict[str, str]) -> str:
             body = FileBody(file, transfer.path, part.size_bytes, on_progress, part.offset)
             as_file = replace(transfer, checksum=md5_base64, signed=SignedPut(url, headers))
-            return send(as_file, body, session)
+            try:
+                return send(as_file, body, session)
+            except StoreRefusedError as error:
+                if error.code != "NoSuchUpload":
+                    raise
+                # A rule of the bucket removes what stays incomplete for days.
+                why = f"{error.status} {error.code}"
+                raise MultipartGoneError(transfer.component_id, why) from None
 
         try:
             etag = attempt({"Content-MD5": md5_base64})

@@ -143,6 +143,15 @@ def test_a_multipart_upload_that_the_store_forgot_is_sent_again_whole(
     assert set(part_numbers(farm, upload.component_id).values()) == {2}
 
 
+def test_parts_that_the_store_removes_midway_are_sent_again(farm: Farm, movie: Path) -> None:
+    """As by a bucket's rule on multipart uploads that stay incomplete for days."""
+    gone = "<Error><Code>NoSuchUpload</Code></Error>"
+    farm.sandbox.faults.add("store", "status", 404, part_number=4, times=1, body=gone)
+    upload = upload_large(farm, movie)
+    assert_located_whole(farm, upload)
+    assert farm.sandbox.ftrack.count_calls("get_upload_metadata") == 2
+
+
 def test_a_part_that_is_too_large_for_a_proxy_fails_its_upload_soon(
     farm: Farm, movie: Path
 ) -> None:

@@ -57,7 +57,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
     ),
     errors.MultipartGoneError: (
         (ID, "NoSuchUpload"),
-        (ID, "cannot be joined", "NoSuchUpload", "again"),
+        (ID, "does not know the parts", "NoSuchUpload", "again"),
     ),
     errors.JoinUnderWayError: ((ID,), (ID, "not answered", "location", "again")),
     errors.PartsMissingError: ((ID, 2), (ID, "2 finished parts", "again")),
