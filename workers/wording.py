@@ -12,7 +12,7 @@ from redis import exceptions
 
 from tasks.config.texts import visible
 from tasks.intake.ranges import some_of
-from tasks.intake.refusals import MEANINGS, RIGHTS
+from tasks.intake.refusals import MEANINGS, RIGHTS, step_for
 from tasks.records import refusals
 from tasks.records.fail_fast import NoMasterFoundError
 from tasks.records.inbox import waiting
@@ -139,29 +139,13 @@ def redis_problem(error: redis.RedisError) -> str:
     if known := MEANINGS.get(CODES.get(type(error)) or str(error).partition(" ")[0]):
         return "; ".join(known)
     why, _, step = str(error).partition("; ")
-    return f"Redis is not reachable ({why}); {step or _step_for(why)}"
+    return f"Redis is not reachable ({why}); {step or step_for(why)}"
 
 
 def may_pass(error: redis.RedisError) -> bool:
     """Return whether Redis is away, or holds what a worker will remove, so that waiting helps."""
     is_away = isinstance(error, redis.ConnectionError | redis.TimeoutError)
     return is_away or str(error).startswith("WRONGTYPE")
-
-
-def _step_for(why: str) -> str:
-    """Return what to do about a connection that failed, from what OpenSSL or the system says."""
-    if "ostname mismatch" in why or "address mismatch" in why:
-        step = "name a host of the certificate in FARMHAUL_REDIS_URL"
-        return f"{step}, or set ssl_check_hostname=false"
-    if "CERTIFICATE_VERIFY_FAILED" in why:
-        return "name the authority of its certificate with ssl_ca_certs in FARMHAUL_REDIS_URL"
-    if "CERTIFICATE_REQUIRED" in why or "EOF occurred" in why:
-        return "give ssl_certfile in FARMHAUL_REDIS_URL if Redis wants a client certificate"
-    if "number of clients" in why:
-        return "raise maxclients in Redis"
-    if "reset by peer" in why or "closed by server" in why:
-        return "check FARMHAUL_REDIS_URL (with TLS it begins with rediss://), and Redis' log"
-    return "check FARMHAUL_REDIS_URL, and that Redis is running"
 
 
 def _access_problem(error: redis.RedisError) -> str:

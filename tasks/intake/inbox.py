@@ -11,7 +11,7 @@ import time
 from tasks.config.redis_url import address
 from tasks.intake.deadline import Deadline
 from tasks.intake.reach import UnreachableError, reach, reason
-from tasks.intake.refusals import PASSING, explained
+from tasks.intake.refusals import PASSING, explained, step_for
 from tasks.intake.resp import Connection, RefusalError, command
 
 TYPE_CHECKING = False
@@ -92,8 +92,7 @@ def _push(
 
 def _unreachable(text: str) -> str:
     why, _, step = text.partition("; ")
-    step = step or "check FARMHAUL_REDIS_URL, and that Redis is running"
-    return f"Redis is not reachable ({why}); {step}"
+    return f"Redis is not reachable ({why}); {step or step_for(why)}"
 
 
 def _place(url: RedisUrl, deadline: Deadline, attempt: int) -> tuple[str, int] | None:

@@ -56,6 +56,26 @@ def explained(refusal: RefusalError, where: str) -> str:
     return f"{what} ({where}); {step}"
 
 
+def step_for(why: str) -> str:
+    """Return what to do about a connection that failed, from what OpenSSL or the system says."""
+    if "ostname mismatch" in why or "address mismatch" in why:
+        step = "name a host of the certificate in FARMHAUL_REDIS_URL"
+        return f"{step}, or set ssl_check_hostname=false"
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        return "name the authority of its certificate with ssl_ca_certs in FARMHAUL_REDIS_URL"
+    if "ALERT" in why or "EOF occurred" in why:
+        # "unknown ca", "certificate required": what a server says of the other side's certificate.
+        return (
+            "if Redis wants a client certificate, give it as ssl_certfile in FARMHAUL_REDIS_URL, "
+            "from an authority that Redis trusts"
+        )
+    if "number of clients" in why:
+        return "raise maxclients in Redis"
+    if "reset by peer" in why or "closed by server" in why:
+        return "check FARMHAUL_REDIS_URL (with TLS it begins with rediss://), and Redis' log"
+    return "check FARMHAUL_REDIS_URL, and that Redis is running"
+
+
 def _meaning(refusal: RefusalError) -> tuple[str, str]:
     if refusal.code in MEANINGS:
         return MEANINGS[refusal.code]

@@ -336,6 +336,7 @@ def test_a_client_certificate_is_shown(
         pushed(f"{url}&ssl_certfile={own}&ssl_keyfile={own}")
 
     assert "Redis is not reachable (localhost:" in without
+    assert "that Redis is running" not in without
     assert inbox(guarded) == ENTRIES * 2
 
 

@@ -65,6 +65,7 @@ def test_a_server_that_resets_its_connections_is_named_with_its_port() -> None:
         ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed", "ssl_ca_certs"),
         ("[SSL: CERTIFICATE_VERIFY_FAILED] Hostname mismatch, certificate", "ssl_check_hostname"),
         ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert", "ssl_certfile"),
+        ("[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca", "ssl_certfile"),
         ("max number of clients reached", "raise maxclients"),
         ("Connection refused", "that Redis is running"),
     ],
