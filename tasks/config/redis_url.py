@@ -12,6 +12,8 @@ and with the server, and the parameters of rediss:// are valid too.
 
 from __future__ import annotations
 
+import os
+
 from tasks.config.texts import visible
 from tasks.transfer.named_tuple import NamedTuple
 
@@ -118,11 +120,14 @@ def unreadable(path: str) -> list[str]:
     """Return why a file cannot be read, in a list; an empty one if it can, or there is no path."""
     if not path:
         return []
+    shown = visible(path)
     try:
+        if not os.path.isfile(path) and os.path.exists(path):  # to open a FIFO would hang
+            return [f"{shown} is not a file"]
         with open(path, "rb"):
             return []
     except OSError as error:
-        return [f"cannot read {visible(path)}: {error.strerror}"]
+        return [f"cannot read {shown}: {error.strerror}"]
 
 
 def _login(text: str) -> tuple[str, str]:

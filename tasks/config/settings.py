@@ -21,7 +21,7 @@ from tasks.config.hook_key import hook_keys_from_text
 from tasks.config.redis_url import parse_redis_url
 from tasks.config.texts import visible
 from tasks.config.timetable import NO_LIMIT, Timetable
-from tasks.transfer.addresses import LOOPBACK, may_be_called
+from tasks.transfer.addresses import LOOPBACK, is_host, may_be_called
 
 DAY_S = 86400.0
 FTRACK = ("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")
@@ -239,7 +239,7 @@ def _server_url(text: str) -> str:
 def _split(text: str) -> SplitResult | None:
     try:
         url = urlsplit(text)
-        return url if url.hostname and url.port != 0 else None
+        return url if url.hostname and is_host(url.hostname) and url.port != 0 else None
     except ValueError:  # of the port, or of an address of IPv6
         return None
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
-from tasks.config.redis_url import RedisUrl
+from tasks.config.redis_url import RedisUrl, unreadable
 from tasks.config.texts import visible
+from tasks.transfer.addresses import is_host
 from tasks.transfer.errors import OwnFault, OwnSettingsError
 
 #: requests takes the first of these that is set.
@@ -80,7 +81,7 @@ def _proxy_for(url: str, environment: Mapping[str, str]) -> tuple[str, str]:
     for name in (f"{scheme}_proxy", "all_proxy"):
         # urllib takes an empty one for a wish to have none.
         spelling = name if name in environment else name.upper()
-        if value := environment.get(spelling, "").strip():
+        if value := environment.get(spelling, ""):
             return spelling, value
     return "", ""
 
@@ -120,8 +121,8 @@ def _bundle_fault(path: str) -> str:
             if any(map(HASHED_NAME.fullmatch, os.listdir(path))):
                 return ""
             return f"{shown} has no certificate with a hashed name; run openssl rehash {shown}"
-        with open(path, "rb"):
-            pass
+        for fault in unreadable(path):
+            return fault
         _context().load_verify_locations(path)
     except ssl.SSLError:
         return f"{shown} has no certificate in PEM form"
@@ -131,12 +132,13 @@ def _bundle_fault(path: str) -> str:
 
 
 def _proxy_fault(text: str) -> str:
-    if not text.strip():
+    if not text:
         return ""
     try:
         url = urlsplit(text if "://" in text else f"http://{text}")
         # requests adds a missing scheme, but not before a login.
         fits = bool(url.hostname) and url.port != 0 and ("://" in text or "@" not in text)
+        fits = fits and is_host(url.hostname or "") and text.split() == [text]
     except ValueError:
         fits = False
     if not fits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -153,6 +154,7 @@ def test_a_bad_value_is_reported_with_its_name_and_a_good_one(
         ("https://", "is not a server URL"),
         ("https://[studio", "is not a server URL"),
         ("https://studio:port", "is not a server URL"),
+        ("https://studio..ftrackapp.com", "is not a server URL"),
         ("https://studio/?key=s3cr3t", "is not a server URL"),
         ("https://studio/#a", "is not a server URL"),
         ("https://user:s3cr3t@studio", "use FTRACK_API_USER and FTRACK_API_KEY"),
@@ -407,6 +409,14 @@ def test_a_bundle_that_requests_cannot_use_is_named(
     read(**{name: str(bundle)})  # this node calls nothing by HTTPS
 
 
+def test_a_bundle_that_is_a_fifo_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "ca.pem")
+
+    [line] = faults(**FTRACK, REQUESTS_CA_BUNDLE=str(tmp_path / "ca.pem"))
+
+    assert line.startswith(f"REQUESTS_CA_BUNDLE: {tmp_path}/ca.pem is not a file; correct it")
+
+
 def test_a_bundle_of_certificates_is_accepted(tmp_path: Path) -> None:
     make_certificate(["localhost"], tmp_path / "ca.pem", tmp_path / "server.pem")
 
@@ -424,6 +434,8 @@ def test_a_bundle_of_certificates_is_accepted(tmp_path: Path) -> None:
         ("socks5://u:s3cr3t@proxy:1080", "socks5://***@proxy:1080 needs PySocks"),
         ("http://u:s3cr3t@proxy:port", "is not the URL of a proxy; write http://proxy.studio"),
         ("u:s3cr3t@proxy:3128", "is not the URL of a proxy; write http://proxy.studio"),
+        ("http://u:s3cr3t@proxy:3128 ", "is not the URL of a proxy; write http://proxy.studio"),
+        ("http://u:s3cr3t@proxy..studio", "is not the URL of a proxy; write http://proxy.studio"),
         ("ftp://u:s3cr3t@proxy:21", "ftp is no scheme of a proxy; write http://proxy.studio"),
     ],
 )
@@ -454,6 +466,7 @@ def test_a_proxy_that_is_not_used_for_ftrack_is_not_judged(others: dict[str, str
     [
         ("ssl_ca_certs", "none.pem", "ssl_ca_certs: cannot read {}: No such file or directory"),
         ("ssl_ca_certs", "empty.pem", "ssl_ca_certs: {} has no certificate in PEM form"),
+        ("ssl_ca_certs", "fifo", "ssl_ca_certs: {} is not a file"),
         ("ssl_certfile", "none.pem", "ssl_certfile: cannot read {}: No such file or directory"),
         ("ssl_certfile", "empty.pem", "ssl_certfile: {} is not a PEM certificate with a key"),
     ],
@@ -462,6 +475,7 @@ def test_the_files_of_a_redis_url_are_read(
     tmp_path: Path, parameter: str, file: str, said: str
 ) -> None:
     (tmp_path / "empty.pem").touch()
+    os.mkfifo(tmp_path / "fifo")
     url = f"rediss://:s3cr3t@host/0?{parameter}={tmp_path / file}"
 
     assert faults(FARMHAUL_REDIS_URL=url) == [f"FARMHAUL_REDIS_URL: {said.format(tmp_path / file)}"]
