@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import redis
 
@@ -33,6 +33,9 @@ from tasks.transfer.queries import query
 CLOCK_S = 20.0
 #: How many records are read to find out which of two keys the farm has.
 SAMPLE = 20
+#: How many workers are asked for their keys. If each of thousands read what all of them have noted,
+#: that alone would take a part of Redis' core, and hundreds of kB each time.
+MOST_ASKED = 200
 #: Set while this worker knows that its secret key is not that of the farm.
 KEY_IS_WRONG = threading.Event()
 ANOTHER_KEY = (
@@ -58,10 +61,12 @@ def key_fault(settings: Settings, client: redis.Redis, name: str) -> Fault | Non
 
     If as many have it as have not, the records decide.
     """
-    alive = {row.partition(" ")[2] for row in heard_lately(client, ALIVE)} - {name}
+    rows = heard_lately(client, ALIVE, MOST_ASKED)
+    alive = [*{row.partition(" ")[2] for row in rows} - {name}]
     ours = fingerprints(settings)
-    noted = {to_text(other): to_text(keys) for other, keys in client.hgetall(FINGERPRINTS).items()}
-    readable = [keys.split()[0] in ours for other, keys in noted.items() if other in alive and keys]
+    noted: Any = client.hmget(FINGERPRINTS, alive) if alive else []
+    theirs = [to_text(keys or "").split() for keys in noted]
+    readable = [keys[0] in ours for keys in theirs if keys]
     strange = readable.count(False)
     known = 1 + readable.count(True)
     if strange > known or (strange == known and _most_records_are_strange(settings, client)):

@@ -75,14 +75,16 @@ class NodeFault:
         return f"{meaning}: {error}" if error and error != UNREADABLE else meaning
 
 
-def heard_lately(client: redis.Redis, key: str) -> list[str]:
-    """Return the entries of WORKERS or ALIVE that count, the latest one last.
+def heard_lately(client: redis.Redis, key: str, most: int = 0) -> list[str]:
+    """Return the entries of WORKERS or ALIVE that count, the latest one last; 0 stands for all.
 
     What is noted for the future was written by somebody else: the scripts do not believe it either.
     """
-    now, _ = client.time()
-    found = client.zrangebyscore(key, f"({now - WORKER_S}", now + WORKER_S)
-    return [to_text(entry) for entry in found]
+    pipeline = client.pipeline(transaction=False)
+    pipeline.time()
+    pipeline.zrange(key, 0, most - 1, desc=True, withscores=True)
+    (now, _), found = pipeline.execute()
+    return [to_text(entry) for entry, at in reversed(found) if abs(at - now) < WORKER_S]
 
 
 def hosts_with_workers(client: redis.Redis) -> set[str]:

@@ -3,7 +3,8 @@
     recording = record(stand, settle_s=15, watched_s=60)
     recording.write(path)
 
-Meanwhile the bench holds the lock of the reconciler, as another worker of a farm does.
+Meanwhile the bench notes another worker, which holds the lock of the reconciler: a worker that is
+alone asks for less.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import Any, NamedTuple
 import redis
 
 from tasks.intake.resp import command
-from tasks.records.keys import RECONCILER
+from tasks.records.keys import ALIVE, RECONCILER, WORKERS
 from tests.bench.stand import Stand
 from tests.farm import Worker
+from workers.health import VERSION
 from workers.steps.reconcile import LOCK_S
 
 NAME = "recorded"
@@ -111,7 +113,7 @@ def to_bytes(group: list[Words]) -> bytes:
 def record(stand: Stand, settle_s: float, watched_s: float) -> Recording:
     """Start a worker, and record it from its start on and for so long while it is idle."""
     worker = Worker(NAME, stand.folder, stand.env, options=("--concurrency=1",), command="farmhaul")
-    with _lock_held(stand) as ours, _monitored(stand, ours) as said:
+    with _other_worker(stand) as ours, _monitored(stand, ours) as said:
         worker.launch()
         try:
             worker.wait_ready(START_S)
@@ -126,17 +128,23 @@ def record(stand: Stand, settle_s: float, watched_s: float) -> Recording:
 
 
 @contextmanager
-def _lock_held(stand: Stand) -> Iterator[str]:
-    """Hold the lock of the reconciler; yields the address of the connection that renews it."""
+def _other_worker(stand: Stand) -> Iterator[str]:
+    """Note a worker that reconciles; yields the address of the connection that does so."""
     stop = threading.Event()
     client: Any = redis.Redis(port=stand.redis.port, single_connection_client=True)
     ours = client.client_info()["addr"]
 
+    def note() -> None:
+        now = time.time()
+        client.set(RECONCILER, "the bench", ex=LOCK_S)
+        client.zadd(ALIVE, {f"{VERSION} celery@bench": now})
+        client.zadd(WORKERS, {"celery@bench": now})
+
     def hold() -> None:
         while not stop.wait(1):
-            client.set(RECONCILER, "the bench", ex=LOCK_S)
+            note()
 
-    client.set(RECONCILER, "the bench", ex=LOCK_S)
+    note()
     thread = threading.Thread(target=hold)
     thread.start()
     try:
@@ -144,7 +152,7 @@ def _lock_held(stand: Stand) -> Iterator[str]:
     finally:
         stop.set()
         thread.join()
-        client.delete(RECONCILER)
+        client.delete(RECONCILER, ALIVE, WORKERS)
         client.close()
 
 

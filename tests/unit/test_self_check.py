@@ -71,6 +71,27 @@ def test_a_worker_that_is_gone_has_no_say(farm: Farm) -> None:
     assert not is_wrong(farm, NEW)
 
 
+def test_few_of_thousands_of_workers_are_asked_for_their_keys(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"w{number}" for number in range(3 * self_check.MOST_ASKED)]
+    farm.client.zadd(keys.ALIVE, {f"0.1.0 {name}": farm.now() for name in names})
+    farm.client.hset(
+        keys.FINGERPRINTS, mapping=dict.fromkeys(names, fingerprints(settings_with(OLD))[0])
+    )
+    asked: list[str] = []
+    hmget = farm.client.hmget
+
+    def noted(key: str, fields: list[str]) -> Any:
+        asked.extend(fields)
+        return hmget(key, fields)
+
+    monkeypatch.setattr(farm.client, "hmget", noted)
+
+    assert is_wrong(farm, NEW)
+    assert len(set(asked)) == self_check.MOST_ASKED
+
+
 def test_fingerprints_tell_nothing_of_a_key() -> None:
     found: Any = fingerprints(settings_with(OLD, NEW))
 

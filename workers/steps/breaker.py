@@ -118,7 +118,7 @@ class Breaker(PeriodicStep):
         self_check.note_keys(self.settings, pipeline, self.name)
         self._note_queue(pipeline)
         pipeline.execute()
-        self._is_alone = not {*heard_lately(self.client, WORKERS)} - {self.name}
+        self._is_alone = not {*heard_lately(self.client, WORKERS, most=2)} - {self.name}
         if self._is_alone:
             self._warn()
             return None  # nobody can do better
