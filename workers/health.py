@@ -40,8 +40,9 @@ SILENT_S = 30.0
 #: What hangs is left behind sooner (``tasks.stage.threads``), and a call that nobody answers is
 #: over sooner (``tasks.transfer.exchange``). The next look shows it: within a minute in all.
 STALLED_S = 54.0
-#: How often a worker tells Flower that it is there.
-HEARTBEAT_S = 10.0
+#: How often a worker tells Flower that it is there. Flower takes it for offline after twice as
+#: long, as everybody else does (``tasks.records.nodes.WORKER_S``).
+HEARTBEAT_S = 15.0
 VERSION = version("farmhaul")
 
 

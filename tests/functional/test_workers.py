@@ -182,6 +182,8 @@ def test_the_task_of_a_failed_upload_shows_celery_the_reason(farm: Farm) -> None
         upload_id = farm.upload(component_id=unknown).id
         farm.wait_state([upload_id], "failed")
         wait_until(lambda: [event for event in events if event["type"] == "task-failed"])
+        # Each worker sends its events together: those of another one may come later.
+        wait_until(lambda: len({e["name"] for e in events if e["type"] == "task-received"}) > 1)
     names = {event["name"] for event in events if event["type"] == "task-received"}
     assert names == {"farmhaul.compute_checksum", "farmhaul.get_put_metadata"}
     [failed] = [event for event in events if event["type"] == "task-failed"]

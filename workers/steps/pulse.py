@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 
 #: How often a worker notes that it is up (``workers.health``).
-EACH_S = 5.0
+EACH_S = 6.0
 #: After so long without a pulse, the steps ask on their own.
 LATE_S = 1.0
 
