@@ -14,14 +14,22 @@ from celery import Task, shared_task
 from tasks.chain import FETCH_PRIORITY, QUEUE
 from tasks.config.remedies import explained
 from tasks.records.fetches import Fetches
+from tasks.records.nodes import are_other_hosts
 from tasks.stage.context import clients
 from tasks.stage.redaction import RedactedTask, internal_error
-from tasks.stage.retry_policy import DOWNLOAD_BUSY, DOWNLOAD_TASK, Policy, full_jitter
+from tasks.stage.retry_policy import (
+    DOWNLOAD_BUSY,
+    DOWNLOAD_ELSEWHERE,
+    DOWNLOAD_TASK,
+    Policy,
+    full_jitter,
+)
 from tasks.stage.signer import signer
 from tasks.stage.threads import STALLED_S, StoppedError, Unfinished, note_progress
 from tasks.transfer.allowed import open_folder
 from tasks.transfer.errors import (
     FatalError,
+    FolderRefusedError,
     RetryableError,
     ServiceUnavailableError,
     UploadError,
@@ -62,17 +70,17 @@ def fetch_component(self: Task, component_id: str, folder: str, asked_at: float 
     try:
         _check_age(component_id, asked_at)
         _fetch(component_id, folder, progress, asked_at)
-    except (BeingFetchedError, RetryableError) as error:
-        is_busy = isinstance(error, BeingFetchedError)
-        policy = DOWNLOAD_BUSY if is_busy else DOWNLOAD_TASK
-        delay_s = full_jitter(self.request.retries, policy, random.random())
-        progress.fail(error, is_final=_is_last_try(self, policy), delay_s=delay_s)
-        raise _retry(self, component_id, policy, delay_s, None if is_busy else error) from None
     except UnwantedError:
         return
     except Exception as error:
-        progress.fail(error, is_final=True)
-        raise
+        policy = _policy(error, worker)
+        if policy is None:
+            progress.fail(error, is_final=True)
+            raise
+        delay_s = full_jitter(self.request.retries, policy, random.random())
+        progress.fail(error, is_final=_is_last_try(self, policy), delay_s=delay_s)
+        cause = None if policy is DOWNLOAD_BUSY else error
+        raise _retry(self, component_id, policy, delay_s, cause) from None
     progress.end()
 
 
@@ -270,10 +278,21 @@ def _open_below_roots(folder: str, component_id: str) -> int:
         return open_folder(folder, clients().settings.storage_roots)
     except (OSError, UploadError):
         # Without the path: Celery's events show errors, and nothing seals them.
-        raise FatalError(
-            f"component {component_id} cannot be fetched: its folder does not exist below "
-            "FARMHAUL_STORAGE_ROOTS of this worker"
-        ) from None
+        why = "its folder does not exist below FARMHAUL_STORAGE_ROOTS of this worker"
+        raise FolderRefusedError(component_id, why) from None
+
+
+def _policy(error: Exception, worker: str) -> Policy | None:
+    """Return how a download is tried again after an error; None if that is of no use."""
+    if isinstance(error, BeingFetchedError):
+        return DOWNLOAD_BUSY
+    if isinstance(error, RetryableError):
+        return DOWNLOAD_TASK
+    if isinstance(error, FolderRefusedError) and are_other_hosts(
+        clients().record.scripts.client, worker
+    ):
+        return DOWNLOAD_ELSEWHERE
+    return None
 
 
 def _is_last_try(task: Task, policy: Policy) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -96,6 +97,17 @@ def hosts_with_workers(client: redis.Redis) -> set[str]:
     return {name.partition("@")[2] for name in names} | {
         to_text(queue).partition(".")[2] for queue in queues
     }
+
+
+def are_other_hosts(client: redis.Redis, name: str) -> bool:
+    """Return whether workers run on other hosts than that of this worker.
+
+    If Redis is away, there may be some.
+    """
+    host = name.partition("@")[2]
+    with suppress(redis.RedisError):
+        return any(row.partition("@")[2] != host for row in heard_lately(client, ALIVE))
+    return True
 
 
 def node_faults(client: redis.Redis, codec: Codec) -> list[NodeFault]:

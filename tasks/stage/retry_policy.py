@@ -96,6 +96,8 @@ FIELDS_AFTER: dict[type[errors.UploadError], dict[str, str | int]] = {
 
 #: A download by a task: 12 retries take a quarter of an hour on average, half an hour at most.
 DOWNLOAD_TASK = Policy(13, math.inf, 2, 300)
+#: A download that this node cannot write, for another node to take: about a minute, two at most.
+DOWNLOAD_ELSEWHERE = Policy(8, math.inf, 2, 30)
 #: Another process is already fetching the file: checked again every 30 s, for a day.
 DOWNLOAD_BUSY = Policy(2881, math.inf, 30, 30, at_least_s=30)
 #: A download by the command, while someone waits: about 2 minutes at most.

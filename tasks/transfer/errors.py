@@ -23,6 +23,7 @@
         ├── RequestRefusedError         ftrack refused
         ├── TargetRefusedError          what ftrack has there cannot take the file
         ├── StoreRefusedError           the store refused
+        ├── FolderRefusedError          a download cannot be written on this node
         ├── FailsAloneError             ftrack or the store fails for this upload alone
         ├── SealBrokenError             not sealed with this farm's key
         └── UploadsFailedError          uploads of a task's batch failed
@@ -411,6 +412,21 @@ class StoreRefusedError(_RefusedByStore, FatalError):
             f"the store refused the file of component {self.component_id} "
             f"({self.status} {self.code})"
         )
+
+
+class FolderRefusedError(FatalError):
+    """A download cannot be written on this node, such as into a folder that is not mounted.
+
+    Another node may be able to.
+    """
+
+    def __init__(self, component_id: str, why: str) -> None:
+        super().__init__(component_id, why)
+        self.component_id = component_id
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"component {self.component_id} cannot be written: {self.why}"
 
 
 class FailsAloneError(FatalError):

@@ -18,7 +18,12 @@ from typing import Literal, NoReturn
 import requests
 
 from tasks.transfer import durable
-from tasks.transfer.errors import FatalError, ServiceUnavailableError, UnexpectedAnswerError
+from tasks.transfer.errors import (
+    FatalError,
+    FolderRefusedError,
+    ServiceUnavailableError,
+    UnexpectedAnswerError,
+)
 from tasks.transfer.http import translated_errors
 from tasks.transfer.lookup import ComponentFile
 from tasks.transfer.part_file import EtagNote, locked_part
@@ -28,6 +33,8 @@ from tasks.transfer.signed_get import Stored, get_object, stored_in
 BLOCK_BYTES = 1 << 20
 #: The disk, a quota, or the file's largest size is used up.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+#: Something is in the way of a file, which every node sees.
+IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ELOOP}
 #: A strong ETag (RFC 9110, 8.8.3): If-Range accepts no other.
 STRONG_ETAG = re.compile(r'"[!#-~]{1,200}"')
 
@@ -66,11 +73,13 @@ def get_file(
     Raises:
         BeingFetchedError: another process or thread is fetching the component into the folder.
         ServiceUnavailableError, UrlRefusedError, UnexpectedAnswerError: another attempt may help.
-        FatalError: the store does not have the file, or it cannot be written, or has no fit name.
+        FolderRefusedError: it cannot be written on this node.
+        FatalError: the store does not have the file, or something is in its way, or it has no fit
+            name.
     """
     if file.fault:
         raise FatalError(file.fault)
-    with _writing(file.component_id), locked_part(folder, file.component_id) as (part, part_name):
+    with _writing(file), locked_part(folder, file.component_id) as (part, part_name):
         url = sign(file.component_id)
         size_bytes = _present(file, folder, url, session)
         if size_bytes is not None:
@@ -124,12 +133,15 @@ def _shared_sync(_device: int, _inode: int) -> SharedSync:
 
 
 @contextmanager
-def _writing(component_id: str) -> Iterator[None]:
+def _writing(file: ComponentFile) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # the errors of requests were translated before
         why = error.strerror or type(error).__name__
-        raise FatalError(f"component {component_id} cannot be written: {why}") from None
+        if name := error.filename2 or error.filename:  # the name of what is open is a number
+            why += f" ({name if isinstance(name, str) else file.name})"
+        refused = FolderRefusedError(file.component_id, why)
+        raise (FatalError(str(refused)) if error.errno in IN_THE_WAY else refused) from None
 
 
 def _present(file: ComponentFile, folder: int, url: str, session: requests.Session) -> int | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from tasks.records import refusals
 from tasks.records.states import STAGES
 from tests.farm import Farm, wait_until
 from tests.functional.conftest import MakeFarm
+from tests.sandbox import seed
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +68,32 @@ def test_a_limit_that_is_lifted_holds_up_no_node(nodes: Farm) -> None:
     nodes.cli("limit", "--clear")
 
     wait_until(lambda: all(map(nodes.sandbox.ftrack.locations, components)), 60)
+
+
+def test_a_download_is_left_to_a_node_that_sees_its_folder(
+    make_farm: MakeFarm, tmp_path: Path
+) -> None:
+    farm = make_farm(workers=0, app="tests.helpers.other_node")
+    component_id = farm.sandbox.ftrack.add_component("plate.exr")
+    farm.sandbox.store.write(component_id, b"pixels")
+    ready = {"component_id": component_id, "location_id": seed.SERVER_LOCATION_ID}
+    farm.sandbox.ftrack.create("ComponentLocation", resource_identifier=component_id, **ready)
+    folder = farm.make_file("marker", 1).parent
+    for name, roots in zip(NODES, (tmp_path, farm.sandbox.storage), strict=True):
+        env = {"NODE_NAME": name, "FARMHAUL_STORAGE_ROOTS": str(roots)}
+        farm.add(env=env, options=("--concurrency=1", f"--hostname=w1@{name}", "--without-gossip"))
+    farm.workers[1].freeze()
+    task_id = json.loads(farm.cli("fetch", component_id, "--to", folder, "--enqueue").stdout)[
+        "task_id"
+    ]
+
+    def state() -> str | None:
+        return str(farm.redis.hget(f"farmhaul:fetch:{task_id}", "state"))
+
+    wait_until(lambda: state() == "retrying")
+    farm.workers[1].thaw()
+    wait_until(lambda: state() == "fetched", 60)
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_what_is_refused_is_counted_by_reason_and_node(nodes: Farm) -> None:

@@ -83,6 +83,10 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (ID, 413, "EntityTooLarge", "store"),
         ("the store refused", ID, "413 EntityTooLarge", "farmhaul retry"),
     ),
+    errors.FolderRefusedError: (
+        (ID, "Read-only file system"),
+        (ID, "cannot be written", "Read-only file system"),
+    ),
     errors.FailsAloneError: (
         ("the store", "500 InternalError", 12),
         ("the store", "500 InternalError", "12 times", "alone", "other calls", "farmhaul retry"),
