@@ -17,8 +17,8 @@ from celery.utils import uuid
 from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel
 
-from tasks.intake.request import PublishRequest, Request, UploadRequest
-from tasks.records.commands import Commands
+from tasks.intake.request import Request
+from tasks.records.commands import Commands, NewRecord
 from tasks.records.keys import pending_key
 from tasks.records.nodes import hosts_with_workers
 from tasks.records.record import CLAIM_BYTES, CLAIM_UPLOADS
@@ -104,26 +104,23 @@ def wake_if_few(app: Celery, client: redis.Redis, host: str = "") -> None:
 def enqueue(app: Celery, commands: Commands, requests: Sequence[Request]) -> list[str]:
     """Write the records of uploads, send the wake-ups they need, and return the state of each.
 
-    Safe to run twice: a known upload stays as it is. If the process dies between the two steps,
-    nothing is lost: the reconciler sends the missing wake-ups.
+    Workers begin with the first ones while the others are written. Safe to run twice: a known
+    upload stays as it is. If the process dies between the two steps, nothing is lost: the
+    reconciler sends the missing wake-ups.
     """
-    answers = commands.enqueue(requests)
-    fresh: list[UploadRequest] = []
-    for request, (_, new) in zip(requests, answers, strict=True):
-        if new:
-            fresh += request.files if isinstance(request, PublishRequest) else [request]
-    hosts = {request.host for request in fresh}
-    if hosts - {""}:  # a hook can name any number of hosts: those without a worker get no queue
-        hosts &= {"", *hosts_with_workers(commands.scripts.client)}
-    for host in sorted(hosts):
-        on_host = [request for request in fresh if request.host == host]
-        _wake_missing(app, commands.scripts.client, on_host, host)
-    return [state for state, _ in answers]
+    client = commands.scripts.client
+
+    def wake_for(records: Sequence[NewRecord]) -> None:
+        hosts = {record.host for record in records}
+        if hosts - {""}:  # a hook can name any number: those without a worker get no queue
+            hosts &= {"", *hosts_with_workers(client)}
+        for host in sorted(hosts):
+            _wake_missing(app, client, [one for one in records if one.host == host], host)
+
+    return [state for state, _ in commands.enqueue(requests, wake_for)]
 
 
-def _wake_missing(
-    app: Celery, client: redis.Redis, fresh: Sequence[UploadRequest], host: str
-) -> None:
+def _wake_missing(app: Celery, client: redis.Redis, fresh: Sequence[NewRecord], host: str) -> None:
     """Send the wake-ups that these uploads need.
 
     Other workers may send some meanwhile, so what is queued is counted again and again.
@@ -145,13 +142,13 @@ def _backlog(client: redis.Redis, host: str) -> tuple[int, int]:
     return int(pending), int(queued)
 
 
-def _missing_wake_ups(client: redis.Redis, fresh: Sequence[UploadRequest], host: str) -> int:
+def _missing_wake_ups(client: redis.Redis, fresh: Sequence[NewRecord], host: str) -> int:
     """Return how many wake-ups these uploads need in addition to those that are queued.
 
     A queued wake-up will see the new records, because it runs later. One that is already running
     may have made its claim before they were written, so it is not counted.
     """
     pending, queued = _backlog(client, host)
-    size_bytes = sum(request.size_bytes or 0 for request in fresh)
+    size_bytes = sum(record.size or 0 for record in fresh)
     needed = max(-(-pending // CLAIM_UPLOADS), -(-size_bytes // CLAIM_BYTES))
     return max(min(needed - queued, len(fresh)), 0)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, NamedTuple
 
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
@@ -16,10 +16,9 @@ from tasks.records.places import places_of
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import SealBrokenError
 
-#: Records written in one round trip, so that a manifest of any length needs bounded memory, and by
-#: one call of the script, which blocks Redis for about 5 ms (measured 2026-11).
-ENQUEUE_STEP = 500
-RECORDS_A_CALL = 100
+#: Records written by one call of the script, which blocks Redis for about 10 ms (measured 2026-11).
+#: A manifest of any length needs bounded memory, and work begins when its first files are written.
+ENQUEUE_STEP = 100
 #: An upload that has not ended this long after it was asked for last is no longer found by its
 #: terms. It is the longest time for which anything is tried again.
 LIVE_S = 14 * 86400
@@ -66,6 +65,9 @@ class Retried(NamedTuple):
     is_new: bool
 
 
+OnPending = Callable[[Sequence[NewRecord]], None]
+
+
 class Commands:
     """Writes the records that hooks and operators ask for."""
 
@@ -74,17 +76,21 @@ class Commands:
         self.scripts = scripts
         self.path_map = path_map
 
-    def enqueue(self, requests: Sequence[Request]) -> list[Enqueued]:
+    def enqueue(
+        self, requests: Sequence[Request], on_pending: OnPending = lambda _records: None
+    ) -> list[Enqueued]:
         """Write records, and return the state of each upload.
 
         A publish is opened, its files are written, and then it is completed. If the process dies
-        in between, the publish stays open, and the next attempt continues it.
+        in between, the publish stays open, and the next attempt continues it. ``on_pending`` is
+        called with some records whenever they have become pending.
         """
-        answers = self.write(map(self.new_record, requests))
+        answers = self.write(map(self.new_record, requests), on_pending)
         for place, (request, (_, is_new)) in enumerate(zip(requests, answers, strict=True)):
             if is_new and isinstance(request, PublishRequest):
                 files = (file._replace(asked_at=request.asked_at) for file in request.files)
-                self.write(self.new_record(file, request.upload_id) for file in files)
+                members = (self.new_record(file, request.upload_id) for file in files)
+                self.write(members, on_pending)
                 answers[place] = Enqueued(self._complete(request.upload_id), is_new=True)
         return answers
 
@@ -119,30 +125,36 @@ class Commands:
         entry = self.scripts.hasher.entry(request)._asdict()
         return {name: value for name, value in entry.items() if value}
 
-    def write(self, records: Iterable[NewRecord]) -> list[Enqueued]:
-        """Write records, a few hundred in each round trip."""
+    def write(
+        self, records: Iterable[NewRecord], on_pending: OnPending = lambda _records: None
+    ) -> list[Enqueued]:
+        """Write records, some in each round trip; see ``enqueue``."""
         answers: list[Enqueued] = []
         remaining = iter(records)
         while step := list(islice(remaining, ENQUEUE_STEP)):
-            pipeline = self.scripts.client.pipeline(transaction=False)
-            for start in range(0, len(step), RECORDS_A_CALL):
-                self._write_by(pipeline, step[start : start + RECORDS_A_CALL])
-            for state, is_new, *replaced in chain(*pipeline.execute()):
-                answers.append(Enqueued(to_text(state), bool(is_new)))
-                for upload_id in replaced:
-                    self._stop_members(to_text(upload_id))
+            found = self._write_step(step)
+            answers += found
+            pending = [
+                record
+                for record, answer in zip(step, found, strict=True)
+                if answer.is_new and record.total is None
+            ]
+            if pending:
+                on_pending(pending)
         return answers
 
-    def _write_by(self, pipeline: Any, records: Sequence[NewRecord]) -> None:
+    def _write_step(self, records: Sequence[NewRecord]) -> list[Enqueued]:
         # What is None is absent in the script.
-        rows = [
+        given = [
             {name: value for name, value in record._asdict().items() if value is not None}
             for record in records
         ]
         ttl_s = self.scripts.ttl_s
-        self.scripts.run(
-            "enqueue", client=pipeline, records=rows, ttl_s=ttl_s, index_s=ttl_s + LIVE_S
-        )
+        rows = self.scripts.run("enqueue", records=given, ttl_s=ttl_s, index_s=ttl_s + LIVE_S)
+        for _, _, *replaced in rows:
+            for upload_id in replaced:
+                self._stop_members(to_text(upload_id))
+        return [Enqueued(to_text(state), bool(is_new)) for state, is_new, *_ in rows]
 
     def retry(self, upload_id: str, who: str = "") -> Retried:
         """Make an ended upload pending again, and note who has asked for that.
