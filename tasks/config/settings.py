@@ -19,9 +19,9 @@ from tasks.config.environment import (
 )
 from tasks.config.hook_key import hook_keys_from_text
 from tasks.config.redis_url import parse_redis_url
-from tasks.config.texts import visible
+from tasks.config.texts import is_host, visible
 from tasks.config.timetable import NO_LIMIT, Timetable
-from tasks.transfer.addresses import LOOPBACK, is_host, may_be_called
+from tasks.transfer.addresses import LOOPBACK, may_be_called
 
 DAY_S = 86400.0
 FTRACK = ("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")

@@ -1,4 +1,4 @@
-"""Texts in files, as programs on Linux and on Windows write them; and keys as texts."""
+"""Texts in files, as programs on Linux and on Windows write them; keys and names as texts."""
 
 from __future__ import annotations
 
@@ -92,6 +92,14 @@ def _place_of_fault(content: bytes) -> str:
 
 def _with_line_feeds(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def is_host(name: str) -> bool:
+    """Return whether a name can be looked up: none of its parts is empty, or too long."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def visible(text: str) -> str:

@@ -13,8 +13,7 @@ from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from tasks.config.redis_url import RedisUrl, unreadable
-from tasks.config.texts import visible
-from tasks.transfer.addresses import is_host
+from tasks.config.texts import is_host, visible
 from tasks.transfer.errors import OwnFault, OwnSettingsError
 
 #: requests takes the first of these that is set.

@@ -37,14 +37,6 @@ NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "instance-data"})
 
 
-def is_host(name: str) -> bool:
-    """Return whether a name can be looked up: none of its parts is empty, or too long."""
-    try:
-        return bool(name.encode("idna"))
-    except UnicodeError:
-        return False
-
-
 def may_be_called(url: str, server_url: str) -> bool:
     """Return whether ftrack, which is at ``server_url``, may have a worker call a URL.
 
