@@ -12,7 +12,7 @@ from redis import exceptions
 
 from tasks.config.texts import visible
 from tasks.intake.ranges import some_of
-from tasks.intake.refusals import MEANINGS, RIGHTS, step_for
+from tasks.intake.refusals import MEANINGS, RIGHTS, UNKNOWN_COMMAND, step_for
 from tasks.records import refusals
 from tasks.records.fail_fast import NoMasterFoundError
 from tasks.records.inbox import waiting
@@ -43,6 +43,7 @@ IS_FULL = "command not allowed when used memory"
 #: By words in the text of the error.
 BY_WORD = {
     IS_FULL: ("Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"),
+    "unknown command": "; ".join(UNKNOWN_COMMAND),
     "DB index": "Redis does not have this database; correct its number in FARMHAUL_REDIS_URL",
     "WRONGTYPE": (
         "a key in Redis holds what farmhaul does not put there; workers remove it within a second: "

@@ -19,6 +19,10 @@ _CLUSTER = (
     "this is a Redis Cluster, which farmhaul does not support",
     "use a single Redis, or a master with sentinels",
 )
+UNKNOWN_COMMAND = (
+    "this Redis lacks commands that farmhaul needs",
+    "for a sentinel, write sentinel://host:26379/MASTER; otherwise look at the version of Redis",
+)
 #: What the code of an error means, and what to do.
 MEANINGS = {
     "OOM": (
@@ -86,4 +90,5 @@ def _meaning(refusal: RefusalError) -> tuple[str, str]:
     if "cluster mode" in refusal.text:
         return _CLUSTER
     unknown = f"Redis refuses {refusal.command}", "look at its log, and at FARMHAUL_REDIS_URL"
-    return _OTHERS.get(refusal.command, unknown)
+    lacks_it = "unknown command" in refusal.text
+    return _OTHERS.get(refusal.command, UNKNOWN_COMMAND if lacks_it else unknown)

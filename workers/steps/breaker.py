@@ -25,6 +25,7 @@ from tasks.records.nodes import NodeFault, heard_lately, noted_fault
 from workers import self_check
 from workers.steps import pulse
 from workers.steps.periodic import PeriodicStep
+from workers.wording import redis_problem
 
 #: The worker starts to take tasks after this time, even if a check has not ended.
 FIRST_LOOK_S = 5.0
@@ -70,7 +71,7 @@ class Breaker(PeriodicStep):
             self.record.scripts.run("let_go_on", node=self.name)
             self.act()
         except redis.RedisError as error:
-            log.warning("redis_away", step=type(self).__name__, text=str(error))
+            log.warning("redis_away", step=type(self).__name__, text=redis_problem(error))
 
     def act(self) -> None:
         """Set this worker aside, or let it go on."""

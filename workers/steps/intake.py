@@ -38,6 +38,7 @@ from workers.steps import pulse
 from workers.steps import refusals as kept
 from workers.steps.periodic import PeriodicStep
 from workers.steps.refusals import Reason, Refusals, keep
+from workers.wording import redis_problem
 
 #: How long a worker waits for an entry, and its client for an answer of Redis. When there is an
 #: entry, the answer comes at once.
@@ -273,7 +274,7 @@ class TakeIn(PeriodicStep):
             try:
                 self._take_in([entry])
             except redis.RedisError as error:  # the reconciler gives it back
-                log.warning("redis_away", step=type(self).__name__, text=str(error))
+                log.warning("redis_away", step=type(self).__name__, text=redis_problem(error))
             finally:
                 self._large.release()
 
