@@ -24,7 +24,7 @@ from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
 from tasks.transfer.models import Outcomes, Transfer
 from tasks.transfer.register import confirm
-from tasks.transfer.signing import has_expired, sign, sign_alone
+from tasks.transfer.signing import sign, sign_alone
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.compute_checksum")
@@ -149,7 +149,8 @@ def put_file(self: Stage, message: Message) -> Message:
         # While a key is changed, this node may not be able to open what another one had signed.
         unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
         # The batch has waited for long, or one upload has spoiled the URLs of its call.
-        expired = [file for file in batch.not_stored if file.signed and has_expired(file.signed)]
+        dates = self.clients.url_dates
+        expired = [file for file in batch.not_stored if file.signed and dates.is_over(file.signed)]
         send(given | sign_together(unsigned) | sign_in_groups(expired))
         # One call signs for a batch, so one upload may have spoiled the URLs of all.
         spoiled = [

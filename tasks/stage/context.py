@@ -21,6 +21,7 @@ from tasks.transfer.http import PlainSession
 from tasks.transfer.locations import Locations
 from tasks.transfer.models import Transfer
 from tasks.transfer.put import store_session
+from tasks.transfer.signing import UrlDates
 from tasks.transfer.versions import Versions
 
 
@@ -41,6 +42,7 @@ class Clients:
     mounts: Mounts
     locations: Locations
     versions: Versions
+    url_dates: UrlDates
 
 
 @functools.cache
@@ -86,4 +88,5 @@ def clients() -> Clients:
         mounts=Mounts(hanging),
         locations=Locations(client, settings.locations),
         versions=Versions(client),
+        url_dates=UrlDates(),
     )

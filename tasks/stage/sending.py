@@ -23,6 +23,8 @@ def send_file(clients: Clients, transfer: Transfer, heartbeat: Heartbeat) -> Tra
             return throttle(sent_bytes)
 
         put_file(transfer, clients.store, roots, on_progress)
+    if transfer.signed:
+        clients.url_dates.note_accepted(transfer.signed)
     return replace(transfer, stored=True, signed=None)
 
 

@@ -125,11 +125,26 @@ def fits(put: SignedPut, size_bytes: int, server_url: str) -> bool:
     return is_url(put.url, server_url) and _are_headers(put.headers, put.url, size_bytes)
 
 
-def has_expired(put: SignedPut) -> bool:
-    """Return whether a URL's time is over, by this node's clock; False if the URL does not say it.
+class UrlDates:
+    """What the dates of URLs tell a node, until a store accepts one whose time is over.
 
-    The clock may be wrong: then only the store knows.
+    Then the node's clock is wrong, or that of ftrack, and only the store knows.
     """
+
+    def __init__(self) -> None:
+        self._are_right = True
+
+    def is_over(self, put: SignedPut) -> bool:
+        """Return whether the store will refuse a URL because of its age."""
+        return self._are_right and has_expired(put)
+
+    def note_accepted(self, put: SignedPut) -> None:
+        """Note that the store has accepted a URL."""
+        self._are_right = self._are_right and not has_expired(put)
+
+
+def has_expired(put: SignedPut) -> bool:
+    """Return whether a URL's time is over, by this node's clock; False if it does not say it."""
     signed_at, lasts_s = SIGNED_AT.search(put.url), LASTS_S.search(put.url)
     if not signed_at or not lasts_s:
         return False

@@ -11,7 +11,7 @@ import pytest
 from tasks.transfer.errors import UnexpectedAnswerError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, SignedPut, Transfer, part_count
-from tasks.transfer.signing import has_expired, sign
+from tasks.transfer.signing import UrlDates, has_expired, sign
 from tasks.transfer.targets import Target
 from tests.unit.conftest import new_id
 from tests.unit.odd_server import OddServer, http
@@ -75,3 +75,14 @@ def test_a_url_says_when_it_expires(
     monkeypatch.setattr("time.time", NOW.timestamp)
 
     assert has_expired(SignedPut(f"https://store/key?{query}", {})) == expired
+
+
+def test_dates_tell_nothing_once_the_store_accepts_a_url_whose_time_is_over() -> None:
+    old = SignedPut("https://store/key?X-Amz-Date=20001128T115000Z&X-Amz-Expires=1", {})
+    dates = UrlDates()
+    dates.note_accepted(SignedPut("https://store/key", {}))
+    assert dates.is_over(old)
+
+    dates.note_accepted(old)
+
+    assert not dates.is_over(old)

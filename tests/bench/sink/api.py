@@ -26,10 +26,11 @@ Entity = dict[str, Any]
 
 _TYPE = re.compile(r"(?:from\s+|^\s*)(\w+)\s*(?:where\b|$)")
 _ID = re.compile(r'"?([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"?')
-#: As long as the query of a URL that S3 signs.
+#: As long as the query of a URL that S3 signs, and valid for as long as the sink runs.
 _QUERY = (
     "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIABENCHBENCHBENCH0%2F20261124%2Feu-west-1"
-    "%2Fs3%2Faws4_request&X-Amz-Date=20261124T120000Z&X-Amz-Expires=3600&X-Amz-SignedHeaders="
+    f"%2Fs3%2Faws4_request&X-Amz-Date={time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    "&X-Amz-Expires=86400&X-Amz-SignedHeaders="
     f"content-disposition%3Bcontent-md5%3Bcontent-type%3Bhost&X-Amz-Signature={'5e' * 32}"
 )
 
