@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from tests.bench.rivals.job import Job, run
 
 PROCESSES = 2
-PART_BYTES = 16 << 20  # the size that farmhaul chooses for a file of 1 GiB
+PART_BYTES = 8 << 20  # the size that farmhaul chooses for a file of 1 GiB
 
 
 def prepare(job: Job) -> Callable[[], None]:

@@ -46,7 +46,7 @@ def run(stand: Stand, quick: bool) -> list[Result]:
     start_s = middle(usages.pop(START))
     about = (
         "One file, near. farmhaul's seconds include the cold start of its command. The floor is "
-        "`tests/bench/rivals/floor.py`: two running processes read, hash and send 16 MiB parts "
+        "`tests/bench/rivals/floor.py`: two running processes read, hash and send 8 MiB parts "
         "through bare sockets, without signing, record or queue."
     )
     title = f"One file of {size >> 20} MiB, near"
