@@ -19,8 +19,6 @@ FACTOR = 5
 #: A server, network or machine may pause for this long. With 2 s, the others of a slow upload's
 #: batch were held for 4 s.
 LEAST_S = 0.5
-#: The calls in its place need new connections.
-ANEW_S = 1.0
 #: So many calls are remembered; before there are so many as FEWEST, nothing is slow.
 REMEMBERED, FEWEST = 15, 3
 

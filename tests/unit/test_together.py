@@ -14,7 +14,7 @@ from tasks.stage.threads import Threads
 from tasks.stage.together import call_together
 from tasks.transfer.errors import GivenBackError
 from tasks.transfer.models import Batch, Outcomes, Transfer
-from tasks.transfer.pace import ANEW_S, FEWEST, LEAST_S, REMEMBERED, Pace, SlowCallError, hurried
+from tasks.transfer.pace import FEWEST, LEAST_S, REMEMBERED, Pace, SlowCallError, hurried
 from tasks.transfer.targets import Target
 
 FILES = [Transfer(f"{n}", Target(f"component {n}"), f"/mnt/{n}.exr") for n in range(50)]
@@ -112,18 +112,23 @@ class SlowService:
 
     def __call__(self, transfers: Sequence[Transfer]) -> Outcomes:
         self.calls += 1
-        needed_s = 60.0 if any(one in self.slow for one in transfers) else 0.02
+        is_slow = any(one in self.slow for one in transfers)
+        needed_s = 60.0 if is_slow else self.needed_s(transfers)
         with self.pace.of(len(transfers)) as limit_s:
             self.clock.now_s += min(needed_s, limit_s)
             if needed_s > limit_s:
                 raise SlowCallError
         return {one.upload_id: one for one in transfers}
 
+    def needed_s(self, _transfers: Sequence[Transfer]) -> float:
+        return 0.02
+
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr("tasks.transfer.pace.time", clock)
+    monkeypatch.setattr("tasks.stage.together.time", clock)
     return clock
 
 
@@ -136,8 +141,25 @@ def test_others_wait_for_a_slow_upload_for_seconds_only(clock: Clock) -> None:
     outcomes = call_together(service, FILES, Threads(1))
 
     assert sum(isinstance(one, GivenBackError) for one in outcomes.values()) == 7
-    # Both least limits, and seven groups that are fast; here one after the other.
-    assert clock.now_s - begun_s == pytest.approx(LEAST_S + ANEW_S + 7 * 0.02)
+    # The least limit twice, and seven groups that are fast; here one after the other. All 50 would
+    # have had more time if ftrack were far.
+    assert clock.now_s - begun_s == pytest.approx(2 * LEAST_S + 7 * 0.02)
+
+
+def test_groups_get_the_time_that_a_far_ftrack_needs(clock: Clock) -> None:
+    """New connections take longer than calls on open ones: three round trips more."""
+
+    class FarService(SlowService):
+        def needed_s(self, transfers: Sequence[Transfer]) -> float:
+            return 1.2 if len(transfers) <= 7 else 0.3
+
+    service = FarService(clock, FILES[30])
+    for _ in range(FEWEST):
+        service([one for one in FILES if one is not FILES[30]])
+
+    outcomes = call_together(service, FILES, Threads(1))
+
+    assert len(apart(outcomes)) == 7
 
 
 def test_a_process_soon_knows_that_ftrack_itself_is_slow(clock: Clock) -> None:
