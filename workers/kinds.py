@@ -24,6 +24,7 @@ MEANINGS = {
     "RequestRefusedError": "ftrack refused",
     "TargetRefusedError": "the target in ftrack does not exist, or cannot take the file",
     "StoreRefusedError": "the store refused the file",
+    "FolderRefusedError": "a download cannot be written on the node that took it",
     "FailsAloneError": "ftrack or the store fails for this upload alone",
     "SealBrokenError": "it is not sealed with the key of this farm",
     "UploadsFailedError": "uploads of the same batch failed",

@@ -33,7 +33,7 @@ SHOT = "/mnt/show/sq003/sh0003"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Redis with five hundred records."""
     one = RedisServer(tmp_path_factory.mktemp("redis"))
-    one.launch()
+    one.start()
     client = one.client()
     fill(Scripts(client, Codec([])), 500)
     yield one

@@ -77,7 +77,7 @@ def test_a_url_says_when_it_expires(
     assert has_expired(SignedPut(f"https://store/key?{query}", {})) == expired
 
 
-def test_dates_tell_nothing_once_the_store_accepts_a_url_whose_time_is_over() -> None:
+def test_dates_tell_nothing_once_an_expired_url_is_accepted() -> None:
     old = SignedPut("https://store/key?X-Amz-Date=20001128T115000Z&X-Amz-Expires=1", {})
     dates = UrlDates()
     dates.note_accepted(SignedPut("https://store/key", {}))
