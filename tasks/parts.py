@@ -21,7 +21,7 @@ from tasks.transfer.errors import (
     UploadError,
     UrlRefusedError,
 )
-from tasks.transfer.models import Batch, Multipart, Transfer
+from tasks.transfer.models import Batch, Transfer
 from tasks.transfer.multipart import Part, put_part
 from tasks.transfer.signing import is_url, sign
 
@@ -171,7 +171,7 @@ def _after_errors(
     worst = max(errors, key=_weight)
     if isinstance(worst, MultipartGoneError):
         # A run that ends late must not drop the parts of the next multipart upload.
-        if transfer.multipart == Multipart(parts.multipart_id(transfer)):
+        if transfer.multipart and transfer.multipart.upload_id == parts.multipart_id(transfer):
             parts.forget(transfer)
     elif any(isinstance(error, UrlRefusedError) for error in errors):
         parts.expire(transfer)
