@@ -110,6 +110,10 @@ def parse_redis_url(text: str) -> RedisUrl:
     return _with_parameters(_with_place(url, place), query)
 
 
+#: All authorities of the world take 0.2 MB.
+_MOST_PEM_BYTES = 1 << 24
+
+
 def file_faults(url: RedisUrl) -> list[str]:
     """Return a line for each file of a URL that cannot be read, such as that of an authority."""
     names = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
@@ -117,17 +121,21 @@ def file_faults(url: RedisUrl) -> list[str]:
 
 
 def unreadable(path: str) -> list[str]:
-    """Return why a file cannot be read, in a list; an empty one if it can, or there is no path."""
+    """Return why a file has no certificate or key, in a list; an empty one without a path.
+
+    That it looks like one is all that a hook has the time to find out.
+    """
     if not path:
         return []
     shown = visible(path)
     try:
         if not os.path.isfile(path) and os.path.exists(path):  # to open a FIFO would hang
             return [f"{shown} is not a file"]
-        with open(path, "rb"):
-            return []
+        with open(path, "rb") as file:
+            is_pem = b"-----BEGIN " in file.read(_MOST_PEM_BYTES)
     except OSError as error:
         return [f"cannot read {shown}: {error.strerror}"]
+    return [] if is_pem else [f"{shown} has no certificate or key in PEM form"]
 
 
 def _login(text: str) -> tuple[str, str]:

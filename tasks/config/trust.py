@@ -99,9 +99,10 @@ def _without_login(proxy: str) -> str:
 
 def redis_tls_faults(url: RedisUrl) -> Iterator[str]:
     """Yield a line for each file of a URL that can be read and is not what TLS needs."""
-    if os.path.isfile(url.ssl_ca_certs) and (why := _bundle_fault(url.ssl_ca_certs)):
+    given = [one for one in (url.ssl_ca_certs, url.ssl_certfile) if one and not unreadable(one)]
+    if url.ssl_ca_certs in given and (why := _bundle_fault(url.ssl_ca_certs)):
         yield f"FARMHAUL_REDIS_URL: ssl_ca_certs: {why}"
-    if os.path.isfile(url.ssl_certfile):
+    if url.ssl_certfile in given:
         try:
             _context().load_cert_chain(url.ssl_certfile, url.ssl_keyfile or None)
         except FileNotFoundError:

@@ -90,6 +90,17 @@ def test_a_hook_says_what_workers_would_say() -> None:
     ]
 
 
+@pytest.mark.parametrize("content", [b"", b"\x30\x82\x01\x0a\x02\x82"])
+def test_a_hook_is_told_of_an_authority_that_is_no_pem(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "ca.der"
+    file.write_bytes(content)
+
+    with pytest.raises(SettingsError) as raised:
+        read(FARMHAUL_REDIS_URL=f"rediss://h?ssl_ca_certs={file}")
+
+    assert str(raised.value).endswith(f"ssl_ca_certs: {file} has no certificate or key in PEM form")
+
+
 def test_all_errors_are_reported_together_without_secrets() -> None:
     with pytest.raises(SettingsError) as raised:
         read(

@@ -391,8 +391,8 @@ def test_records_must_outlive_a_lease() -> None:
     ("content", "said"),
     [
         (None, "cannot read {}: No such file or directory"),
-        (b"", "{} has no certificate in PEM form"),
-        ("PEM".encode("utf-16"), "{} has no certificate in PEM form"),
+        (b"", "{} has no certificate or key in PEM form"),
+        ("PEM".encode("utf-16"), "{} has no certificate or key in PEM form"),
     ],
 )
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -465,16 +465,19 @@ def test_a_proxy_that_is_not_used_for_ftrack_is_not_judged(others: dict[str, str
     ("parameter", "file", "said"),
     [
         ("ssl_ca_certs", "none.pem", "ssl_ca_certs: cannot read {}: No such file or directory"),
-        ("ssl_ca_certs", "empty.pem", "ssl_ca_certs: {} has no certificate in PEM form"),
+        ("ssl_ca_certs", "empty.pem", "ssl_ca_certs: {} has no certificate or key in PEM form"),
         ("ssl_ca_certs", "fifo", "ssl_ca_certs: {} is not a file"),
         ("ssl_certfile", "none.pem", "ssl_certfile: cannot read {}: No such file or directory"),
-        ("ssl_certfile", "empty.pem", "ssl_certfile: {} is not a PEM certificate with a key"),
+        ("ssl_certfile", "empty.pem", "ssl_certfile: {} has no certificate or key in PEM form"),
+        ("ssl_certfile", "key.pem", "ssl_certfile: {} is not a PEM certificate with a key"),
+        ("ssl_ca_certs", "key.pem", "ssl_ca_certs: {} has no certificate in PEM form"),
     ],
 )
 def test_the_files_of_a_redis_url_are_read(
     tmp_path: Path, parameter: str, file: str, said: str
 ) -> None:
     (tmp_path / "empty.pem").touch()
+    (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
     os.mkfifo(tmp_path / "fifo")
     url = f"rediss://:s3cr3t@host/0?{parameter}={tmp_path / file}"
 
