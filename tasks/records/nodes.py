@@ -81,10 +81,8 @@ def heard_lately(client: redis.Redis, key: str, most: int = 0) -> list[str]:
 
     What is noted for the future was written by somebody else: the scripts do not believe it either.
     """
-    pipeline = client.pipeline(transaction=False)
-    pipeline.time()
-    pipeline.zrange(key, 0, most - 1, desc=True, withscores=True)
-    (now, _), found = pipeline.execute()
+    now, _ = client.time()
+    found: Any = client.zrange(key, 0, most - 1, desc=True, withscores=True)
     return [to_text(entry) for entry, at in reversed(found) if abs(at - now) < WORKER_S]
 
 
