@@ -100,8 +100,9 @@ def test_an_outage_with_a_backlog_floods_neither_memory_nor_redis(
     assert most_messages <= 40 + BACKLOG / 50
     assert memory_kib(farm) - before < 60_000, "KiB, of six processes"
     assert held >= BACKLOG - 50 * 8, "uploads that cannot run yet stay pending"
-    # Up to eight batches of 50 may be in flight when the gate (a circuit breaker) closes.
-    assert calls <= 50 * 8, "the gate holds calls back"
+    # Up to eight batches of 50 may be in flight when the gate (a circuit breaker) closes. It closes
+    # when a second node meets the outage: until then, the first one may do two more.
+    assert calls <= 50 * 10, "the gate holds calls back"
 
     farm.sandbox.faults.clear()
 
