@@ -64,8 +64,7 @@ def poison(farm: Farm) -> None:
 
 def test_a_watch_goes_on_whatever_somebody_writes(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=0)
-    screen = Screen(farm)
-    with lines(farm) as watch:
+    with Screen(farm) as screen, lines(farm) as watch:
         wait_until(lambda: watch.text and "gates open" in screen.text, 30, lambda: watch.text)
         poison(farm)
         wait_until(lambda: "holds what farmhaul does not put there" in watch.text)
@@ -78,6 +77,5 @@ def test_a_watch_goes_on_whatever_somebody_writes(make_farm: MakeFarm) -> None:
         assert watch.process.poll() is None
         assert not any(line.startswith("forged") for line in watch.text.splitlines())
         assert "\x1b" not in watch.text
-    assert screen.process.poll() is None
-    assert b"\x1b]0;" not in screen.raw
-    screen.interrupt()
+        assert screen.process.poll() is None
+        assert b"\x1b]0;" not in screen.raw
