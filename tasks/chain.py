@@ -73,8 +73,10 @@ def upload_chain(app: Celery, host: str = "", queue: str = "") -> Any:
     return chain(*tasks)
 
 
-def wake(app: Celery, chains: int, host: str = "") -> bool:
+def wake(app: Celery, chains: int, host: str = "", queue: str = "") -> bool:
     """Send wake-ups; each claims a batch of pending uploads, or finishes at once.
+
+    They go to the queue of *host*, unless another one is given.
 
     Sending is not retried, because somebody may be waiting and a lost wake-up does no harm: the
     reconciler sends one if uploads are pending and none is queued.
@@ -84,7 +86,7 @@ def wake(app: Celery, chains: int, host: str = "") -> bool:
     """
     try:
         for _ in range(chains):
-            upload_chain(app, host).apply_async(retry=False)
+            upload_chain(app, host, queue).apply_async(retry=False)
     except OperationalError:
         return False
     return True

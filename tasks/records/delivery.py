@@ -38,7 +38,7 @@ class Delivery:
     ``refused`` are the settlements of records that this node cannot read. ``unsized`` are the ids
     of files that nobody has looked at yet (``--no-stat``). ``to_wake`` are the hosts that need
     another wake-up ("" for all nodes), because this claim left some pending. ``left_to`` is the
-    node that this stage is left to; then nothing is delivered.
+    node that this stage is left to, or all that could be claimed; then nothing is delivered.
     """
 
     transfers: list[Transfer] = field(default_factory=list)

@@ -101,9 +101,10 @@ class Record:
             max_deliveries=MAX_DELIVERIES,
             large_bytes=LARGE_BYTES,
         )
+        hosts = [to_text(host) for host in to_wake]
         if rows and len(rows[0]) == 1:
-            return Delivery(left_to=to_text(rows[0][0]))
-        delivery = Delivery(to_wake=[to_text(host) for host in to_wake])
+            return Delivery(to_wake=hosts, left_to=to_text(rows[0][0]))
+        delivery = Delivery(to_wake=hosts)
         for row in rows:
             delivered = DeliveredRow(*map(to_text, row))
             try:

@@ -80,6 +80,8 @@ class Stage(BatchTask):
     def claim(self, host: str) -> Batch:
         """Claim a batch of pending uploads; a redelivered task gets the same batch again."""
         delivery = self._deliver(self.request.id, host)
+        if delivery.left_to and (queue := self._own_queue(delivery.left_to)):
+            wake(self.app, 1, queue=queue)  # of a shared one, this node might get it again
         batch = Batch(self.request.id, tuple(delivery.transfers))
         unsized = [file for file in batch.transfers if file.upload_id in delivery.unsized]
         sized = self.each_file(unsized, with_size)
@@ -128,7 +130,7 @@ class Stage(BatchTask):
         A node without such a queue ("celery worker -Q") gets it from the shared one, by chance.
         """
         log.info("sent_to_other_node", stage=self.stage, node=node, claim_id=message["claim"])
-        queue = to_text(self.clients.record.scripts.client.hget(OWN_QUEUES, node))
+        queue = self._own_queue(node)
         if not queue:
             time.sleep(SHARED_PAUSE_S)  # this node may get it again
         self.apply_async(
@@ -141,6 +143,10 @@ class Stage(BatchTask):
             parent_id=self.request.parent_id,
         )
         self.end_chain()
+
+    def _own_queue(self, node: str) -> str:
+        """Return the queue of a node's host; empty if it has none."""
+        return to_text(self.clients.record.scripts.client.hget(OWN_QUEUES, node))
 
     def _deliver(self, claim_id: str, host: str) -> Delivery:
         record = self.clients.record

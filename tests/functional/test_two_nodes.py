@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.chain import list_key, queue_of
 from tasks.intake.envelope import make_body, sign
 from tasks.intake.inbox import INBOX
 from tasks.records import refusals
@@ -51,6 +52,20 @@ def enqueue_on_each(farm: Farm) -> list[str]:
     ]
     farm.redis.lpush(INBOX, sign(make_body(requests, time.time(), "node6"), ()))
     return components
+
+
+def test_a_node_wakes_the_one_that_it_leaves_an_upload_to(nodes: Farm) -> None:
+    """Of many nodes, perhaps one sees the file: it is not found by chance."""
+    node7, _ = nodes.workers
+    with nodes.frozen():
+        upload = nodes.upload()
+        nodes.redis.hset(f"farmhaul:upload:{upload.id}", "tried", '{"w1@node7": "files"}')
+        node7.thaw()
+        queue = list_key(queue_of("node8"), STAGES[0])
+        wait_until(lambda: nodes.redis.llen(queue), describe=node7.log_text)
+        assert nodes.states([upload.id]) == ["pending"]
+
+    nodes.wait_located([upload.id])
 
 
 def test_a_limit_that_is_lifted_holds_up_no_node(nodes: Farm) -> None:

@@ -197,6 +197,31 @@ def test_a_probe_takes_an_upload_that_has_failed_at_no_service(farm: Farm) -> No
         assert probe.upload_id == upload_id
 
 
+def test_a_probe_takes_an_upload_that_has_failed_the_least(farm: Farm) -> None:
+    """What fails again and again has a fault of its own; what failed once was in its batch."""
+    often, once = farm.enqueue(file_of(), file_of())
+    for upload_id, retries in ((often, 5), (once, 1)):
+        fields = {"since": farm.now(), "retries": retries}
+        farm.client.hset(keys.upload_key(upload_id), mapping=fields)
+    farm.client.zadd(keys.PENDING, {often: 0})
+    farm.client.hset(keys.gate_key("store"), "until", 1)
+
+    assert [probe.upload_id for probe in claim_on(farm, "w1")] == [once]
+
+
+def test_after_a_probe_that_failed_elsewhere_the_next_one_may_begin(farm: Farm) -> None:
+    farm.take_tasks("w1", "w2")
+    farm.enqueue(*(file_of() for _ in range(3)))
+    farm.client.hset(keys.gate_key("store"), "until", 1)
+    poison = claim_on(farm, "w1")
+    assert claim_on(farm, "w2") == [], "one probe at a time"
+
+    settle(farm, poison, "ftrack")
+
+    [another] = claim_on(farm, "w2")
+    assert another.upload_id != poison[0].upload_id
+
+
 def test_without_another_upload_a_probe_takes_one_that_has_failed(farm: Farm) -> None:
     farm.enqueue(*(file_of() for _ in range(3)))
     settle(farm, claim_on(farm, "w1"), "store")

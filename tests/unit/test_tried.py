@@ -48,6 +48,16 @@ class TestAClaim:
         assert claimed_by(farm, "w1") == [fresh]
         assert claimed_by(farm, "w2") == [tried]
 
+    def test_names_the_node_that_all_of_it_is_left_to(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        [tried] = farm.enqueue(file_of())
+        note_tried(farm, [tried], "w1")
+
+        assert farm.record.deliver("in vain", CHECKSUM, "w1").left_to == "w2"
+
+        farm.enqueue(file_of())
+        assert not farm.record.deliver("claim", CHECKSUM, "w1").left_to
+
     def test_looks_beyond_a_whole_batch_that_its_node_has_tried(self, farm: Farm) -> None:
         farm.take_tasks("w1", "w2")
         tried = farm.enqueue(*(file_of(priority="urgent") for _ in range(2 * CLAIM_UPLOADS)))

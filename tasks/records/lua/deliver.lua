@@ -12,8 +12,8 @@
 --
 -- Returns {rows {id, fence, request, file, stored, stored_seal, size, located, doubted}, hosts that
 -- need another wake-up}; size is empty when it is not known, and located when it never was; doubted is
--- 1 when the store is to be asked for the bytes. If a later stage is left to another node, nothing is
--- delivered, and the one row is {its name}.
+-- 1 when the store is to be asked for the bytes. If a later stage is left to another node, or all that
+-- could be claimed is, nothing is delivered, and the one row is {its name}.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -32,6 +32,8 @@ local claim, stage, host = args.claim, args.stage, args.host
 -- none, the next claim goes on from there, and for a while the node's claims begin there.
 local MOST_SCANNED = 1000
 local SCANNED_S = 10
+-- What has failed since the last good answer is the worst probe, however seldom it has failed.
+local STRUCK = 1e9
 local claim_key = KEY.claim .. claim
 -- The field that counts how often an upload was delivered to this stage.
 local DELIVERIES = 'deliveries:' .. stage
@@ -45,7 +47,7 @@ local found = {}
 local function read(id)
   local record = read_fields(upload_key(id), { 'state', 'claim', 'fence', 'stage', 'done', 'host',
     'score', 'tried', 'component', 'total', 'request', 'file', 'stored', 'stored_seal', 'size',
-    'located', 'shown', 'seen', 'exclusive', 'publish', 'since', DELIVERIES })
+    'located', 'shown', 'seen', 'exclusive', 'publish', DELIVERIES })
   if record.tried and not is_json(record.tried) then
     error('the field tried is not JSON')
   end
@@ -58,28 +60,28 @@ local function claim_one(id, record)
   found[id] = record
 end
 
--- Whether a probe may be this upload. One that failed may have failed by its own fault, and one that
--- fails at another service never reaches the one that is probed. So there are three levels: (1) none
--- of its tries has failed, (2) it has not failed since the last good answer of that service, (3) any.
-local function may_probe(id, record, to_probe, level)
-  return level == 3 or (level == 2 or not record.since) and not was_struck(id, to_probe)
+-- A node that pending uploads are left to, because this one has tried them.
+local other_node
+
+-- What one host alone sees is left to nobody.
+local function is_left(record)
+  local other = host == '' and left_to(record.tried, args.worker)
+  other_node = other or other_node
+  return other
 end
 
--- Claim a batch of these, of `most` uploads. Returns how many it has. A probe is one upload, of a
--- level.
-local function claim_some(ids, most, to_probe, level)
+-- Claim a batch of these, of `most` uploads. Returns how many it has.
+local function claim_some(ids, most)
   local bytes, is_full, claimed, not_pending = 0, false, {}, {}
 
   local function claim_next(id)
     local record = read(id)
-    -- What one host alone sees is left to nobody.
-    local is_left = host == '' and left_to(record.tried, args.worker)
-    if is_left or level and not may_probe(id, record, to_probe, level) then
+    if is_left(record) then
       return
     end
     -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
     local size = tonumber(record.size) or 0
-    local exclusive = record.exclusive or to_probe[1] or size > args.large_bytes
+    local exclusive = record.exclusive or size > args.large_bytes
     bytes = bytes + size
     if #claimed >= most or #claimed > 0 and (exclusive or bytes > args.max_bytes) then
       is_full = true
@@ -126,23 +128,70 @@ local function first_to_scan(scanned_key)
   return string.match(start, '^%d%d?%d?%d?%d?%d?%d?%d?%d?$') and tonumber(start) or 0
 end
 
-local function claim_first(most, to_probe, level)
-  local scanned_key = KEY.scanned .. args.worker
+-- Act on page after page of what is pending, until that returns true. Returns the place behind what
+-- was looked at, if there may be more.
+local function scan(scanned_key, act)
   local start = first_to_scan(scanned_key)
   for first = start, start + MOST_SCANNED - 1, args.max_uploads do
     local ids = redis.call('ZRANGE', pending_key(host), first, first + args.max_uploads - 1)
-    local claimed = claim_some(ids, most, to_probe, level)
-    if claimed > 0 then
-      return claimed
+    if act(ids) then
+      return nil
     end
     if #ids < args.max_uploads then
       redis.call('DEL', scanned_key)
-      return 0
+      return nil
     end
   end
-  redis.call('SET', scanned_key, start + MOST_SCANNED, 'EX', SCANNED_S)
-  to_wake[host] = true
-  return 0
+  return start + MOST_SCANNED
+end
+
+-- The more, the more likely an upload is to fail by its own fault, or at another service: then it is
+-- no good probe. 0 if none of its tries has failed.
+local function risk(id, record, to_probe)
+  local failures = record.since and 1 + (tonumber(record.retries) or 0) or 0
+  return failures + (was_struck(id, to_probe) and STRUCK or 0)
+end
+
+-- Claim one upload as a probe: that with the lowest risk.
+local function claim_probe(scanned_key, most, to_probe)
+  local best, lowest
+
+  local function compare(id)
+    local record = read_fields(upload_key(id), { 'tried', 'since', 'retries' })
+    local own_risk = not is_left(record) and risk(id, record, to_probe)
+    if own_risk and (not best or own_risk < lowest) then
+      best, lowest = id, own_risk
+    end
+  end
+
+  local behind = scan(scanned_key, function(ids)
+    for _, id in ipairs(ids) do
+      attempt(id, compare, id)
+      if lowest == 0 then
+        return true
+      end
+    end
+  end)
+  local claimed = claim_some({ best }, math.min(most, 1))
+  if claimed > 0 then
+    for _, gate in ipairs(to_probe) do
+      redis.call('HSET', gate, 'probed', NOW + args.lease_s, 'probe', best)
+    end
+  end
+  return claimed, behind
+end
+
+local function claim_batch(scanned_key, most)
+  local claimed = 0
+  local behind = scan(scanned_key, function(ids)
+    claimed = claim_some(ids, most)
+    return claimed > 0
+  end)
+  -- Wake-ups are counted in full batches. Where one is less, the next wake-up comes from here.
+  if claimed > 0 and claimed < args.max_uploads and redis.call('ZCARD', pending_key(host)) > 0 then
+    to_wake[host] = true
+  end
+  return claimed, behind
 end
 
 local function claim_pending()
@@ -150,20 +199,14 @@ local function claim_pending()
   if not to_probe then
     return
   end
-  local is_probe, most = #to_probe > 0, most_uploads()
-  local claimed, level = 0, is_probe and 1 or nil
-  repeat
-    claimed = claim_first(most, to_probe, level)
-    level = level and level + 1
-  until claimed > 0 or not level or level > 3
-  if claimed == 0 then
-    return
+  local scanned_key, most, claimed, behind = KEY.scanned .. args.worker, most_uploads(), nil, nil
+  if #to_probe > 0 then
+    claimed, behind = claim_probe(scanned_key, most, to_probe)
+  else
+    claimed, behind = claim_batch(scanned_key, most)
   end
-  for _, gate in ipairs(to_probe) do
-    redis.call('HSET', gate, 'probed', NOW + args.lease_s)
-  end
-  -- Wake-ups are counted in full batches. Where one is less, the next wake-up comes from here.
-  if not is_probe and claimed < args.max_uploads and redis.call('ZCARD', pending_key(host)) > 0 then
+  if claimed == 0 and behind then
+    redis.call('SET', scanned_key, behind, 'EX', SCANNED_S)
     to_wake[host] = true
   end
 end
@@ -279,5 +322,8 @@ end
 local hosts = {}
 for own_host in pairs(to_wake) do
   hosts[#hosts + 1] = own_host
+end
+if is_first and #ids == 0 and other_node then
+  rows = { { other_node } }
 end
 return finish_script({ rows, hosts })

@@ -8,7 +8,7 @@
 --   node:NODE         how many of them failed on this node; nodes: how many nodes these are
 --   until, closed     when to probe the closed gate, and how often it has closed
 --   until:NODE, held  the same for a node that meets what no other node has met yet
---   probed            until when the answer to a probe is awaited
+--   probed, probe     until when the answer to a probe is awaited, and which upload it is
 --
 -- KEY.answers counts for each stage the uploads that its service answered (good:STAGE) and failed
 -- (bad:STAGE). KEY.answers .. ':' .. NODE notes when this node last got a good answer in a stage.
@@ -94,6 +94,17 @@ local function gates_to_probe(node)
     end
   end
   return to_probe
+end
+
+-- End the wait for the answer to a probe: the upload has ended, or is tried again. One that has not
+-- come as far as the service that it was to probe says nothing about it, so the next one may follow.
+local function end_probe(id)
+  for _, service in ipairs(SERVICES) do
+    local gate = KEY.gate .. service
+    if redis.call('HGET', gate, 'probe') == id then
+      redis.call('HDEL', gate, 'probed', 'probe')
+    end
+  end
 end
 
 -- Whether an upload has failed since the last good answer of one of these gates' services.
