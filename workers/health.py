@@ -10,6 +10,7 @@ whether it takes tasks or not. Under systemd, one that takes none is restarted b
 from __future__ import annotations
 
 import os
+import random
 import socket
 import sys
 import time
@@ -43,6 +44,8 @@ STALLED_S = 54.0
 #: How often a worker tells Flower that it is there. Flower takes it for offline after twice as
 #: long, as everybody else does (``tasks.records.nodes.WORKER_S``).
 HEARTBEAT_S = 15.0
+#: The pause between two notes, as a part of the longest.
+SHORTEST = 0.9
 VERSION = version("farmhaul")
 
 
@@ -65,7 +68,7 @@ class Health(PeriodicStep):
         transport.last_asked = time.monotonic()
         super().start(worker)
 
-    def act(self) -> None:
+    def act(self) -> float:
         """Note both; if the worker takes no tasks, log an error and take the second note back."""
         name = str(self.worker.hostname)
         silent_s = time.monotonic() - transport.last_asked
@@ -98,6 +101,8 @@ class Health(PeriodicStep):
                 _tell_systemd()
         if not takes_tasks and not is_aside:
             log.error("not_consuming", silent_s=round(silent_s), text="restart this worker")
+        # A note that meets each second heartbeat would keep another connection open for it.
+        return random.uniform(SHORTEST, 1) * pulse.EACH_S
 
 
 def _tell_systemd() -> None:

@@ -14,6 +14,7 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -193,11 +194,13 @@ def _unescaped(word: bytes) -> bytes:
 
 def _lines(said: list[Said], begin: float, watched_s: float, open_now: set[str]) -> list[Line]:
     """Divide what was said into connections, and each into its start and its loop."""
-    lines = {one.address: Line([], []) for one in said if one.address in open_now}
-    # What a closed connection has said, the one says that is used for all.
-    loops = {one.address for one in said if begin <= one.at < begin + watched_s}
     waiting = {one.address for one in said if one.words[0] in BLOCKING | SUBSCRIBING}
-    [shared, *_] = [address for address in lines if address in loops - waiting]
+    # What other connections have said, the one says that is used for all: two commands that met have
+    # opened another one, which Redis closes.
+    asking = Counter(one.address for one in said if begin <= one.at < begin + watched_s)
+    shared = max(open_now - waiting, key=lambda address: asking[address])
+    kept = open_now & waiting | {shared}
+    lines = {one.address: Line([], []) for one in said if one.address in kept}
     last: dict[str, float] = {}
     for one in said:
         name = one.words[0]
