@@ -195,8 +195,8 @@ def _unescaped(word: bytes) -> bytes:
 def _lines(said: list[Said], begin: float, watched_s: float, open_now: set[str]) -> list[Line]:
     """Divide what was said into connections, and each into its start and its loop."""
     waiting = {one.address for one in said if one.words[0] in BLOCKING | SUBSCRIBING}
-    # What other connections have said, the one says that is used for all: two commands that met have
-    # opened another one, which Redis closes.
+    # Two commands that met have opened another connection, which Redis closes: what it has said,
+    # the one says that is used for all.
     asking = Counter(one.address for one in said if begin <= one.at < begin + watched_s)
     shared = max(open_now - waiting, key=lambda address: asking[address])
     kept = open_now & waiting | {shared}
