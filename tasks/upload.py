@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
 from dataclasses import replace
 
 from celery import shared_task
@@ -15,16 +14,15 @@ from tasks.records.record import CLAIM_BYTES
 from tasks.stage.base import Stage
 from tasks.stage.looks import look_into_store
 from tasks.stage.message import Message
-from tasks.stage.outcomes import is_url_refused, still_of, without_failed
+from tasks.stage.outcomes import still_of, without_failed
+from tasks.stage.put_batch import PutBatch
 from tasks.stage.registration import register_all
 from tasks.stage.resolved import resolved
-from tasks.stage.sending import send_file
-from tasks.stage.together import groups_of
 from tasks.transfer import checksum
 from tasks.transfer.asked import check_host
 from tasks.transfer.models import Outcomes, Transfer
 from tasks.transfer.register import confirm
-from tasks.transfer.signing import sign, sign_alone
+from tasks.transfer.signing import sign
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.compute_checksum")
@@ -108,64 +106,12 @@ def put_file(self: Stage, message: Message) -> Message:
     large = next((transfer for transfer in batch.not_stored if transfer.is_large), None)
     if large is not None:  # It is alone in its batch.
         return start_runs(self, batch, large)
-    outcomes: Outcomes = {}
-    refused: Outcomes = {}
     with self.heartbeat(batch) as heartbeat:
-
-        def send(signed: Outcomes) -> None:
-            files = [outcome for outcome in signed.values() if isinstance(outcome, Transfer)]
-            refused.update(
-                {
-                    upload_id: outcome
-                    for upload_id, outcome in signed.items()
-                    if not isinstance(outcome, Transfer)
-                }
-            )
-            sent = self.each_file(
-                files, lambda file: send_file(self.clients, file, heartbeat), go_on
-            )
-            outcomes.update(sent)
-
-        def go_on(stored: Outcomes) -> None:
-            nonlocal batch
-            batch = self.hand_on_early(batch, stored, service="store")
-            heartbeat.keep(batch)
-
-        def sign_together(files: Sequence[Transfer]) -> Outcomes:
-            return self.call_once(lambda some: sign(self.clients.ftrack, some), files, writes=False)
-
-        def sign_each(files: Sequence[Transfer]) -> Outcomes:
-            return self.each(files, lambda file: sign_alone(self.clients.ftrack, file))
-
-        def sign_in_groups(files: Sequence[Transfer]) -> Outcomes:
-            # A call for each group finds the upload that spoils the URLs of its call with fewer
-            # calls than one for each file.
-            signed: Outcomes = {}
-            for group in groups_of(files):
-                signed |= sign_together(group)
-            return signed
-
-        given: Outcomes = {transfer.upload_id: transfer for transfer in batch.not_stored}
-        # While a key is changed, this node may not be able to open what another one had signed.
-        unsigned = [transfer for transfer in batch.not_stored if transfer.signed is None]
-        # The batch has waited for long, or one upload has spoiled the URLs of its call.
-        dates = self.clients.url_dates
-        expired = [file for file in batch.not_stored if file.signed and dates.is_over(file.signed)]
-        send(given | sign_together(unsigned) | sign_in_groups(expired))
-        # One call signs for a batch, so one upload may have spoiled the URLs of all.
-        spoiled = [
-            file for file in batch.not_stored if is_url_refused(outcomes.get(file.upload_id))
-        ]
-        if len(spoiled) > 1:
-            tried, others = spoiled[:2], spoiled[2:]  # one of two may be that upload
-            send(sign_each(tried))
-            if any(isinstance(outcomes[file.upload_id], Transfer) for file in tried):
-                send(sign_in_groups(others))
-                rest = [file for file in others if file.upload_id not in refused]
-                send(sign_each([file for file in rest if is_url_refused(outcomes[file.upload_id])]))
+        putting = PutBatch(self, heartbeat, batch)
+        putting.send_all()
     # What ftrack has refused is no answer of the store.
-    batch = self.settle_early(batch, refused)
-    return self.hand_on(batch, still_of(batch, outcomes), service="store")
+    batch = self.settle_early(putting.batch, putting.refused)
+    return self.hand_on(batch, still_of(batch, putting.outcomes), service="store")
 
 
 @shared_task(base=Stage, bind=True, name="farmhaul.create_component_location")
