@@ -6,7 +6,7 @@ python -m tests.bench --quick             the short form: the rows of the page t
 python -m tests.bench model               the model of docs/scaling.md against a run
 python -m tests.bench records             people's pages with 100,000 records, about 4 minutes
 python -m tests.bench nodes               Redis with 5,000 idle workers, about 10 minutes
-python -m tests.bench burst night         20,000 requests in 10 s, and the end of a busy night
+python -m tests.bench burst night         up to 20,000 requests in 10 s, and the end of a busy night
 """
 
 from __future__ import annotations

@@ -57,10 +57,14 @@ class Asked(NamedTuple):
 
 
 def run(stand: Stand, quick: bool) -> list[Result]:
-    """Push 20,000 requests of 2,000 hooks within 10 s."""
-    hooks, requests, seconds = (20, 100, 3.0) if quick else (2000, 20_000, 10.0)
-    asked = _asked(stand, hooks, requests, seconds)
-    return [_table(asked, "burst", f"{requests:,} requests of {hooks:,} hooks in {seconds:.0f} s")]
+    """Push 10,000 requests of 1,000 hooks within 10 s, and twice as many of twice as many."""
+    seconds = 3.0 if quick else 10.0
+    results = []
+    for hooks, requests in [(20, 100)] if quick else [(1000, 10_000), (2000, 20_000)]:
+        asked = _asked(stand, hooks, requests, seconds)
+        title = f"{requests:,} requests of {hooks:,} hooks in {seconds:.0f} s"
+        results.append(_table(asked, f"burst of {requests:,}", title))
+    return results
 
 
 def run_night(stand: Stand, quick: bool) -> list[Result]:
