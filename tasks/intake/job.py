@@ -158,7 +158,7 @@ def _unused(lookup: Lookup, numbers: Sequence[int], lines: Sequence[object]) -> 
 
 def _first_given(lookup: Lookup, number: int | str) -> str:
     """Return the name of a value that a job has for an output; empty if it has none."""
-    names = (f"ftrack_{key}{number}" for key in (*TEXTS, *FLAGS, "metadata"))
+    names = (f"ftrack_{key}{number}" for key in (*TEXTS, *FLAGS, *IN_JSON))
     return next((name for name in names if _value(lookup, name)), "")
 
 
@@ -187,7 +187,8 @@ def sequence(path: str, frames: Iterable[int]) -> str:
         return path  # the frames of a job are not the tiles of a texture
     if found.numbers:
         return f"{path} [{shortest(numbers)}]"
-    if len(numbers) == 1:
+    # Programs pad -5 in different ways, and ftrack has no such frames.
+    if len(numbers) == 1 and numbers[0] >= 0:
         return folder + found.path(numbers[0])
     return f"{folder}{found.head}%0{found.padding or 1}d{found.tail} [{shortest(numbers)}]"
 

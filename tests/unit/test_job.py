@@ -141,6 +141,7 @@ def test_frames_are_written_as_farmhaul_reads_them(
         ("/p/f.####_%04d.exr", [1, 2]),
         ("/p/f.1-3#.exr", [1, 2]),
         ("/p/f.####.exr", [-1, 1]),
+        ("/p/f.####.exr", [-5]),
     ],
 )
 def test_a_mark_that_cannot_be_read_is_left_to_enqueue_to_refuse(
@@ -209,6 +210,8 @@ ID = {"ftrack_version_id": VERSION}
         (ID, ["/a"], ["f.exr", "g.exr"], ["/a/f.exr"], ["output 1 has a file name and no folder"]),
         ({"ftrack_name": "main"}, ["/a"], ["g.exr"], [], ["the job has ftrack_name, and no ftr"]),
         ({"ftrack_encode": "1"}, None, None, [], ["the job has no output"]),
+        ({"ftrack_lists": "[]"}, ["/a"], ["g"], [], ["the job has ftrack_lists, and no ftrack_v"]),
+        ({**ID, "ftrack_attributes2": "{}"}, ["/a"], ["g"], ["/a/g"], ["_attributes2, and no ou"]),
         ({"ftrack_version_id1": VERSION}, ["/a"], ["g"], [], ["_version_id1, and no output 1"]),
         ({**ID, "ftrack_name3": "x"}, ["/a"], ["g"], ["/a/g"], ["ftrack_name3, and no output 3"]),
         # An output may be left out on purpose.
