@@ -23,13 +23,15 @@ RUN = r"(\[#+\]|(?:#+|@+)(?![^\W_#@])|\?{2,}|(?<=[._-])\?(?=[._-]))"
 _LONG = "(?i:frame(?:_?num(?:ber)?)?|udim)"
 _SHORT = f"{_LONG}|[fF]"
 _COUNT = r"[:_]?(?:0?[<>=])?0?([0-9]{0,4})d?"
-#: <F4>, <UDIM>, {frame:04d}, {frame:0>4}, $(frame:4), [FRAME:4], %frame4%, and Python's %(frame)04d
+#: <F4>, <UDIM>, {frame:04d}, {frame:0>4}, $(frame:4), [FRAME:4], %frame4%, and Python's {:04d} and
+#: %(frame)04d
 WORDS = (
     rf"<({_SHORT}){_COUNT}>",
     rf"\$?\{{@?({_SHORT}){_COUNT}\}}",
     rf"\$\(({_SHORT}){_COUNT}\)",
     rf"\[({_LONG}){_COUNT}\]",
     rf"%({_LONG}){_COUNT}%",
+    r"\{(0?:)0?([0-9]{1,4})d\}",
     rf"%\(({_LONG})\)0?([0-9]{{0,4}})[di]",
 )
 MARK = "|".join((PRINTF, HOUDINI, RUN, *WORDS))
@@ -48,11 +50,15 @@ REFUSED = {
         "f.%04d.exr [1001-1240]"
     ),
     r"%%0?[0-9]*[di](?![^\W_])": "{token} has a % too many, as only batch files need; write %04d",
-    r"\$\{?(?:HIP|HIPNAME|HIPFILE|JOB|OS|WEDGE)\}?(?![^\W_])": (
-        "{token} is a variable of Houdini's; write the name as it is on disk"
+    r"\$\{?(?:HIP|HIPNAME|HIPFILE|JOB|OS|WEDGE)\}?(?![^\W_])|`[^`]*`": (
+        "{token} is a variable or an expression of Houdini's; write the name as it is on disk"
     ),
     r"\*": "{token} is a wildcard; write %04d for a frame number of four digits",
-    r"<[^<>/]+>|\{@?(?i:frame)[^/]*\}|\$(?i:frame)(?![^\W_])": (
+    # Also of Cinema 4D, After Effects and Nuke.
+    r"<[^<>/]+>|\{@?(?i:frame)[^/]*\}|\$(?i:frame)(?![^\W_])"
+    r"|\$(?:prj|camera|take|pass|userpass)(?![^\W_])"
+    r"|\[(?:compName|projectName|outputModuleName|fileExtension)\]"
+    r"|\[(?:value|getenv|python|expression|lindex|regsub) [^\]]*\]": (
         "{token} is a token that only the program knows which wrote it; write %04d for a frame "
         "number of four digits, or the name as it is on disk"
     ),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from tasks.intake.errors import BadInputError, printable
+from tasks.intake.marks import MARKING
 from tasks.transfer.allowed import is_below
 from tasks.transfer.windows import LONG, has_drive, is_posix_path, is_windows_path, ordinary
 
@@ -40,11 +41,13 @@ def as_meant(entry: Entry, roots: Sequence[str], *, look: bool) -> str:
     """
     path = _one_slash(_plain(entry.path), roots, look=look)
     why = _fault(path)
-    if why or path.startswith("~/") or "%" in path or "$" in path:
+    folder = path.replace("\\", "/").rpartition("/")[0]
+    is_marked = "%" in path or "$" in path or not MARKING.isdisjoint(folder)
+    if why or path.startswith("~/") or is_marked:
         # What exists is what it says; one look at a path that is odd costs nothing.
         if look and not is_windows_path(path) and os.path.lexists(path):
             return path
-        why = why or _unexpanded(path) or _eye_in_folder(path, look=look)
+        why = why or _unexpanded(path) or _mark_in_folder(path, folder, look=look)
     if why:
         raise BadInputError(f"{entry.where}{printable(entry.path)} {why}")
     return path
@@ -119,17 +122,28 @@ def _unexpanded(path: str) -> str:
     return ""
 
 
-def _eye_in_folder(path: str, *, look: bool) -> str:
-    """Return what is wrong if a folder is Nuke's mark for an eye, and none has that name."""
-    folder = path.replace("\\", "/").rpartition("/")[0]
+def _mark_in_folder(path: str, folder: str, *, look: bool) -> str:
+    """Return what is wrong if a folder is a mark or a token, and none on disk has that name."""
     words = folder.translate(_WORDS).split("/")
-    for mark, eye in EYES.items():
-        if mark in words and not (look and os.path.isdir(folder)):
-            good = path.replace(mark, eye)
-            return (
-                f"has {mark} in a folder, and farmhaul reads marks only in the name of a file; "
-                f"enqueue each eye with its own path, such as {printable(good)}"
-            )
+    eye = next((mark for mark in EYES if mark in words), "")
+    # A single # or @ is a letter.
+    marks = (word for word in words if len(word) > 1 and _is_mark(word))
+    mark = eye or _token(folder) or next(marks, "")
+    if not mark or (look and os.path.isdir(folder)):
+        return ""
+    why = f"has {printable(mark)} in a folder, and farmhaul reads marks only in the name of a file"
+    if not eye:
+        return f"{why}; enqueue each folder with its own path"
+    good = path.replace(eye, EYES[eye])
+    return f"{why}; enqueue each eye with its own path, such as {printable(good)}"
+
+
+def _token(folder: str) -> str:
+    """Return what stands in a folder for something else, such as <RenderLayer>; empty if none."""
+    for name in folder.split("/"):
+        token, end, _ = name.partition("<")[2].partition(">")
+        if token and end:
+            return f"<{token}>"
     return ""
 
 
@@ -157,6 +171,8 @@ def _variable(name: str) -> str:
 
 def _is_mark(text: str) -> bool:
     """Return whether a text is a mark for the frame number, such as ${F4} or %frame4%."""
+    if MARKING.isdisjoint(text):
+        return False
     import re
 
     from tasks.intake.marks import MARK

@@ -31,6 +31,7 @@ Form = Literal["NFC", "NFD"]
         ("//mnt/prod/f.exr", "/mnt/prod/f.exr"),
         ("/mnt/a$F4/b %V x%/f.$F4.exr [1-2]", "/mnt/a$F4/b %V x%/f.%04d.exr [1-2]"),
         ("/mnt/a /f.exr", "/mnt/a /f.exr"),
+        ("/mnt/take #/a##b/{c}/1 < 2/f.exr", "/mnt/take #/a##b/{c}/1 < 2/f.exr"),
         ("P:\\sh\\..\\f.exr", "/mnt/prod/f.exr"),
     ],
 )
@@ -59,6 +60,10 @@ def test_a_path_in_any_form_leads_to_its_file(path: str, expected: str) -> None:
         ("/mnt/%V/f.%04d.exr [1-2]", "own path, such as /mnt/left/f.%04d.exr [1-2]"),
         ("/mnt/a_%v/f.exr", "has %v in a folder, and farmhaul reads marks only in the name of a f"),
         ("P:\\%V\\f.exr", "such as P:\\left\\f.exr"),
+        ("/mnt/####/f.exr", "has #### in a folder"),
+        ("/mnt/a_%04d/f.%04d.exr [1-2]", "has %04d in a folder, and farmhaul reads marks only in"),
+        ("/mnt/<RenderLayer>/f.$F4.exr [1]", "<RenderLayer> in a folder"),
+        ("P:\\<aov>\\f.exr", "<aov> in a folder, and farmhaul reads marks only in the name of a f"),
         ("~/f.exr", "begins with ~, which only a shell replaces"),
         ("file:///mnt/f.exr", "is a URL; write the path of the file"),
     ],
@@ -82,8 +87,8 @@ def test_a_file_of_linux_may_have_any_name(
 
 
 def test_a_folder_of_linux_may_have_any_name(tmp_path: Path) -> None:
-    folder = tmp_path / "%V"
-    folder.mkdir()
+    folder = tmp_path / "%V" / "####" / "<a>"
+    folder.mkdir(parents=True)
     (folder / "f.0001.exr").write_bytes(b"pixels")
 
     assert recorded(f"{folder}/f.%04d.exr", tmp_path, look=True) == f"{folder}/f.%04d.exr [1]"
