@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -113,6 +114,19 @@ def test_a_hook_node_needs_credentials_only_for_put(lone: Farm) -> None:
 
     assert wrong(examine(lone, **none)) == {}
     assert "worker's node" in wrong(examine(lone, *PUT, **none))["fault store"]
+
+
+def test_a_node_that_is_set_aside_does_not_count_as_a_taker(lone: Farm) -> None:
+    note_worker(lone.redis, "w2@node8")
+    note = json.dumps({"what": "clock", "since": time.time(), "known": True})
+
+    lone.redis.hset("farmhaul:paused", "w2@node8", note)
+    says = {finding["says"] for finding in examine(lone) if finding["what"] == "workers"}
+    lone.redis.hset("farmhaul:paused", "w1@node7", note)
+    faults = wrong(examine(lone))["fault workers"]
+
+    assert says == {"1 take tasks: w1@node7"}
+    assert faults.startswith("all 2 are set aside | ")
 
 
 def test_people_read_lines_with_the_next_step_below() -> None:

@@ -15,7 +15,7 @@ from tasks.config.sealing import FERNET, message_codec
 from tasks.intake.ranges import some_of
 from tasks.records.inbox import waiting
 from tasks.records.keys import ALIVE, RETRYING, TOTALS, to_text, upload_key
-from tasks.records.nodes import heard_lately
+from tasks.records.nodes import NodeFault, heard_lately
 from tasks.records.numbers import number
 from tasks.records.refusals import last_messages
 from tasks.records.refusals import read as read_refusals
@@ -194,14 +194,19 @@ def _reach(farm: Farm) -> Iterator[Finding]:
 
 def _workers(farm: Farm) -> Iterator[Finding]:
     """Check that workers take tasks, also on the hosts with node-local uploads."""
-    workers = farm.status.workers()
-    if workers:
-        yield Finding("ok", "workers", f"{len(workers)} take tasks: {some_of(workers)}")
+    workers, faults = farm.status.workers(), farm.status.node_faults()
+    # One that is set aside takes messages of its own host only.
+    aside = {fault.name for fault in faults if fault.extent == "all"}
+    if takers := [name for name in workers if name not in aside]:
+        yield Finding("ok", "workers", f"{len(takers)} take tasks: {some_of(takers)}")
+    elif workers:
+        step = "act on the findings about these nodes"
+        yield Finding("fault", "workers", f"all {len(workers)} are set aside", step)
     else:
         step = "run farmhaul worker; restart a running worker that logs not_consuming"
         yield Finding("fault", "workers", "no worker takes tasks", step)
-    yield from _versions(farm, workers)
-    yield from _node_faults(farm)
+    yield from _versions(farm, workers, faults)
+    yield from _node_faults(faults)
     if lonely := farm.status.hosts_without(workers):
         # In one line: a hook can name any number of hosts.
         hosts = some_of(lonely)
@@ -209,7 +214,9 @@ def _workers(farm: Farm) -> Iterator[Finding]:
         yield Finding("fault", "workers", says, f"start a worker on {hosts}, or cancel the uploads")
 
 
-def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:
+def _versions(
+    farm: Farm, workers: Sequence[str], faults: Sequence[NodeFault]
+) -> Iterator[Finding]:
     """Compare the workers that are up with those that take tasks, and their versions with ours."""
     from workers.health import VERSION
 
@@ -220,7 +227,7 @@ def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:
         step = "restart them; see not_consuming in their logs, and the lines before it"
         yield Finding("fault", "workers", f"running, but take no tasks: {some_of(silent)}", step)
     versions = {**dict.fromkeys(workers, "unknown"), **found}
-    named = {fault.name for fault in farm.status.node_faults()}
+    named = {fault.name for fault in faults}
     others = sorted(
         f"{name} {version}"
         for name, version in versions.items()
@@ -231,9 +238,8 @@ def _versions(farm: Farm, workers: Sequence[str]) -> Iterator[Finding]:
         yield Finding("warning", "workers", says, "upgrade the older ones, or this node")
 
 
-def _node_faults(farm: Farm) -> Iterator[Finding]:
+def _node_faults(faults: Sequence[NodeFault]) -> Iterator[Finding]:
     """Report the nodes that cannot do what others can, wherever they are."""
-    faults = farm.status.node_faults()
     for fault in faults[:MOST_LINES]:
         says = f"{fault.name} {what_it_does(fault)}: it {fault.why}"
         level: Level = "fault" if fault.extent == "all" else "warning"
