@@ -313,6 +313,18 @@ def test_the_health_check_of_flower_follows_its_address(
     assert asked == [wanted, "/other/healthcheck"]
 
 
+@pytest.mark.parametrize("prefix", ["my farm", "f\xe4rm", "a+b"])
+def test_a_prefix_that_flower_cannot_serve_is_named(prefix: str) -> None:
+    command = [sys.executable, str(DEPLOY / "flower" / "healthcheck.py")]
+    given = {"FLOWER_URL_PREFIX": prefix, "PYTHONUTF8": "1"}
+
+    done = subprocess.run(command, env=given, capture_output=True, timeout=30)
+
+    said = done.stderr.decode()
+    assert (done.returncode, said.partition(":")[0]) == (1, f"FLOWER_URL_PREFIX={prefix}")
+    assert "my%20farm" in said
+
+
 def test_containers_and_pods_ask_flower_by_that_health_check(
     manifests: list[dict[str, Any]],
 ) -> None:

@@ -7,6 +7,7 @@ prefix, it answers 404 to /healthcheck, and on its command line nobody else woul
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import sys
 import urllib.request
@@ -17,6 +18,10 @@ address = os.environ.get("FLOWER_ADDRESS", "")
 host = "127.0.0.1" if address in {"", "0.0.0.0", "::"} else address  # noqa: S104 not bound to it
 host = f"[{host}]" if ":" in host else host
 scheme = "https" if os.environ.get("FLOWER_CERTFILE") else "http"
+if unusable := re.search("[^A-Za-z0-9/._~%-]", prefix):
+    # Flower compares it, as a regular expression, with the path as it stands in the request.
+    why = f"no path in a request matches {unusable[0]!a}; quote it, as in my%20farm"
+    sys.exit(f"FLOWER_URL_PREFIX={prefix}: {why}")
 url = f"{scheme}://{host}:{port}{prefix and f'/{prefix}'}/healthcheck"
 try:
     # Without a proxy, and with any certificate: this is the same container.
