@@ -15,6 +15,7 @@ UNSUPPORTED = {
     errno.ENOSYS,
     errno.ENOTTY,
     errno.EOPNOTSUPP,
+    errno.ENOTSUP,  # the same number on Linux, another one on macOS
     errno.EBADF,  # some want a folder to be open for writing, which no folder can be
     errno.ENOLCK,  # NFS without a lock daemon
 }

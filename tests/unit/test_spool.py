@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import runpy
 import shutil
 import signal
 import stat
@@ -23,6 +24,7 @@ from tasks.intake import disk
 from tasks.intake.errors import BadInputError
 from tasks.intake.flush import BODIES_AT_ONCE, NotNowError, flush
 from tasks.intake.spool import IN_FLIGHT_S, MAX_BYTES, Spool
+from tasks.transfer import durable
 from tests.helpers.pythons import SOURCE
 from tests.helpers.skipping import need_root
 
@@ -340,6 +342,12 @@ def test_a_spool_works_where_nothing_can_be_locked_or_synced(
 
     assert inbox.flush() == 1
     assert inbox.got == [b"one"]
+
+
+def test_what_macos_does_not_support_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(errno, "ENOTSUP", 45)
+
+    assert 45 in runpy.run_path(durable.__file__)["UNSUPPORTED"]
 
 
 def test_two_processes_do_not_send_the_same_files(spool: Spool, inbox: Inbox) -> None:
