@@ -213,6 +213,8 @@ def send(transfer: Transfer, body: FileBody, session: requests.Session) -> str:
         raise InterceptedError("store", f"{status_of(response)} with a page, not the store's own")
     if body.left_bytes:
         raise ServiceUnavailableError("store", "it answered before it had the whole file")
+    # An answer without an ETag counts, because a proxy may remove it. The store cannot be asked for
+    # the bytes: ftrack signs no GET before there is a location, and that makes the file visible.
     return _checked_etag(transfer, response)
 
 
@@ -275,6 +277,8 @@ def _checked_etag(transfer: Transfer, response: requests.Response) -> str:
     md5_hex = _md5_hex(transfer)
     if etag[:32].lower() == md5_hex and not etag[32:33].isalnum():
         return md5_hex  # whatever a proxy has added to it
+    # Without that header, such an ETag looks like that of corrupted bytes. A store that checks no
+    # Content-MD5 says nothing else of these, so it counts as a mismatch.
     encrypted = any("server-side-encryption" in name.lower() for name in response.headers)
     match = MD5_ETAG.fullmatch(etag)
     if encrypted or not match:
