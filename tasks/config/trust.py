@@ -69,6 +69,7 @@ def remedy_for(error: OwnSettingsError, environment: Mapping[str, str]) -> str:
         "proxy": f"correct {proxy}, name the host in NO_PROXY, or start the proxy",
         "proxy_login": f"correct the user and the password in {proxy}; restart the worker",
         "no_route": f"see whether the host is up, and correct the network of that node{setting}",
+        "tls": f"look for a firewall or a proxy that answers in its place{setting}",
         "no_name": f"correct the DNS of that node{setting}",
     }
     return remedies[error.fault]

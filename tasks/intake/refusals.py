@@ -49,6 +49,34 @@ _OTHERS = {
     "AUTH": MEANINGS["WRONGPASS"],
     "SELECT": ("Redis does not have this database", "correct its number in FARMHAUL_REDIS_URL"),
 }
+#: Words about a connection that failed, and what to do.
+_STEPS = (
+    (
+        ("ostname mismatch", "address mismatch"),
+        "name a host of the certificate in FARMHAUL_REDIS_URL, or set ssl_check_hostname=false",
+    ),
+    (
+        ("CERTIFICATE_VERIFY_FAILED",),
+        "name the authority of its certificate with ssl_ca_certs in FARMHAUL_REDIS_URL",
+    ),
+    (
+        ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"),
+        "name the port that takes TLS in FARMHAUL_REDIS_URL, or leave TLS out of it",
+    ),
+    (
+        # "unknown ca", "certificate required": what a server says of the other side's certificate.
+        ("ALERT", "EOF occurred"),
+        (
+            "if Redis wants a client certificate, give it as ssl_certfile in FARMHAUL_REDIS_URL, "
+            "from an authority that Redis trusts"
+        ),
+    ),
+    (("number of clients",), "raise maxclients in Redis"),
+    (
+        ("reset by peer", "closed by server"),
+        "check FARMHAUL_REDIS_URL (with TLS it begins with rediss://), and Redis' log",
+    ),
+)
 
 
 def explained(refusal: RefusalError, where: str) -> str:
@@ -62,21 +90,9 @@ def explained(refusal: RefusalError, where: str) -> str:
 
 def step_for(why: str) -> str:
     """Return what to do about a connection that failed, from what OpenSSL or the system says."""
-    if "ostname mismatch" in why or "address mismatch" in why:
-        step = "name a host of the certificate in FARMHAUL_REDIS_URL"
-        return f"{step}, or set ssl_check_hostname=false"
-    if "CERTIFICATE_VERIFY_FAILED" in why:
-        return "name the authority of its certificate with ssl_ca_certs in FARMHAUL_REDIS_URL"
-    if "ALERT" in why or "EOF occurred" in why:
-        # "unknown ca", "certificate required": what a server says of the other side's certificate.
-        return (
-            "if Redis wants a client certificate, give it as ssl_certfile in FARMHAUL_REDIS_URL, "
-            "from an authority that Redis trusts"
-        )
-    if "number of clients" in why:
-        return "raise maxclients in Redis"
-    if "reset by peer" in why or "closed by server" in why:
-        return "check FARMHAUL_REDIS_URL (with TLS it begins with rediss://), and Redis' log"
+    for words, step in _STEPS:
+        if any(word in why for word in words):
+            return step
     return "check FARMHAUL_REDIS_URL, and that Redis is running"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.config.redis_url import address, parse_redis_url
 from tasks.intake.reach import UnreachableError, reach, reason
+from tasks.intake.refusals import step_for
 from tasks.intake.resp import Connection, NotRedisError, RefusalError, command
 
 TYPE_CHECKING = False
@@ -66,10 +67,10 @@ def _explained(url: RedisUrl, unreachable: str, *, wants_login: bool, knows_none
             f"the sentinels want a login of their own ({url.where}); add "
             "?sentinel_password=PASSWORD to FARMHAUL_REDIS_URL"
         )
-    return (
-        f"no sentinel is reachable ({unreachable}); check FARMHAUL_REDIS_URL, and that the "
-        "sentinels are running"
-    )
+    step = "check FARMHAUL_REDIS_URL, and that the sentinels are running"
+    if "[SSL" in unreachable:
+        step = step_for(unreachable)
+    return f"no sentinel is reachable ({unreachable}); {step}"
 
 
 def _ask(url: RedisUrl, place: tuple[str, int], deadline: Deadline) -> tuple[str, int] | None:

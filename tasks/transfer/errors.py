@@ -49,7 +49,7 @@ FileFault: TypeAlias = "Literal['', 'empty', 'outside_roots', 'outdated']"
 
 #: What of this node keeps it from a service.
 OwnFault: TypeAlias = (
-    "Literal['ca_file', 'authority', 'socks', 'proxy', 'proxy_login', 'no_route', 'no_name']"
+    "Literal['ca_file', 'authority', 'socks', 'proxy', 'proxy_login', 'no_route', 'no_name', 'tls']"
 )
 
 #: What of a target is in the way: it holds something else, or does not exist.
@@ -98,6 +98,7 @@ class OwnSettingsError(RetryableError):
         "proxy_login": "its proxy asks for a login",
         "no_route": "it has no route to that host",
         "no_name": "it cannot resolve that name",
+        "tls": "what answers at that port speaks no TLS",
     }
 
     def __init__(self, node: str, service: str, url: str, fault: OwnFault, why: str) -> None:

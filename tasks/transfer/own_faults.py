@@ -18,6 +18,8 @@ FILE_LIBRARIES = {"X509", "PEM"}
 #: X509_V_ERR_…: the issuer is not known, in five forms. The other codes are faults of the
 #: certificate itself, such as an expired one.
 UNKNOWN_ISSUER = {2, 18, 19, 20, 21}
+#: What OpenSSL says of an answer that is no TLS: up to 3.1, and later.
+NO_TLS = {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}
 #: The texts of requests and http.client for what they raise as a plain OSError.
 NO_BUNDLE = "Could not find a suitable TLS CA certificate bundle"
 NO_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
@@ -55,6 +57,8 @@ def own_fault(error: BaseException) -> OwnFault | None:
 def _tls_fault(deepest: BaseException) -> OwnFault | None:
     if isinstance(deepest, ssl.SSLCertVerificationError):
         return "authority" if deepest.verify_code in UNKNOWN_ISSUER else None
+    if isinstance(deepest, ssl.SSLError) and deepest.reason in NO_TLS:
+        return "tls"
     is_file = isinstance(deepest, ssl.SSLError) and deepest.library in FILE_LIBRARIES
     # ssl cannot open the file, for example because it is another user's.
     return "ca_file" if is_file or isinstance(deepest, PermissionError) else None

@@ -99,6 +99,15 @@ def test_sentinels_that_are_down_are_named() -> None:
     assert line.startswith(f"no sentinel is reachable (127.0.0.1:{one}: Connection refused); ")
 
 
+def test_sentinels_without_tls_are_told_apart_from_those_that_are_down() -> None:
+    with raw_server(b"-ERR Protocol error\r\n") as plain:
+        line = refused(f"sentinel://127.0.0.1:{plain.port}/farm?ssl=true")
+
+    assert line.endswith(
+        "; name the port that takes TLS in FARMHAUL_REDIS_URL, or leave TLS out of it"
+    )
+
+
 # Sentinels that answer what a test says
 
 

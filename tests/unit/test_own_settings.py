@@ -23,6 +23,7 @@ from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.http import send_raw
 from tasks.transfer.put import store_session
 from tests.docker.certificate import make_certificate
+from tests.helpers.raw_server import raw_server
 from tests.helpers.skipping import skip_loudly
 from tests.sandbox.process import CLOSED_PORT
 from tests.unit.odd_server import OddServer, http
@@ -249,6 +250,16 @@ def test_a_host_without_route_is_a_matter_of_the_network(
 
     assert f"it has no route to that host (ConnectionError, {os.strerror(code)})" in text
     assert "correct the network of that node" in text
+
+
+@pytest.mark.parametrize("answer", [http("400 Bad Request"), b"SSH-2.0-OpenSSH_9.6\r\n"])
+def test_a_port_that_speaks_no_tls_is_a_wrong_address(answer: bytes) -> None:
+    with raw_server(answer) as plain:
+        url = f"https://127.0.0.1:{plain.port}"
+        text = told(url)
+
+    assert "what answers at that port speaks no TLS (SSLError, " in text
+    assert text.endswith(f"or correct FTRACK_SERVER={url}")
 
 
 def test_a_service_that_does_not_listen_is_away() -> None:

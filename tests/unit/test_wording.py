@@ -67,6 +67,8 @@ def test_a_server_that_resets_its_connections_is_named_with_its_port() -> None:
         ("[SSL: CERTIFICATE_VERIFY_FAILED] Hostname mismatch, certificate", "ssl_check_hostname"),
         ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert", "ssl_certfile"),
         ("[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca", "ssl_certfile"),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "or leave TLS out of it"),
+        ("[SSL: RECORD_LAYER_FAILURE] record layer failure", "or leave TLS out of it"),
         ("max number of clients reached", "raise maxclients"),
         ("Connection refused", "that Redis is running"),
     ],

@@ -214,9 +214,7 @@ def _workers(farm: Farm) -> Iterator[Finding]:
         yield Finding("fault", "workers", says, f"start a worker on {hosts}, or cancel the uploads")
 
 
-def _versions(
-    farm: Farm, workers: Sequence[str], faults: Sequence[NodeFault]
-) -> Iterator[Finding]:
+def _versions(farm: Farm, workers: Sequence[str], faults: Sequence[NodeFault]) -> Iterator[Finding]:
     """Compare the workers that are up with those that take tasks, and their versions with ours."""
     from workers.health import VERSION
 
