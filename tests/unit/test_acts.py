@@ -16,6 +16,7 @@ from tasks.records.upload_state import UploadState
 from tests.unit.records import Farm, file_of
 from workers.cli import output
 from workers.web.access import Records
+from workers.web.actions import Actions
 
 ADA, BEN = "ada on ws12", "ben in Flower"
 
@@ -23,7 +24,7 @@ ADA, BEN = "ada on ws12", "ben in Flower"
 def upload_of(farm: Farm, upload_id: str) -> UploadState:
     records = Records()
     records.scripts = farm.record.scripts
-    one = records.one(upload_id)
+    one = records.upload(upload_id)
     assert one
     return one.upload
 
@@ -33,13 +34,13 @@ def test_who_cancels_and_retries_is_on_the_page_and_in_status(farm: Farm) -> Non
     records = Records()
     records.scripts = farm.record.scripts
 
-    assert records.act("cancel", upload_id, "ben") == "cancelled"
-    one = records.one(upload_id)
+    assert Actions(records).change_upload("cancel", upload_id, "ben") == "cancelled"
+    one = records.upload(upload_id)
     assert one
     assert [event[1:] for event in one.events[-1:]] == [("cancelled", f"by {BEN}")]
 
     assert farm.commands.retry(upload_id, ADA).state == "pending"
-    one = records.one(upload_id)
+    one = records.upload(upload_id)
     assert one
     said = [event[1:] for event in one.events]
     assert said[-2:] == [("cancelled", f"by {BEN}"), ("retried", f"by {ADA}")]

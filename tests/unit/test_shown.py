@@ -14,7 +14,7 @@ from tasks.records.status import Status
 from tasks.transfer.errors import FileRefusedError
 from tests.unit.records import Farm, file_of
 from workers.cli import watch
-from workers.web import view
+from workers.web import farm_text
 from workers.web.access import Records
 from workers.web.install import Templates
 from workers.wording import span
@@ -28,8 +28,8 @@ def farm_page(farm: Farm) -> str:
     page = Templates(str(urls.settings["template_path"])).load("farm_live.html")
     made = page.generate(
         farm=found,
-        charts=view.charts(found.history),
-        held_back=view.held_back_by(found),
+        charts=farm_text.charts(found.history),
+        held_back=farm_text.held_back_by(found),
         in_force=lambda *_: None,
         shown=20,
         rows=20,

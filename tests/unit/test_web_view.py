@@ -19,9 +19,11 @@ from tasks.records.upload_state import UploadState
 from tasks.transfer.errors import FileRefusedError
 from tests.unit.records import Farm as RecordsFarm
 from tests.unit.records import file_of
-from workers.web import view
-from workers.web.access import Event, Farm, Node, Records
+from workers.web import farm_text, view
+from workers.web.access import Records
 from workers.web.downloads import events_of
+from workers.web.farm import Farm, Node
+from workers.web.timeline import Event
 from workers.wording import span
 
 UPLOAD = UploadState(
@@ -118,12 +120,12 @@ def test_an_hour_is_drawn_from_its_samples_as_rates(farm: RecordsFarm) -> None:
     farm.client.rpush(keys.HISTORY, *odd)
     samples = [row | {"at": 60.0 * number} for number, row in enumerate(history.read(farm.client))]
 
-    throughput, _, waiting, _ = view.charts(samples)
+    throughput, _, waiting, _ = farm_text.charts(samples)
 
     assert (throughput.highest, throughput.latest) == ("10 B/s", "0 B/s")
     assert (waiting.highest, waiting.latest) == ("1", "1")
     assert throughput.points.startswith("0.0,4.0 ")
-    assert view.charts(samples[:1]) == []
+    assert farm_text.charts(samples[:1]) == []
     assert 0 < farm.client.ttl(keys.HISTORY) <= history.LIVES_S
 
 
@@ -136,7 +138,7 @@ def test_a_broken_record_has_a_page_too(farm: RecordsFarm) -> None:
     records = Records()
     records.scripts = farm.record.scripts
 
-    pages = [page for page in map(records.one, (odd, gone)) if page]
+    pages = [page for page in map(records.upload, (odd, gone)) if page]
     assert [page.upload.is_broken for page in pages] == [True, True]
     for page in pages:
         assert [event.what for event in page.events] == ["taken in by a worker"]
@@ -258,7 +260,7 @@ WAITS = [Backlog("", "normal", 30, 60.0)]
     ],
 )
 def test_the_farm_says_what_holds_it_back(changed: Any, said: str) -> None:
-    assert view.held_back_by(QUIET._replace(**changed)).startswith(said)
+    assert farm_text.held_back_by(QUIET._replace(**changed)).startswith(said)
 
 
 def test_the_farm_says_how_long_what_waits_will_take() -> None:
@@ -267,7 +269,7 @@ def test_the_farm_says_how_long_what_waits_will_take() -> None:
 
     def said(*located: float) -> str:
         farm = QUIET._replace(backlog=WAITS, limits={}, history=samples(*located))
-        return view.held_back_by(farm).partition("faster.")[2].strip()
+        return farm_text.held_back_by(farm).partition("faster.")[2].strip()
 
     # Of an hour, the last ten minutes count.
     hour = [900.0 * n for n in range(50)] + [45_000.0 + 3 * n for n in range(11)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import NamedTuple
 
 from tornado import web
@@ -11,11 +10,9 @@ from tasks.config.texts import visible
 from tasks.intake.answer import size
 from tasks.records.fetches import FetchState
 from workers.web import view
-from workers.web.access import Event
-from workers.web.pages import Action, FarmhaulHandler
+from workers.web.handler import Action, FarmhaulHandler
+from workers.web.timeline import Event
 from workers.wording import span
-
-logger = logging.getLogger("farmhaul.web")
 
 #: How many downloads are listed.
 SHOWN = 100
@@ -130,7 +127,8 @@ class DownloadAction(Action):
     @web.authenticated
     async def post(self, fetch_id: str, action: str) -> None:
         """Do it, log who did it, and show the download again."""
-        fetch_id, records = fetch_id.lower(), self.records
-        call = records.cancel_fetch if action == "cancel" else records.fetch_again
-        await self.act(f"{action} of download {fetch_id}", call, fetch_id)
+        fetch_id = fetch_id.lower()
+        await self.act(
+            f"{action} of download {fetch_id}", self.actions.change_download, action, fetch_id
+        )
         self.redirect(self.reverse_url("download", fetch_id))

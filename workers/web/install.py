@@ -13,6 +13,7 @@ from tornado.web import StaticFileHandler, url
 from tasks.config.texts import visible
 from workers.web import downloads, pages
 from workers.web.access import Records
+from workers.web.actions import Actions
 
 #: What people write who have an id.
 GUESSED = (
@@ -32,7 +33,8 @@ CODE, REACHABLE_CODE = '<pre class="detail-code">', '<pre class="detail-code" ta
 
 def install() -> None:
     """Add the pages; Flower reads its handlers and settings when it makes its application."""
-    shared = {"records": Records()}
+    records = Records()
+    shared = {"records": records, "actions": Actions(records)}
     static = {"path": str(HERE / "static")}
     ours = [
         url(r"/uploads", pages.UploadsView, shared, name="uploads"),

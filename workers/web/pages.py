@@ -5,20 +5,12 @@ A page that is live asks for itself again with ``part=1``, and gets what changes
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-from base64 import b64decode
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
-import redis
-from flower.views import BaseHandler
 from tornado import web
 
-from tasks.config.environment import SettingsError
 from tasks.config.texts import visible
 from tasks.intake.errors import BadInputError
 from tasks.records.fetches import FetchState
@@ -28,19 +20,15 @@ from tasks.transfer.targets import is_uuid
 from workers.doctor.farm import GATE_STEPS, NODE_STEPS
 from workers.held_back import in_force
 from workers.kinds import MEANINGS
-from workers.web import view
-from workers.web.access import OPERATOR_URL_FILE, Records
+from workers.web import farm_text, view
+from workers.web.handler import Action, FarmhaulHandler
 from workers.web.summary import Group
 from workers.web.tasks_seen import tasks_of
-from workers.wording import MOST_LINES, meant_states, redis_problem, span
+from workers.wording import MOST_LINES, meant_states, span
 
-logger = logging.getLogger("farmhaul.web")
-
-#: What retrying and cancelling need, apart from a Redis that answers.
-NEEDS_OPERATOR = f"let {OPERATOR_URL_FILE} name a file with the operators' URL"
 #: The rows of a page, and the most that a request may ask for.
 ROWS, MOST_ROWS = 25, 100
-MOST_QUERY, MOST_DIGITS = 300, 9
+MOST_QUERY = 300
 
 
 class Looked(NamedTuple):
@@ -52,69 +40,14 @@ class Looked(NamedTuple):
     elsewhere: str = ""
 
 
-class FarmhaulHandler(BaseHandler):
-    """What our handlers share: the records, and errors in plain words."""
-
-    def initialize(self, records: Records) -> None:
-        """Take what ``install`` hands to each handler."""
-        self.records = records
-
-    async def read(self, call: Any, *values: Any) -> Any:
-        """Call in a thread, because Redis is asked there.
-
-        Raises:
-            HTTPError: Redis cannot be read.
-        """
-        try:
-            return await asyncio.to_thread(call, *values)
-        except redis.RedisError as error:
-            raise Unavailable(redis_problem(error)) from None
-        except SettingsError as error:
-            raise Unavailable(str(error)) from None
-
-    def write_error(self, status_code: int, **named: Any) -> None:
-        """Show what is wrong with Redis on a page, and leave other errors to Flower."""
-        error = (named.get("exc_info") or (None, None))[1]
-        if isinstance(error, Unavailable):
-            self.set_status(503)
-            self.render("unavailable.html", why=error.why)
-            return
-        super().write_error(status_code, **named)
-
-    @property
-    def is_part(self) -> bool:
-        """Whether the page asks for what changes."""
-        return str(self.get_argument("part", "")) == "1"
-
-    @property
-    def may_act(self) -> bool:
-        """Whether FLOWER_READ_ONLY is off."""
-        return not bool(self.application.options.read_only)
-
-    def number(self, name: str, default: int, most: int) -> int:
-        """Return a number of the query, within its bounds."""
-        text = self.get_argument(name, "")
-        if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
-            return default
-        return min(int(text), most)
+class SearchHandler(FarmhaulHandler):
+    """A page of what a person looks for."""
 
     def typed(self) -> tuple[str, str]:
         """Return what a person looks for, and the state that they have chosen."""
         text = self.get_argument("q", "", escape=False)[:MOST_QUERY]
         state = self.get_argument("state", "")
         return text, state if state in ORDER else ""
-
-    async def show_elsewhere(self, one: str) -> None:
-        """Lead to the page of what has this id: an upload, a download, a component, a version.
-
-        If nothing with a record has it, the page says so.
-        """
-        place = await self.read(self.records.place_of, one.lower())
-        if place is None:
-            self.set_status(404)
-            self.render("unknown.html", one=one)
-            return
-        self.redirect(self.reverse_url(*place))
 
     async def look(self, start: int, length: int, version: str = "") -> Looked:
         """Return a page of what is looked for."""
@@ -137,15 +70,7 @@ class FarmhaulHandler(BaseHandler):
         return Looked(page, said, now)
 
 
-class Unavailable(web.HTTPError):
-    """Redis cannot be read; ``why`` says it to a person."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(503, "%s", why)
-        self.why = why
-
-
-class UploadsView(FarmhaulHandler):
+class UploadsView(SearchHandler):
     """The list of uploads; it is complete without JavaScript."""
 
     @web.authenticated
@@ -191,7 +116,7 @@ class VersionView(UploadsView):
         await self.show(version_id.lower())
 
 
-class SummaryView(FarmhaulHandler):
+class SummaryView(SearchHandler):
     """Uploads by folder or version: those that are late first."""
 
     @web.authenticated
@@ -223,7 +148,7 @@ class SummaryView(FarmhaulHandler):
         )
 
 
-class UploadsTable(FarmhaulHandler):
+class UploadsTable(SearchHandler):
     """The rows of the list, as DataTables asks for them."""
 
     @web.authenticated
@@ -257,15 +182,15 @@ class UploadView(FarmhaulHandler):
     @web.authenticated
     async def get(self, upload_id: str) -> None:
         """Show it."""
-        one = await self.read(self.records.one, upload_id.lower())
-        if one is None:
+        found = await self.read(self.records.upload, upload_id.lower())
+        if found is None:
             await self.show_elsewhere(upload_id)
             return
-        upload, now = one.upload, one.now
+        upload, now = found.upload, found.now
         waits = ""
         if upload.state == "pending":
             farm = await self.read(self.records.farm)
-            waits = view.held_back_by(farm) if farm.backlog else ""
+            waits = farm_text.held_back_by(farm) if farm.backlog else ""
         self.render(
             "upload_live.html" if self.is_part else "upload.html",
             row=view.row_of(upload, now),
@@ -273,51 +198,16 @@ class UploadView(FarmhaulHandler):
             is_live=upload.state in LIVE,
             waits=waits,
             newer=view.newer(upload),
-            events=view.timeline(one.events, now),
+            events=view.timeline(found.events, now),
             due=span(upload.due - now) if upload.due and upload.state == "retrying" else "",
-            files=[view.row_of(file, now) for file in one.files],
-            stored=[view.row_of(file, now) for file in one.stored],
-            publishes=[one for one in one.publishes if is_uuid(one)],
-            tasks=tasks_of(self.application.events.state.tasks, one.chain),
+            files=[view.row_of(file, now) for file in found.files],
+            stored=[view.row_of(file, now) for file in found.stored],
+            publishes=[one for one in found.publishes if is_uuid(one)],
+            tasks=tasks_of(self.application.events.state.tasks, found.chain),
             ftrack=view.ftrack_link(upload.version_id),
             in_ftrack=view.in_ftrack(upload),
             may_act=self.may_act,
         )
-
-
-class Action(FarmhaulHandler):
-    """What people may do if FLOWER_READ_ONLY is off."""
-
-    def check_xsrf_cookie(self) -> None:
-        """Require the token of our own page, also where Flower needs none."""
-        super().check_xsrf_cookie()
-        web.RequestHandler.check_xsrf_cookie(self)
-
-    async def act(self, what: str, call: Any, *values: Any) -> None:
-        """Do it, and log who did it.
-
-        Raises:
-            HTTPError: Flower is read-only, or Redis does not take it.
-        """
-        if not self.may_act:
-            raise web.HTTPError(403, "Flower is read-only here: FLOWER_READ_ONLY is on")
-        try:
-            state = await self.read(call, *values, self.login)
-        except Unavailable as error:
-            logger.warning("%s by %s failed", what, self.login)
-            hint = "" if os.environ.get(OPERATOR_URL_FILE) else f"; {NEEDS_OPERATOR}"
-            raise Unavailable(f"{error.why}{hint}") from None
-        logger.info("%s by %s: it is %s", what, self.login, state)
-
-    @property
-    def login(self) -> str:
-        """The name of the login, for the log."""
-        if isinstance(self.current_user, str):
-            return visible(self.current_user)
-        header = self.request.headers.get("Authorization", "").partition(" ")[2]
-        with suppress(ValueError):
-            return visible(b64decode(header).decode().partition(":")[0]) or "nobody"
-        return "nobody"
 
 
 class UploadAction(Action):
@@ -327,7 +217,9 @@ class UploadAction(Action):
     async def post(self, upload_id: str, action: str) -> None:
         """Do it, and show the upload again."""
         upload_id = upload_id.lower()
-        await self.act(f"{action} of upload {upload_id}", self.records.act, action, upload_id)
+        await self.act(
+            f"{action} of upload {upload_id}", self.actions.change_upload, action, upload_id
+        )
         self.redirect(self.reverse_url("upload", upload_id))
 
 
@@ -335,9 +227,9 @@ class GuessedView(FarmhaulHandler):
     """An address with an id that somebody has guessed, such as ``/uploads/ID``."""
 
     @web.authenticated
-    async def get(self, one: str) -> None:
+    async def get(self, some_id: str) -> None:
         """Lead to the page of what has this id."""
-        await self.show_elsewhere(one)
+        await self.show_elsewhere(some_id)
 
 
 class FarmView(FarmhaulHandler):
@@ -350,8 +242,8 @@ class FarmView(FarmhaulHandler):
         self.render(
             "farm_live.html" if self.is_part else "farm.html",
             farm=farm,
-            charts=view.charts(farm.history),
-            held_back=view.held_back_by(farm),
+            charts=farm_text.charts(farm.history),
+            held_back=farm_text.held_back_by(farm),
             in_force=in_force,
             shown=MOST_LINES,
             rows=MOST_ROWS,
