@@ -16,9 +16,10 @@ from tasks.transfer.existing import Existing, frames_operations, is_named
 from tasks.transfer.ftrack import MAX_REQUEST_BYTES, FtrackClient, FtrackRefusal
 from tasks.transfer.models import MAX_SIZE_BYTES, Transfer
 from tasks.transfer.operations import Result
+from tasks.transfer.publish_posts import publish_operations
 from tasks.transfer.queries import MAX_PADDING, MAX_ROWS, number_of, query, quoted, rows_of
 from tasks.transfer.register import LOOKED_UP_AT_ONCE, look_up, taken_by
-from tasks.transfer.registration import job_ids, publish_operations, with_jobs
+from tasks.transfer.registration import job_ids, with_jobs
 from tasks.transfer.targets import Container, Publish
 from tasks.transfer.thumbnails import set_thumbnails
 

@@ -7,22 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from tasks.transfer.checks import location_id_of
-from tasks.transfer.existing import NOTHING_YET, Existing, new_versions
-from tasks.transfer.ftrack import MAX_REQUEST_BYTES, encoded
-from tasks.transfer.locations import pattern_path, resource_identifier
+from tasks.transfer.existing import NOTHING_YET, Existing
+from tasks.transfer.locations import resource_identifier
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
 from tasks.transfer.names import PATTERN
 from tasks.transfer.operations import Operation, Result, create, delete, update
-from tasks.transfer.targets import Container, Publish, Target, is_uuid
-from tasks.transfer.versions import version_operations
+from tasks.transfer.targets import Target, is_uuid
 
 #: The metadata key that notes for which bytes of a component an encoding was started. Its value
 #: is a ``Transfer.content_fingerprint``.
 ENCODED = "farmhaul_encoded"
-
-#: A sequence with more frames is registered in several POSTs. ftrack needs one to two seconds
-#: for a POST of about 500 operations.
-FRAMES_A_POST = 250
 
 
 def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> list[Operation]:
@@ -33,7 +27,7 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
     noted in the metadata in the same call, so that it is started once for each version of the
     file.
     """
-    target, fields = transfer.target, _file_fields(transfer)
+    target, fields = transfer.target, file_fields(transfer)
     if target.version_id is None:
         known = {name: value for name, value in fields.items() if value != ""}
         return [
@@ -45,15 +39,16 @@ def locate_operations(transfer: Transfer, existing: Existing = NOTHING_YET) -> l
         fields["version_id"] = target.version_id
     operations = component_operations("FileComponent", target, fields, existing)
     operations += location_operations(target, transfer.path, existing)
-    return operations + _described(transfer, existing)
+    return operations + description_operations(transfer, existing)
 
 
-def _file_fields(transfer: Transfer) -> dict[str, Any]:
+def file_fields(transfer: Transfer) -> dict[str, Any]:
+    """Return what a component tells of its file."""
     return {"file_type": transfer.file_type, "size": transfer.size_bytes}
 
 
-def _described(transfer: Transfer, existing: Existing) -> list[Operation]:
-    """Return the operations for metadata and encoding of a file."""
+def description_operations(transfer: Transfer, existing: Existing) -> list[Operation]:
+    """Return the operations for the metadata and the encoding of a file."""
     target = transfer.target
     fingerprint = transfer.content_fingerprint
     encoded = existing.metadata.get((target.component_id, ENCODED))
@@ -178,132 +173,3 @@ def with_jobs(transfer: Transfer, jobs: tuple[str, ...], targets: Sequence[Targe
         encoded_version=next((one.version_id or "" for one in targets if one.encode), ""),
         thumbnail_id=next((one.component_id for one in targets if one.thumbnail), ""),
     )
-
-
-def publish_operations(
-    publish: Publish,
-    files: Sequence[Transfer],
-    existing: Existing,
-    max_bytes: int = MAX_REQUEST_BYTES,
-) -> list[list[Operation]]:
-    """Return the POSTs that register a publish. All of it becomes visible with the last one.
-
-    A long sequence is first created without a version, and its frames in batches. ftrack does
-    not show a component that belongs to no version. If the last POST would be too large, all
-    sequences and single files are made like that. Only if it is still too large, by some 4,000
-    single files, the publish becomes visible in several steps.
-    """
-    posts = _posts(publish, files, existing, shown_at_once=FRAMES_A_POST)
-    if len(encoded(posts[-1])) > max_bytes:
-        posts = _posts(publish, files, existing, shown_at_once=0)
-    return [fitting for post in posts for fitting in _fitting(post, max_bytes)]
-
-
-def _posts(
-    publish: Publish, files: Sequence[Transfer], existing: Existing, shown_at_once: int
-) -> list[list[Operation]]:
-    """Return the POSTs; what has more files than ``shown_at_once`` is made before the last one."""
-    before: list[list[Operation]] = []
-    versions = new_versions([*publish.containers, *files])
-    last = version_operations(versions, existing.known_versions)
-    last += existing.version_data
-    for container in publish.containers:
-        target = container.target
-        own = [file for file in files if file.target.container_id == target.component_id]
-        outdated = existing.outdated.get(target.component_id, ())
-        sizes = dict(existing.frames.get(target.component_id, {}))
-        for frame_id in outdated:
-            del sizes[frame_id]
-        sizes |= {frame.component_id: frame.size_bytes for frame in own}
-        fields = {"file_type": container.file_type, "size": sum(sizes.values())}
-        fields["padding"] = container.padding
-        posts = [
-            _frame_operations(own[start : start + FRAMES_A_POST], container, existing)
-            for start in range(0, len(own), FRAMES_A_POST)
-        ]
-        by_then = existing
-        if len(own) > shown_at_once and target.version_id is None:
-            before += posts  # it exists
-            posts = []
-        elif len(own) > shown_at_once:
-            hidden = target._replace(version_id=None)
-            before += [_sequence_operations(hidden, fields, existing) + posts[0], *posts[1:]]
-            posts = []
-            known = existing.components | {target.component_id}
-            by_then = replace(existing, components=known, replaced={})
-        removals = [delete("FileComponent", frame_id) for frame_id in outdated]
-        while len(removals) > FRAMES_A_POST:
-            before.append([removals.pop() for _ in range(FRAMES_A_POST)])
-        last += removals
-        if target.version_id is not None:
-            fields["version_id"] = target.version_id
-        last += _sequence_operations(target, fields, by_then)
-        last += [operation for post in posts for operation in post]
-        last += _sequence_location(container, own, existing)
-        last += metadata_operations("SequenceComponent", target, existing)
-    single = [file for file in files if file.target.container_id is None]
-    for start in range(0, len(single), FRAMES_A_POST):
-        hidden_files: list[Operation] = []
-        for file in single[start : start + FRAMES_A_POST]:
-            if shown_at_once or not _can_be_hidden(file.target, existing):
-                last += locate_operations(file, existing)
-            else:
-                hidden_files += _hidden_file(file, existing)
-                version = {"version_id": file.target.version_id}
-                last.append(update("FileComponent", file.component_id, version))
-                last += _described(file, existing)
-        before.append(hidden_files)
-    return [*(post for post in before if post), last]
-
-
-def _can_be_hidden(target: Target, existing: Existing) -> bool:
-    is_shown = target.version_id is not None and not target.is_hidden
-    return is_shown and target.component_id not in existing.components
-
-
-def _hidden_file(file: Transfer, existing: Existing) -> list[Operation]:
-    """Return the operations that create a file's component without a version."""
-    hidden = file.target._replace(version_id=None)
-    operations = component_operations("FileComponent", hidden, _file_fields(file), existing)
-    return operations + location_operations(file.target, file.path, existing)
-
-
-def _sequence_location(
-    container: Container, frames: Sequence[Transfer], existing: Existing
-) -> list[Operation]:
-    if not frames:
-        return location_operations(container.target._replace(location=None), "", existing)
-    path = pattern_path(container, frames[0].path, str(frames[0].target.name))
-    return location_operations(container.target, path, existing)
-
-
-def _fitting(operations: Sequence[Operation], max_bytes: int) -> list[list[Operation]]:
-    """Split operations, in their order, so that each list fits into a POST if possible."""
-    posts: list[list[Operation]] = []
-    room_bytes = 0
-    for operation in operations:
-        size_bytes = len(encoded([operation]))
-        if not posts or size_bytes > room_bytes:
-            posts.append([])
-            room_bytes = max_bytes
-        posts[-1].append(operation)
-        room_bytes -= size_bytes
-    return posts
-
-
-def _sequence_operations(
-    target: Target, fields: Mapping[str, Any], existing: Existing
-) -> list[Operation]:
-    return component_operations("SequenceComponent", target, fields, existing)
-
-
-def _frame_operations(
-    frames: Sequence[Transfer], container: Container, existing: Existing
-) -> list[Operation]:
-    operations = []
-    for frame in frames:
-        # Not the type of its own name: of sim.f0001, that would be .f0001.
-        fields = {"file_type": container.file_type, "size": frame.size_bytes}
-        operations += component_operations("FileComponent", frame.target, fields, existing)
-        operations += location_operations(frame.target, frame.path, existing)
-    return operations

@@ -19,7 +19,8 @@ from tasks.transfer.existing import NOTHING_YET
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.lookup import find_files
 from tasks.transfer.models import FileIdentity, Transfer
-from tasks.transfer.registration import locate_operations, publish_operations
+from tasks.transfer.publish_posts import publish_operations
+from tasks.transfer.registration import locate_operations
 from tests.sandbox import seed
 from tests.sandbox.caller import Caller
 from tests.sandbox.encoding import Encoder

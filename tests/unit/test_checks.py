@@ -310,7 +310,7 @@ def test_a_frame_that_another_program_has_made_is_refused_or_replaced(
 def test_a_sequence_that_replaces_another_leaves_nothing_of_it(
     ftrack: FtrackClient, sandbox: Sandbox, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.transfer.registration.FRAMES_A_POST", 2)
+    monkeypatch.setattr("tasks.transfer.publish_posts.FRAMES_A_POST", 2)
 
     def register(target: Target, suffix: str, padding: int, numbers: range) -> None:
         names = [f"{number:0{padding}d}" for number in numbers]

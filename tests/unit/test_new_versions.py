@@ -23,8 +23,8 @@ from tasks.transfer.existing import Existing
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.models import FileIdentity, Transfer
 from tasks.transfer.operations import Operation
+from tasks.transfer.publish_posts import publish_operations
 from tasks.transfer.register import locate
-from tasks.transfer.registration import publish_operations
 from tasks.transfer.targets import Container, NewVersion, Publish, Target
 from tasks.transfer.versions import (
     KNOWN_S,

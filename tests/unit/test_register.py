@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tasks.transfer import existing, register_publish, registration
+from tasks.transfer import existing, publish_posts, register_publish
 from tasks.transfer.errors import (
     FileRefusedError,
     LeaseLostError,
@@ -131,7 +131,7 @@ def test_a_proxy_that_takes_no_long_sequence_is_named_soon(
 def test_of_a_long_sequence_nothing_is_shown_before_the_last_call(
     sandbox: Sandbox, ftrack: FtrackClient, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registration, "FRAMES_A_POST", 3)
+    monkeypatch.setattr(publish_posts, "FRAMES_A_POST", 3)
     whole = Transfer(new_id(), TARGET, "f.%04d.exr", publish=PUBLISH)
     files = frames(frame, range(1, 9), 10)
     posts = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.transfer import registration
+from tasks.transfer import publish_posts
 from tasks.transfer.checks import location_id_of
 from tasks.transfer.existing import (
     Existing,
@@ -18,11 +18,11 @@ from tasks.transfer.existing import (
 from tasks.transfer.ftrack import encoded
 from tasks.transfer.models import SERVER_LOCATION_ID, FileIdentity, Transfer
 from tasks.transfer.names import PATTERN
+from tasks.transfer.publish_posts import publish_operations
 from tasks.transfer.registration import (
     ENCODED,
     job_ids,
     locate_operations,
-    publish_operations,
 )
 from tasks.transfer.targets import Container, Publish, Target, derived_id
 
@@ -267,7 +267,7 @@ def test_frames_are_queried_by_page() -> None:
 def test_a_short_sequence_is_registered_in_one_post(
     count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registration, "FRAMES_A_POST", 3)
+    monkeypatch.setattr(publish_posts, "FRAMES_A_POST", 3)
 
     [post] = publish_operations(Publish((CONTAINER,)), frames(count), Existing())
 
@@ -289,7 +289,7 @@ def test_a_short_sequence_is_registered_in_one_post(
 def test_a_long_sequence_belongs_to_its_version_with_the_last_post(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registration, "FRAMES_A_POST", 3)
+    monkeypatch.setattr(publish_posts, "FRAMES_A_POST", 3)
 
     posts = publish_operations(Publish((CONTAINER,)), frames(7), Existing())
 
@@ -313,7 +313,7 @@ def test_a_long_sequence_belongs_to_its_version_with_the_last_post(
 
 
 def test_one_frame_too_many_for_a_post_makes_it_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration, "FRAMES_A_POST", 3)
+    monkeypatch.setattr(publish_posts, "FRAMES_A_POST", 3)
 
     posts = publish_operations(Publish((CONTAINER,)), frames(4), Existing())
 
@@ -333,7 +333,7 @@ def test_a_sequence_has_the_size_of_old_and_new_frames() -> None:
 def test_the_single_files_of_a_publish_are_located_in_the_last_post(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(registration, "FRAMES_A_POST", 1)
+    monkeypatch.setattr(publish_posts, "FRAMES_A_POST", 1)
     files = [*frames(2), stored(TARGET)]
 
     posts = publish_operations(Publish((CONTAINER,)), files, Existing())
