@@ -286,6 +286,40 @@ def test_the_hook_refuses_a_path_that_every_array_task_would_send(
     assert installed.queued == []
 
 
+#: What scontrol shows while the controller's hook runs (Slurm 22.05).
+ENDED = """\
+JobId=70 JobName=x
+   JobState=COMPLETING Reason=NodeDown Dependency=(null)
+   Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=0:9
+
+JobId=7 ArrayJobId=7 ArrayTaskId=4 JobName=x Reason=NodeDown ExitCode=0:9
+   JobState=COMPLETING Reason={reason} Dependency=(null)
+   Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode={code}
+   Comment=x Reason=NodeDown ExitCode=0:9
+"""
+
+
+@pytest.mark.parametrize(
+    ("reason", "code", "is_queued"),
+    [
+        ("None", "0:0", True),
+        ("TimeLimit", "0:0", False),
+        ("NodeDown", "0:0", False),
+        ("None", "0:15", False),
+    ],
+)
+def test_a_job_that_has_not_completed_is_not_taken_for_a_success(
+    installed: Installed, tmp_path: Path, reason: str, code: str, is_queued: bool
+) -> None:
+    program(installed, "scontrol", f"cat <<'END'\n{ENDED.format(reason=reason, code=code)}END")
+    job = {"SLURM_JOB_COMMENT": comment("/mnt/f.exr")}
+
+    assert call_hook(installed, tmp_path / "log", **job) == 0
+    assert len(installed.queued) == is_queued
+    told = f"Reason={reason} ExitCode={code} ; nothing is queued"
+    assert (told in (tmp_path / "log").read_text()) is not is_queued
+
+
 def test_a_comment_of_many_digits_does_not_reach_awk(installed: Installed, tmp_path: Path) -> None:
     job = {"SLURM_JOB_COMMENT": comment("/mnt/%a/f.%99999999a.exr"), "SLURM_ARRAY_TASK_ID": "42"}
 

@@ -47,12 +47,24 @@ if [ -n "${JOBSTATE:-}" ]; then
     }
     comment=$(printf '%s\n' "$shown" | sed -n '/^ *Comment=/ { s///p; q; }')
 else
-    # EpilogSlurmctld. A requeue looks like a success; README.md explains why it does no harm.
+    # EpilogSlurmctld. A requeue looks like a success, and so may a job that is cancelled; see
+    # README.md.
     job=$SLURM_JOB_ID task=${SLURM_ARRAY_TASK_ID:-} comment=${SLURM_JOB_COMMENT:-}
     [ "${SLURM_JOB_EXIT_CODE2:-0:0}" = 0:0 ] || {
         say "exit code $SLURM_JOB_EXIT_CODE2; nothing is queued"
         exit 0
     }
+    # A job that has run out of time, lost its node or been cancelled has 0:0, too. Only scontrol
+    # tells a reason, and the signal if the job has ended by now.
+    ended=$(timeout --kill-after=1 2 scontrol show job "$job" 2>/dev/null |
+        sed -nE "/^JobId=$job /,/^ *$/ { s/^ *JobState=.* (Reason=[^ ]*).*/\1/p; s/^ *Requeue=.* (ExitCode=[^ ]*).*/\1/p; }" |
+        tr '\n' ' ')
+    case $ended in
+    *=TimeLimit* | *=NodeDown* | *=*Fail* | *=OutOfMemory* | *=DeadLine* | *=InactiveLimit* | *ExitCode=0:[1-9]*)
+        say "$ended; nothing is queued"
+        exit 0
+        ;;
+    esac
 fi
 
 case $comment in
