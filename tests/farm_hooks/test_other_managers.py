@@ -75,6 +75,9 @@ def test_a_job_may_have_a_context_in_place_of_an_id(
     with pytest.raises(ValueError, match="no ftrack id"):
         farmhaul.after_layer(render, "/mnt/f.%04d.exr", asset="beauty")
 
+    with pytest.raises(ValueError, match="would be one component: leave out its name"):
+        farmhaul.after_each_frame(render, "/mnt/f.%04d.exr", VERSION, name="main")
+
     argv = tractor.arguments("/mnt/f.####.exr", [1, 2], **place)
     layer = farmhaul.after_layer(render, "/mnt/g.%04d.exr", **place)
 

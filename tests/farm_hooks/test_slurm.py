@@ -286,6 +286,26 @@ def test_the_hook_refuses_a_path_that_every_array_task_would_send(
     assert installed.queued == []
 
 
+@pytest.mark.parametrize(
+    ("values", "is_queued"),
+    [
+        ({"name": "main"}, False),
+        ({"component_id": VERSION}, False),
+        ({"name": "main_%a", "metadata": {"name": "a"}}, True),
+    ],
+)
+def test_the_tasks_of_an_array_are_not_one_component(
+    installed: Installed, tmp_path: Path, values: dict[str, object], is_queued: bool
+) -> None:
+    line = json.dumps({"path": "/mnt/f.%4a.exr", "version_id": VERSION, **values})
+    job = {"SLURM_JOB_COMMENT": f"farmhaul {line}", "SLURM_ARRAY_TASK_ID": "42"}
+
+    assert call_hook(installed, tmp_path / "log", **job) == 0
+    assert installed.queued == ([("/mnt/f.0042.exr", "main_42")] if is_queued else [])
+    told = (tmp_path / "log").read_text()
+    assert ("would have one component or publish; nothing is queued" in told) is not is_queued
+
+
 #: What scontrol shows while the controller's hook runs (Slurm 22.05).
 ENDED = """\
 JobId=70 JobName=x
@@ -409,6 +429,13 @@ esac"""
         (["--manifest", "list.jsonl"], 1, "sbatch has refused the job of the upload"),
         (["/mnt/f.exr", "--context=demo/sh010"], 1, "sbatch has refused the job of the upload"),
         (["/mnt/f.%a.exr", f"--version-id={VERSION}"], 2, "scontrol shows none for this job"),
+        (
+            ["/mnt/f.%a.exr", "--name=f %a", f"--version-id={VERSION}"],
+            2,
+            "scontrol shows none for this job",
+        ),
+        (["/mnt/f.%a.exr", "--component-id", VERSION], 2, "leave out --component-id=9f1d2c3b-"),
+        (["/mnt/f.%a.exr", "--context=a", "--name=main"], 2, "leave out --name=main, or write %4a"),
     ],
 )
 def test_a_render_that_is_submitted_without_its_upload_is_said(

@@ -44,6 +44,8 @@ class Farmhaul:
         """
         if "%04d" not in path:
             raise ValueError(f"{path} has no %04d, so all frames would be the same file")
+        if target.get("name") or target.get("component_id"):
+            raise ValueError(f"all frames of {path} would be one component: leave out its name")
         # OpenCue always pads frame numbers to four digits.
         file = path.replace("%04d", "#ZFRAME#")
         layer = Shell(

@@ -32,6 +32,18 @@ fi
 
 condition=(--dependency="afterok:$render")
 if [[ "${upload[*]}" =~ %[0-9]*a ]]; then
+    named=
+    for word in "${upload[@]}"; do
+        case $named$word in
+        --name=*%*a* | --component-id=*%*a*) named= ;;
+        --name=* | --component-id=*)
+            echo "farmhaul-sbatch.sh: job $render renders, but nothing is queued: all frames would be" \
+                "one component; leave out $named$word, or write %4a into it" >&2
+            exit 2
+            ;;
+        --name | --component-id) named=$word= ;;
+        esac
+    done
     # Started tasks have lines of their own. %4 at the end limits how many run at once.
     array=$(SLURM_BITSTR_LEN=0 scontrol show job --oneliner "$render" |
         sed -En 's/^JobId=[^ ]* ArrayJobId=[^ ]* ArrayTaskId=([^ %]+).*/\1/p' | paste -sd,) || true

@@ -88,6 +88,13 @@ number='{
     }
     print
 }'
+same='"(component_id|name|publish)" *: *"[^"%]*"'
+# Without the objects in it, such as metadata.
+if [ -n "$task" ] && printf '%s\n' "$line" | sed 's/\(.\){[^{}]*}/\1/g' | grep -Eq "$same"; then
+    say "all tasks of the array would have one component or publish; nothing is queued. Write a" \
+        "version_id without a name, or %4a into the name"
+    exit 0
+fi
 case ${task:+array}$line in
 array*%a* | array*%[0-9]a* | array*%[0-9][0-9]a*)
     line=$(printf '%s\n' "$line" | awk -v task="$task" "$number")
