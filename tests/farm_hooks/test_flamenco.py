@@ -54,6 +54,13 @@ def test_negative_frames_are_refused_before_they_are_rendered() -> None:
         compiled(ftrack_version_id="9f1d", frames="1-3, -2-2")
 
 
+@pytest.mark.parametrize("movies", ["FFMPEG", "AVI_JPEG"])
+def test_movies_are_refused_before_they_are_rendered(movies: str) -> None:
+    with pytest.raises(AssertionError, match=f"{movies} makes movies; render images"):
+        compiled(ftrack_version_id="9f1d", format=movies)
+    compiled(format=movies)
+
+
 @pytest.mark.parametrize("written", [".jpg", ".jpeg", ".JPG"])
 def test_blender_leaves_both_spellings_of_an_extension(written: str) -> None:
     output = {"render_output_path": f"/p/f.####{written}", "image_file_extension": ".jpg"}

@@ -133,6 +133,8 @@ def test_tractors_jobs_need_an_id_before_they_render() -> None:
             tractor.arguments("/mnt/a.exr", **target)
     argv = tractor.arguments("/mnt/a.exr", version_id=VERSION, metadata={"a": "1", "b": "2"})
     assert argv[-6:-2] == ["--metadata", "a=1", "--metadata", "b=2"]
+    argv = tractor.arguments("/mnt/a.exr", version_id=VERSION, list=["dailies", "a b"])
+    assert argv[-6:-2] == ["--list", "dailies", "--list", "a b"]
 
 
 # HQueue

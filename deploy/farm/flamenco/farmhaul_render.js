@@ -32,6 +32,10 @@ function compileJob(job) {
             && settings.frames.split(",").some((range) => range.trim().startsWith("-"))) {
         throw new Error("farmhaul: ftrack has no negative frames; renumber them from 0 or higher");
     }
+    // Blender names each movie after its own frames, and makes one for each chunk.
+    if (settings.ftrack_version_id && ["FFMPEG", "AVI_RAW", "AVI_JPEG"].includes(settings.format)) {
+        throw new Error("farmhaul: " + settings.format + " makes movies; render images");
+    }
     const renderTasks = frameChunker(settings.frames, settings.chunk_size).map((chunk) => {
         const task = author.Task("render-" + chunk, "blender");
         task.addCommand(author.Command("blender-render", {

@@ -45,7 +45,8 @@ def arguments(
             for key, text in value.items():
                 argv += [option, f"{key}={text}"]
         elif value:
-            argv += [option, str(value)]
+            several = value if isinstance(value, (list, tuple)) else [value]
+            argv += [word for one in several for word in (option, str(one))]
     return [*argv, "--", path]  # a path is never an option
 
 
