@@ -129,17 +129,24 @@ def _as_next(entries: list[Entry], options: dict[str, Any]) -> list[Entry]:
 
 
 def _lines(manifest: str) -> list[str]:
+    from tasks.intake.spool import MAX_BYTES  # the bound of the manifests in it, too
+
     try:
         if manifest == "-":
-            content = sys.stdin.buffer.read()
+            content = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with open(manifest, "rb") as file:
-                content = file.read()
+                content = file.read(MAX_BYTES + 1)
     except ValueError:
         raise BadInputError(f"--manifest {manifest[:100]!r} is not the name of a file") from None
     except OSError as error:
         why = f"cannot read the manifest {visible(manifest)}: {error.strerror}"
         raise BadInputError(why) from None
+    if len(content) > MAX_BYTES:
+        raise BadInputError(
+            f"the manifest {visible(manifest)} has more than {MAX_BYTES >> 20} MiB; is it the "
+            "right file? If it is, enqueue it in parts, and each publish in one of them"
+        )
     try:
         return decode_text(content, "surrogateescape").split("\n")
     except NotTextError as error:

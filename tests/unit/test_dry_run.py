@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.intake import command
+from tasks.intake.spool import MAX_BYTES
 from tests.sandbox.process import NO_REDIS
 
 COMPONENT = "2c5e8f9a-1b34-4d6e-8f70-a1b2c3d4e5f6"
@@ -99,6 +100,17 @@ def test_each_component_of_a_manifest_has_a_line(node: Node, tmp_path: Path) -> 
         ("main", "sequence", "v3"),
         ("movie", "file", "v3"),
     ]
+
+
+def test_a_manifest_that_is_too_large_is_not_read(node: Node, tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest"
+    with manifest.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)  # no byte of it is on the disk
+
+    code, shown, err = node.run("enqueue", "--dry-run", "--manifest", str(manifest))
+
+    assert (code, shown) == (2, [])
+    assert f"the manifest {manifest} has more than 64 MiB" in err
 
 
 def test_frames_that_are_not_rendered_yet_can_be_checked(node: Node) -> None:
