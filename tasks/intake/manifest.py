@@ -47,6 +47,8 @@ MANIFEST_KEYS: dict[str, type] = {
     "lists": list,
     "review_sessions": list,
 }
+#: What to do if paths of Windows were copied into a manifest.
+BACKSLASHES = "in JSON, write / or \\\\ for each \\ of a path"
 _JSON_NAMES = {str: "a string", bool: "true or false", dict: "an object of strings"}
 _JSON_NAMES[list] = "an array of strings"
 #: The options whose keys in a manifest are in the plural.
@@ -140,9 +142,12 @@ class Entry(NamedTuple):
                     "shorten it"
                 )
             if is_unfit(text):
+                # JSON reads "P:\new" as a line break between P: and ew.
+                is_of_windows = text[1:2] == ":" or text[:1] == "\\"
+                step = f"{BACKSLASHES}, or " if self.where and is_of_windows else ""
                 raise BadInputError(
                     f"{self.where}the {what} {quoted(text)} contains characters that cannot be "
-                    "stored (control characters, or bytes that are not UTF-8); rename it"
+                    f"stored (control characters, or bytes that are not UTF-8); {step}rename it"
                 )
 
 
@@ -182,8 +187,10 @@ def _entry(line: str, where: str, priority: str) -> Entry:
             f"{where}{quoted(error.args[0])} stands there twice; write each key once"
         ) from None
     except (ValueError, RecursionError) as error:
+        reason = _reason(error)
+        step = f"{BACKSLASHES}, and " if "escape" in reason else ""
         raise BadInputError(
-            f"{where}not valid JSON ({_reason(error)}); write one object per line"
+            f"{where}not valid JSON ({reason}); {step}write one object per line"
         ) from None
     if not isinstance(values, dict):
         raise BadInputError(f'{where}not a JSON object; write {{"path": …, "component_id": …}}')

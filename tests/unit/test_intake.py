@@ -251,6 +251,11 @@ def test_a_device_below_a_root_is_refused() -> None:
             "metadata has the key 'farmhaul_pattern', but farmhaul itself writes",
         ),
         ({"version_id": VERSION, "metadata": {"farmhaul_encoded": ""}}, "; use another key"),
+        # What JSON makes of "P:\new.exr".
+        (
+            {"path": "P:\new.exr", "component_id": COMPONENT},
+            r"; in JSON, write / or \\ for each \ of",
+        ),
         ({"component_id": COMPONENT, "name": "x"}, "name needs version_id; it cannot be used"),
         ({"component_id": COMPONENT, "thumbnail": True}, "thumbnail needs version_id; "),
         (
@@ -271,7 +276,7 @@ def test_a_device_below_a_root_is_refused() -> None:
 def test_an_entry_that_is_not_valid_is_refused_by_its_keys(
     entry: dict[str, Any], said: str, build: Build, file: Path
 ) -> None:
-    line = complaint(build, Entry(str(file), **entry, where="manifest line 3: "))
+    line = complaint(build, Entry(**{"path": str(file), **entry}, where="manifest line 3: "))
 
     assert line.startswith("manifest line 3: ")
     assert said in line
@@ -378,6 +383,10 @@ def test_a_manifest_without_lines_is_refused() -> None:
     [
         ("nonsense", "not valid JSON (Expecting value); "),
         ('{"path": "/a"', "not valid JSON (Expecting ',' delimiter)"),
+        (
+            r'{"path": "P:\prod\a.exr"}',
+            r"(Invalid \escape); in JSON, write / or \\ for each \ of a",
+        ),
         ("[" * 100_000, "not valid JSON (nested too deeply)"),
         ("1" * 10_000, "not valid JSON (a number is too long)"),
         ("[]", 'not a JSON object; write {"path": …, "component_id": …}'),
