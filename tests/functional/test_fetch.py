@@ -517,6 +517,12 @@ def test_a_download_that_is_asked_for_again_runs_once(
     assert Progress(fetches, "four").begin("c", "/mnt/plates", "w1@node7")  # a former version's
 
 
+def test_a_farm_without_downloads_says_so_to_people_alone(hook: Farm) -> None:
+    said = [hook.cli("status", "--fetches", "--format", form).stdout for form in ("table", "json")]
+
+    assert said == ["no downloads by workers are known\n", ""]
+
+
 def test_digits_that_begin_two_ids_are_too_few(hook: Farm) -> None:
     fetches = Fetches(open_scripts(Settings(hook.sandbox.redis.url), hook.redis))
     start = str(uuid.uuid4())[:24]

@@ -143,6 +143,8 @@ def none_known(scripts: Scripts, words: Sequence[str], **asked: str | None) -> B
     step = (
         f"{all_of}words are whole words of a path; farmhaul status --since 1h lists what has moved"
     )
+    if any(query_from([word], now=0, zone=None).worker for word in words):
+        step = "a worker finds the uploads that it processes now; its log has the others"
     step = meant_states(words) or step
     if _opens_none(scripts):  # nor does it find any
         step = (

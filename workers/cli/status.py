@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import click
 
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import say
-from tasks.records.fetches import Fetches
+from tasks.records.fetches import Fetches, FetchState
 from tasks.records.inbox import waiting
 from tasks.records.query import Query
 from tasks.records.scripts import Scripts
@@ -27,14 +28,16 @@ from workers.wording import first_lines, late_entries, no_takers, troubles
 
 #: How many of a publish's files are listed below it.
 FILES_SHOWN = 20
+#: Options that each say which uploads, or downloads, are shown.
+CHOICES = ("failed", "active", "all", "fetches")
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[UPLOAD_ID | PATH | WORD]...")
-@click.option("--failed", "which", flag_value="failed", help="Show failed uploads with the reason.")
-@click.option("--active", "which", flag_value="active", help="Show unfinished uploads.")
-@click.option("--all", "which", flag_value="all", help="Show all uploads that have a record.")
-@click.option("--fetches", "which", flag_value="fetches", help="Show downloads by workers.")
+@click.option("--failed", is_flag=True, help="Show failed uploads with the reason.")
+@click.option("--active", is_flag=True, help="Show unfinished uploads.")
+@click.option("--all", is_flag=True, help="Show all uploads that have a record.")
+@click.option("--fetches", is_flag=True, help="Show downloads by workers.")
 @query_options
 @click.option(
     "--by", metavar="HOW", type=click.Choice(["folder", "version"]), default="folder",
@@ -44,9 +47,7 @@ FILES_SHOWN = 20
     help="The most uploads that a table lists.",
 )  # fmt: skip
 @output.form_option("json", read="lines")
-def status(
-    words: tuple[str, ...], which: str | None, by: str, limit: int, form: str, **asked: str | None
-) -> None:
+def status(words: tuple[str, ...], by: str, limit: int, form: str, **asked: Any) -> None:
     """Show the state of uploads, and why they wait or failed.
 
     \b
@@ -60,6 +61,12 @@ def status(
     "In the inbox" is what hooks have sent and no worker has taken in yet. An id may also be that of
     a download (fetch --enqueue). Words are whole words of a path, and all of them must fit.
     """  # noqa: D301 click takes \b for "do not wrap"
+    chosen = [name for name in CHOICES if asked.pop(name)]
+    if len(chosen) > 1:
+        raise _another_choice(*chosen[:2])
+    which = chosen[0] if chosen else None
+    if which and asked["state"]:
+        raise _another_choice("state", which)
     scripts = open_records()
     words = with_whole_ids(scripts, words)
     now = float(scripts.client.time()[0])
@@ -67,8 +74,6 @@ def status(
     states = {"failed": ("failed",), "active": LIVE}.get(which or "")
     if which == "fetches" and query is not None:
         raise BadInputError("--fetches takes no words and no option that finds uploads, only ids")
-    if which and asked["state"]:
-        raise BadInputError(f"--state is another choice than --{which}: leave one of them out")
     if query is not None:
         query = replace(query, states=states) if states else query
         hits = find(scripts, query)
@@ -85,6 +90,10 @@ def status(
     else:
         query = Query(states=UPLOAD_STATES if which == "all" else states or LIVE)
         _show_listed(scripts, query, which, now=now, by=by, limit=limit, form=form)
+
+
+def _another_choice(one: str, other: str) -> BadInputError:
+    return BadInputError(f"--{one} is another choice than --{other}: leave one of them out")
 
 
 def _show_hits(
@@ -139,6 +148,12 @@ def _show_listed(
         output.show(counts)
 
 
+def _fetch_lines(found: Mapping[str, FetchState], *, human: bool, of_all: bool) -> Iterable[str]:
+    if human and of_all and not found:
+        return ["no downloads by workers are known"]
+    return (fetch_line(fetch, human=human) for fetch in found.values())
+
+
 def _show_named(
     scripts: Scripts, ids: Sequence[str], *, now: float, by: str, limit: int, form: str
 ) -> None:
@@ -153,8 +168,8 @@ def _show_named(
     said: list[str] = []
     if any(fetch.state in {"queued", "retrying"} for fetch in found.values()):
         said += _say_what_is_wrong(reader, waits=True, about_nodes=False)
-    for fetch in found.values():
-        output.show(fetch_line(fetch, human=human))
+    for line in _fetch_lines(found, human=human, of_all=not ids):
+        output.show(line)
     upload_ids = [one for one in ids if one not in found]
     if not upload_ids:
         return
