@@ -321,6 +321,8 @@ def test_products_of_one_version_are_told_apart(installed: Installed, tmp_path: 
         ([*FRAMES, "notes.txt"], "4 files are not one sequence of frames"),
         ([], "exr: "),
         (None, "exr: "),
+        ({"a.exr": 1}, "exr: its files are no names: {'a.exr': 1}"),
+        ([1001], "exr: its files are no names: [1001]"),
     ],
 )
 def test_a_representation_that_cannot_be_read_does_not_hold_up_others(
@@ -331,6 +333,30 @@ def test_a_representation_that_cannot_be_read_does_not_hold_up_others(
     assert "1 queued; not queued: exr: " in done.stderr
     assert why in done.stderr
     assert queued(installed) == [MOVIE]
+
+
+def test_of_several_pictures_the_first_is_shown(installed: Installed, tmp_path: Path) -> None:
+    names = ["a.1001.jpg", "a.1002.jpg"]
+    for tag, name in (("thumbnail", "thumbnail"), ("ftrackreview", "ftrackreview-image")):
+        done = publish(installed, metadata_of(tmp_path, representation(name, names, tag), EXR))
+        assert (done.returncode, done.stderr) == (0, "")
+    assert queued(installed)[0] == SEQUENCE
+    first = ["/mnt/prod/sh 010/v003/a.1001.jpg"]
+    assert ("ftrackreview-image", first) in queued(installed)
+    assert ("ftrackreview-image_src", first) in queued(installed)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"frameStartFtrack": 9, "frameEndFtrack": 1}, {"fps": "nan"}, {"fps": -24}]
+)
+def test_a_movie_without_frames_is_refused(
+    installed: Installed, tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    movie = representation("h264", "r.mp4", "ftrackreview", frameStart=1, frameEnd=9, fps=24)
+    done = publish(installed, metadata_of(tmp_path, {**movie, **odd}, EXR))
+    assert (done.returncode, "this movie cannot have" in done.stderr) == (2, True)
+    assert SEQUENCE in queued(installed)
+    assert "ftrackreview-mp4" not in dict(queued(installed))
 
 
 def test_a_picture_that_never_ends_does_not_hang_the_publish(

@@ -47,6 +47,8 @@ PICTURES = frozenset(
         *("tif", "tiff", "tx", "webp"),
     ]
 )
+#: A higher value is a time base that was mistaken for a rate.
+MAX_FPS = 1000
 #: How files of pictures begin, how much of them is read, and which blocks of a JPEG have its size.
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 HEAD_BYTES = 1 << 20
@@ -164,7 +166,7 @@ def line(
     _, unknown, name = folder.partition("{root[")
     if unknown:
         raise ValueError(f"write --root {name.partition(']')[0]}=FOLDER, which its path needs")
-    found = {"path": hook.files(folder, one["files"]), **target_of(one, component.asset, options)}
+    found = {"path": hook.files(folder, files_of(component)), **target_of(one, component.asset, options)}
     # All of a version's components become visible together.
     found.update(publish=component.asset or "publish", name=component.name)
     if component.is_thumbnail:
@@ -183,6 +185,19 @@ def line(
     return found
 
 
+def files_of(component: Component) -> str | list[str]:
+    """Return the names of a component's files. Of media, AYON takes the first file.
+
+    Raises:
+        ValueError: they are no names.
+    """
+    files = component.one["files"]
+    names = [files] if isinstance(files, str) else files
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"its files are no names: {files!r:.100}")
+    return names if component.kind == "file" else names[:1]
+
+
 def media_of(component: Component, path: str) -> dict[str, Any]:
     """Return what AYON says of a movie or of a picture, as far as its file and the disk tell it.
 
@@ -192,20 +207,24 @@ def media_of(component: Component, path: str) -> dict[str, Any]:
     one, kind = component.one, extension(component.one)
     size = (one.get("width"), one.get("height"))
     rendered = (one.get("resolutionWidth"), one.get("resolutionHeight"))
+    rate = float(one.get("fps") or 0) if kind in MOVIES else 0
+    if not 0 <= rate < MAX_FPS:
+        raise ValueError(f"this movie cannot have {rate} frames per second")
     if kind in MOVIES and component.kind == "review":
         first, last = one.get("frameStartFtrack"), one.get("frameEndFtrack")
         if first is None or last is None:
             first, last = one.get("frameStart"), one.get("frameEnd")
-        if not one.get("fps") or first is None or last is None:
+        if not rate or first is None or last is None:
             raise ValueError("AYON's file has no fps, frameStart or frameEnd of this movie")
         # In ftrack, the frames of a movie count from 0, and the end is their number. AYON leaves
         # out the size, with which some movies do not play.
         count = int(last) - int(first) + 1
-        return {"frameIn": 0, "frameOut": count, "frameRate": float(one["fps"])}
+        if count < 1:
+            raise ValueError(f"this movie cannot have {count} frames")
+        return {"frameIn": 0, "frameOut": count, "frameRate": rate}
     if kind in MOVIES:
-        rate = {"frameRate": float(one["fps"])} if one.get("fps") else {}
         sized = {"width": rendered[0], "height": rendered[1]} if all(rendered) else {}
-        return {**rate, **sized}
+        return {**({"frameRate": rate} if rate else {}), **sized}
     if kind not in PICTURES and component.kind == "file":
         return {}
     if not all(size):
