@@ -135,6 +135,7 @@ def _described(entry: Entry, path: str) -> tuple[str, dict[str, str]]:
         )
     try:
         known = json.loads(entry.metadata[META])
+        json.dumps(known, allow_nan=False)  # Python reads NaN, and ftrack's player does not
     except (ValueError, RecursionError):
         known = None
     if not isinstance(known, dict):

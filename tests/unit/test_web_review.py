@@ -384,6 +384,8 @@ def test_a_real_movie_is_described_by_the_real_ffprobe(tmp_path: Path, suffix: s
     ("options", "said"),
     [
         ({"metadata": {"ftr_meta": "[1]"}}, "--metadata ftr_meta is no JSON object"),
+        ({"metadata": {"ftr_meta": '{"frameRate": NaN}'}}, "--metadata ftr_meta is no JSON object"),
+        ({"metadata": {"ftr_meta": '{"frameOut": 1e999}'}}, "--metadata ftr_meta is no JSON"),
         ({"fps": "24"}, "--metadata ftr_meta says all of it; leave out --frame-range"),
         ({"path": "/mnt/r.mov"}, "--metadata ftr_meta needs --name, one of"),
         ({"name": "movie"}, "--metadata ftr_meta needs --name, one of"),
