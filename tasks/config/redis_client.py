@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import socket
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
 import redis
 import redis.sentinel
@@ -51,7 +53,7 @@ def worker_redis(settings: Settings, answer_s: float = ANSWER_S) -> redis.Redis:
         settings.redis_url,
         socket_connect_timeout=CONNECT_S,
         socket_timeout=answer_s,
-        retry=Retry(ExponentialWithJitterBackoff(cap=5, base=0.1), retries=20),
+        retry=_Wary(ExponentialWithJitterBackoff(cap=5, base=0.1), retries=20),
         # ReadOnlyError comes from a master that has just become a replica.
         retry_on_error=[
             redis.ConnectionError,
@@ -73,8 +75,30 @@ def shared_redis(settings: Settings) -> redis.Redis:
         settings.redis_url,
         socket_connect_timeout=CONNECT_S,
         socket_timeout=ANSWER_S,
-        retry=Retry(NoBackoff(), retries=0),
+        retry=_Wary(NoBackoff(), retries=0),
     )
+
+
+#: The pools of this process, to whose connections the same may happen at once.
+_pools: WeakSet[Any] = WeakSet()
+
+
+class _Wary(Retry):
+    """Closes the idle connections of this process when one of them gets no answer.
+
+    They may be half open, too. Each would keep a command waiting for as long as that one.
+    """
+
+    def call_with_retry(self, do: Callable[[], Any], fail: Any, *args: Any, **options: Any) -> Any:
+        """Act as redis-py does, which closes the connection that failed."""
+
+        def failed(error: Exception, *more: Any) -> None:
+            if isinstance(error, redis.TimeoutError):
+                for pool in tuple(_pools):
+                    pool.disconnect(inuse_connections=False)
+            fail(error, *more)
+
+        return super().call_with_retry(do, failed, *args, **options)
 
 
 def ssl_options(url: RedisUrl) -> dict[str, Any]:
@@ -105,6 +129,12 @@ def sentinel_options(url: RedisUrl) -> dict[str, Any]:
 
 
 def _connect(text: str, **options: Any) -> redis.Redis:
+    client = _client(text, options)
+    _pools.add(client.connection_pool)
+    return client
+
+
+def _client(text: str, options: dict[str, Any]) -> redis.Redis:
     url = parse_redis_url(text)
     options |= {"db": url.db, "username": url.user or None, "password": url.password or None}
     if url.scheme == "sentinel":

@@ -1,4 +1,4 @@
-"""A subscription whose connection is half open is made again, also where no event loop runs."""
+"""Half-open connections are noticed soon, also where no event loop runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from celery import Celery
 from celery.events import EventReceiver
 
+from tasks.config.redis_client import worker_redis
 from tasks.config.settings import Settings
 from tests.farm import wait_until
 from tests.helpers.silent_proxy import silent_proxy
@@ -46,6 +47,24 @@ def test_flower_hears_events_again_after_its_connection_went_silent(
             finally:
                 receiver.should_stop = True
                 listening.join()
+
+
+def test_if_one_connection_gets_no_answer_the_others_are_made_anew(
+    redis_server: RedisServer,
+) -> None:
+    answer_s = 1.0
+    with silent_proxy(redis_server.port) as proxy:
+        settings = Settings(f"redis://127.0.0.1:{proxy.port}/0")
+        with worker_redis(settings, answer_s) as one, worker_redis(settings, answer_s) as other:
+            assert one.ping()
+            assert other.ping()
+            assert proxy.silence() == 2
+            assert one.ping(), "it tries again"
+            begun = time.monotonic()
+
+            assert other.ping()
+
+            assert time.monotonic() - begun < answer_s
 
 
 def app_at(url: str) -> Celery:
