@@ -166,7 +166,8 @@ def line(
     _, unknown, name = folder.partition("{root[")
     if unknown:
         raise ValueError(f"write --root {name.partition(']')[0]}=FOLDER, which its path needs")
-    found = {"path": hook.files(folder, files_of(component)), **target_of(one, component.asset, options)}
+    target = target_of(one, component.asset, options)
+    found = {"path": hook.files(folder, files_of(component)), **target}
     # All of a version's components become visible together.
     found.update(publish=component.asset or "publish", name=component.name)
     if component.is_thumbnail:
