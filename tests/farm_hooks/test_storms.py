@@ -127,6 +127,8 @@ def test_hooks_that_fire_while_redis_is_down_lose_no_file(
     tell_p95("hooks at once without Redis, in process", seconds)
     wait_each_stored_once(farm, rows)
     wait_until(lambda: not [*spool.rglob("*.json*")], 120)
+    # What a worker could not acknowledge meanwhile is delivered again after its lease.
+    farm.wait_quiet(120)
 
 
 def test_a_worker_maps_the_path_of_a_hook_without_mounts(farm: Farm, installed: Installed) -> None:
