@@ -222,6 +222,27 @@ def test_after_a_probe_that_failed_elsewhere_the_next_one_may_begin(farm: Farm) 
     assert another.upload_id != poison[0].upload_id
 
 
+@pytest.mark.parametrize("end", ["cancelled", "superseded", "its worker was killed"])
+def test_after_a_probe_that_was_taken_away_the_next_one_may_begin(farm: Farm, end: str) -> None:
+    farm.take_tasks("w1", "w2")
+    farm.enqueue(*(file_of() for _ in range(3)))
+    farm.client.hset(keys.gate_key("store"), "until", 1)
+    [probe] = claim_on(farm, "w1")
+    assert claim_on(farm, "w2") == [], "one probe at a time"
+
+    if end == "cancelled":
+        assert farm.commands.cancel(probe.upload_id) == "cancelled"
+    elif end == "superseded":
+        farm.enqueue(file_of(probe.target))
+        assert farm.state(probe.upload_id) == "superseded"
+    else:
+        claim = farm.field(probe.upload_id, "claim")
+        farm.client.zadd(keys.CLAIMS, {claim: 1})
+        assert farm.record.reclaim(claim) == 1
+
+    assert len(claim_on(farm, "w2")) == 1
+
+
 def test_without_another_upload_a_probe_takes_one_that_has_failed(farm: Farm) -> None:
     farm.enqueue(*(file_of() for _ in range(3)))
     settle(farm, claim_on(farm, "w1"), "store")

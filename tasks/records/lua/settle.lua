@@ -341,9 +341,6 @@ local function settle(settlement)
   if not is_ours then
     return 'lost'
   end
-  if settlement.outcome ~= 'advanced' then
-    end_probe(id)
-  end
   local deliveries, is_success = 'deliveries:' .. record.stage, SUCCESS[settlement.outcome]
   if not is_success then
     redis.call('HDEL', key, deliveries)

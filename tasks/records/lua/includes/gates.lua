@@ -96,17 +96,6 @@ local function gates_to_probe(node)
   return to_probe
 end
 
--- End the wait for the answer to a probe: the upload has ended, or is tried again. One that has not
--- come as far as the service that it was to probe says nothing about it, so the next one may follow.
-local function end_probe(id)
-  for _, service in ipairs(SERVICES) do
-    local gate = KEY.gate .. service
-    if redis.call('HGET', gate, 'probe') == id then
-      redis.call('HDEL', gate, 'probed', 'probe')
-    end
-  end
-end
-
 -- Whether an upload has failed since the last good answer of one of these gates' services.
 local function was_struck(id, gates)
   for _, gate in ipairs(gates) do

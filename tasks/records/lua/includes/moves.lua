@@ -1,5 +1,27 @@
 -- Moves between states; tasks/records/states.py lists them all.
 
+-- The gates that await the answer to a probe, by the upload that it is. Read once in a script.
+local probes
+
+-- End the wait for the answer to a probe. One that has not come as far as the service that it was to
+-- probe says nothing about it, so the next one may follow.
+local function end_probe(id)
+  if not probes then
+    probes = {}
+    for _, service in ipairs(SERVICES) do
+      local gate = KEY.gate .. service
+      local probe = redis.call('HGET', gate, 'probe')
+      if probe then
+        probes[probe] = probes[probe] or {}
+        table.insert(probes[probe], gate)
+      end
+    end
+  end
+  for _, gate in ipairs(probes[id] or {}) do
+    redis.call('HDEL', gate, 'probed', 'probe')
+  end
+end
+
 -- Move an upload to another state. `from` is the state it is in, or false for a new upload.
 -- The members of publishes have an index of their own, so that the other one lists uploads only.
 -- `record` are fields of the record, if they are known, and `publish` is among them. What follows are
@@ -12,6 +34,9 @@ local function move(id, from, to, record, ...)
     is_member = redis.call('HEXISTS', upload_key(id), 'publish') == 1
   end
   local index = is_member and KEY.file_state or KEY.state
+  if from == 'active' then
+    end_probe(id)
+  end
   if from then
     redis.call('ZREM', index .. from, id)
   end
