@@ -58,6 +58,13 @@ class TestAClaim:
         farm.enqueue(file_of())
         assert not farm.record.deliver("claim", CHECKSUM, "w1").left_to
 
+    def test_does_not_name_the_same_node_each_time(self, farm: Farm) -> None:
+        """It may be busy for long, and another one idle."""
+        farm.take_tasks("w1", "w2", "w3")
+        note_tried(farm, farm.enqueue(file_of()), "w1")
+        names = {farm.record.deliver(str(n), CHECKSUM, "w1").left_to for n in range(50)}
+        assert names == {"w2", "w3"}
+
     def test_looks_beyond_a_whole_batch_that_its_node_has_tried(self, farm: Farm) -> None:
         farm.take_tasks("w1", "w2")
         tried = farm.enqueue(*(file_of(priority="urgent") for _ in range(2 * CLAIM_UPLOADS)))

@@ -1,7 +1,7 @@
 -- The nodes that take uploads which all nodes see: workers, by name. Each notes in KEY.workers that
 -- it takes tasks (workers/health.py); those in KEY.paused are set aside.
 
-local takers
+local takers, takers_in_order
 
 -- The names of these nodes, as keys of a table. Read once in a script, when it is first needed.
 local function taking_nodes()
@@ -10,7 +10,8 @@ local function taking_nodes()
     local since = '(' .. string.format('%.3f', NOW - NODE.worker_s)
     -- What says that it will take tasks was written by somebody else.
     local latest = string.format('%.3f', NOW + NODE.worker_s)
-    for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEY.workers, since, latest)) do
+    takers_in_order = redis.call('ZRANGEBYSCORE', KEY.workers, since, latest)
+    for _, name in ipairs(takers_in_order) do
       takers[name] = true
     end
     for _, name in ipairs(redis.call('HKEYS', KEY.paused)) do
@@ -20,10 +21,15 @@ local function taking_nodes()
   return takers
 end
 
--- Return a node that takes uploads, and is not among those that have tried this one; or nil.
+-- Return a node that takes uploads, and is not among those that have tried this one; or nil. Each time
+-- it may be another one: the same one may be busy for long, or be gone.
 local function untried_node(tried_by)
-  for name in pairs(taking_nodes()) do
-    if not tried_by[name] then
+  local takes = taking_nodes()
+  local count = #takers_in_order
+  local first = math.floor(NOW * 1e6)
+  for number = first, first + count - 1 do
+    local name = takers_in_order[number % count + 1]
+    if takes[name] and not tried_by[name] then
       return name
     end
   end
