@@ -15,7 +15,7 @@ from celery import signature
 from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
-from tasks.chain import QUEUE, wake, wake_if_few
+from tasks.chain import QUEUE, list_key, wake, wake_if_few
 from tasks.config.remedies import explained
 from tasks.log import log
 from tasks.records.delivery import Delivery, Settlement, grown_out, within_bounds
@@ -80,8 +80,8 @@ class Stage(BatchTask):
     def claim(self, host: str) -> Batch:
         """Claim a batch of pending uploads; a redelivered task gets the same batch again."""
         delivery = self._deliver(self.request.id, host)
-        if delivery.left_to and (queue := self._own_queue(delivery.left_to)):
-            wake(self.app, 1, queue=queue)  # of a shared one, this node might get it again
+        if delivery.left_to:
+            self._wake_node(delivery.left_to)
         batch = Batch(self.request.id, tuple(delivery.transfers))
         unsized = [file for file in batch.transfers if file.upload_id in delivery.unsized]
         sized = self.each_file(unsized, with_size)
@@ -143,6 +143,17 @@ class Stage(BatchTask):
             parent_id=self.request.parent_id,
         )
         self.end_chain()
+
+    def _wake_node(self, node: str) -> None:
+        """Have a node claim what is left to it, by the queue of its host.
+
+        Of the shared one, this node might get the wake-up again. One suffices, and a node that is
+        busy or gone reads none.
+        """
+        queue = self._own_queue(node)
+        client: Any = self.clients.record.scripts.client
+        if queue and not client.llen(list_key(queue, self.stage)):
+            wake(self.app, 1, queue=queue)
 
     def _own_queue(self, node: str) -> str:
         """Return the queue of a node's host; empty if it has none."""
