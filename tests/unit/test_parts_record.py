@@ -15,8 +15,10 @@ from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records.commands import Commands
 from tasks.records.delivery import Settlement
+from tasks.records.keys import gate_key
 from tasks.records.parts import PartsRecord, Run
 from tasks.records.record import MAX_DELIVERIES, open_record
+from tasks.records.states import SERVICES
 from tasks.transfer.models import FileIdentity, Multipart, Transfer
 from tasks.transfer.multipart import plan_runs
 from tasks.transfer.targets import Target
@@ -58,6 +60,20 @@ def finish(parts: PartsRecord, movie: Transfer, number: int) -> None:
     """Note a part as its worker does."""
     planned = {part.number: part for run in plan_runs(SIZE) for part in run}
     assert parts.part_done(movie, planned[number], f"etag {number}")
+
+
+def test_a_part_that_the_store_has_taken_opens_its_gate(
+    parts: PartsRecord, movie: Transfer
+) -> None:
+    """Nobody waits for the end of a large file that is the probe."""
+    client = parts.record.scripts.client
+    for service in SERVICES:
+        client.hset(gate_key(service), mapping={"until": 1, "probe": movie.upload_id})
+
+    finish(parts, movie, 1)
+
+    closed = [service for service in SERVICES if client.exists(gate_key(service))]
+    assert closed == ["ftrack", "credentials"]
 
 
 def first_run(parts: PartsRecord, movie: Transfer) -> dict[int, str]:
