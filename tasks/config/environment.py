@@ -101,7 +101,13 @@ def storage_roots(text: str) -> tuple[str, ...]:
 
 def roots_as_written(text: str) -> tuple[str, ...]:
     """Return the folders of a text; nothing is looked up, because a mount may hang."""
-    return tuple(absolute_path(root) for root in text.split(os.pathsep) if root)
+    roots = tuple(root for root in text.split(os.pathsep) if root)
+    for root in roots:
+        if not is_absolute(root):
+            raise ValueError(
+                f"{root!r} is not an absolute path; write such paths with {os.pathsep} between"
+            )
+    return roots
 
 
 def path_map(text: str) -> tuple[tuple[str, str], ...]:

@@ -48,6 +48,8 @@ def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
         is_itself = _comparable(real_path) == _comparable(path)
         where = "is" if is_itself else f"leads to {target}, which is"
         listed = os.pathsep.join(roots) or "there are none"
+        if any(mark in root for root in roots for mark in ",; "):
+            listed += f", where {os.pathsep} separates folders"
         raise FileRefusedError(
             path, f"{where} outside the storage roots ({listed})", "outside_roots"
         )

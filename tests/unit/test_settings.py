@@ -12,6 +12,8 @@ from cryptography.fernet import Fernet
 from tasks.config.environment import SettingsError
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.settings import FtrackSettings, Settings
+from tasks.transfer.allowed import check_roots
+from tasks.transfer.errors import FileRefusedError
 from tests.docker.certificate import make_certificate
 
 FTRACK = {
@@ -111,7 +113,11 @@ def test_http_is_allowed_on_loopback(url: str) -> None:
         ("FARMHAUL_REDIS_URL", "redis://s3cr3t", None),
         ("FARMHAUL_REDIS_URL", "sentinel://:s3cr3t@host:1", "write sentinel://host:26379"),
         ("FARMHAUL_STORAGE_ROOTS", "/mnt:relative/path", "'relative/path' is not an absolute path"),
-        ("FARMHAUL_STORAGE_ROOTS", "P:\\prod", "'P' is not an absolute path"),
+        (
+            "FARMHAUL_STORAGE_ROOTS",
+            "P:\\prod",
+            "'P' is not an absolute path; write such paths with :",
+        ),
         ("FARMHAUL_PATH_MAP", "P:\\", "does not map a folder to an absolute path; write P:\\=/mnt"),
         ("FARMHAUL_PATH_MAP", "=/mnt/prod", "'=/mnt/prod' does not map a folder"),
         ("FARMHAUL_PATH_MAP", "P:\\=", "'P:\\\\=' does not map a folder"),
@@ -521,3 +527,9 @@ def test_a_worker_is_told_all_that_it_lacks(tmp_path: Path) -> None:
         environment = {**FTRACK, "FARMHAUL_STORAGE_ROOTS": f"{tmp_path}{mark}{tmp_path}"}
         with pytest.raises(SettingsError, match="write : between folders"):
             Settings.from_environment(environment, for_worker=True)
+
+
+def test_a_wrong_mark_between_the_roots_is_named_where_a_file_is_refused() -> None:
+    file = "/mnt/cache/a.exr"
+    with pytest.raises(FileRefusedError, match="/mnt/prod;/mnt/cache, where : separates folders"):
+        check_roots(file, file, read(FARMHAUL_STORAGE_ROOTS="/mnt/prod;/mnt/cache").storage_roots)
