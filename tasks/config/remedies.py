@@ -19,9 +19,9 @@ REMEDIES: dict[type[errors.UploadError], str] = {
         "look for a proxy, portal or firewall on the way, and check FTRACK_SERVER"
     ),
     errors.FileShrunkError: "if that is right, enqueue it again",
-    errors.RequestRefusedError: "fix it in ftrack, then: farmhaul retry",
-    errors.StoreRefusedError: "ask the administrators of the store, then: farmhaul retry",
-    errors.FailsAloneError: "find out what is special about it, then: farmhaul retry",
+    errors.RequestRefusedError: "fix it in ftrack, then: farmhaul retry ID",
+    errors.StoreRefusedError: "ask the administrators of the store, then: farmhaul retry ID",
+    errors.FailsAloneError: "find out what is special about it, then: farmhaul retry ID",
     errors.SealBrokenError: "is FARMHAUL_SECRET_KEY the same on all nodes?",
 }
 
@@ -32,10 +32,10 @@ FILE_REMEDIES: dict[errors.FileFault, str] = {
 }
 
 TARGET_REMEDIES: dict[errors.Taken, str] = {
-    "": "give another id, or fix it in ftrack, then: farmhaul retry",
+    "": "give another id, or fix it in ftrack, then: farmhaul retry ID",
     "name": "use another --name, --replace, or another version",
     "component": "use --replace, or another component",
-    "context": "correct it, or make it in ftrack, then: farmhaul retry",
+    "context": "correct it, or make it in ftrack, then: farmhaul retry ID",
     "folder": "correct FARMHAUL_LOCATIONS or --also-in, --only-in or FARMHAUL_ALSO_IN, and retry",
     "location": "correct --also-in, --only-in or FARMHAUL_ALSO_IN, and enqueue it again",
 }

@@ -101,7 +101,7 @@ def test_an_error_with_a_huge_text_of_ftracks_is_short(
     with pytest.raises(TargetRefusedError) as caught:
         Versions(ftrack).find(NewVersion("demo/sh010", "a", "Render"))
     assert len(explained(caught.value)) < MAX_LINE + 100
-    assert explained(caught.value).endswith("then: farmhaul retry")
+    assert explained(caught.value).endswith("then: farmhaul retry ID")
 
 
 def test_ways_to_write_one_context_fill_no_memory(odd: OddServer, ftrack: FtrackClient) -> None:

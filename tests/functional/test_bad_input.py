@@ -202,6 +202,7 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["enqueue", "/x", "--manifest", "-"], "--manifest cannot be combined with paths"),
     (["upload", "/x"], "No such command 'upload'"),
     (["retry"], "name the uploads to retry, or retry all failed"),
+    (["retry", "--failed", ID], "--failed retries all failed uploads: leave it or the ids out"),
     (["cancel"], "Missing argument"),
     (["flush-spool"], "FARMHAUL_SPOOL is not set"),
     (["status", "x"], "no upload x is known here; words are whole words of a path"),

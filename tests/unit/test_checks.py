@@ -48,7 +48,7 @@ def test_a_component_that_does_not_exist_is_refused(
 
     assert refusal(ftrack, sandbox, transfer) == (
         f"component {transfer.component_id} does not exist in ftrack; "
-        "give another id, or fix it in ftrack, then: farmhaul retry"
+        "give another id, or fix it in ftrack, then: farmhaul retry ID"
     )
 
 

@@ -38,7 +38,9 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
     Prints each upload's id and state, and on stderr why one stays as it is. An id may also be that
     of a download (fetch --enqueue).
     """  # noqa: D301 click takes \b for "do not wrap"
-    if bool(upload_ids) == failed:
+    if upload_ids and failed:
+        raise BadInputError("--failed retries all failed uploads: leave it or the ids out")
+    if not upload_ids and not failed:
         raise BadInputError("name the uploads to retry, or retry all failed ones with --failed")
     scripts = open_records()
     human = form != "json"
