@@ -82,7 +82,7 @@ class Settings:
             connections=read.value("FARMHAUL_CONNECTIONS", _count, 32),
             spool=read.value("FARMHAUL_SPOOL", absolute_path, ""),
             bandwidth=read.value("FARMHAUL_BANDWIDTH", Timetable.from_text, NO_LIMIT),
-            api_rate=read.value("FARMHAUL_API_RATE", Timetable.from_text, NO_LIMIT),
+            api_rate=read.value("FARMHAUL_API_RATE", Timetable.of_calls, NO_LIMIT),
             log_format=read.value("FARMHAUL_LOG_FORMAT", _log_format, "console"),
             events=read.value("FARMHAUL_FTRACK_EVENTS", _switch, default=False),
             notify_url=read.value("FARMHAUL_NOTIFY_URL", _notify_url, ""),

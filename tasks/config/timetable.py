@@ -16,8 +16,6 @@ UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 RATE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)([kMG]?)(?:B(?:/s)?)?")
 SPAN = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
 
-EXAMPLE = "write 50M, off, or 08:00-20:00=50M,else=off"
-
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
@@ -31,12 +29,25 @@ class Timetable:
     otherwise: float | None = None
 
     @classmethod
-    def from_text(cls, text: str) -> Timetable:
+    def of_calls(cls, text: str) -> Timetable:
+        """Read a rate or a timetable of calls, of which nobody wants millions a second."""
+        return cls.from_text(text, "20")
+
+    @classmethod
+    def from_text(cls, text: str, example: str = "50M") -> Timetable:
         """Read a rate or a timetable.
 
         Raises:
-            ValueError: the text is neither.
+            ValueError: the text is neither; the message says what to write.
         """
+        try:
+            return cls._read(text)
+        except ValueError as error:
+            step = f"write {example}, off, or 08:00-20:00={example},else=off"
+            raise ValueError(f"{error}; {step}") from None
+
+    @classmethod
+    def _read(cls, text: str) -> Timetable:
         if "=" not in text:
             return cls(otherwise=_rate(text))
         spans = []
@@ -47,7 +58,7 @@ class Timetable:
                 otherwise = _rate(rate)
                 continue
             if SPAN.fullmatch(when) is None:
-                raise ValueError(f"{when!r} is not a time span; {EXAMPLE}")
+                raise ValueError(f"{when!r} is not a time span")
             begin, end = (time.fromisoformat(text) for text in when.split("-"))
             spans.append((begin, end, _rate(rate)))
         return cls(tuple(spans), otherwise)
@@ -120,5 +131,5 @@ def _rate(text: str) -> float | None:
         return None
     match = RATE.fullmatch(text.strip())
     if match is None or not float(match[1]):
-        raise ValueError(f"{text!r} is not a rate; {EXAMPLE}")
+        raise ValueError(f"{text!r} is not a rate")
     return float(match[1]) * UNITS[match[2]]

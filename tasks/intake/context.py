@@ -51,7 +51,7 @@ def _check_number(entry: Entry, number: str) -> None:
     if not is_version_number(_without_zeros(number)):
         raise BadInputError(
             f"{entry.where}{label} {quoted(number)} is not the number of a version; ftrack counts "
-            "them from 1, so write 7"
+            "them from 1, so write a number such as 7"
         )
     if entry.version_key is not None:
         raise BadInputError(

@@ -56,9 +56,14 @@ def limit(
         raise BadInputError(
             "--clear cannot be combined with other options; it removes the overrides"
         )
+    forms = {
+        "bandwidth": Timetable.from_text,
+        "api_rate": Timetable.of_calls,
+        "zone": zone_named,
+    }
     for name, value in given.items():
         try:
-            (zone_named if name == "zone" else Timetable.from_text)(value)
+            forms[name](value)
         except ValueError as error:
             raise BadInputError(f"--{name.replace('_', '-')}: {error}") from None
     _warn_of_bytes(bandwidth or "off")
