@@ -21,12 +21,12 @@ import pytest
 import redis
 from cryptography.fernet import Fernet
 
-from tasks import download
 from tasks.config.settings import Settings
-from tasks.download import Progress
 from tasks.records.fetches import Fetches, FetchState
 from tasks.records.keys import fetch_key
 from tasks.records.scripts import open_scripts
+from tasks.stage import download_progress
+from tasks.stage.download_progress import Progress, UnwantedError
 from tasks.transfer.get import Fetched
 from tasks.transfer.lookup import ComponentFile
 from tasks.transfer.part_file import part_name_of
@@ -473,13 +473,13 @@ def test_a_download_that_is_cancelled_stops_at_its_next_block(
     scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
     fetches, file = Fetches(scripts), ComponentFile("a", "a.exr", size_bytes=700)
     progress = Progress(fetches, "three")
-    monkeypatch.setattr(download, "PROGRESS_S", 0.0)
+    monkeypatch.setattr(download_progress, "PROGRESS_S", 0.0)
     assert progress.begin("c", "/mnt/plates", "w1@node7")
     progress.moved(file, -1)
 
     assert fetches.cancel("three", "ada on ws12") == "cancelled"
     progress.moved(file, -1)  # it notes what has arrived, and learns of it
-    with pytest.raises(download.UnwantedError):
+    with pytest.raises(UnwantedError):
         progress.moved(file, -1)
 
     progress.fail(OSError("late"), is_final=False)
@@ -496,7 +496,7 @@ def test_a_download_that_is_asked_for_again_runs_once(
     scripts = open_scripts(Settings(redis_server.url), redis.Redis.from_url(redis_server.url))
     fetches, file = Fetches(scripts), ComponentFile("a", "a.exr", size_bytes=700)
     asked = ("four", "c", "/mnt/plates", "ada on ws12")
-    monkeypatch.setattr(download, "PROGRESS_S", 0.0)
+    monkeypatch.setattr(download_progress, "PROGRESS_S", 0.0)
     before, now = 1795531206.25, 1795531206.125  # of a host whose clock is behind
     fetches.ask(*asked, before)
     first = Progress(fetches, "four", before)
@@ -507,7 +507,7 @@ def test_a_download_that_is_asked_for_again_runs_once(
     # What it receives ends, what waits in the queue does not begin, and the record is the other's.
     assert Progress(fetches, "four", now).begin("c", "/mnt/plates", "w2@node8")
     first.moved(file, -1)
-    with pytest.raises(download.UnwantedError):
+    with pytest.raises(UnwantedError):
         first.moved(file, -1)
     first.fail(OSError("late"), is_final=False)
     first.end()
@@ -549,7 +549,7 @@ def test_a_download_shows_what_has_arrived_and_why_it_waits(
     files = [ComponentFile(one, f"{one}.exr", size_bytes=size) for one, size in sizes.items()]
     clock = SimpleNamespace(now=10.0)
     clock.monotonic = lambda: clock.now
-    monkeypatch.setattr(download, "time", clock)
+    monkeypatch.setattr(download_progress, "time", clock)
 
     def shown() -> str:
         return fetch_line(fetches.find(["one"])["one"], human=True)
@@ -589,7 +589,7 @@ def test_the_rate_of_a_download_counts_only_what_this_run_gets(
     there, begun, new = (ComponentFile(one, f"{one}.exr", size_bytes=5000) for one in "abc")
     clock = SimpleNamespace(now=10.0)
     clock.monotonic = lambda: clock.now
-    monkeypatch.setattr(download, "time", clock)
+    monkeypatch.setattr(download_progress, "time", clock)
     part = tmp_path / part_name_of(begun.component_id)
     part.write_bytes(b"x" * 3000)
     folder = os.open(tmp_path, os.O_RDONLY)

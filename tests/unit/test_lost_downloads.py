@@ -16,9 +16,10 @@ from kombu.transport import redis as kombu_redis
 from tasks.chain import FETCH_PRIORITY, QUEUE
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
-from tasks.download import MAX_AGE_S, Progress
+from tasks.download import MAX_AGE_S
 from tasks.records.fetches import Fetches
 from tasks.records.scripts import Scripts
+from tasks.stage.download_progress import Progress
 from tests.sandbox import RedisServer
 from workers.cli.fetch_task import fetch_line
 from workers.config import make_config
