@@ -38,10 +38,10 @@ from tasks.records.record import Record, open_record
 from tasks.records.states import STAGES
 from tasks.transfer.targets import Container, Publish, Target
 from workers.app import app
-from workers.steps import intake
+from workers.steps import entries, intake
 from workers.steps.intake import TakeIn
 
-TRACED = {module.__file__ for module in (chain, commands, inbox, intake, scripts)}
+TRACED = {module.__file__ for module in (chain, commands, entries, inbox, intake, scripts)}
 #: The longest life of a worker in the storm, in seconds: a round takes some ms.
 LIFE_S = 0.08
 REFUSED = b"farmhaul/1 -\n{}"

@@ -12,7 +12,7 @@ from tasks.records.inbox import Inbox
 from tasks.records.keys import TAKING
 from tasks.records.scripts import open_scripts
 from tests.helpers.controller import controller
-from workers.steps.intake import Intake
+from workers.steps.entries import Intake
 
 
 def take_in(environment: Mapping[str, str]) -> None:

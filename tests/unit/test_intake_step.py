@@ -47,8 +47,9 @@ from tasks.transfer.targets import Target
 from tests.farm import wait_until
 from tests.sandbox import RedisServer
 from workers.config import make_config
-from workers.steps import intake
-from workers.steps.intake import Intake, TakeIn
+from workers.steps import entries, intake
+from workers.steps.entries import Intake
+from workers.steps.intake import TakeIn
 from workers.steps.reconcile import Reconciler
 
 SECRET_KEY = "m1zHLZqkDnWsDq8kFYsRNPYbqBoH2PV2vPcnvYUbEOU="
@@ -366,7 +367,7 @@ def test_an_entry_that_kills_each_worker_is_refused_alone(
             raise SystemExit  # nothing of this worker goes on, as after a kill
         return genuine(values)
 
-    monkeypatch.setattr(intake, "from_wire", dies)
+    monkeypatch.setattr(entries, "from_wire", dies)
     push(client, *map(entry_of, [*others[:2], poison, *others[2:]]))
     deaths, refused = 0, []
     while client.llen(INBOX):
@@ -435,7 +436,7 @@ def test_a_redis_that_refuses_a_record_is_no_death_of_a_worker(
     def refused(*_: Any) -> list[str]:
         raise redis.ResponseError("ERR no")
 
-    monkeypatch.setattr(intake, "enqueue", refused)
+    monkeypatch.setattr(entries, "enqueue", refused)
     push(client, entry_of(broken))
     for _ in range(MAX_RETURNS + 1):
         step.act()
@@ -443,7 +444,7 @@ def test_a_redis_that_refuses_a_record_is_no_death_of_a_worker(
         now += OVERDUE_S + 1
         assert overdue.give_back() == (1, [])
 
-    monkeypatch.setattr(intake, "enqueue", genuine)
+    monkeypatch.setattr(entries, "enqueue", genuine)
     step.act()
     assert states(client, broken) == ["pending"]
 
@@ -451,15 +452,15 @@ def test_a_redis_that_refuses_a_record_is_no_death_of_a_worker(
 def test_a_round_writes_only_so_many_files_at_once(
     step: TakeIn, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake, "MAX_FILES", 2)
-    monkeypatch.setattr(intake, "ROUND_FILES", 2)
+    monkeypatch.setattr(entries, "MAX_FILES", 2)
+    monkeypatch.setattr(entries, "ROUND_FILES", 2)
     sizes, genuine = [], enqueue
 
     def counting(app: Celery, commands: Commands, requests: Sequence[Any]) -> list[str]:
         sizes.append(len(requests))
         return genuine(app, commands, requests)
 
-    monkeypatch.setattr(intake, "enqueue", counting)
+    monkeypatch.setattr(entries, "enqueue", counting)
     good, greedy = [upload() for _ in range(5)], [upload() for _ in range(3)]
     push(client, *map(entry_of, good[:3]), entry_of(*greedy), *map(entry_of, good[3:]))
 
@@ -582,14 +583,14 @@ def test_an_unexpected_error_loses_only_the_request_that_caused_it(
 ) -> None:
     requests = [upload() for _ in range(3)]
     culprit = requests[1]
-    genuine = getattr(intake, what)
+    genuine = getattr(entries, what)
 
     def breaks(*arguments: Any) -> Any:
         if culprit.path in repr(arguments):
             raise ZeroDivisionError("by nought")
         return genuine(*arguments)
 
-    monkeypatch.setattr(intake, what, breaks)
+    monkeypatch.setattr(entries, what, breaks)
     push(client, *map(entry_of, requests))
 
     step.act()

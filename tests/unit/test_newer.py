@@ -32,7 +32,7 @@ from workers.cli import wait
 from workers.config import make_config
 from workers.doctor.farm import CHECKS
 from workers.doctor.finding import Farm
-from workers.steps import intake, refusals
+from workers.steps import entries, intake, refusals
 from workers.steps.intake import TakeIn
 from workers.wording import not_taken_in, troubles
 
@@ -77,7 +77,7 @@ def upgrade(monkeypatch: pytest.MonkeyPatch) -> None:
         return from_wire({key: value for key, value in values.items() if key != "colour"})
 
     monkeypatch.setattr(refusals, "VERSION", "1.10.0")
-    monkeypatch.setattr(intake, "from_wire", reads)
+    monkeypatch.setattr(entries, "from_wire", reads)
 
 
 NEWER = [

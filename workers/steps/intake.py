@@ -1,43 +1,26 @@
-"""Takes in what hooks have pushed: checks each entry of the inbox, and writes the records.
+"""Takes in what hooks have pushed, in each worker: when, and how much at a time.
 
-    inbox → taking → records → wake-ups → out of taking
-
-An entry leaves ``farmhaul:taking`` last. A worker that dies before leaves it there, and the
-reconciler gives it back. Entries of a newer version are kept for workers that can read them
-(``tasks.records.unread``). Storage roots are not checked here, because a node that lacks a root
-must not refuse what other nodes can read: ``compute_checksum`` checks them.
+``workers.steps.entries`` turns it into records.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import redis
-from celery import Celery
 
-from tasks.chain import enqueue
 from tasks.config.hook_settings import HookSettings
 from tasks.config.redis_client import worker_redis
-from tasks.intake.envelope import EntryRefusedError, NewerError, SignedButNoKeyError, open_entry
-from tasks.intake.fields import MAX_FILES
-from tasks.intake.from_wire import from_wire
-from tasks.intake.newer import is_newer
-from tasks.intake.request import PublishRequest, Request
 from tasks.log import log
 from tasks.records import unread
-from tasks.records.commands import Commands
-from tasks.records.inbox import Inbox
 from tasks.records.record import Record, open_record
-from tasks.records.scripts import Scripts
 from workers.self_check import KEY_IS_WRONG
-from workers.steps import pulse
-from workers.steps import refusals as kept
+from workers.steps import pulse, refusals
+from workers.steps.entries import Intake
 from workers.steps.periodic import PeriodicStep
-from workers.steps.refusals import Reason, Refusals, keep
 from workers.wording import redis_problem
 
 #: How long a worker waits for an entry, and its client for an answer of Redis. When there is an
@@ -54,146 +37,6 @@ STOP_S = 60.0
 #: A larger entry is taken in by a thread of its own, so that the others do not wait for it: 100,000
 #: frames have 2.8 MB, and take 15 s of CPU and 80 MiB of memory (measured 2026-11).
 LARGE_BYTES = 64 << 10
-#: The files of a round; what a hook sends in one entry has as many, or is one request.
-ROUND_FILES = 10_000
-
-
-def files_of(request: Request) -> int:
-    """Return the number of files that a request asks for."""
-    return len(request.files) if isinstance(request, PublishRequest) else 1
-
-
-class Asked(NamedTuple):
-    """A request, with the number of its entry, and the host that asked for it."""
-
-    entry: int
-    host: str
-    request: Request
-
-
-class Intake:
-    """Turns entries into records."""
-
-    def __init__(
-        self,
-        app: Celery,
-        scripts: Scripts,
-        keys: Sequence[bytes],
-        path_map: Sequence[tuple[str, str]] = (),
-    ) -> None:
-        self.app = app
-        self.inbox = Inbox(scripts)
-        self.commands = Commands(scripts, path_map)
-        self.keys = keys
-
-    def take_in(self, entries: Sequence[bytes]) -> list[bytes]:
-        """Take entries in, and return those that need a key, which this worker lacks."""
-        # Counted when an entry leaves: before, it may come back, or go to a newer worker.
-        refusals: dict[int, list[Reason]] = {}
-        newer: dict[int, NewerError] = {}
-        keyless: set[int] = set()
-        asked: list[Asked] = []
-        files = 0
-        for number, entry in enumerate(entries):
-            try:
-                opened, refusals[number] = self._opened(number, entry)
-            except SignedButNoKeyError:
-                keyless.add(number)
-                continue
-            except NewerError as error:
-                newer[number] = error
-                continue
-            asked += opened
-            files += sum(files_of(one.request) for one in opened)
-            if files >= ROUND_FILES:
-                # The others do not wait for these: another worker may take them in.
-                self.inbox.give_back(entries[number + 1 :])
-                entries = entries[: number + 1]
-                break
-        wanted = {one.entry for one in asked}
-        # These go first: if Redis is full, they make room.
-        self._remove(entries, refusals.keys() - wanted, refusals)
-        full = keep(self.inbox.scripts, entries, newer)
-        self._remove(entries, full, full)
-
-        unwritten = set[int]()
-        if asked:
-            unwritten = self._write(asked, refusals)
-            self.inbox.forgive([entries[number] for number in unwritten])
-        self._remove(entries, wanted - unwritten, refusals)
-        return [entries[number] for number in sorted(keyless)]
-
-    def _opened(self, number: int, entry: bytes) -> tuple[list[Asked], list[Reason]]:
-        """Return the requests of an entry, and why others of it are refused.
-
-        Raises:
-            SignedButNoKeyError, NewerError: this worker can do nothing with it.
-        """
-        asked: list[Asked] = []
-        refused: list[Reason] = []
-        host = ""
-        files = 0
-        try:
-            envelope = open_entry(entry, self.keys)
-            host = envelope.host
-            for values in envelope.requests:
-                try:
-                    request = from_wire(values)
-                except ValueError as error:
-                    if is_newer(values, error):
-                        raise NewerError(f"a newer version has asked ({error})", host) from None
-                    refused.append((str(error), host))
-                else:
-                    files += files_of(request)
-                    if files > MAX_FILES:
-                        # A few bytes ask for a sequence: this would take all memory.
-                        raise EntryRefusedError(f"it has more than {MAX_FILES} files", host)
-                    # The time as it was said: enqueue.lua recognizes the request by it.
-                    request = request._replace(
-                        asked_at=envelope.asked_at, asked_host=host, asked_user=envelope.user
-                    )
-                    asked.append(Asked(number, host, request))
-        except (SignedButNoKeyError, NewerError):
-            raise
-        except EntryRefusedError as error:
-            return [], [*refused, (error.reason, error.host)]
-        except Exception as error:  # the other entries are taken in
-            log.exception("unexpected_error", step=type(self).__name__)
-            refused.append((f"it cannot be read: {type(error).__name__}", host))
-        return asked, refused
-
-    def _write(self, asked: Sequence[Asked], refusals: dict[int, list[Reason]]) -> set[int]:
-        """Write records and send wake-ups; return the entries that Redis refused, which stay."""
-        try:
-            enqueue(self.app, self.commands, [one.request for one in asked])
-        except (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError):
-            raise
-        except Exception as error:
-            log.exception("unexpected_error", step=type(self).__name__)
-            if len(asked) > 1:
-                return set[int]().union(*(self._write([one], refusals) for one in asked))
-            [one] = asked
-            if isinstance(error, redis.RedisError):
-                return {one.entry}
-            why = f"it cannot be recorded: {type(error).__name__}"
-            refusals[one.entry].append((why, one.host))
-        return set()
-
-    def _remove(
-        self,
-        entries: Sequence[bytes],
-        numbers: Iterable[int],
-        reasons: Mapping[int, Sequence[Reason]],
-    ) -> None:
-        """Remove entries by their numbers, and count what is refused of them."""
-        gone, refusals = sorted(numbers), Refusals()
-        for number in gone:
-            for reason in reasons[number]:
-                refusals.add(*reason)
-        self.inbox.remove([entries[number] for number in gone], refused=refusals.count)
-        refusals.log()
-        with suppress(redis.RedisError):  # a full Redis: the entries are gone, and logged
-            refusals.note(self.inbox.scripts.client)
 
 
 class TakeIn(PeriodicStep):
@@ -255,7 +98,7 @@ class TakeIn(PeriodicStep):
         if not pulse.latest().has_unread or time.monotonic() < self._look_at:
             return []
         self._look_at = time.monotonic() + UNREAD_S
-        return unread.take(self.inbox.scripts, kept.VERSION)
+        return unread.take(self.inbox.scripts, refusals.VERSION)
 
     def _take_in_by_size(self, entries: Sequence[bytes]) -> None:
         small = [entry for entry in entries if len(entry) <= LARGE_BYTES]
