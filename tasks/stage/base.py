@@ -16,7 +16,6 @@ from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
 from tasks.chain import QUEUE, list_key, wake, wake_if_few
-from tasks.config.remedies import explained
 from tasks.log import log
 from tasks.records.delivery import Delivery, Settlement, grown_out, within_bounds
 from tasks.records.keys import OWN_QUEUES, TOTALS, to_text
@@ -31,14 +30,18 @@ from tasks.stage.outcomes import (
     Settling,
     continuing_of,
     failed_lines,
+    given_back,
     is_url_refused,
+    log_errors,
     proves_service_up,
+    without_failed,
 )
 from tasks.transfer import errors
 from tasks.transfer.errors import UploadError
 from tasks.transfer.files import identity_of
 from tasks.transfer.models import Batch, Outcomes, Transfer
 
+#: The pause before a message goes to the shared queue, where this node may get it again.
 SHARED_PAUSE_S = 0.5
 
 
@@ -85,16 +88,13 @@ class Stage(BatchTask):
         batch = Batch(self.request.id, tuple(delivery.transfers))
         unsized = [file for file in batch.transfers if file.upload_id in delivery.unsized]
         sized = self.each_file(unsized, with_size)
-        hung: Outcomes = {
-            upload_id: outcome
-            for upload_id, outcome in sized.items()
-            if isinstance(outcome, UploadError)
-        }
-        batch = self.settle_early(batch, hung)
+        batch = self.settle_early(
+            batch, {k: one for k, one in sized.items() if isinstance(one, UploadError)}
+        )
         sizes = {
-            upload_id: outcome.size_bytes
-            for upload_id, outcome in sized.items()
-            if isinstance(outcome, Transfer) and outcome.identity
+            file.upload_id: file.size_bytes
+            for file in without_failed(unsized, sized)
+            if file.identity
         }
         fitting, others = within_bounds(batch.transfers, sizes, CLAIM_BYTES)
         if others:
@@ -108,7 +108,7 @@ class Stage(BatchTask):
         if not ended:
             return batch
         states = self._settle(replace(batch, transfers=tuple(ended)), outcomes, "")
-        self._log_errors(outcomes, states)
+        log_errors(self.stage, outcomes, states)
         stay = [file for file in batch.transfers if file.upload_id not in outcomes]
         return replace(batch, transfers=tuple(stay))
 
@@ -132,7 +132,7 @@ class Stage(BatchTask):
         log.info("sent_to_other_node", stage=self.stage, node=node, claim_id=message["claim"])
         queue = self._own_queue(node)
         if not queue:
-            time.sleep(SHARED_PAUSE_S)  # this node may get it again
+            time.sleep(SHARED_PAUSE_S)
         self.apply_async(
             (message,),
             task_id=self.request.id,
@@ -177,17 +177,12 @@ class Stage(BatchTask):
         client.hincrby(TOTALS, "refused", len(refusals))
         self._wake_others(states)
         for refusal in refusals:
-            upload_id = refusal.transfer.upload_id
-            why = str((refusal.retry or {})["error"]).replace(upload_id, "…")
+            upload_id, text = refusal.transfer.upload_id, str((refusal.retry or {})["error"])
+            why = text.replace(upload_id, "…").removeprefix(f"on {self.worker}: ")
             with suppress(redis.ResponseError):  # somebody else has written what is no number
-                note_refused(client, "record", self.worker, why.removeprefix(f"on {self.worker}: "))
-            log.error(
-                "upload_refused",
-                upload_id=upload_id,
-                stage=self.stage,
-                text=str((refusal.retry or {})["error"]),
-                now=states[upload_id],
-            )
+                note_refused(client, "record", self.worker, why)
+            now = states[upload_id]
+            log.error("upload_refused", upload_id=upload_id, stage=self.stage, text=text, now=now)
 
     def _wake_others(self, states: Mapping[str, str]) -> None:
         """Have another node claim what was handed over to it."""
@@ -231,7 +226,7 @@ class Stage(BatchTask):
             UploadsFailedError: some uploads have failed for good; the others are handed on.
         """
         states = self._settle(batch, outcomes, service)
-        self._log_errors(outcomes, states)
+        log_errors(self.stage, outcomes, states)
         if gone := sum(len(one.gone) for one in outcomes.values() if isinstance(one, Transfer)):
             wake(self.app, -(-gone // CLAIM_UPLOADS))
         continuing = continuing_of(batch, outcomes, states)
@@ -292,7 +287,7 @@ class Stage(BatchTask):
             reached=reached,
             into=into,
         )
-        if given := _given_back(outcomes):
+        if given := given_back(outcomes):
             # Each of those that go on alone needs a claim of its own; the others share one.
             alone = sum(one.alone for one in given.values())
             host = batch.transfers[0].asked.host
@@ -303,28 +298,6 @@ class Stage(BatchTask):
         for host in states.to_wake:
             wake(self.app, 1, host)
         return states
-
-    def _log_errors(self, outcomes: Outcomes, states: Mapping[str, str]) -> None:
-        if given := _given_back(outcomes):
-            # One line: on a slow line, most of a batch goes back again and again.
-            text = explained(next(iter(given.values())))
-            log.info("uploads_given_back", count=len(given), stage=self.stage, text=text)
-        for upload_id, outcome in outcomes.items():
-            if isinstance(outcome, Transfer) or upload_id in given:
-                continue
-            details: dict[str, Any] = {
-                "upload_id": upload_id,
-                "stage": self.stage,
-                "text": explained(outcome),
-            }
-            if states[upload_id] == "failed":
-                log.warning("upload_failed", **details)
-            elif states[upload_id] == "retrying":
-                log.warning("upload_retrying", **details)
-            elif states[upload_id] == "pending":
-                log.warning("upload_handed_over", **details)
-            else:
-                log.warning("upload_taken_over", **details)
 
     def end_chain(self) -> None:
         """Make this task the last one: Celery sends what ``request.chain`` still holds."""
@@ -344,10 +317,6 @@ class Stage(BatchTask):
         signature(following, app=self.app).apply_async(
             (message,), chain=later, parent_id=self.request.id, **options
         )
-
-
-def _given_back(outcomes: Outcomes) -> dict[str, errors.GivenBackError]:
-    return {k: one for k, one in outcomes.items() if isinstance(one, errors.GivenBackError)}
 
 
 def with_size(transfer: Transfer) -> Transfer:

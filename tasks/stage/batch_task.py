@@ -115,8 +115,8 @@ class BatchTask(RedactedTask):
         Far from the store and on network file systems, most of the time is spent waiting. MD5
         takes no more CPU time with 8 threads than with 1 (measured 2026-11).
         """
-        limit_s = threads.STALLED_S
-        return self.clients.threads.run(items, act, lambda _: limit_s, threads.time_s(), go_on)
+        limit_s, begin_limit_s = threads.STALLED_S, threads.task_share_s()
+        return self.clients.threads.run(items, act, lambda _: limit_s, begin_limit_s, go_on)
 
     def attempt(
         self, transfer: Transfer, step: Callable[[Transfer], Transfer]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tasks.config.remedies import explained
+from tasks.log import log
 from tasks.records.delivery import Outcome, Settlement, final_verdict
 from tasks.records.form import RecordForm
 from tasks.records.states import STAGES
 from tasks.stage.retry_policy import FIELDS_AFTER, is_refused_here, own_fault, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Batch, Outcomes, Transfer
-
-#: For each upload, what it has become, or why it has not.
 
 #: Outcomes that prove that the service is up: only it can have caused them.
 PROVES_SERVICE_UP = (
@@ -148,6 +148,35 @@ def is_url_refused(outcome: Transfer | errors.UploadError | None) -> bool:
         and outcome.status != 0
         and outcome.by == "store"
     )
+
+
+def given_back(outcomes: Outcomes) -> dict[str, errors.GivenBackError]:
+    """Return the outcomes of uploads that are given back without a fault of their own."""
+    return {k: one for k, one in outcomes.items() if isinstance(one, errors.GivenBackError)}
+
+
+def log_errors(stage: str, outcomes: Outcomes, states: Mapping[str, str]) -> None:
+    """Log a line for each upload that a stage has failed for, and one for all given back."""
+    if given := given_back(outcomes):
+        # One line: on a slow line, most of a batch goes back again and again.
+        text = explained(next(iter(given.values())))
+        log.info("uploads_given_back", count=len(given), stage=stage, text=text)
+    for upload_id, outcome in outcomes.items():
+        if isinstance(outcome, Transfer) or upload_id in given:
+            continue
+        details: dict[str, Any] = {
+            "upload_id": upload_id,
+            "stage": stage,
+            "text": explained(outcome),
+        }
+        if states[upload_id] == "failed":
+            log.warning("upload_failed", **details)
+        elif states[upload_id] == "retrying":
+            log.warning("upload_retrying", **details)
+        elif states[upload_id] == "pending":
+            log.warning("upload_handed_over", **details)
+        else:
+            log.warning("upload_taken_over", **details)
 
 
 def failed_lines(outcomes: Outcomes, states: Mapping[str, str]) -> list[str]:

@@ -109,8 +109,8 @@ def note_turn() -> None:
         job.waits = False
 
 
-def time_s() -> float:
-    """Return how long a task begins items: then its rest goes on as a new task."""
+def task_share_s() -> float:
+    """Return for how long a task begins items: then its rest goes on as a new task."""
     return TIME_SHARE * shared.time_limit_s
 
 
@@ -183,7 +183,7 @@ class _Run(Generic[T, R]):
                 if job.is_left:
                     return False
                 job.is_done, job.took_s = True, time.monotonic() - job.begun
-                self._look()
+                self._note_if_ended()
         return True
 
     def _begin(self) -> _Job[T] | None:
@@ -196,7 +196,7 @@ class _Run(Generic[T, R]):
         _here.job = job
         return job
 
-    def _look(self) -> None:
+    def _note_if_ended(self) -> None:
         if not self.waiting and not any(job.runs for job in self.jobs):
             self.ended.set()
 
@@ -248,7 +248,7 @@ class _Run(Generic[T, R]):
             for job in self.waiting:
                 job.outcome = Unfinished("given back", 0.0, is_running=False)
             self.waiting.clear()
-            self._look()
+            self._note_if_ended()
 
     def stop(self) -> None:
         """Ask all items to stop."""
@@ -262,7 +262,7 @@ class _Run(Generic[T, R]):
                 return False
             job.is_left = job.stop = True
             job.outcome = Unfinished(why, silent_s, is_running=True)
-            self._look()
+            self._note_if_ended()
         return True
 
 
@@ -284,15 +284,15 @@ class Threads:
         items: Sequence[T],
         act: Callable[[T], R],
         limit_s: Callable[[T], float] = lambda _: math.inf,
-        time_s: float = math.inf,
+        begin_limit_s: float = math.inf,
         go_on: Callable[[dict[int, R]], None] | None = None,
     ) -> list[R | Unfinished]:
         """Act on each item, several at a time, and return the outcome of each.
 
-        ``limit_s`` tells how long an item may be silent. After ``time_s`` no other item begins, and
-        after half as much again those under way are asked to stop. ``go_on`` is called with the
-        outcomes so far, by the places of their items, if the other items take much longer. With
-        it, no item begins after GO_ON_S, unless nothing was done until then.
+        ``limit_s`` tells how long an item may be silent. After ``begin_limit_s`` no other item
+        begins, and after half as much again those under way are asked to stop. ``go_on`` is called
+        with the outcomes so far, by the places of their items, if the other items take much longer.
+        With it, no item begins after GO_ON_S, unless nothing was done until then.
         """
         run: _Run[T, R] = _Run(act, [_Job(item, limit_s(item)) for item in items])
         count = min(len(items), self.size)
@@ -301,18 +301,18 @@ class Threads:
         for _ in range(count):
             self._todo.put(run.work)
         if items:
-            self._watch(run, time_s, go_on)
+            self._watch(run, begin_limit_s, go_on)
         for job in run.jobs:
             if job.error is not None:
                 raise job.error
         return [job.outcome for job in run.jobs]
 
     def _watch(
-        self, run: _Run[T, R], time_s: float, go_on: Callable[[dict[int, R]], None] | None
+        self, run: _Run[T, R], begin_limit_s: float, go_on: Callable[[dict[int, R]], None] | None
     ) -> None:
         shared.note_moved()  # a task has begun, so another one has ended
         begun = time.monotonic()
-        stop_at = begun + 1.5 * time_s  # three quarters of the task's time limit
+        stop_at = begun + 1.5 * begin_limit_s  # three quarters of the task's time limit
         is_closed = False
         while not run.ended.wait(SOON_S if go_on else POLL_S):
             now = time.monotonic()
@@ -327,7 +327,7 @@ class Threads:
             if shared.is_stopping():
                 is_closed, stop_at = True, min(stop_at, now + STOP_S)
             is_slow = go_on is not None and now > begun + GO_ON_S
-            if is_closed or now > begun + time_s or (is_slow and run.has_work()):
+            if is_closed or now > begun + begin_limit_s or (is_slow and run.has_work()):
                 run.close()
             if now > stop_at:
                 run.stop()
@@ -340,7 +340,7 @@ class Threads:
         found = False
         for job in run.watched():
             silent_s = job.silent_s(now)
-            why = _hangs_in(job.ident) if silent_s > _limit_s(job) else None
+            why = _hangs_in(job.ident) if silent_s > _silence_limit_s(job) else None
             if why and self._leave(run, job, why, silent_s):
                 found = True
         return found
@@ -369,7 +369,7 @@ class Threads:
         return [*self._left.values()]
 
 
-def _limit_s(job: _Job[Any]) -> float:
+def _silence_limit_s(job: _Job[Any]) -> float:
     return min(job.limit_s, STALLED_AT_STOP_S) if shared.is_stopping() else job.limit_s
 
 

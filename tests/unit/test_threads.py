@@ -304,7 +304,7 @@ def work_until_stopped(_item: int) -> None:
 
 
 def test_at_the_time_limit_the_rest_is_given_back() -> None:
-    outcomes = Threads(2).run(range(5), work_until_stopped, limit_s, time_s=0.2)
+    outcomes = Threads(2).run(range(5), work_until_stopped, limit_s, begin_limit_s=0.2)
     assert outcomes == [Unfinished("given back", 0.0, is_running=False)] * 5
 
 
