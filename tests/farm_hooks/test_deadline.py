@@ -172,7 +172,7 @@ def test_the_frames_of_a_job_are_not_the_tiles_of_a_texture(installed: Installed
     whole = make_job({"ftrack_version_id": VERSION}, [1, 2], **{
         name: getattr(job, name) for name in ("JobOutputDirectories", "JobOutputFileNames")
     })  # fmt: skip
-    for [(level, text)] in (finish(whole), run_task(job, 1, 1, str(installed.folder))):
+    for [(level, text)] in (finish(whole), finish(job)):
         assert (level, "/mnt/p/t.<UDIM>.exr names no tiles" in text) == ("warning", True)
     assert (installed.queued, len(installed.lines())) == ([], 2)
 
@@ -239,6 +239,24 @@ def test_the_frames_of_a_task_are_queued_singly_and_only_once(
     [(level, text)] = finish(job)
     assert (level, "the tasks of this job have queued their frames" in text) == ("info", True)
     assert installed.queued == queued
+
+
+def test_a_movie_is_queued_when_the_job_is_done_and_its_frames_before(
+    installed: Installed,
+) -> None:
+    outputs = {"JobOutputDirectories": ["/mnt/p"] * 2, "JobOutputFileNames": ["f.##.exr", "a.mov"]}
+    job = make_job(EACH_FRAME, [1, 2], **outputs, **SCRIPT)
+    for frame in (1, 2):
+        assert run_task(job, frame, frame, str(installed.folder))[0][0] == "info"
+    frames = ["/mnt/p/f.01.exr", "/mnt/p/f.02.exr"]
+    assert sorted(path for path, _ in installed.queued) == frames
+    assert finish(job)[0][0] == "info"
+    assert sorted(path for path, _ in installed.queued) == ["/mnt/p/a.mov", *frames]
+    # The only frame of a job is complete with its task.
+    only = make_job(EACH_FRAME, [3], **outputs, **SCRIPT)
+    run_task(only, 3, 3, str(installed.folder))
+    finish(only)
+    assert sorted(path for path, _ in installed.queued)[2:] == [*frames, "/mnt/p/f.03.exr"]
 
 
 @pytest.mark.parametrize("word", ["0", "false", "no", "off", ""])

@@ -43,6 +43,13 @@ def _enqueue(plugin: Any) -> tuple[int, str]:
         here=RepositoryUtils.CheckPathMapping,
         each_frame=True,
     )
+    # A movie of several frames is complete when the job is; the event plug-in queues it.
+    frames = list(job.JobFramesList or ())
+    if len(frames) > 1:
+        names = (job.JobOutputDirectories, job.JobOutputFileNames)
+        of_job, _ = hook.job_uploads(*names, frames, lookup, here=RepositoryUtils.CheckPathMapping)
+        whole = [upload["path"] for upload in of_job]
+        uploads = [upload for upload in uploads if upload["path"] not in whole]
     reasons = [NO_FRAMES] if getattr(job, "JobTileJob", False) else []
     for upload in uploads:
         upload.pop("name", None)  # all frames would be the same component

@@ -48,13 +48,10 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
         job = self._as_it_is_now(job)
         lookup = job.GetJobExtraInfoKeyValue
         # A job has the paths of the machine that submitted it.
-        uploads, faults = hook.job_uploads(
-            job.JobOutputDirectories,
-            job.JobOutputFileNames,
-            job.JobFramesList,
-            lookup,
-            here=RepositoryUtils.CheckPathMapping,
-        )
+        outputs = (job.JobOutputDirectories, job.JobOutputFileNames)
+        frames = list(job.JobFramesList or ())
+        here = RepositoryUtils.CheckPathMapping
+        uploads, faults = hook.job_uploads(*outputs, frames, lookup, here=here)
         try:
             each_frame = hook.flag(lookup("ftrack_each_frame"), "ftrack_each_frame")
         except ValueError as error:
@@ -66,6 +63,12 @@ class FarmhaulListener(DeadlineEventListener):  # type: ignore[misc]
             # A Deadline that does not tell has run the script, as far as one can know.
             script = str(getattr(job, "JobPostTaskScript", NAME) or "")
             if script.lower().endswith(NAME):
+                # What has one path for all frames, such as a movie, is complete only now.
+                first, _ = hook.job_uploads(*outputs, frames[:1], lookup, here=here)
+                known = [upload["path"] for upload in first]
+                whole = [upload for upload in uploads if upload["path"] in known and frames[1:]]
+                if whole:
+                    return cast("tuple[int, str]", hook.enqueue(whole))
                 return 0, "farmhaul: the tasks of this job have queued their frames; see their logs"
             faults.append(f"its frames one by one: set PostTaskScript ({script!r}) to {NAME}")
         return cast("tuple[int, str]", hook.enqueue(uploads, faults))
