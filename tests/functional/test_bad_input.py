@@ -201,6 +201,8 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["enqueue", "--manifest", "-"], "manifest contains no uploads"),
     (["enqueue", "/x", "--manifest", "-"], "--manifest cannot be combined with paths"),
     (["upload", "/x"], "No such command 'upload'"),
+    (["check", "/x"], "/x has no target; give the --version-id or --component-id under which"),
+    (["fetch", ID, "--to", "/", "--enqueue"], "; name a folder below them, or add"),
     (["retry"], "name the uploads to retry, or retry all failed"),
     (["limit", "--api-rate", "10/s"], "write 20, off, or 08:00-20:00=20,else=off"),
     (["retry", "--failed", ID], "--failed retries all failed uploads: leave it or the ids out"),

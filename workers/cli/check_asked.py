@@ -47,6 +47,11 @@ class Asked:
             )
         if not self.is_listed and (self.folder is not None or len(ids) > 1):
             raise BadInputError("--in and several ids are for a check without PATH and --manifest")
+        if self.paths and self.manifest is None and not ids:
+            raise BadInputError(
+                f"{self.paths[0]} has no target; give the --version-id or --component-id under "
+                "which it was uploaded"
+            )
 
     def entries(self) -> list[Entry]:
         """Return the entries for paths or a manifest.

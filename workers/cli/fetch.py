@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import click
 
-from tasks.config.remedies import explained
 from tasks.config.settings import Settings
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED
@@ -64,7 +63,9 @@ def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool
     try:
         check_roots(folder, os.path.realpath(folder), settings.storage_roots)
     except FileRefusedError as error:
-        raise BadInputError(explained(error)) from None
+        raise BadInputError(
+            f"--to {error}; name a folder below them, or add this one to FARMHAUL_STORAGE_ROOTS"
+        ) from None
     client = fail_fast_redis(settings)
     client.ping()
     fetches = Fetches(open_scripts(settings, client))
