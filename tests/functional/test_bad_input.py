@@ -201,6 +201,8 @@ def test_one_name_for_several_files_is_refused(hook: Farm, frame: Path) -> None:
     (["enqueue", "--manifest", "-"], "manifest contains no uploads"),
     (["enqueue", "/x", "--manifest", "-"], "--manifest cannot be combined with paths"),
     (["upload", "/x"], "No such command 'upload'"),
+    (["status", "--limit", "0"], "'0' is not a whole number from 1\n"),
+    (["exporter", "--port", "x"], "'x' is not a whole number from 1 to 65535\n"),
     (["check", "/x"], "/x has no target; give the --version-id or --component-id under which"),
     (["fetch", ID, "--to", "/", "--enqueue"], "; name a folder below them, or add"),
     (["retry"], "name the uploads to retry, or retry all failed"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tasks.config.settings import Settings
+from workers.cli.whole import Whole
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
@@ -23,7 +24,7 @@ def worker(options: tuple[str, ...]) -> None:
 
 @click.command()
 @click.option(
-    "--port", type=click.IntRange(1, 65535), default=9840, show_default=True,
+    "--port", metavar="PORT", type=Whole(1, 65535), default=9840, show_default=True,
     help="TCP port to listen on.",
 )  # fmt: skip
 @click.option("--address", default="127.0.0.1", show_default=True, help="Address to listen on.")

@@ -23,6 +23,7 @@ from workers.cli.fetch_task import fetch_line
 from workers.cli.found import MOST_READ, columns, failures, lines_of, show_found
 from workers.cli.query import find, none_known, not_uploads, query_of, query_options, with_whole_ids
 from workers.cli.records import find_known, open_records
+from workers.cli.whole import Whole
 from workers.held_back import NONE_TAKES, waits_for
 from workers.wording import first_lines, late_entries, no_takers, troubles
 
@@ -43,7 +44,7 @@ CHOICES = ("failed", "active", "all", "fetches")
     "--by", metavar="HOW", type=click.Choice(["folder", "version"]), default="folder",
     show_default=True, help="Count many uploads by folder or version.",
 )  # fmt: skip
-@click.option("--limit", metavar="N", type=click.IntRange(1), default=40, show_default=True,
+@click.option("--limit", metavar="N", type=Whole(1), default=40, show_default=True,
     help="The most uploads that a table lists.",
 )  # fmt: skip
 @output.form_option("json", read="lines")
