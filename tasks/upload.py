@@ -46,9 +46,9 @@ def compute_checksum(self: Stage, host: str = "") -> Message:
 
     def go_on(checked: Outcomes) -> None:
         nonlocal batch
-        files = [one for one in checked.values() if isinstance(one, Transfer)]
+        files = [outcome for outcome in checked.values() if isinstance(outcome, Transfer)]
         grown = {file.upload_id for file in grown_out(files, CLAIM_BYTES)}
-        fitting = {k: one for k, one in checked.items() if k not in grown}
+        fitting = {k: outcome for k, outcome in checked.items() if k not in grown}
         batch = self.hand_on_early(batch, fitting)
         heartbeat.keep(batch)
 

@@ -99,22 +99,18 @@ class FarmCollector(Collector):
 
     def _read(self) -> Iterator[Metric]:
         parts = (
-            *(
-                self._uploads,
-                self._inbox,
-                self._backlog,
-                self._retrying,
-                self._active,
-                self._notices,
-            ),
-            *(
-                self._gates,
-                self._workers,
-                self._node_faults,
-                self._totals,
-                self._asked,
-                self._refused,
-            ),
+            self._uploads,
+            self._inbox,
+            self._backlog,
+            self._retrying,
+            self._active,
+            self._notices,
+            self._gates,
+            self._workers,
+            self._node_faults,
+            self._totals,
+            self._asked,
+            self._refused,
         )
         failed = 0
         for part in parts:

@@ -46,40 +46,43 @@ class Index:
 
     def find(self, requirements: Sequence[Requirement]) -> tuple[dict[str, bool], bool]:
         """Return the uploads that may fit, with whether each does, and whether there are more."""
-        wanted = [self._hashed(one) for one in requirements]
+        wanted = [self._hashed(requirement) for requirement in requirements]
         sizes = self._sizes(wanted)
         # What is in no list meets nothing.
         wanted = [
             _Wanted(
-                [way for way in ways if all(sizes[one] for one in way[0])],
-                [one for one in people if sizes[one]],
+                [way for way in ways if all(sizes[term] for term in way[0])],
+                [person for person in people if sizes[person]],
             )
             for ways, people in wanted
         ]
         if not all(ways or people for ways, people in wanted):
             return {}, False
 
-        def size(one: _Wanted) -> int:
-            of_people = sum(sizes[key] for key in one.people)
-            return sum(min(sizes[key] for key in way) for way, _ in one.ways) + of_people
+        def size(want: _Wanted) -> int:
+            of_people = sum(sizes[key] for key in want.people)
+            return sum(min(sizes[key] for key in way) for way, _ in want.ways) + of_people
 
         # Begin with terms that nobody's name has, and with what the fewest groups have.
-        first = min(wanted, key=lambda one: (not one.ways, bool(one.people), size(one)))
+        first = min(wanted, key=lambda want: (not want.ways, bool(want.people), size(want)))
         # What nobody of that name has asked for may be below a folder of that name.
         starts = wanted if first.people else [first]
-        rarest = [min(way, key=sizes.__getitem__) for one in starts for way, _ in one.ways]
+        rarest = [min(way, key=sizes.__getitem__) for start in starts for way, _ in start.ways]
         groups, is_cut = self._groups(rarest, wanted)
         begun = wanted.index(first)
         others = frozenset(range(len(wanted))) - {begun}
-        sources = [*groups, *(_Source(one, is_exact=True, missing=others) for one in first.people)]
+        sources = [
+            *groups,
+            *(_Source(group, is_exact=True, missing=others) for group in first.people),
+        ]
         found, is_longer = self._ids(sources)
-        for place, one in enumerate(wanted):
+        for place, want in enumerate(wanted):
             unmet = [upload for upload, source in found.items() if place in source.missing]
-            asked = self._members(one.people, unmet)
+            asked = self._members(want.people, unmet)
             for upload in unmet:
                 if upload not in asked:
                     del found[upload]
-        return {one: source.is_exact for one, source in found.items()}, is_cut or is_longer
+        return {upload: source.is_exact for upload, source in found.items()}, is_cut or is_longer
 
     def _hashed(self, requirement: Requirement) -> _Wanted:
         """Return the ways to meet a requirement, as hashes: each way under each key."""
@@ -93,9 +96,9 @@ class Index:
 
     def _sizes(self, wanted: Sequence[_Wanted]) -> dict[str, int]:
         """Return how many groups have a term, and how many uploads somebody has asked for."""
-        terms = {one for ways, _ in wanted for way, _ in ways for one in way}
-        keys = {one: term_key(one) for one in terms}
-        keys |= {one: group_key(one) for _, people in wanted for one in people}
+        terms = {term for ways, _ in wanted for way, _ in ways for term in way}
+        keys = {term: term_key(term) for term in terms}
+        keys |= {person: group_key(person) for _, people in wanted for person in people}
         pipeline = self.client.pipeline(transaction=False)
         for key in keys.values():
             pipeline.zcard(key)
@@ -113,12 +116,12 @@ class Index:
         rows = [row for row in answers(pipeline) if isinstance(row, list)]
         newest = {to_text(group): score for row in rows for group, score in row}
         groups = sorted(newest, key=newest.__getitem__, reverse=True)
-        hashes = sorted({one for ways, _ in wanted for way, _ in ways for one in way})
+        hashes = sorted({term for ways, _ in wanted for way, _ in ways for term in way})
         has = self._membership(groups, hashes)
         sources = []
         for row, group in enumerate(groups):
             met = [
-                [is_exact for way, is_exact in ways if all(has[one][row] for one in way)]
+                [is_exact for way, is_exact in ways if all(has[term][row] for term in way)]
                 for ways, _ in wanted
             ]
             missing = frozenset(place for place, ways in enumerate(met) if not ways)
@@ -133,12 +136,13 @@ class Index:
         if not groups:
             return dict.fromkeys(hashes, ())
         pipeline = self.client.pipeline(transaction=False)
-        for one in hashes:
-            pipeline.zmscore(term_key(one), groups)
+        for term in hashes:
+            pipeline.zmscore(term_key(term), groups)
         nothing = [None] * len(groups)
         rows = [row if isinstance(row, list) else nothing for row in answers(pipeline)]
         return {
-            one: [score is not None for score in row] for one, row in zip(hashes, rows, strict=True)
+            term: [score is not None for score in row]
+            for term, row in zip(hashes, rows, strict=True)
         }
 
     def _ids(self, sources: Sequence[_Source]) -> tuple[dict[str, _Source], bool]:
@@ -157,8 +161,8 @@ class Index:
 
     def _members(self, groups: Sequence[str], ids: Sequence[str]) -> set[str]:
         """Return those of the uploads that one of the lists has."""
-        keys = [group_key(one) for one in groups]
-        return {one for one, _, _ in scores(self.client, keys, ids)}
+        keys = [group_key(group) for group in groups]
+        return {upload_id for upload_id, _, _ in scores(self.client, keys, ids)}
 
 
 def scores(
@@ -171,9 +175,9 @@ def scores(
         pipeline.zmscore(key, some)
     for (key, some), row in zip(asked, answers(pipeline), strict=True):
         if isinstance(row, list):
-            for one, score in zip(some, row, strict=True):
+            for upload_id, score in zip(some, row, strict=True):
                 if score is not None:
-                    yield one, key, score
+                    yield upload_id, key, score
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

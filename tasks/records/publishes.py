@@ -87,7 +87,11 @@ class Publishes:
             pipeline.hget(COMPONENT + component_id, "current")
         newer = [to_text(upload_id) for upload_id in pipeline.execute()]
         rows = zip(ids, components, newer, self._components_of(newer), strict=True)
-        return {one for one, mine, other, its in rows if other != one and mine and mine == its}
+        return {
+            upload_id
+            for upload_id, component_id, newer_id, newer_component_id in rows
+            if newer_id != upload_id and component_id and component_id == newer_component_id
+        }
 
     def _components_of(self, upload_ids: Sequence[str]) -> list[str]:
         """Return the component of each upload; empty if its record cannot be read."""

@@ -97,9 +97,9 @@ class Search:
             is_cut = False
         else:
             found, counts, is_cut = self._fitting(query)
-            ids = [one.upload_id for one in found[start : start + length]]
+            ids = [hit.upload_id for hit in found[start : start + length]]
         uploads = [upload for upload in self.status.find(ids) if upload is not None]
-        return Page(uploads, sum(counts.get(one, 0) for one in query.states), counts, is_cut)
+        return Page(uploads, sum(counts.get(state, 0) for state in query.states), counts, is_cut)
 
     def _listed(self, query: Query, start: int, length: int) -> tuple[list[str], dict[str, int]]:
         """Return the ids of a page of a list by states; the indexes count what is before it."""
@@ -124,7 +124,7 @@ class Search:
             is_cut = sum(counts[state] for state in query.states) > MAX_FOUND
         else:
             found, counts, is_cut = self._fitting(query)
-            ids = [one.upload_id for one in found]
+            ids = [hit.upload_id for hit in found]
         states = [state for state in ORDER if state in query.states]
         return Hits(ids, {state: counts.get(state, 0) for state in states}, is_cut)
 
@@ -135,17 +135,21 @@ class Search:
     def _fitting(self, query: Query) -> tuple[list[Found], dict[str, int], bool]:
         """Return what fits, with the number of uploads that fit but for their state, by state."""
         found, is_cut, is_indexed = self._candidates(query)
-        found = [one for one in found if one.moved >= query.since]
-        unclear = [one for one in found if not one.is_exact]
-        unclear.sort(key=lambda one: (one.state not in query.states, -one.moved))
-        ids = [one.upload_id for one in unclear[:MAX_READ]]
-        kept = {one for one, kind, request in self._read(ids) if fits(query, one, kind, request)}
-        fitting = [one for one in found if one.is_exact or one.upload_id in kept]
-        by_state = Counter(one.state for one in fitting)
+        found = [hit for hit in found if hit.moved >= query.since]
+        unclear = [hit for hit in found if not hit.is_exact]
+        unclear.sort(key=lambda hit: (hit.state not in query.states, -hit.moved))
+        ids = [hit.upload_id for hit in unclear[:MAX_READ]]
+        kept = {
+            upload_id
+            for upload_id, kind, request in self._read(ids)
+            if fits(query, upload_id, kind, request)
+        }
+        fitting = [hit for hit in found if hit.is_exact or hit.upload_id in kept]
+        by_state = Counter(hit.state for hit in fitting)
         # Without a term, only uploads in these states were looked at.
         states = UPLOAD_STATES if is_indexed else query.states
-        fitting = [one for one in fitting if one.state in query.states]
-        fitting.sort(key=lambda one: (ORDER.index(one.state), -one.moved))
+        fitting = [hit for hit in fitting if hit.state in query.states]
+        fitting.sort(key=lambda hit: (ORDER.index(hit.state), -hit.moved))
         counts = {state: by_state[state] for state in states}
         return fitting, counts, is_cut or len(unclear) > MAX_READ
 
@@ -164,24 +168,28 @@ class Search:
         if requirements := [*requirements_of(query)]:
             ids, is_cut = self.index.find(requirements)
             known = is_in_index(query)
-            return self._moved({one: known and exact for one, exact in ids.items()}), is_cut, True
+            fitting = {upload_id: known and exact for upload_id, exact in ids.items()}
+            return self._moved(fitting), is_cut, True
         most = MAX_READ // len(query.states)
         newest = self.status.ids_in(query.states, most)
         return self._moved(dict.fromkeys(newest, False)), len(newest) >= most, False
 
-    def _by_id(self, one: str) -> str:
+    def _by_id(self, some_id: str) -> str:
         """Return the upload with this id, or the current one of the component with it."""
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.exists(upload_key(one))
-        pipeline.hget(COMPONENT + one, "current")
+        pipeline.exists(upload_key(some_id))
+        pipeline.hget(COMPONENT + some_id, "current")
         is_upload, current = answers(pipeline)
-        return one if is_upload else _text(current)
+        return some_id if is_upload else _text(current)
 
     def beginning_with(self, starts: Iterable[str]) -> dict[str, list[str]]:
         """Return for each start the uploads whose ids begin so, among MAX_FOUND, read once."""
         wanted = [*starts]
         ids = self.status.ids_in(ORDER, MAX_FOUND // len(ORDER)) if wanted else []
-        return {start: [one for one in ids if one.startswith(start)] for start in wanted}
+        return {
+            start: [upload_id for upload_id in ids if upload_id.startswith(start)]
+            for start in wanted
+        }
 
     def _carried(self, chain: str) -> list[str]:
         # Anyone who can write to Redis may have put anything there.
@@ -196,7 +204,7 @@ class Search:
         for upload_id in ids:
             pipeline.hget(upload_key(upload_id), "worker")
         workers = [*map(_text, answers(pipeline))]
-        return [one for one, worker in zip(ids, workers, strict=True) if name in worker]
+        return [upload_id for upload_id, worker in zip(ids, workers, strict=True) if name in worker]
 
     def _moved(self, ids: dict[str, bool]) -> list[Found]:
         """Return the uploads as the indexes of the states have them, by whether they are exact."""
@@ -204,10 +212,10 @@ class Search:
         # Most are located: then the others need not be looked for in every state.
         for states in (["located"], [state for state in ORDER if state != "located"]):
             by_key = {state_key(state): state for state in states}
-            left = [one for one in ids if one not in moves]
-            for one, key, score in scores(self.client, [*by_key], left):
-                moves.setdefault(one, (by_key[key], score))
-        return [Found(one, *move, ids[one]) for one, move in moves.items()]
+            left = [upload_id for upload_id in ids if upload_id not in moves]
+            for upload_id, key, score in scores(self.client, [*by_key], left):
+                moves.setdefault(upload_id, (by_key[key], score))
+        return [Found(upload_id, *move, ids[upload_id]) for upload_id, move in moves.items()]
 
     def _recorded(self, ids: Sequence[str]) -> list[Found]:
         """Return the same of a few uploads by their records: files of publishes are among them."""

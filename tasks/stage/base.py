@@ -89,7 +89,7 @@ class Stage(BatchTask):
         unsized = [file for file in batch.transfers if file.upload_id in delivery.unsized]
         sized = self.each_file(unsized, with_size)
         batch = self.settle_early(
-            batch, {k: one for k, one in sized.items() if isinstance(one, UploadError)}
+            batch, {k: outcome for k, outcome in sized.items() if isinstance(outcome, UploadError)}
         )
         sizes = {
             file.upload_id: file.size_bytes
@@ -227,7 +227,9 @@ class Stage(BatchTask):
         """
         states = self._settle(batch, outcomes, service)
         log_errors(self.stage, outcomes, states)
-        if gone := sum(len(one.gone) for one in outcomes.values() if isinstance(one, Transfer)):
+        if gone := sum(
+            len(outcome.gone) for outcome in outcomes.values() if isinstance(outcome, Transfer)
+        ):
             wake(self.app, -(-gone // CLAIM_UPLOADS))
         continuing = continuing_of(batch, outcomes, states)
         message = to_message(batch.claim_id, continuing, self.clients.urls)
@@ -245,7 +247,9 @@ class Stage(BatchTask):
 
         It gets a claim of its own, so no message delivers any of it twice. Return the rest.
         """
-        done: Outcomes = {k: one for k, one in outcomes.items() if isinstance(one, Transfer)}
+        done: Outcomes = {
+            k: outcome for k, outcome in outcomes.items() if isinstance(outcome, Transfer)
+        }
         ahead = [file for file in batch.transfers if file.upload_id in done]
         if not ahead:
             return batch
@@ -289,7 +293,7 @@ class Stage(BatchTask):
         )
         if given := given_back(outcomes):
             # Each of those that go on alone needs a claim of its own; the others share one.
-            alone = sum(one.alone for one in given.values())
+            alone = sum(error.alone for error in given.values())
             host = batch.transfers[0].asked.host
             wake(self.app, alone, host)
             if alone < len(given):
@@ -313,7 +317,7 @@ class Stage(BatchTask):
         options = {"root_id": self.request.root_id}
         if claim_id:
             options = {"root_id": claim_id, "task_id": claim_id}
-            later = [signature(one, app=self.app).clone(task_id=uuid()) for one in later]
+            later = [signature(task, app=self.app).clone(task_id=uuid()) for task in later]
         signature(following, app=self.app).apply_async(
             (message,), chain=later, parent_id=self.request.id, **options
         )

@@ -59,6 +59,6 @@ def compare_all(
     except BaseException:
         stop.set()
         raise
-    for number, one in zip(numbers, ended, strict=True):
-        if isinstance(one, Unfinished) and one.why != "given back":
-            on_result(number, Compared("not readable", why=hung_text(one, "reading it")))
+    for number, outcome in zip(numbers, ended, strict=True):
+        if isinstance(outcome, Unfinished) and outcome.why != "given back":
+            on_result(number, Compared("not readable", why=hung_text(outcome, "reading it")))

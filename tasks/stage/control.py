@@ -27,7 +27,7 @@ def answers_control(clients: Clients, service: str, outcomes: Iterable[object]) 
     The call is made only for errors that a service may be down for.
     """
     kind = ServiceUnavailableError
-    if not any(isinstance(one, kind) and one.service == service for one in outcomes):
+    if not any(isinstance(outcome, kind) and outcome.service == service for outcome in outcomes):
         return False
     return _ftrack_answers(clients) if service == FTRACK else _store_answers(clients)
 

@@ -131,7 +131,7 @@ def without_failed(transfers: Sequence[Transfer], outcomes: Outcomes) -> list[Tr
 def still_of(batch: Batch, outcomes: Outcomes) -> Outcomes:
     """Return the outcomes of those that are still in a batch, of which some may have gone on."""
     still = {transfer.upload_id for transfer in batch.transfers}
-    return {upload_id: one for upload_id, one in outcomes.items() if upload_id in still}
+    return {upload_id: outcome for upload_id, outcome in outcomes.items() if upload_id in still}
 
 
 def proves_service_up(outcome: Transfer | errors.UploadError) -> bool:
@@ -152,7 +152,9 @@ def is_url_refused(outcome: Transfer | errors.UploadError | None) -> bool:
 
 def given_back(outcomes: Outcomes) -> dict[str, errors.GivenBackError]:
     """Return the outcomes of uploads that are given back without a fault of their own."""
-    return {k: one for k, one in outcomes.items() if isinstance(one, errors.GivenBackError)}
+    return {
+        k: outcome for k, outcome in outcomes.items() if isinstance(outcome, errors.GivenBackError)
+    }
 
 
 def log_errors(stage: str, outcomes: Outcomes, states: Mapping[str, str]) -> None:

@@ -53,8 +53,10 @@ class PutBatch:
             self._send(self._sign_each(self._url_refused(others)))
 
     def _send(self, signed: Outcomes) -> None:
-        files = [one for one in signed.values() if isinstance(one, Transfer)]
-        self.refused |= {k: one for k, one in signed.items() if not isinstance(one, Transfer)}
+        files = [outcome for outcome in signed.values() if isinstance(outcome, Transfer)]
+        self.refused |= {
+            k: outcome for k, outcome in signed.items() if not isinstance(outcome, Transfer)
+        }
         clients, heartbeat = self.stage.clients, self.heartbeat
         self.outcomes |= self.stage.each_file(
             files, lambda file: send_file(clients, file, heartbeat), self._go_on

@@ -66,7 +66,9 @@ def register_all(stage: Stage, batch: Batch, heartbeat: Heartbeat) -> Outcomes:
     outcomes: Outcomes = {
         transfer.upload_id: LeaseLostError(transfer.upload_id) for transfer in batch.not_stored
     }
-    outcomes |= {one: error for one, error in refused.items() if one not in outcomes}
+    outcomes |= {
+        upload_id: error for upload_id, error in refused.items() if upload_id not in outcomes
+    }
     outcomes |= stage.call_once(lambda transfers: locate(clients.ftrack, transfers), small)
     joined = stage.each(large, lambda transfer: join_parts(clients, transfer))
     outcomes |= joined | after_joining(clients.ftrack, joined)
@@ -161,7 +163,7 @@ def located_components(
             containers = [container.target for container in outcome.publish.containers]
             targets = containers + [member.target for member in files]
             sent = [member.target for member in files if not member.was_located]
-            fresh = {id_ for one in sent for id_ in (one.component_id, one.container_id or "")}
+            fresh = {id_ for file in sent for id_ in (file.component_id, file.container_id or "")}
             if not outcome.was_located:
                 fresh.update(
                     container.target.component_id for container in outcome.publish.containers

@@ -33,14 +33,14 @@ def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -
     slow: list[Transfer] = []
     for group, answer in zip(groups, answers, strict=True):
         if isinstance(answer, Unfinished):  # the worker exits
-            outcomes |= {one.upload_id: GivenBackError(one.upload_id) for one in group}
+            outcomes |= {file.upload_id: GivenBackError(file.upload_id) for file in group}
         elif answer:
             outcomes |= answer
         else:
             slow += group
     if len(slow) * 2 > len(transfers):
         return outcomes | call(slow)
-    return outcomes | {one.upload_id: GivenBackError(one.upload_id, True) for one in slow}  # noqa: FBT003 plain values
+    return outcomes | {file.upload_id: GivenBackError(file.upload_id, True) for file in slow}  # noqa: FBT003 plain values
 
 
 def groups_of(transfers: Sequence[Transfer]) -> list[Sequence[Transfer]]:

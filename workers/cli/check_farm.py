@@ -85,7 +85,6 @@ def compare_by_farm(
     client = fail_fast_redis(settings)
     client.ping()
     checks = Checks(open_scripts(settings, client), str(uuid.uuid4()))
-    lost_s = settings.lease_s + LOST_S
     status = Status(client, message_codec(settings))
     run = Run(
         checks,
@@ -93,21 +92,16 @@ def compare_by_farm(
         _sender(download=download),
         workers=status.workers,
         on_result=on_result,
-        lost_s=lost_s,
+        lost_s=settings.lease_s + LOST_S,
     )
-    answered = looked = time.monotonic()
-    said = ""
+    reporter = _Reporter(status, run)
+    answered = time.monotonic()
     try:
         while run.left:
             try:
                 run.step()
                 answered = time.monotonic()
-                if answered - looked >= LOOK_S:
-                    looked = answered
-                    text = "; ".join(no_takers(status)) or run.progress()
-                    if text != said:
-                        say(text)
-                        said = text
+                reporter.say_if_due()
             except redis.exceptions.NoPermissionError:
                 raise
             except redis.RedisError:
@@ -118,6 +112,25 @@ def compare_by_farm(
     finally:
         with suppress(redis.RedisError):
             checks.close()
+
+
+class _Reporter:
+    """Tells people now and then how far a run is, or that no worker is there."""
+
+    def __init__(self, status: Status, run: Run) -> None:
+        self._status = status
+        self._run = run
+        self._looked = time.monotonic()
+        self._said = ""
+
+    def say_if_due(self) -> None:
+        if time.monotonic() - self._looked < LOOK_S:
+            return
+        self._looked = time.monotonic()
+        text = "; ".join(no_takers(self._status)) or self._run.progress()
+        if text != self._said:
+            say(text)
+            self._said = text
 
 
 def _sender(*, download: bool) -> Callable[..., None]:

@@ -59,12 +59,12 @@ def check_here(
         wanted, unknown, inventory = _listed(settings, asked, hook, stop)
     else:
         wanted, unknown = _wanted(_kept(asked.entries()), hook), {}
-        targets = [one.component.target for one in wanted]
+        targets = [entry.component.target for entry in wanted]
         ids = {target.component_id for target in targets}
         versions = {target.version_id for target in targets if target.version_id}
         inventory = _asked(ftrack, lambda client: take_inventory(client, ids, versions), stop)
     try:
-        items = [item for one in wanted for item in items_of(one, inventory)]
+        items = [item for entry in wanted for item in items_of(entry, inventory)]
     except FatalError as error:
         raise BadInputError(explained(error)) from None
     results = Results(items, human=human)
@@ -77,7 +77,9 @@ def check_here(
         _compare_here(settings, results, stop, download=download)
     outcomes = results.all()
     counts = Counter(outcome.state for outcome in outcomes)
-    without_md5 = sum(one.state == "not compared" and one.why != NOT_BEGUN for one in outcomes)
+    without_md5 = sum(
+        outcome.state == "not compared" and outcome.why != NOT_BEGUN for outcome in outcomes
+    )
     for component_id, why in unknown.items():
         counts["not readable"] += 1
         _report(Pair("", component_id), Compared("not readable", why=why), human=human)
@@ -94,30 +96,32 @@ def _listed(
     settings: Settings, asked: Asked, hook: HookSettings, stop: Event
 ) -> tuple[list[Wanted], dict[str, str], Inventory]:
     """Return what is to be compared of components and versions, as ftrack has them."""
-    ids = [one.lower() for one in asked.component_ids]
-    versions = [one.lower() for one in asked.version_ids]
+    ids = [component_id.lower() for component_id in asked.component_ids]
+    versions = [version_id.lower() for version_id in asked.version_ids]
 
     # A thumbnail is no component of its version. With a folder, nobody has fetched it there.
-    hidden = [] if asked.folder else [thumbnail_id(one) for one in versions]
+    hidden = [] if asked.folder else [thumbnail_id(version_id) for version_id in versions]
 
     def take(client: FtrackClient) -> tuple[Inventory, dict[str, str], set[str]]:
         inventory = take_inventory(client, [*ids, *hidden], versions)
         patterns = patterns_of(client, [*inventory.known]) if asked.folder else {}
-        empty = {*versions}.difference(one.version_id for one in inventory.known.values())
+        empty = {*versions}.difference(known.version_id for known in inventory.known.values())
         return inventory, patterns, empty - versions_of(client, empty)
 
     inventory, patterns, gone = _asked(settings.require_ftrack(), take, stop)
-    for one in ids:
-        if one not in inventory.known:
-            raise BadInputError(f"ftrack has no component {one}, or this user may not see it")
+    for component_id in ids:
+        if component_id not in inventory.known:
+            raise BadInputError(
+                f"ftrack has no component {component_id}, or this user may not see it"
+            )
     if asked.folder:
         found = listed_in(os.path.abspath(asked.folder), inventory, patterns)
     else:
         scripts = open_scripts(settings, fail_fast_redis(settings))
         found = listed_by_records(scripts, inventory, ids, versions)
     # What a record shows of a version that somebody has deleted is missing in ftrack.
-    for one in gone.difference(str(entry.version_id) for entry in found.entries):
-        raise BadInputError(f"ftrack has no version {one}, or this user may not see it")
+    for version_id in gone.difference(str(entry.version_id) for entry in found.entries):
+        raise BadInputError(f"ftrack has no version {version_id}, or this user may not see it")
     return _wanted(found.entries, hook), found.unknown, inventory
 
 

@@ -53,8 +53,12 @@ def listed_by_records(
     status = Status(scripts.client, scripts.codec)
     search = Search(scripts.client, scripts.codec, scripts.hasher)
     uploads = _uploads(status, wanted)
-    sealed = {one for one, upload in uploads.items() if upload.path == UNREADABLE}
-    uploads = {one: upload for one, upload in uploads.items() if one not in sealed}
+    sealed = {component_id for component_id, upload in uploads.items() if upload.path == UNREADABLE}
+    uploads = {
+        component_id: upload
+        for component_id, upload in uploads.items()
+        if component_id not in sealed
+    }
     entries, unknown = [], {}
     for known in wanted:
         path, only_in = _place_of(known, uploads)
@@ -103,15 +107,15 @@ def _is_there(known: Known) -> bool:
 
 def _uploads(status: Status, wanted: Iterable[Known]) -> dict[str, UploadState]:
     """Return the last upload of components, and of some frames, by the component's id."""
-    ids = [one for known in wanted for one in _ids(known)]
+    ids = [component_id for known in wanted for component_id in _ids(known)]
     current = dict(zip(ids, status.current(ids), strict=True))
-    found = {one: upload_id for one, upload_id in current.items() if upload_id}
+    found = {component_id: upload_id for component_id, upload_id in current.items() if upload_id}
     uploads = zip(found, status.find([*found.values()]), strict=True)
-    return {one: upload for one, upload in uploads if upload is not None}
+    return {component_id: upload for component_id, upload in uploads if upload is not None}
 
 
 def _ids(known: Known) -> list[str]:
-    return [one.component_id for one in (known, *_sample(known))]
+    return [file.component_id for file in (known, *_sample(known))]
 
 
 def _sample(known: Known) -> list[Known]:
@@ -130,8 +134,10 @@ def _place_of(known: Known, uploads: Mapping[str, UploadState]) -> tuple[str, st
     if upload is not None and (written := parse(upload.path)):
         return written.pattern, upload.only_in
     # A sequence of a publish has no record of its own.
-    members = [uploads[one.component_id] for one in _sample(known) if one.component_id in uploads]
-    return _pattern_of(known, uploads), next((one.only_in for one in members), "")
+    members = [
+        uploads[frame.component_id] for frame in _sample(known) if frame.component_id in uploads
+    ]
+    return _pattern_of(known, uploads), next((member.only_in for member in members), "")
 
 
 def _pattern_of(known: Known, uploads: Mapping[str, UploadState]) -> str:
@@ -149,7 +155,7 @@ def _patterns(paths: Mapping[str, str]) -> Iterator[Frames]:
         start = path.rfind(name)
         while start > path.rfind("/"):
             head, tail = path[:start], path[start + len(name) :]
-            if all(f"{head}{one}{tail}" == other for one, other in paths.items()):
+            if all(f"{head}{number}{tail}" == other for number, other in paths.items()):
                 padding = min(map(len, paths))
                 yield Frames(head, tail, padding if padding > 1 else 0, ())
             start = path.rfind(name, 0, start)

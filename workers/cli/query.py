@@ -108,9 +108,9 @@ def ids_meant(scripts: Scripts, words: Sequence[str]) -> list[list[str]]:
     """Return for each word the ids that it is, or that it begins; uploads before downloads."""
     starts = {word: word_of(word).lower() for word in words}
     # A whole id may be the start of one, too, and needs no search.
-    parts = {one for one in starts.values() if is_start_of_id(one) and not is_uuid(one)}
+    parts = {start for start in starts.values() if is_start_of_id(start) and not is_uuid(start)}
     found = Search(scripts.client, scripts.codec, scripts.hasher).beginning_with(parts)
-    downloads = Fetches(scripts).beginning_with(one for one in parts if not found[one])
+    downloads = Fetches(scripts).beginning_with(start for start in parts if not found[start])
 
     return [
         [start] if is_uuid(start) else found.get(start) or downloads.get(start, [])
@@ -131,8 +131,10 @@ def not_uploads(scripts: Scripts, ids: Sequence[str]) -> dict[str, Hits]:
     """
     status = Status(scripts.client, scripts.codec)
     read = zip(ids, status.find(ids), strict=True)
-    found = {one: find(scripts, Query((one,))) for one, upload in read if upload is None}
-    find_known(status, [one for one, hits in found.items() if not hits.ids])
+    found = {
+        some_id: find(scripts, Query((some_id,))) for some_id, upload in read if upload is None
+    }
+    find_known(status, [some_id for some_id, hits in found.items() if not hits.ids])
     return found
 
 

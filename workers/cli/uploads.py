@@ -84,17 +84,17 @@ def _whole_ids(scripts: Scripts, given: Sequence[str]) -> tuple[str, ...]:
         BadInputError: one is no id, or begins none or several.
     """
     meant = ids_meant(scripts, given)
-    for one, ids in zip(given, meant, strict=True):
+    for start, ids in zip(given, meant, strict=True):
         if len(ids) == 1:
             continue
         if ids:
-            wrong = f"{visible(one)} begins {len(ids)} ids; give more digits"
-        elif is_start_of_id(word_of(one)):
-            wrong = f"no id begins with {visible(one)}"
+            wrong = f"{visible(start)} begins {len(ids)} ids; give more digits"
+        elif is_start_of_id(word_of(start)):
+            wrong = f"no id begins with {visible(start)}"
         else:
-            wrong = f"{visible(one)} is not the id of an upload, nor its first 8 digits"
+            wrong = f"{visible(start)} is not the id of an upload, nor its first 8 digits"
         raise BadInputError(f"{wrong}: farmhaul status --format lines lists uploads with their ids")
-    return tuple(one for [one] in meant)
+    return tuple(whole_id for [whole_id] in meant)
 
 
 def _retry_fetches(fetches: Fetches, ids: Sequence[str], *, human: bool) -> tuple[str, ...]:
@@ -110,7 +110,7 @@ def _retry_fetches(fetches: Fetches, ids: Sequence[str], *, human: bool) -> tupl
             send_fetch(open_app(), fetches, *asked, who=who)
             state = "queued"
         output.show(output.state_only(fetch_id, state, human=human))
-    return tuple(one for one in ids if one not in found)
+    return tuple(any_id for any_id in ids if any_id not in found)
 
 
 @click.command()
@@ -129,8 +129,10 @@ def cancel(upload_ids: tuple[str, ...], form: str) -> None:
     ids = _whole_ids(scripts, upload_ids)
     fetches, commands = Fetches(scripts), Commands(scripts)
     downloads = fetches.find(ids)
-    find_known(Status(scripts.client, scripts.codec), [one for one in ids if one not in downloads])
+    find_known(
+        Status(scripts.client, scripts.codec), [any_id for any_id in ids if any_id not in downloads]
+    )
     who = person()
-    for one in ids:
-        cancel_one = fetches.cancel if one in downloads else commands.cancel
-        output.show(output.state_only(one, cancel_one(one, who), human=form != "json"))
+    for any_id in ids:
+        cancel_it = fetches.cancel if any_id in downloads else commands.cancel
+        output.show(output.state_only(any_id, cancel_it(any_id, who), human=form != "json"))

@@ -58,16 +58,21 @@ class LostDownloads:
             return
         self._search_at = time.monotonic() + SEARCH_S
         moved = self._fetches.moved(MAX_AGE_S, SILENT_S)
-        unknown = [one for one, at in moved.items() if self._ended.get(one) != at][:MOST_READ]
-        found = self._fetches.find(unknown)
-        ended = {one: moved[one] for one in unknown if one not in found or found[one].has_ended}
-        self._ended = {one: at for one, at in self._ended.items() if moved.get(one) == at} | ended
+        unknown = [fetch_id for fetch_id, at in moved.items() if self._ended.get(fetch_id) != at]
+        found = self._fetches.find(unknown[:MOST_READ])
+        ended = {
+            fetch_id: moved[fetch_id]
+            for fetch_id in unknown[:MOST_READ]
+            if fetch_id not in found or found[fetch_id].has_ended
+        }
+        unmoved = {k: at for k, at in self._ended.items() if moved.get(k) == at}
+        self._ended = unmoved | ended
         now = float(self._redis.time()[0])
         # Without the key of the record, there is neither folder nor time.
         live = {
-            (one, fetch.asked_at): fetch
-            for one, fetch in found.items()
-            if one not in ended and fetch.folder and not now < fetch.due <= now + LATEST_DUE_S
+            (fetch_id, fetch.asked_at): fetch
+            for fetch_id, fetch in found.items()
+            if fetch_id not in ended and fetch.folder and not now < fetch.due <= now + LATEST_DUE_S
         }
         carried = set(self._in_messages()) if live else set[str]()
         missed = {key for key in live if key[0] not in carried}
