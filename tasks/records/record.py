@@ -108,15 +108,7 @@ class Record:
         for row in rows:
             delivered = DeliveredRow(*map(to_text, row))
             try:
-                transfer = self.form.read(
-                    delivered.upload_id,
-                    delivered.request,
-                    delivered.file,
-                    (delivered.stored, delivered.stored_seal),
-                    int(delivered.fence or 0),
-                    was_located=bool(delivered.located),
-                )
-                transfer = replace(transfer, doubted=bool(delivered.doubted))
+                transfer = self._transfer_of(delivered)
             except (SealBrokenError, ValueError) as error:
                 unreadable = Transfer(
                     delivered.upload_id, _NO_TARGET, "", fence=int(delivered.fence or 0)
@@ -125,12 +117,29 @@ class Record:
                 verdict = final_verdict(error, "records", worker)
                 delivery.refused.append(Settlement(unreadable, "retrying", {}, verdict))
                 continue
-            if transfer.publish and delivered.size:
-                transfer = replace(transfer, total_bytes=int(number(delivered.size)))
             delivery.transfers.append(transfer)
             if not delivered.size:
                 delivery.unsized.add(delivered.upload_id)
         return delivery
+
+    def _transfer_of(self, delivered: DeliveredRow) -> Transfer:
+        """Return the transfer of a record.
+
+        Raises:
+            SealBrokenError, ValueError: this node cannot read it.
+        """
+        transfer = self.form.read(
+            delivered.upload_id,
+            delivered.request,
+            delivered.file,
+            (delivered.stored, delivered.stored_seal),
+            int(delivered.fence or 0),
+            was_located=bool(delivered.located),
+        )
+        transfer = replace(transfer, doubted=bool(delivered.doubted))
+        if transfer.publish and delivered.size:
+            return replace(transfer, total_bytes=int(number(delivered.size)))
+        return transfer
 
     def settle(
         self,

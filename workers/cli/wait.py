@@ -81,43 +81,78 @@ def wait_for(
     """
     began = time.monotonic()
     deadline = began + (float("inf") if timeout_s is None else timeout_s)
-    ids = list(dict.fromkeys(upload_ids))
-    live: Sequence[str] = ids
-    seen = set[str]()
-    waiting = entries
-    look_at, said = began + FIRST_LOOK_S, ""
+    poll, notices = _Poll(status, upload_ids, entries), _Notices(status, began)
     while True:
         now = time.monotonic()
         try:
-            if waiting:
-                waiting = _not_taken_in(status, waiting)
-            if not waiting:
-                live = _not_ended(status, live) if seen else status.not_ended(live)
-                seen.update(live)
-            if not (waiting or live) or now >= deadline:
-                well = status.ended_well(ids)
-                others = [one for one in ids if one not in well]
-                found = dict(zip(others, status.find(others), strict=True))
-                return [
-                    (well[one], "")
-                    if one in well
-                    else _result(one, found[one], one in seen, waiting)
-                    for one in upload_ids
-                ]
-            if now >= look_at:
-                is_late = now - began >= LOOK_S
-                # What was taken in shows that a worker runs.
-                notice = _notice(status, waiting if is_late else ()) if is_late or waiting else ""
-                look_at = now + LOOK_S if is_late else began + LOOK_S
-                if notice not in {"", said}:
-                    say(notice)
-                said = notice
+            poll.look()
+            if poll.is_over or now >= deadline:
+                return poll.results(upload_ids)
+            notices.say_if_due(now, poll.waiting)
         except (redis.ConnectionError, redis.TimeoutError):
             if now >= deadline:
                 raise
         pause_s = min(max((now - began) / 50, SHORTEST_PAUSE_S), LONGEST_PAUSE_S)
-        pause_s = max(pause_s, sum(map(len, waiting[:ENTRIES_AT_ONCE])) / BYTES_A_SECOND)
+        pause_s = max(pause_s, sum(map(len, poll.waiting[:ENTRIES_AT_ONCE])) / BYTES_A_SECOND)
         time.sleep(min(pause_s, max(deadline - now, 0)))
+
+
+class _Poll:
+    """What is known of the uploads: ``waiting`` are entries that no worker has taken in."""
+
+    def __init__(self, status: Status, upload_ids: Sequence[str], entries: Sequence[bytes]) -> None:
+        self.waiting = entries
+        self._status = status
+        self._ids = list(dict.fromkeys(upload_ids))
+        self._live: Sequence[str] = self._ids
+        self._seen = set[str]()
+
+    def look(self) -> None:
+        """Ask Redis; records are asked for once all entries were taken in."""
+        if self.waiting:
+            self.waiting = _not_taken_in(self._status, self.waiting)
+        if not self.waiting:
+            status, live = self._status, self._live
+            self._live = _not_ended(status, live) if self._seen else status.not_ended(live)
+            self._seen.update(self._live)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all uploads have ended."""
+        return not (self.waiting or self._live)
+
+    def results(self, upload_ids: Sequence[str]) -> Ended:
+        """Return the state of each upload, and what is wrong with it."""
+        well = self._status.ended_well(self._ids)
+        others = [upload_id for upload_id in self._ids if upload_id not in well]
+        found = dict(zip(others, self._status.find(others), strict=True))
+        return [
+            (well[upload_id], "")
+            if upload_id in well
+            else _result(upload_id, found[upload_id], upload_id in self._seen, self.waiting)
+            for upload_id in upload_ids
+        ]
+
+
+class _Notices:
+    """Tells people now and then why nothing may happen, and nothing twice in a row."""
+
+    def __init__(self, status: Status, began: float) -> None:
+        self._status = status
+        self._began = began
+        self._look_at = began + FIRST_LOOK_S
+        self._said = ""
+
+    def say_if_due(self, now: float, waiting: Sequence[bytes]) -> None:
+        if now < self._look_at:
+            return
+        is_late = now - self._began >= LOOK_S
+        # What was taken in shows that a worker runs.
+        notice = _notice(self._status, waiting if is_late else ()) if is_late or waiting else ""
+        self._look_at = now + LOOK_S if is_late else self._began + LOOK_S
+        if notice not in {"", self._said}:
+            say(notice)
+        self._said = notice
 
 
 def _notice(status: Status, waiting: Sequence[bytes]) -> str:
