@@ -135,34 +135,61 @@ local function delay_before_retry(retry, retries)
   return math.max(backoff_s * retry.jitter, retry.at_least_s)
 end
 
+-- End an upload whose error no other try would fix, unless a node may come back and do it.
+local function fail_or_wait(id, key, retry, absent)
+  redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind)
+  redis.call('HSETNX', key, 'since', NOW)
+  local since = tonumber(redis.call('HGET', key, 'since')) or 0
+  if absent and NOW - since < NODE.return_s then
+    wait_for_return(id, key, retry.kind)
+    return 'retrying'
+  end
+  finish(id, 'active', 'failed', ttl_s)
+  return 'failed'
+end
+
+-- Count a failed try. Returns whether it was the last one, how many there were, whether the upload
+-- fails alone while its service answers others, and the node.
+local function count_try(key, retry)
+  local tries = redis.call('HINCRBY', key, 'tries:' .. (retry.counter or retry.kind), 1)
+  local retries = redis.call('HINCRBY', key, 'retries', 1)
+  redis.call('HSETNX', key, 'since', NOW)
+  local since, stage, node = unpack(redis.call('HMGET', key, 'since', 'stage', 'worker'))
+  redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind, 'retry_stage', stage)
+  local is_last = tries >= retry.max_tries or NOW - tonumber(since) > retry.patience_s
+  local is_alone = retry.gate ~= '' and fails_alone(key, stage, node, failing)
+  if is_alone and redis.call('HINCRBY', key, 'failed_alone', 1) >= retry.alone.max_tries then
+    redis.call('HSET', key, 'error', retry.alone.error, 'error_kind', retry.alone.error_kind)
+    is_last = true
+  end
+  return is_last, retries, is_alone, node
+end
+
+-- Leave an upload to other nodes if its service has not answered this node: it may be the node's
+-- network. In an outage, it is no node's. Returns whether they may try it without a try counted.
+local function leave_if_unanswered(id, key, retry)
+  local is_unanswered = NEEDED[retry.gate] and not args.reached and (retry.own or '') == ''
+  if not is_unanswered or args.node == '' then
+    return false
+  end
+  if is_closed(retry.gate) then
+    redis.call('HDEL', key, 'tried')
+    forget_failed_alone(retry.gate)
+    return false
+  end
+  return leave_to_others(id, key, retry.gate)
+end
+
 local function retry_or_fail(id, key, retry)
   local absent = retry.final and node_to_wait_for(key) -- before it is handed over
   if (retry.own or '') ~= '' and hand_over(id, key, retry) then
     return 'pending'
   end
   if retry.final then
-    redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind)
-    redis.call('HSETNX', key, 'since', NOW)
-    local since = tonumber(redis.call('HGET', key, 'since')) or 0
-    if absent and NOW - since < NODE.return_s then
-      wait_for_return(id, key, retry.kind)
-      return 'retrying'
-    end
-    finish(id, 'active', 'failed', ttl_s)
-    return 'failed'
+    return fail_or_wait(id, key, retry, absent)
   end
-  local tries = redis.call('HINCRBY', key, 'tries:' .. (retry.counter or retry.kind), 1)
-  local retries = redis.call('HINCRBY', key, 'retries', 1)
-  redis.call('HSETNX', key, 'since', NOW)
-  local since, stage, node = unpack(redis.call('HMGET', key, 'since', 'stage', 'worker'))
-  redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind, 'retry_stage', stage)
-  local is_alone = retry.gate ~= '' and fails_alone(key, stage, node, failing)
-  if is_alone and redis.call('HINCRBY', key, 'failed_alone', 1) >= retry.alone.max_tries then
-    redis.call('HSET', key, 'error', retry.alone.error, 'error_kind', retry.alone.error_kind)
-    finish(id, 'active', 'failed', ttl_s)
-    return 'failed'
-  end
-  if tries >= retry.max_tries or NOW - tonumber(since) > retry.patience_s then
+  local is_last, retries, is_alone, node = count_try(key, retry)
+  if is_last then
     finish(id, 'active', 'failed', ttl_s)
     return 'failed'
   end
@@ -173,18 +200,7 @@ local function retry_or_fail(id, key, retry)
   redis.call('HINCRBY', key, 'fence', 1)
   make_retrying(id, NOW + delay_before_retry(retry, retries), retry.kind)
   count('retried:' .. retry.kind)
-  local is_left = false
-  local is_own = NEEDED[retry.gate] and not args.reached and (retry.own or '') == ''
-  if is_own and args.node ~= '' then
-    -- It may be this node's network, unless that has brought another answer. In an outage, it is no
-    -- node's.
-    if is_closed(retry.gate) then
-      redis.call('HDEL', key, 'tried')
-      forget_failed_alone(retry.gate)
-    else
-      is_left = leave_to_others(id, key, retry.gate)
-    end
-  end
+  local is_left = leave_if_unanswered(id, key, retry)
   -- It may be a fault of this upload, so from here on it is claimed alone, and holds up no others. In
   -- an outage they stay together, and so does a batch that another node may call for.
   local may_be_its_own = retry.strike
