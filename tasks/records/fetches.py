@@ -16,8 +16,6 @@ from tasks.records.numbers import LATEST_S, Numbers, number
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import SealBrokenError
 
-#: From queued to fetched, failed or cancelled; ``retry`` makes it queued again.
-FETCH_STATES = ("queued", "fetching", "retrying", "fetched", "failed", "cancelled")
 #: How many downloads the reconciler looks at, however many somebody has put into the index.
 MOST_MOVED = 100_000
 
@@ -29,6 +27,8 @@ class FetchState:
     fetch_id: str
     component_id: str
     folder: str
+    #: queued, fetching or retrying, and in the end fetched, failed or cancelled; ``retry`` makes it
+    #: queued again.
     state: str
     #: How many files the component has (0 until ftrack has told), and how many of them are here.
     files: int

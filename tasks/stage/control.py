@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.records.states import SERVICES
 from tasks.stage.context import Clients
 from tasks.transfer.errors import ServiceUnavailableError, UploadError
 from tasks.transfer.ftrack import FtrackRefusal
@@ -18,7 +17,6 @@ from tasks.transfer.models import SERVER_LOCATION_ID
 from tasks.transfer.queries import query
 
 TIMEOUT_S = 5.0
-FTRACK, STORE, _ = SERVICES
 
 
 def answers_control(clients: Clients, service: str, outcomes: Iterable[object]) -> bool:
@@ -29,7 +27,7 @@ def answers_control(clients: Clients, service: str, outcomes: Iterable[object]) 
     kind = ServiceUnavailableError
     if not any(isinstance(outcome, kind) and outcome.service == service for outcome in outcomes):
         return False
-    return _ftrack_answers(clients) if service == FTRACK else _store_answers(clients)
+    return _ftrack_answers(clients) if service == "ftrack" else _store_answers(clients)
 
 
 def _ftrack_answers(clients: Clients) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tasks.config.sealing import message_codec
 from tasks.config.settings import Settings
 from tasks.intake.deliver import host_name, user_name
 from tasks.intake.errors import BadInputError
@@ -23,12 +22,6 @@ def open_records() -> Scripts:
     """Open the records of the farm that the environment names."""
     settings = Settings.from_environment()
     return open_scripts(settings, fail_fast_redis(settings))
-
-
-def open_status() -> Status:
-    """Open the records of that farm, for reading only."""
-    settings = Settings.from_environment()
-    return Status(fail_fast_redis(settings), message_codec(settings))
 
 
 def open_app() -> Celery:
