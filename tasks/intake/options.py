@@ -82,6 +82,13 @@ def read_options(command: Command, arguments: Sequence[str]) -> tuple[dict[str, 
             if option is None:
                 raise _usage_error(command, f"no such option: {name}{_similar(name, known)}")
             value = _value(command, option, text if equals else None, rest)
+            if value in known and not equals:
+                # A shell leaves out the value of a variable that is not set: --name $NAME --wait
+                raise _usage_error(
+                    command,
+                    f"{option.shown} is followed by the option {value}: is a variable empty? As a "
+                    f"value, it is {name}={value}",
+                )
             if option.repeatable:
                 values[option.key].append(value)
             else:
@@ -108,7 +115,7 @@ def _similar(name: str, known: dict[str, Option]) -> str:
     from difflib import get_close_matches
 
     found = get_close_matches(name, [*known], n=1)
-    return f"; did you mean {found[0]}?" if found else ""
+    return f"; did you mean {found[0]}?" if found else f"; if it is a file, write ./{name}"
 
 
 def help_text(command: Command) -> str:

@@ -34,7 +34,7 @@ def given(*arguments: str) -> tuple[dict[str, object], list[str]]:
         (["--name=n", "--allow-empty"], {"name": "n", "allow_empty": True}, []),
         (["--name", "one", "--name", "two"], {"name": "two"}, []),
         (["--name", "-left"], {"name": "-left"}, []),
-        (["--name", "--allow-empty"], {"name": "--allow-empty"}, []),
+        (["--name=--allow-empty"], {"name": "--allow-empty"}, []),
         (["--name", "--", "a"], {"name": "--"}, ["a"]),
         (["--name=a=b"], {"name": "a=b"}, []),
         (["--name="], {"name": ""}, []),
@@ -60,7 +60,7 @@ def test_options_and_paths_may_come_in_any_order(
         ("--nam", "no such option: --nam; did you mean --name?"),
         ("--allow", "no such option: --allow; did you mean --allow-empty?"),
         ("--zzz", "no such option: --zzz"),
-        ("-x", "no such option: -x"),
+        ("-x.exr", "no such option: -x.exr; if it is a file, write ./-x.exr"),
         ("-5", "no such option: -5"),
         ("--name", "--name requires an argument: --name TEXT"),
         ("--allow-empty=yes", "--allow-empty takes no value"),
@@ -74,6 +74,12 @@ def test_a_usage_error_names_the_option_and_the_help(argument: str, said: str) -
     line, hint = str(raised.value).splitlines()
     assert line.startswith(said)
     assert hint == "Try 'farmhaul enqueue --help' for help."
+
+
+def test_an_option_is_not_the_value_of_another_one() -> None:
+    # What a shell makes of: --name $NAME --allow-empty
+    with pytest.raises(BadInputError, match="--name TEXT is followed by the option --allow-empty"):
+        read_options(COMMAND, ["a", "--name", "--allow-empty"])
 
 
 def test_the_help_describes_the_command_and_each_option(monkeypatch: pytest.MonkeyPatch) -> None:
