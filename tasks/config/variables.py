@@ -63,7 +63,7 @@ def _fault(name: str) -> str:
 
     rests = [variable[len(START) :] for variable in READ]
     rests += [f"{rest}_FILE" for rest in rests]
-    found = get_close_matches(name[len(START) :], rests, n=1, cutoff=0.55)
+    found = get_close_matches(name[len(START) :].upper(), rests, n=1, cutoff=0.55)
     step = f"did you mean {START}{found[0]}?" if found else "unset it"
     # Not the value: it may be a secret.
     return f"{name} is not a variable of farmhaul; {step}"

@@ -369,6 +369,7 @@ def test_all_spellings_of_a_server_are_one(spelling: str) -> None:
         ("FARMHAUL_REDIS_URI", "did you mean FARMHAUL_REDIS_URL?"),
         ("FARMHAUL_SECRET_KEYS_FILE", "did you mean FARMHAUL_SECRET_KEY_FILE?"),
         ("FARMHAUL_LEASE", "did you mean FARMHAUL_LEASE_SECONDS?"),
+        ("FARMHAUL_Spool", "did you mean FARMHAUL_SPOOL?"),
         ("FARMHAUL_COLOUR", "unset it"),
     ],
 )
