@@ -269,7 +269,7 @@ BROKEN = {
         done(lambda farm: (farm.upload(), farm.env.update(FARMHAUL_SECRET_KEY=OTHER_KEY))),
     ),
     "a hook without the secret key": SetUp(
-        "warning", "refusals", "1 requests of hooks were refused", "requests_refused",
+        "warning", "refusals", "refused requests of hooks: 1", "requests_refused",
         done(lambda farm: farm.upload(env={"FARMHAUL_SECRET_KEY": None})),
     ),
     "no secret key": SetUp(
@@ -312,15 +312,15 @@ BROKEN = {
         "warning", "uploads", "not renewed for 600 s", "farmhaul status", done(stuck),
     ),
     "requests that no worker takes in": SetUp(
-        "fault", "inbox", "1 entries of hooks are not taken in, the oldest for 6", "start workers",
+        "fault", "inbox", "that are not taken in: 1, the oldest for 6", "start workers",
         done(lambda farm: farm.redis.lpush("farmhaul:inbox", unsigned_entry(age_s=60))),
     ),
     "requests that were refused": SetUp(
-        "warning", "refusals", "2 requests of hooks were refused", "requests_refused",
+        "warning", "refusals", "refused requests of hooks: 2", "requests_refused",
         done(lambda farm: farm.redis.hset("farmhaul:totals", "refused_requests", 2)),
     ),
     "messages that were refused": SetUp(
-        "warning", "refusals", "3 messages or records", "FARMHAUL_SECRET_KEY",
+        "warning", "refusals", "refused messages or records: 3", "FARMHAUL_SECRET_KEY",
         done(lambda farm: farm.redis.hset("farmhaul:totals", "refused", 3)),
     ),
     "a spool that is a file": SetUp(
@@ -461,7 +461,7 @@ def test_a_gate_closed_by_credentials_and_a_failed_upload(farm: Farm) -> None:
 
     assert found["fault gate"].startswith("closed for credentials since 20")
     assert "FTRACK_API_KEY on the workers" in found["fault gate"]
-    assert "1 have failed" in found["warning uploads"]
+    assert "failed uploads: 1" in found["warning uploads"]
 
 
 def test_a_cold_start_of_the_command_does_not_import_it() -> None:

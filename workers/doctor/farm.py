@@ -113,7 +113,7 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
     fields = ("refused", "refused_requests")
     count, requests = (int(number(value)) for value in farm.client.hmget(TOTALS, fields))
     if requests:
-        says = f"{requests} requests of hooks were refused{_most_refused(farm, {'request'})}"
+        says = f"refused requests of hooks: {requests}{_most_refused(farm, {'request'})}"
         step = (
             "see requests_refused in the workers' logs: it names hosts and reasons; set "
             "FARMHAUL_HOOK_KEY there as farmhaul key hook prints it"
@@ -121,8 +121,8 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
         yield Finding("warning", "refusals", says, step)
     if count:
         says = (
-            f"{count} messages or records were refused: malformed, of another version, or not "
-            f"sealed with this farm's key{_last_refusals(farm)}"
+            f"refused messages or records: {count}, malformed, of another version, or not sealed "
+            f"with this farm's key{_last_refusals(farm)}"
             f"{_most_refused(farm, {'message', 'record'})}"
         )
         step = (
@@ -151,14 +151,14 @@ def _inbox(farm: Farm) -> Iterator[Finding]:
     """Check that workers take in what hooks have sent."""
     entries, oldest_s = waiting(farm.client)
     if oldest_s is not None and oldest_s > OLD_ENTRY_S:
-        says = f"{entries} entries of hooks are not taken in, the oldest for {oldest_s:.0f} s"
+        says = f"entries of hooks that are not taken in: {entries}, the oldest for {oldest_s:.0f} s"
         step = (
             "start workers; if they run, look for no_hook_key, redis_full and redis_away in their "
             "logs, and compare the clocks of hooks and Redis"
         )
         yield Finding("fault", "inbox", says, step)
     else:
-        yield Finding("ok", "inbox", f"{entries} entries of hooks are to be taken in")
+        yield Finding("ok", "inbox", f"entries of hooks to be taken in: {entries}")
     for one in unread(farm.client):
         why, _, step = one.why.partition("; ")
         yield Finding("fault", "inbox", f"{one.version} cannot read what hooks send: {why}", step)
@@ -251,7 +251,7 @@ def _queue(farm: Farm) -> Iterator[Finding]:
     backlog = farm.status.backlog()
     count = sum(row.count for row in backlog)
     oldest_s = max((row.oldest_s for row in backlog), default=0.0)
-    says = f"{count} uploads are pending, the oldest for {oldest_s:.0f} s"
+    says = f"pending uploads: {count}, the oldest for {oldest_s:.0f} s"
     if oldest_s > OLD_PENDING_S:
         yield Finding("warning", "queue", says, "add workers, or act on the other findings")
     else:
@@ -267,7 +267,7 @@ def _broken(farm: Farm) -> Iterator[Finding]:
         says = f"{len(broken)} of {len(ids)} records checked are broken: {some_of(broken)}"
         yield Finding("fault", "records", says, f"run farmhaul status {broken[0]}")
     if repaired:
-        says = f"{repaired} keys and records were broken, and were repaired or failed"
+        says = f"broken keys and records that were repaired or failed: {repaired}"
         step = "see keys_repaired in the workers' logs; find out who else writes to Redis"
         yield Finding("warning", "records", says, step)
     if not broken and not repaired:
@@ -278,7 +278,7 @@ def _uploads(farm: Farm) -> Iterator[Finding]:
     failed = farm.status.counts()["failed"]
     if failed:
         step = "run farmhaul status --failed, fix the causes, then farmhaul retry --failed"
-        yield Finding("warning", "uploads", f"{failed} have failed", step)
+        yield Finding("warning", "uploads", f"failed uploads: {failed}", step)
     stuck = farm.status.silent_for(STUCK_S, SAMPLE)
     if stuck:
         says = (
