@@ -74,9 +74,10 @@ def _check_name(entry: Entry, key: str) -> None:
             f"from {entry.label('context')}, {entry.label('asset')} and {entry.label('asset_type')}"
         )
     if not QUOTES.isdisjoint(value):
+        step = "write / between names, " if key == "context" and "\\" in value else ""
         raise BadInputError(
             f"{entry.where}{label} {quoted(value)} has a quotation mark, a backslash or a line "
-            "break, which cannot be asked for; use the id, or rename it in ftrack"
+            f"break, which cannot be asked for; {step}use the id, or rename it in ftrack"
         )
 
 

@@ -83,7 +83,8 @@ def _fault(path: str) -> str:  # noqa: PLR0911 one for each thing that may be wr
         return f"has quotation marks in it; write {printable(inner)}"
     if is_windows_path(path) and '"' in path:
         return f"has a quotation mark in it; write {printable(path.replace(chr(34), ''))}"
-    if path[:5].lower() == "file:":
+    scheme, is_url, _ = path.partition("://")
+    if path[:5].lower() == "file:" or (is_url and len(scheme) > 1 and scheme.isalnum()):
         return "is a URL; write the path of the file"
     device = path[:4].replace("/", "\\")
     if device == LONG or (device == "\\\\.\\" and not path.startswith("//./")):

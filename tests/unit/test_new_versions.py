@@ -318,6 +318,7 @@ def built(*entries: Entry) -> list[Request]:
         ({"context": ""}, "--context is empty"),
         ({"context": "demo//sh010"}, "--context 'demo//sh010' has an empty name in it"),
         ({"context": 'demo/"'}, "has a quotation mark"),
+        ({"context": "demo\\sh010"}, "; write / between names, use the id, or rename it in ftrack"),
         ({"asset": "a\\b"}, "has a quotation mark, a backslash"),
         ({"version_key": ""}, "--version-key is empty"),
         ({"version_number": "v7"}, "--version-number 'v7' is not the number of a version; ftrack"),

@@ -66,6 +66,7 @@ def test_a_path_in_any_form_leads_to_its_file(path: str, expected: str) -> None:
         ("P:\\<aov>\\f.exr", "<aov> in a folder, and farmhaul reads marks only in the name of a f"),
         ("~/f.exr", "begins with ~, which only a shell replaces"),
         ("file:///mnt/f.exr", "is a URL; write the path of the file"),
+        ("s3://show/f.exr", "is a URL; write the path of the file"),
     ],
 )
 def test_what_nobody_can_open_is_refused_with_what_to_write(path: str, said: str) -> None:
