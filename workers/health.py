@@ -21,6 +21,7 @@ from typing import Any
 import redis
 from celery.worker import state
 
+from tasks.chain import QUEUE
 from tasks.config.environment import SettingsError
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
@@ -78,11 +79,17 @@ class Health(PeriodicStep):
         takes_tasks = busy or silent_s < SILENT_S
         # One that is set aside, and has no other queue, has none to take tasks from: a restart does
         # not help, and would let it take uploads again.
-        is_aside = not self.worker.app.amqp.queues.consume_from
+        queues = self.worker.app.amqp.queues.consume_from
+        is_aside = not queues
+        is_local = QUEUE not in queues and not pulse.latest().is_aside
         is_away = True
         try:
             is_new, aside, unread, reconciler, held_ms = self.record.scripts.run(
-                "note_worker", node=name, version=VERSION, takes_tasks=takes_tasks
+                "note_worker",
+                node=name,
+                version=VERSION,
+                takes_tasks=takes_tasks,
+                is_local=is_local,
             )
             pulse.note(
                 pulse.Pulse(

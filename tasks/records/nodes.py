@@ -25,6 +25,9 @@ WORKER_S = 30
 #: nothing fails that it might do.
 RETURN_S = 120
 
+#: Behind the name of a worker that takes what its host alone sees: nothing else is left to it.
+IS_LOCAL = " local"
+
 #: What may be wrong with a node.
 MEANINGS = {
     "files": "cannot read files that other nodes read",

@@ -136,7 +136,11 @@ def _constants() -> str:
         "ENDED": dict.fromkeys(states.ENDED, True),
         "SERVICES": list(states.SERVICES),
         "SCORE": {"preview_step": states.PREVIEW_STEP},
-        "NODE": {"worker_s": nodes.WORKER_S, "return_s": nodes.RETURN_S},
+        "NODE": {
+            "worker_s": nodes.WORKER_S,
+            "return_s": nodes.RETURN_S,
+            "is_local": nodes.IS_LOCAL,
+        },
         "STAGE": {stage: number for number, stage in enumerate(states.STAGES, start=1)},
     }
     return " ".join(f"local {name} = {_lua(table)}" for name, table in tables.items())

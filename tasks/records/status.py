@@ -28,7 +28,7 @@ from tasks.records.keys import (
     unread_key,
     upload_key,
 )
-from tasks.records.nodes import NodeFault, heard_lately, node_faults
+from tasks.records.nodes import IS_LOCAL, NodeFault, heard_lately, node_faults
 from tasks.records.numbers import LATEST_S, number
 from tasks.records.states import (
     DONE,
@@ -262,7 +262,7 @@ class Status:
 
     def workers(self) -> list[str]:
         """Return the names of the workers that have taken tasks within WORKER_S."""
-        return sorted(heard_lately(self.client, WORKERS))
+        return sorted(name.removesuffix(IS_LOCAL) for name in heard_lately(self.client, WORKERS))
 
     def node_faults(self) -> list[NodeFault]:
         """Return the running nodes that cannot do what others can, the worst first."""

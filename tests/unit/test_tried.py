@@ -11,6 +11,7 @@ from tasks.records import keys
 from tasks.records.parts import LeftTo, PartsRecord
 from tasks.records.record import CLAIM_UPLOADS
 from tasks.records.states import STAGES
+from tasks.records.status import Status
 from tasks.transfer import errors
 from tests.unit.records import Farm, file_of
 
@@ -57,6 +58,20 @@ class TestAClaim:
 
         farm.enqueue(file_of())
         assert not farm.record.deliver("claim", CHECKSUM, "w1").left_to
+
+    @pytest.mark.parametrize("is_local", [True, False])
+    def test_leaves_nothing_to_a_node_that_takes_its_own_files_alone(
+        self, farm: Farm, is_local: bool
+    ) -> None:
+        farm.take_tasks("w1")
+        note = {"version": "1", "takes_tasks": True}
+        for last in (not is_local, is_local):  # it was restarted with other options
+            farm.record.scripts.run("note_worker", node="w2@n", is_local=last, **note)
+        ids = farm.enqueue(file_of())
+        note_tried(farm, ids, "w1")
+
+        assert claimed_by(farm, "w1") == (ids if is_local else [])
+        assert Status(farm.client, Codec(())).workers() == ["w1", "w2@n"]
 
     def test_does_not_name_the_same_node_each_time(self, farm: Farm) -> None:
         """It may be busy for long, and another one idle."""

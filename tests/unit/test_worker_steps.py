@@ -131,6 +131,17 @@ def test_a_worker_is_unlisted_after_half_a_minute_of_silence(
     assert client.zrange("farmhaul:workers", 0, -1) == ["w1@node7"]
 
 
+def test_a_worker_for_the_files_of_its_host_alone_says_so(
+    worker: SimpleNamespace, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport.last_asked = time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.app.amqp.queues, "consume_from", {chain.queue_of("node7"): None})
+        health.Health(worker).act()
+    assert client.zrange("farmhaul:workers", 0, -1) == ["w1@node7 local"]
+    assert health.main(["w1@node7"]) == 0
+
+
 def test_a_worker_notes_its_version_even_if_it_takes_no_tasks(
     worker: SimpleNamespace, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

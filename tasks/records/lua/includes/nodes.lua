@@ -3,6 +3,11 @@
 
 local takers, takers_in_order
 
+-- Whether a node takes what its own host alone sees.
+local function is_local(name)
+  return string.sub(name, -#NODE.is_local) == NODE.is_local
+end
+
 -- The names of these nodes, as keys of a table. Read once in a script, when it is first needed.
 local function taking_nodes()
   if not takers then
@@ -12,7 +17,7 @@ local function taking_nodes()
     local latest = string.format('%.3f', NOW + NODE.worker_s)
     takers_in_order = redis.call('ZRANGEBYSCORE', KEY.workers, since, latest)
     for _, name in ipairs(takers_in_order) do
-      takers[name] = true
+      takers[name] = not is_local(name) or nil
     end
     for _, name in ipairs(redis.call('HKEYS', KEY.paused)) do
       takers[name] = nil
@@ -40,7 +45,7 @@ local function absent_node(node, tried_by)
   local from = string.format('%.3f', NOW - NODE.return_s)
   local to = string.format('%.3f', NOW - NODE.worker_s)
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEY.workers, from, to)) do
-    if name ~= node and not tried_by[name] and redis.call('HEXISTS', KEY.paused, name) == 0 then
+    if name ~= node and not is_local(name) and not tried_by[name] and redis.call('HEXISTS', KEY.paused, name) == 0 then
       return name
     end
   end
