@@ -99,7 +99,7 @@ def test_sentinels_that_are_down_are_named() -> None:
     assert line.startswith(f"no sentinel is reachable (127.0.0.1:{one}: Connection refused); ")
 
 
-def test_sentinels_without_tls_are_told_apart_from_those_that_are_down() -> None:
+def test_sentinels_without_tls_are_told_from_those_that_are_down() -> None:
     with raw_server(b"-ERR Protocol error\r\n") as plain:
         line = refused(f"sentinel://127.0.0.1:{plain.port}/farm?ssl=true")
 

@@ -530,7 +530,7 @@ def test_a_worker_is_told_all_that_it_lacks(tmp_path: Path) -> None:
             Settings.from_environment(environment, for_worker=True)
 
 
-def test_a_wrong_mark_between_the_roots_is_named_where_a_file_is_refused() -> None:
+def test_a_wrong_mark_between_the_roots_is_named_with_a_refused_file() -> None:
     file = "/mnt/cache/a.exr"
     with pytest.raises(FileRefusedError, match="/mnt/prod;/mnt/cache, where : separates folders"):
         check_roots(file, file, read(FARMHAUL_STORAGE_ROOTS="/mnt/prod;/mnt/cache").storage_roots)
