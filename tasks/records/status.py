@@ -240,9 +240,10 @@ class Status:
             low, high = priority * PRIORITY_STEP, f"({(priority + 1) * PRIORITY_STEP}"
             pipeline.zcount(key, low, high)
             pipeline.zrangebyscore(key, low, high, start=0, num=1, withscores=True)
-        (seconds, _), *answers = pipeline.execute()
+        (seconds, micros), *answers = pipeline.execute()
+        now = seconds + micros / 1e6
         return [
-            Backlog(host, name, count, max(seconds - enqueued_at(oldest[0][1]), 0.0))
+            Backlog(host, name, count, max(now - enqueued_at(oldest[0][1]), 0.0))
             for (host, name, _), count, oldest in zip(
                 rows, answers[::2], answers[1::2], strict=True
             )
