@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import io
 import json
 import os
@@ -23,6 +24,7 @@ from tasks.intake.envelope import Envelope, open_entry
 from tasks.intake.from_wire import from_wire
 from tasks.intake.inbox import INBOX, InboxError
 from tasks.intake.request import PublishRequest
+from tests.farm import wait_until
 from tests.helpers.imports import loaded_by
 from tests.sandbox.process import CHECKOUT, NO_REDIS
 from tests.sandbox.redis_server import RedisServer
@@ -584,8 +586,11 @@ def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(deadline, "POLL_S", 0.02)
     monkeypatch.setattr(deadline, "HUNG_S", 0.3)
     monkeypatch.setattr(os, "stat", stat)
+    others = _thread._count()
     yield "hung.exr"
     ended.set()
+    # One that was left behind would note in the next test what it looks at.
+    wait_until(lambda: _thread._count() <= others)
 
 
 @pytest.mark.parametrize("words", [["enqueue"], ["enqueue", "--dry-run"]])
