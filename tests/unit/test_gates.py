@@ -104,6 +104,22 @@ def test_what_one_node_of_two_meets_holds_that_node_alone(farm: Farm, service: s
 
 
 @each_service
+def test_a_node_that_was_held_tries_one_upload(farm: Farm, service: str) -> None:
+    farm.take_tasks("w1", "w2")
+    for _ in range(3):
+        fail_one(farm, "w1", service)
+    farm.enqueue(*(file_of() for _ in range(9)))
+    farm.client.hset(keys.gate_key(service), "until:w1", farm.now() - 1)
+
+    [probe] = claim_on(farm, "w1")
+    assert len(farm.deliver(CHECKSUM, "another", worker="w2")) > 1, "the others need no probe"
+
+    settle(farm, [], service, [probe])
+    farm.enqueue(*(file_of() for _ in range(9)))
+    assert len(claim_on(farm, "w1")) > 1
+
+
+@each_service
 def test_one_upload_that_fails_often_closes_no_gate(farm: Farm, service: str) -> None:
     farm.enqueue(file_of())
     for node in ("w1", "w2", "w1", "w1", "w2"):

@@ -195,7 +195,7 @@ local function claim_batch(scanned_key, most)
 end
 
 local function claim_pending()
-  local to_probe = gates_to_probe(args.worker)
+  local to_probe, was_held = gates_to_probe(args.worker)
   if not to_probe then
     return
   end
@@ -203,7 +203,8 @@ local function claim_pending()
   if #to_probe > 0 then
     claimed, behind = claim_probe(scanned_key, most, to_probe)
   else
-    claimed, behind = claim_batch(scanned_key, most)
+    -- The delay may be short, and a whole batch would fail again.
+    claimed, behind = claim_batch(scanned_key, was_held and math.min(most, 1) or most)
   end
   if claimed == 0 and behind then
     redis.call('SET', scanned_key, behind, 'EX', SCANNED_S)

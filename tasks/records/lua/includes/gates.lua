@@ -78,9 +78,10 @@ local function strike(service, id, node, retry)
   end
 end
 
--- Returns the gates that a claim of this node would probe, or nil if it may claim nothing.
+-- Returns the gates that a claim of this node would probe, or nil if it may claim nothing; and whether
+-- the node has been held, and no node has had a good answer since.
 local function gates_to_probe(node)
-  local to_probe = {}
+  local to_probe, was_held = {}, false
   for _, service in ipairs(SERVICES) do
     local gate = KEY.gate .. service
     local closed_until, probed_until, held_until = unpack(redis.call('HMGET', gate, 'until',
@@ -92,8 +93,9 @@ local function gates_to_probe(node)
     if closed_until then
       to_probe[#to_probe + 1] = gate
     end
+    was_held = was_held or held_until
   end
-  return to_probe
+  return to_probe, was_held
 end
 
 -- Whether an upload has failed since the last good answer of one of these gates' services.
