@@ -104,6 +104,19 @@ def test_what_one_node_of_two_meets_holds_that_node_alone(farm: Farm, service: s
 
 
 @each_service
+def test_a_second_node_may_meet_it_with_the_same_uploads(farm: Farm, service: str) -> None:
+    farm.take_tasks("w1", "w2")
+    for _ in range(3):
+        fail_one(farm, "w1", service)
+    assert not closed(farm, service)
+    farm.make_due()
+
+    settle(farm, claim_on(farm, "w2"), service)  # without a delay
+
+    assert farm.client.hexists(keys.gate_key(service), "until")
+
+
+@each_service
 def test_a_node_that_was_held_tries_one_upload(farm: Farm, service: str) -> None:
     farm.take_tasks("w1", "w2")
     for _ in range(3):

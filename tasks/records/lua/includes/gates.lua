@@ -4,7 +4,7 @@
 --
 -- KEY.gate .. SERVICE holds the failures since the last good answer:
 --   since             the first of them
---   struck:UPLOAD     the node on which this upload failed; strikes: how many uploads these are
+--   struck:UPLOAD     the node on which this upload failed last; strikes: how many uploads these are
 --   node:NODE         how many of them failed on this node; nodes: how many nodes these are
 --   until, closed     when to probe the closed gate, and how often it has closed
 --   until:NODE, held  the same for a node that meets what no other node has met yet
@@ -50,8 +50,13 @@ local function strike_gate(service, id, node, retry)
   local gate = KEY.gate .. service
   redis.call('HSETNX', gate, 'since', NOW)
   redis.call('EXPIRE', gate, DAY_S)
-  if redis.call('HSETNX', gate, 'struck:' .. id, node) == 1 then
+  local struck_on = redis.call('HGET', gate, 'struck:' .. id)
+  if not struck_on then
     redis.call('HINCRBY', gate, 'strikes', 1)
+  end
+  -- What one node has met, others may meet with the same uploads: these are the first in the queue.
+  if struck_on ~= node then
+    redis.call('HSET', gate, 'struck:' .. id, node)
     if redis.call('HINCRBY', gate, 'node:' .. node, 1) == 1 then
       redis.call('HINCRBY', gate, 'nodes', 1)
     end
