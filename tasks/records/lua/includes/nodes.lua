@@ -45,7 +45,8 @@ local function absent_node(node, tried_by)
   local from = string.format('%.3f', NOW - NODE.return_s)
   local to = string.format('%.3f', NOW - NODE.worker_s)
   for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEY.workers, from, to)) do
-    if name ~= node and not is_local(name) and not tried_by[name] and redis.call('HEXISTS', KEY.paused, name) == 0 then
+    local may_do_it = name ~= node and not is_local(name) and not tried_by[name]
+    if may_do_it and redis.call('HEXISTS', KEY.paused, name) == 0 then
       return name
     end
   end
