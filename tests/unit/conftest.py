@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from tasks.transfer.targets import Target
 from tests.sandbox import RedisServer
 from tests.unit.odd_server import OddServer
 from tests.unit.records import Farm
+from workers.steps import pulse
 
 Frame = Callable[..., Transfer]
 
@@ -27,6 +29,15 @@ def new_id() -> str:
 
 def digest_of(content: bytes) -> str:
     return base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
+
+
+@pytest.fixture(autouse=True)
+def no_pulse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Redis have said nothing yet: other tests share this process."""
+    silent = pulse.Pulse(
+        -math.inf, is_new=False, is_aside=False, has_unread=True, reconciler="", held_s=0
+    )
+    monkeypatch.setattr(pulse, "_latest", silent)
 
 
 @pytest.fixture
