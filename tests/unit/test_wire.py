@@ -18,6 +18,7 @@ from tasks.intake.build import Options, build_requests
 from tasks.intake.fields import MAX_METADATA, MAX_PATHS
 from tasks.intake.from_wire import from_wire
 from tasks.intake.manifest import Entry
+from tasks.intake.marks import MARKING
 from tasks.intake.notation import Frames
 from tasks.intake.ranges import MAX_FRAMES
 from tasks.intake.request import PublishRequest, Request, UploadRequest
@@ -87,9 +88,10 @@ def looked_at(request: Request, identities: list[tuple[int, int]]) -> Request:
 #: Without what begins a variable, which is refused.
 fit = st.characters(exclude_categories=["C", "Zl", "Zp"], exclude_characters="/\\$%")
 words = st.text(fit, min_size=1, max_size=20).filter(str.strip)
-folders = st.lists(words.filter(lambda word: word not in {".", ".."}), max_size=3).map(
-    lambda parts: "/".join(["/mnt", *parts])
-)
+#: A mark in a folder is refused, too, and "<0>" is one.
+folders = st.lists(
+    words.filter(lambda word: word not in {".", ".."} and MARKING.isdisjoint(word)), max_size=3
+).map(lambda parts: "/".join(["/mnt", *parts]))
 #: A name that begins with a dot is refused, because fetch could not write it.
 heads = st.from_regex(r"[a-zé1 ]{1,6}[._]", fullmatch=True)
 tails = st.from_regex(r"[a-z_1]{0,3}(\.[a-z1]{1,4}){0,2}", fullmatch=True)
@@ -101,7 +103,7 @@ identities = st.lists(
 
 
 def is_name(word: str) -> bool:
-    return not set(word) & set("%#@$<{[]?*") and word[0] != "." and bool(word.strip("._- "))
+    return not set(word) & {*MARKING, "]"} and word[0] != "." and bool(word.strip("._- "))
 
 
 @st.composite
