@@ -15,12 +15,12 @@ Call = Callable[[Sequence[Transfer]], Outcomes]
 
 
 def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -> Outcomes:
-    """Make one call. If it takes much longer than others, make one for each of several groups.
+    """Make one call. If it takes much longer than others, find the uploads that are the reason.
 
-    These calls are made at once, and each gets the time of the call that it replaces: it needs a
-    new connection, which takes longer the farther ftrack is. If few of them are slow, too, these
-    have the uploads that are the reason: each of such a group is given back, to be claimed alone.
-    If not, it is ftrack, and the rest waits for it.
+    One call for each of several groups is made at once, then one for each upload of the slow
+    groups. Each gets the time of the call that it replaces: it needs a new connection, which takes
+    longer the farther ftrack is. What is slow by itself is given back, to be claimed alone. If most
+    groups are slow, it is ftrack, and the rest waits for it.
     """
     if len(transfers) < 2:  # noqa: PLR2004
         return call(transfers)
@@ -28,9 +28,22 @@ def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -
     if outcomes := _in_time(call, transfers, 0.0):
         return outcomes
     waited_s = time.monotonic() - begun
-    groups = groups_of(transfers)
-    answers = threads.run(groups, lambda group: _in_time(call, group, waited_s))
+    outcomes, slow = _calls_at_once(call, groups_of(transfers), threads, waited_s)
+    if len(slow) * 2 > len(transfers):
+        return outcomes | call(slow)
+    if len(slow) > 1:
+        found, slow = _calls_at_once(call, [[file] for file in slow], threads, waited_s)
+        outcomes |= found
+    return outcomes | {file.upload_id: GivenBackError(file.upload_id, True) for file in slow}  # noqa: FBT003 plain values
+
+
+def _calls_at_once(
+    call: Call, groups: Sequence[Sequence[Transfer]], threads: Threads, least_s: float
+) -> tuple[Outcomes, list[Transfer]]:
+    """Make a hurried call for each group; return what is known, and what was slow."""
+    outcomes: Outcomes = {}
     slow: list[Transfer] = []
+    answers = threads.run(groups, lambda group: _in_time(call, group, least_s))
     for group, answer in zip(groups, answers, strict=True):
         if isinstance(answer, Unfinished):  # the worker exits
             outcomes |= {file.upload_id: GivenBackError(file.upload_id) for file in group}
@@ -38,9 +51,7 @@ def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -
             outcomes |= answer
         else:
             slow += group
-    if len(slow) * 2 > len(transfers):
-        return outcomes | call(slow)
-    return outcomes | {file.upload_id: GivenBackError(file.upload_id, True) for file in slow}  # noqa: FBT003 plain values
+    return outcomes, slow
 
 
 def groups_of(transfers: Sequence[Transfer]) -> list[Sequence[Transfer]]:

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 
 #: A call for several uploads may take this many times as long as others, for its size.
 FACTOR = 5
-#: A server, network or machine may pause for this long. With 2 s, the others of a slow upload's
-#: batch were held for 4 s.
+#: A server, network or machine may pause for this long. The others of a slow upload's batch are
+#: held for three times as long at most; a quarter of a second ended calls that a busy machine held.
 LEAST_S = 0.5
 #: So many calls are remembered; before there are so many as FEWEST, nothing is slow.
 REMEMBERED, FEWEST = 15, 3
