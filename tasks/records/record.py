@@ -136,7 +136,8 @@ class Record:
             int(delivered.fence or 0),
             was_located=bool(delivered.located),
         )
-        transfer = replace(transfer, doubted=bool(delivered.doubted))
+        if delivered.doubted:
+            transfer = replace(transfer, doubted=True)
         if transfer.publish and delivered.size:
             return replace(transfer, total_bytes=int(number(delivered.size)))
         return transfer

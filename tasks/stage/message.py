@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, TypedDict
 
 from tasks.config.sealing import Codec
@@ -40,9 +40,11 @@ class RunMessage(Message):
 def to_message(claim_id: str, transfers: Sequence[Transfer], urls: Codec) -> Message:
     """Return the message that hands on these transfers."""
     signed = {
-        transfer.upload_id: urls.encode({"for": _version(transfer), **asdict(transfer.signed)})
+        transfer.upload_id: urls.encode(
+            {"for": _version(transfer), "url": put.url, "headers": put.headers}
+        )
         for transfer in transfers
-        if transfer.signed and not transfer.stored
+        if (put := transfer.signed) and not transfer.stored
     }
     return Message(summary=summary(transfers), claim=claim_id, signed=signed)
 
@@ -51,14 +53,13 @@ def with_signed(batch: Batch, message: Message, urls: Codec, server_url: str) ->
     """Return the batch with the signed PUTs of the message, if ftrack may have given them."""
     signed = message["signed"]
 
-    def put_of(transfer: Transfer) -> SignedPut | None:
+    def with_put(transfer: Transfer) -> Transfer:
         put = _unsealed(signed.get(transfer.upload_id), transfer, urls)
-        return put if put and fits(put, transfer.size_bytes, server_url) else None
+        if put and not fits(put, transfer.size_bytes, server_url):
+            put = None
+        return transfer if put is transfer.signed else replace(transfer, signed=put)
 
-    return replace(
-        batch,
-        transfers=tuple(replace(transfer, signed=put_of(transfer)) for transfer in batch.transfers),
-    )
+    return replace(batch, transfers=tuple(map(with_put, batch.transfers)))
 
 
 def summary(transfers: Sequence[Transfer]) -> str:
