@@ -3,8 +3,9 @@
 After a broken connection, a worker may stay up, and even answer a ping, but take no more tasks
 from its queue. So every few seconds each worker notes in Redis that it takes tasks: it has asked
 for tasks recently, or all its processes are busy and something moves. It takes the note back when
-neither is true, and a note that is too old does not count. Each worker also notes its version,
-whether it takes tasks or not. Under systemd, one that takes none is restarted by its unit.
+neither is true or when it shuts down, and a note that is too old does not count. Each worker also
+notes its version, whether it takes tasks or not. Under systemd, one that takes none is restarted by
+its unit.
 """
 
 from __future__ import annotations
@@ -68,6 +69,15 @@ class Health(PeriodicStep):
         """Count the silence from now on: to get here takes long on a busy machine."""
         transport.last_asked = time.monotonic()
         super().start(worker)
+
+    def _run(self) -> None:
+        """Note until the worker stops, and then that it leaves.
+
+        In the thread, because a Redis that does not answer must not hold up the shutdown.
+        """
+        super()._run()
+        with suppress(redis.RedisError):
+            self.record.scripts.run("note_leaving", node=str(self.worker.hostname))
 
     def act(self) -> float:
         """Note both; if the worker takes no tasks, log an error and take the second note back."""

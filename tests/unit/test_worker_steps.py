@@ -25,7 +25,7 @@ from tasks import chain
 from tasks.config.redis_client import worker_redis
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
-from tasks.records import keys
+from tasks.records import keys, nodes
 from tasks.records.commands import Commands
 from tasks.records.record import open_record
 from tasks.records.states import STAGES
@@ -171,9 +171,24 @@ def test_a_worker_that_took_long_to_start_is_healthy(
     step = health.Health(worker)
     step.start(worker)
     wait_until(lambda: client.exists("farmhaul:alive"))
-    step.stop(worker)
     assert client.exists("farmhaul:workers")
+    step.stop(worker)
     assert "not_consuming" not in caplog.text
+
+
+def test_a_worker_that_shuts_down_takes_no_tasks_and_may_come_back(
+    worker: SimpleNamespace, client: Any
+) -> None:
+    transport.last_asked = time.monotonic()
+    step = health.Health(worker)
+    step.start(worker)
+    wait_until(lambda: health.main(["w1@node7"]) == 0)
+
+    step.stop(worker)
+
+    wait_until(lambda: health.main(["w1@node7"]) == 1, 2)
+    silent_s = client.time()[0] - client.zscore(keys.WORKERS, "w1@node7")
+    assert nodes.WORKER_S - 1 <= silent_s < nodes.RETURN_S
 
 
 def test_a_worker_whose_processes_are_all_busy_is_healthy(
