@@ -131,11 +131,17 @@ def own_fault(error: errors.UploadError) -> str:
         return "locations" if isinstance(error, errors.TargetRefusedError) else "files"
     if isinstance(error, errors.OwnSettingsError | errors.InterceptedError):
         return error.service
+    if _may_be_on_its_way(error):
+        return "store"
+    is_its_user = isinstance(error, errors.RequestRefusedError) and error.lacks_rights
+    return "ftrack" if is_its_user or isinstance(error, errors.CredentialsRefusedError) else ""
+
+
+def _may_be_on_its_way(error: errors.UploadError) -> bool:
+    """Return whether another node may reach the store by another way."""
     if isinstance(error, errors.UrlRefusedError | errors.StoreRefusedError):
-        return "store" if error.by == "proxy" else ""
-    if isinstance(error, errors.UnexpectedAnswerError) and error.service == "the store":
-        return "store"  # another node may reach it by another way
-    return "ftrack" if isinstance(error, errors.CredentialsRefusedError) else ""
+        return error.by == "proxy"
+    return isinstance(error, errors.UnexpectedAnswerError) and error.service == "the store"
 
 
 def is_refused_here(error: object) -> bool:

@@ -383,6 +383,11 @@ class RequestRefusedError(FatalError):
         self.what = what
         self.why = why
 
+    @property
+    def lacks_rights(self) -> bool:
+        """Whether the API user may not do it; that of another node may."""
+        return "Permission" in self.why.partition(":")[0]
+
     def __str__(self) -> str:
         return f"ftrack refused to {self.what} component {self.component_id}: {self.why}"
 

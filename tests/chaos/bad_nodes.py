@@ -15,12 +15,14 @@ from tests.helpers.raw_server import raw_server
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import Sandbox
 from tests.sandbox.process import CLOSED_PORT
+from tests.sandbox.seed import GUEST_KEY, GUEST_USER
 
 #: What becomes of a bad node that is not named: it does not start and says why, or it works.
 REFUSES, WORKS = "exits with 2", "takes uploads"
 #: Bad nodes, with what they are named for.
 BAD_NODES = {
     "a revoked API key": "ftrack",
+    "a user without rights": "ftrack",
     "another secret key": "records",
     "another root": "files",
     "an empty mount": "files",
@@ -66,6 +68,7 @@ def bad_node(
         empty.mkdir(exist_ok=True)
         envs: dict[str, dict[str, str]] = {
             "a revoked API key": {"FTRACK_API_KEY": "revoked"},
+            "a user without rights": {"FTRACK_API_USER": GUEST_USER, "FTRACK_API_KEY": GUEST_KEY},
             "another secret key": {"FARMHAUL_SECRET_KEY": Fernet.generate_key().decode()},
             "another root": {"FARMHAUL_STORAGE_ROOTS": str(empty)},
             "an empty mount": {

@@ -17,7 +17,7 @@ from tests.chaos.bad_nodes import OPTIONS
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.farm import Farm, Worker, wait_until
-from tests.sandbox.seed import OTHER_API_KEY, VERSION_ID
+from tests.sandbox.seed import GUEST_KEY, GUEST_USER, OTHER_API_KEY, VERSION_ID
 from tests.unit.odd_server import OddServer, http
 
 pytestmark = pytest.mark.slow
@@ -195,6 +195,21 @@ def test_a_node_with_a_revoked_key_takes_nothing(make_farm: MakeFarm) -> None:
     assert farm.redis.keys("farmhaul:gate:*") == []
     for command in ("status", "doctor"):
         assert re.search(r"w2@\S+ .*refuses the credentials", says(farm, command))
+
+
+def test_a_node_whose_user_lacks_rights_fails_no_upload(make_farm: MakeFarm) -> None:
+    farm = with_bad_node(make_farm, {"FTRACK_API_USER": GUEST_USER, "FTRACK_API_KEY": GUEST_KEY})
+    bad = farm.workers[1]
+
+    def is_set_aside() -> bool:
+        wait_arrived(farm, farm.upload_many(60))
+        return aside(farm) == {"w2": "ftrack"}
+
+    wait_until(is_set_aside, 60, bad.log_text)
+    assert most_tries(bad) == 1
+    assert re.search(r"w2@\S+ .*PermissionError", says(farm, "status"))
+    wait_until(lambda: "probe_failed" in bad.log_text(), 60, bad.log_text)
+    assert aside(farm) == {"w2": "ftrack"}
 
 
 @pytest.mark.parametrize(

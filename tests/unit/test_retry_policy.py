@@ -19,7 +19,7 @@ from tasks.records.keys import gate_key, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.stage import retry_policy
-from tasks.stage.retry_policy import POLICIES, full_jitter, retry_plan
+from tasks.stage.retry_policy import POLICIES, full_jitter, own_fault, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.targets import Target
 from tests.helpers.error_examples import EXAMPLES
@@ -234,3 +234,11 @@ def test_a_url_that_another_node_has_sealed_costs_no_try() -> None:
     assert retry_plan(not_ours)["counter"] == "no URL"
     assert retry_plan(not_ours)["gate"] == ""
     assert retry_plan(example(errors.UrlRefusedError))["gate"] == "store"
+
+
+def test_what_a_user_may_not_do_is_left_to_nodes_with_other_users() -> None:
+    def refused(why: str) -> errors.RequestRefusedError:
+        return errors.RequestRefusedError("c1", "register", why)
+
+    assert own_fault(refused("PermissionError: not yours")) == "ftrack"
+    assert own_fault(refused("ValidationError: Permission is not a name")) == ""
