@@ -141,6 +141,8 @@ def _may_be_on_its_way(error: errors.UploadError) -> bool:
     """Return whether another node may reach the store by another way."""
     if isinstance(error, errors.UrlRefusedError | errors.StoreRefusedError):
         return error.by == "proxy"
+    if isinstance(error, errors.DigestMismatchError):
+        return True  # or its memory or a proxy changes the bytes
     return isinstance(error, errors.UnexpectedAnswerError) and error.service == "the store"
 
 

@@ -37,6 +37,7 @@ BAD_NODES = {
     "a proxy that answers 503": "ftrack",
     "a proxy that wants a login": "ftrack",
     "a proxy that refuses the store": "store",
+    "a network that changes bytes": "store",
     "a SOCKS proxy": REFUSES,
     "no DNS": "ftrack",
     "no DNS for the store": "store",
@@ -47,6 +48,8 @@ BAD_NODES = {
 }
 #: Below the storage root; a bad node may lack one.
 ROOTS = ("left", "right")
+#: What the store answers to bytes that differ from their Content-MD5.
+BAD_DIGEST = b"<Error><Code>BadDigest</Code></Error>"
 OPTIONS = ("--concurrency=2", "--without-gossip", "--without-mingle")
 
 
@@ -58,8 +61,9 @@ def bad_node(
     storage = str(sandbox.storage)
     with ExitStack() as servers:
 
-        def answering(status: bytes) -> str:
-            answer = b"HTTP/1.1 %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status
+        def answering(status: bytes, body: bytes = b"") -> str:
+            answer = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+            answer %= status, len(body), body
             server = servers.enter_context(raw_server(lambda client: client.sendall(answer)))
             return f"http://127.0.0.1:{server.port}"
 
@@ -97,6 +101,7 @@ def bad_node(
             "a proxy that answers 503": lambda: answering(b"503 Service Unavailable"),
             "a proxy that wants a login": lambda: answering(b"407 Login"),
             "a proxy that refuses the store": lambda: answering(b"403 Forbidden"),
+            "a network that changes bytes": lambda: answering(b"400 Bad Request", BAD_DIGEST),
         }
         env = envs.get(kind, {})
         if (

@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.chaos.bad_nodes import OPTIONS
+from tests.chaos.bad_nodes import OPTIONS, bad_node
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.farm import Farm, Worker, wait_until
+from tests.sandbox import Sandbox
 from tests.sandbox.seed import GUEST_KEY, GUEST_USER, OTHER_API_KEY, VERSION_ID
 from tests.unit.odd_server import OddServer, http
 
@@ -210,6 +211,24 @@ def test_a_node_whose_user_lacks_rights_fails_no_upload(make_farm: MakeFarm) -> 
     assert re.search(r"w2@\S+ .*PermissionError", says(farm, "status"))
     wait_until(lambda: "probe_failed" in bad.log_text(), 60, bad.log_text)
     assert aside(farm) == {"w2": "ftrack"}
+
+
+def test_a_node_that_changes_bytes_fails_no_upload(
+    make_farm: MakeFarm, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """An upload whose bytes have changed three times fails, and this node alone could do that."""
+    server = sandbox.env["FTRACK_SERVER"].replace("127.0.0.1", "localhost")
+    farm = make_farm(workers=1, env={"FTRACK_SERVER": server})
+    with bad_node("a network that changes bytes", sandbox, tmp_path) as (env, _):
+        bad = farm.add(env=env)
+
+        def is_set_aside() -> bool:
+            wait_arrived(farm, farm.upload_many(60))
+            return aside(farm) == {"w2": "store"}
+
+        wait_until(is_set_aside, 60, bad.log_text)
+    assert most_tries(bad) == 1
+    assert re.search(r"w2@\S+ .*arrived with other bytes", says(farm, "status"))
 
 
 @pytest.mark.parametrize(

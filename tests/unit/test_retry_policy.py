@@ -242,3 +242,7 @@ def test_what_a_user_may_not_do_is_left_to_nodes_with_other_users() -> None:
 
     assert own_fault(refused("PermissionError: not yours")) == "ftrack"
     assert own_fault(refused("ValidationError: Permission is not a name")) == ""
+
+
+def test_bytes_that_changed_on_their_way_may_be_the_nodes_own_fault() -> None:
+    assert own_fault(example(errors.DigestMismatchError)) == "store"
