@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.fernet import Fernet
 
-from tests.chaos.bad_nodes import OPTIONS, bad_node
+from tests.chaos.bad_nodes import OPTIONS
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.farm import Farm, Worker, wait_until
@@ -32,9 +32,9 @@ def with_bad_node(make_farm: MakeFarm, env: Mapping[str, str]) -> Farm:
 
 
 def most_tries(worker: Worker) -> int:
-    """Return how often the worker has handed over the upload that it met most often."""
-    found = re.findall(r"upload_handed_over upload_id=(\S+)", worker.log_text())
-    return max(Counter(found).values(), default=0)
+    """Return how often the worker has failed the upload that it met most often."""
+    lines = r"upload_(?:handed_over|retrying) upload_id=(\S+)"
+    return max(Counter(re.findall(lines, worker.log_text())).values(), default=0)
 
 
 def aside(farm: Farm) -> dict[str, str]:
@@ -213,22 +213,26 @@ def test_a_node_whose_user_lacks_rights_fails_no_upload(make_farm: MakeFarm) -> 
     assert aside(farm) == {"w2": "ftrack"}
 
 
-def test_a_node_that_changes_bytes_fails_no_upload(
-    make_farm: MakeFarm, sandbox: Sandbox, tmp_path: Path
+@pytest.mark.parametrize(
+    ("status", "code"), [("400 Bad Request", "BadDigest"), ("403 Forbidden", "AccessDenied")]
+)
+def test_a_node_whose_files_the_store_refuses_fails_no_upload(
+    make_farm: MakeFarm, sandbox: Sandbox, status: str, code: str
 ) -> None:
-    """An upload whose bytes have changed three times fails, and this node alone could do that."""
+    """Its network changes bytes, or a policy of the bucket does not let its address in."""
     server = sandbox.env["FTRACK_SERVER"].replace("127.0.0.1", "localhost")
     farm = make_farm(workers=1, env={"FTRACK_SERVER": server})
-    with bad_node("a network that changes bytes", sandbox, tmp_path) as (env, _):
-        bad = farm.add(env=env)
+    with OddServer() as odd:
+        odd.answers = [http(status, f"<Error><Code>{code}</Code></Error>".encode())]
+        bad = farm.add(env={"http_proxy": odd.url, "no_proxy": "localhost"})
 
         def is_set_aside() -> bool:
             wait_arrived(farm, farm.upload_many(60))
             return aside(farm) == {"w2": "store"}
 
         wait_until(is_set_aside, 60, bad.log_text)
-    assert most_tries(bad) == 1
-    assert re.search(r"w2@\S+ .*arrived with other bytes", says(farm, "status"))
+        assert most_tries(bad) == 1
+        assert re.search(rf"w2@\S+ .*({code}|other bytes)", says(farm, "status"))
 
 
 @pytest.mark.parametrize(
