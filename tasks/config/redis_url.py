@@ -112,6 +112,8 @@ def parse_redis_url(text: str) -> RedisUrl:
 
 #: All authorities of the world take 0.2 MB.
 _MOST_PEM_BYTES = 1 << 24
+#: The forms of PKCS #8 and of OpenSSL before its version 1.
+_ENCRYPTED = (b"-----BEGIN ENCRYPTED ", b"Proc-Type: 4,ENCRYPTED")
 
 
 def file_faults(url: RedisUrl) -> list[str]:
@@ -132,10 +134,14 @@ def unreadable(path: str) -> list[str]:
         if not os.path.isfile(path) and os.path.exists(path):  # to open a FIFO would hang
             return [f"{shown} is not a file"]
         with open(path, "rb") as file:
-            is_pem = b"-----BEGIN " in file.read(_MOST_PEM_BYTES)
+            content = file.read(_MOST_PEM_BYTES)
     except OSError as error:
         return [f"cannot read {shown}: {error.strerror}"]
-    return [] if is_pem else [f"{shown} has no certificate or key in PEM form"]
+    if b"-----BEGIN " not in content:
+        return [f"{shown} has no certificate or key in PEM form"]
+    if any(mark in content for mark in _ENCRYPTED):  # OpenSSL would ask on the terminal, and wait
+        return [f"{shown} has a key with a pass phrase; openssl pkey writes it without one"]
+    return []
 
 
 def _login(text: str) -> tuple[str, str]:

@@ -100,17 +100,15 @@ def _without_login(proxy: str) -> str:
 
 def redis_tls_faults(url: RedisUrl) -> Iterator[str]:
     """Yield a line for each file of a URL that can be read and is not what TLS needs."""
-    given = [one for one in (url.ssl_ca_certs, url.ssl_certfile) if one and not unreadable(one)]
-    if url.ssl_ca_certs in given and (why := _bundle_fault(url.ssl_ca_certs)):
+    authorities, own, key = url.ssl_ca_certs, url.ssl_certfile, url.ssl_keyfile
+    if authorities and not unreadable(authorities) and (why := _bundle_fault(authorities)):
         yield f"FARMHAUL_REDIS_URL: ssl_ca_certs: {why}"
-    if url.ssl_certfile in given:
+    if own and not unreadable(own) and not unreadable(key):
         try:
-            _context().load_cert_chain(url.ssl_certfile, url.ssl_keyfile or None)
-        except FileNotFoundError:
-            return  # said already
+            _context().load_cert_chain(own, key or None)
         except (OSError, ValueError):
-            pair = "its key" if url.ssl_keyfile else "a key"
-            shown = visible(url.ssl_certfile)
+            pair = "its key" if key else "a key"
+            shown = visible(own)
             yield f"FARMHAUL_REDIS_URL: ssl_certfile: {shown} is not a PEM certificate with {pair}"
 
 

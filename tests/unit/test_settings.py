@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from cryptography.hazmat.primitives import serialization
 
 from tasks.config.environment import SettingsError
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.settings import FtrackSettings, Settings
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
-from tests.docker.certificate import make_certificate
+from tests.docker.certificate import make_certificate, make_client_certificate
 
 FTRACK = {
     "FTRACK_SERVER": "https://studio.ftrackapp.com/",
@@ -478,6 +479,8 @@ def test_a_proxy_that_is_not_used_for_ftrack_is_not_judged(others: dict[str, str
         ("ssl_certfile", "empty.pem", "ssl_certfile: {} has no certificate or key in PEM form"),
         ("ssl_certfile", "key.pem", "ssl_certfile: {} is not a PEM certificate with a key"),
         ("ssl_ca_certs", "key.pem", "ssl_ca_certs: {} has no certificate in PEM form"),
+        ("ssl_certfile", "pkcs8.pem", "ssl_certfile: {} has a key with a pass phrase; openssl pk"),
+        ("ssl_certfile", "older.pem", "ssl_certfile: {} has a key with a pass phrase; openssl pk"),
     ],
 )
 def test_the_files_of_a_redis_url_are_read(
@@ -485,10 +488,29 @@ def test_the_files_of_a_redis_url_are_read(
 ) -> None:
     (tmp_path / "empty.pem").touch()
     (tmp_path / "key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
+    (tmp_path / "pkcs8.pem").write_text("-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    (tmp_path / "older.pem").write_text("-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n")
     os.mkfifo(tmp_path / "fifo")
     url = f"rediss://:s3cr3t@host/0?{parameter}={tmp_path / file}"
 
-    assert faults(FARMHAUL_REDIS_URL=url) == [f"FARMHAUL_REDIS_URL: {said.format(tmp_path / file)}"]
+    [line] = faults(FARMHAUL_REDIS_URL=url)
+
+    assert line.startswith(f"FARMHAUL_REDIS_URL: {said.format(tmp_path / file)}")
+
+
+def test_nobody_is_asked_for_the_pass_phrase_of_a_key(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own, key = tmp_path / "own.pem", tmp_path / "own.key"
+    make_client_certificate(own)
+    plain = serialization.load_pem_private_key(own.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8)
+    key.write_bytes(plain.private_bytes(*form, serialization.BestAvailableEncryption(b"hush")))
+
+    [line] = faults(FARMHAUL_REDIS_URL=f"rediss://host?ssl_certfile={own}&ssl_keyfile={key}")
+
+    assert line.startswith(f"FARMHAUL_REDIS_URL: ssl_keyfile: {key} has a key with a pass phrase; ")
+    assert capfd.readouterr().err == ""
 
 
 def test_the_authorities_of_the_environment_are_read_for_redis_too() -> None:
