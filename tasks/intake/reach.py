@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 #: localhost is always these (RFC 6761), so that no look-up is needed for it.
 _LOOPBACK = ("127.0.0.1", "::1")
-#: What OpenSSL says of a certificate for another host name, or another IP address.
-_OTHER_HOST = {62, 64}
 _NAME_THE_HOST = "name a host of the certificate in the URL, or set ssl_check_hostname=false"
+_RENEW = "renew the certificate of Redis, or correct the clock of this node"
+#: What to do if OpenSSL says that a certificate is not yet valid or has expired, or is for another
+#: host name or another IP address.
+_STEPS = {9: _RENEW, 10: _RENEW, 62: _NAME_THE_HOST, 64: _NAME_THE_HOST}
 _SPEAKS_TLS = "check that Redis is running, and takes TLS at this port (redis:// is without TLS)"
 
 
@@ -155,8 +157,8 @@ def _with_tls(url: RedisUrl, connected: socket, host: str, deadline: Deadline) -
     except Exception as error:
         secured.close()
         if getattr(error, "verify_message", ""):
-            is_other_host = getattr(error, "verify_code", 0) in _OTHER_HOST
-            step = _NAME_THE_HOST if is_other_host else "name its authority with ssl_ca_certs"
+            code = getattr(error, "verify_code", 0)
+            step = _STEPS.get(code, "name its authority with ssl_ca_certs")
             why = f"its certificate is not accepted: {reason(error).rstrip('.')}; {step}"
             raise OSError(why) from None
         if isinstance(error, socket.timeout):  # of Python 3.8: not yet a TimeoutError

@@ -56,6 +56,10 @@ _STEPS = (
         "name a host of the certificate in FARMHAUL_REDIS_URL, or set ssl_check_hostname=false",
     ),
     (
+        ("certificate has expired", "certificate is not yet valid"),
+        "renew the certificate of Redis, or correct the clock of this node",
+    ),
+    (
         ("CERTIFICATE_VERIFY_FAILED",),
         "name the authority of its certificate with ssl_ca_certs in FARMHAUL_REDIS_URL",
     ),

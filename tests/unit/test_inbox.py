@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import redis
 
 from tasks.config.redis_url import parse_redis_url
 from tasks.intake.inbox import INBOX, RECORD, InboxError, push
+from tasks.intake.refusals import step_for
 from tasks.records.keys import UPLOAD
 from tasks.records.states import UPLOAD_STATES
 from tests.docker.certificate import make_certificate, make_client_certificate
@@ -314,6 +316,20 @@ def test_tls_verifies_the_certificate(
     for line in (stranger, system):
         assert "name its authority with ssl_ca_certs" in line
     assert "not valid for '127.0.0.1'); name a host of the certificate in the URL" in other_name
+
+
+def test_a_certificate_that_has_expired_is_to_be_renewed(
+    guarded: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, certificate = tmp_path / "ca.pem", tmp_path / "server.pem"
+    monkeypatch.setattr("tests.docker.certificate._LIFETIME", datetime.timedelta(minutes=-1))
+    make_certificate(["localhost"], authority, certificate)
+    with tls_front(guarded.port, certificate) as port:
+        line = refused(f"rediss://:{PASSWORD}@localhost:{port}?ssl_ca_certs={authority}")
+
+    assert "certificate has expired); renew the certificate of Redis, or correct the clock" in line
+    words = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired"
+    assert step_for(words).startswith("renew the certificate of Redis, ")
 
 
 def test_tls_takes_large_entries(guarded: RedisServer, certificates: Path) -> None:
