@@ -165,6 +165,11 @@ def _sentinel_problem(error: redis.sentinel.MasterNotFoundError) -> str:
             "the sentinels do not accept the login; check sentinel_username and sentinel_password "
             "in FARMHAUL_REDIS_URL"
         )
+    if " - " in str(error):  # here redis-py has appended the sentinels that did not answer
+        return (
+            "no sentinel names a master, and not all of them answer; check FARMHAUL_REDIS_URL, "
+            "whether they run and take TLS: farmhaul doctor on this node says what is wrong"
+        )
     return "no sentinel knows a master; check FARMHAUL_REDIS_URL, and that a master is elected"
 
 

@@ -26,7 +26,7 @@ _RENEW = "renew the certificate of Redis, or correct the clock of this node"
 #: What to do if OpenSSL says that a certificate is not yet valid or has expired, or is for another
 #: host name or another IP address.
 _STEPS = {9: _RENEW, 10: _RENEW, 62: _NAME_THE_HOST, 64: _NAME_THE_HOST}
-_SPEAKS_TLS = "check that Redis is running, and takes TLS at this port (redis:// is without TLS)"
+_SPEAKS_TLS = "check that Redis is running, and takes TLS at this port, or leave TLS out of the URL"
 
 
 class UnreachableError(Exception):

@@ -67,10 +67,16 @@ def _explained(url: RedisUrl, unreachable: str, *, wants_login: bool, knows_none
             f"the sentinels want a login of their own ({url.where}); add "
             "?sentinel_password=PASSWORD to FARMHAUL_REDIS_URL"
         )
+    why, _, step = unreachable.partition("; ")
+    return f"no sentinel is reachable ({why}); {step or _step_to_reach(why)}"
+
+
+def _step_to_reach(why: str) -> str:
+    if "[SSL" in why:
+        return step_for(why)
     step = "check FARMHAUL_REDIS_URL, and that the sentinels are running"
-    if "[SSL" in unreachable:
-        step = step_for(unreachable)
-    return f"no sentinel is reachable ({unreachable}); {step}"
+    # A port that takes TLS ends other connections so.
+    return f"{step} without TLS (with it, the URL has ?ssl=true)" if "reset by" in why else step
 
 
 def _ask(url: RedisUrl, place: tuple[str, int], deadline: Deadline) -> tuple[str, int] | None:

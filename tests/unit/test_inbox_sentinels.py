@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -13,7 +14,9 @@ from tasks.config.redis_url import parse_redis_url
 from tasks.intake.inbox import INBOX, InboxError, push
 from tests.chaos import sentinels
 from tests.chaos.sentinels import Sentinels
+from tests.docker.certificate import make_certificate
 from tests.helpers.raw_server import ANSWER_S, SLACK_S, RawServer, full_backlog, raw_server
+from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
 from tests.sandbox.process import free_ports
 
@@ -106,6 +109,22 @@ def test_sentinels_without_tls_are_told_from_those_that_are_down() -> None:
     assert line.endswith(
         "; name the port that takes TLS in FARMHAUL_REDIS_URL, or leave TLS out of it"
     )
+
+
+def test_a_sentinel_whose_tls_is_not_right_is_named_with_one_step(tmp_path: Path) -> None:
+    make_certificate(["localhost"], tmp_path / "ca.pem", tmp_path / "server.pem")
+    make_certificate(["localhost"], tmp_path / "other.pem", tmp_path / "unused.pem")
+    [closed] = free_ports(1)
+    with tls_front(closed, tmp_path / "server.pem") as port:
+        url = f"sentinel://localhost:{port}/farm"
+        strange = refused(f"{url}?ssl=true&ssl_ca_certs={tmp_path}/other.pem")
+        without = refused(url)
+    with raw_server(b"") as silent:
+        plain = refused(f"sentinel://localhost:{silent.port}/farm?ssl=true")
+
+    assert "issuer certificate); name its authority" in strange
+    assert without.endswith("without TLS (with it, the URL has ?ssl=true)")
+    assert "no answer in time); check that Redis is running, and takes TLS" in plain
 
 
 # Sentinels that answer what a test says

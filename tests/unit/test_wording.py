@@ -10,12 +10,14 @@ import pytest
 import redis
 import redis.sentinel
 
+from tasks.config.redis_client import shared_redis
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
 from tasks.records import keys
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.status import Status
 from tests.helpers.raw_server import raw_server
+from tests.sandbox.process import CLOSED_PORT
 from tests.unit.records import Farm
 from workers.cli.watch import _print, _tell_troubles
 from workers.wording import meant_states, redis_problem, troubles
@@ -89,6 +91,14 @@ def test_sentinels_that_want_a_login_are_not_without_a_master() -> None:
     assert redis_problem(error).startswith("the sentinels do not accept the login; ")
     error = redis.sentinel.MasterNotFoundError("No master found for 'farm'")
     assert redis_problem(error).startswith("no sentinel knows a master; ")
+
+
+def test_a_worker_that_reaches_no_sentinel_says_so() -> None:
+    client = shared_redis(Settings(f"sentinel://127.0.0.1:{CLOSED_PORT}/farm?ssl=true"))
+    with pytest.raises(redis.sentinel.MasterNotFoundError) as caught:
+        client.ping()
+
+    assert redis_problem(caught.value).endswith("farmhaul doctor on this node says what is wrong")
 
 
 def test_closed_gates_and_nodes_with_faults_are_told_once(
