@@ -120,7 +120,7 @@ class Spool:
         Raises:
             OSError: the folder cannot be read.
         """
-        names = disk.names(self.folder)
+        names = self._names()
         places = [(self.folder, names, ".json"), (self.folder, names, ".jsonl")]
         places.append((self.manifests, self._names_of_manifests(), ".jsonl"))
         found = [
@@ -141,7 +141,7 @@ class Spool:
         return [
             os.path.join(folder, name)
             for folder, names in (
-                (self.folder, disk.names(self.folder)),
+                (self.folder, self._names()),
                 (self.manifests, self._names_of_manifests()),
             )
             for name in names
@@ -203,8 +203,25 @@ class Spool:
             is_ours = is_ours and os.lstat(folder).st_uid in {os.geteuid(), 0}
             # Several users share a sticky folder on purpose, and each sends his own requests.
             if is_ours and status.st_mode & 0o077 and not status.st_mode & stat.S_ISVTX:
-                os.chmod(folder, 0o700)
+                self._close(folder, status.st_mode)
         return folder
+
+    def _close(self, folder: str, mode: int) -> None:
+        """Close a folder to other users, if it is a spool and nothing else."""
+        if folder != self.folder or not _holds_others(disk.names(folder)):
+            os.chmod(folder, 0o700)
+        elif mode & 0o022:
+            why = "it holds other files, and others may write there; name a folder of its own"
+            raise PermissionError(errno.EPERM, why, folder)
+
+    def _names(self) -> list[str]:
+        """Return the names of the spool's files; a home or / may have JSON files of others.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        names = disk.names(self.folder)
+        return [name for name in names if name[0].isdigit()] if _holds_others(names) else names
 
     def _names_of_manifests(self) -> list[str]:
         """Return the names in the folder of manifests.
@@ -259,6 +276,13 @@ def _without_end(folder: str) -> str:
 
 def _is_sticky(folder: str) -> bool:
     return not disk.WINDOWS and bool(os.stat(folder).st_mode & stat.S_ISVTX)
+
+
+def _holds_others(names: Iterable[str]) -> bool:
+    """Return whether a folder with these names has more in it than a spool."""
+    ours = (".json", ".jsonl", ".new", ".bad")
+    places = {"manifests", "lost+found"}
+    return any(not (name[0] == "." or name in places or name.endswith(ours)) for name in names)
 
 
 def _is_left_behind(path: str) -> bool:

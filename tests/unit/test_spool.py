@@ -252,6 +252,25 @@ def test_a_spool_that_others_could_read_is_closed_to_them(spool: Spool) -> None:
     assert stat.S_IMODE(os.stat(spool.folder).st_mode) == 0o700
 
 
+def test_a_folder_of_other_programs_stays_as_it_is(spool: Spool, inbox: Inbox) -> None:
+    folder = Path(spool.folder)
+    (folder / "bin").mkdir(parents=True)
+    folder.chmod(0o755)
+    for name in ("package.json", "lines.jsonl", "old.json.new", "broken.bad"):
+        (folder / name).write_text("bad")
+        os.utime(folder / name, (0, 0))
+    before = sorted(os.listdir(folder))
+    spool.settle([spool.keep(b"one")])
+    assert inbox.flush() == 1
+    assert (inbox.got, inbox.said, spool.unreadable()) == ([b"one"], [], [])
+    assert sorted(os.listdir(folder)) == before
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+    folder.chmod(0o775)
+    with pytest.raises(PermissionError, match="name a folder of its own"):
+        spool.keep(b"two")
+
+
 def test_a_sticky_spool_is_shared_on_purpose(spool: Spool) -> None:
     os.makedirs(spool.folder)
     os.chmod(spool.folder, 0o1777)
