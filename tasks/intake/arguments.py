@@ -137,6 +137,10 @@ def _lines(manifest: str) -> list[str]:
         else:
             with open(manifest, "rb") as file:
                 content = file.read(MAX_BYTES + 1)
+    except AttributeError:  # Python has no stdin if it was closed
+        raise BadInputError(
+            "cannot read the manifest -: stdin is closed; pipe it in, or name a file"
+        ) from None
     except ValueError:
         raise BadInputError(f"--manifest {manifest[:100]!r} is not the name of a file") from None
     except OSError as error:

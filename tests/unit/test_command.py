@@ -186,6 +186,15 @@ def test_a_manifest_of_windows_is_read_from_stdin(
     assert len(host.sent()) == 1
 
 
+def test_a_manifest_from_a_closed_stdin_is_refused(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    code, answers, line = host.enqueue("--manifest", "-")
+    assert (code, answers) == (2, [])
+    assert "cannot read the manifest -: stdin is closed" in line
+
+
 def test_time_spent_on_the_requests_is_not_taken_from_redis(
     host: Host, pushed: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
