@@ -113,7 +113,12 @@ before anything is rendered.""",
             "Register the path in this location of ftrack, too: its name or id.",
         ),
         Option("--only-in", "LOCATION", "Register the path there alone, and upload nothing."),
-        Option("--manifest", "FILENAME", "Read uploads from a file of JSON lines; - reads stdin."),
+        Option(
+            "--manifest",
+            "FILENAME",
+            "Read uploads from a file of JSON lines; - reads stdin.",
+            once=True,
+        ),
         Option(
             "--priority",
             f"[{'|'.join(PRIORITIES)}]",

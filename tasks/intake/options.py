@@ -18,12 +18,16 @@ WIDTH = 100
 
 
 class Option(NamedTuple):
-    """An option: a flag, or with ``value``, which is how the help names its value."""
+    """An option: a flag, or with ``value``, which is how the help names its value.
+
+    Of several values, the last one counts; a repeatable one has all; a second ``once`` is refused.
+    """
 
     name: str
     value: str
     does: str
     repeatable: bool = False
+    once: bool = False
 
     @property
     def key(self) -> str:
@@ -91,6 +95,9 @@ def read_options(command: Command, arguments: Sequence[str]) -> tuple[dict[str, 
                 )
             if option.repeatable:
                 values[option.key].append(value)
+            elif option.once and values[option.key] not in {None, value}:
+                # Whoever gives two wants both.
+                raise _usage_error(command, f"{option.shown} is given twice; use each by itself")
             else:
                 values[option.key] = value
     return values, others

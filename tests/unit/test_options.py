@@ -15,6 +15,7 @@ COMMAND = Command(
         Option("--name", "TEXT", "Name of the new component, " + "which is said at length " * 4),
         Option("--allow-empty", "", "Accept files of 0 bytes."),
         Option("--metadata", "KEY=VALUE", "Repeatable.", repeatable=True),
+        Option("--manifest", "FILENAME", "Read it.", once=True),
         HELP,
     ),
 )
@@ -74,6 +75,12 @@ def test_a_usage_error_names_the_option_and_the_help(argument: str, said: str) -
     line, hint = str(raised.value).splitlines()
     assert line.startswith(said)
     assert hint == "Try 'farmhaul enqueue --help' for help."
+
+
+def test_a_second_manifest_is_not_lost() -> None:
+    assert given("--manifest", "a", "--manifest=a") == ({"manifest": "a"}, [])
+    with pytest.raises(BadInputError, match="--manifest FILENAME is given twice"):
+        read_options(COMMAND, ["--manifest", "a", "--manifest", "b"])
 
 
 def test_an_option_is_not_the_value_of_another_one() -> None:
