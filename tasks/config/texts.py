@@ -95,9 +95,13 @@ def _with_line_feeds(text: str) -> str:
 
 
 def is_host(name: str) -> bool:
-    """Return whether a name can be looked up: none of its parts is empty, or too long."""
+    """Return whether a name can be looked up: no part is empty or too long, or has a space or sign.
+
+    The % is for the zone of an IPv6 address.
+    """
     try:
-        return bool(name.encode("idna"))
+        ascii_name = name.encode("idna").decode()
+        return all(one.isalnum() or one in "-._:%" for one in ascii_name)
     except UnicodeError:
         return False
 
