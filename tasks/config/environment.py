@@ -9,7 +9,7 @@ from tasks.transfer.windows import is_absolute, real_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import TypeVar
 
     T = TypeVar("T")
@@ -119,7 +119,24 @@ def path_map(text: str) -> tuple[tuple[str, str], ...]:
                 f"{source + equals + target!r} does not map a folder to an absolute path; "
                 "write P:\\=/mnt/prod;Q:\\=/mnt/cache"
             )
+    one_folder_each(
+        (source.rstrip("/\\") or source, target.rstrip("/")) for source, _, target in pairs
+    )
     return tuple((source, target) for source, _, target in pairs)
+
+
+def one_folder_each(pairs: Iterable[tuple[str, str]]) -> None:
+    """Check that nothing stands for two folders, of which one would be ignored.
+
+    Raises:
+        ValueError: something does.
+    """
+    folders: dict[str, str] = {}
+    for name, folder in pairs:
+        if folders.setdefault(name, folder) != folder:
+            raise ValueError(
+                f"{name!r} has the folders {folders[name]} and {folder}; leave one out"
+            )
 
 
 def secret_keys(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from tasks.config.environment import (
     Reader,
     SettingsError,
     absolute_path,
+    one_folder_each,
     path_map,
     secret_keys,
     storage_roots,
@@ -277,7 +278,9 @@ def _locations(text: str) -> tuple[tuple[str, str], ...]:
                 f"{name + equals + folder!r} does not name a location and its folder; "
                 "write studio.disk=/mnt/prod"
             )
-    return tuple((name.strip(), os.path.normpath(folder)) for name, _, folder in pairs)
+    locations = tuple((name.strip(), os.path.normpath(folder)) for name, _, folder in pairs)
+    one_folder_each(locations)
+    return locations
 
 
 def _switch(text: str) -> bool:

@@ -122,6 +122,8 @@ def test_http_is_allowed_on_loopback(url: str) -> None:
         ("FARMHAUL_PATH_MAP", "P:\\", "does not map a folder to an absolute path; write P:\\=/mnt"),
         ("FARMHAUL_PATH_MAP", "=/mnt/prod", "'=/mnt/prod' does not map a folder"),
         ("FARMHAUL_PATH_MAP", "P:\\=", "'P:\\\\=' does not map a folder"),
+        ("FARMHAUL_PATH_MAP", "P:\\=/a;Q:=/b;P:=/c", "'P:' has the folders /a and /c; leave one"),
+        ("FARMHAUL_LOCATIONS", "disk=/a;disk=/b", "'disk' has the folders /a and /b; leave one"),
         ("FARMHAUL_PATH_MAP", "P:\\=mnt", "does not map a folder to an absolute path"),
         ("FARMHAUL_SECRET_KEY", "s3cr3t", "key 1 is not a Fernet key"),
         ("FARMHAUL_SECRET_KEY", "A" * 43 + "=,s3cr3t", "key 2 is not a Fernet key"),
