@@ -166,6 +166,10 @@ def test_an_upload_that_hqueue_sees_refused_holds_up_no_other(installed: Install
     assert installed.queued == [("/mnt/a.exr", "a")]
     with pytest.raises(ValueError, match="write what to upload"):
         hqueue.with_upload([])
+    with pytest.raises(TypeError, match="is one text: write its words as a list"):
+        hqueue.with_upload([], f"/mnt/a.exr --version-id {VERSION}")
+    with pytest.raises(ValueError, match=r"no ftrack id for .*/mnt/a\.exr"):
+        hqueue.with_upload([], good, ["/mnt/a.exr", "--version-id-of-the-shot", VERSION])
 
 
 # Royal Render

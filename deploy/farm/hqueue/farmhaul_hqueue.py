@@ -8,6 +8,9 @@ from typing import Any, Sequence  # noqa: UP035 Python 3.7
 #: Python and the hook on all clients. -I: the environment of a manager may break another Python.
 HOOK = ("/usr/bin/python3", "-I", "-S", "-X", "utf8", "/opt/farmhaul-hook/farmhaul-hook.pyz")
 
+#: Where an upload goes; a manifest has it in its lines.
+TARGETS = {"--version-id", "--component-id", "--context", "--manifest"}
+
 
 def with_upload(
     children: Sequence[dict[str, Any]], *uploads: Sequence[str], name: str = "ftrack"
@@ -18,10 +21,16 @@ def with_upload(
     ["/mnt/prod/f.%04d.exr [1001-1240]", "--version-id", "9f1d…", "--name", "main"].
 
     Raises:
-        ValueError: there is no upload.
+        TypeError: an upload is a text.
+        ValueError: there is no upload, or one that farmhaul would refuse after the render.
     """
     if not uploads:
         raise ValueError("write what to upload; without it, submit the children alone")
+    for upload in uploads:
+        if isinstance(upload, str):
+            raise TypeError(f"{upload!r} is one text: write its words as a list")
+        if not {word.partition("=")[0] for word in upload} & TARGETS:
+            raise ValueError(f"no ftrack id for {list(upload)}: give one of {sorted(TARGETS)}")
     commands = [
         " ".join(shlex.quote(word) for word in (*HOOK, "enqueue", "--no-stat", *upload))
         for upload in uploads
