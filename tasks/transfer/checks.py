@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tasks.transfer.errors import RequestRefusedError, TargetRefusedError, UploadError
 from tasks.transfer.models import SERVER_LOCATION_ID, Transfer
@@ -34,10 +34,12 @@ class Known:
     tasks: frozenset[str]
     #: The padding of the frame numbers of sequences, by id.
     paddings: Mapping[str, int]
+    #: Rows of frames of sequences that an upload names by id, by the sequence and their number.
+    frames: Mapping[tuple[str, str], Sequence[Result]] = field(default_factory=dict)
 
 
 def check_queries(transfers: Sequence[Transfer]) -> list[list[Operation]]:
-    """Return the queries whose results ``parse_known`` reads: five groups, some of them empty."""
+    """Return the queries whose results ``parse_known`` reads: six groups, some of them empty."""
     targets = [transfer.target for transfer in transfers]
     versions = {target.version_id for target in targets if target.version_id}
     owners = {_owner_id(target) for target in targets}
@@ -51,6 +53,7 @@ def check_queries(transfers: Sequence[Transfer]) -> list[list[Operation]]:
         _query("id", "Context", "id", tasks),
         # Only this type has the attribute.
         _query("id, padding", "SequenceComponent", "id", sequences),
+        _frames_query(targets),
     ]
 
 
@@ -81,15 +84,19 @@ def same_names_query(targets: Iterable[Target]) -> list[Operation]:
 
 def parse_known(results: Sequence[Sequence[Result]]) -> Known:
     """Return what the results of ``check_queries`` contain."""
-    versions, components, same_names, tasks, sequences = (
+    versions, components, same_names, tasks, sequences, frames = (
         [row for result in group for row in rows_of(result)] for group in results
     )
+    numbers: dict[tuple[str, str], list[Result]] = {}
+    for row in frames:
+        numbers.setdefault((str(row.get("container_id")), str(row.get("name"))), []).append(row)
     return Known(
         frozenset(str(row.get("id")) for row in versions),
         {str(row.get("id")): row for row in components},
         others_of(same_names),
         frozenset(str(row.get("id")) for row in tasks),
         {str(row.get("id")): number_of(row, "padding", MAX_PADDING) for row in sequences},
+        numbers,
     )
 
 
@@ -161,7 +168,8 @@ def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
     if target.task_id and target.task_id not in known.tasks:
         return TargetRefusedError(f"task {target.task_id}", "does not exist in ftrack")
     if target.version_id is None:
-        return _refused_component(transfer, known.components.get(_owner_id(target)))
+        refused = _refused_component(transfer, known.components.get(_owner_id(target)))
+        return refused or _refused_frame(transfer, known)
     return None if target.replace or target.is_hidden else _refused_name(transfer, known)
 
 
@@ -178,6 +186,22 @@ def _refused_component(transfer: Transfer, row: Result | None) -> TargetRefusedE
     if row.get("size") and not (transfer.target.replace or _fits(transfer, row)):
         why = f"is of type {row.get('file_type')} in ftrack, but the file is {transfer.path}"
         return TargetRefusedError(component, why, "component")
+    return None
+
+
+def _refused_frame(transfer: Transfer, known: Known) -> TargetRefusedError | None:
+    """Check a frame of a sequence that was named by its id and may have frames of others."""
+    target = transfer.target
+    if target.container_id is None or target.replace:
+        return None
+    sequence = f"sequence {target.container_id}"
+    padding = known.paddings.get(target.container_id)
+    if known.components[target.container_id].get("size") and not _is_padded(target, padding):
+        return TargetRefusedError(sequence, _other_padding(transfer, padding), "component")
+    for row in known.frames.get((target.container_id, target.name or ""), ()):
+        if row.get("id") != target.own_id and not is_free(row):
+            frame = f"frame {target.name} of {sequence}"
+            return TargetRefusedError(frame, made_by_another(row), "component")
     return None
 
 
@@ -199,10 +223,14 @@ def _refused_name(transfer: Transfer, known: Known) -> TargetRefusedError | None
     elif (row.get("size") or row.get("id") == owner_id) and not _fits(transfer, row):
         why = f"is of type {row.get('file_type')} in ftrack, but the file is {transfer.path}"
     elif not _is_padded(target, padding := known.paddings.get(str(row.get("id")))):
-        why = f"has frame numbers of padding {padding} in ftrack, but the file is {transfer.path}"
+        why = _other_padding(transfer, padding)
     else:
         return None
     return TargetRefusedError(component, why, "name")
+
+
+def _other_padding(transfer: Transfer, padding: int | None) -> str:
+    return f"has frame numbers of padding {padding} in ftrack, but the file is {transfer.path}"
 
 
 def made_by_another(row: Result) -> str:
@@ -241,6 +269,16 @@ def _type(text: object) -> str:
 
 def _owner_id(target: Target) -> str:
     return target.container_id or target.own_id
+
+
+def _frames_query(targets: Iterable[Target]) -> list[Operation]:
+    wanted = [one for one in targets if one.container_id and not (one.version_id or one.replace)]
+    if not wanted:
+        return []
+    sequences = quoted(sorted({str(one.container_id) for one in wanted}))
+    numbers = quoted(sorted({str(one.name) for one in wanted}))
+    among = f"container_id in ({sequences}) and name in ({numbers}) limit {MOST_ROWS}"
+    return [query(f"id, name, container_id, {LOCATIONS}", "FileComponent", among)]
 
 
 def _query(columns: str, entity_type: str, column: str, ids: Iterable[str]) -> list[Operation]:

@@ -200,8 +200,9 @@ def _same_numbers(
     for row in _frames_with_locations(ftrack, sequence_id, [*found]):
         if not is_free(row):
             version = container.target.version_id
-            what = f'frame {row.get("name")} of "{container.target.name}" of version {version}'
-            raise TargetRefusedError(what, made_by_another(row), "name")
+            owner = f'"{container.target.name}" of version {version}'
+            what = f"frame {row.get('name')} of {owner if version else f'sequence {sequence_id}'}"
+            raise TargetRefusedError(what, made_by_another(row), "name" if version else "component")
     return [*found]
 
 

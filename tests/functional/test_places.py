@@ -176,3 +176,25 @@ def test_another_programs_component_is_replaced_only_when_asked(farm: Farm) -> N
     farm.enqueue(pattern, *MAIN, "--replace")
     assert component(farm)["id"] != there
     assert component(farm)["__entity_type__"] == "SequenceComponent"
+
+
+def test_frames_of_another_program_in_a_sequence_are_refused_by_its_id(farm: Farm) -> None:
+    ftrack = farm.sandbox.ftrack
+    sequence = ftrack.create("SequenceComponent", name="exr", padding=4, version_id=VERSION)["id"]
+    for name in ("0001", "0002"):
+        frame = ftrack.create("FileComponent", name=name, container_id=sequence, size=5)["id"]
+        where = {"location_id": seed.SERVER_LOCATION_ID, "resource_identifier": frame}
+        ftrack.create("ComponentLocation", component_id=frame, **where)
+    ftrack.update("SequenceComponent", sequence, size=10)
+    pattern = frames(farm, ".exr", range(1, 3))
+
+    said = refused(farm, pattern, "--component-id", sequence, "--wait")
+    assert f" of sequence {sequence} exists in ftrack already, made by another program (" in said
+    assert said.endswith("; use --replace, or another component\n")
+    other = farm.make_file("c.001.exr", 100).parent
+    said = refused(farm, f"{other}/c.%03d.exr [1]", "--component-id", sequence, "--wait")
+    assert f"sequence {sequence} has frame numbers of padding 4 in ftrack, but the file is " in said
+
+    farm.enqueue(pattern, "--component-id", sequence, "--replace", "--wait")
+    members = farm.sandbox.ftrack.entities("FileComponent")
+    assert sorted((one["name"], one["size"]) for one in members) == [("0001", 100), ("0002", 100)]
