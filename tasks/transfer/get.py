@@ -33,7 +33,7 @@ from tasks.transfer.signed_get import Stored, get_object, stored_in
 BLOCK_BYTES = 1 << 20
 #: The disk, a quota, or the file's largest size is used up.
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-#: Something is in the way of a file, which every node sees.
+#: Something is in the way of a file, which every node sees. ELOOP: a symbolic link.
 IN_THE_WAY = {errno.EEXIST, errno.EISDIR, errno.ELOOP}
 #: A strong ETag (RFC 9110, 8.8.3): If-Range accepts no other.
 STRONG_ETAG = re.compile(r'"[!#-~]{1,200}"')
@@ -141,7 +141,9 @@ def _writing(file: ComponentFile) -> Iterator[None]:
         if name := error.filename2 or error.filename:  # the name of what is open is a number
             why += f" ({name if isinstance(name, str) else file.name})"
         refused = FolderRefusedError(file.component_id, why)
-        raise (FatalError(str(refused)) if error.errno in IN_THE_WAY else refused) from None
+        raise (
+            FatalError(f"{refused}; remove it") if error.errno in IN_THE_WAY else refused
+        ) from None
 
 
 def _present(file: ComponentFile, folder: int, url: str, session: requests.Session) -> int | None:

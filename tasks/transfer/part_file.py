@@ -103,7 +103,7 @@ def _opened(name: str, folder: int) -> FileIO:
     if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
         os.close(descriptor)
         why = "is in the way: it is not a file, or the file has another name too (a hard link)"
-        raise FileExistsError(errno.EEXIST, f"{name} {why}; remove it")
+        raise FileExistsError(errno.EEXIST, f"{name} {why}")
     return os.fdopen(descriptor, "r+b", buffering=0)
 
 
