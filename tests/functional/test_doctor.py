@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
+from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.remedies import explained
 from tasks.transfer.errors import OwnSettingsError
 from tests.farm import Farm, wait_until
@@ -114,6 +115,19 @@ def test_a_hook_node_needs_credentials_only_for_put(lone: Farm) -> None:
 
     assert wrong(examine(lone, **none)) == {}
     assert "worker's node" in wrong(examine(lone, *PUT, **none))["fault store"]
+
+
+def test_nobody_is_told_to_make_another_key_for_a_farm_that_has_one(lone: Farm) -> None:
+    lone.upload()
+    hook_key = hook_key_text(derive_hook_key(KEY))
+    worker = {"FARMHAUL_SECRET_KEY": None, "FARMHAUL_HOOK_KEY": hook_key}
+    none = dict.fromkeys(("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY"))
+
+    fault = wrong(examine(lone, **worker))["fault secret"]
+
+    assert fault.startswith("1 of 1 records checked cannot be read, and FARMHAUL_SECRET_KEY is not")
+    assert "make a key" not in fault
+    assert wrong(examine(lone, **worker, **none)) == {}
 
 
 def test_a_node_that_is_set_aside_does_not_count_as_a_taker(lone: Farm) -> None:

@@ -83,23 +83,31 @@ def _secret(farm: Farm) -> Iterator[Finding]:
             codec.decode(request)
         except SealBrokenError:
             unreadable += request not in plain
+    has_key, has_hook_key = (
+        bool(farm.settings.secret_keys),
+        bool(HookSettings.from_environment().hook_keys),
+    )
+    if has_hook_key and not (has_key or plain or farm.settings.ftrack):
+        yield Finding("ok", "secret", "not needed here: hooks sign with FARMHAUL_HOOK_KEY")
+        return
     if unreadable:
         says = f"{unreadable} of {len(requests)} records checked cannot be read"
+        says += "" if has_key else ", and FARMHAUL_SECRET_KEY is not set"
         step = (
             "set FARMHAUL_SECRET_KEY as on the other nodes; after a change, keep the old keys "
             "behind the new one"
         )
         yield Finding("fault", "secret", says, step)
-    if not farm.settings.secret_keys:
+    if not has_key and not unreadable:
         step = (
             f"make a key with {MAKE_KEY}; give it to workers and operators, "
             "and what farmhaul key hook prints to hooks"
         )
         says = "FARMHAUL_SECRET_KEY is not set: nothing is sealed"
-        if not HookSettings.from_environment().hook_keys:
+        if not has_hook_key:
             says += ", and requests and messages are unsigned"
         yield Finding("fault", "secret", says, step)
-    elif plain:
+    elif has_key and plain:
         says = (
             f"{len(plain)} of {len(requests)} records checked are not sealed; workers refuse them"
         )
