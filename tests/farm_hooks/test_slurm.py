@@ -313,25 +313,30 @@ JobId=70 JobName=x
    Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode=0:9
 
 JobId=7 ArrayJobId=7 ArrayTaskId=4 JobName=x Reason=NodeDown ExitCode=0:9
-   JobState=COMPLETING Reason={reason} Dependency=(null)
+   JobState={state} Reason={reason} Dependency=(null)
    Requeue=1 Restarts=0 BatchFlag=1 Reboot=0 ExitCode={code}
    Comment=x Reason=NodeDown ExitCode=0:9
 """
 
 
 @pytest.mark.parametrize(
-    ("reason", "code", "is_queued"),
+    ("state", "reason", "code", "is_queued"),
     [
-        ("None", "0:0", True),
-        ("TimeLimit", "0:0", False),
-        ("NodeDown", "0:0", False),
-        ("None", "0:15", False),
+        ("COMPLETING", "None", "0:0", True),
+        ("COMPLETING", "TimeLimit", "0:0", False),
+        ("COMPLETING", "NodeDown", "0:0", False),
+        ("COMPLETING", "None", "0:15", False),
+        ("COMPLETED", "None", "0:0", True),
+        # It has trapped the signal, and ended as if nothing had happened.
+        ("CANCELLED", "None", "0:0", False),
+        ("PREEMPTED", "None", "0:0", False),
     ],
 )
 def test_a_job_that_has_not_completed_is_not_taken_for_a_success(
-    installed: Installed, tmp_path: Path, reason: str, code: str, is_queued: bool
+    installed: Installed, tmp_path: Path, *, state: str, reason: str, code: str, is_queued: bool
 ) -> None:
-    program(installed, "scontrol", f"cat <<'END'\n{ENDED.format(reason=reason, code=code)}END")
+    shown = ENDED.format(state=state, reason=reason, code=code)
+    program(installed, "scontrol", f"cat <<'END'\n{shown}END")
     job = {"SLURM_JOB_COMMENT": comment("/mnt/f.exr")}
 
     assert call_hook(installed, tmp_path / "log", **job) == 0

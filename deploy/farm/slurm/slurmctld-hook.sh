@@ -55,12 +55,12 @@ else
         exit 0
     }
     # A job that has run out of time, lost its node or been cancelled has 0:0, too. Only scontrol
-    # tells a reason, and the signal if the job has ended by now.
+    # tells a reason, and the state and the signal if the job has ended by now.
     ended=$(timeout --kill-after=1 2 scontrol show job "$job" 2>/dev/null |
-        sed -nE "/^JobId=$job /,/^ *$/ { s/^ *JobState=.* (Reason=[^ ]*).*/\1/p; s/^ *Requeue=.* (ExitCode=[^ ]*).*/\1/p; }" |
+        sed -nE "/^JobId=$job /,/^ *$/ { s/^ *JobState=([^ ]*) (Reason=[^ ]*).*/\1 \2/p; s/^ *Requeue=.* (ExitCode=[^ ]*).*/\1/p; }" |
         tr '\n' ' ')
     case $ended in
-    *=TimeLimit* | *=NodeDown* | *=*Fail* | *=OutOfMemory* | *=DeadLine* | *=InactiveLimit* | *ExitCode=0:[1-9]*)
+    CANCELLED* | PREEMPTED* | BOOT_FAIL* | REVOKED* | *=TimeLimit* | *=NodeDown* | *=*Fail* | *=OutOfMemory* | *=DeadLine* | *=InactiveLimit* | *ExitCode=0:[1-9]*)
         say "$ended; nothing is queued"
         exit 0
         ;;
