@@ -211,6 +211,35 @@ def test_a_probe_takes_an_upload_that_has_not_failed(farm: Farm) -> None:
     assert set(farm.states(bad)) == {"pending"}
 
 
+@each_service
+def test_a_fresh_upload_does_not_wait_for_as_long_as_poisons(farm: Farm, service: str) -> None:
+    gate = keys.gate_key(service)
+    for _ in range(3):
+        fail_one(farm, "w1", service)
+    farm.make_due()
+    farm.client.hset(gate, "fresh", 1)
+    assert closed(farm, service)
+    assert claim_on(farm, "w1") == [], "each of them has failed"
+
+    [good] = farm.enqueue(file_of())
+    assert claim_on(farm, "w1") == [], "they were looked at just now"
+    farm.client.hset(gate, "fresh", 1)
+    assert [probe.upload_id for probe in claim_on(farm, "w1")] == [good]
+    farm.enqueue(file_of())
+    assert claim_on(farm, "w1") == [], "one probe at a time"
+
+
+@each_service
+def test_a_service_may_ask_fresh_uploads_to_wait_for_longer(farm: Farm, service: str) -> None:
+    farm.enqueue(file_of())
+    [transfer] = claim_on(farm, "w1")
+    plan = retry_plan(ERRORS[service]) | TRIED_BY_ALL | {"at_least_s": 900}
+    farm.record.settle([Settlement(transfer, "retrying", {}, plan)])
+
+    fresh = float(farm.client.hget(keys.gate_key(service), "fresh") or 0)
+    assert fresh == pytest.approx(farm.now() + 900, abs=30)
+
+
 def test_a_probe_takes_an_upload_that_has_failed_at_no_service(farm: Farm) -> None:
     """One that fails at ftrack never reaches the store, which is to be probed."""
     [poison] = farm.enqueue(file_of())

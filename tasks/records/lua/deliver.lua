@@ -152,14 +152,14 @@ local function risk(id, record, to_probe)
   return failures + (was_struck(id, to_probe) and STRUCK or 0)
 end
 
--- Claim one upload as a probe: that with the lowest risk.
-local function claim_probe(scanned_key, most, to_probe)
+-- Claim one upload as a probe: that with the lowest risk, which must be none if it has to be fresh.
+local function claim_probe(scanned_key, most, to_probe, is_fresh)
   local best, lowest
 
   local function compare(id)
     local record = read_fields(upload_key(id), { 'tried', 'since', 'retries' })
     local own_risk = not is_left(record) and risk(id, record, to_probe)
-    if own_risk and (not best or own_risk < lowest) then
+    if own_risk and own_risk < (lowest or is_fresh and 1 or math.huge) then
       best, lowest = id, own_risk
     end
   end
@@ -176,6 +176,10 @@ local function claim_probe(scanned_key, most, to_probe)
   if claimed > 0 then
     for _, gate in ipairs(to_probe) do
       redis.call('HSET', gate, 'probed', NOW + args.lease_s, 'probe', best)
+    end
+  elseif is_fresh then
+    for _, gate in ipairs(to_probe) do
+      redis.call('HSET', gate, 'fresh', NOW + FRESH_S) -- so many are not looked at each second
     end
   end
   return claimed, behind
@@ -195,13 +199,13 @@ local function claim_batch(scanned_key, most)
 end
 
 local function claim_pending()
-  local to_probe, was_held = gates_to_probe(args.worker)
+  local to_probe, is_fresh, was_held = gates_to_probe(args.worker)
   if not to_probe then
     return
   end
   local scanned_key, most, claimed, behind = KEY.scanned .. args.worker, most_uploads(), nil, nil
   if #to_probe > 0 then
-    claimed, behind = claim_probe(scanned_key, most, to_probe)
+    claimed, behind = claim_probe(scanned_key, most, to_probe, is_fresh)
   else
     -- The delay may be short, and a whole batch would fail again.
     claimed, behind = claim_batch(scanned_key, was_held and math.min(most, 1) or most)

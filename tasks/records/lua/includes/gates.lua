@@ -7,7 +7,8 @@
 --   struck:UPLOAD     the node on which this upload failed last; strikes: how many uploads these are
 --   node:NODE         how many of them failed on this node; nodes: how many nodes these are
 --   until, closed     when to probe the closed gate, and how often it has closed
---   until:NODE, held  the same for a node that meets what no other node has met yet
+--   fresh             when an upload that has not failed yet may probe it, although others wait
+--   until:NODE, held  until and closed for a node that meets what no other node has met yet
 --   probed, probe     until when the answer to a probe is awaited, and which upload it is
 --
 -- KEY.answers counts for each stage the uploads that its service answered (good:STAGE) and failed
@@ -16,6 +17,9 @@
 -- Fewer may be chance.
 local STRIKES = 3
 local DAY_S = 86400
+-- A few poison uploads of a farm with nothing else to do close a gate, too. An upload that has not
+-- failed yet does not wait for as long as they do.
+local FRESH_S = 10
 -- No gate closes for longer. What says so was written by somebody else, and counts as nothing.
 local LONGEST_S = 3600
 
@@ -49,6 +53,7 @@ end
 local function strike_gate(service, id, node, retry)
   local gate = KEY.gate .. service
   redis.call('HSETNX', gate, 'since', NOW)
+  redis.call('HSET', gate, 'fresh', NOW + math.max(FRESH_S, retry.at_least_s))
   redis.call('EXPIRE', gate, DAY_S)
   local struck_on = redis.call('HGET', gate, 'struck:' .. id)
   if not struck_on then
@@ -83,24 +88,26 @@ local function strike(service, id, node, retry)
   end
 end
 
--- Returns the gates that a claim of this node would probe, or nil if it may claim nothing; and whether
--- the node has been held, and no node has had a good answer since.
+-- Returns the gates that a claim of this node would probe, or nil if it may claim nothing; whether only
+-- an upload that has not failed yet may be the probe; and whether the node has been held, and no node
+-- has had a good answer since.
 local function gates_to_probe(node)
-  local to_probe, was_held = {}, false
+  local to_probe, is_fresh, was_held = {}, false, false
   for _, service in ipairs(SERVICES) do
     local gate = KEY.gate .. service
-    local closed_until, probed_until, held_until = unpack(redis.call('HMGET', gate, 'until',
-      'probed', 'until:' .. node))
-    local latest = math.max(held(closed_until), held(probed_until), held(held_until))
-    if latest > NOW then
+    local closed_until, fresh_at, probed_until, held_until = unpack(redis.call('HMGET', gate, 'until',
+      'fresh', 'probed', 'until:' .. node))
+    local is_shut = held(closed_until) > NOW
+    local latest = math.max(held(probed_until), held(held_until), is_shut and held(fresh_at) or 0)
+    if latest > NOW or is_shut and not fresh_at then
       return nil
     end
     if closed_until then
       to_probe[#to_probe + 1] = gate
     end
-    was_held = was_held or held_until
+    is_fresh, was_held = is_fresh or is_shut, was_held or held_until
   end
-  return to_probe, was_held
+  return to_probe, is_fresh, was_held
 end
 
 -- Whether an upload has failed since the last good answer of one of these gates' services.
