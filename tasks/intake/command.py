@@ -295,9 +295,11 @@ def _flush_spool(arguments: Sequence[str]) -> int:
     try:
         count = flush_spool(settings, say, wait_s=FLUSH_WAIT_S)
     except OSError as error:
+        step = "run farmhaul flush-spool as the hooks' user"
+        if isinstance(error, NotADirectoryError):
+            step = "it must be a folder; remove it"
         raise BadInputError(
-            f"FARMHAUL_SPOOL: {error.filename} cannot be read: {error.strerror}; "
-            "run farmhaul flush-spool as the hooks' user"
+            f"FARMHAUL_SPOOL: {error.filename} cannot be read: {error.strerror}; {step}"
         ) from None
     if human:
         _print([f"{count} {'upload' if count == 1 else 'uploads'} enqueued from the spool"])

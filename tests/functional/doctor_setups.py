@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import socketserver
@@ -72,6 +73,13 @@ def given(**env: str | None) -> Arrange:
         yield {name: value and value.replace("TMP", str(folder)) for name, value in env.items()}
 
     return arrange
+
+
+@contextmanager
+def fifo_in_the_spool(_farm: Farm, folder: Path) -> Iterator[Env]:
+    """Make a FIFO where hooks leave manifests."""
+    os.mkfifo(folder / "manifests")
+    yield {"FARMHAUL_SPOOL": str(folder)}
 
 
 def done(break_it: Callable[[Farm], object]) -> Arrange:

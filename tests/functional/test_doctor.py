@@ -21,6 +21,7 @@ from tests.farm import Farm, wait_until
 from tests.functional.doctor_setups import (
     SetUp,
     done,
+    fifo_in_the_spool,
     given,
     hanging_root,
     many_hosts,
@@ -338,8 +339,12 @@ BROKEN = {
         done(lambda farm: farm.redis.hset("farmhaul:totals", "refused", 3)),
     ),
     "a spool that is a file": SetUp(
-        "fault", "spool", "cannot be read or written", "hooks' user",
+        "fault", "spool", f"{__file__} cannot be read or written", f"remove {__file__}: it must be",
         given(FARMHAUL_SPOOL=__file__),
+    ),
+    "a FIFO in the spool": SetUp(
+        "fault", "spool", "/manifests cannot be read or written", "it must be a folder",
+        fifo_in_the_spool,
     ),
     "no PUT may be signed": SetUp(
         "fault", "store", "no PUT was signed: ftrack refused to sign", "let the API user",

@@ -133,7 +133,7 @@ def test_a_spool_that_cannot_be_read_is_one_line_and_exit_2(farm: Farm, tmp_path
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"farmhaul: FARMHAUL_SPOOL: {no_folder} cannot be read: ")
-    assert "Not a directory" in line
+    assert line.endswith("Not a directory; it must be a folder; remove it")
 
 
 def test_a_spool_that_cannot_be_written_is_exit_3(farm: Farm, tmp_path: Path) -> None:

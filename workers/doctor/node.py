@@ -63,13 +63,15 @@ def spool(settings: Settings) -> Iterator[Finding]:
         kept = Spool(folder)
         bad, waiting = kept.unreadable(), kept.waiting()
     except OSError as error:
-        says = f"{folder} cannot be read or written: {error.strerror}"
-        yield Finding(
-            "fault",
-            "spool",
-            says,
-            f"make the hooks' user the owner of {there} and of everything in it",
-        )
+        # The file that was tried is not there, and has a name that tells nobody anything.
+        named = error.filename if os.path.lexists(error.filename or "") else folder
+        says = f"{named} cannot be read or written: {error.strerror}"
+        step = f"repair its disk, or name another folder in FARMHAUL_SPOOL, which is {folder}"
+        if isinstance(error, PermissionError):
+            step = f"make the hooks' user the owner of {there} and of everything in it"
+        elif isinstance(error, (NotADirectoryError, FileNotFoundError)):
+            step = f"remove {named}: it must be a folder, which enqueue makes"
+        yield Finding("fault", "spool", says, step)
         return
     if bad:
         was = ".json" if os.path.dirname(bad[0]) == kept.folder else ".jsonl"
