@@ -50,6 +50,8 @@ def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
         listed = os.pathsep.join(roots) or "there are none"
         if any(mark in root for root in roots for mark in ",; "):
             listed += f", where {os.pathsep} separates folders"
+        if not real_path.isascii() and is_below(_composed(real_path), [*map(_composed, roots)]):
+            listed += ": only the Unicode form of a name differs"
         raise FileRefusedError(
             path, f"{where} outside the storage roots ({listed})", "outside_roots"
         )
@@ -65,6 +67,12 @@ def is_below(path: str, folders: Sequence[str]) -> bool:
 def _comparable(path: str) -> str:
     # Windows ignores case, and takes both slashes.
     return os.path.normcase(ordinary(path))
+
+
+def _composed(path: str) -> str:
+    from unicodedata import normalize
+
+    return normalize("NFC", path)
 
 
 def open_folder(path: str, roots: Sequence[str] | None = None) -> int:

@@ -140,6 +140,14 @@ def test_a_folder_that_only_begins_like_a_root_is_outside(root: Path, tmp_path: 
         open_checked(str(tmp_path / "storage2" / "main.exr"), [str(root)])
 
 
+@pytest.mark.parametrize(("root", "differs"), [("/mnt/sh\u00e9", True), ("/mnt/shes", False)])
+def test_a_root_in_another_unicode_form_is_said_to_be_one(root: str, *, differs: bool) -> None:
+    path = "/mnt/she\u0301/main.exr"
+    with pytest.raises(FileRefusedError) as refused:
+        check_roots(path, path, [root])
+    assert ("only the Unicode form of a name differs)" in str(refused.value)) is differs
+
+
 def test_without_roots_nothing_may_be_sent(root: Path) -> None:
     (root / "main.exr").write_bytes(b"pixels")
 
