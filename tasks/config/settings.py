@@ -238,6 +238,8 @@ def _server_url(text: str) -> str:
 
 
 def _split(text: str) -> SplitResult | None:
+    if not text.isprintable():  # urlsplit would leave out a line break
+        return None
     try:
         url = urlsplit(text)
         return url if url.hostname and is_host(url.hostname) and url.port != 0 else None

@@ -167,6 +167,11 @@ def test_a_bad_value_is_reported_with_its_name_and_a_good_one(
         ("https://studio ftrackapp.com", "is not a server URL"),
         ("https://<studio>.ftrackapp.com", "is not a server URL"),
         ("https://studio.ftrackapp.com;https://b", "is not a server URL"),
+        (
+            "https://studio.\nftrackapp.com",
+            "is not a server URL; write https://studio.ftrackapp.com",
+        ),
+        ("studio\nb", "'studio\\nb' is not a server URL; write https://studio.ftrackapp.com"),
         ("https://'studio.ftrackapp.com'", "is not a server URL"),
         ("https://studio/?key=s3cr3t", "is not a server URL"),
         ("https://studio/#a", "is not a server URL"),
