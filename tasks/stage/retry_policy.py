@@ -133,8 +133,9 @@ def own_fault(error: errors.UploadError) -> str:
         return error.service
     if _may_be_on_its_way(error):
         return "store"
-    is_its_user = isinstance(error, errors.RequestRefusedError) and error.lacks_rights
-    return "ftrack" if is_its_user or isinstance(error, errors.CredentialsRefusedError) else ""
+    if isinstance(error, errors.RequestRefusedError | errors.TargetRefusedError):
+        return "ftrack" if error.is_of_this_user else ""
+    return "ftrack" if isinstance(error, errors.CredentialsRefusedError) else ""
 
 
 def _may_be_on_its_way(error: errors.UploadError) -> bool:

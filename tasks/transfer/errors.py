@@ -384,9 +384,9 @@ class RequestRefusedError(FatalError):
         self.why = why
 
     @property
-    def lacks_rights(self) -> bool:
-        """Whether the API user may not do it; that of another node may."""
-        return "Permission" in self.why.partition(":")[0]
+    def is_of_this_user(self) -> bool:
+        """Whether the API user may not do it, or does not see the version; that of another may."""
+        return "Permission" in self.why.partition(":")[0] or self.why.endswith("does not exist")
 
     def __str__(self) -> str:
         return f"ftrack refused to {self.what} component {self.component_id}: {self.why}"
@@ -405,6 +405,11 @@ class TargetRefusedError(FatalError):
         self.target = target
         self.why = why
         self.taken = taken
+
+    @property
+    def is_of_this_user(self) -> bool:
+        """Whether the API user does not see it; that of another node may."""
+        return self.why.startswith("does not exist")
 
     def __str__(self) -> str:
         return f"{self.target} {self.why}"

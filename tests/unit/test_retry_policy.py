@@ -236,12 +236,24 @@ def test_a_url_that_another_node_has_sealed_costs_no_try() -> None:
     assert retry_plan(example(errors.UrlRefusedError))["gate"] == "store"
 
 
-def test_what_a_user_may_not_do_is_left_to_nodes_with_other_users() -> None:
-    def refused(why: str) -> errors.RequestRefusedError:
-        return errors.RequestRefusedError("c1", "register", why)
-
-    assert own_fault(refused("PermissionError: not yours")) == "ftrack"
-    assert own_fault(refused("ValidationError: Permission is not a name")) == ""
+@pytest.mark.parametrize(
+    ("error", "own"),
+    [
+        (errors.RequestRefusedError("c1", "register", "PermissionError: not yours"), "ftrack"),
+        (errors.RequestRefusedError("c1", "create", "version v1 does not exist"), "ftrack"),
+        (errors.TargetRefusedError("component c1", "does not exist in ftrack"), "ftrack"),
+        (
+            errors.RequestRefusedError("c1", "register", "ValueError: Permission is no name"),
+            "",
+        ),
+        (errors.TargetRefusedError("component c1", "is a sequence in ftrack, not a file"), ""),
+    ],
+    ids=str,
+)
+def test_what_a_user_may_not_do_or_see_is_left_to_others(
+    error: errors.UploadError, own: str
+) -> None:
+    assert own_fault(error) == own
 
 
 def test_bytes_that_changed_on_their_way_may_be_the_nodes_own_fault() -> None:
