@@ -63,6 +63,10 @@ NO_WORKER = (
     "no worker takes tasks, so uploads wait: run farmhaul worker; if one runs, see farmhaul doctor"
 )
 
+NO_SHARING = (
+    "all workers take the files of their own host alone (-Q farmhaul.HOST), so other uploads wait"
+)
+
 
 def meant_states(words: Sequence[str]) -> str:
     """Return how to ask for states that somebody has written as words; empty if there is none."""
@@ -73,12 +77,15 @@ def meant_states(words: Sequence[str]) -> str:
 
 
 def no_takers(status: Status) -> list[str]:
-    """Return a line if no worker takes tasks, or none on hosts with node-local uploads."""
+    """Return lines if no worker takes tasks, or none on a host, or none what all hosts see."""
     workers = status.workers()
     if not workers:
         return [NO_WORKER]
+    said = [f"{NO_SHARING}: run farmhaul worker without -Q"] if status.lacks_sharing() else []
     hosts = [visible(host) for host in status.hosts_without(workers)]
-    return [f"no worker on {some_of(hosts)} takes tasks: files there wait"] if hosts else []
+    return said + (
+        [f"no worker on {some_of(hosts)} takes tasks: files there wait"] if hosts else []
+    )
 
 
 def late_entries(status: Status) -> list[str]:

@@ -274,6 +274,16 @@ class Status:
         with_worker = {name.partition("@")[2] for name in workers}
         return sorted({row.host for row in self.backlog() if row.host} - with_worker)
 
+    def lacks_sharing(self) -> bool:
+        """Return whether uploads that all hosts see wait, while each worker takes its own host's.
+
+        Such a worker was started with -Q farmhaul.HOST.
+        """
+        names = heard_lately(self.client, WORKERS)
+        return all(name.endswith(IS_LOCAL) for name in names) and any(
+            not row.host for row in self.backlog()
+        )
+
     def silent_for(self, silent_s: float, limit: int) -> list[str]:
         """Return the active uploads that nobody has renewed for *silent_s*.
 

@@ -299,6 +299,13 @@ BROKEN = {
         "fault", "workers", f"no worker on {gethostname()}", "start a worker on",
         done(lambda farm: farm.upload("--node-local")),
     ),
+    "workers that take their own host's files alone": SetUp(
+        "fault", "workers", "(-Q farmhaul.HOST), so other uploads wait", "without -Q",
+        done(lambda farm: (
+            farm.upload(), farm.redis.zrem("farmhaul:workers", "w1@node7"),
+            farm.redis.zadd("farmhaul:workers", {"w1@node7 local": time.time()}),
+        )),
+    ),
     "no worker on many hosts of node-local files": SetUp(
         "fault", "workers", "inv17 and 10 more takes tasks, but uploads of files there",
         "start a worker on", done(many_hosts),

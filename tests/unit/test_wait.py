@@ -23,7 +23,7 @@ from tests.sandbox import RedisServer
 from tests.sandbox.process import CHECKOUT
 from workers.cli import wait, waiting
 from workers.cli.wait import NOT_TAKEN_IN, REFUSED, wait_for
-from workers.wording import NO_WORKER
+from workers.wording import NO_SHARING, NO_WORKER
 
 ID = "5d27e920-0000-4000-8000-000000000001"
 ENTRY = sign(make_body([{"path": "/mnt/a.exr"}], 1_795_651_200.0, "node7"), [])
@@ -131,6 +131,19 @@ def test_it_says_soon_that_no_worker_runs(
     wait_for(status, [ID], [ENTRY], 2)
 
     assert capsys.readouterr().err == f"farmhaul: {NO_WORKER}\n"
+
+
+@pytest.mark.usefixtures("soon")
+def test_it_says_that_all_workers_take_their_own_hosts_files_alone(
+    client: Any, status: Status, capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_state(client, "pending")()
+    client.zadd("farmhaul:workers", {"w1@node7 local": client.time()[0]})
+    client.zadd("farmhaul:pending", {ID: 1})
+
+    wait_for(status, [ID], [], 0.5)
+
+    assert capsys.readouterr().err.startswith(f"farmhaul: {NO_SHARING}: run farmhaul worker")
 
 
 @pytest.mark.usefixtures("soon")

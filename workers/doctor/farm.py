@@ -23,7 +23,7 @@ from tasks.records.states import UPLOAD_STATES
 from tasks.records.unread import unread
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding, Level
-from workers.wording import MOST_LINES, refused_row, what_it_does
+from workers.wording import MOST_LINES, NO_SHARING, refused_row, what_it_does
 
 OLD_PENDING_S = 3600.0
 #: Workers take an entry in at once; after this time, the one of a worker that has died.
@@ -215,6 +215,8 @@ def _workers(farm: Farm) -> Iterator[Finding]:
         yield Finding("fault", "workers", "no worker takes tasks", step)
     yield from _versions(farm, workers, faults)
     yield from _node_faults(faults)
+    if workers and farm.status.lacks_sharing():
+        yield Finding("fault", "workers", NO_SHARING, "run farmhaul worker without -Q")
     if lonely := farm.status.hosts_without(workers):
         # In one line: a hook can name any number of hosts.
         hosts = some_of(lonely)
