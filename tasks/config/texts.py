@@ -14,6 +14,9 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+#: A larger file is not the value of a setting: it may be a render, or never end.
+MAX_BYTES = 1 << 20
+
 
 class NotTextError(ValueError):
     """The content of a file is not text; the message says where, and what to do."""
@@ -62,7 +65,10 @@ def read_text(path: str) -> str:
         NotTextError: it is not such a text.
     """
     with open(path, "rb") as file:
-        return decode_text(file.read())
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise NotTextError(f"it has more than {MAX_BYTES >> 20} MiB; is it the right file?")
+    return decode_text(content)
 
 
 def byte_that_is_no_text(line: str) -> int:

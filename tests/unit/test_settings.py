@@ -285,6 +285,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
             "cannot read {}: it is not UTF-8 text (line 2, byte 1), perhaps",
         ),
         ("binary", "cannot read {}: it has zero bytes, as UTF-16 without a byte order mark; save"),
+        ("/dev/zero", "cannot read {}: it has more than 1 MiB; is it the right file?"),
         ("empty", "{} is empty; write the value into it"),
     ):
         path = str(tmp_path / name)
