@@ -202,17 +202,24 @@ class Spool:
             # Another user's link must not close what it leads to.
             is_ours = is_ours and os.lstat(folder).st_uid in {os.geteuid(), 0}
             # Several users share a sticky folder on purpose, and each sends his own requests.
-            if is_ours and status.st_mode & 0o077 and not status.st_mode & stat.S_ISVTX:
-                self._close(folder, status.st_mode)
+            is_open = status.st_mode & 0o077 and not status.st_mode & stat.S_ISVTX
+            if is_ours and is_open and (folder != self.folder or self.check_alone()):
+                os.chmod(folder, 0o700)
         return folder
 
-    def _close(self, folder: str, mode: int) -> None:
-        """Close a folder to other users, if it is a spool and nothing else."""
-        if folder != self.folder or not _holds_others(disk.names(folder)):
-            os.chmod(folder, 0o700)
-        elif mode & 0o022:
+    def check_alone(self) -> bool:
+        """Return whether the folder has nothing in it but a spool.
+
+        Raises:
+            OSError: it has, and others may write there.
+        """
+        if not _holds_others(disk.names(self.folder)):
+            return True
+        mode = os.stat(self.folder).st_mode
+        if not disk.WINDOWS and mode & 0o022 and not mode & stat.S_ISVTX:
             why = "it holds other files, and others may write there; name a folder of its own"
-            raise PermissionError(errno.EPERM, why, folder)
+            raise OSError(errno.ENOTEMPTY, why, self.folder)
+        return False
 
     def _names(self) -> list[str]:
         """Return the names of the spool's files; a home or / may have JSON files of others.

@@ -82,6 +82,14 @@ def fifo_in_the_spool(_farm: Farm, folder: Path) -> Iterator[Env]:
     yield {"FARMHAUL_SPOOL": str(folder)}
 
 
+@contextmanager
+def spool_in_a_folder_of_others(_farm: Farm, folder: Path) -> Iterator[Env]:
+    """Name a folder with other files, in which others may write."""
+    (folder / "notes.txt").touch()
+    folder.chmod(0o775)
+    yield {"FARMHAUL_SPOOL": str(folder)}
+
+
 def done(break_it: Callable[[Farm], object]) -> Arrange:
     """Do something to the farm, or to its Redis."""
 

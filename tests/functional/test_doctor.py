@@ -33,6 +33,7 @@ from tests.functional.doctor_setups import (
     proxy_that_closes,
     redis_by,
     redis_with,
+    spool_in_a_folder_of_others,
     system_authority,
     unknown_authority,
     unsigned_entry,
@@ -352,6 +353,10 @@ BROKEN = {
     "a FIFO in the spool": SetUp(
         "fault", "spool", "/manifests cannot be read or written", "it must be a folder",
         fifo_in_the_spool,
+    ),
+    "a spool among other files": SetUp(
+        "fault", "spool", "cannot be read or written: it holds other files, and others may write",
+        "name another folder in FARMHAUL_SPOOL", spool_in_a_folder_of_others,
     ),
     "no PUT may be signed": SetUp(
         "fault", "store", "no PUT was signed: ftrack refused to sign", "let the API user",

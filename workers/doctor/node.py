@@ -61,6 +61,7 @@ def spool(settings: Settings) -> Iterator[Finding]:
     try:
         tempfile.TemporaryFile(dir=there, prefix=".").close()
         kept = Spool(folder)
+        kept.check_alone()
         bad, waiting = kept.unreadable(), kept.waiting()
     except OSError as error:
         # The file that was tried is not there, and has a name that tells nobody anything.
