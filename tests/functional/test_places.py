@@ -178,7 +178,7 @@ def test_another_programs_component_is_replaced_only_when_asked(farm: Farm) -> N
     assert component(farm)["__entity_type__"] == "SequenceComponent"
 
 
-def test_frames_of_another_program_in_a_sequence_are_refused_by_its_id(farm: Farm) -> None:
+def test_a_sequence_with_frames_of_another_program_is_refused(farm: Farm) -> None:
     ftrack = farm.sandbox.ftrack
     sequence = ftrack.create("SequenceComponent", name="exr", padding=4, version_id=VERSION)["id"]
     for name in ("0001", "0002"):
