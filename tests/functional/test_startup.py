@@ -101,6 +101,27 @@ def test_a_worker_says_what_is_missing(tmp_path: Path) -> None:
     assert root.startswith(f"farmhaul: FARMHAUL_STORAGE_ROOTS: {tmp_path}/cache: No such file")
 
 
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("--logfile=/nowhere/x", "/nowhere/x: No such file or directory; name a file"),
+        ("--statedb=/nowhere/x", "/nowhere/x.dat: No such file or directory; name a file"),
+        ("--pool=gevent", "--pool needs the package gevent"),
+        ("--uid=nosuchuser", "User does not exist: nosuchuser; name one of this host"),
+    ],
+)
+def test_an_option_that_keeps_a_worker_from_starting(
+    make_farm: MakeFarm, option: str, why: str
+) -> None:
+    env = make_farm(workers=0).env
+    command = [str(BIN / "farmhaul"), "worker", "--concurrency=1", option]
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "farmhaul: the worker cannot start: " in ended.stderr
+    assert why in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.slow
 def test_a_worker_whose_log_is_on_a_full_disk_uploads(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=0)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from tasks.config.settings import Settings
+from tasks.intake.errors import BadInputError, printable
 from workers.cli.whole import Whole
 
 
@@ -19,7 +22,25 @@ def worker(options: tuple[str, ...]) -> None:
     # As app.worker_main() does, which drops the exit code.
     celery.params[0].default = app
     arguments = ["worker", "--loglevel=INFO", "--without-gossip", "--without-mingle", *options]
-    raise SystemExit(celery.main(arguments, standalone_mode=False))
+    try:
+        code = celery.main(arguments, standalone_mode=False)
+    except Exception as error:
+        if not (why := _option_fault(error)):
+            raise
+        raise BadInputError(f"the worker cannot start: {why}") from None
+    raise SystemExit(code)
+
+
+def _option_fault(error: Exception) -> str:
+    """Return what is wrong with an option that celery finds only as it starts; or an empty text."""
+    if isinstance(error, OSError) and error.filename and isinstance(error.strerror, str):
+        path = printable(os.fsdecode(error.filename))
+        return f"{path}: {error.strerror}; name a file that this user may write"
+    if isinstance(error, ModuleNotFoundError):
+        return f"--pool needs the package {error.name}, which is not installed; use prefork"
+    if isinstance(error, KeyError) and "does not exist" in str(error):
+        return f"{error.args[0]}; name one of this host"
+    return ""
 
 
 @click.command()
