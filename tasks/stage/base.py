@@ -8,10 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import redis
 from celery import signature
+from celery.exceptions import Ignore
 from celery.utils import uuid
 from kombu.exceptions import OperationalError
 
@@ -114,8 +115,10 @@ class Stage(BatchTask):
     def take(self, message: Message) -> Batch:
         """Return the batch of a message, without uploads that its claim has lost since.
 
-        If this node has failed at one of them, the message goes to another node, and the batch is
-        empty.
+        If this node has failed at one of them, the message goes to another node.
+
+        Raises:
+            Ignore: it has gone there.
         """
         delivery = self._deliver(message["claim"], "")
         if delivery.left_to:
@@ -123,10 +126,14 @@ class Stage(BatchTask):
         batch = Batch(message["claim"], tuple(delivery.transfers))
         return with_signed(batch, message, self.clients.urls, self.clients.ftrack.server_url)
 
-    def send_to(self, node: str, message: Message) -> None:
+    def send_to(self, node: str, message: Message) -> NoReturn:
         """Send this task, with the rest of its chain, to the queue of another node's host.
 
         A node without such a queue ("celery worker -Q") gets it from the shared one, by chance.
+
+        Raises:
+            Ignore: in any case. It keeps its id, and Flower would show a success here instead of
+                a failure there.
         """
         log.info("sent_to_other_node", stage=self.stage, node=node, claim_id=message["claim"])
         queue = self._own_queue(node)
@@ -141,7 +148,7 @@ class Stage(BatchTask):
             root_id=self.request.root_id,
             parent_id=self.request.parent_id,
         )
-        self.end_chain()
+        raise Ignore
 
     def _wake_node(self, node: str) -> None:
         """Have a node claim what is left to it, by the queue of its host.
