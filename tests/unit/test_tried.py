@@ -215,6 +215,14 @@ class TestAFailureThatMayBeTheNodesOwn:
 
         assert farm.fail(transfer, OUTSIDE, "w1") == "failed"
 
+    def test_of_what_ftrack_does_not_show_waits_for_no_node(self, farm: Farm) -> None:
+        farm.client.zadd(keys.WORKERS, {"w2": farm.now() - 31})
+        farm.enqueue(file_of())
+        [transfer] = farm.deliver()
+
+        unseen = errors.TargetRefusedError("component c1", "does not exist in ftrack")
+        assert farm.fail(transfer, unseen, "w1") == "failed"
+
     def test_is_done_by_the_node_that_comes_back(self, farm: Farm) -> None:
         farm.take_tasks("w1")
         farm.client.zadd(keys.WORKERS, {"w2": farm.now() - 31})

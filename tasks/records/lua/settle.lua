@@ -120,8 +120,12 @@ local function wait_for_return(id, key, kind)
   count('retried:' .. kind)
 end
 
--- Return a node that may come back and do an upload, or nil.
-local function node_to_wait_for(key)
+-- Return a node that may come back and do an upload, or nil. Of what does not exist in ftrack, or is
+-- not allowed there, people want to hear at once: it is seldom a matter of one node's user.
+local function node_to_wait_for(key, own)
+  if own == 'ftrack' then
+    return nil
+  end
   local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
   return host == '' and absent_node(args.node, tried and cjson.decode(tried) or {}) or nil
 end
@@ -181,7 +185,7 @@ local function leave_if_unanswered(id, key, retry)
 end
 
 local function retry_or_fail(id, key, retry)
-  local absent = retry.final and node_to_wait_for(key) -- before it is handed over
+  local absent = retry.final and node_to_wait_for(key, retry.own) -- before it is handed over
   if (retry.own or '') ~= '' and hand_over(id, key, retry) then
     return 'pending'
   end
