@@ -140,7 +140,7 @@ def test_an_operator_retries_a_large_file_that_failed(guarded: Guarded) -> None:
     farm = guarded.farm
     component_id = farm.sandbox.ftrack.add_component("main.mov")
     path = farm.make_file("main.mov", 70 << 20)
-    fault = farm.sandbox.faults.add("ftrack", "error", "PermissionError", times=1)
+    fault = farm.sandbox.faults.add("ftrack", "error", "PermissionError")
     [upload] = farm.enqueue(path, "--component-id", component_id)
     farm.wait_state([upload["upload_id"]], "failed")
     farm.sandbox.faults.clear()

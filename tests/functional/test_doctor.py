@@ -481,8 +481,9 @@ def test_an_old_key_behind_the_new_one_reads_the_records(lone: Farm) -> None:
 
 
 def test_a_gate_closed_by_credentials_and_a_failed_upload(farm: Farm) -> None:
-    farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no", times=1)
+    farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no")
     farm.wait_state([farm.upload().id], "failed")
+    farm.sandbox.faults.clear()
     farm.sandbox.faults.add("ftrack", "error", "InvalidCredentialsError", content="not you")
     farm.wait_state([farm.upload().id], "retrying")
     farm.sandbox.faults.clear()

@@ -146,7 +146,7 @@ def test_a_scrape_shows_counters_and_durations(farm: Farm, tmp_path: Path) -> No
         farm.cli("cancel", gone)
         farm.redis.hincrby(f"farmhaul:upload:{late}", "score", -100_000)
     farm.wait_located([late])
-    farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no", times=1)
+    farm.sandbox.faults.add("ftrack", "error", "PermissionError", content="no")
     farm.wait_state([farm.upload().id], "failed")
     farm.redis.hset("farmhaul:totals", mapping={"refused": 3, "Bad-Name": 1, "odd": "text"})
     with exporter(farm, tmp_path) as url:
