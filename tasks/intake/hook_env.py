@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from tasks.config.texts import NotTextError, byte_that_is_no_text, decode_text
+from tasks.config.texts import MAX_BYTES, NotTextError, byte_that_is_no_text, decode_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def hook_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
     for path in [given] if given else [os.path.join(folder, NAME) for folder in folders]:
         try:
             with open(path, "rb") as file:
-                content = file.read()
+                content = file.read(MAX_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             if given:
                 raise HookEnvError(
@@ -55,6 +55,9 @@ def hook_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
                 "let the user that runs the hooks read it",
                 _kept(known),
             ) from None
+        if len(content) > MAX_BYTES:
+            why = f"{path} has more than {MAX_BYTES >> 20} MiB; is it the right file?"
+            raise HookEnvError(why, _kept(known))
         settings, faults = parse(content)
         for name in settings:  # the file wins, in whichever of the two forms it has a setting
             known.pop(f"{name}_FILE", None)

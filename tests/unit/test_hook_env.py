@@ -105,6 +105,11 @@ def test_a_file_that_is_named_and_does_not_exist_is_said(tmp_path: Path) -> None
     assert error.value.settings["FARMHAUL_SPOOL"] == "/var/spool/farmhaul"
 
 
+def test_a_file_that_never_ends_is_said() -> None:
+    with pytest.raises(HookEnvError, match="/dev/zero has more than 1 MiB; is it the right file"):
+        hook_environment({"FARMHAUL_HOOK_ENV": "/dev/zero"})
+
+
 def test_a_file_that_its_user_may_not_read_is_said_with_the_user(tmp_path: Path) -> None:
     need_root("A SETTINGS FILE OF ANOTHER USER WAS NOT TESTED")
     write(tmp_path / "hook.env", "FARMHAUL_SPOOL='/s'\n")
