@@ -198,16 +198,22 @@ def test_a_node_with_a_revoked_key_takes_nothing(make_farm: MakeFarm) -> None:
         assert re.search(r"w2@\S+ .*refuses the credentials", says(farm, command))
 
 
+def wait_set_aside(farm: Farm, bad: Worker, what: str) -> None:
+    """Upload until w2 is set aside for this; all arrive, and it tries each but once."""
+
+    def is_set_aside() -> bool:
+        wait_arrived(farm, farm.upload_many(60))
+        return aside(farm) == {"w2": what}
+
+    wait_until(is_set_aside, 60, bad.log_text)
+    assert most_tries(bad) == 1
+
+
 def test_a_node_whose_user_lacks_rights_fails_no_upload(make_farm: MakeFarm) -> None:
     farm = with_bad_node(make_farm, {"FTRACK_API_USER": GUEST_USER, "FTRACK_API_KEY": GUEST_KEY})
     bad = farm.workers[1]
 
-    def is_set_aside() -> bool:
-        wait_arrived(farm, farm.upload_many(60))
-        return aside(farm) == {"w2": "ftrack"}
-
-    wait_until(is_set_aside, 60, bad.log_text)
-    assert most_tries(bad) == 1
+    wait_set_aside(farm, bad, "ftrack")
     assert re.search(r"w2@\S+ .*PermissionError", says(farm, "status"))
     wait_until(lambda: "probe_failed" in bad.log_text(), 60, bad.log_text)
     assert aside(farm) == {"w2": "ftrack"}
@@ -226,12 +232,7 @@ def test_a_node_whose_files_the_store_refuses_fails_no_upload(
         odd.answers = [http(status, f"<Error><Code>{code}</Code></Error>".encode())]
         bad = farm.add(env={"http_proxy": odd.url, "no_proxy": "localhost"})
 
-        def is_set_aside() -> bool:
-            wait_arrived(farm, farm.upload_many(60))
-            return aside(farm) == {"w2": "store"}
-
-        wait_until(is_set_aside, 60, bad.log_text)
-        assert most_tries(bad) == 1
+        wait_set_aside(farm, bad, "store")
         assert re.search(rf"w2@\S+ .*({code}|other bytes)", says(farm, "status"))
 
 
