@@ -72,9 +72,22 @@ local function put_back(id, key)
   return 'pending'
 end
 
+-- How many nodes have met an error of this kind lately.
+local function nodes_that_met(key, kind)
+  local nodes, count = {}, 0
+  for _, try in ipairs(cjson.decode(redis.call('HGET', key, 'log') or '[]')) do
+    if try[4] == kind and not nodes[try[3]] then
+      nodes[try[3]] = true
+      count = count + 1
+    end
+  end
+  return count
+end
+
 -- Leave an upload to the nodes that have not tried it, because `own` may be wrong with this one.
 -- Returns whether they may try it without a try counted. If there are none, all may try it again.
-local function leave_to_others(id, key, own)
+-- `final` is the kind of an error that ends the upload: nodes that failed otherwise do not confirm it.
+local function leave_to_others(id, key, own, final)
   local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
   local names = tried and cjson.decode(tried) or {}
   names[args.node] = own
@@ -82,13 +95,14 @@ local function leave_to_others(id, key, own)
   for _, what in pairs(names) do
     alike = alike + (what == own and 1 or 0)
   end
+  local met_it = final and nodes_that_met(key, final) or alike
   local are_others = host == '' and untried_node(names) and not (is_service and alike >= MOST_ALIKE)
   if are_others then
     redis.call('HSET', key, 'tried', cjson.encode(names))
   else
     redis.call('HDEL', key, 'tried')
   end
-  if not are_others or is_service and alike >= OUTAGE_NODES then
+  if not are_others or is_service and met_it >= OUTAGE_NODES then
     note_failed_by_all(id, names)
     return false
   end
@@ -99,7 +113,7 @@ end
 -- Hand an upload over, if this failure may be the node's own: at once, and without a try counted.
 -- Returns whether that was done. Otherwise it counts, and it is tried again after the delay.
 local function hand_over(id, key, retry)
-  if not leave_to_others(id, key, retry.own) then
+  if not leave_to_others(id, key, retry.own, retry.final and retry.kind) then
     return false
   end
   redis.call('HSETNX', key, 'since', NOW)
