@@ -13,26 +13,37 @@ from tasks.transfer.pace import SlowCallError, hurried
 
 Call = Callable[[Sequence[Transfer]], Outcomes]
 
+#: A call on a new connection needs some round trips more, which are long if ftrack is far.
+CONNECT_S = 2.0
+
 
 def call_together(call: Call, transfers: Sequence[Transfer], threads: Threads) -> Outcomes:
     """Make one call. If it takes much longer than others, find the uploads that are the reason.
 
-    One call for each of several groups is made at once, then one for each upload of the slow
-    groups. Each gets the time of the call that it replaces: it needs a new connection, which takes
-    longer the farther ftrack is. What is slow by itself is given back, to be claimed alone. If most
-    groups are slow, it is ftrack, and the rest waits for it.
+    The calls that find them get the time of the call that they replace: each needs a new
+    connection, which takes longer the farther ftrack is.
     """
     if len(transfers) < 2:  # noqa: PLR2004
         return call(transfers)
     begun = time.monotonic()
     if outcomes := _in_time(call, transfers, 0.0):
         return outcomes
-    waited_s = time.monotonic() - begun
-    outcomes, slow = _calls_at_once(call, groups_of(transfers), threads, waited_s)
+    return call_in_groups(call, transfers, threads, time.monotonic() - begun)
+
+
+def call_in_groups(
+    call: Call, transfers: Sequence[Transfer], threads: Threads, least_s: float = CONNECT_S
+) -> Outcomes:
+    """Make one call for each of several groups at once, then one for each upload of the slow ones.
+
+    What is slow by itself is given back, to be claimed alone. If most groups are slow, it is
+    ftrack, and the rest waits for it. ``least_s`` is how long a call may take at least.
+    """
+    outcomes, slow = _calls_at_once(call, groups_of(transfers), threads, least_s)
     if len(slow) * 2 > len(transfers):
         return outcomes | call(slow)
     if len(slow) > 1:
-        found, slow = _calls_at_once(call, [[file] for file in slow], threads, waited_s)
+        found, slow = _calls_at_once(call, [[file] for file in slow], threads, least_s)
         outcomes |= found
     return outcomes | {file.upload_id: GivenBackError(file.upload_id, True) for file in slow}  # noqa: FBT003 plain values
 

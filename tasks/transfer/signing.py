@@ -34,6 +34,9 @@ MAX_HEADER_CHARS = 16_384
 #: When a URL was signed, and for how many seconds (Signature Version 4 of S3 and GCS).
 SIGNED_AT = re.compile(r"[?&]X-(?:Amz|Goog)-Date=(\d{8}T\d{6}Z)(?:&|$)", re.ASCII)
 LASTS_S = re.compile(r"[?&]X-(?:Amz|Goog)-Expires=(\d{1,9})(?:&|$)", re.ASCII)
+#: How long such a URL may last, in seconds: 7 days. Both stores refuse a longer time.
+#: (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html)
+MAX_LASTS_S = 604_800
 #: The id of a multipart upload in the store; S3's have about 100 characters.
 MULTIPART_ID = re.compile(r"[!-~]{1,2048}")
 
@@ -126,7 +129,7 @@ def fits(put: SignedPut, size_bytes: int, server_url: str) -> bool:
 
 
 class UrlDates:
-    """What the dates of URLs tell a node, until a store accepts one whose time is over.
+    """What the dates of URLs tell a node, until a store accepts one that it should refuse.
 
     Then the node's clock is wrong, or that of ftrack, and only the store knows.
     """
@@ -135,16 +138,19 @@ class UrlDates:
         self._are_right = True
 
     def is_over(self, put: SignedPut) -> bool:
-        """Return whether the store will refuse a URL because of its age."""
-        return self._are_right and has_expired(put)
+        """Return whether the store will refuse a URL because of its dates."""
+        return self._are_right and has_bad_dates(put)
 
     def note_accepted(self, put: SignedPut) -> None:
         """Note that the store has accepted a URL."""
-        self._are_right = self._are_right and not has_expired(put)
+        self._are_right = self._are_right and not has_bad_dates(put)
 
 
-def has_expired(put: SignedPut) -> bool:
-    """Return whether a URL's time is over, by this node's clock; False if it does not say it."""
+def has_bad_dates(put: SignedPut) -> bool:
+    """Return whether a URL's time is over, by this node's clock, or it may not last so long.
+
+    False if the URL does not say it.
+    """
     signed_at, lasts_s = SIGNED_AT.search(put.url), LASTS_S.search(put.url)
     if not signed_at or not lasts_s:
         return False
@@ -152,7 +158,7 @@ def has_expired(put: SignedPut) -> bool:
         moment = datetime.fromisoformat(signed_at[1])
     except ValueError:  # such as a 31st of June
         return False
-    return moment.timestamp() + int(lasts_s[1]) < time.time()
+    return int(lasts_s[1]) > MAX_LASTS_S or moment.timestamp() + int(lasts_s[1]) < time.time()
 
 
 def is_url(value: object, server_url: str) -> TypeGuard[str]:

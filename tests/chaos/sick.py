@@ -52,6 +52,8 @@ POISONS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "ftrack: a long wait": (("ftrack", "latency_s", 3), {}),
     "ftrack: expired URLs": (("ftrack", "url_lifetime_s", 0), {}),
     "ftrack: URLs that last too long": (("ftrack", "url_lifetime_s", 8 * 86400), {}),
+    # They are signed with a key that the store does not know, which their dates do not tell.
+    "ftrack: URLs that are refused": (("ftrack", "url_lifetime_s", -3600), {}),
     "credentials": (("ftrack", "error", "InvalidCredentialsError"), {}),
     "store: 500": (("store", "status", 500), {}),
     "store: a page with 403": (("store", "status", 403), HTML),

@@ -58,10 +58,11 @@ def test_a_poison_fails_by_itself_while_others_pass(farm: Farm, kind: str) -> No
     wait_until(lambda: farm.states([bad.id]) == ["located"])
 
 
-# The batch was signed in one call, so all of its URLs are bad. Those that have expired are signed
-# again before they are sent, four by four: the store refuses those of one call alone.
+# The batch was signed in one call, so all of its URLs are bad. Those with bad dates are signed
+# again before they are sent, four by four, and then those of one call alone.
 @pytest.mark.parametrize(
-    ("kind", "refused"), [("expired URLs", 4), ("URLs that last too long", 20)]
+    ("kind", "refused"),
+    [("expired URLs", 1), ("URLs that last too long", 1), ("URLs that are refused", 20)],
 )
 def test_one_upload_spoils_the_urls_of_its_batch_without_a_try(
     farm: Farm, kind: str, refused: int

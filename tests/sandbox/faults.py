@@ -21,7 +21,7 @@ Kind: TypeAlias = Literal[
     "latency_s",  # wait *value* seconds before doing anything
     "bandwidth_bytes_s",  # at most *value* bytes a second, each way, for each connection
     "line_bytes_s",  # at most *value* bytes a second of bodies sent, for all connections together
-    "url_lifetime_s",  # URLs signed by this call last *value* seconds; 0: already expired
+    "url_lifetime_s",  # URLs of this call last *value* seconds; 0: expired; negative: a wrong key
     "bad_digest",  # flip a bit of the body on its way to the store or (GET) back
     "etag",  # respond with the ETag *value*, or as a proxy does: W/"{}-gzip"
     "discard",  # 200 without storing, the ETag made of Content-MD5: for benchmarks

@@ -23,11 +23,10 @@ class _DatedSigner(S3SigV4QueryAuth):
     """
 
     def __init__(self, lifetime_s: float) -> None:
+        known = Credentials(ACCESS_KEY, SECRET_KEY if lifetime_s >= 0 else "replaced")
         # S3 counts whole seconds, and at least one.
-        super().__init__(
-            Credentials(ACCESS_KEY, SECRET_KEY), "s3", REGION, expires=max(1, round(lifetime_s))
-        )
-        self._signed_at = time.time() if lifetime_s > 0 else time.time() - 60
+        super().__init__(known, "s3", REGION, expires=max(1, round(abs(lifetime_s))))
+        self._signed_at = time.time() if lifetime_s else time.time() - 60
 
     def add_auth(self, request: Any) -> None:
         moment = datetime.datetime.fromtimestamp(self._signed_at, datetime.UTC)
@@ -49,7 +48,7 @@ def presign(
     """Return a presigned URL for *method* on *key*.
 
     The *headers* are signed, and must be sent unchanged. A *lifetime_s* of 0 gives an expired
-    URL.
+    URL, and a negative one a URL that is signed with a key that the store does not know.
     """
     url = f"{endpoint}/{BUCKET}/{quote(key)}"
     if query:

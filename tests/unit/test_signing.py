@@ -11,7 +11,7 @@ import pytest
 from tasks.transfer.errors import UnexpectedAnswerError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import LARGE_BYTES, FileIdentity, SignedPut, Transfer, part_count
-from tasks.transfer.signing import UrlDates, has_expired, sign
+from tasks.transfer.signing import UrlDates, has_bad_dates, sign
 from tasks.transfer.targets import Target
 from tests.unit.conftest import new_id
 from tests.unit.odd_server import OddServer, http
@@ -57,24 +57,26 @@ NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("query", "expired"),
+    ("query", "is_bad"),
     [
         ("X-Amz-Date=20261128T115000Z&X-Amz-Expires=599", True),
         ("X-Amz-Expires=601&X-Amz-Signature=1&X-Amz-Date=20261128T115000Z", False),
         ("X-Goog-Date=20261128T115000Z&X-Goog-Expires=1", True),
         ("X-Amz-Date=20261128T130000Z&X-Amz-Expires=1", False),
         ("X-Amz-Date=20261131T000000Z&X-Amz-Expires=1", False),
+        ("X-Amz-Date=20261128T115000Z&X-Amz-Expires=604800", False),
+        ("X-Amz-Date=20261128T115000Z&X-Amz-Expires=604801", True),
         ("X-Amz-Date=20261128T115000Z", False),
         ("Not-X-Amz-Date=20001128T115000Z&X-Amz-Expires=1", False),
         ("Expires=1&Signature=1", False),
     ],
 )
-def test_a_url_says_when_it_expires(
-    query: str, expired: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_url_says_whether_its_dates_are_bad(
+    query: str, is_bad: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.time", NOW.timestamp)
 
-    assert has_expired(SignedPut(f"https://store/key?{query}", {})) == expired
+    assert has_bad_dates(SignedPut(f"https://store/key?{query}", {})) == is_bad
 
 
 def test_dates_tell_nothing_once_an_expired_url_is_accepted() -> None:
