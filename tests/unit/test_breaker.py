@@ -116,6 +116,26 @@ def test_a_success_in_between_shows_that_the_node_can_do_something(farm: Farm) -
     assert paused(farm) == {}
 
 
+@pytest.mark.parametrize(("calls", "set_aside"), [(2, set()), (3, {"bad"})])
+def test_a_call_that_fails_for_many_is_one_sign(
+    farm: Farm, calls: int, set_aside: set[str]
+) -> None:
+    """A poison may have spoiled it, of which a proxy of the node tells nothing."""
+    error = errors.InterceptedError("ftrack", "403 Forbidden, not JSON")
+    for _ in range(calls):
+        farm.enqueue(*(file_of() for _ in range(4)))
+        transfers = bring_to(farm, SIGN, "bad")
+        ids = [transfer.upload_id for transfer in transfers]
+        for transfer in transfers:
+            settlement = Settlement(transfer, "retrying", {}, retry_plan(error, ids, "bad"))
+            farm.record.settle([settlement], node="bad")
+
+    for transfer in bring_to(farm, SIGN, "good"):
+        farm.settle(transfer, "advanced", node="good")
+
+    assert paused(farm).keys() == set_aside
+
+
 def test_uploads_that_nobody_can_do_set_no_node_aside(farm: Farm) -> None:
     fail_on(farm, "bad", 2)
     for transfer in farm.deliver(claim="of good", worker="good"):

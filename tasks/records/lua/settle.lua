@@ -87,7 +87,8 @@ end
 -- Leave an upload to the nodes that have not tried it, because `own` may be wrong with this one.
 -- Returns whether they may try it without a try counted. If there are none, all may try it again.
 -- `final` is the kind of an error that ends the upload: nodes that failed otherwise do not confirm it.
-local function leave_to_others(id, key, own, final)
+-- `strike` is the upload that stands for all those of one call: they are one sign against the node.
+local function leave_to_others(id, key, own, final, strike)
   local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
   local names = tried and cjson.decode(tried) or {}
   names[args.node] = own
@@ -106,14 +107,16 @@ local function leave_to_others(id, key, own, final)
     note_failed_by_all(id, names)
     return false
   end
-  note_failed_alone(id, own, args.node)
+  if (strike or id) == id then
+    note_failed_alone(id, own, args.node)
+  end
   return true
 end
 
 -- Hand an upload over, if this failure may be the node's own: at once, and without a try counted.
 -- Returns whether that was done. Otherwise it counts, and it is tried again after the delay.
 local function hand_over(id, key, retry)
-  if not leave_to_others(id, key, retry.own, retry.final and retry.kind) then
+  if not leave_to_others(id, key, retry.own, retry.final and retry.kind, retry.strike) then
     return false
   end
   redis.call('HSETNX', key, 'since', NOW)
