@@ -34,7 +34,7 @@ MEANINGS = {
     "locations": "does not know a location as other nodes do",
     "records": "cannot open what other nodes have sealed",
     "ftrack": "cannot call ftrack",
-    "store": "cannot reach the media store",
+    "store": "cannot send files to the media store",
     "clock": "has a wrong clock",
     "version": "has another version of farmhaul than most nodes",
 }

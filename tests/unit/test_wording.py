@@ -124,7 +124,7 @@ def test_closed_gates_and_nodes_with_faults_are_told_once(
         "w1@n takes no uploads since ",
         "it has a wrong clock",
         "w2@n takes no uploads until ",
-        "it cannot reach the media store, unless store is down",
+        "it cannot send files to the media store, unless store is down",
         "w3@n has left 7 uploads to other nodes since ",
     ):
         assert words in said
