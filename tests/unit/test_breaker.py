@@ -136,6 +136,15 @@ def test_a_call_that_fails_for_many_is_one_sign(
     assert paused(farm).keys() == set_aside
 
 
+def test_to_pass_an_earlier_stage_shows_nothing_of_a_later_one(farm: Farm) -> None:
+    """Nobody may register these, as in a project to which ftrack's user has no rights."""
+    refused = errors.RequestRefusedError("c1", "register", "PermissionError: no rights")
+    farm.enqueue(*(file_of() for _ in range(3)))
+    for node, state in (("good", "pending"), ("bad", "failed")):
+        states = {farm.fail(transfer, refused, node) for transfer in bring_to(farm, REGISTER, node)}
+        assert (states, paused(farm)) == ({state}, {})
+
+
 def test_uploads_that_nobody_can_do_set_no_node_aside(farm: Farm) -> None:
     fail_on(farm, "bad", 2)
     for transfer in farm.deliver(claim="of good", worker="good"):

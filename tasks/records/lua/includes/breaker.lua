@@ -58,41 +58,41 @@ local function note_left(name, note)
   redis.call('EXPIRE', KEY.left_to_others, 3600)
 end
 
--- Return what an upload has met when it last failed on a node. The record's own error may be that of
--- another node.
+-- Return what an upload has met when it last failed on a node, and in which stage. The record's own
+-- error may be that of another node.
 local function last_failure(id, node)
   local log = redis.call('HGET', upload_key(id), 'log')
   local tries = log and cjson.decode(log) or {}
   for number = #tries, 1, -1 do
-    local _, _, by, kind, text = unpack(tries[number])
+    local _, stage, by, kind, text = unpack(tries[number])
     if by == node then
-      return { kind = kind, error = text }
+      return { kind = kind, error = text }, tonumber(stage) or 0
     end
   end
-  return {}
+  return {}, 0
 end
 
--- Note that this node has done a stage at which others have failed. The record says which stage, until
--- that has been made good: there the upload is counted.
+-- Note that this node has done a stage at which others have failed: to pass an earlier one shows
+-- nothing. The record says which stage, until that has been made good: there the upload is counted.
 local function note_managed(id, record, node, stage)
   local is_made_good = record.retry_stage and stage >= tonumber(record.retry_stage)
   for name, what in pairs(cjson.decode(record.tried)) do
     local needed, failing = NEEDED[what], failing_set(what, name)
-    if name ~= node and (not needed or needed[stage]) then
+    local failure, failed_stage = last_failure(id, name)
+    if name ~= node and (not needed or needed[stage]) and stage >= failed_stage then
       local is_wrong = redis.call('SISMEMBER', failing, id) == 1
         and redis.call('SCARD', failing) >= FAILED_ALONE
       -- What a service failed may have been an outage.
       local is_left = is_made_good and (what == 'files' or what == 'records' or what == 'locations')
-      local note = (is_wrong or is_left) and last_failure(id, name) or {}
-      note.what, note.since = what, NOW
+      failure.what, failure.since = what, NOW
       if is_wrong then
-        if redis.call('HSETNX', KEY.paused, name, cjson.encode(note)) == 1 then
-          notice_of_node('node_set_aside', name, note)
+        if redis.call('HSETNX', KEY.paused, name, cjson.encode(failure)) == 1 then
+          notice_of_node('node_set_aside', name, failure)
         end
         redis.call('EXPIRE', KEY.paused, 3600)
       end
       if is_left then
-        note_left(name, note)
+        note_left(name, failure)
       end
     end
   end
