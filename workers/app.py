@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
@@ -9,6 +10,7 @@ from celery.signals import celeryd_init
 
 from tasks.config.environment import SettingsError
 from tasks.config.settings import Settings
+from tasks.intake.errors import printable
 from tasks.intake.exit_codes import BAD_INPUT, complain
 
 # Celery reads the configuration when it is first needed, so importing this package cannot fail.
@@ -35,7 +37,7 @@ app.steps["worker"].update(
 
 
 @celeryd_init.connect
-def set_up_worker(sender: str, **_: Any) -> None:
+def set_up_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
     """Exit with a line for each wrong setting, instead of a traceback at the first task.
 
     Then let the worker's channels share connections to Redis with its boot steps, and let remote
@@ -48,6 +50,7 @@ def set_up_worker(sender: str, **_: Any) -> None:
     from workers.broker import transport
 
     try:
+        _check_queues(options.get("queues") or ())
         settings = Settings.from_environment(for_worker=True)
         check_no_cluster(settings)
     except SettingsError as error:
@@ -56,3 +59,12 @@ def set_up_worker(sender: str, **_: Any) -> None:
     transport.share(shared_redis(settings))
     remote_control.restrict()
     logs.set_up(sender, settings)
+
+
+def _check_queues(names: Sequence[str]) -> None:
+    from tasks.chain import QUEUE
+
+    for name in names:
+        if name != QUEUE and not name.startswith(f"{QUEUE}."):
+            why = f"-Q {printable(name)}: no upload goes to a queue of this name"
+            raise SettingsError(f"{why}; name {QUEUE}, or {QUEUE}.HOST for the files of one host")

@@ -104,10 +104,20 @@ def test_a_worker_says_what_is_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "why"),
     [
-        ("--logfile=/nowhere/x", "/nowhere/x: No such file or directory; name a file"),
-        ("--statedb=/nowhere/x", "/nowhere/x.dat: No such file or directory; name a file"),
-        ("--pool=gevent", "--pool needs the package gevent"),
-        ("--uid=nosuchuser", "User does not exist: nosuchuser; name one of this host"),
+        (
+            "--logfile=/nowhere/x",
+            "the worker cannot start: /nowhere/x: No such file or directory; name a file",
+        ),
+        (
+            "--statedb=/nowhere/x",
+            "the worker cannot start: /nowhere/x.dat: No such file or directory; name a file",
+        ),
+        ("--pool=gevent", "the worker cannot start: --pool needs the package gevent"),
+        (
+            "--uid=nosuchuser",
+            "the worker cannot start: User does not exist: nosuchuser; name one of this host",
+        ),
+        ("-Qfarmhaul,other", "-Q other: no upload goes to a queue of this name; name farmhaul"),
     ],
 )
 def test_an_option_that_keeps_a_worker_from_starting(
@@ -117,8 +127,7 @@ def test_an_option_that_keeps_a_worker_from_starting(
     command = [str(BIN / "farmhaul"), "worker", "--concurrency=1", option]
     ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
-    assert "farmhaul: the worker cannot start: " in ended.stderr
-    assert why in ended.stderr
+    assert f"\nfarmhaul: {why}" in f"\n{ended.stderr}"
     assert "Traceback" not in ended.stderr
 
 
