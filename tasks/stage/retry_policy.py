@@ -21,6 +21,7 @@ from typing import Any
 from tasks.config.remedies import explained
 from tasks.records.delivery import on_node
 from tasks.transfer import errors
+from tasks.transfer.ftrack import API_CALL
 
 DAY_S = 86400.0
 
@@ -133,6 +134,8 @@ def own_fault(error: errors.UploadError) -> str:
         return error.service
     if _may_be_on_its_way(error):
         return "store"
+    if isinstance(error, errors.UnexpectedAnswerError) and error.what == API_CALL:
+        return "ftrack"  # a portal in the node's network may speak JSON, too
     if isinstance(error, errors.RequestRefusedError | errors.TargetRefusedError):
         return "ftrack" if error.is_of_this_user else ""
     return "ftrack" if isinstance(error, errors.CredentialsRefusedError) else ""

@@ -92,6 +92,8 @@ class FtrackRefusal(Exception):
 
 
 TOO_LARGE = "the call is too large"
+#: What is unexpected, if it may be no answer of ftrack's at all.
+API_CALL = "an API call"
 
 
 class FtrackClient:
@@ -177,7 +179,7 @@ class FtrackClient:
             raise (late if exchange.is_over else error) from None
         if len(body) > MAX_RESPONSE_BYTES or _count_values(body) > MAX_VALUES:
             # It is no outage: ftrack may answer all others well.
-            raise UnexpectedAnswerError("ftrack", "an API call", "an answer that is too large")
+            raise UnexpectedAnswerError("ftrack", API_CALL, "an answer that is too large")
         if exchange.is_over and not _is_json(body):  # cut, a body without a length just ends
             raise late
         return response, body
@@ -221,7 +223,7 @@ class FtrackClient:
         )
         if not fits:
             why = f"HTTP {status} and JSON that is not {expected} results"
-            raise UnexpectedAnswerError("ftrack", "an API call", why)
+            raise UnexpectedAnswerError("ftrack", API_CALL, why)
         return list(results)
 
     def _error_in(self, error: Result, response: requests.Response) -> Exception:

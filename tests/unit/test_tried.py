@@ -13,6 +13,7 @@ from tasks.records.record import CLAIM_UPLOADS
 from tasks.records.states import STAGES
 from tasks.records.status import Status
 from tasks.transfer import errors
+from tasks.transfer.ftrack import API_CALL
 from tests.unit.records import Farm, file_of
 
 CHECKSUM, SIGN, PUT, REGISTER = STAGES
@@ -25,6 +26,7 @@ BY_PROXY = [
     errors.UrlRefusedError("a component", 403, "Forbidden", "proxy"),
     errors.StoreRefusedError("a component", 404, "Not Found", "proxy"),
     errors.UnexpectedAnswerError("the store", "the PUT", "HTTP 204 is not 200"),
+    errors.UnexpectedAnswerError("ftrack", API_CALL, "HTTP 200 and JSON that is not 3 results"),
 ]
 REVOKED = errors.CredentialsRefusedError("https://studio.ftrackapp.com", "no such key")
 
