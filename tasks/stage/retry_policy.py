@@ -134,11 +134,19 @@ def own_fault(error: errors.UploadError) -> str:
         return error.service
     if _may_be_on_its_way(error):
         return "store"
-    if isinstance(error, errors.UnexpectedAnswerError) and error.what == API_CALL:
-        return "ftrack"  # a portal in the node's network may speak JSON, too
+    return "ftrack" if _may_be_its_user(error) or _may_be_a_portal(error) else ""
+
+
+def _may_be_its_user(error: errors.UploadError) -> bool:
+    """Return whether ftrack may accept the user of another node."""
     if isinstance(error, errors.RequestRefusedError | errors.TargetRefusedError):
-        return "ftrack" if error.is_of_this_user else ""
-    return "ftrack" if isinstance(error, errors.CredentialsRefusedError) else ""
+        return error.is_of_this_user
+    return isinstance(error, errors.CredentialsRefusedError)
+
+
+def _may_be_a_portal(error: errors.UploadError) -> bool:
+    """Return whether the network of this node may have answered in ftrack's place, with JSON."""
+    return isinstance(error, errors.UnexpectedAnswerError) and error.what == API_CALL
 
 
 def _may_be_on_its_way(error: errors.UploadError) -> bool:
