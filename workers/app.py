@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
 from typing import Any
 
 from celery import Celery
@@ -50,7 +50,7 @@ def set_up_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
     from workers.broker import transport
 
     try:
-        _check_queues(options.get("queues") or ())
+        _check_options(options)
         settings = Settings.from_environment(for_worker=True)
         check_no_cluster(settings)
     except SettingsError as error:
@@ -61,10 +61,17 @@ def set_up_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
     logs.set_up(sender, settings)
 
 
-def _check_queues(names: Sequence[str]) -> None:
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse options with which a worker would take nothing, or end with a traceback of Celery."""
     from tasks.chain import QUEUE
 
-    for name in names:
+    for name in options.get("queues") or ():
         if name != QUEUE and not name.startswith(f"{QUEUE}."):
             why = f"-Q {printable(name)}: no upload goes to a queue of this name"
             raise SettingsError(f"{why}; name {QUEUE}, or {QUEUE}.HOST for the files of one host")
+    pidfile = options.get("pidfile")
+    if pidfile and not os.access(os.path.dirname(os.path.abspath(pidfile)), os.W_OK):
+        why = f"--pidfile={printable(pidfile)}: its folder is missing, or not to be written"
+        raise SettingsError(f"{why}; name a file that this user may write")
+    if (tasks := options.get("max_tasks_per_child")) is not None and tasks < 1:
+        raise SettingsError(f"--max-tasks-per-child={tasks} is not a number from 1 on")

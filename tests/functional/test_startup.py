@@ -117,6 +117,9 @@ def test_a_worker_says_what_is_missing(tmp_path: Path) -> None:
             "--uid=nosuchuser",
             "the worker cannot start: User does not exist: nosuchuser; name one of this host",
         ),
+        ("--autoscale=1,x", "the worker cannot start: --autoscale takes two numbers"),
+        ("--pidfile=/nowhere/x", "--pidfile=/nowhere/x: its folder is missing, or not to be"),
+        ("--max-tasks-per-child=0", "--max-tasks-per-child=0 is not a number from 1 on"),
         ("-Qfarmhaul,other", "-Q other: no upload goes to a queue of this name; name farmhaul"),
     ],
 )

@@ -40,6 +40,8 @@ def _option_fault(error: Exception) -> str:
         return f"--pool needs the package {error.name}, which is not installed; use prefork"
     if isinstance(error, KeyError) and "does not exist" in str(error):
         return f"{error.args[0]}; name one of this host"
+    if isinstance(error, AttributeError) and error.name == "join":  # of Celery's own text
+        return "--autoscale takes two numbers, the larger one first, such as 8,2"
     return ""
 
 
