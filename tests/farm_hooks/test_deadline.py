@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import sys
 import time
 from typing import Any
@@ -19,6 +20,7 @@ from tests.farm_hooks.deadline import (
     put_in_place,
     run_task,
 )
+from tests.farm_hooks.stand import HOOKS
 
 VERSION = "9f1d2c3b-0000-4000-8000-000000000001"
 IDS = {"ftrack_version_id": VERSION, "ftrack_name0": "beauty", "ftrack_name1": "depth"}
@@ -41,6 +43,16 @@ def test_each_output_of_a_finished_job_is_queued_as_a_sequence(installed: Instal
         ("/mnt/prod/sh 010/depth/z_%04d.exr [1001-1002, 1004]", "depth"),
     ]
     assert installed.left == []
+
+
+def test_the_lines_of_the_readme_are_queued(installed: Installed) -> None:
+    readme = (HOOKS / "deadline/README.md").read_text()
+    ids = dict(re.findall(r"^ +ExtraInfoKeyValue\d=(\w+)=(\S+)$", readme, re.MULTILINE))
+    assert set(ids) == {"ftrack_version_id", "ftrack_priority"}
+
+    [(level, says)] = finish(make_job({**ids, "ftrack_version_id": VERSION}, [1001, 1002]))
+
+    assert (level, installed.left) == ("info", []), says
 
 
 def test_frames_that_were_changed_since_are_those_that_count(installed: Installed) -> None:
