@@ -12,7 +12,7 @@ from redis import exceptions
 
 from tasks.config.texts import visible
 from tasks.intake.ranges import some_of
-from tasks.intake.refusals import MEANINGS, RIGHTS, UNKNOWN_COMMAND, step_for
+from tasks.intake.refusals import DATABASE, MEANINGS, RIGHTS, UNKNOWN_COMMAND, step_for
 from tasks.records import refusals
 from tasks.records.fail_fast import NoMasterFoundError
 from tasks.records.inbox import waiting
@@ -40,9 +40,10 @@ MOST_SECONDS, MOST_HOURS = 90, 48
 LATE_S = 10.0
 
 IS_FULL = "command not allowed when used memory"
+NO_SELECT = "'select' command"
 #: By words in the text of the error.
 BY_WORD = {
-    IS_FULL: ("Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"),
+    IS_FULL: "; ".join(MEANINGS["OOM"]),
     "unknown command": "; ".join(UNKNOWN_COMMAND),
     "DB index": "Redis does not have this database; correct its number in FARMHAUL_REDIS_URL",
     "WRONGTYPE": (
@@ -158,7 +159,7 @@ def may_pass(error: redis.RedisError) -> bool:
 
 def _access_problem(error: redis.RedisError) -> str:
     if not isinstance(error, redis.AuthenticationError):
-        return f"Redis refuses access: {error}; {RIGHTS}"
+        return f"Redis refuses access: {error}; {DATABASE if NO_SELECT in str(error) else RIGHTS}"
     # redis-py greets with HELLO, which Redis refuses in words of its own.
     wants_one = any(words in str(error) for words in ("HELLO", "required"))
     return "; ".join(MEANINGS["NOAUTH" if wants_one else "WRONGPASS"])

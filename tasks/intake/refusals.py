@@ -11,9 +11,11 @@ PASSING = frozenset({"READONLY", "LOADING", "MASTERDOWN"})
 
 _LOGIN = "check the user and password in FARMHAUL_REDIS_URL"
 RIGHTS = (
-    "give FARMHAUL_REDIS_URL the user that is for this, such as operator for people, "
-    "or compare its user with deploy/redis/users.acl"
+    "give FARMHAUL_REDIS_URL the user that is for this, such as hook for hooks and operator for "
+    "people, or compare its rights with deploy/redis/users.acl"
 )
+#: The users of users.acl may not SELECT, and a connection to database 0 need not.
+DATABASE = "write database 0 in FARMHAUL_REDIS_URL, or add +select to this user"
 _MASTER = "set FARMHAUL_REDIS_URL to the master, or to the sentinels"
 _CLUSTER = (
     "this is a Redis Cluster, which farmhaul does not support",
@@ -27,7 +29,7 @@ UNKNOWN_COMMAND = (
 MEANINGS = {
     "OOM": (
         "Redis is full and accepts no uploads",
-        "raise maxmemory, or wait until some finish",
+        "raise maxmemory, or lower FARMHAUL_RECORD_DAYS",
     ),
     "MISCONF": ("Redis cannot write to its disk and accepts no uploads", "look at that disk"),
     "READONLY": ("this Redis is a replica and cannot be written", _MASTER),
@@ -104,7 +106,8 @@ def _meaning(refusal: RefusalError) -> tuple[str, str]:
     if refusal.code in MEANINGS:
         return MEANINGS[refusal.code]
     if refusal.code == "NOPERM":
-        return f"Redis refuses access: this user may not {refusal.command}", RIGHTS
+        step = DATABASE if refusal.command == "SELECT" else RIGHTS
+        return f"Redis refuses access: this user may not {refusal.command}", step
     if "max number of clients" in refusal.text:
         return "Redis has no connection left", "raise maxclients in Redis"
     if "cluster mode" in refusal.text:

@@ -173,8 +173,8 @@ def test_an_operator_enqueues_retries_and_cancels_sequences(guarded: Guarded) ->
 
 
 def test_doctor_reads_all_as_a_worker_and_as_an_operator(guarded: Guarded) -> None:
-    def findings(user: str) -> list[dict[str, str]]:
-        url = {"FARMHAUL_REDIS_URL": guarded.url(user)}
+    def findings(user: str, database: str = "/0") -> list[dict[str, str]]:
+        url = {"FARMHAUL_REDIS_URL": guarded.url(user).removesuffix("/0") + database}
         done = guarded.farm.cli("doctor", "--json", env=url)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -185,6 +185,9 @@ def test_doctor_reads_all_as_a_worker_and_as_an_operator(guarded: Guarded) -> No
     [about_redis] = [row for row in findings("hook") if row["what"] == "redis"]
     assert about_redis["level"] == "warning"
     assert "may only push" in about_redis["says"]
+    [about_database] = [row for row in findings("operator", "/3") if row["what"] == "redis"]
+    assert about_database["level"] == "fault"
+    assert about_database["next"].startswith("write database 0")
 
 
 @pytest.mark.usefixtures("all_allowed")

@@ -105,7 +105,8 @@ def test_a_redis_that_is_full_is_named(farm: Farm) -> None:
 
     farm.client.config_set("maxmemory", 1)
     try:
-        says = "Redis is full and accepts no uploads; raise maxmemory, or wait until some finish"
+        step = "raise maxmemory, or lower FARMHAUL_RECORD_DAYS"
+        says = f"Redis is full and accepts no uploads; {step}"
         assert [" ".join(line) for line in troubles(status).items()] == [says]
         assert not_taken_in(status) == f"; {says}"
         assert records.farm().redis == says

@@ -214,7 +214,9 @@ def test_a_user_without_the_right_is_told_which_one(guarded: RedisServer) -> Non
     select_refused = refused(f"redis://hook:hook-pw@127.0.0.1:{guarded.port}/1")
 
     assert "this user may not LPUSH (127.0.0.1:" in push_refused
+    assert "hook for hooks" in push_refused
     assert "this user may not SELECT (127.0.0.1:" in select_refused
+    assert "write database 0 in FARMHAUL_REDIS_URL" in select_refused
     assert inbox(guarded) == inbox(guarded, 1) == []
 
 

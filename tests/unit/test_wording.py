@@ -42,6 +42,13 @@ def problem(url: str) -> str:
         (b"-WRONGPASS invalid username-password pair", "Redis refuses access: it does not accept"),
         (b"-NOAUTH HELLO must be called with the", "Redis refuses access: it wants a password; ch"),
         (b"-OOM command not allowed when used memory", "Redis is full and accepts no uploads"),
+        (
+            b"-NOPERM User operator has no permissions to run the 'select' command",
+            (
+                "Redis refuses access: User operator has no permissions to run the 'select' "
+                "command; write database 0 in FARMHAUL_REDIS_URL, or"
+            ),
+        ),
         (b"-ERR unknown command 'AUTH', with args: 's3cr3t'", "this Redis lacks commands that f"),
         (b"-ERR something else", "Redis is not reachable (something else); check FARMHAUL_REDIS_U"),
     ],

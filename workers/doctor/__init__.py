@@ -18,7 +18,7 @@ from tasks.records.fail_fast import fail_fast_redis
 from workers.doctor import farm, node, redis_server
 from workers.doctor.finding import Farm, Finding
 from workers.doctor.ftrack import ftrack
-from workers.wording import redis_problem
+from workers.wording import NO_SELECT, redis_problem
 
 
 def diagnose(*, put: bool = False) -> Iterator[Finding]:
@@ -43,7 +43,10 @@ def _ask_redis(settings: Settings) -> Iterator[Finding]:
     client = fail_fast_redis(settings)
     try:
         client.ping()
-    except redis.exceptions.NoPermissionError:
+    except redis.exceptions.NoPermissionError as error:
+        if NO_SELECT in str(error):
+            yield _redis_fault("redis", error)
+            return
         says = "answers; not checked: this Redis user may only push requests"
         yield Finding("warning", "redis", says, "run doctor as the Redis user of an operator")
         return
