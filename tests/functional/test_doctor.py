@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet
 
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.remedies import explained
+from tasks.records import refusals
 from tasks.transfer.errors import OwnSettingsError
 from tests.farm import Farm, wait_until
 from tests.functional.doctor_setups import (
@@ -99,6 +100,8 @@ def test_a_healthy_farm_has_neither_faults_nor_warnings(farm: Farm, tmp_path: Pa
     also = ("memory", "wake-up", "secret", "refusals", "inbox", "gate", "reach", "workers", "queue")
     assert {*looked_at, *also, "uploads"} <= {finding["what"] for finding in findings}
     [stored] = [finding["says"] for finding in findings if finding["what"] == "store"]
+    says = {finding["what"]: finding["says"] for finding in findings}
+    assert (says["secret"], says["records"]) == ("set; no records yet", "no records yet")
     assert stored.startswith("127.0.0.1 accepted a signed PUT of 22 bytes in ")
 
 
@@ -185,6 +188,11 @@ def wait_for_proxy(farm: Farm) -> None:
     farm.redis.zadd("farmhaul:retrying", {upload_id: 9e9})
     fields = {"state": "retrying", "error": text, "error_kind": "OwnSettingsError"}
     farm.redis.hset(f"farmhaul:upload:{upload_id}", mapping=fields)
+
+
+def three_refused_messages(farm: Farm) -> None:
+    farm.redis.hset("farmhaul:totals", "refused", 3)
+    refusals.note(farm.redis, "message", "node8", "it is malformed", 3)
 
 
 def stuck(farm: Farm) -> None:
@@ -343,8 +351,8 @@ BROKEN = {
         done(lambda farm: farm.redis.hset("farmhaul:totals", "refused_requests", 2)),
     ),
     "messages that were refused": SetUp(
-        "warning", "refusals", "refused messages or records: 3", "FARMHAUL_SECRET_KEY",
-        done(lambda farm: farm.redis.hset("farmhaul:totals", "refused", 3)),
+        "warning", "refusals", "messages or records: 3 (3 from node8, ", "FARMHAUL_SECRET_KEY",
+        done(three_refused_messages),
     ),
     "a spool that is a file": SetUp(
         "fault", "spool", f"{__file__} cannot be read or written", f"remove {__file__}: it must be",
@@ -459,7 +467,7 @@ def test_a_spool_with_waiting_and_unreadable_requests(lone: Farm, tmp_path: Path
 
     told = wrong(examine(lone, FARMHAUL_SPOOL=str(tmp_path)))["warning spool"]
     assert f"{tmp_path}/1.bad and rename it to .json," in told
-    assert "1 spooled requests are not enqueued" in told
+    assert f"not enqueued yet: 1, in {tmp_path}" in told
 
 
 def test_a_spool_with_abandoned_manifests(lone: Farm, tmp_path: Path) -> None:
@@ -471,7 +479,7 @@ def test_a_spool_with_abandoned_manifests(lone: Farm, tmp_path: Path) -> None:
 
     told = wrong(examine(lone, FARMHAUL_SPOOL=str(tmp_path)))["warning spool"]
     assert f"{manifests}/1.bad and rename it to .jsonl," in told
-    assert "1 spooled requests are not enqueued" in told
+    assert f"not enqueued yet: 1, in {tmp_path}" in told
 
 
 def test_an_old_key_behind_the_new_one_reads_the_records(lone: Farm) -> None:

@@ -17,7 +17,6 @@ from tasks.records.inbox import waiting
 from tasks.records.keys import ALIVE, RETRYING, TOTALS, to_text, upload_key
 from tasks.records.nodes import NodeFault, heard_lately
 from tasks.records.numbers import number
-from tasks.records.refusals import last_messages
 from tasks.records.refusals import read as read_refusals
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.unread import unread
@@ -114,7 +113,8 @@ def _secret(farm: Farm) -> Iterator[Finding]:
         step = "set FARMHAUL_SECRET_KEY on all workers, then enqueue those uploads again"
         yield Finding("fault", "secret", says, step)
     elif not unreadable:
-        yield Finding("ok", "secret", f"set; it reads all {len(requests)} records checked")
+        reads = f"it reads all {len(requests)} records checked" if requests else "no records yet"
+        yield Finding("ok", "secret", f"set; {reads}")
 
 
 def _refusals(farm: Farm) -> Iterator[Finding]:
@@ -128,11 +128,7 @@ def _refusals(farm: Farm) -> Iterator[Finding]:
         )
         yield Finding("warning", "refusals", says, step)
     if count:
-        says = (
-            f"refused messages or records: {count}, malformed, of another version, or not sealed "
-            f"with this farm's key{_last_refusals(farm)}"
-            f"{_most_refused(farm, {'message', 'record'})}"
-        )
+        says = f"refused messages or records: {count}{_most_refused(farm, {'message', 'record'})}"
         step = (
             "see message_refused and upload_refused in the workers' logs; compare "
             "FARMHAUL_SECRET_KEY on all workers; find out who else writes to Redis"
@@ -147,12 +143,6 @@ def _most_refused(farm: Farm, what: set[str]) -> str:
     found = [one for one in read_refusals(farm.client) if one.what in what]
     rows = [refused_row(one) for one in found]
     return f" ({some_of(rows, between='; ')})" if rows else ", none of them in the last day"
-
-
-def _last_refusals(farm: Farm) -> str:
-    """Return which hosts have refused messages in the last day, and why the last one."""
-    found = [f"{host}: {why}" for host, _, why in last_messages(farm.client)]
-    return f" (last on {some_of(found)})" if found else ""
 
 
 def _inbox(farm: Farm) -> Iterator[Finding]:
@@ -281,7 +271,8 @@ def _broken(farm: Farm) -> Iterator[Finding]:
         step = "see keys_repaired in the workers' logs; find out who else writes to Redis"
         yield Finding("warning", "records", says, step)
     if not broken and not repaired:
-        yield Finding("ok", "records", f"all {len(ids)} records checked are whole")
+        says = f"all {len(ids)} records checked are whole" if ids else "no records yet"
+        yield Finding("ok", "records", says)
 
 
 def _uploads(farm: Farm) -> Iterator[Finding]:

@@ -77,9 +77,9 @@ def spool(settings: Settings) -> Iterator[Finding]:
     if bad:
         was = ".json" if os.path.dirname(bad[0]) == kept.folder else ".jsonl"
         step = f"fix {bad[0]} and rename it to {was}, or remove it"
-        yield Finding("warning", "spool", f"{len(bad)} spooled requests cannot be read", step)
+        yield Finding("warning", "spool", f"spooled requests that cannot be read: {len(bad)}", step)
     if waiting:
-        says = f"{len(waiting)} spooled requests are not enqueued yet: {folder}"
+        says = f"spooled requests that are not enqueued yet: {len(waiting)}, in {folder}"
         yield Finding("warning", "spool", says, "run farmhaul flush-spool")
     if not bad and not waiting:
         yield Finding("ok", "spool", f"{folder} can be written and is empty")
