@@ -82,8 +82,8 @@ def deliver(requests: Sequence[Request], settings: HookSettings, say: Say) -> De
     except InboxError as error:
         _settle(spool, kept, error, fault)
         say(
-            f"{error}. The uploads are kept in {settings.spool} until the next enqueue, a worker "
-            "on this host or farmhaul flush-spool sends them"
+            f"{error}. The uploads are kept in {settings.spool} until the next enqueue, "
+            "flush-spool or a worker on this host sends them"
         )
         return Delivered(["spooled"] * len(requests), [])
     spool.discard(kept)

@@ -241,7 +241,7 @@ def test_without_redis_a_request_is_spooled(host: Host) -> None:
 
     assert (code, answer["state"]) == (0, "spooled")
     assert said.startswith("farmhaul: Redis is not reachable (")
-    assert f"kept in {host.spool} until the next enqueue" in said
+    assert f"kept in {host.spool} until the next enqueue, flush-spool or a worker" in said
     assert said.count("\n") == 1
     assert host.kept == [".json"]
 
