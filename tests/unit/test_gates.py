@@ -86,6 +86,46 @@ def test_three_uploads_on_the_only_node_close_a_gate(farm: Farm, service: str) -
     assert closed(farm, service)
 
 
+@pytest.fixture
+def due_probe(farm: Farm) -> None:
+    """A gate that two nodes of three have closed, and that is to be probed now."""
+    farm.take_tasks("w1", "w2", "w3")
+    for node in ("w1", "w1", "w2"):
+        fail_one(farm, node, "ftrack")
+    farm.client.hset(keys.gate_key("ftrack"), "until", farm.now() - 1)
+
+
+@pytest.mark.usefixtures("due_probe")
+def test_a_probe_is_left_to_a_node_that_has_not_failed(farm: Farm) -> None:
+    """The others may be behind the same proxy, and are idle first."""
+    farm.enqueue(file_of())
+    assert farm.record.deliver("in vain", CHECKSUM, "w1").left_to == "w3"
+
+    [probe] = farm.deliver(CHECKSUM, "probe", worker="w3")
+    farm.settle(probe, "advanced", node="w3")
+
+    assert farm.record.deliver("probe", SIGN, "w2").left_to == "w3"
+    assert farm.deliver(SIGN, "probe", worker="w3")
+
+
+@pytest.mark.usefixtures("due_probe")
+def test_a_probe_is_not_left_to_others_for_long(farm: Farm) -> None:
+    """They may be busy."""
+    farm.client.hset(keys.gate_key("ftrack"), "until", farm.now() - 11)
+    farm.enqueue(file_of())
+
+    assert len(claim_on(farm, "w1")) == 1
+
+
+@pytest.mark.usefixtures("due_probe")
+def test_a_probe_of_what_one_host_alone_sees_is_left_to_nobody(farm: Farm) -> None:
+    farm.enqueue(file_of(host="node7"))
+    [probe] = farm.deliver(CHECKSUM, "probe", worker="w1", host="node7")
+    farm.settle(probe, "advanced", node="w1")
+
+    assert farm.deliver(SIGN, "probe", worker="w1")
+
+
 @each_service
 def test_what_one_node_of_two_meets_holds_that_node_alone(farm: Farm, service: str) -> None:
     farm.take_tasks("w1", "w2")

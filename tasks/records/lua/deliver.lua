@@ -199,8 +199,9 @@ local function claim_batch(scanned_key, most)
 end
 
 local function claim_pending()
-  local to_probe, is_fresh, was_held = gates_to_probe(args.worker)
+  local to_probe, is_fresh, was_held = gates_to_probe(args.worker, host)
   if not to_probe then
+    other_node = is_fresh
     return
   end
   local scanned_key, most, claimed, behind = KEY.scanned .. args.worker, most_uploads(), nil, nil
@@ -228,11 +229,29 @@ local function requeue_alone(id, key, record)
   to_wake[record.host] = true
 end
 
+-- Return a node that this stage of a probe is left to, or nil.
+local function stage_of_probe_left_to(found)
+  for _, service in ipairs(SERVICES) do
+    if (NEEDED[service] or NEEDED.ftrack)[stage] then
+      local gate = KEY.gate .. service
+      local probe, closed_until = unpack(redis.call('HMGET', gate, 'probe', 'until'))
+      local record = found[probe] or {}
+      if record.claim == claim and record.host == '' then
+        return probe_left_to(gate, args.worker, held(closed_until))
+      end
+    end
+  end
+end
+
 -- Return a node that this stage of the batch is left to, because this node has failed at one of the
 -- uploads; or nil.
 local function batch_left_to(found)
   if stage == STAGE.compute_checksum then
     return nil
+  end
+  local other = stage_of_probe_left_to(found)
+  if other then
+    return other
   end
   for _, record in pairs(found) do
     if record.tried and record.state == 'active' and record.claim == claim and record.host == '' then

@@ -88,10 +88,22 @@ local function strike(service, id, node, retry)
   end
 end
 
+-- Return another node that a probe due at this time is left to for a while, or nil: several nodes may
+-- be wrong, and the service up. One that has not failed yet shows more than one that has.
+local function probe_left_to(gate, node, due_at)
+  if NOW > due_at + FRESH_S or redis.call('HEXISTS', gate, 'node:' .. node) == 0 then
+    return nil
+  end
+  local has_failed = setmetatable({}, { __index = function(_, name)
+    return redis.call('HEXISTS', gate, 'node:' .. name) == 1
+  end })
+  return untried_node(has_failed)
+end
+
 -- Returns the gates that a claim of this node would probe, or nil if it may claim nothing; whether only
 -- an upload that has not failed yet may be the probe; and whether the node has been held, and no node
--- has had a good answer since.
-local function gates_to_probe(node)
+-- has had a good answer since. If it leaves a probe to another node, returns nil and that node.
+local function gates_to_probe(node, host)
   local to_probe, is_fresh, was_held = {}, false, false
   for _, service in ipairs(SERVICES) do
     local gate = KEY.gate .. service
@@ -103,6 +115,11 @@ local function gates_to_probe(node)
       return nil
     end
     if closed_until then
+      local due_at = is_shut and held(fresh_at) or held(closed_until)
+      local other = host == '' and probe_left_to(gate, node, due_at)
+      if other then
+        return nil, other
+      end
       to_probe[#to_probe + 1] = gate
     end
     is_fresh, was_held = is_fresh or is_shut, was_held or held_until
