@@ -57,6 +57,14 @@ def explained(error: Exception) -> str:
     return "\n".join(_bounded(visible(line)) for line in text.split("\n"))
 
 
+def with_id(text: str, upload_id: str) -> str:
+    """Return a text of ``explained`` with the id of the upload that it is about.
+
+    It is put in where the text is read: an error of a task knows no upload.
+    """
+    return text.replace("farmhaul retry ID", f"farmhaul retry {upload_id}")
+
+
 def _bounded(line: str) -> str:
     """Return a line without its middle, if that is a text of a server which never ends."""
     cut = len(line) - MAX_LINE

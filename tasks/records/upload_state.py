@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.config.remedies import with_id
 from tasks.config.sealing import UNREADABLE, Codec
 from tasks.records.acts import Act, acts_of
 from tasks.records.numbers import LARGEST_SIZE, LATEST_S, Numbers
@@ -129,7 +130,7 @@ def state_of(
         sent_bytes=sent_bytes,
         bytes_s=rate if is_sending or state == "storing" else None,
         worker=fields.get("worker", ""),
-        error=IS_OPEN if is_open else error,
+        error=IS_OPEN if is_open else with_id(error, upload_id),
         error_kind=fields.get("error_kind", ""),
         created=times["created"] or 0.0,
         updated=times["updated"] or 0.0,

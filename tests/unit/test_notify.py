@@ -13,13 +13,14 @@ import pytest
 from cryptography.fernet import Fernet
 
 from tasks.config.environment import SettingsError
-from tasks.config.sealing import notice_keys
+from tasks.config.sealing import Codec, notice_keys
 from tasks.config.settings import Settings
 from tasks.intake.request import UploadRequest
 from tasks.records import counters, keys
 from tasks.records.notices import MOST_BYTES, Notices
 from tasks.records.scripts import assembled_scripts
-from tasks.transfer.errors import FileRefusedError
+from tasks.records.status import Status
+from tasks.transfer.errors import FileRefusedError, StoreRefusedError, UploadError
 from tests.helpers.raw_server import raw_server
 from tests.sandbox import RedisServer
 from tests.unit.odd_server import Answer, OddServer, http
@@ -41,10 +42,10 @@ def sender_to(farm: Farm, url: str, name: str = "w1") -> Sender:
     return sender
 
 
-def fail_one(farm: Farm, request: UploadRequest | None = None) -> str:
+def fail_one(farm: Farm, request: UploadRequest | None = None, error: UploadError = REFUSED) -> str:
     [upload_id] = farm.enqueue(request or file_of())
     [transfer] = farm.deliver(claim=upload_id)
-    assert farm.fail(transfer, REFUSED) == "failed"
+    assert farm.fail(transfer, error) == "failed"
     return upload_id
 
 
@@ -79,6 +80,19 @@ def test_a_failed_upload_is_told_with_its_path_and_error(farm: Farm, odd: OddSer
     assert first == "farmhaul: 1 upload failed"
     assert f"`{request.path}`" in line
     assert waiting(farm) == 0
+
+
+def test_a_remedy_names_the_upload_that_it_is_for(farm: Farm, odd: OddServer) -> None:
+    sender = sender_to(farm, odd.url)
+    upload_id = fail_one(farm, error=StoreRefusedError("c0", 400, "EntityTooLarge"))
+
+    sender.run(1.0)
+
+    [message] = messages(odd)
+    [state] = Status(farm.client, Codec([])).find([upload_id])
+    assert state is not None
+    for text in (message["text"].rstrip("`"), message["events"][0]["error"], state.error):
+        assert text.endswith(f"then: farmhaul retry {upload_id}")
 
 
 def test_a_message_is_signed_as_standard_webhooks_are(farm: Farm, odd: OddServer) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from tasks.config.remedies import with_id
 from tasks.config.texts import visible
 from tasks.records.nodes import MEANINGS
 from tasks.records.notices import Notice
@@ -89,7 +90,11 @@ def _event(notice: Notice, upload: UploadState | None) -> dict[str, Any]:
     }
     if notice.event.startswith("node_"):
         return event | {"node": notice.subject, "what": notice.what, "error": notice.error}
-    event |= {"upload_id": notice.subject, "error": notice.error, "error_kind": notice.kind}
+    event |= {
+        "upload_id": notice.subject,
+        "error": with_id(notice.error, notice.subject),
+        "error_kind": notice.kind,
+    }
     if upload is not None:
         names = ("component_id", "version_id", "name", "path", "files", "size_bytes")
         event |= {name: getattr(upload, name) for name in names}
@@ -114,7 +119,7 @@ def _line(notice: Notice, upload: UploadState | None) -> str:
     # A newer version may know the event, but anyone who can write to Redis may have invented it.
     what = WORDS[notice.event][0] if notice.event in WORDS else _literal(notice.event)
     name = upload.path if upload else notice.subject
-    why = notice.error
+    why = with_id(notice.error, notice.subject)
     if notice.event.startswith("node_"):
         name, why = notice.subject, MEANINGS.get(notice.what, notice.what)
     line = f"• {what}: {_literal(name)}"
