@@ -91,7 +91,7 @@ def _summary(uploads: Iterable[UploadState], by: str) -> list[tuple[str, Counter
     for upload in uploads:
         # A publish with a name has no folder.
         key = upload.version_id if by == "version" else upload.path.rpartition("/")[0]
-        counts, sizes = rows.setdefault(key or "-", (Counter(), []))
+        counts, sizes = rows.setdefault(key or f"(no {by})", (Counter(), []))
         counts[upload.state] += 1
         sizes.append(upload.size_bytes or 0)
     order = sorted(rows.items(), key=lambda row: (-row[1][0]["failed"], row[0]))
