@@ -28,6 +28,7 @@ REMEDIES: dict[type[errors.UploadError], str] = {
 FILE_REMEDIES: dict[errors.FileFault, str] = {
     "empty": "to upload empty files, use --allow-empty",
     "outdated": "enqueue it again",
+    "unmapped": "map this path of Windows to a folder of this node with FARMHAUL_PATH_MAP",
     "outside_roots": "move it there, or add its folder to FARMHAUL_STORAGE_ROOTS",
 }
 

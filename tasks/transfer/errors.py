@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from typing import ClassVar, Literal, TypeAlias
 
 #: Why a file is not accepted, if you can do something about it on this side.
-FileFault: TypeAlias = "Literal['', 'empty', 'outside_roots', 'outdated']"
+FileFault: TypeAlias = "Literal['', 'empty', 'outside_roots', 'outdated', 'unmapped']"
 
 #: What of this node keeps it from a service.
 OwnFault: TypeAlias = (
@@ -158,6 +158,8 @@ class FileNotReadyError(RetryableError):
     def __str__(self) -> str:
         if self.fault == "empty":
             return f"{self.path} is empty, perhaps not written yet"
+        if self.fault == "unmapped":
+            return f"cannot read {self.path}: {self.why}"
         return f"cannot read {self.path}: {self.why}; is it there, and mounted on this node?"
 
 

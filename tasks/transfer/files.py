@@ -12,12 +12,14 @@ from zlib import crc32
 from tasks.transfer.allowed import check_kind, check_roots
 from tasks.transfer.errors import (
     FileChangedError,
+    FileFault,
     FileNotReadyError,
     FileRefusedError,
     UploadError,
 )
 from tasks.transfer.models import FileIdentity
 from tasks.transfer.unicode_forms import in_other_form
+from tasks.transfer.windows import is_windows_path
 
 
 def identity_of(status: os.stat_result) -> FileIdentity:
@@ -40,7 +42,9 @@ def reading(path: str) -> Iterator[None]:
     except IsADirectoryError:
         raise FileRefusedError(path, "is a directory; name the files in it") from None
     except OSError as error:
-        raise FileNotReadyError(path, error.strerror or str(error)) from None
+        # Workers run on Linux: what is mapped by then is no path of Windows any more.
+        fault: FileFault = "unmapped" if is_windows_path(path) else ""
+        raise FileNotReadyError(path, error.strerror or str(error), fault) from None
 
 
 def open_checked(path: str, roots: Sequence[str], *, allow_empty: bool = False) -> BinaryIO:

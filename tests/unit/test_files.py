@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.config.remedies import explained
 from tasks.transfer.allowed import check_kind, check_roots
 from tasks.transfer.errors import FileChangedError, FileNotReadyError, FileRefusedError
 from tasks.transfer.files import (
@@ -83,6 +84,17 @@ def test_an_empty_file_is_opened_when_that_is_allowed(root: Path) -> None:
 def test_a_missing_file_is_not_ready_as_it_may_appear_soon(root: Path) -> None:
     with pytest.raises(FileNotReadyError, match="No such file or directory"):
         open_checked(str(root / "missing.exr"), [str(root)])
+
+
+@pytest.mark.parametrize("path", ["P:/prod/main.exr", "\\\\server/prod/main.exr"])
+def test_a_path_of_windows_that_nobody_has_mapped_is_told_so(path: str) -> None:
+    with pytest.raises(FileNotReadyError) as caught:
+        open_checked(path, ["/mnt/prod"])
+
+    assert explained(caught.value) == (
+        f"cannot read {path}: No such file or directory; "
+        "map this path of Windows to a folder of this node with FARMHAUL_PATH_MAP"
+    )
 
 
 def test_a_path_through_a_file_is_not_ready(root: Path) -> None:
