@@ -225,7 +225,7 @@ def main() -> int:
         except (DemoFailed, NotReady, AssertionError, OSError, TimeoutExpired) as error:
             faults, code = [*complaints(demo.folder), *str(error).splitlines()], 1
     left = [f"still running: {process}" for process in processes_of(demo.folder)]
-    left += [f"{demo.folder} is was not removed"] if demo.folder.exists() else []
+    left += [f"{demo.folder} was not removed"] if demo.folder.exists() else []
     for fault in faults + left:
         print(f"demo: {fault}", file=sys.stderr)
     if faults or left:

@@ -85,14 +85,18 @@ def md5(path: Path) -> str:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """Return the processes with the folder in their command line or environment."""
+    """Return the processes with the folder in their command line or as TMPDIR.
+
+    What somebody has started in another terminal has the folder in its other variables.
+    """
     found = []
+    own = f"TMPDIR={folder}\0".encode()
     for process in Path("/proc").glob("[0-9]*"):
         if int(process.name) == os.getpid():
             continue
         with suppress(OSError):  # exited meanwhile, or another user's
             command = (process / "cmdline").read_bytes()
-            if str(folder).encode() in command + (process / "environ").read_bytes():
+            if str(folder).encode() in command or own in (process / "environ").read_bytes():
                 words = command.replace(b"\0", b" ").decode(errors="replace").strip()
                 found.append(f"{process.name} {words}")
     return found
