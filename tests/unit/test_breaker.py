@@ -196,6 +196,18 @@ def test_a_node_that_gets_other_answers_has_met_poisons(farm: Farm) -> None:
     assert paused(farm) == {}
 
 
+def test_what_looks_like_an_outage_is_left_to_other_nodes_too(farm: Farm) -> None:
+    """Two nodes may have the same proxy, and ftrack be up."""
+    farm.take_tasks("worse")
+    lose_service(farm, "bad", SIGN, count=2)
+    [upload_id] = farm.enqueue(file_of())
+    [transfer] = bring_to(farm, SIGN, "worse")
+    farm.fail(transfer, errors.ServiceUnavailableError("ftrack", "503"), "worse")
+    assert farm.client.hexists(keys.gate_key("ftrack"), "until")
+
+    assert json.loads(farm.field(upload_id, "tried")) == {"worse": "ftrack"}
+
+
 def test_an_outage_sets_no_node_aside(farm: Farm) -> None:
     lose_service(farm, "bad", SIGN, count=3)
     lose_service(farm, "good", SIGN, count=1)

@@ -187,18 +187,19 @@ local function count_try(key, retry)
 end
 
 -- Leave an upload to other nodes if its service has not answered this node: it may be the node's
--- network. In an outage, it is no node's. Returns whether they may try it without a try counted.
+-- network. In an outage, it is a sign against no node. Returns whether they may try it without a try
+-- counted.
 local function leave_if_unanswered(id, key, retry)
   local is_unanswered = NEEDED[retry.gate] and not args.reached and (retry.own or '') == ''
   if not is_unanswered or args.node == '' then
     return false
   end
+  local is_left = leave_to_others(id, key, retry.gate)
   if is_closed(retry.gate) then
-    redis.call('HDEL', key, 'tried')
     forget_failed_alone(retry.gate)
     return false
   end
-  return leave_to_others(id, key, retry.gate)
+  return is_left
 end
 
 local function retry_or_fail(id, key, retry)
