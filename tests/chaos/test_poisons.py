@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tasks.stage.retry_policy import MAX_ALONE
+from tasks.transfer.targets import Target
 from tests.chaos.bad_nodes import OPTIONS
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.healing import let_time_pass
 from tests.chaos.scenes import errors_of, wait_arrived, wait_arrived_soon
 from tests.chaos.sick import PASSING, POISONS, poison
-from tests.farm import Farm, wait_until
+from tests.farm import Farm, Upload, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,28 @@ def test_a_poison_fails_by_itself_while_others_pass(farm: Farm, kind: str) -> No
     farm.sandbox.faults.clear()
     farm.cli("retry", bad.id)
     wait_until(lambda: farm.states([bad.id]) == ["located"])
+
+
+@pytest.mark.parametrize("kind", ["ftrack: 500", "credentials"])
+def test_a_poison_sequence_delays_no_other_upload(make_farm: MakeFarm, kind: str) -> None:
+    farm = make_farm(workers=2, options=OPTIONS)
+    version_id = farm.sandbox.ftrack.version_id
+    with farm.frozen():
+        folder = farm.make_file("a.1001.exr", 20_000, "bad").parent
+        for number in range(1002, 1041):
+            farm.make_file(f"a.{number}.exr", 20_000, "bad")
+        command = ["--version-id", version_id, "--name", "bad", f"{folder}/a.%04d.exr"]
+        [bad] = farm.enqueue(*command)
+        target = Target.under_version(version_id, "bad")
+        poison(farm, Upload(str(bad["upload_id"]), target.component_id, folder), kind)
+        others = farm.upload_many(30)
+    wait_arrived(farm, others)
+    for _ in range(5):
+        wait_arrived(farm, farm.upload_many(5))
+
+    assert farm.states([str(bad["upload_id"])]) == ["storing"]
+    service = "credentials" if kind == "credentials" else "ftrack"
+    assert not farm.redis.hget("farmhaul:totals", f"outages:{service}")
 
 
 # The batch was signed in one call, so all of its URLs are bad. Those with bad dates are signed

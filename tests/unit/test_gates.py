@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterable
 
@@ -13,7 +14,7 @@ from tasks.records.states import SERVICES, STAGES
 from tasks.stage.retry_policy import MAX_ALONE, MAX_URLS_REFUSED, SPLIT_S, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.models import Transfer
-from tests.unit.records import Farm, file_of
+from tests.unit.records import Farm, file_of, sequence_of
 
 CHECKSUM, SIGN, PUT, REGISTER = STAGES
 ERRORS = {
@@ -194,6 +195,47 @@ def test_the_uploads_of_one_failed_call_are_one_strike(farm: Farm) -> None:
     assert farm.client.hget(keys.gate_key("ftrack"), "strikes") == "1"
     farm.make_due()
     assert [len(claim_on(farm, "w1")) for _ in range(6)] == [1] * 6, "each is claimed alone"
+
+
+@pytest.mark.parametrize(
+    ("service", "strikes"), [("ftrack", "1"), ("credentials", "1"), ("store", "6")]
+)
+def test_the_files_of_a_publish_are_one_strike(farm: Farm, service: str, strikes: str) -> None:
+    """All call ftrack for the same version, but each is sent by itself."""
+    farm.enqueue(sequence_of(6))
+
+    settle(farm, claim_on(farm, "w1"), service)
+
+    assert farm.client.hget(keys.gate_key(service), "strikes") == strikes
+
+
+def test_the_files_of_a_publish_that_failed_are_claimed_apart(farm: Farm) -> None:
+    for request in (file_of(), sequence_of(3), sequence_of(2), file_of()):
+        farm.enqueue(request)
+        time.sleep(0.002)  # the oldest is first, by milliseconds
+    transfers = claim_on(farm, "w1")
+    plan = retry_plan(ERRORS["ftrack"], [transfer.upload_id for transfer in transfers])
+    farm.record.settle([Settlement(transfer, "retrying", {}, plan) for transfer in transfers])
+    farm.enqueue(file_of())
+    farm.make_due()
+
+    assert sorted(len(claim_on(farm, "w1")) for _ in range(5)) == [1, 1, 1, 2, 3]
+
+
+def test_a_publish_that_fails_while_others_pass_is_no_sign(farm: Farm) -> None:
+    for _ in range(3):
+        farm.enqueue(sequence_of(4))
+        settle(farm, claim_on(farm, "w1"), "ftrack")
+    farm.client.delete(keys.gate_key("ftrack"))
+    farm.enqueue(file_of())
+    settle(farm, [], "ftrack", claim_on(farm, "w1"))
+    farm.make_due()
+    for _ in range(3):
+        transfers = claim_on(farm, "w1")
+        assert len(transfers) == 4
+        settle(farm, transfers, "ftrack")
+
+    assert farm.client.exists(keys.gate_key("ftrack")) == 0
 
 
 def longest_delay_of_a_batch(farm: Farm, error: errors.RetryableError) -> float:

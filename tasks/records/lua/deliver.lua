@@ -73,6 +73,7 @@ end
 -- Claim a batch of these, of `most` uploads. Returns how many it has.
 local function claim_some(ids, most)
   local bytes, is_full, claimed, not_pending = 0, false, {}, {}
+  local alone, apart_with = '1', nil
 
   local function claim_next(id)
     local record = read(id)
@@ -81,19 +82,21 @@ local function claim_some(ids, most)
     end
     -- A large file is sent in parts, by a chain of its own. A publish has its own chain too.
     local size = tonumber(record.size) or 0
-    local exclusive = record.exclusive or size > args.large_bytes
+    local exclusive = size > args.large_bytes and alone or record.exclusive
     bytes = bytes + size
-    if #claimed >= most or #claimed > 0 and (exclusive or bytes > args.max_bytes) then
+    local fits = #claimed == 0 or exclusive == apart_with and bytes <= args.max_bytes
+    if #claimed >= most or not fits then
       is_full = true
       return
     end
     if record.state == 'pending' then
       claim_one(id, record)
       claimed[#claimed + 1] = id
+      apart_with = exclusive
     else
       not_pending[#not_pending + 1] = id
     end
-    is_full = exclusive
+    is_full = exclusive == alone
   end
 
   for _, id in ipairs(ids) do
@@ -149,7 +152,8 @@ end
 -- no good probe. 0 if none of its tries has failed.
 local function risk(id, record, to_probe)
   local failures = record.since and 1 + (tonumber(record.retries) or 0) or 0
-  return failures + (was_struck(id, to_probe) and STRUCK or 0)
+  local is_struck = was_struck(id, to_probe) or was_struck(record.publish or id, to_probe)
+  return failures + (is_struck and STRUCK or 0)
 end
 
 -- Claim one upload as a probe: that with the lowest risk, which must be none if it has to be fresh.
@@ -157,7 +161,7 @@ local function claim_probe(scanned_key, most, to_probe, is_fresh)
   local best, lowest
 
   local function compare(id)
-    local record = read_fields(upload_key(id), { 'tried', 'since', 'retries' })
+    local record = read_fields(upload_key(id), { 'tried', 'since', 'retries', 'publish' })
     local own_risk = not is_left(record) and risk(id, record, to_probe)
     if own_risk and own_risk < (lowest or is_fresh and 1 or math.huge) then
       best, lowest = id, own_risk

@@ -41,8 +41,10 @@
 
 local ttl_s = args.ttl_s
 
--- How many uploads fail here because of a service.
+-- How many uploads fail here because of a service; the publish of each, and that of each call whose
+-- uploads are all of one. A publish of many files that ftrack fails for is one poison.
 local failing = 0
+local publish_of, call_of_publish = {}, {}
 
 -- What that many nodes meet in calling a service needs no more of them.
 local OUTAGE_NODES = 3
@@ -169,21 +171,26 @@ local function fail_or_wait(id, key, retry, absent)
   return 'failed'
 end
 
--- Count a failed try. Returns whether it was the last one, how many there were, whether the upload
--- fails alone while its service answers others, and the node.
-local function count_try(key, retry)
+-- Count a failed try. Returns whether it was the last one, how many there were, whether it is a sign
+-- against its service, and the node. If it fails alone while its service answers others, it is none.
+-- Nor is a file of a publish, of which all others may fail too, as soon as any upload has an answer.
+local function count_try(id, key, retry)
   local tries = redis.call('HINCRBY', key, 'tries:' .. (retry.counter or retry.kind), 1)
   local retries = redis.call('HINCRBY', key, 'retries', 1)
   redis.call('HSETNX', key, 'since', NOW)
   local since, stage, node = unpack(redis.call('HMGET', key, 'since', 'stage', 'worker'))
   redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind, 'retry_stage', stage)
   local is_last = tries >= retry.max_tries or NOW - tonumber(since) > retry.patience_s
-  local is_alone = retry.gate ~= '' and fails_alone(key, stage, node, failing)
+  local is_alone, are_answered = false, false
+  if retry.gate ~= '' then
+    is_alone, are_answered = fails_alone(key, stage, node, failing)
+  end
   if is_alone and redis.call('HINCRBY', key, 'failed_alone', 1) >= retry.alone.max_tries then
     redis.call('HSET', key, 'error', retry.alone.error, 'error_kind', retry.alone.error_kind)
     is_last = true
   end
-  return is_last, retries, is_alone, node
+  local is_sign = retry.gate ~= '' and not is_alone and not (publish_of[id] and are_answered)
+  return is_last, retries, is_sign, node
 end
 
 -- Leave an upload to other nodes if its service has not answered this node: it may be the node's
@@ -210,27 +217,28 @@ local function retry_or_fail(id, key, retry)
   if retry.final then
     return fail_or_wait(id, key, retry, absent)
   end
-  local is_last, retries, is_alone, node = count_try(key, retry)
+  local is_last, retries, is_sign, node = count_try(id, key, retry)
   if is_last then
     finish(id, 'active', 'failed', ttl_s)
     return 'failed'
   end
-  if retry.gate ~= '' and not is_alone then
-    strike(retry.gate, retry.strike or id, node, retry)
+  if is_sign then
+    strike(retry.gate, call_of_publish[retry.strike or id] or retry.strike or id, node, retry)
   end
   leave_claim(id, redis.call('HGET', key, 'claim'))
   redis.call('HINCRBY', key, 'fence', 1)
   make_retrying(id, NOW + delay_before_retry(retry, retries), retry.kind)
   count('retried:' .. retry.kind)
   local is_left = leave_if_unanswered(id, key, retry)
-  -- It may be a fault of this upload, so from here on it is claimed alone, and holds up no others. In
-  -- an outage they stay together, and so does a batch that another node may call for.
+  -- It may be a fault of this upload, so from here on it is claimed alone, and holds up no others. It
+  -- may be one of its publish: then that is claimed apart from others. In an outage they stay together,
+  -- and so does a batch that another node may call for.
   local may_be_its_own = retry.strike
   if retry.gate ~= '' then
     may_be_its_own = not is_closed(retry.gate) and not (retry.strike and is_left)
   end
   if may_be_its_own then
-    redis.call('HSET', key, 'exclusive', 1)
+    redis.call('HSETNX', key, 'exclusive', publish_of[id] or 1)
   end
   return 'retrying'
 end
@@ -338,12 +346,27 @@ local OUTCOMES = {
   retrying = retry, reopened = reopen,
 }
 
+-- The store gets the files of a publish one by one, whatever ftrack says about it.
+local function note_publish(id, retry)
+  local publish = retry.gate ~= 'store' and redis.call('HGET', upload_key(id), 'publish') or nil
+  local call = retry.strike or id
+  publish_of[id] = publish
+  if call_of_publish[call] == nil then
+    call_of_publish[call] = publish or false
+  elseif call_of_publish[call] ~= publish then
+    call_of_publish[call] = false
+  end
+end
+
 -- The uploads of a settlement are in the same stage, on the same node.
 local function count_answers(first)
   failing = 0
   for _, settlement in ipairs(args.settlements) do
     local retry = settlement.outcome == 'retrying' and settlement.retry
-    failing = failing + (retry and retry.gate ~= '' and 1 or 0)
+    if retry and retry.gate ~= '' then
+      failing = failing + 1
+      note_publish(settlement.id, retry)
+    end
   end
   if failing > 0 or args.passed > 0 then
     local stage, node = unpack(redis.call('HMGET', upload_key(first.id), 'stage', 'worker'))

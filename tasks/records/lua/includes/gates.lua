@@ -171,10 +171,11 @@ local function fails_alone(key, stage, node, bad_now)
   local before = redis.call('HGET', key, 'failed')
   redis.call('HSET', key, 'failed', cjson.encode({ stage, good, bad, NOW }))
   if not before then
-    return false
+    return false, false
   end
   local old_stage, old_good, old_bad, at = unpack(cjson.decode(before))
   local passed, others = good - old_good, bad - old_bad - bad_now
   local answered_at = tonumber(redis.call('HGET', KEY.answers .. ':' .. node, stage) or 0)
-  return old_stage == stage and passed >= 2 * others and answered_at >= at
+  local is_answered = old_stage == stage and answered_at >= at
+  return is_answered and passed >= 2 * others, is_answered and passed > 0
 end
