@@ -48,6 +48,8 @@ local publish_of, call_of_publish = {}, {}
 
 -- What that many nodes meet in calling a service needs no more of them.
 local OUTAGE_NODES = 3
+-- What so many nodes are refused is refused to all: a farm may have several with the same wrong user.
+local VERDICT_NODES = 6
 -- So many nodes may be wrong in the same way, before all may try again: a record names no more of them.
 local MOST_ALIKE = 32
 
@@ -98,14 +100,19 @@ local function leave_to_others(id, key, own, final, strike)
   for _, what in pairs(names) do
     alike = alike + (what == own and 1 or 0)
   end
-  local met_it = final and nodes_that_met(key, final) or alike
+  local are_enough
+  if final then
+    are_enough = nodes_that_met(key, final) >= VERDICT_NODES
+  else
+    are_enough = alike >= OUTAGE_NODES
+  end
   local are_others = host == '' and untried_node(names) and not (is_service and alike >= MOST_ALIKE)
   if are_others then
     redis.call('HSET', key, 'tried', cjson.encode(names))
   else
     redis.call('HDEL', key, 'tried')
   end
-  if not are_others or is_service and met_it >= OUTAGE_NODES then
+  if not are_others or is_service and are_enough then
     note_failed_by_all(id, names)
     return false
   end
