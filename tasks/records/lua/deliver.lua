@@ -203,9 +203,9 @@ local function claim_batch(scanned_key, most)
 end
 
 local function claim_pending()
-  local to_probe, is_fresh, was_held = gates_to_probe(args.worker, host)
+  local to_probe, is_fresh, was_held, other = gates_to_probe(args.worker, host)
   if not to_probe then
-    other_node = is_fresh
+    other_node = other
     return
   end
   local scanned_key, most, claimed, behind = KEY.scanned .. args.worker, most_uploads(), nil, nil

@@ -102,7 +102,7 @@ end
 
 -- Returns the gates that a claim of this node would probe, or nil if it may claim nothing; whether only
 -- an upload that has not failed yet may be the probe; and whether the node has been held, and no node
--- has had a good answer since. If it leaves a probe to another node, returns nil and that node.
+-- has had a good answer since; and, if this node may claim nothing, the one that a probe is left to.
 local function gates_to_probe(node, host)
   local to_probe, is_fresh, was_held = {}, false, false
   for _, service in ipairs(SERVICES) do
@@ -118,7 +118,7 @@ local function gates_to_probe(node, host)
       local due_at = is_shut and held(fresh_at) or held(closed_until)
       local other = host == '' and probe_left_to(gate, node, due_at)
       if other then
-        return nil, other
+        return nil, false, false, other
       end
       to_probe[#to_probe + 1] = gate
     end
