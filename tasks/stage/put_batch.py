@@ -39,11 +39,7 @@ class PutBatch:
         unsigned = [file for file in files if file.signed is None]
         # The batch has waited for long, or one upload has spoiled the URLs of its call.
         over = self._are_over(files)
-        again = self._sign_in_groups(over)
-        left = self._are_over([one for one in again.values() if isinstance(one, Transfer)])
-        if len(left) * 2 <= len(over):  # or it is this node's clock
-            again |= self._sign_each(left)
-        self._send(given | self._sign(unsigned) | again)
+        self._send(given | self._sign(unsigned) | (self._sign_again(over) if over else {}))
         spoiled = self._url_refused(self.batch.not_stored)
         if len(spoiled) > 1:
             self._send_again(spoiled)
@@ -82,6 +78,14 @@ class PutBatch:
         """Return those whose URLs the store will refuse because of their dates."""
         dates = self.stage.clients.url_dates
         return [file for file in files if file.signed and dates.is_over(file.signed)]
+
+    def _sign_again(self, over: Sequence[Transfer]) -> Outcomes:
+        """Sign files whose URLs have bad dates; those that one upload has spoiled again, alone."""
+        signed = self._sign_in_groups(over)
+        left = self._are_over([one for one in signed.values() if isinstance(one, Transfer)])
+        if left and len(left) * 2 <= len(over):  # if most are left, this node's clock is wrong
+            signed |= self._sign_each(left)
+        return signed
 
     def _sign(self, files: Sequence[Transfer]) -> Outcomes:
         ftrack = self.stage.clients.ftrack
