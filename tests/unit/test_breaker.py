@@ -208,6 +208,20 @@ def test_what_looks_like_an_outage_is_left_to_other_nodes_too(farm: Farm) -> Non
     assert json.loads(farm.field(upload_id, "tried")) == {"worse": "ftrack"}
 
 
+def test_what_fails_alone_during_an_outage_is_no_sign(farm: Farm) -> None:
+    [upload_id] = farm.enqueue(file_of())
+    [transfer] = bring_to(farm, SIGN, "bad")
+    now = farm.now()
+    failed = json.dumps([str(STAGES.index(SIGN) + 1), 0, 0, now - 9])
+    farm.client.hset(keys.upload_key(upload_id), "failed", failed)
+    farm.client.hset("farmhaul:answers:bad", str(STAGES.index(SIGN) + 1), now)
+    farm.client.hset("farmhaul:answers", f"good:{STAGES.index(SIGN) + 1}", 9)
+    farm.client.hset(keys.gate_key("ftrack"), mapping={"since": now, "until": now + 60})
+    farm.fail(transfer, errors.ServiceUnavailableError("ftrack", "503"), "bad")
+
+    assert farm.client.scard("farmhaul:failing:ftrack:bad") == 0
+
+
 def test_an_outage_sets_no_node_aside(farm: Farm) -> None:
     lose_service(farm, "bad", SIGN, count=3)
     lose_service(farm, "good", SIGN, count=1)

@@ -211,6 +211,7 @@ local function leave_if_unanswered(id, key, retry)
   local is_left = leave_to_others(id, key, retry.gate)
   if is_closed(retry.gate) then
     forget_failed_alone(retry.gate)
+    redis.call('SREM', failing_set(retry.gate, args.node), id)
     return false
   end
   return is_left
