@@ -9,7 +9,6 @@ import os
 import re
 import ssl
 from collections.abc import Iterator, Mapping
-from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from tasks.config.redis_url import RedisUrl, unreadable
@@ -65,7 +64,7 @@ def remedy_for(error: OwnSettingsError, environment: Mapping[str, str]) -> str:
     remedies: dict[OwnFault, str] = {
         "ca_file": f"correct {value}" if bundle else "install the package certifi again",
         "authority": f"add the authority to {value}" if bundle else unset,
-        "socks": f"install PySocks for {proxy}, or set it to an http proxy; restart the worker",
+        "socks": f"set {proxy} to an http proxy, or name the host in NO_PROXY; restart the worker",
         "proxy": f"correct {proxy}, name the host in NO_PROXY, or start the proxy",
         "proxy_login": f"correct the user and the password in {proxy}; restart the worker",
         "no_route": f"see whether the host is up, and correct the network of that node{setting}",
@@ -143,10 +142,10 @@ def _proxy_fault(text: str) -> str:
     if not fits:
         # Not the value: it may have a password, and nobody knows where.
         return "is not the URL of a proxy; write http://proxy.studio:3128"
-    if not re.fullmatch(r"https?|socks\w*", url.scheme):
+    if url.scheme.startswith("socks"):
+        return f"{_without_login(text)} is a SOCKS proxy; farmhaul needs an http proxy"
+    if url.scheme not in {"http", "https"}:
         return f"{url.scheme} is no scheme of a proxy; write http://proxy.studio:3128"
-    if url.scheme.startswith("socks") and find_spec("socks") is None:
-        return f"{_without_login(text)} needs PySocks; install it, or use an http proxy"
     return ""
 
 

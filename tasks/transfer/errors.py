@@ -93,7 +93,7 @@ class OwnSettingsError(RetryableError):
     MEANINGS: ClassVar[dict[OwnFault, str]] = {
         "ca_file": "its file of trusted authorities cannot be used",
         "authority": "the certificate is from an authority that it does not trust",
-        "socks": "its proxy needs a package that is not installed",
+        "socks": "its proxy is a SOCKS proxy, which farmhaul does not support",
         "proxy": "its proxy cannot be used",
         "proxy_login": "its proxy asks for a login",
         "no_route": "it has no route to that host",

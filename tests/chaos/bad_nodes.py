@@ -88,7 +88,6 @@ def bad_node(
                 "NO_NAME_PORT": str(urlsplit(sandbox.store_url).port),
                 "NO_NAME_WHILE": str(empty),
             },
-            # PySocks, which requests needs for it, is not installed.
             "a SOCKS proxy": {
                 "all_proxy": f"socks5://127.0.0.1:{CLOSED_PORT}",
                 "no_proxy": "127.0.0.1",

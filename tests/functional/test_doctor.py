@@ -407,8 +407,8 @@ BROKEN = {
         "fault", "settings", "REQUESTS_CA_BUNDLE: cannot read /gone.pem", "correct the variable",
         given(REQUESTS_CA_BUNDLE="/gone.pem"),
     ),
-    "a SOCKS proxy without PySocks": SetUp(
-        "fault", "settings", "ALL_PROXY: socks5://***@proxy:1 needs PySocks", "correct",
+    "a SOCKS proxy": SetUp(
+        "fault", "settings", "ALL_PROXY: socks5://***@proxy:1 is a SOCKS proxy", "correct",
         given(ALL_PROXY="socks5://u:hunter2@proxy:1"),
     ),
     "a proxy that is not there": SetUp(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import certifi
 import pytest
+import urllib3
 
 from tasks.config.remedies import explained
 from tasks.config.trust import BUNDLES
@@ -154,12 +155,17 @@ def test_a_certificate_for_another_name_is_no_fault_of_this_node(
     assert isinstance(error, ServiceUnavailableError)
 
 
-def test_a_socks_proxy_without_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALL_PROXY", "socks5://user:hunter2@proxy:1080")
+@pytest.mark.parametrize("scheme", ["socks", "socks5", "SOCKS5h"])
+def test_a_socks_proxy_is_named_with_and_without_pysocks(
+    monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    monkeypatch.setattr("requests.adapters.SOCKSProxyManager", urllib3.PoolManager)
+    monkeypatch.setenv("ALL_PROXY", f"{scheme}://user:hunter2@proxy:1080")
 
     text = told("https://studio.example")
 
-    assert "install PySocks for ALL_PROXY=socks5://***@proxy:1080, or" in text
+    assert "its proxy is a SOCKS proxy, which farmhaul does not support" in text
+    assert f"set ALL_PROXY={scheme}://***@proxy:1080 to an http proxy, or" in text
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "gopher"])

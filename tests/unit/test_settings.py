@@ -451,7 +451,7 @@ def test_a_bundle_of_certificates_is_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("socks5://u:s3cr3t@proxy:1080", "socks5://***@proxy:1080 needs PySocks"),
+        ("socks5://u:s3cr3t@proxy:1080", "socks5://***@proxy:1080 is a SOCKS proxy"),
         ("http://u:s3cr3t@proxy:port", "is not the URL of a proxy; write http://proxy.studio"),
         ("u:s3cr3t@proxy:3128", "is not the URL of a proxy; write http://proxy.studio"),
         ("http://u:s3cr3t@proxy:3128 ", "is not the URL of a proxy; write http://proxy.studio"),
