@@ -24,8 +24,9 @@ def is_cluster(client: redis.Redis) -> bool:
     try:
         # Two keys in different slots, which a cluster refuses to look up together.
         client.exists(INBOX, TAKING)
-    except CLUSTER_ERRORS:
-        return True
+    except CLUSTER_ERRORS as error:
+        # redis-py has MASTERDOWN, of a replica that has lost its master, as a kind of CLUSTERDOWN.
+        return not isinstance(error, redis.exceptions.MasterDownError)
     except redis.RedisError:
         pass
     return False

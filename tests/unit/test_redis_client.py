@@ -34,7 +34,7 @@ from tests.helpers.raw_server import full_backlog, raw_server
 from tests.helpers.skipping import skip_loudly
 from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
-from tests.sandbox.process import CHECKOUT, NO_REDIS, free_ports
+from tests.sandbox.process import CHECKOUT, CLOSED_PORT, NO_REDIS, free_ports
 from workers.broker.address import celery_address
 
 
@@ -292,6 +292,20 @@ def test_a_worker_is_not_started_on_a_cluster(tmp_path: Path) -> None:
     assert (worker.returncode, worker.stderr.count("\n")) == (2, 1)
     assert "is a Redis Cluster, which farmhaul does not support" in worker.stderr
     assert '"this is a Redis Cluster, which farmhaul does not support"' in doctor.stdout
+
+
+def test_a_replica_that_has_lost_its_master_is_no_cluster(tmp_path: Path) -> None:
+    """redis-py takes MASTERDOWN for a kind of CLUSTERDOWN; a worker waits for the failover."""
+    replica = RedisServer(tmp_path, extra=["replica-serve-stale-data no"])
+    replica.start()
+    try:
+        with replica.client() as client:
+            client.replicaof("127.0.0.1", CLOSED_PORT)
+            with pytest.raises(redis.exceptions.MasterDownError):
+                client.exists("any")
+            assert not is_cluster(client)
+    finally:
+        replica.stop()
 
 
 def test_a_redis_that_is_away_or_single_is_no_cluster(redis_server: RedisServer) -> None:
