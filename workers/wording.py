@@ -137,17 +137,19 @@ def redis_problem(error: redis.RedisError) -> str:
 
     It does not contain the URL, which may hold a password.
     """
-    is_refused = "ACL failure in script" in str(error)  # redis-py has no class for it
+    # Of a pipeline, redis-py shows the command first, with what it holds.
+    text = str(error).rpartition(" of pipeline caused error: ")[2]
+    is_refused = "ACL failure in script" in text  # redis-py has no class for it
     if is_refused or isinstance(error, redis.AuthenticationError | exceptions.NoPermissionError):
         return _access_problem(error)
     if isinstance(error, redis.sentinel.MasterNotFoundError):
         return _sentinel_problem(error)
     for word, meaning in BY_WORD.items():
-        if word in str(error):
+        if word in text:
             return meaning
-    if known := MEANINGS.get(CODES.get(type(error)) or str(error).partition(" ")[0]):
+    if known := MEANINGS.get(CODES.get(type(error)) or text.partition(" ")[0]):
         return "; ".join(known)
-    why, _, step = str(error).partition("; ")
+    why, _, step = text.partition("; ")
     return f"Redis is not reachable ({why}); {step or step_for(why)}"
 
 

@@ -28,14 +28,14 @@ UNKNOWN_COMMAND = (
 #: What the code of an error means, and what to do.
 MEANINGS = {
     "OOM": (
-        "Redis is full and accepts no uploads",
+        "Redis is full and accepts nothing new",
         "raise maxmemory, or lower FARMHAUL_RECORD_DAYS",
     ),
-    "MISCONF": ("Redis cannot write to its disk and accepts no uploads", "look at that disk"),
+    "MISCONF": ("Redis cannot write to its disk and accepts nothing new", "look at that disk"),
     "READONLY": ("this Redis is a replica and cannot be written", _MASTER),
     "MASTERDOWN": ("this Redis is a replica that has lost its master", _MASTER),
     "LOADING": ("Redis has just started and is loading its data", "try again later"),
-    "NOREPLICAS": ("Redis has too few replicas to accept uploads", "look at the replicas"),
+    "NOREPLICAS": ("Redis has too few replicas to accept anything", "look at the replicas"),
     "BUSY": ("Redis is busy with a script", "an administrator may call SCRIPT KILL"),
     "WRONGTYPE": ("farmhaul:inbox is not a list", "delete that key in Redis"),
     "NOAUTH": ("Redis refuses access: it wants a password", _LOGIN),

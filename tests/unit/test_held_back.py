@@ -106,7 +106,7 @@ def test_a_redis_that_is_full_is_named(farm: Farm) -> None:
     farm.client.config_set("maxmemory", 1)
     try:
         step = "raise maxmemory, or lower FARMHAUL_RECORD_DAYS"
-        says = f"Redis is full and accepts no uploads; {step}"
+        says = f"Redis is full and accepts nothing new; {step}"
         assert [" ".join(line) for line in troubles(status).items()] == [says]
         assert not_taken_in(status) == f"; {says}"
         assert records.farm().redis == says

@@ -230,7 +230,7 @@ def test_a_full_redis_is_said(broken: RedisServer) -> None:
     with client(broken) as admin:
         admin.config_set("maxmemory", 1)
 
-    assert refused(broken.url).startswith("Redis is full and accepts no uploads (127.0.0.1:")
+    assert refused(broken.url).startswith("Redis is full and accepts nothing new (127.0.0.1:")
 
 
 def test_a_redis_that_cannot_save_is_said(broken: RedisServer) -> None:

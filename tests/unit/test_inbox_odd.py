@@ -194,7 +194,7 @@ def test_states_that_come_too_late_are_no_error() -> None:
         (b"-MISCONF Valkey is configured to save", "Redis cannot write to its disk and accepts"),
         (b"-MOVED 1234 10.0.0.1:6379", "this is a Redis Cluster, which farmhaul does not support"),
         (b"-CLUSTERDOWN Hash slot not served", "this is a Redis Cluster, which farmhaul does not"),
-        (b"-NOREPLICAS Not enough good replicas", "Redis has too few replicas to accept uploads ("),
+        (b"-NOREPLICAS Not enough good replicas", "Redis has too few replicas to accept any"),
         (b"-BUSY Valkey is busy running a script.", "Redis is busy with a script ("),
         (b"-DENIED Redis is running in protected mode", "it is in protected mode ("),
         (b"-ERR unknown command 'LPUSH', with 's3cr3t'", "this Redis lacks commands that"),

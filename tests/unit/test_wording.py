@@ -17,6 +17,7 @@ from tasks.records import keys
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.status import Status
 from tests.helpers.raw_server import raw_server
+from tests.sandbox import RedisServer
 from tests.sandbox.process import CLOSED_PORT
 from tests.unit.records import Farm
 from workers.cli.watch import _print, _tell_troubles
@@ -41,7 +42,7 @@ def problem(url: str) -> str:
         (b"-CROSSSLOT Keys in request don't hash", "this is a Redis Cluster, which farmhaul does"),
         (b"-WRONGPASS invalid username-password pair", "Redis refuses access: it does not accept"),
         (b"-NOAUTH HELLO must be called with the", "Redis refuses access: it wants a password; ch"),
-        (b"-OOM command not allowed when used memory", "Redis is full and accepts no uploads"),
+        (b"-OOM command not allowed when used memory", "Redis is full and accepts nothing new"),
         (
             b"-NOPERM User operator has no permissions to run the 'select' command",
             (
@@ -57,6 +58,20 @@ def test_what_redis_py_raises_is_explained(answer: bytes, said: str) -> None:
     # Whatever is asked: redis-py greets the server first.
     with raw_server(lambda connection: connection.sendall((answer + b"\r\n") * 10)) as server:
         assert problem(f"redis://:s3cr3t@127.0.0.1:{server.port}").startswith(said)
+
+
+def test_what_a_pipeline_meets_is_explained_without_its_commands(
+    redis_server: RedisServer,
+) -> None:
+    with redis_server.client() as client:
+        client.config_set("min-replicas-to-write", 1)
+        try:
+            with pytest.raises(redis.ResponseError, match="s3cr3t") as caught:
+                client.pipeline(transaction=False).set("s3cr3t", 1).execute()
+        finally:
+            client.config_set("min-replicas-to-write", 0)
+    said = "Redis has too few replicas to accept anything; look at the replicas"
+    assert redis_problem(caught.value) == said
 
 
 def test_a_server_that_resets_its_connections_is_named_with_its_port() -> None:
