@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from stat import S_ISFIFO
 
 from tasks.config.texts import MAX_BYTES, NotTextError, byte_that_is_no_text, decode_text
 
@@ -41,6 +42,8 @@ def hook_environment(environment: Mapping[str, str] | None = None) -> dict[str, 
     folders = [*_beside(), _home(known)]
     for path in [given] if given else [os.path.join(folder, NAME) for folder in folders]:
         try:
+            if S_ISFIFO(os.stat(path).st_mode):  # to open it would wait for who writes into it
+                raise HookEnvError(f"{path} is a FIFO; make it a file", _kept(known))
             with open(path, "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:

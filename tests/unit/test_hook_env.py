@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -108,6 +109,17 @@ def test_a_file_that_is_named_and_does_not_exist_is_said(tmp_path: Path) -> None
 def test_a_file_that_never_ends_is_said() -> None:
     with pytest.raises(HookEnvError, match="/dev/zero has more than 1 MiB; is it the right file"):
         hook_environment({"FARMHAUL_HOOK_ENV": "/dev/zero"})
+
+
+def test_a_fifo_in_its_place_holds_up_no_hook(tmp_path: Path) -> None:
+    fifo = tmp_path / "hook.env"
+    os.mkfifo(fifo)
+    writer = os.open(fifo, os.O_RDWR)  # else the test would wait, if it fails
+    try:
+        with pytest.raises(HookEnvError, match="is a FIFO; make it a file"):
+            hook_environment({"FARMHAUL_HOOK_ENV": str(fifo)})
+    finally:
+        os.close(writer)
 
 
 def test_a_file_that_its_user_may_not_read_is_said_with_the_user(tmp_path: Path) -> None:
