@@ -26,7 +26,9 @@ from tasks.chain import QUEUE
 from tasks.config.environment import SettingsError
 from tasks.config.sealing import Codec
 from tasks.config.settings import Settings
+from tasks.config.texts import visible
 from tasks.intake.exit_codes import BAD_INPUT, FAULT, NO_REDIS, complain
+from tasks.intake.ranges import some_of
 from tasks.log import log
 from tasks.records.fail_fast import fail_fast_redis
 from tasks.records.keys import to_text
@@ -138,12 +140,16 @@ def main(arguments: list[str]) -> int:
     name = arguments[0] if arguments else f"celery@{socket.gethostname()}"
     try:
         status = Status(fail_fast_redis(Settings.from_environment()), Codec(()))
-        takes_tasks = name in status.workers()
+        workers = status.workers()
     except SettingsError as error:
         return complain(error, BAD_INPUT)
     except redis.RedisError as error:
         return complain(redis_problem(error), NO_REDIS)
-    return 0 if takes_tasks else complain(f"{name} takes no tasks", FAULT)
+    if name in workers:
+        return 0
+    others = some_of([*map(visible, workers)])
+    others = f"these workers do: {others}" if others else "no worker does"
+    return complain(f"{name} takes no tasks; {others}", FAULT)
 
 
 if __name__ == "__main__":

@@ -229,7 +229,18 @@ def test_the_health_check_reports_why_it_cannot_ask(
 def test_the_health_check_is_a_command(worker: SimpleNamespace) -> None:
     command = [sys.executable, "-m", "workers.health", "nobody@nowhere"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "farmhaul: nobody@nowhere takes no tasks\n")
+    says = "farmhaul: nobody@nowhere takes no tasks; no worker does\n"
+    assert (done.returncode, done.stderr) == (1, says)
+
+
+def test_the_health_check_names_the_workers_to_who_mistypes_one(
+    worker: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    health.Health(worker).act()
+    name = worker.hostname
+
+    assert health.main([name.upper()]) == 1
+    assert capsys.readouterr().err.endswith(f"takes no tasks; these workers do: {name}\n")
 
 
 def test_systemd_hears_of_a_worker_that_takes_tasks_or_has_no_redis(
