@@ -6,6 +6,7 @@ import json
 import os
 import time
 from contextlib import redirect_stdout
+from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from socket import gethostname
@@ -41,6 +42,7 @@ from tests.functional.doctor_setups import (
 )
 from tests.helpers.imports import loaded_by
 from tests.sandbox import RedisServer
+from tests.sandbox.faults import Service
 from workers import cli
 
 KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
@@ -120,6 +122,23 @@ def test_a_hook_node_needs_credentials_only_for_put(lone: Farm) -> None:
 
     assert wrong(examine(lone, **none)) == {}
     assert "worker's node" in wrong(examine(lone, *PUT, **none))["fault store"]
+
+
+@pytest.mark.parametrize("service", ["ftrack", "store"])
+def test_a_server_that_takes_long_is_named_meanwhile(
+    service: Service,
+    lone: Farm,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(import_module("workers.doctor.ftrack"), "SILENT_S", 0.3)
+    lone.sandbox.faults.add(service, "latency_s", 0.6)
+
+    assert wrong(examine(lone, *PUT)) == {}
+
+    server = lone.env["FTRACK_SERVER"] if service == "ftrack" else "127.0.0.1"
+    told = f"farmhaul: waiting for an answer of {server}; that may take 50 s\n"
+    assert told in capsys.readouterr().err
 
 
 def test_nobody_is_told_to_make_another_key_for_a_farm_that_has_one(lone: Farm) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from email.utils import parsedate_to_datetime
 from os.path import commonpath
 from typing import Any
@@ -17,6 +18,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies, select_p
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
 from tasks.config.trust import bundle_variable, remedy_for, shown_proxy, system_bundle
+from tasks.intake.exit_codes import say
 from tasks.transfer.errors import (
     CredentialsRefusedError,
     DigestMismatchError,
@@ -26,6 +28,7 @@ from tasks.transfer.errors import (
     UploadError,
     UrlRefusedError,
 )
+from tasks.transfer.exchange import EXCHANGE_S
 from tasks.transfer.ftrack import FtrackClient, FtrackRefusal
 from tasks.transfer.http import HTTP_ERRORS, TIMEOUT_S, PlainSession
 from tasks.transfer.locations import Locations
@@ -33,6 +36,9 @@ from tasks.transfer.models import SERVER_LOCATION_ID
 from tasks.transfer.put import store_session
 from tasks.transfer.trial import CONTENT, send_trial, sign_trial
 from workers.doctor.finding import Finding, skew
+
+#: After so long without a finding, people wonder whether doctor itself hangs.
+SILENT_S = 3.0
 
 
 def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
@@ -51,8 +57,9 @@ def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
 
     client.session.hooks["response"].append(note_date)
     try:
-        yield from _location(server, client)
-        yield from _also_in(settings, client)
+        with _waiting_told(server.server_url):
+            yield from _location(server, client)
+            yield from _also_in(settings, client)
         if put:
             yield from _put(server, client)
     except CredentialsRefusedError:
@@ -68,6 +75,19 @@ def ftrack(settings: Settings, *, put: bool) -> Iterator[Finding]:
     for date in dates[:1]:
         with suppress(ValueError, OverflowError, OSError):  # a proxy may send any Date
             yield from skew("ftrack", parsedate_to_datetime(date).timestamp(), settings)
+
+
+@contextmanager
+def _waiting_told(server: str) -> Iterator[None]:
+    """Say on stderr who is waited for, if that takes long: a call may take its whole time."""
+    words = f"waiting for an answer of {server}; that may take {EXCHANGE_S:.0f} s"
+    timer = threading.Timer(SILENT_S, say, [words])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _location(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
@@ -116,7 +136,8 @@ def _put(server: FtrackSettings, client: FtrackClient) -> Iterator[Finding]:
     with store_session(connections=1) as session:
         began = time.perf_counter()
         try:
-            send_trial(signed, session)
+            with _waiting_told(str(url.hostname)):
+                send_trial(signed, session)
         except UploadError as error:
             yield Finding("fault", "store", *_trouble(error, url))
             return
