@@ -137,8 +137,8 @@ class FarmCollector(Collector):
         yield from self._messages({"", *(row.host for row in backlog)})
 
     def _workers(self) -> Iterator[Gauge]:
-        workers = len(self._status.workers())
-        yield Gauge("farmhaul_workers", "Workers that take tasks.", value=workers)
+        what = "Workers that take tasks, without those that take the files of their own host alone."
+        yield Gauge("farmhaul_workers", what, value=len(self._status.sharing()))
 
     def _notices(self) -> Iterator[Gauge]:
         what = "Notices that have not been sent to FARMHAUL_NOTIFY_URL yet."

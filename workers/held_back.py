@@ -65,6 +65,8 @@ def _what(status: Status, upload: UploadState) -> str:
     host, before = status.place(upload.upload_id)
     if host and host not in {name.partition("@")[2] for name in workers}:
         return f"a worker on {visible(host)}: {NONE_TAKES}"
+    if not host and not status.sharing():
+        return f"a worker without -Q farmhaul.HOST: {NONE_TAKES}"
     if not before:
         return "its turn: it is among the next ones"
     return f"its turn: {before} {'uploads are' if before > 1 else 'upload is'} before it"

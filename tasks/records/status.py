@@ -265,6 +265,14 @@ class Status:
         """Return the names of the workers that have taken tasks within WORKER_S."""
         return sorted(name.removesuffix(IS_LOCAL) for name in heard_lately(self.client, WORKERS))
 
+    def sharing(self) -> list[str]:
+        """Return those of the workers that do not take the files of their own host alone.
+
+        One that does was started with -Q farmhaul.HOST.
+        """
+        names = heard_lately(self.client, WORKERS)
+        return sorted(name for name in names if not name.endswith(IS_LOCAL))
+
     def node_faults(self) -> list[NodeFault]:
         """Return the running nodes that cannot do what others can, the worst first."""
         return node_faults(self.client, self.codec)
@@ -275,14 +283,8 @@ class Status:
         return sorted({row.host for row in self.backlog() if row.host} - with_worker)
 
     def lacks_sharing(self) -> bool:
-        """Return whether uploads that all hosts see wait, while each worker takes its own host's.
-
-        Such a worker was started with -Q farmhaul.HOST.
-        """
-        names = heard_lately(self.client, WORKERS)
-        return all(name.endswith(IS_LOCAL) for name in names) and any(
-            not row.host for row in self.backlog()
-        )
+        """Return whether uploads that all hosts see wait, while no worker takes such."""
+        return not self.sharing() and any(not row.host for row in self.backlog())
 
     def silent_for(self, silent_s: float, limit: int) -> list[str]:
         """Return the active uploads that nobody has renewed for *silent_s*.

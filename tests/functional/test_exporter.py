@@ -44,6 +44,8 @@ def test_a_scrape_shows_pending_uploads_and_their_age(hook: Farm, tmp_path: Path
     hook.redis.lpush("farmhaul:inbox", *entries)
     hook.redis.hset("farmhaul:unread", "1.9.0", 1)
     hook.redis.lpush("farmhaul:unread:1.9.0", entries[0])
+    now, _ = hook.redis.time()
+    hook.redis.zadd("farmhaul:workers", {"w1@node9 local": now})  # celery worker -Q farmhaul.node9
     with exporter(hook, tmp_path) as url:
         seen = scrape(url)
 

@@ -56,6 +56,16 @@ def test_a_file_that_one_host_sees_waits_behind_others_of_that_host(farm: Farm) 
     assert said(farm, mine) == {"waits for": "its turn: it is among the next ones"}
 
 
+def test_a_file_that_all_hosts_see_waits_for_a_worker_that_takes_such(farm: Farm) -> None:
+    note = {"node": "w1@a", "version": "1.0", "takes_tasks": True}
+    farm.record.scripts.run("note_worker", **note, is_local=True)
+    [shared], [mine] = farm.enqueue(file_of()), farm.enqueue(file_of(host="a"))
+
+    expected = {"waits for": "a worker without -Q farmhaul.HOST: none takes tasks"}
+    assert said(farm, shared) == expected
+    assert said(farm, mine) == {"waits for": "its turn: it is among the next ones"}
+
+
 def test_the_limit_of_the_farm_is_named_while_it_slows_an_upload(farm: Farm) -> None:
     farm.take_tasks("w1@a")
     [upload_id] = farm.enqueue(file_of())
