@@ -345,6 +345,19 @@ class TestALaterStage:
 
         assert left == stages
 
+    def test_runs_here_if_every_node_has_failed_at_one_of_its_uploads(self, farm: Farm) -> None:
+        """Otherwise two nodes would leave it to each other for ever."""
+        farm.take_tasks("w1", "w2", "w3")
+        upload_ids = farm.enqueue(file_of(), file_of(), file_of())
+        for transfer in farm.deliver():
+            farm.settle(transfer, "advanced")
+        for upload_id, node in zip(upload_ids, ("w1", "w2"), strict=False):
+            note_tried(farm, [upload_id], node, what="ftrack")
+        assert farm.record.deliver("claim", SIGN, "w1").left_to == "w3"
+
+        note_tried(farm, upload_ids[2:], "w3", what="ftrack")
+        assert len(farm.deliver(SIGN)) == 3
+
     def test_runs_here_if_one_host_alone_sees_the_file(self, farm: Farm) -> None:
         farm.take_tasks("w1", "w2")
         [upload_id] = farm.enqueue(file_of(host="node7"))

@@ -241,30 +241,26 @@ local function stage_of_probe_left_to(found)
       local probe, closed_until = unpack(redis.call('HMGET', gate, 'probe', 'until'))
       local record = found[probe] or {}
       if record.claim == claim and record.host == '' then
-        return probe_left_to(gate, args.worker, held(closed_until))
+        local other = probe_left_to(gate, args.worker, held(closed_until))
+        local tried_by = record.tried and cjson.decode(record.tried) or {}
+        return not tried_by[other or ''] and other or nil
       end
     end
   end
 end
 
--- Return a node that this stage of the batch is left to, because this node has failed at one of the
--- uploads; or nil.
+-- Return a node that this stage of the batch is left to, because this node has failed; or nil.
 local function batch_left_to(found)
   if stage == STAGE.compute_checksum then
     return nil
   end
-  local other = stage_of_probe_left_to(found)
-  if other then
-    return other
-  end
+  local all_tried = {}
   for _, record in pairs(found) do
     if record.tried and record.state == 'active' and record.claim == claim and record.host == '' then
-      local other = stage_left_to(record.tried, args.worker, stage)
-      if other then
-        return other
-      end
+      all_tried[#all_tried + 1] = record.tried
     end
   end
+  return stage_of_probe_left_to(found) or stage_left_to(all_tried, args.worker, stage)
 end
 
 local function next_number(record, name)

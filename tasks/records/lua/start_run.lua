@@ -22,7 +22,7 @@ if not is_ours(id, args.fence) then
 end
 local key = upload_key(id)
 local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
-local other = host == '' and tried and stage_left_to(tried, args.worker, STAGE.put_file)
+local other = host == '' and tried and stage_left_to({ tried }, args.worker, STAGE.put_file)
 if other then
   return finish_script({ other })
 end

@@ -72,9 +72,16 @@ local NEEDED = {
   store = { [STAGE.put_file] = true },
 }
 
--- Return another node that a stage of an upload is left to, or nil.
-local function stage_left_to(tried, node, stage)
-  local other = left_to(tried, node)
-  local needed = other and NEEDED[cjson.decode(tried)[node]]
-  return (not needed or needed[stage]) and other or nil
+-- Return another node that a stage is left to, because this one has failed at one of its uploads; or
+-- nil. That one has failed at none of them: of two that have, each would leave it to the other, for ever.
+-- `all_tried` are the fields of their records.
+local function stage_left_to(all_tried, node, stage)
+  local tried_by = {}
+  for _, tried in ipairs(all_tried) do
+    for name, what in pairs(cjson.decode(tried)) do
+      local needed = NEEDED[what]
+      tried_by[name] = tried_by[name] or not needed or needed[stage]
+    end
+  end
+  return tried_by[node] and untried_node(tried_by)
 end
