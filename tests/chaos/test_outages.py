@@ -72,6 +72,27 @@ def test_a_retry_after_of_an_hour_is_capped(farm: Farm) -> None:
     wait_arrived_soon(farm, [upload])
 
 
+@pytest.mark.slow
+def test_a_sequence_alone_waits_out_an_outage(make_farm: MakeFarm) -> None:
+    """One publish is too little to close a gate, so it has to hold itself back."""
+    farm = make_farm(workers=2)
+    farm.upload_many(2)
+    farm.wait_quiet()
+    outage = farm.sandbox.faults.add("ftrack", "status", 503)
+    files = [farm.make_file(f"a.{number}.exr", 2000, "seq") for number in range(1001, 1121)]
+    version_id = farm.sandbox.ftrack.version_id
+    with farm.frozen():
+        [row] = farm.enqueue(
+            "--version-id", version_id, "--name", "a", f"{files[0].parent}/a.%d.exr"
+        )
+    time.sleep(25)
+    calls = farm.sandbox.faults.struck(outage)
+    assert 3 <= calls <= 100, "its three batches wait longer each time"
+
+    farm.sandbox.faults.clear()
+    wait_until(lambda: farm.states([str(row["upload_id"])]) == ["located"], 60)
+
+
 #: Uploads that wait for the end of an outage.
 BACKLOG = 5000
 

@@ -238,6 +238,70 @@ def test_a_publish_that_fails_while_others_pass_is_no_sign(farm: Farm) -> None:
     assert farm.client.exists(keys.gate_key("ftrack")) == 0
 
 
+def test_a_publish_that_fails_again_waits_longer_and_stays_together(farm: Farm) -> None:
+    """Nobody tells a poison from an outage that nothing else meets."""
+    farm.enqueue(sequence_of(4))
+    delays = []
+    for _ in range(4):
+        transfers = claim_on(farm, "w1")
+        ids = [transfer.upload_id for transfer in transfers]
+        plans = [retry_plan(ERRORS["ftrack"], ids) | TRIED_BY_ALL for _ in ids]
+        plans[0]["jitter"] = 1  # each has its own
+        rows = zip(transfers, plans, strict=True)
+        farm.record.settle([Settlement(one, "retrying", {}, plan) for one, plan in rows])
+        due = {score for _, score in farm.client.zrange(keys.RETRYING, 0, -1, withscores=True)}
+        delays.append(due.pop() - farm.now())
+        assert delays[0] <= SPLIT_S or not due
+        farm.make_due()
+
+    assert delays[1:] == pytest.approx([4, 8, 16], abs=1)
+
+
+@each_service
+@pytest.mark.parametrize(("away_s", "is_due"), [(11, True), (5, False)])
+def test_what_an_outage_failed_is_due_when_it_ends(
+    farm: Farm, service: str, *, away_s: int, is_due: bool
+) -> None:
+    """An overloaded service fails some, too, and needs the backoff."""
+    gate = keys.gate_key(service)
+    farm.enqueue(file_of(), file_of())
+    failing, missing = claim_on(farm, "w1")
+    plan = retry_plan(ERRORS[service]) | TRIED_BY_ALL | {"jitter": 1, "cap_s": 300}
+    plan |= {"at_least_s": 200}
+    for transfer, gate_of in ((failing, service), (missing, "")):
+        farm.record.settle([Settlement(transfer, "retrying", {}, plan | {"gate": gate_of})])
+    farm.client.hset(gate, "since", farm.now() - away_s)
+    farm.enqueue(file_of())
+
+    settle(farm, [], service, claim_on(farm, "w2"))
+
+    farm.record.apply_due()
+    states = farm.states([failing.upload_id, missing.upload_id])
+    assert states == ["pending" if is_due else "retrying", "retrying"]
+    assert not farm.client.exists(gate)
+
+
+def test_what_failed_alone_waits_out_its_backoff_after_an_outage(farm: Farm) -> None:
+    [bad] = farm.enqueue(file_of())
+    for _ in range(3):
+        settle(farm, claim_on(farm, "w1"), "ftrack")
+        farm.enqueue(*(file_of() for _ in range(2)))
+        settle(farm, [], "ftrack", claim_on(farm, "w1"))
+        farm.make_due()
+    assert farm.field(bad, "failed_alone")
+    [transfer] = claim_on(farm, "w1")
+    plan = retry_plan(ERRORS["ftrack"]) | TRIED_BY_ALL | {"jitter": 1}
+    farm.record.settle([Settlement(transfer, "retrying", {}, plan)])
+    fail_one(farm, "w1", "ftrack")
+    farm.client.hset(keys.gate_key("ftrack"), "since", farm.now() - 60)
+    farm.enqueue(file_of())
+
+    settle(farm, [], "ftrack", claim_on(farm, "w1"))
+
+    farm.record.apply_due()
+    assert farm.state(bad) == "retrying"
+
+
 def longest_delay_of_a_batch(farm: Farm, error: errors.RetryableError) -> float:
     """Let one call fail for a batch, and return the delay of the upload that waits longest."""
     transfers = claim_on(farm, "w1")

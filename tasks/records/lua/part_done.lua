@@ -10,13 +10,16 @@
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
+--- @include "nodes"
+--- @include "notes"
+--- @include "gates"
 --- @include "ahead"
 
 if not is_ours(args.id, args.fence) then
   return 0
 end
 -- The store has answered: nobody waits for the end of a large file to see that.
-redis.call('DEL', KEY.gate .. 'store')
+open_gate('store')
 local key = KEY.parts .. args.id
 -- An ETag that is there already is of the same bytes, or somebody has invented it.
 local is_new = redis.call('HSETNX', key, 'etag:' .. args.number, args.etag) == 1

@@ -156,13 +156,28 @@ local function node_to_wait_for(key, own)
   return host == '' and absent_node(args.node, tried and cjson.decode(tried) or {}) or nil
 end
 
+-- What decides the delay of each publish's files: those that fail in one call come back in one.
+local retry_of_publish = {}
+
+local function decides_delay(id, retry)
+  local publish = retry.strike and publish_of[id]
+  if not publish then
+    return retry
+  end
+  retry_of_publish[publish] = retry_of_publish[publish] or retry
+  return retry_of_publish[publish]
+end
+
 -- The fault of one may have failed the call of several: each is tried alone soon, except in an outage.
-local function delay_before_retry(retry, retries)
-  if retry.split_s and not is_closed(retry.gate) then
-    return retry.split_s
+-- What was claimed apart already, all of one publish, waits longer each time.
+local function delay_before_retry(id, key, retry, retries)
+  local shared = decides_delay(id, retry)
+  local is_apart = redis.call('HEXISTS', key, 'exclusive') == 1
+  if retry.split_s and not is_apart and not is_closed(retry.gate) then
+    return shared.split_s
   end
   local backoff_s = math.min(retry.cap_s, retry.delay_s * 2 ^ math.min(retries - 1, 30))
-  return math.max(backoff_s * retry.jitter, retry.at_least_s)
+  return math.max(backoff_s * shared.jitter, retry.at_least_s)
 end
 
 -- End an upload whose error no other try would fix, unless a node may come back and do it.
@@ -190,7 +205,7 @@ local function count_try(id, key, retry)
   local is_last = tries >= retry.max_tries or NOW - tonumber(since) > retry.patience_s
   local is_alone, are_answered = false, false
   if retry.gate ~= '' then
-    is_alone, are_answered = fails_alone(key, stage, node, failing)
+    is_alone, are_answered = fails_alone(key, retry.gate, stage, node, failing)
   end
   if is_alone and redis.call('HINCRBY', key, 'failed_alone', 1) >= retry.alone.max_tries then
     redis.call('HSET', key, 'error', retry.alone.error, 'error_kind', retry.alone.error_kind)
@@ -235,7 +250,7 @@ local function retry_or_fail(id, key, retry)
   end
   leave_claim(id, redis.call('HGET', key, 'claim'))
   redis.call('HINCRBY', key, 'fence', 1)
-  make_retrying(id, NOW + delay_before_retry(retry, retries), retry.kind)
+  make_retrying(id, NOW + delay_before_retry(id, key, retry, retries), retry.kind)
   count('retried:' .. retry.kind)
   local is_left = leave_if_unanswered(id, key, retry)
   -- It may be a fault of this upload, so from here on it is claimed alone, and holds up no others. It
@@ -385,7 +400,7 @@ end
 -- There is no such key. A full Redis refuses what needs room until a script has removed something.
 redis.call('DEL', KEY.claim)
 for _, service in ipairs(args.answered) do
-  redis.call('DEL', KEY.gate .. service)
+  attempt('', open_gate, service)
 end
 attempt('', count_answers, args.settlements[1])
 

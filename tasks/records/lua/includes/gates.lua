@@ -22,6 +22,11 @@ local DAY_S = 86400
 local FRESH_S = 10
 -- No gate closes for longer. What says so was written by somebody else, and counts as nothing.
 local LONGEST_S = 3600
+-- A service that has failed for so long, without a good answer in between, was away. What answers some
+-- of the time has too much to do: there, uploads wait out their backoff.
+local AWAY_S = 10
+-- How many retries are brought forward after an outage. While it lasts, most wait as pending.
+local MOST_BROUGHT_FORWARD = 1000
 
 -- Return a time that a gate holds.
 local function held(time)
@@ -38,6 +43,25 @@ local function next_probe(gate, counter, retry)
   local times = redis.call('HINCRBY', gate, counter, 1)
   local backoff_s = math.min(retry.cap_s, retry.delay_s * 2 ^ math.min(times - 1, 30))
   return NOW + math.max(backoff_s * retry.jitter, retry.at_least_s)
+end
+
+-- The service has answered. After an outage, what waits for its retry because of it is due at once, so
+-- that nobody waits for the backoff of an upload that was the probe. One that has failed alone waits.
+local function open_gate(service)
+  local is_hash, since = pcall(redis.call, 'HGET', KEY.gate .. service, 'since')
+  redis.call('DEL', KEY.gate .. service)
+  if not is_hash or not since or NOW - (tonumber(since) or NOW) < AWAY_S then
+    return
+  end
+  for _, id in ipairs(redis.call('ZREVRANGEBYSCORE', KEY.retrying, '+inf', '(' .. NOW, 'LIMIT', 0,
+    MOST_BROUGHT_FORWARD)) do
+    local failed, failed_alone = unpack(redis.call('HMGET', upload_key(id), 'failed', 'failed_alone'))
+    local is_list, last = pcall(cjson.decode, failed or '[]')
+    if is_list and type(last) == 'table' and last[5] == service and not failed_alone then
+      redis.call('HSET', upload_key(id), 'due', NOW)
+      redis.call('ZADD', KEY.retrying, NOW, id)
+    end
+  end
 end
 
 local function is_only_node(node)
@@ -165,11 +189,11 @@ end
 -- Whether an upload has failed again while its service answered others: this node too, and at least
 -- two for each other one that failed. So it is neither an outage nor the node. `bad_now` are the
 -- uploads that fail in this settlement.
-local function fails_alone(key, stage, node, bad_now)
+local function fails_alone(key, service, stage, node, bad_now)
   local good, bad = unpack(redis.call('HMGET', KEY.answers, 'good:' .. stage, 'bad:' .. stage))
   good, bad = counted_answers(good), counted_answers(bad)
   local before = redis.call('HGET', key, 'failed')
-  redis.call('HSET', key, 'failed', cjson.encode({ stage, good, bad, NOW }))
+  redis.call('HSET', key, 'failed', cjson.encode({ stage, good, bad, NOW, service }))
   if not before then
     return false, false
   end
