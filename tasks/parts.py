@@ -65,7 +65,7 @@ def put_parts(self: Stage, message: RunMessage) -> Message:
         return message
     if isinstance(run, LeftTo):
         self.send_to(run.node, message)
-    batch = Batch(message["claim"], (run.transfer,))
+    batch = self.hold(Batch(message["claim"], (run.transfer,)))
     outcomes = _send_parts(self, batch, message["run"], _urls(self.clients, run))
     errors = [outcome for outcome in outcomes if isinstance(outcome, UploadError)]
     if errors:

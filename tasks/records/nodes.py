@@ -14,7 +14,7 @@ import redis
 from tasks.config.sealing import UNREADABLE, Codec
 from tasks.records.keys import ALIVE, LEFT_TO_OTHERS, OWN_QUEUES, PAUSED, gate_key, to_text
 from tasks.records.numbers import number
-from tasks.records.states import SERVICES
+from tasks.records.states import SERVICES, STAGES
 
 if TYPE_CHECKING:
     from packaging.version import Version
@@ -37,6 +37,7 @@ MEANINGS = {
     "store": "cannot send files to the media store",
     "clock": "has a wrong clock",
     "version": "has another version of farmhaul than most nodes",
+    **dict.fromkeys(STAGES, "fails in its own code, as other nodes do not"),
 }
 
 #: What a fault keeps a node from: all uploads that all nodes see; all of them, until the next

@@ -80,12 +80,27 @@ class Stage(BatchTask):
             options.setdefault("argsrepr", f"({args[0]['summary']})")
         return super().apply_async(args, kwargs, **options)
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the stage; after an error that nobody foresaw, leave its batch to another node.
+
+        It may be a bug, or this node lacks memory, files or a module. Until the lease ran out, the
+        batch would wait for nobody, and then count as one that kills its worker.
+        """
+        try:
+            return super().__call__(*args, **kwargs)
+        except errors.UnexpectedAnswerError as error:
+            batch: Batch | None = self.request.get("batch")
+            if batch is not None:
+                outcomes: Outcomes = {file.upload_id: error for file in batch.transfers}
+                log_errors(self.stage, outcomes, self._settle(batch, outcomes, ""))
+            raise
+
     def claim(self, host: str) -> Batch:
         """Claim a batch of pending uploads; a redelivered task gets the same batch again."""
         delivery = self._deliver(self.request.id, host)
         if delivery.left_to:
             self._wake_node(delivery.left_to)
-        batch = Batch(self.request.id, tuple(delivery.transfers))
+        batch = self.hold(Batch(self.request.id, tuple(delivery.transfers)))
         unsized = [file for file in batch.transfers if file.upload_id in delivery.unsized]
         sized = self.each_file(unsized, with_size)
         batch = self.settle_early(
@@ -101,6 +116,11 @@ class Stage(BatchTask):
             self.clients.record.settle(others)
             wake(self.app, 1, host)
         return Batch(self.request.id, tuple(fitting))
+
+    def hold(self, batch: Batch) -> Batch:
+        """Note, for the case of an error that nobody foresaw, that this task has the batch."""
+        self.request.batch = batch
+        return batch
 
     def settle_early(self, batch: Batch, outcomes: Outcomes) -> Batch:
         """Settle those of a batch that have an outcome already, and return it without them."""
@@ -123,7 +143,7 @@ class Stage(BatchTask):
         delivery = self._deliver(message["claim"], "")
         if delivery.left_to:
             self.send_to(delivery.left_to, message)
-        batch = Batch(message["claim"], tuple(delivery.transfers))
+        batch = self.hold(Batch(message["claim"], tuple(delivery.transfers)))
         return with_signed(batch, message, self.clients.urls, self.clients.ftrack.server_url)
 
     def send_to(self, node: str, message: Message) -> NoReturn:
@@ -268,7 +288,7 @@ class Stage(BatchTask):
         except (redis.RedisError, OperationalError) as error:  # the reconciler starts it again
             log.warning("redis_away", step="hand_on_early", text=type(error).__name__)
         rest = [file for file in batch.transfers if file.upload_id not in done]
-        return replace(batch, transfers=tuple(rest))
+        return self.hold(replace(batch, transfers=tuple(rest)))
 
     def _settle(
         self, batch: Batch, outcomes: Outcomes, service: str, into: str = ""

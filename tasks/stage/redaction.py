@@ -10,7 +10,7 @@ from celery import Task
 from celery.exceptions import TaskPredicate
 
 from tasks.log import log
-from tasks.transfer.errors import UnexpectedAnswerError, UploadError
+from tasks.transfer.errors import OWN_CODE, UnexpectedAnswerError, UploadError
 
 #: Errors whose texts contain no secret: farmhaul's own, Celery's for control flow, and Redis'.
 KNOWN = (UploadError, TaskPredicate, redis.RedisError, kombu.exceptions.OperationalError)
@@ -39,4 +39,4 @@ class RedactedTask(Task):
 
 def internal_error(stage: str, error: Exception) -> UnexpectedAnswerError:
     """Return an error that names the kind of an unexpected one, and nothing else of it."""
-    return UnexpectedAnswerError("farmhaul", stage, f"{type(error).__name__}, see the log")
+    return UnexpectedAnswerError(OWN_CODE, stage, f"{type(error).__name__}, see the log")

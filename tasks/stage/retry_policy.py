@@ -87,6 +87,9 @@ MAX_ALONE = 12
 #: How often the store may refuse the URL of one upload alone.
 MAX_URLS_REFUSED = 5
 
+#: The stages for which other code stands: it may be broken on one node alone.
+CODE_OF = {"put_parts": "put_file", "resolved": "get_put_metadata"}
+
 #: The fields that the record changes after an error, before the work is done again.
 FIELDS_AFTER: dict[type[errors.UploadError], dict[str, str | int]] = {
     errors.MultipartGoneError: {"stored": ""},
@@ -134,6 +137,8 @@ def own_fault(error: errors.UploadError) -> str:
         return error.service
     if _may_be_on_its_way(error):
         return "store"
+    if isinstance(error, errors.UnexpectedAnswerError) and error.service == errors.OWN_CODE:
+        return CODE_OF.get(error.what, error.what)
     return "ftrack" if _may_be_its_user(error) or _may_be_a_portal(error) else ""
 
 

@@ -343,6 +343,11 @@ class GivenBackError(RetryableError):
         )
 
 
+#: The ``service`` of an error that nobody foresaw: a bug, a lack of memory, or an installation that
+#: is broken. ``what`` is the stage then.
+OWN_CODE = "the worker itself"
+
+
 class UnexpectedAnswerError(RetryableError):
     """``service`` gave an unexpected response; a few more attempts may help."""
 

@@ -44,6 +44,7 @@ BAD_NODES = {
     "an unknown authority": "ftrack",
     "a CA file that is gone": REFUSES,
     "a log on a full disk": WORKS,
+    "a module that is gone": "put_file",
     "another version": "version",
 }
 #: Below the storage root; a bad node may lack one.
@@ -124,6 +125,7 @@ def bad_node(
         options = {
             "a wrong clock": ("-I", "tests.helpers.wrong_clock"),
             "no DNS for the store": ("-I", "tests.helpers.no_name"),
+            "a module that is gone": ("-I", "tests.helpers.gone_module"),
             "another version": ("-I", "tests.helpers.other_version"),
             "a log on a full disk": ("--logfile=/dev/full",),
         }

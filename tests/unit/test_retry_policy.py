@@ -19,6 +19,7 @@ from tasks.records.keys import gate_key, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.stage import retry_policy
+from tasks.stage.redaction import internal_error
 from tasks.stage.retry_policy import POLICIES, full_jitter, own_fault, retry_plan
 from tasks.transfer import errors
 from tasks.transfer.targets import Target
@@ -247,12 +248,12 @@ def test_a_url_that_another_node_has_sealed_costs_no_try() -> None:
             "",
         ),
         (errors.TargetRefusedError("component c1", "is a sequence in ftrack, not a file"), ""),
+        (internal_error("put_parts", MemoryError()), "put_file"),
+        (internal_error("resolved", ImportError()), "get_put_metadata"),
     ],
     ids=str,
 )
-def test_what_a_user_may_not_do_or_see_is_left_to_others(
-    error: errors.UploadError, own: str
-) -> None:
+def test_what_another_node_may_do_is_left_to_others(error: errors.UploadError, own: str) -> None:
     assert own_fault(error) == own
 
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from celery.app.task import Context
 
 from tasks.config.sealing import Codec, Signer
 from tasks.records.delivery import Settlement
@@ -122,6 +124,32 @@ def test_each_upload_that_goes_on_alone_gets_a_wake_up(
     stage._settle(Batch("a claim", tuple(files)), outcomes, "")
 
     assert sent == wakes
+
+
+def test_a_stage_that_breaks_settles_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(Stage):
+        name = "farmhaul.put_file"
+
+        def run(self) -> None:
+            self.hold(Batch("a claim", (ONE, OTHER)))
+            raise ImportError("No module named 'idna'")
+
+    settled: list[str] = []
+
+    class Settles(Recorder):
+        def settle(self, settlements: Sequence[Settlement], *args: object, **more: object) -> Any:
+            settled.extend(f"{one.outcome} {(one.retry or {})['own']}" for one in settlements)
+            return super().settle(settlements, *args, **more)
+
+    settling = Settling("put_file", "w1", RecordForm(Codec([]), (), Signer(())))
+    monkeypatch.setattr(Broken, "clients", SimpleNamespace(record=Settles()), raising=False)
+    monkeypatch.setattr(Broken, "settling", settling, raising=False)
+    monkeypatch.setattr(Broken, "request", Context(), raising=False)
+
+    with pytest.raises(UnexpectedAnswerError, match="ImportError, see the log"):
+        Broken()()
+
+    assert settled == ["retrying put_file"] * 2
 
 
 def test_each_step_ends_with_its_own_result_or_error() -> None:

@@ -12,6 +12,7 @@ from tasks.records.parts import LeftTo, PartsRecord
 from tasks.records.record import CLAIM_UPLOADS
 from tasks.records.states import STAGES
 from tasks.records.status import Status
+from tasks.stage.redaction import internal_error
 from tasks.transfer import errors
 from tasks.transfer.ftrack import API_CALL
 from tests.unit.records import Farm, file_of
@@ -28,6 +29,7 @@ BY_PROXY = [
     errors.UnexpectedAnswerError("the store", "the PUT", "HTTP 204 is not 200"),
     errors.UnexpectedAnswerError("ftrack", API_CALL, "HTTP 200 and JSON that is not 3 results"),
 ]
+NO_MEMORY = internal_error(CHECKSUM, MemoryError())
 REVOKED = errors.CredentialsRefusedError("https://studio.ftrackapp.com", "no such key")
 
 
@@ -130,7 +132,7 @@ class TestAClaim:
 
 
 class TestAFailureThatMayBeTheNodesOwn:
-    @pytest.mark.parametrize("error", [MISSING, OUTSIDE, REVOKED, NO_NAME, *BY_PROXY])
+    @pytest.mark.parametrize("error", [MISSING, OUTSIDE, REVOKED, NO_NAME, NO_MEMORY, *BY_PROXY])
     def test_is_handed_over_at_once_and_counts_no_try(
         self, farm: Farm, error: errors.UploadError
     ) -> None:
@@ -269,17 +271,20 @@ class TestAFailureThatMayBeTheNodesOwn:
 
         assert states == ["pending"] * 7 + ["failed"]
 
-    def test_is_forgotten_when_very_many_nodes_have_met_it(self, farm: Farm) -> None:
+    @pytest.mark.parametrize("error", [NO_NAME, NO_MEMORY])
+    def test_is_forgotten_when_very_many_nodes_have_met_it(
+        self, farm: Farm, error: errors.UploadError
+    ) -> None:
         nodes = [f"w{number}" for number in range(40)]
         farm.take_tasks(*nodes)
         [upload_id] = farm.enqueue(file_of())
         for node in nodes[:31]:
             [transfer] = farm.deliver(claim=f"of {node}", worker=node)
-            farm.fail(transfer, NO_NAME, node)
+            farm.fail(transfer, error, node)
             farm.make_due()
         assert len(json.loads(farm.field(upload_id, "tried"))) == 31
         [transfer] = farm.deliver(claim="of w31", worker="w31")
-        farm.fail(transfer, NO_NAME, "w31")
+        farm.fail(transfer, error, "w31")
 
         assert farm.field(upload_id, "tried") == ""
 
@@ -326,6 +331,7 @@ class TestALaterStage:
             ("locations", [SIGN, REGISTER]),
             ("ftrack", [SIGN, PUT, REGISTER]),
             ("records", [SIGN, PUT, REGISTER]),
+            (SIGN, [SIGN]),
         ],
     )
     def test_is_left_to_another_node_if_its_own_needs_what_this_one_lacks(

@@ -18,7 +18,7 @@ from tasks.records.keys import ALIVE, RETRYING, TOTALS, to_text, upload_key
 from tasks.records.nodes import NodeFault, heard_lately
 from tasks.records.numbers import number
 from tasks.records.refusals import read as read_refusals
-from tasks.records.states import UPLOAD_STATES
+from tasks.records.states import STAGES, UPLOAD_STATES
 from tasks.records.unread import unread
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding, Level
@@ -40,6 +40,7 @@ NODE_STEPS = {
     "store": "check its network, proxy and certificates; it goes on by itself",
     "clock": "set its clock by NTP: timedatectl status; it goes on by itself",
     "version": "upgrade the nodes that have the older version",
+    **dict.fromkeys(STAGES, "read its log, check its memory and its installation, and restart it"),
 }
 GATE_STEPS = {
     "ftrack": "wait, the gate opens by itself; check ftrack, and the network to it",

@@ -106,7 +106,8 @@ local function leave_to_others(id, key, own, final, strike)
   else
     are_enough = alike >= OUTAGE_NODES
   end
-  local are_others = host == '' and untried_node(names) and not (is_service and alike >= MOST_ALIKE)
+  local is_bounded = is_service or STAGE[own]
+  local are_others = host == '' and untried_node(names) and not (is_bounded and alike >= MOST_ALIKE)
   if are_others then
     redis.call('HSET', key, 'tried', cjson.encode(names))
   else

@@ -71,6 +71,10 @@ local NEEDED = {
   },
   store = { [STAGE.put_file] = true },
 }
+-- And its own code, of which some may be broken there.
+for name, number in pairs(STAGE) do
+  NEEDED[name] = { [number] = true }
+end
 
 -- Return another node that a stage is left to, because this one has failed at one of its uploads; or
 -- nil. That one has failed at none of them: of two that have, each would leave it to the other, for ever.
