@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -23,6 +24,11 @@ LASTING = (
     *("farmhaul:workers", "farmhaul:answers", "farmhaul:asked", "_kombu.binding"),
 )
 
+#: All nodes of a test share the queue of one host, so a message comes back to one by chance,
+#: several times. If nobody takes it, it is sent 50 times a second.
+MOST_SENT_ON = 300
+SENT_ON = re.compile(r"sent_to_other_node stage=(\S+) .*claim_id=(\S+)")
+
 
 def violations(farm: Farm, renders: Sequence[Render], others: Iterable[str] = ()) -> list[str]:
     """Everything that is not as it has to be; empty when all is well.
@@ -36,7 +42,19 @@ def violations(farm: Farm, renders: Sequence[Render], others: Iterable[str] = ()
         *wrong_entities(farm, asked_for, others),
         *wrong_indexes(farm.redis),
         *leftovers(farm.redis),
+        *sent_to_and_fro(farm.folder),
     ]
+
+
+def sent_to_and_fro(folder: Path) -> Iterator[str]:
+    """Stages of a batch that nodes have left to each other again and again, by their logs."""
+    sent: Counter[tuple[str, ...]] = Counter()
+    for log in folder.glob("*.log"):
+        with log.open(encoding="utf-8", errors="replace") as lines:
+            sent.update(found.groups() for line in lines if (found := SENT_ON.search(line)))
+    for (stage, claim_id), times in sent.items():
+        if times > MOST_SENT_ON:
+            yield f"{stage} of claim {claim_id} went from node to node {times} times"
 
 
 def uploads_not_ended(farm: Farm) -> Iterator[str]:

@@ -27,6 +27,7 @@ from tasks.records.nodes import NodeFault
 from tasks.records.status import Status
 from tests.chaos.bad_nodes import BAD_NODES, OPTIONS, REFUSES, ROOTS, WORKS, bad_node
 from tests.chaos.healing import let_time_pass
+from tests.chaos.invariants import sent_to_and_fro
 from tests.farm import Farm, Upload, Worker
 from tests.helpers.fuse import can_mount
 from tests.sandbox import Sandbox
@@ -129,6 +130,7 @@ class Sick:
             killing.join()
         self._wait_located()
         self._count_tries()
+        self.wrong += sent_to_and_fro(self.farm.folder)
         return self.wrong
 
     def _load(self, count: int) -> list[Upload]:

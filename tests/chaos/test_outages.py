@@ -12,6 +12,7 @@ import pytest
 from tasks.records.keys import gate_key
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.healing import let_time_pass
+from tests.chaos.invariants import sent_to_and_fro
 from tests.chaos.scenes import errors_of, wait_arrived_soon
 from tests.farm import Farm, Upload, wait_until
 
@@ -91,6 +92,7 @@ def test_a_sequence_alone_waits_out_an_outage(make_farm: MakeFarm) -> None:
 
     farm.sandbox.faults.clear()
     wait_until(lambda: farm.states([str(row["upload_id"])]) == ["located"], 60)
+    assert list(sent_to_and_fro(farm.folder)) == []
 
 
 #: Uploads that wait for the end of an outage.
