@@ -16,14 +16,16 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import Self
 
-from tasks.transfer import durable
-
 #: What takes no longer is not worth a note of its ETag: after a kill it is fetched from the start.
 NOTE_AFTER_S = 1.0
 
 #: Nobody fetches what has not grown for so long, whoever holds its lock: a fetch that stalls ends
 #: within a minute. If it only waits for its turn, the file is fetched twice, which is harmless.
 SILENT_S = 600.0
+
+#: How often a file that another holder has just renamed may be met. Some file systems of FUSE and
+#: SMB tell another inode for a name than for the open file: there it would never end.
+MOST_TRIES = 5
 
 
 class BeingFetchedError(Exception):
@@ -39,7 +41,9 @@ def part_name_of(component_id: str) -> str:
 def locked_part(folder: int, component_id: str) -> Iterator[tuple[FileIO, str]]:
     """Yield the file for what arrives, which is this caller's alone, and its name."""
     name, is_held = part_name_of(component_id), False
-    while not _is_of_another_user(name, folder):
+    for _ in range(MOST_TRIES):
+        if _is_of_another_user(name, folder):
+            break
         with _opened(name, folder) as part:
             if not _is_trusted(os.fstat(part.fileno()), folder):
                 break
@@ -51,9 +55,7 @@ def locked_part(folder: int, component_id: str) -> Iterator[tuple[FileIO, str]]:
                 if not is_held:
                     raise BeingFetchedError from None
                 break
-            except OSError as error:
-                if error.errno not in durable.UNSUPPORTED:
-                    raise
+            except OSError:  # some file systems lock no files, and say so in many ways
                 break
             try:
                 status = os.stat(name, dir_fd=folder, follow_symlinks=False)

@@ -29,6 +29,8 @@ from tasks.transfer.signed_get import signed_url
 from tests.unit.conftest import new_id
 from tests.unit.odd_server import OddServer, http
 
+#: Linux' own number of "not supported", which some file systems let through.
+ENOTSUPP = 524
 CONTENT = b"0123456789" * 1000
 KEY = "secret-key"
 
@@ -415,6 +417,37 @@ def test_what_is_in_the_way_neither_hangs_nor_is_written(
     else:
         assert node.get(whole()).state == "fetched"
         assert node.content == CONTENT
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, ENOTSUPP])
+def test_a_file_comes_whatever_a_file_system_says_to_a_lock(
+    node: Node, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    node.get(whole())
+
+    assert node.content == CONTENT
+    assert os.listdir(node.path) == ["plate.exr"]
+
+
+def test_a_file_comes_where_a_name_has_another_inode_than_what_is_open(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+
+    def never_same(*_: object) -> bool:
+        opened.append(_)
+        assert len(opened) < 100, "it would never end"
+        return False
+
+    monkeypatch.setattr("os.path.samestat", never_same)
+    node.get(whole())
+
+    assert node.content == CONTENT
+    assert os.listdir(node.path) == ["plate.exr"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
