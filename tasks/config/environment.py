@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tasks.config.texts import NotTextError, is_key, read_text, visible
-from tasks.transfer.windows import is_absolute, real_path
+from tasks.transfer.windows import is_absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,11 +95,6 @@ def absolute_path(text: str) -> str:
 
 
 def storage_roots(text: str) -> tuple[str, ...]:
-    """Return the folders of a text, without symlinks: they are compared with real paths."""
-    return tuple(real_path(root) for root in roots_as_written(text))
-
-
-def roots_as_written(text: str) -> tuple[str, ...]:
     """Return the folders of a text; nothing is looked up, because a mount may hang."""
     roots = tuple(root for root in text.split(os.pathsep) if root)
     for root in roots:

@@ -9,8 +9,8 @@ from tasks.config.environment import (
     Reader,
     absolute_path,
     path_map,
-    roots_as_written,
     secret_keys,
+    storage_roots,
 )
 from tasks.config.redis_url import PORT, RedisUrl, parse_redis_url
 from tasks.transfer.named_tuple import NamedTuple
@@ -47,7 +47,7 @@ class HookSettings(NamedTuple):
         """
         read = Reader(environment)
         redis_url = read.value("FARMHAUL_REDIS_URL", parse_redis_url, REDIS_URL)
-        roots: tuple[str, ...] = read.value("FARMHAUL_STORAGE_ROOTS", roots_as_written, ())
+        roots: tuple[str, ...] = read.value("FARMHAUL_STORAGE_ROOTS", storage_roots, ())
         pairs: tuple[tuple[str, str], ...] = read.value("FARMHAUL_PATH_MAP", path_map, ())
         secret: tuple[str, ...] = read.value("FARMHAUL_SECRET_KEY", secret_keys, ())
         given: tuple[bytes, ...] = read.value("FARMHAUL_HOOK_KEY", _hook_keys, ())

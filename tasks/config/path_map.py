@@ -64,7 +64,7 @@ def check_here(path: str, real_path: str, roots: Sequence[str], *, look: bool) -
     Args:
         path: the path as it will be recorded.
         real_path: the same after all symlinks.
-        roots: real paths of the storage roots.
+        roots: the storage roots.
         look: whether this host looks at the file.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
@@ -31,6 +32,8 @@ NO_FTRACK = (
     "a worker needs all three (or the same names with _FILE)"
 )
 EXAMPLE = "studio.ftrackapp.com"
+#: A storage root that has not answered within this time hangs, as a dead NFS mount does.
+ROOT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +169,30 @@ def _missing(read: Reader, settings: Settings) -> Iterator[str]:
             "mount a tmpfs at /tmp, or name a folder"
         )
     for root in settings.storage_roots:
-        try:
-            if not os.path.isdir(root):
-                os.stat(root)
-                yield f"FARMHAUL_STORAGE_ROOTS: {visible(root)} is not a folder"
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is not a path"
-            step = "mount it on this node, or leave it out"
-            if any(mark in root for mark in ",; "):
-                step = f"write {os.pathsep} between folders, or {step}"
-            yield f"FARMHAUL_STORAGE_ROOTS: {visible(root)}: {why}; {step}"
+        found: list[str] = []
+        # In a thread, because only a thread can be abandoned at a mount that hangs.
+        look = threading.Thread(target=lambda at=root, to=found: to.append(_wrong_with(at)))
+        look.daemon = True
+        look.start()
+        look.join(ROOT_TIMEOUT_S)
+        why = found[0] if found else ": it does not answer; look at its mount on this node"
+        if why:
+            yield f"FARMHAUL_STORAGE_ROOTS: {visible(root)}{why}"
+
+
+def _wrong_with(root: str) -> str:
+    """Return why a storage root cannot be used; empty if it is a folder."""
+    try:
+        if os.path.isdir(root):
+            return ""
+        os.stat(root)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it is not a path"
+        step = "mount it on this node, or leave it out"
+        if any(mark in root for mark in ",; "):
+            step = f"write {os.pathsep} between folders, or {step}"
+        return f": {why}; {step}"
+    return " is not a folder"
 
 
 def _ftrack(read: Reader) -> FtrackSettings | None:

@@ -188,8 +188,7 @@ def _check_roots(path: str, place: str, settings: AnySettings, options: Options)
         is_windows_path(path) or is_below(os.path.normpath(place), settings.storage_roots)
     ):
         return  # a hook must not hang with a mount or a server, and workers check the open file
-    roots = [real_path(root) for root in settings.storage_roots]
-    check_here(path, real_path(place), roots, look=options.stat)
+    check_here(path, real_path(place), settings.storage_roots, look=options.stat)
 
 
 def _status(entry: Entry, path: str, options: Options) -> os.stat_result:

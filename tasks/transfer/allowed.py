@@ -7,6 +7,7 @@ import stat
 
 from tasks.transfer.errors import FileRefusedError
 from tasks.transfer.windows import ordinary
+from tasks.transfer.windows import real_path as without_symlinks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ KINDS = (
     (stat.S_ISCHR, "is a device; only regular files can be uploaded"),
     (stat.S_ISBLK, "is a device; only regular files can be uploaded"),
 )
+
+#: Storage roots with all symlinks resolved, each of which is looked up once.
+_real_roots: dict[str, str] = {}
 
 
 def check_kind(path: str, status: os.stat_result, *, allow_empty: bool) -> None:
@@ -37,12 +41,15 @@ def check_kind(path: str, status: os.stat_result, *, allow_empty: bool) -> None:
 def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
     """Check that ``real_path``, which is ``path`` with all symlinks resolved, is in ``roots``.
 
-    The roots are real paths too.
+    A real path has no symlinks, so a root that it begins with is not looked at. The mount of any
+    root may hang.
 
     Raises:
         FileRefusedError: it is outside of all of them.
     """
-    if not is_below(real_path, roots):
+    if is_below(real_path, roots):
+        return
+    if not any(is_below(real_path, [_resolved(root)]) for root in roots):
         # A symlink may point to any bytes, but an error must fit into a line of a record.
         target = real_path if real_path.isprintable() else ascii(real_path)[1:-1]
         is_itself = _comparable(real_path) == _comparable(path)
@@ -50,11 +57,18 @@ def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
         listed = os.pathsep.join(roots) or "there are none"
         if any(mark in root for root in roots for mark in ",; "):
             listed += f", where {os.pathsep} separates folders"
-        if not real_path.isascii() and is_below(_composed(real_path), [*map(_composed, roots)]):
+        known = map(_composed, (*roots, *map(_resolved, roots)))
+        if not real_path.isascii() and is_below(_composed(real_path), [*known]):
             listed += ": only the Unicode form of a name differs"
         raise FileRefusedError(
             path, f"{where} outside the storage roots ({listed})", "outside_roots"
         )
+
+
+def _resolved(root: str) -> str:
+    if root not in _real_roots:
+        _real_roots[root] = without_symlinks(root)
+    return _real_roots[root]
 
 
 def is_below(path: str, folders: Sequence[str]) -> bool:

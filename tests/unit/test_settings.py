@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,38 @@ def test_secrets_are_in_no_repr() -> None:
 def test_roots_have_their_symlinks_resolved(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
+    roots = read(FARMHAUL_STORAGE_ROOTS=f"/none:{tmp_path}/link").storage_roots
+    path = f"{tmp_path}/link/a.exr"
 
-    assert read(FARMHAUL_STORAGE_ROOTS=f"{tmp_path}/link").storage_roots == (
-        str((tmp_path / "real").resolve()),
+    check_roots(path, str(tmp_path.resolve() / "real/a.exr"), roots)
+    with pytest.raises(FileRefusedError, match="outside the storage roots"):
+        check_roots(path, str(tmp_path.resolve() / "really/a.exr"), roots)
+
+
+def test_a_root_that_hangs_holds_up_no_file_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(path: str) -> str:
+        raise AssertionError(f"{path} is looked at")
+
+    monkeypatch.setattr("os.path.realpath", hang)
+    roots = read(FARMHAUL_STORAGE_ROOTS="/mnt/dead:/mnt/prod").storage_roots
+
+    check_roots("/mnt/prod/a.exr", "/mnt/prod/a.exr", roots)
+
+
+def test_a_worker_says_which_root_hangs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    answers, really = threading.Event(), os.path.isdir
+    monkeypatch.setattr("tasks.config.settings.ROOT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(
+        "os.path.isdir", lambda path: really(path) if path != "/dead" else answers.wait()
+    )
+    environment = {**FTRACK, "FARMHAUL_STORAGE_ROOTS": f"{tmp_path}:/dead"}
+    try:
+        with pytest.raises(SettingsError) as caught:
+            Settings.from_environment(environment, for_worker=True)
+    finally:
+        answers.set()
+    assert str(caught.value) == (
+        "FARMHAUL_STORAGE_ROOTS: /dead: it does not answer; look at its mount on this node"
     )
 
 
