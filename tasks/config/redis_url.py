@@ -246,7 +246,8 @@ def _with_values(url: RedisUrl, values: dict[str, str]) -> RedisUrl:
     ssl = _is_true("ssl", values.pop("ssl", "false"))
     if url.scheme == "sentinel" and not ssl and any(name in _TLS for name in values):
         raise ValueError("has parameters of TLS without ssl=true")
-    if values.pop("ssl_cert_reqs", "required") != "required":
+    # The second is how Celery's manual writes it.
+    if values.pop("ssl_cert_reqs", "required") not in {"required", "CERT_REQUIRED"}:
         raise ValueError(
             "has another ssl_cert_reqs than required: a certificate that is not verified protects "
             "nothing; name the authority's file with ssl_ca_certs"

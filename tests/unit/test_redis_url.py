@@ -44,6 +44,7 @@ from tasks.config.redis_url import RedisUrl, parse_redis_url
             ),
         ),
         ("rediss://h?ssl_check_hostname=True", RedisUrl("rediss", (("h", 6379),))),
+        ("rediss://h?ssl_cert_reqs=CERT_REQUIRED", RedisUrl("rediss", (("h", 6379),))),
         ("unix:///run/redis.sock", RedisUrl("unix", path="/run/redis.sock")),
         ("unix:///run/redis@1.sock?db=3", RedisUrl("unix", path="/run/redis@1.sock", db=3)),
         (
