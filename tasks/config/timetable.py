@@ -113,7 +113,8 @@ def zone_named(name: str) -> tzinfo:
     if name == "UTC":  # also on a node without the package tzdata
         return UTC
     try:
-        return ZoneInfo(name)
+        # By localtime, each node would mean its own zone; an empty name is none.
+        return ZoneInfo(name if name != "localtime" else "")
     except (KeyError, ValueError, OSError):
         raise ValueError(f"{name!r} is not a time zone here; write Europe/Berlin, or UTC") from None
 
