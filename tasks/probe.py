@@ -6,6 +6,7 @@ would stay set aside for as long as the farm is quick, even if what was wrong ha
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,8 +21,9 @@ from tasks.stage.locations import with_locations
 from tasks.stage.redaction import RedactedTask
 from tasks.stage.threads import STALLED_S, Unfinished, note_progress
 from tasks.stage.tries import hung_text
+from tasks.transfer.asked import check_same
 from tasks.transfer.errors import UploadError
-from tasks.transfer.files import open_checked, reading
+from tasks.transfer.files import identity_of, open_checked, reading
 from tasks.transfer.ftrack import FtrackRefusal
 from tasks.transfer.models import Transfer
 from tasks.transfer.trial import put_trial, sign_trial
@@ -65,15 +67,14 @@ def _reads_a_file(here: Clients, node: str) -> bool:
     failed, closed = _failed(here, "files", node)
     if not failed:
         return not closed
-    paths = [file.path for file in failed]
-    dead = here.mounts.dead(paths)
-    tried = [path for path in paths if path not in dead]
+    dead = here.mounts.dead([file.path for file in failed])
+    tried = [file for file in failed if file.path not in dead]
     roots = here.settings.storage_roots
-    ended = here.threads.run(tried, lambda path: _why_not(path, roots), lambda _: STALLED_S)
+    ended = here.threads.run(tried, lambda file: _why_not(file, roots), lambda _: STALLED_S)
     # An error tells nothing about the mount.
     looked = [
-        (path, why)
-        for path, why in zip(tried, ended, strict=True)
+        (file.path, why)
+        for file, why in zip(tried, ended, strict=True)
         if not isinstance(why, str) or not why
     ]
     here.mounts.note({path: isinstance(why, Unfinished) for path, why in looked})
@@ -125,12 +126,14 @@ def _failed(here: Clients, what: str, node: str) -> tuple[list[Transfer], int]:
     return failed, closed
 
 
-def _why_not(path: str, roots: tuple[str, ...]) -> str:
-    """Return why a file cannot be read; empty if it can."""
+def _why_not(transfer: Transfer, roots: tuple[str, ...]) -> str:
+    """Return why a file cannot be read as it was asked for; empty if it can."""
+    path = transfer.path
     note_progress()
     try:
         with open_checked(path, roots, allow_empty=True) as file, reading(path):
             file.read(1)
+            check_same(path, transfer.asked, identity_of(os.fstat(file.fileno())))
     except UploadError as error:
         return str(error)
     return ""

@@ -22,7 +22,8 @@ class Settlement:
     ``fields`` are fields of the record to write. ``retry`` holds what else the outcome needs:
     how a "retrying" upload is tried again (``tasks.stage.retry_policy``), or that it fails unless
     another node can do it (``final_verdict``); which files of a "reopened" publish are ``gone``;
-    whether a "pending" upload ``is_running``.
+    whether a "pending" upload ``is_running``; whether one that advances ``differs`` from what was
+    asked for.
     """
 
     transfer: Transfer

@@ -56,6 +56,7 @@ class DeliveredRow(NamedTuple):
     size: str
     located: str
     doubted: str = ""
+    others_left: str = ""
 
 
 class Settled(dict[str, str]):
@@ -138,6 +139,8 @@ class Record:
         )
         if delivered.doubted:
             transfer = replace(transfer, doubted=True)
+        if delivered.others_left:
+            transfer = replace(transfer, others_left=True)
         if transfer.publish and delivered.size:
             return replace(transfer, total_bytes=int(number(delivered.size)))
         return transfer

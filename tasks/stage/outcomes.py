@@ -13,6 +13,7 @@ from tasks.records.form import RecordForm
 from tasks.records.states import STAGES
 from tasks.stage.retry_policy import FIELDS_AFTER, is_refused_here, own_fault, retry_plan
 from tasks.transfer import errors
+from tasks.transfer.asked import difference
 from tasks.transfer.models import Batch, Outcomes, Transfer
 
 #: Outcomes that prove that the service is up: only it can have caused them.
@@ -57,7 +58,9 @@ class Settling:
             done = self._done(outcome)
             if done == "located":
                 outcome = replace(outcome, was_located=True)
-            return Settlement(transfer, done, self.fields(transfer, outcome))
+            differs = self.stage == STAGES[0] and _differs(outcome)
+            retry = {"differs": True} if differs else None
+            return Settlement(transfer, done, self.fields(transfer, outcome), retry)
         if isinstance(outcome, errors.GivenBackError):
             apart: dict[str, str | int] = {"exclusive": 1} if outcome.alone else {}
             return Settlement(transfer, "pending", apart, {"is_running": outcome.is_running})
@@ -107,6 +110,10 @@ class Settling:
             fields["seen"] = 1
         is_gone = (before.was_located or before.doubted) and not after.stored
         return fields | ({"joined": "", "joined_seal": "", "located": ""} if is_gone else {})
+
+
+def _differs(file: Transfer) -> bool:
+    return file.identity is not None and bool(difference(file.asked, file.identity))
 
 
 def continuing_of(batch: Batch, outcomes: Outcomes, states: Mapping[str, str]) -> list[Transfer]:

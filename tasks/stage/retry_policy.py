@@ -129,7 +129,7 @@ def full_jitter(retries: int, policy: Policy, share: float) -> float:
 
 def own_fault(error: errors.UploadError) -> str:
     """Return what may be wrong with the node alone; empty if another would meet the same error."""
-    if isinstance(error, errors.FileNotReadyError | errors.FileHungError | errors.FileShrunkError):
+    if _may_be_its_mount(error):
         return "files"
     if is_refused_here(error):
         return "locations" if isinstance(error, errors.TargetRefusedError) else "files"
@@ -140,6 +140,14 @@ def own_fault(error: errors.UploadError) -> str:
     if isinstance(error, errors.UnexpectedAnswerError) and error.service == errors.OWN_CODE:
         return CODE_OF.get(error.what, error.what)
     return "ftrack" if _may_be_its_user(error) or _may_be_a_portal(error) else ""
+
+
+def _may_be_its_mount(error: errors.UploadError) -> bool:
+    """Return whether another node may see another file, or have it sooner."""
+    if isinstance(error, errors.FileChangedError):
+        return error.is_here
+    seen_here = errors.FileNotReadyError | errors.FileHungError | errors.FileShrunkError
+    return isinstance(error, seen_here)
 
 
 def _may_be_its_user(error: errors.UploadError) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tasks.transfer.errors import FileRefusedError, FileShrunkError
+from tasks.transfer.errors import FileChangedError, FileRefusedError, FileShrunkError
 from tasks.transfer.models import AskedFor, FileIdentity
 
 MAX_AGE_S = 86400.0
@@ -46,8 +46,28 @@ def check_changed(
         _check_age(path, asked, found, now_s)
 
 
+def check_same(path: str, asked: AskedFor, found: FileIdentity) -> None:
+    """Compare a file with what its hook saw, because another node may see that.
+
+    Raises:
+        FileChangedError: it differs.
+    """
+    if what := difference(asked, found):
+        raise FileChangedError(path, what, is_here=True)
+
+
+def difference(asked: AskedFor, found: FileIdentity) -> str:
+    """Describe how a file differs from what its hook saw; empty if it does not, or nobody knows."""
+    if asked.size_bytes is None:
+        return ""
+    if found.size_bytes != asked.size_bytes:
+        return f"size {asked.size_bytes} → {found.size_bytes}"
+    is_near = _is_near(found.mtime_ns, asked.mtime_ns)
+    return "" if is_near else f"mtime {asked.mtime_ns} → {found.mtime_ns}"
+
+
 def _check_age(path: str, asked: AskedFor, found: FileIdentity, now_s: float) -> None:
-    is_same = found.size_bytes == asked.size_bytes and _is_near(found.mtime_ns, asked.mtime_ns)
+    is_same = asked.size_bytes is not None and not difference(asked, found)
     if not is_same and asked.at is not None and now_s - asked.at > MAX_AGE_S:
         when = datetime.fromtimestamp(asked.at, UTC)
         why = f"has changed since it was asked for on {when:%Y-%m-%d %H:%M} UTC"

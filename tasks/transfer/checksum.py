@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
-from tasks.transfer.asked import check_asked, check_changed
+from tasks.transfer.asked import check_asked, check_changed, check_same
 from tasks.transfer.files import identity_of, open_checked, reading, require_unchanged
 from tasks.transfer.models import Transfer
 
@@ -29,7 +29,8 @@ def compute_checksum(
     Raises:
         FileNotReadyError, FileRefusedError: see ``open_checked``.
         FileShrunkError, FileRefusedError: it is not the file that was asked for.
-        FileChangedError: the file was written to while it was read.
+        FileChangedError: the file was written to while it was read, or other nodes are left, which
+            may see the one that was asked for.
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
         identity = identity_of(os.fstat(file.fileno()))
@@ -43,6 +44,8 @@ def compute_checksum(
         elif not is_known:
             known = transfer.identity
             check_changed(transfer.path, transfer.asked, known, identity, time.time())
+        if transfer.others_left:
+            check_same(transfer.path, transfer.asked, identity)
         if not has_md5:
             return fresh  # each part of a large file is hashed when it is sent
         md5_bytes = md5_of(file, transfer.path, 0, identity.size_bytes, check_lease)

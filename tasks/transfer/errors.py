@@ -192,14 +192,23 @@ class FileShrunkError(RetryableError):
 
 
 class FileChangedError(RetryableError):
-    """Size, mtime or inode are no longer what they were."""
+    """Size, mtime or inode are no longer what they were.
 
-    def __init__(self, path: str, what: str) -> None:
-        super().__init__(path, what)
+    With ``is_here``, this node alone may see it so, because its mount shows an older copy.
+    """
+
+    def __init__(self, path: str, what: str, is_here: bool = False) -> None:  # noqa: FBT001, FBT002 see UploadError
+        super().__init__(path, what, is_here)
         self.path = path
         self.what = what
+        self.is_here = is_here
 
     def __str__(self) -> str:
+        if self.is_here:
+            return (
+                f"{self.path} is not the file that was asked for ({self.what}); does this node "
+                "see an older copy, or was it written again?"
+            )
         return f"{self.path} changed during its upload ({self.what}); is it still being written?"
 
 

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from zlib import crc32
 
 from tasks.transfer.allowed import check_kind, check_roots
+from tasks.transfer.asked import difference
 from tasks.transfer.errors import (
     FileChangedError,
     FileFault,
@@ -17,9 +18,12 @@ from tasks.transfer.errors import (
     FileRefusedError,
     UploadError,
 )
-from tasks.transfer.models import FileIdentity
+from tasks.transfer.models import AskedFor, FileIdentity
 from tasks.transfer.unicode_forms import in_other_form
 from tasks.transfer.windows import is_windows_path
+
+#: Of a file of which nobody knows how it was.
+NOT_ASKED = AskedFor()
 
 
 def identity_of(status: os.stat_result) -> FileIdentity:
@@ -90,10 +94,13 @@ def other_form_named(path: str) -> Iterator[None]:
         raise FileNotReadyError(path, why) from None
 
 
-def require_unchanged(file: BinaryIO, path: str, known: FileIdentity) -> None:
+def require_unchanged(
+    file: BinaryIO, path: str, known: FileIdentity, asked: AskedFor = NOT_ASKED
+) -> None:
     """Check that the descriptor has the ``known`` identity, *and* that the path is the same file.
 
-    The path is checked too, because a renderer often writes a new file and renames it over.
+    The path is checked too, because a renderer often writes a new file and renames it over. If the
+    known file is the one that was *asked* for, this node alone may see another one.
 
     Raises:
         FileChangedError: one of them has another identity.
@@ -102,8 +109,9 @@ def require_unchanged(file: BinaryIO, path: str, known: FileIdentity) -> None:
         opened = at_path = identity_of(os.fstat(file.fileno()))
         with suppress(FileNotFoundError):  # removed since, but its bytes can be read
             at_path = identity_of(os.stat(path))
-    if difference := known.difference(opened) or opened.difference(at_path):
-        raise FileChangedError(path, difference)
+    if what := known.difference(opened) or opened.difference(at_path):
+        is_here = not difference(asked, known) and bool(difference(asked, opened))
+        raise FileChangedError(path, what, is_here)
 
 
 def _open_nonblocking(path: str, flags: int) -> int:

@@ -148,6 +148,8 @@ class Transfer:
     stored: bool = False
     #: Whether ftrack has shown the stored bytes before. Then they are gone if it no longer does.
     was_located: bool = False
+    #: Whether nodes are left that have not tried it, and may see the file that was asked for.
+    others_left: bool = False
     #: Whether ftrack was asked, and still shows them.
     is_confirmed: bool = False
     #: Whether it was asked for again although ftrack has shown it: does the store have its bytes?

@@ -76,7 +76,7 @@ def put_part(
         UploadError: see ``put_file``.
     """
     with open_checked(transfer.path, roots) as file:
-        require_unchanged(file, transfer.path, transfer.known_identity)
+        require_unchanged(file, transfer.path, transfer.known_identity, transfer.asked)
 
         def on_hashed() -> None:
             on_progress(0)
@@ -104,7 +104,7 @@ def put_part(
             # A store may refuse a header that was not signed. Then only the ETag shows whether
             # the right bytes have arrived.
             etag = attempt({})
-        require_unchanged(file, transfer.path, transfer.known_identity)
+        require_unchanged(file, transfer.path, transfer.known_identity, transfer.asked)
     return etag or md5.hex()
 
 

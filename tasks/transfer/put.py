@@ -140,10 +140,10 @@ def put_file(
         UnexpectedAnswerError: the store redirects to another region.
     """
     with open_checked(transfer.path, roots, allow_empty=transfer.allow_empty) as file:
-        require_unchanged(file, transfer.path, transfer.known_identity)
+        require_unchanged(file, transfer.path, transfer.known_identity, transfer.asked)
         body = FileBody(file, transfer.path, transfer.size_bytes, on_progress)
         send(transfer, body, session)
-        require_unchanged(file, transfer.path, transfer.known_identity)
+        require_unchanged(file, transfer.path, transfer.known_identity, transfer.asked)
 
 
 class FileBody:

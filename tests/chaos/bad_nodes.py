@@ -45,6 +45,7 @@ BAD_NODES = {
     "a CA file that is gone": REFUSES,
     "a log on a full disk": WORKS,
     "a module that is gone": "put_file",
+    "older copies": "files",
     "another version": "version",
 }
 #: Below the storage root; a bad node may lack one.
@@ -125,6 +126,7 @@ def bad_node(
         options = {
             "a wrong clock": ("-I", "tests.helpers.wrong_clock"),
             "no DNS for the store": ("-I", "tests.helpers.no_name"),
+            "older copies": ("-I", "tests.helpers.older_copies"),
             "a module that is gone": ("-I", "tests.helpers.gone_module"),
             "another version": ("-I", "tests.helpers.other_version"),
             "a log on a full disk": ("--logfile=/dev/full",),

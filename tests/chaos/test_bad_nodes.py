@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -118,6 +119,33 @@ def test_a_node_with_another_key_takes_nothing(make_farm: MakeFarm) -> None:
     assert farm.redis.hget("farmhaul:totals", "refused_requests") is None
     for command in ("status", "doctor"):
         assert re.search(r"w2@\S+ .*FARMHAUL_SECRET_KEY", says(farm, command))
+
+
+def test_a_node_that_sees_older_copies_uploads_none_of_them(
+    make_farm: MakeFarm, tmp_path: Path
+) -> None:
+    farm = make_farm(workers=1)
+    storage, mirror = farm.sandbox.storage, tmp_path / "mirror"
+    mirror.mkdir()
+    env = {"FARMHAUL_STORAGE_ROOTS": str(mirror), "FARMHAUL_PATH_MAP": f"{storage}={mirror}"}
+    bad = farm.add(env=env)
+
+    def is_set_aside() -> bool:
+        with farm.frozen():
+            uploads = farm.upload_many(60)
+            for upload in uploads:
+                copy = mirror / upload.path.relative_to(storage)
+                copy.parent.mkdir()
+                copy.write_bytes(bytes(upload.path.stat().st_size))
+                os.utime(copy, (1, 1))
+        wait_arrived(farm, uploads)
+        records = [farm.record(upload.id) for upload in uploads]
+        assert not [name for record in records for name in record if name.startswith("tries:")]
+        return aside(farm) == {"w2": "files"}
+
+    wait_until(is_set_aside, 60, bad.log_text)
+    assert most_tries(bad) == 1
+    assert re.search(r"w2@\S+ .*does this node see an older copy", says(farm, "status"))
 
 
 def test_a_node_that_does_not_know_a_location_fails_no_upload(make_farm: MakeFarm) -> None:

@@ -18,9 +18,9 @@ from tasks.intake.from_wire import from_wire
 from tasks.intake.manifest import Entry
 from tasks.intake.request import PublishRequest, UploadRequest
 from tasks.records.requests import transfer_from_record
-from tasks.transfer.asked import MAX_AGE_S, check_asked, check_changed, check_host
+from tasks.transfer.asked import MAX_AGE_S, check_asked, check_changed, check_host, check_same
 from tasks.transfer.checksum import compute_checksum
-from tasks.transfer.errors import FileRefusedError, FileShrunkError
+from tasks.transfer.errors import FileChangedError, FileRefusedError, FileShrunkError
 from tasks.transfer.models import LARGE_BYTES, AskedFor, FileIdentity, Transfer
 from tasks.transfer.targets import Target
 from tests.unit.conftest import Frame, digest_of, new_id
@@ -69,6 +69,19 @@ def test_a_file_that_was_read_before_may_change_for_a_day_too() -> None:
     # With --no-stat, it is the one that a worker saw on a mount with other steps of time.
     as_by_smb = replace(SAME, mtime_ns=SAME.mtime_ns // 100 * 100 + 100)
     check_changed("/a", AskedFor(at=NOW), SAME, as_by_smb, NOW + 2 * MAX_AGE_S)
+
+
+def test_what_another_node_may_see_otherwise_is_named() -> None:
+    for found in (SAME, replace(SAME, mtime_ns=4 * 10**9)):
+        check_same("/a", ASKED, found)
+    check_same("/a", AskedFor(at=NOW), replace(SAME, size_bytes=5))
+    for found, what in (
+        (replace(SAME, size_bytes=101), "size 100 → 101"),
+        (replace(SAME, mtime_ns=0), "mtime 5000000000 → 0"),
+    ):
+        with pytest.raises(FileChangedError, match=f"not the file .*{what}.*older copy") as caught:
+            check_same("/a", ASKED, found)
+        assert caught.value.is_here
 
 
 def test_without_a_size_any_contents_are_accepted() -> None:

@@ -18,6 +18,7 @@ from tasks.transfer.files import (
     open_checked,
     require_unchanged,
 )
+from tasks.transfer.models import AskedFor
 
 
 def count_descriptors() -> int:
@@ -220,6 +221,20 @@ def test_a_change_names_what_differs(root: Path) -> None:
         path.write_bytes(b"more pixels")
         with pytest.raises(FileChangedError, match="size 6 → 11, mtime"):
             require_unchanged(file, str(path), known)
+
+
+@pytest.mark.parametrize(("asked_bytes", "is_here"), [(6, True), (99, False), (None, False)])
+def test_a_change_may_be_of_one_node_if_another_saw_none(
+    root: Path, asked_bytes: int | None, *, is_here: bool
+) -> None:
+    path = root / "main.exr"
+    path.write_bytes(b"pixels")
+    known = identity_of(path.stat())
+    path.write_bytes(b"older pixels")
+    asked = AskedFor(asked_bytes, known.mtime_ns)
+    with path.open("rb") as file, pytest.raises(FileChangedError) as caught:
+        require_unchanged(file, str(path), known, asked)
+    assert caught.value.is_here is is_here
 
 
 def test_a_replaced_file_of_equal_size_and_time_is_a_change(root: Path) -> None:

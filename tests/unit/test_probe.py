@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,7 +48,7 @@ def test_a_node_looks_at_a_file_that_it_could_not_read(
     farm: Farm, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "main.exr"
-    request = file_of()._replace(path=str(path))
+    request = file_of(size=5)._replace(path=str(path), mtime_ns=10**9)
     farm.enqueue(request)
     farm.client.sadd(f"{keys.FAILING}files:bad", request.upload_id)
     settings = SimpleNamespace(storage_roots=(str(tmp_path),))
@@ -57,7 +58,10 @@ def test_a_node_looks_at_a_file_that_it_could_not_read(
 
     assert not CAN_AGAIN["files"](here, "bad")
     assert "probe_failed" in caplog.text
+    path.write_bytes(b"an older frame")
+    assert not CAN_AGAIN["files"](here, "bad"), "it is not the one that was asked for"
     path.write_bytes(b"frame")
+    os.utime(path, (1, 1))
     assert CAN_AGAIN["files"](here, "bad")
     farm.client.delete(f"{keys.FAILING}files:bad")
     assert CAN_AGAIN["files"](here, "bad")

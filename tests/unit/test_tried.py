@@ -8,6 +8,7 @@ import pytest
 
 from tasks.config.sealing import Codec, Signer
 from tasks.records import keys
+from tasks.records.delivery import Settlement
 from tasks.records.parts import LeftTo, PartsRecord
 from tasks.records.record import CLAIM_UPLOADS
 from tasks.records.states import STAGES
@@ -321,6 +322,41 @@ class TestAFailureThatMayBeTheNodesOwn:
         farm.client.hset(keys.upload_key(upload_id), "request", request)
 
         assert claimed_by(farm, "w2") == [upload_id]
+
+
+class TestAFileThatIsNotAsItWasAskedFor:
+    OTHER = errors.FileChangedError("/mnt/a.exr", "size 5 → 9", is_here=True)
+
+    def test_is_looked_at_by_others_and_is_no_sign_if_none_sees_it(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        for _ in range(3):
+            [upload_id] = farm.enqueue(file_of())
+            [transfer] = farm.deliver(claim=f"first {upload_id}")
+            assert transfer.others_left
+            assert farm.fail(transfer, self.OTHER) == "pending"
+            [transfer] = farm.deliver(claim=upload_id, worker="w2")
+            assert not transfer.others_left
+            accepted = Settlement(transfer, "advanced", {}, {"differs": True})
+            farm.record.settle([accepted], node="w2")
+            assert farm.field(upload_id, "tried") == ""
+
+        assert farm.client.hgetall(keys.PAUSED) == {}
+
+    def test_has_changed_when_six_nodes_say_so(self, farm: Farm) -> None:
+        nodes = [f"w{number}" for number in range(9)]
+        farm.take_tasks(*nodes)
+        upload_ids = farm.enqueue(file_of())
+        note_tried(farm, upload_ids, *nodes[:5])
+        [transfer] = farm.deliver(claim="of w5", worker="w5")
+        assert transfer.others_left
+        farm.fail(transfer, self.OTHER, "w5")
+        [transfer] = farm.deliver(claim="of w6", worker="w6")
+        assert not transfer.others_left
+
+    def test_is_taken_as_it_is_where_one_host_alone_sees_it(self, farm: Farm) -> None:
+        farm.take_tasks("w1", "w2")
+        farm.enqueue(file_of(host="node7"))
+        assert not farm.deliver(host="node7")[0].others_left
 
 
 class TestALaterStage:

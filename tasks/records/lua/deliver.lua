@@ -10,10 +10,11 @@
 -- max_deliveries         deliveries after which an upload fails, because it kills its workers
 -- large_bytes            a file above this size is sent in parts
 --
--- Returns {rows {id, fence, request, file, stored, stored_seal, size, located, doubted}, hosts that
--- need another wake-up}; size is empty when it is not known, and located when it never was; doubted is
--- 1 when the store is to be asked for the bytes. If a later stage is left to another node, or all that
--- could be claimed is, nothing is delivered, and the one row is {its name}.
+-- Returns {rows {id, fence, request, file, stored, stored_seal, size, located, doubted, others_left},
+-- hosts that need another wake-up}; size is empty when it is not known, and located when it never was;
+-- doubted is 1 when the store is to be asked for the bytes; others_left is 1 when nodes are left that
+-- may see the file as it was asked for. If a later stage is left to another node, or all that could be
+-- claimed is, nothing is delivered, and the one row is {its name}.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -271,6 +272,21 @@ local function next_number(record, name)
   return math.floor(tonumber(number)) + 1
 end
 
+-- Whether nodes are left that may see a file as it was asked for. What so many see otherwise has
+-- changed.
+local MOST_ASKED = 6
+
+local function are_others_left(record)
+  local tried_by = record.tried and cjson.decode(record.tried) or {}
+  local count = 0
+  for _, what in pairs(tried_by) do
+    count = count + (what == 'files' and 1 or 0)
+  end
+  tried_by[args.worker] = true
+  return stage == STAGE.compute_checksum and record.host == '' and count < MOST_ASKED
+    and untried_node(tried_by)
+end
+
 local function deliver(id, record, is_one_of_many)
   local key = upload_key(id)
   if record.state ~= 'active' or record.claim ~= claim or tonumber(record.stage) > stage then
@@ -306,7 +322,7 @@ local function deliver(id, record, is_one_of_many)
   end
   return { id, fence, record.request or '', record.file or '', record.stored or '',
     record.stored_seal or '', record.size or '', record.located or '',
-    is_doubted(record) and '1' or '' }
+    is_doubted(record) and '1' or '', are_others_left(record) and '1' or '' }
 end
 
 repair_key(claim_key, 'set')

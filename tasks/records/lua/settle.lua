@@ -13,6 +13,7 @@
 --     final       it fails if no other node can do it, and none may come back; then the numbers are
 --                 absent
 --     is_running  true: something still runs that may send the bytes
+--     differs     of one that advances: the file is not as it was asked for, on no node
 --     gone        of a publish that is reopened: the members whose bytes are gone from ftrack
 -- answered      services that have answered, so that their gates open
 -- passed        how many of the uploads have shown that the stage's service is up; 1 also if none
@@ -432,7 +433,11 @@ local function settle(settlement)
   end
   if is_success and record.host == '' and not record.total then
     succeeded_at = tonumber(record.stage)
-    if record.tried then
+    if record.tried and type(settlement.retry) == 'table' and settlement.retry.differs then
+      -- It has changed: those that said so before were right.
+      note_failed_by_all(id, cjson.decode(record.tried))
+      redis.call('HDEL', key, 'tried')
+    elseif record.tried then
       note_managed(id, record, args.node, succeeded_at)
     end
   end
