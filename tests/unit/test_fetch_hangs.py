@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tasks.stage import threads
 from tasks.transfer.get import Fetched
 from tasks.transfer.lookup import ComponentFile
 from workers.cli import fetch_here as module
+from workers.cli.fetch import _enqueue
 
 SETTINGS = Settings(
     "redis://127.0.0.1:1/0", ftrack=FtrackSettings("https://studio.example", "user", "key")
@@ -41,6 +43,17 @@ def test_a_folder_that_does_not_open_is_named(
 
     with pytest.raises(BadInputError, match="--to /mnt/gone does not answer"):
         module.fetch_here(SETTINGS, ["an-id"], "/mnt/gone", human=False)
+
+
+def test_a_folder_of_a_worker_that_hangs_here_is_named(
+    hang: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.intake.deadline.HUNG_S", 0.1)
+    monkeypatch.setattr("tasks.intake.deadline.POLL_S", 0.1)
+    monkeypatch.setattr(import_module("workers.cli.fetch"), "check_roots", lambda *_: hang.wait(3))
+
+    with pytest.raises(BadInputError, match="--to /mnt/gone does not answer here"):
+        _enqueue(SETTINGS, ["an-id"], "/mnt/gone", human=False)
 
 
 def test_a_file_that_hangs_is_named_and_the_others_arrive(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from tasks.config.settings import Settings
+from tasks.intake.deadline import HungError, look
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED
 from tasks.records.fail_fast import fail_fast_redis
@@ -61,7 +62,11 @@ def _enqueue(settings: Settings, ids: Sequence[str], folder: str, *, human: bool
             "other folders"
         )
     try:
-        check_roots(folder, os.path.realpath(folder), settings.storage_roots)
+        look(lambda: check_roots(folder, os.path.realpath(folder), settings.storage_roots))
+    except HungError:
+        raise BadInputError(
+            f"--to {folder} does not answer here: look at the mount on this host"
+        ) from None
     except FileRefusedError as error:
         raise BadInputError(
             f"--to {error}; name a folder below them, or add this one to FARMHAUL_STORAGE_ROOTS"
