@@ -296,8 +296,7 @@ class Threads:
         """
         run: _Run[T, R] = _Run(act, [_Job(item, limit_s(item)) for item in items])
         count = min(len(items), self.size)
-        while self._started < count:
-            self._start_one()
+        self._start(count)
         for _ in range(count):
             self._todo.put(run.work)
         if items:
@@ -345,9 +344,20 @@ class Threads:
                 found = True
         return found
 
-    def _start_one(self) -> None:
-        self._started += 1
-        threading.Thread(target=self._loop, name="file", daemon=True).start()
+    def _start(self, count: int) -> None:
+        """Start threads until there are so many, or as many as this node allows.
+
+        Raises:
+            RuntimeError: it allows none, such as by a limit of processes.
+        """
+        while self._started < count:
+            try:
+                threading.Thread(target=self._loop, name="file", daemon=True).start()
+            except RuntimeError:
+                if not self._started:
+                    raise
+                return
+            self._started += 1
 
     def _loop(self) -> None:
         while True:

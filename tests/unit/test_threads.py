@@ -43,6 +43,29 @@ def limit_s(_item: object) -> float:
     return LIMIT_S
 
 
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_a_node_that_allows_too_few_threads_waits_for_none_of_them(
+    monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def start_few(thread: threading.Thread) -> None:
+        if len(started) >= allowed:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_few)
+    few = Threads(2)
+    for _ in range(3):
+        if allowed:
+            assert few.run(range(5), str) == ["0", "1", "2", "3", "4"]
+        else:
+            with pytest.raises(RuntimeError):
+                few.run(range(5), str)
+
+
 def test_outcomes_come_in_the_order_of_the_items() -> None:
     assert Threads(3).run(range(50), lambda item: item * 2) == [2 * item for item in range(50)]
     assert Threads(3).run([], str) == []
