@@ -367,7 +367,7 @@ class TestALaterStage:
             ("locations", [SIGN, REGISTER]),
             ("ftrack", [SIGN, PUT, REGISTER]),
             ("records", [SIGN, PUT, REGISTER]),
-            (SIGN, [SIGN]),
+            (SIGN, [SIGN, PUT, REGISTER]),
         ],
     )
     def test_is_left_to_another_node_if_its_own_needs_what_this_one_lacks(

@@ -71,7 +71,7 @@ local NEEDED = {
   },
   store = { [STAGE.put_file] = true },
 }
--- And its own code, of which some may be broken there.
+-- And its own code. Where that fails, it may fail in other stages, too: these are left to others.
 for name, number in pairs(STAGE) do
   NEEDED[name] = { [number] = true }
 end
@@ -84,7 +84,7 @@ local function stage_left_to(all_tried, node, stage)
   for _, tried in ipairs(all_tried) do
     for name, what in pairs(cjson.decode(tried)) do
       local needed = NEEDED[what]
-      tried_by[name] = tried_by[name] or not needed or needed[stage]
+      tried_by[name] = tried_by[name] or not needed or needed[stage] or STAGE[what]
     end
   end
   return tried_by[node] and untried_node(tried_by)
