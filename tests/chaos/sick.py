@@ -76,7 +76,7 @@ PASSING = {
 
 GOOD_NODES = 2
 #: So many bad nodes are there at once.
-WAVE = 8
+WAVE = 9
 #: From their start, which takes longer the more start at once.
 NAMED_WITHIN_S = 120.0
 LOCATED_WITHIN_S = 120.0
