@@ -44,7 +44,7 @@ EXAMPLES: dict[type[errors.UploadError], tuple[tuple[object, ...], tuple[str, ..
         (PATH, "changed since it was queued", "10485760 bytes", "4194304", "enqueue it again"),
     ),
     errors.FileChangedError: (
-        (PATH, "size 5 → 9"),
+        (PATH, "size 5 → 9", False),
         (PATH, "changed", "size 5 → 9", "still being written?"),
     ),
     errors.UrlRefusedError: (

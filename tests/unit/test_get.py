@@ -433,7 +433,7 @@ def test_a_file_comes_whatever_a_file_system_says_to_a_lock(
     assert os.listdir(node.path) == ["plate.exr"]
 
 
-def test_a_file_comes_where_a_name_has_another_inode_than_what_is_open(
+def test_a_file_comes_where_its_name_has_another_inode(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[object] = []

@@ -11,17 +11,19 @@ end
 -- The names of these nodes, as keys of a table. Read once in a script, when it is first needed.
 local function taking_nodes()
   if not takers then
-    takers = {}
+    local found = {}
     local since = '(' .. string.format('%.3f', NOW - NODE.worker_s)
     -- What says that it will take tasks was written by somebody else.
     local latest = string.format('%.3f', NOW + NODE.worker_s)
     takers_in_order = redis.call('ZRANGEBYSCORE', KEY.workers, since, latest)
     for _, name in ipairs(takers_in_order) do
-      takers[name] = not is_local(name) or nil
+      found[name] = not is_local(name) or nil
     end
     for _, name in ipairs(redis.call('HKEYS', KEY.paused)) do
-      takers[name] = nil
+      found[name] = nil
     end
+    -- At the end, so that they are read again once a broken key is repaired.
+    takers = found
   end
   return takers
 end
