@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Iterable
 
+from tasks.records.states import ENDED
 from tests.chaos.healing import let_time_pass
 from tests.farm import Farm, Upload, Worker, wait_until
 
@@ -22,14 +24,19 @@ def wait_arrived(farm: Farm, uploads: Iterable[Upload], timeout_s: float = 40) -
 def wait_arrived_soon(farm: Farm, uploads: Iterable[Upload], timeout_s: float = 40) -> None:
     """Do as `wait_arrived`, but cut the waits between attempts short."""
     uploads = list(uploads)
+    wait_ended_soon(farm, uploads, timeout_s)
+    wait_arrived(farm, uploads)
+
+
+def wait_ended_soon(farm: Farm, uploads: Iterable[Upload], timeout_s: float) -> None:
+    """Wait until all have ended in some way; cut the waits between attempts short."""
     ids = [upload.id for upload in uploads]
 
     def ended() -> bool:
         let_time_pass(farm.redis)
-        return not {"pending", "active", "retrying"} & set(farm.states(ids))
+        return set(farm.states(ids)) <= set(ENDED)
 
-    wait_until(ended, timeout_s)
-    wait_arrived(farm, uploads)
+    wait_until(ended, timeout_s, lambda: f"states: {Counter(farm.states(ids))}")
 
 
 def wait_attempt_to_connect(port: int, timeout_s: float = 30) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.chaos.conftest import LEASE_S, MakeFarm
-from tests.chaos.scenes import busy_worker, wait_arrived, wait_sending
+from tests.chaos.scenes import busy_worker, wait_arrived, wait_ended_soon, wait_sending
 from tests.farm import Farm, Upload, Victim, wait_until
 
 #: Another worker takes over within the lease and 5 s; the rest is for a busy machine.
@@ -146,8 +146,8 @@ def test_120_uploads_survive_worker_and_redis_kills_and_all_faults(
         if number == 1:
             farm.sandbox.redis.kill()
             farm.sandbox.redis.start()
-    ids = [upload.id for upload in uploads]
-    wait_until(lambda: not {"pending", "active", "retrying"} & set(farm.states(ids)), 240)
+    # An upload that fails seven times in a row would wait for minutes.
+    wait_ended_soon(farm, uploads, 240)
     farm.sandbox.faults.clear()
     farm.cli("retry", "--failed")  # a refusal by ftrack, which is one of the faults, is final
     wait_arrived(farm, uploads, timeout_s=120)
