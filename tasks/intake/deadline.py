@@ -30,12 +30,13 @@ def looking_at(path: str) -> None:
     _looks[1] += 1  # type: ignore[operator]
 
 
-def look(act: Callable[[], T]) -> T:
+def look(act: Callable[[], T], hung_s: float = 0.0) -> T:
     """Call a function that looks at files, in a thread: nothing can end a call that hangs.
 
     Raises:
-        HungError: it has not looked at another path for HUNG_S.
+        HungError: it has not looked at another path for *hung_s*, by default HUNG_S.
     """
+    hung_s = hung_s or HUNG_S
     outcome: list[tuple[T | None, BaseException | None]] = []
     running = _thread.allocate_lock()
     running.acquire()
@@ -47,12 +48,15 @@ def look(act: Callable[[], T]) -> T:
             outcome.append((None, error))
         running.release()
 
-    _thread.start_new_thread(run, ())
-    looks, silent = _looks[1], 0.0
-    while not running.acquire(timeout=POLL_S):
-        silent = silent + POLL_S if _looks[1] == looks else 0.0
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:  # this user may run no more threads
+        return act()
+    looks, silent, poll_s = _looks[1], 0.0, min(POLL_S, hung_s)
+    while not running.acquire(timeout=poll_s):
+        silent = silent + poll_s if _looks[1] == looks else 0.0
         looks = _looks[1]
-        if silent >= HUNG_S:
+        if silent >= hung_s:
             raise HungError(_looks[0])
     [(result, error)] = outcome
     if error is not None:

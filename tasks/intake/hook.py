@@ -121,7 +121,8 @@ def _enqueue(uploads: Sequence[Any]) -> tuple[int, str]:
         place = kept.settle()
         return (NOT_QUEUED if kept.trouble else code), f"{what}: {_reason(error)}; {place}"
     kept.discard()
-    return code, "; ".join([f"{what}: {len(requests)} queued", *_send_along(settings, began)])
+    along = [] if kept.trouble else _send_along(settings, began)
+    return code, "; ".join([f"{what}: {len(requests)} queued", *along])
 
 
 class _Kept:
@@ -137,7 +138,8 @@ class _Kept:
         """Return the path of a new file, or an empty text if no folder takes it."""
         content = "".join(f"{line}\n" for line in lines).encode("ascii")
         try:
-            return self.spool.keep_manifest(content, suffix)
+            if not self.trouble:
+                return self.spool.keep_manifest(content, suffix)
         except (OSError, ValueError) as error:  # ValueError: the name contains a NUL
             why = getattr(error, "strerror", None) or error
             self.trouble = f"the spool {self.spool.folder} cannot be written ({why})"

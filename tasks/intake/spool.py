@@ -17,13 +17,16 @@ import stat
 import time
 
 from tasks.intake import disk
+from tasks.intake.deadline import HungError, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 #: A hook finishes with its file within 2 s; a hook that was killed leaves an older one.
 IN_FLIGHT_S = 10.0
+#: A hook does not wait longer for the file system of the spool: it must return within 2 s.
+ANSWERS_WITHIN_S = 1.0
 #: A larger file is not from a hook.
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -46,16 +49,19 @@ class Spool:
         that even if the host fails.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: the folder cannot be written, or does not answer.
         """
-        return disk.write_new(self._own(self.folder), body, ".json.new")
+        return _in_time(lambda: disk.write_new(self._own(self.folder), body, ".json.new"))
 
     def keep_manifest(self, lines: bytes, suffix: str = ".jsonl.new") -> str:
         """Write a manifest as ``keep`` does; with the suffix ``.bad``, it is not sent.
 
         Raises:
-            OSError: the folder cannot be written.
+            OSError: the folder cannot be written, or does not answer.
         """
+        return _in_time(lambda: self._write_manifest(lines, suffix))
+
+    def _write_manifest(self, lines: bytes, suffix: str) -> str:
         folder = self._own(self.folder)
         is_shared = _is_sticky(folder)
         # Root may have linked it to a folder of this user's, which stays as open as it is.
@@ -270,6 +276,18 @@ class Spool:
             return self._is_trusted(os.lstat(path).st_uid)
         except OSError:  # its hook has just finished with it
             return False
+
+
+def _in_time(write: Callable[[], str]) -> str:
+    """Write a file; a hook must not hang with the mount of its spool.
+
+    Raises:
+        OSError: it cannot be written, or nothing answers.
+    """
+    try:
+        return look(write, ANSWERS_WITHIN_S)
+    except HungError:
+        raise TimeoutError(errno.ETIMEDOUT, "it does not answer; look at its mount") from None
 
 
 def _without_end(folder: str) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from tasks.intake.envelope import Envelope, open_entry
 from tasks.intake.from_wire import from_wire
 from tasks.intake.inbox import INBOX
 from tasks.intake.request import Request
+from tests.farm import wait_until
 from tests.sandbox.process import NO_REDIS
 from tests.sandbox.redis_server import RedisServer
 
@@ -204,6 +208,40 @@ def test_a_queued_upload_leaves_no_temporary_file_either(
     host.configure(FARMHAUL_REDIS_URL=redis_server.url, FARMHAUL_SPOOL=str(tmp_path / "file"))
     assert hook.enqueue([line()])[0] == 0
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def hung_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A spool whose file system does not answer before the test has ended."""
+    folder, ended, really = tmp_path / "hung", threading.Event(), os.mkdir
+
+    def mkdir(path: Any, *args: Any, **options: Any) -> None:
+        if Path(path) == folder:
+            ended.wait(30)
+        really(path, *args, **options)
+
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr("tasks.intake.spool.ANSWERS_WITHIN_S", 0.3)
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    others = _thread._count()
+    yield folder
+    ended.set()
+    wait_until(lambda: _thread._count() <= others)
+
+
+def test_a_hook_does_not_hang_with_the_mount_of_its_spool(
+    host: Host, hung_spool: Path, redis_server: RedisServer
+) -> None:
+    host.configure(FARMHAUL_REDIS_URL=redis_server.url, FARMHAUL_SPOOL=str(hung_spool))
+    assert hook.enqueue([line()])[0] == 0
+    assert len(host.sent) == 1
+
+    host.configure(FARMHAUL_REDIS_URL=NO_REDIS, FARMHAUL_SPOOL=str(hung_spool))
+    code, text = hook.enqueue([line()])
+    [kept] = (hung_spool.parent / "tmp").iterdir()
+    assert (code, json.loads(kept.read_text())) == (3, line())
+    assert f"the spool {hung_spool} cannot be written (it does not answer; look at its" in text
 
 
 def test_an_error_of_the_hook_is_one_line_and_the_upload_is_kept(
