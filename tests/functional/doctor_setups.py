@@ -167,15 +167,19 @@ def other_clock(late_s: float) -> Arrange:
     return arrange
 
 
-@contextmanager
-def hanging_root(_farm: Farm, _folder: Path) -> Iterator[Env]:
-    """Let a mount hang, as if the server of an NFS mount were gone."""
-    answer = threading.Event()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workers.doctor.node.ROOT_TIMEOUT_S", 0.1)
-        patch.setattr("workers.doctor.node._list", lambda _root: answer.wait())
-        yield {}
-    answer.set()
+def hanging(call: str) -> Arrange:
+    """Let what looks at a folder hang, as if the server of an NFS mount were gone."""
+
+    @contextmanager
+    def arrange(_farm: Farm, folder: Path) -> Iterator[Env]:
+        answer = threading.Event()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("workers.doctor.node.ANSWERS_WITHIN_S", 0.1)
+            patch.setattr(f"workers.doctor.node.{call}", lambda *_: answer.wait())
+            yield {"FARMHAUL_SPOOL": str(folder)}
+        answer.set()
+
+    return arrange
 
 
 def media_at(url: str) -> Callable[[Farm], object]:

@@ -25,7 +25,7 @@ from tests.functional.doctor_setups import (
     done,
     fifo_in_the_spool,
     given,
-    hanging_root,
+    hanging,
     many_hosts,
     media_at,
     no_name,
@@ -299,7 +299,7 @@ BROKEN = {
         given(FARMHAUL_STORAGE_ROOTS="TMP/gone"),
     ),
     "a root that hangs": SetUp(
-        "fault", "roots", "does not answer", "check the mount", hanging_root,
+        "fault", "roots", "does not answer", "check the mount", hanging("_list"),
     ),
     "an empty root": SetUp(
         "warning", "roots", "is empty", "is mounted", given(FARMHAUL_STORAGE_ROOTS="TMP"),
@@ -384,6 +384,9 @@ BROKEN = {
     "a spool among other files": SetUp(
         "fault", "spool", "cannot be read or written: it holds other files, and others may write",
         "name another folder in FARMHAUL_SPOOL", spool_in_a_folder_of_others,
+    ),
+    "a spool that hangs": SetUp(
+        "fault", "spool", "does not answer", "check its mount", hanging("_kept_in"),
     ),
     "no PUT may be signed": SetUp(
         "fault", "store", "no PUT was signed: ftrack refused to sign", "let the API user",

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
 
 from tasks.config.settings import Settings
+from tasks.intake.deadline import HungError, look
 from tasks.intake.spool import Spool
 from workers.doctor.finding import Finding
 
-#: A folder that cannot be listed within this time hangs, as a dead NFS mount does.
-ROOT_TIMEOUT_S = 5.0
+#: A folder that does not answer within this time hangs, as a dead NFS mount does.
+ANSWERS_WITHIN_S = 5.0
 
 
 def roots(settings: Settings) -> Iterator[Finding]:
@@ -21,18 +21,16 @@ def roots(settings: Settings) -> Iterator[Finding]:
         step = "set FARMHAUL_STORAGE_ROOTS to the folders that may be uploaded from"
         yield Finding("fault", "roots", "FARMHAUL_STORAGE_ROOTS is not set", step)
     for root in settings.storage_roots:
-        seen: list[str | bool] = []
-        # In a thread, because only a thread can be abandoned at a mount that hangs.
-        look = threading.Thread(target=lambda at=root, to=seen: to.append(_list(at)), daemon=True)
-        look.start()
-        look.join(ROOT_TIMEOUT_S)
-        if not seen:
+        try:
+            seen = look(lambda at=root: _list(at), ANSWERS_WITHIN_S)  # type: ignore[misc]
+        except HungError:
             step = f"check the mount; stat {root} also hangs"
             yield Finding("fault", "roots", f"{root} does not answer", step)
-        elif isinstance(seen[0], str):
+            continue
+        if isinstance(seen, str):
             step = "mount it, correct FARMHAUL_STORAGE_ROOTS, or let the worker's user read it"
-            yield Finding("fault", "roots", f"{root} cannot be read: {seen[0]}", step)
-        elif not seen[0]:
+            yield Finding("fault", "roots", f"{root} cannot be read: {seen}", step)
+        elif not seen:
             yield Finding("warning", "roots", f"{root} is empty", f"check that {root} is mounted")
         else:
             yield Finding("ok", "roots", f"{root} can be read")
@@ -49,20 +47,20 @@ def _list(folder: str) -> str | bool:
 
 def spool(settings: Settings) -> Iterator[Finding]:
     """Check that hooks can write the spool, and that nothing is left in it."""
-    folder = there = settings.spool
+    folder = settings.spool
     if not folder:
         yield Finding(
             "ok", "spool", "FARMHAUL_SPOOL is not set: enqueue fails while Redis is unreachable"
         )
         return
-    # enqueue creates the folder when it first needs it.
-    while not os.path.lexists(there):
-        there = os.path.dirname(there)
+    kept = Spool(folder)
     try:
-        tempfile.TemporaryFile(dir=there, prefix=".").close()
-        kept = Spool(folder)
-        kept.check_alone()
-        bad, waiting = kept.unreadable(), kept.waiting()
+        there = look(lambda: _nearest(folder), ANSWERS_WITHIN_S)
+        bad, waiting = look(lambda: _kept_in(kept, there), ANSWERS_WITHIN_S)
+    except HungError:
+        step = f"check its mount; hooks keep what they cannot send in {tempfile.gettempdir()}"
+        yield Finding("fault", "spool", f"{folder} does not answer", step)
+        return
     except OSError as error:
         # The file that was tried is not there, and has a name that tells nobody anything.
         named = error.filename if os.path.lexists(error.filename or "") else folder
@@ -83,6 +81,24 @@ def spool(settings: Settings) -> Iterator[Finding]:
         yield Finding("warning", "spool", says, "run farmhaul flush-spool")
     if not bad and not waiting:
         yield Finding("ok", "spool", f"{folder} can be written and is empty")
+
+
+def _nearest(folder: str) -> str:
+    """Return the folder, or the one above where enqueue creates it when it first needs it."""
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def _kept_in(kept: Spool, there: str) -> tuple[list[str], list[str]]:
+    """Return the unreadable files of a spool, and those to send.
+
+    Raises:
+        OSError: the folder cannot be written or read.
+    """
+    tempfile.TemporaryFile(dir=there, prefix=".").close()
+    kept.check_alone()
+    return kept.unreadable(), kept.waiting()
 
 
 def internals() -> Iterator[Finding]:
