@@ -94,7 +94,8 @@ MAIN = """\
 import sys
 
 if sys.version_info < (3, 8):
-    sys.exit("farmhaul: farmhaul-hook.pyz needs Python 3.8 or later; this one is " + sys.version)
+    this = "%d.%d" % sys.version_info[:2]
+    sys.exit("farmhaul: farmhaul-hook.pyz needs Python 3.8 or later; this one is " + this)
 from farmhaul_hook.intake.exit_codes import leave
 from farmhaul_hook.intake.standalone import main
 

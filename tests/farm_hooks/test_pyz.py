@@ -79,6 +79,7 @@ def test_an_older_python_is_told_so(tmp_path: Path) -> None:
     # Python 2 has to be able to read it.
     assert ast.parse(main, feature_version=(3, 4)).body
     assert main.index("version_info") < main.index("from farmhaul_hook")
+    assert "sys.version)" not in main, "it has two lines"
 
 
 # What is in it
