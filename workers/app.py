@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from celery import Celery
@@ -12,6 +13,7 @@ from tasks.config.environment import SettingsError
 from tasks.config.settings import Settings
 from tasks.intake.errors import printable
 from tasks.intake.exit_codes import BAD_INPUT, complain
+from tasks.intake.utf8 import UTF8
 
 # Celery reads the configuration when it is first needed, so importing this package cannot fail.
 # Only workers import the tasks, because a hook needs none of their dependencies.
@@ -50,6 +52,7 @@ def set_up_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
     from workers.broker import transport
 
     try:
+        _check_locale()
         _check_options(options)
         settings = Settings.from_environment(for_worker=True)
         check_no_cluster(settings)
@@ -59,6 +62,13 @@ def set_up_worker(sender: str, options: dict[str, Any], **_: Any) -> None:
     transport.share(shared_redis(settings))
     remote_control.restrict()
     logs.set_up(sender, settings)
+
+
+def _check_locale() -> None:
+    """Refuse a locale in which this worker would look for other names than hooks ask for."""
+    if (encoding := sys.getfilesystemencoding()) != UTF8:
+        why = f"the locale: Python reads names of files as {encoding}, and requests have UTF-8"
+        raise SettingsError(f"{why}; set PYTHONUTF8=1, or LC_ALL=C.UTF-8")
 
 
 def _check_options(options: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from tasks.intake.arguments import entries_of
 from tasks.intake.errors import BadInputError, listed
 from tasks.intake.exit_codes import BAD_INPUT, NO_REDIS, complain
 from tasks.intake.hook_env import HookEnvError, hook_environment, spool_in
+from tasks.intake.utf8 import begin_in_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ COMMANDS = ("enqueue", "flush-spool")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit code."""
+    if arguments is None:
+        begin_in_utf8()
     words = sys.argv[1:] if arguments is None else list(arguments)
     if words[:1] == ["--version"]:
         return _print(f"farmhaul-hook.pyz {_version()}")

@@ -175,6 +175,15 @@ def test_a_manifest_may_come_from_stdin(installed: Installed) -> None:
     assert installed.queued == [(PATH, "a b")]
 
 
+def test_names_are_utf_8_in_any_locale(installed: Installed) -> None:
+    command = [sys.executable, "-S", "-B", str(installed.file), "enqueue", "--no-stat", PATH]
+    env = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    target = ["--version-id", VERSION, "--name", "Ü"]
+    done = subprocess.run([*command, *target], env=env, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert installed.queued == [(PATH, "Ü")]
+
+
 def test_without_redis_uploads_are_spooled_and_sent_later(installed: Installed) -> None:
     installed.configure(FARMHAUL_REDIS_URL=NO_REDIS)
     done = run(installed, "enqueue", "--no-stat", PATH, "--version-id", VERSION)

@@ -33,3 +33,10 @@ def test_a_hook_that_fires_twice_uploads_a_foreign_path_once(
     farm.wait_quiet()
     assert farm.sandbox.store.read(component_id) == path.read_bytes()
     assert len(farm.sandbox.store.puts(component_id)) == 1
+
+
+def test_a_locale_without_utf_8_changes_no_name(farm: Farm) -> None:
+    env = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    upload = farm.upload(name="Übersicht.exr", env=env)
+    farm.wait_located([upload.id])
+    assert farm.sandbox.store.read(upload.component_id) == upload.path.read_bytes()

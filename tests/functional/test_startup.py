@@ -134,6 +134,17 @@ def test_an_option_that_keeps_a_worker_from_starting(
     assert "Traceback" not in ended.stderr
 
 
+def test_a_worker_refuses_a_locale_without_utf_8(make_farm: MakeFarm) -> None:
+    env = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    command = [str(BIN / "celery"), "-A", "workers", "worker", "--concurrency=1"]
+    ended = subprocess.run(
+        command, cwd=CHECKOUT, env=make_farm(workers=0).environment(env),
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("farmhaul: the locale: Python reads names of files as ascii")
+
+
 @pytest.mark.slow
 def test_a_worker_whose_log_is_on_a_full_disk_uploads(make_farm: MakeFarm) -> None:
     farm = make_farm(workers=0)

@@ -22,6 +22,10 @@ HOOK_COMMANDS = {"enqueue", "flush-spool"}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit; an error becomes lines on stderr and an exit code."""
+    if arguments is None:
+        from tasks.intake.utf8 import begin_in_utf8
+
+        begin_in_utf8()
     _make_writable()
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given and given[0] in HOOK_COMMANDS:
