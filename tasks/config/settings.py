@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, urlsplit
@@ -24,6 +23,7 @@ from tasks.config.redis_url import parse_redis_url
 from tasks.config.texts import is_host, visible
 from tasks.config.timetable import NO_LIMIT, Timetable
 from tasks.transfer.addresses import LOOPBACK, may_be_called
+from tasks.transfer.hanging import HungError, look
 
 DAY_S = 86400.0
 FTRACK = ("FTRACK_SERVER", "FTRACK_API_USER", "FTRACK_API_KEY")
@@ -169,13 +169,10 @@ def _missing(read: Reader, settings: Settings) -> Iterator[str]:
             "mount a tmpfs at /tmp, or name a folder"
         )
     for root in settings.storage_roots:
-        found: list[str] = []
-        # In a thread, because only a thread can be abandoned at a mount that hangs.
-        look = threading.Thread(target=lambda at=root, to=found: to.append(_wrong_with(at)))
-        look.daemon = True
-        look.start()
-        look.join(ROOT_TIMEOUT_S)
-        why = found[0] if found else ": it does not answer; look at its mount on this node"
+        try:
+            why = look(lambda at=root: _wrong_with(at), ROOT_TIMEOUT_S)  # type: ignore[misc]
+        except HungError:
+            why = ": it does not answer; look at its mount on this node"
         if why:
             yield f"FARMHAUL_STORAGE_ROOTS: {visible(root)}{why}"
 

@@ -8,10 +8,10 @@ import sys
 from tasks.config.hook_settings import HookSettings
 from tasks.config.texts import NotTextError, decode_text, visible
 from tasks.intake.build import Options, build_components
-from tasks.intake.deadline import HUNG_S, HungError, look
 from tasks.intake.errors import BadInputError
 from tasks.intake.manifest import Entry, read_manifest
 from tasks.intake.request import PRIORITIES
+from tasks.transfer.hanging import HUNG_S, HungError, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

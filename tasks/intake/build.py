@@ -7,7 +7,6 @@ import os
 from tasks.config.path_map import absolute, check_here
 from tasks.config.remedies import explained
 from tasks.intake.context import check_context, new_version, of_version
-from tasks.intake.deadline import looking_at
 from tasks.intake.errors import BadInputError, FramesError, quoted
 from tasks.intake.marks import may_have_mark
 from tasks.intake.request import PRIORITIES, REVIEW_PREFIX, PublishRequest, UploadRequest
@@ -15,6 +14,7 @@ from tasks.intake.rules import check_entry, check_fetchable, check_sequence, che
 from tasks.intake.written import as_meant
 from tasks.transfer.allowed import check_kind, is_below
 from tasks.transfer.errors import FileRefusedError
+from tasks.transfer.hanging import looking_at
 from tasks.transfer.named_tuple import NamedTuple
 from tasks.transfer.names import PATTERN, default_name, fetched_name, pattern_metadata, type_of
 from tasks.transfer.targets import THUMBNAIL, Container, Publish, Target, derived_id

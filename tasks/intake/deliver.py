@@ -6,7 +6,6 @@ nothing: the next one sends what it has kept.
 
 from __future__ import annotations
 
-import _thread
 import os
 import time
 from _socket import gethostname  # the module socket is slow to import
@@ -14,6 +13,7 @@ from _socket import gethostname  # the module socket is slow to import
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import sign
 from tasks.intake.inbox import InboxError, push
+from tasks.transfer.hanging import HungError, look
 from tasks.transfer.named_tuple import NamedTuple
 
 TYPE_CHECKING = False
@@ -162,24 +162,11 @@ def _name_of_user_id() -> str:
         return ""
     import pwd
 
-    user_id, found = os.getuid(), []
-    answered = _thread.allocate_lock()
-    answered.acquire()
-
-    def ask() -> None:
-        try:
-            found.append(pwd.getpwuid(user_id).pw_name)
-        except KeyError:
-            pass
-        finally:
-            answered.release()
-
+    user_id = os.getuid()
     try:
-        _thread.start_new_thread(ask, ())
-    except RuntimeError:  # this user may run no more threads
+        return look(lambda: pwd.getpwuid(user_id).pw_name, NAME_S)
+    except (KeyError, HungError):
         return f"uid {user_id}"
-    answered.acquire(timeout=NAME_S)
-    return found[0] if found else f"uid {user_id}"
 
 
 def signed(bodies: Sequence[bytes], settings: HookSettings) -> list[bytes]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import stat
 
-from tasks.intake.deadline import looking_at
 from tasks.intake.errors import FramesError, printable
 from tasks.intake.marks import is_udim
 from tasks.intake.notation import Frames, parse
 from tasks.intake.numbered import sequence_of, with_numbers
 from tasks.intake.ranges import MAX_DIGITS, compact, holes, some_of
+from tasks.transfer.hanging import looking_at
 from tasks.transfer.names import is_unfit
 from tasks.transfer.windows import on_disk
 

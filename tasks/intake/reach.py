@@ -13,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
     from _socket import socket
-    from _thread import LockType
     from typing import Any
 
     from tasks.config.redis_url import RedisUrl
@@ -107,19 +106,13 @@ def _addresses(host: str, port: int, deadline: Deadline) -> list[tuple[int, Any]
         return [(_family(number), (number, port)) for number in _LOOPBACK]
     if ":" in host or host.replace(".", "").isdigit():
         return _look_up(host, port, _socket.AI_NUMERICHOST)
-    # A look-up has no timeout, so it gets a thread that is left behind.
-    import _thread
+    # Imported late: most URLs name an address.
+    from tasks.transfer.hanging import HungError, look
 
-    found: list[Any] = []
-    is_done = _thread.allocate_lock()
-    is_done.acquire()
-    _thread.start_new_thread(_look_up_into, (found, is_done, host, port))
-    is_done.acquire(timeout=deadline.left_s())
-    if not found:
-        raise OSError("no answer to the look-up of its name in time")
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return list(found[0])
+    try:
+        return look(lambda: _look_up(host, port), deadline.left_s())  # it has no timeout
+    except HungError:
+        raise OSError("no answer to the look-up of its name in time") from None
 
 
 def _family(number: str) -> int:
@@ -130,14 +123,6 @@ def _look_up(host: str, port: int, flags: int = 0) -> list[tuple[int, Any]]:
     # As bytes: for a text, Python would import the codec of international names.
     found = _socket.getaddrinfo(host.encode("ascii"), port, type=_socket.SOCK_STREAM, flags=flags)
     return [(family, place) for family, _, _, _, place in found]
-
-
-def _look_up_into(found: list[Any], is_done: LockType, host: str, port: int) -> None:
-    try:
-        found.append(_look_up(host, port))
-    except OSError as error:
-        found.append(error)
-    is_done.release()
 
 
 def _with_tls(url: RedisUrl, connected: socket, host: str, deadline: Deadline) -> ssl.SSLSocket:

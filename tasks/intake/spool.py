@@ -17,7 +17,7 @@ import stat
 import time
 
 from tasks.intake import disk
-from tasks.intake.deadline import HungError, look
+from tasks.transfer.hanging import HungError, look
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 
 from tasks.config.hook_key import derive_hook_key, hook_key_text
-from tasks.intake import command, deadline, deliver
+from tasks.intake import command, deliver
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import Envelope, open_entry
 from tasks.intake.from_wire import from_wire
 from tasks.intake.inbox import INBOX, InboxError
 from tasks.intake.request import PublishRequest
+from tasks.transfer import hanging
 from tests.farm import wait_until
 from tests.helpers.imports import loaded_by
 from tests.sandbox.process import CHECKOUT, NO_REDIS
@@ -592,8 +593,8 @@ def hung(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
             ended.wait(30)
         return really(path, *args, **options)
 
-    monkeypatch.setattr(deadline, "POLL_S", 0.02)
-    monkeypatch.setattr(deadline, "HUNG_S", 0.3)
+    monkeypatch.setattr(hanging, "POLL_S", 0.02)
+    monkeypatch.setattr(hanging, "HUNG_S", 0.3)
     monkeypatch.setattr(os, "stat", stat)
     others = _thread._count()
     yield "hung.exr"
@@ -619,9 +620,9 @@ def test_a_file_system_that_does_not_answer_is_named(
 def test_many_slow_looks_at_files_are_not_one_that_hangs(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadline, "POLL_S", 0.02)
-    monkeypatch.setattr(deadline, "HUNG_S", 1.0)
-    really = deadline.looking_at
+    monkeypatch.setattr(hanging, "POLL_S", 0.02)
+    monkeypatch.setattr(hanging, "HUNG_S", 1.0)
+    really = hanging.looking_at
 
     def slowly(path: str) -> None:
         time.sleep(0.15)

@@ -48,8 +48,8 @@ def test_a_folder_that_does_not_open_is_named(
 def test_a_folder_of_a_worker_that_hangs_here_is_named(
     hang: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.intake.deadline.HUNG_S", 0.1)
-    monkeypatch.setattr("tasks.intake.deadline.POLL_S", 0.1)
+    monkeypatch.setattr("tasks.transfer.hanging.HUNG_S", 0.1)
+    monkeypatch.setattr("tasks.transfer.hanging.POLL_S", 0.1)
     monkeypatch.setattr(import_module("workers.cli.fetch"), "check_roots", lambda *_: hang.wait(3))
 
     with pytest.raises(BadInputError, match="--to /mnt/gone does not answer here"):

@@ -52,9 +52,10 @@ def test_a_directory_of_users_that_hangs_is_not_waited_for(monkeypatch: pytest.M
     answers.set()
 
 
-def test_a_user_who_may_run_no_more_threads_has_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_who_may_run_no_more_threads_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(_thread, "start_new_thread", refuse)
-    assert user_name() == f"uid {os.getuid()}"
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_name="ben"))
+    assert user_name() == "ben"

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from tasks.config.hook_settings import HookSettings
 from tasks.config.path_map import absolute
 from tasks.intake.build import Component, Options, build_components
-from tasks.intake.deadline import looking_at
 from tasks.intake.errors import BadInputError, FramesError
 from tasks.intake.manifest import Entry
 from tasks.intake.marks import may_have_mark
@@ -17,6 +16,7 @@ from tasks.intake.notation import Frames, parse
 from tasks.intake.ranges import compact
 from tasks.transfer.compare import Pair
 from tasks.transfer.errors import FatalError
+from tasks.transfer.hanging import looking_at
 from tasks.transfer.inventory import Inventory, Known
 from tasks.transfer.targets import Target
 

@@ -17,7 +17,6 @@ from tasks.config.hook_settings import HookSettings
 from tasks.config.remedies import explained
 from tasks.config.settings import FtrackSettings, Settings
 from tasks.intake.answer import size
-from tasks.intake.deadline import HUNG_S, HungError, look
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import say
 from tasks.intake.manifest import Entry
@@ -29,6 +28,7 @@ from tasks.stage.tries import NOT_BEGUN, tried
 from tasks.transfer.compare import NO_LOCATION, Compared, Pair
 from tasks.transfer.errors import CredentialsRefusedError, FatalError
 from tasks.transfer.ftrack import FtrackClient
+from tasks.transfer.hanging import HUNG_S, HungError, look
 from tasks.transfer.inventory import Inventory, take_inventory, versions_of
 from tasks.transfer.lookup import patterns_of
 from tasks.transfer.put import store_session

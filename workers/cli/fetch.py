@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import click
 
 from tasks.config.settings import Settings
-from tasks.intake.deadline import HungError, look
 from tasks.intake.errors import BadInputError
 from tasks.intake.exit_codes import FAILED
 from tasks.records.fail_fast import fail_fast_redis
@@ -18,6 +17,7 @@ from tasks.records.fetches import Fetches
 from tasks.records.scripts import open_scripts
 from tasks.transfer.allowed import check_roots
 from tasks.transfer.errors import FileRefusedError
+from tasks.transfer.hanging import HungError, look
 from tasks.transfer.targets import is_uuid
 from workers.cli import output
 from workers.cli.records import open_app, person

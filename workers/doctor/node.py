@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Iterator
 
 from tasks.config.settings import Settings
-from tasks.intake.deadline import HungError, look
 from tasks.intake.spool import Spool
+from tasks.transfer.hanging import HungError, look
 from workers.doctor.finding import Finding
 
 #: A folder that does not answer within this time hangs, as a dead NFS mount does.
