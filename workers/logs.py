@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -111,8 +112,8 @@ class WithoutSecrets(logging.Formatter):
 
 
 def _explained(record: logging.LogRecord) -> logging.LogRecord:
-    """Let a line of Celery or kombu say what is wrong with Redis, instead of a traceback."""
-    if record.name.partition(".")[0] not in {"celery", "kombu"}:
+    """Let a line of Celery, kombu or billiard say what is wrong with Redis, not a traceback."""
+    if record.name.partition(".")[0] not in {"celery", "kombu", get_multiprocessing_logger().name}:
         return record
     plain = copy.copy(record)
     if isinstance(record.args, tuple):
@@ -176,6 +177,9 @@ def set_up(worker: str, settings: Settings) -> None:
 
     for signal in (after_setup_logger, after_setup_task_logger):
         signal.connect(replace_formatters, weak=False)
+    # Celery warns of an error that it could not store, with the traceback as the text of the
+    # warning, and then logs the same error as LOG_INTERNAL_ERROR.
+    warnings.filterwarnings("ignore", "Exception raised outside body", RuntimeWarning)
     if as_json:
         _set_up_json(as_json)
     else:

@@ -153,6 +153,23 @@ def test_a_worker_waits_for_a_redis_that_refuses(sandbox: Sandbox, tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_tasks_that_redis_refuses_are_logged_as_lines(farm: Farm) -> None:
+    farm.sandbox.faults.add("store", "latency_s", 1)
+    uploads = farm.upload_many(60)
+    wait_sending(farm, uploads[0])
+    farm.redis.config_set("min-replicas-to-write", 1)
+    try:
+        refused = "redis_refuses Redis has too few replicas"
+        wait_until(lambda: any(refused in worker.log_text() for worker in farm.workers))
+    finally:
+        farm.redis.config_set("min-replicas-to-write", 0)
+    wait_arrived(farm, uploads)
+    for worker in farm.workers:
+        lines = worker.log_text().splitlines()
+        assert [line[:200] for line in lines if line.startswith("Traceback")] == []
+
+
+@pytest.mark.slow
 def test_a_wait_outlives_a_redis_that_is_killed(farm: Farm) -> None:
     slow = farm.sandbox.faults.add("store", "latency_s", 3)
     path = farm.make_file("main.exr", 100)
