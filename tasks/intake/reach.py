@@ -7,6 +7,7 @@ from __future__ import annotations
 import _socket
 
 from tasks.config.redis_url import address
+from tasks.transfer.hanging import HungError, look
 from tasks.transfer.keepalive import KEEPALIVE
 
 TYPE_CHECKING = False
@@ -106,9 +107,6 @@ def _addresses(host: str, port: int, deadline: Deadline) -> list[tuple[int, Any]
         return [(_family(number), (number, port)) for number in _LOOPBACK]
     if ":" in host or host.replace(".", "").isdigit():
         return _look_up(host, port, _socket.AI_NUMERICHOST)
-    # Imported late: most URLs name an address.
-    from tasks.transfer.hanging import HungError, look
-
     try:
         return look(lambda: _look_up(host, port), deadline.left_s())  # it has no timeout
     except HungError:
