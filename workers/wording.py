@@ -137,11 +137,10 @@ def redis_problem(error: redis.RedisError) -> str:
 
     It does not contain the URL, which may hold a password.
     """
-    # Of a pipeline, redis-py shows the command first, with what it holds.
-    text = str(error).rpartition(" of pipeline caused error: ")[2]
+    text = _answer(error)
     is_refused = "ACL failure in script" in text  # redis-py has no class for it
     if is_refused or isinstance(error, redis.AuthenticationError | exceptions.NoPermissionError):
-        return _access_problem(error)
+        return _access_problem(error, text)
     if isinstance(error, redis.sentinel.MasterNotFoundError):
         return _sentinel_problem(error)
     for word, meaning in BY_WORD.items():
@@ -156,14 +155,19 @@ def redis_problem(error: redis.RedisError) -> str:
 def may_pass(error: redis.RedisError) -> bool:
     """Return whether Redis is away, or holds what a worker will remove, so that waiting helps."""
     is_away = isinstance(error, redis.ConnectionError | redis.TimeoutError)
-    return is_away or str(error).startswith("WRONGTYPE")
+    return is_away or _answer(error).startswith("WRONGTYPE")
 
 
-def _access_problem(error: redis.RedisError) -> str:
+def _answer(error: redis.RedisError) -> str:
+    """Return what Redis said: of a pipeline, redis-py shows the command first, with its values."""
+    return str(error).rpartition(" of pipeline caused error: ")[2]
+
+
+def _access_problem(error: redis.RedisError, text: str) -> str:
     if not isinstance(error, redis.AuthenticationError):
-        return f"Redis refuses access: {error}; {DATABASE if NO_SELECT in str(error) else RIGHTS}"
+        return f"Redis refuses access: {text}; {DATABASE if NO_SELECT in text else RIGHTS}"
     # redis-py greets with HELLO, which Redis refuses in words of its own.
-    wants_one = any(words in str(error) for words in ("HELLO", "required"))
+    wants_one = any(words in text for words in ("HELLO", "required"))
     return "; ".join(MEANINGS["NOAUTH" if wants_one else "WRONGPASS"])
 
 

@@ -21,7 +21,7 @@ from tests.sandbox import RedisServer
 from tests.sandbox.process import CLOSED_PORT
 from tests.unit.records import Farm
 from workers.cli.watch import _print, _tell_troubles
-from workers.wording import meant_states, redis_problem, troubles
+from workers.wording import may_pass, meant_states, redis_problem, troubles
 
 
 def problem(url: str) -> str:
@@ -72,6 +72,29 @@ def test_what_a_pipeline_meets_is_explained_without_its_commands(
             client.config_set("min-replicas-to-write", 0)
     said = "Redis has too few replicas to accept anything; look at the replicas"
     assert redis_problem(caught.value) == said
+
+
+def test_a_refusal_in_a_pipeline_is_said_without_its_command(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "reader", "on", "nopass", "~*", "+get")
+    with redis.Redis(port=redis_server.port, username="reader", password="any") as reader:
+        pipeline = reader.pipeline(transaction=False)
+        pipeline.set("s3cr3t", 1)
+        with pytest.raises(redis.RedisError, match="s3cr3t") as caught:
+            pipeline.execute()
+    said = redis_problem(caught.value)
+    assert said.startswith("Redis refuses access: User reader has no permissions to run the 'set'")
+    assert "s3cr3t" not in said
+
+
+def test_a_key_of_another_type_may_pass_in_a_pipeline_too(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.set("key", 1)
+        pipeline = client.pipeline(transaction=False)
+        pipeline.hgetall("key")
+        with pytest.raises(redis.ResponseError) as caught:
+            pipeline.execute()
+    assert may_pass(caught.value)
 
 
 def test_a_server_that_resets_its_connections_is_named_with_its_port() -> None:
