@@ -31,7 +31,7 @@ MEANINGS = {
     "PlaceTaken": "the name has other files under this version",
     "NotAllEnqueued": "not all of its files were asked for",
     "TooManyHosts": "too many hosts have files that only they can see",
-    "WorkerKilled": "its worker died each time",
+    "WorkerKilled": "its worker process died",
     "RecordBroken": "its record in Redis was damaged",
     "ValueError": "its record cannot be read: of another version, or not its own",
 }

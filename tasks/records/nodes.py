@@ -37,7 +37,7 @@ MEANINGS = {
     "store": "cannot send files to the media store",
     "clock": "has a wrong clock",
     "version": "has another version of farmhaul than most nodes",
-    **dict.fromkeys(STAGES, "fails in its own code, as other nodes do not"),
+    **dict.fromkeys(STAGES, "fails where other nodes do not"),
 }
 
 #: What a fault keeps a node from: all uploads that all nodes see; all of them, until the next

@@ -45,6 +45,7 @@ BAD_NODES = {
     "a CA file that is gone": REFUSES,
     "a log on a full disk": WORKS,
     "a module that is gone": "put_file",
+    "processes that are killed": "put_file",
     "older copies": "files",
     "another version": "version",
 }
@@ -128,6 +129,7 @@ def bad_node(
             "no DNS for the store": ("-I", "tests.helpers.no_name"),
             "older copies": ("-I", "tests.helpers.older_copies"),
             "a module that is gone": ("-I", "tests.helpers.gone_module"),
+            "processes that are killed": ("-I", "tests.helpers.kills_itself"),
             "another version": ("-I", "tests.helpers.other_version"),
             "a log on a full disk": ("--logfile=/dev/full",),
         }

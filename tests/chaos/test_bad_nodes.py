@@ -193,6 +193,25 @@ def test_a_node_comes_back_when_ftrack_names_the_folder_it_lacked(make_farm: Mak
     wait_until(lambda: aside(farm) == {}, 120, bad.log_text)  # nothing is pending
 
 
+def test_nodes_whose_processes_are_killed_fail_no_upload(make_farm: MakeFarm) -> None:
+    farm = make_farm(workers=1)
+    options = [*OPTIONS, "-I", "tests.helpers.kills_itself"]
+    bad = [farm.add(options=options) for _ in range(3)]
+
+    def are_set_aside() -> bool:
+        uploads = farm.upload_many(60)
+        wait_arrived(farm, uploads, 60)
+        for upload in uploads:
+            tries = [node for _, _, node, *_ in json.loads(farm.record(upload.id).get("log", "[]"))]
+            assert len(tries) == len(set(tries))
+        return aside(farm) == dict.fromkeys(("w2", "w3", "w4"), "put_file")
+
+    wait_until(are_set_aside, 120, bad[0].log_text)
+    assert farm.redis.hget("farmhaul:totals", "failed:WorkerKilled") is None
+    for command in ("status", "doctor"):
+        assert len(re.findall(r"w\d@\S+ .*worker process died or froze", says(farm, command))) == 3
+
+
 def test_two_valid_api_keys_of_a_rolling_change_fail_no_upload(make_farm: MakeFarm) -> None:
     farm = with_bad_node(make_farm, {"FTRACK_API_KEY": OTHER_API_KEY})
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from tasks.config.sealing import Codec
+from tasks.config.sealing import Codec, Signer
 from tasks.records import keys
 from tasks.records.delivery import Settlement
 from tasks.records.nodes import in_order, node_faults, noted_fault
+from tasks.records.parts import LeftTo, PartsRecord, Run
 from tasks.records.states import STAGES
 from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
-from tasks.transfer.models import Transfer
+from tasks.transfer.models import FileIdentity, Transfer
 from tests.unit.records import Farm, file_of
 
 CHECKSUM, SIGN, PUT, REGISTER = STAGES
@@ -233,6 +235,97 @@ def test_an_outage_sets_no_node_aside(farm: Farm) -> None:
         farm.settle(transfer, "advanced", node="good")
 
     assert paused(farm) == {}
+
+
+class TestANodeWhoseProcessesDie:
+    """What died at work has settled nothing, and its message comes again."""
+
+    @pytest.fixture(autouse=True)
+    def runs(self, farm: Farm) -> None:
+        farm.client.zadd(keys.ALIVE, {"1.0 bad": farm.now(), "1.0 good": farm.now()})
+
+    def die(self, farm: Farm, stage: str = CHECKSUM, processes: int = 1) -> None:
+        """Let processes of the bad node die at once; then the good one does their work."""
+        claims = []
+        for _ in range(processes):
+            farm.enqueue(file_of(), file_of())
+            [first, _] = bring_to(farm, stage, "bad")
+            claims.append(farm.field(first.upload_id, "claim"))
+        for claim in claims:
+            delivery = farm.record.deliver(claim, stage, "bad")
+            assert (delivery.left_to, delivery.transfers) == ("good", [])
+        done = [one for claim in claims for one in farm.deliver(stage, claim, worker="good")]
+        assert len(done) == 2 * processes
+        for transfer in done:
+            farm.settle(transfer, "advanced", node="good")
+        for key in farm.client.keys(f"{keys.FAILING}*"):
+            farm.client.expire(key, 3590)  # ten seconds later
+
+    @pytest.mark.parametrize("stage", STAGES[:3])
+    def test_is_set_aside_and_named_for_what_another_manages(self, farm: Farm, stage: str) -> None:
+        for _ in range(2):
+            self.die(farm, stage)
+        assert paused(farm) == {}
+
+        self.die(farm, stage)
+
+        [note] = paused(farm).values()
+        assert (note["what"], note["kind"]) == (stage, "WorkerKilled")
+        [fault] = node_faults(farm.client, Codec([]))
+        assert (fault.name, fault.extent) == ("bad", "all")
+        assert (
+            f"where other nodes do not: the worker process died or froze in {stage}; look"
+            in fault.why
+        )
+
+    def test_has_one_sign_against_it_if_it_was_shut_off_once(self, farm: Farm) -> None:
+        self.die(farm, PUT, processes=8)
+        self.die(farm, PUT, processes=8)
+
+        assert node_faults(farm.client, Codec([])) == []
+
+    def test_is_named_if_it_succeeds_in_between(self, farm: Farm) -> None:
+        for stage in (PUT, CHECKSUM, PUT):
+            assert node_faults(farm.client, Codec([])) == []
+            self.die(farm, stage, processes=2)
+            farm.enqueue(file_of())
+            for transfer in bring_to(farm, PUT, "bad"):
+                farm.settle(transfer, "advanced", node="bad")
+
+        [fault] = node_faults(farm.client, Codec([]))
+        assert (fault.name, fault.extent, fault.count) == ("bad", "some", 3)
+        assert paused(farm) == {}
+
+    def test_has_none_against_it_if_the_upload_kills_all_of_them(self, farm: Farm) -> None:
+        for _ in range(4):
+            [upload_id] = farm.enqueue(file_of())
+            bring_to(farm, PUT, "bad")
+            claim = farm.field(upload_id, "claim")
+            for node in ("good", "bad", "good", "bad"):
+                assert farm.deliver(PUT, claim, worker=node)
+            assert farm.deliver(PUT, claim, worker="good") == []
+            assert "killed its worker 5 times" in farm.field(upload_id, "error")
+
+        assert node_faults(farm.client, Codec([])) == []
+        assert farm.client.keys(f"{keys.FAILING}*") == []
+
+    def test_leaves_its_runs_of_a_large_file_to_another(self, farm: Farm) -> None:
+        parts = PartsRecord(farm.record, Codec([]), Signer([]))
+        for number in range(3):
+            farm.enqueue(file_of())
+            [transfer] = bring_to(farm, PUT, "bad")
+            file = replace(transfer, identity=FileIdentity(150 << 20, 1, 2, 3))
+            name = keys.upload_key(transfer.upload_id)
+            farm.client.hset(name, "file", farm.record.form.file_field(file))
+            took = transfer.upload_id, transfer.fence, 0
+            assert isinstance(parts.start_run(*took, "bad"), Run)
+            assert parts.start_run(*took, "bad") == LeftTo("good")
+            assert isinstance(parts.start_run(*took, "good"), Run)
+            assert len(paused(farm)) == 0, number
+            farm.settle(transfer, "advanced", node="good")
+            farm.client.expire(f"{keys.FAILING}{PUT}:bad", 3590)  # ten seconds later
+
+        assert paused(farm).keys() == {"bad"}
 
 
 class TestANodeThatLacksSomeFiles:

@@ -14,7 +14,7 @@ from workers.kinds import MEANINGS, kind_line
 def test_each_kind_that_an_upload_fails_with_has_words() -> None:
     raised = {kind.__name__ for kind in SHOWN}
     text = "".join(assembled_scripts().values())
-    written = {*re.findall(r"(?:'error_kind',|REFUSED =) '([A-Z]\w+)'", text)}
+    written = {*re.findall(r"(?:'error_kind',|(?:REFUSED|KILLED) =) '([A-Z]\w+)'", text)}
 
     assert {"StoreRefusedError"} < raised
     assert {"PlaceTaken", "WorkerKilled"} < written

@@ -383,7 +383,7 @@ class TestALaterStage:
             if (delivery := farm.record.deliver("claim", stage, "w1")).left_to:
                 assert (delivery.left_to, delivery.transfers) == ("w2", [])
                 left.append(stage)
-            transfers = farm.deliver(stage, worker="w2")
+            transfers = delivery.transfers or farm.deliver(stage, worker="w2")
 
         assert left == stages
 

@@ -26,6 +26,7 @@
 --- @include "nodes"
 --- @include "notes"
 --- @include "gates"
+--- @include "breaker"
 --- @include "looks"
 
 local claim, stage, host = args.claim, args.stage, args.host
@@ -222,16 +223,40 @@ local function claim_pending()
   end
 end
 
+local function requeue(id, record)
+  leave_claim(id, claim)
+  redis.call('HINCRBY', upload_key(id), 'fence', 1)
+  make_pending(id, record.state, record.host, record.score)
+  to_wake[record.host] = true
+end
+
 -- Make an upload pending again, in a batch of its own: its batch has killed its worker twice, and
 -- this finds the culprit.
 local function requeue_alone(id, key, record)
-  leave_claim(id, claim)
+  requeue(id, record)
   -- This delivery is not carried out, so it cannot kill a worker.
   redis.call('HINCRBY', key, DELIVERIES, -1)
   redis.call('HSET', key, 'exclusive', 1)
-  redis.call('HINCRBY', key, 'fence', 1)
-  make_pending(id, record.state, record.host, record.score)
-  to_wake[record.host] = true
+end
+
+local function is_in_claim_still(record)
+  return record.state == 'active' and record.claim == claim
+end
+
+-- A delivery that was not settled before its message came again has ended with its process. Returns
+-- the record.
+local function note_last_delivery(id, record)
+  local is_delivered = (tonumber(record[DELIVERIES]) or 0) > 0 and tonumber(record.stage) == stage
+  if not is_delivered or not is_in_claim_still(record) then
+    return record
+  end
+  local node, chain, began_at = unpack(redis.call('HMGET', upload_key(id), 'worker', 'chain',
+    'at:' .. stage))
+  if node and chain == claim then
+    note_died(id, node, stage, tonumber(began_at) or NOW)
+    record.tried = redis.call('HGET', upload_key(id), 'tried')
+  end
+  return record
 end
 
 -- Return a node that this stage of a probe is left to, or nil.
@@ -252,12 +277,9 @@ end
 
 -- Return a node that this stage of the batch is left to, because this node has failed; or nil.
 local function batch_left_to(found)
-  if stage == STAGE.compute_checksum then
-    return nil
-  end
   local all_tried = {}
   for _, record in pairs(found) do
-    if record.tried and record.state == 'active' and record.claim == claim and record.host == '' then
+    if record.tried and is_in_claim_still(record) and record.host == '' then
       all_tried[#all_tried + 1] = record.tried
     end
   end
@@ -289,7 +311,7 @@ end
 
 local function deliver(id, record, is_one_of_many)
   local key = upload_key(id)
-  if record.state ~= 'active' or record.claim ~= claim or tonumber(record.stage) > stage then
+  if not is_in_claim_still(record) or tonumber(record.stage) > stage then
     return nil
   end
   -- A first stage that is delivered late makes a new claim under its old id. A later stage of the
@@ -338,9 +360,17 @@ if is_first and #ids > 0 then
 end
 for _, id in ipairs(ids) do
   found[id] = found[id] or attempt(id, read, id) or {}
+  found[id] = attempt(id, note_last_delivery, id, found[id]) or {}
 end
-local other = batch_left_to(found)
-if other then
+local other = not is_first and batch_left_to(found)
+if other and stage == STAGE.compute_checksum then
+  for _, id in ipairs(ids) do
+    if is_in_claim_still(found[id]) then
+      attempt(id, requeue, id, found[id])
+    end
+  end
+  return finish_script({ { { other } }, {} })
+elseif other then
   redis.call('ZADD', KEY.claims, claim_until(args.lease_s), claim)
   return finish_script({ { { other } }, {} })
 end

@@ -47,28 +47,8 @@ local ttl_s = args.ttl_s
 local failing = 0
 local publish_of, call_of_publish = {}, {}
 
--- What that many nodes meet in calling a service needs no more of them.
-local OUTAGE_NODES = 3
--- What so many nodes are refused is refused to all: a farm may have several with the same wrong user.
-local VERDICT_NODES = 6
--- So many nodes may be wrong in the same way, before all may try again: a record names no more of them.
-local MOST_ALIKE = 32
-
 -- How often an upload is tried that a node might do which may come back.
 local RETURN_PAUSE_S = 10
-
--- The latest failures that a page shows; the error is sealed, if the record is.
-local TRIES_KEPT = 8
-
-local function note_try(key, kind, error)
-  local stage, before = unpack(redis.call('HMGET', key, 'stage', 'log'))
-  local tries = before and cjson.decode(before) or {}
-  tries[#tries + 1] = { NOW, tonumber(stage), args.node, kind, error }
-  if #tries > TRIES_KEPT then
-    table.remove(tries, 1)
-  end
-  redis.call('HSET', key, 'log', cjson.encode(tries))
-end
 
 local function put_back(id, key)
   local claim, host, score = unpack(redis.call('HMGET', key, 'claim', 'host', 'score'))
@@ -77,57 +57,10 @@ local function put_back(id, key)
   return 'pending'
 end
 
--- How many nodes have met an error of this kind lately.
-local function nodes_that_met(key, kind)
-  local nodes, count = {}, 0
-  for _, try in ipairs(cjson.decode(redis.call('HGET', key, 'log') or '[]')) do
-    if try[4] == kind and not nodes[try[3]] then
-      nodes[try[3]] = true
-      count = count + 1
-    end
-  end
-  return count
-end
-
--- Leave an upload to the nodes that have not tried it, because `own` may be wrong with this one.
--- Returns whether they may try it without a try counted. If there are none, all may try it again.
--- `final` is the kind of an error that ends the upload: nodes that failed otherwise do not confirm it.
--- `strike` is the upload that stands for all those of one call: they are one sign against the node.
-local function leave_to_others(id, key, own, final, strike)
-  local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
-  local names = tried and cjson.decode(tried) or {}
-  names[args.node] = own
-  local alike, is_service = 0, own == 'ftrack' or own == 'store'
-  for _, what in pairs(names) do
-    alike = alike + (what == own and 1 or 0)
-  end
-  local are_enough
-  if final then
-    are_enough = nodes_that_met(key, final) >= VERDICT_NODES
-  else
-    are_enough = alike >= OUTAGE_NODES
-  end
-  local is_bounded = is_service or STAGE[own]
-  local are_others = host == '' and untried_node(names) and not (is_bounded and alike >= MOST_ALIKE)
-  if are_others then
-    redis.call('HSET', key, 'tried', cjson.encode(names))
-  else
-    redis.call('HDEL', key, 'tried')
-  end
-  if not are_others or is_service and are_enough then
-    note_failed_by_all(id, names)
-    return false
-  end
-  if (strike or id) == id then
-    note_failed_alone(id, own, args.node)
-  end
-  return true
-end
-
 -- Hand an upload over, if this failure may be the node's own: at once, and without a try counted.
 -- Returns whether that was done. Otherwise it counts, and it is tried again after the delay.
 local function hand_over(id, key, retry)
-  if not leave_to_others(id, key, retry.own, retry.final and retry.kind, retry.strike) then
+  if not leave_to_others(id, key, args.node, retry.own, retry.final and retry.kind, retry.strike) then
     return false
   end
   redis.call('HSETNX', key, 'since', NOW)
@@ -225,7 +158,7 @@ local function leave_if_unanswered(id, key, retry)
   if not is_unanswered or args.node == '' then
     return false
   end
-  local is_left = leave_to_others(id, key, retry.gate)
+  local is_left = leave_to_others(id, key, args.node, retry.gate)
   if is_closed(retry.gate) then
     forget_failed_alone(retry.gate)
     redis.call('SREM', failing_set(retry.gate, args.node), id)
@@ -340,7 +273,7 @@ local function fail(id)
 end
 
 local function retry(id, key, settlement)
-  note_try(key, settlement.retry.kind, settlement.retry.error)
+  note_try(key, args.node, settlement.retry.kind, settlement.retry.error)
   return retry_or_fail(id, key, settlement.retry)
 end
 

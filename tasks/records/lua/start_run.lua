@@ -13,20 +13,32 @@
 --- @include "moves"
 --- @include "ahead"
 --- @include "notices"
+--- @include "repair"
 --- @include "endings"
+--- @include "attempt"
 --- @include "nodes"
+--- @include "notes"
+--- @include "breaker"
 
 local id, parts_key = args.id, KEY.parts .. args.id
 if not is_ours(id, args.fence) then
   return {}
 end
 local key = upload_key(id)
+-- A run that was not ended before its message came again has ended with its process.
+local taken_by, times = unpack(redis.call('HMGET', parts_key, 'by:' .. args.run,
+  'deliveries:' .. args.run))
+if taken_by and (tonumber(times) or 0) > 0 then
+  local began_at = redis.call('HGET', key, 'at:' .. STAGE.put_file)
+  attempt(id, note_died, id, taken_by, STAGE.put_file, tonumber(began_at) or NOW)
+end
 local host, tried = unpack(redis.call('HMGET', key, 'host', 'tried'))
 local other = host == '' and tried and stage_left_to({ tried }, args.worker, STAGE.put_file)
 if other then
   return finish_script({ other })
 end
 redis.call('HSET', key, 'worker', args.worker)
+redis.call('HSET', parts_key, 'by:' .. args.run, args.worker)
 set_ahead(id, args.run, 0)
 -- Deliveries without a part stored in between, by this run or another one: a file that makes progress
 -- kills no worker.

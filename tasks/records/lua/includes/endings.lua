@@ -178,10 +178,3 @@ function finish(id, from, to, ttl, record)
     inform_publishes(id, to, ttl)
   end
 end
-
-local function fail_worker_killer(id, from, worker, times, ttl)
-  redis.call('HSET', upload_key(id), 'error_kind', 'WorkerKilled', 'error',
-    'it killed its worker ' .. times .. ' times, most recently ' .. worker
-    .. '; check the log and the memory limit of that worker, then run farmhaul retry')
-  finish(id, from, 'failed', ttl)
-end
