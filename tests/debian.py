@@ -10,6 +10,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+#: By default, apt downloads as the user _apt, who may not be allowed to write to /tmp.
+APT_GET = ("apt-get", "-q", "-o", "APT::Sandbox::User=root")
+
 
 class NoPackages(Exception):
     """The packages are not available here; the text says why."""
@@ -32,9 +35,9 @@ def unpacked(name: str, packages: Sequence[str]) -> Path:
     with tempfile.TemporaryDirectory(dir=base) as folder:
         downloads, new = Path(folder) / "packages", Path(folder) / "root"
         downloads.mkdir()
-        download = ["apt-get", "download", "-q", *packages]
+        download = [*APT_GET, "download", *packages]
         if _tried(download, downloads):  # mostly because the list of packages is missing
-            _tried(["apt-get", "update", "-q"], downloads)
+            _tried([*APT_GET, "update"], downloads)
             if why := _tried(download, downloads):
                 raise NoPackages(f"Debian's packages could not be downloaded: {why}")
         for package in downloads.glob("*.deb"):

@@ -83,12 +83,15 @@ def machines(folder: Path, *names: str) -> Machines:
     """Make machines with these names.
 
     Raises:
-        NoMachines: this needs root, on Debian.
+        NoMachines: this needs root, on Debian, and its packages.
     """
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise NoMachines("only root can make a chroot, and only on Debian")
     if not shutil.which("debootstrap"):
-        engine.install()
+        try:
+            engine.install()
+        except engine.NoEngine as error:
+            raise NoMachines(str(error)) from None
     archive = base_image.stand_in(PACKAGES)
     for name in names:
         root = folder / "roots" / name

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.debian import APT_GET
 from tests.docker import base_image, firewall
 
 _DEBIAN_PACKAGES = ("docker.io", "docker-compose", "iptables", "debootstrap")
@@ -152,8 +153,8 @@ def install() -> None:
         )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
-        run(["apt-get", "update", "-q"], environment, timeout_s=300)
-        install = ["apt-get", "install", "-q", "-y", "--no-install-recommends"]
+        run([*APT_GET, "update"], environment, timeout_s=300)
+        install = [*APT_GET, "install", "-y", "--no-install-recommends"]
         run([*install, *_DEBIAN_PACKAGES], environment, timeout_s=900)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
         raise NoEngine(f"Debian's packages for Docker cannot be installed: {error}") from error

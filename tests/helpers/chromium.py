@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.debian import APT_GET
 from tests.sandbox.process import CHECKOUT
 
 LOCK = CHECKOUT / "tests/browser/requirements.lock"
@@ -53,8 +54,8 @@ def _program() -> str:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         raise NoBrowser("chromium is not installed, and only root on Debian can install it here")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ("apt-get", "install", "-q", "-y", "--no-install-recommends", "chromium")
-    for command in (("apt-get", "update", "-q"), install):
+    install = (*APT_GET, "install", "-y", "--no-install-recommends", "chromium")
+    for command in ((*APT_GET, "update"), install):
         _run(command, environment)
     return shutil.which("chromium") or "/usr/bin/chromium"
 

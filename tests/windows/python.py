@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Self
 from unittest.mock import ANY
 
+from tests.debian import APT_GET
 from tests.helpers.skipping import warn_loudly
 from tests.sandbox.process import CHECKOUT
 
@@ -189,8 +190,8 @@ def _install_packages() -> None:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         needed = " and ".join(_PACKAGES)
         raise NoWindows(f"{needed} are not installed, and only root on Debian can install them")
-    _tried("apt-get", "update", "-q")
-    _tried("apt-get", "install", "-q", "-y", "--no-install-recommends", *_PACKAGES)
+    _tried(*APT_GET, "update")
+    _tried(*APT_GET, "install", "-y", "--no-install-recommends", *_PACKAGES)
 
 
 def _tried(*command: str) -> None:
