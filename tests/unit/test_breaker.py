@@ -278,6 +278,17 @@ class TestANodeWhoseProcessesDie:
             in fault.why
         )
 
+    def test_takes_nothing_back_by_a_late_message(self, farm: Farm) -> None:
+        farm.enqueue(file_of())
+        [transfer] = bring_to(farm, PUT, "bad")
+        claim = farm.field(transfer.upload_id, "claim")
+        assert farm.record.deliver(claim, PUT, "bad").left_to == "good"
+        [running] = farm.deliver(PUT, claim, worker="good")
+
+        assert farm.deliver(CHECKSUM, claim, worker="bad") == []
+
+        assert farm.settle(running, "advanced", node="good") == "active"
+
     def test_has_one_sign_against_it_if_it_was_shut_off_once(self, farm: Farm) -> None:
         self.die(farm, PUT, processes=8)
         self.die(farm, PUT, processes=8)

@@ -239,15 +239,17 @@ local function requeue_alone(id, key, record)
   redis.call('HSET', key, 'exclusive', 1)
 end
 
-local function is_in_claim_still(record)
+-- Whether an upload is still in this batch, and has not begun a later stage.
+local function is_to_be_done(record)
   return record.state == 'active' and record.claim == claim
+    and (tonumber(record.stage) or STAGE.compute_checksum) <= stage
 end
 
 -- A delivery that was not settled before its message came again has ended with its process. Returns
 -- the record.
 local function note_last_delivery(id, record)
   local is_delivered = (tonumber(record[DELIVERIES]) or 0) > 0 and tonumber(record.stage) == stage
-  if not is_delivered or not is_in_claim_still(record) then
+  if not is_delivered or not is_to_be_done(record) then
     return record
   end
   local node, chain, began_at = unpack(redis.call('HMGET', upload_key(id), 'worker', 'chain',
@@ -279,7 +281,7 @@ end
 local function batch_left_to(found)
   local all_tried = {}
   for _, record in pairs(found) do
-    if record.tried and is_in_claim_still(record) and record.host == '' then
+    if record.tried and is_to_be_done(record) and record.host == '' then
       all_tried[#all_tried + 1] = record.tried
     end
   end
@@ -311,7 +313,7 @@ end
 
 local function deliver(id, record, is_one_of_many)
   local key = upload_key(id)
-  if not is_in_claim_still(record) or tonumber(record.stage) > stage then
+  if record.state ~= 'active' or record.claim ~= claim or tonumber(record.stage) > stage then
     return nil
   end
   -- A first stage that is delivered late makes a new claim under its old id. A later stage of the
@@ -365,7 +367,7 @@ end
 local other = not is_first and batch_left_to(found)
 if other and stage == STAGE.compute_checksum then
   for _, id in ipairs(ids) do
-    if is_in_claim_still(found[id]) then
+    if is_to_be_done(found[id]) then
       attempt(id, requeue, id, found[id])
     end
   end
