@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tasks.records.states import STAGES
+from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
 from tests.chaos.troubles import QUEUES
 from tests.farm import Farm, Upload, wait_until
@@ -92,8 +93,9 @@ def check_once(farm: Farm, uploads: list[Upload]) -> None:
 
 
 @pytest.mark.slow
-def test_stages_delivered_again_after_the_last_change_nothing(hook: Farm) -> None:
-    farm = hook
+def test_stages_delivered_again_after_the_last_change_nothing(make_farm: MakeFarm) -> None:
+    # On a machine that stalls, a short lease would be over, and its stage begin again.
+    farm = make_farm(workers=0, lease_s=30)
     uploads, late = messages_of_a_batch(farm)
     before = requests_of(farm)
 
