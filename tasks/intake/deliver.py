@@ -86,13 +86,12 @@ def deliver(requests: Sequence[Request], settings: HookSettings, say: Say) -> De
             "flush-spool or a worker on this host sends them"
         )
         return Delivered(["spooled"] * len(requests), [])
-    if fault is not None:  # these uploads are queued; farmhaul doctor says what is wrong
-        return Delivered(_states(found, requests), entries)
     spool.discard(kept)
-    try:  # noqa: SIM105 contextlib is slow to import
-        flush_spool(settings, say, limit=SPOOLED_AT_ONCE, until=end)
+    try:
+        if fault is None:  # else it may hang
+            flush_spool(settings, say, limit=SPOOLED_AT_ONCE, until=end)
     except (InboxError, OSError):
-        pass  # as above
+        pass  # these uploads are queued; farmhaul doctor reports what is wrong with the spool
     return Delivered(_states(found, requests), entries)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import errno
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from tasks.config.hook_key import derive_hook_key, hook_key_text
-from tasks.intake import command, deliver
+from tasks.intake import command, deliver, disk
 from tasks.intake.bodies import make_bodies
 from tasks.intake.envelope import Envelope, open_entry
 from tasks.intake.from_wire import from_wire
@@ -313,6 +314,24 @@ def test_a_spool_that_cannot_be_written_hinders_nothing(host: Host) -> None:
 
     assert host.enqueue(host.file(), "--component-id", COMPONENT)[0] == 0
     assert len(host.sent()) == 1
+
+
+@pytest.mark.usefixtures("spool")
+def test_what_is_sent_does_not_stay_in_a_spool_that_fills(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = disk.write_new
+    monkeypatch.setattr(deliver, "make_bodies", lambda *given: make_bodies(*given) * 2)
+
+    def fills(folder: str, *given: Any) -> str:
+        if os.listdir(folder):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return really(folder, *given)
+
+    monkeypatch.setattr(disk, "write_new", fills)
+
+    assert host.enqueue(host.file(), "--component-id", COMPONENT)[0] == 0
+    assert (len(host.sent()), host.kept) == (2, [])
 
 
 @pytest.mark.usefixtures("spool")
