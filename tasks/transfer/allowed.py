@@ -6,6 +6,7 @@ import os
 import stat
 
 from tasks.transfer.errors import FileRefusedError
+from tasks.transfer.hanging import HungError, look
 from tasks.transfer.windows import ordinary
 from tasks.transfer.windows import real_path as without_symlinks
 
@@ -23,6 +24,10 @@ KINDS = (
 
 #: Storage roots with all symlinks resolved, each of which is looked up once.
 _real_roots: dict[str, str] = {}
+#: Those whose lookup has begun. What has begun and not ended may hang.
+_begun: set[str] = set()
+#: A lookup takes milliseconds, unless its mount is slow or dead.
+ROOT_S = 2.0
 
 
 def check_kind(path: str, status: os.stat_result, *, allow_empty: bool) -> None:
@@ -42,14 +47,14 @@ def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
     """Check that ``real_path``, which is ``path`` with all symlinks resolved, is in ``roots``.
 
     A real path has no symlinks, so a root that it begins with is not looked at. The mount of any
-    root may hang.
+    root may hang: that holds up only files that are in no other root.
 
     Raises:
         FileRefusedError: it is outside of all of them.
     """
     if is_below(real_path, roots):
         return
-    if not any(is_below(real_path, [_resolved(root)]) for root in roots):
+    if not _is_below_resolved(real_path, roots):
         # A symlink may point to any bytes, but an error must fit into a line of a record.
         target = real_path if real_path.isprintable() else ascii(real_path)[1:-1]
         is_itself = _comparable(real_path) == _comparable(path)
@@ -63,6 +68,24 @@ def check_roots(path: str, real_path: str, roots: Sequence[str]) -> None:
         raise FileRefusedError(
             path, f"{where} outside the storage roots ({listed})", "outside_roots"
         )
+
+
+def _is_below_resolved(path: str, roots: Sequence[str]) -> bool:
+    if any(_answers(root) and is_below(path, [_real_roots[root]]) for root in roots):
+        return True
+    # The path may be in a root that does not answer, so it waits for that.
+    return any(is_below(path, [_resolved(root)]) for root in roots)
+
+
+def _answers(root: str) -> bool:
+    """Return whether a root is resolved. Only the first call for it waits."""
+    if root not in _real_roots and root not in _begun:
+        _begun.add(root)
+        try:
+            look(lambda: _resolved(root), ROOT_S)
+        except HungError:
+            return False
+    return root in _real_roots
 
 
 def _resolved(root: str) -> str:

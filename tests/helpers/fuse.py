@@ -2,6 +2,7 @@
 
     python -m tests.helpers.fuse FOLDER           mounts it, until stdin is closed
     python -m tests.helpers.fuse FOLDER ESTALE    one on which every call fails with this error
+    python -m tests.helpers.fuse FOLDER SILENCE   one that answers no call at all
 
 It speaks FUSE's own protocol (linux/fuse.h), so that it needs no library. It has one file.
 It takes the requests to read it, and answers none: a request that has been taken
@@ -54,7 +55,8 @@ def answer(opcode: int, node: int, body: bytes) -> bytes | int:
     return errno.ENOSYS
 
 
-def serve(folder: str, error_number: int = 0) -> None:
+def serve(folder: str, error: str = "") -> None:
+    error_number = getattr(errno, error, 0)
     libc = ctypes.CDLL(None, use_errno=True)
     device = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
@@ -68,13 +70,13 @@ def serve(folder: str, error_number: int = 0) -> None:
                 return
             request = os.read(device, 1 << 20)
             _, opcode, unique, node, *_ = IN_HEADER.unpack_from(request)
-            if opcode in SILENT:
+            if opcode in SILENT or (error == "SILENCE" and opcode != INIT):
                 continue
             body = answer(opcode, node, request[IN_HEADER.size :])
             if error_number and opcode != INIT:
                 body = error_number
-            error, content = (-body, b"") if isinstance(body, int) else (0, body)
-            os.write(device, struct.pack("<IiQ", 16 + len(content), error, unique) + content)
+            code, content = (-body, b"") if isinstance(body, int) else (0, body)
+            os.write(device, struct.pack("<IiQ", 16 + len(content), code, unique) + content)
     finally:
         # Its end is an error for all who wait: nothing is left behind in state D.
         libc.umount2(folder.encode(), MNT_DETACH)
@@ -88,7 +90,7 @@ def can_mount() -> bool:
 
 @contextmanager
 def mounted(folder: str, error: str = "") -> Iterator[None]:
-    """Mount it in a process of its own; with an *error*, such as ESTALE, each call fails so."""
+    """Mount it in a process of its own; with an *error*, ESTALE or SILENCE, each call ends so."""
     command = [sys.executable, "-m", "tests.helpers.fuse", folder, *filter(None, [error])]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
@@ -100,4 +102,4 @@ def mounted(folder: str, error: str = "") -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], getattr(errno, sys.argv[2]) if len(sys.argv) > 2 else 0)
+    serve(*sys.argv[1:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from tasks.transfer.files import (
     require_unchanged,
 )
 from tasks.transfer.models import AskedFor
+from tests.helpers.fuse import can_mount, mounted
+from tests.helpers.skipping import skip_loudly
 
 
 def count_descriptors() -> int:
@@ -143,6 +146,30 @@ def test_a_symlink_that_stays_in_the_roots_is_followed(root: Path) -> None:
 
     with open_checked(str(root / "latest.exr"), [str(root)]) as file:
         assert file.read() == b"pixels"
+
+
+def test_a_root_that_hangs_holds_up_no_file_of_another(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_mount():
+        skip_loudly("A ROOT THAT HANGS WAS NOT TESTED", "only root can mount FUSE")
+    monkeypatch.setattr("tasks.transfer.allowed.ROOT_S", 0.1)
+    hung, link, outside = tmp_path / "hung", tmp_path / "link", tmp_path / "outside.exr"
+    hung.mkdir()
+    link.symlink_to(root)
+    for path in (root / "1.exr", root / "2.exr", outside):
+        path.write_bytes(b"pixels")
+    roots = [str(hung / "shows"), str(link)]
+
+    with ThreadPoolExecutor() as threads, mounted(str(hung), "SILENCE"):
+        for name in ("1.exr", "2.exr"):
+            threads.submit(open_checked, str(link / name), roots).result(10).close()
+        waiting = threads.submit(open_checked, str(outside), roots)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)  # it may be in the other root
+
+    with pytest.raises(FileRefusedError, match="outside the storage roots"):
+        waiting.result(10)
 
 
 def test_a_folder_that_only_begins_like_a_root_is_outside(root: Path, tmp_path: Path) -> None:
