@@ -61,7 +61,7 @@ class FtrackRefusal(Exception):
         self.why = why
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.why}"
+        return _told(self.name, self.why)
 
     @property
     def is_too_large(self) -> bool:
@@ -228,20 +228,25 @@ class FtrackClient:
 
     def _error_in(self, error: Result, response: requests.Response) -> Exception:
         # Most errors come with HTTP 200, as this object in place of the results.
-        name = self._printable(error.get("exception"))
-        why = self._printable(error.get("content", ""))
         code = error.get("error_code")
+        name = self._printable(error.get("exception")) or self._printable(code)
+        why = self._printable(error.get("content"))
         if code == "api_credentials_invalid" or name in CREDENTIALS_EXCEPTIONS:
             return CredentialsRefusedError(self.server_url, why or name)
         is_theirs = OUTAGE_EXCEPTION.search(name) or STORE_OUTAGE.search(why)
         if is_outage(response.status_code) or is_theirs:
-            return ServiceUnavailableError("ftrack", f"{name}: {why}", retry_after_s(response))
+            return ServiceUnavailableError("ftrack", _told(name, why), retry_after_s(response))
         return FtrackRefusal(name, why)
 
     def _printable(self, value: object) -> str:
         # ftrack may repeat the key that it refuses. A value that is not text may be nested deeply.
-        text = value if isinstance(value, str) else reprlib.repr(value)
+        text = value if isinstance(value, str) else reprlib.repr(value) if value else ""
         return one_line(text.replace(self._api_key, "***"))
+
+
+def _told(name: str, why: str) -> str:
+    """Return what an error of ftrack's says: it may lack its name, its text, or both."""
+    return ": ".join(filter(None, (name, why))) or "an error without a name or text"
 
 
 def _count_values(body: bytes) -> int:

@@ -321,6 +321,26 @@ def test_an_outage_that_ftrack_tells_of_in_json_is_one(
     assert f"{name}: try later" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"exception": "ValidationError", "content": " "}, "ValidationError"),
+        ({"exception": "ValidationError", "content": None}, "ValidationError"),
+        ({"exception": "ValidationError"}, "ValidationError"),
+        ({"exception": None, "content": "not yours"}, "not yours"),
+        ({"exception": " ", "error_code": "not_allowed"}, "not_allowed"),
+        ({"exception": "", "content": ""}, "an error without a name or text"),
+    ],
+)
+def test_an_error_that_lacks_its_name_or_text_reads_well(
+    answer: object, says: str, client: FtrackClient, odd: OddServer
+) -> None:
+    odd.answers = [answer_of(answer, "503 Busy"), answer_of(answer, "422 No")]
+
+    assert str(error_of(client)) == f"waiting for ftrack: {says}; farmhaul tries again by itself"
+    assert str(error_of(client)) == says
+
+
 def test_an_outage_of_the_store_that_ftrack_tells_of_is_one(
     client: FtrackClient, odd: OddServer
 ) -> None:
