@@ -301,14 +301,16 @@ end
 local MOST_ASKED = 6
 
 local function are_others_left(record)
+  if stage ~= STAGE.compute_checksum or record.host ~= '' then
+    return false
+  end
   local tried_by = record.tried and cjson.decode(record.tried) or {}
   local count = 0
   for _, what in pairs(tried_by) do
     count = count + (what == 'files' and 1 or 0)
   end
   tried_by[args.worker] = true
-  return stage == STAGE.compute_checksum and record.host == '' and count < MOST_ASKED
-    and untried_node(tried_by)
+  return count < MOST_ASKED and untried_node(tried_by)
 end
 
 local function deliver(id, record, is_one_of_many)
