@@ -25,11 +25,12 @@ local function upload_key(id)
   return KEY.upload .. id
 end
 
--- Return these fields of a hash, by name; those that it lacks are false.
+-- Return these fields of a hash, by name; those that it lacks are nil, not false: a table of half of
+-- them is filled faster.
 local function read_fields(key, names)
   local fields = {}
   for number, value in ipairs(redis.call('HMGET', key, unpack(names))) do
-    fields[names[number]] = value
+    fields[names[number]] = value or nil
   end
   return fields
 end
