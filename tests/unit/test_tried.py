@@ -14,6 +14,7 @@ from tasks.records.record import CLAIM_UPLOADS
 from tasks.records.states import STAGES
 from tasks.records.status import Status
 from tasks.stage.redaction import internal_error
+from tasks.stage.retry_policy import retry_plan
 from tasks.transfer import errors
 from tasks.transfer.ftrack import API_CALL
 from tests.unit.records import Farm, file_of
@@ -322,6 +323,26 @@ class TestAFailureThatMayBeTheNodesOwn:
         farm.client.hset(keys.upload_key(upload_id), "request", request)
 
         assert claimed_by(farm, "w2") == [upload_id]
+
+    @pytest.mark.parametrize("passing", [0, 1, 2])
+    def test_that_ftrack_has_for_one_of_a_batch_is_tried_apart(
+        self, farm: Farm, passing: int
+    ) -> None:
+        """On the next node, it would fail a call for a batch again."""
+        farm.take_tasks("w1", "w2")
+        farm.enqueue(*(file_of() for _ in range(3)))
+        claim = "of w1"
+        first = farm.deliver(CHECKSUM, claim, worker="w1")
+        farm.record.settle([Settlement(file, "advanced") for file in first])
+        files = farm.deliver(SIGN, claim, worker="w1")
+        good, bad = files[:passing], files[passing:]
+        rows = [Settlement(file, "advanced") for file in good]
+        rows += [Settlement(file, "retrying", {}, retry_plan(REVOKED, node="w1")) for file in bad]
+        farm.record.settle(rows, passed=passing, node="w1")
+        farm.enqueue(file_of())
+
+        is_apart = passing == 2
+        assert len(claimed_by(farm, "w2")) == (1 if is_apart else len(bad) + 1)
 
 
 class TestAFileThatIsNotAsItWasAskedFor:

@@ -57,11 +57,18 @@ local function put_back(id, key)
   return 'pending'
 end
 
+-- Whether all others of the batch have shown that the stage's service is up.
+local is_alone_of_batch = args.passed > 0 and args.passed == #args.settlements - 1
+
 -- Hand an upload over, if this failure may be the node's own: at once, and without a try counted.
 -- Returns whether that was done. Otherwise it counts, and it is tried again after the delay.
 local function hand_over(id, key, retry)
   if not leave_to_others(id, key, args.node, retry.own, retry.final and retry.kind, retry.strike) then
     return false
+  end
+  if retry.own == 'ftrack' and is_alone_of_batch then
+    -- If it is not the node's fault, it would fail a call for a batch on the next node, too.
+    redis.call('HSETNX', key, 'exclusive', publish_of[id] or 1)
   end
   redis.call('HSETNX', key, 'since', NOW)
   redis.call('HSET', key, 'error', retry.error, 'error_kind', retry.kind, 'retry_stage',
