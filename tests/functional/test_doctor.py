@@ -17,7 +17,9 @@ from cryptography.fernet import Fernet
 
 from tasks.config.hook_key import derive_hook_key, hook_key_text
 from tasks.config.remedies import explained
+from tasks.config.sealing import Codec
 from tasks.records import refusals
+from tasks.records.scripts import Scripts
 from tasks.transfer.errors import OwnSettingsError
 from tests.farm import Farm, wait_until
 from tests.functional.doctor_setups import (
@@ -165,6 +167,15 @@ def test_a_node_that_is_set_aside_does_not_count_as_a_taker(lone: Farm) -> None:
 
     assert says == {"1 take tasks: w1@node7"}
     assert faults.startswith("all 2 are set aside | ")
+
+
+def test_a_worker_that_has_shut_down_is_not_said_to_run(lone: Farm) -> None:
+    Scripts(lone.redis, Codec([])).run("note_leaving", node="w1@node7")
+
+    # For the rest of a second it still counts.
+    wait_until(lambda: "no worker" in wrong(examine(lone)).get("fault workers", ""))
+
+    assert "running, but" not in wrong(examine(lone))["fault workers"]
 
 
 def test_people_read_lines_with_the_next_step_below() -> None:

@@ -14,8 +14,8 @@ from tasks.config.hook_settings import HookSettings
 from tasks.config.sealing import FERNET, message_codec
 from tasks.intake.ranges import some_of
 from tasks.records.inbox import waiting
-from tasks.records.keys import ALIVE, RETRYING, TOTALS, to_text, upload_key
-from tasks.records.nodes import NodeFault, heard_lately
+from tasks.records.keys import ALIVE, RETRYING, TOTALS, WORKERS, to_text, upload_key
+from tasks.records.nodes import IS_LOCAL, NodeFault, heard_lately
 from tasks.records.numbers import number
 from tasks.records.refusals import read as read_refusals
 from tasks.records.states import STAGES, UPLOAD_STATES
@@ -222,7 +222,10 @@ def _versions(farm: Farm, workers: Sequence[str], faults: Sequence[NodeFault]) -
     # In the order of time, so that an upgraded worker counts with its new version.
     rows = heard_lately(farm.client, ALIVE)
     found = {name: version for version, _, name in (row.partition(" ") for row in rows)}
-    if silent := sorted(found.keys() - set(workers)):
+    # One that has shut down stays in WORKERS for a while, because it may come back; one that runs
+    # and takes no tasks does not.
+    noted = {to_text(name).removesuffix(IS_LOCAL) for name in farm.client.zrange(WORKERS, 0, -1)}
+    if silent := sorted(found.keys() - noted):
         step = "restart them; see not_consuming in their logs, and the lines before it"
         yield Finding("fault", "workers", f"running, but take no tasks: {some_of(silent)}", step)
     versions = {**dict.fromkeys(workers, "unknown"), **found}
