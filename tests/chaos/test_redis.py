@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,13 @@ def out_of_memory(farm: Farm) -> int:
     """Return how many commands Redis has refused because it is full."""
     errors = farm.redis.info("errorstats")
     return int(errors.get("errorstat_OOM", {"count": 0})["count"])
+
+
+def times_lost(farm: Farm) -> list[float]:
+    """Return when the worker has given up a connection, in seconds."""
+    lines = farm.workers[0].log_text().splitlines()
+    lost = [line for line in lines if "Connection to broker lost" in line]
+    return [datetime.fromisoformat(line[1:24].replace(",", ".")).timestamp() for line in lost]
 
 
 @pytest.mark.slow
@@ -144,6 +152,10 @@ def test_a_worker_waits_for_a_redis_that_refuses(sandbox: Sandbox, tmp_path: Pat
             for refuse, accept, says in refusals:
                 farm.redis.execute_command(*refuse)
                 wait_until(lambda: says in farm.workers[0].log_text(), 30, farm.workers[0].log_text)  # noqa: B023
+                seen = len(times_lost(farm))
+                wait_until(lambda: len(times_lost(farm)) >= seen + 4)  # noqa: B023
+                first, *_, last = times_lost(farm)[seen : seen + 4]
+                assert last - first > 2.5, "a worker must not storm a Redis that refuses"
                 farm.redis.execute_command(*accept)
                 wait_arrived(farm, [farm.upload()])
             log = farm.workers[0].log_text()

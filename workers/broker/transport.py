@@ -83,6 +83,14 @@ class _Guarded:
             self._commands = super()._create_client()  # type: ignore[misc]
         return self._commands
 
+    def _queue_bind(self, *args: Any) -> None:
+        try:
+            super()._queue_bind(*args)  # type: ignore[misc]
+        except redis.ResponseError:  # the first write of a new connection
+            if self.shared_redis is not None:
+                time.sleep(REFUSED_PAUSE_S)  # Celery connects again at once
+            raise
+
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)  # type: ignore[misc]
