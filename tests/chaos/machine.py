@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -449,16 +450,20 @@ class Uploads(RuleBasedStateMachine):
     def a_gate_closes_on_several_uploads_and_several_nodes_alone(self) -> None:
         for service, gate in zip(SERVICES, self.gate_hashes(), strict=True):
             struck = {name: node for name, node in gate.items() if name.startswith("struck:")}
-            assert len(struck) == int(gate.get("strikes", 0))
-            assert len(set(struck.values())) == int(gate.get("nodes", 0))
+            # An upload may fail on one node after the other; then its field names the last one.
+            failed = Counter({node: int(gate.get(f"node:{node}", 0)) for node in NODES})
+            nodes = {node for node, count in failed.items() if count}
+            assert len(struck) == int(gate.get("strikes", 0)) <= failed.total()
+            assert {*struck.values()} <= nodes
+            assert len(nodes) == int(gate.get("nodes", 0))
             if "until" in gate:
                 event(f"the gate of {service} has closed")
                 assert len(struck) >= 3
-                assert len(set(struck.values())) >= 2
+                assert len(nodes) >= 2
             for node in NODES:
                 if f"until:{node}" in gate:
                     event("a node waits by itself")
-                    assert list(struck.values()).count(node) >= 3
+                    assert failed[node] >= 3
 
     def note_nodes(self) -> None:
         """Say that both nodes take uploads now: a time far ahead counts for nothing."""
