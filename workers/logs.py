@@ -180,10 +180,20 @@ def set_up(worker: str, settings: Settings) -> None:
     # Celery warns of an error that it could not store, with the traceback as the text of the
     # warning, and then logs the same error as LOG_INTERNAL_ERROR.
     warnings.filterwarnings("ignore", "Exception raised outside body", RuntimeWarning)
+    # Celery sets such a filter back for this one, so it is dropped where warnings become lines.
+    logging.getLogger("py.warnings").addFilter(_is_for_people)
     if as_json:
         _set_up_json(as_json)
     else:
         _survive_full_disk()
+
+
+def _is_for_people(record: logging.LogRecord) -> bool:
+    """Leave out the eight lines with which Celery proposes a setting after each lost connection.
+
+    That setting made tasks run twice, with Celery 5.7.
+    """
+    return "worker_cancel_long_running_tasks_on_connection_loss" not in record.getMessage()
 
 
 def _survive_full_disk() -> None:
