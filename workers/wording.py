@@ -107,7 +107,7 @@ def not_taken_in(status: Status) -> str:
         since = f", the oldest for {span(oldest_s)}" if oldest_s is not None else ""
         wait = f"{entries} entries wait" if entries > 1 else "1 entry waits"
         said = [f"it may be in the inbox, where {wait}{since}", *no_takers(status)]
-    others = redis_full(status.client) | waits_for_newer(status)
+    others = redis_refuses(status.client) | waits_for_newer(status)
     said += [" ".join(line) for line in others.items()]
     return "".join(f"; {part}" for part in (*said, *refused_requests(status)))
 
@@ -194,18 +194,21 @@ def troubles(status: Status) -> dict[str, str]:
         for gate in status.gates()
         if gate.closed
     }
-    return redis_full(status.client) | waits_for_newer(status) | gates | faults_of_nodes(status)
+    return redis_refuses(status.client) | waits_for_newer(status) | gates | faults_of_nodes(status)
 
 
-def redis_full(client: Any) -> dict[str, str]:
-    """Return whether Redis accepts nothing, as the rest of a line.
+def redis_refuses(client: Any) -> dict[str, str]:
+    """Return why Redis accepts nothing, as the rest of a line.
 
     Of what hooks ask for then, nobody knows here: it is in their spools, if they have any.
     """
     try:
+        client.ping()  # refused, too, while Redis cannot write to its disk
         memory = client.info("memory")
     except exceptions.NoPermissionError:
         return {}
+    except redis.ResponseError as error:
+        return {"Redis": redis_problem(error).removeprefix("Redis ")}
     used, most = (number(memory.get(name)) for name in ("used_memory", "maxmemory"))
     # With another policy it removes keys instead.
     is_full = 0 < most <= used and memory.get("maxmemory_policy") == "noeviction"

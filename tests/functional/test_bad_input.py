@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.farm import Farm
+from tests.farm import Farm, wait_until
 from tests.sandbox import RedisServer, Sandbox
 from tests.sandbox.process import CLOSED_PORT
 
@@ -387,6 +387,23 @@ def test_a_wrong_password_and_a_full_redis_are_reported(
         assert "open-sesame" not in line
     finally:
         server.stop()
+
+
+def test_status_names_a_redis_that_cannot_write(hook: Farm, tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    hook.env["FARMHAUL_REDIS_URL"] = server.url
+    try:
+        with server.client() as client:
+            folder, name = client.config_get("dir")["dir"], client.config_get("dbfilename")
+            client.config_set("save", "3600 1000000")
+            (Path(folder) / name["dbfilename"]).mkdir()  # so its snapshot cannot be saved
+            client.bgsave()
+            wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
+        done = hook.cli("status", "--format", "table")
+    finally:
+        server.stop()
+    assert "farmhaul: Redis cannot write to its disk" in done.stderr
 
 
 @pytest.mark.parametrize("frames", ["1001-1010", "[1001-1010]", "[1001-1010x2, 1012]"])

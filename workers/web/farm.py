@@ -15,7 +15,7 @@ from tasks.records.refusals import Refused, of_requests
 from tasks.records.states import STAGES
 from tasks.records.status import Backlog, Gate, Status, answers
 from workers.held_back import read_limits
-from workers.wording import redis_full
+from workers.wording import redis_refuses
 
 #: The latest failed uploads whose kinds of error the page of the farm counts.
 FAILED_READ = 500
@@ -87,7 +87,7 @@ class FarmReader:
             retrying=int(client.zcard(state_key("retrying"))),
             why=_why_the_latest_retries(status),
             refused=of_requests(client),
-            redis=" ".join(" ".join(line) for line in redis_full(client).items()),
+            redis=" ".join(" ".join(line) for line in redis_refuses(client).items()),
         )
 
     def _kinds_of_failures(self, client: Any) -> list[tuple[str, int]]:
