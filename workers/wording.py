@@ -204,11 +204,13 @@ def redis_refuses(client: Any) -> dict[str, str]:
     """
     try:
         client.ping()  # refused, too, while Redis cannot write to its disk
-        memory = client.info("memory")
+        memory, role = client.info("memory"), client.info("replication").get("role")
     except exceptions.NoPermissionError:
         return {}
     except redis.ResponseError as error:
         return {"Redis": redis_problem(error).removeprefix("Redis ")}
+    if role == "slave":
+        return {"Redis": redis_problem(redis.ReadOnlyError()).removeprefix("this Redis ")}
     used, most = (number(memory.get(name)) for name in ("used_memory", "maxmemory"))
     # With another policy it removes keys instead.
     is_full = 0 < most <= used and memory.get("maxmemory_policy") == "noeviction"

@@ -406,6 +406,21 @@ def test_status_names_a_redis_that_cannot_write(hook: Farm, tmp_path: Path) -> N
     assert "farmhaul: Redis cannot write to its disk" in done.stderr
 
 
+def test_status_names_a_replica(hook: Farm, tmp_path: Path) -> None:
+    """It answers all that status asks, with what it had when its master went away."""
+    server = RedisServer(tmp_path / "redis")
+    server.start()
+    hook.env["FARMHAUL_REDIS_URL"] = server.url
+    try:
+        with server.client() as client:
+            client.replicaof("127.0.0.1", str(CLOSED_PORT))
+            client.config_set("replica-serve-stale-data", "yes")
+        done = hook.cli("status", "--format", "table")
+    finally:
+        server.stop()
+    assert "farmhaul: Redis is a replica and cannot be written" in done.stderr
+
+
 @pytest.mark.parametrize("frames", ["1001-1010", "[1001-1010]", "[1001-1010x2, 1012]"])
 def test_frames_apart_from_their_pattern_are_refused(hook: Farm, frame: Path, frames: str) -> None:
     pattern = str(frame.with_name("main.%04d.exr"))
