@@ -17,7 +17,7 @@ from tasks.config.settings import Settings
 from tasks.intake.build import Options, build_requests
 from tasks.intake.fields import MAX_METADATA, MAX_PATHS
 from tasks.intake.from_wire import from_wire
-from tasks.intake.manifest import Entry
+from tasks.intake.manifest import OWN_KEYS, Entry
 from tasks.intake.marks import MARKING
 from tasks.intake.notation import Frames
 from tasks.intake.ranges import MAX_FRAMES
@@ -96,7 +96,9 @@ folders = st.lists(
 heads = st.from_regex(r"[a-zé1 ]{1,6}[._]", fullmatch=True)
 tails = st.from_regex(r"[a-z_1]{0,3}(\.[a-z1]{1,4}){0,2}", fullmatch=True)
 numbers = st.sets(st.integers(0, 2_000), min_size=1, max_size=12).map(sorted)
-metadata = st.dictionaries(words, st.text(fit | st.sampled_from("\t\n"), max_size=20), max_size=3)
+#: Keys of farmhaul's own are refused.
+keys = words.filter(lambda key: not key.startswith(OWN_KEYS))
+metadata = st.dictionaries(keys, st.text(fit | st.sampled_from("\t\n"), max_size=20), max_size=3)
 identities = st.lists(
     st.tuples(st.integers(0, 2**63), st.integers(-(2**63), 2**64)), min_size=1, max_size=5
 )
