@@ -91,13 +91,21 @@ def test_a_swapped_file_sends_nothing_to_another_component(sealed: Farm, size: i
         done = [name for name in sealed.redis.hkeys(parts) if name.startswith("etag:")]
         return len(done) >= 9 if size == LARGE else sealed.redis.hexists(key_of(ours), "file")
 
-    wait_until(is_sent, 60)
+    def is_swapped() -> bool:
+        """Swap it between two tries: a call that is under way would note that it has asked."""
+        sealed.wait_state([ours], "retrying")
+        with sealed.frozen():
+            if sealed.states([ours]) != ["retrying"]:
+                return False
+            sealed.redis.hset(key_of(ours), "file", lie)
+            # If a join was refused before, its answer counts as lost, and is waited for half an
+            # hour.
+            sealed.redis.hdel(parts, "join_asked")
+            sealed.sandbox.faults.remove(number)
+        return True
 
-    with sealed.frozen():
-        sealed.redis.hset(key_of(ours), "file", lie)
-        # If a join was refused before, its answer counts as lost, and is waited for half an hour.
-        sealed.redis.hdel(parts, "join_asked")
-    sealed.sandbox.faults.remove(number)
+    wait_until(is_sent, 60)
+    wait_until(is_swapped, 60)
 
     sealed.wait_located([ours], 120)
     assert sealed.sandbox.store.size(own) == size
