@@ -202,14 +202,17 @@ def redis_refuses(client: Any) -> dict[str, str]:
 
     Of what hooks ask for then, nobody knows here: it is in their spools, if they have any.
     """
+    pipeline = client.pipeline(transaction=False)
+    pipeline.ping()  # refused, too, while Redis cannot write to its disk
+    pipeline.info("memory")
+    pipeline.info("replication")
     try:
-        client.ping()  # refused, too, while Redis cannot write to its disk
-        memory, role = client.info("memory"), client.info("replication").get("role")
+        _, memory, replication = pipeline.execute()
     except exceptions.NoPermissionError:
         return {}
     except redis.ResponseError as error:
         return {"Redis": redis_problem(error).removeprefix("Redis ")}
-    if role == "slave":
+    if replication.get("role") == "slave":
         return {"Redis": redis_problem(redis.ReadOnlyError()).removeprefix("this Redis ")}
     used, most = (number(memory.get(name)) for name in ("used_memory", "maxmemory"))
     # With another policy it removes keys instead.

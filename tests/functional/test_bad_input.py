@@ -389,35 +389,36 @@ def test_a_wrong_password_and_a_full_redis_are_reported(
         server.stop()
 
 
-def test_status_names_a_redis_that_cannot_write(hook: Farm, tmp_path: Path) -> None:
+@pytest.fixture
+def own_redis(hook: Farm, tmp_path: Path) -> Iterator[Any]:
+    """A client of a Redis that the commands of this test use alone."""
     server = RedisServer(tmp_path / "redis")
     server.start()
     hook.env["FARMHAUL_REDIS_URL"] = server.url
-    try:
-        with server.client() as client:
-            folder, name = client.config_get("dir")["dir"], client.config_get("dbfilename")
-            client.config_set("save", "3600 1000000")
-            (Path(folder) / name["dbfilename"]).mkdir()  # so its snapshot cannot be saved
-            client.bgsave()
-            wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err")
-        done = hook.cli("status", "--format", "table")
-    finally:
-        server.stop()
+    with server.client() as client:
+        yield client
+    server.stop()
+
+
+def test_status_names_a_redis_that_cannot_write(hook: Farm, own_redis: Any) -> None:
+    folder, name = (own_redis.config_get(one)[one] for one in ("dir", "dbfilename"))
+    own_redis.config_set("save", "3600 1000000")
+    (Path(folder) / name).mkdir()  # so its snapshot cannot be saved
+    own_redis.bgsave()
+    wait_until(lambda: own_redis.info("persistence")["rdb_last_bgsave_status"] == "err")
+
+    done = hook.cli("status", "--format", "table")
+
     assert "farmhaul: Redis cannot write to its disk" in done.stderr
 
 
-def test_status_names_a_replica(hook: Farm, tmp_path: Path) -> None:
+def test_status_names_a_replica(hook: Farm, own_redis: Any) -> None:
     """It answers all that status asks, with what it had when its master went away."""
-    server = RedisServer(tmp_path / "redis")
-    server.start()
-    hook.env["FARMHAUL_REDIS_URL"] = server.url
-    try:
-        with server.client() as client:
-            client.replicaof("127.0.0.1", str(CLOSED_PORT))
-            client.config_set("replica-serve-stale-data", "yes")
-        done = hook.cli("status", "--format", "table")
-    finally:
-        server.stop()
+    own_redis.replicaof("127.0.0.1", str(CLOSED_PORT))
+    own_redis.config_set("replica-serve-stale-data", "yes")
+
+    done = hook.cli("status", "--format", "table")
+
     assert "farmhaul: Redis is a replica and cannot be written" in done.stderr
 
 
