@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
 from tasks.records import acts, states
-from tasks.records.keys import left_key, to_text, upload_key
+from tasks.records.keys import COMPONENT, left_key, to_text, upload_key
 from tasks.records.numbers import number
-from tasks.records.places import places_of
+from tasks.records.places import Place, compared, places_of
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import SealBrokenError
 
@@ -48,10 +48,21 @@ class NewRecord(NamedTuple):
     container: str | None = None
     found_by: dict[str, Any] | None = None
     asked_host: str | None = None
+    compared: bool | None = None
+
+
+#: What reading an odd request raises.
+UNREADABLE = (SealBrokenError, LookupError, TypeError, AttributeError, ValueError)
+#: What ``enqueue.lua`` returns in place of a state.
+TAKEN, LEFT = "taken", "left"
 
 
 class Enqueued(NamedTuple):
-    """The state of an upload that was enqueued, and whether that has made it live."""
+    """The state of an upload that was enqueued, and whether that has made it live.
+
+    LEFT in place of the state: another node is to look at the request, because its place seems to
+    be taken, and nodes may read paths in several ways.
+    """
 
     state: str
     is_new: bool
@@ -71,10 +82,19 @@ OnPending = Callable[[Sequence[NewRecord]], None]
 class Commands:
     """Writes the records that hooks and operators ask for."""
 
-    def __init__(self, scripts: Scripts, path_map: Sequence[tuple[str, str]] = ()) -> None:
-        """Use *scripts*, and read paths as this node does (FARMHAUL_PATH_MAP)."""
+    def __init__(
+        self, scripts: Scripts, path_map: Sequence[tuple[str, str]] = (), node: str | None = None
+    ) -> None:
+        """Use *scripts*.
+
+        Args:
+            scripts: those of the farm's Redis.
+            path_map: how this node reads paths (FARMHAUL_PATH_MAP).
+            node: the worker that takes in; others leave nothing to another node.
+        """
         self.scripts = scripts
         self.path_map = path_map
+        self.node = node
 
     def enqueue(
         self, requests: Sequence[Request], on_pending: OnPending = lambda _records: None
@@ -144,13 +164,39 @@ class Commands:
         return answers
 
     def _write_step(self, records: Sequence[NewRecord]) -> list[Enqueued]:
+        answers = self._run(records)
+        taken = [place for place, answer in enumerate(answers) if answer.state == TAKEN]
+        if taken:
+            again = self._run([self._compared(records[place]) for place in taken])
+            for place, answer in zip(taken, again, strict=True):
+                answers[place] = answer
+        return answers
+
+    def _compared(self, record: NewRecord) -> NewRecord:
+        """Return a record after this node has compared its places with the files in them."""
+        places = [self._compared_place(Place(**values)) for values in record.places or ()]
+        return record._replace(places=[place._asdict() for place in places], compared=True)
+
+    def _compared_place(self, place: Place) -> Place:
+        client = self.scripts.client
+        found = client.hmget(COMPONENT + place.component, "holder", "current")
+        for upload_id in sorted({to_text(value) for value in found if value}):
+            held = to_text(client.hget(upload_key(upload_id), "request"))
+            # A worker says what is wrong with a record that nobody can read.
+            with suppress(*UNREADABLE):
+                place = compared(place, self.scripts.codec.decode(held), self.path_map)
+        return place
+
+    def _run(self, records: Sequence[NewRecord]) -> list[Enqueued]:
         # What is None is absent in the script.
         given = [
             {name: value for name, value in record._asdict().items() if value is not None}
             for record in records
         ]
         ttl_s = self.scripts.ttl_s
-        rows = self.scripts.run("enqueue", records=given, ttl_s=ttl_s, index_s=ttl_s + LIVE_S)
+        rows = self.scripts.run(
+            "enqueue", records=given, ttl_s=ttl_s, index_s=ttl_s + LIVE_S, node=self.node
+        )
         for _, _, *replaced in rows:
             for upload_id in replaced:
                 self._stop_members(to_text(upload_id))
@@ -202,7 +248,7 @@ class Commands:
         """Let a retried upload be found for as long as one that was just asked for."""
         decode = self.scripts.codec.decode
         # A worker says what is wrong with a record that nobody can read.
-        with suppress(SealBrokenError, LookupError, TypeError, AttributeError, ValueError):
+        with suppress(*UNREADABLE):
             entry = self.scripts.hasher.entry_of_record(
                 decode(request), map(decode, members[:MEMBERS_READ])
             )

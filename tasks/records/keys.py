@@ -79,6 +79,8 @@ DROPPED = f"{PREFIX}dropped:"
 LEFT = f"{PREFIX}left:"
 CLAIM = f"{PREFIX}claim:"
 COMPONENT = f"{PREFIX}component:"
+#: The node that has refused the place of an upload first; the upload's id follows.
+PLACE_REFUSED = f"{PREFIX}place_refused:"
 PARTS = f"{PREFIX}parts:"
 RUNS = f"{PREFIX}runs:"
 GATE = f"{PREFIX}gate:"
@@ -96,6 +98,7 @@ LUA_KEYS = {
     "left": LEFT,
     "claim": CLAIM,
     "component": COMPONENT,
+    "place_refused": PLACE_REFUSED,
     "parts": PARTS,
     "runs": RUNS,
     "gate": GATE,

@@ -43,6 +43,34 @@ def places_of(request: Request, path_map: Sequence[tuple[str, str]] = ()) -> lis
     ]
 
 
+def compared(place: Place, held: Mapping[str, Any], path_map: Sequence[tuple[str, str]]) -> Place:
+    """Return a place with the digests of the files that its component holds, if it is theirs here.
+
+    The record of the component may lack the path that this node knows: another node has written
+    it, which reads paths in another way.
+
+    Args:
+        place: what a request asks for.
+        held: the values of a request that brought files of the component, as its record keeps them.
+        path_map: how this node reads paths (FARMHAUL_PATH_MAP).
+
+    Raises:
+        LookupError, TypeError, AttributeError: the values are not those of a request.
+    """
+    digests = set(place.digests)
+    for component, path in _paths_in(held):
+        known = _digests(path, path_map) if component == place.component else []
+        if not digests.isdisjoint(known):
+            digests.update(known)
+    return place._replace(digests=sorted(digests))
+
+
+def _paths_in(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for container in request.get("publish", {}).get("containers", ()):
+        yield container["target"]["component_id"], container.get("pattern", "")
+    yield request["target"]["component_id"], request["path"]
+
+
 def _components_of(request: Request) -> Iterator[tuple[Target, str]]:
     if isinstance(request, PublishRequest):
         for container in request.publish.containers:

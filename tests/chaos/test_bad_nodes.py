@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from cryptography.fernet import Fernet
 
+from tasks.records.keys import PLACE_REFUSED
 from tests.chaos.bad_nodes import OPTIONS
 from tests.chaos.conftest import MakeFarm
 from tests.chaos.scenes import wait_arrived
@@ -119,6 +120,24 @@ def test_a_node_with_another_key_takes_nothing(make_farm: MakeFarm) -> None:
     assert farm.redis.hget("farmhaul:totals", "refused_requests") is None
     for command in ("status", "doctor"):
         assert re.search(r"w2@\S+ .*FARMHAUL_SECRET_KEY", says(farm, command))
+
+
+def test_a_node_without_the_path_map_refuses_no_name_of_a_path(make_farm: MakeFarm) -> None:
+    """Whichever node takes a request in, and whichever way the path was written first."""
+    farm = make_farm(workers=0)
+    storage = farm.sandbox.storage
+    farm.add(env={"FARMHAUL_PATH_MAP": f"P:={storage}"})
+    farm.add()
+    version = ("--version-id", VERSION_ID, "--no-stat")
+    for number in range(16):
+        path = farm.make_file("main.exr", 1000)
+        names = [str(path), f"P:/{path.relative_to(storage)}"]
+        for name in names if number % 2 else reversed(names):
+            path.write_bytes(os.urandom(1000))
+            done = farm.cli("enqueue", name, *version, "--name", f"n{number}", "--wait")
+            assert done.returncode == 0, done.stderr
+
+    assert list(farm.redis.scan_iter(f"{PLACE_REFUSED}*"))
 
 
 def test_a_node_that_sees_older_copies_uploads_none_of_them(

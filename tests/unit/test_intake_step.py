@@ -38,7 +38,7 @@ from tasks.records.inbox import (
     Overdue,
     waiting,
 )
-from tasks.records.keys import RETURNED, TAKING, TOTALS, upload_key
+from tasks.records.keys import RETURNED, TAKING, TOTALS, WORKERS, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
@@ -629,6 +629,33 @@ def test_a_worker_without_a_key_leaves_signed_requests_to_others(
     assert lengths(client) == (1, 0)
     [line] = caplog.messages
     assert line.startswith("no_hook_key requests are signed: set FARMHAUL_SECRET_KEY")
+
+
+def test_a_worker_leaves_a_place_that_seems_taken_to_another(
+    client: Any, app: Celery, scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "PAUSE_S", 0)
+    client.zadd(WORKERS, dict.fromkeys(("stale", "good"), time.time()))
+    path_map = [("P:", "/mnt/prod")]
+    steps = [TakeIn(SimpleNamespace(hostname=name, app=app)) for name in ("stale", "good")]
+    steps[1].intake = Intake(app, scripts, (), path_map, "good")
+    target = Target.under_version(new_id(), "main")
+    [first, again] = [
+        UploadRequest(path, target, size, 1)
+        for size, path in enumerate(("/mnt/prod/a.exr", "P:/a.exr"), start=1)
+    ]
+    push(client, entry_of(first))
+    steps[0].act()
+    other = upload()
+    push(client, entry_of(other, again))
+
+    steps[0].act()
+
+    assert states(client, other, again) == ["pending", None]
+    assert lengths(client) == (1, 0)
+    steps[1].act()
+    assert states(client, other, first, again) == ["pending", "superseded", "pending"]
+    assert lengths(client) == (0, 0)
 
 
 def test_signed_junk_delays_nothing_on_a_farm_without_a_key(

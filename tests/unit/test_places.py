@@ -15,7 +15,7 @@ from tasks.intake.build import Options, build_requests
 from tasks.intake.manifest import Entry
 from tasks.intake.request import PublishRequest, Request, UploadRequest
 from tasks.records import keys
-from tasks.records.commands import Commands
+from tasks.records.commands import LEFT, Commands, Enqueued
 from tasks.records.places import places_of
 from tasks.records.states import STAGES
 from tasks.records.status import Status
@@ -191,6 +191,101 @@ def test_a_place_is_known_by_any_of_its_names(farm: Farm, version: str) -> None:
     assert enqueued(linux, "/mnt/prod/a.mov") == "pending"
     assert enqueued(linux, "/Volumes/prod/a.mov") == "pending"
     assert enqueued(linux, "P:/b.mov") == "failed"
+
+
+PATH_MAP = [("P:", "/mnt/prod")]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        (lambda v: file(v, "P:/a.mov"), lambda v: file(v, "/mnt/prod/a.mov")),
+        (lambda v: sequence(v, "P:/b."), lambda v: sequence(v, "/mnt/prod/b.")),
+        (
+            lambda v: publish(v, sequence(v, "P:/b."), file(v, "P:/a.mov", "movie")),
+            lambda v: publish(v, sequence(v, "/mnt/prod/b."), file(v, "/mnt/prod/a.mov", "movie")),
+        ),
+    ],
+    ids=["file", "sequence", "publish"],
+)
+def test_a_place_that_a_node_without_the_path_map_wrote(
+    farm: Farm, version: str, theirs: Callable[[str], Request], ours: Callable[[str], Request]
+) -> None:
+    stale = farm.commands
+    here = Commands(farm.record.scripts, PATH_MAP)
+    assert stale.enqueue([theirs(version)])[0].is_new
+
+    assert stale.enqueue([ours(version)._replace(asked_at=farm.now())])[0].state == "failed"
+    assert here.enqueue([ours(version)._replace(asked_at=farm.now())])[0].is_new
+
+
+def test_a_place_whose_upload_nobody_can_read_is_taken(farm: Farm, version: str) -> None:
+    first = file(version, "P:/a.mov")
+    state_of(farm, first)
+    farm.client.hset(keys.upload_key(first.upload_id), "request", "[]")
+
+    here = Commands(farm.record.scripts, PATH_MAP)
+
+    assert here.enqueue([file(version, "/mnt/prod/a.mov")])[0].state == "failed"
+
+
+class TestANodeThatWouldRefuse:
+    @pytest.fixture
+    def stale(self, farm: Farm) -> Commands:
+        farm.take_tasks("stale", "good")
+        return Commands(farm.record.scripts, node="stale")
+
+    @pytest.fixture
+    def good(self, farm: Farm, stale: Commands) -> Commands:
+        return Commands(farm.record.scripts, PATH_MAP, "good")
+
+    def test_leaves_it_to_another_node(
+        self, farm: Farm, version: str, stale: Commands, good: Commands
+    ) -> None:
+        good.enqueue([file(version, "/mnt/prod/a.mov")])
+        asked = file(version, "P:/a.mov", asked_at=farm.now())
+
+        assert [stale.enqueue([asked]) for _ in range(3)] == [[Enqueued(LEFT, is_new=False)]] * 3
+        assert farm.state(asked.upload_id) == ""
+        assert good.enqueue([asked]) == [Enqueued("pending", is_new=True)]
+        assert stale.enqueue([asked]) == [Enqueued("pending", is_new=False)]
+        assert not farm.counted("failed")
+
+    def test_leaves_what_is_taken_to_one_other_node(
+        self, farm: Farm, version: str, stale: Commands, good: Commands
+    ) -> None:
+        good.enqueue([file(version, "/mnt/prod/a.mov")])
+        asked = file(version, "/mnt/prod/b.mov", asked_at=farm.now())
+
+        assert stale.enqueue([asked])[0].state == LEFT
+        assert good.enqueue([asked])[0].state == "failed"
+        assert stale.enqueue([asked])[0].state == "failed"
+        assert farm.counted("failed") == {"PlaceTaken": 1}
+
+    def test_leaves_it_for_ten_seconds(
+        self, farm: Farm, version: str, stale: Commands, good: Commands
+    ) -> None:
+        good.enqueue([file(version, "/mnt/prod/a.mov")])
+        asked = file(version, "P:/a.mov", asked_at=farm.now())
+        assert stale.enqueue([asked])[0].state == LEFT
+        key = keys.PLACE_REFUSED + asked.upload_id
+        assert 19 <= farm.client.ttl(key) <= 20
+
+        farm.client.expire(key, 10)
+
+        assert stale.enqueue([asked])[0].state == "failed"
+
+    @pytest.mark.parametrize("others", ["gone", "set aside"])
+    def test_refuses_it_without_another_node(
+        self, farm: Farm, version: str, stale: Commands, others: str
+    ) -> None:
+        stale.enqueue([file(version, "/mnt/prod/a.mov")])
+        if others == "gone":
+            farm.client.zrem(keys.WORKERS, "good")
+        else:
+            farm.client.hset(keys.PAUSED, "good", "{}")
+
+        assert stale.enqueue([file(version, "P:/a.mov")])[0].state == "failed"
 
 
 def test_a_component_that_is_named_by_its_id_has_no_place(farm: Farm) -> None:

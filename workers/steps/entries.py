@@ -30,7 +30,7 @@ from tasks.intake.from_wire import from_wire
 from tasks.intake.newer import is_newer
 from tasks.intake.request import PublishRequest, Request
 from tasks.log import log
-from tasks.records.commands import Commands
+from tasks.records.commands import LEFT, Commands
 from tasks.records.inbox import Inbox
 from tasks.records.scripts import Scripts
 from workers.steps.refusals import Reason, Refusals, keep
@@ -61,25 +61,31 @@ class Intake:
         scripts: Scripts,
         keys: Sequence[bytes],
         path_map: Sequence[tuple[str, str]] = (),
+        node: str | None = None,
     ) -> None:
         self.app = app
         self.inbox = Inbox(scripts)
-        self.commands = Commands(scripts, path_map)
+        self.commands = Commands(scripts, path_map, node)
         self.keys = keys
+        self._has_said_no_key = False
 
     def take_in(self, entries: Sequence[bytes]) -> list[bytes]:
-        """Take entries in, and return those that need a key, which this worker lacks."""
+        """Take entries in, and return those that are left to other workers.
+
+        They need a key that this worker lacks, or a place is taken as this worker reads paths.
+        """
         # Counted when an entry leaves: before, it may come back, or go to a newer worker.
         refusals: dict[int, list[Reason]] = {}
         newer: dict[int, NewerError] = {}
-        keyless: set[int] = set()
+        left: set[int] = set()
         asked: list[Asked] = []
         files = 0
         for number, entry in enumerate(entries):
             try:
                 opened, refusals[number] = self._opened(number, entry)
             except SignedButNoKeyError:
-                keyless.add(number)
+                self._say_no_key()
+                left.add(number)
                 continue
             except NewerError as error:
                 newer[number] = error
@@ -99,10 +105,16 @@ class Intake:
 
         unwritten = set[int]()
         if asked:
-            unwritten = self._write(asked, refusals)
+            unwritten = self._write(asked, refusals, left)
             self.inbox.forgive([entries[number] for number in unwritten])
-        self._remove(entries, wanted - unwritten, refusals)
-        return [entries[number] for number in sorted(keyless)]
+        self._remove(entries, wanted - unwritten - left, refusals)
+        return [entries[number] for number in sorted(left)]
+
+    def _say_no_key(self) -> None:
+        if not self._has_said_no_key:
+            why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
+            log.error("no_hook_key", text=why)
+        self._has_said_no_key = True
 
     def _opened(self, number: int, entry: bytes) -> tuple[list[Asked], list[Reason]]:
         """Return the requests of an entry, and why others of it are refused.
@@ -126,21 +138,28 @@ class Intake:
             refused.append((f"it cannot be read: {type(error).__name__}", host))
         return asked, refused
 
-    def _write(self, asked: Sequence[Asked], refusals: dict[int, list[Reason]]) -> set[int]:
-        """Write records and send wake-ups; return the entries that Redis refused, which stay."""
+    def _write(
+        self, asked: Sequence[Asked], refusals: dict[int, list[Reason]], left: set[int]
+    ) -> set[int]:
+        """Write records and send wake-ups; return the entries that Redis refused, which stay.
+
+        Add those to *left* of which another worker is to look at a request.
+        """
         try:
-            enqueue(self.app, self.commands, [one.request for one in asked])
+            states = enqueue(self.app, self.commands, [one.request for one in asked])
         except (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError):
             raise
         except Exception as error:
             log.exception("unexpected_error", step=type(self).__name__)
             if len(asked) > 1:
-                return set[int]().union(*(self._write([one], refusals) for one in asked))
+                return set[int]().union(*(self._write([one], refusals, left) for one in asked))
             [one] = asked
             if isinstance(error, redis.RedisError):
                 return {one.entry}
             why = f"it cannot be recorded: {type(error).__name__}"
             refusals[one.entry].append((why, one.host))
+            return set()
+        left.update(one.entry for one, state in zip(asked, states, strict=True) if state == LEFT)
         return set()
 
     def _remove(

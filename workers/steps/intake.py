@@ -49,13 +49,14 @@ class TakeIn(PeriodicStep):
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
         keys = HookSettings.from_environment().hook_keys
-        self.intake = Intake(worker.app, self.record.scripts, keys, self.record.form.path_map)
+        path_map, node = self.record.form.path_map, str(worker.hostname)
+        self.intake = Intake(worker.app, self.record.scripts, keys, path_map, node)
         self.inbox = self.intake.inbox
         #: Held while entries are taken in, and for ever by ``stop``.
         self._round = threading.Lock()
         #: Held while a large entry is taken in.
         self._large = threading.Lock()
-        self._said: set[str] = set()
+        self._has_said_full = False
         self._look_at = 0.0
         self._pause_s = 0.0
 
@@ -125,38 +126,31 @@ class TakeIn(PeriodicStep):
 
     def _take_in(self, entries: Sequence[bytes]) -> None:
         try:
-            keyless = self.intake.take_in(entries)
+            left = self.intake.take_in(entries)
         except redis.OutOfMemoryError:
-            if self._is_news("full"):
+            if not self._has_said_full:
                 log.error("redis_full", text="requests wait in the inbox: raise maxmemory")  # noqa: TRY400 no traceback
+            self._has_said_full = True
             self._put_back(entries)
             return
-        self._said.discard("full")
-        if keyless and self._is_news("no key"):
-            why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
-            log.error("no_hook_key", text=why)
-        if len(keyless) < len(entries):
+        self._has_said_full = False
+        if len(left) < len(entries):
             self._pause_s = 0.0
-        if keyless:
-            self.inbox.give_back(keyless)
-            self._leave_to_others(len(keyless))
+        if left:
+            self.inbox.give_back(left)
+            self._leave_to_others(len(left))
 
     def _put_back(self, entries: Sequence[bytes]) -> None:
         self.inbox.give_back(entries)
         self._stopped.wait(PAUSE_S)
 
-    def _leave_to_others(self, keyless: int) -> None:
+    def _leave_to_others(self, left: int) -> None:
         """Pause until the inbox has more: what somebody invents must not delay what hooks push.
 
-        While each round brings nothing else, the least pause doubles: others have the key.
+        While each round brings nothing else, the least pause doubles: others can take it in.
         """
         end = time.monotonic() + PAUSE_S
         self._pause_s = min(max(2 * self._pause_s, LOOK_S), PAUSE_S)
         is_over = self._stopped.wait(self._pause_s)
-        while not is_over and time.monotonic() < end and self.inbox.length() <= keyless:
+        while not is_over and time.monotonic() < end and self.inbox.length() <= left:
             is_over = self._stopped.wait(LOOK_S)
-
-    def _is_news(self, trouble: str) -> bool:
-        is_news = trouble not in self._said
-        self._said.add(trouble)
-        return is_news

@@ -15,14 +15,17 @@
 --   total       number of members of a publish; absent for others
 --   places      list of {component, digests, replace}: where the files of its components lie; absent
 --               for members, and for a component that is named by its id
+--   compared    this node has compared its places with the files that its components hold
 --   container   the sequence that this is a frame of; absent for others
 --   found_by    {group, people, terms}: the hashes by which it is found; absent for members
 --   asked_host  the host whose hook asked for it; absent if it is not known, and for members
 -- ttl_s     how long the record of an ended upload is kept
 -- index_s   how long the index has an upload after it was asked for last
+-- node      the worker that takes in requests; absent for others
 --
 -- Returns a row for each record: {its state, 1 when it is new, the live uploads of other files that
--- it replaces ...}.
+-- it replaces ...}. In place of the state: `taken` if its components seem to hold other files, which
+-- is to be compared; `left` if another node is to look at it. Nothing of these is recorded.
 --- @include "base"
 --- @include "counters"
 --- @include "moves"
@@ -30,6 +33,7 @@
 --- @include "repair"
 --- @include "endings"
 --- @include "attempt"
+--- @include "nodes"
 --- @include "places"
 --- @include "looks"
 --- @include "index"
@@ -248,6 +252,12 @@ local function enqueue(record)
   local asked_at = math.min(record.asked_at or NOW, NOW)
   read_places(places, record.component, component)
   local taken = taken_place(places)
+  if taken and not record.compared then
+    return { 'taken', 0 }
+  end
+  if taken and is_left_to_another(id) then
+    return { 'left', 0 }
+  end
   if taken then
     write_ended(record)
     refuse(id, state, taken.component)

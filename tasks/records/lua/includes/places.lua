@@ -50,6 +50,20 @@ local function taken_place(places)
   end
 end
 
+-- So long another node has time to look at a request that this one would refuse, in seconds.
+local SECOND_LOOK_S = 10
+
+-- Whether another node is to look at an upload first, because this one would refuse its place: that
+-- node may have a newer FARMHAUL_PATH_MAP. Two of them do not err alike.
+local function is_left_to_another(id)
+  local node, key = args.node, KEY.place_refused .. id
+  if not (node and untried_node({ [node] = true })) then
+    return false
+  end
+  redis.call('SET', key, node, 'NX', 'EX', 2 * SECOND_LOOK_S)
+  return redis.call('GET', key) == node and redis.call('TTL', key) > SECOND_LOOK_S
+end
+
 local REFUSED = 'PlaceTaken'
 
 -- Whether an upload was refused because of its place, even if it was cancelled since. A retry cannot
