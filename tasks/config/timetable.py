@@ -13,8 +13,9 @@ from datetime import UTC, datetime, time, tzinfo
 from zoneinfo import ZoneInfo
 
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
-RATE = re.compile(r"(\d{1,12}(?:\.\d{1,3})?)([kMG]?)(?:B(?:/s)?)?")
-SPAN = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
+RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)([kMG]?)(?:B(?:/s)?)?")
+CLOCK = r"((?:[01][0-9]|2[0-3]):[0-5][0-9])"
+SPAN = re.compile(f"{CLOCK}-{CLOCK}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,12 @@ class Timetable:
             if when == "else":
                 otherwise = _rate(rate)
                 continue
-            if SPAN.fullmatch(when) is None:
+            match = SPAN.fullmatch(when)
+            if match is None:
                 raise ValueError(f"{when!r} is not a time span")
-            begin, end = (time.fromisoformat(text) for text in when.split("-"))
-            spans.append((begin, end, _rate(rate)))
+            if match[1] == match[2]:  # of no time, or of the whole day
+                raise ValueError(f"{when!r} begins and ends at the same time")
+            spans.append((time.fromisoformat(match[1]), time.fromisoformat(match[2]), _rate(rate)))
         return cls(tuple(spans), otherwise)
 
     def at(self, moment: datetime) -> float | None:
