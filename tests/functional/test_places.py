@@ -60,7 +60,7 @@ def test_a_retry_says_why_it_leaves_an_upload_as_it_is(farm: Farm) -> None:
 
     done = farm.cli("retry", taken)
 
-    assert (done.returncode, done.stdout) == (0, f"{taken} failed\n")
+    assert (done.returncode, done.stdout) == (4, f"{taken} failed\n")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"farmhaul: {taken} was refused, so only another enqueue helps: ")
     assert line.endswith("; use another --name, --replace, or another version")

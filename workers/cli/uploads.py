@@ -8,7 +8,7 @@ import click
 
 from tasks.config.texts import visible
 from tasks.intake.errors import BadInputError
-from tasks.intake.exit_codes import say
+from tasks.intake.exit_codes import FAILED, say
 from tasks.records.commands import Commands
 from tasks.records.fetches import Fetches
 from tasks.records.scripts import Scripts
@@ -35,8 +35,8 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
     farmhaul retry 5d27e920-…
     farmhaul retry --failed
 
-    Prints each upload's id and state, and on stderr why one stays as it is. An id may also be that
-    of a download (fetch --enqueue).
+    Prints each upload's id and state, and on stderr why one stays as it is. The exit code is 4 if
+    one stays failed. An id may also be that of a download (fetch --enqueue).
     """  # noqa: D301 click takes \b for "do not wrap"
     if upload_ids and failed:
         raise BadInputError("--failed retries all failed uploads: leave it or the ids out")
@@ -51,6 +51,7 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
     commands, status = Commands(scripts), Status(scripts.client, scripts.codec)
     find_known(status, upload_ids)
     hosts: dict[str, int] = {}
+    stays_failed = False
     who = person()
     chosen = upload_ids or status.ids_in(["failed"])
     if not chosen:
@@ -60,11 +61,14 @@ def retry(upload_ids: tuple[str, ...], *, failed: bool, form: str) -> None:
         hosts[host] = hosts.get(host, 0) + new
         if state:  # else its record has just expired
             output.show(output.state_only(upload_id, state, human=human))
+        stays_failed |= state == "failed"
         if state and not new:
             [upload] = status.find([upload_id])
             if upload and upload.state not in UNDER_WAY:
                 say(output.not_retried(upload))
     _wake({host: count for host, count in hosts.items() if count})
+    if stays_failed:
+        raise SystemExit(FAILED)
 
 
 def _wake(hosts: Mapping[str, int]) -> None:
