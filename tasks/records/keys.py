@@ -79,7 +79,7 @@ DROPPED = f"{PREFIX}dropped:"
 LEFT = f"{PREFIX}left:"
 CLAIM = f"{PREFIX}claim:"
 COMPONENT = f"{PREFIX}component:"
-#: The node that has refused the place of an upload first; the upload's id follows.
+#: The nodes that would refuse the place of an upload; its id follows.
 PLACE_REFUSED = f"{PREFIX}place_refused:"
 PARTS = f"{PREFIX}parts:"
 RUNS = f"{PREFIX}runs:"

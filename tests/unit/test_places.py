@@ -239,7 +239,7 @@ class TestANodeThatWouldRefuse:
     def good(self, farm: Farm, stale: Commands) -> Commands:
         return Commands(farm.record.scripts, PATH_MAP, "good")
 
-    def test_leaves_it_to_another_node(
+    def test_leaves_it_to_others(
         self, farm: Farm, version: str, stale: Commands, good: Commands
     ) -> None:
         good.enqueue([file(version, "/mnt/prod/a.mov")])
@@ -251,7 +251,7 @@ class TestANodeThatWouldRefuse:
         assert stale.enqueue([asked]) == [Enqueued("pending", is_new=False)]
         assert not farm.counted("failed")
 
-    def test_leaves_what_is_taken_to_one_other_node(
+    def test_refuses_it_once_all_nodes_would(
         self, farm: Farm, version: str, stale: Commands, good: Commands
     ) -> None:
         good.enqueue([file(version, "/mnt/prod/a.mov")])
@@ -261,6 +261,19 @@ class TestANodeThatWouldRefuse:
         assert good.enqueue([asked])[0].state == "failed"
         assert stale.enqueue([asked])[0].state == "failed"
         assert farm.counted("failed") == {"PlaceTaken": 1}
+
+    def test_refuses_it_once_five_nodes_would(
+        self, farm: Farm, version: str, good: Commands
+    ) -> None:
+        good.enqueue([file(version, "/mnt/prod/a.mov")])
+        asked = file(version, "P:/a.mov", asked_at=farm.now())
+        names = [f"stale{number}" for number in range(5)]
+        farm.take_tasks(*names)
+        nodes = [Commands(farm.record.scripts, node=name) for name in names]
+
+        states = [node.enqueue([asked])[0].state for node in nodes]
+
+        assert states == [LEFT] * 4 + ["failed"]
 
     def test_leaves_it_for_ten_seconds(
         self, farm: Farm, version: str, stale: Commands, good: Commands
@@ -274,6 +287,15 @@ class TestANodeThatWouldRefuse:
         farm.client.expire(key, 10)
 
         assert stale.enqueue([asked])[0].state == "failed"
+
+    def test_needs_no_key_that_somebody_else_has_put_there(
+        self, farm: Farm, version: str, stale: Commands, good: Commands
+    ) -> None:
+        good.enqueue([file(version, "/mnt/prod/a.mov")])
+        asked = file(version, "P:/a.mov", asked_at=farm.now())
+        farm.client.set(keys.PLACE_REFUSED + asked.upload_id, "x")
+
+        assert stale.enqueue([asked])[0].state == LEFT
 
     @pytest.mark.parametrize("others", ["gone", "set aside"])
     def test_refuses_it_without_another_node(

@@ -79,6 +79,7 @@ def test_each_key_of_which_there_is_one_has_a_type() -> None:
     prefixes = {
         *(keys.UPLOAD, keys.FETCH, keys.STATE, keys.FILE_STATE, keys.FILES, keys.LEFT, keys.CLAIM),
         *(keys.CHECK, keys.DROPPED),
+        keys.PLACE_REFUSED,
         *(keys.COMPONENT, keys.PARTS, keys.RUNS, keys.GATE, keys.BUCKET, keys.FAILING, keys.PREFIX),
         *(keys.GROUP, keys.TERM, keys.CARRIED, keys.SCANNED),
         keys.NOTICES_WANTED,  # written again before each reading, whatever its type

@@ -50,18 +50,27 @@ local function taken_place(places)
   end
 end
 
--- So long another node has time to look at a request that this one would refuse, in seconds.
-local SECOND_LOOK_S = 10
+-- A place is taken if so many nodes say so, or all of them, or those that have looked at the request
+-- within this time: some may lack an entry of FARMHAUL_PATH_MAP, as while it is being rolled out.
+local REFUSING_NODES, LOOKS_S = 5, 10
 
--- Whether another node is to look at an upload first, because this one would refuse its place: that
--- node may have a newer FARMHAUL_PATH_MAP. Two of them do not err alike.
+-- Whether another node is to look at an upload first, because this one would refuse its place.
 local function is_left_to_another(id)
-  local node, key = args.node, KEY.place_refused .. id
-  if not (node and untried_node({ [node] = true })) then
+  if not args.node then
     return false
   end
-  redis.call('SET', key, node, 'NX', 'EX', 2 * SECOND_LOOK_S)
-  return redis.call('GET', key) == node and redis.call('TTL', key) > SECOND_LOOK_S
+  local key, refused_by = KEY.place_refused .. id, {}
+  repair_key(key, 'set')
+  redis.call('SADD', key, args.node)
+  if redis.call('TTL', key) < 0 then
+    redis.call('EXPIRE', key, 2 * LOOKS_S)
+  end
+  local nodes = redis.call('SMEMBERS', key)
+  for _, node in ipairs(nodes) do
+    refused_by[node] = true
+  end
+  local is_open = #nodes < REFUSING_NODES and redis.call('TTL', key) > LOOKS_S
+  return is_open and untried_node(refused_by)
 end
 
 local REFUSED = 'PlaceTaken'
