@@ -5,6 +5,8 @@ from __future__ import annotations
 # Not the module socket: it makes an enum of each kind of constant, and its import costs a hook
 # more than half of an empty Python.
 import _socket
+import os
+from stat import S_ISSOCK
 
 from tasks.config.redis_url import address
 from tasks.transfer.hanging import HungError, look
@@ -50,7 +52,9 @@ def reach(
         connected = _reach_host(*place, deadline)
         return _with_tls(url, connected, place[0], deadline) if url.has_tls else connected
     except (OSError, ValueError) as error:
-        raise UnreachableError(f"{where}: {reason(error)}") from None
+        is_other = place is None and os.path.exists(where) and not S_ISSOCK(os.stat(where).st_mode)
+        why = "it is not a socket" if is_other else reason(error)  # "Connection refused"
+        raise UnreachableError(f"{where}: {why}") from None
 
 
 def reason(error: Exception) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tasks.intake.resp import NOT_REDIS
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tasks.intake.resp import RefusalError
@@ -53,6 +55,10 @@ _OTHERS = {
 }
 #: Words about a connection that failed, and what to do.
 _STEPS = (
+    (
+        (NOT_REDIS, "not a socket"),
+        "something else is there: name the address of Redis in FARMHAUL_REDIS_URL",
+    ),
     (
         ("ostname mismatch", "address mismatch"),
         "name a host of the certificate in FARMHAUL_REDIS_URL, or set ssl_check_hostname=false",

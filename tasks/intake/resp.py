@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Iterable
 
+#: What another server than Redis does, such as a web server at the same port.
+NOT_REDIS = "it does not answer as Redis does"
 #: A reply to a hook is a state, a host or an error. More than this is not from Redis.
 MAX_LINE = 1024
 MAX_BULK = 1024
@@ -79,7 +81,7 @@ class Connection:
             NotRedisError: it is something else.
         """
         if self._first(name, b"+") != b"OK":
-            raise NotRedisError("it does not answer as Redis does")
+            raise NotRedisError(NOT_REDIS)
 
     def refusal(self, name: str) -> RefusalError | None:
         """Read the reply OK, or return the refusal; else as ``status``."""
@@ -100,7 +102,7 @@ class Connection:
             return None
         data = self._take(_number(size, MAX_BULK))
         if self._take(2) != b"\r\n":
-            raise NotRedisError("it does not answer as Redis does")
+            raise NotRedisError(NOT_REDIS)
         return data.decode("utf-8", "replace")
 
     def texts(self, name: str) -> list[str | None] | None:
@@ -115,13 +117,13 @@ class Connection:
         if line[:1] == b"-":
             raise RefusalError(name, line[1:].decode("utf-8", "replace"))
         if line[:1] != kind:
-            raise NotRedisError("it does not answer as Redis does")
+            raise NotRedisError(NOT_REDIS)
         return line[1:]
 
     def _line(self) -> bytes:
         while b"\r\n" not in self._received[:MAX_LINE]:
             if len(self._received) >= MAX_LINE:
-                raise NotRedisError("it does not answer as Redis does")
+                raise NotRedisError(NOT_REDIS)
             self._receive()
         line, _, self._received = self._received.partition(b"\r\n")
         return line
@@ -143,5 +145,5 @@ class Connection:
 def _number(text: bytes, most: int) -> int:
     # bytes.isdigit knows the digits of ASCII alone.
     if not text.isdigit() or len(text) > MAX_DIGITS or int(text) > most:
-        raise NotRedisError("it does not answer as Redis does")
+        raise NotRedisError(NOT_REDIS)
     return int(text)

@@ -16,10 +16,11 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks.config.redis_url import RedisUrl, parse_redis_url
+from tasks.config.redis_url import RedisUrl, address, parse_redis_url
 from tasks.config.settings import Settings
 from tasks.intake.deadline import Deadline
 from tasks.intake.reach import UnreachableError, reach
+from tasks.intake.resp import NOT_REDIS
 from tasks.intake.sentinels import NoMasterError, find_master
 
 CONNECT_S = 1.0
@@ -71,6 +72,15 @@ class FailFastConnection(redis.Connection):
             connected = socket.socket(fileno=connected.detach())
         connected.settimeout(self.socket_timeout)
         return _Patient(connected)
+
+    def on_connect_check_health(self, *given: Any, **named: Any) -> None:
+        """Greet the server, which may be another one than Redis."""
+        try:
+            super().on_connect_check_health(*given, **named)
+        except (redis.InvalidResponse, AttributeError, TypeError, ValueError):
+            # redis-py takes the answer for a map: of "+OK", it raises an AttributeError.
+            where = address(self.host, self.port) if self._url.hosts else self._url.path
+            raise redis.ConnectionError(f"{where}: {NOT_REDIS}") from None
 
 
 class _Patient:

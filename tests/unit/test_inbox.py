@@ -181,6 +181,15 @@ def test_a_socket_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert f"({tmp_path}/none.sock: No such file or directory)" in line
 
 
+def test_what_is_not_a_socket_is_named(tmp_path: Path) -> None:
+    line = refused(f"unix://{tmp_path}")
+
+    assert line == (
+        f"Redis is not reachable ({tmp_path}: it is not a socket); "
+        "something else is there: name the address of Redis in FARMHAUL_REDIS_URL"
+    )
+
+
 def test_a_system_without_unix_sockets_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("_socket.AF_UNIX")
 

@@ -68,7 +68,7 @@ def test_a_reply_that_is_not_redis_is_refused(answer: bytes) -> None:
 
     assert line == (
         f"Redis is not reachable (127.0.0.1:{server.port}: it does not answer as Redis does); "
-        "check FARMHAUL_REDIS_URL, and that Redis is running"
+        "something else is there: name the address of Redis in FARMHAUL_REDIS_URL"
     )
 
 

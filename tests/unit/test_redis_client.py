@@ -36,6 +36,7 @@ from tests.helpers.tls_front import tls_front
 from tests.sandbox import RedisServer
 from tests.sandbox.process import CHECKOUT, CLOSED_PORT, NO_REDIS, free_ports
 from workers.broker.address import celery_address
+from workers.wording import redis_problem
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,23 @@ def test_a_worker_waits_for_a_redis_that_restarts(redis_server: RedisServer) -> 
             assert client.get("before") == b"1"
         finally:
             starter.join()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"+OK\r\n" * 9, b"*1\r\n:1\r\n" * 9]
+)
+def test_another_server_than_redis_is_named(answer: bytes) -> None:
+    with (
+        raw_server(answer) as server,
+        fail_fast_redis(Settings(f"redis://127.0.0.1:{server.port}/0")) as client,
+        pytest.raises(redis.ConnectionError) as caught,
+    ):
+        client.ping()
+
+    assert redis_problem(caught.value) == (
+        f"Redis is not reachable (127.0.0.1:{server.port}: it does not answer as Redis does); "
+        "something else is there: name the address of Redis in FARMHAUL_REDIS_URL"
+    )
 
 
 @pytest.mark.parametrize("connect", [worker_redis, fail_fast_redis])
