@@ -81,7 +81,8 @@ def no_takers(status: Status) -> list[str]:
     """Return lines if no worker takes tasks, or none on a host, or none what all hosts see."""
     workers = status.workers()
     if not workers:
-        return [NO_WORKER]
+        # While Redis refuses them, those that run cannot say so.
+        return [" ".join(line) for line in redis_refuses(status.client).items()] or [NO_WORKER]
     said = [f"{NO_SHARING}: run farmhaul worker without -Q"] if status.lacks_sharing() else []
     hosts = [visible(host) for host in status.hosts_without(workers)]
     return said + (
@@ -109,7 +110,7 @@ def not_taken_in(status: Status) -> str:
         said = [f"it may be in the inbox, where {wait}{since}", *no_takers(status)]
     others = redis_refuses(status.client) | waits_for_newer(status)
     said += [" ".join(line) for line in others.items()]
-    return "".join(f"; {part}" for part in (*said, *refused_requests(status)))
+    return "".join(f"; {part}" for part in dict.fromkeys((*said, *refused_requests(status))))
 
 
 def refused_requests(status: Status) -> list[str]:

@@ -194,6 +194,22 @@ def test_the_exit_code_of_the_command_is_1_if_there_is_a_fault(lone: Farm) -> No
     assert '"fault", "what": "secret"' in done.stdout
 
 
+def test_a_full_redis_is_not_met_by_more_workers(lone: Farm) -> None:
+    lone.upload()
+    lone.redis.lpush("farmhaul:inbox", unsigned_entry(age_s=60))
+    lone.redis.delete("farmhaul:workers", "farmhaul:alive")
+    lone.redis.config_set("maxmemory", 1)
+    try:
+        problems, status = wrong(examine(lone)), lone.cli("status")
+    finally:
+        lone.redis.config_set("maxmemory", 0)
+
+    full = "Redis is full and accepts nothing new; raise maxmemory, or lower FARMHAUL_RECORD_DAYS"
+    for what in ("inbox", "workers"):
+        assert problems[f"fault {what}"].endswith(f" | {full}\n")
+    assert status.stderr == f"farmhaul: {full}\n"
+
+
 # Broken set-ups
 
 

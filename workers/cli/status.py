@@ -204,6 +204,6 @@ def _say_what_is_wrong(reader: Status, *, waits: bool, about_nodes: bool) -> lis
     """Say on stderr, because a program reads stdout, why uploads wait; return what nobody takes."""
     nobody = (no_takers(reader) or late_entries(reader)) if waits else []
     faults = [*map(" ".join, troubles(reader).items())] if about_nodes else []
-    for line in [*nobody, *first_lines(faults)]:
+    for line in dict.fromkeys([*nobody, *first_lines(faults)]):
         say(line)
     return nobody

@@ -22,7 +22,7 @@ from tasks.records.states import STAGES, UPLOAD_STATES
 from tasks.records.unread import unread
 from tasks.transfer.errors import OwnSettingsError, SealBrokenError
 from workers.doctor.finding import Check, Farm, Finding, Level
-from workers.wording import MOST_LINES, NO_SHARING, refused_row, what_it_does
+from workers.wording import MOST_LINES, NO_SHARING, redis_refuses, refused_row, what_it_does
 
 OLD_PENDING_S = 3600.0
 #: Workers take an entry in at once; after this time, the one of a worker that has died.
@@ -155,12 +155,17 @@ def _inbox(farm: Farm) -> Iterator[Finding]:
             "start workers; if they run, look for no_hook_key, redis_full and redis_away in their "
             "logs, and compare the clocks of hooks and Redis"
         )
-        yield Finding("fault", "inbox", says, step)
+        yield Finding("fault", "inbox", says, _if_redis_accepts(farm, step))
     else:
         yield Finding("ok", "inbox", f"entries of hooks to be taken in: {entries}")
     for one in unread(farm.client):
         why, _, step = one.why.partition("; ")
         yield Finding("fault", "inbox", f"{one.version} cannot read what hooks send: {why}", step)
+
+
+def _if_redis_accepts(farm: Farm, step: str) -> str:
+    """Return a step for workers, unless Redis refuses what they write: then what is wrong there."""
+    return next(map(" ".join, redis_refuses(farm.client).items()), step)
 
 
 def _gates(farm: Farm) -> Iterator[Finding]:
@@ -203,7 +208,7 @@ def _workers(farm: Farm) -> Iterator[Finding]:
         yield Finding("fault", "workers", f"all {len(workers)} are set aside", step)
     else:
         step = "run farmhaul worker; restart a running worker that logs not_consuming"
-        yield Finding("fault", "workers", "no worker takes tasks", step)
+        yield Finding("fault", "workers", "no worker takes tasks", _if_redis_accepts(farm, step))
     yield from _versions(farm, workers, faults)
     yield from _node_faults(faults)
     if workers and farm.status.lacks_sharing():
