@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: Keys that need a context.
 NEEDED = ("asset", "asset_type")
+#: Of the others, ftrack has ids too, but a version is made by names.
+HAVE_IDS = ("context", "task")
 OPTIONS = (*NEEDED, "version_key", "version_number", "task", "comment", "status")
 
 
@@ -75,9 +77,10 @@ def _check_name(entry: Entry, key: str) -> None:
         )
     if not QUOTES.isdisjoint(value):
         step = "write / between names, " if key == "context" and "\\" in value else ""
+        step += "use the id" if key in HAVE_IDS else "use another name"
         raise BadInputError(
             f"{entry.where}{label} {quoted(value)} has a quotation mark, a backslash or a line "
-            f"break, which cannot be asked for; {step}use the id, or rename it in ftrack"
+            f"break, which cannot be asked for; {step}, or rename it in ftrack"
         )
 
 
@@ -108,9 +111,10 @@ def of_version(entry: Entry) -> OfVersion | None:
     for key in ("attributes", "lists", "review_sessions"):
         for name in getattr(entry, key):
             if not name.strip() or not QUOTES.isdisjoint(name):
+                step = "use another attribute" if key == "attributes" else "use the id"
                 raise BadInputError(
                     f"{entry.where}{entry.label(key)} {quoted(name)} is empty, or has a quotation "
-                    "mark, a backslash or a line break, which cannot be asked for; use the id"
+                    f"mark, a backslash or a line break, which cannot be asked for; {step}"
                 )
     found = OfVersion(
         tuple(sorted(entry.version_metadata.items())),
