@@ -58,7 +58,10 @@ REFUSED = {
     r"<[^<>/]+>|\{@?(?i:frame)[^/]*\}|\$(?i:frame)(?![^\W_])"
     r"|\$(?:prj|camera|take|pass|userpass)(?![^\W_])"
     r"|\[(?:compName|projectName|outputModuleName|fileExtension)\]"
-    r"|\[(?:value|getenv|python|expression|lindex|regsub) [^\]]*\]": (
+    r"|\[(?:value|getenv|python|expression|lindex|regsub) [^\]]*\]"
+    # Of templates, as OpenJD's and Jinja's; of Python; printf's other forms; a task of Slurm's.
+    r"|\{\{[^/]*?\}\}|%\([A-Za-z_]\w*\)[a-z]|%[0-9]*\.[0-9]+[di](?![^\W_])"
+    r"|%0[0-9]{1,2}(?:[DXux]|ll?[diu])(?![^\W_])|(?<=[._-])%[0-9]{0,2}a(?=[._-])": (
         "{token} is a token that only the program knows which wrote it; write %04d for a frame "
         "number of four digits, or the name as it is on disk"
     ),

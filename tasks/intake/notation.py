@@ -16,6 +16,9 @@ RANGES_BEFORE = rf"(?<![0-9])(?:{ONE_RANGE}(?:,{ONE_RANGE})+|[0-9]+-[0-9]+(?:[xy
 NUMBER_BEFORE = r"(?<=\.)[0-9]+$"
 #: What follows a mark when there are ranges before those at the end.
 TWICE = r"(?s).*\s\[?[0-9][-0-9,xy:\s]*\]?"
+#: What begins as ranges after an extension, and is none: "1-10 step 2", "1-10s2", "(1-10)", "1t10",
+#: or with another dash than the hyphen of ASCII.
+NO_RANGES = r"\.[A-Za-z]\w*\s+(\(?[0-9]+[-,t\u2010-\u2014][0-9][^.]*)$"
 #: A name with an extension, whose frames are named although there is no place for a number.
 ONE_FILE = r"(?s).*\.[A-Za-z][A-Za-z0-9]*"
 
@@ -87,6 +90,8 @@ def parse(text: str) -> Frames | None:
     head, tail = name[: mark.start], name[mark.end :]
     if ranges is not None and re.fullmatch(TWICE, tail):
         raise FramesError(f"{printable(text)} names its frames twice; write them once")
+    if odd := re.search(NO_RANGES, tail):
+        numbers_of(f"{odd[1]} {ranges or ''}".strip(), text)
     if before := re.search(RANGES_BEFORE, head) or re.search(NUMBER_BEFORE, head):
         if ranges is not None:
             raise FramesError(f"{printable(text)} names its frames twice; write them once")
