@@ -48,7 +48,7 @@ from tests.farm import wait_until
 from tests.sandbox import RedisServer
 from workers.config import make_config
 from workers.steps import entries, intake
-from workers.steps.entries import Intake
+from workers.steps.entries import Intake, Left
 from workers.steps.intake import TakeIn
 from workers.steps.reconcile import Reconciler
 
@@ -632,9 +632,8 @@ def test_a_worker_without_a_key_leaves_signed_requests_to_others(
 
 
 def test_a_worker_leaves_a_place_that_seems_taken_to_another(
-    client: Any, app: Celery, scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+    client: Any, app: Celery, scripts: Scripts
 ) -> None:
-    monkeypatch.setattr(intake, "PAUSE_S", 0)
     client.zadd(WORKERS, dict.fromkeys(("stale", "good"), time.time()))
     path_map = [("P:", "/mnt/prod")]
     steps = [TakeIn(SimpleNamespace(hostname=name, app=app)) for name in ("stale", "good")]
@@ -745,7 +744,7 @@ def test_a_warm_shutdown_finishes_what_is_being_taken_in(
     request = upload()
     busy, genuine = threading.Event(), Intake.take_in
 
-    def slow(self: Intake, entries: Sequence[bytes]) -> list[bytes]:
+    def slow(self: Intake, entries: Sequence[bytes]) -> Left:
         busy.set()
         time.sleep(0.3)
         return genuine(self, entries)
@@ -781,7 +780,7 @@ def test_a_long_sequence_holds_up_no_other_request(
     large, small = upload()._replace(path="/mnt/" + "x" * 1500), upload()
     go_on, genuine = threading.Event(), Intake.take_in
 
-    def slow(self: Intake, entries: Sequence[bytes]) -> list[bytes]:
+    def slow(self: Intake, entries: Sequence[bytes]) -> Left:
         if len(entries[0]) > 1000:
             go_on.wait(10)
         return genuine(self, entries)

@@ -52,6 +52,15 @@ class Asked(NamedTuple):
     request: Request
 
 
+class Left(NamedTuple):
+    """Entries that are left to other workers."""
+
+    #: They need a key that this worker lacks.
+    keyless: list[bytes]
+    #: A place in them is taken, as this worker reads paths.
+    taken: list[bytes]
+
+
 class Intake:
     """Turns entries into records."""
 
@@ -67,25 +76,20 @@ class Intake:
         self.inbox = Inbox(scripts)
         self.commands = Commands(scripts, path_map, node)
         self.keys = keys
-        self._has_said_no_key = False
 
-    def take_in(self, entries: Sequence[bytes]) -> list[bytes]:
-        """Take entries in, and return those that are left to other workers.
-
-        They need a key that this worker lacks, or a place is taken as this worker reads paths.
-        """
+    def take_in(self, entries: Sequence[bytes]) -> Left:
+        """Take entries in, and return those that are left to other workers."""
         # Counted when an entry leaves: before, it may come back, or go to a newer worker.
         refusals: dict[int, list[Reason]] = {}
         newer: dict[int, NewerError] = {}
-        left: set[int] = set()
+        keyless: set[int] = set()
         asked: list[Asked] = []
         files = 0
         for number, entry in enumerate(entries):
             try:
                 opened, refusals[number] = self._opened(number, entry)
             except SignedButNoKeyError:
-                self._say_no_key()
-                left.add(number)
+                keyless.add(number)
                 continue
             except NewerError as error:
                 newer[number] = error
@@ -103,18 +107,15 @@ class Intake:
         full = keep(self.inbox.scripts, entries, newer)
         self._remove(entries, full, full)
 
-        unwritten = set[int]()
+        unwritten, taken = set[int](), set[int]()
         if asked:
-            unwritten = self._write(asked, refusals, left)
+            unwritten = self._write(asked, refusals, taken)
             self.inbox.forgive([entries[number] for number in unwritten])
-        self._remove(entries, wanted - unwritten - left, refusals)
-        return [entries[number] for number in sorted(left)]
-
-    def _say_no_key(self) -> None:
-        if not self._has_said_no_key:
-            why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
-            log.error("no_hook_key", text=why)
-        self._has_said_no_key = True
+        self._remove(entries, wanted - unwritten - taken, refusals)
+        return Left(
+            [entries[number] for number in sorted(keyless)],
+            [entries[number] for number in sorted(taken)],
+        )
 
     def _opened(self, number: int, entry: bytes) -> tuple[list[Asked], list[Reason]]:
         """Return the requests of an entry, and why others of it are refused.
@@ -139,11 +140,11 @@ class Intake:
         return asked, refused
 
     def _write(
-        self, asked: Sequence[Asked], refusals: dict[int, list[Reason]], left: set[int]
+        self, asked: Sequence[Asked], refusals: dict[int, list[Reason]], taken: set[int]
     ) -> set[int]:
         """Write records and send wake-ups; return the entries that Redis refused, which stay.
 
-        Add those to *left* of which another worker is to look at a request.
+        Add those to *taken* of which another worker is to look at a request.
         """
         try:
             states = enqueue(self.app, self.commands, [one.request for one in asked])
@@ -152,14 +153,14 @@ class Intake:
         except Exception as error:
             log.exception("unexpected_error", step=type(self).__name__)
             if len(asked) > 1:
-                return set[int]().union(*(self._write([one], refusals, left) for one in asked))
+                return set[int]().union(*(self._write([one], refusals, taken) for one in asked))
             [one] = asked
             if isinstance(error, redis.RedisError):
                 return {one.entry}
             why = f"it cannot be recorded: {type(error).__name__}"
             refusals[one.entry].append((why, one.host))
             return set()
-        left.update(one.entry for one, state in zip(asked, states, strict=True) if state == LEFT)
+        taken.update(one.entry for one, state in zip(asked, states, strict=True) if state == LEFT)
         return set()
 
     def _remove(

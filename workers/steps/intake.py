@@ -56,7 +56,7 @@ class TakeIn(PeriodicStep):
         self._round = threading.Lock()
         #: Held while a large entry is taken in.
         self._large = threading.Lock()
-        self._has_said_full = False
+        self._said: set[str] = set()
         self._look_at = 0.0
         self._pause_s = 0.0
 
@@ -126,31 +126,41 @@ class TakeIn(PeriodicStep):
 
     def _take_in(self, entries: Sequence[bytes]) -> None:
         try:
-            left = self.intake.take_in(entries)
+            keyless, taken = self.intake.take_in(entries)
         except redis.OutOfMemoryError:
-            if not self._has_said_full:
+            if self._is_news("full"):
                 log.error("redis_full", text="requests wait in the inbox: raise maxmemory")  # noqa: TRY400 no traceback
-            self._has_said_full = True
             self._put_back(entries)
             return
-        self._has_said_full = False
-        if len(left) < len(entries):
+        self._said.discard("full")
+        if keyless and self._is_news("no key"):
+            why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
+            log.error("no_hook_key", text=why)
+        if len(keyless) < len(entries):
             self._pause_s = 0.0
-        if left:
-            self.inbox.give_back(left)
-            self._leave_to_others(len(left))
+        if keyless:
+            self.inbox.give_back(keyless)
+            self._leave_to_others(len(keyless))
+        if taken:
+            self.inbox.give_back(taken)
+            self._stopped.wait(LOOK_S)
 
     def _put_back(self, entries: Sequence[bytes]) -> None:
         self.inbox.give_back(entries)
         self._stopped.wait(PAUSE_S)
 
-    def _leave_to_others(self, left: int) -> None:
+    def _leave_to_others(self, keyless: int) -> None:
         """Pause until the inbox has more: what somebody invents must not delay what hooks push.
 
-        While each round brings nothing else, the least pause doubles: others can take it in.
+        While each round brings nothing else, the least pause doubles: others have the key.
         """
         end = time.monotonic() + PAUSE_S
         self._pause_s = min(max(2 * self._pause_s, LOOK_S), PAUSE_S)
         is_over = self._stopped.wait(self._pause_s)
-        while not is_over and time.monotonic() < end and self.inbox.length() <= left:
+        while not is_over and time.monotonic() < end and self.inbox.length() <= keyless:
             is_over = self._stopped.wait(LOOK_S)
+
+    def _is_news(self, trouble: str) -> bool:
+        is_news = trouble not in self._said
+        self._said.add(trouble)
+        return is_news
