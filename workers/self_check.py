@@ -15,7 +15,7 @@ import redis
 from tasks.config.remedies import explained
 from tasks.config.sealing import fingerprints, message_codec
 from tasks.config.settings import Settings
-from tasks.records.keys import ALIVE, FINGERPRINTS, to_text, upload_key
+from tasks.records.keys import ALIVE, FINGERPRINTS, PAUSED, to_text, upload_key
 from tasks.records.nodes import heard_lately
 from tasks.records.states import UPLOAD_STATES
 from tasks.records.status import Status
@@ -61,17 +61,33 @@ def key_fault(settings: Settings, client: redis.Redis, name: str) -> Fault | Non
 
     If as many have it as have not, the records decide.
     """
-    rows = heard_lately(client, ALIVE, MOST_ASKED)
-    alive = [*{row.partition(" ")[2] for row in rows} - {name}]
-    ours = fingerprints(settings)
-    noted: Any = client.hmget(FINGERPRINTS, alive) if alive else []
-    theirs = [to_text(keys or "").split() for keys in noted]
-    readable = [keys[0] in ours for keys in theirs if keys]
+    readable = _can_read(settings, client, name)
     strange = readable.count(False)
     known = 1 + readable.count(True)
     if strange > known or (strange == known and _most_records_are_strange(settings, client)):
         return Fault("records", ANOTHER_KEY)
     return None
+
+
+def may_lack_key(settings: Settings, client: redis.Redis, name: str) -> bool:
+    """Return whether another worker, or who has sealed the records, may have the farm's key.
+
+    Then this worker refuses nothing because of its key. What is set aside is not waited for.
+    """
+    aside = map(to_text, client.hkeys(PAUSED))
+    return not all(_can_read(settings, client, name, *aside)) or _most_records_are_strange(
+        settings, client
+    )
+
+
+def _can_read(settings: Settings, client: redis.Redis, *without: str) -> list[bool]:
+    """Return for each other worker that runs whether this one can read what it seals."""
+    rows = heard_lately(client, ALIVE, MOST_ASKED)
+    alive = [*{row.partition(" ")[2] for row in rows}.difference(without)]
+    ours = fingerprints(settings)
+    noted: Any = client.hmget(FINGERPRINTS, alive) if alive else []
+    theirs = [to_text(keys or "").split() for keys in noted]
+    return [keys[0] in ours for keys in theirs if keys]
 
 
 def _most_records_are_strange(settings: Settings, client: redis.Redis) -> bool:

@@ -56,6 +56,10 @@ class SignedButNoKeyError(EntryRefusedError):
     """The entry is signed, and this worker has no key: another worker may have it."""
 
 
+class AnotherKeyError(EntryRefusedError):
+    """No key of this worker has signed the entry. The wrong key may be that of the worker."""
+
+
 class NewerError(EntryRefusedError):
     """A newer version of farmhaul has made the entry: a worker of that version can read it."""
 
@@ -115,8 +119,9 @@ def open_entry(entry: bytes, keys: Sequence[bytes]) -> Envelope:
 
     Raises:
         SignedButNoKeyError: the entry is signed, and there are no keys.
+        AnotherKeyError: it is unsigned, altered, or signed with another key.
         NewerError: it is of a newer version.
-        EntryRefusedError: it is unsigned, altered, too large or malformed.
+        EntryRefusedError: it is too large or malformed.
     """
     try:
         return _read(_signed_body(entry, keys))
@@ -145,13 +150,13 @@ def _signed_body(entry: bytes, keys: Sequence[bytes]) -> bytes:
         raise EntryRefusedError(f"it has more than {MAX_BYTES} bytes")
     if signature == UNSIGNED:
         if keys:
-            raise EntryRefusedError("it is not signed")
+            raise AnotherKeyError("it is not signed")
     elif len(signature) != _SIGNATURE_BYTES or not _HEX.issuperset(signature):
         raise EntryRefusedError("its first line is malformed")
     elif not keys:
         raise SignedButNoKeyError("it is signed, and this worker has no key")
     elif not _is_by_one_of(keys, signature, body):
-        raise EntryRefusedError("its signature does not fit: another key, or altered")
+        raise AnotherKeyError("its signature does not fit: another key, or altered")
     return body
 
 

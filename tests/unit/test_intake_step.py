@@ -38,7 +38,7 @@ from tasks.records.inbox import (
     Overdue,
     waiting,
 )
-from tasks.records.keys import RETURNED, TAKING, TOTALS, WORKERS, upload_key
+from tasks.records.keys import ALIVE, PAUSED, RETURNED, TAKING, TOTALS, WORKERS, upload_key
 from tasks.records.record import Record
 from tasks.records.scripts import Scripts
 from tasks.records.states import STAGES
@@ -47,6 +47,7 @@ from tasks.transfer.targets import Target
 from tests.farm import wait_until
 from tests.sandbox import RedisServer
 from workers.config import make_config
+from workers.self_check import note_keys
 from workers.steps import entries, intake
 from workers.steps.entries import Intake, Left
 from workers.steps.intake import TakeIn
@@ -628,7 +629,36 @@ def test_a_worker_without_a_key_leaves_signed_requests_to_others(
     assert states(client, signed, unsigned) == [None, "pending"]
     assert lengths(client) == (1, 0)
     [line] = caplog.messages
-    assert line.startswith("no_hook_key requests are signed: set FARMHAUL_SECRET_KEY")
+    assert line.startswith("no_hook_key requests are signed with no key of this worker: set FARMH")
+
+
+@pytest.mark.parametrize("evidence", ["worker", "records"])
+@pytest.mark.parametrize("keys", [[KEY], []], ids=["signed", "unsigned"])
+def test_a_worker_that_may_have_the_wrong_key_refuses_no_request(
+    client: Any, app: Celery, monkeypatch: pytest.MonkeyPatch, evidence: str, keys: list[bytes]
+) -> None:
+    """Such as the first one that runs again after a restart of all, with a full inbox."""
+    monkeypatch.setattr(intake, "PAUSE_S", 0)
+    farms_key = [SECRET_KEY] if keys else []
+    farms = Settings("", secret_keys=tuple(farms_key))
+    if evidence == "worker":
+        client.zadd(ALIVE, {"0.1.0 w2@node8": time.time()})
+        note_keys(farms, client, "w2@node8")
+    else:
+        scripts = Scripts(worker_redis(Settings.from_environment()), Codec(farms_key))
+        enqueue(app, Commands(scripts), [upload()])
+    wrong = "4nQOq9UNnWZY6Qp5Yg1w2kYj5WBrVtAq4ooUlpkTmXg="
+    monkeypatch.setenv("FARMHAUL_SECRET_KEY", wrong)
+    step = TakeIn(SimpleNamespace(hostname="w1@node7", app=app))
+    push(client, entry_of(upload(), keys=keys))
+
+    step.act()
+    assert lengths(client) == (1, 0)
+
+    # What is set aside takes no requests: nobody waits for it.
+    client.hset(PAUSED, "w2@node8", "{}")
+    step.act()
+    assert lengths(client) == ((0, 0) if evidence == "worker" else (1, 0))
 
 
 def test_a_worker_leaves_a_place_that_seems_taken_to_another(

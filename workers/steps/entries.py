@@ -10,8 +10,9 @@ must not refuse what other nodes can read: ``compute_checksum`` checks them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from typing import NamedTuple
 
 import redis
@@ -19,6 +20,7 @@ from celery import Celery
 
 from tasks.chain import enqueue
 from tasks.intake.envelope import (
+    AnotherKeyError,
     EntryRefusedError,
     Envelope,
     NewerError,
@@ -71,11 +73,15 @@ class Intake:
         keys: Sequence[bytes],
         path_map: Sequence[tuple[str, str]] = (),
         node: str | None = None,
+        *,
+        may_lack_key: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Prepare. ``may_lack_key`` tells whether the wrong key may be that of this worker."""
         self.app = app
         self.inbox = Inbox(scripts)
         self.commands = Commands(scripts, path_map, node)
         self.keys = keys
+        self.may_lack_key = may_lack_key
 
     def take_in(self, entries: Sequence[bytes]) -> Left:
         """Take entries in, and return those that are left to other workers."""
@@ -85,11 +91,15 @@ class Intake:
         keyless: set[int] = set()
         asked: list[Asked] = []
         files = 0
+        may_lack_key = cache(self.may_lack_key)
         for number, entry in enumerate(entries):
             try:
                 opened, refusals[number] = self._opened(number, entry)
-            except SignedButNoKeyError:
-                keyless.add(number)
+            except (SignedButNoKeyError, AnotherKeyError) as error:
+                if isinstance(error, AnotherKeyError) and not may_lack_key():
+                    refusals[number] = [(error.reason, error.host)]
+                else:
+                    keyless.add(number)
                 continue
             except NewerError as error:
                 newer[number] = error
@@ -121,7 +131,7 @@ class Intake:
         """Return the requests of an entry, and why others of it are refused.
 
         Raises:
-            SignedButNoKeyError, NewerError: this worker can do nothing with it.
+            SignedButNoKeyError, AnotherKeyError, NewerError: this worker can do nothing with it.
         """
         asked: list[Asked] = []
         refused: list[Reason] = []
@@ -130,7 +140,7 @@ class Intake:
             envelope = open_entry(entry, self.keys)
             host = envelope.host
             _read_requests(number, envelope, asked, refused)
-        except (SignedButNoKeyError, NewerError):
+        except (SignedButNoKeyError, AnotherKeyError, NewerError):
             raise
         except EntryRefusedError as error:
             return [], [*refused, (error.reason, error.host)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import redis
@@ -17,7 +18,7 @@ from tasks.config.redis_client import worker_redis
 from tasks.log import log
 from tasks.records import unread
 from tasks.records.record import Record, open_record
-from workers.self_check import KEY_IS_WRONG
+from workers.self_check import KEY_IS_WRONG, may_lack_key
 from workers.steps import pulse, refusals
 from workers.steps.entries import Intake
 from workers.steps.periodic import PeriodicStep
@@ -50,7 +51,9 @@ class TakeIn(PeriodicStep):
         super().__init__(worker, **options)
         keys = HookSettings.from_environment().hook_keys
         path_map, node = self.record.form.path_map, str(worker.hostname)
-        self.intake = Intake(worker.app, self.record.scripts, keys, path_map, node)
+        scripts = self.record.scripts
+        lacks = partial(may_lack_key, self.settings, scripts.client, node)
+        self.intake = Intake(worker.app, scripts, keys, path_map, node, may_lack_key=lacks)
         self.inbox = self.intake.inbox
         #: Held while entries are taken in, and for ever by ``stop``.
         self._round = threading.Lock()
@@ -134,8 +137,8 @@ class TakeIn(PeriodicStep):
             return
         self._said.discard("full")
         if keyless and self._is_news("no key"):
-            why = "requests are signed: set FARMHAUL_SECRET_KEY as on the other nodes"
-            log.error("no_hook_key", text=why)
+            why = "requests are signed with no key of this worker"
+            log.error("no_hook_key", text=f"{why}: set FARMHAUL_SECRET_KEY as on the other nodes")
         if len(keyless) < len(entries):
             self._pause_s = 0.0
         if keyless:
