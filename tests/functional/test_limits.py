@@ -164,6 +164,18 @@ def test_the_zone_of_the_farm_is_shown_with_the_rates_of_now(hook: Farm) -> None
     assert hook.redis.hgetall("farmhaul:limits") == {"zone": zone}
 
 
+@pytest.mark.parametrize("form", ["lines", "json"])
+@pytest.mark.parametrize("rate", ["\x1b[31m", "08:00-08:00=5M"])
+def test_a_limit_that_nobody_can_read_is_said(hook: Farm, rate: str, form: str) -> None:
+    hook.redis.hset("farmhaul:limits", "bandwidth", rate)
+
+    done = hook.cli("limit", "--format", form)
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("farmhaul: farmhaul:limits in Redis: ")
+    assert done.stderr.endswith("; set it again\n")
+
+
 def test_a_zone_that_does_not_exist_is_refused(hook: Farm) -> None:
     refused = hook.cli("limit", "--zone", "Europe/Atlantis")
     hook.redis.hset("farmhaul:limits", "zone", "Europe/Atlantis")

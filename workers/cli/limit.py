@@ -73,14 +73,10 @@ def limit(
         client.hset(LIMITS, name, value)
     try:
         live = read_live(client)
-        lines = _lines(live)
+        shown = [json.dumps(_as_json(live))] if form == "json" else _lines(live)
     except ValueError as error:
         raise BadInputError(f"{LIMITS} in Redis: {error}; set it again") from None
-    if form == "json":
-        output.show(json.dumps(_as_json(live)))
-        return
-    for line in lines:
-        output.show(line)
+    output.show(*shown)
 
 
 def _warn_of_bytes(bandwidth: str) -> None:
@@ -134,11 +130,8 @@ def _lines(live: Mapping[str, str]) -> list[str]:
 
 def _shown(value: str | None, own: Timetable, now: datetime, zone: str) -> str:
     if value is not None:
-        return (
-            f"{value}; now {_rate(Timetable.from_text(value), now, zone)}"
-            if "=" in value
-            else value
-        )
+        table = Timetable.from_text(value)  # somebody else may have written it
+        return f"{value}; now {_rate(table, now, zone)}" if "=" in value else value
     text = "not set; workers use their own environment"
     return text if own == NO_LIMIT else f"{text}, which here gives {_rate(own, now, zone)}"
 
