@@ -327,6 +327,9 @@ def test_what_a_hook_with_another_key_asks_for_is_refused(sealed: Farm, key: str
     assert ("another key, or altered" if key else "it is not signed") in line
     assert sealed.redis.hget("farmhaul:totals", "refused_requests") == "1"
     assert sealed.sandbox.store.puts() == []
+    status = sealed.cli("status")
+    assert status.stderr.startswith("farmhaul: workers have refused requests (1 from ")
+    assert status.stderr.count("\n") == 1
 
 
 # Keys are changed

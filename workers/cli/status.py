@@ -25,7 +25,7 @@ from workers.cli.query import find, none_known, not_uploads, query_of, query_opt
 from workers.cli.records import find_known, open_records
 from workers.cli.whole import Whole
 from workers.held_back import NONE_TAKES, waits_for
-from workers.wording import first_lines, late_entries, no_takers, troubles
+from workers.wording import first_lines, late_entries, no_takers, refused_requests, troubles
 
 #: How many of a publish's files are listed below it.
 FILES_SHOWN = 20
@@ -133,6 +133,8 @@ def _show_listed(
     hits = find(scripts, query)
     lives = any(hits.counts.get(state) for state in LIVE)
     _say_what_is_wrong(reader, waits=bool(in_inbox) or lives, about_nodes=True)
+    for line in refused_requests(reader):  # they have no records, so nothing below shows them
+        say(line)
     if form != "json" and which == "failed":
         failed, width = _known(reader, hits.ids), columns() - 2
         lines = (
