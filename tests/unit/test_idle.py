@@ -26,6 +26,7 @@ from workers.broker import seal, transport
 from workers.broker.address import HEALTH_CHECK_S
 from workers.broker.refused import EVERY_S, Refused
 from workers.health import Health
+from workers.self_check import KEY_IS_WRONG
 from workers.steps import pulse
 from workers.steps.breaker import Breaker
 from workers.steps.encoding_jobs import Encodings
@@ -282,6 +283,24 @@ def test_a_worker_that_waits_for_the_lock_looks_when_it_may_end(
     assert reconciler.run() is None
     assert IS_RECONCILING.is_set()
     assert 0 < client.ttl("farmhaul:reconciler") <= LOCK_S
+
+
+def test_a_worker_with_the_wrong_key_lets_another_one_reconcile(
+    reconciler: Reconciler, client: Any
+) -> None:
+    """Such as the one that was first after a restart of all: nobody could open its wake-ups."""
+    client.delete("farmhaul:reconciler")
+    reconciler.run()
+    assert IS_RECONCILING.is_set()
+    client.pexpire("farmhaul:reconciler", 1000)
+    KEY_IS_WRONG.set()
+    try:
+        assert reconciler.run() == LOCK_S
+    finally:
+        KEY_IS_WRONG.clear()
+
+    assert not IS_RECONCILING.is_set()
+    assert client.pttl("farmhaul:reconciler") <= 1000, "it is not renewed"
 
 
 @pytest.mark.parametrize("waits_for", ["a retry", "a gate"])

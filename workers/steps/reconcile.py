@@ -29,6 +29,7 @@ from tasks.records.nodes import hosts_with_workers
 from tasks.records.record import CLAIM_UPLOADS, MAX_HOSTS, Record
 from tasks.records.states import STAGES
 from workers.broker.root_id import root_id
+from workers.self_check import KEY_IS_WRONG
 from workers.steps import pulse
 from workers.steps.lost_downloads import LostDownloads
 from workers.steps.periodic import IS_RECONCILING, PeriodicStep
@@ -77,12 +78,17 @@ class Reconciler:
         self._failing: set[str] = set()
 
     def run(self) -> float | None:
-        """Reconcile once, unless another worker holds the lock.
+        """Reconcile once, unless another worker holds the lock or this one has the wrong key.
 
         Returns:
             The seconds for which that worker holds it, if it does not renew it. If this worker
             holds it, those until something is due; None if nothing is within a second.
         """
+        if KEY_IS_WRONG.is_set():
+            # No other worker could open its wake-ups. The lock that it may hold ends by itself.
+            IS_RECONCILING.clear()
+            self.overdue.forget()
+            return float(LOCK_S)
         if (left_s := self._others_turn_s()) > 0:
             # Not all workers of a farm in the same moment.
             return left_s + random.uniform(0.01, 0.5)
