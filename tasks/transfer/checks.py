@@ -170,7 +170,19 @@ def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
     if target.version_id is None:
         refused = _refused_component(transfer, known.components.get(_owner_id(target)))
         return refused or _refused_frame(transfer, known)
-    return None if target.replace or target.is_hidden else _refused_name(transfer, known)
+    if target.is_hidden:
+        return None
+    moved = _refused_version(target, known.components.get(_owner_id(target)))
+    return moved or (None if target.replace else _refused_name(transfer, known))
+
+
+def _refused_version(target: Target, row: Result | None) -> TargetRefusedError | None:
+    """Check that nobody has moved our component: another version would get the bytes."""
+    version_id = row.get("version_id") if row else None
+    if row is None or version_id in {None, "", target.version_id}:
+        return None
+    why = f"is in version {version_id} in ftrack, not in version {target.version_id}"
+    return TargetRefusedError(f'component "{row.get("name")}"', why)
 
 
 def _refused_component(transfer: Transfer, row: Result | None) -> TargetRefusedError | None:

@@ -52,6 +52,8 @@ class Existing:
     known_versions: KnownVersions = field(default_factory=KnownVersions)
     #: Operations that give versions what they are to get with their components.
     version_data: Sequence[Operation] = ()
+    #: The version of each component that has one.
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def with_more(self, more: Existing) -> Existing:
         """Return the entities of both, with the frames and the version data of this one."""
@@ -64,6 +66,7 @@ class Existing:
             locations={**self.locations, **more.locations},
             known_versions=self.known_versions.with_more(more.known_versions),
             sizes={**self.sizes, **more.sizes},
+            versions={**self.versions, **more.versions},
             metadata={**self.metadata, **more.metadata},
             replaced={**self.replaced, **more.replaced},
             others={**self.others, **more.others},
@@ -95,9 +98,13 @@ class Existing:
     def has(self, file: Transfer) -> bool:
         """Return whether ftrack still has the bytes that it has shown of this file.
 
-        Another program may have removed them and brought others into the same component.
+        Another program may have removed them and brought others into the same component, or
+        moved the component to another version.
         """
         component_id = file.component_id
+        version_id = file.target.version_id
+        if version_id and self.versions.get(component_id, version_id) != version_id:
+            return False
         if file.target.only_in:
             return True  # it has shown none
         is_ours = component_id in self.ours or self.sizes.get(component_id) == file.size_bytes
@@ -151,7 +158,7 @@ def existing_operations(transfers: Sequence[Transfer | Container]) -> list[Opera
     among = quoted(sorted({SERVER_LOCATION_ID, *places}))
     located = f"component_id in ({ids}) and location_id in ({among})"
     operations = [
-        query("id, system_type, size", "Component", f"id in ({ids})"),
+        query("id, system_type, size, version_id", "Component", f"id in ({ids})"),
         query("id, component_id, location_id, resource_identifier", "ComponentLocation", located),
     ]
     described = [
@@ -190,6 +197,11 @@ def parse_existing(results: Sequence[Result]) -> Existing:
             for row in locations
         },
         sizes={str(row.get("id")): number_of(row, "size", MAX_SIZE_BYTES) for row in components},
+        versions={
+            str(row.get("id")): str(row.get("version_id"))
+            for row in components
+            if row.get("version_id")
+        },
         metadata={
             (str(row.get("parent_id")), str(row.get("key"))): str(row.get("value"))
             for row in metadata

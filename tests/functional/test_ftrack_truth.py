@@ -82,6 +82,28 @@ def test_files_that_are_gone_from_ftrack_are_sent_again(
         assert location["location_id"] == seed.SERVER_LOCATION_ID
 
 
+@pytest.mark.parametrize("again", [[], ["--replace"]])
+def test_a_component_that_was_moved_to_another_version_is_left_alone(
+    again: list[str], farm: Farm, official: Any
+) -> None:
+    path = farm.make_file("main.exr", 3000)
+    what: tuple[str | Path, ...] = (path, "--version-id", VERSION, "--wait")
+    [upload] = farm.enqueue(*what)
+    component = official.get("FileComponent", upload["component_id"])
+    asset = official.get("AssetVersion", VERSION)["asset"]
+    component["version"] = official.create("AssetVersion", {"asset": asset})
+    official.commit()
+
+    for size in (3000, 3500):
+        if size != 3000:
+            farm.make_file("main.exr", size, path.parent.name)
+        done = farm.cli("enqueue", *what, *again)
+
+        assert done.returncode == 4
+        assert f"is in version {component['version_id']} in ftrack, not in version" in done.stderr
+    assert sent(farm) == {upload["component_id"]: 1}
+
+
 def test_a_hook_that_fires_again_costs_few_queries_for_many_files(farm: Farm) -> None:
     paths = [farm.make_file(f"{name}.exr", 1000) for name in "abcdefghijklmnopqrst"]
     what: tuple[str | Path, ...] = (*paths, "--version-id", VERSION, "--wait")
