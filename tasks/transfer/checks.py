@@ -178,8 +178,8 @@ def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
 
 def _refused_version(target: Target, row: Result | None) -> TargetRefusedError | None:
     """Check that nobody has moved our component: another version would get the bytes."""
-    version_id = row.get("version_id") if row else None
-    if row is None or version_id in {None, "", target.version_id}:
+    version_id = str((row or {}).get("version_id") or "")
+    if row is None or version_id in {"", target.version_id}:
         return None
     why = f"is in version {version_id} in ftrack, not in version {target.version_id}"
     return TargetRefusedError(f'component "{row.get("name")}"', why)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.config.remedies import explained
+from tasks.transfer.checks import Known, refusal_of
 from tasks.transfer.errors import TargetRefusedError, UploadError
 from tasks.transfer.ftrack import FtrackClient
 from tasks.transfer.models import Transfer
@@ -342,3 +343,13 @@ def test_a_name_with_quotes_breaks_no_query(
 
     assert all(isinstance(one, Transfer) for one in sign(ftrack, transfers).values())
     assert sandbox.ftrack.count_calls() == 1
+
+
+@pytest.mark.parametrize("version_id", [[1], {"a": 1}, 7, "x"])
+def test_a_component_in_an_odd_version_is_refused(version_id: object, frame: Frame) -> None:
+    row = {"id": MAIN.component_id, "name": "main", "version_id": version_id}
+    known = Known(frozenset({seed.VERSION_ID}), {MAIN.component_id: row}, {}, frozenset(), {})
+
+    refused = refusal_of(frame(target=MAIN), known)
+
+    assert f'"main" is in version {version_id} in ftrack, not in version' in str(refused)
