@@ -54,7 +54,9 @@ MAX_ANSWER = 4000
 SPOOLED_WITHIN_S = 0.3
 
 
-def enqueue(uploads: Iterable[dict[str, Any]], faults: Sequence[str] = ()) -> tuple[int, str]:
+def enqueue(
+    uploads: Iterable[dict[str, Any]] | dict[str, Any], faults: Sequence[str] = ()
+) -> tuple[int, str]:
     """Hand uploads over; return an exit code and one line for the log. Never raises.
 
     The code is 0 if farmhaul has the uploads or will send them from the spool, 2 if it refuses
@@ -62,12 +64,14 @@ def enqueue(uploads: Iterable[dict[str, Any]], faults: Sequence[str] = ()) -> tu
     is in the file that the line names. Uploads that are not refused are sent in any case.
 
     Args:
-        uploads: lines of a manifest; empty ones do not count.
+        uploads: lines of a manifest, or a single one; empty ones do not count.
         faults: what else of the job cannot be queued, as texts for the line. The code is then at
             least 2, because nobody would look for it in ftrack.
     """
     try:
-        given = [upload for upload in uploads if upload]
+        # Of a dict in the place of a list, only the keys would be kept.
+        lines = [uploads] if isinstance(uploads, dict) else uploads
+        given = [upload for upload in lines if upload]
         if given:
             code, text = _enqueue(given)
         elif faults:

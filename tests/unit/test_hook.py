@@ -88,6 +88,11 @@ def test_uploads_are_queued_and_leave_no_file(host: Host) -> None:
     assert abs(envelope.asked_at - time.time()) < 60
 
 
+def test_a_single_upload_needs_no_list(host: Host) -> None:
+    assert hook.enqueue(line()) == (0, "farmhaul: /mnt/prod/a.exr: 1 queued")
+    assert [request.path for request in host.requests] == ["/mnt/prod/a.exr"]
+
+
 def test_a_job_without_ids_is_one_line(host: Host) -> None:
     assert hook.enqueue([{}, {}]) == (0, "farmhaul: the job names no ftrack id; nothing is queued")
     assert (host.sent, host.left) == ([], [])
