@@ -122,6 +122,24 @@ def test_a_node_with_another_key_takes_nothing(make_farm: MakeFarm) -> None:
         assert re.search(r"w2@\S+ .*FARMHAUL_SECRET_KEY", says(farm, command))
 
 
+def test_the_first_node_of_a_restart_has_another_key(make_farm: MakeFarm) -> None:
+    """It holds the lock of the reconciler, and the others could open nothing that it sends."""
+    key, other = (Fernet.generate_key().decode() for _ in range(2))
+    farm = make_farm(workers=2, env={"FARMHAUL_SECRET_KEY": key})
+    wait_arrived(farm, [farm.upload()])
+    for worker in farm.workers:
+        worker.stop()
+    farm.redis.delete("farmhaul:reconciler")
+    uploads = farm.upload_many(60)
+    bad = farm.add(env={"FARMHAUL_SECRET_KEY": other})
+    wait_until(lambda: farm.redis.get("farmhaul:reconciler") or "no_hook_key" in bad.log_text())
+
+    farm.start()
+
+    wait_arrived(farm, uploads, 90)
+    assert farm.redis.hget("farmhaul:totals", "refused_requests") is None
+
+
 def test_a_node_without_the_path_map_refuses_no_name_of_a_path(make_farm: MakeFarm) -> None:
     """Whichever node takes a request in, and whichever way the path was written first."""
     farm = make_farm(workers=0)
