@@ -172,17 +172,20 @@ def refusal_of(transfer: Transfer, known: Known) -> UploadError | None:
         return refused or _refused_frame(transfer, known)
     if target.is_hidden:
         return None
-    moved = _refused_version(target, known.components.get(_owner_id(target)))
+    row = known.components.get(_owner_id(target)) or {}
+    moved = moved_to(str(row.get("version_id") or ""), target)
     return moved or (None if target.replace else _refused_name(transfer, known))
 
 
-def _refused_version(target: Target, row: Result | None) -> TargetRefusedError | None:
-    """Check that nobody has moved our component: another version would get the bytes."""
-    version_id = str((row or {}).get("version_id") or "")
-    if row is None or version_id in {"", target.version_id}:
+def moved_to(version_id: str, target: Target) -> TargetRefusedError | None:
+    """Return that somebody has moved our component to another version, which would get the bytes.
+
+    *version_id* is the version that it has in ftrack; empty if it has none, or does not exist.
+    """
+    if version_id in {"", target.version_id}:
         return None
     why = f"is in version {version_id} in ftrack, not in version {target.version_id}"
-    return TargetRefusedError(f'component "{row.get("name")}"', why)
+    return TargetRefusedError(f'component "{target.name}"', why)
 
 
 def _refused_component(transfer: Transfer, row: Result | None) -> TargetRefusedError | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.transfer.bisection import bisect_failures
 from tasks.transfer.checks import (
+    moved_to,
     others_of,
     same_names_query,
 )
@@ -177,6 +178,9 @@ def taken_by(wanted: Transfer | Container, existing: Existing) -> UploadError | 
     if isinstance(wanted, Transfer) and (taken := name_taken(wanted, existing)):
         return taken
     target = wanted.target
+    version_id = existing.versions.get(target.component_id, "")
+    if is_named(wanted) and (moved := moved_to(version_id, target)):
+        return moved
     stored = (target.component_id, SERVER_LOCATION_ID) in existing.locations
     if target.only_in and not target.replace and stored:
         why = "is in ftrack.server already, and with --only-in nothing is uploaded"

@@ -82,6 +82,14 @@ def test_files_that_are_gone_from_ftrack_are_sent_again(
         assert location["location_id"] == seed.SERVER_LOCATION_ID
 
 
+def move_to_another_version(official: Any, component_id: str) -> str:
+    component = official.get("Component", component_id)
+    asset = official.get("AssetVersion", VERSION)["asset"]
+    component["version"] = official.create("AssetVersion", {"asset": asset})
+    official.commit()
+    return str(component["version_id"])
+
+
 @pytest.mark.parametrize("again", [[], ["--replace"]])
 def test_a_component_that_was_moved_to_another_version_is_left_alone(
     again: list[str], farm: Farm, official: Any
@@ -89,10 +97,7 @@ def test_a_component_that_was_moved_to_another_version_is_left_alone(
     path = farm.make_file("main.exr", 3000)
     what: tuple[str | Path, ...] = (path, "--version-id", VERSION, "--wait")
     [upload] = farm.enqueue(*what)
-    component = official.get("FileComponent", upload["component_id"])
-    asset = official.get("AssetVersion", VERSION)["asset"]
-    component["version"] = official.create("AssetVersion", {"asset": asset})
-    official.commit()
+    other = move_to_another_version(official, upload["component_id"])
 
     for size in (3000, 3500):
         if size != 3000:
@@ -100,8 +105,25 @@ def test_a_component_that_was_moved_to_another_version_is_left_alone(
         done = farm.cli("enqueue", *what, *again)
 
         assert done.returncode == 4
-        assert f"is in version {component['version_id']} in ftrack, not in version" in done.stderr
+        assert f"is in version {other} in ftrack, not in version" in done.stderr
     assert sent(farm) == {upload["component_id"]: 1}
+
+
+def test_a_sequence_that_was_moved_to_another_version_is_left_alone(
+    farm: Farm, official: Any
+) -> None:
+    for number in (1, 2):
+        path = farm.make_file(f"b.000{number}.exr", 3000, folder="frames")
+    what = (f"{path.parent}/b.%04d.exr [1-2]", "--version-id", VERSION, "--wait")
+    [sequence] = farm.enqueue(*what)
+    other = move_to_another_version(official, sequence["component_id"])
+    before = sent(farm)
+
+    done = farm.cli("enqueue", *what)
+
+    assert done.returncode == 4
+    assert f"is in version {other} in ftrack, not in version {VERSION}" in done.stderr
+    assert sent(farm) == before
 
 
 def test_a_hook_that_fires_again_costs_few_queries_for_many_files(farm: Farm) -> None:
