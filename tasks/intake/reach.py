@@ -52,9 +52,18 @@ def reach(
         connected = _reach_host(*place, deadline)
         return _with_tls(url, connected, place[0], deadline) if url.has_tls else connected
     except (OSError, ValueError) as error:
-        is_other = place is None and os.path.exists(where) and not S_ISSOCK(os.stat(where).st_mode)
-        why = "it is not a socket" if is_other else reason(error)  # "Connection refused"
+        # To connect to a file is "Connection refused".
+        is_other = place is None and _is_other(where)
+        why = "it is not a socket" if is_other else reason(error)
         raise UnreachableError(f"{where}: {why}") from None
+
+
+def _is_other(path: str) -> bool:
+    """Return whether something else than a socket is there."""
+    try:
+        return not S_ISSOCK(os.stat(path).st_mode)
+    except (OSError, ValueError):  # Redis removes its socket when it ends
+        return False
 
 
 def reason(error: Exception) -> str:
