@@ -62,15 +62,15 @@ local function is_left_to_another(id)
   local key, refused_by = KEY.place_refused .. id, {}
   repair_key(key, 'set')
   redis.call('SADD', key, args.node)
-  if redis.call('TTL', key) < 0 then
-    redis.call('EXPIRE', key, 2 * LOOKS_S)
+  local nodes, left_s = redis.call('SMEMBERS', key), redis.call('TTL', key)
+  if left_s < 0 then
+    left_s = 2 * LOOKS_S
+    redis.call('EXPIRE', key, left_s)
   end
-  local nodes = redis.call('SMEMBERS', key)
   for _, node in ipairs(nodes) do
     refused_by[node] = true
   end
-  local is_open = #nodes < REFUSING_NODES and redis.call('TTL', key) > LOOKS_S
-  return is_open and untried_node(refused_by)
+  return #nodes < REFUSING_NODES and left_s > LOOKS_S and untried_node(refused_by)
 end
 
 local REFUSED = 'PlaceTaken'
