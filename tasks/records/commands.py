@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from tasks.intake.request import PRIORITIES, PublishRequest, Request, UploadRequest
 from tasks.records import acts, states
-from tasks.records.keys import COMPONENT, left_key, to_text, upload_key
+from tasks.records.keys import left_key, to_text, upload_key
 from tasks.records.numbers import number
-from tasks.records.places import Place, compared, places_of
+from tasks.records.places import UNREADABLE, Place, compared, places_of
 from tasks.records.scripts import Scripts
 from tasks.transfer.errors import SealBrokenError
 
@@ -51,8 +51,6 @@ class NewRecord(NamedTuple):
     compared: bool | None = None
 
 
-#: What reading an odd request raises.
-UNREADABLE = (SealBrokenError, LookupError, TypeError, AttributeError, ValueError)
 #: What ``enqueue.lua`` returns in place of a state.
 TAKEN, LEFT = "taken", "left"
 
@@ -174,18 +172,11 @@ class Commands:
 
     def _compared(self, record: NewRecord) -> NewRecord:
         """Return a record after this node has compared its places with the files in them."""
-        places = [self._compared_place(Place(**values)) for values in record.places or ()]
-        return record._replace(places=[place._asdict() for place in places], compared=True)
-
-    def _compared_place(self, place: Place) -> Place:
-        client = self.scripts.client
-        found = client.hmget(COMPONENT + place.component, "holder", "current")
-        for upload_id in sorted({to_text(value) for value in found if value}):
-            held = to_text(client.hget(upload_key(upload_id), "request"))
-            # A worker says what is wrong with a record that nobody can read.
-            with suppress(*UNREADABLE):
-                place = compared(place, self.scripts.codec.decode(held), self.path_map)
-        return place
+        places = [
+            compared(Place(**values), self.scripts, self.path_map)._asdict()
+            for values in record.places or ()
+        ]
+        return record._replace(places=places, compared=True)
 
     def _run(self, records: Sequence[NewRecord]) -> list[Enqueued]:
         # What is None is absent in the script.

@@ -8,12 +8,19 @@ request, and refuses a request for other files, unless it replaces what the comp
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from tasks.config.path_map import mapped
 from tasks.intake.request import PublishRequest, Request
+from tasks.records.keys import COMPONENT, to_text, upload_key
+from tasks.records.scripts import Scripts
+from tasks.transfer.errors import SealBrokenError
 from tasks.transfer.targets import Target, derived_id
 from tasks.transfer.windows import is_windows_path
+
+#: What reading the request of a record raises, if it is odd.
+UNREADABLE = (SealBrokenError, LookupError, TypeError, AttributeError, ValueError)
 
 
 class Place(NamedTuple):
@@ -43,25 +50,29 @@ def places_of(request: Request, path_map: Sequence[tuple[str, str]] = ()) -> lis
     ]
 
 
-def compared(place: Place, held: Mapping[str, Any], path_map: Sequence[tuple[str, str]]) -> Place:
+def compared(place: Place, scripts: Scripts, path_map: Sequence[tuple[str, str]]) -> Place:
     """Return a place with the digests of the files that its component holds, if it is theirs here.
 
     The record of the component may lack the path that this node knows: another node has written
-    it, which reads paths in another way.
+    it, which reads paths in another way. So the paths are read from the records of the uploads that
+    have brought those files.
 
     Args:
         place: what a request asks for.
-        held: the values of a request that brought files of the component, as its record keeps them.
+        scripts: those of the farm's Redis.
         path_map: how this node reads paths (FARMHAUL_PATH_MAP).
-
-    Raises:
-        LookupError, TypeError, AttributeError: the values are not those of a request.
     """
+    client: Any = scripts.client
     digests = set(place.digests)
-    for component, path in _paths_in(held):
-        known = _digests(path, path_map) if component == place.component else []
-        if not digests.isdisjoint(known):
-            digests.update(known)
+    found = client.hmget(COMPONENT + place.component, "holder", "current")
+    for upload_id in sorted({to_text(value) for value in found if value}):
+        held = to_text(client.hget(upload_key(upload_id), "request"))
+        # A worker says what is wrong with a record that nobody can read.
+        with suppress(*UNREADABLE):
+            for component, path in _paths_in(scripts.codec.decode(held)):
+                known = _digests(path, path_map) if component == place.component else []
+                if not digests.isdisjoint(known):
+                    digests.update(known)
     return place._replace(digests=sorted(digests))
 
 
